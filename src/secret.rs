@@ -1,0 +1,69 @@
+//! A value that must not be seen: tokens, client secrets, codes, verifiers, session ids.
+//!
+//! Leaking one takes a visible act, [`Secret::expose`]. There is no `Display`, no `Serialize`, and `Debug` shows nothing.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+/// A value hidden from logs, errors and panics, and wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Secret<T: Zeroize = String>(T);
+
+impl<T: Zeroize> Secret<T> {
+    /// Hides `value`.
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The hidden value. Each call is a place where it can leak: a header, a form, a store's payload, `finmcp token`'s output.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> From<T> for Secret<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T: Zeroize + AsRef<[u8]>> Secret<T> {
+    /// Whether both hide the same bytes, in a time that does not depend on where they differ.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let (left, right) = (self.0.as_ref(), other.0.as_ref());
+        left.len() == right.len() && left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
+
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t094: no way of printing shows the value.
+    #[test]
+    fn t094_debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("CANARY".to_owned())), "Secret(***)");
+    }
+
+    #[test]
+    fn equality_is_of_every_byte() {
+        let secret = Secret::new("abc".to_owned());
+        assert!(secret.same_as(&Secret::new("abc".to_owned())));
+        for other in ["abd", "bbc", "ab", "abcd", ""] {
+            assert!(!secret.same_as(&Secret::new(other.to_owned())), "{other}");
+        }
+    }
+}
