@@ -1,7 +1,11 @@
 //! Where credentials live and how a token gets fresh.
 
 pub mod clock;
+pub mod file;
+pub mod keychain;
 pub mod lock;
+pub mod memory;
+mod private_folder;
 pub mod record;
 pub mod store;
 pub mod token_source;
