@@ -80,19 +80,22 @@ struct State {
 type Outcome = Result<AccessToken, TokenSourceError>;
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
-/// What is wrong with the token in use.
+/// Which token will do.
 enum Need {
-    /// It may end within this time.
+    /// One that has not ended.
+    Usable,
+    /// One that lives for this time more.
     Lasting(Duration),
-    /// A resource server rejected this one.
+    /// Another than this one, which a resource server rejected.
     OtherThan(AccessToken),
-    /// The person wants a new one, whatever it is.
+    /// A new one, whatever is there.
     New,
 }
 
 impl Need {
     fn is_met_by(&self, token: &AccessToken, now: Timestamp) -> bool {
         match self {
+            Self::Usable => token.is_usable(now),
             Self::Lasting(min_ttl) => token.lasts(*min_ttl, now),
             Self::OtherThan(rejected) => token != rejected && token.is_usable(now),
             Self::New => false,
@@ -115,8 +118,9 @@ impl Account {
             let state = self.state();
             (state.token.clone(), state.failed_at)
         };
-        let Some(token) = token.filter(|token| token.is_usable(now)) else {
-            return self.obtain(Need::Lasting(min_ttl)).await;
+        let token = match token.filter(|token| token.is_usable(now)) {
+            Some(token) => token,
+            None => self.obtain(Need::Usable).await?,
         };
         if token.lasts(min_ttl, now) {
             return Ok(token);
@@ -326,9 +330,7 @@ impl Account {
     async fn end(&self, refused: Credential) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
-            return self
-                .adopt(&Need::Lasting(Duration::ZERO), stored.as_ref())
-                .ok_or_else(|| TokenError::InvalidGrant.into());
+            return self.adopt(&Need::Usable, stored.as_ref()).ok_or_else(|| TokenError::InvalidGrant.into());
         }
         let cleared = Credential { generation: refused.generation.saturating_add(1), tokens: None, ..refused };
         if stored.is_some()
