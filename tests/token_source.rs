@@ -501,6 +501,25 @@ async fn t070_cancellation_loses_no_token() {
     }
 }
 
+/// t070: what waits for the lock when the process ends is given up: nothing has been sent, and nothing will be.
+#[tokio::test]
+async fn t070_nothing_is_begun_at_the_end() {
+    let machine = Machine::new().await;
+    let source = machine.process();
+    machine.expire();
+    let held = Lock::acquire(&machine.folder.path().join("locks"), &machine.identity.entry(), Duration::ZERO).await;
+    let call = tokio::spawn({
+        let source = source.clone();
+        async move { token(&source).await }
+    });
+    tokio::task::yield_now().await;
+    source.settle().await;
+    assert!(!call.is_finished());
+    drop(held);
+    assert!(matches!(call.await.unwrap(), Err(TokenSourceError::Interrupted)));
+    assert_eq!(machine.server.requests(), 0);
+}
+
 /// Saved before it is used: when the caller has the token, another process finds it in the store.
 #[tokio::test]
 async fn t070_a_token_is_stored_before_it_is_used() {
@@ -759,7 +778,7 @@ async fn t062_client_credentials_are_minted_once_for_all() {
     assert!(machine.server.forms.lock().unwrap().iter().all(|form| form["scope"] == "read write"));
     // Not even `invalid_grant` ends what needs no person.
     machine.server.answer(Answer::Fixed(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#));
-    assert!(matches!(token(&sources[0]).await, Err(TokenSourceError::Unavailable(_) | TokenSourceError::Refused(_))));
+    assert!(matches!(token(&sources[0]).await, Err(TokenSourceError::Refused(_))));
     machine.server.answer(Answer::Rotate);
     token(&sources[0]).await.unwrap();
     // A store that fails costs another request later, and no call.
@@ -801,7 +820,10 @@ async fn without_a_refresh_token_a_person_is_needed() {
     let source = machine.process();
     source.sign_in(credential).await.unwrap();
     assert_eq!(token(&source).await.unwrap(), "access-0");
-    machine.expire();
+    // Until it ends.
+    machine.clock.advance(3599.0);
+    assert_eq!(token(&source).await.unwrap(), "access-0");
+    machine.clock.advance(1.0);
     assert!(matches!(token(&source).await, Err(TokenSourceError::LoginRequired(LoginReason::NotRenewable))));
     assert_eq!(machine.server.requests(), 0);
 }
