@@ -2,6 +2,7 @@
 
 use crate::{
     credential::record::Identity,
+    login::ResourceParameter,
     oauth::{registration::ClientAuthentication, scope::Scope},
     provider::{GrantKind, Provider},
     server_url::ServerUrl,
@@ -23,6 +24,8 @@ pub struct Profile {
     pub server: ServerUrl,
     /// How to sign in.
     pub registration: RegistrationOptions,
+    /// Whether `config.toml` has it.
+    pub saved: bool,
     /// What the credential in the store belongs to; none when nobody is signed in.
     pub signed_in: Option<Identity>,
 }
@@ -48,23 +51,11 @@ pub struct RegistrationOptions {
     pub parameters: Vec<(String, String)>,
 }
 
-/// The `resource` parameter of RFC 8707.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ResourceParameter {
-    /// What the protected resource calls itself, else its canonical URL.
-    #[default]
-    Canonical,
-    /// This, word for word.
-    Fixed(String),
-    /// Not sent: some servers refuse it.
-    Omitted,
-}
-
 impl RegistrationOptions {
     /// These, with the gaps filled from `other`.
     pub fn or(self, other: Self) -> Self {
         let parameters = if self.parameters.is_empty() { other.parameters } else { self.parameters };
-        let resource = if self.resource == ResourceParameter::Canonical { other.resource } else { self.resource };
+        let resource = if self.resource == ResourceParameter::Discovered { other.resource } else { self.resource };
         Self {
             grant: self.grant.or(other.grant),
             client_id: self.client_id.or(other.client_id),
@@ -227,6 +218,7 @@ impl Profile {
             environment: environment.to_owned(),
             server,
             registration: provider.registration(found),
+            saved: false,
             signed_in: None,
         })
     }
@@ -247,6 +239,7 @@ impl Profile {
                 environment: String::new(),
                 server,
                 registration: RegistrationOptions::default(),
+                saved: false,
                 signed_in: None,
             }
         })
@@ -256,7 +249,7 @@ impl Profile {
     fn renamed(self, name: &str, settings: &Settings) -> Self {
         match settings.profile(name) {
             Some(saved) if saved.server == self.server && saved.environment == self.environment => saved,
-            _ => Self { name: name.to_owned(), signed_in: None, ..self },
+            _ => Self { name: name.to_owned(), saved: false, signed_in: None, ..self },
         }
     }
 
@@ -278,6 +271,14 @@ impl Profile {
             }
             _ => self.name.clone(),
         }
+    }
+
+    /// The command that signs in to it.
+    pub fn login_command(&self) -> String {
+        let spoken = self.spoken();
+        // A name that nothing is saved under means nothing yet: then the URL has to be said.
+        let known = self.provider.is_some() || self.saved;
+        format!("finmcp login {}", if known { spoken } else { self.server.to_string() })
     }
 
     /// The account part of a credential's identity: a business where one is named, else this profile itself.

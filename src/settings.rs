@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     credential::{lock, record::Identity, store::{KeySource, StoreChoice}},
-    profile::{Profile, RegistrationOptions, ResourceParameter},
+    login::ResourceParameter,
+    profile::{Profile, RegistrationOptions},
     provider::{GrantKind, Provider, ProviderDocument, ProviderError},
     secret::Secret,
 };
@@ -300,7 +301,7 @@ impl ProfileDocument {
                 .map_err(|error| format!("token_endpoint: {error}"))?,
             issuer: self.issuer.clone(),
             resource: match self.resource.as_deref() {
-                None => ResourceParameter::Canonical,
+                None => ResourceParameter::Discovered,
                 Some("none") => ResourceParameter::Omitted,
                 Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
             },
@@ -327,6 +328,7 @@ impl ProfileDocument {
                 account: identity.account,
             }),
             environment,
+            saved: true,
             server,
             registration: own.or(from_preset),
         })
@@ -346,7 +348,7 @@ impl From<&Profile> for ProfileDocument {
             token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
             issuer: options.issuer.clone(),
             resource: match &options.resource {
-                ResourceParameter::Canonical => None,
+                ResourceParameter::Discovered => None,
                 ResourceParameter::Fixed(fixed) => Some(fixed.clone()),
                 ResourceParameter::Omitted => Some("none".to_owned()),
             },
