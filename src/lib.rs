@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod http;
+pub mod login;
 pub mod oauth;
 pub mod secret;
 pub mod server_url;

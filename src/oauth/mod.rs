@@ -1,7 +1,36 @@
 //! OAuth for MCP: values and the time in, values out. Only `client` and `discovery` speak HTTP, and nothing here reads a clock.
 
+pub mod authorization;
+pub mod authorization_server;
+pub mod challenge;
 pub mod client;
+pub mod discovery;
 pub mod error;
+pub mod protected_resource;
 pub mod registration;
 pub mod scope;
 pub mod token_set;
+
+use serde::de::DeserializeOwned;
+
+use crate::{oauth::error::Untrusted, server_url::ServerUrl};
+
+/// A JSON document that a server published. A member that we read and that is there twice is refused: two readers could take a different one each.
+fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, Untrusted> {
+    serde_json::from_slice(body).map_err(|error| {
+        let reason = match error.classify() {
+            serde_json::error::Category::Data => "a member is missing, there twice, or of the wrong type",
+            _ => "it is not JSON",
+        };
+        Untrusted::Document { document, reason }
+    })
+}
+
+/// A URL that `namer`, or a document of it, names in `member`. A server elsewhere has no business with this machine's own services.
+fn trusted_url(member: &'static str, text: &str, namer: &ServerUrl) -> Result<ServerUrl, Untrusted> {
+    let url: ServerUrl = text.parse().map_err(|reason| Untrusted::Url { member, reason })?;
+    if url.is_loopback() && !namer.is_loopback() {
+        return Err(Untrusted::Loopback { member });
+    }
+    Ok(url)
+}
