@@ -1,6 +1,8 @@
 //! The rig itself: a vendor or a browser that does not do what a test asks for proves nothing.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::{
     browser::{FakeBrowser, Person},
@@ -127,12 +129,13 @@ fn sign_in(vendor: &Vendor) -> serde_json::Value {
     let metadata = json!({"redirect_uris": ["http://127.0.0.1/callback"], "application_type": "native"});
     let client = visit("POST", &vendor.at("/register"), &[], metadata.to_string()).unwrap().json();
     let verifier = "v".repeat(43);
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
     let mut authorize = url::Url::parse(&vendor.at("/authorize")).unwrap();
     authorize.query_pairs_mut().extend_pairs([
         ("response_type", "code"),
         ("client_id", client["client_id"].as_str().unwrap()),
         ("redirect_uri", "http://127.0.0.1:9/callback"),
-        ("code_challenge", "8S5ouKyMZC3P4zBq8bLZLfVm3GUQFnxVxOlRmL2NNXA"),
+        ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
         ("state", "0123456789012345678901"),
         ("resource", &vendor.url()),
