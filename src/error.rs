@@ -15,6 +15,8 @@ use crate::{
     settings::SettingsError,
 };
 
+const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
+
 /// What kind of failure it is: what the caller of the command can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -111,28 +113,34 @@ impl Error {
 
     /// Why there is no token for `profile`.
     pub fn of_token(error: TokenSourceError, profile: &Profile) -> Self {
-        match error {
-            TokenSourceError::LoginRequired(reason) => Self::login_required(profile, reason),
-            TokenSourceError::Refused(refusal) => Self::from(TokenError::clone(&refusal)).hint(format!(
-                "check the client id and secret, then run `{}`",
-                profile.login_command()
-            )),
-            TokenSourceError::Unavailable(failure) => Self::from(TokenError::clone(&failure))
-                .hint("your sign-in is kept; try again in a while"),
-            TokenSourceError::Rejected => {
-                Self::from_source(ErrorKind::LoginRequired, error).hint(format!("run `{}`", profile.login_command()))
+        let login = || Some(format!("run `{}`", profile.login_command()));
+        let (kind, hint) = match &error {
+            TokenSourceError::LoginRequired(reason) => return Self::login_required(profile, *reason),
+            TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
+            TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
+            TokenSourceError::Unavailable(failure) => {
+                (judge_token(failure).0, Some("your sign-in is kept; try again in a while".to_owned()))
             }
-            TokenSourceError::Store(failure) => Self::from(StoreError::clone(&failure)),
-            TokenSourceError::Lock(failure) => Self::from(LockError::clone(&failure)),
-        }
+            TokenSourceError::Store(failure) => judge_store(failure),
+            TokenSourceError::Lock(failure) => judge_lock(failure),
+        };
+        Self::judged(error, (kind, hint))
+    }
+
+    fn judged(source: impl std::error::Error + Send + Sync + 'static, (kind, hint): Judgement) -> Self {
+        Self { kind, source: source.into(), hints: hint.into_iter().collect() }
     }
 }
+
+/// What an error of the domain means to the person: its kind, and what to do next.
+type Judgement = (ErrorKind, Option<String>);
 
 impl From<SettingsError> for Error {
     fn from(error: SettingsError) -> Self {
         match &error {
             SettingsError::Exposed { path } => {
-                let hint = format!("run `chmod go-w` on {} and on its folder, after a look at what it says", path.display());
+                let hint =
+                    format!("run `chmod go-w` on {} and on its folder, after a look at what it says", path.display());
                 Self::from_source(ErrorKind::Untrusted, error).hint(hint)
             }
             SettingsError::File { .. } | SettingsError::Busy(_) => Self::from_source(ErrorKind::Failure, error),
@@ -151,12 +159,16 @@ impl From<SelectorError> for Error {
             SelectorError::Unclear { candidates } => {
                 Some(format!("name one of: {}; or an https URL", candidates.join(", ")))
             }
-            SelectorError::Environment { candidates, .. } if candidates.is_empty() => Some("leave --env out".to_owned()),
-            SelectorError::Environment { candidates, .. } => Some(format!("it has: {}", candidates.join(", "))),
-            SelectorError::UrlNeeded { provider, .. } => {
-                Some(format!("run `finmcp login {provider} --url https://…` once; your vendor's settings page shows the URL"))
+            SelectorError::Environment { candidates, .. } if candidates.is_empty() => {
+                Some("leave --env out".to_owned())
             }
-            SelectorError::Embedded => Some("run `finmcp demo`, or give `finmcp serve demo` to an AI client".to_owned()),
+            SelectorError::Environment { candidates, .. } => Some(format!("it has: {}", candidates.join(", "))),
+            SelectorError::UrlNeeded { provider, .. } => Some(format!(
+                "run `finmcp login {provider} --url https://…` once; your vendor's settings page shows the URL"
+            )),
+            SelectorError::Embedded => {
+                Some("run `finmcp demo`, or give `finmcp serve demo` to an AI client".to_owned())
+            }
             SelectorError::Url(_) | SelectorError::Name(_) => None,
         };
         let error = Self::from_source(ErrorKind::Usage, error);
@@ -170,7 +182,7 @@ impl From<SelectorError> for Error {
 impl From<HttpError> for Error {
     fn from(error: HttpError) -> Self {
         Self::from_source(ErrorKind::Network, error)
-            .hint("check the address, your connection, VPN and proxy, and try again")
+            .hint(NETWORK_HINT)
     }
 }
 
@@ -191,14 +203,19 @@ impl From<crate::oauth::error::Untrusted> for Error {
     }
 }
 
+fn judge_token(error: &TokenError) -> Judgement {
+    match error {
+        TokenError::Http(_) => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
+        TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
+        TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
+        TokenError::InvalidGrant | TokenError::Refused { .. } => (ErrorKind::Failure, None),
+    }
+}
+
 impl From<TokenError> for Error {
     fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Http(error) => error.into(),
-            TokenError::Unavailable { .. } => Self::from_source(ErrorKind::Network, error).hint("try again in a while"),
-            TokenError::Unusable(_) => Self::from_source(ErrorKind::Untrusted, error),
-            TokenError::InvalidGrant | TokenError::Refused { .. } => Self::from_source(ErrorKind::Failure, error),
-        }
+        let judgement = judge_token(&error);
+        Self::judged(error, judgement)
     }
 }
 
@@ -227,27 +244,30 @@ impl From<LoginError> for Error {
     }
 }
 
+fn judge_store(error: &StoreError) -> Judgement {
+    let hint = match error {
+        StoreError::Absent(_) => {
+            "start a keychain (gnome-keyring, KWallet), or choose FINMCP_STORE=file with FINMCP_STORE_KEY_FILE"
+        }
+        StoreError::Locked => "unlock the keychain, by logging in to the desktop for example, and try again",
+        StoreError::TimedOut(_) => "the keychain's daemon hangs: restart it, or log out of the desktop and in again",
+        StoreError::Corrupt(_) => "run `finmcp login` for this server again: it replaces the entry",
+        StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that and try again; nothing was lost",
+    };
+    (ErrorKind::Store, Some(hint.to_owned()))
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        let hint = match &error {
-            StoreError::Absent(_) => {
-                "start a keychain (gnome-keyring, KWallet), or choose FINMCP_STORE=file with FINMCP_STORE_KEY_FILE"
-            }
-            StoreError::Locked => "unlock the keychain, by logging in to the desktop for example, and try again",
-            StoreError::TimedOut(_) => "the keychain's daemon hangs: restart it, or log out of the desktop and in again",
-            StoreError::Corrupt(_) => "run `finmcp login` for this server again: it replaces the entry",
-            StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that and try again; nothing was lost",
-        };
-        Self::from_source(ErrorKind::Store, error).hint(hint)
+        let judgement = judge_store(&error);
+        Self::judged(error, judgement)
     }
 }
 
-impl From<LockError> for Error {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::TimedOut(_) => Self::from_source(ErrorKind::Failure, error).hint("see what other finmcp is running, and try again"),
-            LockError::Unsafe(_) | LockError::Failed(_) => Self::from_source(ErrorKind::Store, error),
-        }
+fn judge_lock(error: &LockError) -> Judgement {
+    match error {
+        LockError::TimedOut(_) => (ErrorKind::Failure, Some("see what other finmcp is running, and try again".to_owned())),
+        LockError::Unsafe(_) | LockError::Failed { .. } => (ErrorKind::Store, None),
     }
 }
 

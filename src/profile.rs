@@ -175,7 +175,8 @@ impl Profile {
             return Self::named(default, selector, settings);
         }
         if let Some(environment) = selector.environment.as_deref() {
-            let mut knowing = settings.providers.values().filter(|provider| provider.environment(Some(environment)).is_some());
+            let mut knowing =
+                settings.providers.values().filter(|provider| provider.environment(Some(environment)).is_some());
             return match (knowing.next(), knowing.next()) {
                 (Some(provider), None) => Self::of_provider(provider, selector, settings),
                 _ => Err(SelectorError::Unclear { candidates: settings.candidates() }),

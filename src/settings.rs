@@ -14,7 +14,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    credential::{lock, record::Identity, store::{KeySource, StoreChoice}},
+    credential::{
+        lock,
+        record::Identity,
+        store::{KeySource, StoreChoice},
+    },
     login::ResourceParameter,
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, Provider, ProviderDocument, ProviderError},
@@ -131,6 +135,28 @@ impl Settings {
             log: text_variable("FINMCP_LOG")?,
             no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         })
+    }
+
+    /// Settings of their own, in `folder`, with an encrypted store there: nothing of the person's is read or written.
+    pub fn isolated(&self, folder: PathBuf, key: PathBuf) -> Self {
+        Self {
+            store: StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key) },
+            folder,
+            providers: self.providers.clone(),
+            default_server: None,
+            profiles: BTreeMap::new(),
+            browser: self.browser.clone(),
+            browser_possible: self.browser_possible,
+            client_secret: None,
+            request_timeout: self.request_timeout,
+            log: self.log.clone(),
+            no_color: self.no_color,
+        }
+    }
+
+    /// Whether `name` is the preset of the stand-ins inside this binary.
+    pub fn is_embedded(&self, name: Option<&str>) -> bool {
+        name.and_then(|name| self.providers.get(name)).is_some_and(|provider| provider.embedded)
     }
 
     /// The folder of the cross-process locks.
@@ -381,7 +407,8 @@ fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
         "file" => {
             let key = text_variable("FINMCP_STORE_KEY_FILE")?.ok_or_else(|| SettingsError::Variable {
                 name: "FINMCP_STORE",
-                problem: "\"file\", which needs FINMCP_STORE_KEY_FILE: the path of a file of at least 32 secret bytes".to_owned(),
+                problem: "\"file\", which needs FINMCP_STORE_KEY_FILE: the path of a file of at least 32 secret bytes"
+                    .to_owned(),
             })?;
             Ok(StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key.into()) })
         }
@@ -416,7 +443,9 @@ fn text_variable(name: &'static str) -> Result<Option<String>, SettingsError> {
 
 fn has_desktop() -> bool {
     cfg!(any(windows, target_os = "macos"))
-        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 fn read_config(folder: &Path) -> Result<ConfigDocument, SettingsError> {

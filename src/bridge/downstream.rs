@@ -258,7 +258,8 @@ mod tests {
     /// t100: lines end at LF alone; blank ones are nothing; a bad one does not stop the next.
     #[tokio::test]
     async fn t100_lines_are_read_one_by_one() {
-        let mut reader = reader(b"{\"id\":1,\"method\":\"a\"}\r\n\n \t\nnonsense\n[]\n{\"method\":\"\xff\"}\n{\"method\":\"b\"}");
+        let mut reader =
+            reader(b"{\"id\":1,\"method\":\"a\"}\r\n\n \t\nnonsense\n[]\n{\"method\":\"\xff\"}\n{\"method\":\"b\"}");
         let mut seen = Vec::new();
         while let Some(next) = reader.next().await.unwrap() {
             seen.push(next.map(|message| message.raw().clone()));

@@ -74,7 +74,10 @@ impl Parent {
         let parent = getppid();
         let descriptor = parent.and_then(|parent| pidfd_open(parent, PidfdFlags::NONBLOCK).ok());
         // It may have ended before it could be watched; then another process has its place.
-        match descriptor.filter(|_| getppid() == parent).and_then(|descriptor| tokio::io::unix::AsyncFd::new(descriptor).ok()) {
+        match descriptor
+            .filter(|_| getppid() == parent)
+            .and_then(|descriptor| tokio::io::unix::AsyncFd::register(descriptor).ok())
+        {
             Some(watched) => Self::Watched(watched),
             None => Self::Polled(parent),
         }

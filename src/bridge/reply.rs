@@ -68,7 +68,9 @@ impl Words {
             text.push_str(&format!(". Run `{}` in a terminal, then try again", self.login_command));
             ReplyCode::LoginRequired
         } else if taken == Taken::Perhaps && method == "tools/call" {
-            text.push_str(". It is not known whether the call was carried out; it was not sent again. Check before repeating it");
+            text.push_str(
+                ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
+            );
             ReplyCode::OutcomeUnknown
         } else {
             match failure {
@@ -104,7 +106,10 @@ mod tests {
     fn a_signed_out_client_is_told_the_command() {
         let error = failed("tools/call", &Failure::SignedOut);
         assert_eq!(error["error"]["code"], -31004);
-        assert_eq!(error["error"]["message"], "Asset: nobody is signed in. Run `finmcp login asset` in a terminal, then try again");
+        assert_eq!(
+            error["error"]["message"],
+            "Asset: nobody is signed in. Run `finmcp login asset` in a terminal, then try again"
+        );
     }
 
     /// t114: a call whose outcome is open says so; a list needs no such warning.

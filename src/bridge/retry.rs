@@ -37,7 +37,9 @@ pub enum Failure {
         retry_after: Option<u64>,
     },
     /// A 2xx answer that is neither JSON nor an event stream.
-    #[error("the server's answer is not MCP but {content_type}: is something else in between, such as a sign-in page of the network?")]
+    #[error(
+        "the server's answer is not MCP but {content_type}: is something else in between, such as a sign-in page of the network?"
+    )]
     NotMcp {
         /// What it claims to be, cleaned.
         content_type: String,

@@ -183,7 +183,11 @@ impl Session {
         match &message.kind {
             Kind::Request { id, method } => {
                 if self.pending.contains_key(id) {
-                    return self.reply(reply::error(id, ReplyCode::InvalidRequest, "this id is still in use by an unanswered request"));
+                    return self.reply(reply::error(
+                        id,
+                        ReplyCode::InvalidRequest,
+                        "this id is still in use by an unanswered request",
+                    ));
                 }
                 let pending = Pending { exchange: None, method: method.clone(), cancelled: false };
                 self.pending.insert(id.clone(), pending);
@@ -261,7 +265,8 @@ impl Session {
             }
             None => {
                 self.pending.remove(&id);
-                self.held.retain(|held| !matches!(&held.message.kind, Kind::Request { id: waiting, .. } if *waiting == id));
+                self.held
+                    .retain(|held| !matches!(&held.message.kind, Kind::Request { id: waiting, .. } if *waiting == id));
                 false
             }
         }
@@ -395,9 +400,7 @@ impl Session {
         }
         let failure = match ending {
             Ending::Complete => Failure::Cut,
-            Ending::SessionLost => {
-                Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None }
-            }
+            Ending::SessionLost => Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None },
             Ending::Failed(failure) => failure,
         };
         match self.handshake {

@@ -201,11 +201,10 @@ mod tests {
     fn t125_streams_are_read_as_the_specification_says() {
         for (stream, events) in [
             ("data: YHOO\ndata: +2\ndata: 10\n\n", vec![("message", "YHOO\n+2\n10")]),
-            (": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n", vec![
-                ("message", "first event"),
-                ("message", "second event"),
-                ("message", " third event"),
-            ]),
+            (
+                ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+                vec![("message", "first event"), ("message", "second event"), ("message", " third event")],
+            ),
             ("data\n\ndata\ndata\n\ndata:", vec![("message", ""), ("message", "\n")]),
             ("data:test\n\ndata: test\n\n", vec![("message", "test"), ("message", "test")]),
             ("event: endpoint\rdata: /x\r\rdata: y\r\n\r\n", vec![("endpoint", "/x"), ("message", "y")]),

@@ -110,7 +110,9 @@ impl Upstream {
 
     /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
     pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
-        let _ = self.send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref()).await;
+        let _ = self
+            .send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref())
+            .await;
     }
 
     async fn held_token(&self) -> Option<AccessToken> {
@@ -207,8 +209,10 @@ impl Upstream {
         if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
             return Ok(Ending::SessionLost);
         }
-        if let Some(challenge) = challenge.filter(|challenge| status == StatusCode::FORBIDDEN && challenge.is_insufficient_scope()) {
-            return Ok(Ending::Failed(Failure::InsufficientScope { scope: challenge.scope.map(|scope| scope.to_string()) }));
+        if status == StatusCode::FORBIDDEN && challenge.error.as_deref() == Some("insufficient_scope") {
+            return Ok(Ending::Failed(Failure::InsufficientScope {
+                scope: challenge.scope.map(|scope| scope.to_string()),
+            }));
         }
         match message.filter(|_| code.is_some()) {
             Some(message) => {

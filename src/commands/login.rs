@@ -15,7 +15,7 @@ use crate::{
     credential::record::{Credential, Renewal},
     error::{Error, ErrorKind},
     login::{
-        self, Context, KnownClient, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
+        self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
     },
     oauth::scope::Scope,
@@ -47,11 +47,18 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     // A store that is locked or missing is said before anybody is asked to sign in.
     let earlier = earlier(app, &profile).await?;
     let doing = format!("could not sign in to {}", profile.title);
-    let browser = (!no_browser && app.settings.browser_possible).then(|| browser(app));
-    let credential = sign_in(app, &profile, secret, earlier.clone(), browser, redirection)
+    let (console, title) = (app.console, profile.title.clone());
+    let person = Person {
+        browser: (!no_browser && app.settings.browser_possible).then(|| browser(app)),
+        redirection,
+        progress: &mut |progress| show(console, &title, progress),
+    };
+    let credential = sign_in(app, &profile, secret, earlier.clone(), person)
         .await
-        .map_err(|error| error.while_doing(doing))?;
-    keep(app, profile, credential, earlier).await
+        .map_err(|error| Error::from(error).while_doing(doing))?;
+    let profile = keep(app, profile, credential.clone(), earlier).await?;
+    summarise(app, &profile, &credential);
+    Ok(())
 }
 
 /// The sign-in itself, by the profile's grant.
@@ -63,25 +70,30 @@ pub async fn sign_in(
     profile: &Profile,
     secret: Option<Secret>,
     earlier: Option<Credential>,
-    browser: Option<Arc<dyn Browser>>,
-    redirection: Redirection,
-) -> Result<Credential, Error> {
+    person: Person<'_>,
+) -> Result<Credential, LoginError> {
     let options = &profile.registration;
-    let context = Context { http: &app.http, clock: app.clock.as_ref(), browser };
+    let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
     let request = request(profile, grant, secret, earlier);
-    let credential = match grant {
+    match grant {
         GrantKind::ClientCredentials => {
-            login::client_credentials(request, options.token_endpoint.clone(), &context).await?
+            login::client_credentials(request, options.token_endpoint.clone(), &context).await
         }
         GrantKind::AuthorizationCode => {
-            let console = app.console;
-            let title = profile.title.clone();
-            let mut progress = move |progress: Progress<'_>| show(&console, &title, progress);
-            login::authorization_code(request, redirection, &context, &mut progress).await?
+            login::authorization_code(request, person.redirection, &context, person.progress).await
         }
-    };
-    Ok(credential)
+    }
+}
+
+/// How a person is reached, where the grant needs one.
+pub struct Person<'a> {
+    /// What shows the sign-in page; none where the person wants to do that.
+    pub browser: Option<Arc<dyn Browser>>,
+    /// How the answer comes back.
+    pub redirection: Redirection,
+    /// Whom to tell what happens.
+    pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
 fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
@@ -93,7 +105,9 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
     });
     let stored_secret = known
         .as_ref()
-        .filter(|known| grant == GrantKind::ClientCredentials && options.client_id.as_ref() == Some(&known.registration.client_id))
+        .filter(|known| {
+            grant == GrantKind::ClientCredentials && options.client_id.as_ref() == Some(&known.registration.client_id)
+        })
         .and_then(|known| known.registration.client_secret.clone());
     LoginRequest {
         server: profile.server.clone(),
@@ -113,31 +127,40 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
 }
 
 /// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a working one is left.
-async fn keep(app: &App, mut profile: Profile, credential: Credential, earlier: Option<Credential>) -> Result<(), Error> {
+///
+/// # Errors
+/// The store, or `config.toml`.
+pub async fn keep(
+    app: &App,
+    mut profile: Profile,
+    credential: Credential,
+    earlier: Option<Credential>,
+) -> Result<Profile, Error> {
     let identity = credential.identity.clone();
-    let renewal = credential.renewal;
-    let expiry = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
-    let renewable = credential.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some());
-    app.tokens(Some(identity.clone()))
-        .sign_in(credential)
-        .await
-        .map_err(|error| Error::of_token(error, &profile).while_doing("signed in, but could not keep the credential"))?;
+    app.tokens(Some(identity.clone())).sign_in(credential).await.map_err(|error| {
+        Error::of_token(error, &profile).while_doing("signed in, but could not keep the credential")
+    })?;
     profile.signed_in = Some(identity.clone());
+    profile.saved = true;
     app.settings.save_profile(&profile).await?;
     if let Some(earlier) = earlier.filter(|earlier| earlier.identity != identity) {
         let _ = app.tokens(Some(earlier.identity)).sign_out().await;
     }
+    Ok(profile)
+}
 
+fn summarise(app: &App, profile: &Profile, credential: &Credential) {
     let console = app.console;
     console.say(&format!("Signed in to {} as profile {}.", profile.title, profile.name));
     console.say(&format!("The credential is in {}.", app.store.description()));
-    match (renewal, renewable, expiry) {
+    let tokens = credential.tokens.as_ref();
+    let renewable = tokens.is_some_and(|tokens| tokens.refresh_token.is_some());
+    match (credential.renewal, renewable, tokens.and_then(|tokens| tokens.expires_at)) {
         (Renewal::ClientCredentials, ..) | (_, true, _) => console.say("It is renewed by itself."),
-        (_, false, Some(expiry)) => console.say(&format!("It ends at {expiry}: the server gave nothing to renew it with.")),
+        (_, false, Some(end)) => console.say(&format!("It ends at {end}: the server gave nothing to renew it with.")),
         (_, false, None) => {}
     }
     console.say(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
-    Ok(())
 }
 
 /// What is stored for this profile already.
@@ -196,7 +219,9 @@ fn client_secret(app: &App, path: Option<&Path>) -> Result<Option<Secret>, Error
         fs::File::open(path).and_then(|file| file.take(SECRET_LIMIT).read_to_string(&mut text))
     };
     let text = zeroize::Zeroizing::new(text);
-    read.map_err(|error| Error::from(error).while_doing(format!("cannot read the client secret from {}", path.display())))?;
+    read.map_err(|error| {
+        Error::from(error).while_doing(format!("cannot read the client secret from {}", path.display()))
+    })?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {}", path.display()))),
         secret => Ok(Some(Secret::new(secret.to_owned()))),
@@ -206,7 +231,8 @@ fn client_secret(app: &App, path: Option<&Path>) -> Result<Option<Secret>, Error
 /// The most that is read as a client secret, in bytes.
 const SECRET_LIMIT: u64 = 64 << 10;
 
-fn browser(app: &App) -> Arc<dyn Browser> {
+/// The person's own browser.
+pub fn browser(app: &App) -> Arc<dyn Browser> {
     Arc::new(match &app.settings.browser {
         Some(command) => SystemBrowser::Program(command.into()),
         None => SystemBrowser::Default,
@@ -214,7 +240,7 @@ fn browser(app: &App) -> Arc<dyn Browser> {
 }
 
 /// Tells the person what happens.
-pub fn show(console: &Console, title: &str, progress: Progress<'_>) {
+fn show(console: Console, title: &str, progress: Progress<'_>) {
     match progress {
         Progress::Page(url) => {
             console.say(&format!("{title} asks you to sign in at {}.", url.host()));

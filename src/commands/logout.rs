@@ -5,7 +5,7 @@ use crate::{
     commands::App,
     credential::record::Credential,
     error::Error,
-    oauth::client::{self, TokenKind},
+    oauth::client::{self, RevocableToken},
     profile::Profile,
 };
 
@@ -49,13 +49,14 @@ async fn revoke(app: &App, credential: &Credential) {
         app.console.say("The server has no place to revoke it: what was handed out works there until it expires.");
         return;
     };
-    let refresh = tokens.refresh_token.as_ref().map(|token| (token, TokenKind::Refresh));
-    for (token, kind) in refresh.into_iter().chain([(&tokens.access_token, TokenKind::Access)]) {
-        match client::revoke(&app.http, endpoint, &credential.registration, token, kind).await {
-            Ok(()) => {}
-            Err(error) => {
-                app.console.say(&format!("The {kind} token could not be revoked and works until it expires: {error}."));
-            }
+    let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
+    for token in refresh.into_iter().chain([RevocableToken::Access(&tokens.access_token)]) {
+        if let Err(error) = client::revoke(&app.http, endpoint, &credential.registration, token).await {
+            let name = match token {
+                RevocableToken::Refresh(_) => "refresh",
+                RevocableToken::Access(_) => "access",
+            };
+            app.console.say(&format!("The {name} token could not be revoked and works until it expires: {error}."));
         }
     }
 }

@@ -104,9 +104,9 @@ impl App {
 fn start_log(filter: Option<&str>) -> Result<(), Error> {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
     let Some(filter) = filter else { return Ok(()) };
-    let level: tracing::Level = filter.parse().map_err(|_| {
-        Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace")
-    })?;
+    let level: tracing::Level = filter
+        .parse()
+        .map_err(|_| Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace"))?;
     let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(ours);
     tracing_subscriber::registry().with(lines).init();

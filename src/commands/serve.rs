@@ -22,10 +22,18 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
     let deadline = arguments.timeout.map(Duration::from_secs).or(app.settings.request_timeout).unwrap_or(DEADLINE);
     #[cfg(feature = "demo")]
-    if app.settings.means_demo(&selector) {
+    if app.settings.is_embedded(selector.server.as_deref()) {
         return super::demo::serve(app, &selector, deadline).await;
     }
     let profile = Profile::select(&selector, &app.settings)?;
+    relay(app, &profile, deadline).await
+}
+
+/// Relays for `profile` until the client is done.
+///
+/// # Errors
+/// What is wrong with stdin and stdout.
+pub async fn relay(app: &App, profile: &Profile, deadline: Duration) -> Result<(), Error> {
     let ends = Ends {
         server: profile.server.clone(),
         http: app.http.clone(),

@@ -5,7 +5,10 @@ use serde::Serialize;
 use crate::{
     cli,
     commands::App,
-    credential::{clock::Clock, record::{Credential, Renewal}},
+    credential::{
+        clock::Clock,
+        record::{Credential, Renewal},
+    },
     error::Error,
     profile::Profile,
 };
@@ -51,7 +54,9 @@ pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
         let text: String = documents.iter().map(|document| table(app, document)).collect::<Vec<_>>().join("\n");
         app.console.data(&text)?;
         if documents.is_empty() {
-            app.console.say("You are not signed in to anything. Run `finmcp login SERVER`, for example `finmcp login tesorio`.");
+            app.console.say(
+                "You are not signed in to anything. Run `finmcp login SERVER`, for example `finmcp login tesorio`.",
+            );
         }
     }
     for (name, problem) in app.settings.broken_profiles() {
