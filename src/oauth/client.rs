@@ -1,10 +1,12 @@
 //! Requests to an authorization server's token, revocation and registration endpoints.
 
+use futures_util::future::BoxFuture;
 use http::{Method, Request, header};
 use jiff::Timestamp;
 use oauth2::{
-    AccessToken, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, HttpRequest, HttpResponse,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl, StandardRevocableToken, TokenUrl,
+    AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, HttpRequest,
+    HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl,
+    StandardRevocableToken, TokenUrl,
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
 
@@ -83,7 +85,7 @@ type Client = oauth2::Client<
 /// Any [`TokenError`].
 pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
-    let send = |message| send(http, request.endpoint, message);
+    let endpoint = Endpoint { http, url: request.endpoint };
     let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));
     let response = match request.grant {
         Grant::AuthorizationCode { code, verifier, redirect_uri } => {
@@ -96,14 +98,14 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
             for (name, value) in request.extra_fields() {
                 exchange = exchange.add_extra_param(name, value);
             }
-            exchange.request_async(&send).await
+            exchange.request_async(&endpoint).await
         }
         Grant::ClientCredentials => {
             let mut exchange = client.exchange_client_credentials().add_scopes(scope());
             for (name, value) in request.extra_fields() {
                 exchange = exchange.add_extra_param(name, value);
             }
-            exchange.request_async(&send).await
+            exchange.request_async(&endpoint).await
         }
         Grant::RefreshToken(token) => {
             let token = RefreshToken::new(token.expose().clone());
@@ -111,7 +113,7 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
             for (name, value) in request.extra_fields() {
                 exchange = exchange.add_extra_param(name, value);
             }
-            exchange.request_async(&send).await
+            exchange.request_async(&endpoint).await
         }
     };
     response.map_err(sort)?.into_token_set(now)
@@ -128,7 +130,7 @@ pub async fn revoke(
     token: RevocableToken<'_>,
 ) -> Result<(), TokenError> {
     let mut url = endpoint.as_url().clone();
-    // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where `send` goes.
+    // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
     let _ = url.set_scheme("https");
     let client = client(registration).set_revocation_url(RevocationUrl::from_url(url));
     let token = match token {
@@ -136,7 +138,7 @@ pub async fn revoke(
         RevocableToken::Refresh(token) => RefreshToken::new(token.expose().clone()).into(),
     };
     let request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
-    request.request_async(&|message| send(http, endpoint, message)).await.map_err(sort)
+    request.request_async(&Endpoint { http, url: endpoint }).await.map_err(sort)
 }
 
 /// Registers a client (RFC 7591 section 3).
@@ -198,16 +200,29 @@ fn client(registration: &ClientRegistration) -> Client {
     }
 }
 
-/// Sends a form to `endpoint`. Only a success comes back, as the plain 200 that the `oauth2` crate expects.
-async fn send(http: &Http, endpoint: &ServerUrl, message: HttpRequest) -> Result<HttpResponse, TokenError> {
-    let reply = http.exchange(endpoint, message).await?;
-    match TokenError::judge(reply.status, &reply.body) {
-        Some(error) => Err(error),
-        None => Ok(HttpResponse::new(reply.body.to_vec())),
+/// Where forms are sent. A type with a boxed future, not a closure: the compiler could not tell that a closure's may move between threads.
+struct Endpoint<'a> {
+    http: &'a Http,
+    url: &'a ServerUrl,
+}
+
+impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
+    type Error = TokenError;
+    type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
+
+    /// Only a success comes back, as the plain 200 that the `oauth2` crate expects.
+    fn call(&'c self, message: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let reply = self.http.exchange(self.url, message).await?;
+            match TokenError::judge(reply.status, &reply.body) {
+                Some(error) => Err(error),
+                None => Ok(HttpResponse::new(reply.body.to_vec())),
+            }
+        })
     }
 }
 
-/// What is left to go wrong after `send`: a body that is no token response. It holds secrets, perhaps, and goes no further.
+/// What is left to go wrong after the [`Endpoint`]: a body that is no token response. It holds secrets, perhaps, and goes no further.
 fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError, T>) -> TokenError {
     match error {
         RequestTokenError::Request(error) => error,
