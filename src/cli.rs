@@ -26,7 +26,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 network, 4 login required, 5 refused as 
 pub enum Command {
     /// Sign in, and keep the credential in the system's keychain
     #[command(after_help = LOGIN_HELP)]
-    Login(Login),
+    Login(Box<Login>),
     /// Print a fresh access token, and nothing else
     #[command(after_help = TOKEN_HELP)]
     Token(Token),

@@ -116,6 +116,7 @@ impl Error {
         let login = || Some(format!("run `{}`", profile.login_command()));
         let (kind, hint) = match &error {
             TokenSourceError::LoginRequired(reason) => return Self::login_required(profile, *reason),
+            TokenSourceError::Interrupted => (ErrorKind::Failure, None),
             TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
             TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
             TokenSourceError::Unavailable(failure) => {
@@ -181,8 +182,7 @@ impl From<SelectorError> for Error {
 
 impl From<HttpError> for Error {
     fn from(error: HttpError) -> Self {
-        Self::from_source(ErrorKind::Network, error)
-            .hint(NETWORK_HINT)
+        Self::from_source(ErrorKind::Network, error).hint(NETWORK_HINT)
     }
 }
 
@@ -252,6 +252,7 @@ fn judge_store(error: &StoreError) -> Judgement {
         StoreError::Locked => "unlock the keychain, by logging in to the desktop for example, and try again",
         StoreError::TimedOut(_) => "the keychain's daemon hangs: restart it, or log out of the desktop and in again",
         StoreError::Corrupt(_) => "run `finmcp login` for this server again: it replaces the entry",
+        StoreError::Newer(_) => "update this finmcp: a newer one has written the entry",
         StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that and try again; nothing was lost",
     };
     (ErrorKind::Store, Some(hint.to_owned()))
@@ -266,7 +267,9 @@ impl From<StoreError> for Error {
 
 fn judge_lock(error: &LockError) -> Judgement {
     match error {
-        LockError::TimedOut(_) => (ErrorKind::Failure, Some("see what other finmcp is running, and try again".to_owned())),
+        LockError::TimedOut(_) => {
+            (ErrorKind::Failure, Some("see what other finmcp is running, and try again".to_owned()))
+        }
         LockError::Unsafe(_) | LockError::Failed { .. } => (ErrorKind::Store, None),
     }
 }

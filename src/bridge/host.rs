@@ -1,6 +1,6 @@
 //! The AI client's process: it started us, and when it goes or says so, we end.
 
-use std::{future::pending, io};
+use std::{future::Future, io, pin::Pin};
 
 /// Signs that it is time to end, other than the end of stdin.
 pub struct Host {
@@ -8,7 +8,7 @@ pub struct Host {
     signals: [tokio::signal::unix::Signal; 3],
     #[cfg(windows)]
     signals: (tokio::signal::windows::CtrlC, tokio::signal::windows::CtrlBreak, tokio::signal::windows::CtrlClose),
-    parent: Parent,
+    parent: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Host {
@@ -27,7 +27,7 @@ impl Host {
             use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
             (ctrl_c()?, ctrl_break()?, ctrl_close()?)
         };
-        Ok(Self { signals, parent: Parent::watch() })
+        Ok(Self { signals, parent: Box::pin(parent_ended()) })
     }
 
     /// Returns when it is time to end.
@@ -38,7 +38,7 @@ impl Host {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {}
-            () = self.parent.gone() => {}
+            () = &mut self.parent => {}
         }
     }
 
@@ -49,64 +49,46 @@ impl Host {
             _ = self.signals.0.recv() => {}
             _ = self.signals.1.recv() => {}
             _ = self.signals.2.recv() => {}
-            () = self.parent.gone() => {}
+            () = &mut self.parent => {}
         }
     }
 }
 
-/// The process that started us. A client that is killed cannot close our stdin where somebody else holds its other end too.
-enum Parent {
-    /// The kernel tells when it ends.
-    #[cfg(target_os = "linux")]
-    Watched(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>),
-    /// To be asked for now and then: another parent means that ours has ended.
+/// Tells when the process that started us has ended: a client that is killed cannot close our stdin where somebody else holds its other
+/// end too.
+async fn parent_ended() {
     #[cfg(unix)]
-    Polled(Option<rustix::process::Pid>),
-    /// Where the end of stdin has to do.
-    #[cfg(not(unix))]
-    Unknown,
+    {
+        let (sender, ended) = tokio::sync::oneshot::channel();
+        let watch = move || {
+            wait_for_parent();
+            let _ = sender.send(());
+        };
+        let watching = std::thread::Builder::new().name("parent".to_owned()).stack_size(64 << 10).spawn(watch);
+        if watching.is_ok() && ended.await.is_ok() {
+            return;
+        }
+    }
+    // On Windows the end of stdin has to do.
+    std::future::pending().await
 }
 
-impl Parent {
+/// Returns when another process is our parent.
+#[cfg(unix)]
+fn wait_for_parent() {
+    use rustix::process::getppid;
+    let parent = getppid();
+    // The kernel tells at once, where it can.
     #[cfg(target_os = "linux")]
-    fn watch() -> Self {
-        use rustix::process::{PidfdFlags, getppid, pidfd_open};
-        let parent = getppid();
-        let descriptor = parent.and_then(|parent| pidfd_open(parent, PidfdFlags::NONBLOCK).ok());
-        // It may have ended before it could be watched; then another process has its place.
-        match descriptor
-            .filter(|_| getppid() == parent)
-            .and_then(|descriptor| tokio::io::unix::AsyncFd::register(descriptor).ok())
-        {
-            Some(watched) => Self::Watched(watched),
-            None => Self::Polled(parent),
-        }
+    if let Some(descriptor) =
+        parent.and_then(|parent| rustix::process::pidfd_open(parent, rustix::process::PidfdFlags::empty()).ok())
+        && getppid() == parent
+    {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None);
     }
-
-    #[cfg(all(unix, not(target_os = "linux")))]
-    fn watch() -> Self {
-        Self::Polled(rustix::process::getppid())
-    }
-
-    #[cfg(not(unix))]
-    fn watch() -> Self {
-        Self::Unknown
-    }
-
-    async fn gone(&self) {
-        match self {
-            #[cfg(target_os = "linux")]
-            Self::Watched(descriptor) => drop(descriptor.readable().await),
-            #[cfg(unix)]
-            Self::Polled(None) => pending().await,
-            #[cfg(unix)]
-            Self::Polled(parent) => {
-                while rustix::process::getppid() == *parent {
-                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                }
-            }
-            #[cfg(not(unix))]
-            Self::Unknown => pending().await,
-        }
+    // Elsewhere it has to be asked. A process whose parent is out of its sight (in a container) cannot tell.
+    while getppid() == parent {
+        std::thread::sleep(std::time::Duration::from_secs(1));
     }
 }

@@ -195,10 +195,8 @@ impl Session {
                     return self.initialize(message);
                 }
             }
-            Kind::Notification { method } if &**method == "notifications/cancelled" => {
-                if !self.cancelled(&message) {
-                    return;
-                }
+            Kind::Notification { method } if &**method == "notifications/cancelled" && !self.cancelled(&message) => {
+                return;
             }
             Kind::Notification { method } if &**method == "notifications/initialized" => {
                 self.initialized = Some(message);
@@ -284,10 +282,10 @@ impl Session {
     fn post(&mut self, carried: Carried) -> Exchange {
         let exchange = self.next_exchange();
         let message = carried.message.clone();
-        if let Kind::Request { id, .. } = &message.kind {
-            if let Some(pending) = self.pending.get_mut(id) {
-                pending.exchange = Some(exchange);
-            }
+        if let Kind::Request { id, .. } = &message.kind
+            && let Some(pending) = self.pending.get_mut(id)
+        {
+            pending.exchange = Some(exchange);
         }
         let modern = (self.handshake == Handshake::None).then(|| era::modern_version(&message)).flatten();
         let headers = modern.map_or_else(|| self.session_headers(), |version| headers::modern(&message, &version));

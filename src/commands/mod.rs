@@ -82,7 +82,7 @@ impl App {
 
     async fn run_interruptible(&self, command: Command) -> Result<(), Error> {
         match command {
-            Command::Login(arguments) => login::run(self, arguments).await,
+            Command::Login(arguments) => login::run(self, *arguments).await,
             Command::Token(arguments) => token::run(self, arguments).await,
             Command::Serve(arguments) => serve::run(self, arguments).await,
             Command::Status(arguments) => status::run(self, arguments).await,
