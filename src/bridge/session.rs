@@ -497,3 +497,6 @@ impl Session {
         self.actions.push(Action::Stop);
     }
 }
+
+#[cfg(test)]
+mod tests;
