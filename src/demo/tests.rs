@@ -664,9 +664,9 @@ mod of_tesorio {
         assert_eq!(sign_in.visitor.post(&endpoint, &again).await.status, StatusCode::BAD_REQUEST);
     }
 
-    /// t041: the identifier is the document's URL, and the document says so itself.
+    /// The identifier is the document's URL, and the document says so itself.
     #[tokio::test]
-    async fn t041_a_client_can_be_a_metadata_document() {
+    async fn a_client_can_be_a_metadata_document() {
         struct Document(String);
         impl Site for Document {
             fn answer(&self, _: Request<Bytes>) -> BoxFuture<'_, Reply> {
