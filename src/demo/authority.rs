@@ -41,7 +41,6 @@ impl Default for Lifetimes {
 }
 
 /// What an access token looks like.
-#[derive(Debug)]
 pub enum TokenFormat {
     /// A random text that only the authority understands.
     Opaque,
@@ -50,7 +49,6 @@ pub enum TokenFormat {
 }
 
 /// What tells one authority from another.
-#[derive(Debug)]
 pub struct Policy {
     /// The issuer identifier (RFC 8414 section 2).
     pub issuer: String,
@@ -68,14 +66,13 @@ pub struct Policy {
     pub lifetimes: Lifetimes,
 }
 
-/// An authorization server's rules and memory.
-#[derive(Debug)]
+/// An authorization server's rules and memory. It holds tokens, so nothing in it can be printed.
 pub struct Authority {
     policy: Policy,
     memory: Mutex<Memory>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Memory {
     clients: HashMap<String, Client>,
     /// Requests that wait for a person's decision, by the identifier on their consent page.
@@ -88,7 +85,7 @@ struct Memory {
 }
 
 /// A valid authorization request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AuthorizationRequest {
     client_id: String,
     /// What to call the client on the consent page.
@@ -102,7 +99,6 @@ pub struct AuthorizationRequest {
 }
 
 /// An authorization request that is refused.
-#[derive(Debug, PartialEq, Eq)]
 pub enum AuthorizationError {
     /// It is not known whether the redirect URI is the client's: tell the person, never redirect (RFC 6749 section 4.1.2.1).
     Page(GrantError),
@@ -110,7 +106,6 @@ pub enum AuthorizationError {
     Redirect(String),
 }
 
-#[derive(Debug)]
 struct Code {
     request: AuthorizationRequest,
     user: String,
@@ -121,7 +116,6 @@ struct Code {
 }
 
 /// One person's consent to one client, and all tokens that followed from it.
-#[derive(Debug)]
 struct SignIn {
     client_id: String,
     user: String,
@@ -133,7 +127,7 @@ struct SignIn {
 }
 
 /// A successful token response (RFC 6749 section 5.1).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct TokenResponse {
     /// The access token.
     pub access_token: String,

@@ -104,9 +104,9 @@ mod tests {
         Client::registered(&serde_json::from_value(metadata).unwrap()).map_err(|refusal| refusal.error)
     }
 
-    /// t040: a native client says so; whatever it leaves out counts as a web client.
+    /// A native client says so; one that leaves it out counts as a web client.
     #[test]
-    fn t040_application_type_must_be_native() {
+    fn application_type_must_be_native() {
         let redirect_uris = json!(["http://127.0.0.1:4711/callback"]);
         assert!(register(json!({ "application_type": "native", "redirect_uris": redirect_uris })).is_ok());
         for (application_type, error) in [

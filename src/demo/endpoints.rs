@@ -22,7 +22,6 @@ use crate::{
 };
 
 /// An authority's endpoints, and the metadata of the resource it guards.
-#[derive(Debug)]
 pub struct Endpoints {
     vendor: &'static str,
     authority: Authority,

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::demo::grant_error::GrantError;
 
-/// A query or a form body.
-#[derive(Debug)]
+/// A query or a form body. It may hold secrets, so there is no way to print it.
 pub struct Form(BTreeMap<String, String>);
 
 impl Form {

@@ -79,12 +79,6 @@ impl SigningKey {
     }
 }
 
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("SigningKey(***)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use crate::demo::png;
 
 /// A picture or a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Asset {
+pub struct DigitalAsset {
     /// Its identifier.
     pub id: &'static str,
     /// Its title.
@@ -22,8 +22,8 @@ pub struct Asset {
 }
 
 /// Every asset, by identifier.
-pub const ASSETS: [Asset; 4] = [
-    Asset {
+pub const ASSETS: [DigitalAsset; 4] = [
+    DigitalAsset {
         id: "ast_01",
         title: "Logo, dark on light",
         kind: "image",
@@ -31,7 +31,7 @@ pub const ASSETS: [Asset; 4] = [
         tags: &["logo", "brand"],
         text: "Northwind Metrics",
     },
-    Asset {
+    DigitalAsset {
         id: "ast_02",
         title: "Trade show booth, Denver",
         kind: "image",
@@ -39,7 +39,7 @@ pub const ASSETS: [Asset; 4] = [
         tags: &["booth", "event", "photo"],
         text: "Northwind Metrics: see the wind before it turns",
     },
-    Asset {
+    DigitalAsset {
         id: "ast_03",
         title: "Series A one-pager",
         kind: "document",
@@ -47,7 +47,7 @@ pub const ASSETS: [Asset; 4] = [
         tags: &["one-pager", "sales", "finance"],
         text: "Northwind Metrics turns meter readings into forecasts. 64 customers at launch; every month closes in one day.",
     },
-    Asset {
+    DigitalAsset {
         id: "ast_04",
         title: "Customer story: Brightwater Clinics",
         kind: "document",
@@ -57,7 +57,7 @@ pub const ASSETS: [Asset; 4] = [
     },
 ];
 
-impl Asset {
+impl DigitalAsset {
     /// The asset with this identifier.
     pub fn find(id: &str) -> Option<&'static Self> {
         ASSETS.iter().find(|asset| asset.id == id)
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_search_needs_every_word() {
-        let found = |query| Asset::search(query).iter().map(|asset| asset.id).collect::<Vec<_>>();
+        let found = |query| DigitalAsset::search(query).iter().map(|asset| asset.id).collect::<Vec<_>>();
         assert_eq!(found("SALES finance"), ["ast_03"]);
         assert_eq!(found("sales"), ["ast_03", "ast_04"]);
         assert_eq!(found("sales logo"), [""; 0]);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_asset_has_a_large_preview_of_its_own() {
-        let previews: Vec<_> = ASSETS.iter().map(Asset::preview).collect();
+        let previews: Vec<_> = ASSETS.iter().map(DigitalAsset::preview).collect();
         assert!(previews.iter().all(|preview| preview.len() > 500_000));
         assert_ne!(previews[0], previews[1]);
     }

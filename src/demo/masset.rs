@@ -27,7 +27,7 @@ use crate::{
         client::Client,
         endpoints::Endpoints,
         jwt::SigningKey,
-        library::{ASSETS, Asset},
+        library::{ASSETS, DigitalAsset},
         listener::{Listener, Reply, Serving, Site, not_found},
         mcp::{Mcp, Refusal, tool_result},
         table::{Column, Table},
@@ -182,8 +182,8 @@ struct AssetId {
 }
 
 impl AssetId {
-    fn find(&self) -> Result<&'static Asset, String> {
-        Asset::find(&self.id).ok_or_else(|| "there is no such asset; see asset_search".to_owned())
+    fn find(&self) -> Result<&'static DigitalAsset, String> {
+        DigitalAsset::find(&self.id).ok_or_else(|| "there is no such asset; see asset_search".to_owned())
     }
 }
 
@@ -203,7 +203,7 @@ impl Library {
     /// Assets by words in their titles and tags
     #[tool(annotations(read_only_hint = true))]
     fn asset_search(&self, Parameters(Query { query }): Parameters<Query>) -> Result<CallToolResult, String> {
-        let assets = Asset::search(&query);
+        let assets = DigitalAsset::search(&query);
         let mut table = Table::new(&[Column::Left, Column::Left, Column::Left]);
         for asset in &assets {
             table.row([asset.id, asset.title, asset.collection]);

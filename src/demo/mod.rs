@@ -33,6 +33,8 @@ pub mod receivables;
 pub mod statement;
 pub mod table;
 pub mod tesorio;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -194,14 +194,13 @@ Gross profit             1,200,000.10
         let right = profit_and_loss();
         assert!(right.adds_up());
         let cent = Money::cents(1);
-        for spoil in [
-            |statement: &mut Statement, cent: Money| statement.sections[0].total = statement.sections[0].total + cent,
+        let spoils: [fn(&mut Statement, Money); 4] = [
+            |statement, cent| statement.sections[0].total = statement.sections[0].total + cent,
             |statement, cent| statement.sections[1].lines[0].amount = statement.sections[1].lines[0].amount + cent,
-            |statement, cent| {
-                statement.sections[1].result.iter_mut().for_each(|result| result.amount = result.amount - cent)
-            },
+            |statement, cent| statement.sections[1].result.as_mut().unwrap().amount = -cent,
             |statement, _| statement.sections.clear(),
-        ] {
+        ];
+        for spoil in spoils {
             let mut wrong = right.clone();
             spoil(&mut wrong, cent);
             assert!(!wrong.adds_up(), "{wrong}");
