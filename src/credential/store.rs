@@ -1,7 +1,14 @@
 //! What a store of secrets must do, and how it can fail.
 
+use std::{path::PathBuf, sync::Arc};
+
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
+
+use crate::{
+    credential::{file::FileStore, keychain::Keychain, memory::MemoryStore},
+    secret::Secret,
+};
 
 /// Named secrets. One entry is one credential; names are made by [`crate::credential::record::Identity::entry`].
 pub trait CredentialStore: Send + Sync {
@@ -42,10 +49,49 @@ pub enum StoreError {
     /// It refused or broke.
     #[error("the credential store failed: {0}")]
     Failed(String),
-    /// The entry is damaged, or was written by somebody else or by a newer finmcp.
+    /// The entry is damaged, or was written by somebody else.
     #[error("a stored credential cannot be used: {0}")]
     Corrupt(String),
+    /// The entry was written by a newer finmcp, and is left alone. The value is its version.
+    #[error("a stored credential was written by a newer finmcp (record version {0})")]
+    Newer(u64),
     /// The file store is not set up safely: a loose mode, a symbolic link, a missing key.
     #[error("the file store is not safe to use: {0}")]
     Unsafe(String),
+}
+
+/// Which store the person chose. There is no fallback from one to another.
+#[derive(Debug, Clone)]
+pub enum StoreChoice {
+    /// The operating system's.
+    Keychain,
+    /// Encrypted files, for machines that have no keychain.
+    File {
+        /// Where they are.
+        folder: PathBuf,
+        /// What they are encrypted with.
+        key: KeySource,
+    },
+    /// This process's memory, gone with it.
+    Memory,
+}
+
+/// What the file store's key is made from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// A file of at least 32 bytes that nobody else can write: a Docker secret or a systemd credential will do.
+    KeyFile(PathBuf),
+    /// A person's passphrase.
+    Passphrase(Secret),
+}
+
+impl StoreChoice {
+    /// The store. Touches neither keychain nor disk before its first call.
+    pub fn open(self) -> Arc<dyn CredentialStore> {
+        match self {
+            Self::Keychain => Arc::new(Keychain::new()),
+            Self::File { folder, key } => Arc::new(FileStore::new(folder, key)),
+            Self::Memory => Arc::new(MemoryStore::default()),
+        }
+    }
 }

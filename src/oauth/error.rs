@@ -1,23 +1,21 @@
-//! How a token request can fail, sorted by what the caller does next.
+//! How OAuth can fail, sorted by what the caller does next.
 
-use crate::http::HttpError;
+use http::StatusCode;
+use serde::Deserialize;
 
-/// A token request that brought no token.
+use crate::{http::HttpError, server_url::ServerUrlError};
+
+/// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked. The only failure that ends a credential.
     #[error("the server no longer accepts this sign-in")]
     InvalidGrant,
     /// Another OAuth error: the request or the registration is wrong. The credential stays.
-    #[error("the authorization server refused: {code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
-    Refused {
-        /// The `error` code, cleaned.
-        code: String,
-        /// The `error_description`, cleaned and cut.
-        description: Option<String>,
-    },
+    #[error("the authorization server refused: {0}")]
+    Refused(OAuthError),
     /// The server is busy or broken (429, 5xx, a page instead of JSON). The credential stays; later may work.
-    #[error("the token endpoint is unavailable (HTTP {status})")]
+    #[error("the authorization server is unavailable (HTTP {status})")]
     Unavailable {
         /// The HTTP status.
         status: u16,
@@ -28,4 +26,201 @@ pub enum TokenError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+/// A dynamic registration that brought no client (RFC 7591 section 3.2).
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// The authorization server does not want this client: `invalid_redirect_uri`, `invalid_client_metadata` and the like.
+    #[error("the authorization server refused to register this client: {0}")]
+    Refused(OAuthError),
+    /// The server is busy or broken, or wants an initial access token (RFC 7591 section 3).
+    #[error("the registration endpoint is unavailable (HTTP {status})")]
+    Unavailable {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A registration that finmcp cannot use.
+    #[error("the registration cannot be used: {0}")]
+    Unusable(&'static str),
+    /// The network.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// Why what a server says is not acted upon. No browser is opened and no secret is sent after one of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// Not a JSON object of the expected kind, or one with a member twice.
+    #[error("{document} cannot be used: {reason}")]
+    Document {
+        /// Which document.
+        document: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A URL that must not be called.
+    #[error("`{member}` cannot be used: {reason}")]
+    Url {
+        /// The member or parameter that held it.
+        member: &'static str,
+        /// What is wrong with it.
+        reason: ServerUrlError,
+    },
+    /// A server elsewhere that names this very machine (MCP security best practices, "Server-Side Request Forgery").
+    #[error("`{member}` points at this machine, though the server is elsewhere")]
+    Local {
+        /// The member or parameter that held it.
+        member: &'static str,
+    },
+    /// The metadata is another resource's (RFC 9728 section 3.3).
+    #[error("the server's metadata is for the resource {found}, not for {expected}")]
+    Resource {
+        /// The URL that we connect to.
+        expected: String,
+        /// The `resource` in the metadata, cleaned.
+        found: String,
+    },
+    /// The metadata is another authorization server's (RFC 8414 section 3.3).
+    #[error("the authorization server's metadata names {found} as its issuer, not {expected}")]
+    Issuer {
+        /// The issuer identifier that the metadata was looked up for, cleaned.
+        expected: String,
+        /// The `issuer` in the metadata, cleaned.
+        found: String,
+    },
+    /// `code_challenge_methods_supported` is missing or lacks `S256` (MCP authorization, "Authorization Code Protection").
+    #[error("the authorization server does not say that it supports PKCE with S256")]
+    Pkce,
+    /// The authorization response came in another authorization server's name, or in none (RFC 9207 section 2.4).
+    #[error("the sign-in was not answered in the authorization server's own name")]
+    MixUp,
+}
+
+/// An `error` and `error_description`, fit to be shown: cleaned and cut (RFC 6749 section 5.2).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+pub struct OAuthError {
+    /// The `error` code.
+    pub code: String,
+    /// The `error_description`.
+    pub description: Option<String>,
+}
+
+impl OAuthError {
+    /// Cleans what a server said.
+    pub fn new(code: &str, description: Option<&str>) -> Self {
+        Self { code: cleaned(code), description: description.map(cleaned).filter(|text| !text.is_empty()) }
+    }
+
+    /// The error in a response's body; none where it holds none.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let document: ErrorDocument = serde_json::from_slice(body).ok()?;
+        Some(Self::new(&document.error, document.error_description.as_deref()))
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorDocument {
+    error: String,
+    error_description: Option<String>,
+}
+
+impl TokenError {
+    /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts whatever status it comes with: some servers
+    /// send `invalid_grant` with 200 or 401 instead of 400.
+    pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {
+        let unavailable = Self::Unavailable { status: status.as_u16() };
+        // A busy or broken server says nothing final, whatever its body.
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Some(unavailable);
+        }
+        let Some(error) = OAuthError::parse(body) else {
+            return (!status.is_success()).then_some(unavailable);
+        };
+        match error.code.as_str() {
+            "invalid_grant" => Some(Self::InvalidGrant),
+            "temporarily_unavailable" | "server_error" | "slow_down" => Some(unavailable),
+            _ => Some(Self::Refused(error)),
+        }
+    }
+}
+
+/// The most characters of a server's own text that are shown.
+const SHOWN: usize = 200;
+
+/// Text from a server that a person may see: nothing that moves a terminal's cursor, turns the reading direction or hides, and at most 200 characters.
+pub fn cleaned(text: &str) -> String {
+    let hidden = |character: char| {
+        matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars().filter(|character| !character.is_control() && !hidden(*character)).take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// t060: only `invalid_grant` ends a sign-in, whatever it is sent with; a server in trouble says nothing final.
+    #[test]
+    fn t060_what_an_answer_means() {
+        let judge = |status: u16, body: &str| {
+            TokenError::judge(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|error| match error {
+                TokenError::InvalidGrant => "ended",
+                TokenError::Refused(_) => "refused",
+                TokenError::Unavailable { .. } => "unavailable",
+                _ => "else",
+            })
+        };
+        let error = |code: &str| format!(r#"{{"error":"{code}","error_description":"x"}}"#);
+        for (status, body, meaning) in [
+            (200, r#"{"access_token":"a"}"#.to_owned(), None),
+            (201, r#"{"access_token":"a"}"#.to_owned(), None),
+            (200, "<html>".to_owned(), None),
+            (400, error("invalid_grant"), Some("ended")),
+            (401, error("invalid_grant"), Some("ended")),
+            (200, error("invalid_grant"), Some("ended")),
+            (500, error("invalid_grant"), Some("unavailable")),
+            (429, error("invalid_grant"), Some("unavailable")),
+            (400, error("invalid_client"), Some("refused")),
+            (401, error("invalid_client"), Some("refused")),
+            (400, error("invalid_target"), Some("refused")),
+            (400, error("invalid_scope"), Some("refused")),
+            (403, error("unauthorized_client"), Some("refused")),
+            (400, error("INVALID_GRANT"), Some("refused")),
+            (400, error("temporarily_unavailable"), Some("unavailable")),
+            (400, error("server_error"), Some("unavailable")),
+            (400, String::new(), Some("unavailable")),
+            (400, r#"{"error":{"code":"invalid_grant"}}"#.to_owned(), Some("unavailable")),
+            (400, r#"{"error":"invalid_client","error":"invalid_grant"}"#.to_owned(), Some("unavailable")),
+            (404, "invalid_grant".to_owned(), Some("unavailable")),
+            (302, String::new(), Some("unavailable")),
+            (429, String::new(), Some("unavailable")),
+            (502, "<html>bad gateway invalid_grant</html>".to_owned(), Some("unavailable")),
+            (503, error("temporarily_unavailable"), Some("unavailable")),
+        ] {
+            assert_eq!(judge(status, &body), meaning, "{status} {body}");
+        }
+    }
+
+    /// t096, t113: what a server writes cannot move a cursor, turn a line round or fill a screen.
+    #[test]
+    fn t113_server_text_is_cleaned() {
+        let text = format!("a\u{1b}]52;c;x\u{7}b\r\n\u{9b}31m\u{202e}c\u{200b}\u{feff}{}", "d".repeat(500));
+        let error = OAuthError::new(&text, Some("\u{1b}"));
+        assert_eq!(error.code.len(), 200);
+        assert!(error.code.starts_with("a]52;c;xb31mcddd"), "{}", error.code);
+        assert_eq!(error.description, None);
+    }
+
+    proptest! {
+        #[test]
+        fn t113_no_control_character_survives(text in any::<String>()) {
+            let cleaned = cleaned(&text);
+            prop_assert!(!cleaned.chars().any(char::is_control) && cleaned.chars().count() <= SHOWN);
+        }
+    }
 }

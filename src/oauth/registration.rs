@@ -1,6 +1,11 @@
 //! Who finmcp is to an authorization server.
 
-use crate::secret::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    oauth::{authorization_server::AuthorizationServer, error::RegistrationError, scope::Scope},
+    secret::Secret,
+};
 
 /// A client as an authorization server knows it: pre-registered, or registered dynamically (RFC 7591).
 #[derive(Debug, Clone)]
@@ -24,4 +29,207 @@ pub enum ClientAuthentication {
     Basic,
     /// `client_secret_post`: the secret in the form body.
     Body,
+}
+
+impl ClientAuthentication {
+    /// The method of that name; none for one that finmcp does not know.
+    pub fn from_method(name: &str) -> Option<Self> {
+        [Self::None, Self::Basic, Self::Body].into_iter().find(|method| method.method() == name)
+    }
+
+    /// Its name in metadata and registrations (RFC 7591 section 2).
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "client_secret_basic",
+            Self::Body => "client_secret_post",
+        }
+    }
+
+    /// For a client that holds a secret, or not, the first method that the server lists; RFC 6749 section 2.3.1 has every server support the header.
+    pub fn choose(server: &[Self], secret: Option<&Secret>) -> Self {
+        match secret {
+            None => Self::None,
+            Some(_) if server.contains(&Self::Body) && !server.contains(&Self::Basic) => Self::Body,
+            Some(_) => Self::Basic,
+        }
+    }
+}
+
+/// A request for a registration (RFC 7591 section 3.1): the client metadata of section 2.
+#[derive(Debug, Serialize)]
+pub struct RegistrationRequest {
+    client_name: &'static str,
+    /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and refuses a loopback redirect URI.
+    application_type: &'static str,
+    redirect_uris: [String; 1],
+    grant_types: [&'static str; 2],
+    response_types: [&'static str; 1],
+    token_endpoint_auth_method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip)]
+    authentication: ClientAuthentication,
+}
+
+#[derive(Deserialize)]
+struct RegistrationResponse {
+    client_id: String,
+    client_secret: Option<String>,
+    token_endpoint_auth_method: Option<String>,
+}
+
+impl RegistrationRequest {
+    /// A native client that a person signs in with, and that renews its tokens.
+    pub fn new(server: &AuthorizationServer, redirect_uri: &str, scope: Option<&Scope>) -> Self {
+        // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC 8252 section 8.5).
+        let preferred = [ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body];
+        let authentication = preferred.into_iter().find(|method| server.authentication.contains(method));
+        let authentication = authentication.unwrap_or(ClientAuthentication::None);
+        Self {
+            client_name: "finmcp",
+            application_type: "native",
+            redirect_uris: [redirect_uri.to_owned()],
+            grant_types: ["authorization_code", "refresh_token"],
+            response_types: ["code"],
+            token_endpoint_auth_method: authentication.method(),
+            scope: scope.map(Scope::to_string),
+            authentication,
+        }
+    }
+
+    /// The request's body.
+    ///
+    /// # Errors
+    /// [`RegistrationError::Unusable`], which cannot happen with these members.
+    pub fn body(&self) -> Result<Vec<u8>, RegistrationError> {
+        serde_json::to_vec(self).map_err(|_| RegistrationError::Unusable("it cannot be written"))
+    }
+
+    /// Reads the server's answer, which may differ from what was asked for (RFC 7591 section 3.2.1).
+    ///
+    /// # Errors
+    /// [`RegistrationError::Unusable`].
+    pub fn registered(self, body: &[u8]) -> Result<ClientRegistration, RegistrationError> {
+        let response: RegistrationResponse = serde_json::from_slice(body)
+            .map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
+        if response.client_id.is_empty() {
+            return Err(RegistrationError::Unusable("its `client_id` is empty"));
+        }
+        let client_secret = response.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
+        let method = response.token_endpoint_auth_method.as_deref();
+        let authentication = match (method.map(ClientAuthentication::from_method), &client_secret) {
+            (Some(None), _) => {
+                return Err(RegistrationError::Unusable("its way of client authentication is not known"));
+            }
+            (_, None) => ClientAuthentication::None,
+            (Some(Some(method)), Some(_)) => method,
+            (None, Some(_)) if self.authentication != ClientAuthentication::None => self.authentication,
+            // RFC 7591 section 2: "If unspecified or omitted, the default is client_secret_basic".
+            (None, Some(_)) => ClientAuthentication::Basic,
+        };
+        let [redirect_uri] = self.redirect_uris;
+        Ok(ClientRegistration {
+            client_id: response.client_id,
+            client_secret,
+            authentication,
+            redirect_uri: Some(redirect_uri),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const REDIRECT: &str = "http://127.0.0.1:5000/callback";
+
+    fn server(methods: &Value) -> AuthorizationServer {
+        let document = json!({
+            "issuer": "https://as.example",
+            "token_endpoint": "https://as.example/token",
+            "token_endpoint_auth_methods_supported": methods,
+        });
+        AuthorizationServer::parse(document.to_string().as_bytes(), "https://as.example").unwrap()
+    }
+
+    fn registered(methods: &Value, response: &Value) -> Result<ClientRegistration, RegistrationError> {
+        RegistrationRequest::new(&server(methods), REDIRECT, None).registered(response.to_string().as_bytes())
+    }
+
+    /// t040: a native client, and a secret only where the server insists.
+    #[test]
+    fn t040_what_is_registered() {
+        for (methods, method) in [
+            (json!(["client_secret_post", "client_secret_basic", "none"]), "none"),
+            (json!(["client_secret_post", "client_secret_basic"]), "client_secret_basic"),
+            (json!(["client_secret_post", "private_key_jwt"]), "client_secret_post"),
+            (json!(null), "client_secret_basic"),
+            (json!(["private_key_jwt"]), "none"),
+        ] {
+            let scope = "b a".parse().unwrap();
+            let request = RegistrationRequest::new(&server(&methods), REDIRECT, Some(&scope));
+            let body: Value = serde_json::from_slice(&request.body().unwrap()).unwrap();
+            let wanted = json!({
+                "client_name": "finmcp",
+                "application_type": "native",
+                "redirect_uris": [REDIRECT],
+                "grant_types": ["authorization_code", "refresh_token"],
+                "response_types": ["code"],
+                "token_endpoint_auth_method": method,
+                "scope": "a b",
+            });
+            assert_eq!(body, wanted);
+        }
+    }
+
+    /// t040: the answer counts, not the question.
+    #[test]
+    fn t040_what_the_server_made_of_it() {
+        let (none, basic, body) = (json!(["none"]), json!(["client_secret_basic"]), json!(["client_secret_post"]));
+        let id = "c1";
+        for (methods, response, authentication, secret) in [
+            (&none, json!({"client_id": id}), ClientAuthentication::None, None),
+            (&none, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Basic, Some("s")),
+            (&body, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Body, Some("s")),
+            (&basic, json!({"client_id": id}), ClientAuthentication::None, None),
+            (&basic, json!({"client_id": id, "client_secret": ""}), ClientAuthentication::None, None),
+            (
+                &none,
+                json!({"client_id": id, "client_secret": "s", "token_endpoint_auth_method": "client_secret_post"}),
+                ClientAuthentication::Body,
+                Some("s"),
+            ),
+            (
+                &basic,
+                json!({"client_id": id, "client_secret": "s", "token_endpoint_auth_method": "none"}),
+                ClientAuthentication::None,
+                Some("s"),
+            ),
+        ] {
+            let client = registered(methods, &response).unwrap();
+            assert_eq!((&client.client_id[..], client.authentication), (id, authentication), "{response}");
+            assert_eq!(client.client_secret.as_ref().map(|secret| &secret.expose()[..]), secret);
+            assert_eq!(client.redirect_uri.as_deref(), Some(REDIRECT));
+        }
+        for response in [json!({}), json!([]), json!({"client_id": 1}), json!({"client_id": ""})] {
+            assert!(registered(&none, &response).is_err(), "{response}");
+        }
+        assert!(registered(&none, &json!({"client_id": id, "token_endpoint_auth_method": "private_key_jwt"})).is_err());
+    }
+
+    /// t061: the header where the server has it, which every server must.
+    #[test]
+    fn t061_how_a_secret_travels() {
+        use ClientAuthentication::{Basic, Body, None as Public};
+        let secret = Secret::new("s".to_owned());
+        for (listed, chosen) in
+            [(&[Body, Basic][..], Basic), (&[Body][..], Body), (&[][..], Basic), (&[Public][..], Basic)]
+        {
+            assert_eq!(ClientAuthentication::choose(listed, Some(&secret)), chosen);
+            assert_eq!(ClientAuthentication::choose(listed, None), Public);
+        }
+    }
 }

@@ -30,6 +30,12 @@ impl Scope {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
+    /// What to ask for (MCP authorization, "Scope Selection Strategy"): what the person or the provider chose, else what the challenge names, else all that the
+    /// protected resource supports, else nothing at all. Nothing is invented.
+    pub fn select(chosen: Option<Self>, challenged: Option<Self>, supported: Option<Self>) -> Option<Self> {
+        [chosen, challenged, supported].into_iter().flatten().find(|scope| !scope.is_empty())
+    }
+
     /// The scope tokens, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -83,5 +89,16 @@ mod tests {
             assert_eq!(bad.parse::<Scope>(), Err(ScopeError), "{bad:?}");
         }
         assert_eq!("x".repeat(LIMIT + 1).parse::<Scope>(), Err(ScopeError));
+    }
+
+    /// The challenge first, else all that is supported, else nothing (MCP authorization, "Scope Selection Strategy").
+    #[test]
+    fn the_order_of_selection() {
+        let scope = |text: &str| Some(text.parse::<Scope>().unwrap());
+        assert_eq!(Scope::select(scope("a"), scope("b"), scope("c")), scope("a"));
+        assert_eq!(Scope::select(None, scope("b"), scope("c")), scope("b"));
+        assert_eq!(Scope::select(None, None, scope("c")), scope("c"));
+        assert_eq!(Scope::select(None, scope(""), scope("c")), scope("c"));
+        assert_eq!(Scope::select(None, None, scope("")), None);
     }
 }

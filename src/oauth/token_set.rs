@@ -1,8 +1,17 @@
 //! What a token endpoint hands out.
 
-use jiff::Timestamp;
+use std::time::Duration;
 
-use crate::{oauth::scope::Scope, secret::Secret};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jiff::{SignedDuration, Timestamp};
+use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
+use serde_json::value::RawValue;
+
+use crate::{
+    oauth::{error::TokenError, scope::Scope},
+    secret::Secret,
+};
 
 /// A successful token response (RFC 6749 section 5.1), with times made absolute.
 #[derive(Debug, Clone)]
@@ -13,8 +22,305 @@ pub struct TokenSet {
     pub refresh_token: Option<Secret>,
     /// When the access token was handed out, by our clock.
     pub issued_at: Timestamp,
-    /// When it ends; unknown where the server does not say.
+    /// When it ends; unknown where the server does not say. Never more than a year after `issued_at`, and never before it.
     pub expires_at: Option<Timestamp>,
     /// The scope granted; none where the server does not say, which means what was asked for.
     pub scope: Option<Scope>,
+}
+
+/// A token response as servers really send it. Read through the `oauth2` crate, whose own type is strict where harmless deviations are common.
+#[derive(Debug, Deserialize)]
+pub struct TokenResponse {
+    access_token: AccessToken,
+    token_type: Option<String>,
+    /// As written: a number too large for any type must not spoil the rest.
+    expires_in: Option<Box<RawValue>>,
+    refresh_token: Option<RefreshToken>,
+    scope: Option<ScopeText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ScopeText {
+    Text(String),
+    List(Vec<String>),
+    Other(IgnoredAny),
+}
+
+/// No token is believed to live longer.
+const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// An `expires_in` beyond ten years is no lifetime but the end itself, in seconds since 1970.
+const LARGEST_LIFETIME: f64 = 10.0 * 365.0 * 86400.0;
+
+/// The longest access token, in bytes: servers and proxies refuse headers long before.
+const LONGEST_TOKEN: usize = 64 << 10;
+
+impl TokenResponse {
+    /// Checks the response and makes its times absolute.
+    ///
+    /// # Errors
+    /// [`TokenError::Unusable`] where it must not be used: RFC 6749 section 7.1 forbids a token of a type that the client does not understand, and a token that
+    /// is not one header value could bring headers of its own.
+    pub fn into_token_set(self, now: Timestamp) -> Result<TokenSet, TokenError> {
+        if self.token_type.is_some_and(|name| !name.eq_ignore_ascii_case("bearer")) {
+            return Err(TokenError::Unusable("its `token_type` is not Bearer"));
+        }
+        let access_token = Secret::new(self.access_token.into_secret());
+        let token = access_token.expose();
+        if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::Unusable("its access token is not one header value"));
+        }
+        let stated = self.expires_in.and_then(|text| lifetime(text.get(), now)).map(|lifetime| now + lifetime);
+        // The token's own claim is what the resource server goes by. One in the past is our clock's fault: nobody hands out an expired token.
+        let witnessed = jwt_expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
+        let refresh_token = self.refresh_token.map(RefreshToken::into_secret).filter(|token| !token.is_empty());
+        Ok(TokenSet {
+            refresh_token: refresh_token.map(Secret::new),
+            issued_at: now,
+            expires_at: witnessed.or(stated),
+            scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
+            access_token,
+        })
+    }
+}
+
+impl ScopeText {
+    fn into_scope(self) -> Option<Scope> {
+        match self {
+            Self::Text(text) => text.parse().ok(),
+            Self::List(tokens) => tokens.iter().try_fold(Scope::default(), |scope, token| scope.with(token)).ok(),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// How long a token lives by its response's `expires_in`: seconds as a number or as text, or the end as a unix time; none where it is neither. RFC 6749 section
+/// 5.1 knows whole seconds only.
+fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
+    let seconds: f64 = json.trim_matches('"').trim().parse().ok().filter(|seconds: &f64| !seconds.is_nan())?;
+    let seconds = if seconds > LARGEST_LIFETIME { seconds - now.as_duration().as_secs_f64() } else { seconds };
+    // In range by the clamp, so the conversion loses a fraction at most.
+    Some(SignedDuration::from_secs(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()) as i64))
+}
+
+/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT, unverified: it is advice about when to renew, and nothing is granted on it.
+fn jwt_expiry(token: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return None;
+    };
+    let Claims { exp } = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    Timestamp::from_second(exp as i64).ok()
+}
+
+/// The `oauth2` crate asks for a text form. A token has none.
+impl Serialize for TokenResponse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl oauth2::TokenResponse for TokenResponse {
+    type TokenType = BasicTokenType;
+
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+
+    fn token_type(&self) -> &BasicTokenType {
+        &BasicTokenType::Bearer
+    }
+
+    fn expires_in(&self) -> Option<Duration> {
+        None
+    }
+
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+
+    fn scopes(&self) -> Option<&Vec<oauth2::Scope>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_763_600_000;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(NOW).unwrap()
+    }
+
+    fn read(body: &str) -> Result<TokenSet, TokenError> {
+        let response: TokenResponse = serde_json::from_str(body).map_err(|_| TokenError::Unusable("not read"))?;
+        response.into_token_set(now())
+    }
+
+    fn with(member: &str, value: Value) -> Result<TokenSet, TokenError> {
+        let mut document = json!({"access_token": "a.b-c_d~e+f/g==", "token_type": "Bearer"});
+        document[member] = value;
+        read(&document.to_string())
+    }
+
+    fn jwt(claims: &Value) -> String {
+        format!("eyJ0.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    /// Seconds from now until the end.
+    fn life(set: &TokenSet) -> Option<i64> {
+        set.expires_at.map(|end| end.as_second() - NOW)
+    }
+
+    /// t052, t053, t054: however a server says it, the end is right; nonsense gives no life or a year at most.
+    #[test]
+    fn t054_every_style_of_expires_in() {
+        const YEAR: i64 = 365 * 86400;
+        for (expires_in, seconds) in [
+            ("3600", Some(3600)),
+            ("\"3600\"", Some(3600)),
+            ("\" 3600 \"", Some(3600)),
+            ("3600.7", Some(3600)),
+            ("\"3600.0\"", Some(3600)),
+            ("3.6e3", Some(3600)),
+            ("1763603600", Some(3600)),
+            ("\"1763603600\"", Some(3600)),
+            ("1", Some(1)),
+            ("0", Some(0)),
+            ("-1", Some(0)),
+            ("-1e400", Some(0)),
+            ("1000000000", Some(0)),
+            ("315360000", Some(YEAR)),
+            ("1e400", Some(YEAR)),
+            ("18446744073709551616", Some(YEAR)),
+            ("1763603600000", Some(YEAR)),
+            ("null", None),
+            ("true", None),
+            ("\"soon\"", None),
+            ("\"NaN\"", None),
+            ("[3600]", None),
+            ("{}", None),
+        ] {
+            let set =
+                read(&format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#)).unwrap();
+            assert_eq!(life(&set), seconds, "{expires_in}");
+        }
+        assert_eq!(life(&read(r#"{"access_token":"t","token_type":"Bearer"}"#).unwrap()), None);
+    }
+
+    /// The token's own claim wins, as long as it can be true.
+    #[test]
+    fn the_exp_claim_is_the_best_witness() {
+        for (exp, expires_in, seconds) in [
+            (json!(NOW + 600), json!(3600), Some(600)),
+            (json!(NOW + 600), json!(NOW + 3600), Some(600)),
+            (json!(NOW + 600), json!(null), Some(600)),
+            (json!(NOW as f64 + 600.5), json!("x"), Some(600)),
+            (json!(NOW + 600), json!(0), Some(600)),
+            (json!(NOW - 600), json!(3600), Some(3600)),
+            (json!(NOW - 600), json!(null), None),
+            (json!(NOW + NOW), json!(3600), Some(365 * 86400)),
+            (json!(1e300), json!(3600), Some(3600)),
+            (json!("600"), json!(3600), Some(3600)),
+            (json!(null), json!(3600), Some(3600)),
+        ] {
+            let document = json!({"access_token": jwt(&json!({"exp": exp})), "expires_in": expires_in});
+            assert_eq!(life(&read(&document.to_string()).unwrap()), seconds, "{exp} {expires_in}");
+        }
+        for token in ["a.b", "a.b.c", "a.b.c.d", "..", "a.e30.c"] {
+            assert_eq!(jwt_expiry(token), None, "{token}");
+        }
+    }
+
+    /// t050: bearer tokens only; a server that forgets to say so means them.
+    #[test]
+    fn t050_token_types() {
+        for good in [json!("Bearer"), json!("bearer"), json!("bEaReR"), json!(null)] {
+            assert!(with("token_type", good.clone()).is_ok(), "{good}");
+        }
+        for bad in [json!("mac"), json!("DPoP"), json!("N_A"), json!(""), json!("Bearer "), json!(1), json!(["Bearer"])]
+        {
+            assert!(with("token_type", bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    /// t051: one header value.
+    #[test]
+    fn t051_tokens_that_are_no_header_value() {
+        for bad in ["", " ", "a b", "a\r\nX: y", "a\u{0}", "é", "a\t", "a\u{7f}", &"x".repeat(LONGEST_TOKEN + 1)] {
+            assert!(with("access_token", json!(bad)).is_err(), "{bad:?}");
+        }
+        assert!(with("access_token", json!("1|laravel:x")).is_ok());
+        for bad in [json!(null), json!(1), json!({}), json!(["t"])] {
+            assert!(with("access_token", bad).is_err());
+        }
+    }
+
+    /// t059: two readers of it could each take another one.
+    #[test]
+    fn t059_no_member_twice() {
+        for member in ["access_token", "refresh_token", "token_type", "expires_in", "scope"] {
+            let body = format!(
+                r#"{{"access_token":"t","refresh_token":"r","token_type":"Bearer","expires_in":1,"scope":"s","{member}":"x"}}"#
+            );
+            assert!(read(&body).is_err(), "{member}");
+        }
+        for body in ["", "<html>", "[]", r#"{"access_token":"t""#, "\u{feff}{\"access_token\":\"t\"}"] {
+            assert!(read(body).is_err(), "{body}");
+        }
+    }
+
+    /// t057, t058: what is blank is not there.
+    #[test]
+    fn t058_scope_and_refresh_token() {
+        for (scope, wanted) in [
+            (json!("b a"), Some("a b")),
+            (json!(["b", "a"]), Some("a b")),
+            (json!(""), None),
+            (json!([]), None),
+            (json!(null), None),
+            (json!(1), None),
+            (json!("a\nb"), None),
+        ] {
+            let found = with("scope", scope.clone()).unwrap().scope.map(|scope| scope.to_string());
+            assert_eq!(found.as_deref(), wanted, "{scope}");
+        }
+        for (token, wanted) in [(json!("r"), Some("r")), (json!(""), None), (json!(null), None)] {
+            let found = with("refresh_token", token).unwrap().refresh_token;
+            assert_eq!(found.as_ref().map(|token| &token.expose()[..]), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in r#"\{"access_token":"[ -~]{0,9}"(,"expires_in":[-0-9.eE"]{0,12}){0,2}\}?"#) {
+            if let Ok(set) = read(&body) {
+                prop_assert!(set.expires_at.is_none_or(|end| end >= now() && end <= now() + LONGEST_LIFE));
+            }
+        }
+
+        #[test]
+        fn no_number_is_believed_for_more_than_a_year(expires_in in any::<f64>(), exp in any::<f64>()) {
+            let claims = json!({"exp": exp});
+            let document = json!({"access_token": jwt(&claims), "expires_in": expires_in});
+            let end = read(&document.to_string()).unwrap().expires_at;
+            prop_assert!(end.is_none_or(|end| end >= now() && end <= now() + LONGEST_LIFE));
+        }
+
+        #[test]
+        fn a_token_comes_back_as_it_was(token in "[!-~]{1,200}") {
+            let set = with("access_token", json!(token)).unwrap();
+            prop_assert_eq!(set.access_token.expose(), &token);
+        }
+    }
 }

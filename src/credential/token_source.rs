@@ -1,0 +1,195 @@
+//! A token that works, whenever one is asked for: the only door from the rest of finmcp to credentials.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+pub use crate::credential::access_token::AccessToken;
+use crate::{
+    credential::{
+        clock::Clock,
+        lock::LockError,
+        record::{Credential, Identity},
+        renewal::{Account, Parts},
+        store::{CredentialStore, StoreError},
+    },
+    http::Http,
+    oauth::error::TokenError,
+};
+
+/// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal share its outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TokenSourceError {
+    /// A person has to sign in.
+    #[error("not signed in: {0}")]
+    LoginRequired(LoginReason),
+    /// The authorization server refused the request or the registration: something has to be changed, waiting does not help. The credential stays.
+    #[error(transparent)]
+    Refused(Arc<TokenError>),
+    /// The authorization server could not be reached or made no sense. The credential stays; later may work.
+    #[error(transparent)]
+    Unavailable(Arc<TokenError>),
+    /// The resource server rejects a token that the authorization server has only just handed out: yet another one would not help. Later may.
+    #[error("the server rejects a token that it was just given")]
+    Rejected,
+    /// The credential store.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The lock that the renewal needs. Nothing was sent.
+    #[error(transparent)]
+    Lock(Arc<LockError>),
+    /// The process is ending.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Why a person is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LoginReason {
+    /// Nothing is stored: never signed in, or signed out.
+    #[error("there is no stored sign-in")]
+    SignedOut,
+    /// The server said `invalid_grant` (RFC 6749 section 5.2): the sign-in ended or was revoked.
+    #[error("the server ended the sign-in")]
+    Ended,
+    /// The access token ended and there is nothing to renew it with.
+    #[error("the access token ended and the server gave no refresh token")]
+    NotRenewable,
+}
+
+impl From<StoreError> for TokenSourceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<LockError> for TokenSourceError {
+    fn from(error: LockError) -> Self {
+        Self::Lock(Arc::new(error))
+    }
+}
+
+impl From<TokenError> for TokenSourceError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Refused { .. } => Self::Refused(Arc::new(error)),
+            _ => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+/// The tokens of one identity, shared with every other process that uses it. Clones are the same source.
+#[derive(Clone)]
+pub struct TokenSource {
+    parts: Arc<Parts>,
+    account: Arc<Mutex<Option<Arc<Account>>>>,
+}
+
+impl TokenSource {
+    /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet. `locks` is the folder of lock files, made
+    /// when first needed.
+    pub fn new(
+        identity: Option<Identity>,
+        store: Arc<dyn CredentialStore>,
+        locks: PathBuf,
+        http: Arc<Http>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let parts = Arc::new(Parts { store, locks, http, clock });
+        let account = identity.map(|identity| Arc::new(Account::new(identity, parts.clone())));
+        Self { parts, account: Arc::new(Mutex::new(account)) }
+    }
+
+    /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an anonymous source. It is from memory while that
+    /// lasts: store, lock and network are only touched when it does not. A token that still lives but could not be renewed in time is handed out as it is.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`].
+    pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
+        match self.account() {
+            Ok(account) => account.access_token(min_ttl).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else a new one.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`].
+    pub async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, TokenSourceError> {
+        self.account()?.replace(rejected).await
+    }
+
+    /// A token straight from the authorization server.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`].
+    pub async fn force_refresh(&self) -> Result<AccessToken, TokenSourceError> {
+        self.account()?.force().await
+    }
+
+    /// The credential as it is stored now; renews nothing and takes no lock.
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Store`].
+    pub async fn credential(&self) -> Result<Option<Credential>, TokenSourceError> {
+        match self.account() {
+            Ok(account) => account.load().await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Stores what a sign-in brought, in the place of what was there, and serves it from now on, be this source anonymous or another identity's until now. The
+    /// generation is set here. A damaged record is replaced, a newer finmcp's is not.
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
+    pub async fn sign_in(&self, credential: Credential) -> Result<(), TokenSourceError> {
+        let account = self.account_of(credential.identity.clone());
+        account.sign_in(credential).await?;
+        *self.locked() = Some(account);
+        Ok(())
+    }
+
+    /// Forgets the credential, and hands it out once more so that it can be revoked (RFC 7009).
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
+    pub async fn sign_out(&self) -> Result<Option<Credential>, TokenSourceError> {
+        match self.account() {
+            Ok(account) => account.sign_out().await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// From now on serves `identity`, which another process signed in.
+    pub fn identify(&self, identity: Identity) {
+        let account = self.account_of(identity);
+        *self.locked() = Some(account);
+    }
+
+    /// Waits for a renewal that is under way, and tries once more to save what could not be saved: a rotated refresh token must not end with the process. Call
+    /// it at shutdown.
+    pub async fn settle(&self) {
+        if let Ok(account) = self.account() {
+            account.settle().await;
+        }
+    }
+
+    fn account(&self) -> Result<Arc<Account>, TokenSourceError> {
+        self.locked().clone().ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))
+    }
+
+    fn account_of(&self, identity: Identity) -> Arc<Account> {
+        match self.account() {
+            Ok(account) if *account.identity() == identity => account,
+            _ => Arc::new(Account::new(identity, self.parts.clone())),
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Arc<Account>>> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

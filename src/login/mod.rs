@@ -1,0 +1,430 @@
+//! Signing in: from a server's URL to a credential. Nothing here prints, and nothing is stored; both are the caller's.
+
+pub mod browser;
+pub mod loopback;
+
+use std::{io, sync::Arc, time::Duration};
+
+use crate::{
+    credential::{
+        clock::Clock,
+        record::{Credential, Identity, Renewal},
+    },
+    http::{Http, HttpError},
+    login::{
+        browser::{Browser, BrowserError},
+        loopback::{Callback, Loopback},
+    },
+    oauth::{
+        authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError, Wanted},
+        authorization_server::AuthorizationServer,
+        client::{self, Grant, TokenRequest},
+        discovery::{self, Discovery, DiscoveryError, Requirement},
+        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
+        scope::Scope,
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// The scope that asks for a refresh token (OpenID Connect Core 1.0 section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// What to sign in to, and as whom.
+#[derive(Debug, Clone)]
+pub struct LoginRequest {
+    /// The MCP server.
+    pub server: ServerUrl,
+    /// The vendor environment, empty where there is one only.
+    pub environment: String,
+    /// The business or person, as the profile names it.
+    pub account: String,
+    /// The authorization server's issuer identifier, where the person or the provider knows better than the server.
+    pub issuer: Option<String>,
+    /// The client, where the person or the provider has registered one.
+    pub client: Option<PreRegistered>,
+    /// An earlier registration, used again with the same authorization server and with no other.
+    pub known: Option<KnownClient>,
+    /// What to ask for, where the person or the provider has chosen.
+    pub scope: Option<Scope>,
+    /// The `resource` parameter.
+    pub resource: ResourceParameter,
+    /// Further parameters that this server wants, such as `business_id`.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// A client that was registered by hand (MCP authorization, "Pre-registration").
+#[derive(Debug, Clone)]
+pub struct PreRegistered {
+    /// The client identifier.
+    pub client_id: String,
+    /// The secret of a confidential client.
+    pub client_secret: Option<Secret>,
+    /// How it authenticates, where that is known; else as the authorization server's metadata says.
+    pub authentication: Option<ClientAuthentication>,
+}
+
+/// A registration and the authorization server that it is good for (MCP authorization, "Authorization Server Binding").
+#[derive(Debug, Clone)]
+pub struct KnownClient {
+    /// That server's issuer identifier.
+    pub issuer: String,
+    /// The registration.
+    pub registration: ClientRegistration,
+}
+
+/// The `resource` parameter of every request for a token (RFC 8707 section 2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ResourceParameter {
+    /// As the server's metadata says, else the server's own URL.
+    #[default]
+    Discovered,
+    /// This one.
+    Fixed(String),
+    /// None: for servers that refuse it.
+    Omitted,
+}
+
+/// How the answer of a person's sign-in comes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Redirection {
+    /// The port of 127.0.0.1 to listen on; else that of an earlier registration if it is free, else any.
+    pub port: Option<u16>,
+    /// How long the person has.
+    pub timeout: Duration,
+}
+
+/// What a sign-in works with.
+#[derive(Clone)]
+pub struct Context<'a> {
+    /// The network.
+    pub http: &'a Http,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// What shows the sign-in page; none where the person wants to do that.
+    pub browser: Option<Arc<dyn Browser>>,
+}
+
+/// What happens meanwhile, for whoever watches.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// The sign-in page, before it is opened: its host is whom the person is about to trust.
+    Page(&'a ServerUrl),
+    /// A browser was started with it.
+    Opened,
+    /// No browser could be started: the person has to open the page.
+    NotOpened(BrowserError),
+    /// The wait for the person begins, and lasts this long at most.
+    Waiting(Duration),
+    /// The answer is there, and is being exchanged for a token.
+    Answered,
+}
+
+/// A sign-in that brought no credential, sorted by what the person does next.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Something that a server says must not be acted upon.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// The server serves without authorization: there is nothing to sign in to.
+    #[error("{host} asks for no sign-in")]
+    NotRequired {
+        /// The server.
+        host: String,
+    },
+    /// The authorization server registers no clients by itself: the person needs a client of their own.
+    #[error("{host} does not register clients by itself")]
+    NeedsRegistration {
+        /// The authorization server.
+        host: String,
+    },
+    /// Client credentials are wanted, and there are none.
+    #[error("a client id and its secret are needed")]
+    NeedsSecret,
+    /// The person, or somebody for them, said no.
+    #[error("the sign-in was refused: {0}")]
+    Denied(OAuthError),
+    /// The authorization server did not accept the request.
+    #[error("the authorization server did not accept the sign-in: {0}")]
+    Refused(OAuthError),
+    /// Nobody signed in.
+    #[error("nobody signed in within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The redirect URI's port cannot be used.
+    #[error("cannot listen for the answer on 127.0.0.1{}", .port.map(|port| format!(":{port}")).unwrap_or_default())]
+    Listener {
+        /// The port that was asked for.
+        port: Option<u16>,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The server's metadata cannot be had.
+    #[error(transparent)]
+    Discovery(DiscoveryError),
+    /// Dynamic registration.
+    #[error(transparent)]
+    Registration(RegistrationError),
+    /// The token request.
+    #[error(transparent)]
+    Token(TokenError),
+    /// The network.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636).
+///
+/// # Errors
+/// Any [`LoginError`].
+pub async fn authorization_code(
+    request: LoginRequest,
+    redirection: Redirection,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Credential, LoginError> {
+    let discovery = request.discover(context).await?;
+    let server = &discovery.authorization_server;
+    // Whoever a person cannot be sent to is refused before anything is registered or opened.
+    server.authorization_endpoint()?;
+    let scope = request.scope_for_person(&discovery);
+    let (identifier, resource) = request.resource(&discovery);
+    // The port first: a registration and a sign-in page are of no use without it.
+    let (loopback, reusable) = listen(request.registration(server), redirection.port).await?;
+    let redirect_uri = loopback.redirect_uri();
+    let registration = match reusable {
+        Some(registration) => registration,
+        None => register(server, &redirect_uri, scope.as_ref(), context).await?,
+    };
+    let wanted = Wanted { resource: resource.as_deref(), scope: scope.as_ref(), parameters: &request.parameters };
+    let authorization = Arc::new(AuthorizationRequest::new(server, &registration, &redirect_uri, wanted)?);
+    // Both at once: a browser that is a script may have the answer before it says that it has started.
+    let (code, ()) = tokio::join!(
+        answer(loopback, &authorization, redirection.timeout),
+        show(&authorization.url, redirection.timeout, context, progress),
+    );
+    let code = code?;
+    progress(Progress::Answered);
+    let credential = Credential {
+        identity: request.identity(&server.issuer, identifier, &registration),
+        generation: 0,
+        renewal: Renewal::RefreshToken,
+        registration,
+        token_endpoint: server.token_endpoint.clone(),
+        revocation_endpoint: server.revocation_endpoint.clone(),
+        resource,
+        scope,
+        parameters: request.parameters,
+        tokens: None,
+    };
+    let grant =
+        Grant::AuthorizationCode { code: &code, verifier: &authorization.verifier, redirect_uri: &redirect_uri };
+    with_tokens(credential, grant, context).await
+}
+
+/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the server might say: nothing is discovered
+/// then.
+///
+/// # Errors
+/// Any [`LoginError`].
+pub async fn client_credentials(
+    request: LoginRequest,
+    token_endpoint: Option<ServerUrl>,
+    context: &Context<'_>,
+) -> Result<Credential, LoginError> {
+    let discovery = match token_endpoint {
+        Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
+        None => request.discover(context).await?,
+    };
+    let server = &discovery.authorization_server;
+    let registration = request.registration(server).ok_or(LoginError::NeedsSecret)?;
+    if registration.client_secret.is_none() {
+        return Err(LoginError::NeedsSecret);
+    }
+    let scope = request.scope(&discovery);
+    let (identifier, resource) = request.resource(&discovery);
+    let credential = Credential {
+        identity: request.identity(&server.issuer, identifier, &registration),
+        generation: 0,
+        renewal: Renewal::ClientCredentials,
+        registration,
+        token_endpoint: server.token_endpoint.clone(),
+        revocation_endpoint: server.revocation_endpoint.clone(),
+        resource,
+        scope,
+        parameters: request.parameters,
+        tokens: None,
+    };
+    with_tokens(credential, Grant::ClientCredentials, context).await
+}
+
+impl LoginRequest {
+    async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
+        match discovery::discover(context.http, &self.server, self.issuer.as_deref()).await? {
+            Requirement::Token(discovery) => Ok(*discovery),
+            Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
+        }
+    }
+
+    /// Who we are to `server` already: as registered by hand, else as registered earlier with this very server.
+    fn registration(&self, server: &AuthorizationServer) -> Option<ClientRegistration> {
+        if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
+            let chosen = ClientAuthentication::choose(&server.authentication, client_secret.as_ref());
+            let authentication = authentication.unwrap_or(chosen);
+            return Some(ClientRegistration { client_id, client_secret, authentication, redirect_uri: None });
+        }
+        self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| known.registration.clone())
+    }
+
+    fn scope(&self, discovery: &Discovery) -> Option<Scope> {
+        let supported = discovery.protected_resource.as_ref().and_then(|resource| resource.scopes_supported.clone());
+        Scope::select(self.scope.clone(), discovery.challenge.scope.clone(), supported)
+    }
+
+    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh Tokens").
+    fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
+        let scope = self.scope(discovery);
+        if !discovery.authorization_server.offline_access {
+            return scope;
+        }
+        scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
+    }
+
+    /// The resource's identifier, and what to send as the `resource` parameter.
+    fn resource(&self, discovery: &Discovery) -> (String, Option<String>) {
+        let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
+        let identifier = published.unwrap_or_else(|| self.server.resource());
+        match &self.resource {
+            ResourceParameter::Discovered => (identifier.clone(), Some(identifier)),
+            ResourceParameter::Fixed(resource) => (resource.clone(), Some(resource.clone())),
+            ResourceParameter::Omitted => (identifier, None),
+        }
+    }
+
+    fn identity(&self, issuer: &str, resource: String, registration: &ClientRegistration) -> Identity {
+        Identity {
+            environment: self.environment.clone(),
+            issuer: issuer.to_owned(),
+            resource,
+            client_id: registration.client_id.clone(),
+            account: self.account.clone(),
+        }
+    }
+}
+
+/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI cannot.
+async fn listen(
+    registration: Option<ClientRegistration>,
+    port: Option<u16>,
+) -> Result<(Loopback, Option<ClientRegistration>), LoginError> {
+    let registered = registration.as_ref().and_then(|registration| registration.redirect_uri.clone());
+    let earlier = registered.as_deref().and_then(|uri| uri.parse::<ServerUrl>().ok()?.as_url().port());
+    if port.is_none()
+        && let Some(earlier) = earlier
+        && let Ok(loopback) = Loopback::bind(Some(earlier)).await
+    {
+        return Ok((loopback, registration));
+    }
+    let loopback = Loopback::bind(port).await.map_err(|source| LoginError::Listener { port, source })?;
+    let usable = registered.is_none_or(|uri| uri == loopback.redirect_uri());
+    Ok((loopback, registration.filter(|_| usable)))
+}
+
+async fn register(
+    server: &AuthorizationServer,
+    redirect_uri: &str,
+    scope: Option<&Scope>,
+    context: &Context<'_>,
+) -> Result<ClientRegistration, LoginError> {
+    let Some(endpoint) = &server.registration_endpoint else {
+        return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
+    };
+    let request = RegistrationRequest::new(server, redirect_uri, scope);
+    Ok(client::register(context.http, endpoint, request).await?)
+}
+
+/// Shows the sign-in page. A browser that does not open is no failure: the person can open the page too.
+async fn show(
+    url: &ServerUrl,
+    timeout: Duration,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) {
+    progress(Progress::Page(url));
+    if let Some(browser) = context.browser.clone() {
+        let page = url.clone();
+        match tokio::task::spawn_blocking(move || browser.open(&page)).await {
+            Ok(Ok(())) => progress(Progress::Opened),
+            Ok(Err(error)) => progress(Progress::NotOpened(error)),
+            Err(error) => progress(Progress::NotOpened(io::Error::other(error).into())),
+        }
+    }
+    progress(Progress::Waiting(timeout));
+}
+
+/// Waits for the code.
+async fn answer(
+    loopback: Loopback,
+    authorization: &Arc<AuthorizationRequest>,
+    timeout: Duration,
+) -> Result<Secret, LoginError> {
+    let authorization = Arc::clone(authorization);
+    let judge = move |query: &str| match authorization.judge(query) {
+        Ok(AuthorizationResponse::Code(code)) => Callback::Done(Ok(code)),
+        Ok(AuthorizationResponse::Error(error)) if error.code == "access_denied" => {
+            Callback::Failed(Err(LoginError::Denied(error)))
+        }
+        Ok(AuthorizationResponse::Error(error)) => Callback::Failed(Err(LoginError::Refused(error))),
+        Err(CallbackError::Untrusted(reason)) => Callback::Failed(Err(reason.into())),
+        Err(CallbackError::Unrelated) => Callback::Unrelated,
+    };
+    let answer = tokio::time::timeout(timeout, loopback.wait(judge)).await;
+    answer.map_err(|_| LoginError::TimedOut(timeout))?.map_err(|source| LoginError::Listener { port: None, source })?
+}
+
+/// `credential` with its first tokens.
+async fn with_tokens(
+    mut credential: Credential,
+    grant: Grant<'_>,
+    context: &Context<'_>,
+) -> Result<Credential, LoginError> {
+    let request = TokenRequest {
+        endpoint: &credential.token_endpoint,
+        registration: &credential.registration,
+        grant,
+        resource: credential.resource.as_deref(),
+        scope: credential.scope.as_ref(),
+        parameters: &credential.parameters,
+    };
+    credential.tokens = Some(client::request_token(context.http, request, context.clock.now()).await?);
+    Ok(credential)
+}
+
+impl From<DiscoveryError> for LoginError {
+    fn from(error: DiscoveryError) -> Self {
+        match error {
+            DiscoveryError::Untrusted(reason) => Self::Untrusted(reason),
+            DiscoveryError::Http(error) => Self::Http(error),
+            error => Self::Discovery(error),
+        }
+    }
+}
+
+impl From<RegistrationError> for LoginError {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::Http(error) => Self::Http(error),
+            error => Self::Registration(error),
+        }
+    }
+}
+
+impl From<TokenError> for LoginError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Http(error) => Self::Http(error),
+            error => Self::Token(error),
+        }
+    }
+}

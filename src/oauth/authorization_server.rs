@@ -1,0 +1,338 @@
+//! What an authorization server says about itself (RFC 8414, OpenID Connect Discovery 1.0).
+
+use serde::Deserialize;
+
+use crate::{
+    oauth::{
+        error::{Untrusted, cleaned},
+        registration::ClientAuthentication,
+        trusted_url,
+    },
+    server_url::ServerUrl,
+};
+
+const DOCUMENT: &str = "the authorization server's metadata";
+
+/// Authorization server metadata (RFC 8414 section 2), checked to be the issuer's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationServer {
+    /// The issuer identifier, byte for byte.
+    pub issuer: String,
+    /// Where tokens come from.
+    pub token_endpoint: ServerUrl,
+    /// Where clients register (RFC 7591).
+    pub registration_endpoint: Option<ServerUrl>,
+    /// Where tokens are revoked (RFC 7009).
+    pub revocation_endpoint: Option<ServerUrl>,
+    /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp knows.
+    pub authentication: Vec<ClientAuthentication>,
+    /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization, "Refresh Tokens").
+    pub offline_access: bool,
+    /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207 section 3).
+    pub names_itself: bool,
+    authorization_endpoint: Option<ServerUrl>,
+    pkce: bool,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: String,
+    registration_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    code_challenge_methods_supported: Option<Vec<String>>,
+    scopes_supported: Option<Vec<String>>,
+    authorization_response_iss_parameter_supported: Option<bool>,
+}
+
+/// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata Discovery").
+///
+/// # Errors
+/// [`Untrusted`] where `namer` names an issuer that must not be called, or that is no issuer identifier (RFC 8414 section 2).
+pub fn candidates(issuer: &str, namer: &ServerUrl) -> Result<Vec<ServerUrl>, Untrusted> {
+    let url = trusted_url("authorization_servers", issuer, namer)?;
+    if url.as_url().query().is_some() {
+        return Err(Untrusted::Document { document: "the issuer identifier", reason: "it has a query" });
+    }
+    let path = url.as_url().path().trim_end_matches('/');
+    let inserted =
+        ["oauth-authorization-server", "openid-configuration"].map(|name| format!("/.well-known/{name}{path}"));
+    let appended = (!path.is_empty()).then(|| format!("{path}/.well-known/openid-configuration"));
+    let resolve =
+        |path: String| url.join(&path).map_err(|reason| Untrusted::Url { member: "authorization_servers", reason });
+    inserted.into_iter().chain(appended).map(resolve).collect()
+}
+
+impl AuthorizationServer {
+    /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier.
+    ///
+    /// # Errors
+    /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that must not be called.
+    pub fn parse(body: &[u8], issuer: &str) -> Result<Self, Untrusted> {
+        let document: Document = super::parse(DOCUMENT, body)?;
+        // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
+        if document.issuer != issuer {
+            return Err(Untrusted::Issuer { expected: cleaned(issuer), found: cleaned(&document.issuer) });
+        }
+        let url = issuer.parse().map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
+        let endpoint = |member, text: &str| trusted_url(member, text, &url);
+        let optional = |member, text: Option<String>| text.map(|text| endpoint(member, &text)).transpose();
+        let lists = |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|entry| entry == name);
+        Ok(Self {
+            token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
+            authorization_endpoint: optional("authorization_endpoint", document.authorization_endpoint)?,
+            registration_endpoint: optional("registration_endpoint", document.registration_endpoint)?,
+            revocation_endpoint: optional("revocation_endpoint", document.revocation_endpoint)?,
+            // RFC 8414 section 2: "If omitted, the default is client_secret_basic".
+            authentication: document.token_endpoint_auth_methods_supported.map_or_else(
+                || vec![ClientAuthentication::Basic],
+                |methods| methods.iter().filter_map(|method| ClientAuthentication::from_method(method)).collect(),
+            ),
+            pkce: lists(&document.code_challenge_methods_supported, "S256"),
+            offline_access: lists(&document.scopes_supported, "offline_access"),
+            names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
+            issuer: document.issuer,
+        })
+    }
+
+    /// A server of the 2025-03-26 specification without metadata, by that specification's default paths ("Fallbacks for Servers without Metadata Discovery").
+    /// It must support PKCE, and has no way to say so.
+    ///
+    /// # Errors
+    /// [`Untrusted`] where there are no such URLs.
+    pub fn by_default_paths(server: &ServerUrl) -> Result<Self, Untrusted> {
+        let endpoint = |path| server.join(path).map_err(|reason| Untrusted::Url { member: "issuer", reason });
+        Ok(Self {
+            issuer: origin(server),
+            token_endpoint: endpoint("/token")?,
+            authorization_endpoint: Some(endpoint("/authorize")?),
+            registration_endpoint: Some(endpoint("/register")?),
+            revocation_endpoint: None,
+            authentication: vec![ClientAuthentication::None],
+            offline_access: false,
+            names_itself: false,
+            pkce: true,
+        })
+    }
+
+    /// A server of which only the token endpoint is known, and whose name is that endpoint's URL unless somebody knows its `issuer`.
+    pub fn pinned(issuer: Option<String>, token_endpoint: ServerUrl) -> Self {
+        Self {
+            issuer: issuer.unwrap_or_else(|| token_endpoint.to_string()),
+            token_endpoint,
+            authorization_endpoint: None,
+            registration_endpoint: None,
+            revocation_endpoint: None,
+            authentication: vec![ClientAuthentication::Basic],
+            offline_access: false,
+            names_itself: false,
+            pkce: false,
+        }
+    }
+
+    /// Where a person signs in. Only a server that supports PKCE with S256 has such a place for us: others are refused (MCP authorization, "Authorization Code
+    /// Protection"); client credentials do not need it.
+    ///
+    /// # Errors
+    /// [`Untrusted`] where there is no endpoint, or no S256.
+    pub fn authorization_endpoint(&self) -> Result<&ServerUrl, Untrusted> {
+        let Some(endpoint) = &self.authorization_endpoint else {
+            return Err(Untrusted::Document { document: DOCUMENT, reason: "it names no `authorization_endpoint`" });
+        };
+        if self.pkce { Ok(endpoint) } else { Err(Untrusted::Pkce) }
+    }
+}
+
+/// The authorization base URL of the 2025-03-26 specification: the MCP server's URL without its path.
+pub fn origin(server: &ServerUrl) -> String {
+    server.as_url().origin().ascii_serialization()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ISSUER: &str = "https://as.example/tenant1";
+
+    fn metadata() -> Value {
+        json!({
+            "issuer": ISSUER,
+            "authorization_endpoint": "https://as.example/authorize",
+            "token_endpoint": "https://as.example/token",
+            "registration_endpoint": null,
+            "code_challenge_methods_supported": ["plain", "S256"],
+            "unknown": {"a": 1},
+        })
+    }
+
+    fn with(member: &str, value: Value) -> Result<AuthorizationServer, Untrusted> {
+        let mut document = metadata();
+        document[member] = value;
+        AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER)
+    }
+
+    /// t014: the specification's three for an issuer with a path, and two for one without.
+    #[test]
+    fn t014_candidates_in_order() {
+        let namer: ServerUrl = "https://mcp.example".parse().unwrap();
+        let of = |issuer: &str| {
+            let found = candidates(issuer, &namer).unwrap();
+            found.iter().map(ServerUrl::to_string).collect::<Vec<_>>()
+        };
+        for issuer in ["https://as.example/tenant1", "https://as.example/tenant1/"] {
+            assert_eq!(
+                of(issuer),
+                [
+                    "https://as.example/.well-known/oauth-authorization-server/tenant1",
+                    "https://as.example/.well-known/openid-configuration/tenant1",
+                    "https://as.example/tenant1/.well-known/openid-configuration",
+                ]
+            );
+        }
+        for issuer in ["https://as.example", "https://as.example/"] {
+            assert_eq!(
+                of(issuer),
+                [
+                    "https://as.example/.well-known/oauth-authorization-server",
+                    "https://as.example/.well-known/openid-configuration",
+                ]
+            );
+        }
+    }
+
+    /// t003, t004, t005, t039: issuers that are none.
+    #[test]
+    fn t005_issuers_that_must_not_be_called() {
+        let namer: ServerUrl = "https://mcp.example".parse().unwrap();
+        for issuer in [
+            "http://as.example",
+            "http://127.0.0.1:9/",
+            "https://localhost:9",
+            "https://u:p@as.example",
+            "https://as.example#x",
+            "https://as.example?x=y",
+            "javascript:alert(1)",
+            "as.example",
+            "",
+        ] {
+            assert!(candidates(issuer, &namer).is_err(), "{issuer}");
+        }
+    }
+
+    /// t010: byte for byte.
+    #[test]
+    fn t010_another_issuer_is_refused() {
+        for issuer in [
+            "https://honest.example",
+            "https://as.example/tenant1/",
+            "https://AS.example/tenant1",
+            "https://as.example:443/tenant1",
+            "https://as.example/tenant%31",
+            "http://as.example/tenant1",
+            "",
+        ] {
+            let refused = with("issuer", json!(issuer));
+            assert!(matches!(refused, Err(Untrusted::Issuer { .. })), "{issuer}");
+        }
+        let refused = with("issuer", json!("https://evil.example/\u{1b}]52;c;x")).unwrap_err().to_string();
+        assert!(refused.contains("https://evil.example/") && refused.contains(ISSUER) && !refused.contains('\u{1b}'));
+    }
+
+    /// t020, t021: no S256, no sign-in; client credentials need none.
+    #[test]
+    fn t020_pkce_must_be_promised() {
+        for methods in [json!(null), json!([]), json!(["plain"]), json!(["s256"])] {
+            let server = with("code_challenge_methods_supported", methods).unwrap();
+            assert_eq!(server.authorization_endpoint(), Err(Untrusted::Pkce));
+        }
+        let server = with("code_challenge_methods_supported", json!(["S256"])).unwrap();
+        assert_eq!(server.authorization_endpoint().map(ServerUrl::as_str), Ok("https://as.example/authorize"));
+    }
+
+    #[test]
+    fn client_credentials_need_no_authorization_endpoint() {
+        let server = with("authorization_endpoint", json!(null)).unwrap();
+        assert_eq!(server.token_endpoint.as_str(), "https://as.example/token");
+        assert!(matches!(server.authorization_endpoint(), Err(Untrusted::Document { .. })));
+    }
+
+    /// t001, t002, t003, t004, t005, t039: every endpoint, every trick.
+    #[test]
+    fn t003_endpoints_that_must_not_be_called() {
+        for member in ["authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint"] {
+            for url in [
+                "javascript:alert(1)",
+                "data:text/html,x",
+                "file:///etc/passwd",
+                "ms-msdt:/id",
+                "\\\\host\\share",
+                "http://as.example/x",
+                "http://127.0.0.1:9/x",
+                "https://[::ffff:127.0.0.1]/x",
+                "https://bank.example@evil.example/x",
+                "https://as.example/x#y",
+                "https://as.example/$(calc)`id`",
+                "https://as.example/\"&calc",
+                "https://as.example/a b",
+                "--upload-pack=x",
+                "-a Calculator",
+                "/authorize",
+                "",
+            ] {
+                let refused = with(member, json!(url));
+                assert!(matches!(refused, Err(Untrusted::Url { .. } | Untrusted::Local { .. })), "{member} {url}");
+            }
+        }
+    }
+
+    /// t015: documents that must not be used.
+    #[test]
+    fn t015_bad_documents() {
+        let text = metadata().to_string();
+        let twice = text.replacen('{', r#"{"token_endpoint":"https://evil.example/token","#, 1);
+        for bad in ["", "<html>", "null", "[]", &text[1..], &twice, &format!("\u{feff}{text}")] {
+            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER);
+            assert!(matches!(refused, Err(Untrusted::Document { .. })), "{bad}");
+        }
+        assert!(matches!(with("token_endpoint", json!(null)), Err(Untrusted::Document { .. })));
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let server = with("x", json!(1)).unwrap();
+        assert_eq!(server.authentication, [ClientAuthentication::Basic]);
+        assert!(!server.offline_access && !server.names_itself);
+        let methods = json!(["private_key_jwt", "client_secret_post", "none"]);
+        let server = with("token_endpoint_auth_methods_supported", methods).unwrap();
+        assert_eq!(server.authentication, [ClientAuthentication::Body, ClientAuthentication::None]);
+        assert!(with("scopes_supported", json!(["openid", "offline_access"])).unwrap().offline_access);
+        assert!(with("authorization_response_iss_parameter_supported", json!(true)).unwrap().names_itself);
+    }
+
+    #[test]
+    fn a_server_without_metadata_has_default_paths() {
+        let server: ServerUrl = "https://mcp.example:8443/v1/mcp?x=y".parse().unwrap();
+        let found = AuthorizationServer::by_default_paths(&server).unwrap();
+        assert_eq!(found.issuer, "https://mcp.example:8443");
+        assert_eq!(found.token_endpoint.as_str(), "https://mcp.example:8443/token");
+        assert_eq!(found.authorization_endpoint().unwrap().as_str(), "https://mcp.example:8443/authorize");
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(AuthorizationServer::parse(&body, ISSUER).is_err());
+        }
+
+        /// t010: whatever the document's issuer is, it is ours or refused.
+        #[test]
+        fn t010_no_other_issuer_passes(issuer in r"https://as\.example(:443)?/?[a-z0-9/%]{0,9}") {
+            prop_assert_eq!(with("issuer", json!(issuer)).is_ok(), issuer == ISSUER);
+        }
+    }
+}

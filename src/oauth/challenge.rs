@@ -1,0 +1,277 @@
+//! What a server asks for in its `WWW-Authenticate` header.
+
+use http::{HeaderMap, header::WWW_AUTHENTICATE};
+
+use crate::oauth::{error::cleaned, scope::Scope};
+
+/// The `Bearer` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9728 section 5.1). Empty where the server sent none, or none that can be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// `resource_metadata`, as the server wrote it: where its metadata is.
+    pub resource_metadata: Option<String>,
+    /// `scope`: what the refused request needs. One with characters that RFC 6749 section 3.3 forbids, or too long, counts as none.
+    pub scope: Option<Scope>,
+    /// `error`, cleaned: `invalid_token`, `insufficient_scope`.
+    pub error: Option<String>,
+    /// `error_description`, cleaned and cut.
+    pub error_description: Option<String>,
+}
+
+/// The most of all `WWW-Authenticate` values together that is read, in bytes.
+const LIMIT: usize = 8 << 10;
+
+impl Challenge {
+    /// Reads a response's challenges: several in one value, in several values, or both (RFC 9110 section 11.6.1). Of several for `Bearer` the first with a
+    /// `resource_metadata` counts, else the first. Whatever cannot be read is passed over.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let mut budget = LIMIT;
+        let values = headers.get_all(WWW_AUTHENTICATE).iter().map_while(|value| {
+            budget = budget.checked_sub(value.len())?;
+            Some(value.as_bytes())
+        });
+        let mut bearers: Vec<_> = values.flat_map(|value| Parser { rest: value }.challenges()).collect();
+        bearers.retain(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"));
+        let pointing = bearers.iter().position(|bearer| bearer.get("resource_metadata").is_some());
+        let Some(bearer) = bearers.get(pointing.unwrap_or(0)) else { return Self::default() };
+        Self {
+            resource_metadata: bearer.get("resource_metadata").map(str::to_owned),
+            scope: bearer.get("scope").and_then(|scope| scope.parse().ok()).filter(|scope: &Scope| !scope.is_empty()),
+            error: bearer.get("error").map(cleaned),
+            error_description: bearer.get("error_description").map(cleaned),
+        }
+    }
+}
+
+/// One `auth-scheme` and its parameters.
+struct Scheme {
+    scheme: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Scheme {
+    /// The first parameter of that name, which is case-insensitive (RFC 9110 section 11.2).
+    fn get(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A reader of one header value. Each step takes at least one byte off `rest`, so it ends.
+struct Parser<'a> {
+    rest: &'a [u8],
+}
+
+impl Parser<'_> {
+    fn challenges(mut self) -> Vec<Scheme> {
+        let mut challenges: Vec<Scheme> = Vec::new();
+        loop {
+            self.skip(|byte| byte == b',' || is_space(byte));
+            if self.rest.is_empty() {
+                return challenges;
+            }
+            let name = self.token();
+            if name.is_empty() {
+                self.skip_item();
+                continue;
+            }
+            match (self.value(), challenges.last_mut()) {
+                (Some(value), Some(challenge)) => challenge.parameters.push((name, value)),
+                (Some(_), None) => {}
+                (None, _) => {
+                    challenges.push(Scheme { scheme: name, parameters: Vec::new() });
+                    self.skip_token68();
+                }
+            }
+        }
+    }
+
+    /// `BWS "=" BWS ( token / quoted-string )`, or nothing and nothing taken.
+    fn value(&mut self) -> Option<String> {
+        let before = self.rest;
+        self.skip(is_space);
+        if !self.take(b'=') {
+            self.rest = before;
+            return None;
+        }
+        self.skip(is_space);
+        if self.take(b'"') {
+            return Some(self.quoted());
+        }
+        // Metadata URLs come without their quotes too: everything up to the next comma or space is taken for the value.
+        let end = self.rest.iter().position(|&byte| byte == b',' || is_space(byte)).unwrap_or(self.rest.len());
+        let (value, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// The rest of a quoted string (RFC 9110 section 5.6.4); one without an end goes to the end of the value.
+    fn quoted(&mut self) -> String {
+        let mut value = Vec::new();
+        while let Some((&byte, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            match (byte, rest.split_first()) {
+                (b'"', _) => break,
+                (b'\\', Some((&escaped, rest))) => {
+                    value.push(escaped);
+                    self.rest = rest;
+                }
+                _ => value.push(byte),
+            }
+        }
+        String::from_utf8_lossy(&value).into_owned()
+    }
+
+    fn token(&mut self) -> String {
+        let end = self.rest.iter().position(|&byte| !is_token(byte)).unwrap_or(self.rest.len());
+        let (token, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        String::from_utf8_lossy(token).into_owned()
+    }
+
+    /// Passes over a `token68` after a scheme (`Negotiate YII=`): one run of its characters that ends the challenge.
+    fn skip_token68(&mut self) {
+        let before = self.rest;
+        self.skip(is_space);
+        self.skip(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte));
+        self.skip(|byte| byte == b'=');
+        self.skip(is_space);
+        if !matches!(self.rest.first(), None | Some(b',')) {
+            self.rest = before;
+        }
+    }
+
+    /// Passes over something that is neither a scheme nor a parameter, up to the next comma outside quotes.
+    fn skip_item(&mut self) {
+        while let Some((&byte, rest)) = self.rest.split_first() {
+            if byte == b',' {
+                return;
+            }
+            self.rest = rest;
+            if byte == b'"' {
+                self.quoted();
+            }
+        }
+    }
+
+    fn skip(&mut self, condition: impl Fn(u8) -> bool) {
+        let end = self.rest.iter().position(|&byte| !condition(byte)).unwrap_or(self.rest.len());
+        self.rest = &self.rest[end..];
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let rest = self.rest.strip_prefix(&[byte]);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// `tchar` (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Challenge {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(value).unwrap());
+        }
+        Challenge::from_headers(&headers)
+    }
+
+    fn scope(text: &str) -> Option<Scope> {
+        Some(text.parse().unwrap())
+    }
+
+    /// t019: every way of writing that RFC 9110 allows, and some that it does not.
+    #[test]
+    fn t019_all_spellings_mean_the_same() {
+        let pointer = "https://mcp.example/.well-known/oauth-protected-resource";
+        let wanted =
+            Challenge { resource_metadata: Some(pointer.to_owned()), scope: scope("a b"), ..Challenge::default() };
+        for value in [
+            format!(r#"Bearer resource_metadata="{pointer}", scope="b a""#),
+            format!(r#"bearer RESOURCE_METADATA = "{pointer}" ,Scope= "a  b""#),
+            format!(r#",, Bearer   scope="a b",resource_metadata="{pointer}",,"#),
+            format!(r#"Basic realm="a, Bearer scope=\"x\"", Bearer scope="a b", resource_metadata="{pointer}""#),
+            format!(
+                r#"Negotiate YII+/==, Bearer scope="a b", resource_metadata={pointer}, Digest qop="auth", nonce="x""#
+            ),
+            format!(r#"Negotiate, Bearer scope="a b" resource_metadata="{pointer}""#),
+            format!(r#"Bearer scope="\a b", resource_metadata="{pointer}""#),
+            format!(r#"Bearer error="x", Bearer scope="a b", resource_metadata="{pointer}""#),
+            format!(
+                r#"Bearer scope="a b", resource_metadata="{pointer}", scope="z", resource_metadata="https://evil/""#
+            ),
+            format!(r#"scope="z", @@ "Bearer scope=y", Bearer scope="a b", resource_metadata="{pointer}"#),
+        ] {
+            assert_eq!(read(&[value.as_bytes()]), wanted, "{value}");
+        }
+        let apart = format!(r#"Bearer scope="a b", resource_metadata="{pointer}""#);
+        assert_eq!(read(&[br#"Basic realm="x""#, apart.as_bytes()]), wanted);
+    }
+
+    #[test]
+    fn an_error_is_read_and_cleaned() {
+        let challenge =
+            read(&["Bearer error=insufficient_scope, error_description=\"no\u{202e}w\u{9b}31m\"".as_bytes()]);
+        assert_eq!(challenge.error.as_deref(), Some("insufficient_scope"));
+        assert_eq!(challenge.error_description.as_deref(), Some("now31m"));
+    }
+
+    /// t016, t019: what cannot be used counts as not there.
+    #[test]
+    fn t019_what_cannot_be_read_is_passed_over() {
+        let nothing = Challenge::default();
+        let long = format!(r#"Bearer scope="{}""#, "a ".repeat(LIMIT));
+        for value in [
+            &b""[..],
+            b"Bearer",
+            b"Basic realm=\"x\"",
+            b"Bearerx scope=\"a\"",
+            b"scope=\"a\"",
+            b"\"Bearer scope=a",
+            b"Bearer scope=\"a\\\" b\"",
+            b"Bearer scope=\"\xff\"",
+            b"Bearer scope=\"\"",
+            b"=,=,=",
+            long.as_bytes(),
+        ] {
+            assert_eq!(read(&[value]), nothing, "{value:?}");
+        }
+        // Past the limit nothing is read, however it is cut up.
+        assert_eq!(read(&[&b"x ".repeat(LIMIT / 2)[..], b"Bearer error=a"]), nothing);
+    }
+
+    proptest! {
+        /// t019: any bytes at all.
+        #[test]
+        fn t019_never_panics(value in proptest::collection::vec(any::<u8>(), 0..600)) {
+            for challenge in (Parser { rest: &value }).challenges() {
+                prop_assert!(!challenge.scheme.is_empty());
+            }
+        }
+
+        /// t019: the characters that matter, in any order.
+        #[test]
+        fn t019_never_panics_on_near_misses(value in r#"(Bearer|Basic|scope|=|"|\\|,| |x){0,40}"#) {
+            Parser { rest: value.as_bytes() }.challenges();
+        }
+
+        #[test]
+        fn a_quoted_value_comes_back_as_it_was(text in r#"[ -~]{0,80}"#) {
+            let quoted = text.replace('\\', r"\\").replace('"', "\\\"");
+            let challenge = read(&[format!(r#"Basic a="b", Bearer x=y, resource_metadata="{quoted}", Digest"#).as_bytes()]);
+            prop_assert_eq!(challenge.resource_metadata, Some(text));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Finding out what a server wants: the refused request, its metadata, its authorization server's metadata.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+
+use crate::{
+    http::{DOCUMENT_DEADLINE, Http, HttpError},
+    oauth::{
+        authorization_server::{self, AuthorizationServer},
+        challenge::Challenge,
+        error::Untrusted,
+        protected_resource::{self, ProtectedResource},
+    },
+    server_url::ServerUrl,
+};
+
+/// What an MCP server wants before it serves.
+#[derive(Debug, Clone)]
+pub enum Requirement {
+    /// Nothing: it answers without authorization, and publishes no metadata that says otherwise.
+    Nothing,
+    /// A token.
+    Token(Box<Discovery>),
+}
+
+/// All that is known about where a server's tokens come from.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// What the refused request was answered.
+    pub challenge: Challenge,
+    /// What the server says about itself; none for a server of the 2025-03-26 specification.
+    pub protected_resource: Option<ProtectedResource>,
+    /// Where its tokens come from.
+    pub authorization_server: AuthorizationServer,
+}
+
+impl Discovery {
+    /// What a provider's entry says, where its servers publish nothing.
+    pub fn pinned(issuer: Option<String>, token_endpoint: ServerUrl) -> Self {
+        Self {
+            challenge: Challenge::default(),
+            protected_resource: None,
+            authorization_server: AuthorizationServer::pinned(issuer, token_endpoint),
+        }
+    }
+}
+
+/// Discovery that came to no end, sorted by what the person does next.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// What was found must not be used.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// The server refuses us and says nowhere where tokens come from.
+    #[error("{host} asks for authorization, and neither it nor its authorization server says how to get it")]
+    NoMetadata {
+        /// Who says nothing.
+        host: String,
+    },
+    /// No MCP server there.
+    #[error("{host} does not answer as an MCP server (HTTP {status})")]
+    NotMcp {
+        /// Who answered.
+        host: String,
+        /// With what.
+        status: u16,
+    },
+    /// A metadata URL answered neither with a document nor with "not found".
+    #[error("{host} did not answer with its metadata (HTTP {status})")]
+    Unavailable {
+        /// Who answered.
+        host: String,
+        /// With what.
+        status: u16,
+    },
+    /// The network.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// How a server answered a request without credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// It served it.
+    Served,
+    /// It wants authorization.
+    Challenged(Challenge),
+    /// Neither.
+    Unclear(StatusCode),
+}
+
+/// The latest protocol version that has a handshake, which is what servers without authorization are asked for.
+const PROTOCOL_VERSION: HeaderValue = HeaderValue::from_static("2025-11-25");
+const PROTOCOL_VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
+
+const INITIALIZE: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
+    r#""clientInfo":{"name":"finmcp","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}}}"#
+);
+
+/// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what the server says. At most three requests
+/// where the server answers 401 with a pointer: the refused one, its metadata, the authorization server's.
+///
+/// # Errors
+/// Any [`DiscoveryError`].
+pub async fn discover(http: &Http, server: &ServerUrl, issuer: Option<&str>) -> Result<Requirement, DiscoveryError> {
+    let probe = probe(http, server).await?;
+    let challenge = match &probe {
+        Probe::Challenged(challenge) => challenge.clone(),
+        _ => Challenge::default(),
+    };
+    let pointer = challenge.resource_metadata.as_deref();
+    let candidates = protected_resource::candidates(server, pointer)?;
+    let document = first_document(http, &candidates).await?;
+    let protected_resource = document.map(|body| ProtectedResource::parse(&body, server)).transpose()?;
+    let named = protected_resource.as_ref().and_then(|resource| resource.authorization_servers.first());
+    let authorization_server = match (issuer.or(named.map(String::as_str)), probe) {
+        (Some(issuer), _) => named_server(http, server, issuer).await?,
+        (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server).await?,
+        (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
+        (None, Probe::Served) => return Ok(Requirement::Nothing),
+        (None, Probe::Unclear(status)) => {
+            return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
+        }
+    };
+    Ok(Requirement::Token(Box::new(Discovery { challenge, protected_resource, authorization_server })))
+}
+
+/// Sends `server` a request without credentials, to be refused. Only the status and the headers count: the body may be a stream without an end. A session that
+/// it opened all the same is closed.
+///
+/// # Errors
+/// Any [`HttpError`].
+pub async fn probe(http: &Http, server: &ServerUrl) -> Result<Probe, HttpError> {
+    let request = http
+        .client_for(server)?
+        .post(server.as_url().clone())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json, text/event-stream")
+        .body(INITIALIZE);
+    let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
+    let response = tokio::time::timeout(DOCUMENT_DEADLINE, request.send()).await.map_err(timed_out)?;
+    let response = response.map_err(|source| HttpError::sending(server, source))?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    drop(response);
+    let challenge = Challenge::from_headers(&headers);
+    Ok(match status {
+        StatusCode::UNAUTHORIZED => Probe::Challenged(challenge),
+        StatusCode::FORBIDDEN if challenge != Challenge::default() => Probe::Challenged(challenge),
+        status if status.is_success() => {
+            close_session(http, server, &headers).await;
+            Probe::Served
+        }
+        status => Probe::Unclear(status),
+    })
+}
+
+/// Ends a session that nobody will use (MCP Streamable HTTP, "Session Management"). A server may refuse, and the session then ends by itself.
+async fn close_session(http: &Http, server: &ServerUrl, headers: &HeaderMap) {
+    let Some(session) = headers.get(SESSION_HEADER) else { return };
+    let mut request = Request::new(Vec::new());
+    *request.method_mut() = Method::DELETE;
+    request.headers_mut().insert(SESSION_HEADER, session.clone());
+    request.headers_mut().insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
+    let _ = http.exchange(server, request).await;
+}
+
+/// The metadata of an issuer that somebody named.
+async fn named_server(http: &Http, server: &ServerUrl, issuer: &str) -> Result<AuthorizationServer, DiscoveryError> {
+    let candidates = authorization_server::candidates(issuer, server)?;
+    let body = first_document(http, &candidates).await?;
+    let body = body.ok_or_else(|| DiscoveryError::NoMetadata { host: server.host() })?;
+    Ok(AuthorizationServer::parse(&body, issuer)?)
+}
+
+/// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else its endpoints have default paths.
+async fn own_server(http: &Http, server: &ServerUrl) -> Result<AuthorizationServer, DiscoveryError> {
+    let issuer = authorization_server::origin(server);
+    let candidates = authorization_server::candidates(&issuer, server)?;
+    match first_document(http, &candidates).await? {
+        // Nobody has written this issuer down yet, and servers write their root both ways.
+        Some(body) => Ok(AuthorizationServer::parse(&body, &issuer)
+            .or_else(|error| AuthorizationServer::parse(&body, &format!("{issuer}/")).map_err(|_| error))?),
+        None => Ok(AuthorizationServer::by_default_paths(server)?),
+    }
+}
+
+/// The first document there is. Only a 4xx means "look elsewhere": whoever publishes a bad document, or a redirect, is not shopped around (MCP authorization
+/// names the order; the rest is caution).
+async fn first_document(http: &Http, candidates: &[ServerUrl]) -> Result<Option<Bytes>, DiscoveryError> {
+    for url in candidates {
+        let mut request = Request::new(Vec::new());
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        request.headers_mut().insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
+        let reply = http.exchange(url, request).await?;
+        if reply.status == StatusCode::OK {
+            return Ok(Some(reply.body));
+        }
+        if !reply.status.is_client_error() || reply.status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(DiscoveryError::Unavailable { host: url.host(), status: reply.status.as_u16() });
+        }
+    }
+    Ok(None)
+}
