@@ -59,7 +59,7 @@ main() {
     cargo build --locked --no-default-features
 
     step "Documentation and its examples"
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     cargo test --locked --doc
 
     step "Tests"

@@ -5,11 +5,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
-    eventually,
-    sandbox::Sandbox,
     serve::modern,
-    vendor::{Answer, Effect, ExpiresIn, IssuerParameter, On, Registration, Script, StateParameter, Vendor},
+    vendor::{Answer, Effect, ExpiresIn, On, Registration, Script, Vendor},
     visitor::{get, post_form, visit},
 };
 
@@ -202,6 +199,13 @@ fn metadata_can_be_made_wrong() {
 #[cfg(unix)]
 #[test]
 fn the_browser_notes_its_start_and_does_as_the_person_does() {
+    use crate::support::{
+        browser::{FakeBrowser, Person},
+        eventually,
+        sandbox::Sandbox,
+        vendor::{IssuerParameter, StateParameter},
+    };
+
     for (person, parameter) in [(Person::Consents, "code="), (Person::Denies, "error=access_denied")] {
         let vendor = Vendor::start(Script {
             clients: vec![("known".to_owned(), None)],

@@ -1,5 +1,6 @@
 //! What every test stands on: a home of its own, a scriptable vendor, a browser that obeys, and the running bridge.
 
+#[cfg(unix)]
 pub mod browser;
 pub mod sandbox;
 pub mod secrets;

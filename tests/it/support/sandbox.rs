@@ -30,7 +30,10 @@ pub struct Sandbox {
 
 /// What processes wrote, kept for the search for secrets.
 #[derive(Clone, Default)]
-pub struct Transcript(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+pub struct Transcript(Arc<Mutex<Vec<Haystack>>>);
+
+/// A place where secrets are looked for: its name, and what is there.
+type Haystack = (String, Vec<u8>);
 
 impl Transcript {
     pub fn keep(&self, what: impl Into<String>, bytes: &[u8]) {
@@ -45,7 +48,6 @@ pub struct Run {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
-    pub took: Duration,
 }
 
 impl Run {
@@ -163,7 +165,6 @@ impl Sandbox {
 
     /// Runs any command to its end, or panics when it takes too long. Its stderr is searched for secrets later.
     pub fn run(&self, mut command: Command, stdin: Vec<u8>) -> Run {
-        let begun = Instant::now();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut input = child.stdin.take().unwrap();
@@ -174,7 +175,7 @@ impl Sandbox {
         let (stdout, stderr) = (collect(stdout), collect(stderr));
         self.transcript.keep("stderr", stderr.as_bytes());
         let code = code.unwrap_or_else(|| panic!("{command:?} did not end.\nstdout: {stdout}\nstderr: {stderr}"));
-        Run { code, stdout, stderr, took: begun.elapsed() }
+        Run { code, stdout, stderr }
     }
 
     /// Starts `finmcp serve` with pipes, as an AI client does.
@@ -184,12 +185,22 @@ impl Sandbox {
         Serve::start(command, self.transcript.clone())
     }
 
+    /// Where the output of processes started by hand is to be kept.
+    pub fn transcript(&self) -> Transcript {
+        self.transcript.clone()
+    }
+
+    /// The environment of every process here.
+    pub fn environment(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+        self.environment.iter()
+    }
+
     /// Panics where any file, or anything that a process wrote, holds one of `secrets` in any form.
     #[track_caller]
     pub fn assert_no_secret(&self, secrets: &[String]) {
         assert!(!secrets.is_empty(), "there is no secret to look for: the test proves nothing");
         let canaries: Vec<Canary> = secrets.iter().map(|secret| Canary::new(secret)).collect();
-        let mut haystacks: Vec<(String, Vec<u8>)> = self.transcript.0.lock().unwrap().clone();
+        let mut haystacks: Vec<Haystack> = self.transcript.0.lock().unwrap().clone();
         for folder in ["home", "tmp", "work", "watched"] {
             let mut files = Vec::new();
             list_files(&self.root.path().join(folder), &mut files);

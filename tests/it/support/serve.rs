@@ -32,7 +32,6 @@ pub struct Serve {
 #[derive(Debug, Clone)]
 pub struct Message {
     pub raw: String,
-    pub at: Instant,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +103,7 @@ impl Serve {
                 let whole = line.pop() == Some(b'\n');
                 let raw = String::from_utf8(std::mem::take(&mut line)).expect("stdout is not UTF-8");
                 assert!(whole, "stdout ends in the middle of a line: {raw}");
-                if sender.send(Message { raw, at: Instant::now() }).is_err() {
+                if sender.send(Message { raw }).is_err() {
                     break;
                 }
             }
@@ -120,11 +119,6 @@ impl Serve {
         });
         let stdin = child.stdin.take();
         Self { child, stdin, lines, waiting: VecDeque::new(), stderr, next_id: 1 }
-    }
-
-    /// The process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     /// Everything on stderr up to now.
@@ -188,11 +182,8 @@ impl Serve {
 
     /// Everything that came and was not taken, once nothing more has come for `quiet`.
     pub fn rest(&mut self, quiet: Duration) -> Vec<Message> {
-        loop {
-            match self.lines.recv_timeout(quiet) {
-                Ok(message) => self.waiting.push_back(message),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        while let Ok(message) = self.lines.recv_timeout(quiet) {
+            self.waiting.push_back(message);
         }
         self.waiting.drain(..).collect()
     }
@@ -254,6 +245,20 @@ impl Serve {
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until nobody holds the other end of stdout any more: for a bridge that is not this process's own child.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn wait_for_closed_stdout(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.waiting.push_back(message),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => panic!("stdout is still open after {limit:?}"),
+            }
+        }
     }
 
     /// Waits for the exit and gives the exit code (none after a signal); panics when it takes longer than `limit`.

@@ -7,7 +7,6 @@ static PROVIDER: Once = Once::new();
 /// What a server answered.
 #[derive(Debug, Clone)]
 pub struct Page {
-    pub url: String,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -49,7 +48,7 @@ pub fn visit(
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
         let body = response.bytes().await?.to_vec();
-        Ok(Page { url: url.to_owned(), status, headers, body })
+        Ok(Page { status, headers, body })
     })
 }
 

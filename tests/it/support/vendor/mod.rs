@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -42,7 +42,6 @@ pub struct Recorded {
     pub query: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    pub at: Instant,
 }
 
 impl Recorded {
@@ -354,7 +353,6 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect(),
         body,
-        at: Instant::now(),
     };
     let effect = {
         let mut state = shared.state.lock().unwrap();
