@@ -1,6 +1,7 @@
 //! Where credentials live and how a token gets fresh.
 
 mod access_token;
+mod chunked;
 pub mod clock;
 pub mod file;
 pub mod keychain;

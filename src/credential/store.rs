@@ -89,7 +89,7 @@ impl StoreChoice {
     /// The store. Touches neither keychain nor disk before its first call.
     pub fn open(self) -> Arc<dyn CredentialStore> {
         match self {
-            Self::Keychain => Arc::new(Keychain::new()),
+            Self::Keychain => Arc::new(Keychain::default()),
             Self::File { folder, key } => Arc::new(FileStore::new(folder, key)),
             Self::Memory => Arc::new(MemoryStore::default()),
         }
