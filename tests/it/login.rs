@@ -81,18 +81,16 @@ fn t091_a_client_secret_in_the_arguments_is_refused() {
     assert!(vendor.records().is_empty());
 }
 
-/// t052, t053, t054: whatever the style, the true end is known: an hour is enough for half an hour, and not for two.
+/// t053, t054: whatever the style, the true end is known.
 #[test]
 fn t053_the_true_expiry_is_found_in_every_style_of_expires_in() {
     for style in [ExpiresIn::Seconds, ExpiresIn::Text, ExpiresIn::UnixTime, ExpiresIn::Absent] {
         let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
         vendor.change(|script| script.expires_in = style);
         sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
-        sandbox.finmcp(["token", "--env", "sandbox", "--min-ttl", "1800"]).expect_success();
-        assert_eq!(vendor.records_at("/token").len(), 1, "{style:?}: an hour is longer than half an hour");
-        vendor.change(|script| script.access_lifetime *= 4);
-        sandbox.finmcp(["token", "--env", "sandbox", "--min-ttl", "7200"]).expect_success();
-        assert_eq!(vendor.records_at("/token").len(), 2, "{style:?}: an hour is shorter than two");
+        let json = sandbox.finmcp(["token", "--env", "sandbox", "--json"]).expect_success().stdout;
+        let left = serde_json::from_str::<serde_json::Value>(&json).unwrap()["expires_in"].as_i64();
+        assert!(left.is_some_and(|left| (3500..=3600).contains(&left)), "{style:?}: {left:?}");
     }
 }
 
@@ -201,7 +199,7 @@ mod person {
             (server(json!({"code_challenge_methods_supported": null})), "S256"),
             (server(json!({"code_challenge_methods_supported": ["plain"]})), "S256"),
             (server(json!({"issuer": "https://evil.example"})), "issuer"),
-            (server(json!({"issuer": null})), "issuer"),
+            (server(json!({"issuer": null})), "metadata"),
             (resource(json!({"resource": "https://evil.example/mcp"})), "resource"),
             (resource(json!({"resource": null})), "resource"),
             (server(json!({"authorization_endpoint": "http://evil.example/authorize"})), "https"),
@@ -223,7 +221,7 @@ mod person {
         for callback_issuer in [IssuerParameter::Wrong, IssuerParameter::Absent] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_issuer, ..Script::people() }));
             let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &["--timeout", "5"]);
-            run.expect_code(5).expect_stderr(&["issuer"]);
+            run.expect_code(5).expect_stderr(&["the authorization server's own name"]);
             assert!(vendor.records_at("/token").is_empty(), "{callback_issuer:?}");
         }
     }

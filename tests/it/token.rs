@@ -1,14 +1,25 @@
 //! `finmcp token`: for scripts, so nothing but the token on stdout, and never a question.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     login::{machine_login, machine_vendor},
     support::{
+        eventually,
         sandbox::Sandbox,
         vendor::{Effect, On, Reply, Vendor},
     },
 };
+
+/// Less than this no server means.
+const A_MOMENT: Duration = Duration::from_secs(2);
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// Lets a token come to its end.
+fn pass(lifetime: Duration) {
+    let begun = Instant::now();
+    eventually("time to pass", || (begun.elapsed() > lifetime).then_some(()));
+}
 
 /// A machine that is signed in to Asset's sandbox.
 pub fn signed_in_machine() -> (Sandbox, Vendor) {
@@ -90,9 +101,10 @@ fn t060_trouble_at_the_token_endpoint_costs_no_sign_in() {
 #[test]
 fn t068_processes_that_find_the_same_expired_token_ask_once_between_them() {
     let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
-    vendor.change(|script| script.access_lifetime = Duration::from_secs(1));
+    vendor.change(|script| script.access_lifetime = A_MOMENT);
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
-    vendor.change(|script| script.access_lifetime = Duration::from_secs(3600));
+    pass(A_MOMENT);
+    vendor.change(|script| script.access_lifetime = AN_HOUR);
     let before = vendor.records_at("/token").len();
     let tokens = in_parallel(&sandbox, &["token", "--env", "sandbox"]);
     assert_eq!(vendor.records_at("/token").len(), before + 1);
@@ -126,15 +138,16 @@ mod person {
     /// t065, t069: a rotating refresh token is spent once, whoever spends it.
     #[test]
     fn t065_processes_that_share_a_rotating_refresh_token_never_spend_it_twice() {
-        let vendor = Vendor::start(Script { access_lifetime: Duration::from_secs(1), ..Script::people() });
+        let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
         let (sandbox, browser) = signed_in(&vendor);
         for _ in 0..3 {
-            vendor.change(|script| script.access_lifetime = Duration::from_secs(3600));
+            pass(A_MOMENT);
+            vendor.change(|script| script.access_lifetime = AN_HOUR);
             let before = vendor.records_at("/token").len();
             in_parallel(&sandbox, &["token", &vendor.url()]);
             assert_eq!(vendor.records_at("/token").len(), before + 1);
             // What follows finds an expired token again.
-            vendor.change(|script| script.access_lifetime = Duration::from_secs(1));
+            vendor.change(|script| script.access_lifetime = A_MOMENT);
             sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_success();
         }
         assert_eq!(vendor.replays(), 0);

@@ -39,10 +39,39 @@ impl Envelope {
         })
     }
 
-    /// The params as a value; none of what this server reads is lost by that.
-    fn params(&self) -> Value {
-        self.params.as_deref().and_then(|params| serde_json::from_str(params).ok()).unwrap_or(Value::Null)
+    fn params(&self) -> Params {
+        self.params.as_deref().and_then(|params| serde_json::from_str(params).ok()).unwrap_or_default()
     }
+}
+
+/// What this server reads of a request's params; the rest may be anything that JSON allows, and much of that fits into no value.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Params {
+    protocol_version: String,
+    name: Option<String>,
+    uri: Option<String>,
+    arguments: Arguments,
+    notifications: Value,
+    #[serde(rename = "_meta")]
+    meta: Option<Meta>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Arguments {
+    message: String,
+    name: String,
+    count: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+    protocol_version: Option<String>,
+    #[serde(rename = "progressToken")]
+    progress_token: Value,
 }
 
 pub async fn answer(record: &Recorded, shared: &Arc<Shared>) -> Reply {
@@ -104,9 +133,8 @@ fn initialize(record: &Recorded, envelope: &Envelope, shared: &Arc<Shared>) -> R
     if record.header("mcp-session-id").is_some() {
         state.complain("an initialize with a session id");
     }
-    let params = envelope.params();
-    let wanted = params["protocolVersion"].as_str().unwrap_or_default();
-    let version = if LEGACY_VERSIONS.contains(&wanted) { wanted } else { "2025-11-25" };
+    let wanted = envelope.params().protocol_version;
+    let version = if LEGACY_VERSIONS.contains(&wanted.as_str()) { wanted.as_str() } else { "2025-11-25" };
     let result = json!({
         "protocolVersion": version,
         "capabilities": {"tools": {"listChanged": true}, "resources": {}, "prompts": {}, "logging": {}},
@@ -158,7 +186,7 @@ async fn modern_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         return Reply::new(400);
     };
     let params = envelope.params();
-    let version = params["_meta"]["io.modelcontextprotocol/protocolVersion"].as_str().map(str::to_owned);
+    let version = params.meta.as_ref().and_then(|meta| meta.protocol_version.clone());
     if let Err(why) = check_headers(record, method, &params, version.as_deref()) {
         shared.state.lock().unwrap().complain(why.clone());
         return Reply::new(400).body("application/json", failure(id, -32020, &format!("Header mismatch: {why}")));
@@ -174,11 +202,11 @@ async fn modern_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
 }
 
 /// The stream of `subscriptions/listen`, which says first what it will tell.
-fn listen(id: &str, params: &Value, shared: &Arc<Shared>) -> Reply {
+fn listen(id: &str, params: &Params, shared: &Arc<Shared>) -> Reply {
     let (events, receiver) = mpsc::unbounded_channel();
     let acknowledgement = format!(
         r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"notifications":{}}}}}"#,
-        params["notifications"]
+        params.notifications
     );
     let _ = events.send(event(acknowledgement.as_bytes()));
     shared.state.lock().unwrap().streams.push(Stream { kind: StreamKind::Listen, events });
@@ -186,7 +214,7 @@ fn listen(id: &str, params: &Value, shared: &Arc<Shared>) -> Reply {
 }
 
 /// The request metadata of 2026-07-28, "Server Validation".
-fn check_headers(record: &Recorded, method: &str, params: &Value, version: Option<&str>) -> Result<(), String> {
+fn check_headers(record: &Recorded, method: &str, params: &Params, version: Option<&str>) -> Result<(), String> {
     if record.header("mcp-protocol-version") != version {
         return Err(format!("MCP-Protocol-Version is {:?}", record.header("mcp-protocol-version")));
     }
@@ -194,8 +222,8 @@ fn check_headers(record: &Recorded, method: &str, params: &Value, version: Optio
         return Err(format!("Mcp-Method is {:?} for {method}", record.header("mcp-method")));
     }
     let name = match method {
-        "tools/call" | "prompts/get" => params["name"].as_str(),
-        "resources/read" => params["uri"].as_str(),
+        "tools/call" | "prompts/get" => params.name.as_deref(),
+        "resources/read" => params.uri.as_deref(),
         _ => return Ok(()),
     };
     let header = record.header("mcp-name").map(|value| {
@@ -247,29 +275,28 @@ fn tools() -> Value {
     ])
 }
 
-async fn call(id: &str, params: &Value, shared: &Arc<Shared>) -> Reply {
-    let arguments = &params["arguments"];
-    let tool = params["name"].as_str().unwrap_or_default().to_owned();
+async fn call(id: &str, params: &Params, shared: &Arc<Shared>) -> Reply {
+    let arguments = &params.arguments;
+    let tool = params.name.clone().unwrap_or_default();
     shared.state.lock().unwrap().executed.push(tool.clone());
     match tool.as_str() {
         "echo" => {
             let mut state = shared.state.lock().unwrap();
-            let text = arguments["message"].as_str().unwrap_or_default();
-            let result = state.complete(json!({"content": [{"type": "text", "text": text}]}), false);
+            let result = state.complete(json!({"content": [{"type": "text", "text": arguments.message}]}), false);
             let message = success(id, &result.to_string());
             state.reply_with(Reply::new(200), message)
         }
         "raw" => {
             let mut state = shared.state.lock().unwrap();
-            let prepared = state.prepared.get(arguments["name"].as_str().unwrap_or_default()).cloned();
+            let prepared = state.prepared.get(&arguments.name).cloned();
             let Some(prepared) = prepared else { return Reply::new(500) };
             let message = fill_in(&prepared, id);
             state.reply_with(Reply::new(200), message)
         }
         "progress" => {
             let (events, receiver) = mpsc::unbounded_channel();
-            let token = &params["_meta"]["progressToken"];
-            let count = arguments["count"].as_u64().unwrap_or(3);
+            let token = params.meta.as_ref().map(|meta| &meta.progress_token);
+            let count = arguments.count;
             for step in 1..=count {
                 let notification = json!({
                     "jsonrpc": "2.0", "method": "notifications/progress",
