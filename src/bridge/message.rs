@@ -92,7 +92,7 @@ impl Message {
             serde_json::error::Category::Data => Malformed::Message,
             _ => Malformed::Json,
         })?;
-        let id = envelope.id.map(|id| Id::parse(&raw, id)).transpose()?;
+        let id = envelope.id.map(|id| Id::parse(raw.slice_ref(id.get().as_bytes()), id.get())).transpose()?;
         let kind = match (envelope.method, id, envelope.result.is_some(), envelope.error.is_some()) {
             (Some(method), Some(Some(id)), false, false) => Kind::Request { id, method: method.into() },
             (Some(method), None, false, false) => Kind::Notification { method: method.into() },
@@ -188,10 +188,8 @@ fn with_id(raw: &Bytes, id: &Id) -> Bytes {
 }
 
 impl Id {
-    /// `value`, which lies in `raw`; none for `null`.
-    fn parse(raw: &Bytes, value: &RawValue) -> Result<Option<Self>, Malformed> {
-        let spelled = value.get();
-        let text = raw.slice_ref(spelled.as_bytes());
+    /// The id that is `spelled`, in bytes and as text; none for `null`.
+    fn parse(text: Bytes, spelled: &str) -> Result<Option<Self>, Malformed> {
         let meaning = match spelled.as_bytes().first() {
             Some(b'n') => return Ok(None),
             Some(b'"') => match serde_json::from_str::<Box<str>>(spelled) {
@@ -207,9 +205,9 @@ impl Id {
         Ok(Some(Self { text, meaning }))
     }
 
-    /// The id that is spelled `text` as a member of some other message.
+    /// The id that `value` is, as a member of some other message.
     pub fn from_raw(value: &RawValue) -> Option<Self> {
-        Self::parse(&Bytes::copy_from_slice(value.get().as_bytes()), value).ok().flatten()
+        Self::parse(Bytes::copy_from_slice(value.get().as_bytes()), value.get()).ok().flatten()
     }
 }
 

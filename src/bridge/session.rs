@@ -394,7 +394,7 @@ impl Session {
             && !carried.again
             && self.initialize.is_some()
         {
-            return self.lost(carried);
+            return self.lost(exchange, carried);
         }
         let failure = match ending {
             Ending::Complete => Failure::Cut,
@@ -434,7 +434,7 @@ impl Session {
     }
 
     /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and each is sent once more.
-    fn lost(&mut self, carried: Carried) {
+    fn lost(&mut self, exchange: Exchange, carried: Carried) {
         let from_before = carried.generation < self.generation;
         if let Kind::Request { id, .. } = &carried.message.kind
             && let Some(pending) = self.pending.get_mut(id)
@@ -442,7 +442,7 @@ impl Session {
             pending.exchange = None;
         }
         // A response belongs to a request of the forgotten session, and the handshake is done again anyway.
-        let confirmation = matches!(self.handshake, Handshake::Confirming(_)) && !from_before;
+        let confirmation = self.handshake == Handshake::Confirming(exchange);
         if !confirmation && !matches!(carried.message.kind, Kind::Response { .. }) {
             let again = Carried { again: true, ..carried };
             if from_before {

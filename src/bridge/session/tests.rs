@@ -327,7 +327,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled: then at most once.
     #[test]
