@@ -20,7 +20,7 @@ fn pack(archive: &Path, folder: &Path) {
     assert!(packed.unwrap().success());
 }
 
-/// A sandbox with a release for this platform, of the binary under test.
+/// A sandbox with a release for this platform.
 struct Release {
     sandbox: Sandbox,
     folder: PathBuf,
@@ -28,7 +28,16 @@ struct Release {
 }
 
 impl Release {
+    /// A release of a script that runs the binary under test: a debug build would take seconds to pack.
     fn new() -> Self {
+        Self::of(|folder| {
+            let script = format!("#!/bin/sh\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_finmcp"));
+            fs::write(folder.join("finmcp"), script).unwrap();
+        })
+    }
+
+    /// A release of the file `finmcp` that `make` makes in a folder.
+    fn of(make: impl FnOnce(&Path)) -> Self {
         let mut sandbox = Sandbox::new();
         let folder = sandbox.watched().join("release");
         fs::create_dir(&folder).unwrap();
@@ -38,8 +47,10 @@ impl Release {
             other => panic!("no release is made for {other:?}"),
         };
         let archive = folder.join(format!("finmcp-{target}.tar.gz"));
-        let binary = Path::new(env!("CARGO_BIN_EXE_finmcp"));
-        pack(&archive, binary.parent().unwrap());
+        let content = sandbox.watched().join("content");
+        fs::create_dir(&content).unwrap();
+        make(&content);
+        pack(&archive, &content);
         sandbox.set("FINMCP_RELEASE_URL", format!("file://{}", folder.display()));
         let release = Self { sandbox, folder, archive };
         release.sign(&release.checksum());
@@ -85,7 +96,10 @@ fn a_release_is_installed_with_completions_twice_and_removed() {
 
 #[test]
 fn a_finmcp_that_runs_can_be_replaced() {
-    let release = Release::new();
+    // The binary itself: a script that runs would not be busy.
+    let release = Release::of(|folder| {
+        fs::copy(env!("CARGO_BIN_EXE_finmcp"), folder.join("finmcp")).unwrap();
+    });
     release.install(&[]).expect_success();
     let mut command = release.sandbox.command(release.installed());
     command.args(["serve", "http://127.0.0.1:9/mcp"]);

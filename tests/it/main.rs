@@ -7,6 +7,8 @@
 
 mod clients;
 mod completions;
+#[cfg(feature = "demo")]
+mod demo;
 mod fidelity;
 #[cfg(unix)]
 mod install;
@@ -14,6 +16,7 @@ mod install;
 mod keychain;
 mod lifecycle;
 mod login;
+mod logout;
 mod recovery;
 mod replay;
 mod rig;

@@ -249,7 +249,11 @@ pub fn revoke(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     let token = record.form().get("token").cloned().unwrap_or_default();
     let mut state = shared.state.lock().unwrap();
     if let Some(refresh) = state.refresh_tokens.get(&token).cloned() {
+        // With the refresh token ends all that came of the same sign-in (RFC 7009 section 2.1).
         state.dead_families.insert(refresh.family);
+        for access in state.access_tokens.values_mut().filter(|access| access.family == refresh.family) {
+            access.revoked = true;
+        }
     }
     if let Some(access) = state.access_tokens.get_mut(&token) {
         access.revoked = true;
