@@ -405,10 +405,11 @@ mod of_asset {
                 (400, "invalid_request"),
             ]
         );
-        // HTTP Basic, with the right credentials.
+        // The right credentials, in HTTP Basic too.
+        let form = format!("client_id={}&client_secret={secret}", asset.client_id());
         let basic = format!("Basic {}", BASE64URL.encode(format!("{}:{secret}", asset.client_id())));
         let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
-        let answer = visitor.send(Method::POST, asset.token_endpoint().as_str(), &headers, Vec::new()).await;
+        let answer = visitor.send(Method::POST, asset.token_endpoint().as_str(), &headers, form.into()).await;
         assert_eq!(answer.error(), "invalid_client");
         // And yet these are fine.
         let business = [("business_id", asset.business().id), ("grant_type", "client_credentials")];
@@ -423,7 +424,8 @@ mod of_asset {
         let resource = asset.mcp_url().as_str();
         let token = |answer: Answer| text_of(&answer.json()["access_token"]);
         let good = token(visitor.asset_token(asset, &[("resource", resource)]).await);
-        let tampered = format!("{}A{}", &good[..good.len() - 4], &good[good.len() - 3..]);
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let tampered = format!("{signed}.{}", signature.chars().rev().collect::<String>());
         let refused = [
             ("for the REST API", token(visitor.asset_token(asset, &[]).await)),
             ("for another resource", token(visitor.asset_token(asset, &[("resource", "https://example.com/")]).await)),
