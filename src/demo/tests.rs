@@ -144,6 +144,20 @@ fn modern_meta() -> Value {
     })
 }
 
+/// How a legacy client begins.
+fn initialize() -> Value {
+    json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "visitor", "version": "1" },
+        },
+    })
+}
+
 fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
 }
@@ -834,17 +848,7 @@ mod of_every_vendor {
                 visitor.send(Method::POST, mcp.as_str(), &headers, serde_json::to_vec(&message).unwrap()).await
             }
         };
-        let initialize = json!({
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "initialize",
-            "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": { "name": "visitor", "version": "1" },
-            },
-        });
-        let initialized = post(initialize, None).await;
+        let initialized = post(initialize(), None).await;
         assert!(initialized.text.contains("\"protocolVersion\":\"2025-11-25\""), "{}", initialized.text);
         let session = Some(initialized.headers["mcp-session-id"].to_str().unwrap().to_owned());
         let accepted = post(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }), session.clone()).await;
@@ -912,14 +916,14 @@ mod of_every_vendor {
             // A session stays open on purpose: its tasks have to end as well.
             let visitor = Visitor::default();
             let token = format!("Bearer {}", visitor.asset_access(&first.asset).await);
-            let initialize = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"v","version":"1"}}}"#;
+            let initialize = serde_json::to_vec(&initialize()).unwrap();
             let headers = [
                 ("authorization", token.as_str()),
                 ("accept", "application/json, text/event-stream"),
                 ("content-type", "application/json"),
             ];
             let mcp = first.asset.mcp_url().as_str();
-            let answer = visitor.send(Method::POST, mcp, &headers, initialize.to_vec()).await;
+            let answer = visitor.send(Method::POST, mcp, &headers, initialize).await;
             assert!(answer.headers.contains_key("mcp-session-id"));
         }
         drop(first);
