@@ -1,5 +1,5 @@
 //! The rules of an authorization server for people (OAuth 2.1, MCP authorization): requests and the time in, decisions
-//! out. [`crate::demo::endpoints`] gives it HTTP.
+//! out. `endpoints` gives it HTTP.
 
 use std::{
     collections::HashMap,

@@ -3,18 +3,18 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`asset`], [`tesorio`], [`masset`] | the vendors: what each asks for, refuses and offers as tools |
-//! | [`books`] in a [`ledger`], [`receivables`], [`library`] | their data |
-//! | [`authority`] behind its [`endpoints`], [`client`] | sign-in for Tesorio and Masset |
-//! | [`mcp`] | rmcp's server behind a bearer check |
-//! | [`listener`], [`form`], [`grant_error`], [`jwt`], [`random`] | HTTP and OAuth vocabulary |
+//! | `books` in a `ledger`, [`receivables`], `library` | their data |
+//! | `authority` behind its `endpoints`, `client` | sign-in for Tesorio and Masset |
+//! | `mcp` | rmcp's server behind a bearer check |
+//! | `listener`, `form`, `grant_error`, `jwt`, `random` | HTTP and OAuth vocabulary |
 //! | [`person`] | someone who signs in and says yes |
-//! | [`statement`], [`table`], [`money`], [`png`] | what tools answer with |
+//! | [`statement`], `table`, [`money`], `png` | what tools answer with |
 //!
 //! Nothing here writes a file, blocks a thread or outlives its [`Vendors`].
 
 pub mod asset;
-pub mod authority;
-pub mod books;
+mod authority;
+mod books;
 mod client;
 mod endpoints;
 mod form;
@@ -38,11 +38,11 @@ mod tests;
 
 use std::io;
 
-use crate::demo::{
-    asset::{Asset, ExpiresIn},
+use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
+pub use crate::demo::{
+    asset::ExpiresIn,
     authority::Lifetimes,
-    masset::Masset,
-    tesorio::Tesorio,
+    books::{Business, FIRST_YEAR},
 };
 
 /// How to start the vendors. The default takes free ports and lets tokens live for minutes.
