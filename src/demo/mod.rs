@@ -11,6 +11,7 @@
 //! | [`statement`], `table`, [`money`], `png` | what tools answer with |
 //!
 //! Nothing here writes a file, blocks a thread or outlives its [`Vendors`].
+#![expect(clippy::disallowed_methods, reason = "stand-ins are a world of their own, with its own clock")]
 
 pub mod asset;
 mod authority;
