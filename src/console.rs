@@ -1,10 +1,14 @@
 //! The only writer: data to stdout, words for people to stderr.
 //!
 //! Whatever a server said is cleaned before a terminal sees it.
+#![expect(clippy::disallowed_methods, reason = "the one room that writes for people")]
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{error::Error, printable::printable};
+use crate::{
+    error::{Error, ErrorKind},
+    printable::printable,
+};
 
 /// Where output goes, and how it may look.
 #[derive(Debug, Clone, Copy)]
@@ -49,4 +53,20 @@ impl Console {
     fn paint(&self, text: &str, style: &str) -> String {
         if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// Writes what finmcp does to stderr. Only its own words: what libraries log may hold what a server or a token says.
+///
+/// # Errors
+/// A level that does not exist.
+pub fn start_log(filter: Option<&str>) -> Result<(), Error> {
+    use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
+    let Some(filter) = filter else { return Ok(()) };
+    let level: tracing::Level = filter
+        .parse()
+        .map_err(|_| Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace"))?;
+    let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(ours);
+    tracing_subscriber::registry().with(lines).init();
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! `config.toml` belongs to the person: finmcp adds and updates its `[profiles]` when somebody signs in or out, and keeps the
 //! comments and the order of the rest. No secret is ever in it. A project's folder has no say: only the user's own file is read.
-#![allow(clippy::disallowed_methods)] // the one room where the environment is read
+#![expect(clippy::disallowed_methods, reason = "the one room where the environment is read")]
 
 use std::{
     collections::BTreeMap,

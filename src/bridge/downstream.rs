@@ -2,6 +2,7 @@
 //!
 //! A client starts us with pipes (Python, Rust, Go) or with sockets (Node); both are read and written without a thread in between.
 //! Files and terminals go through tokio's blocking handles.
+#![expect(clippy::disallowed_methods, reason = "the one room that owns stdout while serving")]
 
 use std::{
     collections::VecDeque,

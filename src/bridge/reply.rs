@@ -91,7 +91,10 @@ fn line(id: &str, code: ReplyCode, message: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::message::{Kind, Message};
+    use crate::{
+        bridge::message::{Kind, Message},
+        credential::token_source::{LoginReason, TokenSourceError},
+    };
 
     fn failed(method: &str, failure: &Failure) -> serde_json::Value {
         let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
@@ -104,11 +107,12 @@ mod tests {
 
     #[test]
     fn a_signed_out_client_is_told_the_command() {
-        let error = failed("tools/call", &Failure::SignedOut);
+        let signed_out = Failure::Token(TokenSourceError::LoginRequired(LoginReason::SignedOut));
+        let error = failed("tools/call", &signed_out);
         assert_eq!(error["error"]["code"], -31004);
         assert_eq!(
             error["error"]["message"],
-            "Asset: nobody is signed in. Run `finmcp login asset` in a terminal, then try again"
+            "Asset: not signed in: there is no stored sign-in. Run `finmcp login asset` in a terminal, then try again"
         );
     }
 

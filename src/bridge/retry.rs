@@ -13,9 +13,6 @@ pub enum Failure {
     /// No token to send it with.
     #[error("{0}")]
     Token(TokenSourceError),
-    /// The server wants a credential, and nobody is signed in.
-    #[error("nobody is signed in")]
-    SignedOut,
     /// The server refuses a credential that is fresh (401 twice).
     #[error("the server refuses the credential")]
     Refused,
@@ -80,7 +77,7 @@ impl Failure {
     /// What is known of the message (RFC 9110 section 9.2.2: a client must not repeat what it cannot know to be harmless).
     pub fn taken(&self) -> Taken {
         match self {
-            Self::Token(_) | Self::SignedOut | Self::Refused | Self::InsufficientScope { .. } => Taken::No,
+            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
@@ -91,7 +88,7 @@ impl Failure {
     /// Whether somebody signing in is what helps.
     pub fn needs_login(&self) -> bool {
         match self {
-            Self::SignedOut | Self::Refused | Self::InsufficientScope { .. } => true,
+            Self::Refused | Self::InsufficientScope { .. } => true,
             Self::Token(error) => matches!(error, TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected),
             _ => false,
         }
@@ -115,6 +112,6 @@ mod tests {
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
-        assert_eq!(Failure::SignedOut.taken(), Taken::No);
+        assert_eq!(Failure::Refused.taken(), Taken::No);
     }
 }

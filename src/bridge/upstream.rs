@@ -15,7 +15,7 @@ use crate::{
         session::{Ending, Event, Exchange},
         sse::Decoder,
     },
-    credential::token_source::{AccessToken, TokenSource, TokenSourceError},
+    credential::token_source::{AccessToken, TokenSource},
     http::{Http, HttpError},
     oauth::challenge::Challenge,
     printable::quoted,
@@ -129,18 +129,15 @@ impl Upstream {
     ) -> Result<Response, Failure> {
         let token = self.tokens.access_token(Duration::ZERO).await.map_err(Failure::Token)?;
         let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
-        match (response.status(), token) {
-            (StatusCode::UNAUTHORIZED, Some(rejected)) => {
-                let fresh = self.tokens.renew(&rejected).await.map_err(|error| match error {
-                    TokenSourceError::Rejected => Failure::Refused,
-                    other => Failure::Token(other),
-                })?;
-                let response = self.send_once(&method, &accept, body, headers, Some(&fresh)).await?;
-                if response.status() == StatusCode::UNAUTHORIZED { Err(Failure::Refused) } else { Ok(response) }
-            }
-            (StatusCode::UNAUTHORIZED, None) => Err(Failure::SignedOut),
-            _ => Ok(response),
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
+        let fresh = match &token {
+            Some(rejected) => self.tokens.renew(rejected).await,
+            None => self.tokens.demanded().await,
+        };
+        let response = self.send_once(&method, &accept, body, headers, Some(&fresh.map_err(Failure::Token)?)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED { Err(Failure::Refused) } else { Ok(response) }
     }
 
     async fn send_once(

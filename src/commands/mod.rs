@@ -14,7 +14,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use crate::{
     cli::{Cli, Command},
-    console::Console,
+    console::{self, Console},
     credential::{clock::SystemClock, record::Identity, store::CredentialStore, token_source::TokenSource},
     error::{Error, ErrorKind},
     http::Http,
@@ -52,7 +52,7 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
-    start_log(settings.log.as_deref())?;
+    console::start_log(settings.log.as_deref())?;
     let app = App {
         console: Console::new(settings.no_color),
         http: Arc::default(),
@@ -98,17 +98,4 @@ impl App {
     pub fn tokens(&self, identity: Option<Identity>) -> TokenSource {
         TokenSource::new(identity, self.store.clone(), self.settings.locks(), self.http.clone(), self.clock.clone())
     }
-}
-
-/// Writes what finmcp does to stderr. Only its own words: what libraries log may hold what a server or a token says.
-fn start_log(filter: Option<&str>) -> Result<(), Error> {
-    use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
-    let Some(filter) = filter else { return Ok(()) };
-    let level: tracing::Level = filter
-        .parse()
-        .map_err(|_| Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace"))?;
-    let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(ours);
-    tracing_subscriber::registry().with(lines).init();
-    Ok(())
 }

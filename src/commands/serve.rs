@@ -1,13 +1,15 @@
 //! `finmcp serve`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     bridge::{Bridge, Ends, reply::Words},
     cli,
     commands::App,
+    credential::token_source::Lookup,
     error::Error,
     profile::{Profile, Selector},
+    settings::Settings,
 };
 
 /// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
@@ -37,10 +39,19 @@ pub async fn relay(app: &App, profile: &Profile, deadline: Duration) -> Result<(
     let ends = Ends {
         server: profile.server.clone(),
         http: app.http.clone(),
-        tokens: app.tokens(profile.signed_in.clone()),
+        tokens: app.tokens(profile.signed_in.clone()).with_lookup(lookup(profile)),
         words: Words { title: profile.title.clone(), login_command: profile.login_command() },
         deadline,
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
+}
+
+/// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
+fn lookup(profile: &Profile) -> Lookup {
+    let (name, server) = (profile.name.clone(), profile.server.clone());
+    Arc::new(move || {
+        let now = Settings::load().ok()?.profile(&name)?;
+        now.signed_in.filter(|_| now.server == server)
+    })
 }

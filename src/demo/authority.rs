@@ -1,4 +1,5 @@
-//! The rules of an authorization server for people (OAuth 2.1, MCP authorization): requests and the time in, decisions out. [`crate::demo::endpoints`] gives it HTTP.
+//! The rules of an authorization server for people (OAuth 2.1, MCP authorization): requests and the time in, decisions
+//! out. `endpoints` gives it HTTP.
 
 use std::{
     collections::HashMap,
@@ -100,7 +101,8 @@ pub struct AuthorizationRequest {
 
 /// An authorization request that is refused.
 pub enum AuthorizationError {
-    /// It is not known whether the redirect URI is the client's: tell the person, never redirect (RFC 6749 section 4.1.2.1).
+    /// It is not known whether the redirect URI is the client's: tell the person, never redirect (RFC 6749 section
+    /// 4.1.2.1).
     Page(GrantError),
     /// Tell the client, by this redirect.
     Redirect(String),
@@ -161,7 +163,8 @@ impl Authority {
         self.memory().clients.insert(client_id.to_owned(), client);
     }
 
-    /// Checks an authorization request and keeps it until a person decides. Gives the identifier that the decision has to name.
+    /// Checks an authorization request and keeps it until a person decides. Gives the identifier that the decision has
+    /// to name.
     ///
     /// # Errors
     /// An [`AuthorizationError`], which says whom to tell.
@@ -193,7 +196,8 @@ impl Authority {
         Ok((id, request))
     }
 
-    /// Carries out a person's decision: the form fields `request`, `name` and `decision`. Gives the redirect that tells the client.
+    /// Carries out a person's decision: the form fields `request`, `name` and `decision`. Gives the redirect that tells
+    /// the client.
     ///
     /// # Errors
     /// The decision names no request that waits, such as one already decided.
@@ -224,7 +228,8 @@ impl Authority {
         if !self.knows(client_id) {
             return Err(GrantError::new("invalid_client", "this client is not registered here"));
         }
-        // MCP authorization, "Resource Parameter Implementation": in authorization and token requests alike, refreshes included.
+        // MCP authorization, "Resource Parameter Implementation": in authorization and token requests alike, refreshes
+        // included.
         if form.get("resource") != Some(&self.policy.resource) {
             return Err(GrantError::new("invalid_target", "resource must name this vendor's MCP server"));
         }
@@ -277,7 +282,8 @@ impl Authority {
         let id = memory.refresh_tokens.get(token).cloned().ok_or(wrong)?;
         let sign_in = memory.sign_ins.get_mut(&id).filter(|sign_in| sign_in.client_id == client_id).ok_or(wrong)?;
         if sign_in.refresh_token != token {
-            // RFC 9700 section 4.14.2: a spent token in use again means that two parties have it, and nobody can tell which is the thief.
+            // RFC 9700 section 4.14.2: a spent token in use again means that two parties have it, and nobody can tell
+            // which is the thief.
             sign_in.is_revoked = true;
         }
         if sign_in.is_revoked || now.as_second() >= sign_in.expires_at {
@@ -343,7 +349,8 @@ impl Authority {
         is_good.then_some(claims)
     }
 
-    /// Revokes the sign-in that a token belongs to (RFC 7009): its refresh token and every access token. One that is unknown is revoked already.
+    /// Revokes the sign-in that a token belongs to (RFC 7009): its refresh token and every access token. One that is
+    /// unknown is revoked already.
     ///
     /// # Errors
     /// The token is another client's (RFC 7009 section 2.1), or none is named.

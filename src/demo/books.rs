@@ -10,8 +10,8 @@ use crate::demo::{
 /// The first day that has entries.
 pub const FOUNDED: Date = date(2024, 10, 1);
 
-/// The last day of the first full year: the books reach at least so far, whatever the clock says.
-pub const FIRST_YEAR_END: Date = date(2025, 12, 31);
+/// The first and the last day of the first full year: the books reach at least so far, whatever the clock says.
+pub const FIRST_YEAR: (Date, Date) = (date(2025, 1, 1), date(2025, 12, 31));
 
 /// A business whose books a vendor keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ const PRICE: Money = Money::cents(49_900);
 /// # Errors
 /// An [`EntryError`] would be a mistake in this file; a test looks for one.
 pub fn ledger(business: Business, today: Date) -> Result<Ledger, EntryError> {
-    let today = today.max(FIRST_YEAR_END);
+    let today = today.max(FIRST_YEAR.1);
     let mut entries = founding()?;
     let months = FOUNDED.series(jiff::Span::new().months(1)).take_while(|first| *first <= today);
     for (index, first) in (0..).zip(months) {
@@ -287,18 +287,18 @@ mod tests {
 
     #[test]
     fn the_first_year_is_the_same_at_every_start() {
-        let year = |today| ledger(NORTHWIND, today).unwrap().profit_and_loss(date(2025, 1, 1), FIRST_YEAR_END);
+        let year = |today| ledger(NORTHWIND, today).unwrap().profit_and_loss(FIRST_YEAR.0, FIRST_YEAR.1);
         let early = year(Date::MIN);
         assert_eq!(early, year(TODAY));
         assert!(early.adds_up());
         assert_ne!(early.sections[0].total, Money::ZERO);
-        assert_ne!(ledger(SANDBOX, TODAY).unwrap().profit_and_loss(date(2025, 1, 1), FIRST_YEAR_END), early);
+        assert_ne!(ledger(SANDBOX, TODAY).unwrap().profit_and_loss(FIRST_YEAR.0, FIRST_YEAR.1), early);
     }
 
     #[test]
     fn the_months_make_the_year_and_nothing_is_after_today() {
         let ledger = ledger(NORTHWIND, TODAY).unwrap();
-        let year = ledger.profit_and_loss(date(2025, 1, 1), FIRST_YEAR_END);
+        let year = ledger.profit_and_loss(FIRST_YEAR.0, FIRST_YEAR.1);
         let months = (1..=12).map(|month| date(2025, month, 1));
         let sum: Money = months.map(|first| result(&ledger.profit_and_loss(first, first.last_of_month()), 3)).sum();
         assert_eq!(sum, result(&year, 3));

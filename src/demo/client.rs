@@ -32,8 +32,9 @@ impl Client {
         Self { name: name.to_owned(), redirect_uris }
     }
 
-    /// What `POST /oauth/register` brought, if it may be registered. `application_type` is read as OpenID Connect Dynamic Client Registration 1.0 section 2
-    /// says: left out it means `web`, and a web client has no loopback redirect.
+    /// What a registration request brought, if it may be registered. `application_type` is read as OpenID Connect
+    /// Dynamic Client Registration 1.0 section 2 says: left out it means `web`, and a web client has no loopback
+    /// redirect.
     ///
     /// # Errors
     /// `invalid_redirect_uri` or `invalid_client_metadata` (RFC 7591 section 3.2.2).
@@ -75,7 +76,8 @@ impl Client {
         Ok(Self { name, redirect_uris: uris })
     }
 
-    /// The redirect URI of a request, if it is one of this client's: the same text, or the same but for the port where none was registered (RFC 8252 section 7.3).
+    /// The redirect URI of a request, if it is one of this client's: the same text, or the same but for the port where
+    /// none was registered (RFC 8252 section 7.3).
     pub fn redirect_uri(&self, requested: &str) -> Option<ServerUrl> {
         let requested: ServerUrl = requested.parse().ok()?;
         let same = |registered: &ServerUrl| {

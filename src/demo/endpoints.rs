@@ -119,7 +119,7 @@ impl Endpoints {
         json(StatusCode::OK, &document)
     }
 
-    /// RFC 8414 section 2, RFC 9207 section 3 and the client ID metadata document draft section 5.
+    /// RFC 8414 section 2, RFC 9207 section 3 and the draft on client ID metadata documents.
     fn authorization_server(&self) -> Reply {
         let policy = self.authority.policy();
         let issuer = &policy.issuer;
@@ -185,8 +185,8 @@ impl Endpoints {
         }
     }
 
-    /// The client that its metadata document describes (MCP client registration, "Client ID Metadata Documents"). Beside https, plain http on this machine is
-    /// accepted, as everywhere in finmcp.
+    /// The client that its metadata document describes (MCP client registration, "Client ID Metadata Documents").
+    /// Beside https, plain http on this machine is accepted, as everywhere in finmcp.
     async fn fetch_client(&self, client_id: &str, document: &ServerUrl) -> Result<Client, GrantError> {
         let refused = GrantError::new("invalid_client", "the client's metadata document cannot be used");
         let reply = self.http.exchange(document, Request::new(Vec::new())).await.map_err(|_| refused)?;

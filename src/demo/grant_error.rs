@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::demo::listener::{Reply, json};
 
-/// An OAuth error document. The codes are those of RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2 and RFC 8707 section 2.
+/// An OAuth error document. The codes are those of RFC 6749 sections 4.1.2.1 and 5.2, RFC 7591 section 3.2.2 and RFC
+/// 8707 section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct GrantError {
     /// The code.

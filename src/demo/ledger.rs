@@ -212,7 +212,8 @@ impl Ledger {
         }
     }
 
-    /// The balance sheet at the end of `date`. Earlier years' income is shown as retained earnings, as if each year had been closed.
+    /// The balance sheet at the end of `date`. Earlier years' income is shown as retained earnings, as if each year had
+    /// been closed.
     pub fn balance_sheet(&self, date: Date) -> Statement {
         let balances = self.movements(Date::MIN, date);
         let earned = |name: String, amount| Line { account: None, name, amount };
@@ -300,7 +301,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happened, the books balance on every day, statements add up, and the income of parts is the income of the whole.
+        /// Whatever happened, the books balance on every day, statements add up, and the income of parts is the income
+        /// of the whole.
         #[test]
         fn the_books_always_balance(
             entries in prop::collection::vec(entry(), 0..40),

@@ -72,7 +72,8 @@ impl Listener {
                     Ok((stream, _)) => {
                         connections.spawn(converse(stream, host.clone(), site.clone()));
                     }
-                    // Out of descriptors, most likely: the waiting connection is still there, so a pause keeps this from spinning.
+                    // Out of descriptors, most likely: the waiting connection is still there, so a pause keeps this
+                    // from spinning.
                     Err(error) => {
                         tracing::debug!(%error, "accept failed");
                         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -67,7 +67,8 @@ struct MassetSite {
     limiter: Mutex<Limiter>,
 }
 
-/// The requests of the last minute by person, and how many were too many: every other of those is told how long to wait.
+/// The requests of the last minute by person, and how many were too many: every other of those is told how long to
+/// wait.
 #[derive(Debug, Default)]
 struct Limiter {
     taken: HashMap<String, VecDeque<i64>>,

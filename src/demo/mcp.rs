@@ -48,8 +48,8 @@ pub enum Refusal {
 }
 
 impl Mcp {
-    /// The endpoint of a vendor's tools. `challenge` begins its `WWW-Authenticate` header: `Bearer` and a parameter. `scope` is what a
-    /// token for the usual work has, or nothing.
+    /// The endpoint of a vendor's tools. `challenge` begins its `WWW-Authenticate` header: `Bearer` and a parameter.
+    /// `scope` is what a token for the usual work has, or nothing.
     pub fn new<S: Send + Sync + 'static>(
         vendor: &str,
         instructions: &str,
@@ -74,7 +74,8 @@ impl Mcp {
         self.tool_calls.load(Relaxed)
     }
 
-    /// Answers a request, if `check` lets the token do what the message asks: it is given the token and the tool that the message calls.
+    /// Answers a request, if `check` lets the token do what the message asks: it is given the token and the tool that
+    /// the message calls.
     pub async fn answer(
         &self,
         request: Request<Bytes>,

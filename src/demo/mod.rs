@@ -3,46 +3,47 @@
 //! | part | what it is |
 //! |---|---|
 //! | [`asset`], [`tesorio`], [`masset`] | the vendors: what each asks for, refuses and offers as tools |
-//! | [`books`] in a [`ledger`], [`receivables`], [`library`] | their data |
-//! | [`authority`] behind its [`endpoints`], [`client`] | sign-in for Tesorio and Masset |
-//! | [`mcp`] | rmcp's server behind a bearer check |
-//! | [`listener`], [`form`], [`grant_error`], [`jwt`], [`random`] | HTTP and OAuth vocabulary |
+//! | `books` in a `ledger`, [`receivables`], `library` | their data |
+//! | `authority` behind its `endpoints`, `client` | sign-in for Tesorio and Masset |
+//! | `mcp` | rmcp's server behind a bearer check |
+//! | `listener`, `form`, `grant_error`, `jwt`, `random` | HTTP and OAuth vocabulary |
 //! | [`person`] | someone who signs in and says yes |
-//! | [`statement`], [`table`], [`money`], [`png`] | what tools answer with |
+//! | [`statement`], `table`, [`money`], `png` | what tools answer with |
 //!
 //! Nothing here writes a file, blocks a thread or outlives its [`Vendors`].
+#![expect(clippy::disallowed_methods, reason = "stand-ins are a world of their own, with its own clock")]
 
 pub mod asset;
-pub mod authority;
-pub mod books;
-pub mod client;
-pub mod endpoints;
-pub mod form;
-pub mod grant_error;
-pub mod jwt;
-pub mod ledger;
-pub mod library;
-pub mod listener;
+mod authority;
+mod books;
+mod client;
+mod endpoints;
+mod form;
+mod grant_error;
+mod jwt;
+mod ledger;
+mod library;
+mod listener;
 pub mod masset;
-pub mod mcp;
+mod mcp;
 pub mod money;
 pub mod person;
-pub mod png;
-pub mod random;
+mod png;
+mod random;
 pub mod receivables;
 pub mod statement;
-pub mod table;
+mod table;
 pub mod tesorio;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 
-use crate::demo::{
-    asset::{Asset, ExpiresIn},
+use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
+pub use crate::demo::{
+    asset::ExpiresIn,
     authority::Lifetimes,
-    masset::Masset,
-    tesorio::Tesorio,
+    books::{Business, FIRST_YEAR},
 };
 
 /// How to start the vendors. The default takes free ports and lets tokens live for minutes.

@@ -5,7 +5,8 @@ use std::{fmt, iter::Sum, ops, str::FromStr};
 use rmcp::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// US dollars in whole cents. Its text has two decimals (`-1234.50`), and JSON carries that text as a string, so that no reader can round it.
+/// US dollars in whole cents. Its text has two decimals (`-1234.50`), and JSON carries that text as a string, so that
+/// no reader can round it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(i64);
 

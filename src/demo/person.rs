@@ -21,7 +21,8 @@ pub enum ApprovalError {
     Unexpected(&'static str, StatusCode),
 }
 
-/// Opens `authorization_url` as a browser would, says yes on the consent page, and follows the redirect to the client's loopback listener.
+/// Opens `authorization_url` as a browser would, says yes on the consent page, and follows the redirect to the client's
+/// loopback listener.
 ///
 /// # Errors
 /// Any [`ApprovalError`].
@@ -58,7 +59,8 @@ async fn send(http: &Http, url: &ServerUrl, method: Method, form: Vec<u8>) -> Re
     http.exchange(url, request).await
 }
 
-/// The value of the first attribute `name` behind `mark`. Enough for the one page that the stand-ins show, whose values hold no entity.
+/// The value of the first attribute `name` behind `mark`. Enough for the one page that the stand-ins show, whose values
+/// hold no entity.
 fn attribute<'a>(html: &'a str, mark: &str, name: &str) -> Option<&'a str> {
     let (_, behind) = html.split_once(mark)?;
     let (_, value) = behind.split_once(&format!("{name}=\""))?;

@@ -91,7 +91,8 @@ impl Statement {
         Self::deserialize(content)
     }
 
-    /// Whether every total is the sum of its lines, every result follows from the totals before it, and a balance sheet balances: all to the cent.
+    /// Whether every total is the sum of its lines, every result follows from the totals before it, and a balance sheet
+    /// balances: all to the cent.
     pub fn adds_up(&self) -> bool {
         let totals = self.sections.iter().all(|section| {
             let sum: Money = section.lines.iter().map(|line| line.amount).sum();

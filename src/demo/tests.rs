@@ -144,6 +144,20 @@ fn modern_meta() -> Value {
     })
 }
 
+/// How a legacy client begins.
+fn initialize() -> Value {
+    json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": { "name": "visitor", "version": "1" },
+        },
+    })
+}
+
 fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
 }
@@ -405,10 +419,11 @@ mod of_asset {
                 (400, "invalid_request"),
             ]
         );
-        // HTTP Basic, with the right credentials.
+        // The right credentials, in HTTP Basic too.
+        let form = format!("client_id={}&client_secret={secret}", asset.client_id());
         let basic = format!("Basic {}", BASE64URL.encode(format!("{}:{secret}", asset.client_id())));
         let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
-        let answer = visitor.send(Method::POST, asset.token_endpoint().as_str(), &headers, Vec::new()).await;
+        let answer = visitor.send(Method::POST, asset.token_endpoint().as_str(), &headers, form.into()).await;
         assert_eq!(answer.error(), "invalid_client");
         // And yet these are fine.
         let business = [("business_id", asset.business().id), ("grant_type", "client_credentials")];
@@ -423,7 +438,8 @@ mod of_asset {
         let resource = asset.mcp_url().as_str();
         let token = |answer: Answer| text_of(&answer.json()["access_token"]);
         let good = token(visitor.asset_token(asset, &[("resource", resource)]).await);
-        let tampered = format!("{}A{}", &good[..good.len() - 4], &good[good.len() - 3..]);
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let tampered = format!("{signed}.{}", signature.chars().rev().collect::<String>());
         let refused = [
             ("for the REST API", token(visitor.asset_token(asset, &[]).await)),
             ("for another resource", token(visitor.asset_token(asset, &[("resource", "https://example.com/")]).await)),
@@ -832,17 +848,7 @@ mod of_every_vendor {
                 visitor.send(Method::POST, mcp.as_str(), &headers, serde_json::to_vec(&message).unwrap()).await
             }
         };
-        let initialize = json!({
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "initialize",
-            "params": {
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": { "name": "visitor", "version": "1" },
-            },
-        });
-        let initialized = post(initialize, None).await;
+        let initialized = post(initialize(), None).await;
         assert!(initialized.text.contains("\"protocolVersion\":\"2025-11-25\""), "{}", initialized.text);
         let session = Some(initialized.headers["mcp-session-id"].to_str().unwrap().to_owned());
         let accepted = post(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }), session.clone()).await;
@@ -910,14 +916,14 @@ mod of_every_vendor {
             // A session stays open on purpose: its tasks have to end as well.
             let visitor = Visitor::default();
             let token = format!("Bearer {}", visitor.asset_access(&first.asset).await);
-            let initialize = br#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"v","version":"1"}}}"#;
+            let initialize = serde_json::to_vec(&initialize()).unwrap();
             let headers = [
                 ("authorization", token.as_str()),
                 ("accept", "application/json, text/event-stream"),
                 ("content-type", "application/json"),
             ];
             let mcp = first.asset.mcp_url().as_str();
-            let answer = visitor.send(Method::POST, mcp, &headers, initialize.to_vec()).await;
+            let answer = visitor.send(Method::POST, mcp, &headers, initialize).await;
             assert!(answer.headers.contains_key("mcp-session-id"));
         }
         drop(first);
