@@ -4,7 +4,7 @@
 //! test is about, to do one thing only: [`worker`], which takes calls from its standard input and writes their outcomes to its standard output.
 
 #![cfg(all(unix, not(target_os = "macos")))]
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 use std::{
     fs,

@@ -3,7 +3,7 @@
 //! The authorization server is a real one on loopback, which rotates refresh tokens and ends a sign-in whose refresh token comes a second time. Each
 //! `TokenSource` stands for a process: they share a store and a folder of locks, and nothing else.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 use std::{
     collections::HashMap,

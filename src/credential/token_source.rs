@@ -85,7 +85,11 @@ impl From<TokenError> for TokenSourceError {
 pub struct TokenSource {
     parts: Arc<Parts>,
     account: Arc<Mutex<Option<Arc<Account>>>>,
+    lookup: Option<Lookup>,
 }
+
+/// Finds out who is signed in by now, where another process may have signed somebody in.
+pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
 
 impl TokenSource {
     /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet. `locks` is the folder of lock files, made
@@ -99,7 +103,12 @@ impl TokenSource {
     ) -> Self {
         let parts = Arc::new(Parts { store, locks, http, clock });
         let account = identity.map(|identity| Arc::new(Account::new(identity, parts.clone())));
-        Self { parts, account: Arc::new(Mutex::new(account)) }
+        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None }
+    }
+
+    /// The same source, which asks `lookup` before it says that somebody has to sign in.
+    pub fn with_lookup(self, lookup: Lookup) -> Self {
+        Self { lookup: Some(lookup), ..self }
     }
 
     /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an anonymous source. It is from memory while that
@@ -109,9 +118,34 @@ impl TokenSource {
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
-        match self.account() {
-            Ok(account) => account.access_token(min_ttl).await.map(Some),
-            Err(_) => Ok(None),
+        let Ok(account) = self.account() else { return Ok(None) };
+        match account.access_token(min_ttl).await {
+            Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
+                self.account()?.access_token(min_ttl).await.map(Some)
+            }
+            outcome => outcome.map(Some),
+        }
+    }
+
+    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody has.
+    pub async fn demanded(&self) -> Result<AccessToken, TokenSourceError> {
+        self.look_again();
+        self.account()?.access_token(Duration::ZERO).await
+    }
+
+    /// Whether somebody else is signed in than this source knew.
+    fn look_again(&self) -> bool {
+        let found = self.lookup.as_ref().and_then(|lookup| lookup());
+        let known = self.account().ok();
+        match found {
+            Some(identity) if known.is_none_or(|known| *known.identity() != identity) => {
+                self.identify(identity);
+                true
+            }
+            _ => false,
         }
     }
 

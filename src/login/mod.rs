@@ -75,9 +75,10 @@ pub struct KnownClient {
 }
 
 /// The `resource` parameter of every request for a token (RFC 8707 section 2).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ResourceParameter {
     /// As the server's metadata says, else the server's own URL.
+    #[default]
     Discovered,
     /// This one.
     Fixed(String),
@@ -198,9 +199,12 @@ pub async fn authorization_code(
     };
     let wanted = Wanted { resource: resource.as_deref(), scope: scope.as_ref(), parameters: &request.parameters };
     let authorization = Arc::new(AuthorizationRequest::new(server, &registration, &redirect_uri, wanted)?);
-    show(&authorization.url, context, progress).await;
-    progress(Progress::Waiting(redirection.timeout));
-    let code = answer(loopback, &authorization, redirection.timeout).await?;
+    // Both at once: a browser that is a script may have the answer before it says that it has started.
+    let (code, ()) = tokio::join!(
+        answer(loopback, &authorization, redirection.timeout),
+        show(&authorization.url, redirection.timeout, context, progress),
+    );
+    let code = code?;
     progress(Progress::Answered);
     let credential = Credential {
         identity: request.identity(&server.issuer, identifier, &registration),
@@ -341,15 +345,22 @@ async fn register(
 }
 
 /// Shows the sign-in page. A browser that does not open is no failure: the person can open the page too.
-async fn show(url: &ServerUrl, context: &Context<'_>, progress: &mut (dyn FnMut(Progress<'_>) + Send)) {
+async fn show(
+    url: &ServerUrl,
+    timeout: Duration,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) {
     progress(Progress::Page(url));
-    let Some(browser) = context.browser.clone() else { return };
-    let page = url.clone();
-    match tokio::task::spawn_blocking(move || browser.open(&page)).await {
-        Ok(Ok(())) => progress(Progress::Opened),
-        Ok(Err(error)) => progress(Progress::NotOpened(error)),
-        Err(error) => progress(Progress::NotOpened(io::Error::other(error).into())),
+    if let Some(browser) = context.browser.clone() {
+        let page = url.clone();
+        match tokio::task::spawn_blocking(move || browser.open(&page)).await {
+            Ok(Ok(())) => progress(Progress::Opened),
+            Ok(Err(error)) => progress(Progress::NotOpened(error)),
+            Err(error) => progress(Progress::NotOpened(io::Error::other(error).into())),
+        }
     }
+    progress(Progress::Waiting(timeout));
 }
 
 /// Waits for the code.

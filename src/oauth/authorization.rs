@@ -23,8 +23,6 @@ pub struct AuthorizationRequest {
     pub url: ServerUrl,
     /// The PKCE verifier, for the token request.
     pub verifier: Secret,
-    /// The redirect URI, for the token request.
-    pub redirect_uri: String,
     state: Secret,
     issuer: String,
     names_itself: bool,
@@ -95,7 +93,6 @@ impl AuthorizationRequest {
         Ok(Self {
             url: url.try_into().map_err(unusable)?,
             verifier: Secret::new(verifier.into_secret()),
-            redirect_uri: redirect_uri.to_owned(),
             state: Secret::new(state.into_secret()),
             issuer: server.issuer.clone(),
             names_itself: server.names_itself,
@@ -142,5 +139,223 @@ fn only<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Callback
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
         _ => Err(CallbackError::Unrelated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+    use serde_json::json;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::oauth::registration::ClientAuthentication;
+
+    const ISSUER: &str = "https://as.example/t";
+
+    fn request_to(
+        endpoint: &str,
+        names_itself: bool,
+        scope: Option<&str>,
+        parameters: &[(&str, &str)],
+    ) -> AuthorizationRequest {
+        let document = json!({
+            "issuer": ISSUER,
+            "authorization_endpoint": endpoint,
+            "token_endpoint": "https://as.example/token",
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": names_itself,
+        });
+        let server = AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER).unwrap();
+        let registration = ClientRegistration {
+            client_id: "c 1".to_owned(),
+            client_secret: None,
+            authentication: ClientAuthentication::None,
+            redirect_uri: None,
+        };
+        let scope = scope.map(|scope| scope.parse().unwrap());
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let wanted =
+            Wanted { resource: Some("https://mcp.example/mcp"), scope: scope.as_ref(), parameters: &parameters };
+        AuthorizationRequest::new(&server, &registration, "http://127.0.0.1:5000/callback", wanted).unwrap()
+    }
+
+    fn request(names_itself: bool) -> AuthorizationRequest {
+        request_to("https://as.example/authorize", names_itself, None, &[])
+    }
+
+    fn pairs(request: &AuthorizationRequest) -> Vec<(String, String)> {
+        request.url.as_url().query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+    }
+
+    fn query(pairs: &[(&str, &str)]) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+    }
+
+    /// t021, t043: S256 of a fresh verifier, the resource, and each parameter once.
+    #[test]
+    fn t043_the_url() {
+        let request = request_to(
+            "https://as.example/authorize?tenant=7",
+            false,
+            Some("b a"),
+            &[("audience", "x y"), ("state", "evil"), ("client_id", "evil"), ("resource", "evil"), ("tenant", "evil")],
+        );
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(request.verifier.expose()));
+        let mut found = pairs(&request);
+        found.sort();
+        let mut wanted = [
+            ("tenant", "7"),
+            ("response_type", "code"),
+            ("client_id", "c 1"),
+            ("state", request.state.expose()),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("redirect_uri", "http://127.0.0.1:5000/callback"),
+            ("scope", "a b"),
+            ("resource", "https://mcp.example/mcp"),
+            ("audience", "x y"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        wanted.sort();
+        assert_eq!(found, wanted);
+        assert!(request.url.as_str().starts_with("https://as.example/authorize?tenant=7&"));
+    }
+
+    #[test]
+    fn offline_access_asks_for_consent() {
+        let prompt = |parameters: &[(&str, &str)]| {
+            let request = request_to("https://as.example/authorize", false, Some("a offline_access"), parameters);
+            pairs(&request).into_iter().filter(|(key, _)| key == "prompt").collect::<Vec<_>>()
+        };
+        assert_eq!(prompt(&[]), [("prompt".to_owned(), "consent".to_owned())]);
+        assert_eq!(prompt(&[("prompt", "login")]), [("prompt".to_owned(), "login".to_owned())]);
+        assert!(!pairs(&request(false)).iter().any(|(key, _)| key == "prompt" || key == "scope"));
+    }
+
+    /// t021, t023: never the same twice.
+    #[test]
+    fn t021_verifier_and_state_are_fresh() {
+        let mut seen = HashSet::new();
+        for _ in 0..1000 {
+            let request = request(false);
+            assert!((43..=128).contains(&request.verifier.expose().len()) && request.state.expose().len() >= 43);
+            assert!(seen.insert(request.verifier.expose().clone()) && seen.insert(request.state.expose().clone()));
+        }
+    }
+
+    /// t023, t024, t025: without our state, once, nothing else is looked at.
+    #[test]
+    fn t023_another_state_is_unrelated() {
+        let request = request(true);
+        let state = request.state.expose().clone();
+        for pairs in [
+            &[("code", "c"), ("iss", ISSUER)][..],
+            &[("code", "c"), ("iss", ISSUER), ("state", "")],
+            &[("code", "c"), ("iss", ISSUER), ("state", "x")],
+            &[("code", "c"), ("iss", ISSUER), ("state", &state[1..])],
+            &[("code", "c"), ("iss", ISSUER), ("state", &format!("{state}x"))],
+            &[("code", "c"), ("iss", ISSUER), ("state[]", &state)],
+            &[("code", "c"), ("iss", ISSUER), ("State", &state)],
+            &[("code", "c"), ("iss", ISSUER), ("state", &state), ("state", &state)],
+            &[("code", "c"), ("iss", ISSUER), ("state", &state), ("state", "x")],
+            &[("error", "access_denied"), ("iss", ISSUER)],
+            &[("error", "access_denied"), ("iss", "https://evil.example"), ("state", "x")],
+            // Ours, but unreadable: the real one may still come.
+            &[("iss", ISSUER), ("state", &state)],
+            &[("code", ""), ("iss", ISSUER), ("state", &state)],
+            &[("code", "c"), ("code", "d"), ("iss", ISSUER), ("state", &state)],
+            &[("error", "a"), ("error", "b"), ("iss", ISSUER), ("state", &state)],
+            &[("code", "c"), ("iss", ISSUER), ("iss", ISSUER), ("state", &state)],
+        ] {
+            assert_eq!(request.judge(&query(pairs)).unwrap_err(), CallbackError::Unrelated, "{pairs:?}");
+        }
+        assert_eq!(request.judge("").unwrap_err(), CallbackError::Unrelated);
+    }
+
+    /// t026: the four rows of the table, and near misses.
+    #[test]
+    fn t026_the_issuer_of_the_answer() {
+        for (promised, issuer, accepted) in [
+            (true, Some(ISSUER), true),
+            (true, None, false),
+            (false, Some(ISSUER), true),
+            (false, None, true),
+            (true, Some(""), false),
+            (false, Some(""), false),
+            (true, Some("https://as.example/t/"), false),
+            (true, Some("https://as.example"), false),
+            (true, Some("https://AS.example/t"), false),
+            (true, Some("HTTPS://as.example/t"), false),
+            (true, Some("https://as.example:443/t"), false),
+            (true, Some("https://as.example/%74"), false),
+            (true, Some("https://as.example%2Ft"), false),
+            (true, Some(" https://as.example/t"), false),
+            (false, Some("https://evil.example"), false),
+        ] {
+            let request = request(promised);
+            for answer in [("code", "c"), ("error", "access_denied")] {
+                let mut pairs = vec![answer, ("state", request.state.expose())];
+                pairs.extend(issuer.map(|issuer| ("iss", issuer)));
+                let judged = request.judge(&query(&pairs));
+                let refused = matches!(judged, Err(CallbackError::Untrusted(Untrusted::MixUp)));
+                assert_eq!((judged.is_ok(), refused), (accepted, !accepted), "{promised} {issuer:?} {answer:?}");
+            }
+        }
+    }
+
+    /// t027: nothing that comes in another's name is shown.
+    #[test]
+    fn t027_a_mix_up_says_nothing_of_its_own() {
+        let request = request(false);
+        let answer = query(&[
+            ("state", request.state.expose()),
+            ("iss", "https://CANARY.example"),
+            ("error", "CANARY"),
+            ("error_description", "CANARY"),
+            ("error_uri", "https://CANARY"),
+        ]);
+        let error = request.judge(&answer).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("CANARY"));
+    }
+
+    /// t025: an error is an error even when a code comes with it, and is cleaned.
+    #[test]
+    fn t025_code_and_error() {
+        let request = request(false);
+        let state = request.state.expose();
+        let judge = |pairs: &[(&str, &str)]| request.judge(&query(pairs)).unwrap();
+        let AuthorizationResponse::Code(code) = judge(&[("code", "a+b/ c"), ("state", state), ("x", "y"), ("x", "z")])
+        else {
+            panic!("no code")
+        };
+        assert_eq!(code.expose(), "a+b/ c");
+        for pairs in [
+            &[("error", "access_denied"), ("error_description", "no\u{1b}[2J"), ("state", &state[..])][..],
+            &[("code", "c"), ("error", "access_denied"), ("error_description", "no[2J"), ("state", state)],
+        ] {
+            let AuthorizationResponse::Error(error) = judge(pairs) else { panic!("a code") };
+            assert_eq!(error.to_string(), "access_denied (no[2J)");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_makes_it_panic_or_passes(query in r"((code|state|iss|error)=?[%&+=a-f0-9]{0,9}&?){0,8}") {
+            prop_assert!(matches!(request(false).judge(&query), Err(CallbackError::Unrelated)));
+        }
+
+        #[test]
+        fn a_code_comes_back_as_it_was(code in any::<String>()) {
+            prop_assume!(!code.is_empty());
+            let request = request(true);
+            let answer = query(&[("code", &code), ("state", request.state.expose()), ("iss", ISSUER)]);
+            let judged = request.judge(&answer);
+            prop_assert!(matches!(judged, Ok(AuthorizationResponse::Code(found)) if *found.expose() == code));
+        }
     }
 }

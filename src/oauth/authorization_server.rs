@@ -149,3 +149,190 @@ impl AuthorizationServer {
 pub fn origin(server: &ServerUrl) -> String {
     server.as_url().origin().ascii_serialization()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ISSUER: &str = "https://as.example/tenant1";
+
+    fn metadata() -> Value {
+        json!({
+            "issuer": ISSUER,
+            "authorization_endpoint": "https://as.example/authorize",
+            "token_endpoint": "https://as.example/token",
+            "registration_endpoint": null,
+            "code_challenge_methods_supported": ["plain", "S256"],
+            "unknown": {"a": 1},
+        })
+    }
+
+    fn with(member: &str, value: Value) -> Result<AuthorizationServer, Untrusted> {
+        let mut document = metadata();
+        document[member] = value;
+        AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER)
+    }
+
+    /// t014: the specification's three for an issuer with a path, and two for one without.
+    #[test]
+    fn t014_candidates_in_order() {
+        let namer: ServerUrl = "https://mcp.example".parse().unwrap();
+        let of = |issuer: &str| {
+            let found = candidates(issuer, &namer).unwrap();
+            found.iter().map(ServerUrl::to_string).collect::<Vec<_>>()
+        };
+        for issuer in ["https://as.example/tenant1", "https://as.example/tenant1/"] {
+            assert_eq!(
+                of(issuer),
+                [
+                    "https://as.example/.well-known/oauth-authorization-server/tenant1",
+                    "https://as.example/.well-known/openid-configuration/tenant1",
+                    "https://as.example/tenant1/.well-known/openid-configuration",
+                ]
+            );
+        }
+        for issuer in ["https://as.example", "https://as.example/"] {
+            assert_eq!(
+                of(issuer),
+                [
+                    "https://as.example/.well-known/oauth-authorization-server",
+                    "https://as.example/.well-known/openid-configuration",
+                ]
+            );
+        }
+    }
+
+    /// t003, t004, t005, t039: issuers that are none.
+    #[test]
+    fn t005_issuers_that_must_not_be_called() {
+        let namer: ServerUrl = "https://mcp.example".parse().unwrap();
+        for issuer in [
+            "http://as.example",
+            "http://127.0.0.1:9/",
+            "https://localhost:9",
+            "https://u:p@as.example",
+            "https://as.example#x",
+            "https://as.example?x=y",
+            "javascript:alert(1)",
+            "as.example",
+            "",
+        ] {
+            assert!(candidates(issuer, &namer).is_err(), "{issuer}");
+        }
+    }
+
+    /// t010: byte for byte.
+    #[test]
+    fn t010_another_issuer_is_refused() {
+        for issuer in [
+            "https://honest.example",
+            "https://as.example/tenant1/",
+            "https://AS.example/tenant1",
+            "https://as.example:443/tenant1",
+            "https://as.example/tenant%31",
+            "http://as.example/tenant1",
+            "",
+        ] {
+            let refused = with("issuer", json!(issuer));
+            assert!(matches!(refused, Err(Untrusted::Issuer { .. })), "{issuer}");
+        }
+        let refused = with("issuer", json!("https://evil.example/\u{1b}]52;c;x")).unwrap_err().to_string();
+        assert!(refused.contains("https://evil.example/") && refused.contains(ISSUER) && !refused.contains('\u{1b}'));
+    }
+
+    /// t020, t021: no S256, no sign-in; client credentials need none.
+    #[test]
+    fn t020_pkce_must_be_promised() {
+        for methods in [json!(null), json!([]), json!(["plain"]), json!(["s256"])] {
+            let server = with("code_challenge_methods_supported", methods).unwrap();
+            assert_eq!(server.authorization_endpoint(), Err(Untrusted::Pkce));
+        }
+        let server = with("code_challenge_methods_supported", json!(["S256"])).unwrap();
+        assert_eq!(server.authorization_endpoint().map(ServerUrl::as_str), Ok("https://as.example/authorize"));
+    }
+
+    #[test]
+    fn client_credentials_need_no_authorization_endpoint() {
+        let server = with("authorization_endpoint", json!(null)).unwrap();
+        assert_eq!(server.token_endpoint.as_str(), "https://as.example/token");
+        assert!(matches!(server.authorization_endpoint(), Err(Untrusted::Document { .. })));
+    }
+
+    /// t001, t002, t003, t004, t005, t039: every endpoint, every trick.
+    #[test]
+    fn t003_endpoints_that_must_not_be_called() {
+        for member in ["authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint"] {
+            for url in [
+                "javascript:alert(1)",
+                "data:text/html,x",
+                "file:///etc/passwd",
+                "ms-msdt:/id",
+                "\\\\host\\share",
+                "http://as.example/x",
+                "http://127.0.0.1:9/x",
+                "https://[::ffff:127.0.0.1]/x",
+                "https://bank.example@evil.example/x",
+                "https://as.example/x#y",
+                "https://as.example/$(calc)`id`",
+                "https://as.example/\"&calc",
+                "https://as.example/a b",
+                "--upload-pack=x",
+                "-a Calculator",
+                "/authorize",
+                "",
+            ] {
+                let refused = with(member, json!(url));
+                assert!(matches!(refused, Err(Untrusted::Url { .. } | Untrusted::Local { .. })), "{member} {url}");
+            }
+        }
+    }
+
+    /// t015: documents that must not be used.
+    #[test]
+    fn t015_bad_documents() {
+        let text = metadata().to_string();
+        let twice = text.replacen('{', r#"{"token_endpoint":"https://evil.example/token","#, 1);
+        for bad in ["", "<html>", "null", "[]", &text[1..], &twice, &format!("\u{feff}{text}")] {
+            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER);
+            assert!(matches!(refused, Err(Untrusted::Document { .. })), "{bad}");
+        }
+        assert!(matches!(with("token_endpoint", json!(null)), Err(Untrusted::Document { .. })));
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let server = with("x", json!(1)).unwrap();
+        assert_eq!(server.authentication, [ClientAuthentication::Basic]);
+        assert!(!server.offline_access && !server.names_itself);
+        let methods = json!(["private_key_jwt", "client_secret_post", "none"]);
+        let server = with("token_endpoint_auth_methods_supported", methods).unwrap();
+        assert_eq!(server.authentication, [ClientAuthentication::Body, ClientAuthentication::None]);
+        assert!(with("scopes_supported", json!(["openid", "offline_access"])).unwrap().offline_access);
+        assert!(with("authorization_response_iss_parameter_supported", json!(true)).unwrap().names_itself);
+    }
+
+    #[test]
+    fn a_server_without_metadata_has_default_paths() {
+        let server: ServerUrl = "https://mcp.example:8443/v1/mcp?x=y".parse().unwrap();
+        let found = AuthorizationServer::by_default_paths(&server).unwrap();
+        assert_eq!(found.issuer, "https://mcp.example:8443");
+        assert_eq!(found.token_endpoint.as_str(), "https://mcp.example:8443/token");
+        assert_eq!(found.authorization_endpoint().unwrap().as_str(), "https://mcp.example:8443/authorize");
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(AuthorizationServer::parse(&body, ISSUER).is_err());
+        }
+
+        /// t010: whatever the document's issuer is, it is ours or refused.
+        #[test]
+        fn t010_no_other_issuer_passes(issuer in r"https://as\.example(:443)?/?[a-z0-9/%]{0,9}") {
+            prop_assert_eq!(with("issuer", json!(issuer)).is_ok(), issuer == ISSUER);
+        }
+    }
+}

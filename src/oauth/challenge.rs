@@ -172,3 +172,106 @@ fn is_space(byte: u8) -> bool {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Challenge {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(value).unwrap());
+        }
+        Challenge::from_headers(&headers)
+    }
+
+    fn scope(text: &str) -> Option<Scope> {
+        Some(text.parse().unwrap())
+    }
+
+    /// t019: every way of writing that RFC 9110 allows, and some that it does not.
+    #[test]
+    fn t019_all_spellings_mean_the_same() {
+        let pointer = "https://mcp.example/.well-known/oauth-protected-resource";
+        let wanted =
+            Challenge { resource_metadata: Some(pointer.to_owned()), scope: scope("a b"), ..Challenge::default() };
+        for value in [
+            format!(r#"Bearer resource_metadata="{pointer}", scope="b a""#),
+            format!(r#"bearer RESOURCE_METADATA = "{pointer}" ,Scope= "a  b""#),
+            format!(r#",, Bearer   scope="a b",resource_metadata="{pointer}",,"#),
+            format!(r#"Basic realm="a, Bearer scope=\"x\"", Bearer scope="a b", resource_metadata="{pointer}""#),
+            format!(
+                r#"Negotiate YII+/==, Bearer scope="a b", resource_metadata={pointer}, Digest qop="auth", nonce="x""#
+            ),
+            format!(r#"Negotiate, Bearer scope="a b" resource_metadata="{pointer}""#),
+            format!(r#"Bearer scope="\a b", resource_metadata="{pointer}""#),
+            format!(r#"Bearer error="x", Bearer scope="a b", resource_metadata="{pointer}""#),
+            format!(
+                r#"Bearer scope="a b", resource_metadata="{pointer}", scope="z", resource_metadata="https://evil/""#
+            ),
+            format!(r#"scope="z", @@ "Bearer scope=y", Bearer scope="a b", resource_metadata="{pointer}"#),
+        ] {
+            assert_eq!(read(&[value.as_bytes()]), wanted, "{value}");
+        }
+        let apart = format!(r#"Bearer scope="a b", resource_metadata="{pointer}""#);
+        assert_eq!(read(&[br#"Basic realm="x""#, apart.as_bytes()]), wanted);
+    }
+
+    #[test]
+    fn an_error_is_read_and_cleaned() {
+        let challenge =
+            read(&["Bearer error=insufficient_scope, error_description=\"no\u{202e}w\u{9b}31m\"".as_bytes()]);
+        assert_eq!(challenge.error.as_deref(), Some("insufficient_scope"));
+        assert_eq!(challenge.error_description.as_deref(), Some("now31m"));
+    }
+
+    /// t016, t019: what cannot be used counts as not there.
+    #[test]
+    fn t019_what_cannot_be_read_is_passed_over() {
+        let nothing = Challenge::default();
+        let long = format!(r#"Bearer scope="{}""#, "a ".repeat(LIMIT));
+        for value in [
+            &b""[..],
+            b"Bearer",
+            b"Basic realm=\"x\"",
+            b"Bearerx scope=\"a\"",
+            b"scope=\"a\"",
+            b"\"Bearer scope=a",
+            b"Bearer scope=\"a\\\" b\"",
+            b"Bearer scope=\"\xff\"",
+            b"Bearer scope=\"\"",
+            b"=,=,=",
+            long.as_bytes(),
+        ] {
+            assert_eq!(read(&[value]), nothing, "{value:?}");
+        }
+        // Past the limit nothing is read, however it is cut up.
+        assert_eq!(read(&[&b"x ".repeat(LIMIT / 2)[..], b"Bearer error=a"]), nothing);
+    }
+
+    proptest! {
+        /// t019: any bytes at all.
+        #[test]
+        fn t019_never_panics(value in proptest::collection::vec(any::<u8>(), 0..600)) {
+            for challenge in (Parser { rest: &value }).challenges() {
+                prop_assert!(!challenge.scheme.is_empty());
+            }
+        }
+
+        /// t019: the characters that matter, in any order.
+        #[test]
+        fn t019_never_panics_on_near_misses(value in r#"(Bearer|Basic|scope|=|"|\\|,| |x){0,40}"#) {
+            Parser { rest: value.as_bytes() }.challenges();
+        }
+
+        #[test]
+        fn a_quoted_value_comes_back_as_it_was(text in r#"[ -~]{0,80}"#) {
+            let quoted = text.replace('\\', r"\\").replace('"', "\\\"");
+            let challenge = read(&[format!(r#"Basic a="b", Bearer x=y, resource_metadata="{quoted}", Digest"#).as_bytes()]);
+            prop_assert_eq!(challenge.resource_metadata, Some(text));
+        }
+    }
+}

@@ -179,8 +179,10 @@ impl<'a> TokenRequest<'a> {
         ];
         let resource = self.resource;
         let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let further =
-            parameters.filter(move |(name, _)| !OURS.contains(name) && !(resource.is_some() && *name == "resource"));
+        let further = parameters.filter(move |(name, _)| {
+            let ours = OURS.contains(name) || (resource.is_some() && *name == "resource");
+            !ours
+        });
         resource.map(|resource| ("resource", resource)).into_iter().chain(further)
     }
 }

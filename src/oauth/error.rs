@@ -69,7 +69,7 @@ pub enum Untrusted {
     },
     /// A server elsewhere that names this very machine (MCP security best practices, "Server-Side Request Forgery").
     #[error("`{member}` points at this machine, though the server is elsewhere")]
-    Loopback {
+    Local {
         /// The member or parameter that held it.
         member: &'static str,
     },
@@ -130,16 +130,18 @@ impl TokenError {
     /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts whatever status it comes with: some servers
     /// send `invalid_grant` with 200 or 401 instead of 400.
     pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {
-        let error = OAuthError::parse(body);
-        match error {
-            Some(error) if error.code == "invalid_grant" => Some(Self::InvalidGrant),
-            // Busy servers send these as errors too (RFC 6749 section 4.1.2.1), and a 429 or 5xx says nothing final whatever its body.
-            _ if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-                Some(Self::Unavailable { status: status.as_u16() })
-            }
-            Some(error) => Some(Self::Refused(error)),
-            None if status.is_success() => None,
-            None => Some(Self::Unavailable { status: status.as_u16() }),
+        let unavailable = Self::Unavailable { status: status.as_u16() };
+        // A busy or broken server says nothing final, whatever its body.
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Some(unavailable);
+        }
+        let Some(error) = OAuthError::parse(body) else {
+            return (!status.is_success()).then_some(unavailable);
+        };
+        match error.code.as_str() {
+            "invalid_grant" => Some(Self::InvalidGrant),
+            "temporarily_unavailable" | "server_error" | "slow_down" => Some(unavailable),
+            _ => Some(Self::Refused(error)),
         }
     }
 }
@@ -154,4 +156,71 @@ pub fn cleaned(text: &str) -> String {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
     };
     text.chars().filter(|character| !character.is_control() && !hidden(*character)).take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// t060: only `invalid_grant` ends a sign-in, whatever it is sent with; a server in trouble says nothing final.
+    #[test]
+    fn t060_what_an_answer_means() {
+        let judge = |status: u16, body: &str| {
+            TokenError::judge(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|error| match error {
+                TokenError::InvalidGrant => "ended",
+                TokenError::Refused(_) => "refused",
+                TokenError::Unavailable { .. } => "unavailable",
+                _ => "else",
+            })
+        };
+        let error = |code: &str| format!(r#"{{"error":"{code}","error_description":"x"}}"#);
+        for (status, body, meaning) in [
+            (200, r#"{"access_token":"a"}"#.to_owned(), None),
+            (201, r#"{"access_token":"a"}"#.to_owned(), None),
+            (200, "<html>".to_owned(), None),
+            (400, error("invalid_grant"), Some("ended")),
+            (401, error("invalid_grant"), Some("ended")),
+            (200, error("invalid_grant"), Some("ended")),
+            (500, error("invalid_grant"), Some("unavailable")),
+            (429, error("invalid_grant"), Some("unavailable")),
+            (400, error("invalid_client"), Some("refused")),
+            (401, error("invalid_client"), Some("refused")),
+            (400, error("invalid_target"), Some("refused")),
+            (400, error("invalid_scope"), Some("refused")),
+            (403, error("unauthorized_client"), Some("refused")),
+            (400, error("INVALID_GRANT"), Some("refused")),
+            (400, error("temporarily_unavailable"), Some("unavailable")),
+            (400, error("server_error"), Some("unavailable")),
+            (400, String::new(), Some("unavailable")),
+            (400, r#"{"error":{"code":"invalid_grant"}}"#.to_owned(), Some("unavailable")),
+            (400, r#"{"error":"invalid_client","error":"invalid_grant"}"#.to_owned(), Some("unavailable")),
+            (404, "invalid_grant".to_owned(), Some("unavailable")),
+            (302, String::new(), Some("unavailable")),
+            (429, String::new(), Some("unavailable")),
+            (502, "<html>bad gateway invalid_grant</html>".to_owned(), Some("unavailable")),
+            (503, error("temporarily_unavailable"), Some("unavailable")),
+        ] {
+            assert_eq!(judge(status, &body), meaning, "{status} {body}");
+        }
+    }
+
+    /// t096, t113: what a server writes cannot move a cursor, turn a line round or fill a screen.
+    #[test]
+    fn t113_server_text_is_cleaned() {
+        let text = format!("a\u{1b}]52;c;x\u{7}b\r\n\u{9b}31m\u{202e}c\u{200b}\u{feff}{}", "d".repeat(500));
+        let error = OAuthError::new(&text, Some("\u{1b}"));
+        assert_eq!(error.code.len(), 200);
+        assert!(error.code.starts_with("a]52;c;xb31mcddd"), "{}", error.code);
+        assert_eq!(error.description, None);
+    }
+
+    proptest! {
+        #[test]
+        fn t113_no_control_character_survives(text in any::<String>()) {
+            let cleaned = cleaned(&text);
+            prop_assert!(!cleaned.chars().any(char::is_control) && cleaned.chars().count() <= SHOWN);
+        }
+    }
 }

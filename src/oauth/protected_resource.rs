@@ -85,3 +85,150 @@ fn covers(resource: &str, server: &ServerUrl) -> bool {
     let same_query = resource.as_url().query().is_none() || resource.as_url().query() == server.as_url().query();
     resource.same_origin(server) && same_query && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn server(text: &str) -> ServerUrl {
+        text.parse().unwrap()
+    }
+
+    fn read(document: &serde_json::Value, url: &str) -> Result<ProtectedResource, Untrusted> {
+        ProtectedResource::parse(document.to_string().as_bytes(), &server(url))
+    }
+
+    /// t014: the specification's order.
+    #[test]
+    fn t014_candidates_in_order() {
+        let known = |rest: &str| format!("https://mcp.example:8443/.well-known/oauth-protected-resource{rest}");
+        for (url, pointer, wanted) in [
+            ("https://mcp.example:8443", None, vec![known("")]),
+            ("https://mcp.example:8443/", None, vec![known("")]),
+            ("https://mcp.example:8443/public/mcp?a=b", None, vec![known("/public/mcp"), known("")]),
+            ("https://mcp.example:8443/mcp/", None, vec![known("/mcp"), known("")]),
+            (
+                "https://mcp.example:8443/mcp",
+                Some("https://other.example/meta"),
+                vec!["https://other.example/meta".to_owned(), known("/mcp"), known("")],
+            ),
+            ("https://mcp.example:8443/mcp", Some(&known("/mcp")[..]), vec![known("/mcp"), known("")]),
+        ] {
+            let found = candidates(&server(url), pointer).unwrap();
+            assert_eq!(found.iter().map(ServerUrl::as_str).collect::<Vec<_>>(), wanted, "{url} {pointer:?}");
+        }
+    }
+
+    /// t003, t004, t005: a challenge cannot send us anywhere; a server elsewhere not to this machine, however its address is written.
+    #[test]
+    fn t005_pointers_that_must_not_be_called() {
+        for pointer in [
+            "http://169.254.169.254/latest",
+            "http://mcp.example/meta",
+            "http://127.0.0.1:1/",
+            "https://127.1/",
+            "https://0x7f000001/",
+            "https://2130706433/",
+            "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://[::ffff:169.254.169.254]/",
+            "https://[fe80::1]/",
+            "https://0.0.0.0/",
+            "https://169.254.169.254/",
+            "https://localhost/",
+            "https://localhost./",
+            "https://x.localhost/",
+            "file:///etc/passwd",
+            "https://u@mcp.example/",
+            "/relative",
+        ] {
+            assert!(candidates(&server("https://mcp.example/mcp"), Some(pointer)).is_err(), "{pointer}");
+        }
+        assert!(candidates(&server("http://127.0.0.1:1/mcp"), Some("http://127.0.0.1:2/meta")).is_ok());
+    }
+
+    /// t013: whose metadata this is.
+    #[test]
+    fn t013_only_our_own_resource() {
+        for (url, resource, ours) in [
+            ("https://mcp.example/v1/mcp", "https://mcp.example/v1/mcp", true),
+            ("https://mcp.example/v1/mcp", "https://MCP.example:443/v1/mcp", true),
+            ("https://mcp.example/v1/mcp", "https://mcp.example/v1/mcp/", true),
+            ("https://mcp.example/v1/mcp?tenant=1", "https://mcp.example/v1/mcp", true),
+            ("https://mcp.example/v1/mcp", "https://mcp.example/v1", true),
+            ("https://mcp.example/v1/mcp", "https://mcp.example", true),
+            ("https://mcp.example", "https://mcp.example/", true),
+            ("https://mcp.example/v1/mcp", "https://mcp.example/v1/m", false),
+            ("https://mcp.example/v1", "https://mcp.example/v1/mcp", false),
+            ("https://mcp.example/v1/mcp", "https://mcp.example/v1/mcp?tenant=2", false),
+            ("https://mcp.example/mcp", "https://bank.example/mcp", false),
+            ("https://mcp.example/mcp", "https://mcp.example:8443/mcp", false),
+            ("https://mcp.example/mcp", "http://mcp.example/mcp", false),
+            ("https://mcp.example/mcp", "https://mcp.example.evil/mcp", false),
+            ("https://mcp.example/mcp", "https://mcp.example/mcp#x", false),
+            ("https://mcp.example/mcp", "mcp.example", false),
+            ("https://mcp.example/mcp", "", false),
+        ] {
+            let found = read(&json!({"resource": resource, "authorization_servers": ["https://as.example"]}), url);
+            match found {
+                Ok(found) => assert!(ours && found.resource == resource, "{resource}"),
+                Err(error) => assert!(!ours && matches!(error, Untrusted::Resource { .. }), "{resource}: {error}"),
+            }
+        }
+    }
+
+    /// t015, t016: documents that must not be used.
+    #[test]
+    fn t015_bad_documents() {
+        let good = r#""resource": "https://mcp.example/mcp", "authorization_servers": ["https://as.example"]"#;
+        let parse = |text: &str| ProtectedResource::parse(text.as_bytes(), &server("https://mcp.example/mcp"));
+        assert!(parse(&format!("{{{good}}}")).is_ok());
+        assert!(parse(&format!(r#"{{{good}, "unknown": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000))).is_ok());
+        for bad in [
+            String::new(),
+            "<!doctype html>".to_owned(),
+            "[]".to_owned(),
+            format!("\u{feff}{{{good}}}"),
+            format!("{{{good}}} x"),
+            format!(r#"{{{good}, "resource": "https://mcp.example/mcp"}}"#),
+            format!(r#"{{{good}, "authorization_servers": ["https://evil.example"]}}"#),
+            format!(r#"{{{good}, "scopes_supported": ["a\nb"]}}"#),
+            format!(r#"{{{good}, "scopes_supported": ["{}"]}}"#, "x".repeat(5000)),
+            format!(r#"{{{good}, "scopes_supported": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000)),
+            r#"{"resource": "https://mcp.example/mcp"}"#.to_owned(),
+            r#"{"resource": "https://mcp.example/mcp", "authorization_servers": []}"#.to_owned(),
+            r#"{"authorization_servers": ["https://as.example"]}"#.to_owned(),
+        ] {
+            assert!(matches!(parse(&bad), Err(Untrusted::Document { .. })), "{}", &bad[..bad.len().min(80)]);
+        }
+    }
+
+    #[test]
+    fn no_scopes_and_an_empty_list_of_scopes() {
+        let with = |scopes: serde_json::Value| {
+            let document =
+                json!({"resource": "https://a.example", "authorization_servers": ["x"], "scopes_supported": scopes});
+            read(&document, "https://a.example").unwrap().scopes_supported
+        };
+        assert_eq!(with(json!(null)), None);
+        assert_eq!(with(json!([])), Some(Scope::default()));
+        assert_eq!(with(json!(["b", "a"])).map(|scope| scope.to_string()), Some("a b".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(ProtectedResource::parse(&body, &server("https://mcp.example/mcp")).is_err());
+        }
+
+        /// t013: no resource of another origin is ever ours.
+        #[test]
+        fn t013_another_host_is_never_ours(resource in "https://[a-z.@:/?#%0-9]{0,30}") {
+            prop_assume!(resource.parse::<ServerUrl>().map_or(true, |url| !url.same_origin(&server("https://mcp.example/mcp"))));
+            prop_assert!(!covers(&resource, &server("https://mcp.example/mcp")));
+        }
+    }
+}

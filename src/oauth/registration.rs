@@ -113,6 +113,9 @@ impl RegistrationRequest {
     pub fn registered(self, body: &[u8]) -> Result<ClientRegistration, RegistrationError> {
         let response: RegistrationResponse = serde_json::from_slice(body)
             .map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
+        if response.client_id.is_empty() {
+            return Err(RegistrationError::Unusable("its `client_id` is empty"));
+        }
         let client_secret = response.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
         let method = response.token_endpoint_auth_method.as_deref();
         let authentication = match (method.map(ClientAuthentication::from_method), &client_secret) {
@@ -132,5 +135,101 @@ impl RegistrationRequest {
             authentication,
             redirect_uri: Some(redirect_uri),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const REDIRECT: &str = "http://127.0.0.1:5000/callback";
+
+    fn server(methods: &Value) -> AuthorizationServer {
+        let document = json!({
+            "issuer": "https://as.example",
+            "token_endpoint": "https://as.example/token",
+            "token_endpoint_auth_methods_supported": methods,
+        });
+        AuthorizationServer::parse(document.to_string().as_bytes(), "https://as.example").unwrap()
+    }
+
+    fn registered(methods: &Value, response: &Value) -> Result<ClientRegistration, RegistrationError> {
+        RegistrationRequest::new(&server(methods), REDIRECT, None).registered(response.to_string().as_bytes())
+    }
+
+    /// t040: a native client, and a secret only where the server insists.
+    #[test]
+    fn t040_what_is_registered() {
+        for (methods, method) in [
+            (json!(["client_secret_post", "client_secret_basic", "none"]), "none"),
+            (json!(["client_secret_post", "client_secret_basic"]), "client_secret_basic"),
+            (json!(["client_secret_post", "private_key_jwt"]), "client_secret_post"),
+            (json!(null), "client_secret_basic"),
+            (json!(["private_key_jwt"]), "none"),
+        ] {
+            let scope = "b a".parse().unwrap();
+            let request = RegistrationRequest::new(&server(&methods), REDIRECT, Some(&scope));
+            let body: Value = serde_json::from_slice(&request.body().unwrap()).unwrap();
+            let wanted = json!({
+                "client_name": "finmcp",
+                "application_type": "native",
+                "redirect_uris": [REDIRECT],
+                "grant_types": ["authorization_code", "refresh_token"],
+                "response_types": ["code"],
+                "token_endpoint_auth_method": method,
+                "scope": "a b",
+            });
+            assert_eq!(body, wanted);
+        }
+    }
+
+    /// t040: the answer counts, not the question.
+    #[test]
+    fn t040_what_the_server_made_of_it() {
+        let (none, basic, body) = (json!(["none"]), json!(["client_secret_basic"]), json!(["client_secret_post"]));
+        let id = "c1";
+        for (methods, response, authentication, secret) in [
+            (&none, json!({"client_id": id}), ClientAuthentication::None, None),
+            (&none, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Basic, Some("s")),
+            (&body, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Body, Some("s")),
+            (&basic, json!({"client_id": id}), ClientAuthentication::None, None),
+            (&basic, json!({"client_id": id, "client_secret": ""}), ClientAuthentication::None, None),
+            (
+                &none,
+                json!({"client_id": id, "client_secret": "s", "token_endpoint_auth_method": "client_secret_post"}),
+                ClientAuthentication::Body,
+                Some("s"),
+            ),
+            (
+                &basic,
+                json!({"client_id": id, "client_secret": "s", "token_endpoint_auth_method": "none"}),
+                ClientAuthentication::None,
+                Some("s"),
+            ),
+        ] {
+            let client = registered(methods, &response).unwrap();
+            assert_eq!((&client.client_id[..], client.authentication), (id, authentication), "{response}");
+            assert_eq!(client.client_secret.as_ref().map(|secret| &secret.expose()[..]), secret);
+            assert_eq!(client.redirect_uri.as_deref(), Some(REDIRECT));
+        }
+        for response in [json!({}), json!([]), json!({"client_id": 1}), json!({"client_id": ""})] {
+            assert!(registered(&none, &response).is_err(), "{response}");
+        }
+        assert!(registered(&none, &json!({"client_id": id, "token_endpoint_auth_method": "private_key_jwt"})).is_err());
+    }
+
+    /// t061: the header where the server has it, which every server must.
+    #[test]
+    fn t061_how_a_secret_travels() {
+        use ClientAuthentication::{Basic, Body, None as Public};
+        let secret = Secret::new("s".to_owned());
+        for (listed, chosen) in
+            [(&[Body, Basic][..], Basic), (&[Body][..], Body), (&[][..], Basic), (&[Public][..], Basic)]
+        {
+            assert_eq!(ClientAuthentication::choose(listed, Some(&secret)), chosen);
+            assert_eq!(ClientAuthentication::choose(listed, None), Public);
+        }
     }
 }

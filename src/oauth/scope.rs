@@ -90,4 +90,15 @@ mod tests {
         }
         assert_eq!("x".repeat(LIMIT + 1).parse::<Scope>(), Err(ScopeError));
     }
+
+    /// The challenge first, else all that is supported, else nothing (MCP authorization, "Scope Selection Strategy").
+    #[test]
+    fn the_order_of_selection() {
+        let scope = |text: &str| Some(text.parse::<Scope>().unwrap());
+        assert_eq!(Scope::select(scope("a"), scope("b"), scope("c")), scope("a"));
+        assert_eq!(Scope::select(None, scope("b"), scope("c")), scope("b"));
+        assert_eq!(Scope::select(None, None, scope("c")), scope("c"));
+        assert_eq!(Scope::select(None, scope(""), scope("c")), scope("c"));
+        assert_eq!(Scope::select(None, None, scope("")), None);
+    }
 }

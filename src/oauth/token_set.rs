@@ -148,3 +148,179 @@ impl oauth2::TokenResponse for TokenResponse {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_763_600_000;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(NOW).unwrap()
+    }
+
+    fn read(body: &str) -> Result<TokenSet, TokenError> {
+        let response: TokenResponse = serde_json::from_str(body).map_err(|_| TokenError::Unusable("not read"))?;
+        response.into_token_set(now())
+    }
+
+    fn with(member: &str, value: Value) -> Result<TokenSet, TokenError> {
+        let mut document = json!({"access_token": "a.b-c_d~e+f/g==", "token_type": "Bearer"});
+        document[member] = value;
+        read(&document.to_string())
+    }
+
+    fn jwt(claims: &Value) -> String {
+        format!("eyJ0.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()))
+    }
+
+    /// Seconds from now until the end.
+    fn life(set: &TokenSet) -> Option<i64> {
+        set.expires_at.map(|end| end.as_second() - NOW)
+    }
+
+    /// t052, t053, t054: however a server says it, the end is right; nonsense gives no life or a year at most.
+    #[test]
+    fn t054_every_style_of_expires_in() {
+        const YEAR: i64 = 365 * 86400;
+        for (expires_in, seconds) in [
+            ("3600", Some(3600)),
+            ("\"3600\"", Some(3600)),
+            ("\" 3600 \"", Some(3600)),
+            ("3600.7", Some(3600)),
+            ("\"3600.0\"", Some(3600)),
+            ("3.6e3", Some(3600)),
+            ("1763603600", Some(3600)),
+            ("\"1763603600\"", Some(3600)),
+            ("1", Some(1)),
+            ("0", Some(0)),
+            ("-1", Some(0)),
+            ("-1e400", Some(0)),
+            ("1000000000", Some(0)),
+            ("315360000", Some(YEAR)),
+            ("1e400", Some(YEAR)),
+            ("18446744073709551616", Some(YEAR)),
+            ("1763603600000", Some(YEAR)),
+            ("null", None),
+            ("true", None),
+            ("\"soon\"", None),
+            ("\"NaN\"", None),
+            ("[3600]", None),
+            ("{}", None),
+        ] {
+            let set =
+                read(&format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#)).unwrap();
+            assert_eq!(life(&set), seconds, "{expires_in}");
+        }
+        assert_eq!(life(&read(r#"{"access_token":"t","token_type":"Bearer"}"#).unwrap()), None);
+    }
+
+    /// The token's own claim wins, as long as it can be true.
+    #[test]
+    fn the_exp_claim_is_the_best_witness() {
+        for (exp, expires_in, seconds) in [
+            (json!(NOW + 600), json!(3600), Some(600)),
+            (json!(NOW + 600), json!(NOW + 3600), Some(600)),
+            (json!(NOW + 600), json!(null), Some(600)),
+            (json!(NOW as f64 + 600.5), json!("x"), Some(600)),
+            (json!(NOW + 600), json!(0), Some(600)),
+            (json!(NOW - 600), json!(3600), Some(3600)),
+            (json!(NOW - 600), json!(null), None),
+            (json!(NOW + NOW), json!(3600), Some(365 * 86400)),
+            (json!(1e300), json!(3600), Some(3600)),
+            (json!("600"), json!(3600), Some(3600)),
+            (json!(null), json!(3600), Some(3600)),
+        ] {
+            let document = json!({"access_token": jwt(&json!({"exp": exp})), "expires_in": expires_in});
+            assert_eq!(life(&read(&document.to_string()).unwrap()), seconds, "{exp} {expires_in}");
+        }
+        for token in ["a.b", "a.b.c", "a.b.c.d", "..", "a.e30.c"] {
+            assert_eq!(jwt_expiry(token), None, "{token}");
+        }
+    }
+
+    /// t050: bearer tokens only; a server that forgets to say so means them.
+    #[test]
+    fn t050_token_types() {
+        for good in [json!("Bearer"), json!("bearer"), json!("bEaReR"), json!(null)] {
+            assert!(with("token_type", good.clone()).is_ok(), "{good}");
+        }
+        for bad in [json!("mac"), json!("DPoP"), json!("N_A"), json!(""), json!("Bearer "), json!(1), json!(["Bearer"])]
+        {
+            assert!(with("token_type", bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    /// t051: one header value.
+    #[test]
+    fn t051_tokens_that_are_no_header_value() {
+        for bad in ["", " ", "a b", "a\r\nX: y", "a\u{0}", "é", "a\t", "a\u{7f}", &"x".repeat(LONGEST_TOKEN + 1)] {
+            assert!(with("access_token", json!(bad)).is_err(), "{bad:?}");
+        }
+        assert!(with("access_token", json!("1|laravel:x")).is_ok());
+        for bad in [json!(null), json!(1), json!({}), json!(["t"])] {
+            assert!(with("access_token", bad).is_err());
+        }
+    }
+
+    /// t059: two readers of it could each take another one.
+    #[test]
+    fn t059_no_member_twice() {
+        for member in ["access_token", "refresh_token", "token_type", "expires_in", "scope"] {
+            let body = format!(
+                r#"{{"access_token":"t","refresh_token":"r","token_type":"Bearer","expires_in":1,"scope":"s","{member}":"x"}}"#
+            );
+            assert!(read(&body).is_err(), "{member}");
+        }
+        for body in ["", "<html>", "[]", r#"{"access_token":"t""#, "\u{feff}{\"access_token\":\"t\"}"] {
+            assert!(read(body).is_err(), "{body}");
+        }
+    }
+
+    /// t057, t058: what is blank is not there.
+    #[test]
+    fn t058_scope_and_refresh_token() {
+        for (scope, wanted) in [
+            (json!("b a"), Some("a b")),
+            (json!(["b", "a"]), Some("a b")),
+            (json!(""), None),
+            (json!([]), None),
+            (json!(null), None),
+            (json!(1), None),
+            (json!("a\nb"), None),
+        ] {
+            let found = with("scope", scope.clone()).unwrap().scope.map(|scope| scope.to_string());
+            assert_eq!(found.as_deref(), wanted, "{scope}");
+        }
+        for (token, wanted) in [(json!("r"), Some("r")), (json!(""), None), (json!(null), None)] {
+            let found = with("refresh_token", token).unwrap().refresh_token;
+            assert_eq!(found.as_ref().map(|token| &token.expose()[..]), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in r#"\{"access_token":"[ -~]{0,9}"(,"expires_in":[-0-9.eE"]{0,12}){0,2}\}?"#) {
+            if let Ok(set) = read(&body) {
+                prop_assert!(set.expires_at.is_none_or(|end| end >= now() && end <= now() + LONGEST_LIFE));
+            }
+        }
+
+        #[test]
+        fn no_number_is_believed_for_more_than_a_year(expires_in in any::<f64>(), exp in any::<f64>()) {
+            let claims = json!({"exp": exp});
+            let document = json!({"access_token": jwt(&claims), "expires_in": expires_in});
+            let end = read(&document.to_string()).unwrap().expires_at;
+            prop_assert!(end.is_none_or(|end| end >= now() && end <= now() + LONGEST_LIFE));
+        }
+
+        #[test]
+        fn a_token_comes_back_as_it_was(token in "[!-~]{1,200}") {
+            let set = with("access_token", json!(token)).unwrap();
+            prop_assert_eq!(set.access_token.expose(), &token);
+        }
+    }
+}
