@@ -82,3 +82,68 @@ fn start_one(commands: Vec<Command>) -> io::Result<()> {
     thread::Builder::new().name("browser".to_owned()).spawn(watch)?;
     receiver.recv_timeout(PATIENCE).unwrap_or(Ok(()))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use super::*;
+
+    /// A browser that is a script.
+    fn script(folder: &Path, text: &str) -> SystemBrowser {
+        let path = folder.join("browser");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        SystemBrowser::Program(path.into())
+    }
+
+    fn content(path: &Path) -> String {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match fs::read_to_string(path) {
+                Ok(text) if text.ends_with("end\n") => return text,
+                _ => assert!(Instant::now() < deadline, "no {}", path.display()),
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// t001, t002: one argument, as it is, and no shell that would read it; none of our streams.
+    #[test]
+    fn t001_the_url_is_one_argument() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let text = format!(
+            r#"{{ printf '%s|' "$#" "$1"; for i in 0 1 2; do readlink /proc/self/fd/$i; done; echo end; }} > {0}.part; mv {0}.part {0}"#,
+            out.display()
+        );
+        let browser = script(folder.path(), &text);
+        let url: ServerUrl = "https://as.example/a?x=$(touch%20pwned)&y=;id&z=*&-n".parse().unwrap();
+        browser.open(&url).unwrap();
+        let seen = content(&out);
+        assert!(seen.starts_with(&format!("1|{url}|")), "{seen}");
+        if cfg!(target_os = "linux") {
+            assert!(seen.contains("|/dev/null\n"), "{seen}");
+            assert!(seen.ends_with("/dev/null\nend\n"), "{seen}");
+        }
+    }
+
+    #[test]
+    fn a_browser_that_does_not_open_says_so() {
+        let url: ServerUrl = "https://as.example/".parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        assert!(script(folder.path(), "exit 3").open(&url).is_err());
+        let missing = SystemBrowser::Program(folder.path().join("missing").into());
+        assert!(missing.open(&url).is_err());
+    }
+
+    /// One that stays is not waited for.
+    #[test]
+    fn a_browser_that_stays_is_left_alone() {
+        let url: ServerUrl = "https://as.example/".parse().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let started = Instant::now();
+        script(folder.path(), "exec sleep 20").open(&url).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}
