@@ -83,7 +83,8 @@ fn start_one(commands: Vec<Command>) -> io::Result<()> {
     receiver.recv_timeout(PATIENCE).unwrap_or(Ok(()))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
