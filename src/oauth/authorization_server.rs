@@ -110,7 +110,7 @@ impl AuthorizationServer {
             authorization_endpoint: Some(endpoint("/authorize")?),
             registration_endpoint: Some(endpoint("/register")?),
             revocation_endpoint: None,
-            authentication: vec![ClientAuthentication::None],
+            authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
             offline_access: false,
             names_itself: false,
             pkce: true,
