@@ -5,6 +5,7 @@ use std::{
     net::TcpStream,
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Bytes, extract::State, response::IntoResponse};
@@ -260,6 +261,22 @@ pub struct Person {
     pub pages: Arc<Mutex<Vec<String>>>,
     /// Whether they leave again without signing in.
     pub leaves: bool,
+}
+
+impl Person {
+    /// The first `count` responses, once they are there.
+    pub fn pages(&self, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let pages = self.pages.lock().unwrap();
+            if pages.len() >= count {
+                return pages.clone();
+            }
+            drop(pages);
+            assert!(Instant::now() < deadline, "the page did not come");
+            thread::yield_now();
+        }
+    }
 }
 
 impl Browser for Person {

@@ -130,7 +130,7 @@ async fn t043_a_person_signs_in() {
     assert_eq!(tokens.expires_at.unwrap().as_second(), NOW + 3600);
 
     assert_eq!(events, ["page /authorize", "opened", "waiting", "answered"]);
-    assert!(person.pages.lock().unwrap().concat().contains("You have signed in"));
+    assert!(person.pages(1).concat().contains("You have signed in"));
     let port = Url::parse(page.field("redirect_uri").unwrap()).unwrap().port();
     assert!(Loopback::bind(port).await.is_ok());
 }
@@ -145,7 +145,7 @@ async fn t024_strangers_at_the_redirect_uri_are_ignored() {
     let outcome = sign_in(request(&stage), &person, PATIENT).await.0;
     assert!(outcome.is_ok());
     assert_eq!(stage.only("/token").field("code"), Some("the code"));
-    let pages = person.pages.lock().unwrap();
+    let pages = person.pages(1001);
     assert!(pages[..1000].iter().all(|page| page.starts_with("HTTP/1.1 400 ") && !page.contains("CANARY")));
 }
 
@@ -163,7 +163,7 @@ async fn t026_a_mix_up_is_refused() {
         assert!(matches!(error, LoginError::Untrusted(Untrusted::MixUp)), "{error:?}");
         assert!(!format!("{error} {error:?}").contains("CANARY"));
         assert!(!stage.paths().contains(&"POST /token".to_owned()));
-        let pages = person.pages.lock().unwrap().concat();
+        let pages = person.pages(1).concat();
         assert!(pages.contains("The sign-in did not work") && !pages.contains("CANARY"));
     }
 }
