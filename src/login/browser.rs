@@ -25,8 +25,8 @@ pub trait Browser: Send + Sync {
 #[error("could not open a browser")]
 pub struct BrowserError(#[from] pub io::Error);
 
-/// A browser of this machine. What it opens is a [`ServerUrl`]: absolute, https or loopback, without quotes, spaces or control characters; it is passed as one
-/// argument and never to a shell.
+/// A browser of this machine. What it opens is a [`ServerUrl`]: absolute, https or loopback, without quotes, spaces or
+/// control characters; it is passed as one argument and never to a shell.
 #[derive(Debug, Clone)]
 pub enum SystemBrowser {
     /// A program of the person's choice, with the URL as its one argument.
@@ -38,7 +38,8 @@ pub enum SystemBrowser {
 /// Ours, and no business of a browser's.
 const SECRETS: [&str; 2] = ["FINMCP_CLIENT_SECRET", "FINMCP_STORE_KEY_FILE"];
 
-/// How long a program is watched for a failure. One that cannot open anything says so at once; one that can may stay until the person closes it.
+/// How long a program is watched for a failure. One that cannot open anything says so at once; one that can may stay
+/// until the person closes it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 impl Browser for SystemBrowser {
@@ -55,19 +56,15 @@ impl Browser for SystemBrowser {
     }
 }
 
-/// Starts the first of `commands` that works, with none of our streams, stdout least of all: while serving it is the protocol's. A thread waits for its end, so
-/// that it leaves no zombie.
+/// Starts the first of `commands` that works. Our stdout above all is not theirs: while serving it is the protocol's. A
+/// thread waits for its end, so that it leaves no zombie.
 fn start_one(commands: Vec<Command>) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel();
     let watch = move || {
         let started = Instant::now();
         let mut outcome = Err(io::Error::from(io::ErrorKind::NotFound));
         for mut command in commands {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            for name in SECRETS {
-                command.env_remove(name);
-            }
-            outcome = command.status().and_then(|status| match status.success() {
+            outcome = isolate(&mut command).status().and_then(|status| match status.success() {
                 true => Ok(()),
                 false => Err(io::Error::other(status.to_string())),
             });
@@ -81,6 +78,15 @@ fn start_one(commands: Vec<Command>) -> io::Result<()> {
     };
     thread::Builder::new().name("browser".to_owned()).spawn(watch)?;
     receiver.recv_timeout(PATIENCE).unwrap_or(Ok(()))
+}
+
+/// Keeps our streams and our secrets from a child.
+fn isolate(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+    command
 }
 
 #[cfg(test)]
@@ -146,5 +152,15 @@ mod tests {
         let started = Instant::now();
         script(folder.path(), "exec sleep 20").open(&url).unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    /// t092: what it inherits has none of our secrets.
+    #[test]
+    fn t092_secrets_stay_here() {
+        let mut command = Command::new("browser");
+        let removed: Vec<_> = isolate(&mut command).get_envs().collect();
+        for name in SECRETS {
+            assert!(removed.contains(&(name.as_ref(), None)), "{name}");
+        }
     }
 }

@@ -58,7 +58,8 @@ enum Page {
 }
 
 impl Loopback {
-    /// Binds `port`, or one that the system picks. Only the literal address: a name could resolve to elsewhere (RFC 8252 section 8.3).
+    /// Binds `port`, or one that the system picks. Only the literal address: a name could resolve to elsewhere (RFC
+    /// 8252 section 8.3).
     ///
     /// # Errors
     /// Whatever the system says, such as that the port is taken.
@@ -73,7 +74,8 @@ impl Loopback {
         format!("http://{}{PATH}", self.authority())
     }
 
-    /// Serves until `judge` calls a request's query an answer, and returns that when its page has been delivered. The port is free afterwards.
+    /// Serves until `judge` calls a request's query an answer, and returns that when its page has been delivered. The
+    /// port is free afterwards.
     ///
     /// # Errors
     /// Whatever the listener says.

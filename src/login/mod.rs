@@ -218,8 +218,8 @@ pub async fn authorization_code(
     with_tokens(credential, grant, context).await
 }
 
-/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the server might say: nothing is discovered
-/// then.
+/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the
+/// server might say: nothing is discovered then.
 ///
 /// # Errors
 /// Any [`LoginError`].
@@ -265,7 +265,8 @@ impl LoginRequest {
         Scope::select(self.scope.clone(), discovery.challenge.scope.clone(), supported)
     }
 
-    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh Tokens").
+    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh
+    /// Tokens").
     fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
         if !discovery.authorization_server.offline_access {
@@ -312,7 +313,8 @@ impl LoginRequest {
     }
 }
 
-/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI cannot.
+/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
+/// cannot.
 async fn listen(
     registration: Option<ClientRegistration>,
     port: Option<u16>,

@@ -78,7 +78,8 @@ fn opened(person: &Person) -> usize {
     person.opened.lock().unwrap().len()
 }
 
-/// t040, t043: the whole way, in five requests before the token, with the resource on every leg; the person's page says that it worked.
+/// t040, t043: the whole way, in five requests before the token, with the resource on every leg; the person's page says
+/// that it worked.
 #[tokio::test]
 async fn t043_a_person_signs_in() {
     let stage = Script::good().stage().await;
@@ -221,7 +222,8 @@ async fn the_person_or_the_server_says_no() {
     assert_eq!(opened(&person), 0);
 }
 
-/// t014: without a pointer the well-known places are tried in order, each until a 404, and OpenID Connect's documents do as well.
+/// t014: without a pointer the well-known places are tried in order, each until a 404, and OpenID Connect's documents
+/// do as well.
 #[tokio::test]
 async fn t014_the_well_known_places() {
     let mut script = Script::good();
@@ -283,7 +285,8 @@ async fn servers_that_are_their_own_authorization_server() {
     }
 }
 
-/// A server that serves without a token needs no sign-in; the session that it opened is closed, and its endless answer is not read.
+/// A server that serves without a token needs no sign-in; the session that it opened is closed, and its endless answer
+/// is not read.
 #[tokio::test]
 async fn a_server_without_authorization() {
     let script = Script { challenge: None, documents: vec![], ..Script::good() };
@@ -328,7 +331,8 @@ async fn a_pre_registered_client() {
     assert!(outcome.is_ok() && stage.only("/token").headers.contains_key("authorization"));
 }
 
-/// t017, t040: an earlier registration is used again, on its port, with its own server; not with another, and not when its port is taken.
+/// t017, t040: an earlier registration is used again, on its port, with its own server; not with another, and not when
+/// its port is taken.
 #[tokio::test]
 async fn t017_an_earlier_registration() {
     let stage = Script::good().stage().await;
@@ -452,7 +456,8 @@ async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> R
     client_credentials(request, endpoint, &context).await
 }
 
-/// A pinned token endpoint: one request, the secret in the body, no discovery, and the true end in each style of `expires_in`.
+/// A pinned token endpoint: one request, the secret in the body, no discovery, and the true end in each style of
+/// `expires_in`.
 #[tokio::test]
 async fn client_credentials_with_a_pinned_endpoint() {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -494,7 +499,8 @@ async fn client_credentials_with_a_pinned_endpoint() {
     }
 }
 
-/// Without a pinned endpoint it is discovered; a server for machines only needs neither PKCE nor an authorization endpoint.
+/// Without a pinned endpoint it is discovered; a server for machines only needs neither PKCE nor an authorization
+/// endpoint.
 #[tokio::test]
 async fn client_credentials_by_discovery() {
     let mut script = Script::good();

@@ -79,7 +79,8 @@ type Client = oauth2::Client<
     EndpointNotSet,
 >;
 
-/// Sends `request`. A refresh that brings no refresh token leaves `refresh_token` empty: the caller keeps the old one (RFC 6749 section 6).
+/// Sends `request`. A refresh that brings no refresh token leaves `refresh_token` empty: the caller keeps the old one
+/// (RFC 6749 section 6).
 ///
 /// # Errors
 /// Any [`TokenError`].
@@ -224,7 +225,8 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     }
 }
 
-/// What is left to go wrong after [`Endpoint`]: a body that is no token response. It holds secrets, perhaps, and goes no further.
+/// What is left to go wrong after [`Endpoint`]: a body that is no token response. It holds secrets, perhaps, and goes
+/// no further.
 fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError, T>) -> TokenError {
     match error {
         RequestTokenError::Request(error) => error,

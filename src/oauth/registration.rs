@@ -16,7 +16,8 @@ pub struct ClientRegistration {
     pub client_secret: Option<Secret>,
     /// How the client proves itself at the token endpoint.
     pub authentication: ClientAuthentication,
-    /// The redirect URI that was registered, so that a later sign-in can use the same port; none where the server takes any port (RFC 8252 section 7.3).
+    /// The redirect URI that was registered, so that a later sign-in can use the same port; none where the server takes
+    /// any port (RFC 8252 section 7.3).
     pub redirect_uri: Option<String>,
 }
 
@@ -46,8 +47,8 @@ impl ClientAuthentication {
         }
     }
 
-    /// How a secret travels to a server that lists these methods: in the header, which RFC 6749 section 2.3.1 has every server support, unless the body alone
-    /// is listed.
+    /// How a secret travels to a server that lists these methods: in the header, which RFC 6749 section 2.3.1 has every
+    /// server support, unless the body alone is listed.
     pub fn choose(listed: &[Self]) -> Self {
         if listed.contains(&Self::Body) && !listed.contains(&Self::Basic) { Self::Body } else { Self::Basic }
     }
@@ -57,7 +58,8 @@ impl ClientAuthentication {
 #[derive(Debug, Serialize)]
 pub struct RegistrationRequest {
     client_name: &'static str,
-    /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and refuses a loopback redirect URI.
+    /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and
+    /// refuses a loopback redirect URI.
     application_type: &'static str,
     redirect_uris: [String; 1],
     grant_types: [&'static str; 2],
@@ -80,7 +82,8 @@ struct RegistrationResponse {
 impl RegistrationRequest {
     /// A native client that a person signs in with, and that renews its tokens.
     pub fn new(server: &AuthorizationServer, redirect_uri: &str, scope: Option<&Scope>) -> Self {
-        // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC 8252 section 8.5).
+        // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC
+        // 8252 section 8.5).
         let preferred = [ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body];
         let authentication = preferred.into_iter().find(|method| server.authentication.contains(method));
         let authentication = authentication.unwrap_or(ClientAuthentication::None);
