@@ -1,8 +1,62 @@
-//! finmcp: the map comes with the last module.
+//! finmcp stands between an AI client and a remote MCP server: stdio on one side, Streamable HTTP on the other, and all of OAuth in
+//! between, so that no token ever sits in a config file.
+//!
+//! # Bird's eye view
+//!
+//! ```text
+//! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
+//!         -> AuthorizationRequest -> Browser/Loopback -> code -> Grant -> TokenSet -> [lock] CredentialStore
+//! token   TokenSource::access_token -> stdout
+//! serve   stdin -> Reader -> Message -> Session (Event -> Actions) -> Upstream (+ TokenSource) -> Session -> Writer -> stdout
+//! renew   lock -> reload -> newer than the rejected one? use it : ask the token endpoint -> save -> use -> unlock
+//! ```
+//!
+//! # The map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | what can be typed: syntax only |
+//! | [`settings`] | the environment and `config.toml`; the only reader of the environment |
+//! | [`provider`] | vendors as data (`providers.toml`) |
+//! | [`profile`] | a server that someone uses; which one is meant |
+//! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
+//! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
+//! | [`error`] | from what went wrong to words and an exit code |
+//! | [`bridge`] | `serve`: the relay |
+//! | [`login`] | signing in: the flows, the browser, the loopback listener |
+//! | [`credential`] | stores, locks, and a token that is always fresh |
+//! | [`oauth`] | OAuth for MCP: values in, values out |
+//! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
+//! | `demo` | the vendors' stand-ins (feature `demo`) |
+//!
+//! # Invariants
+//!
+//! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
+//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `downstream`, `upstream` and `host`;
+//!    in [`oauth`] all but `client` and `discovery`.
+//! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
+//! 4. [`credential`] opens no browser; only [`login`] does.
+//! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only `bridge::downstream` owns stdout.
+//! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again.
+//! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.
+//! 8. Everything stored is keyed by issuer, resource, client, account and environment; a credential goes to its own resource only.
+//! 9. serde documents stay private to their module; a validated type leaves.
+//! 10. Three traits: `CredentialStore`, `Browser`, `Clock`. HTTP is not one: tests use real loopback servers.
 
+pub mod bridge;
+pub mod cli;
+pub mod commands;
+pub mod console;
 pub mod credential;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod error;
 pub mod http;
 pub mod login;
 pub mod oauth;
+pub mod printable;
+pub mod profile;
+pub mod provider;
 pub mod secret;
 pub mod server_url;
+pub mod settings;

@@ -1,34 +1,180 @@
 //! One holder at a time, across all processes of this person.
+//!
+//! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left behind by a holder that was killed.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::credential::private_folder::{self, PlaceError};
+
+/// The longest pause between two attempts: what a waiter can come late by.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: std::fs::File,
+    _file: File,
 }
 
 /// Why a lock was not taken. The work that it protects must then not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process held it all the time.
+    /// Somebody else held it all the time.
     #[error("another finmcp process has held the lock for {} s", .0.as_secs())]
     TimedOut(Duration),
     /// Somebody else could hold or replace the lock: a loose mode, another owner, a symbolic link.
-    #[error("the lock folder is not safe to use: {0}")]
+    #[error("the lock is not safe to use: {0}")]
     Unsafe(String),
-    /// The file system cannot lock, or the folder cannot be made.
-    #[error("could not lock: {0}")]
-    Failed(String),
+    /// The file system cannot lock, or the file cannot be made.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system answered.
+        source: std::io::Error,
+    },
 }
 
 impl Lock {
-    /// Waits for the lock of `entry` in `folder`, `deadline` at most. Both are made when missing.
+    /// Waits for the lock of `entry` in `folder`, `deadline` at most. Both are made when missing, and stay: deleting a lock file would give a second process a
+    /// lock of its own. Giving up the wait is safe at any time.
     ///
     /// # Errors
     /// Any [`LockError`].
     pub async fn acquire(folder: &Path, entry: &str, deadline: Duration) -> Result<Self, LockError> {
-        let _ = (folder, entry);
-        Err(LockError::TimedOut(deadline))
+        private_folder::ensure(folder)?;
+        let path = folder.join(format!("{entry}.lock"));
+        let file = private_folder::open(&path, OpenOptions::new().read(true).write(true).create(true))?;
+        let until = Instant::now() + deadline;
+        let mut pause = Duration::from_millis(1);
+        // Asking again and again instead of waiting in the kernel: that wait would hold a thread that nothing can call back.
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(LockError::TimedOut(deadline)),
+                Err(TryLockError::WouldBlock) => {
+                    tokio::time::sleep_until(until.min(Instant::now() + any_part_of(pause))).await
+                }
+                Err(TryLockError::Error(error)) => return Err(private_folder::failed("lock", &path)(error).into()),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Waiters that started together would otherwise keep asking together, and all but one in vain.
+fn any_part_of(pause: Duration) -> Duration {
+    pause.mul_f64(f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX))
+}
+
+impl From<PlaceError> for LockError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Unsafe(text) => Self::Unsafe(text),
+            PlaceError::Failed { what, source } => Self::Failed { what, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+    const LATE: Duration = Duration::from_secs(30);
+
+    /// t073: no lock, no work.
+    #[tokio::test]
+    async fn t073_a_held_lock_times_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        let held = Lock::acquire(&locks, "a", LATE).await.unwrap();
+        assert!(matches!(Lock::acquire(&locks, "a", SOON).await, Err(LockError::TimedOut(SOON))));
+        // t078: another entry's is free.
+        let _other = Lock::acquire(&locks, "b", SOON).await.unwrap();
+        drop(held);
+        Lock::acquire(&locks, "a", SOON).await.unwrap();
+    }
+
+    /// All 64 get their turn, one at a time.
+    #[tokio::test]
+    async fn one_holder_at_a_time_among_64() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = std::sync::Arc::new(AtomicUsize::new(0));
+        let waiters = (0..64).map(|_| {
+            let (locks, inside) = (folder.path().join("locks"), inside.clone());
+            tokio::spawn(async move {
+                let _lock = Lock::acquire(&locks, "a", LATE).await.unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+            })
+        });
+        for waiter in waiters.collect::<Vec<_>>() {
+            waiter.await.unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::{
+            fs,
+            os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+        };
+
+        use super::*;
+
+        async fn refusal(locks: &Path) -> String {
+            match Lock::acquire(locks, "a", SOON).await {
+                Err(LockError::Unsafe(text)) => text,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        /// t075, t076: a file of its own that only its owner can open, in a folder that only its owner can enter.
+        #[tokio::test]
+        async fn t075_the_lock_is_private() {
+            let folder = tempfile::tempdir().unwrap();
+            let locks = folder.path().join("state/locks");
+            let _lock = Lock::acquire(&locks, "a", SOON).await.unwrap();
+            assert_eq!(fs::metadata(&locks).unwrap().mode() & 0o777, 0o700);
+            assert_eq!(fs::metadata(locks.join("a.lock")).unwrap().mode() & 0o777, 0o600);
+        }
+
+        /// t075: what somebody else could hold, replace or redirect is refused, with the way out.
+        #[tokio::test]
+        async fn t075_loose_and_linked_places_are_refused() {
+            let folder = tempfile::tempdir().unwrap();
+            let locks = folder.path().join("locks");
+            fs::create_dir(&locks).unwrap();
+            fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).unwrap();
+            assert!(refusal(&locks).await.contains("chmod 700"));
+
+            fs::set_permissions(&locks, fs::Permissions::from_mode(0o700)).unwrap();
+            let linked = folder.path().join("linked");
+            symlink(&locks, &linked).unwrap();
+            assert!(refusal(&linked).await.contains("symbolic link"));
+
+            let target = folder.path().join("target");
+            symlink(&target, locks.join("a.lock")).unwrap();
+            assert!(refusal(&locks).await.contains("symbolic link"));
+            assert!(!target.exists());
+
+            fs::remove_file(locks.join("a.lock")).unwrap();
+            rustix::fs::mkfifoat(
+                rustix::fs::CWD,
+                locks.join("a.lock"),
+                rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            )
+            .unwrap();
+            assert!(refusal(&locks).await.contains("plain file"));
+        }
     }
 }

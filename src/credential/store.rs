@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::{
+    credential::{file::FileStore, keychain::Keychain, memory::MemoryStore},
+    secret::Secret,
+};
 
 /// Named secrets. One entry is one credential; names are made by [`crate::credential::record::Identity::entry`].
 pub trait CredentialStore: Send + Sync {
@@ -46,9 +49,12 @@ pub enum StoreError {
     /// It refused or broke.
     #[error("the credential store failed: {0}")]
     Failed(String),
-    /// The entry is damaged, or was written by somebody else or by a newer finmcp.
+    /// The entry is damaged, or was written by somebody else.
     #[error("a stored credential cannot be used: {0}")]
     Corrupt(String),
+    /// The entry was written by a newer finmcp, and is left alone. The value is its version.
+    #[error("a stored credential was written by a newer finmcp (record version {0})")]
+    Newer(u64),
     /// The file store is not set up safely: a loose mode, a symbolic link, a missing key.
     #[error("the file store is not safe to use: {0}")]
     Unsafe(String),
@@ -73,7 +79,7 @@ pub enum StoreChoice {
 /// What the file store's key is made from.
 #[derive(Debug, Clone)]
 pub enum KeySource {
-    /// A file of at least 32 bytes that nobody else can read.
+    /// A file of at least 32 bytes that nobody else can write: a Docker secret or a systemd credential will do.
     KeyFile(PathBuf),
     /// A person's passphrase.
     Passphrase(Secret),
@@ -82,27 +88,10 @@ pub enum KeySource {
 impl StoreChoice {
     /// The store. Touches neither keychain nor disk before its first call.
     pub fn open(self) -> Arc<dyn CredentialStore> {
-        let _ = self;
-        Arc::new(NotYet)
-    }
-}
-
-struct NotYet;
-
-impl CredentialStore for NotYet {
-    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn save<'a>(&'a self, _: &'a str, _: Zeroizing<Vec<u8>>) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn delete<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn description(&self) -> String {
-        String::new()
+        match self {
+            Self::Keychain => Arc::new(Keychain::default()),
+            Self::File { folder, key } => Arc::new(FileStore::new(folder, key)),
+            Self::Memory => Arc::new(MemoryStore::default()),
+        }
     }
 }

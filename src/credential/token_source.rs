@@ -1,56 +1,23 @@
 //! A token that works, whenever one is asked for: the only door from the rest of finmcp to credentials.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use jiff::Timestamp;
-
+pub use crate::credential::access_token::AccessToken;
 use crate::{
     credential::{
         clock::Clock,
         lock::LockError,
         record::{Credential, Identity},
+        renewal::{Account, Parts},
         store::{CredentialStore, StoreError},
     },
     http::Http,
-    oauth::{error::TokenError, scope::Scope},
-    secret::Secret,
+    oauth::error::TokenError,
 };
-
-/// A bearer token and what is known of it. Cheap to clone; two are equal when they hide the same token.
-#[derive(Debug, Clone)]
-pub struct AccessToken(Arc<Issued>);
-
-#[derive(Debug)]
-struct Issued {
-    secret: Secret,
-    expires_at: Option<Timestamp>,
-    scope: Option<Scope>,
-}
-
-impl AccessToken {
-    /// The token itself (RFC 6750 section 2.1).
-    pub fn secret(&self) -> &Secret {
-        &self.0.secret
-    }
-
-    /// When it ends; none where the server did not say.
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.0.expires_at
-    }
-
-    /// The scope granted; none where the server did not say and none was asked for.
-    pub fn scope(&self) -> Option<&Scope> {
-        self.0.scope.as_ref()
-    }
-}
-
-impl PartialEq for AccessToken {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.secret.same_as(&other.0.secret)
-    }
-}
-
-impl Eq for AccessToken {}
 
 /// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal share its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -64,15 +31,18 @@ pub enum TokenSourceError {
     /// The authorization server could not be reached or made no sense. The credential stays; later may work.
     #[error(transparent)]
     Unavailable(Arc<TokenError>),
-    /// The server rejects a token that the authorization server has only just handed out: another one would not help.
+    /// The resource server rejects a token that the authorization server has only just handed out: yet another one would not help. Later may.
     #[error("the server rejects a token that it was just given")]
     Rejected,
     /// The credential store.
     #[error(transparent)]
     Store(Arc<StoreError>),
-    /// The lock that the renewal needs.
+    /// The lock that the renewal needs. Nothing was sent.
     #[error(transparent)]
     Lock(Arc<LockError>),
+    /// The process is ending.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// Why a person is needed.
@@ -81,7 +51,7 @@ pub enum LoginReason {
     /// Nothing is stored: never signed in, or signed out.
     #[error("there is no stored sign-in")]
     SignedOut,
-    /// The server said `invalid_grant`: the sign-in ended or was revoked.
+    /// The server said `invalid_grant` (RFC 6749 section 5.2): the sign-in ended or was revoked.
     #[error("the server ended the sign-in")]
     Ended,
     /// The access token ended and there is nothing to renew it with.
@@ -89,18 +59,41 @@ pub enum LoginReason {
     NotRenewable,
 }
 
-/// The tokens of one identity, shared with every other process that uses it.
-#[derive(Clone)]
-pub struct TokenSource {
-    identity: Option<Identity>,
-    store: Arc<dyn CredentialStore>,
-    locks: PathBuf,
-    http: Arc<Http>,
-    clock: Arc<dyn Clock>,
+impl From<StoreError> for TokenSourceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
 }
 
+impl From<LockError> for TokenSourceError {
+    fn from(error: LockError) -> Self {
+        Self::Lock(Arc::new(error))
+    }
+}
+
+impl From<TokenError> for TokenSourceError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Refused { .. } => Self::Refused(Arc::new(error)),
+            _ => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+/// The tokens of one identity, shared with every other process that uses it. Clones are the same source.
+#[derive(Clone)]
+pub struct TokenSource {
+    parts: Arc<Parts>,
+    account: Arc<Mutex<Option<Arc<Account>>>>,
+    lookup: Option<Lookup>,
+}
+
+/// Finds out who is signed in by now, where another process may have signed somebody in.
+pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
+
 impl TokenSource {
-    /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet. `locks` is the folder of lock files.
+    /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet. `locks` is the folder of lock files, made
+    /// when first needed.
     pub fn new(
         identity: Option<Identity>,
         store: Arc<dyn CredentialStore>,
@@ -108,25 +101,59 @@ impl TokenSource {
         http: Arc<Http>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { identity, store, locks, http, clock }
+        let parts = Arc::new(Parts { store, locks, http, clock });
+        let account = identity.map(|identity| Arc::new(Account::new(identity, parts.clone())));
+        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None }
     }
 
-    /// A token that lives for `min_ttl` more, as far as the server's lifetimes allow; none for an anonymous source.
+    /// The same source, which asks `lookup` before it says that somebody has to sign in.
+    pub fn with_lookup(self, lookup: Lookup) -> Self {
+        Self { lookup: Some(lookup), ..self }
+    }
+
+    /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an anonymous source. It is from memory while that
+    /// lasts: store, lock and network are only touched when it does not. A token that still lives but could not be renewed in time is handed out as it is.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
-        let _ = (min_ttl, &self.store, &self.locks, &self.http, self.clock.now());
-        if self.identity.is_none() { Ok(None) } else { Err(TokenSourceError::LoginRequired(LoginReason::SignedOut)) }
+        let Ok(account) = self.account() else { return Ok(None) };
+        match account.access_token(min_ttl).await {
+            Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
+                self.account()?.access_token(min_ttl).await.map(Some)
+            }
+            outcome => outcome.map(Some),
+        }
     }
 
-    /// Another token than `rejected`, which the resource server answered with 401.
+    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody has.
+    pub async fn demanded(&self) -> Result<AccessToken, TokenSourceError> {
+        self.look_again();
+        self.account()?.access_token(Duration::ZERO).await
+    }
+
+    /// Whether somebody else is signed in than this source knew.
+    fn look_again(&self) -> bool {
+        let found = self.lookup.as_ref().and_then(|lookup| lookup());
+        let known = self.account().ok();
+        match found {
+            Some(identity) if known.is_none_or(|known| *known.identity() != identity) => {
+                self.identify(identity);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else a new one.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, TokenSourceError> {
-        let _ = rejected;
-        Err(TokenSourceError::LoginRequired(LoginReason::SignedOut))
+        self.account()?.replace(rejected).await
     }
 
     /// A token straight from the authorization server.
@@ -134,40 +161,69 @@ impl TokenSource {
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn force_refresh(&self) -> Result<AccessToken, TokenSourceError> {
-        Err(TokenSourceError::LoginRequired(LoginReason::SignedOut))
+        self.account()?.force().await
     }
 
-    /// The credential as it is stored now, for `status`; renews nothing and takes no lock.
+    /// The credential as it is stored now; renews nothing and takes no lock.
     ///
     /// # Errors
     /// [`TokenSourceError::Store`].
     pub async fn credential(&self) -> Result<Option<Credential>, TokenSourceError> {
-        Ok(None)
+        match self.account() {
+            Ok(account) => account.load().await,
+            Err(_) => Ok(None),
+        }
     }
 
-    /// Stores what a sign-in brought, under the lock, in the place of what was there, and serves it from now on, be this source anonymous or another identity's until
-    /// now. The generation is set here.
+    /// Stores what a sign-in brought, in the place of what was there, and serves it from now on, be this source anonymous or another identity's until now. The
+    /// generation is set here. A damaged record is replaced, a newer finmcp's is not.
     ///
     /// # Errors
     /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
     pub async fn sign_in(&self, credential: Credential) -> Result<(), TokenSourceError> {
-        let _ = credential;
+        let account = self.account_of(credential.identity.clone());
+        account.sign_in(credential).await?;
+        *self.locked() = Some(account);
         Ok(())
     }
 
-    /// Forgets the credential, under the lock, and hands it out once more so that it can be revoked.
+    /// Forgets the credential, and hands it out once more so that it can be revoked (RFC 7009).
     ///
     /// # Errors
-    /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`].
+    /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
     pub async fn sign_out(&self) -> Result<Option<Credential>, TokenSourceError> {
-        Ok(None)
+        match self.account() {
+            Ok(account) => account.sign_out().await,
+            Err(_) => Ok(None),
+        }
     }
 
     /// From now on serves `identity`, which another process signed in.
     pub fn identify(&self, identity: Identity) {
-        let _ = identity;
+        let account = self.account_of(identity);
+        *self.locked() = Some(account);
     }
 
-    /// Waits for a renewal that is under way, so that a rotated token is saved before the process ends. Call at shutdown.
-    pub async fn settle(&self) {}
+    /// Waits for a renewal that is under way, and tries once more to save what could not be saved: a rotated refresh token must not end with the process. Call
+    /// it at shutdown.
+    pub async fn settle(&self) {
+        if let Ok(account) = self.account() {
+            account.settle().await;
+        }
+    }
+
+    fn account(&self) -> Result<Arc<Account>, TokenSourceError> {
+        self.locked().clone().ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))
+    }
+
+    fn account_of(&self, identity: Identity) -> Arc<Account> {
+        match self.account() {
+            Ok(account) if *account.identity() == identity => account,
+            _ => Arc::new(Account::new(identity, self.parts.clone())),
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Arc<Account>>> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -79,9 +79,10 @@ pub struct KnownClient {
 }
 
 /// The `resource` parameter of every request for a token (RFC 8707 section 2).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ResourceParameter {
     /// As the server's metadata says, else the server's own URL.
+    #[default]
     Discovered,
     /// This one.
     Fixed(String),

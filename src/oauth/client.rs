@@ -203,7 +203,8 @@ fn client(registration: &ClientRegistration) -> Client {
     }
 }
 
-/// The endpoint that a form is sent to, whatever URL the `oauth2` crate has.
+/// The endpoint that a form is sent to, whatever URL the `oauth2` crate has. A type with a boxed future, not a closure:
+/// the compiler could not tell that a closure's may move between threads.
 struct Endpoint<'a> {
     http: &'a Http,
     url: &'a ServerUrl,

@@ -1,0 +1,91 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_finmcp_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_finmcp_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_finmcp_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_finmcp_using_subcommand
+    set -l cmd (__fish_finmcp_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c finmcp -n "__fish_finmcp_needs_command" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_needs_command" -s V -l version -d 'Print version'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "login" -d 'Sign in, and keep the credential in the system\'s keychain'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "token" -d 'Print a fresh access token, and nothing else'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "status" -d 'Show whom you are signed in as, and where'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "logout" -d 'Revoke a credential and forget it'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "completions" -d 'Print a completion script'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "man" -d 'Print the manual page'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l grant -d 'How to sign in; the preset or the server decides otherwise' -r -f -a "authorization-code\t'A person signs in with a browser'
+client-credentials\t'A program signs in with a client secret'"
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-id -d 'A client identifier that the vendor gave you' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret-file -d 'A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret -d 'Not accepted: whatever is typed as an argument can be seen by others' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l business-id -d 'Limit the token to one business' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l scope -d 'A scope to ask for; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l param -d 'A further parameter for the authorization server; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l resource -d 'The resource parameter, in place of the server\'s own; none to leave it out' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l token-endpoint -d 'The token endpoint: nothing is discovered then' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l issuer -d 'The authorization server to expect' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l port -d 'The port on 127.0.0.1 that the browser comes back to' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l timeout -d 'How long to wait for the person, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l no-browser -d 'Print the address to open, and open nothing'
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l force -d 'Replace a saved profile of that name that belongs to another server'
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l min-ttl -d 'How long it must still be valid at the least, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l json -d 'As JSON, with its expiry and scope'
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l header -d 'As an Authorization header'
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l force-refresh -d 'Get a new one even if the old one is still valid'
+complete -c finmcp -n "__fish_finmcp_using_subcommand token" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l timeout -d 'How long a request may take, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand status" -l json -d 'As JSON'
+complete -c finmcp -n "__fish_finmcp_using_subcommand status" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l all -d 'Every server you are signed in to'
+complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l no-revoke -d 'Forget it here, and tell the server nothing'
+complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -l browser -d 'Sign in with your own browser, in place of the demo\'s'
+complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -l keep -d 'Stay up, and print the entry for an AI client'
+complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand man" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "login" -d 'Sign in, and keep the credential in the system\'s keychain'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "token" -d 'Print a fresh access token, and nothing else'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "status" -d 'Show whom you are signed in as, and where'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "logout" -d 'Revoke a credential and forget it'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "completions" -d 'Print a completion script'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "man" -d 'Print the manual page'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,0 +1,226 @@
+//! The relay between a client on stdio and a server on Streamable HTTP.
+//!
+//! [`session`] decides, [`downstream`] and [`upstream`] carry; the loop here connects them. Knows no OAuth: a `TokenSource` gives tokens.
+
+pub mod downstream;
+pub mod era;
+pub mod headers;
+pub mod host;
+pub mod message;
+pub mod reply;
+pub mod retry;
+pub mod session;
+pub mod sse;
+pub mod upstream;
+
+use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    bridge::{
+        downstream::{Reader, Writer},
+        host::Host,
+        reply::Words,
+        session::{Action, Event, Exchange, Session},
+        upstream::Upstream,
+    },
+    credential::token_source::TokenSource,
+    http::Http,
+    server_url::ServerUrl,
+};
+
+/// How long an answer may still take once the client has closed its side. All endings together stay under two seconds.
+const GRACE: Duration = Duration::from_millis(1200);
+
+/// How long the server may take to end the session.
+const FAREWELL: Duration = Duration::from_millis(400);
+
+/// How long messages wait for the GET stream to open.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// How many messages of the client may be under way; then no more are read.
+const IN_FLIGHT_LIMIT: usize = 1024;
+
+/// How many bytes may wait for the client; then no more are taken from the server.
+const WAITING_LIMIT: usize = 1 << 20;
+
+/// How many events the exchanges may be ahead of the loop.
+const EVENT_QUEUE: usize = 256;
+
+/// One conversation.
+pub struct Bridge {
+    upstream: Arc<Upstream>,
+    tokens: TokenSource,
+    session: Session,
+    reader: Reader,
+    writer: Writer,
+    events: mpsc::Receiver<Event>,
+    report: mpsc::Sender<Event>,
+    exchanges: HashMap<Exchange, AbortHandle>,
+    farewells: Vec<tokio::task::JoinHandle<()>>,
+    /// When unanswered requests are given up; set once the client has closed its side.
+    grace: Option<Instant>,
+}
+
+/// What a conversation is between, and its limits.
+pub struct Ends {
+    /// The server.
+    pub server: ServerUrl,
+    /// The way to it.
+    pub http: Arc<Http>,
+    /// What it is shown.
+    pub tokens: TokenSource,
+    /// How errors speak of it.
+    pub words: Words,
+    /// How long a request may take from one sign of life of the server to the next.
+    pub deadline: Duration,
+}
+
+impl Bridge {
+    /// Takes stdin and stdout; nothing has been sent yet.
+    ///
+    /// # Errors
+    /// What the system says of stdin and stdout.
+    pub fn open(ends: Ends) -> io::Result<Self> {
+        let (reader, writer) = downstream::open()?;
+        let (report, events) = mpsc::channel(EVENT_QUEUE);
+        let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        Ok(Self {
+            upstream: Arc::new(upstream),
+            tokens: ends.tokens,
+            session: Session::new(ends.words),
+            reader,
+            writer,
+            events,
+            report,
+            exchanges: HashMap::new(),
+            farewells: Vec::new(),
+            grace: None,
+        })
+    }
+
+    /// Relays until the client closes its side or goes away, or the process is told to end; then answers what is unanswered, ends the
+    /// server's session, and sees a rotated token saved.
+    ///
+    /// # Errors
+    /// What the system says of stdin and stdout, except that the client is gone.
+    pub async fn run(mut self) -> io::Result<()> {
+        let mut host = Host::watch()?;
+        let outcome = self.relay(&mut host).await;
+        self.take(Event::Stopping);
+        for exchange in self.exchanges.into_values() {
+            exchange.abort();
+        }
+        for farewell in self.farewells {
+            let _ = timeout(FAREWELL, farewell).await;
+        }
+        self.tokens.settle().await;
+        match outcome {
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    async fn relay(&mut self, host: &mut Host) -> io::Result<()> {
+        loop {
+            let reading = self.grace.is_none() && self.session.in_flight() < IN_FLIGHT_LIMIT;
+            let room = self.writer.waiting() < WAITING_LIMIT;
+            let grace = self.grace;
+            let event = tokio::select! {
+                biased;
+                () = host.gone() => Event::Stopping,
+                () = until(grace) => Event::Stopping,
+                written = self.writer.write(), if self.writer.waiting() > 0 => {
+                    written?;
+                    continue;
+                }
+                Some(event) = self.events.recv(), if room => event,
+                line = self.reader.next(), if reading && room => match line? {
+                    Some(Ok(message)) => Event::Received(message),
+                    Some(Err(malformed)) => Event::Malformed(malformed),
+                    None => {
+                        self.grace = Some(Instant::now() + GRACE);
+                        Event::Closed
+                    }
+                },
+            };
+            if self.take(event) == Flow::Ended || self.take_what_is_ready() == Flow::Ended {
+                // The client may be gone, or not be reading any more: then there is nobody to finish for.
+                return timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()));
+            }
+            // Whatever the client takes at once goes out in one piece, without another round of the loop.
+            if self.writer.waiting() > 0
+                && let Some(written) = self.writer.write().now_or_never()
+            {
+                written?;
+            }
+        }
+    }
+
+    /// Handles what has come meanwhile, so that it is written together.
+    fn take_what_is_ready(&mut self) -> Flow {
+        while self.writer.waiting() < WAITING_LIMIT {
+            let Ok(event) = self.events.try_recv() else { break };
+            if self.take(event) == Flow::Ended {
+                return Flow::Ended;
+            }
+        }
+        Flow::On
+    }
+
+    fn take(&mut self, event: Event) -> Flow {
+        if let Event::Finished(exchange, _) = &event {
+            self.exchanges.remove(exchange);
+        }
+        for action in self.session.handle(event) {
+            match action {
+                Action::Post(exchange, message, headers) => {
+                    let task = tokio::spawn(Arc::clone(&self.upstream).post(exchange, message, headers));
+                    self.exchanges.insert(exchange, task.abort_handle());
+                }
+                Action::Listen(exchange, headers) => {
+                    let task = tokio::spawn(Arc::clone(&self.upstream).listen(exchange, headers));
+                    self.exchanges.insert(exchange, task.abort_handle());
+                }
+                Action::HoldFor(exchange) => {
+                    let report = self.report.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(HOLD).await;
+                        let _ = report.send(Event::HoldExpired(exchange)).await;
+                    });
+                }
+                Action::Cancel(exchange) => {
+                    if let Some(task) = self.exchanges.remove(&exchange) {
+                        task.abort();
+                    }
+                }
+                Action::Reply(line) => self.writer.push(line),
+                Action::Delete(headers) => {
+                    self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
+                }
+                Action::Stop => return Flow::Ended,
+            }
+        }
+        Flow::On
+    }
+}
+
+/// Whether the conversation goes on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    On,
+    Ended,
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

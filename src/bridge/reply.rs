@@ -1,0 +1,135 @@
+//! What finmcp itself says to the client: JSON-RPC errors that name the cause and the way out.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::bridge::{
+    message::{Id, Malformed},
+    retry::{Failure, Taken},
+};
+
+/// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range, as MCP 2026-07-28
+/// asks ("Error Codes"): -31000 less the exit code that the same cause has on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum ReplyCode {
+    /// Not JSON.
+    ParseError = -32700,
+    /// JSON, but no request.
+    InvalidRequest = -32600,
+    /// Anything else.
+    Failure = -31001,
+    /// The server cannot be reached, or makes no sense.
+    Network = -31003,
+    /// Somebody has to sign in.
+    LoginRequired = -31004,
+    /// Whether the request was carried out is not known.
+    OutcomeUnknown = -31010,
+}
+
+/// How errors speak of the server.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// The server's name for people.
+    pub title: String,
+    /// The command that signs in to it.
+    pub login_command: String,
+}
+
+#[derive(Serialize)]
+struct ErrorDocument<'a> {
+    code: i32,
+    message: &'a str,
+}
+
+/// The answer to bytes that are no message (JSON-RPC 2.0 section 5: the id is null where it cannot be told).
+pub fn malformed(malformed: Malformed) -> Bytes {
+    let (code, message) = match malformed {
+        Malformed::Json => (ReplyCode::ParseError, "this line is not JSON"),
+        Malformed::Message => {
+            (ReplyCode::InvalidRequest, "this line is not a single JSON-RPC request, notification or response")
+        }
+        Malformed::TooLong => (ReplyCode::InvalidRequest, "this line is longer than a message may be"),
+    };
+    line("null", code, message)
+}
+
+/// An error response to the request `id`.
+pub fn error(id: &Id, code: ReplyCode, message: &str) -> Bytes {
+    line(&id.to_string(), code, message)
+}
+
+impl Words {
+    /// The answer to the request `id`, which brought no response.
+    pub fn failed(&self, id: &Id, method: &str, failure: &Failure, taken: Taken) -> Bytes {
+        let title = &self.title;
+        let mut text = format!("{title}: {failure}");
+        let code = if failure.needs_login() {
+            text.push_str(&format!(". Run `{}` in a terminal, then try again", self.login_command));
+            ReplyCode::LoginRequired
+        } else if taken == Taken::Perhaps && method == "tools/call" {
+            text.push_str(
+                ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
+            );
+            ReplyCode::OutcomeUnknown
+        } else {
+            match failure {
+                Failure::Token(_) | Failure::Stopped => ReplyCode::Failure,
+                _ => ReplyCode::Network,
+            }
+        };
+        error(id, code, &text)
+    }
+}
+
+fn line(id: &str, code: ReplyCode, message: &str) -> Bytes {
+    // A number and a text: nothing in there can fail to be written.
+    let error = serde_json::to_string(&ErrorDocument { code: code as i32, message }).unwrap_or_default();
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bridge::message::{Kind, Message},
+        credential::token_source::{LoginReason, TokenSourceError},
+    };
+
+    fn failed(method: &str, failure: &Failure) -> serde_json::Value {
+        let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
+        let message = Message::parse(Bytes::from_static(br#"{"id":1.50,"method":"m"}"#)).unwrap();
+        let Kind::Request { id, .. } = message.kind else { panic!() };
+        let line = words.failed(&id, method, failure, failure.taken());
+        assert!(line.windows(9).any(|window| window == br#""id":1.50"#), "ids are spelled as they came");
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn a_signed_out_client_is_told_the_command() {
+        let signed_out = Failure::Token(TokenSourceError::LoginRequired(LoginReason::SignedOut));
+        let error = failed("tools/call", &signed_out);
+        assert_eq!(error["error"]["code"], -31004);
+        assert_eq!(
+            error["error"]["message"],
+            "Asset: not signed in: there is no stored sign-in. Run `finmcp login asset` in a terminal, then try again"
+        );
+    }
+
+    /// t114: a call whose outcome is open says so; a list needs no such warning.
+    #[test]
+    fn t114_an_open_outcome_is_said() {
+        let error = failed("tools/call", &Failure::Cut);
+        assert_eq!(error["error"]["code"], -31010);
+        assert!(error["error"]["message"].as_str().unwrap().contains("not sent again"));
+        assert_eq!(failed("tools/list", &Failure::Cut)["error"]["code"], -31003);
+    }
+
+    #[test]
+    fn what_is_no_message_is_answered_without_an_id() {
+        assert_eq!(
+            malformed(Malformed::Json),
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"this line is not JSON"}}"#
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! What may be sent again, and what is known of a request that came to nothing.
+//!
+//! A message is sent again only when the server provably did not take it: it refused the credential, or the session, before looking at
+//! the message. Everything else is answered with an error that says what is known; a tool's annotations change nothing in that.
+
+use http::StatusCode;
+
+use crate::{credential::token_source::TokenSourceError, http::HttpError};
+
+/// A request that brought no response.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No token to send it with.
+    #[error("{0}")]
+    Token(TokenSourceError),
+    /// The server refuses a credential that is fresh (401 twice).
+    #[error("the server refuses the credential")]
+    Refused,
+    /// The credential lacks a scope (403 with `insufficient_scope`, RFC 6750 section 3.1).
+    #[error("the sign-in does not include what this needs{}", .scope.as_deref().map(|scope| format!(": scope {scope}")).unwrap_or_default())]
+    InsufficientScope {
+        /// What is missing, as the server says.
+        scope: Option<String>,
+    },
+    /// The network.
+    #[error("{0}")]
+    Http(#[from] HttpError),
+    /// An HTTP status with no JSON-RPC answer in it.
+    #[error("the server answered HTTP {}{}", .status.as_u16(), .retry_after.map(|seconds| format!(", to be asked again in {seconds} s")).unwrap_or_default())]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// When to come back, in seconds (RFC 9110 section 10.2.3).
+        retry_after: Option<u64>,
+    },
+    /// A 2xx answer that is neither JSON nor an event stream.
+    #[error(
+        "the server's answer is not MCP but {content_type}: is something else in between, such as a sign-in page of the network?"
+    )]
+    NotMcp {
+        /// What it claims to be, cleaned.
+        content_type: String,
+    },
+    /// An answer that is no JSON-RPC message.
+    #[error("the server's answer is not a JSON-RPC message")]
+    Malformed,
+    /// An answer larger than a message may be.
+    #[error("the server's answer is larger than {} MiB", .limit >> 20)]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The answer ended before the response.
+    #[error("the server ended its answer without a response")]
+    Cut,
+    /// No response in time.
+    #[error("the server did not answer within {seconds} s")]
+    TimedOut {
+        /// The limit.
+        seconds: u64,
+    },
+    /// finmcp is told to stop.
+    #[error("finmcp was stopped before the server answered")]
+    Stopped,
+}
+
+/// Whether the server may have acted on a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Certainly not.
+    No,
+    /// Nobody knows.
+    Perhaps,
+}
+
+impl Failure {
+    /// What is known of the message (RFC 9110 section 9.2.2: a client must not repeat what it cannot know to be harmless).
+    pub fn taken(&self) -> Taken {
+        match self {
+            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } => Taken::No,
+            Self::Http(error) if error.is_unsent() => Taken::No,
+            // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
+            Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
+            _ => Taken::Perhaps,
+        }
+    }
+
+    /// Whether somebody signing in is what helps.
+    pub fn needs_login(&self) -> bool {
+        match self {
+            Self::Refused | Self::InsufficientScope { .. } => true,
+            Self::Token(error) => matches!(error, TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t114: only what is certain counts as not taken.
+    #[test]
+    fn t114_a_failure_after_sending_leaves_the_outcome_open() {
+        let status = |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None };
+        for code in [400, 408, 409, 500, 502, 503, 504] {
+            assert_eq!(status(code).taken(), Taken::Perhaps, "{code}");
+        }
+        for code in [401, 403, 404, 405, 429] {
+            assert_eq!(status(code).taken(), Taken::No, "{code}");
+        }
+        assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
+        assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
+        assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
+        assert_eq!(Failure::Refused.taken(), Taken::No);
+    }
+}

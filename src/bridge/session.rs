@@ -1,0 +1,502 @@
+//! The conversation between one client and one server, as a state machine: events in, actions out.
+//!
+//! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get none, and a
+//! message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
+
+use std::collections::{HashMap, VecDeque};
+
+use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::bridge::{
+    era, headers,
+    message::{Id, Kind, Malformed, Message},
+    reply::{self, ReplyCode},
+    retry::{Failure, Taken},
+};
+
+/// One HTTP exchange with the server: a POST and its answer, or the GET stream.
+pub type Exchange = u64;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The client sent a message.
+    Received(Message),
+    /// The client sent something else.
+    Malformed(Malformed),
+    /// The client has nothing more to say.
+    Closed,
+    /// The server took an exchange (its status is 2xx, or 405 for the GET stream); with the session that it opened.
+    Accepted(Exchange, Option<HeaderValue>),
+    /// The server sent a message within an exchange.
+    Delivered(Exchange, Message),
+    /// An exchange is over.
+    Finished(Exchange, Ending),
+    /// The GET stream was waited for long enough.
+    HoldExpired(Exchange),
+    /// It is time to end, whatever is under way.
+    Stopping,
+}
+
+/// How an exchange ends.
+#[derive(Debug)]
+pub enum Ending {
+    /// As it should, or so it seems.
+    Complete,
+    /// The server does not know the session any more (MCP 2025-11-25 transports, "Session Management": 404).
+    SessionLost,
+    /// Without a response.
+    Failed(Failure),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// POST the message.
+    Post(Exchange, Message, HeaderMap),
+    /// Open the GET stream.
+    Listen(Exchange, HeaderMap),
+    /// Report [`Event::HoldExpired`] in a while.
+    HoldFor(Exchange),
+    /// Close an exchange.
+    Cancel(Exchange),
+    /// Write a line to the client.
+    Reply(bytes::Bytes),
+    /// DELETE the session with these headers.
+    Delete(HeaderMap),
+    /// Everything is answered: end.
+    Stop,
+}
+
+/// How far the legacy handshake is.
+#[derive(Debug, PartialEq, Eq)]
+enum Handshake {
+    /// There was none: a modern client, or one that has not spoken yet.
+    None,
+    /// `initialize` is under way. Everything else is held.
+    Initializing(Exchange),
+    /// `initialize` is answered; the client's `notifications/initialized` is awaited.
+    Initialized,
+    /// `notifications/initialized` is under way. Everything else is held, or the server could see it too early.
+    Confirming(Exchange),
+    /// The GET stream is being opened. Everything else is held, or early messages of the server could be lost.
+    Opening(Exchange),
+    /// Messages pass.
+    Ready,
+    /// The server has forgotten the session and a new one could not be opened yet.
+    Lost,
+}
+
+/// A request of the client that has no response yet.
+#[derive(Debug)]
+struct Pending {
+    exchange: Option<Exchange>,
+    method: Box<str>,
+    /// The client has lost interest: a response passes, none is made up.
+    cancelled: bool,
+}
+
+/// What an exchange carries.
+#[derive(Debug)]
+struct Carried {
+    message: Message,
+    /// The session it was sent in.
+    generation: u64,
+    /// It was refused by a lost session before.
+    again: bool,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Session {
+    /// How errors speak of the server and of signing in to it.
+    words: reply::Words,
+    handshake: Handshake,
+    /// One more with each session opened.
+    generation: u64,
+    session_id: Option<HeaderValue>,
+    version: Option<Box<str>>,
+    /// The client's own `initialize` and `notifications/initialized`, for opening a session anew.
+    initialize: Option<Message>,
+    initialized: Option<Message>,
+    held: VecDeque<Carried>,
+    pending: HashMap<Id, Pending>,
+    carried: HashMap<Exchange, Carried>,
+    listening: Option<Exchange>,
+    next_exchange: Exchange,
+    /// The `initialize` under way is ours: the client has had its answer long ago.
+    reopening: bool,
+    closing: bool,
+    actions: Vec<Action>,
+}
+
+impl Session {
+    /// A session with nothing said yet.
+    pub fn new(words: reply::Words) -> Self {
+        Self {
+            words,
+            handshake: Handshake::None,
+            generation: 0,
+            session_id: None,
+            version: None,
+            initialize: None,
+            initialized: None,
+            held: VecDeque::new(),
+            pending: HashMap::new(),
+            carried: HashMap::new(),
+            listening: None,
+            next_exchange: 0,
+            reopening: false,
+            closing: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// How many of the client's messages are on their way or waiting for it.
+    pub fn in_flight(&self) -> usize {
+        self.carried.len() + self.held.len()
+    }
+
+    /// Takes `event` in; the actions are to be carried out in their order.
+    pub fn handle(&mut self, event: Event) -> std::vec::Drain<'_, Action> {
+        match event {
+            Event::Received(message) => self.received(message),
+            Event::Malformed(malformed) => self.reply(reply::malformed(malformed)),
+            Event::Closed => self.closing = true,
+            Event::Accepted(exchange, session_id) => self.accepted(exchange, session_id),
+            Event::Delivered(exchange, message) => self.delivered(exchange, message),
+            Event::Finished(exchange, ending) => self.finished(exchange, ending),
+            Event::HoldExpired(exchange) => self.opened(exchange),
+            Event::Stopping => self.stopping(),
+        }
+        if self.closing && self.pending.is_empty() && self.in_flight() == 0 {
+            self.stop();
+        }
+        self.actions.drain(..)
+    }
+
+    // The client's side.
+
+    fn received(&mut self, message: Message) {
+        match &message.kind {
+            Kind::Request { id, method } => {
+                if self.pending.contains_key(id) {
+                    return self.reply(reply::error(
+                        id,
+                        ReplyCode::InvalidRequest,
+                        "this id is still in use by an unanswered request",
+                    ));
+                }
+                let pending = Pending { exchange: None, method: method.clone(), cancelled: false };
+                self.pending.insert(id.clone(), pending);
+                if &**method == "initialize" {
+                    return self.initialize(message);
+                }
+            }
+            Kind::Notification { method } if &**method == "notifications/cancelled" && !self.cancelled(&message) => {
+                return;
+            }
+            Kind::Notification { method } if &**method == "notifications/initialized" => {
+                self.initialized = Some(message);
+                if self.handshake == Handshake::Initialized {
+                    self.confirm();
+                }
+                return;
+            }
+            _ => {}
+        }
+        let carried = self.fresh(message);
+        if self.handshake == Handshake::Lost {
+            self.held.push_back(carried);
+            self.reopen();
+        } else {
+            self.send_in_turn(carried);
+        }
+    }
+
+    fn fresh(&self, message: Message) -> Carried {
+        Carried { message, generation: self.generation, again: false }
+    }
+
+    /// The client's `initialize`: whatever was before is over.
+    fn initialize(&mut self, message: Message) {
+        self.end_session();
+        self.initialize = Some(message.clone());
+        self.initialized = None;
+        self.reopening = false;
+        let exchange = self.post(self.fresh(message));
+        self.handshake = Handshake::Initializing(exchange);
+    }
+
+    /// Tells the server that the handshake is over, as the client said it.
+    fn confirm(&mut self) {
+        if let Some(message) = self.initialized.clone() {
+            let exchange = self.post(self.fresh(message));
+            self.handshake = Handshake::Confirming(exchange);
+        }
+    }
+
+    /// Takes note that the client does not want a response any more. Whether the server is to be told.
+    fn cancelled(&mut self, message: &Message) -> bool {
+        #[derive(Deserialize)]
+        struct Parameters<'a> {
+            #[serde(rename = "requestId", borrow)]
+            request: &'a RawValue,
+        }
+        let Some(id) = message.parameters::<Parameters<'_>>().and_then(|named| Id::from_raw(named.request)) else {
+            return true;
+        };
+        let Some(pending) = self.pending.get_mut(&id) else { return true };
+        match pending.exchange {
+            Some(exchange) if self.handshake == Handshake::None => {
+                // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports, "Cancellation").
+                self.pending.remove(&id);
+                self.carried.remove(&exchange);
+                self.actions.push(Action::Cancel(exchange));
+                false
+            }
+            Some(_) => {
+                pending.cancelled = true;
+                true
+            }
+            None => {
+                self.pending.remove(&id);
+                self.held
+                    .retain(|held| !matches!(&held.message.kind, Kind::Request { id: waiting, .. } if *waiting == id));
+                false
+            }
+        }
+    }
+
+    fn send_in_turn(&mut self, carried: Carried) {
+        match self.handshake {
+            Handshake::None | Handshake::Initialized | Handshake::Ready => {
+                self.post(carried);
+            }
+            _ => self.held.push_back(carried),
+        }
+    }
+
+    fn post(&mut self, carried: Carried) -> Exchange {
+        let exchange = self.next_exchange();
+        let message = carried.message.clone();
+        if let Kind::Request { id, .. } = &message.kind
+            && let Some(pending) = self.pending.get_mut(id)
+        {
+            pending.exchange = Some(exchange);
+        }
+        let modern = (self.handshake == Handshake::None).then(|| era::modern_version(&message)).flatten();
+        let headers = modern.map_or_else(|| self.session_headers(), |version| headers::modern(&message, &version));
+        self.carried.insert(exchange, Carried { generation: self.generation, ..carried });
+        self.actions.push(Action::Post(exchange, message, headers));
+        exchange
+    }
+
+    fn next_exchange(&mut self) -> Exchange {
+        self.next_exchange += 1;
+        self.next_exchange
+    }
+
+    fn session_headers(&self) -> HeaderMap {
+        headers::legacy(self.session_id.as_ref(), self.version.as_deref())
+    }
+
+    fn reply(&mut self, line: bytes::Bytes) {
+        self.actions.push(Action::Reply(line));
+    }
+
+    // The server's side.
+
+    fn accepted(&mut self, exchange: Exchange, session_id: Option<HeaderValue>) {
+        match self.handshake {
+            Handshake::Initializing(initializing) if initializing == exchange => self.session_id = session_id,
+            Handshake::Confirming(confirming) if confirming == exchange => self.open_stream(),
+            Handshake::Opening(opening) if opening == exchange => self.opened(exchange),
+            _ => {}
+        }
+    }
+
+    /// Opens the GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for Messages from the Server").
+    fn open_stream(&mut self) {
+        let exchange = self.next_exchange();
+        self.listening = Some(exchange);
+        self.handshake = Handshake::Opening(exchange);
+        self.actions.push(Action::Listen(exchange, self.session_headers()));
+        self.actions.push(Action::HoldFor(exchange));
+    }
+
+    /// Lets the held messages go: the GET stream is open, or is not needed, or takes too long.
+    fn opened(&mut self, exchange: Exchange) {
+        if self.handshake == Handshake::Opening(exchange) {
+            self.handshake = Handshake::Ready;
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        for carried in std::mem::take(&mut self.held) {
+            self.send_in_turn(carried);
+        }
+    }
+
+    fn delivered(&mut self, exchange: Exchange, message: Message) {
+        match &message.kind {
+            Kind::Response { id, succeeded } => {
+                let asked = self.carried.get(&exchange).and_then(|carried| match &carried.message.kind {
+                    Kind::Request { id, .. } => Some(id.clone()),
+                    _ => None,
+                });
+                // Without an id it can only answer the request that it is the answer to.
+                let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
+                if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
+                    let for_us = self.reopening;
+                    self.handshake_answered(&message, *succeeded);
+                    if for_us {
+                        return;
+                    }
+                }
+                if self.pending.remove(&id).is_some() {
+                    self.reply(message.addressed_to(&id).line());
+                }
+            }
+            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer one.
+            Kind::Request { .. } if self.handshake == Handshake::None => {}
+            _ => self.reply(message.line()),
+        }
+    }
+
+    /// `initialize` was answered: to the client, or to ourselves when a session is opened anew.
+    fn handshake_answered(&mut self, answer: &Message, succeeded: bool) {
+        if succeeded {
+            self.generation += 1;
+            self.version = era::negotiated_version(answer);
+            self.handshake = Handshake::Initialized;
+            if self.initialized.is_some() {
+                self.confirm();
+            } else {
+                self.release();
+            }
+        } else {
+            self.session_id = None;
+            self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+        }
+    }
+
+    fn finished(&mut self, exchange: Exchange, ending: Ending) {
+        if self.listening == Some(exchange) {
+            self.listening = None;
+            return self.opened(exchange);
+        }
+        let Some(carried) = self.carried.remove(&exchange) else { return };
+        if let Ending::SessionLost = ending
+            && !carried.again
+            && self.initialize.is_some()
+        {
+            return self.lost(exchange, carried);
+        }
+        let failure = match ending {
+            Ending::Complete => Failure::Cut,
+            Ending::SessionLost => Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None },
+            Ending::Failed(failure) => failure,
+        };
+        match self.handshake {
+            Handshake::Initializing(initializing) if initializing == exchange => {
+                self.handshake_answered(&carried.message, false);
+                self.refuse_held(&failure);
+                if self.reopening {
+                    return; // it was ours, not the client's
+                }
+            }
+            // The server may have taken it all the same; what comes next will show.
+            Handshake::Confirming(confirming) if confirming == exchange => self.open_stream(),
+            _ => {}
+        }
+        self.refuse(&carried.message, &failure);
+    }
+
+    /// Answers the request that `message` is, if nobody has.
+    fn refuse(&mut self, message: &Message, failure: &Failure) {
+        let Kind::Request { id, .. } = &message.kind else { return };
+        let Some(pending) = self.pending.remove(id) else { return };
+        if !pending.cancelled {
+            let taken = if pending.exchange.is_some() { failure.taken() } else { Taken::No };
+            let line = self.words.failed(id, &pending.method, failure, taken);
+            self.reply(line);
+        }
+    }
+
+    fn refuse_held(&mut self, failure: &Failure) {
+        for held in std::mem::take(&mut self.held) {
+            self.refuse(&held.message, failure);
+        }
+    }
+
+    /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and each is sent once more.
+    fn lost(&mut self, exchange: Exchange, carried: Carried) {
+        let from_before = carried.generation < self.generation;
+        if let Kind::Request { id, .. } = &carried.message.kind
+            && let Some(pending) = self.pending.get_mut(id)
+        {
+            pending.exchange = None;
+        }
+        // A response belongs to a request of the forgotten session, and the handshake is done again anyway.
+        let confirmation = self.handshake == Handshake::Confirming(exchange);
+        if !confirmation && !matches!(carried.message.kind, Kind::Response { .. }) {
+            let again = Carried { again: true, ..carried };
+            if from_before {
+                return self.send_in_turn(again);
+            }
+            self.held.push_back(again);
+        }
+        if !from_before && !matches!(self.handshake, Handshake::Initializing(_)) {
+            self.reopen();
+        }
+    }
+
+    /// Opens a new session with the client's own parameters.
+    fn reopen(&mut self) {
+        let Some(message) = self.initialize.clone() else { return };
+        self.stop_listening();
+        self.session_id = None;
+        self.version = None;
+        self.reopening = true;
+        let exchange = self.post(Carried { again: true, ..self.fresh(message) });
+        self.handshake = Handshake::Initializing(exchange);
+    }
+
+    // The end.
+
+    fn stop_listening(&mut self) {
+        if let Some(exchange) = self.listening.take() {
+            self.actions.push(Action::Cancel(exchange));
+        }
+    }
+
+    fn end_session(&mut self) {
+        self.stop_listening();
+        if self.session_id.is_some() {
+            self.actions.push(Action::Delete(self.session_headers()));
+        }
+        self.session_id = None;
+        self.version = None;
+    }
+
+    fn stopping(&mut self) {
+        self.closing = true;
+        self.refuse_held(&Failure::Stopped);
+        for (exchange, carried) in std::mem::take(&mut self.carried) {
+            self.actions.push(Action::Cancel(exchange));
+            self.refuse(&carried.message, &Failure::Stopped);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.end_session();
+        self.actions.push(Action::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests;

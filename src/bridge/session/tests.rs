@@ -1,0 +1,404 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::StatusCode;
+use proptest::prelude::*;
+
+use super::*;
+use crate::bridge::headers::{PROTOCOL_VERSION, SESSION_ID};
+
+/// A session, and what it has asked for so far.
+struct Rig {
+    session: Session,
+    posts: Vec<(Exchange, String, HeaderMap)>,
+    listens: Vec<Exchange>,
+    cancelled: Vec<Exchange>,
+    deletes: usize,
+    replies: Vec<String>,
+    stopped: bool,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let words = reply::Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
+        Self {
+            session: Session::new(words),
+            posts: Vec::new(),
+            listens: Vec::new(),
+            cancelled: Vec::new(),
+            deletes: 0,
+            replies: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        for action in self.session.handle(event) {
+            match action {
+                Action::Post(exchange, message, headers) => self.posts.push((exchange, text(message.raw()), headers)),
+                Action::Listen(exchange, _) => self.listens.push(exchange),
+                Action::HoldFor(_) => {}
+                Action::Cancel(exchange) => self.cancelled.push(exchange),
+                Action::Reply(line) => self.replies.push(text(&line)),
+                Action::Delete(_) => self.deletes += 1,
+                Action::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    fn client(&mut self, message: &str) {
+        self.handle(Event::Received(parse(message)));
+    }
+
+    fn server(&mut self, exchange: Exchange, message: &str) {
+        self.handle(Event::Delivered(exchange, parse(message)));
+    }
+
+    /// The exchange of the last POST that holds `part`.
+    fn post(&self, part: &str) -> Exchange {
+        self.posts.iter().rfind(|(_, message, _)| message.contains(part)).unwrap_or_else(|| panic!("no {part}")).0
+    }
+
+    fn count(&self, part: &str) -> usize {
+        self.posts.iter().filter(|(_, message, _)| message.contains(part)).count()
+    }
+
+    /// A legacy session, ready.
+    fn ready() -> Self {
+        let mut rig = Self::new();
+        rig.client(INITIALIZE);
+        rig.open("one");
+        rig.client(INITIALIZED);
+        rig.settle();
+        rig.replies.clear();
+        rig
+    }
+
+    /// Answers the `initialize` that is under way with a session.
+    fn open(&mut self, id: &'static str) {
+        let exchange = self.post("initialize\"");
+        self.handle(Event::Accepted(exchange, Some(HeaderValue::from_static(id))));
+        self.server(exchange, INITIALIZE_RESULT);
+        self.handle(Event::Finished(exchange, Ending::Complete));
+    }
+
+    /// Accepts `notifications/initialized` and the GET stream.
+    fn settle(&mut self) {
+        let exchange = self.post("notifications/initialized");
+        self.handle(Event::Accepted(exchange, None));
+        self.handle(Event::Finished(exchange, Ending::Complete));
+        let listen = *self.listens.last().unwrap();
+        self.handle(Event::Accepted(listen, None));
+    }
+}
+
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
+const INITIALIZE_RESULT: &str = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18"}}"#;
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"pay"}}"#;
+const RESULT: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"amount":1.10}}"#;
+
+fn parse(message: &str) -> Message {
+    Message::parse(Bytes::copy_from_slice(message.as_bytes())).unwrap()
+}
+
+fn text(bytes: &Bytes) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn the_handshake_is_kept_in_order() {
+    let mut rig = Rig::new();
+    rig.client(INITIALIZE);
+    // A client that does not wait: its messages do.
+    rig.client(INITIALIZED);
+    rig.client(CALL);
+    assert_eq!(rig.posts.len(), 1);
+
+    rig.open("one");
+    assert_eq!(rig.replies, [INITIALIZE_RESULT]);
+    assert_eq!((rig.count("notifications/initialized"), rig.count("tools/call")), (1, 0));
+    rig.settle();
+    let (_, _, headers) = rig.posts.last().unwrap();
+    assert_eq!(rig.count("tools/call"), 1);
+    assert_eq!(
+        (&headers[SESSION_ID], &headers[PROTOCOL_VERSION]),
+        (&"one".parse().unwrap(), &"2025-06-18".parse().unwrap())
+    );
+
+    let call = rig.post("tools/call");
+    rig.server(call, r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1.0}}"#);
+    rig.server(call, RESULT);
+    rig.handle(Event::Finished(call, Ending::Complete));
+    assert_eq!(
+        rig.replies[1..],
+        [r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":1.0}}"#, RESULT]
+    );
+}
+
+#[test]
+fn a_server_without_a_stream_or_a_slow_one_holds_up_nothing() {
+    for early in [Event::Finished(3, Ending::Complete), Event::HoldExpired(3)] {
+        let mut rig = Rig::new();
+        rig.client(INITIALIZE);
+        rig.open("one");
+        rig.client(INITIALIZED);
+        rig.client(CALL);
+        rig.handle(Event::Accepted(rig.post("notifications/initialized"), None));
+        assert_eq!((rig.listens.as_slice(), rig.count("tools/call")), ([3].as_slice(), 0));
+        rig.handle(early);
+        assert_eq!(rig.count("tools/call"), 1);
+    }
+}
+
+/// t119: one new session for all that a lost one refused, each sent once more, and what may have been executed is not.
+#[test]
+fn t119_a_lost_session_is_opened_anew_once() {
+    let mut rig = Rig::ready();
+    for id in 10..30 {
+        rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n{id}"}}}}"#));
+    }
+    let calls: Vec<Exchange> = (10..30).map(|id| rig.post(&format!("\"n{id}\""))).collect();
+    rig.handle(Event::Finished(calls[0], Ending::Failed(Failure::Cut)));
+    assert!(rig.replies.pop().unwrap().contains("not known"), "what the server may have taken is not sent again");
+    for call in &calls[1..10] {
+        rig.handle(Event::Finished(*call, Ending::SessionLost));
+    }
+    assert_eq!(rig.count("\"initialize\""), 2);
+    let (_, again, headers) = rig.posts.last().unwrap();
+    assert_eq!(
+        (again.as_str(), headers.get(SESSION_ID)),
+        (INITIALIZE, None),
+        "the client's own parameters, no old session"
+    );
+    rig.open("two");
+    rig.settle();
+    // Refusals of the old session that come late need no third one.
+    for call in &calls[10..] {
+        rig.handle(Event::Finished(*call, Ending::SessionLost));
+    }
+    assert_eq!((rig.count("\"initialize\""), rig.count("notifications/initialized")), (2, 2));
+    for id in 11..30 {
+        let part = format!("\"n{id}\"");
+        assert_eq!(rig.count(&part), 2, "{part}");
+        rig.server(rig.post(&part), &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+    }
+    assert_eq!(rig.replies.len(), 19, "the second answer to initialize is ours");
+    assert!(rig.session.pending.is_empty());
+}
+
+#[test]
+fn a_message_that_two_sessions_refuse_is_given_up() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.open("two");
+    rig.settle();
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    assert_eq!(rig.count("tools/call"), 2);
+    assert!(rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
+}
+
+#[test]
+fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None };
+    rig.handle(Event::Finished(rig.post("\"initialize\""), Ending::Failed(gone)));
+    assert!(rig.replies[0].contains("503"), "{:?}", rig.replies);
+    rig.client(&CALL.replace('7', "8"));
+    rig.open("two");
+    rig.settle();
+    rig.server(rig.post("\"id\":8"), &RESULT.replace('7', "8"));
+    assert_eq!(rig.replies.len(), 2);
+}
+
+/// t105: responses that nobody asked for, or asked for once only, go nowhere.
+#[test]
+fn t105_a_request_is_answered_once() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    let call = rig.post("tools/call");
+    for _ in 0..3 {
+        rig.server(call, RESULT);
+    }
+    rig.server(call, &RESULT.replace('7', "8"));
+    rig.handle(Event::Finished(call, Ending::Complete));
+    assert_eq!(rig.replies, [RESULT]);
+}
+
+/// t104: an id that is still in use is refused; once it is free it can be used again.
+#[test]
+fn t104_an_id_in_use_is_refused() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.client(CALL);
+    assert_eq!(rig.count("tools/call"), 1);
+    assert!(rig.replies[0].contains("-32600"));
+    rig.server(rig.post("tools/call"), RESULT);
+    rig.client(CALL);
+    assert_eq!(rig.count("tools/call"), 2);
+}
+
+/// t106: a modern server sends no requests of its own.
+#[test]
+fn t106_requests_of_a_modern_server_are_dropped() {
+    let mut rig = Rig::new();
+    rig.client(MODERN_CALL);
+    let (call, _, headers) = rig.posts[0].clone();
+    assert_eq!(&headers["mcp-name"], "pay");
+    rig.server(call, r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#);
+    rig.server(call, r#"{"jsonrpc":"2.0","method":"notifications/message"}"#);
+    assert_eq!(rig.replies, [r#"{"jsonrpc":"2.0","method":"notifications/message"}"#]);
+}
+
+const MODERN_CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"pay","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+const CANCELLED: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+
+#[test]
+fn cancelling_closes_a_modern_exchange_and_is_told_to_a_legacy_server() {
+    let mut rig = Rig::new();
+    rig.client(MODERN_CALL);
+    rig.client(CANCELLED);
+    assert_eq!((rig.cancelled.as_slice(), rig.posts.len()), ([1].as_slice(), 1));
+
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.client(CANCELLED);
+    assert_eq!(rig.count("notifications/cancelled"), 1);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::Complete));
+    assert!(rig.replies.is_empty(), "nobody waits for that answer");
+}
+
+#[test]
+fn the_end_waits_for_what_is_under_way() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.handle(Event::Closed);
+    assert!(!rig.stopped);
+    rig.server(rig.post("tools/call"), RESULT);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::Complete));
+    assert!(rig.stopped);
+    assert_eq!((rig.deletes, rig.cancelled.as_slice()), (1, rig.listens.as_slice()));
+}
+
+/// t111: told to stop, everything unanswered is answered, and says what is not known.
+#[test]
+fn t111_stopping_answers_everything() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.client(&CALL.replace('7', "8").replace("tools/call", "tools/list"));
+    rig.handle(Event::Stopping);
+    assert!(rig.stopped);
+    assert_eq!((rig.replies.len(), rig.deletes), (2, 1));
+    assert!(rig.replies.iter().any(|reply| reply.contains("-31010")), "{:?}", rig.replies);
+}
+
+/// What can happen next, as a proptest picks it: everything an exchange can do, in any order, and the client meanwhile.
+#[derive(Debug, Clone)]
+enum Step {
+    Request(u8),
+    Notify,
+    Initialized,
+    CancelRequest(u8),
+    Accept(usize),
+    Answer(usize),
+    Complete(usize),
+    Lose(usize),
+    Fail(usize),
+    Expire,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1u8..20).prop_map(Step::Request),
+        1 => Just(Step::Notify),
+        1 => Just(Step::Initialized),
+        1 => (1u8..20).prop_map(Step::CancelRequest),
+        4 => (0usize..8).prop_map(Step::Accept),
+        4 => (0usize..8).prop_map(Step::Answer),
+        2 => (0usize..8).prop_map(Step::Complete),
+        2 => (0usize..8).prop_map(Step::Lose),
+        1 => (0usize..8).prop_map(Step::Fail),
+        1 => Just(Step::Expire),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled: then at most once.
+    #[test]
+    fn every_request_is_answered_exactly_once(handshake in any::<bool>(), steps in steps()) {
+        let mut rig = if handshake { Rig::ready() } else { Rig::new() };
+        if !handshake {
+            rig.client(INITIALIZE);
+        }
+        let mut asked: BTreeMap<u8, usize> = BTreeMap::new();
+        let mut cancelled = std::collections::BTreeSet::new();
+        let mut over = std::collections::BTreeSet::new();
+        for step in steps {
+            let open: Vec<(Exchange, String)> = rig
+                .posts
+                .iter()
+                .map(|(exchange, message, _)| (*exchange, message.clone()))
+                .filter(|(exchange, _)| !over.contains(exchange))
+                .collect();
+            let pick = |index: usize| open.get(index % open.len().max(1)).cloned();
+            match step {
+                Step::Request(id) => {
+                    *asked.entry(id).or_default() += 1;
+                    rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{}}}}"#));
+                }
+                Step::Notify => rig.client(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#),
+                Step::Initialized => rig.client(INITIALIZED),
+                Step::CancelRequest(id) => {
+                    cancelled.insert(id);
+                    rig.client(&CANCELLED.replace('7', &id.to_string()));
+                }
+                Step::Accept(index) => if let Some((exchange, _)) = pick(index) {
+                    rig.handle(Event::Accepted(exchange, Some(HeaderValue::from_static("s"))));
+                },
+                Step::Answer(index) => if let Some((exchange, message)) = pick(index)
+                    && let Kind::Request { id, .. } = parse(&message).kind
+                {
+                    rig.server(exchange, &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"x"}}}}"#));
+                },
+                Step::Complete(index) => if let Some((exchange, _)) = pick(index) {
+                    over.insert(exchange);
+                    rig.handle(Event::Finished(exchange, Ending::Complete));
+                },
+                Step::Lose(index) => if let Some((exchange, _)) = pick(index) {
+                    over.insert(exchange);
+                    rig.handle(Event::Finished(exchange, Ending::SessionLost));
+                },
+                Step::Fail(index) => if let Some((exchange, _)) = pick(index) {
+                    over.insert(exchange);
+                    rig.handle(Event::Finished(exchange, Ending::Failed(Failure::Malformed)));
+                },
+                Step::Expire => if let Some(listen) = rig.listens.last().copied() {
+                    rig.handle(Event::HoldExpired(listen));
+                },
+            }
+        }
+        rig.handle(Event::Stopping);
+        prop_assert!(rig.stopped);
+        prop_assert!(rig.session.pending.is_empty());
+
+        let mut answered: BTreeMap<u8, usize> = BTreeMap::new();
+        for reply in &rig.replies {
+            let Kind::Response { id: Some(id), .. } = parse(reply).kind else { continue };
+            *answered.entry(id.to_string().parse().unwrap()).or_default() += 1;
+        }
+        for (id, asked) in asked {
+            let answered = answered.get(&id).copied().unwrap_or(0);
+            if cancelled.contains(&id) {
+                prop_assert!(answered <= asked);
+            } else {
+                prop_assert_eq!(answered, asked, "request {}: {:?}", id, rig.replies);
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The server's side: Streamable HTTP, with a token on every request.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::Response;
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    bridge::{
+        headers,
+        message::Message,
+        retry::Failure,
+        session::{Ending, Event, Exchange},
+        sse::Decoder,
+    },
+    credential::token_source::{AccessToken, TokenSource},
+    http::{Http, HttpError},
+    oauth::challenge::Challenge,
+    printable::quoted,
+    server_url::ServerUrl,
+};
+
+/// The most that one message may hold, in bytes.
+pub const MESSAGE_LIMIT: usize = 256 << 20;
+
+/// The most that is read of an answer with an error status.
+const ERROR_LIMIT: usize = 1 << 20;
+
+const ACCEPT_ANY: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// A server, and where its answers go.
+pub struct Upstream {
+    server: ServerUrl,
+    http: Arc<Http>,
+    tokens: TokenSource,
+    deadline: Duration,
+    events: mpsc::Sender<Event>,
+}
+
+/// Nobody wants the answers any more: finmcp is ending.
+struct Unwanted;
+
+/// How an answer went: read to its end, or not.
+type Outcome = Result<Ending, Unwanted>;
+
+impl Upstream {
+    /// The server at `server`. A request may take `deadline` from one sign of life of the server to the next.
+    pub fn new(
+        server: ServerUrl,
+        http: Arc<Http>,
+        tokens: TokenSource,
+        deadline: Duration,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self { server, http, tokens, deadline, events }
+    }
+
+    /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end [`Event::Finished`].
+    pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
+        let ending = match self.send(Method::POST, ACCEPT_ANY, message.raw(), &headers).await {
+            Ok(response) => self.read_answer(exchange, response, headers.contains_key(headers::SESSION_ID)).await,
+            Err(failure) => Ok(Ending::Failed(failure)),
+        };
+        if let Ok(ending) = ending {
+            let _ = self.events.send(Event::Finished(exchange, ending)).await;
+        }
+    }
+
+    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten the session.
+    /// A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and Redelivery").
+    pub async fn listen(self: Arc<Self>, exchange: Exchange, mut headers: HeaderMap) {
+        const SHORTEST_WAIT: Duration = Duration::from_millis(500);
+        const LONGEST_WAIT: Duration = Duration::from_secs(30);
+        let mut wait = SHORTEST_WAIT;
+        loop {
+            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
+            match answer {
+                Ok(response) if response.status().is_success() && is_event_stream(&response) => {
+                    if self.report(Event::Accepted(exchange, None)).await.is_err() {
+                        return;
+                    }
+                    let mut decoder = Decoder::new(MESSAGE_LIMIT);
+                    match self.read_events(exchange, response, &mut decoder, Duration::MAX).await {
+                        Err(Unwanted) => return,
+                        Ok(Ending::Complete) => wait = SHORTEST_WAIT,
+                        Ok(_) => {}
+                    }
+                    if let Some(id) = decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
+                        headers.insert(LAST_EVENT_ID, id);
+                    }
+                    if let Some(asked) = decoder.retry() {
+                        wait = Duration::from_millis(asked).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+                    }
+                }
+                // 405: the server has no such stream. 404 and other refusals will not change by asking again.
+                Ok(response) if !response.status().is_server_error() => break,
+                Ok(_) | Err(Failure::Http(_)) => {}
+                Err(_) => break,
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        let _ = self.events.send(Event::Finished(exchange, Ending::Complete)).await;
+    }
+
+    /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
+    pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
+        let _ = self
+            .send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref())
+            .await;
+    }
+
+    async fn held_token(&self) -> Option<AccessToken> {
+        self.tokens.access_token(Duration::ZERO).await.ok().flatten()
+    }
+
+    /// Sends the request; where the server refuses the token, once more with another (RFC 6750 section 3.1: the request was not processed).
+    async fn send(
+        &self,
+        method: Method,
+        accept: HeaderValue,
+        body: &Bytes,
+        headers: &HeaderMap,
+    ) -> Result<Response, Failure> {
+        let token = self.tokens.access_token(Duration::ZERO).await.map_err(Failure::Token)?;
+        let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let fresh = match &token {
+            Some(rejected) => self.tokens.renew(rejected).await,
+            None => self.tokens.demanded().await,
+        };
+        let response = self.send_once(&method, &accept, body, headers, Some(&fresh.map_err(Failure::Token)?)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED { Err(Failure::Refused) } else { Ok(response) }
+    }
+
+    async fn send_once(
+        &self,
+        method: &Method,
+        accept: &HeaderValue,
+        body: &Bytes,
+        headers: &HeaderMap,
+        token: Option<&AccessToken>,
+    ) -> Result<Response, Failure> {
+        let mut all = headers.clone();
+        all.insert(header::ACCEPT, accept.clone());
+        if !body.is_empty() {
+            all.insert(header::CONTENT_TYPE, JSON);
+        }
+        if let Some(token) = token {
+            all.insert(header::AUTHORIZATION, bearer(token));
+        }
+        let client = self.http.client_for(&self.server)?;
+        let request = client.request(method.clone(), self.server.as_url().clone()).headers(all).body(body.clone());
+        match timeout(self.deadline, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    async fn read_answer(&self, exchange: Exchange, response: Response, in_session: bool) -> Outcome {
+        let status = response.status();
+        if !status.is_success() {
+            return self.read_refusal(exchange, response, in_session).await;
+        }
+        let session_id = response.headers().get(headers::SESSION_ID).cloned().map(|mut id| {
+            id.set_sensitive(true);
+            id
+        });
+        self.report(Event::Accepted(exchange, session_id)).await?;
+        if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT {
+            return Ok(Ending::Complete);
+        }
+        if is_event_stream(&response) {
+            return self.read_events(exchange, response, &mut Decoder::new(MESSAGE_LIMIT), self.deadline).await;
+        }
+        let content_type = content_type(&response);
+        if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
+            return match self.read_body(response, MESSAGE_LIMIT).await {
+                Ok(body) if body.is_empty() => Ok(Ending::Complete),
+                Ok(body) => self.deliver(exchange, body).await,
+                Err(failure) => Ok(Ending::Failed(failure)),
+            };
+        }
+        let content_type = quoted(&content_type.unwrap_or_default());
+        Ok(Ending::Failed(Failure::NotMcp { content_type }))
+    }
+
+    /// An answer with an error status: a lost session, a JSON-RPC error, or neither.
+    async fn read_refusal(&self, exchange: Exchange, response: Response, in_session: bool) -> Outcome {
+        const METHOD_NOT_FOUND: i64 = -32601;
+        let status = response.status();
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let challenge = Challenge::from_headers(response.headers());
+        let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
+        let message = Message::parse(body).ok();
+        let code = message.as_ref().and_then(Message::error_code);
+        if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
+            return Ok(Ending::SessionLost);
+        }
+        if status == StatusCode::FORBIDDEN && challenge.error.as_deref() == Some("insufficient_scope") {
+            return Ok(Ending::Failed(Failure::InsufficientScope {
+                scope: challenge.scope.map(|scope| scope.to_string()),
+            }));
+        }
+        match message.filter(|_| code.is_some()) {
+            Some(message) => {
+                self.report(Event::Delivered(exchange, message)).await?;
+                Ok(Ending::Complete)
+            }
+            None => Ok(Ending::Failed(Failure::Status { status, retry_after })),
+        }
+    }
+
+    async fn read_body(&self, mut response: Response, limit: usize) -> Result<Bytes, Failure> {
+        let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+        if announced > limit {
+            return Err(Failure::TooLarge { limit });
+        }
+        let mut body = BytesMut::with_capacity(announced);
+        while let Some(chunk) = self.next_chunk(&mut response, self.deadline).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(Failure::TooLarge { limit });
+            }
+            if body.is_empty() && chunk.len() == announced {
+                return Ok(chunk); // the usual small answer came in one piece
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    async fn read_events(
+        &self,
+        exchange: Exchange,
+        mut response: Response,
+        decoder: &mut Decoder,
+        patience: Duration,
+    ) -> Outcome {
+        loop {
+            match self.next_chunk(&mut response, patience).await {
+                Ok(Some(chunk)) => decoder.push(&chunk),
+                Ok(None) => return Ok(Ending::Complete),
+                Err(failure) => return Ok(Ending::Failed(failure)),
+            }
+            loop {
+                match decoder.next_event() {
+                    Ok(Some(event)) if event.data.is_empty() => {} // primes a resumption, says nothing
+                    Ok(Some(event)) => {
+                        if let ending @ Ending::Failed(_) = self.deliver(exchange, event.data).await? {
+                            return Ok(ending);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(_) => return Ok(Ending::Failed(Failure::TooLarge { limit: MESSAGE_LIMIT })),
+                }
+            }
+        }
+    }
+
+    async fn next_chunk(&self, response: &mut Response, patience: Duration) -> Result<Option<Bytes>, Failure> {
+        match timeout(patience, response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    async fn deliver(&self, exchange: Exchange, bytes: Bytes) -> Outcome {
+        match Message::parse(bytes) {
+            Ok(message) => {
+                self.report(Event::Delivered(exchange, message)).await?;
+                Ok(Ending::Complete)
+            }
+            Err(_) => Ok(Ending::Failed(Failure::Malformed)),
+        }
+    }
+
+    async fn report(&self, event: Event) -> Result<(), Unwanted> {
+        self.events.send(event).await.map_err(|_| Unwanted)
+    }
+
+    fn timed_out(&self) -> Failure {
+        Failure::TimedOut { seconds: self.deadline.as_secs() }
+    }
+}
+
+/// RFC 6750 section 2.1. A token that cannot be a header value was refused when it came.
+fn bearer(token: &AccessToken) -> HeaderValue {
+    let value = zeroize::Zeroizing::new(format!("Bearer {}", token.secret().expose()));
+    let mut header = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+    header.set_sensitive(true);
+    header
+}
+
+fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn is_event_stream(response: &Response) -> bool {
+    content_type(response).as_deref() == Some("text/event-stream")
+}

@@ -1,0 +1,212 @@
+//! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{oauth::scope::Scope, profile::Selector, provider::GrantKind, server_url::ServerUrl};
+
+/// Sign in once; AI clients and scripts reach financial data with no token in any config file.
+#[derive(Debug, Parser)]
+#[command(name = "finmcp", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+SERVER is a preset (asset, tesorio, masset, demo), a saved profile, or an https URL. Without it: the default of config.toml, \
+else the only preset that knows the given --env, else the only server you are signed in to.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 network, 4 login required, 5 refused as untrusted, 6 credential store, 130 interrupted.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sign in, and keep the credential in the system's keychain
+    #[command(after_help = LOGIN_HELP)]
+    Login(Box<Login>),
+    /// Print a fresh access token, and nothing else
+    #[command(after_help = TOKEN_HELP)]
+    Token(Token),
+    /// Speak MCP on stdin and stdout, and forward to the server with a fresh token
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
+    /// Show whom you are signed in as, and where
+    Status(Status),
+    /// Revoke a credential and forget it
+    Logout(Logout),
+    /// See it all work on stand-ins of the vendors inside this program, with no account
+    #[cfg(feature = "demo")]
+    Demo(Demo),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Which server.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// A preset, a saved profile, or an https URL
+    pub server: Option<String>,
+    /// The vendor's environment, such as sandbox
+    #[arg(long = "env", value_name = "NAME")]
+    pub environment: Option<String>,
+    /// The MCP endpoint, in place of the preset's own
+    #[arg(long, value_name = "URL")]
+    pub url: Option<ServerUrl>,
+    /// The name to keep this sign-in under, for a second account or server
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+impl From<Server> for Selector {
+    fn from(server: Server) -> Self {
+        Self { server: server.server, environment: server.environment, url: server.url, profile: server.profile }
+    }
+}
+
+/// `finmcp login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// How to sign in; the preset or the server decides otherwise
+    #[arg(long, value_enum)]
+    pub grant: Option<GrantKind>,
+    /// A client identifier that the vendor gave you
+    #[arg(long, value_name = "ID", help_heading = "Client")]
+    pub client_id: Option<String>,
+    /// A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)
+    #[arg(long, value_name = "PATH|-", help_heading = "Client")]
+    pub client_secret_file: Option<PathBuf>,
+    /// Not accepted: whatever is typed as an argument can be seen by others
+    #[arg(long, hide = true, value_name = "SECRET")]
+    pub client_secret: Option<String>,
+    /// Limit the token to one business
+    #[arg(long, value_name = "ID", help_heading = "Request")]
+    pub business_id: Option<String>,
+    /// A scope to ask for; may be repeated
+    #[arg(long, value_name = "SCOPE", help_heading = "Request")]
+    pub scope: Vec<Scope>,
+    /// A further parameter for the authorization server; may be repeated
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
+    pub parameters: Vec<(String, String)>,
+    /// The resource parameter, in place of the server's own; none to leave it out
+    #[arg(long, value_name = "URI|none", help_heading = "Request")]
+    pub resource: Option<String>,
+    /// The token endpoint: nothing is discovered then
+    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
+    pub token_endpoint: Option<ServerUrl>,
+    /// The authorization server to expect
+    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
+    pub issuer: Option<String>,
+    /// Print the address to open, and open nothing
+    #[arg(long, help_heading = "Browser")]
+    pub no_browser: bool,
+    /// The port on 127.0.0.1 that the browser comes back to
+    #[arg(long, value_name = "PORT", help_heading = "Browser")]
+    pub port: Option<u16>,
+    /// How long to wait for the person, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Browser")]
+    pub timeout: u64,
+    /// Replace a saved profile of that name that belongs to another server
+    #[arg(long)]
+    pub force: bool,
+}
+
+const LOGIN_HELP: &str = "\
+Examples:
+  finmcp login tesorio
+  finmcp login asset --env sandbox --client-id ID --client-secret-file secret.txt
+  finmcp login masset --url https://your-masset-url/mcp
+  finmcp login https://mcp.example.com/mcp";
+
+/// `finmcp token`.
+#[derive(Debug, Args)]
+pub struct Token {
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// As JSON, with its expiry and scope
+    #[arg(long, conflicts_with = "header")]
+    pub json: bool,
+    /// As an Authorization header
+    #[arg(long)]
+    pub header: bool,
+    /// How long it must still be valid at the least, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub min_ttl: u64,
+    /// Get a new one even if the old one is still valid
+    #[arg(long)]
+    pub force_refresh: bool,
+}
+
+const TOKEN_HELP: &str = "\
+Never asks and never opens a browser: exit code 4 means that somebody has to run finmcp login.
+
+Examples:
+  finmcp token --env sandbox
+  curl -H \"$(finmcp token asset --header)\" https://api.getasset.com/...";
+
+/// `finmcp serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// How long a request may take, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: Option<u64>,
+}
+
+const SERVE_HELP: &str = "\
+This is what an AI client starts. Its entry:
+  {\"command\": \"/path/to/finmcp\", \"args\": [\"serve\", \"asset\"]}";
+
+/// `finmcp status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `finmcp logout`.
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Every server you are signed in to
+    #[arg(long, conflicts_with_all = ["server", "environment", "url", "profile"])]
+    pub all: bool,
+    /// Forget it here, and tell the server nothing
+    #[arg(long)]
+    pub no_revoke: bool,
+}
+
+/// `finmcp demo`.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Sign in with your own browser, in place of the demo's
+    #[arg(long)]
+    pub browser: bool,
+    /// Stay up, and print the entry for an AI client
+    #[arg(long)]
+    pub keep: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".to_owned()),
+    }
+}

@@ -1,0 +1,322 @@
+//! `finmcp demo`, and the demo as a server that `finmcp serve` knows.
+
+use std::{process::Stdio, sync::Arc, time::Duration};
+
+use rmcp::{
+    RoleClient, ServiceExt, model::CallToolRequestParams, service::RunningService, transport::TokioChildProcess,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    cli,
+    commands::{
+        App,
+        login::{self, Person},
+        serve,
+    },
+    credential::record::Credential,
+    demo::{self, Vendors, asset::Asset, person, statement::Statement},
+    error::{Error, ErrorKind},
+    http::Http,
+    login::{
+        Progress, Redirection,
+        browser::{Browser, BrowserError},
+    },
+    profile::{Profile, RegistrationOptions, Selector, SelectorError},
+    provider::GrantKind,
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// How long the person has where a person is asked at all.
+const REDIRECTION: Redirection = Redirection { port: None, timeout: Duration::from_secs(300) };
+
+/// Shows the whole way from signing in to a tool's result, on stand-ins in this process. Leaves nothing behind.
+///
+/// # Errors
+/// Whatever goes wrong on the way: the demo is real.
+pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
+    let folder = Folder::create()?;
+    let own = folder.app(app);
+    let console = app.console;
+    let step = |number: u8, text: &str| console.say(&format!("\n[{number}/5] {text}"));
+
+    step(1, "Starting stand-ins of the three vendors on this machine");
+    let vendors = Vendors::start(demo::Settings::default()).await?;
+    for stand_in in StandIn::ALL {
+        console.say(&format!("      {:<14} {}", stand_in.title(), stand_in.server(&vendors)));
+    }
+
+    step(2, "Signing in");
+    for stand_in in StandIn::ALL {
+        let browser: Arc<dyn Browser> =
+            if arguments.browser { login::browser(app) } else { Arc::new(Consent::new(&app.http)) };
+        let credential = stand_in.sign_in(&own, &vendors, browser).await?;
+        let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
+        let end = end.map_or_else(String::new, |end| format!(", token good until {}", end.strftime("%H:%M:%S UTC")));
+        login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
+        console.say(&format!("      {:<14} {}{end}", stand_in.title(), stand_in.way()));
+    }
+    console.say(&format!("      kept in: {}", own.store.description()));
+
+    if arguments.keep {
+        return keep(&folder, console).await;
+    }
+
+    step(3, "Starting `finmcp serve asset` as an AI client does, and listing its tools");
+    let client = start_serve(&folder).await?;
+    let tools = client.list_all_tools().await.map_err(broken)?;
+    for tool in &tools {
+        let description = tool.description.as_deref().unwrap_or_default();
+        console.say(&format!("      {:<18} {}", tool.name, description.lines().next().unwrap_or_default()));
+    }
+
+    step(4, "Calling profit_and_loss");
+    let arguments = json!({"from": "2025-01-01", "to": "2025-12-31"});
+    let call = CallToolRequestParams::new("profit_and_loss")
+        .with_arguments(arguments.as_object().cloned().unwrap_or_default());
+    let result = client.call_tool(call).await.map_err(broken)?;
+    let content = result.structured_content.ok_or_else(|| broken("the tool's result has no structured content"))?;
+    let statement = Statement::from_structured_content(&content).map_err(broken)?;
+    console.data(&format!("\n{statement}\n"))?;
+    if !statement.adds_up() {
+        return Err(broken("the report does not add up"));
+    }
+
+    step(5, "Ending: the session, the child process, the folder");
+    client.cancel().await.map_err(broken)?;
+    drop(folder);
+    console.say("      Nothing is left behind. Next: finmcp login asset, or finmcp login tesorio.");
+    Ok(())
+}
+
+/// Stays up for a client that somebody has to try by hand.
+async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), Error> {
+    let program = std::env::current_exe()?;
+    let environment: serde_json::Map<_, _> =
+        folder.environment().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let entry = json!({"mcpServers": {"finmcp-demo": {
+        "command": program, "args": ["serve", "asset"], "env": environment,
+    }}});
+    let text = serde_json::to_string_pretty(&entry).map_err(std::io::Error::other)?;
+    console.say("\nPaste this into your AI client's configuration and restart it:\n");
+    console.data(&(text + "\n"))?;
+    console.say("\nThe stand-ins stay up until you press Ctrl-C. (An entry that needs no demo running: args [\"serve\", \"demo\"].)");
+    stopped().await?;
+    Ok(())
+}
+
+/// Serves a stand-in of this very process, signed in.
+///
+/// # Errors
+/// What is wrong with the command line, or with stdin and stdout.
+pub async fn serve(app: &App, selector: &Selector, deadline: Duration) -> Result<(), Error> {
+    let stand_in = StandIn::named(selector.environment.as_deref())?;
+    let folder = Folder::create()?;
+    let own = folder.app(app);
+    let vendors = Vendors::start(demo::Settings::default()).await?;
+    let credential = stand_in.sign_in(&own, &vendors, Arc::new(Consent::new(&app.http))).await?;
+    let profile = login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
+    serve::relay(&own, &profile, deadline).await
+}
+
+/// Starts this program again as an AI client would, and connects to it.
+async fn start_serve(folder: &Folder) -> Result<RunningService<RoleClient, ()>, Error> {
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.args(["serve", "asset"]).envs(folder.environment()).kill_on_drop(true);
+    let (child, _) = TokioChildProcess::builder(command).stderr(Stdio::inherit()).spawn()?;
+    ().serve(child).await.map_err(broken)
+}
+
+fn broken(cause: impl ToString) -> Error {
+    Error::new(ErrorKind::Failure, cause.to_string()).while_doing("the demo went wrong")
+}
+
+/// Ctrl-C, or being told to end.
+async fn stopped() -> Result<(), Error> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            outcome = tokio::signal::ctrl_c() => outcome?,
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}
+
+/// One of the servers that the demo runs: an environment of the preset `demo`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StandIn {
+    Asset,
+    AssetSandbox,
+    Tesorio,
+    Masset,
+}
+
+impl StandIn {
+    const ALL: [Self; 4] = [Self::Asset, Self::AssetSandbox, Self::Tesorio, Self::Masset];
+
+    fn named(environment: Option<&str>) -> Result<Self, SelectorError> {
+        let Some(environment) = environment else { return Ok(Self::Asset) };
+        Self::ALL.into_iter().find(|stand_in| stand_in.name() == environment).ok_or_else(|| {
+            SelectorError::Environment {
+                title: "the demo".to_owned(),
+                environment: environment.to_owned(),
+                candidates: Self::ALL.iter().map(|stand_in| stand_in.name().to_owned()).collect(),
+            }
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Asset => "asset",
+            Self::AssetSandbox => "asset-sandbox",
+            Self::Tesorio => "tesorio",
+            Self::Masset => "masset",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Asset => "Asset",
+            Self::AssetSandbox => "Asset sandbox",
+            Self::Tesorio => "Tesorio",
+            Self::Masset => "Masset",
+        }
+    }
+
+    fn way(self) -> &'static str {
+        match self {
+            Self::Asset | Self::AssetSandbox => "client credentials",
+            Self::Tesorio | Self::Masset => "browser sign-in with PKCE, consent given",
+        }
+    }
+
+    fn server(self, vendors: &Vendors) -> &ServerUrl {
+        match self {
+            Self::Asset => vendors.asset.mcp_url(),
+            Self::AssetSandbox => vendors.asset_sandbox.mcp_url(),
+            Self::Tesorio => vendors.tesorio.mcp_url(),
+            Self::Masset => vendors.masset.mcp_url(),
+        }
+    }
+
+    /// The environment that has a client secret.
+    fn asset(self, vendors: &Vendors) -> Option<&Asset> {
+        match self {
+            Self::Asset => Some(&vendors.asset),
+            Self::AssetSandbox => Some(&vendors.asset_sandbox),
+            Self::Tesorio | Self::Masset => None,
+        }
+    }
+
+    fn profile(self, vendors: &Vendors) -> Profile {
+        let machine = self.asset(vendors);
+        let registration = RegistrationOptions {
+            grant: Some(if machine.is_some() { GrantKind::ClientCredentials } else { GrantKind::AuthorizationCode }),
+            client_id: machine.map(|asset| asset.client_id().to_owned()),
+            client_authentication: machine.map(|_| crate::oauth::registration::ClientAuthentication::Body),
+            token_endpoint: machine.map(|asset| asset.token_endpoint().clone()),
+            ..RegistrationOptions::default()
+        };
+        let (provider, environment) = match self {
+            Self::Asset => ("asset", "production"),
+            Self::AssetSandbox => ("asset", "sandbox"),
+            Self::Tesorio => ("tesorio", ""),
+            Self::Masset => ("masset", ""),
+        };
+        Profile {
+            name: self.name().to_owned(),
+            provider: Some(provider.to_owned()),
+            title: self.title().to_owned(),
+            environment: environment.to_owned(),
+            server: self.server(vendors).clone(),
+            registration,
+            saved: false,
+            signed_in: None,
+        }
+    }
+
+    async fn sign_in(self, own: &App, vendors: &Vendors, browser: Arc<dyn Browser>) -> Result<Credential, Error> {
+        let secret: Option<Secret> = self.asset(vendors).map(|asset| asset.client_secret().clone());
+        let console = own.console;
+        let mut progress = |progress: Progress<'_>| {
+            // With the person's own browser, somebody may have to open the page by hand.
+            if let Progress::NotOpened(_) = progress {
+                console.say("      No browser could be opened; run the demo without --browser.");
+            }
+        };
+        let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
+        let outcome = login::sign_in(own, &self.profile(vendors), secret, None, person).await;
+        outcome.map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", self.title())))
+    }
+}
+
+/// Where a demo keeps what it has to keep: a folder of its own that goes with it.
+struct Folder(TempDir);
+
+impl Folder {
+    fn create() -> Result<Self, Error> {
+        let folder = tempfile::Builder::new().prefix("finmcp-demo-").tempdir()?;
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+        let folder = Self(folder);
+        let mut file = tempfile::NamedTempFile::new_in(folder.0.path())?;
+        std::io::Write::write_all(&mut file, &key)?;
+        file.persist(folder.key()).map_err(std::io::Error::from)?;
+        Ok(folder)
+    }
+
+    fn key(&self) -> std::path::PathBuf {
+        self.0.path().join("key")
+    }
+
+    /// This program, with everything in this folder.
+    fn app(&self, app: &App) -> App {
+        let settings = app.settings.isolated(self.0.path().to_owned(), self.key());
+        App {
+            console: app.console,
+            http: app.http.clone(),
+            clock: app.clock.clone(),
+            store: settings.store.clone().open(),
+            settings,
+        }
+    }
+
+    /// The same for another process.
+    fn environment(&self) -> [(&'static str, String); 3] {
+        [
+            ("FINMCP_CONFIG_DIR", self.0.path().display().to_string()),
+            ("FINMCP_STORE", "file".to_owned()),
+            ("FINMCP_STORE_KEY_FILE", self.key().display().to_string()),
+        ]
+    }
+}
+
+/// A browser with nobody before it: it goes to the sign-in page and says yes.
+struct Consent {
+    http: Arc<Http>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Consent {
+    fn new(http: &Arc<Http>) -> Self {
+        Self { http: http.clone(), runtime: tokio::runtime::Handle::current() }
+    }
+}
+
+impl Browser for Consent {
+    fn open(&self, url: &ServerUrl) -> Result<(), BrowserError> {
+        let (http, url) = (self.http.clone(), url.clone());
+        self.runtime.spawn(async move {
+            if let Err(error) = person::approve(&http, &url).await {
+                tracing::warn!("the demo's person gave up: {error}");
+            }
+        });
+        Ok(())
+    }
+}

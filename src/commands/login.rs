@@ -1,0 +1,256 @@
+//! `finmcp login`.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    cli,
+    commands::App,
+    console::Console,
+    credential::record::{Credential, Renewal},
+    error::{Error, ErrorKind},
+    login::{
+        self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
+        browser::{Browser, SystemBrowser},
+    },
+    oauth::scope::Scope,
+    profile::{Profile, RegistrationOptions, Selector},
+    provider::GrantKind,
+    secret::Secret,
+};
+
+/// Signs in, stores the credential, and saves the profile, so that `token` and `serve` find it by name.
+///
+/// # Errors
+/// Whatever kept it from being done; then nothing is changed.
+pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
+    if arguments.client_secret.is_some() {
+        return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
+            .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
+    }
+    let secret = client_secret(app, arguments.client_secret_file.as_deref())?;
+    let redirection = Redirection { port: arguments.port, timeout: Duration::from_secs(arguments.timeout) };
+    let no_browser = arguments.no_browser;
+    let force = arguments.force;
+    let (selector, options) = options(arguments)?;
+    let mut profile = Profile::select(&selector, &app.settings)?;
+    if !force {
+        refuse_takeover(app, &profile)?;
+    }
+    profile.registration = options.or(profile.registration);
+
+    // A store that is locked or missing is said before anybody is asked to sign in.
+    let earlier = earlier(app, &profile).await?;
+    let doing = format!("could not sign in to {}", profile.title);
+    let (console, title) = (app.console, profile.title.clone());
+    let person = Person {
+        browser: (!no_browser && app.settings.browser_possible).then(|| browser(app)),
+        redirection,
+        progress: &mut |progress| show(console, &title, progress),
+    };
+    let credential = sign_in(app, &profile, secret, earlier.clone(), person)
+        .await
+        .map_err(|error| Error::from(error).while_doing(doing))?;
+    let profile = keep(app, profile, credential.clone(), earlier).await?;
+    summarise(app, &profile, &credential);
+    Ok(())
+}
+
+/// The sign-in itself, by the profile's grant.
+///
+/// # Errors
+/// Any error of the login.
+pub async fn sign_in(
+    app: &App,
+    profile: &Profile,
+    secret: Option<Secret>,
+    earlier: Option<Credential>,
+    person: Person<'_>,
+) -> Result<Credential, LoginError> {
+    let options = &profile.registration;
+    let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
+    let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
+    let request = request(profile, grant, secret, earlier);
+    match grant {
+        GrantKind::ClientCredentials => {
+            login::client_credentials(request, options.token_endpoint.clone(), &context).await
+        }
+        GrantKind::AuthorizationCode => {
+            login::authorization_code(request, person.redirection, &context, person.progress).await
+        }
+    }
+}
+
+/// How a person is reached, where the grant needs one.
+pub struct Person<'a> {
+    /// What shows the sign-in page; none where the person wants to do that.
+    pub browser: Option<Arc<dyn Browser>>,
+    /// How the answer comes back.
+    pub redirection: Redirection,
+    /// Whom to tell what happens.
+    pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
+}
+
+fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
+    let options = &profile.registration;
+    // A secret that is stored already need not be given again; a dynamic registration is used again.
+    let known = earlier.as_ref().map(|credential| KnownClient {
+        issuer: credential.identity.issuer.clone(),
+        registration: credential.registration.clone(),
+    });
+    let stored_secret = known
+        .as_ref()
+        .filter(|known| {
+            grant == GrantKind::ClientCredentials && options.client_id.as_ref() == Some(&known.registration.client_id)
+        })
+        .and_then(|known| known.registration.client_secret.clone());
+    LoginRequest {
+        server: profile.server.clone(),
+        environment: profile.environment.clone(),
+        account: profile.account(),
+        issuer: options.issuer.clone(),
+        client: options.client_id.clone().map(|client_id| PreRegistered {
+            client_id,
+            client_secret: secret.or(stored_secret),
+            authentication: options.client_authentication,
+        }),
+        known: known.filter(|_| options.client_id.is_none()),
+        scope: options.scope.clone(),
+        resource: options.resource.clone(),
+        parameters: options.parameters.clone(),
+    }
+}
+
+/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a working one is left.
+///
+/// # Errors
+/// The store, or `config.toml`.
+pub async fn keep(
+    app: &App,
+    mut profile: Profile,
+    credential: Credential,
+    earlier: Option<Credential>,
+) -> Result<Profile, Error> {
+    let identity = credential.identity.clone();
+    app.tokens(Some(identity.clone())).sign_in(credential).await.map_err(|error| {
+        Error::of_token(error, &profile).while_doing("signed in, but could not keep the credential")
+    })?;
+    profile.signed_in = Some(identity.clone());
+    profile.saved = true;
+    app.settings.save_profile(&profile).await?;
+    if let Some(earlier) = earlier.filter(|earlier| earlier.identity != identity) {
+        let _ = app.tokens(Some(earlier.identity)).sign_out().await;
+    }
+    Ok(profile)
+}
+
+fn summarise(app: &App, profile: &Profile, credential: &Credential) {
+    let console = app.console;
+    console.say(&format!("Signed in to {} as profile {}.", profile.title, profile.name));
+    console.say(&format!("The credential is in {}.", app.store.description()));
+    let tokens = credential.tokens.as_ref();
+    let renewable = tokens.is_some_and(|tokens| tokens.refresh_token.is_some());
+    match (credential.renewal, renewable, tokens.and_then(|tokens| tokens.expires_at)) {
+        (Renewal::ClientCredentials, ..) | (_, true, _) => console.say("It is renewed by itself."),
+        (_, false, Some(end)) => console.say(&format!("It ends at {end}: the server gave nothing to renew it with.")),
+        (_, false, None) => {}
+    }
+    console.say(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
+}
+
+/// What is stored for this profile already.
+async fn earlier(app: &App, profile: &Profile) -> Result<Option<Credential>, Error> {
+    use crate::credential::{store::StoreError, token_source::TokenSourceError};
+    match app.tokens(profile.signed_in.clone()).credential().await {
+        Ok(credential) => Ok(credential),
+        // A damaged entry is what signing in again mends.
+        Err(TokenSourceError::Store(error)) if matches!(*error, StoreError::Corrupt(_)) => Ok(None),
+        Err(error) => Err(Error::of_token(error, profile)),
+    }
+}
+
+fn refuse_takeover(app: &App, profile: &Profile) -> Result<(), Error> {
+    match app.settings.profile(&profile.name) {
+        Some(saved) if saved.server != profile.server && saved.signed_in.is_some() => Err(Error::new(
+            ErrorKind::Usage,
+            format!("profile {:?} is signed in to {} already", saved.name, saved.server),
+        )
+        .hint("choose another name with --profile, or replace it with --force")),
+        _ => Ok(()),
+    }
+}
+
+/// What the command line says about signing in.
+fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Error> {
+    let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
+        Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
+    });
+    let mut parameters = arguments.parameters;
+    parameters.extend(arguments.business_id.map(|id| ("business_id".to_owned(), id)));
+    let options = RegistrationOptions {
+        grant: arguments.grant,
+        client_id: arguments.client_id,
+        client_authentication: None,
+        scope,
+        token_endpoint: arguments.token_endpoint,
+        issuer: arguments.issuer,
+        resource: match arguments.resource.as_deref() {
+            None => ResourceParameter::Discovered,
+            Some("none") => ResourceParameter::Omitted,
+            Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
+        },
+        parameters,
+    };
+    Ok((arguments.server.into(), options))
+}
+
+/// The client secret: from the file, from stdin, or from the environment. A line end after it is not part of it.
+fn client_secret(app: &App, path: Option<&Path>) -> Result<Option<Secret>, Error> {
+    let Some(path) = path else { return Ok(app.settings.client_secret.clone()) };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().take(SECRET_LIMIT).read_to_string(&mut text)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(SECRET_LIMIT).read_to_string(&mut text))
+    };
+    let text = zeroize::Zeroizing::new(text);
+    read.map_err(|error| {
+        Error::from(error).while_doing(format!("cannot read the client secret from {}", path.display()))
+    })?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {}", path.display()))),
+        secret => Ok(Some(Secret::new(secret.to_owned()))),
+    }
+}
+
+/// The most that is read as a client secret, in bytes.
+const SECRET_LIMIT: u64 = 64 << 10;
+
+/// The person's own browser.
+pub fn browser(app: &App) -> Arc<dyn Browser> {
+    Arc::new(match &app.settings.browser {
+        Some(command) => SystemBrowser::Program(command.into()),
+        None => SystemBrowser::Default,
+    })
+}
+
+/// Tells the person what happens.
+fn show(console: Console, title: &str, progress: Progress<'_>) {
+    match progress {
+        Progress::Page(url) => {
+            console.say(&format!("{title} asks you to sign in at {}.", url.host()));
+            console.say(&format!("If no browser opens, open this address yourself:\n\n  {url}\n"));
+        }
+        Progress::Opened => console.say("Your browser was opened."),
+        Progress::NotOpened(_) => console.say("No browser could be opened: use the address above."),
+        Progress::Waiting(limit) => {
+            console.say(&format!("Waiting for you, {} s at most. Ctrl-C stops it.", limit.as_secs()));
+        }
+        Progress::Answered => console.say("You are back; getting the token."),
+    }
+}

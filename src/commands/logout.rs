@@ -1,0 +1,62 @@
+//! `finmcp logout`.
+
+use crate::{
+    cli,
+    commands::App,
+    credential::record::Credential,
+    error::Error,
+    oauth::client::{self, RevocableToken},
+    profile::Profile,
+};
+
+/// Revokes the credential where the server has a place for that, and forgets it in any case. Not being signed in is fine.
+///
+/// # Errors
+/// What kept it from being forgotten.
+pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
+    let profiles = if arguments.all {
+        app.settings.profiles().filter(|profile| profile.signed_in.is_some()).collect()
+    } else {
+        vec![Profile::select(&arguments.server.into(), &app.settings)?]
+    };
+    for profile in &profiles {
+        sign_out(app, profile, !arguments.no_revoke).await?;
+    }
+    if profiles.is_empty() {
+        app.console.say("You were not signed in to anything.");
+    }
+    Ok(())
+}
+
+async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Error> {
+    let Some(identity) = profile.signed_in.clone() else {
+        app.console.say(&format!("You were not signed in to {}.", profile.title));
+        return Ok(());
+    };
+    let credential = app.tokens(Some(identity)).sign_out().await.map_err(|error| Error::of_token(error, profile))?;
+    app.settings.sign_out(&profile.name).await?;
+    app.console.say(&format!("Signed out of {}: the credential is gone from this machine.", profile.title));
+    if let Some(credential) = credential.filter(|_| revoke) {
+        self::revoke(app, &credential).await;
+    }
+    Ok(())
+}
+
+/// Tells the server, the refresh token first: it could make new access tokens (RFC 7009 section 2.1). What could not be revoked is said.
+async fn revoke(app: &App, credential: &Credential) {
+    let Some(tokens) = &credential.tokens else { return };
+    let Some(endpoint) = &credential.revocation_endpoint else {
+        app.console.say("The server has no place to revoke it: what was handed out works there until it expires.");
+        return;
+    };
+    let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
+    for token in refresh.into_iter().chain([RevocableToken::Access(&tokens.access_token)]) {
+        if let Err(error) = client::revoke(&app.http, endpoint, &credential.registration, token).await {
+            let name = match token {
+                RevocableToken::Refresh(_) => "refresh",
+                RevocableToken::Access(_) => "access",
+            };
+            app.console.say(&format!("The {name} token could not be revoked and works until it expires: {error}."));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The commands, one file each: settings in, one call into the domain, words out.
+
+pub mod completions;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod login;
+pub mod logout;
+pub mod man;
+pub mod serve;
+pub mod status;
+pub mod token;
+
+use std::{process::ExitCode, sync::Arc};
+
+use crate::{
+    cli::{Cli, Command},
+    console::{self, Console},
+    credential::{clock::SystemClock, record::Identity, store::CredentialStore, token_source::TokenSource},
+    error::{Error, ErrorKind},
+    http::Http,
+    settings::Settings,
+};
+
+/// What every command works with.
+pub struct App {
+    /// What is set from outside.
+    pub settings: Settings,
+    /// Where output goes.
+    pub console: Console,
+    /// The network.
+    pub http: Arc<Http>,
+    /// The time.
+    pub clock: Arc<SystemClock>,
+    /// Where secrets are kept.
+    pub store: Arc<dyn CredentialStore>,
+}
+
+/// Runs the command and reports how it went.
+pub fn run(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man => man::run(),
+        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, command)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Console::new(false).report(&error);
+            error.kind.into()
+        }
+    }
+}
+
+fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
+    console::start_log(settings.log.as_deref())?;
+    let app = App {
+        console: Console::new(settings.no_color),
+        http: Arc::default(),
+        clock: Arc::new(SystemClock),
+        store: settings.store.clone().open(),
+        settings,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(app.run(command));
+    // A hung keychain or a terminal on stdin can hold a thread for ever: nobody waits for those.
+    runtime.shutdown_background();
+    outcome
+}
+
+impl App {
+    async fn run(&self, command: Command) -> Result<(), Error> {
+        match command {
+            // It sees signals itself: a conversation ends in good order.
+            Command::Serve(arguments) => serve::run(self, arguments).await,
+            command => tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
+                outcome = self.run_interruptible(command) => outcome,
+            },
+        }
+    }
+
+    async fn run_interruptible(&self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Login(arguments) => login::run(self, *arguments).await,
+            Command::Token(arguments) => token::run(self, arguments).await,
+            Command::Serve(arguments) => serve::run(self, arguments).await,
+            Command::Status(arguments) => status::run(self, arguments).await,
+            Command::Logout(arguments) => logout::run(self, arguments).await,
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) => demo::run(self, arguments).await,
+            Command::Completions { shell } => completions::run(shell),
+            Command::Man => man::run(),
+        }
+    }
+
+    /// The tokens of `identity`.
+    pub fn tokens(&self, identity: Option<Identity>) -> TokenSource {
+        TokenSource::new(identity, self.store.clone(), self.settings.locks(), self.http.clone(), self.clock.clone())
+    }
+}

@@ -1,0 +1,131 @@
+//! `finmcp status`.
+
+use serde::Serialize;
+
+use crate::{
+    cli,
+    commands::App,
+    credential::{
+        clock::Clock,
+        record::{Credential, Renewal},
+    },
+    error::Error,
+    profile::Profile,
+};
+
+#[derive(Serialize)]
+struct ProfileDocument {
+    profile: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    environment: String,
+    server: String,
+    signed_in: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    renewal: &'static str,
+    store: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// Shows every saved profile. Renews nothing and asks no server.
+///
+/// # Errors
+/// What stdout says.
+pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
+    let mut documents = Vec::new();
+    for profile in app.settings.profiles() {
+        documents.push(describe(app, profile).await);
+    }
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&documents).map_err(std::io::Error::other)?;
+        app.console.data(&(text + "\n"))?;
+    } else {
+        let text: String = documents.iter().map(|document| table(app, document)).collect::<Vec<_>>().join("\n");
+        app.console.data(&text)?;
+        if documents.is_empty() {
+            app.console.say(
+                "You are not signed in to anything. Run `finmcp login SERVER`, for example `finmcp login tesorio`.",
+            );
+        }
+    }
+    for (name, problem) in app.settings.broken_profiles() {
+        app.console.say(&format!("profile {name:?} in config.toml cannot be used: {problem}"));
+    }
+    Ok(())
+}
+
+async fn describe(app: &App, profile: Profile) -> ProfileDocument {
+    let credential = match &profile.signed_in {
+        Some(identity) => app.tokens(Some(identity.clone())).credential().await,
+        None => Ok(None),
+    };
+    let problem = credential.as_ref().err().map(ToString::to_string);
+    let credential = credential.ok().flatten();
+    let tokens = credential.as_ref().and_then(|credential| credential.tokens.as_ref());
+    let scope = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.as_ref().and_then(|c| c.scope.as_ref()));
+    let identity = profile.signed_in.as_ref();
+    ProfileDocument {
+        signed_in: tokens.is_some(),
+        account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
+        client_id: identity.map(|identity| identity.client_id.clone()),
+        issuer: identity.map(|identity| identity.issuer.clone()),
+        scope: scope.map(ToString::to_string),
+        expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),
+        renewal: credential.as_ref().map_or("sign in", renewal),
+        store: app.store.description(),
+        problem,
+        profile: profile.name,
+        provider: profile.provider,
+        environment: profile.environment,
+        server: profile.server.to_string(),
+    }
+}
+
+fn renewal(credential: &Credential) -> &'static str {
+    let refreshable = credential.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some());
+    match (credential.renewal, refreshable) {
+        (Renewal::ClientCredentials, _) | (_, true) => "by itself",
+        (_, false) => "sign in",
+    }
+}
+
+fn table(app: &App, document: &ProfileDocument) -> String {
+    let mut rows = vec![("server", document.server.clone())];
+    let state = match (document.signed_in, &document.problem) {
+        (_, Some(problem)) => format!("cannot be told: {problem}"),
+        (true, None) => "yes".to_owned(),
+        (false, None) => "no".to_owned(),
+    };
+    rows.push(("signed in", state));
+    if document.signed_in {
+        rows.extend(document.account.clone().map(|account| ("account", account)));
+        rows.extend(document.client_id.clone().map(|client| ("client", client)));
+        rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
+        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", until(app, instant))));
+        rows.push(("renewed", document.renewal.to_owned()));
+        rows.push(("kept in", document.store.clone()));
+    }
+    let rows = rows.into_iter().map(|(name, value)| format!("  {name:<11} {}\n", crate::printable::printable(&value)));
+    format!("{}\n{}", document.profile, rows.collect::<String>())
+}
+
+/// An instant, and how far away it is.
+fn until(app: &App, instant: &str) -> String {
+    let Ok(end) = instant.parse::<jiff::Timestamp>() else { return instant.to_owned() };
+    match end.as_second() - app.clock.now().as_second() {
+        seconds if seconds <= 0 => format!("{instant} (over)"),
+        seconds if seconds < 120 => format!("{instant} (in {seconds} s)"),
+        seconds => format!("{instant} (in {} min)", seconds / 60),
+    }
+}

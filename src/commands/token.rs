@@ -1,0 +1,70 @@
+//! `finmcp token`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    cli,
+    commands::App,
+    credential::token_source::{AccessToken, LoginReason},
+    error::Error,
+    profile::Profile,
+};
+
+#[derive(Serialize)]
+struct TokenDocument<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    profile: &'a str,
+    resource: &'a str,
+}
+
+/// Prints a token that is fresh, and nothing else. Asks nobody.
+///
+/// # Errors
+/// Exit code 4 when a person is needed.
+pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
+    let profile = Profile::select(&arguments.server.into(), &app.settings)?;
+    let Some(identity) = profile.signed_in.clone() else {
+        return Err(Error::login_required(&profile, LoginReason::SignedOut));
+    };
+    let tokens = app.tokens(Some(identity.clone()));
+    let token = if arguments.force_refresh {
+        tokens.force_refresh().await.map(Some)
+    } else {
+        tokens.access_token(Duration::from_secs(arguments.min_ttl)).await
+    };
+    let token = token.map_err(|error| Error::of_token(error, &profile))?;
+    let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
+    let text = if arguments.json {
+        json(app, &token, &profile, &identity.resource)?
+    } else if arguments.header {
+        format!("Authorization: Bearer {}\n", token.secret().expose())
+    } else {
+        format!("{}\n", token.secret().expose())
+    };
+    app.console.data(&text)?;
+    Ok(())
+}
+
+fn json(app: &App, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {
+    use crate::credential::clock::Clock;
+    let document = TokenDocument {
+        access_token: token.secret().expose(),
+        token_type: "Bearer",
+        expires_at: token.expires_at().map(|instant| instant.to_string()),
+        expires_in: token.expires_at().map(|instant| (instant.as_second() - app.clock.now().as_second()).max(0)),
+        scope: token.scope().map(ToString::to_string),
+        profile: &profile.name,
+        resource,
+    };
+    let text = serde_json::to_string(&document).map_err(std::io::Error::other)?;
+    Ok(text + "\n")
+}

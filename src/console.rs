@@ -1,0 +1,72 @@
+//! The only writer: data to stdout, words for people to stderr.
+//!
+//! Whatever a server said is cleaned before a terminal sees it.
+#![expect(clippy::disallowed_methods, reason = "the one room that writes for people")]
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::{
+    error::{Error, ErrorKind},
+    printable::printable,
+};
+
+/// Where output goes, and how it may look.
+#[derive(Debug, Clone, Copy)]
+pub struct Console {
+    color: bool,
+}
+
+impl Console {
+    /// A console that colours its words where stderr is a terminal, unless the person wants none.
+    pub fn new(no_color: bool) -> Self {
+        Self { color: !no_color && io::stderr().is_terminal() }
+    }
+
+    /// Data, which can be piped on.
+    ///
+    /// # Errors
+    /// What the system says, a closed pipe included.
+    pub fn data(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// A sentence for a person. Where stderr is gone, nobody is there to read it.
+    pub fn say(&self, text: &str) {
+        let lines: Vec<String> = text.split('\n').map(printable).collect();
+        let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    }
+
+    /// What went wrong, why, and what to do next.
+    pub fn report(&self, error: &Error) {
+        let mut text = format!("{} {}", self.paint("error:", "1;31"), printable(&error.message()));
+        for cause in error.causes() {
+            text.push_str(&format!("\n  caused by: {}", printable(&cause)));
+        }
+        for hint in error.hints() {
+            text.push_str(&format!("\n{} {}", self.paint("hint:", "1;36"), printable(hint)));
+        }
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    fn paint(&self, text: &str, style: &str) -> String {
+        if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Writes what finmcp does to stderr. Only its own words: what libraries log may hold what a server or a token says.
+///
+/// # Errors
+/// A level that does not exist.
+pub fn start_log(filter: Option<&str>) -> Result<(), Error> {
+    use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
+    let Some(filter) = filter else { return Ok(()) };
+    let level: tracing::Level = filter
+        .parse()
+        .map_err(|_| Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace"))?;
+    let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(ours);
+    tracing_subscriber::registry().with(lines).init();
+    Ok(())
+}

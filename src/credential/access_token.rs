@@ -1,0 +1,162 @@
+//! A bearer token in use, and how long it is good for.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    oauth::{scope::Scope, token_set::TokenSet},
+    secret::Secret,
+};
+
+/// The longest that a token is replaced ahead of its end, for clocks that differ and requests that take their time.
+const LONGEST_MARGIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// A server that hands out a token for less than this does not mean it.
+const SHORTEST_LIFETIME: SignedDuration = SignedDuration::from_secs(1);
+
+/// What such a token is used for instead, unless the resource server rejects it: at most six of them a minute.
+const ASSUMED_LIFETIME: SignedDuration = SignedDuration::from_secs(12);
+
+/// A bearer token and what is known of it. Cheap to clone; two are equal when they hide the same token.
+#[derive(Debug, Clone)]
+pub struct AccessToken(Arc<Issued>);
+
+#[derive(Debug)]
+struct Issued {
+    secret: Secret,
+    issued_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    scope: Option<Scope>,
+}
+
+impl AccessToken {
+    /// The access token of `tokens`. Where the server named no scope it is the one that was `requested` (RFC 6749 section 5.1).
+    pub(super) fn new(tokens: &TokenSet, requested: Option<&Scope>) -> Self {
+        Self(Arc::new(Issued {
+            secret: tokens.access_token.clone(),
+            issued_at: tokens.issued_at,
+            expires_at: tokens.expires_at,
+            scope: tokens.scope.as_ref().or(requested).cloned(),
+        }))
+    }
+
+    /// The token itself (RFC 6750 section 2.1).
+    pub fn secret(&self) -> &Secret {
+        &self.0.secret
+    }
+
+    /// When it ends, as the server said; none where it did not.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.0.expires_at
+    }
+
+    /// The scope granted; none where the server did not say and none was asked for.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.0.scope.as_ref()
+    }
+
+    /// What is left of it at `now`; none where nobody knows, and then only a 401 tells.
+    pub(super) fn remaining(&self, now: Timestamp) -> Option<SignedDuration> {
+        Some(self.lifetime()? - now.duration_since(self.0.issued_at))
+    }
+
+    /// Whether it has not ended at `now`.
+    pub(super) fn is_usable(&self, now: Timestamp) -> bool {
+        self.remaining(now).is_none_or(|remaining| remaining.is_positive())
+    }
+
+    /// Whether it lives for `min_ttl` more, and is not within the safety margin before its end: a tenth of its lifetime, a minute at most. No token is asked for
+    /// more than nine tenths of its lifetime, or each call would fetch another one.
+    pub(super) fn lasts(&self, min_ttl: Duration, now: Timestamp) -> bool {
+        let (Some(lifetime), Some(remaining)) = (self.lifetime(), self.remaining(now)) else { return true };
+        let margin = LONGEST_MARGIN.min(lifetime / 10);
+        let wanted = SignedDuration::try_from(min_ttl).unwrap_or(SignedDuration::MAX).min(lifetime / 10 * 9);
+        remaining > margin.max(wanted)
+    }
+
+    fn lifetime(&self) -> Option<SignedDuration> {
+        let lifetime = self.0.expires_at?.duration_since(self.0.issued_at);
+        Some(if lifetime < SHORTEST_LIFETIME { ASSUMED_LIFETIME } else { lifetime })
+    }
+}
+
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.secret.same_as(&other.0.secret)
+    }
+}
+
+impl Eq for AccessToken {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUED: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn token(lifetime: Option<f64>) -> AccessToken {
+        AccessToken::new(
+            &TokenSet {
+                access_token: Secret::new("t".to_owned()),
+                refresh_token: None,
+                issued_at: ISSUED,
+                expires_at: lifetime.map(after),
+                scope: None,
+            },
+            None,
+        )
+    }
+
+    fn after(seconds: f64) -> Timestamp {
+        ISSUED + SignedDuration::from_secs_f64(seconds)
+    }
+
+    /// Lifetime, and how long it is used without and with a wish for 300 s more.
+    #[test]
+    fn t053_the_margin_fits_the_lifetime() {
+        for (lifetime, used, used_with_wish) in [
+            (86_400.0, 86_340.0, 86_100.0),
+            (3600.0, 3540.0, 3300.0),
+            (300.0, 270.0, 30.0),
+            (5.0, 4.5, 0.5),
+            (1.0, 0.9, 0.1),
+        ] {
+            let token = token(Some(lifetime));
+            for (min_ttl, used) in [(0, used), (300, used_with_wish)] {
+                let min_ttl = Duration::from_secs(min_ttl);
+                assert!(token.lasts(min_ttl, after(used - 0.01)), "{lifetime} {min_ttl:?}");
+                assert!(!token.lasts(min_ttl, after(used + 0.01)), "{lifetime} {min_ttl:?}");
+            }
+            assert!(token.is_usable(after(lifetime - 0.01)));
+            assert!(!token.is_usable(after(lifetime)));
+        }
+    }
+
+    /// t052: without a lifetime it is good until a 401.
+    #[test]
+    fn t052_unknown_lifetimes_have_no_end() {
+        assert!(token(None).lasts(Duration::MAX, after(1e10)));
+        assert!(token(None).is_usable(after(1e10)));
+    }
+
+    /// t054: a token that is handed out expired is used all the same, for a while.
+    #[test]
+    fn t054_nonsense_lifetimes_start_no_storm() {
+        for lifetime in [0.0, -1.0, -1e9, 0.4] {
+            assert!(token(Some(lifetime)).lasts(Duration::MAX, after(1.0)), "{lifetime}");
+            assert!(token(Some(lifetime)).lasts(Duration::ZERO, after(10.5)), "{lifetime}");
+            assert!(!token(Some(lifetime)).lasts(Duration::ZERO, after(11.0)), "{lifetime}");
+        }
+    }
+
+    /// t055: whatever the clock does, there is an answer, and a 401 has the last word anyway.
+    #[test]
+    fn t055_clock_jumps_are_survived() {
+        let token = token(Some(3600.0));
+        assert!(token.lasts(Duration::from_secs(60), after(-86_400.0)));
+        assert!(!token.is_usable(after(86_400.0)));
+        assert!(!token.is_usable(Timestamp::MAX));
+        assert!(token.is_usable(Timestamp::MIN));
+    }
+}

@@ -1,0 +1,478 @@
+//! Encrypted files, for machines that have no keychain. Chosen by the person, never fallen back to.
+//!
+//! One file an entry: a header (`finmcp1` and how the key is made, a salt, a nonce), then the XChaCha20-Poly1305 ciphertext. Header and entry name are
+//! authenticated with it, so that no file can stand in for another.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use argon2::Argon2;
+use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305, XNonce};
+use futures_util::{FutureExt, future::BoxFuture};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::credential::{
+    private_folder::{self, PlaceError, failed},
+    store::{CredentialStore, KeySource, StoreError},
+};
+
+/// What an entry's file may hold, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// What a key file may hold, in bytes.
+const KEY_LIMIT: u64 = 1 << 20;
+
+/// What a key file must hold, in bytes.
+const KEY_MINIMUM: usize = 32;
+
+const MAGIC_LENGTH: usize = 8;
+const SALT_LENGTH: usize = 16;
+const NONCE_LENGTH: usize = 24;
+const TAG_LENGTH: usize = 16;
+const HEADER_LENGTH: usize = MAGIC_LENGTH + SALT_LENGTH + NONCE_LENGTH;
+
+type Salt = [u8; SALT_LENGTH];
+type Key = Zeroizing<[u8; 32]>;
+
+/// A store of encrypted files in one folder.
+pub struct FileStore(Arc<Folder>);
+
+struct Folder {
+    path: PathBuf,
+    source: KeySource,
+    /// The keys made so far: a passphrase takes a while.
+    keys: Mutex<Vec<(Salt, Key)>>,
+}
+
+impl FileStore {
+    /// The store in `folder`, which is made when first needed. Touches nothing yet.
+    pub fn new(folder: PathBuf, key: KeySource) -> Self {
+        Self(Arc::new(Folder { path: folder, source: key, keys: Mutex::default() }))
+    }
+
+    /// Runs `work` where waiting for the disk or for a key holds nobody up.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let folder = self.0.clone();
+        tokio::task::spawn_blocking(move || work(&folder))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Failed("interrupted".to_owned())))
+    }
+}
+
+impl CredentialStore for FileStore {
+    fn load<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
+        let entry = entry.to_owned();
+        self.run(move |folder| folder.load(&entry)).boxed()
+    }
+
+    fn save<'a>(&'a self, entry: &'a str, payload: Zeroizing<Vec<u8>>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let entry = entry.to_owned();
+        self.run(move |folder| folder.save(&entry, payload)).boxed()
+    }
+
+    fn delete<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        let entry = entry.to_owned();
+        self.run(move |folder| folder.delete(&entry)).boxed()
+    }
+
+    fn description(&self) -> String {
+        format!("encrypted files in {}", self.0.path.display())
+    }
+}
+
+impl Folder {
+    fn load(&self, entry: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        private_folder::ensure(&self.path)?;
+        let path = self.file(entry);
+        let file = match private_folder::open(&path, OpenOptions::new().read(true)) {
+            Err(PlaceError::Failed { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut sealed = Vec::new();
+        file.take(LIMIT).read_to_end(&mut sealed).map_err(failed("read", &path))?;
+        self.unseal(entry, &sealed).map(Some)
+    }
+
+    /// A new file takes the old one's place in one step: whatever happens, one of them is there, whole.
+    fn save(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
+        private_folder::ensure(&self.path)?;
+        let path = self.file(entry);
+        let sealed = self.seal(entry, payload)?;
+        // For its owner only from the start.
+        let mut new = tempfile::NamedTempFile::new_in(&self.path).map_err(failed("make a file in", &self.path))?;
+        new.write_all(&sealed).and_then(|()| new.as_file().sync_all()).map_err(failed("write in", &self.path))?;
+        new.persist(&path).map_err(|error| failed("replace", &path)(error.error))?;
+        sync(&self.path)
+    }
+
+    fn delete(&self, entry: &str) -> Result<(), StoreError> {
+        let path = self.file(entry);
+        match std::fs::remove_file(&path) {
+            Ok(()) => sync(&self.path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("delete", &path)(error).into()),
+        }
+    }
+
+    fn file(&self, entry: &str) -> PathBuf {
+        self.path.join(entry)
+    }
+
+    fn seal(&self, entry: &str, mut payload: Zeroizing<Vec<u8>>) -> Result<Vec<u8>, StoreError> {
+        let (salt, key) = self.any_key()?;
+        let mut nonce = [0; NONCE_LENGTH];
+        fill(&mut nonce)?;
+        let mut sealed = [self.magic().as_slice(), &salt, &nonce].concat();
+        let tag = XChaCha20Poly1305::new((&*key).into())
+            .encrypt_inout_detached(&XNonce::from(nonce), &associated(&sealed, entry), payload.as_mut_slice().into())
+            .map_err(|_| StoreError::Failed("the credential is too large to encrypt".to_owned()))?;
+        sealed.extend_from_slice(&payload);
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    fn unseal(&self, entry: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let corrupt = |text: &str| StoreError::Corrupt(format!("{}: {text}", self.file(entry).display()));
+        let Some((header, body)) = sealed.split_first_chunk::<HEADER_LENGTH>() else {
+            return Err(corrupt("too short"));
+        };
+        let Some((body, tag)) = body.split_last_chunk::<TAG_LENGTH>() else { return Err(corrupt("too short")) };
+        if !header.starts_with(self.magic()) {
+            return Err(corrupt("not encrypted by finmcp with this kind of key"));
+        }
+        let (Some(salt), Some(nonce)) = (header[MAGIC_LENGTH..].first_chunk(), header.last_chunk::<NONCE_LENGTH>())
+        else {
+            return Err(corrupt("too short"));
+        };
+        let key = self.key(salt)?;
+        let mut payload = Zeroizing::new(body.to_vec());
+        XChaCha20Poly1305::new((&*key).into())
+            .decrypt_inout_detached(
+                &XNonce::from(*nonce),
+                &associated(header, entry),
+                payload.as_mut_slice().into(),
+                tag.into(),
+            )
+            .map_err(|_| corrupt("damaged, or encrypted with another key"))?;
+        Ok(payload)
+    }
+
+    fn magic(&self) -> &'static [u8; MAGIC_LENGTH] {
+        match self.source {
+            KeySource::KeyFile(_) => b"finmcp1k",
+            KeySource::Passphrase(_) => b"finmcp1p",
+        }
+    }
+
+    /// A key that was made before, with its salt, or a new one.
+    fn any_key(&self) -> Result<(Salt, Key), StoreError> {
+        if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).first() {
+            return Ok(known.clone());
+        }
+        let mut salt = Salt::default();
+        fill(&mut salt)?;
+        Ok((salt, self.key(&salt)?))
+    }
+
+    fn key(&self, salt: &Salt) -> Result<Key, StoreError> {
+        // Held while the key is made: many that wait for one key make it once.
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, key)) = keys.iter().find(|(known, _)| known == salt) {
+            return Ok(key.clone());
+        }
+        let mut key = Key::default();
+        match &self.source {
+            KeySource::KeyFile(path) => {
+                let mut hash = Sha256::new_with_prefix(b"finmcp file store 1");
+                hash.update(salt);
+                hash.update(read_key_file(path)?);
+                key.copy_from_slice(&hash.finalize());
+            }
+            KeySource::Passphrase(passphrase) if passphrase.expose().is_empty() => {
+                return Err(StoreError::Unsafe("the passphrase is empty".to_owned()));
+            }
+            KeySource::Passphrase(passphrase) => {
+                // The crate's parameters, 19 MiB and two passes, are OWASP's; `finmcp1p` stands for them.
+                Argon2::default()
+                    .hash_password_into(passphrase.expose().as_bytes(), salt, key.as_mut_slice())
+                    .map_err(|error| StoreError::Failed(format!("could not make a key of the passphrase: {error}")))?;
+            }
+        }
+        keys.push((*salt, key.clone()));
+        Ok(key)
+    }
+}
+
+/// A key file may be a symbolic link and readable for others, as Docker's and systemd's secrets are; but whoever can write it chooses the key.
+fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let unusable = |text: String| StoreError::Unsafe(format!("the key file {} {text}", path.display()));
+    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let metadata = file.metadata().map_err(failed("look at", path))?;
+    if !metadata.is_file() {
+        return Err(unusable("is not a plain file".to_owned()));
+    }
+    if writable_by_others(&metadata) {
+        return Err(unusable(format!("can be written by other users; run: chmod go-w {}", path.display())));
+    }
+    let mut contents = Zeroizing::new(Vec::with_capacity(metadata.len().min(KEY_LIMIT) as usize + 1));
+    file.take(KEY_LIMIT).read_to_end(&mut contents).map_err(failed("read", path))?;
+    if contents.len() < KEY_MINIMUM {
+        return Err(unusable(format!("has {} bytes; it needs {KEY_MINIMUM} at least", contents.len())));
+    }
+    Ok(contents)
+}
+
+fn associated(header: &[u8], entry: &str) -> Vec<u8> {
+    [header, entry.as_bytes()].concat()
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), StoreError> {
+    getrandom::fill(bytes).map_err(|error| StoreError::Failed(format!("no random numbers: {error}")))
+}
+
+#[cfg(unix)]
+fn writable_by_others(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::mode(metadata) & 0o022 != 0
+}
+
+#[cfg(not(unix))]
+fn writable_by_others(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// A name in a folder is durable only when the folder is.
+#[cfg(unix)]
+fn sync(folder: &Path) -> Result<(), StoreError> {
+    Ok(File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("flush", folder))?)
+}
+
+/// Windows writes names through.
+#[cfg(not(unix))]
+fn sync(_: &Path) -> Result<(), StoreError> {
+    Ok(())
+}
+
+impl From<PlaceError> for StoreError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Unsafe(text) => Self::Unsafe(text),
+            PlaceError::Failed { what, source } => Self::Failed(format!("{what}: {source}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    struct Place {
+        folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("key"), [7; 32]).unwrap();
+            Self { folder }
+        }
+
+        fn key_file(&self) -> PathBuf {
+            self.folder.path().join("key")
+        }
+
+        fn entries(&self) -> PathBuf {
+            self.folder.path().join("state/credentials")
+        }
+
+        fn store(&self) -> FileStore {
+            self.store_with(KeySource::KeyFile(self.key_file()))
+        }
+
+        fn store_with(&self, key: KeySource) -> FileStore {
+            FileStore::new(self.entries(), key)
+        }
+    }
+
+    fn payload(text: &str) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(text.as_bytes().to_vec())
+    }
+
+    fn passphrase(text: &str) -> KeySource {
+        KeySource::Passphrase(Secret::new(text.to_owned()))
+    }
+
+    async fn refusal(store: &FileStore) -> String {
+        match store.load("a").await {
+            Err(StoreError::Unsafe(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_come_back_with_either_key() {
+        for key in [None, Some(passphrase("correct horse"))] {
+            let place = Place::new();
+            let key = key.unwrap_or(KeySource::KeyFile(place.key_file()));
+            let store = place.store_with(key.clone());
+            assert!(store.load("a").await.unwrap().is_none());
+            store.delete("a").await.unwrap();
+            assert!(!place.entries().exists(), "reading makes nothing");
+            store.save("a", payload("one")).await.unwrap();
+            store.save("a", payload("two")).await.unwrap();
+            store.save("b", payload(&"x".repeat(100_000))).await.unwrap();
+            // Another process.
+            let store = place.store_with(key);
+            assert_eq!(*store.load("a").await.unwrap().unwrap(), b"two");
+            assert_eq!(store.load("b").await.unwrap().unwrap().len(), 100_000);
+            store.delete("a").await.unwrap();
+            assert!(store.load("a").await.unwrap().is_none());
+            assert_eq!(fs::read_dir(place.entries()).unwrap().count(), 1, "no temporary file stays");
+        }
+    }
+
+    /// t082: nothing readable on the disk, and never the same bytes twice.
+    #[tokio::test]
+    async fn t082_files_are_encrypted() {
+        let place = Place::new();
+        let store = place.store();
+        store.save("a", payload("CANARY")).await.unwrap();
+        let first = fs::read(place.entries().join("a")).unwrap();
+        store.save("a", payload("CANARY")).await.unwrap();
+        let second = fs::read(place.entries().join("a")).unwrap();
+        assert!(!first.windows(6).any(|window| window == b"CANARY"));
+        assert_ne!(first[HEADER_LENGTH..], second[HEADER_LENGTH..]);
+        assert_ne!(first[MAGIC_LENGTH + SALT_LENGTH..HEADER_LENGTH], second[MAGIC_LENGTH + SALT_LENGTH..HEADER_LENGTH]);
+    }
+
+    /// t086, t088: a changed byte anywhere, a shortened file, another entry's file, another key: refused.
+    #[tokio::test]
+    async fn t086_what_was_not_written_here_is_refused() {
+        let place = Place::new();
+        let store = place.store();
+        store.save("a", payload("payload")).await.unwrap();
+        let file = place.entries().join("a");
+        let whole = fs::read(&file).unwrap();
+        for position in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[position] ^= 1;
+            fs::write(&file, damaged).unwrap();
+            assert!(matches!(store.load("a").await, Err(StoreError::Corrupt(_))), "{position}");
+            fs::write(&file, &whole[..position]).unwrap();
+            assert!(matches!(store.load("a").await, Err(StoreError::Corrupt(_))), "{position}");
+        }
+        fs::write(&file, &whole).unwrap();
+        assert!(store.load("a").await.is_ok());
+        fs::copy(&file, place.entries().join("b")).unwrap();
+        assert!(matches!(store.load("b").await, Err(StoreError::Corrupt(_))));
+        fs::write(place.key_file(), [8; 32]).unwrap();
+        for key in [KeySource::KeyFile(place.key_file()), passphrase("x")] {
+            assert!(matches!(place.store_with(key).load("a").await, Err(StoreError::Corrupt(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_passphrase_opens_nothing() {
+        let place = Place::new();
+        place.store_with(passphrase("right")).save("a", payload("x")).await.unwrap();
+        let wrong = place.store_with(passphrase("wrong")).load("a").await;
+        assert!(matches!(wrong, Err(StoreError::Corrupt(_))));
+        let empty = place.store_with(passphrase(""));
+        assert!(refusal(&empty).await.contains("empty"));
+    }
+
+    #[tokio::test]
+    async fn a_poor_key_file_is_refused() {
+        let place = Place::new();
+        fs::create_dir_all(place.entries()).unwrap();
+        let saved = |path: PathBuf| {
+            let store = place.store_with(KeySource::KeyFile(path));
+            async move { store.save("a", payload("x")).await }
+        };
+        let place_of = |name: &str| place.folder.path().join(name);
+        #[cfg(unix)]
+        fs::set_permissions(place.entries(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        fs::write(place_of("short"), [1; 31]).unwrap();
+        for poor in ["short", "missing", "state"] {
+            assert!(matches!(saved(place_of(poor)).await, Err(StoreError::Unsafe(_))), "{poor}");
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{PermissionsExt, symlink};
+            symlink(place.key_file(), place_of("link")).unwrap();
+            saved(place_of("link")).await.unwrap();
+            fs::set_permissions(place.key_file(), fs::Permissions::from_mode(0o444)).unwrap();
+            saved(place.key_file()).await.unwrap();
+            fs::set_permissions(place.key_file(), fs::Permissions::from_mode(0o666)).unwrap();
+            assert!(matches!(saved(place.key_file()).await, Err(StoreError::Unsafe(_))));
+        }
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+        use super::*;
+
+        fn set_mode(path: &Path, mode: u32) {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        /// t140: 0600 in 0700, and nothing else is accepted later.
+        #[tokio::test]
+        async fn t140_loose_and_linked_places_are_refused() {
+            let place = Place::new();
+            let (store, entries) = (place.store(), place.entries());
+            store.save("a", payload("x")).await.unwrap();
+            let file = entries.join("a");
+            assert_eq!(fs::metadata(&entries).unwrap().mode() & 0o777, 0o700);
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+
+            set_mode(&file, 0o644);
+            assert!(refusal(&store).await.contains("chmod 600"));
+            set_mode(&file, 0o600);
+            set_mode(&entries, 0o750);
+            assert!(refusal(&store).await.contains("chmod 700"));
+            assert!(matches!(store.save("a", payload("y")).await, Err(StoreError::Unsafe(_))));
+            set_mode(&entries, 0o700);
+
+            fs::rename(&file, entries.join("elsewhere")).unwrap();
+            symlink(entries.join("elsewhere"), &file).unwrap();
+            assert!(refusal(&store).await.contains("symbolic link"));
+            // Writing replaces the link, and leaves alone what it points to.
+            let before = fs::read(entries.join("elsewhere")).unwrap();
+            store.save("a", payload("z")).await.unwrap();
+            assert_eq!(fs::read(entries.join("elsewhere")).unwrap(), before);
+            assert_eq!(*store.load("a").await.unwrap().unwrap(), b"z");
+
+            let linked = place.folder.path().join("linked");
+            symlink(&entries, &linked).unwrap();
+            let store = FileStore::new(linked, KeySource::KeyFile(place.key_file()));
+            assert!(refusal(&store).await.contains("symbolic link"));
+        }
+
+        /// t140: a write that cannot be finished leaves nothing behind.
+        #[tokio::test]
+        async fn t140_a_failed_write_leaves_nothing() {
+            let place = Place::new();
+            // A folder in the file's place cannot be replaced by a file.
+            fs::create_dir_all(place.entries().join("a")).unwrap();
+            set_mode(&place.entries(), 0o700);
+            assert!(matches!(place.store().save("a", payload("new")).await, Err(StoreError::Failed(_))));
+            assert_eq!(fs::read_dir(place.entries()).unwrap().count(), 1);
+        }
+    }
+}

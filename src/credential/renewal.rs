@@ -1,0 +1,411 @@
+//! How a token gets fresh: lock, reload, adopt or ask, save, use, unlock.
+//!
+//! A rotating refresh token can be spent once; who spends it twice loses the sign-in (RFC 9700 section 4.14.2). So the lock covers the whole of it: reading what
+//! is stored, deciding, the request, and saving what came back. It all runs in a task of its own, which nobody's cancellation reaches.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::{
+    credential::{
+        access_token::AccessToken,
+        clock::Clock,
+        lock::Lock,
+        record::{Credential, Identity, Renewal},
+        store::{CredentialStore, StoreError},
+        token_source::{LoginReason, TokenSourceError},
+    },
+    http::Http,
+    oauth::{
+        client::{Grant, TokenRequest, request_token},
+        error::TokenError,
+        token_set::TokenSet,
+    },
+};
+
+/// How long the lock is waited for: longer than a holder may need, which is one [`crate::http::DOCUMENT_DEADLINE`] and a few calls of the store.
+const LOCK_DEADLINE: Duration = Duration::from_secs(45);
+
+/// The most that a caller waits for a renewal while the old token still lives.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a failed renewal is not tried again while the old token still lives.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The shortest and the longest time between two renewals that a 401 caused.
+const REJECTION_GAPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(64));
+
+/// The shortest and the longest pause before another attempt to save.
+const SAVE_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// What a renewal works with.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn CredentialStore>,
+    pub(super) locks: PathBuf,
+    pub(super) http: Arc<Http>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// One identity's tokens in this process.
+pub(super) struct Account {
+    identity: Identity,
+    entry: String,
+    parts: Arc<Parts>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The token in use.
+    token: Option<AccessToken>,
+    /// The renewal that is under way, for everybody to wait for.
+    flight: Option<Flight>,
+    /// When a renewal last failed, if none has worked since.
+    failed_at: Option<Instant>,
+    /// What the store has refused to take since the refresh token was spent.
+    unsaved: Option<Credential>,
+    rejections: Rejections,
+}
+
+type Outcome = Result<AccessToken, TokenSourceError>;
+type Flight = Shared<BoxFuture<'static, Outcome>>;
+
+/// What is wrong with the token in use.
+enum Need {
+    /// It may end within this time.
+    Lasting(Duration),
+    /// A resource server rejected this one.
+    OtherThan(AccessToken),
+    /// The person wants a new one, whatever it is.
+    New,
+}
+
+impl Need {
+    fn is_met_by(&self, token: &AccessToken, now: Timestamp) -> bool {
+        match self {
+            Self::Lasting(min_ttl) => token.lasts(*min_ttl, now),
+            Self::OtherThan(rejected) => token != rejected && token.is_usable(now),
+            Self::New => false,
+        }
+    }
+}
+
+impl Account {
+    pub(super) fn new(identity: Identity, parts: Arc<Parts>) -> Self {
+        Self { entry: identity.entry(), identity, parts, state: Mutex::default() }
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(super) async fn access_token(self: &Arc<Self>, min_ttl: Duration) -> Outcome {
+        let now = self.parts.clock.now();
+        let (token, failed_at) = {
+            let state = self.state();
+            (state.token.clone(), state.failed_at)
+        };
+        let Some(token) = token.filter(|token| token.is_usable(now)) else {
+            return self.obtain(Need::Lasting(min_ttl)).await;
+        };
+        if token.lasts(min_ttl, now) {
+            return Ok(token);
+        }
+        // It still lives, so that a slow or failing renewal need not hold up or fail the call; unless the caller wants more than what is left.
+        let remaining = token.remaining(now).unwrap_or(SignedDuration::MAX).unsigned_abs();
+        let patience = if remaining < min_ttl { Duration::MAX } else { PATIENCE.min(remaining / 2) };
+        if patience < Duration::MAX && failed_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE) {
+            return Ok(token);
+        }
+        match tokio::time::timeout(patience, self.obtain(Need::Lasting(min_ttl))).await {
+            Ok(Err(error @ TokenSourceError::LoginRequired(_))) => Err(error),
+            Ok(Ok(renewed)) => Ok(renewed),
+            Ok(Err(_)) | Err(_) => Ok(token),
+        }
+    }
+
+    pub(super) async fn replace(self: &Arc<Self>, rejected: &AccessToken) -> Outcome {
+        self.obtain(Need::OtherThan(rejected.clone())).await
+    }
+
+    pub(super) async fn force(self: &Arc<Self>) -> Outcome {
+        self.obtain(Need::New).await
+    }
+
+    /// The stored credential, or the newer one that the store has yet to take.
+    pub(super) async fn load(&self) -> Result<Option<Credential>, TokenSourceError> {
+        let stored = match self.parts.store.load(&self.entry).await? {
+            Some(payload) => Some(Credential::from_payload(&payload, &self.identity)?),
+            None => None,
+        };
+        let mut state = self.state();
+        // Only what was made from this very record: a later sign-in or sign-out, here or in another process, stands.
+        state.unsaved = state.unsaved.take().filter(|unsaved| {
+            stored.as_ref().is_some_and(|stored| stored.generation.checked_add(1) == Some(unsaved.generation))
+        });
+        Ok(state.unsaved.clone().or(stored))
+    }
+
+    pub(super) async fn sign_in(&self, credential: Credential) -> Result<(), TokenSourceError> {
+        let _lock = self.lock().await?;
+        let generation = match self.load().await {
+            Ok(stored) => stored.map_or(0, |stored| stored.generation),
+            Err(error) if is_corrupt(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        let credential = Credential { generation: generation.saturating_add(1), ..credential };
+        self.save(&credential).await?;
+        let mut state = self.state();
+        state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, credential.scope.as_ref()));
+        state.unsaved = None;
+        state.failed_at = None;
+        Ok(())
+    }
+
+    pub(super) async fn sign_out(&self) -> Result<Option<Credential>, TokenSourceError> {
+        let _lock = self.lock().await?;
+        let credential = match self.load().await {
+            Ok(credential) => credential,
+            Err(error) if is_corrupt(&error) => None,
+            Err(error) => return Err(error),
+        };
+        self.parts.store.delete(&self.entry).await?;
+        let mut state = self.state();
+        state.token = None;
+        state.unsaved = None;
+        Ok(credential)
+    }
+
+    pub(super) async fn settle(&self) {
+        let flight = self.state().flight.clone();
+        if let Some(flight) = flight {
+            // Whoever asked for it has its outcome.
+            let _ = flight.await;
+        }
+        if self.state().unsaved.is_some()
+            && let Err(error) = self.save_unsaved().await
+        {
+            tracing::warn!(%error, "a renewed sign-in could not be saved and will be lost");
+        }
+    }
+
+    /// Waits for the renewal that is under way, or starts one.
+    async fn obtain(self: &Arc<Self>, need: Need) -> Outcome {
+        let need = Arc::new(need);
+        loop {
+            let (flight, is_ours) = {
+                let mut state = self.state();
+                if let Some(token) = &state.token
+                    && need.is_met_by(token, self.parts.clock.now())
+                {
+                    return Ok(token.clone());
+                }
+                match &state.flight {
+                    Some(flight) => (flight.clone(), false),
+                    None => (state.flight.insert(self.clone().start(need.clone())).clone(), true),
+                }
+            };
+            let token = flight.await?;
+            // What somebody else needed may not do; but what was fetched for us is used, however short-lived it is.
+            if is_ours || need.is_met_by(&token, self.parts.clock.now()) {
+                return Ok(token);
+            }
+        }
+    }
+
+    fn start(self: Arc<Self>, need: Arc<Need>) -> Flight {
+        let task = tokio::spawn(async move {
+            let outcome = self.renew(&need).await;
+            let mut state = self.state();
+            state.flight = None;
+            match &outcome {
+                Ok(token) => {
+                    state.token = Some(token.clone());
+                    state.failed_at = None;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no renewed token");
+                    if matches!(error, TokenSourceError::LoginRequired(_)) {
+                        state.token = None;
+                    }
+                    state.failed_at = Some(Instant::now());
+                }
+            }
+            drop(state);
+            outcome
+        });
+        async { task.await.unwrap_or(Err(TokenSourceError::Interrupted)) }.boxed().shared()
+    }
+
+    async fn renew(self: &Arc<Self>, need: &Need) -> Outcome {
+        // What another process has saved is there to be used, and reading it needs no lock.
+        let stored = self.load().await?;
+        if let Some(token) = self.adopt(need, stored.as_ref()) {
+            return Ok(token);
+        }
+        if stored.is_none() {
+            return Err(TokenSourceError::LoginRequired(LoginReason::SignedOut));
+        }
+        let _lock = self.lock().await?;
+        // While we waited somebody may have done it.
+        let stored = self.load().await?;
+        if let Some(token) = self.adopt(need, stored.as_ref()) {
+            return Ok(token);
+        }
+        let credential = stored.ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))?;
+        if matches!(need, Need::OtherThan(_)) && !self.state().rejections.admit(Instant::now()) {
+            return Err(TokenSourceError::Rejected);
+        }
+        self.ask(credential).await
+    }
+
+    fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
+        let credential = stored?;
+        let token = AccessToken::new(credential.tokens.as_ref()?, credential.scope.as_ref());
+        need.is_met_by(&token, self.parts.clock.now()).then_some(token)
+    }
+
+    /// Asks the token endpoint, and saves what it sends before anybody uses it. Under the lock.
+    async fn ask(self: &Arc<Self>, credential: Credential) -> Outcome {
+        let login_required = |reason| Err(TokenSourceError::LoginRequired(reason));
+        let (grant, scope) = match (credential.renewal, &credential.tokens) {
+            (Renewal::ClientCredentials, _) => (Grant::ClientCredentials, credential.scope.as_ref()),
+            (Renewal::RefreshToken, None) => return login_required(LoginReason::Ended),
+            (Renewal::RefreshToken, Some(tokens)) => match &tokens.refresh_token {
+                None => return login_required(LoginReason::NotRenewable),
+                Some(refresh_token) => {
+                    // A store that takes this will take the next one: else the refresh token would be spent for nothing.
+                    self.save(&credential).await?;
+                    // Without a scope it is the one that was granted (RFC 6749 section 6).
+                    (Grant::RefreshToken(refresh_token), None)
+                }
+            },
+        };
+        let request = TokenRequest {
+            endpoint: &credential.token_endpoint,
+            registration: &credential.registration,
+            grant,
+            resource: credential.resource.as_deref(),
+            scope,
+            parameters: &credential.parameters,
+        };
+        match request_token(&self.parts.http, request, self.parts.clock.now()).await {
+            Ok(tokens) => Ok(self.keep(credential, tokens).await),
+            Err(TokenError::InvalidGrant) if credential.renewal == Renewal::RefreshToken => self.end(credential).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn keep(self: &Arc<Self>, credential: Credential, tokens: TokenSet) -> AccessToken {
+        let tokens = merged(tokens, credential.tokens.as_ref());
+        let token = AccessToken::new(&tokens, credential.scope.as_ref());
+        let renewed =
+            Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), ..credential };
+        if let Err(error) = self.save(&renewed).await {
+            tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
+            // The client's own credentials bring a token at any time: nothing is lost there.
+            if renewed.renewal == Renewal::RefreshToken {
+                self.state().unsaved = Some(renewed);
+                tokio::spawn(self.clone().save_later());
+            }
+        }
+        token
+    }
+
+    /// The server has ended the sign-in that `refused` holds. Clears it from the store, unless that has another one by now.
+    async fn end(&self, refused: Credential) -> Outcome {
+        let stored = self.load().await?;
+        if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
+            return self
+                .adopt(&Need::Lasting(Duration::ZERO), stored.as_ref())
+                .ok_or_else(|| TokenError::InvalidGrant.into());
+        }
+        let cleared = Credential { generation: refused.generation.saturating_add(1), tokens: None, ..refused };
+        if stored.is_some()
+            && let Err(error) = self.save(&cleared).await
+        {
+            tracing::debug!(%error, "the ended sign-in stays stored");
+        }
+        Err(TokenSourceError::LoginRequired(LoginReason::Ended))
+    }
+
+    async fn save_later(self: Arc<Self>) {
+        let mut pause = SAVE_PAUSES.0;
+        while self.state().unsaved.is_some() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(SAVE_PAUSES.1);
+            if let Err(error) = self.save_unsaved().await {
+                tracing::debug!(%error, "a renewed sign-in is still not saved");
+            }
+        }
+    }
+
+    async fn save_unsaved(&self) -> Result<(), TokenSourceError> {
+        let _lock = self.lock().await?;
+        let newest = self.load().await?;
+        let is_unsaved = self.state().unsaved.is_some();
+        match newest {
+            Some(credential) if is_unsaved => self.save(&credential).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn save(&self, credential: &Credential) -> Result<(), TokenSourceError> {
+        self.parts.store.save(&self.entry, credential.to_payload()?).await?;
+        let mut state = self.state();
+        state.unsaved = state.unsaved.take().filter(|unsaved| unsaved.generation > credential.generation);
+        Ok(())
+    }
+
+    async fn lock(&self) -> Result<Lock, TokenSourceError> {
+        Ok(Lock::acquire(&self.parts.locks, &self.entry, LOCK_DEADLINE).await?)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6) and the scope (section 5.1).
+fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
+    TokenSet {
+        refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),
+        scope: new.scope.filter(|scope| !scope.is_empty()).or_else(|| old?.scope.clone()),
+        ..new
+    }
+}
+
+fn is_corrupt(error: &TokenSourceError) -> bool {
+    matches!(error, TokenSourceError::Store(error) if matches!(**error, StoreError::Corrupt(_)))
+}
+
+/// Keeps a resource server that rejects every token from making us fetch one for each call.
+#[derive(Default)]
+struct Rejections {
+    last: Option<Instant>,
+    gap: Duration,
+}
+
+impl Rejections {
+    /// Whether a rejected token may be renewed at `now`. The gap doubles while rejections come as fast as they may.
+    fn admit(&mut self, now: Instant) -> bool {
+        let (shortest, longest) = REJECTION_GAPS;
+        let gap = match self.last.map(|last| now.duration_since(last)) {
+            Some(since) if since < self.gap => return false,
+            Some(since) if since < self.gap * 2 => longest.min(self.gap * 2),
+            _ => shortest,
+        };
+        *self = Self { last: Some(now), gap };
+        true
+    }
+}

@@ -1,0 +1,236 @@
+//! Masset, digital assets: people sign in, tokens say what they allow, and each person has a rate limit.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::Request;
+use jiff::Timestamp;
+use rmcp::{
+    handler::server::wrapper::Parameters,
+    model::{CallToolResult, ContentBlock},
+    schemars::{self, JsonSchema},
+    tool, tool_router,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    demo::{
+        Activity,
+        authority::{Authority, Lifetimes, Policy, TokenFormat},
+        client::Client,
+        endpoints::Endpoints,
+        jwt::SigningKey,
+        library::{ASSETS, DigitalAsset},
+        listener::{Listener, Reply, Serving, Site, not_found},
+        mcp::{Mcp, Refusal, tool_result},
+        table::{Column, Table},
+    },
+    server_url::ServerUrl,
+};
+
+const MCP_PATH: &str = "/mcp";
+
+/// Where the issuer's paths begin: its metadata is found by path insertion (RFC 8414 section 3.1).
+const ISSUER_PATH: &str = "/auth";
+
+/// What every request needs.
+const BASE: &str = "mcp";
+const ASSET_READ: &str = "mcp:asset_read";
+const ASSET_CONTENT_READ: &str = "mcp:asset_content_read";
+
+/// How many requests a person may send in [`WINDOW`].
+const REQUESTS: usize = 60;
+
+/// The span that requests are counted over, in seconds.
+const WINDOW: i64 = 60;
+
+/// A client that needs no registration: any port of `http://127.0.0.1/callback` is its own.
+pub const CLIENT_ID: &str = "finmcp-demo";
+
+/// Masset, served until dropped.
+pub struct Masset {
+    mcp_url: ServerUrl,
+    site: Arc<MassetSite>,
+    _serving: Serving,
+}
+
+struct MassetSite {
+    endpoints: Endpoints,
+    mcp: Mcp,
+    limiter: Mutex<Limiter>,
+}
+
+/// The requests of the last minute by person, and how many were too many: every other of those is told how long to
+/// wait.
+#[derive(Debug, Default)]
+struct Limiter {
+    taken: HashMap<String, VecDeque<i64>>,
+    refused: u64,
+}
+
+impl Masset {
+    /// Serves the library on a port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// The port is taken, or the system has no randomness.
+    pub(super) async fn start(port: u16, lifetimes: Lifetimes) -> io::Result<Self> {
+        let listener = Listener::bind(port).await?;
+        let mcp_url: ServerUrl = format!("{}{MCP_PATH}", listener.origin()).parse().map_err(io::Error::other)?;
+        let authority = Authority::new(Policy {
+            issuer: format!("{}{ISSUER_PATH}", listener.origin()),
+            resource: mcp_url.resource(),
+            organization: "Northwind Metrics, Inc.",
+            scopes: &[BASE, ASSET_READ, ASSET_CONTENT_READ],
+            default_scopes: 1,
+            format: TokenFormat::Jwt(SigningKey::generate()?),
+            lifetimes,
+        });
+        let redirect_uri = "http://127.0.0.1/callback".parse().map_err(io::Error::other)?;
+        authority.admit(CLIENT_ID, Client::new("finmcp", vec![redirect_uri]));
+        let endpoints = Endpoints::new("Masset", listener.origin(), MCP_PATH, authority);
+        let challenge = format!("Bearer resource_metadata=\"{}\"", endpoints.resource_metadata());
+        let instructions = "The brand assets of one invented company.";
+        let mcp = Mcp::new("Masset", instructions, challenge, "mcp mcp:asset_read", Library, Library::tool_router());
+        let site = Arc::new(MassetSite { endpoints, mcp, limiter: Mutex::default() });
+        let serving = listener.serve(site.clone());
+        Ok(Self { mcp_url, site, _serving: serving })
+    }
+
+    /// The MCP endpoint. Everything else is found from here.
+    pub fn mcp_url(&self) -> &ServerUrl {
+        &self.mcp_url
+    }
+
+    /// What was asked of it so far.
+    pub fn activity(&self) -> Activity {
+        self.site.endpoints.activity(self.site.mcp.tool_calls())
+    }
+}
+
+impl Site for MassetSite {
+    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            if request.uri().path() == MCP_PATH {
+                return self.mcp.answer(request, |token, tool| self.check(token, tool, Timestamp::now())).await;
+            }
+            self.endpoints.answer(&request).await.unwrap_or_else(not_found)
+        })
+    }
+}
+
+impl MassetSite {
+    fn check(&self, token: &str, tool: Option<&str>, now: Timestamp) -> Result<(), Refusal> {
+        let claims = self.endpoints.authority().introspect(token, now);
+        let claims = claims.ok_or(Refusal::InvalidToken("the token is expired, revoked or for something else"))?;
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(&claims.sub, now.as_second())?;
+        let needed = [BASE].into_iter().chain(tool.and_then(scope_of));
+        if needed.clone().all(|scope| claims.allows(scope)) {
+            return Ok(());
+        }
+        // RFC 6750 section 3: all that this request needs, not only what is missing.
+        Err(Refusal::InsufficientScope(needed.collect::<Vec<_>>().join(" ")))
+    }
+}
+
+/// What a tool needs beyond the base scope.
+fn scope_of(tool: &str) -> Option<&'static str> {
+    match tool {
+        "asset_search" | "get_asset_metadata" | "get_asset_preview" => Some(ASSET_READ),
+        "get_asset_text" => Some(ASSET_CONTENT_READ),
+        _ => None,
+    }
+}
+
+impl Limiter {
+    /// Counts a request of `user` at `now` (Unix seconds), if it is not one too many.
+    fn take(&mut self, user: &str, now: i64) -> Result<(), Refusal> {
+        let taken = self.taken.entry(user.to_owned()).or_default();
+        while taken.front().is_some_and(|then| then + WINDOW <= now) {
+            taken.pop_front();
+        }
+        if let Some(oldest) = taken.front().filter(|_| taken.len() >= REQUESTS) {
+            self.refused += 1;
+            let wait = u64::try_from(oldest + WINDOW - now).unwrap_or_default();
+            return Err(Refusal::TooManyRequests((self.refused % 2 == 1).then_some(wait)));
+        }
+        taken.push_back(now);
+        Ok(())
+    }
+}
+
+/// The tools.
+struct Library;
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
+struct Query {
+    /// Words that the title or the tags hold; none for every asset.
+    query: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
+struct AssetId {
+    /// The asset, by its identifier.
+    id: String,
+}
+
+impl AssetId {
+    fn find(&self) -> Result<&'static DigitalAsset, String> {
+        DigitalAsset::find(&self.id).ok_or_else(|| "there is no such asset; see asset_search".to_owned())
+    }
+}
+
+#[tool_router]
+impl Library {
+    /// The collections and tags that assets are filed under
+    #[tool(annotations(read_only_hint = true))]
+    fn get_taxonomy(&self) -> Result<CallToolResult, String> {
+        let mut collections: Vec<_> = ASSETS.iter().map(|asset| asset.collection).collect();
+        collections.dedup();
+        let mut tags: Vec<_> = ASSETS.iter().flat_map(|asset| asset.tags).collect();
+        tags.sort();
+        tags.dedup();
+        tool_result(collections.join(", "), &json!({ "collections": collections, "tags": tags }))
+    }
+
+    /// Assets by words in their titles and tags
+    #[tool(annotations(read_only_hint = true))]
+    fn asset_search(&self, Parameters(Query { query }): Parameters<Query>) -> Result<CallToolResult, String> {
+        let assets = DigitalAsset::search(&query);
+        let mut table = Table::new(&[Column::Left, Column::Left, Column::Left]);
+        for asset in &assets {
+            table.row([asset.id, asset.title, asset.collection]);
+        }
+        tool_result(table.to_string(), &json!({ "assets": assets }))
+    }
+
+    /// What is known about one asset
+    #[tool(annotations(read_only_hint = true))]
+    fn get_asset_metadata(&self, Parameters(id): Parameters<AssetId>) -> Result<CallToolResult, String> {
+        let asset = id.find()?;
+        tool_result(format!("{}: {} in {}", asset.title, asset.kind, asset.collection), asset)
+    }
+
+    /// A picture of one asset
+    #[tool(annotations(read_only_hint = true))]
+    fn get_asset_preview(&self, Parameters(id): Parameters<AssetId>) -> Result<CallToolResult, String> {
+        let asset = id.find()?;
+        let picture = ContentBlock::image(BASE64_STANDARD.encode(asset.preview()), "image/png");
+        Ok(CallToolResult::success(vec![ContentBlock::text(asset.title), picture]))
+    }
+
+    /// The text in one asset
+    #[tool(annotations(read_only_hint = true))]
+    fn get_asset_text(&self, Parameters(id): Parameters<AssetId>) -> Result<CallToolResult, String> {
+        let asset = id.find()?;
+        tool_result(asset.text(), &json!({ "id": asset.id, "text": asset.text() }))
+    }
+}

@@ -1,0 +1,117 @@
+//! The three vendors' stand-ins, on loopback and in this process: real OAuth, real MCP, invented data.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`asset`], [`tesorio`], [`masset`] | the vendors: what each asks for, refuses and offers as tools |
+//! | `books` in a `ledger`, [`receivables`], `library` | their data |
+//! | `authority` behind its `endpoints`, `client` | sign-in for Tesorio and Masset |
+//! | `mcp` | rmcp's server behind a bearer check |
+//! | `listener`, `form`, `grant_error`, `jwt`, `random` | HTTP and OAuth vocabulary |
+//! | [`person`] | someone who signs in and says yes |
+//! | [`statement`], `table`, [`money`], `png` | what tools answer with |
+//!
+//! Nothing here writes a file, blocks a thread or outlives its [`Vendors`].
+#![expect(clippy::disallowed_methods, reason = "stand-ins are a world of their own, with its own clock")]
+
+pub mod asset;
+mod authority;
+mod books;
+mod client;
+mod endpoints;
+mod form;
+mod grant_error;
+mod jwt;
+mod ledger;
+mod library;
+mod listener;
+pub mod masset;
+mod mcp;
+pub mod money;
+pub mod person;
+mod png;
+mod random;
+pub mod receivables;
+pub mod statement;
+mod table;
+pub mod tesorio;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
+pub use crate::demo::{
+    asset::ExpiresIn,
+    authority::Lifetimes,
+    books::{Business, FIRST_YEAR},
+};
+
+/// How to start the vendors. The default takes free ports and lets tokens live for minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Where they listen.
+    pub ports: Ports,
+    /// How Asset says when a token ends.
+    pub expires_in: ExpiresIn,
+    /// How long the tokens of Tesorio and Masset are good. Asset's are as long as the client asks.
+    pub lifetimes: Lifetimes,
+}
+
+/// Ports on 127.0.0.1; 0 takes any free one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ports {
+    /// Asset, production.
+    pub asset: u16,
+    /// Asset, sandbox.
+    pub asset_sandbox: u16,
+    /// Tesorio.
+    pub tesorio: u16,
+    /// Masset.
+    pub masset: u16,
+}
+
+/// The vendors, served on the current runtime until dropped.
+pub struct Vendors {
+    /// Asset's production environment.
+    pub asset: Asset,
+    /// Asset's sandbox: another client, another key, other books.
+    pub asset_sandbox: Asset,
+    /// Tesorio.
+    pub tesorio: Tesorio,
+    /// Masset.
+    pub masset: Masset,
+}
+
+/// What was asked of a vendor since it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// Clients that registered.
+    pub registrations: u64,
+    /// Requests to the token endpoint, refused ones included.
+    pub token_requests: u64,
+    /// `tools/call` requests that were let through.
+    pub tool_calls: u64,
+}
+
+impl Vendors {
+    /// Starts all of them.
+    ///
+    /// # Errors
+    /// A port is taken, or the system has no randomness.
+    pub async fn start(settings: Settings) -> io::Result<Self> {
+        let Settings { ports, expires_in, lifetimes } = settings;
+        Ok(Self {
+            asset: Asset::start(books::NORTHWIND, ports.asset, expires_in).await?,
+            asset_sandbox: Asset::start(books::SANDBOX, ports.asset_sandbox, expires_in).await?,
+            tesorio: Tesorio::start(ports.tesorio, lifetimes).await?,
+            masset: Masset::start(ports.masset, lifetimes).await?,
+        })
+    }
+}
+
+/// Starting a vendor can fail where its keys are made.
+impl From<grant_error::GrantError> for io::Error {
+    fn from(error: grant_error::GrantError) -> Self {
+        Self::other(error.error_description)
+    }
+}

@@ -1,0 +1,186 @@
+//! Tesorio, accounts receivable: people sign in, refresh tokens rotate, clients register themselves.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::Request;
+use jiff::{Timestamp, tz::TimeZone};
+use rmcp::{
+    handler::server::wrapper::Parameters,
+    model::CallToolResult,
+    schemars::{self, JsonSchema},
+    tool, tool_router,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    demo::{
+        Activity,
+        authority::{Authority, Lifetimes, Policy, TokenFormat},
+        endpoints::Endpoints,
+        listener::{Listener, Reply, Serving, Site, not_found},
+        mcp::{Mcp, Refusal, tool_result},
+        money::Money,
+        receivables::{Promise, Receivables},
+        table::{Column, Table},
+    },
+    server_url::ServerUrl,
+};
+
+const MCP_PATH: &str = "/v1/mcp";
+
+/// Tesorio, served until dropped.
+pub struct Tesorio {
+    mcp_url: ServerUrl,
+    site: Arc<TesorioSite>,
+    receivables: Arc<Receivables>,
+    _serving: Serving,
+}
+
+struct TesorioSite {
+    endpoints: Endpoints,
+    mcp: Mcp,
+}
+
+impl Tesorio {
+    /// Serves receivables on a port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub(super) async fn start(port: u16, lifetimes: Lifetimes) -> io::Result<Self> {
+        let listener = Listener::bind(port).await?;
+        let mcp_url: ServerUrl = format!("{}{MCP_PATH}", listener.origin()).parse().map_err(io::Error::other)?;
+        let authority = Authority::new(Policy {
+            issuer: listener.origin().to_owned(),
+            resource: mcp_url.resource(),
+            organization: "Northwind Metrics, Inc.",
+            scopes: &[],
+            default_scopes: 0,
+            format: TokenFormat::Opaque,
+            lifetimes,
+        });
+        let endpoints = Endpoints::new("Tesorio", listener.origin(), MCP_PATH, authority);
+        let challenge = format!("Bearer resource_metadata=\"{}\"", endpoints.resource_metadata());
+        let receivables = Arc::new(Receivables::new(Timestamp::now().to_zoned(TimeZone::UTC).date()));
+        let instructions = "Customers, invoices and payments of one invented company.";
+        let collections = Collections { receivables: receivables.clone() };
+        let mcp = Mcp::new("Tesorio", instructions, challenge, "", collections, Collections::tool_router());
+        let site = Arc::new(TesorioSite { endpoints, mcp });
+        let serving = listener.serve(site.clone());
+        Ok(Self { mcp_url, site, receivables, _serving: serving })
+    }
+
+    /// The MCP endpoint. Everything else is found from here.
+    pub fn mcp_url(&self) -> &ServerUrl {
+        &self.mcp_url
+    }
+
+    /// The promises that the write tool has recorded: one for each time it was executed.
+    pub fn promises(&self) -> Vec<Promise> {
+        self.receivables.promises()
+    }
+
+    /// What was asked of it so far.
+    pub fn activity(&self) -> Activity {
+        self.site.endpoints.activity(self.site.mcp.tool_calls())
+    }
+}
+
+impl Site for TesorioSite {
+    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            if request.uri().path() == MCP_PATH {
+                let authority = self.endpoints.authority();
+                let check = |token: &str, _: Option<&str>| {
+                    authority
+                        .introspect(token, Timestamp::now())
+                        .map(drop)
+                        .ok_or(Refusal::InvalidToken("the token is expired, revoked or unknown"))
+                };
+                return self.mcp.answer(request, check).await;
+            }
+            self.endpoints.answer(&request).await.unwrap_or_else(not_found)
+        })
+    }
+}
+
+/// The tools.
+struct Collections {
+    receivables: Arc<Receivables>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
+struct InvoiceFilter {
+    /// Only this customer's, by its identifier.
+    customer: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
+struct PromiseToPay {
+    /// The invoice, by its identifier.
+    invoice: String,
+    /// The day it is to be paid, YYYY-MM-DD.
+    pay_by: String,
+    /// How much was promised.
+    amount: Money,
+}
+
+#[tool_router]
+impl Collections {
+    /// Customers, with their payment terms and what they owe
+    #[tool(annotations(read_only_hint = true))]
+    fn list_customers(&self) -> Result<CallToolResult, String> {
+        let customers = self.receivables.customers();
+        let mut table = Table::new(&[Column::Left, Column::Left, Column::Right, Column::Right]);
+        for customer in &customers {
+            let terms = format!("{} days", customer.payment_terms_days);
+            table.row([customer.id.to_owned(), customer.name.to_owned(), terms, customer.balance.grouped()]);
+        }
+        tool_result(table.to_string(), &json!({ "customers": customers }))
+    }
+
+    /// Invoices of the last six months, with what is still open
+    #[tool(annotations(read_only_hint = true))]
+    fn list_invoices(&self, Parameters(filter): Parameters<InvoiceFilter>) -> Result<CallToolResult, String> {
+        let mut invoices = self.receivables.invoices();
+        if let Some(customer) = filter.customer {
+            invoices.retain(|invoice| invoice.customer == customer);
+        }
+        let mut table = Table::new(&[Column::Left, Column::Left, Column::Left, Column::Right, Column::Right]);
+        for invoice in &invoices {
+            table.row([
+                invoice.id.clone(),
+                invoice.customer.to_owned(),
+                invoice.due.clone(),
+                invoice.amount.grouped(),
+                invoice.open.grouped(),
+            ]);
+        }
+        tool_result(table.to_string(), &json!({ "invoices": invoices }))
+    }
+
+    /// Payments received
+    #[tool(annotations(read_only_hint = true))]
+    fn list_payments(&self) -> Result<CallToolResult, String> {
+        let payments = self.receivables.payments();
+        let mut table = Table::new(&[Column::Left, Column::Left, Column::Right]);
+        for payment in &payments {
+            table.row([payment.received.clone(), payment.invoice.clone(), payment.amount.grouped()]);
+        }
+        tool_result(table.to_string(), &json!({ "payments": payments }))
+    }
+
+    /// Records that a customer promised to pay an open invoice by a day
+    #[tool(annotations(read_only_hint = false, destructive_hint = false, idempotent_hint = false))]
+    fn record_promise_to_pay(&self, Parameters(asked): Parameters<PromiseToPay>) -> Result<CallToolResult, String> {
+        let pay_by: jiff::civil::Date = asked.pay_by.parse().map_err(|_| "a day is written YYYY-MM-DD")?;
+        let promise = Promise { invoice: asked.invoice, pay_by: pay_by.to_string(), amount: asked.amount };
+        let recorded = self.receivables.record_promise(promise.clone()).map_err(|error| error.to_string())?;
+        let text = format!("{} promised for {} by {}", promise.amount.grouped(), promise.invoice, promise.pay_by);
+        tool_result(text, &json!({ "promise": promise, "promises_recorded": recorded }))
+    }
+}

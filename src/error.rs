@@ -1,0 +1,281 @@
+//! From what went wrong to words and an exit code. The only place that knows either.
+
+use std::{io, process::ExitCode};
+
+use crate::{
+    credential::{
+        lock::LockError,
+        store::StoreError,
+        token_source::{LoginReason, TokenSourceError},
+    },
+    http::HttpError,
+    login::LoginError,
+    oauth::{discovery::DiscoveryError, error::TokenError},
+    profile::{Profile, SelectorError},
+    settings::SettingsError,
+};
+
+const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
+
+/// What kind of failure it is: what the caller of the command can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The work was tried and failed, or was denied.
+    Failure,
+    /// What was asked for makes no sense, or is incomplete.
+    Usage,
+    /// The network, or a server that is not itself.
+    Network,
+    /// A person has to sign in.
+    LoginRequired,
+    /// A server or a file must not be trusted.
+    Untrusted,
+    /// Secrets cannot be kept.
+    Store,
+    /// The person stopped it.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// The exit code (the table is in `finmcp help`).
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Network => 3,
+            Self::LoginRequired => 4,
+            Self::Untrusted => 5,
+            Self::Store => 6,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl From<ErrorKind> for ExitCode {
+    fn from(kind: ErrorKind) -> Self {
+        Self::from(kind.exit_code())
+    }
+}
+
+/// What a command ends with when it does not succeed.
+#[derive(Debug)]
+pub struct Error {
+    /// Its kind.
+    pub kind: ErrorKind,
+    source: anyhow::Error,
+    hints: Vec<String>,
+}
+
+impl Error {
+    /// An error that a command itself found.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new() }
+    }
+
+    fn from_source(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { kind, source: source.into(), hints: Vec::new() }
+    }
+
+    /// This error, and what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// This error as what kept `doing` from being done.
+    pub fn while_doing(mut self, doing: impl Into<String>) -> Self {
+        self.source = self.source.context(doing.into());
+        self
+    }
+
+    /// What happened.
+    pub fn message(&self) -> String {
+        self.source.to_string()
+    }
+
+    /// Why, from the nearest cause to the farthest.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = self.source.chain().skip(1).map(ToString::to_string).collect();
+        causes.dedup();
+        causes
+    }
+
+    /// What to do next.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// That nobody is signed in to `profile`, and the command that changes it.
+    pub fn login_required(profile: &Profile, reason: LoginReason) -> Self {
+        let text = format!("you are not signed in to {}: {reason}", profile.title);
+        Self::new(ErrorKind::LoginRequired, text).hint(format!("run `{}`", profile.login_command()))
+    }
+
+    /// Why there is no token for `profile`.
+    pub fn of_token(error: TokenSourceError, profile: &Profile) -> Self {
+        let login = || Some(format!("run `{}`", profile.login_command()));
+        let (kind, hint) = match &error {
+            TokenSourceError::LoginRequired(reason) => return Self::login_required(profile, *reason),
+            TokenSourceError::Interrupted => (ErrorKind::Failure, None),
+            TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
+            TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
+            TokenSourceError::Unavailable(failure) => {
+                (judge_token(failure).0, Some("your sign-in is kept; try again in a while".to_owned()))
+            }
+            TokenSourceError::Store(failure) => judge_store(failure),
+            TokenSourceError::Lock(failure) => judge_lock(failure),
+        };
+        Self::judged(error, (kind, hint))
+    }
+
+    fn judged(source: impl std::error::Error + Send + Sync + 'static, (kind, hint): Judgement) -> Self {
+        Self { kind, source: source.into(), hints: hint.into_iter().collect() }
+    }
+}
+
+/// What an error of the domain means to the person: its kind, and what to do next.
+type Judgement = (ErrorKind, Option<String>);
+
+impl From<SettingsError> for Error {
+    fn from(error: SettingsError) -> Self {
+        match &error {
+            SettingsError::Exposed { path } => {
+                let hint =
+                    format!("run `chmod go-w` on {} and on its folder, after a look at what it says", path.display());
+                Self::from_source(ErrorKind::Untrusted, error).hint(hint)
+            }
+            SettingsError::File { .. } | SettingsError::Busy(_) => Self::from_source(ErrorKind::Failure, error),
+            SettingsError::Homeless => Self::from_source(ErrorKind::Usage, error).hint("set HOME or FINMCP_CONFIG_DIR"),
+            SettingsError::Variable { .. } | SettingsError::Config { .. } => Self::from_source(ErrorKind::Usage, error),
+        }
+    }
+}
+
+impl From<SelectorError> for Error {
+    fn from(error: SelectorError) -> Self {
+        let hint = match &error {
+            SelectorError::Unknown { candidates, .. } => {
+                Some(format!("SERVER can be an https URL, or one of: {}", candidates.join(", ")))
+            }
+            SelectorError::Unclear { candidates } => {
+                Some(format!("name one of: {}; or an https URL", candidates.join(", ")))
+            }
+            SelectorError::Environment { candidates, .. } if candidates.is_empty() => {
+                Some("leave --env out".to_owned())
+            }
+            SelectorError::Environment { candidates, .. } => Some(format!("it has: {}", candidates.join(", "))),
+            SelectorError::UrlNeeded { provider, .. } => Some(format!(
+                "run `finmcp login {provider} --url https://…` once; your vendor's settings page shows the URL"
+            )),
+            SelectorError::Embedded => {
+                Some("run `finmcp demo`, or give `finmcp serve demo` to an AI client".to_owned())
+            }
+            SelectorError::Url(_) | SelectorError::Name(_) => None,
+        };
+        let error = Self::from_source(ErrorKind::Usage, error);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl From<HttpError> for Error {
+    fn from(error: HttpError) -> Self {
+        Self::from_source(ErrorKind::Network, error).hint(NETWORK_HINT)
+    }
+}
+
+impl From<DiscoveryError> for Error {
+    fn from(error: DiscoveryError) -> Self {
+        match error {
+            DiscoveryError::Untrusted(untrusted) => untrusted.into(),
+            DiscoveryError::Http(error) => error.into(),
+            other => Self::from_source(ErrorKind::Network, other),
+        }
+    }
+}
+
+impl From<crate::oauth::error::Untrusted> for Error {
+    fn from(error: crate::oauth::error::Untrusted) -> Self {
+        Self::from_source(ErrorKind::Untrusted, error)
+            .hint("nothing was sent to it and nothing was opened; ask whoever runs the server")
+    }
+}
+
+fn judge_token(error: &TokenError) -> Judgement {
+    match error {
+        TokenError::Http(_) => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
+        TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
+        TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
+        TokenError::InvalidGrant | TokenError::Refused { .. } => (ErrorKind::Failure, None),
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(error: TokenError) -> Self {
+        let judgement = judge_token(&error);
+        Self::judged(error, judgement)
+    }
+}
+
+impl From<LoginError> for Error {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Untrusted(untrusted) => untrusted.into(),
+            LoginError::Discovery(error) => error.into(),
+            LoginError::Token(error) => error.into(),
+            LoginError::Http(error) => error.into(),
+            LoginError::NotRequired { .. } => {
+                Self::from_source(ErrorKind::Failure, error).hint("nothing to do: `finmcp serve` works with it as it is")
+            }
+            LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error)
+                .hint("ask the vendor for a client id and give it with --client-id"),
+            LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
+                .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET"),
+            LoginError::TimedOut(_) => {
+                Self::from_source(ErrorKind::Failure, error).hint("run it again; --timeout gives you longer")
+            }
+            LoginError::Listener { port: Some(_), .. } => {
+                Self::from_source(ErrorKind::Failure, error).hint("another program has that port: leave --port out, or choose another")
+            }
+            other => Self::from_source(ErrorKind::Failure, other),
+        }
+    }
+}
+
+fn judge_store(error: &StoreError) -> Judgement {
+    let hint = match error {
+        StoreError::Absent(_) => {
+            "start a keychain (gnome-keyring, KWallet), or choose FINMCP_STORE=file with FINMCP_STORE_KEY_FILE"
+        }
+        StoreError::Locked => "unlock the keychain, by logging in to the desktop for example, and try again",
+        StoreError::TimedOut(_) => "the keychain's daemon hangs: restart it, or log out of the desktop and in again",
+        StoreError::Corrupt(_) => "run `finmcp login` for this server again: it replaces the entry",
+        StoreError::Newer(_) => "update this finmcp: a newer one has written the entry",
+        StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that and try again; nothing was lost",
+    };
+    (ErrorKind::Store, Some(hint.to_owned()))
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let judgement = judge_store(&error);
+        Self::judged(error, judgement)
+    }
+}
+
+fn judge_lock(error: &LockError) -> Judgement {
+    match error {
+        LockError::TimedOut(_) => {
+            (ErrorKind::Failure, Some("see what other finmcp is running, and try again".to_owned()))
+        }
+        LockError::Unsafe(_) | LockError::Failed { .. } => (ErrorKind::Store, None),
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::from_source(ErrorKind::Failure, error)
+    }
+}

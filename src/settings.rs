@@ -1,0 +1,499 @@
+//! Everything that is set from outside: the environment and `config.toml`. The only reader of the environment.
+//!
+//! `config.toml` belongs to the person: finmcp adds and updates its `[profiles]` when somebody signs in or out, and keeps the
+//! comments and the order of the rest. No secret is ever in it. A project's folder has no say: only the user's own file is read.
+#![expect(clippy::disallowed_methods, reason = "the one room where the environment is read")]
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    credential::{
+        lock,
+        record::Identity,
+        store::{KeySource, StoreChoice},
+    },
+    login::ResourceParameter,
+    profile::{Profile, RegistrationOptions},
+    provider::{GrantKind, Provider, ProviderDocument, ProviderError},
+    secret::Secret,
+};
+
+/// How long another finmcp may take to change `config.toml`.
+const EDIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What holds for this run.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where finmcp keeps its files.
+    pub folder: PathBuf,
+    /// The presets: built in, and from `config.toml`.
+    pub providers: BTreeMap<String, Provider>,
+    /// The server that is meant when none is named.
+    pub default_server: Option<String>,
+    profiles: BTreeMap<String, ProfileDocument>,
+    /// Where secrets are kept.
+    pub store: StoreChoice,
+    /// The command that opens a URL, in place of the system's own.
+    pub browser: Option<String>,
+    /// Whether a browser could open at all: a display, a desktop, or a command for it, and no CI.
+    pub browser_possible: bool,
+    /// `FINMCP_CLIENT_SECRET`.
+    pub client_secret: Option<Secret>,
+    /// How long a request may take, unless the command line says otherwise.
+    pub request_timeout: Option<Duration>,
+    /// What to log, as a filter; nothing by default.
+    pub log: Option<String>,
+    /// Whether the person wants no colour.
+    pub no_color: bool,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// An environment variable with a value that means nothing.
+    #[error("{name} is {problem}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// No home folder, so nowhere to keep anything.
+    #[error("this user has no home folder")]
+    Homeless,
+    /// `config.toml` cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// `config.toml` says something that makes no sense.
+    #[error("{}: {problem}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A folder or file that another user could have changed.
+    #[error("{} can be changed by other users", path.display())]
+    Exposed {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Another finmcp is writing, and does not come to an end.
+    #[error("config.toml is being changed by another finmcp")]
+    Busy(#[source] lock::LockError),
+}
+
+impl From<ProviderError> for SettingsError {
+    fn from(error: ProviderError) -> Self {
+        Self::Config { path: "config.toml".into(), problem: error.to_string() }
+    }
+}
+
+impl Settings {
+    /// Reads the environment and `config.toml`.
+    ///
+    /// # Errors
+    /// [`SettingsError`] that names the variable, or the file and the line.
+    pub fn load() -> Result<Self, SettingsError> {
+        let folder = match text_variable("FINMCP_CONFIG_DIR")? {
+            Some(folder) => PathBuf::from(folder),
+            None => default_folder()?,
+        };
+        let config = read_config(&folder)?;
+        let mut providers = Provider::built_in()?;
+        for (id, document) in config.providers {
+            providers.insert(id.clone(), document.validate(id)?);
+        }
+        let browser = match text_variable("FINMCP_BROWSER")? {
+            Some(command) => Some(command),
+            None => text_variable("BROWSER")?,
+        };
+        let browser_possible = browser.is_some() || (text_variable("CI")?.is_none() && has_desktop());
+        Ok(Self {
+            store: store_choice(&folder)?,
+            folder,
+            providers,
+            default_server: config.default,
+            profiles: config.profiles,
+            browser,
+            browser_possible,
+            client_secret: text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new),
+            request_timeout: request_timeout()?,
+            log: text_variable("FINMCP_LOG")?,
+            no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        })
+    }
+
+    /// Settings of their own, in `folder`, with an encrypted store there: nothing of the person's is read or written.
+    pub fn isolated(&self, folder: PathBuf, key: PathBuf) -> Self {
+        Self {
+            store: StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key) },
+            folder,
+            providers: self.providers.clone(),
+            default_server: None,
+            profiles: BTreeMap::new(),
+            browser: self.browser.clone(),
+            browser_possible: self.browser_possible,
+            client_secret: None,
+            request_timeout: self.request_timeout,
+            log: self.log.clone(),
+            no_color: self.no_color,
+        }
+    }
+
+    /// Whether `name` is the preset of the stand-ins inside this binary.
+    pub fn is_embedded(&self, name: Option<&str>) -> bool {
+        name.and_then(|name| self.providers.get(name)).is_some_and(|provider| provider.embedded)
+    }
+
+    /// The folder of the cross-process locks.
+    pub fn locks(&self) -> PathBuf {
+        self.folder.join("locks")
+    }
+
+    /// The profile saved as `name`. One whose entry makes no sense is as good as none, and `finmcp status` says so.
+    pub fn profile(&self, name: &str) -> Option<Profile> {
+        self.profiles.get(name).and_then(|document| document.profile(name, self).ok())
+    }
+
+    /// The saved profiles, by name.
+    pub fn profiles(&self) -> impl Iterator<Item = Profile> {
+        self.profiles.iter().filter_map(|(name, document)| document.profile(name, self).ok())
+    }
+
+    /// The profiles that are saved but cannot be used, with the reason.
+    pub fn broken_profiles(&self) -> impl Iterator<Item = (&str, String)> {
+        self.profiles.iter().filter_map(|(name, document)| Some((name.as_str(), document.profile(name, self).err()?)))
+    }
+
+    /// What SERVER can be: presets with their environments, and profiles.
+    pub fn candidates(&self) -> Vec<String> {
+        let presets = self.providers.values().flat_map(|provider| {
+            let others = provider.environment_names().into_iter().filter(|name| !provider.is_default_environment(name));
+            let with_environment = others.map(|name| format!("{} --env {name}", provider.id)).collect::<Vec<_>>();
+            std::iter::once(provider.id.clone()).chain(with_environment)
+        });
+        let mut candidates: Vec<String> = presets.chain(self.profiles().map(|profile| profile.spoken())).collect();
+        candidates.sort();
+        candidates.dedup();
+        candidates
+    }
+
+    /// Saves `profile`, so that later commands find it by name, and what it is signed in as.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; then `config.toml` is as it was.
+    pub async fn save_profile(&self, profile: &Profile) -> Result<(), SettingsError> {
+        let document = ProfileDocument::from(profile);
+        self.edit(|profiles| {
+            let table = toml_edit::ser::to_document(&document).map_err(|error| error.to_string())?;
+            let mut table = table.as_table().clone();
+            if let Some(signed_in) = table.get_mut("signed_in") {
+                signed_in.make_value();
+            }
+            profiles.insert(&profile.name, toml_edit::Item::Table(table));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes that nobody is signed in to the profile `name` any more. Its server and options stay.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; then `config.toml` is as it was.
+    pub async fn sign_out(&self, name: &str) -> Result<(), SettingsError> {
+        self.edit(|profiles| {
+            if let Some(profile) = profiles.get_mut(name).and_then(toml_edit::Item::as_table_like_mut) {
+                profile.remove("signed_in");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash cannot halve.
+    async fn edit(
+        &self,
+        change: impl FnOnce(&mut toml_edit::Table) -> Result<(), String>,
+    ) -> Result<(), SettingsError> {
+        let path = self.folder.join("config.toml");
+        let file_error = |source| SettingsError::File { path: path.clone(), source };
+        let config_error = |problem: String| SettingsError::Config { path: path.clone(), problem };
+        create_private_folder(&self.folder).map_err(file_error)?;
+        let _turn = lock::Lock::acquire(&self.locks(), "config", EDIT_DEADLINE).await.map_err(SettingsError::Busy)?;
+        let text = read_if_there(&path).map_err(file_error)?;
+        let mut document: toml_edit::DocumentMut =
+            text.parse().map_err(|error: toml_edit::TomlError| config_error(error.to_string()))?;
+        let profiles = document.entry("profiles").or_insert_with(|| {
+            let mut table = toml_edit::Table::new();
+            table.set_implicit(true);
+            toml_edit::Item::Table(table)
+        });
+        let profiles = profiles.as_table_mut().ok_or_else(|| config_error("[profiles] is not a table".to_owned()))?;
+        change(profiles).map_err(config_error)?;
+        replace(&path, document.to_string().as_bytes()).map_err(file_error)
+    }
+}
+
+/// `config.toml`, as it is spelled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigDocument {
+    default: Option<String>,
+    #[serde(default)]
+    providers: BTreeMap<String, ProviderDocument>,
+    #[serde(default)]
+    profiles: BTreeMap<String, ProfileDocument>,
+}
+
+/// A profile, as `config.toml` spells it: what differs from its preset, and whom it is signed in as.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<GrantKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    /// A resource identifier, or "none".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_in: Option<IdentityDocument>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityDocument {
+    issuer: String,
+    resource: String,
+    client_id: String,
+    account: String,
+}
+
+impl ProfileDocument {
+    fn profile(&self, name: &str, settings: &Settings) -> Result<Profile, String> {
+        let provider = match &self.provider {
+            Some(id) => Some(settings.providers.get(id).ok_or_else(|| format!("there is no provider {id:?}"))?),
+            None => None,
+        };
+        let preset = match provider {
+            Some(provider) => Some(
+                provider
+                    .environment(self.environment.as_deref())
+                    .ok_or_else(|| format!("{} has no such environment", provider.title))?,
+            ),
+            None => None,
+        };
+        let url = self.url.as_deref().map(str::parse).transpose().map_err(|error| format!("url: {error}"))?;
+        let preset_url = preset.and_then(|(_, environment)| environment.server.clone());
+        let server = url.or_else(|| preset_url.clone()).ok_or("it needs a url")?;
+        let own = RegistrationOptions {
+            grant: self.grant,
+            client_id: self.client_id.clone(),
+            client_authentication: None,
+            scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
+            token_endpoint: self
+                .token_endpoint
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|error| format!("token_endpoint: {error}"))?,
+            issuer: self.issuer.clone(),
+            resource: match self.resource.as_deref() {
+                None => ResourceParameter::Discovered,
+                Some("none") => ResourceParameter::Omitted,
+                Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
+            },
+            parameters: self.parameters.clone().into_iter().collect(),
+        };
+        let mut from_preset = match (provider, preset) {
+            (Some(provider), Some((_, environment))) => provider.registration(environment),
+            _ => RegistrationOptions::default(),
+        };
+        if preset_url.as_ref() != Some(&server) {
+            // The preset's token endpoint belongs to the preset's own server.
+            from_preset.token_endpoint = None;
+        }
+        let environment = preset.map_or("", |(name, _)| name).to_owned();
+        Ok(Profile {
+            name: name.to_owned(),
+            provider: self.provider.clone(),
+            title: provider.map_or_else(|| server.host(), |provider| provider.title.clone()),
+            signed_in: self.signed_in.clone().map(|identity| Identity {
+                environment: environment.clone(),
+                issuer: identity.issuer,
+                resource: identity.resource,
+                client_id: identity.client_id,
+                account: identity.account,
+            }),
+            environment,
+            saved: true,
+            server,
+            registration: own.or(from_preset),
+        })
+    }
+}
+
+impl From<&Profile> for ProfileDocument {
+    fn from(profile: &Profile) -> Self {
+        let options = &profile.registration;
+        Self {
+            provider: profile.provider.clone(),
+            environment: Some(profile.environment.clone()).filter(|name| !name.is_empty()),
+            url: Some(profile.server.as_str().to_owned()),
+            grant: options.grant,
+            client_id: options.client_id.clone(),
+            scope: options.scope.as_ref().map(ToString::to_string),
+            token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
+            issuer: options.issuer.clone(),
+            resource: match &options.resource {
+                ResourceParameter::Discovered => None,
+                ResourceParameter::Fixed(fixed) => Some(fixed.clone()),
+                ResourceParameter::Omitted => Some("none".to_owned()),
+            },
+            parameters: options.parameters.iter().cloned().collect(),
+            signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
+                issuer: identity.issuer,
+                resource: identity.resource,
+                client_id: identity.client_id,
+                account: identity.account,
+            }),
+        }
+    }
+}
+
+/// AI clients start `serve` with `HOME` but without `XDG_*`, so those have no say: what is written at sign-in must be found then.
+fn default_folder() -> Result<PathBuf, SettingsError> {
+    let folders = directories::BaseDirs::new().ok_or(SettingsError::Homeless)?;
+    Ok(if cfg!(any(windows, target_os = "macos")) {
+        folders.config_dir().join("finmcp")
+    } else {
+        folders.home_dir().join(".config").join("finmcp")
+    })
+}
+
+fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
+    let Some(name) = text_variable("FINMCP_STORE")? else { return Ok(StoreChoice::Keychain) };
+    match name.as_str() {
+        "keychain" => Ok(StoreChoice::Keychain),
+        "memory" => Ok(StoreChoice::Memory),
+        "file" => {
+            let key = text_variable("FINMCP_STORE_KEY_FILE")?.ok_or_else(|| SettingsError::Variable {
+                name: "FINMCP_STORE",
+                problem: "\"file\", which needs FINMCP_STORE_KEY_FILE: the path of a file of at least 32 secret bytes"
+                    .to_owned(),
+            })?;
+            Ok(StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key.into()) })
+        }
+        other => Err(SettingsError::Variable {
+            name: "FINMCP_STORE",
+            problem: format!("{other:?}, and must be keychain, file or memory"),
+        }),
+    }
+}
+
+fn request_timeout() -> Result<Option<Duration>, SettingsError> {
+    let Some(text) = text_variable("FINMCP_REQUEST_TIMEOUT")? else { return Ok(None) };
+    match text.parse() {
+        Ok(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(SettingsError::Variable {
+            name: "FINMCP_REQUEST_TIMEOUT",
+            problem: format!("{text:?}, and must be a number of seconds"),
+        }),
+    }
+}
+
+/// The variable's value; none where it is unset or empty.
+fn text_variable(name: &'static str) -> Result<Option<String>, SettingsError> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(SettingsError::Variable { name, problem: "not valid text".to_owned() })
+        }
+    }
+}
+
+fn has_desktop() -> bool {
+    cfg!(any(windows, target_os = "macos"))
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+fn read_config(folder: &Path) -> Result<ConfigDocument, SettingsError> {
+    let path = folder.join("config.toml");
+    let text = read_if_there(&path).map_err(|source| SettingsError::File { path: path.clone(), source })?;
+    if !text.is_empty() && (writable_by_others(&path) || writable_by_others(folder)) {
+        return Err(SettingsError::Exposed { path });
+    }
+    toml::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
+}
+
+fn read_if_there(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(unix)]
+fn writable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o022 != 0)
+}
+
+#[cfg(not(unix))]
+fn writable_by_others(_path: &Path) -> bool {
+    false // a Windows profile folder belongs to its user alone
+}
+
+fn create_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Puts `content` in place of the file in one step: a reader sees the old or the new, whatever happens (the temporary file is 0600).
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    use io::Write;
+    // A file that is a link (a dotfiles folder) stays one: its target is replaced.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    #[cfg(unix)]
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! `finmcp demo`: the whole journey on stand-ins, with a report that adds up and nothing left behind.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{PATIENCE, eventually, sandbox::Sandbox, serve::Serve};
+
+/// The amount at the end of the line that begins with `label`, in cents.
+fn cents(report: &str, label: &str) -> i64 {
+    let line = report.lines().find(|line| line.trim_start().starts_with(label));
+    let line = line.unwrap_or_else(|| panic!("no {label:?} in {report}"));
+    let amount: String =
+        line.split_whitespace().last().unwrap().chars().filter(|digit| !",.".contains(*digit)).collect();
+    amount.parse().unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+#[test]
+fn the_report_adds_up_and_nothing_is_left_behind() {
+    for _ in 0..2 {
+        let mut sandbox = Sandbox::new();
+        // Whatever this person has set, the demo keeps to itself.
+        sandbox.unset("FINMCP_STORE");
+        sandbox.unset("FINMCP_STORE_KEY_FILE");
+        let run = sandbox.finmcp(["demo"]).expect_success();
+        let report = format!("{}{}", run.stdout, run.stderr);
+        let amount = |label| cents(&report, label);
+        assert_eq!(amount("Gross profit"), amount("Total revenue") - amount("Total cost of revenue"));
+        assert_eq!(amount("Operating income"), amount("Gross profit") - amount("Total operating expenses"));
+        assert_eq!(amount("Net income"), amount("Operating income") - amount("Total interest and taxes"));
+        assert_ne!(amount("Net income"), 0);
+        assert!(sandbox.files().is_empty(), "{:?}", sandbox.files());
+        assert!(sandbox.temporary_files().is_empty(), "{:?}", sandbox.temporary_files());
+    }
+}
+
+/// `finmcp serve demo` is an AI client's entry by itself.
+#[test]
+fn the_demo_is_a_server_like_any_other() {
+    let sandbox = Sandbox::new();
+    let mut serve = sandbox.serve(["demo"]);
+    serve.initialize().result();
+    let tools = serve.request("tools/list", json!({})).result();
+    assert!(tools["tools"].as_array().is_some_and(|tools| tools.iter().any(|tool| tool["name"] == "profit_and_loss")));
+    serve.call("profit_and_loss", json!({"start_date": "2025-01-01", "end_date": "2025-12-31"}));
+    serve.close_stdin();
+    serve.exit_within(Duration::from_secs(2));
+}
+
+/// `finmcp demo --keep` stays up, prints an entry that works, and goes away when told.
+#[cfg(unix)]
+#[test]
+fn a_kept_demo_prints_an_entry_that_works() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+    command.args(["demo", "--keep"]);
+    let transcript = sandbox.transcript();
+    let mut demo = Serve::start(command, transcript.clone());
+    let entry = eventually("the entry", || {
+        let printed = transcript.text() + &demo.stderr();
+        let from = printed.find("\"mcpServers\"").and_then(|at| printed[..at].rfind('{'))?;
+        serde_json::Deserializer::from_str(&printed[from..]).into_iter::<serde_json::Value>().next()?.ok()
+    });
+    let server = entry["mcpServers"].as_object().and_then(|servers| servers.values().next()).unwrap();
+    let mut command = sandbox.command(server["command"].as_str().unwrap());
+    command.args(server["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()));
+    for (name, value) in server["env"].as_object().into_iter().flatten() {
+        command.env(name, value.as_str().unwrap());
+    }
+    let mut serve = Serve::start(command, transcript);
+    serve.initialize().result();
+    serve.request("tools/list", json!({})).result();
+    drop(serve);
+    demo.signal(rustix::process::Signal::INT);
+    demo.exit_within(PATIENCE);
+    eventually("its folder to go", || sandbox.temporary_files().is_empty().then_some(()));
+}

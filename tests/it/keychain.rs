@@ -1,0 +1,92 @@
+//! The real keychain: a Secret Service of the test's own, on a message bus of its own. `tests/run.sh` installs both.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Stdio},
+};
+
+use crate::{
+    login::{machine_login, machine_vendor},
+    support::{eventually, sandbox::Sandbox},
+};
+
+const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path=@PATH@</listen>
+  <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+</busconfig>"#;
+
+/// A message bus with an unlocked GNOME keyring on it. Dropping it ends both.
+struct Keyring {
+    bus: Child,
+    daemon: Child,
+}
+
+impl Keyring {
+    fn start(sandbox: &mut Sandbox) -> Self {
+        let missing = |program: &str, error| panic!("{program}: {error}; run this test by tests/run.sh");
+        let mut command = sandbox.command("dbus-daemon");
+        command.args(["--nofork", "--nopidfile", "--print-address=1"]);
+        // The session bus's own configuration would start a second, locked keyring for whoever asks before the first is there.
+        let configuration = BUS.replace("@PATH@", &sandbox.watched().join("bus").display().to_string());
+        command.arg(format!("--config-file={}", sandbox.give("bus.conf", configuration).display()));
+        let mut bus = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| missing("dbus-daemon", error));
+        let mut address = String::new();
+        BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        sandbox.set("DBUS_SESSION_BUS_ADDRESS", address.trim_end());
+
+        let mut command = sandbox.command("gnome-keyring-daemon");
+        command.args(["--unlock", "--components=secrets", "--foreground"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut daemon = command.spawn().unwrap_or_else(|error| missing("gnome-keyring-daemon", error));
+        daemon.stdin.take().unwrap().write_all(b"a password").unwrap();
+        let keyring = Self { bus, daemon };
+        eventually("the keyring to keep a secret", || {
+            let mut command = sandbox.command("secret-tool");
+            command.args(["store", "--label=probe", "probe", "x"]);
+            (sandbox.run(command, b"x".into()).code == Some(0)).then_some(())
+        });
+        keyring
+    }
+}
+
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        for child in [&mut self.daemon, &mut self.bus] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let _keyring = Keyring::start(&mut sandbox);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    let token = sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stdout;
+    assert!(vendor.secrets().contains(&token.trim_end().to_owned()));
+    assert_eq!(vendor.records_at("/token").len(), 1, "the token came from the keychain");
+    let renewed = sandbox.finmcp(["token", "--env", "sandbox", "--force-refresh"]).expect_success().stdout;
+    assert_ne!(token, renewed, "the client secret came from the keychain");
+    let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
+    serve.initialize().result();
+    serve.call("echo", serde_json::json!({"message": "hi"})).result();
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// t082, t083: without a keychain the sign-in fails before anything is asked of anybody; nothing is ever written elsewhere instead.
+#[test]
+fn t082_without_a_keychain_nothing_is_kept_anywhere() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_code(6).expect_stderr(&["FINMCP_STORE"]);
+    assert!(vendor.records_at("/token").is_empty(), "a token that cannot be kept is not asked for");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6);
+    sandbox.assert_no_secret(&vendor.secrets());
+}

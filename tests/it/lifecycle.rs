@@ -1,0 +1,132 @@
+//! How the bridge ends: soon, with the session closed and every request answered, whoever ends it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    serve::open_bridge,
+    support::vendor::{Effect, On, Script},
+};
+
+const SOON: Duration = Duration::from_secs(2);
+
+#[test]
+fn the_end_of_stdin_ends_the_bridge_and_the_session() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    serve.call("echo", json!({"message": "hi"})).result();
+    serve.close_stdin();
+    assert_eq!(serve.exit_within(SOON), Some(0), "{}", serve.stderr());
+    assert_eq!(vendor.session_count(), 0, "the session was left open");
+    assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
+/// A client that writes its requests and closes stdin at once still wants the answers.
+#[test]
+fn requests_sent_just_before_the_end_of_stdin_are_answered() {
+    let (_sandbox, _vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    let calls: Vec<String> =
+        (0..20).map(|_| serve.post("tools/call", json!({"name": "echo", "arguments": {"message": "hi"}}))).collect();
+    serve.close_stdin();
+    for call in calls {
+        serve.answer_to(&call);
+    }
+    serve.exit_within(SOON);
+}
+
+#[test]
+fn a_bridge_that_nobody_spoke_to_ends_with_its_stdin() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.close_stdin();
+    assert_eq!(serve.exit_within(SOON), Some(0));
+    assert!(vendor.records().is_empty());
+}
+
+/// t111: what is in flight gets an answer that does not claim to know what became of it.
+#[test]
+fn t111_calls_in_flight_at_the_end_are_answered() {
+    let (_sandbox, _vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    let calls: Vec<String> =
+        (0..5).map(|_| serve.post("tools/call", json!({"name": "hang", "arguments": {}}))).collect();
+    // Answered after the calls were taken: they are in flight by now.
+    serve.request("ping", json!({})).result();
+    serve.close_stdin();
+    for call in calls {
+        serve.answer_to(&call).error();
+    }
+    serve.exit_within(SOON);
+}
+
+/// t112: a server that does not answer the DELETE does not hold the bridge up.
+#[test]
+fn t112_a_server_that_ignores_the_end_of_the_session_is_not_waited_for() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    serve.request("ping", json!({})).result();
+    vendor.fault(On::Method("DELETE"), Effect::Delay(Duration::from_secs(60)));
+    serve.close_stdin();
+    serve.exit_within(SOON);
+    assert!(vendor.records().iter().any(|record| record.method == "DELETE"));
+}
+
+#[cfg(unix)]
+mod signals {
+    use std::process::{Command, Stdio};
+
+    use rustix::process::Signal;
+
+    use super::*;
+    use crate::support::{sandbox::Sandbox, serve::Serve, vendor::Vendor};
+
+    #[test]
+    fn signals_end_the_bridge_and_the_session() {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+            serve.initialize();
+            serve.request("ping", json!({})).result();
+            let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+            vendor.wait_for("the call", |record| record.rpc_method().as_deref() == Some("tools/call"));
+            serve.signal(signal);
+            serve.answer_to(&call).error();
+            serve.exit_within(SOON);
+            assert_eq!(vendor.session_count(), 0, "{signal:?}: the session was left open");
+        }
+    }
+
+    /// t109: the client is gone without a word, and something else still holds the pipes.
+    #[test]
+    fn t109_a_dead_parent_ends_the_bridge() {
+        let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+        let mut command = sandbox.command("sh");
+        // A shell's background command would get an empty stdin: it is handed over by another number.
+        command.args(["-c", r#"exec 3<&0; "$@" <&3 3<&- & exec 0</dev/null 3<&-; wait"#, "sh"]);
+        command.args([env!("CARGO_BIN_EXE_finmcp"), "serve"]).arg(vendor.url());
+        let mut shell = Serve::start(command, sandbox.transcript());
+        shell.initialize();
+        shell.request("ping", json!({})).result();
+        shell.signal(Signal::KILL);
+        // The bridge was the last to hold the other end of stdout.
+        shell.wait_for_closed_stdout(Duration::from_secs(5));
+        assert_eq!(vendor.session_count(), 0, "the session was left open");
+    }
+
+    /// t110: nobody reads any more.
+    #[test]
+    fn t110_a_closed_stdout_ends_the_bridge() {
+        let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { sessions: false, ..Script::default() }));
+        let mut command: Command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        command.arg("serve").arg(vendor.url()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        drop(child.stdout.take());
+        let _ = std::io::Write::write_all(
+            &mut stdin,
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\"clientInfo\":{\"name\":\"x\",\"version\":\"1\"}}}\n",
+        );
+        assert!(crate::support::sandbox::wait(&mut child, Duration::from_secs(5)).is_some(), "it still runs");
+        drop(stdin);
+    }
+}

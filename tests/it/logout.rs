@@ -1,0 +1,67 @@
+//! `finmcp logout` and `finmcp status`: what is there, and that it is gone.
+
+use crate::{
+    support::{
+        sandbox::Sandbox,
+        vendor::{Effect, On},
+    },
+    token::signed_in_machine,
+};
+
+#[test]
+fn status_shows_what_is_signed_in_and_no_secret() {
+    let (sandbox, vendor) = signed_in_machine();
+    let run = sandbox.finmcp(["status"]).expect_success();
+    assert!(run.stdout.contains("asset-sandbox") || run.stderr.contains("asset-sandbox"), "{run:?}");
+    let json = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json.to_string().contains("asset-sandbox"), "{json}");
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+#[test]
+fn who_is_not_signed_in_is_signed_out_already() {
+    Sandbox::new().finmcp(["logout", "asset", "--env", "sandbox"]).expect_success();
+}
+
+#[test]
+fn a_machine_that_signs_out_has_no_token() {
+    let (sandbox, _vendor) = signed_in_machine();
+    sandbox.finmcp(["logout", "asset", "--env", "sandbox"]).expect_success();
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(4);
+}
+
+/// t063: the sign-in is ended at the server, and here whatever the server says.
+#[cfg(unix)]
+#[test]
+fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
+    use crate::support::{
+        browser::{FakeBrowser, Person},
+        vendor::{Script, Vendor},
+    };
+
+    for down in [false, true] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        sandbox.finmcp(["login", &vendor.url()]).expect_success();
+        let token = sandbox.finmcp(["token", &vendor.url()]).expect_success().stdout;
+        if down {
+            for _ in 0..3 {
+                vendor.fault(On::Path("/revoke"), Effect::status(503));
+            }
+        }
+        let run = sandbox.finmcp(["logout", &vendor.url()]);
+        let refresh = vendor.secrets().into_iter().find(|secret| secret.starts_with("refresh-token")).unwrap();
+        assert!(vendor.records_at("/revoke").iter().any(|record| record.form()["token"] == refresh));
+        if down {
+            assert!(!run.stderr.is_empty(), "that the server was not told is said");
+        } else {
+            assert_eq!(run.code, Some(0), "{run:?}");
+            let bearer = format!("Bearer {}", token.trim_end());
+            let page = crate::support::visitor::visit("POST", &vendor.url(), &[("authorization", &bearer)], "{}");
+            assert_eq!(page.unwrap().status, 401);
+        }
+        sandbox.finmcp(["token", &vendor.url()]).expect_code(4);
+        sandbox.assert_no_secret(&vendor.secrets());
+    }
+}

@@ -1,0 +1,25 @@
+//! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
+//!
+//! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `clients` and `keychain` need programs that only
+//! `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they are run without.
+#![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
+#![cfg(test)]
+
+mod clients;
+mod completions;
+#[cfg(feature = "demo")]
+mod demo;
+mod fidelity;
+#[cfg(unix)]
+mod install;
+#[cfg(target_os = "linux")]
+mod keychain;
+mod lifecycle;
+mod login;
+mod logout;
+mod recovery;
+mod replay;
+mod rig;
+mod serve;
+mod support;
+mod token;

@@ -1,0 +1,357 @@
+//! The vendor as an authorization server.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter, TokenShape, merge,
+};
+
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub secret: Option<String>,
+    /// None where the client was known in advance: any loopback redirect is fine then.
+    pub redirect_uris: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Code {
+    client_id: String,
+    redirect_uri: String,
+    challenge: String,
+    scope: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct AccessToken {
+    pub ends: Instant,
+    pub revoked: bool,
+    family: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct RefreshToken {
+    pub family: u64,
+    client_id: String,
+    scope: String,
+    spent: bool,
+}
+
+/// The metadata documents, at the places where RFC 9728 section 3 and RFC 8414 section 3 put them for `/mcp` and for an issuer without a path.
+pub fn document(path: &str, shared: &Arc<Shared>) -> Reply {
+    let origin = &shared.origin;
+    let state = shared.state.lock().unwrap();
+    if !state.script.publishes_metadata {
+        return Reply::new(404);
+    }
+    let document = match path {
+        "/.well-known/oauth-protected-resource/mcp" => {
+            let mut document = json!({
+                "resource": format!("{origin}/mcp"),
+                "authorization_servers": [origin],
+                "bearer_methods_supported": ["header"],
+            });
+            merge(&mut document, &state.script.protected_resource);
+            document
+        }
+        "/.well-known/oauth-authorization-server" => {
+            let mut document = json!({
+                "issuer": origin,
+                "authorization_endpoint": format!("{origin}/authorize"),
+                "token_endpoint": format!("{origin}/token"),
+                "revocation_endpoint": format!("{origin}/revoke"),
+                "response_types_supported": ["code"],
+                "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+                "code_challenge_methods_supported": ["S256"],
+                "token_endpoint_auth_methods_supported": ["none", "client_secret_post", "client_secret_basic"],
+                "authorization_response_iss_parameter_supported": true,
+            });
+            if state.script.registration != Registration::Closed {
+                document["registration_endpoint"] = json!(format!("{origin}/register"));
+            }
+            merge(&mut document, &state.script.authorization_server);
+            document
+        }
+        _ => return Reply::new(404),
+    };
+    Reply::new(200).json(&document)
+}
+
+/// Dynamic client registration (RFC 7591 section 3).
+pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let mut state = shared.state.lock().unwrap();
+    if state.script.registration == Registration::Closed {
+        return Reply::new(404);
+    }
+    let Ok(mut metadata) = serde_json::from_slice::<Value>(&record.body) else {
+        return error(400, "invalid_client_metadata", "not JSON");
+    };
+    if metadata["application_type"] != "native" {
+        state.complain("a registration without application_type native");
+    }
+    let redirect_uris: Vec<String> = metadata["redirect_uris"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|uri| uri.as_str().map(str::to_owned))
+        .collect();
+    if redirect_uris.is_empty() || !redirect_uris.iter().all(|uri| is_loopback(uri)) {
+        return error(400, "invalid_redirect_uri", "no loopback redirect");
+    }
+    let client_id = format!("client-{}", state.clients.len() + 1);
+    metadata["client_id"] = json!(client_id);
+    let secret = (state.script.registration == Registration::Confidential).then(|| state.mint("client-secret"));
+    metadata["token_endpoint_auth_method"] = json!("none");
+    if let Some(secret) = &secret {
+        metadata["client_secret"] = json!(secret);
+        metadata["client_secret_expires_at"] = json!(0);
+        metadata["token_endpoint_auth_method"] = json!("client_secret_post");
+    }
+    state.clients.insert(client_id, Client { secret, redirect_uris: Some(redirect_uris) });
+    Reply::new(201).json(&metadata)
+}
+
+/// The authorization endpoint (RFC 6749 section 4.1.1), whose person decides at once: the fake browser says how.
+pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let query = record.query();
+    let field = |name: &str| query.get(name).cloned().unwrap_or_default();
+    let mut state = shared.state.lock().unwrap();
+    let redirect_uri = field("redirect_uri");
+    let known = state.clients.get(&field("client_id")).is_some_and(|client| match &client.redirect_uris {
+        Some(uris) => uris.iter().any(|uri| same_but_for_port(uri, &redirect_uri)),
+        None => is_loopback(&redirect_uri),
+    });
+    if !known {
+        return Reply::new(400).body("text/plain", "unknown client or redirect URI");
+    }
+    for (what, right) in [
+        ("response_type is not code", field("response_type") == "code"),
+        ("code_challenge_method is not S256", field("code_challenge_method") == "S256"),
+        ("code_challenge is not 43 characters", field("code_challenge").len() == 43),
+        ("state is too short to be unguessable", field("state").len() >= 22),
+        ("resource is not this server", field("resource") == format!("{}/mcp", shared.origin)),
+    ] {
+        if !right {
+            state.complain(format!("authorization request: {what}"));
+        }
+    }
+    let mut answer = Vec::new();
+    if record.header("x-person") == Some("deny") {
+        answer.push(("error", "access_denied".to_owned()));
+        answer.push(("error_description", "the person said no".to_owned()));
+    } else {
+        let code = state.mint("code");
+        answer.push(("code", code.clone()));
+        let grant = Code {
+            client_id: field("client_id"),
+            redirect_uri: redirect_uri.clone(),
+            challenge: field("code_challenge"),
+            scope: field("scope"),
+        };
+        state.codes.insert(code, grant);
+    }
+    match state.script.callback_state {
+        StateParameter::Right => answer.push(("state", field("state"))),
+        StateParameter::Wrong => answer.push(("state", "somebody-else's-state-0123456789".to_owned())),
+        StateParameter::Absent => {}
+    }
+    match state.script.callback_issuer {
+        IssuerParameter::Right => answer.push(("iss", shared.origin.clone())),
+        IssuerParameter::Wrong => answer.push(("iss", "https://evil.example".to_owned())),
+        IssuerParameter::Absent => {}
+    }
+    let mut target = url::Url::parse(&redirect_uri).unwrap();
+    target.query_pairs_mut().extend_pairs(answer);
+    Reply::new(302).header("location", target)
+}
+
+/// The token endpoint (RFC 6749 section 3.2), for the three grants.
+pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let form = record.form();
+    let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let mut state = shared.state.lock().unwrap();
+    if record.header("content-type") != Some("application/x-www-form-urlencoded") {
+        state.complain("token request: not a form");
+    }
+    if record.query.contains('=') {
+        state.complain("token request: parameters in the URL");
+    }
+    let (client_id, secret) = match basic(record) {
+        Some((id, secret)) => (id, Some(secret)),
+        None => (field("client_id"), form.get("client_secret").cloned()),
+    };
+    let Some(client) = state.clients.get(&client_id).cloned() else {
+        return error(401, "invalid_client", "unknown client");
+    };
+    if client.secret != secret {
+        return error(401, "invalid_client", "wrong client secret");
+    }
+    if field("resource") != format!("{}/mcp", shared.origin) {
+        state.complain(format!("token request: resource is {:?}", field("resource")));
+        return error(400, "invalid_target", "not a resource of this server");
+    }
+    match field("grant_type").as_str() {
+        "authorization_code" => {
+            let verifier = field("code_verifier");
+            // One too short to be a verifier is refused below, and cannot be looked for.
+            if verifier.len() >= 43 {
+                state.secrets.push(verifier.clone());
+            }
+            let Some(code) = state.codes.remove(&field("code")) else {
+                return error(400, "invalid_grant", "unknown code");
+            };
+            let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+            if code.challenge != challenge || code.redirect_uri != field("redirect_uri") || code.client_id != client_id
+            {
+                return error(400, "invalid_grant", "the code was given to somebody else");
+            }
+            let family = state.access_tokens.len() as u64 + 1;
+            state.grant(&shared.origin, &client_id, &code.scope, Some(family))
+        }
+        "refresh_token" => {
+            let token = field("refresh_token");
+            let Some(known) = state.refresh_tokens.get(&token).cloned() else {
+                return error(400, "invalid_grant", "unknown refresh token");
+            };
+            if known.client_id != client_id || state.dead_families.contains(&known.family) {
+                return error(400, "invalid_grant", "this sign-in has ended");
+            }
+            if known.spent {
+                // Somebody has a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
+                state.replays += 1;
+                state.dead_families.insert(known.family);
+                for access in state.access_tokens.values_mut().filter(|access| access.family == known.family) {
+                    access.revoked = true;
+                }
+                return error(400, "invalid_grant", "spent refresh token");
+            }
+            state.refresh_tokens.get_mut(&token).unwrap().spent = true;
+            state.grant(&shared.origin, &client_id, &known.scope, Some(known.family))
+        }
+        "client_credentials" | "" => {
+            if client.secret.is_none() {
+                return error(400, "unauthorized_client", "not for public clients");
+            }
+            state.grant(&shared.origin, &client_id, &field("scope"), None)
+        }
+        _ => error(400, "unsupported_grant_type", "no such grant"),
+    }
+}
+
+/// The revocation endpoint (RFC 7009 section 2).
+pub fn revoke(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let token = record.form().get("token").cloned().unwrap_or_default();
+    let mut state = shared.state.lock().unwrap();
+    if let Some(refresh) = state.refresh_tokens.get(&token).cloned() {
+        // With the refresh token ends all that came of the same sign-in (RFC 7009 section 2.1).
+        state.dead_families.insert(refresh.family);
+        for access in state.access_tokens.values_mut().filter(|access| access.family == refresh.family) {
+            access.revoked = true;
+        }
+    }
+    if let Some(access) = state.access_tokens.get_mut(&token) {
+        access.revoked = true;
+    }
+    Reply::new(200)
+}
+
+impl State {
+    /// Whether a request may use the MCP endpoint, and the 401 where it may not.
+    pub fn admit(&mut self, record: &Recorded, origin: &str) -> Result<(), Reply> {
+        if record.query.contains("access_token") {
+            self.complain("an access token in a URL");
+        }
+        if self.script.guard == Guard::Open {
+            return Ok(());
+        }
+        let token = record.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        let live = token.and_then(|token| self.access_tokens.get(token));
+        if live.is_some_and(|token| !token.revoked && token.ends > Instant::now()) {
+            return Ok(());
+        }
+        let mut challenge = "Bearer realm=\"test\"".to_owned();
+        if token.is_some() {
+            challenge += ", error=\"invalid_token\"";
+        }
+        if self.script.challenge_points {
+            challenge += &format!(", resource_metadata=\"{origin}/.well-known/oauth-protected-resource/mcp\"");
+        }
+        if let Some(scope) = self.script.challenge_scope {
+            challenge += &format!(", scope=\"{scope}\"");
+        }
+        Err(Reply::new(401).header("www-authenticate", challenge))
+    }
+
+    fn grant(&mut self, origin: &str, client_id: &str, scope: &str, family: Option<u64>) -> Reply {
+        let lifetime = self.script.access_lifetime;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut access_token = self.mint("access-token");
+        if self.script.token_shape == TokenShape::Jwt {
+            let claims = json!({
+                "iss": origin, "aud": format!("{origin}/mcp"), "sub": client_id, "scope": scope,
+                "iat": now, "exp": now + lifetime.as_secs(),
+            });
+            // Nobody here checks signatures; what stands in its place is the secret part.
+            access_token = [json!({"alg": "none", "typ": "JWT"}).to_string(), claims.to_string(), access_token]
+                .map(|part| URL_SAFE_NO_PAD.encode(part))
+                .join(".");
+            self.secrets.push(access_token.clone());
+        }
+        let token = AccessToken { ends: Instant::now() + lifetime, revoked: false, family: family.unwrap_or_default() };
+        self.access_tokens.insert(access_token.clone(), token);
+        let mut response = json!({"access_token": access_token, "token_type": "Bearer"});
+        match self.script.expires_in {
+            ExpiresIn::Seconds => response["expires_in"] = json!(lifetime.as_secs()),
+            ExpiresIn::Text => response["expires_in"] = json!(lifetime.as_secs().to_string()),
+            ExpiresIn::UnixTime => response["expires_in"] = json!(now + lifetime.as_secs()),
+            ExpiresIn::Absent => {}
+        }
+        if let (Some(family), true) = (family, self.script.refresh_tokens) {
+            let refresh_token = self.mint("refresh-token");
+            response["refresh_token"] = json!(refresh_token);
+            let known = RefreshToken { family, client_id: client_id.to_owned(), scope: scope.to_owned(), spent: false };
+            self.refresh_tokens.insert(refresh_token, known);
+        }
+        if !scope.is_empty() {
+            response["scope"] = json!(scope);
+        }
+        Reply::new(200).header("cache-control", "no-store").json(&response)
+    }
+}
+
+/// The client's credentials from HTTP Basic, each form-decoded (RFC 6749 section 2.3.1).
+fn basic(record: &Recorded) -> Option<(String, String)> {
+    let encoded = record.header("authorization")?.strip_prefix("Basic ")?;
+    let pair = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let (id, secret) = pair.split_once(':')?;
+    let decode = |part: &str| {
+        let field = format!("x={part}");
+        url::form_urlencoded::parse(field.as_bytes()).next().map(|(_, value)| value.into_owned())
+    };
+    Some((decode(id)?, decode(secret)?))
+}
+
+fn error(status: u16, code: &str, description: &str) -> Reply {
+    Reply::new(status).json(&json!({"error": code, "error_description": description}))
+}
+
+fn is_loopback(uri: &str) -> bool {
+    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "http" && uri.host_str() == Some("127.0.0.1"))
+}
+
+/// Loopback redirects are compared without their port (RFC 8252 section 7.3).
+fn same_but_for_port(left: &str, right: &str) -> bool {
+    let without_port = |uri: &str| {
+        url::Url::parse(uri).ok().map(|mut uri| {
+            let _ = uri.set_port(None);
+            uri
+        })
+    };
+    is_loopback(left) && without_port(left) == without_port(right)
+}

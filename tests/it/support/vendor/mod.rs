@@ -1,0 +1,410 @@
+//! A vendor on this machine: an MCP server and its authorization server, which do as the test says and write down what they got.
+
+mod authorization;
+mod endpoint;
+mod reply;
+mod script;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::{Request, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::eventually;
+pub use reply::Reply;
+pub use script::{
+    Answer, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter, TokenShape,
+};
+
+/// A running vendor. Dropping it closes its port.
+pub struct Vendor {
+    shared: Arc<Shared>,
+    closing: Arc<Notify>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// A request as it was received, body and all.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Recorded {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The fields of a form body.
+    pub fn form(&self) -> BTreeMap<String, String> {
+        url::form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
+    /// The fields of the query.
+    pub fn query(&self) -> BTreeMap<String, String> {
+        url::form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The JSON-RPC method, where the body has one.
+    pub fn rpc_method(&self) -> Option<String> {
+        endpoint::Envelope::parse(&self.body).and_then(|envelope| envelope.method)
+    }
+}
+
+struct Shared {
+    origin: String,
+    state: Mutex<State>,
+}
+
+/// All that the vendor knows.
+struct State {
+    script: Script,
+    records: Vec<Recorded>,
+    faults: Vec<(On, Effect)>,
+    complaints: Vec<String>,
+    secrets: Vec<String>,
+    clients: HashMap<String, authorization::Client>,
+    codes: HashMap<String, authorization::Code>,
+    access_tokens: HashMap<String, authorization::AccessToken>,
+    refresh_tokens: HashMap<String, authorization::RefreshToken>,
+    dead_families: HashSet<u64>,
+    replays: usize,
+    sessions: HashSet<String>,
+    streams: Vec<Stream>,
+    pending: HashMap<String, oneshot::Sender<String>>,
+    prepared: HashMap<String, Vec<u8>>,
+    executed: Vec<String>,
+}
+
+/// An open SSE response that the server can say something on at any time.
+struct Stream {
+    kind: StreamKind,
+    events: mpsc::UnboundedSender<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamKind {
+    /// The legacy era's GET stream.
+    Get,
+    /// The response to the modern era's `subscriptions/listen`.
+    Listen,
+}
+
+impl Vendor {
+    /// Starts a vendor on a free port of 127.0.0.1.
+    pub fn start(script: Script) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on(listener, script)
+    }
+
+    /// Starts a vendor on a given listener, for a test that needs its port before or after.
+    pub fn start_on(listener: std::net::TcpListener, script: Script) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared { origin: format!("http://{address}"), state: Mutex::new(State::new(script)) });
+        let closing = Arc::new(Notify::new());
+        let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                tokio::select! {
+                    () = accept(listener, served) => {}
+                    () = ended.notified() => {}
+                }
+            });
+        });
+        Self { shared, closing, thread: Some(thread) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn origin(&self) -> String {
+        self.shared.origin.clone()
+    }
+
+    /// The MCP endpoint, which is the `resource` too.
+    pub fn url(&self) -> String {
+        self.at("/mcp")
+    }
+
+    /// The token endpoint.
+    pub fn token_endpoint(&self) -> String {
+        self.at("/token")
+    }
+
+    /// The URL of a path here.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.shared.origin)
+    }
+
+    /// Changes what it does from now on.
+    pub fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.state().script);
+    }
+
+    /// Breaks the next request that `on` picks. Several faults for the same requests are used up in order.
+    pub fn fault(&self, on: On, effect: Effect) {
+        self.state().faults.push((on, effect));
+    }
+
+    /// Every request so far.
+    pub fn records(&self) -> Vec<Recorded> {
+        self.state().records.clone()
+    }
+
+    /// Every request so far to `path`.
+    pub fn records_at(&self, path: &str) -> Vec<Recorded> {
+        self.records().into_iter().filter(|record| record.path == path).collect()
+    }
+
+    /// Every POST so far with that JSON-RPC method.
+    pub fn calls(&self, method: &str) -> Vec<Recorded> {
+        self.records().into_iter().filter(|record| record.rpc_method().as_deref() == Some(method)).collect()
+    }
+
+    /// Waits for a request that `wanted` picks.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Recorded) -> bool) -> Recorded {
+        eventually(what, || self.state().records.iter().find(|record| wanted(record)).cloned())
+    }
+
+    /// What was against the protocol, in words, though it was answered all the same.
+    pub fn complaints(&self) -> Vec<String> {
+        self.state().complaints.clone()
+    }
+
+    /// Every secret that it handed out or was shown: tokens, client secrets, codes, verifiers, session ids.
+    pub fn secrets(&self) -> Vec<String> {
+        self.state().secrets.clone()
+    }
+
+    /// How often a spent refresh token was seen.
+    pub fn replays(&self) -> usize {
+        self.state().replays
+    }
+
+    /// The tools that really ran, by name.
+    pub fn executed(&self) -> Vec<String> {
+        self.state().executed.clone()
+    }
+
+    /// Refuses every access token handed out so far.
+    pub fn revoke_access_tokens(&self) {
+        self.state().access_tokens.values_mut().for_each(|token| token.revoked = true);
+    }
+
+    /// Ends every sign-in so far: no refresh token is good any more.
+    pub fn revoke_sign_ins(&self) {
+        let mut state = self.state();
+        let families: Vec<u64> = state.refresh_tokens.values().map(|token| token.family).collect();
+        state.dead_families.extend(families);
+        state.access_tokens.values_mut().for_each(|token| token.revoked = true);
+    }
+
+    /// Forgets every session: the next request with a session id gets a 404.
+    pub fn forget_sessions(&self) {
+        let mut state = self.state();
+        state.sessions.clear();
+        state.streams.clear();
+    }
+
+    /// The sessions that nobody has ended.
+    pub fn session_count(&self) -> usize {
+        self.state().sessions.len()
+    }
+
+    /// The streams on which the server could say something now.
+    pub fn stream_count(&self) -> usize {
+        let mut state = self.state();
+        state.streams.retain(|stream| !stream.events.is_closed());
+        state.streams.len()
+    }
+
+    /// Says `message`, byte for byte, on the newest stream; waits for a stream first.
+    #[track_caller]
+    pub fn push(&self, message: impl AsRef<[u8]>) {
+        let event = reply::event(message.as_ref());
+        eventually("a stream to say something on", || {
+            let mut state = self.state();
+            state.streams.retain(|stream| !stream.events.is_closed());
+            state.streams.last().map(|stream| stream.events.send(event.clone()).unwrap())
+        });
+    }
+
+    /// What the tool `raw` answers when it is called with `{"name": NAME}`: a whole message, in which `@ID@` stands for the request's id.
+    pub fn prepare(&self, name: &str, message: impl Into<Vec<u8>>) {
+        self.state().prepared.insert(name.to_owned(), message.into());
+    }
+
+    /// Closes the port and every connection.
+    pub fn stop(mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.closing.notify_one();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Vendor {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl State {
+    fn new(script: Script) -> Self {
+        let clients = script
+            .clients
+            .iter()
+            .map(|(id, secret)| (id.clone(), authorization::Client { secret: secret.clone(), redirect_uris: None }));
+        Self {
+            clients: clients.collect(),
+            secrets: script.clients.iter().filter_map(|(_, secret)| secret.clone()).collect(),
+            script,
+            records: Vec::new(),
+            faults: Vec::new(),
+            complaints: Vec::new(),
+            codes: HashMap::new(),
+            access_tokens: HashMap::new(),
+            refresh_tokens: HashMap::new(),
+            dead_families: HashSet::new(),
+            replays: 0,
+            sessions: HashSet::new(),
+            streams: Vec::new(),
+            pending: HashMap::new(),
+            prepared: HashMap::new(),
+            executed: Vec::new(),
+        }
+    }
+
+    fn complain(&mut self, text: impl Into<String>) {
+        self.complaints.push(text.into());
+    }
+
+    /// A new secret, which [`Vendor::secrets`] will name.
+    fn mint(&mut self, kind: &str) -> String {
+        let mut bytes = [0; 20];
+        getrandom::fill(&mut bytes).unwrap();
+        let secret = format!("{kind}-{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        self.secrets.push(secret.clone());
+        secret
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| serve(request, Arc::clone(&shared)));
+            // An error here is a connection that one side broke, often because the test wants it so.
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// The connection is to be cut without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("cut by the test")]
+struct Cut;
+
+async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper::Response<reply::Body>, Cut> {
+    let (parts, body) = request.into_parts();
+    // A client that goes away in the middle of its request has sent none.
+    let body = body.collect().await.map_err(|_| Cut)?.to_bytes().to_vec();
+    let record = Recorded {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect(),
+        body,
+    };
+    let effect = {
+        let mut state = shared.state.lock().unwrap();
+        state.records.push(record.clone());
+        let rpc_method = record.rpc_method();
+        let hit = state.faults.iter().position(|(on, _)| on.picks(&record, rpc_method.as_deref()));
+        hit.map(|at| state.faults.remove(at).1)
+    };
+    match effect {
+        Some(Effect::Answer(reply)) => return Ok(reply.into_response()),
+        Some(Effect::CutBefore) => return Err(Cut),
+        Some(Effect::CutAfter) => {
+            let _ = route(&record, &shared).await;
+            return Err(Cut);
+        }
+        Some(Effect::Delay(delay)) => tokio::time::sleep(delay).await,
+        None => {}
+    }
+    Ok(route(&record, &shared).await.into_response())
+}
+
+async fn route(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    match (record.method.as_str(), record.path.as_str()) {
+        (_, "/mcp") => endpoint::answer(record, shared).await,
+        ("GET", path) if path.starts_with("/.well-known/") => authorization::document(path, shared),
+        ("POST", "/register") => authorization::register(record, shared),
+        ("GET", "/authorize") => authorization::authorize(record, shared),
+        ("POST", "/token") => authorization::token(record, shared),
+        ("POST", "/revoke") => authorization::revoke(record, shared),
+        _ => Reply::new(404),
+    }
+}
+
+/// `value` with `patch` merged into it (RFC 7396): null removes a member.
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    for (name, member) in members {
+        if member.is_null() {
+            value.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut value[name], member);
+        }
+    }
+}
+
+type Never = Infallible;
+
+/// Long enough that nothing expires in a test that does not ask for it.
+const AN_HOUR: Duration = Duration::from_secs(3600);

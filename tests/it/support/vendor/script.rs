@@ -1,0 +1,208 @@
+//! What a vendor is told to do.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{AN_HOUR, Recorded, Reply};
+
+/// How a vendor behaves. The default is a legacy server with sessions that asks for no authorization, with an authorization server that does everything right.
+#[derive(Debug, Clone)]
+pub struct Script {
+    pub era: Era,
+    pub guard: Guard,
+    /// The `scope` of the challenge, where it names one.
+    pub challenge_scope: Option<&'static str>,
+    /// Whether the challenge says where the metadata is (RFC 9728 section 5.1).
+    pub challenge_points: bool,
+    /// Merged into the protected resource metadata (RFC 9728).
+    pub protected_resource: Value,
+    /// Merged into the authorization server metadata (RFC 8414).
+    pub authorization_server: Value,
+    /// Whether any metadata is published at all.
+    pub publishes_metadata: bool,
+    pub registration: Registration,
+    /// Clients known in advance, with their secrets.
+    pub clients: Vec<(String, Option<String>)>,
+    pub callback_state: StateParameter,
+    pub callback_issuer: IssuerParameter,
+    pub access_lifetime: Duration,
+    pub expires_in: ExpiresIn,
+    pub token_shape: TokenShape,
+    /// Whether a sign-in comes with a refresh token.
+    pub refresh_tokens: bool,
+    /// How requests are answered: as one JSON object or as a stream of events.
+    pub answer: Answer,
+    /// Whether the legacy server opens a GET stream; else 405.
+    pub get_stream: bool,
+    /// Whether the legacy server has sessions.
+    pub sessions: bool,
+    /// Whether the legacy server asks for the client's roots as soon as it has a stream to ask on.
+    pub asks_for_roots: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            era: Era::Legacy,
+            guard: Guard::Open,
+            challenge_scope: None,
+            challenge_points: true,
+            protected_resource: json!({}),
+            authorization_server: json!({}),
+            publishes_metadata: true,
+            registration: Registration::Public,
+            clients: Vec::new(),
+            callback_state: StateParameter::Right,
+            callback_issuer: IssuerParameter::Right,
+            access_lifetime: AN_HOUR,
+            expires_in: ExpiresIn::Seconds,
+            token_shape: TokenShape::Opaque,
+            refresh_tokens: true,
+            answer: Answer::Json,
+            get_stream: true,
+            sessions: true,
+            asks_for_roots: false,
+        }
+    }
+}
+
+impl Script {
+    /// A vendor like Asset: one confidential client, JWTs, no refresh token, no metadata.
+    pub fn machine(client_id: &str, client_secret: &str) -> Self {
+        Self {
+            guard: Guard::Bearer,
+            challenge_points: false,
+            publishes_metadata: false,
+            registration: Registration::Closed,
+            clients: vec![(client_id.to_owned(), Some(client_secret.to_owned()))],
+            token_shape: TokenShape::Jwt,
+            refresh_tokens: false,
+            ..Self::default()
+        }
+    }
+
+    /// A vendor like Tesorio: people sign in, clients register themselves.
+    pub fn people() -> Self {
+        Self { guard: Guard::Bearer, ..Self::default() }
+    }
+
+    pub fn modern(mut self) -> Self {
+        self.era = Era::Modern;
+        self
+    }
+}
+
+/// Which protocol the MCP endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Era {
+    /// The `initialize` handshake, up to 2025-11-25.
+    Legacy,
+    /// 2026-07-28: stateless.
+    Modern,
+}
+
+/// Who may use the MCP endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Anybody.
+    Open,
+    /// Who has a live access token of this vendor.
+    Bearer,
+}
+
+/// Who may become a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Anybody (RFC 7591), without a secret.
+    Public,
+    /// Anybody, and each gets a secret to use in the form body.
+    Confidential,
+    /// Only the clients known in advance.
+    Closed,
+}
+
+/// How a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Json,
+    Events,
+}
+
+/// How a token response says when the token ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiresIn {
+    /// Seconds from now, as RFC 6749 section 5.1 has it.
+    Seconds,
+    /// Seconds from now, as a string.
+    Text,
+    /// The unix time of the end.
+    UnixTime,
+    /// Not at all.
+    Absent,
+}
+
+/// What an access token looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenShape {
+    Opaque,
+    /// A JWT with `aud`, `iss`, `exp` and `scope`.
+    Jwt,
+}
+
+/// The `state` of the authorization response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateParameter {
+    Right,
+    Absent,
+    Wrong,
+}
+
+/// The `iss` of the authorization response (RFC 9207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerParameter {
+    Right,
+    Absent,
+    Wrong,
+}
+
+/// Which request a fault is for.
+#[derive(Debug, Clone)]
+pub enum On {
+    /// A request to this path.
+    Path(&'static str),
+    /// A POST with this JSON-RPC method.
+    Rpc(&'static str),
+    /// A request with this HTTP method.
+    Method(&'static str),
+}
+
+impl On {
+    pub fn picks(&self, record: &Recorded, rpc_method: Option<&str>) -> bool {
+        match self {
+            Self::Path(path) => record.path == *path,
+            Self::Rpc(method) => rpc_method == Some(method),
+            Self::Method(method) => record.method == *method,
+        }
+    }
+}
+
+/// What happens to it.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// This answer instead of the right one; the request has no effect.
+    Answer(Reply),
+    /// The connection is cut; the request has no effect.
+    CutBefore,
+    /// The request has its effect, then the connection is cut before the answer.
+    CutAfter,
+    /// The right answer, later.
+    Delay(Duration),
+}
+
+impl Effect {
+    /// An empty answer with this status.
+    pub fn status(status: u16) -> Self {
+        Self::Answer(Reply::new(status))
+    }
+}

@@ -1,0 +1,172 @@
+//! `finmcp token`: for scripts, so nothing but the token on stdout, and never a question.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    login::{machine_login, machine_vendor},
+    support::{
+        eventually,
+        sandbox::Sandbox,
+        vendor::{Effect, On, Reply, Vendor},
+    },
+};
+
+/// Less than this no server means.
+const A_MOMENT: Duration = Duration::from_secs(2);
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// Lets a token come to its end.
+fn pass(lifetime: Duration) {
+    let begun = Instant::now();
+    eventually("time to pass", || (begun.elapsed() > lifetime).then_some(()));
+}
+
+/// A machine that is signed in to Asset's sandbox.
+pub fn signed_in_machine() -> (Sandbox, Vendor) {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    (sandbox, vendor)
+}
+
+#[test]
+fn signed_out_is_exit_code_4_with_the_command_to_run() {
+    let run = Sandbox::new().finmcp(["token", "asset", "--env", "sandbox"]).expect_code(4);
+    assert_eq!(run.stdout, "");
+    run.expect_stderr(&["finmcp login asset --env sandbox"]);
+}
+
+#[test]
+fn a_server_that_nobody_knows_is_exit_code_2_with_the_candidates() {
+    for arguments in [&["token", "nobody"][..], &["token"], &["token", "--env", "moon"]] {
+        let run = Sandbox::new().finmcp(arguments).expect_code(2).expect_stderr(&["asset", "tesorio"]);
+        assert_eq!(run.stdout, "");
+    }
+}
+
+/// t044: one environment's sign-in is not the other's.
+#[test]
+fn t044_production_and_sandbox_share_no_credential() {
+    let (sandbox, _vendor) = signed_in_machine();
+    sandbox.finmcp(["token", "asset", "--env", "production"]).expect_code(4);
+    sandbox.finmcp(["token", "asset", "--env", "sandbox"]).expect_success();
+}
+
+#[test]
+fn the_token_comes_as_a_line_as_a_header_and_as_json() {
+    let (sandbox, _vendor) = signed_in_machine();
+    let token = sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stdout;
+    let token = token.strip_suffix('\n').unwrap();
+    let header = sandbox.finmcp(["token", "--env", "sandbox", "--header"]).expect_success().stdout;
+    assert_eq!(header, format!("Authorization: Bearer {token}\n"));
+    let json = sandbox.finmcp(["token", "--env", "sandbox", "--json"]).expect_success().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["access_token"], token);
+}
+
+#[test]
+fn force_refresh_asks_the_server_again() {
+    let (sandbox, vendor) = signed_in_machine();
+    let first = sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stdout;
+    let second = sandbox.finmcp(["token", "--env", "sandbox", "--force-refresh"]).expect_success().stdout;
+    assert_ne!(first, second);
+    assert_eq!(vendor.records_at("/token").len(), 2);
+    let third = sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stdout;
+    assert_eq!(second, third, "what was asked for is kept");
+}
+
+/// t060, t067: a server that is down or in trouble takes no credential away; exit code 3.
+#[test]
+fn t060_trouble_at_the_token_endpoint_costs_no_sign_in() {
+    let (sandbox, vendor) = signed_in_machine();
+    let refresh = ["token", "--env", "sandbox", "--force-refresh"];
+    for effect in [
+        Effect::status(503),
+        Effect::status(429),
+        Effect::Answer(Reply::new(502).body("text/html", "<h1>Bad gateway</h1>")),
+        Effect::CutBefore,
+    ] {
+        let what = format!("{effect:?}");
+        vendor.fault(On::Path("/token"), effect);
+        let run = sandbox.finmcp(refresh);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""), "{what}: {}", run.stderr);
+        sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+    }
+    sandbox.finmcp(refresh).expect_success();
+    vendor.stop();
+    sandbox.finmcp(refresh).expect_code(3);
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
+
+/// t062, t068: many processes, one request.
+#[test]
+fn t068_processes_that_find_the_same_expired_token_ask_once_between_them() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    vendor.change(|script| script.access_lifetime = A_MOMENT);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    pass(A_MOMENT);
+    vendor.change(|script| script.access_lifetime = AN_HOUR);
+    let before = vendor.records_at("/token").len();
+    let tokens = in_parallel(&sandbox, &["token", "--env", "sandbox"]);
+    assert_eq!(vendor.records_at("/token").len(), before + 1);
+    assert!(tokens.windows(2).all(|pair| pair[0] == pair[1]), "{tokens:?}");
+}
+
+/// What eight processes at once print.
+fn in_parallel(sandbox: &Sandbox, arguments: &[&str]) -> Vec<String> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| sandbox.finmcp(arguments).expect_success().stdout)).collect();
+        running.into_iter().map(|run| run.join().unwrap()).collect()
+    })
+}
+
+#[cfg(unix)]
+mod person {
+    use super::*;
+    use crate::support::{
+        browser::{FakeBrowser, Person},
+        vendor::Script,
+    };
+
+    fn signed_in(vendor: &Vendor) -> (Sandbox, FakeBrowser) {
+        let mut sandbox = Sandbox::new();
+        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        sandbox.finmcp(["login", &vendor.url()]).expect_success();
+        (sandbox, browser)
+    }
+
+    /// t065, t069: a rotating refresh token is spent once, whoever spends it.
+    #[test]
+    fn t065_processes_that_share_a_rotating_refresh_token_never_spend_it_twice() {
+        let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
+        let (sandbox, browser) = signed_in(&vendor);
+        for _ in 0..3 {
+            pass(A_MOMENT);
+            vendor.change(|script| script.access_lifetime = AN_HOUR);
+            let before = vendor.records_at("/token").len();
+            in_parallel(&sandbox, &["token", &vendor.url()]);
+            assert_eq!(vendor.records_at("/token").len(), before + 1);
+            // What follows finds an expired token again.
+            vendor.change(|script| script.access_lifetime = A_MOMENT);
+            sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_success();
+        }
+        assert_eq!(vendor.replays(), 0);
+        assert_eq!(browser.starts().len(), 1);
+        sandbox.assert_no_secret(&vendor.secrets());
+    }
+
+    /// t060: only `invalid_grant` ends a sign-in, and then nobody asks the server again.
+    #[test]
+    fn a_sign_in_that_the_server_ended_is_exit_code_4() {
+        let vendor = Vendor::start(Script::people());
+        let (sandbox, browser) = signed_in(&vendor);
+        vendor.revoke_sign_ins();
+        let refresh = ["token", &vendor.url(), "--force-refresh"];
+        let run = sandbox.finmcp(refresh).expect_code(4).expect_stderr(&["finmcp login"]);
+        assert_eq!(run.stdout, "");
+        let asked = vendor.records_at("/token").len();
+        sandbox.finmcp(refresh).expect_code(4);
+        assert_eq!(vendor.records_at("/token").len(), asked, "a dead refresh token is not sent again");
+        assert_eq!(browser.starts().len(), 1, "token never opens a browser");
+    }
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# Checks everything that can be checked about finmcp on this machine: installs what the checks need, then runs them.
+#
+#   tests/run.sh              everything
+#   tests/run.sh --packages   only the system's packages (as root), for a later run by somebody else
+#
+# Nothing is left out quietly: what cannot be installed ends the run with a message. Needs Rust, Node 20 and Python 3.
+
+set -euo pipefail
+exec </dev/null
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly cache=${FINMCP_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finmcp-tests}
+readonly clients=$PWD/tests/fixtures/clients
+readonly nextest_version=0.9.143
+
+step() {
+    printf '\n==> %s (%d s)\n' "$*" "$SECONDS"
+}
+
+fail() {
+    printf 'tests/run.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+main() {
+    case ${1:-} in
+        "") ;;
+        --packages)
+            install_packages
+            return
+            ;;
+        *) fail "usage: tests/run.sh [--packages]" ;;
+    esac
+
+    step "Tools"
+    install_packages
+    install_rust_tools
+    install_node_clients
+    install_python_client
+
+    step "Format"
+    cargo fmt --check
+
+    step "Shell scripts"
+    local scripts=()
+    while IFS= read -r script; do scripts+=("$script"); done < <(find install.sh .ci tests -type f \( -name '*.sh' -o -path '.ci/*' \) | sort)
+    shellcheck "${scripts[@]}"
+
+    step "Lints"
+    cargo clippy --locked --all-targets -- -D warnings
+
+    step "Lints and build without the demo"
+    cargo clippy --locked --all-targets --no-default-features -- -D warnings
+    cargo build --locked --no-default-features
+
+    step "Documentation and its examples"
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+    cargo test --locked --doc
+
+    step "Tests"
+    cargo nextest run --locked --profile ci
+}
+
+# What comes from the system's package manager: a keychain of one's own, and a reader of shell scripts.
+install_packages() {
+    local packages=()
+    has shellcheck || packages+=(shellcheck)
+    has cc || packages+=(gcc libc6-dev)
+    has node || packages+=(nodejs)
+    has npm || packages+=(npm)
+    has python3 || packages+=(python3)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    if [ "$(uname -s)" = Linux ]; then
+        has dbus-daemon || packages+=(dbus dbus-daemon)
+        has gnome-keyring-daemon || packages+=(gnome-keyring)
+        has secret-tool || packages+=(libsecret-tools)
+    fi
+    if [ "${#packages[@]}" = 0 ]; then
+        return
+    fi
+    has apt-get || fail "these are needed and not installed: ${packages[*]}"
+    [ "$(id -u)" = 0 ] || fail "these are needed and not installed; run first: sudo tests/run.sh --packages   (${packages[*]})"
+    echo "Installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || fail "apt-get update failed"
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" || fail "apt-get could not install ${packages[*]}"
+}
+
+install_rust_tools() {
+    has cargo || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    has cargo || fail "Rust is needed: see https://rustup.rs"
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        has rustup || fail "cargo fmt and cargo clippy are needed"
+        rustup component add rustfmt clippy || fail "rustup could not install rustfmt and clippy"
+    fi
+    if ! cargo nextest --version >/dev/null 2>&1; then
+        echo "Installing cargo-nextest $nextest_version. This takes some minutes, once."
+        cargo install cargo-nextest --locked --version "$nextest_version" || fail "cargo-nextest could not be installed"
+        PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    fi
+}
+
+# The TypeScript SDKs and MCP Inspector, in a folder named after the exact versions.
+install_node_clients() {
+    local version folder
+    version=$(node --version)
+    version=${version#v}
+    [ "${version%%.*}" -ge 20 ] || fail "Node 20 or newer is needed; this is $version"
+    folder=$cache/node-$(fingerprint "$clients/package-lock.json")
+    if [ ! -e "$folder/complete" ]; then
+        echo "Installing the TypeScript SDKs and MCP Inspector"
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        cp "$clients/package.json" "$clients/package-lock.json" "$folder"
+        (cd "$folder" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error) || fail "npm ci failed"
+        touch "$folder/complete"
+    fi
+    export FINMCP_TEST_NODE_MODULES=$folder/node_modules
+}
+
+# The Python SDK, in an environment of its own.
+install_python_client() {
+    local folder
+    folder=$cache/python-$(fingerprint "$clients/requirements.txt")
+    if [ ! -e "$folder/complete" ]; then
+        echo "Installing the Python SDK"
+        rm -rf "$folder"
+        python3 -m venv "$folder" || fail "python3 -m venv failed"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$clients/requirements.txt" ||
+            fail "pip could not install the Python SDK"
+        touch "$folder/complete"
+    fi
+    export FINMCP_TEST_PYTHON=$folder/bin/python
+}
+
+# A short name for a file's contents.
+fingerprint() {
+    cksum <"$1" | tr ' ' -
+}
+
+main "$@"
