@@ -17,6 +17,7 @@ mod keychain;
 mod lifecycle;
 mod login;
 mod logout;
+mod peer;
 mod recovery;
 mod replay;
 mod rig;
