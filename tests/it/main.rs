@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
+mod architecture;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]
