@@ -352,7 +352,11 @@ impl Session {
                 let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
                 if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
                     let for_us = self.reopening;
-                    self.handshake_answered(&message, *succeeded);
+                    if *succeeded {
+                        self.handshake_answered(&message);
+                    } else {
+                        self.handshake_failed(&Failure::NoSession);
+                    }
                     if for_us {
                         return;
                     }
@@ -368,20 +372,22 @@ impl Session {
     }
 
     /// `initialize` was answered: to the client, or to ourselves when a session is opened anew.
-    fn handshake_answered(&mut self, answer: &Message, succeeded: bool) {
-        if succeeded {
-            self.generation += 1;
-            self.version = era::negotiated_version(answer);
-            self.handshake = Handshake::Initialized;
-            if self.initialized.is_some() {
-                self.confirm();
-            } else {
-                self.release();
-            }
+    fn handshake_answered(&mut self, answer: &Message) {
+        self.generation += 1;
+        self.version = era::negotiated_version(answer);
+        self.handshake = Handshake::Initialized;
+        if self.initialized.is_some() {
+            self.confirm();
         } else {
-            self.session_id = None;
-            self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+            self.release();
         }
+    }
+
+    /// `initialize` came to nothing, and so does what waited for it.
+    fn handshake_failed(&mut self, failure: &Failure) {
+        self.session_id = None;
+        self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+        self.refuse_held(failure);
     }
 
     fn finished(&mut self, exchange: Exchange, ending: Ending) {
@@ -403,8 +409,7 @@ impl Session {
         };
         match self.handshake {
             Handshake::Initializing(initializing) if initializing == exchange => {
-                self.handshake_answered(&carried.message, false);
-                self.refuse_held(&failure);
+                self.handshake_failed(&failure);
                 if self.reopening {
                     return; // it was ours, not the client's
                 }

@@ -214,6 +214,25 @@ fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     assert_eq!(rig.replies.len(), 2);
 }
 
+/// A refused handshake opens nothing, so what waited for it is refused too, instead of waiting for ever.
+#[test]
+fn a_handshake_that_the_server_refuses_leaves_nobody_waiting() {
+    let refusal = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no"}}"#;
+    let mut rig = Rig::new();
+    rig.client(INITIALIZE);
+    rig.client(CALL);
+    rig.server(rig.post("initialize\""), refusal);
+    assert_eq!((rig.replies.len(), rig.count("tools/call")), (2, 0), "{:?}", rig.replies);
+    assert!(rig.replies.iter().any(|reply| reply == refusal));
+
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.server(rig.post("initialize\""), refusal);
+    assert!(rig.replies.len() == 1 && rig.replies[0].contains(r#""id":7"#), "{:?}", rig.replies);
+    assert!(!rig.replies[0].contains("not known"), "a lost session took nothing: {:?}", rig.replies);
+}
+
 /// t105: responses that nobody asked for, or asked for once only, go nowhere.
 #[test]
 fn t105_a_request_is_answered_once() {
