@@ -361,8 +361,8 @@ impl Session {
                         return;
                     }
                 }
-                if self.pending.remove(&id).is_some() {
-                    self.reply(message.addressed_to(&id).line());
+                if let Some((asked, _)) = self.pending.remove_entry(&id) {
+                    self.reply(message.addressed_to(&asked).line());
                 }
             }
             // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer one.

@@ -247,6 +247,15 @@ fn t105_a_request_is_answered_once() {
     assert_eq!(rig.replies, [RESULT]);
 }
 
+/// t104: a client may compare ids as text, so it gets its own spelling back.
+#[test]
+fn t104_an_id_comes_back_as_it_was_spelled() {
+    let mut rig = Rig::ready();
+    rig.client(&CALL.replace('7', r#""\u0061""#));
+    rig.server(rig.post("tools/call"), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+    assert_eq!(rig.replies, [r#"{"jsonrpc":"2.0","id":"\u0061","result":{}}"#]);
+}
+
 /// t104: an id that is still in use is refused; once it is free it can be used again.
 #[test]
 fn t104_an_id_in_use_is_refused() {
