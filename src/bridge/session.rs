@@ -233,7 +233,8 @@ impl Session {
     /// Tells the server that the handshake is over, as the client said it.
     fn confirm(&mut self) {
         if let Some(message) = self.initialized.clone() {
-            let exchange = self.post(self.fresh(message));
+            // A session that was opened anew and is lost at once is not opened once more for this.
+            let exchange = self.post(Carried { again: self.reopening, ..self.fresh(message) });
             self.handshake = Handshake::Confirming(exchange);
         }
     }
