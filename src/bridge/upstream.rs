@@ -253,7 +253,8 @@ impl Upstream {
             }
             loop {
                 match decoder.next_event() {
-                    Ok(Some(event)) if event.data.is_empty() => {} // primes a resumption, says nothing
+                    // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that keeps a stream alive.
+                    Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
                     Ok(Some(event)) => {
                         if let ending @ Ending::Failed(_) = self.deliver(exchange, event.data).await? {
                             return Ok(ending);
