@@ -1,7 +1,8 @@
 //! Tokens under fire: one refresh token, many users of it, servers and stores that fail at the worst moment.
 //!
-//! The authorization server is a real one on loopback, which rotates refresh tokens and ends a sign-in whose refresh token comes a second time. Each
-//! `TokenSource` stands for a process: they share a store and a folder of locks, and nothing else.
+//! The authorization server is a real one on loopback, which rotates refresh tokens and ends a sign-in whose refresh
+//! token comes a second time. Each `TokenSource` stands for a process: they share a store and a folder of locks, and
+//! nothing else.
 
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
@@ -445,7 +446,8 @@ async fn t067_being_offline_ends_nothing() {
     assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"));
 }
 
-/// t066: the server refuses our refresh token, and meanwhile somebody has signed in again without asking for the lock: theirs stays, and is used.
+/// t066: the server refuses our refresh token, and meanwhile somebody has signed in again without asking for the lock:
+/// theirs stays, and is used.
 #[tokio::test]
 async fn t066_a_loser_clears_nothing_of_the_winner() {
     let machine = Machine::new().await;
@@ -469,7 +471,8 @@ async fn t066_a_loser_clears_nothing_of_the_winner() {
     assert_eq!(machine.stored().await.generation, 9);
 }
 
-/// t070: the caller goes away in the middle of it; what the server hands out is saved all the same, and a process that ends can wait for that.
+/// t070: the caller goes away in the middle of it; what the server hands out is saved all the same, and a process that
+/// ends can wait for that.
 #[tokio::test]
 async fn t070_cancellation_loses_no_token() {
     for is_ending in [false, true] {
@@ -546,7 +549,8 @@ async fn t070_nothing_is_spent_for_a_store_that_takes_nothing() {
     assert_eq!(token(&source).await.unwrap(), "access-1");
 }
 
-/// t071: the store fails between the request and the save: calls go on from memory, the save is tried again, and nothing is spent twice.
+/// t071: the store fails between the request and the save: calls go on from memory, the save is tried again, and
+/// nothing is spent twice.
 #[tokio::test]
 async fn t071_a_failed_save_is_made_up_for() {
     let machine = Machine::new().await;
@@ -730,7 +734,8 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
     assert_eq!(token(&source).await.unwrap(), "access-2");
 }
 
-/// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however many calls were rejected.
+/// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however
+/// many calls were rejected.
 #[tokio::test]
 async fn t056_a_rejected_token_is_replaced_once() {
     let machine = Machine::new().await;

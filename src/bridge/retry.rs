@@ -1,7 +1,8 @@
 //! What may be sent again, and what is known of a request that came to nothing.
 //!
-//! A message is sent again only when the server provably did not take it: it refused the credential, or the session, before looking at
-//! the message. Everything else is answered with an error that says what is known; a tool's annotations change nothing in that.
+//! A message is sent again only when the server provably did not take it: it refused the credential, or the session,
+//! before looking at the message. Everything else is answered with an error that says what is known; a tool's
+//! annotations change nothing in that.
 
 use http::StatusCode;
 
@@ -77,7 +78,8 @@ pub enum Taken {
 }
 
 impl Failure {
-    /// What is known of the message (RFC 9110 section 9.2.2: a client must not repeat what it cannot know to be harmless).
+    /// What is known of the message (RFC 9110 section 9.2.2: a client must not repeat what it cannot know to be
+    /// harmless).
     pub fn taken(&self) -> Taken {
         match self {
             Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } | Self::NoSession => Taken::No,

@@ -1,7 +1,7 @@
 //! The conversation between one client and one server, as a state machine: events in, actions out.
 //!
-//! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get none, and a
-//! message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
+//! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
+//! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -252,7 +252,8 @@ impl Session {
         let Some(pending) = self.pending.get_mut(&id) else { return true };
         match pending.exchange {
             Some(exchange) if self.handshake == Handshake::None => {
-                // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports, "Cancellation").
+                // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports,
+                // "Cancellation").
                 self.pending.remove(&id);
                 self.carried.remove(&exchange);
                 self.actions.push(Action::Cancel(exchange));
@@ -319,7 +320,8 @@ impl Session {
         }
     }
 
-    /// Opens the GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for Messages from the Server").
+    /// Opens the GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for
+    /// Messages from the Server").
     fn open_stream(&mut self) {
         let exchange = self.next_exchange();
         self.listening = Some(exchange);
@@ -366,7 +368,8 @@ impl Session {
                     self.reply(message.addressed_to(&asked).line());
                 }
             }
-            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer one.
+            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer
+            // one.
             Kind::Request { .. } if self.handshake == Handshake::None => {}
             _ => self.reply(message.line()),
         }
@@ -439,7 +442,8 @@ impl Session {
         }
     }
 
-    /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and each is sent once more.
+    /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and
+    /// each is sent once more.
     fn lost(&mut self, exchange: Exchange, carried: Carried) {
         let from_before = carried.generation < self.generation;
         if let Kind::Request { id, .. } = &carried.message.kind

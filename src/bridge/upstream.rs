@@ -60,7 +60,8 @@ impl Upstream {
         Self { server, http, tokens, deadline, events }
     }
 
-    /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end [`Event::Finished`].
+    /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
+    /// [`Event::Finished`].
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let ending = match self.send(Method::POST, ACCEPT_ANY, message.raw(), &headers).await {
             Ok(response) => self.read_answer(exchange, response, headers.contains_key(headers::SESSION_ID)).await,
@@ -71,8 +72,9 @@ impl Upstream {
         }
     }
 
-    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten the session.
-    /// A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and Redelivery").
+    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
+    /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
+    /// Redelivery").
     pub async fn listen(self: Arc<Self>, exchange: Exchange, mut headers: HeaderMap) {
         const SHORTEST_WAIT: Duration = Duration::from_millis(500);
         const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -119,8 +121,8 @@ impl Upstream {
         self.tokens.access_token(Duration::ZERO).await.ok().flatten()
     }
 
-    /// Sends the request; where the server refuses the token, again with another (RFC 6750 section 3.1: a refused request was not
-    /// processed). Two refusals in a row are answered so: a sign-in, and a wider one.
+    /// Sends the request; where the server refuses the token, again with another (RFC 6750 section 3.1: a refused
+    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one.
     async fn send(
         &self,
         method: Method,
@@ -272,7 +274,8 @@ impl Upstream {
             }
             loop {
                 match decoder.next_event() {
-                    // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that keeps a stream alive.
+                    // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that
+                    // keeps a stream alive.
                     Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
                     Ok(Some(event)) => {
                         if let ending @ Ending::Failed(_) = self.deliver(exchange, event.data).await? {

@@ -61,7 +61,8 @@ pub async fn sign_in_and_keep(
     browser: Option<Arc<dyn Browser>>,
     redirection: Redirection,
 ) -> Result<(Profile, Credential), Error> {
-    // A store that is locked or missing is said before anybody is asked to sign in.
+    // A store that is locked or missing is said before anybody is asked to sign in, and before a server is.
+    prove_store(app).await?;
     let earlier = earlier(app, &profile).await?;
     let (console, title) = (app.console, profile.title.clone());
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
@@ -137,7 +138,8 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
     }
 }
 
-/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a working one is left.
+/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a
+/// working one is left.
 ///
 /// # Errors
 /// The store, or `config.toml`.
@@ -172,6 +174,14 @@ fn summarise(app: &App, profile: &Profile, credential: &Credential) {
         (_, false, None) => {}
     }
     console.say(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
+}
+
+/// Writes to the store and cleans up: what it will not take later is better not asked for.
+async fn prove_store(app: &App) -> Result<(), Error> {
+    const PROOF: &str = "finmcp-proof";
+    app.store.save(PROOF, zeroize::Zeroizing::new(b"finmcp can write here".to_vec())).await?;
+    app.store.delete(PROOF).await?;
+    Ok(())
 }
 
 /// What is stored for this profile already.

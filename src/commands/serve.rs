@@ -24,8 +24,8 @@ use crate::{
 /// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer: whatever is missing
-/// is said in the answers.
+/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer:
+/// whatever is missing is said in the answers.
 ///
 /// # Errors
 /// What is wrong with the command line, the settings, or stdin and stdout.
@@ -38,6 +38,8 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     }
     let profile = Profile::select(&selector, &app.settings)?;
     let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
+    // Vendors that finmcp knows serve nobody without a token.
+    let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
     let tokens = match arguments.sign_in {
         SignInMode::Auto if app.settings.browser_possible => tokens.with_sign_in(sign_in(app, &profile)),
         _ => tokens,

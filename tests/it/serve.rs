@@ -83,7 +83,8 @@ fn answers_come_as_json_or_as_events() {
     }
 }
 
-/// The five requests of a legacy session up to its first result, in order, and the session id and version on all but the first.
+/// The five requests of a legacy session up to its first result, in order, and the session id and version on all but
+/// the first.
 #[test]
 fn a_legacy_session_is_opened_once() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());

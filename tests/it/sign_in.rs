@@ -52,7 +52,8 @@ fn t036_many_bridges_open_one_browser() {
     assert_eq!(vendor.replays(), 0);
 }
 
-/// t064: a sign-in that is too narrow is widened once, with all that it had before; a server that is never content is answered.
+/// t064: a sign-in that is too narrow is widened once, with all that it had before; a server that is never content is
+/// answered.
 #[test]
 fn t064_a_missing_scope_is_asked_for_once() {
     let vendor = Vendor::start(Script::people());

@@ -388,7 +388,8 @@ fn last() -> impl Strategy<Value = Last> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled: then at most once.
+    /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled:
+    /// then at most once.
     #[test]
     fn every_request_is_answered_exactly_once(handshake in any::<bool>(), steps in steps(), ending in last()) {
         let mut rig = if handshake { Rig::ready() } else { Rig::new() };
