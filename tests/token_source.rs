@@ -27,6 +27,7 @@ use finmcp::{
     },
     http::Http,
     oauth::{
+        challenge::Challenge,
         registration::{ClientAuthentication, ClientRegistration},
         token_set::TokenSet,
     },
@@ -725,7 +726,7 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
     assert_eq!(machine.server.requests(), 1);
     machine.server.answer(Answer::Rotate);
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!(text(&source.renew(&rejected).await.unwrap()), "access-2");
+    assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
 }
 
@@ -737,12 +738,12 @@ async fn t056_a_rejected_token_is_replaced_once() {
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     let rejected_there = other.access_token(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(rejected, rejected_there);
-    for renewed in join_all((0..64).map(|_| source.renew(&rejected))).await {
+    for renewed in join_all((0..64).map(|_| source.renew(&rejected, Challenge::default()))).await {
         assert_eq!(text(&renewed.unwrap()), "access-1");
     }
-    assert_eq!(text(&other.renew(&rejected_there).await.unwrap()), "access-1");
+    assert_eq!(text(&other.renew(&rejected_there, Challenge::default()).await.unwrap()), "access-1");
     // Late news of the old token.
-    assert_eq!(text(&source.renew(&rejected).await.unwrap()), "access-1");
+    assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-1");
     assert_eq!(machine.server.requests(), 1);
 }
 
@@ -752,13 +753,13 @@ async fn t056_rejections_start_no_storm() {
     let machine = Machine::new().await;
     let source = machine.process();
     let first = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    let second = source.renew(&first).await.unwrap();
+    let second = source.renew(&first, Challenge::default()).await.unwrap();
     for _ in 0..100 {
-        assert!(matches!(source.renew(&second).await, Err(TokenSourceError::Rejected)));
+        assert!(matches!(source.renew(&second, Challenge::default()).await, Err(TokenSourceError::Rejected)));
     }
     assert_eq!(machine.server.requests(), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(text(&source.renew(&second).await.unwrap()), "access-2");
+    assert_eq!(text(&source.renew(&second, Challenge::default()).await.unwrap()), "access-2");
 }
 
 /// t062: the client's own credentials: the same lock, the same sharing, asked for again and again without a person.

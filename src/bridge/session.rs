@@ -233,7 +233,8 @@ impl Session {
     /// Tells the server that the handshake is over, as the client said it.
     fn confirm(&mut self) {
         if let Some(message) = self.initialized.clone() {
-            let exchange = self.post(self.fresh(message));
+            // A session that was opened anew and is lost at once is not opened once more for this.
+            let exchange = self.post(Carried { again: self.reopening, ..self.fresh(message) });
             self.handshake = Handshake::Confirming(exchange);
         }
     }
@@ -352,13 +353,17 @@ impl Session {
                 let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
                 if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
                     let for_us = self.reopening;
-                    self.handshake_answered(&message, *succeeded);
+                    if *succeeded {
+                        self.handshake_answered(&message);
+                    } else {
+                        self.handshake_failed(&Failure::NoSession);
+                    }
                     if for_us {
                         return;
                     }
                 }
-                if self.pending.remove(&id).is_some() {
-                    self.reply(message.addressed_to(&id).line());
+                if let Some((asked, _)) = self.pending.remove_entry(&id) {
+                    self.reply(message.addressed_to(&asked).line());
                 }
             }
             // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer one.
@@ -368,20 +373,22 @@ impl Session {
     }
 
     /// `initialize` was answered: to the client, or to ourselves when a session is opened anew.
-    fn handshake_answered(&mut self, answer: &Message, succeeded: bool) {
-        if succeeded {
-            self.generation += 1;
-            self.version = era::negotiated_version(answer);
-            self.handshake = Handshake::Initialized;
-            if self.initialized.is_some() {
-                self.confirm();
-            } else {
-                self.release();
-            }
+    fn handshake_answered(&mut self, answer: &Message) {
+        self.generation += 1;
+        self.version = era::negotiated_version(answer);
+        self.handshake = Handshake::Initialized;
+        if self.initialized.is_some() {
+            self.confirm();
         } else {
-            self.session_id = None;
-            self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+            self.release();
         }
+    }
+
+    /// `initialize` came to nothing, and so does what waited for it.
+    fn handshake_failed(&mut self, failure: &Failure) {
+        self.session_id = None;
+        self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+        self.refuse_held(failure);
     }
 
     fn finished(&mut self, exchange: Exchange, ending: Ending) {
@@ -403,8 +410,7 @@ impl Session {
         };
         match self.handshake {
             Handshake::Initializing(initializing) if initializing == exchange => {
-                self.handshake_answered(&carried.message, false);
-                self.refuse_held(&failure);
+                self.handshake_failed(&failure);
                 if self.reopening {
                     return; // it was ours, not the client's
                 }

@@ -7,6 +7,8 @@ use std::{
 };
 
 pub use crate::credential::access_token::AccessToken;
+use futures_util::future::BoxFuture;
+
 use crate::{
     credential::{
         clock::Clock,
@@ -16,7 +18,7 @@ use crate::{
         store::{CredentialStore, StoreError},
     },
     http::Http,
-    oauth::error::TokenError,
+    oauth::{challenge::Challenge, error::TokenError},
 };
 
 /// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal share its outcome.
@@ -57,6 +59,9 @@ pub enum LoginReason {
     /// The access token ended and there is nothing to renew it with.
     #[error("the access token ended and the server gave no refresh token")]
     NotRenewable,
+    /// The sign-in does not include the scope that is needed.
+    #[error("the sign-in does not include the scope that this needs")]
+    Scope,
 }
 
 impl From<StoreError> for TokenSourceError {
@@ -86,10 +91,14 @@ pub struct TokenSource {
     parts: Arc<Parts>,
     account: Arc<Mutex<Option<Arc<Account>>>>,
     lookup: Option<Lookup>,
+    sign_in: Option<SignIn>,
 }
 
 /// Finds out who is signed in by now, where another process may have signed somebody in.
 pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
+
+/// Brings a person to sign in as the challenge asks, stores what that brought, and says whom it belongs to; none where nobody signed in.
+pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Option<Identity>> + Send + Sync>;
 
 impl TokenSource {
     /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet. `locks` is the folder of lock files, made
@@ -103,12 +112,17 @@ impl TokenSource {
     ) -> Self {
         let parts = Arc::new(Parts { store, locks, http, clock });
         let account = identity.map(|identity| Arc::new(Account::new(identity, parts.clone())));
-        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None }
+        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None, sign_in: None }
     }
 
     /// The same source, which asks `lookup` before it says that somebody has to sign in.
     pub fn with_lookup(self, lookup: Lookup) -> Self {
         Self { lookup: Some(lookup), ..self }
+    }
+
+    /// The same source, which has a person sign in before it gives up.
+    pub fn with_sign_in(self, sign_in: SignIn) -> Self {
+        Self { sign_in: Some(sign_in), ..self }
     }
 
     /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an anonymous source. It is from memory while that
@@ -127,13 +141,60 @@ impl TokenSource {
         }
     }
 
-    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile.
+    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile, or does so now.
     ///
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody has.
-    pub async fn demanded(&self) -> Result<AccessToken, TokenSourceError> {
+    pub async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again();
-        self.account()?.access_token(Duration::ZERO).await
+        let found = match self.account() {
+            Ok(account) => account.access_token(Duration::ZERO).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else a new one.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`].
+    pub async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        match self.account()?.replace(rejected).await {
+            Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
+                self.account()?.access_token(Duration::ZERO).await
+            }
+            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected)) => {
+                self.ask_person(Some(rejected), challenge, error).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
+    pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        let error = TokenSourceError::LoginRequired(LoginReason::Scope);
+        self.ask_person(Some(narrow), challenge, error).await
+    }
+
+    async fn ask_person(
+        &self,
+        unfit: Option<&AccessToken>,
+        challenge: Challenge,
+        error: TokenSourceError,
+    ) -> Result<AccessToken, TokenSourceError> {
+        let Some(sign_in) = &self.sign_in else { return Err(error) };
+        let Some(identity) = sign_in(challenge).await else { return Err(error) };
+        self.identify(identity);
+        match unfit {
+            Some(unfit) => self.account()?.replace(unfit).await,
+            None => self.account()?.access_token(Duration::ZERO).await,
+        }
     }
 
     /// Whether somebody else is signed in than this source knew.
@@ -147,14 +208,6 @@ impl TokenSource {
             }
             _ => false,
         }
-    }
-
-    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else a new one.
-    ///
-    /// # Errors
-    /// Any [`TokenSourceError`].
-    pub async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, TokenSourceError> {
-        self.account()?.replace(rejected).await
     }
 
     /// A token straight from the authorization server.

@@ -23,5 +23,7 @@ mod recovery;
 mod replay;
 mod rig;
 mod serve;
+#[cfg(unix)]
+mod sign_in;
 mod support;
 mod token;
