@@ -1,15 +1,17 @@
 // Runs the client scenarios of the official MCP conformance suite through `finmcp serve`, and compares with what is expected.
 //
-// usage: run.mjs [--finmcp PATH] [--client modern|legacy] [--only TEXT] [--jobs NUMBER] [--keep FOLDER]
+// usage: run.mjs [--finmcp PATH] [--client modern|legacy] [--sign-in auto|command] [--only TEXT] [--jobs NUMBER] [--keep FOLDER]
 //   --finmcp   the binary; the debug build otherwise
 //   --client   one kind of local client; both otherwise
+//   --sign-in  auto: `serve --sign-in auto` has the browser opened; command: `finmcp login` is run where serve says so; auto otherwise
 //   --only     scenarios whose line in the table has this text
 //   --keep     where the suite's own records go; otherwise they are deleted
 //   FINMCP_TEST_CONFORMANCE   the node_modules folder with the suites of package.json
 //
 // scenarios.json holds the expectation. A scenario passes by the verdict of the suite (its exit code), with one scored check at the
 // least, and if the client came to the end that the scenario is about: a refusal counts only where finmcp refused. One that is listed as
-// failing and passes is an error too, so that the list stays true.
+// failing and passes is an error too, so that the list stays true. An entry's reason for failing holds for a kind of client, for a way to
+// sign in, or always (`fails`).
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
@@ -26,6 +28,7 @@ const { values: options } = parseArgs({
   options: {
     finmcp: { type: "string", default: join(here, "../../target/debug/finmcp") },
     client: { type: "string" },
+    "sign-in": { type: "string", default: "auto" },
     only: { type: "string", default: "" },
     jobs: { type: "string", default: String(availableParallelism() + 1) },
     keep: { type: "string" },
@@ -50,7 +53,7 @@ function plan() {
   const all = expectation.runs.flatMap(({ suite, revision, scenarios }) =>
     Object.entries(scenarios).flatMap(([scenario, entry]) =>
       kinds.map((kind) => {
-        const reason = entry[kind] ?? entry.fails;
+        const reason = entry[kind] ?? entry[options["sign-in"]] ?? entry.fails;
         if (reason !== undefined && !(reason in expectation.reasons)) fail(`scenarios.json: no reason ${reason}`);
         const { scored = true, ends = "done" } = entry;
         return { suite, revision, scenario, kind, scored, ends, reason, line: `${suite} ${revision} ${kind} ${scenario}` };
@@ -60,7 +63,7 @@ function plan() {
   return all.filter(({ line }) => line.includes(options.only));
 }
 
-/** Runs one scenario, and says whether it passed and why not. */
+/** Runs one scenario, and says whether it passed, whether the suite alone is content, and why not. */
 async function judge({ suite, revision, scenario, kind, ends }) {
   const folder = join(records, suite, revision, kind);
   const { module } = expectation.suites[suite];
@@ -75,13 +78,13 @@ async function judge({ suite, revision, scenario, kind, ends }) {
     NODE_COMPILE_CACHE: join(modules, ".cache/compile"),
     FINMCP: resolve(options.finmcp),
     FINMCP_CLIENT: kind,
-    FINMCP_SIGN_IN: expectation.signIn,
+    FINMCP_SIGN_IN: options["sign-in"],
   };
   const { code, stderr } = await execute(node, command, environment);
   const [parent, name] = scenario.includes("/") ? scenario.split("/") : ["", scenario];
   const recorded = folderOf(join(folder, parent), name);
   if (recorded === undefined || !existsSync(join(recorded, "checks.json"))) {
-    return { passed: false, why: `no record: ${stderr.trim().split("\n").at(-1)}` };
+    return { passed: false, content: false, why: `no record: ${stderr.trim().split("\n").at(-1)}` };
   }
   const checks = JSON.parse(readFileSync(join(recorded, "checks.json"), "utf8"));
   const scored = checks.filter(({ status }) => status === "SUCCESS" || status === "FAILURE").length;
@@ -92,7 +95,7 @@ async function judge({ suite, revision, scenario, kind, ends }) {
   if (scored === 0) why.push("nothing was checked");
   why.push(...new Set(missed.map(({ id }) => id)));
   if (end !== ends) why.push(`ended with ${JSON.stringify(end)}, not ${JSON.stringify(ends)}`);
-  return { passed: why.length === 0, why: why.join(", ") };
+  return { passed: why.length === 0, content: code === 0 && scored > 0, why: why.join(", ") };
 }
 
 /** The suite's newest record of a scenario: a folder with its name and the time. */
@@ -161,13 +164,14 @@ await Promise.all(
 let wrong = 0;
 const counts = new Map();
 for (const task of tasks) {
-  const { passed, why } = results.get(task);
+  const { passed, content, why } = results.get(task);
   const { line, reason, scored } = task;
   if (passed !== (reason === undefined)) wrong += 1;
   console.log(`${line.padEnd(86)} ${verdict(passed, why, reason)}`);
   const run = `${task.suite} ${task.revision} ${task.kind}`;
-  const count = counts.get(run) ?? { scored: [], other: [] };
+  const count = counts.get(run) ?? { scored: [], content: [], other: [] };
   count[scored ? "scored" : "other"].push(passed);
+  if (scored) count.content.push(content);
   counts.set(run, count);
 }
 
@@ -178,8 +182,8 @@ function verdict(passed, why, reason) {
 
 console.log();
 const tally = (verdicts) => `${verdicts.filter(Boolean).length} of ${verdicts.length}`;
-for (const [run, { scored, other }] of counts) {
-  console.log(`${run.padEnd(34)} ${tally(scored)} scored, ${tally(other)} others`);
+for (const [run, { scored, content, other }] of counts) {
+  console.log(`${run.padEnd(34)} ${tally(scored)} scored (the suite alone: ${tally(content)}), ${tally(other)} others`);
 }
 console.log();
 for (const reason of new Set(tasks.map((task) => task.reason).filter(Boolean))) {
