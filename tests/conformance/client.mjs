@@ -1,0 +1,154 @@
+#!/usr/bin/env node
+// The client command of the official MCP conformance suite: reaches the server of a scenario through `finmcp serve`, with a home of its own,
+// and does what the scenario asks of a client. Everything that the suite judges beyond stdio is finmcp's own doing.
+//
+// usage: client.mjs URL, with
+//   FINMCP                   the binary
+//   FINMCP_CLIENT            modern or legacy (see local-client.mjs)
+//   FINMCP_SIGN_IN           command: `finmcp login` is run when finmcp asks for it; auto: `finmcp serve --sign-in auto` does it by itself
+//   MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_CONTEXT   from the suite
+//
+// The last line on stdout says how it ended: done, refused (finmcp would not trust the server), login required, or failed.
+
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { LocalClient } from "./local-client.mjs";
+import { ErrorAnswer, Serve } from "./serve.mjs";
+
+const { FINMCP, FINMCP_CLIENT, FINMCP_SIGN_IN, MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_CONTEXT } = process.env;
+const url = process.argv.at(-1);
+const context = JSON.parse(MCP_CONFORMANCE_CONTEXT ?? "{}");
+
+/** Exit codes of finmcp; an error answer of `serve` for the same cause has the code -31000 less this. */
+const LOGIN_REQUIRED = 4;
+const REFUSED = 5;
+
+const home = mkdtempSync(join(tmpdir(), "finmcp-conformance-"));
+const environment = {
+  PATH: process.env.PATH,
+  HOME: home,
+  NO_COLOR: "1",
+  FINMCP_CONFIG_DIR: join(home, "finmcp"),
+  FINMCP_STORE: "file",
+  FINMCP_STORE_KEY_FILE: secretFile("key", randomBytes(32).toString("hex")),
+  FINMCP_BROWSER: join(import.meta.dirname, "browser.mjs"),
+  FINMCP_LOG: process.env.FINMCP_LOG ?? "",
+};
+
+function secretFile(name, text) {
+  const path = join(home, name);
+  writeFileSync(path, text, { mode: 0o600 });
+  return path;
+}
+
+/** `finmcp login` ended with another code than 0. */
+class LoginFailed extends Error {
+  constructor(code) {
+    super(`finmcp login ended with ${code}`);
+    this.code = code;
+  }
+}
+
+async function login(...options) {
+  const child = spawn(FINMCP, ["login", url, ...options], { env: environment, stdio: ["ignore", process.stderr, "inherit"] });
+  const code = await new Promise((resolve, reject) => child.on("error", reject).on("close", resolve));
+  if (code !== 0) throw new LoginFailed(code);
+}
+
+/** Sends, and where finmcp says that somebody has to sign in, signs in and sends again, once. */
+async function authorized(send) {
+  try {
+    return await send();
+  } catch (error) {
+    if (FINMCP_SIGN_IN === "auto" || error.code !== -31000 - LOGIN_REQUIRED) throw error;
+    await login();
+    return await send();
+  }
+}
+
+/** A client that a person has set up with what a vendor gave them. */
+async function setUp() {
+  if (context.client_secret === undefined) return;
+  const machine = MCP_CONFORMANCE_SCENARIO === "auth/client-credentials-basic";
+  const secret = secretFile("client-secret", context.client_secret);
+  const grant = machine ? ["--grant", "client-credentials"] : [];
+  await login("--client-id", context.client_id, "--client-secret-file", secret, ...grant);
+}
+
+/** What most scenarios want: list the tools and call each. A client on stdio calls whatever it is shown. */
+async function useTools(client) {
+  for (const tool of await client.list("tools/list", "tools")) {
+    const result = await client.call(tool.name, sample(tool.inputSchema));
+    if (!Array.isArray(result.content)) throw new Error(`${tool.name}: no content`);
+  }
+}
+
+function sample(schema) {
+  const samples = { number: 2.5, integer: 3, string: "text", boolean: true, array: [], object: {}, null: null };
+  const fields = Object.entries(schema.properties ?? {});
+  return Object.fromEntries(fields.map(([name, { type }]) => [name, samples[type]]));
+}
+
+const scenarios = {
+  /** The tool cannot be called: its schema refers to another document. */
+  "json-schema-ref-no-deref": (client) => client.list("tools/list", "tools"),
+
+  async "json-schema-2020-12-preservation"(client) {
+    const [tool] = await client.list("tools/list", "tools");
+    await client.call("json_schema_echo", { schema: tool.inputSchema });
+  },
+
+  async "http-custom-headers"(client) {
+    await client.list("tools/list", "tools");
+    for (const { name, arguments: given } of context.toolCalls) await client.call(name, given);
+  },
+
+  async "http-standard-headers"(client) {
+    await useTools(client);
+    for (const { uri } of await client.list("resources/list", "resources")) await client.request("resources/read", { uri });
+    for (const { name } of await client.list("prompts/list", "prompts")) await client.request("prompts/get", { name });
+  },
+
+  /** Another tool is called while the first waits for an answer. */
+  async "sep-2322-client-request-state"(client) {
+    const { elicit } = client;
+    client.elicit = async (params) => {
+      await client.call("test_mrtr_unrelated", {});
+      return elicit(params);
+    };
+    await useTools(client);
+  },
+};
+
+async function run() {
+  await setUp();
+  const options = FINMCP_SIGN_IN === "auto" ? ["--sign-in", "auto"] : [];
+  const open = (answer) => new Serve(FINMCP, ["serve", url, ...options], environment, answer);
+  const client = new LocalClient(open, authorized);
+  try {
+    await client.open(FINMCP_CLIENT);
+    await (scenarios[MCP_CONFORMANCE_SCENARIO] ?? useTools)(client);
+  } finally {
+    await client.close();
+  }
+}
+
+function outcome(error) {
+  const code = error instanceof ErrorAnswer ? -31000 - error.code : error instanceof LoginFailed ? error.code : undefined;
+  return { [LOGIN_REQUIRED]: "login required", [REFUSED]: "refused" }[code] ?? "failed";
+}
+
+try {
+  await run();
+  console.log("done");
+} catch (error) {
+  console.error(error.message);
+  console.log(outcome(error));
+  process.exitCode = 1;
+} finally {
+  rmSync(home, { recursive: true, force: true });
+}
