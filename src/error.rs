@@ -10,7 +10,10 @@ use crate::{
     },
     http::HttpError,
     login::LoginError,
-    oauth::{discovery::DiscoveryError, error::TokenError},
+    oauth::{
+        discovery::DiscoveryError,
+        error::{RegistrationError, TokenError},
+    },
     profile::{Profile, SelectorError},
     settings::SettingsError,
 };
@@ -198,8 +201,7 @@ impl From<DiscoveryError> for Error {
 
 impl From<crate::oauth::error::Untrusted> for Error {
     fn from(error: crate::oauth::error::Untrusted) -> Self {
-        Self::from_source(ErrorKind::Untrusted, error)
-            .hint("nothing was sent to it and nothing was opened; ask whoever runs the server")
+        Self::from_source(ErrorKind::Untrusted, error).hint("no secret was sent to it; ask whoever runs the server")
     }
 }
 
@@ -225,6 +227,9 @@ impl From<LoginError> for Error {
             LoginError::Untrusted(untrusted) => untrusted.into(),
             LoginError::Discovery(error) => error.into(),
             LoginError::Token(error) => error.into(),
+            LoginError::Registration(error @ RegistrationError::Unavailable { .. }) => {
+                Self::from_source(ErrorKind::Network, error).hint("try again in a while")
+            }
             LoginError::Http(error) => error.into(),
             LoginError::NotRequired { .. } => {
                 Self::from_source(ErrorKind::Failure, error).hint("nothing to do: `finmcp serve` works with it as it is")

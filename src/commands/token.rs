@@ -7,7 +7,10 @@ use serde::Serialize;
 use crate::{
     cli,
     commands::App,
-    credential::token_source::{AccessToken, LoginReason},
+    credential::{
+        clock::Clock,
+        token_source::{AccessToken, LoginReason},
+    },
     error::Error,
     profile::Profile,
 };
@@ -43,6 +46,10 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     };
     let token = token.map_err(|error| Error::of_token(error, &profile))?;
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
+    let remaining = token.expires_at().map(|end| end.as_second() - app.clock.now().as_second());
+    if remaining.is_some_and(|remaining| remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX)) {
+        app.console.say("note: the server's tokens do not live as long as --min-ttl asks for");
+    }
     let text = if arguments.json {
         json(app, &token, &profile, &identity.resource)?
     } else if arguments.header {
@@ -55,7 +62,6 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
 }
 
 fn json(app: &App, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {
-    use crate::credential::clock::Clock;
     let document = TokenDocument {
         access_token: token.secret().expose(),
         token_type: "Bearer",

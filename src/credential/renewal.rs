@@ -74,25 +74,32 @@ struct State {
     failed_at: Option<Instant>,
     /// What the store has refused to take since the refresh token was spent.
     unsaved: Option<Credential>,
+    /// Whether a refresh token is on its way to the server, or its successor to the store.
+    is_spending: bool,
+    /// Whether the process is ending, and must not begin what it cannot finish.
+    is_ending: bool,
     rejections: Rejections,
 }
 
 type Outcome = Result<AccessToken, TokenSourceError>;
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
-/// What is wrong with the token in use.
+/// Which token will do.
 enum Need {
-    /// It may end within this time.
+    /// One that has not ended.
+    Usable,
+    /// One that lives for this time more.
     Lasting(Duration),
-    /// A resource server rejected this one.
+    /// Another than this one, which a resource server rejected.
     OtherThan(AccessToken),
-    /// The person wants a new one, whatever it is.
+    /// A new one, whatever is there.
     New,
 }
 
 impl Need {
     fn is_met_by(&self, token: &AccessToken, now: Timestamp) -> bool {
         match self {
+            Self::Usable => token.is_usable(now),
             Self::Lasting(min_ttl) => token.lasts(*min_ttl, now),
             Self::OtherThan(rejected) => token != rejected && token.is_usable(now),
             Self::New => false,
@@ -115,8 +122,9 @@ impl Account {
             let state = self.state();
             (state.token.clone(), state.failed_at)
         };
-        let Some(token) = token.filter(|token| token.is_usable(now)) else {
-            return self.obtain(Need::Lasting(min_ttl)).await;
+        let token = match token.filter(|token| token.is_usable(now)) {
+            Some(token) => token,
+            None => self.obtain(Need::Usable).await?,
         };
         if token.lasts(min_ttl, now) {
             return Ok(token);
@@ -128,8 +136,8 @@ impl Account {
             return Ok(token);
         }
         match tokio::time::timeout(patience, self.obtain(Need::Lasting(min_ttl))).await {
-            Ok(Err(error @ TokenSourceError::LoginRequired(_))) => Err(error),
             Ok(Ok(renewed)) => Ok(renewed),
+            Ok(Err(error @ TokenSourceError::LoginRequired(LoginReason::SignedOut))) => Err(error),
             Ok(Err(_)) | Err(_) => Ok(token),
         }
     }
@@ -187,7 +195,11 @@ impl Account {
     }
 
     pub(super) async fn settle(&self) {
-        let flight = self.state().flight.clone();
+        let flight = {
+            let mut state = self.state();
+            state.is_ending = true;
+            state.flight.clone().filter(|_| state.is_spending)
+        };
         if let Some(flight) = flight {
             // Whoever asked for it has its outcome.
             let _ = flight.await;
@@ -228,18 +240,16 @@ impl Account {
             let outcome = self.renew(&need).await;
             let mut state = self.state();
             state.flight = None;
+            state.failed_at = outcome.is_err().then(Instant::now);
             match &outcome {
-                Ok(token) => {
-                    state.token = Some(token.clone());
-                    state.failed_at = None;
+                Ok(token) => state.token = Some(token.clone()),
+                // A token that cannot be renewed is good until its end, but not one that was signed out or rejected.
+                Err(TokenSourceError::LoginRequired(reason))
+                    if *reason == LoginReason::SignedOut || matches!(*need, Need::OtherThan(_)) =>
+                {
+                    state.token = None;
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "no renewed token");
-                    if matches!(error, TokenSourceError::LoginRequired(_)) {
-                        state.token = None;
-                    }
-                    state.failed_at = Some(Instant::now());
-                }
+                Err(error) => tracing::debug!(%error, "no renewed token"),
             }
             drop(state);
             outcome
@@ -263,10 +273,15 @@ impl Account {
             return Ok(token);
         }
         let credential = stored.ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))?;
-        if matches!(need, Need::OtherThan(_)) && !self.state().rejections.admit(Instant::now()) {
+        let is_rejection = matches!(need, Need::OtherThan(_));
+        if is_rejection && !self.state().rejections.admit(Instant::now()) {
             return Err(TokenSourceError::Rejected);
         }
-        self.ask(credential).await
+        let token = self.ask(credential).await?;
+        if is_rejection {
+            self.state().rejections.note(Instant::now());
+        }
+        Ok(token)
     }
 
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
@@ -299,11 +314,23 @@ impl Account {
             scope,
             parameters: &credential.parameters,
         };
-        match request_token(&self.parts.http, request, self.parts.clock.now()).await {
+        self.begin_spending()?;
+        let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
             Err(TokenError::InvalidGrant) if credential.renewal == Renewal::RefreshToken => self.end(credential).await,
             Err(error) => Err(error.into()),
+        };
+        self.state().is_spending = false;
+        outcome
+    }
+
+    fn begin_spending(&self) -> Result<(), TokenSourceError> {
+        let mut state = self.state();
+        if state.is_ending {
+            return Err(TokenSourceError::Interrupted);
         }
+        state.is_spending = true;
+        Ok(())
     }
 
     async fn keep(self: &Arc<Self>, credential: Credential, tokens: TokenSet) -> AccessToken {
@@ -327,8 +354,8 @@ impl Account {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
             return self
-                .adopt(&Need::Lasting(Duration::ZERO), stored.as_ref())
-                .ok_or_else(|| TokenError::InvalidGrant.into());
+                .adopt(&Need::Usable, stored.as_ref())
+                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(TokenError::InvalidGrant)));
         }
         let cleared = Credential { generation: refused.generation.saturating_add(1), tokens: None, ..refused };
         if stored.is_some()
@@ -397,15 +424,39 @@ struct Rejections {
 }
 
 impl Rejections {
-    /// Whether a rejected token may be renewed at `now`. The gap doubles while rejections come as fast as they may.
-    fn admit(&mut self, now: Instant) -> bool {
+    /// Whether a rejected token may be renewed at `now`.
+    fn admit(&self, now: Instant) -> bool {
+        self.last.is_none_or(|last| now.duration_since(last) >= self.gap)
+    }
+
+    /// A rejected token was renewed at `now`. The gap doubles while they come as fast as they may.
+    fn note(&mut self, now: Instant) {
         let (shortest, longest) = REJECTION_GAPS;
-        let gap = match self.last.map(|last| now.duration_since(last)) {
-            Some(since) if since < self.gap => return false,
-            Some(since) if since < self.gap * 2 => longest.min(self.gap * 2),
-            _ => shortest,
+        let is_storm = self.last.is_some_and(|last| now.duration_since(last) < self.gap * 2);
+        *self = Self { last: Some(now), gap: if is_storm { longest.min(self.gap * 2) } else { shortest } };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t056: a server that rejects everything gets fewer and fewer renewals; one whose tokens last a while gets each.
+    #[test]
+    fn t056_rejections_are_paced() {
+        let renewals_in_an_hour = |every: f64| {
+            let (start, mut rejections, mut count) = (Instant::now(), Rejections::default(), 0);
+            let mut elapsed = Duration::ZERO;
+            while elapsed < Duration::from_secs(3600) {
+                if rejections.admit(start + elapsed) {
+                    rejections.note(start + elapsed);
+                    count += 1;
+                }
+                elapsed += Duration::from_secs_f64(every);
+            }
+            count
         };
-        *self = Self { last: Some(now), gap };
-        true
+        assert!((60..70).contains(&renewals_in_an_hour(0.01)));
+        assert_eq!(renewals_in_an_hour(5.0), 720);
     }
 }

@@ -74,7 +74,7 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } => Self::Refused(Arc::new(error)),
+            TokenError::Refused { .. } | TokenError::InvalidGrant => Self::Refused(Arc::new(error)),
             _ => Self::Unavailable(Arc::new(error)),
         }
     }
@@ -112,7 +112,8 @@ impl TokenSource {
     }
 
     /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an anonymous source. It is from memory while that
-    /// lasts: store, lock and network are only touched when it does not. A token that still lives but could not be renewed in time is handed out as it is.
+    /// lasts: store, lock and network are only touched when it does not. A token that still lives but could not be renewed in time is handed out as it is:
+    /// `expires_at` tells.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
@@ -204,8 +205,8 @@ impl TokenSource {
         *self.locked() = Some(account);
     }
 
-    /// Waits for a renewal that is under way, and tries once more to save what could not be saved: a rotated refresh token must not end with the process. Call
-    /// it at shutdown.
+    /// Waits for a refresh token that is being spent, and tries once more to save what could not be saved: the next refresh token must not end with the process.
+    /// Call it at shutdown; afterwards tokens still come from memory and from the store, and no longer from the authorization server.
     pub async fn settle(&self) {
         if let Ok(account) = self.account() {
             account.settle().await;

@@ -58,7 +58,8 @@ enum Page {
 }
 
 impl Loopback {
-    /// Binds `port`, or one that the system picks. Only the literal address: a name could resolve to elsewhere (RFC 8252 section 8.3).
+    /// Binds `port`, or one that the system picks. Only the literal address: a name could resolve to elsewhere (RFC
+    /// 8252 section 8.3).
     ///
     /// # Errors
     /// Whatever the system says, such as that the port is taken.
@@ -73,7 +74,8 @@ impl Loopback {
         format!("http://{}{PATH}", self.authority())
     }
 
-    /// Serves until `judge` calls a request's query an answer, and returns that when its page has been delivered. The port is free afterwards.
+    /// Serves until `judge` calls a request's query an answer, and returns that when its page has been delivered. The
+    /// port is free afterwards.
     ///
     /// # Errors
     /// Whatever the listener says.
@@ -206,5 +208,203 @@ impl Page {
             ),
         };
         include_str!("callback.html").replace("{{title}}", title).replace("{{text}}", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    /// A wait for `/callback?ok` or `/callback?bad`.
+    async fn waiting() -> (u16, JoinHandle<io::Result<String>>) {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.port;
+        let judge = |query: &str| match query {
+            "ok" => Callback::Done("ok".to_owned()),
+            "bad" => Callback::Failed("bad".to_owned()),
+            _ => Callback::Unrelated,
+        };
+        (port, tokio::spawn(loopback.wait(judge)))
+    }
+
+    async fn connect(port: u16) -> TcpStream {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap()
+    }
+
+    async fn send(port: u16, request: &str) -> String {
+        let mut stream = connect(port).await;
+        // The other end may have closed before all is written, or with some of it unread.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut response = Vec::new();
+        while stream.read_buf(&mut response).await.is_ok_and(|count| count > 0) {}
+        String::from_utf8(response).unwrap()
+    }
+
+    async fn get(port: u16, target: &str) -> String {
+        send(port, &format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")).await
+    }
+
+    fn status(response: &str) -> &str {
+        response.split(' ').nth(1).unwrap_or("none")
+    }
+
+    /// t023, t028, t029: all that is not the answer is turned away, and the wait goes on.
+    #[tokio::test]
+    async fn t028_only_the_exact_request_counts() {
+        let (port, wait) = waiting().await;
+        for (target, code) in [
+            ("/callback", "400"),
+            ("/callback?", "400"),
+            ("/callback?no", "400"),
+            ("/callback?error=access_denied", "400"),
+            ("/", "404"),
+            ("/favicon.ico", "404"),
+            ("/callback/?ok", "404"),
+            ("/cb/../callback?ok", "404"),
+            ("/%63allback?ok", "404"),
+            ("//callback?ok", "404"),
+            (&format!("http://127.0.0.1:{port}/callback?ok")[..], "403"),
+            ("http://evil.example/callback?ok", "403"),
+        ] {
+            assert_eq!(status(&get(port, target).await), code, "{target}");
+        }
+        for host in [
+            "Host: evil.example",
+            "Host: localhost:{}",
+            "Host: 127.0.0.1",
+            "Host: 127.0.0.1:{}.evil.example",
+            "Host: 127.1:{}",
+            "Host: 127.0.0.1:{}\r\nHost: evil.example",
+            "Host: 127.0.0.1:{}\r\nHost: 127.0.0.1:{}",
+            "X: y",
+        ] {
+            let host = host.replace("{}", &port.to_string());
+            let response = send(port, &format!("GET /callback?ok HTTP/1.1\r\n{host}\r\n\r\n")).await;
+            assert_eq!(status(&response), "403", "{host}");
+        }
+        for method in ["POST", "HEAD", "OPTIONS", "PUT", "get"] {
+            let head =
+                format!("{method} /callback?ok HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: https://evil.example");
+            let response = send(port, &format!("{head}\r\ncontent-length: 2\r\n\r\nok")).await;
+            assert_eq!(status(&response), "405", "{method}");
+            assert!(!response.to_lowercase().contains("access-control"), "{response}");
+        }
+        let long = format!("GET /callback?ok HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
+        assert!(["431", "none"].contains(&status(&send(port, &long).await)));
+        for garbage in ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "\u{16}\u{3}\u{1}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let mut stream = connect(port).await;
+            stream.write_all(garbage.as_bytes()).await.unwrap();
+        }
+        assert!(!wait.is_finished());
+        assert_eq!(status(&get(port, "/callback?ok").await), "200");
+        assert_eq!(wait.await.unwrap().unwrap(), "ok");
+    }
+
+    /// t030, t031: two fixed pages, whatever was asked, that load nothing and run nothing.
+    #[tokio::test]
+    async fn t030_the_pages_are_fixed() {
+        let (port, wait) = waiting().await;
+        let strange = get(port, "/callback?code=%3Cscript%3Ealert(1)%3C/script%3E&error=CANARY").await;
+        assert_eq!(strange.split_once("\r\n\r\n").unwrap().1, Page::Unrelated.html());
+        let done = get(port, "/callback?ok").await;
+        let (head, body) = done.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, Page::Done.html());
+        for header in [
+            "content-type: text/html; charset=utf-8",
+            "cache-control: no-store",
+            "referrer-policy: no-referrer",
+            "x-content-type-options: nosniff",
+            "content-security-policy: default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ] {
+            assert!(head.lines().any(|line| line == header), "{header}");
+        }
+        assert_eq!(wait.await.unwrap().unwrap(), "ok");
+        for page in [Page::Done, Page::Failed, Page::Unrelated] {
+            let html = page.html();
+            for never in ["{{", "<script", "http:", "https:", "//", "url(", "@import", "src=", "href="] {
+                assert!(!html.contains(never), "{never}");
+            }
+        }
+    }
+
+    /// t032, t034: the port is the literal address's, takes one answer, and is free at once.
+    #[tokio::test]
+    async fn t034_one_answer_and_the_port_is_free() {
+        let (port, wait) = waiting().await;
+        let response = get(port, "/callback?bad").await;
+        assert!(status(&response) == "200" && response.ends_with(&Page::Failed.html()));
+        assert_eq!(wait.await.unwrap().unwrap(), "bad");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
+        assert_eq!(
+            Loopback::bind(Some(port)).await.unwrap().redirect_uri(),
+            format!("http://127.0.0.1:{port}/callback")
+        );
+    }
+
+    /// t033: a port that somebody else has is not shared with them.
+    #[tokio::test]
+    async fn t033_a_taken_port_is_an_error() {
+        let holder = Loopback::bind(None).await.unwrap();
+        assert_eq!(Loopback::bind(Some(holder.port)).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// t035: giving up frees the port, with connections open.
+    #[tokio::test]
+    async fn t035_giving_up_frees_the_port() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.port;
+        let wait = loopback.wait(|_| Callback::<()>::Unrelated);
+        let mut idle = None;
+        let given_up = tokio::time::timeout(Duration::from_millis(50), async {
+            tokio::join!(wait, async { idle = Some(connect(port).await) }).0
+        });
+        assert!(given_up.await.is_err() && idle.is_some());
+        assert!(Loopback::bind(Some(port)).await.is_ok());
+        let mut rest = Vec::new();
+        let read = idle.unwrap().read_to_end(&mut rest).await;
+        assert!(read.is_err() || rest.is_empty());
+    }
+
+    /// t028: idle connections do not keep the person out.
+    #[tokio::test]
+    async fn t028_idle_connections_make_way() {
+        let (port, wait) = waiting().await;
+        let mut idle = Vec::new();
+        for _ in 0..200 {
+            let mut stream = connect(port).await;
+            stream.write_all(b"GET /call").await.unwrap();
+            idle.push(stream);
+        }
+        let started = Instant::now();
+        assert_eq!(status(&get(port, "/callback").await), "400");
+        assert!(started.elapsed() < CONNECTION_DEADLINE, "{:?}", started.elapsed());
+        // The first ones were cut off, long before their time was up.
+        for stream in &mut idle[..200 - CONNECTIONS] {
+            let read = tokio::time::timeout(CONNECTION_DEADLINE / 2, stream.read_u8()).await;
+            assert!(read.is_ok_and(|read| read.is_err()));
+        }
+        assert_eq!(status(&get(port, "/callback?ok").await), "200");
+        assert_eq!(wait.await.unwrap().unwrap(), "ok");
+    }
+
+    /// t028: a head that never ends costs its connection, and no more.
+    #[tokio::test]
+    async fn t028_a_slow_head_is_cut() {
+        let (port, wait) = waiting().await;
+        let mut slow = connect(port).await;
+        slow.write_all(b"GET /callback?ok HTTP/1.1\r\nHost:").await.unwrap();
+        let mut rest = Vec::new();
+        let soon = CONNECTION_DEADLINE + Duration::from_secs(3);
+        let cut = tokio::time::timeout(soon, slow.read_to_end(&mut rest)).await;
+        assert!(cut.is_ok(), "still open");
+        assert!(!wait.is_finished());
+        wait.abort();
     }
 }

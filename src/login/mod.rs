@@ -2,6 +2,10 @@
 
 pub mod browser;
 pub mod loopback;
+#[cfg(test)]
+mod rehearsal;
+#[cfg(test)]
+mod tests;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -189,7 +193,6 @@ pub async fn authorization_code(
     // Whoever a person cannot be sent to is refused before anything is registered or opened.
     server.authorization_endpoint()?;
     let scope = request.scope_for_person(&discovery);
-    let (identifier, resource) = request.resource(&discovery);
     // The port first: a registration and a sign-in page are of no use without it.
     let (loopback, reusable) = listen(request.registration(server), redirection.port).await?;
     let redirect_uri = loopback.redirect_uri();
@@ -197,8 +200,13 @@ pub async fn authorization_code(
         Some(registration) => registration,
         None => register(server, &redirect_uri, scope.as_ref(), context).await?,
     };
-    let wanted = Wanted { resource: resource.as_deref(), scope: scope.as_ref(), parameters: &request.parameters };
-    let authorization = Arc::new(AuthorizationRequest::new(server, &registration, &redirect_uri, wanted)?);
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let wanted = Wanted {
+        resource: credential.resource.as_deref(),
+        scope: credential.scope.as_ref(),
+        parameters: &credential.parameters,
+    };
+    let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
     // Both at once: a browser that is a script may have the answer before it says that it has started.
     let (code, ()) = tokio::join!(
         answer(loopback, &authorization, redirection.timeout),
@@ -206,25 +214,13 @@ pub async fn authorization_code(
     );
     let code = code?;
     progress(Progress::Answered);
-    let credential = Credential {
-        identity: request.identity(&server.issuer, identifier, &registration),
-        generation: 0,
-        renewal: Renewal::RefreshToken,
-        registration,
-        token_endpoint: server.token_endpoint.clone(),
-        revocation_endpoint: server.revocation_endpoint.clone(),
-        resource,
-        scope,
-        parameters: request.parameters,
-        tokens: None,
-    };
     let grant =
         Grant::AuthorizationCode { code: &code, verifier: &authorization.verifier, redirect_uri: &redirect_uri };
     with_tokens(credential, grant, context).await
 }
 
-/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the server might say: nothing is discovered
-/// then.
+/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the
+/// server might say: nothing is discovered then.
 ///
 /// # Errors
 /// Any [`LoginError`].
@@ -237,25 +233,11 @@ pub async fn client_credentials(
         Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
         None => request.discover(context).await?,
     };
-    let server = &discovery.authorization_server;
-    let registration = request.registration(server).ok_or(LoginError::NeedsSecret)?;
-    if registration.client_secret.is_none() {
-        return Err(LoginError::NeedsSecret);
-    }
+    let registration = request.registration(&discovery.authorization_server);
+    let registration = registration.filter(|registration| registration.client_secret.is_some());
+    let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
-    let (identifier, resource) = request.resource(&discovery);
-    let credential = Credential {
-        identity: request.identity(&server.issuer, identifier, &registration),
-        generation: 0,
-        renewal: Renewal::ClientCredentials,
-        registration,
-        token_endpoint: server.token_endpoint.clone(),
-        revocation_endpoint: server.revocation_endpoint.clone(),
-        resource,
-        scope,
-        parameters: request.parameters,
-        tokens: None,
-    };
+    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope);
     with_tokens(credential, Grant::ClientCredentials, context).await
 }
 
@@ -270,8 +252,10 @@ impl LoginRequest {
     /// Who we are to `server` already: as registered by hand, else as registered earlier with this very server.
     fn registration(&self, server: &AuthorizationServer) -> Option<ClientRegistration> {
         if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
-            let chosen = ClientAuthentication::choose(&server.authentication, client_secret.as_ref());
-            let authentication = authentication.unwrap_or(chosen);
+            let authentication = match &client_secret {
+                None => ClientAuthentication::None,
+                Some(_) => authentication.unwrap_or_else(|| ClientAuthentication::choose(&server.authentication)),
+            };
             return Some(ClientRegistration { client_id, client_secret, authentication, redirect_uri: None });
         }
         self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| known.registration.clone())
@@ -282,7 +266,8 @@ impl LoginRequest {
         Scope::select(self.scope.clone(), discovery.challenge.scope.clone(), supported)
     }
 
-    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh Tokens").
+    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh
+    /// Tokens").
     fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
         if !discovery.authorization_server.offline_access {
@@ -291,29 +276,46 @@ impl LoginRequest {
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
     }
 
-    /// The resource's identifier, and what to send as the `resource` parameter.
-    fn resource(&self, discovery: &Discovery) -> (String, Option<String>) {
+    /// The credential that is about to get its tokens.
+    fn credential(
+        self,
+        discovery: &Discovery,
+        renewal: Renewal,
+        registration: ClientRegistration,
+        scope: Option<Scope>,
+    ) -> Credential {
+        let server = &discovery.authorization_server;
         let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
         let identifier = published.unwrap_or_else(|| self.server.resource());
-        match &self.resource {
+        let (identifier, resource) = match self.resource {
             ResourceParameter::Discovered => (identifier.clone(), Some(identifier)),
-            ResourceParameter::Fixed(resource) => (resource.clone(), Some(resource.clone())),
+            ResourceParameter::Fixed(resource) => (resource.clone(), Some(resource)),
             ResourceParameter::Omitted => (identifier, None),
-        }
-    }
-
-    fn identity(&self, issuer: &str, resource: String, registration: &ClientRegistration) -> Identity {
-        Identity {
-            environment: self.environment.clone(),
-            issuer: issuer.to_owned(),
-            resource,
+        };
+        let identity = Identity {
+            environment: self.environment,
+            issuer: server.issuer.clone(),
+            resource: identifier,
             client_id: registration.client_id.clone(),
-            account: self.account.clone(),
+            account: self.account,
+        };
+        Credential {
+            identity,
+            generation: 0,
+            renewal,
+            registration,
+            token_endpoint: server.token_endpoint.clone(),
+            revocation_endpoint: server.revocation_endpoint.clone(),
+            resource,
+            scope,
+            parameters: self.parameters,
+            tokens: None,
         }
     }
 }
 
-/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI cannot.
+/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
+/// cannot.
 async fn listen(
     registration: Option<ClientRegistration>,
     port: Option<u16>,

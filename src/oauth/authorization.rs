@@ -16,7 +16,8 @@ use crate::{
     server_url::{ServerUrl, ServerUrlError},
 };
 
-/// An authorization request (RFC 6749 section 4.1.1) with PKCE (RFC 7636 section 4.3), and all that its answer is measured by. Each is good for one answer.
+/// An authorization request (RFC 6749 section 4.1.1) with PKCE (RFC 7636 section 4.3), and all that its answer is
+/// measured by. Each is good for one answer.
 #[derive(Debug)]
 pub struct AuthorizationRequest {
     /// The URL for the person's browser.
@@ -35,7 +36,8 @@ pub struct Wanted<'a> {
     pub resource: Option<&'a str>,
     /// The `scope` parameter.
     pub scope: Option<&'a Scope>,
-    /// Further parameters that this server wants. One that the request has already is left out: a parameter must not come twice (RFC 6749 section 3.1).
+    /// Further parameters that this server wants. One that the request has already is left out: a parameter must not
+    /// come twice (RFC 6749 section 3.1).
     pub parameters: &'a [(String, String)],
 }
 
@@ -51,10 +53,12 @@ pub enum AuthorizationResponse {
 /// Why a request to the redirect URI is not the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
-    /// Not an answer to this request: another `state` or none, a parameter twice, neither code nor error. The real one may still come.
+    /// Not an answer to this request: another `state` or none, a parameter twice, neither code nor error. The real one
+    /// may still come.
     #[error("this is not the answer to the sign-in")]
     Unrelated,
-    /// An answer to this request in another's name. Nothing that it says may be used or shown (MCP authorization, "Authorization Response Validation").
+    /// An answer to this request in another's name. Nothing that it says may be used or shown (MCP authorization,
+    /// "Authorization Response Validation").
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
 }
@@ -99,7 +103,8 @@ impl AuthorizationRequest {
         })
     }
 
-    /// Judges the query of a request to the redirect URI: `state` first, then `iss`, and only then whether it is an error or a code.
+    /// Judges the query of a request to the redirect URI: `state` first, then `iss`, and only then whether it is an
+    /// error or a code.
     ///
     /// # Errors
     /// Any [`CallbackError`].
@@ -108,7 +113,8 @@ impl AuthorizationRequest {
         if !Secret::new(state.into_owned()).same_as(&self.state) {
             return Err(CallbackError::Unrelated);
         }
-        // RFC 9207 section 2.4, and the table of MCP authorization, "Authorization Response Validation": compared as decoded, with no normalisation.
+        // RFC 9207 section 2.4, and the table of MCP authorization, "Authorization Response Validation": compared as
+        // decoded, with no normalisation.
         match only(query, "iss")? {
             Some(issuer) if issuer != self.issuer => return Err(Untrusted::MixUp.into()),
             None if self.names_itself => return Err(Untrusted::MixUp.into()),

@@ -24,11 +24,14 @@ pub struct AuthorizationServer {
     pub registration_endpoint: Option<ServerUrl>,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<ServerUrl>,
-    /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp knows.
+    /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp
+    /// knows.
     pub authentication: Vec<ClientAuthentication>,
-    /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization, "Refresh Tokens").
+    /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization,
+    /// "Refresh Tokens").
     pub offline_access: bool,
-    /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207 section 3).
+    /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207
+    /// section 3).
     pub names_itself: bool,
     authorization_endpoint: Option<ServerUrl>,
     pkce: bool,
@@ -47,10 +50,12 @@ struct Document {
     authorization_response_iss_parameter_supported: Option<bool>,
 }
 
-/// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata Discovery").
+/// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
+/// Discovery").
 ///
 /// # Errors
-/// [`Untrusted`] where `namer` names an issuer that must not be called, or that is no issuer identifier (RFC 8414 section 2).
+/// [`Untrusted`] where `namer` names an issuer that must not be called, or that is no issuer identifier (RFC 8414
+/// section 2).
 pub fn candidates(issuer: &str, namer: &ServerUrl) -> Result<Vec<ServerUrl>, Untrusted> {
     let url = trusted_url("authorization_servers", issuer, namer)?;
     if url.as_url().query().is_some() {
@@ -69,7 +74,8 @@ impl AuthorizationServer {
     /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier.
     ///
     /// # Errors
-    /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that must not be called.
+    /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that
+    /// must not be called.
     pub fn parse(body: &[u8], issuer: &str) -> Result<Self, Untrusted> {
         let document: Document = super::parse(DOCUMENT, body)?;
         // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
@@ -97,8 +103,8 @@ impl AuthorizationServer {
         })
     }
 
-    /// A server of the 2025-03-26 specification without metadata, by that specification's default paths ("Fallbacks for Servers without Metadata Discovery").
-    /// It must support PKCE, and has no way to say so.
+    /// A server of the 2025-03-26 specification without metadata, by that specification's default paths ("Fallbacks for
+    /// Servers without Metadata Discovery"). It must support PKCE, and has no way to say so.
     ///
     /// # Errors
     /// [`Untrusted`] where there are no such URLs.
@@ -110,14 +116,15 @@ impl AuthorizationServer {
             authorization_endpoint: Some(endpoint("/authorize")?),
             registration_endpoint: Some(endpoint("/register")?),
             revocation_endpoint: None,
-            authentication: vec![ClientAuthentication::None],
+            authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
             offline_access: false,
             names_itself: false,
             pkce: true,
         })
     }
 
-    /// A server of which only the token endpoint is known, and whose name is that endpoint's URL unless somebody knows its `issuer`.
+    /// A server of which only the token endpoint is known, and whose name is that endpoint's URL unless somebody knows
+    /// its `issuer`.
     pub fn pinned(issuer: Option<String>, token_endpoint: ServerUrl) -> Self {
         Self {
             issuer: issuer.unwrap_or_else(|| token_endpoint.to_string()),
@@ -132,8 +139,8 @@ impl AuthorizationServer {
         }
     }
 
-    /// Where a person signs in. Only a server that supports PKCE with S256 has such a place for us: others are refused (MCP authorization, "Authorization Code
-    /// Protection"); client credentials do not need it.
+    /// Where a person signs in. Only a server that supports PKCE with S256 has such a place for us: others are refused
+    /// (MCP authorization, "Authorization Code Protection"); client credentials do not need it.
     ///
     /// # Errors
     /// [`Untrusted`] where there is no endpoint, or no S256.

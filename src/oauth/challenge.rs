@@ -4,12 +4,14 @@ use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
 use crate::oauth::{error::cleaned, scope::Scope};
 
-/// The `Bearer` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9728 section 5.1). Empty where the server sent none, or none that can be read.
+/// The `Bearer` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9728 section 5.1). Empty where the server
+/// sent none, or none that can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Challenge {
     /// `resource_metadata`, as the server wrote it: where its metadata is.
     pub resource_metadata: Option<String>,
-    /// `scope`: what the refused request needs. One with characters that RFC 6749 section 3.3 forbids, or too long, counts as none.
+    /// `scope`: what the refused request needs. One with characters that RFC 6749 section 3.3 forbids, or too long,
+    /// counts as none.
     pub scope: Option<Scope>,
     /// `error`, cleaned: `invalid_token`, `insufficient_scope`.
     pub error: Option<String>,
@@ -21,8 +23,9 @@ pub struct Challenge {
 const LIMIT: usize = 8 << 10;
 
 impl Challenge {
-    /// Reads a response's challenges: several in one value, in several values, or both (RFC 9110 section 11.6.1). Of several for `Bearer` the first with a
-    /// `resource_metadata` counts, else the first. Whatever cannot be read is passed over.
+    /// Reads a response's challenges: several in one value, in several values, or both (RFC 9110 section 11.6.1). Of
+    /// several for `Bearer` the first with a `resource_metadata` counts, else the first. Whatever cannot be read is
+    /// passed over.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut budget = LIMIT;
         let values = headers.get_all(WWW_AUTHENTICATE).iter().map_while(|value| {

@@ -101,8 +101,9 @@ const INITIALIZE: &str = concat!(
     r#""}}}"#
 );
 
-/// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what the server says. At most three requests
-/// where the server answers 401 with a pointer: the refused one, its metadata, the authorization server's.
+/// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what
+/// the server says. At most three requests where the server answers 401 with a pointer: the refused one, its metadata,
+/// the authorization server's.
 ///
 /// # Errors
 /// Any [`DiscoveryError`].
@@ -129,8 +130,8 @@ pub async fn discover(http: &Http, server: &ServerUrl, issuer: Option<&str>) -> 
     Ok(Requirement::Token(Box::new(Discovery { challenge, protected_resource, authorization_server })))
 }
 
-/// Sends `server` a request without credentials, to be refused. Only the status and the headers count: the body may be a stream without an end. A session that
-/// it opened all the same is closed.
+/// Sends `server` a request without credentials, to be refused. Only the status and the headers count: the body may be
+/// a stream without an end. A session that it opened all the same is closed.
 ///
 /// # Errors
 /// Any [`HttpError`].
@@ -158,7 +159,8 @@ pub async fn probe(http: &Http, server: &ServerUrl) -> Result<Probe, HttpError> 
     })
 }
 
-/// Ends a session that nobody will use (MCP Streamable HTTP, "Session Management"). A server may refuse, and the session then ends by itself.
+/// Ends a session that nobody will use (MCP Streamable HTTP, "Session Management"). A server may refuse, and the
+/// session then ends by itself.
 async fn close_session(http: &Http, server: &ServerUrl, headers: &HeaderMap) {
     let Some(session) = headers.get(SESSION_HEADER) else { return };
     let mut request = Request::new(Vec::new());
@@ -176,7 +178,8 @@ async fn named_server(http: &Http, server: &ServerUrl, issuer: &str) -> Result<A
     Ok(AuthorizationServer::parse(&body, issuer)?)
 }
 
-/// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else its endpoints have default paths.
+/// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else
+/// its endpoints have default paths.
 async fn own_server(http: &Http, server: &ServerUrl) -> Result<AuthorizationServer, DiscoveryError> {
     let issuer = authorization_server::origin(server);
     let candidates = authorization_server::candidates(&issuer, server)?;
@@ -188,8 +191,8 @@ async fn own_server(http: &Http, server: &ServerUrl) -> Result<AuthorizationServ
     }
 }
 
-/// The first document there is. Only a 4xx means "look elsewhere": whoever publishes a bad document, or a redirect, is not shopped around (MCP authorization
-/// names the order; the rest is caution).
+/// The first document there is. Only a 4xx means "look elsewhere": whoever publishes a bad document, or a redirect, is
+/// not shopped around (MCP authorization names the order; the rest is caution).
 async fn first_document(http: &Http, candidates: &[ServerUrl]) -> Result<Option<Bytes>, DiscoveryError> {
     for url in candidates {
         let mut request = Request::new(Vec::new());

@@ -8,7 +8,8 @@ use crate::{http::HttpError, server_url::ServerUrlError};
 /// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked. The only failure that ends a credential.
+    /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked. The only failure
+    /// that ends a credential.
     #[error("the server no longer accepts this sign-in")]
     InvalidGrant,
     /// Another OAuth error: the request or the registration is wrong. The credential stays.
@@ -31,7 +32,8 @@ pub enum TokenError {
 /// A dynamic registration that brought no client (RFC 7591 section 3.2).
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    /// The authorization server does not want this client: `invalid_redirect_uri`, `invalid_client_metadata` and the like.
+    /// The authorization server does not want this client: `invalid_redirect_uri`, `invalid_client_metadata` and the
+    /// like.
     #[error("the authorization server refused to register this client: {0}")]
     Refused(OAuthError),
     /// The server is busy or broken, or wants an initial access token (RFC 7591 section 3).
@@ -89,7 +91,8 @@ pub enum Untrusted {
         /// The `issuer` in the metadata, cleaned.
         found: String,
     },
-    /// `code_challenge_methods_supported` is missing or lacks `S256` (MCP authorization, "Authorization Code Protection").
+    /// `code_challenge_methods_supported` is missing or lacks `S256` (MCP authorization, "Authorization Code
+    /// Protection").
     #[error("the authorization server does not say that it supports PKCE with S256")]
     Pkce,
     /// The authorization response came in another authorization server's name, or in none (RFC 9207 section 2.4).
@@ -127,8 +130,8 @@ struct ErrorDocument {
 }
 
 impl TokenError {
-    /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts whatever status it comes with: some servers
-    /// send `invalid_grant` with 200 or 401 instead of 400.
+    /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts
+    /// whatever status it comes with: some servers send `invalid_grant` with 200 or 401 instead of 400.
     pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {
         let unavailable = Self::Unavailable { status: status.as_u16() };
         // A busy or broken server says nothing final, whatever its body.
@@ -149,7 +152,8 @@ impl TokenError {
 /// The most characters of a server's own text that are shown.
 const SHOWN: usize = 200;
 
-/// Text from a server that a person may see: nothing that moves a terminal's cursor, turns the reading direction or hides, and at most 200 characters.
+/// Text from a server that a person may see: nothing that moves a terminal's cursor, turns the reading direction or
+/// hides, and at most 200 characters.
 pub fn cleaned(text: &str) -> String {
     let hidden = |character: char| {
         matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -1,4 +1,5 @@
-//! OAuth for MCP: values and the time in, values out. Only `client` and `discovery` speak HTTP, and nothing here reads a clock.
+//! OAuth for MCP: values and the time in, values out. Only `client` and `discovery` speak HTTP, and nothing here reads
+//! a clock.
 
 pub mod authorization;
 pub mod authorization_server;
@@ -18,7 +19,8 @@ use url::Host;
 
 use crate::{oauth::error::Untrusted, server_url::ServerUrl};
 
-/// A JSON document that a server published. A member that we read and that is there twice is refused: two readers could take a different one each.
+/// A JSON document that a server published. A member that we read and that is there twice is refused: two readers could
+/// take a different one each.
 fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, Untrusted> {
     serde_json::from_slice(body).map_err(|error| {
         let reason = match error.classify() {
@@ -29,13 +31,15 @@ fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, 
     })
 }
 
-/// A URL that `namer`, or a document of it, names in `member`. A server elsewhere has no business with this machine's own services (RFC 9728 section 7.7).
+/// A URL that `namer`, or a document of it, names in `member`. A server elsewhere has no business with this machine's
+/// own services (RFC 9728 section 7.7).
 fn trusted_url(member: &'static str, text: &str, namer: &ServerUrl) -> Result<ServerUrl, Untrusted> {
     let url: ServerUrl = text.parse().map_err(|reason| Untrusted::Url { member, reason })?;
     if is_local(&url) && !is_local(namer) { Err(Untrusted::Local { member }) } else { Ok(url) }
 }
 
-/// Whether the URL says by itself that it is this machine, or one on the same link, where cloud machines find their own credentials.
+/// Whether the URL says by itself that it is this machine, or one on the same link, where cloud machines find their own
+/// credentials.
 fn is_local(url: &ServerUrl) -> bool {
     let address = match url.as_url().host() {
         Some(Host::Domain(name)) => {

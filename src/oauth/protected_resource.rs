@@ -16,7 +16,8 @@ const DOCUMENT: &str = "the protected resource metadata";
 /// Protected resource metadata (RFC 9728 section 2), checked to be the resource's that we connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtectedResource {
-    /// The resource identifier as the server writes it: the `resource` parameter of every request for a token (RFC 8707 section 2).
+    /// The resource identifier as the server writes it: the `resource` parameter of every request for a token (RFC 8707
+    /// section 2).
     pub resource: String,
     /// The issuer identifiers of its authorization servers as the server writes them, one at least.
     pub authorization_servers: Vec<String>,
@@ -31,8 +32,9 @@ struct Document {
     scopes_supported: Option<Vec<String>>,
 }
 
-/// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery Requirements"): where the challenge points, else
-/// the well-known URI with the server's path inserted, else the one at the root.
+/// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
+/// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
+/// the root.
 ///
 /// # Errors
 /// [`Untrusted`] where the challenge points at a URL that must not be called.
@@ -75,9 +77,10 @@ impl ProtectedResource {
     }
 }
 
-/// Whether `resource` identifies `server`. RFC 9728 section 3.3 asks for the very URL that we connect to. Many servers publish one document for a whole host or
-/// for a path above the endpoint, so a resource of the same origin whose path is the endpoint's, or one above it, is accepted as well: a token for it goes to
-/// that origin only. The endpoint's own query is not part of the comparison; a resource has none.
+/// Whether `resource` identifies `server`. RFC 9728 section 3.3 asks for the very URL that we connect to. Many servers
+/// publish one document for a whole host or for a path above the endpoint, so a resource of the same origin whose path
+/// is the endpoint's, or one above it, is accepted as well: a token for it goes to that origin only. The endpoint's own
+/// query is not part of the comparison; a resource has none.
 fn covers(resource: &str, server: &ServerUrl) -> bool {
     let Ok(resource) = resource.parse::<ServerUrl>() else { return false };
     let above = resource.as_url().path().trim_end_matches('/');
@@ -122,7 +125,8 @@ mod tests {
         }
     }
 
-    /// t003, t004, t005: a challenge cannot send us anywhere; a server elsewhere not to this machine, however its address is written.
+    /// t003, t004, t005: a challenge cannot send us anywhere; a server elsewhere not to this machine, however its
+    /// address is written.
     #[test]
     fn t005_pointers_that_must_not_be_called() {
         for pointer in [

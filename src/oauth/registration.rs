@@ -16,7 +16,8 @@ pub struct ClientRegistration {
     pub client_secret: Option<Secret>,
     /// How the client proves itself at the token endpoint.
     pub authentication: ClientAuthentication,
-    /// The redirect URI that was registered, so that a later sign-in can use the same port; none where the server takes any port (RFC 8252 section 7.3).
+    /// The redirect URI that was registered, so that a later sign-in can use the same port; none where the server takes
+    /// any port (RFC 8252 section 7.3).
     pub redirect_uri: Option<String>,
 }
 
@@ -46,13 +47,10 @@ impl ClientAuthentication {
         }
     }
 
-    /// For a client that holds a secret, or not, the first method that the server lists; RFC 6749 section 2.3.1 has every server support the header.
-    pub fn choose(server: &[Self], secret: Option<&Secret>) -> Self {
-        match secret {
-            None => Self::None,
-            Some(_) if server.contains(&Self::Body) && !server.contains(&Self::Basic) => Self::Body,
-            Some(_) => Self::Basic,
-        }
+    /// How a secret travels to a server that lists these methods: in the header, which RFC 6749 section 2.3.1 has every
+    /// server support, unless the body alone is listed.
+    pub fn choose(listed: &[Self]) -> Self {
+        if listed.contains(&Self::Body) && !listed.contains(&Self::Basic) { Self::Body } else { Self::Basic }
     }
 }
 
@@ -60,7 +58,8 @@ impl ClientAuthentication {
 #[derive(Debug, Serialize)]
 pub struct RegistrationRequest {
     client_name: &'static str,
-    /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and refuses a loopback redirect URI.
+    /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and
+    /// refuses a loopback redirect URI.
     application_type: &'static str,
     redirect_uris: [String; 1],
     grant_types: [&'static str; 2],
@@ -68,8 +67,9 @@ pub struct RegistrationRequest {
     token_endpoint_auth_method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    /// How a secret would travel that comes without a word about that.
     #[serde(skip)]
-    authentication: ClientAuthentication,
+    unasked: ClientAuthentication,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +82,8 @@ struct RegistrationResponse {
 impl RegistrationRequest {
     /// A native client that a person signs in with, and that renews its tokens.
     pub fn new(server: &AuthorizationServer, redirect_uri: &str, scope: Option<&Scope>) -> Self {
-        // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC 8252 section 8.5).
+        // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC
+        // 8252 section 8.5).
         let preferred = [ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body];
         let authentication = preferred.into_iter().find(|method| server.authentication.contains(method));
         let authentication = authentication.unwrap_or(ClientAuthentication::None);
@@ -94,7 +95,10 @@ impl RegistrationRequest {
             response_types: ["code"],
             token_endpoint_auth_method: authentication.method(),
             scope: scope.map(Scope::to_string),
-            authentication,
+            unasked: match &server.authentication[..] {
+                [] | [ClientAuthentication::None] => ClientAuthentication::None,
+                listed => ClientAuthentication::choose(listed),
+            },
         }
     }
 
@@ -124,9 +128,7 @@ impl RegistrationRequest {
             }
             (_, None) => ClientAuthentication::None,
             (Some(Some(method)), Some(_)) => method,
-            (None, Some(_)) if self.authentication != ClientAuthentication::None => self.authentication,
-            // RFC 7591 section 2: "If unspecified or omitted, the default is client_secret_basic".
-            (None, Some(_)) => ClientAuthentication::Basic,
+            (None, Some(_)) => self.unasked,
         };
         let [redirect_uri] = self.redirect_uris;
         Ok(ClientRegistration {
@@ -188,11 +190,14 @@ mod tests {
     /// t040: the answer counts, not the question.
     #[test]
     fn t040_what_the_server_made_of_it() {
+        let all = json!(["none", "client_secret_post", "client_secret_basic"]);
         let (none, basic, body) = (json!(["none"]), json!(["client_secret_basic"]), json!(["client_secret_post"]));
         let id = "c1";
         for (methods, response, authentication, secret) in [
             (&none, json!({"client_id": id}), ClientAuthentication::None, None),
-            (&none, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Basic, Some("s")),
+            (&none, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::None, Some("s")),
+            (&all, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Basic, Some("s")),
+            (&json!(null), json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Basic, Some("s")),
             (&body, json!({"client_id": id, "client_secret": "s"}), ClientAuthentication::Body, Some("s")),
             (&basic, json!({"client_id": id}), ClientAuthentication::None, None),
             (&basic, json!({"client_id": id, "client_secret": ""}), ClientAuthentication::None, None),
@@ -224,12 +229,14 @@ mod tests {
     #[test]
     fn t061_how_a_secret_travels() {
         use ClientAuthentication::{Basic, Body, None as Public};
-        let secret = Secret::new("s".to_owned());
-        for (listed, chosen) in
-            [(&[Body, Basic][..], Basic), (&[Body][..], Body), (&[][..], Basic), (&[Public][..], Basic)]
-        {
-            assert_eq!(ClientAuthentication::choose(listed, Some(&secret)), chosen);
-            assert_eq!(ClientAuthentication::choose(listed, None), Public);
+        for (listed, chosen) in [
+            (&[Body, Basic][..], Basic),
+            (&[Body][..], Body),
+            (&[Body, Public], Body),
+            (&[], Basic),
+            (&[Public], Basic),
+        ] {
+            assert_eq!(ClientAuthentication::choose(listed), chosen);
         }
     }
 }

@@ -30,8 +30,9 @@ impl Scope {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
-    /// What to ask for (MCP authorization, "Scope Selection Strategy"): what the person or the provider chose, else what the challenge names, else all that the
-    /// protected resource supports, else nothing at all. Nothing is invented.
+    /// What to ask for (MCP authorization, "Scope Selection Strategy"): what the person or the provider chose, else
+    /// what the challenge names, else all that the protected resource supports, else nothing at all. Nothing is
+    /// invented.
     pub fn select(chosen: Option<Self>, challenged: Option<Self>, supported: Option<Self>) -> Option<Self> {
         [chosen, challenged, supported].into_iter().flatten().find(|scope| !scope.is_empty())
     }

@@ -22,13 +22,15 @@ pub struct TokenSet {
     pub refresh_token: Option<Secret>,
     /// When the access token was handed out, by our clock.
     pub issued_at: Timestamp,
-    /// When it ends; unknown where the server does not say. Never more than a year after `issued_at`, and never before it.
+    /// When it ends; unknown where the server does not say. Never more than a year after `issued_at`, and never before
+    /// it.
     pub expires_at: Option<Timestamp>,
     /// The scope granted; none where the server does not say, which means what was asked for.
     pub scope: Option<Scope>,
 }
 
-/// A token response as servers really send it. Read through the `oauth2` crate, whose own type is strict where harmless deviations are common.
+/// A token response as servers really send it. Read through the `oauth2` crate, whose own type is strict where harmless
+/// deviations are common.
 #[derive(Debug, Deserialize)]
 pub struct TokenResponse {
     access_token: AccessToken,
@@ -60,8 +62,8 @@ impl TokenResponse {
     /// Checks the response and makes its times absolute.
     ///
     /// # Errors
-    /// [`TokenError::Unusable`] where it must not be used: RFC 6749 section 7.1 forbids a token of a type that the client does not understand, and a token that
-    /// is not one header value could bring headers of its own.
+    /// [`TokenError::Unusable`] where it must not be used: RFC 6749 section 7.1 forbids a token of a type that the
+    /// client does not understand, and a token that is not one header value could bring headers of its own.
     pub fn into_token_set(self, now: Timestamp) -> Result<TokenSet, TokenError> {
         if self.token_type.is_some_and(|name| !name.eq_ignore_ascii_case("bearer")) {
             return Err(TokenError::Unusable("its `token_type` is not Bearer"));
@@ -72,7 +74,8 @@ impl TokenResponse {
             return Err(TokenError::Unusable("its access token is not one header value"));
         }
         let stated = self.expires_in.and_then(|text| lifetime(text.get(), now)).map(|lifetime| now + lifetime);
-        // The token's own claim is what the resource server goes by. One in the past is our clock's fault: nobody hands out an expired token.
+        // The token's own claim is what the resource server goes by. One in the past is our clock's fault: nobody hands
+        // out an expired token.
         let witnessed = jwt_expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
         let refresh_token = self.refresh_token.map(RefreshToken::into_secret).filter(|token| !token.is_empty());
         Ok(TokenSet {
@@ -95,8 +98,8 @@ impl ScopeText {
     }
 }
 
-/// How long a token lives by its response's `expires_in`: seconds as a number or as text, or the end as a unix time; none where it is neither. RFC 6749 section
-/// 5.1 knows whole seconds only.
+/// How long a token lives by its response's `expires_in`: seconds as a number or as text, or the end as a unix time;
+/// none where it is neither. RFC 6749 section 5.1 knows whole seconds only.
 fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
     let seconds: f64 = json.trim_matches('"').trim().parse().ok().filter(|seconds: &f64| !seconds.is_nan())?;
     let seconds = if seconds > LARGEST_LIFETIME { seconds - now.as_duration().as_secs_f64() } else { seconds };
@@ -104,7 +107,8 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()) as i64))
 }
 
-/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT, unverified: it is advice about when to renew, and nothing is granted on it.
+/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT, unverified: it is advice about when to renew, and
+/// nothing is granted on it.
 fn jwt_expiry(token: &str) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Claims {

@@ -54,12 +54,11 @@ fn a_kept_demo_prints_an_entry_that_works() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
     command.args(["demo", "--keep"]);
-    let transcript = sandbox.transcript();
-    let mut demo = Serve::start(command, transcript.clone());
-    let entry = eventually("the entry", || {
-        let printed = transcript.text() + &demo.stderr();
-        let from = printed.find("\"mcpServers\"").and_then(|at| printed[..at].rfind('{'))?;
-        serde_json::Deserializer::from_str(&printed[from..]).into_iter::<serde_json::Value>().next()?.ok()
+    let mut demo = Serve::start(command, sandbox.transcript());
+    let mut printed = String::new();
+    let entry: serde_json::Value = eventually("the entry", || {
+        printed.extend(demo.rest(Duration::from_millis(10)).into_iter().map(|line| line.raw));
+        serde_json::from_str(&printed).ok()
     });
     let server = entry["mcpServers"].as_object().and_then(|servers| servers.values().next()).unwrap();
     let mut command = sandbox.command(server["command"].as_str().unwrap());
@@ -67,7 +66,7 @@ fn a_kept_demo_prints_an_entry_that_works() {
     for (name, value) in server["env"].as_object().into_iter().flatten() {
         command.env(name, value.as_str().unwrap());
     }
-    let mut serve = Serve::start(command, transcript);
+    let mut serve = Serve::start(command, sandbox.transcript());
     serve.initialize().result();
     serve.request("tools/list", json!({})).result();
     drop(serve);

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
+mod architecture;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]
@@ -19,6 +20,7 @@ mod login;
 mod logout;
 #[cfg(unix)]
 mod openid;
+mod peer;
 mod recovery;
 mod replay;
 mod rig;

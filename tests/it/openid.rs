@@ -14,9 +14,9 @@ use crate::{
     clients::installed,
     support::{
         browser::{FakeBrowser, Person},
-        eventually,
         sandbox::{Run, Sandbox},
         serve::Serve,
+        visitor::post_form,
     },
 };
 
@@ -57,11 +57,16 @@ impl Provider {
         sandbox.finmcp(["login", &self.mcp, "--timeout", "10"])
     }
 
+    /// What has happened. Something that comes after the provider's last answer may be missing.
+    fn so_far(&self) -> Events {
+        Events(self.events.lock().unwrap().clone())
+    }
+
     /// Ends it and gives all that happened.
     fn end(mut self) -> Events {
         drop(self.child.stdin.take());
         self.reader.take().unwrap().join().unwrap();
-        Events(std::mem::take(&mut *self.events.lock().unwrap()))
+        self.so_far()
     }
 }
 
@@ -84,24 +89,33 @@ impl Events {
         self.of("token").filter(|event| event["grant"] == grant).count()
     }
 
+    /// What went wrong, and where.
+    fn errors(&self) -> Vec<(&str, &str)> {
+        self.of("error").map(|event| (event["at"].as_str().unwrap(), event["error"].as_str().unwrap())).collect()
+    }
+
     fn secrets(&self) -> Vec<String> {
-        self.of("token").flat_map(|event| serde_json::from_value::<Vec<String>>(event["secrets"].clone()).unwrap()).collect()
+        let secrets = |event: &Value| serde_json::from_value::<Vec<String>>(event["secrets"].clone()).unwrap();
+        self.of("token").flat_map(secrets).collect()
     }
 
-    /// How often the MCP server refused a token.
-    fn refused(&self) -> usize {
-        self.of("mcp").filter(|event| event["status"] == 401 && event["bare"] == false).count()
-    }
-
-    /// Panics unless one person signed in once, and nothing went wrong since.
+    /// Panics unless one person signed in once for `scope`, no refresh token was used twice and no call was sent with a token that had ended.
     #[track_caller]
-    fn expect_one_sign_in(&self) {
-        let counts = [self.of("registration").count(), self.of("authorization").count(), self.grants("authorization_code")];
-        assert_eq!(counts, [1, 1, 1], "registrations, authorizations, codes");
-        assert_eq!(self.of("error").collect::<Vec<_>>(), Vec::<&Value>::new());
+    fn expect_one_sign_in(&self, scope: &str) {
+        let asked: Vec<_> = self.of("authorization").map(|event| &event["scope"]).collect();
+        assert_eq!(asked, [scope]);
+        assert_eq!((self.of("registration").count(), self.grants("authorization_code")), (1, 1));
+        // This provider registers nobody for a resource's scopes: finmcp then registers without any.
+        let refusal = ("registration", "invalid_client_metadata");
+        assert_eq!(self.errors(), if scope == OFFLINE_ACCESS { vec![] } else { vec![refusal] });
         assert_eq!(self.of("revoked").count(), 0, "a refresh token was used twice");
+        let refused = self.of("mcp").filter(|event| event["status"] == 401 && event["bare"] == false).count();
+        assert_eq!(refused, 0, "a token had ended or was never good");
     }
 }
+
+const OFFLINE_ACCESS: &str = "offline_access";
+const ALL_SCOPES: &str = "mcp:tools offline_access";
 
 /// Calls the one tool there is, and panics unless it answers.
 #[track_caller]
@@ -110,7 +124,7 @@ fn echo(serve: &mut Serve, message: &str) {
     assert_eq!(result["content"][0]["text"], message);
 }
 
-/// t057, t058, t063: one sign-in, then bridges and scripts at once on one rotating refresh token, each use of which but the first ends the sign-in.
+/// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token; using one twice would end the sign-in.
 #[test]
 fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
     const LIFE: Duration = Duration::from_secs(12);
@@ -137,12 +151,90 @@ fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
     });
     let lived = begun.elapsed();
     let events = provider.end();
-    events.expect_one_sign_in();
+    events.expect_one_sign_in(ALL_SCOPES);
     let refreshes = events.grants("refresh_token");
     // The provider counts in whole seconds, so that a token of 5 s lives for 4 s at the least; it is replaced a tenth before its end.
     let most = lived.as_secs_f64() / 3.6 + 1.0;
     assert!(refreshes >= 2 && refreshes as f64 <= most, "{refreshes} refreshes in {lived:?}");
-    assert!(events.of("mcp").filter(|event| event["method"] == "tools/call").count() >= 40);
-    assert_eq!(events.refused(), 0, "no call was sent with a token that had ended");
+    let calls = events.of("mcp").filter(|event| event["method"] == "tools/call").count();
+    assert!(calls >= 40, "{calls}");
     sandbox.assert_no_secret(&events.secrets());
+}
+
+/// Signs in, calls, renews, calls again and signs out.
+fn live_with(options: &[&str], scope: &str, authentication: &str) {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(options));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let mut serve = sandbox.serve([&provider.mcp]);
+    serve.initialize().result();
+    echo(&mut serve, "before");
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    echo(&mut serve, "after");
+    drop(serve);
+    let events = provider.so_far();
+    events.expect_one_sign_in(scope);
+    assert_eq!(events.of("registration").next().unwrap()["method"], authentication);
+
+    sandbox.finmcp(["logout", &provider.mcp]).expect_success();
+    sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
+    let events = provider.end();
+    assert_eq!(events.of("revoked").count(), 1, "the refresh token is revoked");
+    sandbox.assert_no_secret(&events.secrets());
+}
+
+#[test]
+fn a_provider_without_an_rfc_8414_document() {
+    live_with(&["--openid-only"], ALL_SCOPES, "none");
+}
+
+#[test]
+fn an_issuer_with_a_path() {
+    live_with(&["--path=/tenant/one"], ALL_SCOPES, "none");
+}
+
+#[test]
+fn access_tokens_that_only_introspection_can_read() {
+    live_with(&["--opaque"], ALL_SCOPES, "none");
+}
+
+#[test]
+fn a_provider_that_insists_on_a_client_secret() {
+    live_with(&["--confidential"], ALL_SCOPES, "client_secret_basic");
+}
+
+/// Offline access is asked for because the provider offers it, whatever the MCP server says of scopes.
+#[test]
+fn a_server_that_names_no_scopes() {
+    live_with(&["--no-scopes"], OFFLINE_ACCESS, "none");
+}
+
+/// t058: the provider does punish the second use of a refresh token, and finmcp says who has to do what then.
+#[test]
+fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.so_far();
+    let client = events.of("registration").next().unwrap()["id"].as_str().unwrap();
+    let spent = events.of("token").next().unwrap()["secrets"][1].as_str().unwrap();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", spent), ("client_id", client)];
+    assert_eq!(post_form(&format!("{}/token", provider.issuer), &form).json()["error"], "invalid_grant");
+    let run = sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_code(4);
+    run.expect_stderr(&["the server ended the sign-in", &format!("finmcp login {}", provider.mcp)]);
+    assert_eq!(provider.end().of("revoked").count(), 1);
+}
+
+#[test]
+fn a_person_who_says_no_ends_the_sign_in() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    let run = provider.sign_in(&mut sandbox, Person::Denies).expect_code(1);
+    run.expect_stderr(&["the sign-in was refused: access_denied"]);
+    sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
+    assert_eq!(provider.end().grants("authorization_code"), 0);
+}
+
+#[test]
+fn a_provider_that_does_not_know_the_server_says_so() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--unknown-resource"]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_code(1).expect_stderr(&["invalid_target"]);
 }

@@ -155,6 +155,33 @@ mod person {
         sandbox.assert_no_secret(&vendor.secrets());
     }
 
+    /// t065, t069: tokens that live for moments, several bridges and scripts, one sign-in: everybody is served, and nobody is asked again.
+    #[test]
+    fn t065_short_tokens_are_renewed_for_everybody_all_the_time() {
+        let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
+        let (sandbox, browser) = signed_in(&vendor);
+        let mut bridges = [sandbox.serve([vendor.url()]), sandbox.serve([vendor.url()])];
+        for bridge in &mut bridges {
+            bridge.initialize().result();
+        }
+        let begun = Instant::now();
+        let mut calls = 0;
+        while begun.elapsed() < A_MOMENT * 4 {
+            for bridge in &mut bridges {
+                let answer = bridge.call("echo", serde_json::json!({"message": "hi"}));
+                assert_eq!(answer.result()["content"][0]["text"], "hi");
+                calls += 1;
+            }
+            sandbox.finmcp(["token", &vendor.url()]).expect_success();
+        }
+        assert_eq!(vendor.executed().len(), calls, "each call ran once");
+        assert_eq!(vendor.replays(), 0, "a spent refresh token was sent");
+        assert_eq!(browser.starts().len(), 1);
+        // Renewing is due every nine tenths of a lifetime, by whoever comes first.
+        let renewals = vendor.records_at("/token").len() - 1;
+        assert!((3..=6).contains(&renewals), "{renewals} renewals");
+    }
+
     /// t060: only `invalid_grant` ends a sign-in, and then nobody asks the server again.
     #[test]
     fn a_sign_in_that_the_server_ended_is_exit_code_4() {

@@ -39,11 +39,6 @@ impl Transcript {
     pub fn keep(&self, what: impl Into<String>, bytes: &[u8]) {
         self.0.lock().unwrap().push((what.into(), bytes.to_vec()));
     }
-
-    /// All of it, as one text.
-    pub fn text(&self) -> String {
-        self.0.lock().unwrap().iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
-    }
 }
 
 /// A command that has ended.
@@ -230,6 +225,7 @@ impl Sandbox {
     }
 
     /// Every file and folder in the folder for temporary files.
+    #[cfg(feature = "demo")]
     pub fn temporary_files(&self) -> Vec<PathBuf> {
         fs::read_dir(self.root.path().join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect()
     }

@@ -1,0 +1,542 @@
+//! Sign-ins from end to end.
+
+use jiff::Timestamp;
+use serde_json::json;
+use url::Url;
+
+use super::{
+    rehearsal::{Person, Script, Stage},
+    *,
+};
+
+const NOW: i64 = 1_763_600_000;
+
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(NOW).unwrap()
+    }
+}
+
+fn request(stage: &Stage) -> LoginRequest {
+    LoginRequest {
+        server: stage.url(),
+        environment: "sandbox".to_owned(),
+        account: "books".to_owned(),
+        issuer: None,
+        client: None,
+        known: None,
+        scope: None,
+        resource: ResourceParameter::Discovered,
+        parameters: Vec::new(),
+    }
+}
+
+fn client(id: &str, secret: Option<&str>) -> Option<PreRegistered> {
+    let client_secret = secret.map(|secret| Secret::new(secret.to_owned()));
+    Some(PreRegistered { client_id: id.to_owned(), client_secret, authentication: None })
+}
+
+/// Signs in, and says how it went.
+async fn sign_in(
+    request: LoginRequest,
+    person: &Arc<Person>,
+    redirection: Redirection,
+) -> (Result<Credential, LoginError>, Vec<String>) {
+    let http = Http::default();
+    let context = Context { http: &http, clock: &Stopped, browser: Some(Arc::clone(person) as Arc<dyn Browser>) };
+    let mut events = Vec::new();
+    let outcome = authorization_code(request, redirection, &context, &mut |event| {
+        events.push(match event {
+            Progress::Page(url) => format!("page {}", url.as_url().path()),
+            Progress::Opened => "opened".to_owned(),
+            Progress::NotOpened(_) => "not opened".to_owned(),
+            Progress::Waiting(_) => "waiting".to_owned(),
+            Progress::Answered => "answered".to_owned(),
+        });
+    })
+    .await;
+    (outcome, events)
+}
+
+const PATIENT: Redirection = Redirection { port: None, timeout: Duration::from_secs(20) };
+
+async fn attempt(
+    script: Script,
+    change: impl FnOnce(&mut LoginRequest),
+) -> (Stage, Arc<Person>, Result<Credential, LoginError>) {
+    let stage = script.stage().await;
+    let person = Arc::new(Person::default());
+    let mut request = request(&stage);
+    change(&mut request);
+    let outcome = sign_in(request, &person, PATIENT).await.0;
+    (stage, person, outcome)
+}
+
+fn opened(person: &Person) -> usize {
+    person.opened.lock().unwrap().len()
+}
+
+/// t040, t043: the whole way, in five requests before the token, with the resource on every leg; the person's page says
+/// that it worked.
+#[tokio::test]
+async fn t043_a_person_signs_in() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person::default());
+    let mut request = request(&stage);
+    request.parameters = vec![("business_id".to_owned(), "biz_1".to_owned())];
+    let (credential, events) = sign_in(request, &person, PATIENT).await;
+    let credential = credential.unwrap();
+    assert_eq!(
+        stage.paths(),
+        [
+            "POST /mcp",
+            "GET /.well-known/oauth-protected-resource/mcp",
+            "GET /.well-known/oauth-authorization-server/as",
+            "POST /register",
+            "GET /authorize",
+            "POST /token",
+        ]
+    );
+    let resource = format!("{}/mcp", stage.origin);
+    let (page, token) = (stage.only("/authorize"), stage.only("/token"));
+    for leg in [&page, &token] {
+        assert_eq!(leg.field("resource"), Some(&resource[..]));
+        assert_eq!(leg.field("client_id"), Some("dyn-1"));
+        assert_eq!(leg.field("business_id"), Some("biz_1"));
+    }
+    assert_eq!(page.field("scope"), Some("mcp offline_access"));
+    assert_eq!(page.field("prompt"), Some("consent"));
+    let registration: serde_json::Value = serde_json::from_slice(&stage.only("/register").body).unwrap();
+    assert_eq!(registration["application_type"], "native");
+    assert_eq!(registration["redirect_uris"], json!([page.field("redirect_uri")]));
+
+    let identity = Identity {
+        environment: "sandbox".to_owned(),
+        issuer: format!("{}/as", stage.origin),
+        resource: resource.clone(),
+        client_id: "dyn-1".to_owned(),
+        account: "books".to_owned(),
+    };
+    assert_eq!(credential.identity, identity);
+    assert_eq!(credential.renewal, Renewal::RefreshToken);
+    assert_eq!(credential.resource, Some(resource));
+    assert_eq!(credential.scope.map(|scope| scope.to_string()).as_deref(), Some("mcp offline_access"));
+    assert_eq!(credential.token_endpoint.as_str(), format!("{}/token", stage.origin));
+    assert_eq!(credential.revocation_endpoint.unwrap().as_str(), format!("{}/revoke", stage.origin));
+    assert_eq!(credential.registration.redirect_uri.as_deref(), page.field("redirect_uri"));
+    let tokens = credential.tokens.unwrap();
+    assert_eq!((&tokens.access_token.expose()[..], &tokens.refresh_token.unwrap().expose()[..]), ("AT", "RT"));
+    assert_eq!(tokens.expires_at.unwrap().as_second(), NOW + 3600);
+
+    assert_eq!(events, ["page /authorize", "opened", "waiting", "answered"]);
+    assert!(person.pages(1).concat().contains("You have signed in"));
+    let port = Url::parse(page.field("redirect_uri").unwrap()).unwrap().port();
+    assert!(Loopback::bind(port).await.is_ok());
+}
+
+/// t023, t024, t025: whoever does not know the state changes nothing.
+#[tokio::test]
+async fn t024_strangers_at_the_redirect_uri_are_ignored() {
+    let stage = Script::good().stage().await;
+    let mut strays = vec!["code=evil&state=wrong", "code=evil", "error=access_denied&state=", "state=x&state=y", ""];
+    strays.resize(1000, "error=access_denied&error_description=CANARY");
+    let person = Arc::new(Person { strays, ..Person::default() });
+    let outcome = sign_in(request(&stage), &person, PATIENT).await.0;
+    assert!(outcome.is_ok());
+    assert_eq!(stage.only("/token").field("code"), Some("the code"));
+    let pages = person.pages(1001);
+    assert!(pages[..1000].iter().all(|page| page.starts_with("HTTP/1.1 400 ") && !page.contains("CANARY")));
+}
+
+/// t026, t027: an answer in another's name ends the sign-in, with no token request and none of its text.
+#[tokio::test]
+async fn t026_a_mix_up_is_refused() {
+    for (iss, refusal) in [
+        (Some("{}/other"), None),
+        (None, None),
+        (Some("{}/as/"), None),
+        (Some("{}/other"), Some("error=CANARY&error_description=CANARY")),
+    ] {
+        let (stage, person, outcome) = attempt(Script { iss, refusal, ..Script::good() }, |_| {}).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, LoginError::Untrusted(Untrusted::MixUp)), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("CANARY"));
+        assert!(!stage.paths().contains(&"POST /token".to_owned()));
+        let pages = person.pages(1).concat();
+        assert!(pages.contains("The sign-in did not work") && !pages.contains("CANARY"));
+    }
+}
+
+/// t010, t013, t020, t003: what must not be trusted is refused before anything is registered or opened, and says why.
+#[tokio::test]
+async fn t020_refused_before_the_browser() {
+    type Change = fn(&mut Script);
+    let cases: [(&str, Change); 9] = [
+        ("PKCE with S256", |script| script.server()["code_challenge_methods_supported"] = json!(null)),
+        ("PKCE with S256", |script| script.server()["code_challenge_methods_supported"] = json!(["plain"])),
+        ("as its issuer, not", |script| script.server()["issuer"] = json!("{}/as/")),
+        ("as its issuer, not", |script| script.server()["issuer"] = json!("https://honest.example")),
+        ("for the resource https://bank.example/mcp, not for", |script| {
+            script.resource()["resource"] = json!("https://bank.example/mcp");
+        }),
+        ("`authorization_servers` cannot be used: only https", |script| {
+            script.resource()["authorization_servers"] = json!(["http://as.example"]);
+        }),
+        ("names no authorization server", |script| script.resource()["authorization_servers"] = json!([])),
+        ("`token_endpoint` cannot be used: only https", |script| {
+            script.server()["token_endpoint"] = json!("http://as.example/token");
+        }),
+        ("`authorization_endpoint` cannot be used", |script| {
+            script.server()["authorization_endpoint"] = json!("javascript:alert(1)");
+        }),
+    ];
+    for (reason, change) in cases {
+        let mut script = Script::good();
+        change(&mut script);
+        let (stage, person, outcome) = attempt(script, |_| {}).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, LoginError::Untrusted(_)) && error.to_string().contains(reason), "{error}");
+        assert_eq!(opened(&person), 0, "{reason}");
+        assert!(stage.paths().iter().all(|path| path == "POST /mcp" || path.starts_with("GET /.well-known/")));
+    }
+}
+
+#[tokio::test]
+async fn the_person_or_the_server_says_no() {
+    let refusal = Some("error=access_denied&error_description=not%20today");
+    let (stage, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
+    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was refused: access_denied (not today)");
+    assert!(!stage.paths().contains(&"POST /token".to_owned()));
+    let refusal = Some("error=invalid_scope");
+    let (_, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
+    assert!(matches!(outcome, Err(LoginError::Refused(_))));
+    let token = (400, json!({"error": "invalid_grant"}));
+    let (_, _, outcome) = attempt(Script { token, ..Script::good() }, |_| {}).await;
+    assert!(matches!(outcome, Err(LoginError::Token(TokenError::InvalidGrant))));
+    let registration = (400, json!({"error": "invalid_redirect_uri", "error_description": "no loopback"}));
+    let (_, person, outcome) = attempt(Script { registration, ..Script::good() }, |_| {}).await;
+    let error = outcome.unwrap_err().to_string();
+    assert_eq!(error, "the authorization server refused to register this client: invalid_redirect_uri (no loopback)");
+    assert_eq!(opened(&person), 0);
+}
+
+/// t014: without a pointer the well-known places are tried in order, each until a 404, and OpenID Connect's documents
+/// do as well.
+#[tokio::test]
+async fn t014_the_well_known_places() {
+    let mut script = Script::good();
+    script.challenge = Some("Bearer");
+    let mut resource = script.resource().clone();
+    resource["authorization_servers"] = json!(["{}/as"]);
+    resource["resource"] = json!("{}");
+    let server = script.server().clone();
+    script.documents =
+        vec![("/.well-known/oauth-protected-resource", resource), ("/as/.well-known/openid-configuration", server)];
+    let (stage, _, outcome) = attempt(script, |_| {}).await;
+    assert_eq!(outcome.unwrap().resource, Some(stage.origin.clone()));
+    assert_eq!(
+        stage.paths()[..6],
+        [
+            "POST /mcp",
+            "GET /.well-known/oauth-protected-resource/mcp",
+            "GET /.well-known/oauth-protected-resource",
+            "GET /.well-known/oauth-authorization-server/as",
+            "GET /.well-known/openid-configuration/as",
+            "GET /as/.well-known/openid-configuration",
+        ]
+    );
+    // All of the resource's scopes, since the challenge names none.
+    assert_eq!(stage.only("/authorize").field("scope"), Some("mcp more offline_access"));
+}
+
+/// t014: a bad document is not shopped around.
+#[tokio::test]
+async fn t014_a_bad_document_ends_discovery() {
+    let mut script = Script::good();
+    script.challenge = Some("Bearer");
+    let good = script.resource().clone();
+    script.resource()["resource"] = json!("https://bank.example");
+    script.documents.push(("/.well-known/oauth-protected-resource", good));
+    let (stage, _, outcome) = attempt(script, |_| {}).await;
+    assert!(matches!(outcome, Err(LoginError::Untrusted(Untrusted::Resource { .. }))));
+    assert_eq!(stage.paths().len(), 2);
+}
+
+/// A server of the 2025-03-26 specification, with metadata at its root and without any.
+#[tokio::test]
+async fn servers_that_are_their_own_authorization_server() {
+    let mut script = Script::good();
+    script.challenge = Some("Bearer");
+    script.iss = None;
+    let mut server = script.server().clone();
+    server["authorization_response_iss_parameter_supported"] = json!(false);
+    for (documents, issuer) in [(vec![], "{}"), (vec![()], "{}"), (vec![()], "{}/")] {
+        let mut server = server.clone();
+        server["issuer"] = json!(issuer);
+        let documents = documents.iter().map(|()| ("/.well-known/oauth-authorization-server", server.clone()));
+        let script = Script { documents: documents.collect(), ..script.clone() };
+        let (stage, _, outcome) = attempt(script, |_| {}).await;
+        let credential = outcome.unwrap();
+        assert_eq!(credential.identity.issuer, issuer.replace("{}", &stage.origin));
+        assert_eq!(credential.token_endpoint.as_str(), format!("{}/token", stage.origin));
+        assert_eq!(stage.only("/token").field("resource"), Some(stage.url().as_str()));
+    }
+}
+
+/// A server that serves without a token needs no sign-in; the session that it opened is closed, and its endless answer
+/// is not read.
+#[tokio::test]
+async fn a_server_without_authorization() {
+    let script = Script { challenge: None, documents: vec![], ..Script::good() };
+    let (stage, person, outcome) = attempt(script, |_| {}).await;
+    assert!(matches!(outcome, Err(LoginError::NotRequired { .. })));
+    assert_eq!(opened(&person), 0);
+    let closed = stage.seen().into_iter().find(|seen| seen.method == "DELETE").unwrap();
+    assert_eq!(closed.headers["mcp-session-id"], "s1");
+    // One that serves some requests without, and publishes where its tokens come from, can be signed in to.
+    let (_, _, outcome) = attempt(Script { challenge: None, ..Script::good() }, |_| {}).await;
+    assert!(outcome.is_ok());
+}
+
+#[tokio::test]
+async fn nothing_to_go_by() {
+    let script = Script { documents: vec![], ..Script::good() };
+    let (_, _, outcome) = attempt(script, |_| {}).await;
+    assert!(matches!(outcome, Err(LoginError::Discovery(DiscoveryError::NoMetadata { .. }))));
+    let mut script = Script::good();
+    script.server()["registration_endpoint"] = json!(null);
+    let (_, person, outcome) = attempt(script, |_| {}).await;
+    assert!(matches!(outcome, Err(LoginError::NeedsRegistration { .. })));
+    assert_eq!(opened(&person), 0);
+    let (_, _, outcome) =
+        attempt(Script::good(), |request| request.server = request.server.join("/other").unwrap()).await;
+    assert!(matches!(outcome, Err(LoginError::Discovery(DiscoveryError::NotMcp { status: 404, .. }))));
+}
+
+/// A client of the person's own needs no registration, and proves itself as the server wants.
+#[tokio::test]
+async fn a_pre_registered_client() {
+    let mut script = Script::good();
+    script.server()["registration_endpoint"] = json!(null);
+    let (stage, _, outcome) = attempt(script.clone(), |request| request.client = client("mine", Some("s3"))).await;
+    let credential = outcome.unwrap();
+    assert_eq!(stage.only("/token").field("client_secret"), Some("s3"));
+    assert_eq!(stage.only("/authorize").field("client_secret"), None);
+    assert_eq!(credential.registration.authentication, ClientAuthentication::Body);
+    assert_eq!(credential.registration.redirect_uri, None);
+    script.server()["token_endpoint_auth_methods_supported"] = json!(null);
+    let (stage, _, outcome) = attempt(script, |request| request.client = client("mine", Some("s3"))).await;
+    assert!(outcome.is_ok() && stage.only("/token").headers.contains_key("authorization"));
+}
+
+/// t017, t040: an earlier registration is used again, on its port, with its own server; not with another, and not when
+/// its port is taken.
+#[tokio::test]
+async fn t017_an_earlier_registration() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person::default());
+    let first = sign_in(request(&stage), &person, PATIENT).await.0.unwrap();
+    let known = KnownClient { issuer: first.identity.issuer, registration: first.registration };
+    let port = Url::parse(known.registration.redirect_uri.as_deref().unwrap()).unwrap().port();
+    let count = || stage.paths().iter().filter(|path| *path == "POST /register").count();
+    let again = |issuer: &str| LoginRequest {
+        known: Some(KnownClient { issuer: issuer.to_owned(), ..known.clone() }),
+        ..request(&stage)
+    };
+
+    assert!(sign_in(again(&known.issuer), &person, PATIENT).await.0.is_ok());
+    assert_eq!(count(), 1);
+    assert!(sign_in(again("https://other.example"), &person, PATIENT).await.0.is_ok());
+    assert_eq!(count(), 2);
+    let holder = Loopback::bind(port).await.unwrap();
+    assert!(sign_in(again(&known.issuer), &person, PATIENT).await.0.is_ok());
+    assert_eq!(count(), 3);
+
+    // t033: a port that the person insists on must be free.
+    let insisted = Redirection { port, ..PATIENT };
+    let opened_before = opened(&person);
+    let error = sign_in(request(&stage), &person, insisted).await.0.unwrap_err();
+    assert!(matches!(error, LoginError::Listener { .. }), "{error}");
+    assert_eq!((count(), opened(&person)), (3, opened_before));
+    drop(holder);
+    assert!(sign_in(request(&stage), &person, insisted).await.0.is_ok());
+    assert_eq!(
+        stage
+            .seen()
+            .iter()
+            .rfind(|seen| seen.path == "/authorize")
+            .unwrap()
+            .field("redirect_uri")
+            .map(Url::parse)
+            .unwrap()
+            .unwrap()
+            .port(),
+        port
+    );
+}
+
+/// t035: somebody who never comes back; and a browser that does not open is no reason to give up.
+#[tokio::test]
+async fn t035_nobody_comes_back() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person { leaves: true, ..Person::default() });
+    let hurried = Redirection { port: None, timeout: Duration::from_millis(100) };
+    let (outcome, events) = sign_in(request(&stage), &person, hurried).await;
+    assert!(matches!(outcome, Err(LoginError::TimedOut(_))));
+    assert_eq!(events, ["page /authorize", "opened", "waiting"]);
+    let port = Url::parse(stage_redirect(&person).as_str()).unwrap().port();
+    assert!(Loopback::bind(port).await.is_ok());
+}
+
+fn stage_redirect(person: &Person) -> String {
+    let opened = person.opened.lock().unwrap();
+    opened[0].as_url().query_pairs().find(|(key, _)| key == "redirect_uri").unwrap().1.into_owned()
+}
+
+#[tokio::test]
+async fn no_browser_at_all() {
+    struct Broken;
+    impl Browser for Broken {
+        fn open(&self, _: &ServerUrl) -> Result<(), BrowserError> {
+            Err(io::Error::from(io::ErrorKind::NotFound).into())
+        }
+    }
+    for browser in [None, Some(Arc::new(Broken) as Arc<dyn Browser>)] {
+        let stage = Script::good().stage().await;
+        let http = Http::default();
+        let told = browser.is_some();
+        let context = Context { http: &http, clock: &Stopped, browser };
+        let mut not_opened = false;
+        let mut progress = |event: Progress<'_>| match event {
+            // The person follows the printed URL.
+            Progress::Page(url) => {
+                let person = Person::default();
+                person.open(url).unwrap();
+            }
+            Progress::NotOpened(_) => not_opened = true,
+            _ => {}
+        };
+        assert!(authorization_code(request(&stage), PATIENT, &context, &mut progress).await.is_ok());
+        assert_eq!(not_opened, told);
+    }
+}
+
+#[tokio::test]
+async fn the_resource_parameter_can_be_set() {
+    let (stage, _, outcome) =
+        attempt(Script::good(), |request| request.resource = ResourceParameter::Fixed("urn:x".to_owned())).await;
+    assert_eq!(outcome.unwrap().identity.resource, "urn:x");
+    assert_eq!(stage.only("/authorize").field("resource"), Some("urn:x"));
+    assert_eq!(stage.only("/token").field("resource"), Some("urn:x"));
+    let (stage, _, outcome) = attempt(Script::good(), |request| request.resource = ResourceParameter::Omitted).await;
+    let credential = outcome.unwrap();
+    assert_eq!((credential.identity.resource, credential.resource), (format!("{}/mcp", stage.origin), None));
+    assert_eq!(stage.only("/authorize").field("resource"), None);
+    assert_eq!(stage.only("/token").field("resource"), None);
+}
+
+/// A pinned issuer wins over the server's own list.
+#[tokio::test]
+async fn a_pinned_issuer() {
+    let mut script = Script::good();
+    script.resource()["authorization_servers"] = json!(["https://elsewhere.example"]);
+    let stage = script.stage().await;
+    let person = Arc::new(Person::default());
+    let issuer = Some(format!("{}/as", stage.origin));
+    let outcome = sign_in(LoginRequest { issuer: issuer.clone(), ..request(&stage) }, &person, PATIENT).await.0;
+    assert_eq!(Some(outcome.unwrap().identity.issuer), issuer);
+}
+
+async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> Result<Credential, LoginError> {
+    let http = Http::default();
+    let context = Context { http: &http, clock: &Stopped, browser: None };
+    let endpoint = endpoint.map(|path| format!("{}{path}", stage.origin).parse().unwrap());
+    client_credentials(request, endpoint, &context).await
+}
+
+/// A pinned token endpoint: one request, the secret in the body, no discovery, and the true end in each style of
+/// `expires_in`.
+#[tokio::test]
+async fn client_credentials_with_a_pinned_endpoint() {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"exp": NOW + 3600, "aud": "x"}).to_string());
+    let jwt = format!("e30.{claims}.c2ln");
+    for token in [
+        json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 3600}),
+        json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": NOW + 3600}),
+        json!({"access_token": jwt, "token_type": "Bearer"}),
+        json!({"access_token": jwt, "token_type": "Bearer", "expires_in": NOW + 3600}),
+    ] {
+        let stage = Script { token: (200, token.clone()), ..Script::good() }.stage().await;
+        let mut client = client("id", Some("s3")).unwrap();
+        client.authentication = Some(ClientAuthentication::Body);
+        let request = LoginRequest {
+            client: Some(client),
+            scope: Some("ledger:read".parse().unwrap()),
+            parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
+            ..request(&stage)
+        };
+        let credential = mint(&stage, request, Some("/token")).await.unwrap();
+        assert_eq!(stage.paths(), ["POST /token"]);
+        let sent = stage.only("/token");
+        for (name, value) in [
+            ("client_id", "id"),
+            ("client_secret", "s3"),
+            ("resource", stage.url().as_str()),
+            ("business_id", "biz_1"),
+            ("scope", "ledger:read"),
+        ] {
+            assert_eq!(sent.field(name), Some(value));
+        }
+        assert!(!sent.headers.contains_key("authorization"));
+        assert_eq!(credential.identity.issuer, format!("{}/token", stage.origin));
+        assert_eq!(credential.identity.resource, stage.url().as_str());
+        assert_eq!(credential.renewal, Renewal::ClientCredentials);
+        assert!(credential.registration.client_secret.is_some());
+        assert_eq!(credential.tokens.unwrap().expires_at.map(|end| end.as_second() - NOW), Some(3600), "{token}");
+    }
+}
+
+/// Without a pinned endpoint it is discovered; a server for machines only needs neither PKCE nor an authorization
+/// endpoint.
+#[tokio::test]
+async fn client_credentials_by_discovery() {
+    let mut script = Script::good();
+    for member in ["code_challenge_methods_supported", "authorization_endpoint", "registration_endpoint"] {
+        script.server()[member] = json!(null);
+    }
+    let stage = script.stage().await;
+    let request = LoginRequest { client: client("id", Some("s3")), ..request(&stage) };
+    let credential = mint(&stage, request.clone(), None).await.unwrap();
+    assert_eq!(credential.identity.issuer, format!("{}/as", stage.origin));
+    let sent = stage.only("/token");
+    assert_eq!((sent.field("client_secret"), sent.field("scope")), (Some("s3"), Some("mcp")));
+    for client in [None, client("id", None)] {
+        let refused = mint(&stage, LoginRequest { client, ..request.clone() }, None).await;
+        assert!(matches!(refused, Err(LoginError::NeedsSecret)));
+    }
+}
+
+/// While it serves, a sign-in runs in a task of its own.
+#[test]
+fn a_sign_in_can_change_threads() {
+    fn movable<T: Send>(_: T) {}
+    let http = Http::default();
+    let context = Context { http: &http, clock: &Stopped, browser: None };
+    let request = LoginRequest {
+        server: "https://mcp.example".parse().unwrap(),
+        environment: String::new(),
+        account: String::new(),
+        issuer: None,
+        client: None,
+        known: None,
+        scope: None,
+        resource: ResourceParameter::Discovered,
+        parameters: Vec::new(),
+    };
+    let mut progress = |_: Progress<'_>| {};
+    movable(authorization_code(request.clone(), PATIENT, &context, &mut progress));
+    movable(client_credentials(request, None, &context));
+}

@@ -1,0 +1,145 @@
+//! The rules of src/lib.rs that a reader of text can check.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The files of the product, without their tests.
+fn sources() -> BTreeMap<String, String> {
+    fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                visit(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    visit(&root, &mut files);
+    files
+        .into_iter()
+        .map(|path| (path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/"), path))
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.ends_with("rehearsal.rs"))
+        .map(|(name, path)| {
+            let text = fs::read_to_string(path).unwrap();
+            let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            (name, product.to_owned())
+        })
+        .collect()
+}
+
+/// The crate's own modules that a file names: `crate::a::…`, and the first names within `use crate::{…}`.
+fn used_modules(text: &str) -> BTreeSet<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut used = BTreeSet::new();
+    for (index, _) in code.match_indices("crate::") {
+        let behind = &code[index + "crate::".len()..];
+        let Some(group) = behind.strip_prefix('{') else {
+            used.insert(leading_name(behind));
+            continue;
+        };
+        let mut depth = 0;
+        let mut at_name = true;
+        for (position, character) in group.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => at_name = true,
+                character if at_name && character.is_alphabetic() => {
+                    used.insert(leading_name(&group[position..]));
+                    at_name = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    used
+}
+
+fn leading_name(text: &str) -> String {
+    text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
+}
+
+#[test]
+fn modules_are_read_out_of_use_lines() {
+    let text = "use crate::{\n    a::{b, c},\n    d,\n};\nuse crate::e::F;\n// crate::not\nfn f() { crate::g::h() }\n";
+    assert_eq!(used_modules(text).into_iter().collect::<Vec<_>>(), ["a", "d", "e", "g"]);
+}
+
+/// Invariants 1, 3 and 4: who may know whom.
+#[test]
+fn dependencies_point_downwards() {
+    let base = ["http", "server_url", "secret", "printable"];
+    let allowed: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
+        ("oauth", vec!["oauth"]),
+        ("credential", vec!["credential", "oauth"]),
+        ("bridge", vec!["bridge", "credential", "oauth"]),
+        ("login", vec!["login", "credential", "oauth"]),
+        ("demo", vec!["demo"]),
+        ("http", vec![]),
+        ("server_url", vec![]),
+        ("secret", vec![]),
+        ("printable", vec![]),
+    ]);
+    let mut checked = 0;
+    for (file, text) in sources() {
+        let room = file.split(['/', '.']).next().unwrap_or_default();
+        let Some(allowed) = allowed.get(room) else { continue };
+        checked += 1;
+        for used in used_modules(&text) {
+            assert!(base.contains(&used.as_str()) || allowed.contains(&used.as_str()), "{file} knows {used}");
+        }
+        if room == "bridge" {
+            let oauth = text.matches("oauth::").count();
+            assert_eq!(
+                oauth,
+                text.matches("oauth::challenge::Challenge").count(),
+                "{file} knows more of OAuth than a challenge"
+            );
+        }
+    }
+    assert!(checked > 40, "only {checked} files were found");
+}
+
+/// Invariant 8's other half: the places where a secret is laid open are few, and known.
+#[test]
+fn secrets_are_exposed_in_few_places() {
+    let rooms = [
+        "bridge/upstream.rs",     // the Authorization header
+        "commands/token.rs",      // what `finmcp token` prints
+        "credential/file.rs",     // a passphrase becomes a key
+        "credential/record.rs",   // the store's payload
+        "oauth/authorization.rs", // the state and the verifier's challenge
+        "oauth/client.rs",        // the token request's form
+        "oauth/registration.rs",  // whether there is a secret at all
+        "oauth/token_set.rs",     // whether a token can be a header, and its `exp`
+    ];
+    for (file, text) in sources() {
+        let exposes = text.contains(".expose()") && !file.starts_with("demo/");
+        assert!(!exposes || rooms.contains(&file.as_str()), "{file} exposes a secret");
+    }
+}
+
+/// The map of src/lib.rs has every module, and main.rs stays what it is.
+#[test]
+fn the_map_is_current() {
+    let sources = sources();
+    let map: Vec<&str> = sources["lib.rs"].lines().filter(|line| line.starts_with("//!")).collect();
+    let map = map.join("\n");
+    for line in sources["lib.rs"].lines() {
+        if let Some(module) = line.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) {
+            assert!(map.contains(&format!("`{module}`")), "{module} is not on the map");
+        }
+    }
+    assert!(sources["main.rs"].lines().count() <= 40);
+    for drawer in ["utils", "util", "common", "helpers", "helper", "manager", "misc"] {
+        let found = sources.keys().find(|file| file.split(['/', '.']).any(|part| part == drawer));
+        assert_eq!(found, None, "a drawer");
+    }
+}
