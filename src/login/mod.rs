@@ -344,8 +344,8 @@ async fn register(
     };
     let request = RegistrationRequest::new(server, redirect_uri, scope);
     match client::register(context.http, endpoint, request).await {
-        // Some servers let a client register for their own scopes only, and grant those of a protected resource all the same. What a registration without a
-        // scope is good for is theirs to say (RFC 7591 section 2).
+        // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
+        // same. What a registration without a scope is good for is theirs to say (RFC 7591 section 2).
         Err(RegistrationError::Refused(_)) if scope.is_some() => {
             let request = RegistrationRequest::new(server, redirect_uri, None);
             Ok(client::register(context.http, endpoint, request).await?)

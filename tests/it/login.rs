@@ -308,7 +308,8 @@ mod person {
         vendor.fault(On::Path("/register"), Effect::Answer(refusal));
         let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &[]);
         run.expect_success();
-        let asked: Vec<_> = vendor.records_at("/register").iter().map(|record| record.json()["scope"].clone()).collect();
+        let asked: Vec<_> =
+            vendor.records_at("/register").iter().map(|record| record.json()["scope"].clone()).collect();
         assert_eq!(asked, [json!("invoices:read"), Value::Null]);
         assert_eq!(vendor.records_at("/authorize")[0].query()["scope"], "invoices:read");
     }
