@@ -373,7 +373,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__serve)
-            opts="-h --env --url --profile --timeout --help"
+            opts="-h --env --url --profile --sign-in --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -389,6 +389,10 @@ _finmcp() {
                     ;;
                 --profile)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sign-in)
+                    COMPREPLY=($(compgen -W "auto off" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)

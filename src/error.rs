@@ -279,6 +279,13 @@ fn judge_lock(error: &LockError) -> Judgement {
     }
 }
 
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        let judgement = judge_lock(&error);
+        Self::judged(error, judgement)
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::from_source(ErrorKind::Failure, error)

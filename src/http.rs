@@ -1,7 +1,8 @@
 //! The one way to the network: clients, limits, and errors that say how far a request got.
 //!
-//! No redirect is ever followed and nothing is retried below us: a request that carries a credential or a tool call goes where it was sent, once. Bodies are
-//! not compressed (no `Accept-Encoding`), so a cap on bytes read is a cap on memory.
+//! No redirect is ever followed and nothing is retried below us: a request that carries a credential or a tool call
+//! goes where it was sent, once. Bodies are not compressed (no `Accept-Encoding`), so a cap on bytes read is a cap on
+//! memory.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -20,7 +21,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 const USER_AGENT: &str = concat!("finmcp/", env!("CARGO_PKG_VERSION"));
 
-/// Two clients, each built when first needed and then shared: one for https, which reads the system's certificates and proxies, and one for this machine.
+/// Two clients, each built when first needed and then shared: one for https, which reads the system's certificates and
+/// proxies, and one for this machine.
 #[derive(Debug, Default)]
 pub struct Http {
     secure: OnceLock<reqwest::Client>,
@@ -100,7 +102,8 @@ impl Http {
     /// # Errors
     /// [`HttpError::Setup`] where this machine's certificates or TLS cannot be used.
     pub fn client_for(&self, url: &ServerUrl) -> Result<&reqwest::Client, HttpError> {
-        // A proxy has no business with loopback traffic, and reading the system's certificates costs 3 ms that plain http does not need.
+        // A proxy has no business with loopback traffic, and reading the system's certificates costs 3 ms that plain
+        // http does not need.
         if url.is_loopback() && url.as_url().scheme() == "http" {
             shared(&self.loopback, || builder().no_proxy().tls_certs_only([]))
         } else {
@@ -108,7 +111,8 @@ impl Http {
         }
     }
 
-    /// Sends `request` and reads the whole answer, within [`DOCUMENT_LIMIT`] and [`DOCUMENT_DEADLINE`]. For OAuth's documents; the bridge streams.
+    /// Sends `request` and reads the whole answer, within [`DOCUMENT_LIMIT`] and [`DOCUMENT_DEADLINE`]. For OAuth's
+    /// documents; the bridge streams.
     ///
     /// # Errors
     /// Any [`HttpError`]. A status is not an error.

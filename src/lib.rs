@@ -1,5 +1,5 @@
-//! finmcp stands between an AI client and a remote MCP server: stdio on one side, Streamable HTTP on the other, and all of OAuth in
-//! between, so that no token ever sits in a config file.
+//! finmcp stands between an AI client and a remote MCP server: stdio on one side, Streamable HTTP on the other, and all
+//! of OAuth in between, so that no token ever sits in a config file.
 //!
 //! # Bird's eye view
 //!
@@ -32,14 +32,16 @@
 //! # Invariants
 //!
 //! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
-//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `downstream`, `upstream` and `host`;
-//!    in [`oauth`] all but `client` and `discovery`.
+//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `downstream`,
+//!    `upstream` and `host`; in [`oauth`] all but `client` and `discovery`.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
-//! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only `bridge::downstream` owns stdout.
+//! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
+//!    `bridge::downstream` owns stdout.
 //! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again.
 //! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.
-//! 8. Everything stored is keyed by issuer, resource, client, account and environment; a credential goes to its own resource only.
+//! 8. Everything stored is keyed by issuer, resource, client, account and environment; a credential goes to its own
+//!    resource only.
 //! 9. serde documents stay private to their module; a validated type leaves.
 //! 10. Three traits: `CredentialStore`, `Browser`, `Clock`. HTTP is not one: tests use real loopback servers.
 

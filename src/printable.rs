@@ -1,7 +1,7 @@
 //! Text that a terminal shows and does not obey.
 
-/// `text` without what steers a terminal or misleads a reader: C0 and C1 control characters (escape sequences among them),
-/// bidirectional overrides, and invisible separators.
+/// `text` without what steers a terminal or misleads a reader: C0 and C1 control characters (escape sequences among
+/// them), bidirectional overrides, and invisible separators.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|character| !misleads(*character)).collect()
 }

@@ -129,8 +129,8 @@ pub enum SelectorError {
 }
 
 impl Profile {
-    /// The profile that `selector` means (the rules are in `finmcp help`): what was named; else the configured default; else the
-    /// only preset that knows the environment; else the only profile that is signed in.
+    /// The profile that `selector` means (the rules are in `finmcp help`): what was named; else the configured default;
+    /// else the only preset that knows the environment; else the only profile that is signed in.
     ///
     /// # Errors
     /// [`SelectorError`], with what could have been meant.
@@ -208,7 +208,8 @@ impl Profile {
         if provider.embedded {
             return Err(SelectorError::Embedded);
         }
-        // The preset's own URL first: `move_to` then sees that another one is meant, and drops what belongs to the preset's.
+        // The preset's own URL first: `move_to` then sees that another one is meant, and drops what belongs to the
+        // preset's.
         let Some(server) = found.server.clone().or_else(|| selector.url.clone()) else {
             return Err(SelectorError::UrlNeeded { title: provider.title.clone(), provider: provider.id.clone() });
         };

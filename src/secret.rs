@@ -1,6 +1,7 @@
 //! A value that must not be seen: tokens, client secrets, codes, verifiers, session ids.
 //!
-//! Leaking one takes a visible act, [`Secret::expose`]. There is no `Display`, no `Serialize`, and `Debug` shows nothing.
+//! Leaking one takes a visible act, [`Secret::expose`]. There is no `Display`, no `Serialize`, and `Debug` shows
+//! nothing.
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The hidden value. Each call is a place where it can leak: a header, a form, a store's payload, `finmcp token`'s output.
+    /// The hidden value. Each call is a place where it can leak: a header, a form, a store's payload, `finmcp token`'s
+    /// output.
     pub fn expose(&self) -> &T {
         &self.0
     }

@@ -1,13 +1,15 @@
 //! URLs that a secret may travel to.
 //!
-//! Everything that finmcp connects to with a credential, and everything that it opens in a browser, is a [`ServerUrl`]: https, or plain http to this very
-//! machine, with no credentials and no fragment in it. A value of this type is safe to call; nothing else in the crate checks schemes again.
+//! Everything that finmcp connects to with a credential, and everything that it opens in a browser, is a [`ServerUrl`]:
+//! https, or plain http to this very machine, with no credentials and no fragment in it. A value of this type is safe
+//! to call; nothing else in the crate checks schemes again.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use url::{Host, Url};
 
-/// An absolute https URL, or an http URL of the loopback interface (MCP authorization, "Communication Security"; RFC 8252 section 7.3).
+/// An absolute https URL, or an http URL of the loopback interface (MCP authorization, "Communication Security"; RFC
+/// 8252 section 7.3).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ServerUrl(Url);
 
@@ -39,14 +41,16 @@ impl ServerUrl {
         self.0.as_str()
     }
 
-    /// The canonical resource identifier (RFC 8707 section 2; MCP authorization, "Canonical Server URI"): lower-case scheme and host, and no slash where there is no path.
+    /// The canonical resource identifier (RFC 8707 section 2; MCP authorization, "Canonical Server URI"): lower-case
+    /// scheme and host, and no slash where there is no path.
     pub fn resource(&self) -> String {
         let text = self.0.as_str();
         let bare = self.0.path() == "/" && self.0.query().is_none();
         text.strip_suffix('/').filter(|_| bare).unwrap_or(text).to_owned()
     }
 
-    /// The host for people and messages: a name in its ASCII (punycode) form, and the port where it is not the scheme's own.
+    /// The host for people and messages: a name in its ASCII (punycode) form, and the port where it is not the scheme's
+    /// own.
     pub fn host(&self) -> String {
         let host = self.0.host_str().unwrap_or_default();
         self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -76,7 +80,8 @@ impl FromStr for ServerUrl {
     type Err = ServerUrlError;
 
     fn from_str(text: &str) -> Result<Self, ServerUrlError> {
-        // The parser would drop tabs and newlines and turn backslashes into slashes: what was checked would not be what was written.
+        // The parser would drop tabs and newlines and turn backslashes into slashes: what was checked would not be what
+        // was written.
         reject_odd_characters(text)?;
         Url::parse(text).map_err(|_| ServerUrlError::Malformed)?.try_into()
     }
@@ -156,7 +161,8 @@ mod tests {
         }
     }
 
-    /// t003, t004, t039, t133: schemes, downgrades, credentials, fragments; t001, t002: nothing that a shell or an option parser would read.
+    /// t003, t004, t039, t133: schemes, downgrades, credentials, fragments; t001, t002: nothing that a shell or an
+    /// option parser would read.
     #[test]
     fn t003_everything_else_is_refused() {
         for (text, why) in [

@@ -1,7 +1,8 @@
 //! Everything that is set from outside: the environment and `config.toml`. The only reader of the environment.
 //!
-//! `config.toml` belongs to the person: finmcp adds and updates its `[profiles]` when somebody signs in or out, and keeps the
-//! comments and the order of the rest. No secret is ever in it. A project's folder has no say: only the user's own file is read.
+//! `config.toml` belongs to the person: finmcp adds and updates its `[profiles]` when somebody signs in or out, and
+//! keeps the comments and the order of the rest. No secret is ever in it. A project's folder has no say: only the
+//! user's own file is read.
 #![expect(clippy::disallowed_methods, reason = "the one room where the environment is read")]
 
 use std::{
@@ -224,7 +225,8 @@ impl Settings {
         .await
     }
 
-    /// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash cannot halve.
+    /// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash
+    /// cannot halve.
     async fn edit(
         &self,
         change: impl FnOnce(&mut toml_edit::Table) -> Result<(), String>,
@@ -389,7 +391,8 @@ impl From<&Profile> for ProfileDocument {
     }
 }
 
-/// AI clients start `serve` with `HOME` but without `XDG_*`, so those have no say: what is written at sign-in must be found then.
+/// AI clients start `serve` with `HOME` but without `XDG_*`, so those have no say: what is written at sign-in must be
+/// found then.
 fn default_folder() -> Result<PathBuf, SettingsError> {
     let folders = directories::BaseDirs::new().ok_or(SettingsError::Homeless)?;
     Ok(if cfg!(any(windows, target_os = "macos")) {
@@ -483,7 +486,8 @@ fn create_private_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Puts `content` in place of the file in one step: a reader sees the old or the new, whatever happens (the temporary file is 0600).
+/// Puts `content` in place of the file in one step: a reader sees the old or the new, whatever happens (the temporary
+/// file is 0600).
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     use io::Write;
     // A file that is a link (a dotfiles folder) stays one: its target is replaced.

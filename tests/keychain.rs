@@ -1,7 +1,9 @@
-//! The keychain against a real keyring daemon: each test has a session bus and a gnome-keyring of its own, in a home of its own.
+//! The keychain against a real keyring daemon: each test has a session bus and a gnome-keyring of its own, in a home of
+//! its own.
 //!
-//! A process finds its session bus through its environment, which it cannot change for itself. So this binary runs itself once more, with the environment that a
-//! test is about, to do one thing only: [`worker`], which takes calls from its standard input and writes their outcomes to its standard output.
+//! A process finds its session bus through its environment, which it cannot change for itself. So this binary runs
+//! itself once more, with the environment that a test is about, to do one thing only: [`worker`], which takes calls
+//! from its standard input and writes their outcomes to its standard output.
 
 #![cfg(all(unix, not(target_os = "macos")))]
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
@@ -307,7 +309,8 @@ fn t083_no_bus_or_no_service_is_absent() {
     assert!(outcome.starts_with("Absent: "), "{outcome}");
 }
 
-/// t079: a daemon that does not answer is waited for 3 s, holds nothing up afterwards, and is used again when it answers.
+/// t079: a daemon that does not answer is waited for 3 s, holds nothing up afterwards, and is used again when it
+/// answers.
 #[test]
 fn t079_a_stopped_daemon_times_out() {
     let session = Session::new();
@@ -363,8 +366,8 @@ fn a_bus_without_an_address_is_found() {
     assert_eq!(worker.call("load a"), "100");
 }
 
-/// The same without `XDG_RUNTIME_DIR`, as the Python SDK and Codex start servers. Where this user has a session already, or may not make a place for one,
-/// there is nothing to try it with.
+/// The same without `XDG_RUNTIME_DIR`, as the Python SDK and Codex start servers. Where this user has a session
+/// already, or may not make a place for one, there is nothing to try it with.
 #[test]
 fn a_bus_is_found_by_the_user_alone() {
     let runtime = PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));

@@ -1,7 +1,8 @@
 //! Tokens under fire: one refresh token, many users of it, servers and stores that fail at the worst moment.
 //!
-//! The authorization server is a real one on loopback, which rotates refresh tokens and ends a sign-in whose refresh token comes a second time. Each
-//! `TokenSource` stands for a process: they share a store and a folder of locks, and nothing else.
+//! The authorization server is a real one on loopback, which rotates refresh tokens and ends a sign-in whose refresh
+//! token comes a second time. Each `TokenSource` stands for a process: they share a store and a folder of locks, and
+//! nothing else.
 
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
@@ -27,6 +28,7 @@ use finmcp::{
     },
     http::Http,
     oauth::{
+        challenge::Challenge,
         registration::{ClientAuthentication, ClientRegistration},
         token_set::TokenSet,
     },
@@ -444,7 +446,8 @@ async fn t067_being_offline_ends_nothing() {
     assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"));
 }
 
-/// t066: the server refuses our refresh token, and meanwhile somebody has signed in again without asking for the lock: theirs stays, and is used.
+/// t066: the server refuses our refresh token, and meanwhile somebody has signed in again without asking for the lock:
+/// theirs stays, and is used.
 #[tokio::test]
 async fn t066_a_loser_clears_nothing_of_the_winner() {
     let machine = Machine::new().await;
@@ -468,7 +471,8 @@ async fn t066_a_loser_clears_nothing_of_the_winner() {
     assert_eq!(machine.stored().await.generation, 9);
 }
 
-/// t070: the caller goes away in the middle of it; what the server hands out is saved all the same, and a process that ends can wait for that.
+/// t070: the caller goes away in the middle of it; what the server hands out is saved all the same, and a process that
+/// ends can wait for that.
 #[tokio::test]
 async fn t070_cancellation_loses_no_token() {
     for is_ending in [false, true] {
@@ -545,7 +549,8 @@ async fn t070_nothing_is_spent_for_a_store_that_takes_nothing() {
     assert_eq!(token(&source).await.unwrap(), "access-1");
 }
 
-/// t071: the store fails between the request and the save: calls go on from memory, the save is tried again, and nothing is spent twice.
+/// t071: the store fails between the request and the save: calls go on from memory, the save is tried again, and
+/// nothing is spent twice.
 #[tokio::test]
 async fn t071_a_failed_save_is_made_up_for() {
     let machine = Machine::new().await;
@@ -725,11 +730,12 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
     assert_eq!(machine.server.requests(), 1);
     machine.server.answer(Answer::Rotate);
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!(text(&source.renew(&rejected).await.unwrap()), "access-2");
+    assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
 }
 
-/// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however many calls were rejected.
+/// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however
+/// many calls were rejected.
 #[tokio::test]
 async fn t056_a_rejected_token_is_replaced_once() {
     let machine = Machine::new().await;
@@ -737,12 +743,12 @@ async fn t056_a_rejected_token_is_replaced_once() {
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     let rejected_there = other.access_token(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(rejected, rejected_there);
-    for renewed in join_all((0..64).map(|_| source.renew(&rejected))).await {
+    for renewed in join_all((0..64).map(|_| source.renew(&rejected, Challenge::default()))).await {
         assert_eq!(text(&renewed.unwrap()), "access-1");
     }
-    assert_eq!(text(&other.renew(&rejected_there).await.unwrap()), "access-1");
+    assert_eq!(text(&other.renew(&rejected_there, Challenge::default()).await.unwrap()), "access-1");
     // Late news of the old token.
-    assert_eq!(text(&source.renew(&rejected).await.unwrap()), "access-1");
+    assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-1");
     assert_eq!(machine.server.requests(), 1);
 }
 
@@ -752,13 +758,13 @@ async fn t056_rejections_start_no_storm() {
     let machine = Machine::new().await;
     let source = machine.process();
     let first = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    let second = source.renew(&first).await.unwrap();
+    let second = source.renew(&first, Challenge::default()).await.unwrap();
     for _ in 0..100 {
-        assert!(matches!(source.renew(&second).await, Err(TokenSourceError::Rejected)));
+        assert!(matches!(source.renew(&second, Challenge::default()).await, Err(TokenSourceError::Rejected)));
     }
     assert_eq!(machine.server.requests(), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(text(&source.renew(&second).await.unwrap()), "access-2");
+    assert_eq!(text(&source.renew(&second, Challenge::default()).await.unwrap()), "access-2");
 }
 
 /// t062: the client's own credentials: the same lock, the same sharing, asked for again and again without a person.

@@ -1,7 +1,7 @@
 //! The client's side: lines on stdin and stdout. While serving, the only owner of stdout.
 //!
-//! A client starts us with pipes (Python, Rust, Go) or with sockets (Node); both are read and written without a thread in between.
-//! Files and terminals go through tokio's blocking handles.
+//! A client starts us with pipes (Python, Rust, Go) or with sockets (Node); both are read and written without a thread
+//! in between. Files and terminals go through tokio's blocking handles.
 #![expect(clippy::disallowed_methods, reason = "the one room that owns stdout while serving")]
 
 use std::{
@@ -49,7 +49,8 @@ pub fn open() -> io::Result<(Reader, Writer)> {
 }
 
 impl Reader {
-    /// The next message, or what came in place of one; none at the end. Can be dropped and called again: nothing is lost.
+    /// The next message, or what came in place of one; none at the end. Can be dropped and called again: nothing is
+    /// lost.
     ///
     /// # Errors
     /// What the system says.
@@ -119,7 +120,8 @@ impl Writer {
         self.waiting
     }
 
-    /// Writes as much as the client takes at once. Can be dropped and called again: nothing is lost and nothing is written twice.
+    /// Writes as much as the client takes at once. Can be dropped and called again: nothing is lost and nothing is
+    /// written twice.
     ///
     /// # Errors
     /// What the system says; a client that is gone among that.
@@ -185,8 +187,8 @@ mod descriptors {
         Other,
     }
 
-    /// Takes stdin and stdout. Where stdout is ours alone, descriptor 1 is stderr's from then on: whatever else writes there cannot get
-    /// between two messages.
+    /// Takes stdin and stdout. Where stdout is ours alone, descriptor 1 is stderr's from then on: whatever else writes
+    /// there cannot get between two messages.
     pub fn open() -> io::Result<Ends> {
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
@@ -220,7 +222,8 @@ mod descriptors {
         })
     }
 
-    /// The same pipe with an open file description of its own, so that making it non-blocking is nobody else's affair. Linux has a way.
+    /// The same pipe with an open file description of its own, so that making it non-blocking is nobody else's affair.
+    /// Linux has a way.
     fn reopen(pipe: &File, how: &std::fs::OpenOptions) -> Option<File> {
         use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
         let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());

@@ -1,7 +1,7 @@
 //! The two families of MCP revisions, told apart message by message.
 //!
-//! Legacy (2024-11-05 to 2025-11-25) opens with `initialize` and may keep a session; modern (2026-07-28) carries its version in every
-//! request's `_meta` and keeps none.
+//! Legacy (2024-11-05 to 2025-11-25) opens with `initialize` and may keep a session; modern (2026-07-28) carries its
+//! version in every request's `_meta` and keeps none.
 
 use serde::Deserialize;
 

@@ -54,8 +54,8 @@ impl Host {
     }
 }
 
-/// Tells when the process that started us has ended: a client that is killed cannot close our stdin where somebody else holds its other
-/// end too.
+/// Tells when the process that started us has ended: a client that is killed cannot close our stdin where somebody else
+/// holds its other end too.
 async fn parent_ended() {
     #[cfg(unix)]
     {

@@ -49,7 +49,8 @@ pub enum Malformed {
     TooLong,
 }
 
-/// A request's identifier, kept as it was spelled. Two are equal when they mean the same: a server may spell `"a"` as `"\u0061"`, and `1` is not `"1"`.
+/// A request's identifier, kept as it was spelled. Two are equal when they mean the same: a server may spell `"a"` as
+/// `"\u0061"`, and `1` is not `"1"`.
 #[derive(Debug, Clone)]
 pub struct Id {
     text: Bytes,
@@ -109,8 +110,8 @@ impl Message {
         &self.raw
     }
 
-    /// The bytes as one line. A line break between two tokens of JSON (inside a string there can be none) becomes a space, since stdio's
-    /// messages end where the line ends (MCP stdio transport).
+    /// The bytes as one line. A line break between two tokens of JSON (inside a string there can be none) becomes a
+    /// space, since stdio's messages end where the line ends (MCP stdio transport).
     pub fn line(&self) -> Bytes {
         if memchr::memchr2(b'\n', b'\r', &self.raw).is_none() {
             return self.raw.clone();
@@ -130,7 +131,8 @@ impl Message {
         }
     }
 
-    /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member changed.
+    /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member
+    /// changed.
     pub fn addressed_to(self, id: &Id) -> Self {
         let Kind::Response { id: current, succeeded } = self.kind else { return self };
         let raw = match current {

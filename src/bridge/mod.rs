@@ -1,6 +1,7 @@
 //! The relay between a client on stdio and a server on Streamable HTTP.
 //!
-//! [`session`] decides, [`downstream`] and [`upstream`] carry; the loop here connects them. Knows no OAuth: a `TokenSource` gives tokens.
+//! [`session`] decides, [`downstream`] and [`upstream`] carry; the loop here connects them. Knows no OAuth: a
+//! `TokenSource` gives tokens.
 
 pub mod downstream;
 pub mod era;
@@ -105,8 +106,8 @@ impl Bridge {
         })
     }
 
-    /// Relays until the client closes its side or goes away, or the process is told to end; then answers what is unanswered, ends the
-    /// server's session, and sees a rotated token saved.
+    /// Relays until the client closes its side or goes away, or the process is told to end; then answers what is
+    /// unanswered, ends the server's session, and sees a rotated token saved.
     ///
     /// # Errors
     /// What the system says of stdin and stdout, except that the client is gone.

@@ -8,8 +8,8 @@ use crate::bridge::{
     retry::{Failure, Taken},
 };
 
-/// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range, as MCP 2026-07-28
-/// asks ("Error Codes"): -31000 less the exit code that the same cause has on the command line.
+/// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range,
+/// as MCP 2026-07-28 asks ("Error Codes"): -31000 less the exit code that the same cause has on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ReplyCode {

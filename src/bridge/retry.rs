@@ -1,7 +1,8 @@
 //! What may be sent again, and what is known of a request that came to nothing.
 //!
-//! A message is sent again only when the server provably did not take it: it refused the credential, or the session, before looking at
-//! the message. Everything else is answered with an error that says what is known; a tool's annotations change nothing in that.
+//! A message is sent again only when the server provably did not take it: it refused the credential, or the session,
+//! before looking at the message. Everything else is answered with an error that says what is known; a tool's
+//! annotations change nothing in that.
 
 use http::StatusCode;
 
@@ -53,6 +54,9 @@ pub enum Failure {
     /// The answer ended before the response.
     #[error("the server ended its answer without a response")]
     Cut,
+    /// What waited for a session, and there is none.
+    #[error("the server refuses to open a session")]
+    NoSession,
     /// No response in time.
     #[error("the server did not answer within {seconds} s")]
     TimedOut {
@@ -74,10 +78,11 @@ pub enum Taken {
 }
 
 impl Failure {
-    /// What is known of the message (RFC 9110 section 9.2.2: a client must not repeat what it cannot know to be harmless).
+    /// What is known of the message (RFC 9110 section 9.2.2: a client must not repeat what it cannot know to be
+    /// harmless).
     pub fn taken(&self) -> Taken {
         match self {
-            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } => Taken::No,
+            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } | Self::NoSession => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,

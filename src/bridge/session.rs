@@ -1,7 +1,7 @@
 //! The conversation between one client and one server, as a state machine: events in, actions out.
 //!
-//! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get none, and a
-//! message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
+//! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
+//! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -233,7 +233,8 @@ impl Session {
     /// Tells the server that the handshake is over, as the client said it.
     fn confirm(&mut self) {
         if let Some(message) = self.initialized.clone() {
-            let exchange = self.post(self.fresh(message));
+            // A session that was opened anew and is lost at once is not opened once more for this.
+            let exchange = self.post(Carried { again: self.reopening, ..self.fresh(message) });
             self.handshake = Handshake::Confirming(exchange);
         }
     }
@@ -251,7 +252,8 @@ impl Session {
         let Some(pending) = self.pending.get_mut(&id) else { return true };
         match pending.exchange {
             Some(exchange) if self.handshake == Handshake::None => {
-                // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports, "Cancellation").
+                // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports,
+                // "Cancellation").
                 self.pending.remove(&id);
                 self.carried.remove(&exchange);
                 self.actions.push(Action::Cancel(exchange));
@@ -318,7 +320,8 @@ impl Session {
         }
     }
 
-    /// Opens the GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for Messages from the Server").
+    /// Opens the GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for
+    /// Messages from the Server").
     fn open_stream(&mut self) {
         let exchange = self.next_exchange();
         self.listening = Some(exchange);
@@ -352,36 +355,43 @@ impl Session {
                 let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
                 if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
                     let for_us = self.reopening;
-                    self.handshake_answered(&message, *succeeded);
+                    if *succeeded {
+                        self.handshake_answered(&message);
+                    } else {
+                        self.handshake_failed(&Failure::NoSession);
+                    }
                     if for_us {
                         return;
                     }
                 }
-                if self.pending.remove(&id).is_some() {
-                    self.reply(message.addressed_to(&id).line());
+                if let Some((asked, _)) = self.pending.remove_entry(&id) {
+                    self.reply(message.addressed_to(&asked).line());
                 }
             }
-            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer one.
+            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer
+            // one.
             Kind::Request { .. } if self.handshake == Handshake::None => {}
             _ => self.reply(message.line()),
         }
     }
 
     /// `initialize` was answered: to the client, or to ourselves when a session is opened anew.
-    fn handshake_answered(&mut self, answer: &Message, succeeded: bool) {
-        if succeeded {
-            self.generation += 1;
-            self.version = era::negotiated_version(answer);
-            self.handshake = Handshake::Initialized;
-            if self.initialized.is_some() {
-                self.confirm();
-            } else {
-                self.release();
-            }
+    fn handshake_answered(&mut self, answer: &Message) {
+        self.generation += 1;
+        self.version = era::negotiated_version(answer);
+        self.handshake = Handshake::Initialized;
+        if self.initialized.is_some() {
+            self.confirm();
         } else {
-            self.session_id = None;
-            self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+            self.release();
         }
+    }
+
+    /// `initialize` came to nothing, and so does what waited for it.
+    fn handshake_failed(&mut self, failure: &Failure) {
+        self.session_id = None;
+        self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
+        self.refuse_held(failure);
     }
 
     fn finished(&mut self, exchange: Exchange, ending: Ending) {
@@ -403,8 +413,7 @@ impl Session {
         };
         match self.handshake {
             Handshake::Initializing(initializing) if initializing == exchange => {
-                self.handshake_answered(&carried.message, false);
-                self.refuse_held(&failure);
+                self.handshake_failed(&failure);
                 if self.reopening {
                     return; // it was ours, not the client's
                 }
@@ -433,7 +442,8 @@ impl Session {
         }
     }
 
-    /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and each is sent once more.
+    /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and
+    /// each is sent once more.
     fn lost(&mut self, exchange: Exchange, carried: Carried) {
         let from_before = carried.generation < self.generation;
         if let Kind::Request { id, .. } = &carried.message.kind

@@ -60,7 +60,8 @@ impl Upstream {
         Self { server, http, tokens, deadline, events }
     }
 
-    /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end [`Event::Finished`].
+    /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
+    /// [`Event::Finished`].
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let ending = match self.send(Method::POST, ACCEPT_ANY, message.raw(), &headers).await {
             Ok(response) => self.read_answer(exchange, response, headers.contains_key(headers::SESSION_ID)).await,
@@ -71,8 +72,9 @@ impl Upstream {
         }
     }
 
-    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten the session.
-    /// A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and Redelivery").
+    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
+    /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
+    /// Redelivery").
     pub async fn listen(self: Arc<Self>, exchange: Exchange, mut headers: HeaderMap) {
         const SHORTEST_WAIT: Duration = Duration::from_millis(500);
         const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -119,7 +121,8 @@ impl Upstream {
         self.tokens.access_token(Duration::ZERO).await.ok().flatten()
     }
 
-    /// Sends the request; where the server refuses the token, once more with another (RFC 6750 section 3.1: the request was not processed).
+    /// Sends the request; where the server refuses the token, again with another (RFC 6750 section 3.1: a refused
+    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one.
     async fn send(
         &self,
         method: Method,
@@ -127,17 +130,32 @@ impl Upstream {
         body: &Bytes,
         headers: &HeaderMap,
     ) -> Result<Response, Failure> {
-        let token = self.tokens.access_token(Duration::ZERO).await.map_err(Failure::Token)?;
-        let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        const ROUNDS: usize = 2;
+        let mut token = self.tokens.access_token(Duration::ZERO).await.map_err(Failure::Token)?;
+        let mut refused = None;
+        for _ in 0..ROUNDS {
+            let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
+            let status = response.status();
+            if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                return Ok(response);
+            }
+            let challenge = Challenge::from_headers(response.headers());
+            let fresh = match (status, &token) {
+                _ if refused == Some(status) => return Ok(response),
+                (StatusCode::UNAUTHORIZED, Some(rejected)) => self.tokens.renew(rejected, challenge).await,
+                (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
+                (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {
+                    match self.tokens.widen(narrow, challenge).await {
+                        Err(_) => return Ok(response), // its own words say best what is missing
+                        fresh => fresh,
+                    }
+                }
+                _ => return Ok(response),
+            };
+            refused = Some(status);
+            token = Some(fresh.map_err(Failure::Token)?);
         }
-        let fresh = match &token {
-            Some(rejected) => self.tokens.renew(rejected).await,
-            None => self.tokens.demanded().await,
-        };
-        let response = self.send_once(&method, &accept, body, headers, Some(&fresh.map_err(Failure::Token)?)).await?;
-        if response.status() == StatusCode::UNAUTHORIZED { Err(Failure::Refused) } else { Ok(response) }
+        self.send_once(&method, &accept, body, headers, token.as_ref()).await
     }
 
     async fn send_once(
@@ -206,7 +224,10 @@ impl Upstream {
         if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
             return Ok(Ending::SessionLost);
         }
-        if status == StatusCode::FORBIDDEN && challenge.error.as_deref() == Some("insufficient_scope") {
+        if status == StatusCode::UNAUTHORIZED {
+            return Ok(Ending::Failed(Failure::Refused));
+        }
+        if status == StatusCode::FORBIDDEN && challenge.lacks_scope() {
             return Ok(Ending::Failed(Failure::InsufficientScope {
                 scope: challenge.scope.map(|scope| scope.to_string()),
             }));
@@ -253,7 +274,9 @@ impl Upstream {
             }
             loop {
                 match decoder.next_event() {
-                    Ok(Some(event)) if event.data.is_empty() => {} // primes a resumption, says nothing
+                    // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that
+                    // keeps a stream alive.
+                    Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
                     Ok(Some(event)) => {
                         if let ending @ Ending::Failed(_) = self.deliver(exchange, event.data).await? {
                             return Ok(ending);

@@ -44,21 +44,33 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     }
     profile.registration = options.or(profile.registration);
 
-    // A store that is locked or missing is said before anybody is asked to sign in.
-    let earlier = earlier(app, &profile).await?;
-    let doing = format!("could not sign in to {}", profile.title);
-    let (console, title) = (app.console, profile.title.clone());
-    let person = Person {
-        browser: (!no_browser && app.settings.browser_possible).then(|| browser(app)),
-        redirection,
-        progress: &mut |progress| show(console, &title, progress),
-    };
-    let credential = sign_in(app, &profile, secret, earlier.clone(), person)
-        .await
-        .map_err(|error| Error::from(error).while_doing(doing))?;
-    let profile = keep(app, profile, credential.clone(), earlier).await?;
+    let browser = (!no_browser && app.settings.browser_possible).then(|| browser(app));
+    let (profile, credential) = sign_in_and_keep(app, profile, secret, browser, redirection).await?;
     summarise(app, &profile, &credential);
     Ok(())
+}
+
+/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`.
+///
+/// # Errors
+/// Whatever kept it from being done; then nothing is changed.
+pub async fn sign_in_and_keep(
+    app: &App,
+    profile: Profile,
+    secret: Option<Secret>,
+    browser: Option<Arc<dyn Browser>>,
+    redirection: Redirection,
+) -> Result<(Profile, Credential), Error> {
+    // A store that is locked or missing is said before anybody is asked to sign in, and before a server is.
+    prove_store(app).await?;
+    let earlier = earlier(app, &profile).await?;
+    let (console, title) = (app.console, profile.title.clone());
+    let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
+    let credential = sign_in(app, &profile, secret, earlier.clone(), person)
+        .await
+        .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
+    let profile = keep(app, profile, credential.clone(), earlier).await?;
+    Ok((profile, credential))
 }
 
 /// The sign-in itself, by the profile's grant.
@@ -126,7 +138,8 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
     }
 }
 
-/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a working one is left.
+/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a
+/// working one is left.
 ///
 /// # Errors
 /// The store, or `config.toml`.
@@ -161,6 +174,14 @@ fn summarise(app: &App, profile: &Profile, credential: &Credential) {
         (_, false, None) => {}
     }
     console.say(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
+}
+
+/// Writes to the store and cleans up: what it will not take later is better not asked for.
+async fn prove_store(app: &App) -> Result<(), Error> {
+    const PROOF: &str = "finmcp-proof";
+    app.store.save(PROOF, zeroize::Zeroizing::new(b"finmcp can write here".to_vec())).await?;
+    app.store.delete(PROOF).await?;
+    Ok(())
 }
 
 /// What is stored for this profile already.

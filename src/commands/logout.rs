@@ -9,7 +9,8 @@ use crate::{
     profile::Profile,
 };
 
-/// Revokes the credential where the server has a place for that, and forgets it in any case. Not being signed in is fine.
+/// Revokes the credential where the server has a place for that, and forgets it in any case. Not being signed in is
+/// fine.
 ///
 /// # Errors
 /// What kept it from being forgotten.
@@ -42,7 +43,8 @@ async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Erro
     Ok(())
 }
 
-/// Tells the server, the refresh token first: it could make new access tokens (RFC 7009 section 2.1). What could not be revoked is said.
+/// Tells the server, the refresh token first: it could make new access tokens (RFC 7009 section 2.1). What could not be
+/// revoked is said.
 async fn revoke(app: &App, credential: &Credential) {
     let Some(tokens) = &credential.tokens else { return };
     let Some(endpoint) = &credential.revocation_endpoint else {

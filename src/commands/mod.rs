@@ -21,10 +21,11 @@ use crate::{
     settings::Settings,
 };
 
-/// What every command works with.
+/// What every command works with. Cheap to clone.
+#[derive(Clone)]
 pub struct App {
     /// What is set from outside.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Where output goes.
     pub console: Console,
     /// The network.
@@ -58,7 +59,7 @@ fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
         http: Arc::default(),
         clock: Arc::new(SystemClock),
         store: settings.store.clone().open(),
-        settings,
+        settings: Arc::new(settings),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(app.run(command));

@@ -2,21 +2,30 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
+
 use crate::{
     bridge::{Bridge, Ends, reply::Words},
-    cli,
-    commands::App,
-    credential::token_source::Lookup,
-    error::Error,
+    cli::{self, SignInMode},
+    commands::{App, login},
+    credential::{
+        lock::Lock,
+        record::Identity,
+        token_source::{Lookup, SignIn, TokenSource},
+    },
+    error::{Error, ErrorKind},
+    login::Redirection,
+    oauth::challenge::Challenge,
     profile::{Profile, Selector},
+    server_url::ServerUrl,
     settings::Settings,
 };
 
 /// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer: whatever is missing
-/// is said in the answers.
+/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer:
+/// whatever is missing is said in the answers.
 ///
 /// # Errors
 /// What is wrong with the command line, the settings, or stdin and stdout.
@@ -28,18 +37,25 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
         return super::demo::serve(app, &selector, deadline).await;
     }
     let profile = Profile::select(&selector, &app.settings)?;
-    relay(app, &profile, deadline).await
+    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
+    // Vendors that finmcp knows serve nobody without a token.
+    let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
+    let tokens = match arguments.sign_in {
+        SignInMode::Auto if app.settings.browser_possible => tokens.with_sign_in(sign_in(app, &profile)),
+        _ => tokens,
+    };
+    relay(app, &profile, tokens, deadline).await
 }
 
 /// Relays for `profile` until the client is done.
 ///
 /// # Errors
 /// What is wrong with stdin and stdout.
-pub async fn relay(app: &App, profile: &Profile, deadline: Duration) -> Result<(), Error> {
+pub async fn relay(app: &App, profile: &Profile, tokens: TokenSource, deadline: Duration) -> Result<(), Error> {
     let ends = Ends {
         server: profile.server.clone(),
         http: app.http.clone(),
-        tokens: app.tokens(profile.signed_in.clone()).with_lookup(lookup(profile)),
+        tokens,
         words: Words { title: profile.title.clone(), login_command: profile.login_command() },
         deadline,
     };
@@ -50,8 +66,53 @@ pub async fn relay(app: &App, profile: &Profile, deadline: Duration) -> Result<(
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
 fn lookup(profile: &Profile) -> Lookup {
     let (name, server) = (profile.name.clone(), profile.server.clone());
-    Arc::new(move || {
-        let now = Settings::load().ok()?.profile(&name)?;
-        now.signed_in.filter(|_| now.server == server)
+    Arc::new(move || current(&name, &server)?.signed_in)
+}
+
+/// The profile as it is saved now.
+fn current(name: &str, server: &ServerUrl) -> Option<Profile> {
+    Settings::load().ok()?.profile(name).filter(|now| now.server == *server)
+}
+
+/// How long a person may take in the browser, and others wait for that person.
+const PERSON: Duration = Duration::from_secs(300);
+
+/// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
+fn sign_in(app: &App, profile: &Profile) -> SignIn {
+    let (app, profile) = (app.clone(), profile.clone());
+    Arc::new(move |challenge| {
+        let (app, profile) = (app.clone(), profile.clone());
+        async move {
+            let asked = sign_in_in_turn(&app, profile, challenge).await;
+            asked.inspect_err(|error| app.console.report(error)).ok()
+        }
+        .boxed()
     })
+}
+
+async fn sign_in_in_turn(app: &App, profile: Profile, challenge: Challenge) -> Result<Identity, Error> {
+    let before = signed_in(app, &profile).await;
+    let turn = format!("sign-in-{}", profile.name);
+    let _turn = Lock::acquire(&app.settings.locks(), &turn, PERSON + Duration::from_secs(30)).await?;
+    // Somebody else's person may have been there meanwhile.
+    match signed_in(app, &profile).await {
+        Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
+        _ => {}
+    }
+    let mut profile = current(&profile.name, &profile.server).unwrap_or(profile);
+    // All that was granted and all that is asked for: a narrower sign-in would only move the refusal elsewhere.
+    let granted = app.tokens(profile.signed_in.clone()).credential().await.ok().flatten();
+    let granted = granted.and_then(|credential| credential.tokens?.scope.or(credential.scope));
+    let wanted = [granted, challenge.scope, profile.registration.scope.take()].into_iter().flatten();
+    profile.registration.scope = wanted.reduce(|all, scope| all.union(&scope));
+    let redirection = Redirection { port: None, timeout: PERSON };
+    let (profile, _) = login::sign_in_and_keep(app, profile, None, Some(login::browser(app)), redirection).await?;
+    profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
+}
+
+/// Who is signed in, and which sign-in or renewal that is.
+async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
+    let identity = current(&profile.name, &profile.server)?.signed_in?;
+    let credential = app.tokens(Some(identity.clone())).credential().await.ok()??;
+    credential.tokens.is_some().then_some((identity, credential.generation))
 }

@@ -31,7 +31,8 @@ struct Issued {
 }
 
 impl AccessToken {
-    /// The access token of `tokens`. Where the server named no scope it is the one that was `requested` (RFC 6749 section 5.1).
+    /// The access token of `tokens`. Where the server named no scope it is the one that was `requested` (RFC 6749
+    /// section 5.1).
     pub(super) fn new(tokens: &TokenSet, requested: Option<&Scope>) -> Self {
         Self(Arc::new(Issued {
             secret: tokens.access_token.clone(),
@@ -66,8 +67,9 @@ impl AccessToken {
         self.remaining(now).is_none_or(|remaining| remaining.is_positive())
     }
 
-    /// Whether it lives for `min_ttl` more, and is not within the safety margin before its end: a tenth of its lifetime, a minute at most. No token is asked for
-    /// more than nine tenths of its lifetime, or each call would fetch another one.
+    /// Whether it lives for `min_ttl` more, and is not within the safety margin before its end: a tenth of its
+    /// lifetime, a minute at most. No token is asked for more than nine tenths of its lifetime, or each call would
+    /// fetch another one.
     pub(super) fn lasts(&self, min_ttl: Duration, now: Timestamp) -> bool {
         let (Some(lifetime), Some(remaining)) = (self.lifetime(), self.remaining(now)) else { return true };
         let margin = LONGEST_MARGIN.min(lifetime / 10);

@@ -1,8 +1,9 @@
 //! Entries larger than the keychain's slots: Windows holds 2,560 bytes in one.
 //!
-//! The entry's own slot holds a manifest and the first part of the payload, further slots the rest. A save writes the further parts under names that the present
-//! manifest does not use and then replaces the manifest, in one write: until then the old entry is whole, and after it the new one. A reader that is overtaken
-//! sees that the checksum is wrong and starts again.
+//! The entry's own slot holds a manifest and the first part of the payload, further slots the rest. A save writes the
+//! further parts under names that the present manifest does not use and then replaces the manifest, in one write: until
+//! then the old entry is whole, and after it the new one. A reader that is overtaken sees that the checksum is wrong
+//! and starts again.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -91,7 +92,8 @@ pub(super) fn delete(slots: &impl Slots, entry: &str) -> Result<(), StoreError> 
     clear(slots, entry, 1, 0)
 }
 
-/// Empties the slots of `generation` from `start` on: the last first, so that what an interrupted clearing leaves has no gap before its end and is found again.
+/// Empties the slots of `generation` from `start` on: the last first, so that what an interrupted clearing leaves has
+/// no gap before its end and is found again.
 fn clear(slots: &impl Slots, entry: &str, generation: u64, start: usize) -> Result<(), StoreError> {
     let mut end = start;
     while end < MOST_PARTS && slots.get(&part_name(entry, generation, end))?.is_some() {
@@ -142,7 +144,8 @@ mod tests {
 
     use super::*;
 
-    /// Slots like those of Windows, which can be made to fail from a certain write on, and to be overtaken by another process's save.
+    /// Slots like those of Windows, which can be made to fail from a certain write on, and to be overtaken by another
+    /// process's save.
     #[derive(Default)]
     struct Windows {
         slots: RefCell<BTreeMap<String, Vec<u8>>>,
@@ -225,7 +228,8 @@ mod tests {
         assert!(windows.slots.borrow().is_empty());
     }
 
-    /// t085: a save that ends after any of its writes leaves the old entry or the new one, never a mixture; and the next save tidies up.
+    /// t085: a save that ends after any of its writes leaves the old entry or the new one, never a mixture; and the
+    /// next save tidies up.
     #[test]
     fn t085_a_torn_save_is_old_or_new() {
         for (old_size, new_size) in [(9000, 7000), (7000, 9000), (100, 9000), (9000, 100)] {

@@ -1,7 +1,7 @@
 //! Encrypted files, for machines that have no keychain. Chosen by the person, never fallen back to.
 //!
-//! One file an entry: a header (`finmcp1` and how the key is made, a salt, a nonce), then the XChaCha20-Poly1305 ciphertext. Header and entry name are
-//! authenticated with it, so that no file can stand in for another.
+//! One file an entry: a header (`finmcp1` and how the key is made, a salt, a nonce), then the XChaCha20-Poly1305
+//! ciphertext. Header and entry name are authenticated with it, so that no file can stand in for another.
 
 use std::{
     fs::{File, OpenOptions},
@@ -214,7 +214,8 @@ impl Folder {
     }
 }
 
-/// A key file may be a symbolic link and readable for others, as Docker's and systemd's secrets are; but whoever can write it chooses the key.
+/// A key file may be a symbolic link and readable for others, as Docker's and systemd's secrets are; but whoever can
+/// write it chooses the key.
 fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let unusable = |text: String| StoreError::Unsafe(format!("the key file {} {text}", path.display()));
     let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;

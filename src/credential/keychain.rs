@@ -1,7 +1,8 @@
 //! The operating system's keychain: Secret Service, macOS Keychain, Windows Credential Manager.
 //!
-//! A keychain may answer at once, ask a person first, or never answer. So each call runs on a thread of its own and is waited for [`LIMIT`] at most. Calls
-//! follow each other: what was given up on still has to end before the next one, so that a late write cannot undo a newer one.
+//! A keychain may answer at once, ask a person first, or never answer. So each call runs on a thread of its own and is
+//! waited for [`LIMIT`] at most. Calls follow each other: what was given up on still has to end before the next one, so
+//! that a late write cannot undo a newer one.
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
@@ -84,7 +85,8 @@ impl CredentialStore for Keychain {
     }
 }
 
-/// Does `work`, with a keychain that is open already or else with a new one: a service that was restarted knows nothing of the sessions before.
+/// Does `work`, with a keychain that is open already or else with a new one: a service that was restarted knows nothing
+/// of the sessions before.
 fn attempt<T>(opened: &mut Option<Entries>, work: impl Fn(&Entries) -> Result<T, StoreError>) -> Result<T, StoreError> {
     if let Some(entries) = opened {
         match work(entries) {
@@ -148,8 +150,8 @@ mod platform {
     /// What keyring programs show.
     pub(super) const MODIFIERS: [(&str, &str); 1] = [("label", "finmcp")];
 
-    /// Finds the session bus as D-Bus says: `DBUS_SESSION_BUS_ADDRESS`, else `$XDG_RUNTIME_DIR/bus`, else `/run/user/<uid>/bus`. AI clients start us without
-    /// either variable.
+    /// Finds the session bus as D-Bus says: `DBUS_SESSION_BUS_ADDRESS`, else `$XDG_RUNTIME_DIR/bus`, else
+    /// `/run/user/<uid>/bus`. AI clients start us without either variable.
     pub(super) fn open() -> keyring_core::Result<Arc<keyring_core::CredentialStore>> {
         Ok(zbus_secret_service_keyring_store::Store::new()?)
     }

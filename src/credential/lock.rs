@@ -1,6 +1,7 @@
 //! One holder at a time, across all processes of this person.
 //!
-//! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left behind by a holder that was killed.
+//! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left
+//! behind by a holder that was killed.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -41,8 +42,8 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Waits for the lock of `entry` in `folder`, `deadline` at most. Both are made when missing, and stay: deleting a lock file would give a second process a
-    /// lock of its own. Giving up the wait is safe at any time.
+    /// Waits for the lock of `entry` in `folder`, `deadline` at most. Both are made when missing, and stay: deleting a
+    /// lock file would give a second process a lock of its own. Giving up the wait is safe at any time.
     ///
     /// # Errors
     /// Any [`LockError`].
@@ -52,7 +53,8 @@ impl Lock {
         let file = private_folder::open(&path, OpenOptions::new().read(true).write(true).create(true))?;
         let until = Instant::now() + deadline;
         let mut pause = Duration::from_millis(1);
-        // Asking again and again instead of waiting in the kernel: that wait would hold a thread that nothing can call back.
+        // Asking again and again instead of waiting in the kernel: that wait would hold a thread that nothing can call
+        // back.
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { _file: file }),

@@ -1,8 +1,9 @@
 //! Where credentials live and how a token gets fresh.
 //!
-//! The rest of finmcp asks a [`token_source::TokenSource`]. It hands out a token from memory while that lasts, and else has `renewal` get one: take the [`lock`],
-//! reload the [`record`] from its [`store`], adopt a newer token or ask the server, save, use. Stores are the [`keychain`] (in `chunked` parts on Windows), the
-//! encrypted [`mod@file`] store, and [`memory`].
+//! The rest of finmcp asks a [`token_source::TokenSource`]. It hands out a token from memory while that lasts, and else
+//! has `renewal` get one: take the [`lock`], reload the [`record`] from its [`store`], adopt a newer token or ask the
+//! server, save, use. Stores are the [`keychain`] (in `chunked` parts on Windows), the encrypted [`mod@file`] store,
+//! and [`memory`].
 
 mod access_token;
 mod chunked;

@@ -1,4 +1,5 @@
-//! A folder that is this person's alone: lock files and encrypted credentials are only as safe as the place that they are in.
+//! A folder that is this person's alone: lock files and encrypted credentials are only as safe as the place that they
+//! are in.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -20,7 +21,8 @@ pub(super) enum PlaceError {
     },
 }
 
-/// Makes `folder` where it is missing, for its owner only, and checks that it is a real folder of this user that nobody else can enter.
+/// Makes `folder` where it is missing, for its owner only, and checks that it is a real folder of this user that nobody
+/// else can enter.
 pub(super) fn ensure(folder: &Path) -> Result<(), PlaceError> {
     create(folder).map_err(failed("make", folder))?;
     // Not through a link: whoever owns the link chooses where it leads.
@@ -34,8 +36,8 @@ pub(super) fn ensure(folder: &Path) -> Result<(), PlaceError> {
     check_owner_and_mode(folder, &metadata, "700")
 }
 
-/// Opens the file at `path` with `options`, never through a symbolic link, and checks that it is a plain file of this user that nobody else can touch. A new
-/// one is made so.
+/// Opens the file at `path` with `options`, never through a symbolic link, and checks that it is a plain file of this
+/// user that nobody else can touch. A new one is made so.
 pub(super) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, PlaceError> {
     let file = open_itself(path, options).map_err(|error| {
         if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {

@@ -26,7 +26,8 @@ const VERSION: u64 = 1;
 pub struct Identity {
     /// The vendor environment (`production`, `sandbox`), empty where there is one only.
     pub environment: String,
-    /// The authorization server's issuer identifier (RFC 8414 section 2); for a pinned token endpoint without one, the endpoint's URL.
+    /// The authorization server's issuer identifier (RFC 8414 section 2); for a pinned token endpoint without one, the
+    /// endpoint's URL.
     pub issuer: String,
     /// The protected resource's identifier (RFC 8707).
     pub resource: String,
@@ -37,8 +38,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The name of its entry in a store and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed with its length, so that no two identities
-    /// share a name by moving characters from one part to the next.
+    /// The name of its entry in a store and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed
+    /// with its length, so that no two identities share a name by moving characters from one part to the next.
     pub fn entry(&self) -> String {
         let mut hash = Sha256::new_with_prefix(b"finmcp credential 1");
         for part in [&self.environment, &self.issuer, &self.resource, &self.client_id, &self.account] {
@@ -103,7 +104,8 @@ impl Credential {
     /// Reads a document of `wanted`. Members that this version does not know are passed over.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] and [`StoreError::Corrupt`]: damaged, or another identity's. The text shows nothing of the document.
+    /// [`StoreError::Newer`] and [`StoreError::Corrupt`]: damaged, or another identity's. The text shows nothing of the
+    /// document.
     pub fn from_payload(payload: &[u8], wanted: &Identity) -> Result<Self, StoreError> {
         // The parser's own words would quote the document.
         let odd = |error: serde_json::Error| {
@@ -487,7 +489,8 @@ pub(super) mod tests {
     }
 
     proptest! {
-        /// t086: truncated, overwritten, lengthened: an error with a type, or a record of the wanted identity; never a panic.
+        /// t086: truncated, overwritten, lengthened: an error with a type, or a record of the wanted identity; never a
+        /// panic.
         #[test]
         fn t086_mutations_never_surprise(
             edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..5),

@@ -1,7 +1,8 @@
 //! How a token gets fresh: lock, reload, adopt or ask, save, use, unlock.
 //!
-//! A rotating refresh token can be spent once; who spends it twice loses the sign-in (RFC 9700 section 4.14.2). So the lock covers the whole of it: reading what
-//! is stored, deciding, the request, and saving what came back. It all runs in a task of its own, which nobody's cancellation reaches.
+//! A rotating refresh token can be spent once; who spends it twice loses the sign-in (RFC 9700 section 4.14.2). So the
+//! lock covers the whole of it: reading what is stored, deciding, the request, and saving what came back. It all runs
+//! in a task of its own, which nobody's cancellation reaches.
 
 use std::{
     path::PathBuf,
@@ -33,7 +34,8 @@ use crate::{
     },
 };
 
-/// How long the lock is waited for: longer than a holder may need, which is one [`crate::http::DOCUMENT_DEADLINE`] and a few calls of the store.
+/// How long the lock is waited for: longer than a holder may need, which is one [`crate::http::DOCUMENT_DEADLINE`] and
+/// a few calls of the store.
 const LOCK_DEADLINE: Duration = Duration::from_secs(45);
 
 /// The most that a caller waits for a renewal while the old token still lives.
@@ -129,7 +131,8 @@ impl Account {
         if token.lasts(min_ttl, now) {
             return Ok(token);
         }
-        // It still lives, so that a slow or failing renewal need not hold up or fail the call; unless the caller wants more than what is left.
+        // It still lives, so that a slow or failing renewal need not hold up or fail the call; unless the caller wants
+        // more than what is left.
         let remaining = token.remaining(now).unwrap_or(SignedDuration::MAX).unsigned_abs();
         let patience = if remaining < min_ttl { Duration::MAX } else { PATIENCE.min(remaining / 2) };
         if patience < Duration::MAX && failed_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE) {
@@ -299,7 +302,8 @@ impl Account {
             (Renewal::RefreshToken, Some(tokens)) => match &tokens.refresh_token {
                 None => return login_required(LoginReason::NotRenewable),
                 Some(refresh_token) => {
-                    // A store that takes this will take the next one: else the refresh token would be spent for nothing.
+                    // A store that takes this will take the next one: else the refresh token would be spent for
+                    // nothing.
                     self.save(&credential).await?;
                     // Without a scope it is the one that was granted (RFC 6749 section 6).
                     (Grant::RefreshToken(refresh_token), None)
@@ -349,7 +353,8 @@ impl Account {
         token
     }
 
-    /// The server has ended the sign-in that `refused` holds. Clears it from the store, unless that has another one by now.
+    /// The server has ended the sign-in that `refused` holds. Clears it from the store, unless that has another one by
+    /// now.
     async fn end(&self, refused: Credential) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {

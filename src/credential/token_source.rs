@@ -7,6 +7,8 @@ use std::{
 };
 
 pub use crate::credential::access_token::AccessToken;
+use futures_util::future::BoxFuture;
+
 use crate::{
     credential::{
         clock::Clock,
@@ -16,22 +18,25 @@ use crate::{
         store::{CredentialStore, StoreError},
     },
     http::Http,
-    oauth::error::TokenError,
+    oauth::{challenge::Challenge, error::TokenError},
 };
 
-/// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal share its outcome.
+/// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal
+/// share its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenSourceError {
     /// A person has to sign in.
     #[error("not signed in: {0}")]
     LoginRequired(LoginReason),
-    /// The authorization server refused the request or the registration: something has to be changed, waiting does not help. The credential stays.
+    /// The authorization server refused the request or the registration: something has to be changed, waiting does not
+    /// help. The credential stays.
     #[error(transparent)]
     Refused(Arc<TokenError>),
     /// The authorization server could not be reached or made no sense. The credential stays; later may work.
     #[error(transparent)]
     Unavailable(Arc<TokenError>),
-    /// The resource server rejects a token that the authorization server has only just handed out: yet another one would not help. Later may.
+    /// The resource server rejects a token that the authorization server has only just handed out: yet another one
+    /// would not help. Later may.
     #[error("the server rejects a token that it was just given")]
     Rejected,
     /// The credential store.
@@ -57,6 +62,9 @@ pub enum LoginReason {
     /// The access token ended and there is nothing to renew it with.
     #[error("the access token ended and the server gave no refresh token")]
     NotRenewable,
+    /// The sign-in does not include the scope that is needed.
+    #[error("the sign-in does not include the scope that this needs")]
+    Scope,
 }
 
 impl From<StoreError> for TokenSourceError {
@@ -86,14 +94,21 @@ pub struct TokenSource {
     parts: Arc<Parts>,
     account: Arc<Mutex<Option<Arc<Account>>>>,
     lookup: Option<Lookup>,
+    sign_in: Option<SignIn>,
+    /// Whether the server is known to serve nobody without a token: then it need not be asked first.
+    is_guarded: bool,
 }
 
 /// Finds out who is signed in by now, where another process may have signed somebody in.
 pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
 
+/// Brings a person to sign in as the challenge asks, stores what that brought, and says whom it belongs to; none where
+/// nobody signed in.
+pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Option<Identity>> + Send + Sync>;
+
 impl TokenSource {
-    /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet. `locks` is the folder of lock files, made
-    /// when first needed.
+    /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet.
+    /// `locks` is the folder of lock files, made when first needed.
     pub fn new(
         identity: Option<Identity>,
         store: Arc<dyn CredentialStore>,
@@ -103,7 +118,7 @@ impl TokenSource {
     ) -> Self {
         let parts = Arc::new(Parts { store, locks, http, clock });
         let account = identity.map(|identity| Arc::new(Account::new(identity, parts.clone())));
-        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None }
+        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None, sign_in: None, is_guarded: false }
     }
 
     /// The same source, which asks `lookup` before it says that somebody has to sign in.
@@ -111,14 +126,27 @@ impl TokenSource {
         Self { lookup: Some(lookup), ..self }
     }
 
-    /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an anonymous source. It is from memory while that
-    /// lasts: store, lock and network are only touched when it does not. A token that still lives but could not be renewed in time is handed out as it is:
-    /// `expires_at` tells.
+    /// The same source, for a server that is known to serve nobody without a token: an anonymous one then has none to
+    /// offer.
+    pub fn guarded(self) -> Self {
+        Self { is_guarded: true, ..self }
+    }
+
+    /// The same source, which has a person sign in before it gives up.
+    pub fn with_sign_in(self, sign_in: SignIn) -> Self {
+        Self { sign_in: Some(sign_in), ..self }
+    }
+
+    /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an
+    /// anonymous source It is from memory while that lasts: store, lock and network are only touched when it does not.
+    /// A token that still lives but could not be renewed in time is handed out as it is: `expires_at` tells.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
-        let Ok(account) = self.account() else { return Ok(None) };
+        let Ok(account) = self.account() else {
+            return if self.is_guarded { self.demanded(Challenge::default()).await.map(Some) } else { Ok(None) };
+        };
         match account.access_token(min_ttl).await {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
                 self.account()?.access_token(min_ttl).await.map(Some)
@@ -127,13 +155,62 @@ impl TokenSource {
         }
     }
 
-    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile.
+    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile, or does so
+    /// now.
     ///
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody has.
-    pub async fn demanded(&self) -> Result<AccessToken, TokenSourceError> {
+    pub async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again();
-        self.account()?.access_token(Duration::ZERO).await
+        let found = match self.account() {
+            Ok(account) => account.access_token(Duration::ZERO).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else
+    /// a new one.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`].
+    pub async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        match self.account()?.replace(rejected).await {
+            Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
+                self.account()?.access_token(Duration::ZERO).await
+            }
+            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected)) => {
+                self.ask_person(Some(rejected), challenge, error).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it.
+    ///
+    /// # Errors
+    /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
+    pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        let error = TokenSourceError::LoginRequired(LoginReason::Scope);
+        self.ask_person(Some(narrow), challenge, error).await
+    }
+
+    async fn ask_person(
+        &self,
+        unfit: Option<&AccessToken>,
+        challenge: Challenge,
+        error: TokenSourceError,
+    ) -> Result<AccessToken, TokenSourceError> {
+        let Some(sign_in) = &self.sign_in else { return Err(error) };
+        let Some(identity) = sign_in(challenge).await else { return Err(error) };
+        self.identify(identity);
+        match unfit {
+            Some(unfit) => self.account()?.replace(unfit).await,
+            None => self.account()?.access_token(Duration::ZERO).await,
+        }
     }
 
     /// Whether somebody else is signed in than this source knew.
@@ -147,14 +224,6 @@ impl TokenSource {
             }
             _ => false,
         }
-    }
-
-    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else a new one.
-    ///
-    /// # Errors
-    /// Any [`TokenSourceError`].
-    pub async fn renew(&self, rejected: &AccessToken) -> Result<AccessToken, TokenSourceError> {
-        self.account()?.replace(rejected).await
     }
 
     /// A token straight from the authorization server.
@@ -176,8 +245,9 @@ impl TokenSource {
         }
     }
 
-    /// Stores what a sign-in brought, in the place of what was there, and serves it from now on, be this source anonymous or another identity's until now. The
-    /// generation is set here. A damaged record is replaced, a newer finmcp's is not.
+    /// Stores what a sign-in brought, in the place of what was there, and serves it from now on, be this source
+    /// anonymous or another identity's until now. The generation is set here. A damaged record is replaced, a newer
+    /// finmcp's is not.
     ///
     /// # Errors
     /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
@@ -205,8 +275,9 @@ impl TokenSource {
         *self.locked() = Some(account);
     }
 
-    /// Waits for a refresh token that is being spent, and tries once more to save what could not be saved: the next refresh token must not end with the process.
-    /// Call it at shutdown; afterwards tokens still come from memory and from the store, and no longer from the authorization server.
+    /// Waits for a refresh token that is being spent, and tries once more to save what could not be saved: the next
+    /// refresh token must not end with the process. Call it at shutdown; afterwards tokens still come from memory and
+    /// from the store, and no longer from the authorization server.
     pub async fn settle(&self) {
         if let Ok(account) = self.account() {
             account.settle().await;

@@ -45,6 +45,13 @@ impl Challenge {
     }
 }
 
+impl Challenge {
+    /// Whether the token is fine and allows too little (RFC 6750 section 3.1).
+    pub fn lacks_scope(&self) -> bool {
+        self.error.as_deref() == Some("insufficient_scope")
+    }
+}
+
 /// One `auth-scheme` and its parameters.
 struct Scheme {
     scheme: String,

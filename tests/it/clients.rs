@@ -1,4 +1,5 @@
-//! Real AI clients' own libraries start the bridge, list tools and call one. `tests/run.sh` installs them and says where they are.
+//! Real AI clients' own libraries start the bridge, list tools and call one. `tests/run.sh` installs them and says
+//! where they are.
 
 use std::{env, ffi::OsString, path::PathBuf};
 

@@ -28,7 +28,8 @@ impl Keyring {
         let missing = |program: &str, error| panic!("{program}: {error}; run this test by tests/run.sh");
         let mut command = sandbox.command("dbus-daemon");
         command.args(["--nofork", "--nopidfile", "--print-address=1"]);
-        // The session bus's own configuration would start a second, locked keyring for whoever asks before the first is there.
+        // The session bus's own configuration would start a second, locked keyring for whoever asks before the first is
+        // there.
         let configuration = BUS.replace("@PATH@", &sandbox.watched().join("bus").display().to_string());
         command.arg(format!("--config-file={}", sandbox.give("bus.conf", configuration).display()));
         let mut bus = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| missing("dbus-daemon", error));
@@ -78,7 +79,8 @@ fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
-/// t082, t083: without a keychain the sign-in fails before anything is asked of anybody; nothing is ever written elsewhere instead.
+/// t082, t083: without a keychain the sign-in fails before anything is asked of anybody; nothing is ever written
+/// elsewhere instead.
 #[test]
 fn t082_without_a_keychain_nothing_is_kept_anywhere() {
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());

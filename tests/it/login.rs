@@ -133,7 +133,8 @@ mod person {
         (sandbox.finmcp(arguments), browser)
     }
 
-    /// t001, t021, t023, t031, t043: one browser with one argument, S256, state, `resource` on every leg, and a last page that gives nothing away.
+    /// t001, t021, t023, t031, t043: one browser with one argument, S256, state, `resource` on every leg, and a last
+    /// page that gives nothing away.
     #[test]
     fn a_person_signs_in_at_a_server_never_seen_before() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

@@ -77,7 +77,8 @@ fn t119_a_forgotten_session_is_opened_again_once() {
     serve.incoming("notifications/tools/list_changed");
 }
 
-/// t114: whatever breaks once a call may have been taken, it is not sent again; the client is told that its outcome is unknown.
+/// t114: whatever breaks once a call may have been taken, it is not sent again; the client is told that its outcome is
+/// unknown.
 #[test]
 fn t114_a_call_that_may_have_run_is_never_sent_again() {
     for effect in [
@@ -171,6 +172,7 @@ fn signed_out_is_an_answer_with_the_command_to_run() {
     let answer = serve.call("profit_and_loss", json!({}));
     assert!(answer.raw.contains(command), "{}", answer.raw);
     assert!(serve.is_running());
+    assert!(vendor.records().is_empty(), "a vendor that serves nobody without a token is not asked without one");
 
     let mut serve = sandbox.serve(arguments);
     serve.request("server/discover", modern(json!({})));

@@ -36,7 +36,8 @@ fn captures() -> Vec<(String, String)> {
     captures
 }
 
-/// Every client's opening, against a server of the era that it was recorded with: each request is answered exactly once, and stdout holds JSON-RPC only.
+/// Every client's opening, against a server of the era that it was recorded with: each request is answered exactly
+/// once, and stdout holds JSON-RPC only.
 #[test]
 fn every_captured_client_is_answered_exactly_once() {
     let captures = captures();

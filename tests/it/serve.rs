@@ -8,7 +8,7 @@ use crate::{
         eventually,
         sandbox::Sandbox,
         serve::{Serve, modern},
-        vendor::{Answer, Script, Vendor},
+        vendor::{Answer, Effect, On, Reply, Script, Vendor},
     },
     token::signed_in_machine,
 };
@@ -83,7 +83,8 @@ fn answers_come_as_json_or_as_events() {
     }
 }
 
-/// The five requests of a legacy session up to its first result, in order, and the session id and version on all but the first.
+/// The five requests of a legacy session up to its first result, in order, and the session id and version on all but
+/// the first.
 #[test]
 fn a_legacy_session_is_opened_once() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
@@ -129,6 +130,16 @@ fn a_server_without_sessions_gets_no_session_id() {
     serve.close_stdin();
     serve.exit_within(std::time::Duration::from_secs(2));
     assert!(vendor.records().iter().all(|record| record.method != "DELETE"));
+}
+
+/// t125: events of other types than `message` are nobody's messages; some servers keep a stream alive with them.
+#[test]
+fn t125_events_that_are_no_messages_are_skipped() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    let stream = "event: ping\ndata: 12:00\n\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n\n";
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(200).body("text/event-stream", stream)));
+    assert_eq!(serve.call("echo", json!({})).raw, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
 }
 
 /// What the server asks on its GET stream reaches the client, and the client's answer the server.

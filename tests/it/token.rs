@@ -155,7 +155,8 @@ mod person {
         sandbox.assert_no_secret(&vendor.secrets());
     }
 
-    /// t065, t069: tokens that live for moments, several bridges and scripts, one sign-in: everybody is served, and nobody is asked again.
+    /// t065, t069: tokens that live for moments, several bridges and scripts, one sign-in: everybody is served, and
+    /// nobody is asked again.
     #[test]
     fn t065_short_tokens_are_renewed_for_everybody_all_the_time() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });

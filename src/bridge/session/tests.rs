@@ -199,6 +199,22 @@ fn a_message_that_two_sessions_refuse_is_given_up() {
     assert!(rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
 }
 
+/// t119: a server that forgets each session at once is not asked for sessions for ever.
+#[test]
+fn t119_sessions_that_are_lost_at_once_are_given_up() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    for id in ["two", "three"] {
+        rig.open(id);
+        rig.handle(Event::Finished(rig.post("notifications/initialized"), Ending::SessionLost));
+    }
+    assert_eq!(rig.count("\"initialize\""), 2, "one for the client, one for the lost session");
+    rig.handle(Event::Finished(*rig.listens.last().unwrap(), Ending::Complete));
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    assert!(rig.replies.len() == 1 && rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
+}
+
 #[test]
 fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     let mut rig = Rig::ready();
@@ -214,6 +230,25 @@ fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     assert_eq!(rig.replies.len(), 2);
 }
 
+/// A refused handshake opens nothing, so what waited for it is refused too, instead of waiting for ever.
+#[test]
+fn a_handshake_that_the_server_refuses_leaves_nobody_waiting() {
+    let refusal = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no"}}"#;
+    let mut rig = Rig::new();
+    rig.client(INITIALIZE);
+    rig.client(CALL);
+    rig.server(rig.post("initialize\""), refusal);
+    assert_eq!((rig.replies.len(), rig.count("tools/call")), (2, 0), "{:?}", rig.replies);
+    assert!(rig.replies.iter().any(|reply| reply == refusal));
+
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.server(rig.post("initialize\""), refusal);
+    assert!(rig.replies.len() == 1 && rig.replies[0].contains(r#""id":7"#), "{:?}", rig.replies);
+    assert!(!rig.replies[0].contains("not known"), "a lost session took nothing: {:?}", rig.replies);
+}
+
 /// t105: responses that nobody asked for, or asked for once only, go nowhere.
 #[test]
 fn t105_a_request_is_answered_once() {
@@ -226,6 +261,15 @@ fn t105_a_request_is_answered_once() {
     rig.server(call, &RESULT.replace('7', "8"));
     rig.handle(Event::Finished(call, Ending::Complete));
     assert_eq!(rig.replies, [RESULT]);
+}
+
+/// t104: a client may compare ids as text, so it gets its own spelling back.
+#[test]
+fn t104_an_id_comes_back_as_it_was_spelled() {
+    let mut rig = Rig::ready();
+    rig.client(&CALL.replace('7', r#""\u0061""#));
+    rig.server(rig.post("tools/call"), r#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+    assert_eq!(rig.replies, [r#"{"jsonrpc":"2.0","id":"\u0061","result":{}}"#]);
 }
 
 /// t104: an id that is still in use is refused; once it is free it can be used again.
@@ -326,12 +370,28 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
+/// How everything that is still under way ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// Without a response.
+    Cut,
+    /// With its session forgotten, again and again.
+    Lost,
+    /// With no new session opened either.
+    Refused,
+}
+
+fn last() -> impl Strategy<Value = Last> {
+    prop_oneof![Just(Last::Cut), Just(Last::Lost), Just(Last::Refused)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled: then at most once.
+    /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled:
+    /// then at most once.
     #[test]
-    fn every_request_is_answered_exactly_once(handshake in any::<bool>(), steps in steps()) {
+    fn every_request_is_answered_exactly_once(handshake in any::<bool>(), steps in steps(), ending in last()) {
         let mut rig = if handshake { Rig::ready() } else { Rig::new() };
         if !handshake {
             rig.client(INITIALIZE);
@@ -370,7 +430,10 @@ proptest! {
                     over.insert(exchange);
                     rig.handle(Event::Finished(exchange, Ending::Complete));
                 },
-                Step::Lose(index) => if let Some((exchange, _)) = pick(index) {
+                // What opens a session is sent in none.
+                Step::Lose(index) => if let Some((exchange, message)) = pick(index)
+                    && !message.contains("\"initialize\"")
+                {
                     over.insert(exchange);
                     rig.handle(Event::Finished(exchange, Ending::SessionLost));
                 },
@@ -383,9 +446,33 @@ proptest! {
                 },
             }
         }
+        // Nothing waits longer than for what is under way, however that ends.
+        for round in 0.. {
+            let open: Vec<(Exchange, String)> =
+                rig.posts.iter().filter(|post| over.insert(post.0)).map(|post| (post.0, post.1.clone())).collect();
+            if open.is_empty() && rig.listens.is_empty() {
+                break;
+            }
+            prop_assert!(round < 10 + 2 * asked.len(), "it never ends");
+            for (exchange, message) in open {
+                let ending = match (&ending, message.contains("\"initialize\"")) {
+                    (Last::Lost, false) => Ending::SessionLost,
+                    (Last::Lost | Last::Refused, true) => {
+                        let member = if ending == Last::Lost { "result" } else { "error" };
+                        rig.server(exchange, &format!(r#"{{"jsonrpc":"2.0","id":0,"{member}":{{}}}}"#));
+                        Ending::Complete
+                    }
+                    _ => Ending::Complete,
+                };
+                rig.handle(Event::Finished(exchange, ending));
+            }
+            for listen in std::mem::take(&mut rig.listens) {
+                rig.handle(Event::HoldExpired(listen));
+            }
+        }
+        prop_assert!(rig.session.pending.is_empty(), "{:?}", rig.session);
         rig.handle(Event::Stopping);
         prop_assert!(rig.stopped);
-        prop_assert!(rig.session.pending.is_empty());
 
         let mut answered: BTreeMap<u8, usize> = BTreeMap::new();
         for reply in &rig.replies {

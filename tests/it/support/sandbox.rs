@@ -21,7 +21,8 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything that a finmcp process can see and leave behind, apart from this machine's own.
 ///
-/// `home`, `tmp`, `work` and `watched` are searched by [`Sandbox::assert_no_secret`]; `given`, which holds the secrets that a test hands over, is not.
+/// `home`, `tmp`, `work` and `watched` are searched by [`Sandbox::assert_no_secret`]; `given`, which holds the secrets
+/// that a test hands over, is not.
 pub struct Sandbox {
     root: TempDir,
     environment: BTreeMap<OsString, OsString>,
@@ -115,7 +116,8 @@ impl Sandbox {
         self.root.path().join("watched")
     }
 
-    /// Writes a file for finmcp to read, readable by its owner alone, outside the folders that are searched for secrets.
+    /// Writes a file for finmcp to read, readable by its owner alone, outside the folders that are searched for
+    /// secrets.
     pub fn give(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.root.path().join("given").join(name);
         fs::write(&path, contents).unwrap();

@@ -5,7 +5,8 @@ use base64::{
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
 
-/// A secret and the forms in which it is looked for: as it is, its end alone, base64 at each of the three alignments, hexadecimal, and percent-encoded.
+/// A secret and the forms in which it is looked for: as it is, its end alone, base64 at each of the three alignments,
+/// hexadecimal, and percent-encoded.
 pub struct Canary {
     secret: String,
     forms: Vec<Vec<u8>>,
@@ -18,7 +19,8 @@ impl Canary {
         let bytes = secret.as_bytes();
         let mut forms = vec![bytes.to_vec(), bytes[bytes.len() - 12..].to_vec()];
         for alignment in 0..3 {
-            // What stands before and after a secret changes the first and last characters of its base64: only whole groups of three bytes are looked for.
+            // What stands before and after a secret changes the first and last characters of its base64: only whole
+            // groups of three bytes are looked for.
             let aligned = &bytes[alignment..alignment + (bytes.len() - alignment) / 3 * 3];
             forms.push(STANDARD_NO_PAD.encode(aligned).into_bytes());
             forms.push(URL_SAFE_NO_PAD.encode(aligned).into_bytes());

@@ -43,7 +43,8 @@ pub struct RefreshToken {
     spent: bool,
 }
 
-/// The metadata documents, at the places where RFC 9728 section 3 and RFC 8414 section 3 put them for `/mcp` and for an issuer without a path.
+/// The metadata documents, at the places where RFC 9728 section 3 and RFC 8414 section 3 put them for `/mcp` and for an
+/// issuer without a path.
 pub fn document(path: &str, shared: &Arc<Shared>) -> Reply {
     let origin = &shared.origin;
     let state = shared.state.lock().unwrap();

@@ -44,7 +44,8 @@ impl Envelope {
     }
 }
 
-/// What this server reads of a request's params; the rest may be anything that JSON allows, and much of that fits into no value.
+/// What this server reads of a request's params; the rest may be anything that JSON allows, and much of that fits into
+/// no value.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Params {

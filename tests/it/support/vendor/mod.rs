@@ -1,4 +1,5 @@
-//! A vendor on this machine: an MCP server and its authorization server, which do as the test says and write down what they got.
+//! A vendor on this machine: an MCP server and its authorization server, which do as the test says and write down what
+//! they got.
 
 mod authorization;
 mod endpoint;
@@ -258,7 +259,8 @@ impl Vendor {
         });
     }
 
-    /// What the tool `raw` answers when it is called with `{"name": NAME}`: a whole message, in which `@ID@` stands for the request's id.
+    /// What the tool `raw` answers when it is called with `{"name": NAME}`: a whole message, in which `@ID@` stands for
+    /// the request's id.
     pub fn prepare(&self, name: &str, message: impl Into<Vec<u8>>) {
         self.state().prepared.insert(name.to_owned(), message.into());
     }

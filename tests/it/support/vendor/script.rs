@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{AN_HOUR, Recorded, Reply};
 
-/// How a vendor behaves. The default is a legacy server with sessions that asks for no authorization, with an authorization server that does everything right.
+/// How a vendor behaves. The default is a legacy server with sessions that asks for no authorization, with an
+/// authorization server that does everything right.
 #[derive(Debug, Clone)]
 pub struct Script {
     pub era: Era,

@@ -1,0 +1,101 @@
+//! A sign-in that begins while an AI client is waiting: `finmcp serve --sign-in`.
+
+use serde_json::json;
+
+use crate::support::{
+    browser::{FakeBrowser, Person},
+    sandbox::Sandbox,
+    vendor::{Effect, On, Reply, Script, Vendor},
+};
+
+#[test]
+fn a_bridge_that_may_has_a_person_sign_in() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(browser.starts().len(), 1);
+    // It is a sign-in like any other.
+    sandbox.finmcp(["token", url.as_str()]).expect_success();
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+#[test]
+fn a_bridge_that_may_not_says_what_to_run() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let mut serve = sandbox.serve([vendor.url()]);
+    let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+    assert!(answer.error()["message"].as_str().unwrap().contains(&format!("finmcp login {}", vendor.url())));
+    assert!(browser.starts().is_empty());
+}
+
+/// t022, t036: however many bridges need a person, one browser opens, and all of them go on.
+#[test]
+fn t036_many_bridges_open_one_browser() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    let mut bridges: Vec<_> = (0..6).map(|_| sandbox.serve([url.as_str(), "--sign-in", "auto"])).collect();
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
+    let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("initialize", hello.clone())).collect();
+    for (serve, id) in bridges.iter_mut().zip(asked) {
+        assert_eq!(serve.answer_to(&id).result()["serverInfo"]["name"], "test vendor");
+    }
+    assert_eq!(browser.starts().len(), 1);
+    assert_eq!(vendor.replays(), 0);
+}
+
+/// t064: a sign-in that is too narrow is widened once, with all that it had before; a server that is never content is
+/// answered.
+#[test]
+fn t064_a_missing_scope_is_asked_for_once() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    serve.initialize();
+    let refuse = || {
+        let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
+        vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
+    };
+    refuse();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
+    let asked = vendor.records_at("/authorize").last().unwrap().query()["scope"].clone();
+    for scope in ["files:read", "files:write"] {
+        assert!(asked.split(' ').any(|token| token == scope), "{asked}");
+    }
+
+    for _ in 0..5 {
+        refuse();
+    }
+    let answer = serve.call("echo", json!({"message": "hi"}));
+    assert!(answer.error()["message"].as_str().unwrap().contains("files:write"), "{}", answer.raw);
+    assert_eq!(browser.starts().len(), 3);
+}
+
+/// t064: without a browser the answer names what is missing.
+#[test]
+fn t064_a_missing_scope_is_named() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    let mut serve = sandbox.serve([url.as_str()]);
+    serve.initialize();
+    let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
+    let answer = serve.call("echo", json!({"message": "hi"}));
+    assert!(answer.error()["message"].as_str().unwrap().contains("files:write"), "{}", answer.raw);
+    assert_eq!((browser.starts().len(), vendor.calls("tools/call").len()), (1, 1));
+}
