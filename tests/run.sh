@@ -105,7 +105,7 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs and MCP Inspector, in a folder named after the exact versions.
+# The TypeScript SDKs, MCP Inspector and an OpenID provider, in a folder named after the exact versions.
 install_node_clients() {
     local version folder
     version=$(node --version)
@@ -113,7 +113,7 @@ install_node_clients() {
     [ "${version%%.*}" -ge 20 ] || fail "Node 20 or newer is needed; this is $version"
     folder=$cache/node-$(fingerprint "$clients/package-lock.json")
     if [ ! -e "$folder/complete" ]; then
-        echo "Installing the TypeScript SDKs and MCP Inspector"
+        echo "Installing the TypeScript SDKs, MCP Inspector and an OpenID provider"
         rm -rf "$folder"
         mkdir -p "$folder"
         cp "$clients/package.json" "$clients/package-lock.json" "$folder"
@@ -121,6 +121,12 @@ install_node_clients() {
         touch "$folder/complete"
     fi
     export FINMCP_TEST_NODE_MODULES=$folder/node_modules
+    # The OpenID provider needs a newer Node, which npm brings along where there is one for this system.
+    export FINMCP_TEST_NODE=$folder/node_modules/.bin/node
+    if [ ! -x "$FINMCP_TEST_NODE" ]; then
+        [ "${version%%.*}" -ge 22 ] || fail "Node 22 or newer is needed on this system; this is $version"
+        FINMCP_TEST_NODE=$(command -v node)
+    fi
 }
 
 # The Python SDK, in an environment of its own.

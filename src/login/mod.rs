@@ -343,7 +343,15 @@ async fn register(
         return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
     };
     let request = RegistrationRequest::new(server, redirect_uri, scope);
-    Ok(client::register(context.http, endpoint, request).await?)
+    match client::register(context.http, endpoint, request).await {
+        // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
+        // same. What a registration without a scope is good for is theirs to say (RFC 7591 section 2).
+        Err(RegistrationError::Refused(_)) if scope.is_some() => {
+            let request = RegistrationRequest::new(server, redirect_uri, None);
+            Ok(client::register(context.http, endpoint, request).await?)
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Shows the sign-in page. A browser that does not open is no failure: the person can open the page too.

@@ -30,6 +30,9 @@ pub struct AuthorizationServer {
     /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization,
     /// "Refresh Tokens").
     pub offline_access: bool,
+    /// Whether `grant_types_supported` has `refresh_token`, or is missing: RFC 8414 section 2 has another default, which
+    /// nobody means.
+    pub refresh: bool,
     /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207
     /// section 3).
     pub names_itself: bool,
@@ -47,6 +50,7 @@ struct Document {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
+    grant_types_supported: Option<Vec<String>>,
     authorization_response_iss_parameter_supported: Option<bool>,
 }
 
@@ -98,6 +102,8 @@ impl AuthorizationServer {
             ),
             pkce: lists(&document.code_challenge_methods_supported, "S256"),
             offline_access: lists(&document.scopes_supported, "offline_access"),
+            refresh: document.grant_types_supported.is_none()
+                || lists(&document.grant_types_supported, "refresh_token"),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             issuer: document.issuer,
         })
@@ -118,6 +124,7 @@ impl AuthorizationServer {
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
             offline_access: false,
+            refresh: true,
             names_itself: false,
             pkce: true,
         })
@@ -134,6 +141,7 @@ impl AuthorizationServer {
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::Basic],
             offline_access: false,
+            refresh: true,
             names_itself: false,
             pkce: false,
         }
@@ -318,6 +326,11 @@ mod tests {
         let server = with("token_endpoint_auth_methods_supported", methods).unwrap();
         assert_eq!(server.authentication, [ClientAuthentication::Body, ClientAuthentication::None]);
         assert!(with("scopes_supported", json!(["openid", "offline_access"])).unwrap().offline_access);
+        for (grants, refresh) in
+            [(json!(null), true), (json!(["refresh_token"]), true), (json!(["authorization_code"]), false)]
+        {
+            assert_eq!(with("grant_types_supported", grants).unwrap().refresh, refresh);
+        }
         assert!(with("authorization_response_iss_parameter_supported", json!(true)).unwrap().names_itself);
     }
 

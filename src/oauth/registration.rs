@@ -62,7 +62,7 @@ pub struct RegistrationRequest {
     /// refuses a loopback redirect URI.
     application_type: &'static str,
     redirect_uris: [String; 1],
-    grant_types: [&'static str; 2],
+    grant_types: &'static [&'static str],
     response_types: [&'static str; 1],
     token_endpoint_auth_method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,12 @@ impl RegistrationRequest {
             client_name: "finmcp",
             application_type: "native",
             redirect_uris: [redirect_uri.to_owned()],
-            grant_types: ["authorization_code", "refresh_token"],
+            // A strict server refuses a grant that it does not know.
+            grant_types: if server.refresh {
+                &["authorization_code", "refresh_token"]
+            } else {
+                &["authorization_code"]
+            },
             response_types: ["code"],
             token_endpoint_auth_method: authentication.method(),
             scope: scope.map(Scope::to_string),
@@ -184,6 +189,18 @@ mod tests {
                 "scope": "a b",
             });
             assert_eq!(body, wanted);
+        }
+    }
+
+    /// t040: the refresh grant, but not at a server that says which grants it knows and does not name this one.
+    #[test]
+    fn t040_the_grants_that_are_registered() {
+        for refresh in [true, false] {
+            let mut server = server(&json!(["none"]));
+            server.refresh = refresh;
+            let request = RegistrationRequest::new(&server, REDIRECT, None);
+            let wanted = ["authorization_code", "refresh_token"];
+            assert_eq!(request.grant_types, if refresh { &wanted[..] } else { &wanted[..1] });
         }
     }
 

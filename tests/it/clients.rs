@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The path in the variable `name`; these tests cannot be run without what it leads to, and do not pretend to.
-fn installed(name: &str) -> PathBuf {
+pub fn installed(name: &str) -> PathBuf {
     env::var_os(name).map(PathBuf::from).unwrap_or_else(|| panic!("{name} is not set: run this test by tests/run.sh"))
 }
 

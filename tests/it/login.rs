@@ -121,7 +121,7 @@ mod person {
         browser::{FakeBrowser, Person},
         eventually,
         serve::Serve,
-        vendor::{IssuerParameter, StateParameter},
+        vendor::{Effect, IssuerParameter, On, Reply, StateParameter},
         visitor::visit,
     };
 
@@ -297,6 +297,21 @@ mod person {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
         let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &[]);
         run.expect_success();
+        assert_eq!(vendor.records_at("/authorize")[0].query()["scope"], "invoices:read");
+    }
+
+    /// A server that registers clients for its own scopes only, as the most widespread Node provider does, still grants a resource's.
+    #[test]
+    fn a_registration_refused_for_its_scope_is_tried_without() {
+        let script = Script { challenge_scope: Some("invoices:read"), ..Script::people() };
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+        let refusal = Reply::new(400).json(&json!({"error": "invalid_client_metadata"}));
+        vendor.fault(On::Path("/register"), Effect::Answer(refusal));
+        let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &[]);
+        run.expect_success();
+        let asked: Vec<_> =
+            vendor.records_at("/register").iter().map(|record| record.json()["scope"].clone()).collect();
+        assert_eq!(asked, [json!("invoices:read"), Value::Null]);
         assert_eq!(vendor.records_at("/authorize")[0].query()["scope"], "invoices:read");
     }
 

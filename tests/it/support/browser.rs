@@ -1,6 +1,7 @@
 //! A browser that does what a test says.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
@@ -94,7 +95,7 @@ impl FakeBrowser {
     /// Waits for the page that finmcp shows at the end of a sign-in.
     pub fn last_page(&self) -> Page {
         eventually("the browser's last page", || {
-            self.pages().into_iter().find(|page| page.header("location").is_none())
+            self.pages().into_iter().find(|page| step(page, Person::Consents).is_none())
         })
     }
 }
@@ -108,19 +109,88 @@ impl Drop for FakeBrowser {
     }
 }
 
-/// Opens `url` and follows where it leads.
+/// Opens `url` and follows where it leads: redirects, and the forms of sign-in pages, with whatever cookies they set.
 fn browse(url: &str, person: Person, pages: &Mutex<Vec<Page>>) {
     let consent = if person == Person::Denies { "deny" } else { "grant" };
-    let mut next = url.to_owned();
-    for _ in 0..10 {
+    let mut cookies = Cookies::default();
+    let mut next = Step { method: "GET", target: url.to_owned(), form: String::new() };
+    for _ in 0..20 {
+        let cookie = cookies.header(&next.target);
+        let headers =
+            [("x-person", consent), ("content-type", "application/x-www-form-urlencoded"), ("cookie", &cookie)];
         // A listener that closed in the meantime is the test's to notice.
-        let Ok(page) = visit("GET", &next, &[("x-person", consent)], "") else { return };
-        let target = page.header("location").map(str::to_owned);
+        let Ok(page) = visit(next.method, &next.target, &headers, next.form) else { return };
+        cookies.take(&next.target, &page);
+        let step = step(&page, person);
         pages.lock().unwrap().push(page);
-        match target {
-            Some(target) => next = url::Url::parse(&next).unwrap().join(&target).unwrap().into(),
+        match step {
+            Some(step) => next = Step { target: join(&next.target, &step.target), ..step },
             None => return,
         }
+    }
+}
+
+/// What a browser does next.
+struct Step {
+    method: &'static str,
+    /// Relative to the page.
+    target: String,
+    form: String,
+}
+
+/// Where `page` leads: on its own, by the form that the person fills in, or by the link that cancels it.
+fn step(page: &Page, person: Person) -> Option<Step> {
+    if let Some(target) = page.header("location") {
+        return Some(Step { method: "GET", target: target.to_owned(), form: String::new() });
+    }
+    let text = page.text();
+    let (_, form) = text.split_once("<form")?;
+    if person == Person::Denies {
+        let (link, _) = text.split_once("[ Cancel ]")?;
+        let link = &link[link.rfind("<a ")?..];
+        return Some(Step { method: "GET", target: attribute(link, "href")?, form: String::new() });
+    }
+    let (form, _) = form.split_once("</form>")?;
+    let fields = form.split("<input").skip(1).filter_map(|input| {
+        let input = input.split_once('>')?.0;
+        Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_else(|| "somebody".to_owned())))
+    });
+    let fields = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    Some(Step { method: "POST", target: attribute(form, "action")?, form: fields })
+}
+
+/// The value of an attribute in a tag, which must hold nothing that HTML escapes.
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let (_, value) = tag.split_once(&format!(" {name}=\""))?;
+    Some(value.split_once('"')?.0.to_owned())
+}
+
+fn join(base: &str, target: &str) -> String {
+    url::Url::parse(base).unwrap().join(target).unwrap().into()
+}
+
+/// Cookies by origin, path and name, with their values.
+#[derive(Default)]
+struct Cookies(BTreeMap<(String, String, String), String>);
+
+impl Cookies {
+    fn take(&mut self, url: &str, page: &Page) {
+        let origin = url::Url::parse(url).unwrap().origin().ascii_serialization();
+        for (_, cookie) in page.headers.iter().filter(|(name, _)| name == "set-cookie") {
+            let mut parts = cookie.split("; ");
+            let (name, value) = parts.next().unwrap().split_once('=').unwrap();
+            let path = parts.find_map(|part| part.strip_prefix("path=")).unwrap_or("/");
+            self.0.insert((origin.clone(), path.to_owned(), name.to_owned()), value.to_owned());
+        }
+    }
+
+    fn header(&self, url: &str) -> String {
+        let url = url::Url::parse(url).unwrap();
+        let origin = url.origin().ascii_serialization();
+        let ours = self.0.iter().filter(|((of, path, _), value)| {
+            *of == origin && url.path().starts_with(path.as_str()) && !value.is_empty()
+        });
+        ours.map(|((_, _, name), value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 }
 
