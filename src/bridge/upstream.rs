@@ -187,7 +187,10 @@ impl Upstream {
             return Ok(Ending::Complete);
         }
         if is_event_stream(&response) {
-            return self.read_events(exchange, response, &mut Decoder::new(MESSAGE_LIMIT), self.deadline).await;
+            // A subscription says nothing for as long as nothing changes.
+            let is_subscription = message.method() == Some("subscriptions/listen");
+            let patience = if is_subscription { Duration::MAX } else { self.deadline };
+            return self.read_events(exchange, response, &mut Decoder::new(MESSAGE_LIMIT), patience).await;
         }
         let content_type = content_type(&response);
         if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
