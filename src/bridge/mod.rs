@@ -15,7 +15,7 @@ pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
@@ -117,9 +117,7 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
-        for farewell in self.farewells {
-            let _ = timeout(FAREWELL, farewell).await;
-        }
+        let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         self.tokens.settle().await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),

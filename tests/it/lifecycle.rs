@@ -72,6 +72,18 @@ fn t112_a_server_that_ignores_the_end_of_the_session_is_not_waited_for() {
     assert!(vendor.records().iter().any(|record| record.method == "DELETE"));
 }
 
+/// t112: not for several sessions either.
+#[test]
+fn t112_several_ends_of_sessions_are_waited_for_together() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    for _ in 0..8 {
+        vendor.fault(On::Method("DELETE"), Effect::Delay(Duration::from_secs(60)));
+        serve.initialize();
+    }
+    serve.close_stdin();
+    serve.exit_within(SOON);
+}
+
 #[cfg(unix)]
 mod signals {
     use std::process::{Command, Stdio};
