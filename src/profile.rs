@@ -201,8 +201,10 @@ impl Profile {
             true => provider.id.clone(),
             false => format!("{}-{environment}", provider.id),
         };
-        // The name that the person chose for this very server, if there is one saved under the preset's own name.
-        if let Some(saved) = settings.profile(&name).filter(|saved| saved.provider.as_deref() == Some(&provider.id)) {
+        // What is saved under the preset's own name, unless somebody gave that name to something else.
+        let is_this =
+            |saved: &Self| saved.provider.as_deref() == Some(&provider.id) && saved.environment == environment;
+        if let Some(saved) = settings.profile(&name).filter(is_this) {
             return Ok(saved);
         }
         if provider.embedded {

@@ -51,6 +51,18 @@ fn t044_production_and_sandbox_share_no_credential() {
     sandbox.finmcp(["token", "asset", "--env", "sandbox"]).expect_success();
 }
 
+/// t044: a name that production's sign-in is kept under does not make it the sandbox's.
+#[test]
+fn t044_a_name_makes_no_sandbox_of_production() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let mut login = machine_login(&sandbox, &vendor);
+    login.splice(2..4, ["--profile", "asset-sandbox"].map(Into::into));
+    sandbox.finmcp(&login).expect_success();
+    sandbox.finmcp(["token", "asset-sandbox"]).expect_success();
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(4);
+    sandbox.finmcp(["token", "asset", "--env", "sandbox"]).expect_code(4);
+}
+
 #[test]
 fn the_token_comes_as_a_line_as_a_header_and_as_json() {
     let (sandbox, _vendor) = signed_in_machine();
