@@ -137,9 +137,9 @@ impl Profile {
     pub fn select(selector: &Selector, settings: &Settings) -> Result<Self, SelectorError> {
         let mut profile = match selector.server.as_deref() {
             Some(name) => Self::named(name, selector, settings)?,
-            None => match selector.url.clone() {
-                Some(url) => Self::of_url(url, settings),
-                None => Self::implied(selector, settings)?,
+            None => match (&selector.url, &selector.environment) {
+                (Some(url), None) => Self::of_url(url.clone(), settings),
+                _ => Self::implied(selector, settings)?,
             },
         };
         if let Some(url) = &selector.url {
@@ -153,20 +153,22 @@ impl Profile {
     }
 
     fn named(name: &str, selector: &Selector, settings: &Settings) -> Result<Self, SelectorError> {
-        if name.contains("://") {
-            return Ok(Self::of_url(name.parse()?, settings));
-        }
         if let Some(provider) = settings.providers.get(name) {
             return Self::of_provider(provider, selector, settings);
         }
-        match settings.profile(name) {
-            Some(saved) if selector.environment.as_ref().is_none_or(|wanted| *wanted == saved.environment) => Ok(saved),
-            Some(saved) => Err(SelectorError::Environment {
-                title: format!("profile {:?}", saved.name),
-                environment: selector.environment.clone().unwrap_or_default(),
-                candidates: vec![saved.environment],
+        let found = if name.contains("://") {
+            Self::of_url(name.parse()?, settings)
+        } else {
+            let unknown = || SelectorError::Unknown { name: name.to_owned(), candidates: settings.candidates() };
+            settings.profile(name).ok_or_else(unknown)?
+        };
+        match &selector.environment {
+            Some(wanted) if *wanted != found.environment => Err(SelectorError::Environment {
+                title: found.name,
+                environment: wanted.clone(),
+                candidates: Some(found.environment).filter(|name| !name.is_empty()).into_iter().collect(),
             }),
-            None => Err(SelectorError::Unknown { name: name.to_owned(), candidates: settings.candidates() }),
+            _ => Ok(found),
         }
     }
 

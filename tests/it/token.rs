@@ -63,6 +63,19 @@ fn t044_a_name_makes_no_sandbox_of_production() {
     sandbox.finmcp(["token", "asset", "--env", "sandbox"]).expect_code(4);
 }
 
+/// An environment that is named is never passed over, however the server is named.
+#[test]
+fn an_environment_that_the_server_does_not_have_is_refused() {
+    let (sandbox, vendor) = signed_in_machine();
+    let url = vendor.url();
+    sandbox.finmcp(["token", &url, "--env", "sandbox"]).expect_success();
+    sandbox.finmcp(["token", "--url", &url, "--env", "sandbox"]).expect_success();
+    let run = sandbox.finmcp(["token", &url, "--env", "production"]).expect_code(2);
+    run.expect_stderr(&["production", "it has: sandbox"]);
+    let run = sandbox.finmcp(["token", "https://mcp.example.com/", "--env", "sandbox"]).expect_code(2);
+    run.expect_stderr(&["leave --env out"]);
+}
+
 #[test]
 fn the_token_comes_as_a_line_as_a_header_and_as_json() {
     let (sandbox, _vendor) = signed_in_machine();
