@@ -231,9 +231,7 @@ impl Profile {
     fn of_url(server: ServerUrl, settings: &Settings) -> Self {
         let with_this_url = settings.profiles().find(|profile| profile.server == server);
         with_this_url.unwrap_or_else(|| {
-            let plain: String =
-                server.host().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
-            let plain = plain.trim_matches('-').to_owned();
+            let plain = plain_name(&server);
             let free = |name: &String| settings.profile(name).is_none() && !settings.providers.contains_key(name);
             let numbered = (2..).map(|number| format!("{plain}-{number}"));
             let name = std::iter::once(plain.clone()).chain(numbered).find(free).unwrap_or(plain);
@@ -278,12 +276,23 @@ impl Profile {
         }
     }
 
-    /// The command that signs in to it.
+    /// The command that signs in to it. Where nothing is saved under its name yet, that says what the name stands for.
     pub fn login_command(&self) -> String {
-        let spoken = self.spoken();
-        // A name that nothing is saved under means nothing yet: then the URL has to be said.
-        let known = self.provider.is_some() || self.saved;
-        format!("finmcp login {}", if known { spoken } else { self.server.to_string() })
+        if self.saved {
+            return format!("finmcp login {}", self.spoken());
+        }
+        let (server, usual_name) = match &self.provider {
+            Some(provider) if self.environment.is_empty() || self.name == *provider => {
+                (provider.clone(), provider.clone())
+            }
+            Some(provider) => {
+                let environment = &self.environment;
+                (format!("{provider} --env {environment}"), format!("{provider}-{environment}"))
+            }
+            None => (self.server.to_string(), plain_name(&self.server)),
+        };
+        let profile = if self.name == usual_name { String::new() } else { format!(" --profile {}", self.name) };
+        format!("finmcp login {server}{profile}")
     }
 
     /// The account part of a credential's identity: a business where one is named, else this profile itself.
@@ -291,6 +300,12 @@ impl Profile {
         let business = self.registration.parameters.iter().find(|(key, _)| key == "business_id");
         business.map_or_else(|| self.name.clone(), |(_, value)| value.clone())
     }
+}
+
+/// What a server that nobody has named is called: its host, in the letters that a name may have.
+fn plain_name(server: &ServerUrl) -> String {
+    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    server.host().chars().map(letter).collect::<String>().trim_matches('-').to_owned()
 }
 
 fn check_name(name: &str) -> Result<(), SelectorError> {

@@ -76,6 +76,19 @@ fn an_environment_that_the_server_does_not_have_is_refused() {
     run.expect_stderr(&["leave --env out"]);
 }
 
+/// The hint signs in to what was asked for, under the name that was asked for.
+#[test]
+fn the_command_to_run_names_what_is_not_saved_yet() {
+    for (arguments, command) in [
+        (&["token", "tesorio", "--profile", "work"][..], "finmcp login tesorio --profile work`"),
+        (&["token", "--env", "sandbox", "--profile", "masset"], "finmcp login asset --env sandbox --profile masset`"),
+        (&["token", "https://a.example/", "--profile", "work"], "finmcp login https://a.example/ --profile work`"),
+        (&["token", "https://a.example/"], "finmcp login https://a.example/`"),
+    ] {
+        Sandbox::new().finmcp(arguments).expect_code(4).expect_stderr(&[command]);
+    }
+}
+
 #[test]
 fn the_token_comes_as_a_line_as_a_header_and_as_json() {
     let (sandbox, _vendor) = signed_in_machine();
