@@ -23,5 +23,6 @@ mod recovery;
 mod replay;
 mod rig;
 mod serve;
+mod settings;
 mod support;
 mod token;
