@@ -40,12 +40,12 @@ impl Console {
 
     /// What went wrong, why, and what to do next.
     pub fn report(&self, error: &Error) {
-        let mut text = format!("{} {}", self.paint("error:", "1;31"), printable(&error.message()));
+        let mut text = format!("{} {}", self.paint("error:", "1;31"), indented(&error.message()));
         for cause in error.causes() {
-            text.push_str(&format!("\n  caused by: {}", printable(&cause)));
+            text.push_str(&format!("\n  caused by: {}", indented(&cause)));
         }
         for hint in error.hints() {
-            text.push_str(&format!("\n{} {}", self.paint("hint:", "1;36"), printable(hint)));
+            text.push_str(&format!("\n{} {}", self.paint("hint:", "1;36"), indented(hint)));
         }
         let _ = writeln!(io::stderr(), "{text}");
     }
@@ -53,6 +53,11 @@ impl Console {
     fn paint(&self, text: &str, style: &str) -> String {
         if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// `text` with its further lines set off, so that none of them passes for the start of something else.
+fn indented(text: &str) -> String {
+    text.trim_end().split('\n').map(printable).collect::<Vec<_>>().join("\n    ")
 }
 
 /// Writes what finmcp does to stderr. Only its own words: what libraries log may hold what a server or a token says.

@@ -137,9 +137,9 @@ impl Profile {
     pub fn select(selector: &Selector, settings: &Settings) -> Result<Self, SelectorError> {
         let mut profile = match selector.server.as_deref() {
             Some(name) => Self::named(name, selector, settings)?,
-            None => match selector.url.clone() {
-                Some(url) => Self::of_url(url, settings),
-                None => Self::implied(selector, settings)?,
+            None => match (&selector.url, &selector.environment) {
+                (Some(url), None) => Self::of_url(url.clone(), settings),
+                _ => Self::implied(selector, settings)?,
             },
         };
         if let Some(url) = &selector.url {
@@ -153,20 +153,22 @@ impl Profile {
     }
 
     fn named(name: &str, selector: &Selector, settings: &Settings) -> Result<Self, SelectorError> {
-        if name.contains("://") {
-            return Ok(Self::of_url(name.parse()?, settings));
-        }
         if let Some(provider) = settings.providers.get(name) {
             return Self::of_provider(provider, selector, settings);
         }
-        match settings.profile(name) {
-            Some(saved) if selector.environment.as_ref().is_none_or(|wanted| *wanted == saved.environment) => Ok(saved),
-            Some(saved) => Err(SelectorError::Environment {
-                title: format!("profile {:?}", saved.name),
-                environment: selector.environment.clone().unwrap_or_default(),
-                candidates: vec![saved.environment],
+        let found = if name.contains("://") {
+            Self::of_url(name.parse()?, settings)
+        } else {
+            let unknown = || SelectorError::Unknown { name: name.to_owned(), candidates: settings.candidates() };
+            settings.profile(name).ok_or_else(unknown)?
+        };
+        match &selector.environment {
+            Some(wanted) if *wanted != found.environment => Err(SelectorError::Environment {
+                title: found.name,
+                environment: wanted.clone(),
+                candidates: Some(found.environment).filter(|name| !name.is_empty()).into_iter().collect(),
             }),
-            None => Err(SelectorError::Unknown { name: name.to_owned(), candidates: settings.candidates() }),
+            _ => Ok(found),
         }
     }
 
@@ -201,8 +203,10 @@ impl Profile {
             true => provider.id.clone(),
             false => format!("{}-{environment}", provider.id),
         };
-        // The name that the person chose for this very server, if there is one saved under the preset's own name.
-        if let Some(saved) = settings.profile(&name).filter(|saved| saved.provider.as_deref() == Some(&provider.id)) {
+        // What is saved under the preset's own name, unless somebody gave that name to something else.
+        let is_this =
+            |saved: &Self| saved.provider.as_deref() == Some(&provider.id) && saved.environment == environment;
+        if let Some(saved) = settings.profile(&name).filter(is_this) {
             return Ok(saved);
         }
         if provider.embedded {
@@ -228,9 +232,7 @@ impl Profile {
     fn of_url(server: ServerUrl, settings: &Settings) -> Self {
         let with_this_url = settings.profiles().find(|profile| profile.server == server);
         with_this_url.unwrap_or_else(|| {
-            let plain: String =
-                server.host().chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect();
-            let plain = plain.trim_matches('-').to_owned();
+            let plain = plain_name(&server);
             let free = |name: &String| settings.profile(name).is_none() && !settings.providers.contains_key(name);
             let numbered = (2..).map(|number| format!("{plain}-{number}"));
             let name = std::iter::once(plain.clone()).chain(numbered).find(free).unwrap_or(plain);
@@ -275,12 +277,23 @@ impl Profile {
         }
     }
 
-    /// The command that signs in to it.
+    /// The command that signs in to it. Where nothing is saved under its name yet, that says what the name stands for.
     pub fn login_command(&self) -> String {
-        let spoken = self.spoken();
-        // A name that nothing is saved under means nothing yet: then the URL has to be said.
-        let known = self.provider.is_some() || self.saved;
-        format!("finmcp login {}", if known { spoken } else { self.server.to_string() })
+        if self.saved {
+            return format!("finmcp login {}", self.spoken());
+        }
+        let (server, usual_name) = match &self.provider {
+            Some(provider) if self.environment.is_empty() || self.name == *provider => {
+                (provider.clone(), provider.clone())
+            }
+            Some(provider) => {
+                let environment = &self.environment;
+                (format!("{provider} --env {environment}"), format!("{provider}-{environment}"))
+            }
+            None => (self.server.to_string(), plain_name(&self.server)),
+        };
+        let profile = if self.name == usual_name { String::new() } else { format!(" --profile {}", self.name) };
+        format!("finmcp login {server}{profile}")
     }
 
     /// The account part of a credential's identity: a business where one is named, else this profile itself.
@@ -288,6 +301,12 @@ impl Profile {
         let business = self.registration.parameters.iter().find(|(key, _)| key == "business_id");
         business.map_or_else(|| self.name.clone(), |(_, value)| value.clone())
     }
+}
+
+/// What a server that nobody has named is called: its host, in the letters that a name may have.
+fn plain_name(server: &ServerUrl) -> String {
+    let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    server.host().chars().map(letter).collect::<String>().trim_matches('-').to_owned()
 }
 
 fn check_name(name: &str) -> Result<(), SelectorError> {

@@ -16,7 +16,7 @@ pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use tokio::{
     sync::mpsc,
     task::AbortHandle,
@@ -45,11 +45,15 @@ const FAREWELL: Duration = Duration::from_millis(400);
 /// How long messages wait for the GET stream to open.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// How many messages of the client may be under way; then no more are read.
-const IN_FLIGHT_LIMIT: usize = 1024;
+/// How many messages of the client may be under way or waiting for it; then no more are read. Far more than are sent at once: an answer to
+/// the server, a cancellation or the end may stand behind them.
+const READ_AHEAD_LIMIT: usize = 1 << 16;
 
 /// How many bytes may wait for the client; then no more are taken from the server.
 const WAITING_LIMIT: usize = 1 << 20;
+
+/// How many bytes may wait for the client; then no more are read from it either: they are refusals of ours, of what it sends.
+const REFUSALS_LIMIT: usize = 16 * WAITING_LIMIT;
 
 /// How many events the exchanges may be ahead of the loop.
 const EVENT_QUEUE: usize = 256;
@@ -118,9 +122,7 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
-        for farewell in self.farewells {
-            let _ = timeout(FAREWELL, farewell).await;
-        }
+        let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         self.tokens.settle().await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -130,8 +132,10 @@ impl Bridge {
 
     async fn relay(&mut self, host: &mut Host) -> io::Result<()> {
         loop {
-            let reading = self.grace.is_none() && self.session.in_flight() < IN_FLIGHT_LIMIT;
             let room = self.writer.waiting() < WAITING_LIMIT;
+            let reading = self.grace.is_none()
+                && self.session.in_flight() < READ_AHEAD_LIMIT
+                && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
             let event = tokio::select! {
                 biased;
@@ -142,7 +146,7 @@ impl Bridge {
                     continue;
                 }
                 Some(event) = self.events.recv(), if room => event,
-                line = self.reader.next(), if reading && room => match line? {
+                line = self.reader.next(), if reading => match line? {
                     Some(Ok(message)) => Event::Received(message),
                     Some(Err(malformed)) => Event::Malformed(malformed),
                     None => {

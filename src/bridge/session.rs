@@ -16,6 +16,10 @@ use crate::bridge::{
     retry::{Failure, Taken},
 };
 
+/// How many messages of the client may be under way; then further requests wait. What is no request never does: the server may need it to
+/// answer one.
+const IN_FLIGHT_LIMIT: usize = 1024;
+
 /// One HTTP exchange with the server: a POST and its answer, or the GET stream.
 pub type Exchange = u64;
 
@@ -121,6 +125,7 @@ pub struct Session {
     /// The client's own `initialize` and `notifications/initialized`, for opening a session anew.
     initialize: Option<Message>,
     initialized: Option<Message>,
+    /// What waits for the handshake, or for room.
     held: VecDeque<Carried>,
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
@@ -171,6 +176,7 @@ impl Session {
             Event::HoldExpired(exchange) => self.opened(exchange),
             Event::Stopping => self.stopping(),
         }
+        self.refill();
         if self.closing && self.pending.is_empty() && self.in_flight() == 0 {
             self.stop();
         }
@@ -273,11 +279,30 @@ impl Session {
     }
 
     fn send_in_turn(&mut self, carried: Carried) {
-        match self.handshake {
-            Handshake::None | Handshake::Initialized | Handshake::Ready => {
-                self.post(carried);
-            }
-            _ => self.held.push_back(carried),
+        let is_request = matches!(carried.message.kind, Kind::Request { .. });
+        if self.passes() && (self.has_room() || !is_request) {
+            self.post(carried);
+        } else {
+            self.held.push_back(carried);
+        }
+    }
+
+    /// Whether the handshake holds nothing up.
+    fn passes(&self) -> bool {
+        matches!(self.handshake, Handshake::None | Handshake::Initialized | Handshake::Ready)
+    }
+
+    fn has_room(&self) -> bool {
+        self.carried.len() < IN_FLIGHT_LIMIT
+    }
+
+    /// Sends what waited for room.
+    fn refill(&mut self) {
+        while self.passes()
+            && self.has_room()
+            && let Some(carried) = self.held.pop_front()
+        {
+            self.post(carried);
         }
     }
 

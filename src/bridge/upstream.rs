@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, time::timeout};
 use crate::{
     bridge::{
         headers,
-        message::Message,
+        message::{Kind, Message},
         retry::Failure,
         session::{Ending, Event, Exchange},
         sse::Decoder,
@@ -64,7 +64,9 @@ impl Upstream {
     /// [`Event::Finished`].
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let ending = match self.send(Method::POST, ACCEPT_ANY, message.raw(), &headers).await {
-            Ok(response) => self.read_answer(exchange, response, headers.contains_key(headers::SESSION_ID)).await,
+            Ok(response) => {
+                self.read_answer(exchange, &message, response, headers.contains_key(headers::SESSION_ID)).await
+            }
             Err(failure) => Ok(Ending::Failed(failure)),
         };
         if let Ok(ending) = ending {
@@ -183,10 +185,16 @@ impl Upstream {
         }
     }
 
-    async fn read_answer(&self, exchange: Exchange, response: Response, in_session: bool) -> Outcome {
+    async fn read_answer(
+        &self,
+        exchange: Exchange,
+        message: &Message,
+        response: Response,
+        in_session: bool,
+    ) -> Outcome {
         let status = response.status();
         if !status.is_success() {
-            return self.read_refusal(exchange, response, in_session).await;
+            return self.read_refusal(exchange, message, response, in_session).await;
         }
         let session_id = response.headers().get(headers::SESSION_ID).cloned().map(|mut id| {
             id.set_sensitive(true);
@@ -197,7 +205,10 @@ impl Upstream {
             return Ok(Ending::Complete);
         }
         if is_event_stream(&response) {
-            return self.read_events(exchange, response, &mut Decoder::new(MESSAGE_LIMIT), self.deadline).await;
+            // A subscription says nothing for as long as nothing changes.
+            let is_subscription = message.method() == Some("subscriptions/listen");
+            let patience = if is_subscription { Duration::MAX } else { self.deadline };
+            return self.read_events(exchange, response, &mut Decoder::new(MESSAGE_LIMIT), patience).await;
         }
         let content_type = content_type(&response);
         if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
@@ -212,15 +223,21 @@ impl Upstream {
     }
 
     /// An answer with an error status: a lost session, a JSON-RPC error, or neither.
-    async fn read_refusal(&self, exchange: Exchange, response: Response, in_session: bool) -> Outcome {
+    async fn read_refusal(
+        &self,
+        exchange: Exchange,
+        message: &Message,
+        response: Response,
+        in_session: bool,
+    ) -> Outcome {
         const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let challenge = Challenge::from_headers(response.headers());
         let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
-        let message = Message::parse(body).ok();
-        let code = message.as_ref().and_then(Message::error_code);
+        let refusal = Message::parse(body).ok();
+        let code = refusal.as_ref().and_then(Message::error_code);
         if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
             return Ok(Ending::SessionLost);
         }
@@ -232,12 +249,13 @@ impl Upstream {
                 scope: challenge.scope.map(|scope| scope.to_string()),
             }));
         }
-        match message.filter(|_| code.is_some()) {
-            Some(message) => {
-                self.report(Event::Delivered(exchange, message)).await?;
+        match (refusal.filter(|_| code.is_some()), &message.kind) {
+            // Whomever the body speaks of, the status is this request's: some servers refuse in the name of "server-error".
+            (Some(refusal), Kind::Request { id, .. }) => {
+                self.report(Event::Delivered(exchange, refusal.addressed_to(id))).await?;
                 Ok(Ending::Complete)
             }
-            None => Ok(Ending::Failed(Failure::Status { status, retry_after })),
+            _ => Ok(Ending::Failed(Failure::Status { status, retry_after })),
         }
     }
 

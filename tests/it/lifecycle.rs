@@ -1,12 +1,15 @@
 //! How the bridge ends: soon, with the session closed and every request answered, whoever ends it.
 
-use std::time::Duration;
+use std::{io::Write, process::Stdio, time::Duration};
 
 use serde_json::json;
 
 use crate::{
     serve::open_bridge,
-    support::vendor::{Effect, On, Script},
+    support::{
+        sandbox::{Sandbox, wait},
+        vendor::{Effect, On, Script, Vendor},
+    },
 };
 
 const SOON: Duration = Duration::from_secs(2);
@@ -70,6 +73,54 @@ fn t112_a_server_that_ignores_the_end_of_the_session_is_not_waited_for() {
     serve.close_stdin();
     serve.exit_within(SOON);
     assert!(vendor.records().iter().any(|record| record.method == "DELETE"));
+}
+
+/// t112: not for several sessions either.
+#[test]
+fn t112_several_ends_of_sessions_are_waited_for_together() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    for _ in 0..8 {
+        vendor.fault(On::Method("DELETE"), Effect::Delay(Duration::from_secs(60)));
+        serve.initialize();
+    }
+    serve.close_stdin();
+    serve.exit_within(SOON);
+}
+
+/// t108: a client that asks for more than is sent at once is still heard, its end included.
+#[test]
+fn t108_the_end_of_stdin_is_noticed_behind_a_flood() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    vendor.fault(On::Rpc("initialize"), Effect::Delay(Duration::from_secs(60)));
+    serve.post("initialize", json!({}));
+    let calls: Vec<String> = (0..3000).map(|_| serve.post("tools/list", json!({}))).collect();
+    serve.close_stdin();
+    for call in calls {
+        serve.answer_to(&call).error();
+    }
+    serve.exit_within(SOON);
+}
+
+/// t107: a client that has stopped reading is still heard, its end included.
+#[test]
+fn t107_the_end_of_stdin_is_noticed_while_nobody_reads() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { sessions: false, ..Script::default() }));
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+    command.arg("serve").arg(vendor.url()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"progress","arguments":{"count":100000}}}"#;
+    writeln!(stdin, "{call}").unwrap();
+    let stdout = child.stdout.take().unwrap();
+    // More of the answer has come with each, and after the first few nothing more goes out.
+    for id in 2..50 {
+        writeln!(stdin, r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).unwrap();
+        vendor.wait_for("the ping", |record| record.text().contains(&format!(r#""id":{id},"#)));
+    }
+    drop(stdin);
+    assert!(wait(&mut child, SOON).is_some(), "it still runs");
+    drop(stdout);
 }
 
 #[cfg(unix)]

@@ -26,6 +26,7 @@ mod recovery;
 mod replay;
 mod rig;
 mod serve;
+mod settings;
 #[cfg(unix)]
 mod sign_in;
 mod support;

@@ -118,6 +118,17 @@ fn t114_a_call_that_may_have_run_is_never_sent_again() {
     }
 }
 
+/// An error status is for the request that it answers, whomever its body speaks of: some servers refuse in the name of "server-error".
+#[test]
+fn what_a_server_says_when_it_refuses_reaches_the_client() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    let refusal =
+        r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Not Acceptable"},"x":1.10}"#;
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(406).body("application/json", refusal)));
+    assert_eq!(serve.call("echo", json!({})).raw, refusal.replace(r#""server-error""#, "2"));
+}
+
 /// t047: no redirect is followed, so no token goes elsewhere.
 #[test]
 fn t047_a_redirect_carries_no_token_away() {

@@ -258,6 +258,20 @@ fn a_modern_subscription_is_acknowledged_and_ends_when_it_is_cancelled() {
     assert_eq!(vendor.complaints(), NOTHING);
 }
 
+/// A subscription says nothing while nothing changes: that is no reason to end it.
+#[test]
+fn a_quiet_subscription_outlives_the_deadline_of_requests() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().modern()));
+    sandbox.set("FINMCP_REQUEST_TIMEOUT", "1");
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.post("subscriptions/listen", modern(json!({"notifications": {"toolsListChanged": true}})));
+    serve.incoming("notifications/subscriptions/acknowledged");
+    // A request that hangs is given up meanwhile, so the deadline has passed.
+    assert!(serve.call_modern("hang", json!({})).raw.contains("within 1 s"));
+    assert!(serve.rest(std::time::Duration::from_millis(200)).is_empty());
+    assert_eq!(vendor.stream_count(), 1);
+}
+
 /// t100, t102: what is not a message gets an error, and the next message is none the worse.
 #[test]
 fn t100_lines_that_are_no_messages_are_refused_one_by_one() {

@@ -51,6 +51,44 @@ fn t044_production_and_sandbox_share_no_credential() {
     sandbox.finmcp(["token", "asset", "--env", "sandbox"]).expect_success();
 }
 
+/// t044: a name that production's sign-in is kept under does not make it the sandbox's.
+#[test]
+fn t044_a_name_makes_no_sandbox_of_production() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let mut login = machine_login(&sandbox, &vendor);
+    login.splice(2..4, ["--profile", "asset-sandbox"].map(Into::into));
+    sandbox.finmcp(&login).expect_success();
+    sandbox.finmcp(["token", "asset-sandbox"]).expect_success();
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(4);
+    sandbox.finmcp(["token", "asset", "--env", "sandbox"]).expect_code(4);
+}
+
+/// An environment that is named is never passed over, however the server is named.
+#[test]
+fn an_environment_that_the_server_does_not_have_is_refused() {
+    let (sandbox, vendor) = signed_in_machine();
+    let url = vendor.url();
+    sandbox.finmcp(["token", &url, "--env", "sandbox"]).expect_success();
+    sandbox.finmcp(["token", "--url", &url, "--env", "sandbox"]).expect_success();
+    let run = sandbox.finmcp(["token", &url, "--env", "production"]).expect_code(2);
+    run.expect_stderr(&["production", "it has: sandbox"]);
+    let run = sandbox.finmcp(["token", "https://mcp.example.com/", "--env", "sandbox"]).expect_code(2);
+    run.expect_stderr(&["leave --env out"]);
+}
+
+/// The hint signs in to what was asked for, under the name that was asked for.
+#[test]
+fn the_command_to_run_names_what_is_not_saved_yet() {
+    for (arguments, command) in [
+        (&["token", "tesorio", "--profile", "work"][..], "finmcp login tesorio --profile work`"),
+        (&["token", "--env", "sandbox", "--profile", "masset"], "finmcp login asset --env sandbox --profile masset`"),
+        (&["token", "https://a.example/", "--profile", "work"], "finmcp login https://a.example/ --profile work`"),
+        (&["token", "https://a.example/"], "finmcp login https://a.example/`"),
+    ] {
+        Sandbox::new().finmcp(arguments).expect_code(4).expect_stderr(&[command]);
+    }
+}
+
 #[test]
 fn the_token_comes_as_a_line_as_a_header_and_as_json() {
     let (sandbox, _vendor) = signed_in_machine();

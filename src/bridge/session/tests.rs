@@ -285,6 +285,27 @@ fn t104_an_id_in_use_is_refused() {
     assert_eq!(rig.count("tools/call"), 2);
 }
 
+/// t108: a flood waits its turn, and what the server or the client needs to get out of it does not.
+#[test]
+fn t108_requests_wait_for_room_and_nothing_else_does() {
+    let mut rig = Rig::ready();
+    for id in 0..IN_FLIGHT_LIMIT + 9 {
+        rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"pay"}}}}"#));
+    }
+    assert_eq!(rig.count("tools/call"), IN_FLIGHT_LIMIT);
+    rig.server(rig.post("\"id\":0,"), r#"{"jsonrpc":"2.0","id":"e","method":"elicitation/create"}"#);
+    rig.client(r#"{"jsonrpc":"2.0","id":"e","result":{}}"#);
+    rig.client(CANCELLED);
+    assert_eq!((rig.count("\"id\":\"e\""), rig.count("notifications/cancelled")), (1, 1));
+    // Cancelled while it waited, it is not sent at all.
+    rig.client(&CANCELLED.replace('7', &IN_FLIGHT_LIMIT.to_string()));
+    for part in ["\"id\":\"e\"", "notifications/cancelled", "\"id\":7,", "\"id\":0,"] {
+        rig.handle(Event::Finished(rig.post(part), Ending::Complete));
+    }
+    assert_eq!(rig.count("tools/call"), IN_FLIGHT_LIMIT + 2);
+    assert_eq!(rig.count(&format!("\"id\":{IN_FLIGHT_LIMIT},")), 0);
+}
+
 /// t106: a modern server sends no requests of its own.
 #[test]
 fn t106_requests_of_a_modern_server_are_dropped() {
