@@ -12,6 +12,7 @@ pub mod reply;
 pub mod retry;
 pub mod session;
 pub mod sse;
+pub mod tools;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
