@@ -125,8 +125,8 @@ fn echo(serve: &mut Serve, message: &str) {
     assert_eq!(result["content"][0]["text"], message);
 }
 
-/// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end the
-/// sign-in.
+/// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end
+/// the sign-in.
 #[test]
 fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
     const LIFE: Duration = Duration::from_secs(12);
