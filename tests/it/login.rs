@@ -105,11 +105,12 @@ fn a_wrong_client_secret_is_said_and_nothing_is_kept() {
     sandbox.assert_no_secret(&["wrong-but-long-enough-to-look-for".to_owned()]);
 }
 
-/// t133: plain http is for this machine alone.
+/// t133: plain http is for this machine alone. The reason is said, and said once.
 #[test]
 fn t133_http_to_another_machine_is_refused() {
     let run = Sandbox::new().finmcp(["login", "http://mcp.example.com/mcp"]).expect_stderr(&["https"]);
     assert!(matches!(run.code, Some(2 | 5)), "{run:?}");
+    assert_eq!(run.stderr.matches("only https").count(), 1, "{run:?}");
 }
 
 #[cfg(unix)]
