@@ -1,10 +1,6 @@
 //! How the bridge ends: soon, with the session closed and every request answered, whoever ends it.
 
-use std::{
-    io::Write,
-    process::Stdio,
-    time::Duration,
-};
+use std::{io::Write, process::Stdio, time::Duration};
 
 use serde_json::json;
 
@@ -113,7 +109,8 @@ fn t107_the_end_of_stdin_is_noticed_while_nobody_reads() {
     command.arg("serve").arg(vendor.url()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"progress","arguments":{"count":100000}}}"#;
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"progress","arguments":{"count":100000}}}"#;
     writeln!(stdin, "{call}").unwrap();
     let stdout = child.stdout.take().unwrap();
     // More of the answer has come with each, and after the first few nothing more goes out.

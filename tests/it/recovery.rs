@@ -122,7 +122,8 @@ fn t114_a_call_that_may_have_run_is_never_sent_again() {
 fn what_a_server_says_when_it_refuses_reaches_the_client() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
-    let refusal = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Not Acceptable"},"x":1.10}"#;
+    let refusal =
+        r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Not Acceptable"},"x":1.10}"#;
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(406).body("application/json", refusal)));
     assert_eq!(serve.call("echo", json!({})).raw, refusal.replace(r#""server-error""#, "2"));
 }
