@@ -121,7 +121,7 @@ pub enum SelectorError {
     #[error("the demo's vendors run inside finmcp and sign in by themselves")]
     Embedded,
     /// Not a URL that finmcp calls.
-    #[error("the server's URL cannot be used: {0}")]
+    #[error("the server's URL cannot be used")]
     Url(#[from] crate::server_url::ServerUrlError),
     /// A name that is no name.
     #[error("{0:?} cannot be a profile's name: letters, digits, '.', '_' and '-' only, 64 at most")]

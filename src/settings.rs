@@ -205,6 +205,10 @@ impl Settings {
             if let Some(signed_in) = table.get_mut("signed_in") {
                 signed_in.make_value();
             }
+            if let Some(before) = profiles.get(&profile.name).and_then(toml_edit::Item::as_table) {
+                table.decor_mut().clone_from(before.decor());
+                table.set_position(before.position());
+            }
             profiles.insert(&profile.name, toml_edit::Item::Table(table));
             Ok(())
         })
