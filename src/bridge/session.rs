@@ -17,9 +17,9 @@ use crate::bridge::{
     tools::Tools,
 };
 
-/// How many messages of the client may be under way; then further requests wait. What is no request never does: the server may need it to
-/// answer one.
-const IN_FLIGHT_LIMIT: usize = 1024;
+/// How many messages of the client may be under way; then further requests wait. Each may be a connection, and a process
+/// has 256 files on some systems. What is no request never waits: the server may need it to answer one.
+const IN_FLIGHT_LIMIT: usize = 200;
 
 /// One HTTP exchange with the server: a POST and its answer, or the GET stream.
 pub type Exchange = u64;

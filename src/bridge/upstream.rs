@@ -25,6 +25,9 @@ use crate::{
 /// The most that one message may hold, in bytes.
 pub const MESSAGE_LIMIT: usize = 256 << 20;
 
+/// The longest session id that is sent back with every request, in bytes.
+const SESSION_ID_LIMIT: usize = 1 << 10;
+
 /// The most that is read of an answer with an error status.
 const ERROR_LIMIT: usize = 1 << 20;
 
@@ -103,7 +106,7 @@ impl Upstream {
                     let mut stream = Stream::new();
                     match self.read_events(exchange, response, &mut stream, Duration::MAX).await {
                         Err(Unwanted) => return,
-                        Ok(Ending::Complete) => wait = SHORTEST_WAIT,
+                        Ok(_) if stream.messages > 0 => wait = SHORTEST_WAIT,
                         Ok(_) => {}
                     }
                     if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
@@ -209,10 +212,14 @@ impl Upstream {
             let in_session = headers.contains_key(headers::SESSION_ID);
             return self.read_refusal(exchange, message, response, in_session).await;
         }
-        let session_id = response.headers().get(headers::SESSION_ID).cloned().map(|mut id| {
+        let mut session_id = response.headers().get(headers::SESSION_ID).cloned();
+        if let Some(id) = &mut session_id {
+            // MCP 2025-11-25 transports, "Session Management": visible ASCII only.
+            if id.is_empty() || id.len() > SESSION_ID_LIMIT || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
+                return Ok(Ending::Failed(Failure::Malformed));
+            }
             id.set_sensitive(true);
-            id
-        });
+        }
         self.report(Event::Accepted(exchange, session_id)).await?;
         if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT {
             return Ok(Ending::Complete);
