@@ -238,8 +238,10 @@ async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret
     let shown = path.display().to_string();
     // A pipe or a terminal may never say anything: on a thread of its own, so that Ctrl-C is heard.
     let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
-    let text =
-        text.map_err(|error| Error::from(error).while_doing(format!("cannot read the client secret from {shown}")))?;
+    let text = text.map_err(|error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
+        Error::new(kind, error.to_string()).while_doing(format!("cannot read the client secret from {shown}"))
+    })?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {shown}"))),
         secret => Ok(Some(Secret::new(secret.to_owned()))),

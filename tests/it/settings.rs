@@ -39,3 +39,14 @@ fn signing_in_keeps_comments_and_order() {
         assert_eq!(kept.collect::<Vec<_>>(), before.lines().collect::<Vec<_>>(), "{after}");
     }
 }
+
+/// However a person spells the profiles, signing in adds to them.
+#[test]
+fn profiles_on_one_line_are_added_to() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let path = configure(&sandbox, "profiles = { other = { url = \"https://other.example/\" } }\n");
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    let after = fs::read_to_string(path).unwrap();
+    assert!(after.contains("https://other.example/") && after.contains("signed_in"), "{after}");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
