@@ -108,6 +108,11 @@ impl Error {
         &self.hints
     }
 
+    /// Whether a person was asked to sign in, and did not come.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.source.downcast_ref(), Some(LoginError::TimedOut(_)))
+    }
+
     /// That nobody is signed in to `profile`, and the command that changes it.
     pub fn login_required(profile: &Profile, reason: LoginReason) -> Self {
         let text = format!("you are not signed in to {}: {reason}", profile.title);
@@ -119,7 +124,7 @@ impl Error {
         let login = || Some(format!("run `{}`", profile.login_command()));
         let (kind, hint) = match &error {
             TokenSourceError::LoginRequired(reason) => return Self::login_required(profile, *reason),
-            TokenSourceError::Interrupted => (ErrorKind::Failure, None),
+            TokenSourceError::Interrupted | TokenSourceError::SignIn(_) => (ErrorKind::Failure, None),
             TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
             TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
             TokenSourceError::Unavailable(failure) => {

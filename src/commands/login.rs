@@ -18,7 +18,7 @@ use crate::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
     },
-    oauth::scope::Scope,
+    oauth::{challenge::Challenge, scope::Scope},
     profile::{Profile, RegistrationOptions, Selector},
     provider::GrantKind,
     secret::Secret,
@@ -45,12 +45,13 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     profile.registration = options.or(profile.registration);
 
     let browser = (!no_browser && app.settings.browser_possible).then(|| browser(app));
-    let (profile, credential) = sign_in_and_keep(app, profile, secret, browser, redirection).await?;
+    let (profile, credential) = sign_in_and_keep(app, profile, secret, None, browser, redirection).await?;
     summarise(app, &profile, &credential);
     Ok(())
 }
 
-/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`.
+/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`. With the
+/// `challenge` of a request that the server refused, the new sign-in allows that, and all that the one before allowed.
 ///
 /// # Errors
 /// Whatever kept it from being done; then nothing is changed.
@@ -58,6 +59,7 @@ pub async fn sign_in_and_keep(
     app: &App,
     profile: Profile,
     secret: Option<Secret>,
+    challenge: Option<Challenge>,
     browser: Option<Arc<dyn Browser>>,
     redirection: Redirection,
 ) -> Result<(Profile, Credential), Error> {
@@ -66,7 +68,8 @@ pub async fn sign_in_and_keep(
     let earlier = earlier(app, &profile).await?;
     let (console, title) = (app.console, profile.title.clone());
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
-    let credential = sign_in(app, &profile, secret, earlier.clone(), person)
+    let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
+    let credential = sign_in(app, &profile, secret, challenge, earlier.clone(), person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
     let profile = keep(app, profile, credential.clone(), earlier).await?;
@@ -81,13 +84,14 @@ pub async fn sign_in(
     app: &App,
     profile: &Profile,
     secret: Option<Secret>,
+    challenge: Option<Challenge>,
     earlier: Option<Credential>,
     person: Person<'_>,
 ) -> Result<Credential, LoginError> {
     let options = &profile.registration;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
-    let request = request(profile, grant, secret, earlier);
+    let request = LoginRequest { challenge, ..request(profile, grant, secret, earlier) };
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await
@@ -133,9 +137,21 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
         }),
         known: known.filter(|_| options.client_id.is_none()),
         scope: options.scope.clone(),
+        challenge: None,
         resource: options.resource.clone(),
         parameters: options.parameters.clone(),
     }
+}
+
+/// The challenge with all that was granted `earlier`: a narrower sign-in would only move the refusal elsewhere (MCP
+/// authorization, "Step-Up Authorization Flow").
+fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
+    let granted = earlier.and_then(|credential| {
+        let tokens = credential.tokens.as_ref()?;
+        tokens.scope.clone().or_else(|| credential.scope.clone())
+    });
+    let scope = [granted, challenge.scope].into_iter().flatten().reduce(|all, scope| all.union(&scope));
+    Challenge { scope, ..challenge }
 }
 
 /// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a

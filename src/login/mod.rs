@@ -22,6 +22,7 @@ use crate::{
     oauth::{
         authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError, Wanted},
         authorization_server::AuthorizationServer,
+        challenge::Challenge,
         client::{self, Grant, TokenRequest},
         discovery::{self, Discovery, DiscoveryError, Requirement},
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
@@ -52,6 +53,9 @@ pub struct LoginRequest {
     pub known: Option<KnownClient>,
     /// What to ask for, where the person or the provider has chosen.
     pub scope: Option<Scope>,
+    /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
+    /// asked for besides the chosen one.
+    pub challenge: Option<Challenge>,
     /// The `resource` parameter.
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
@@ -243,7 +247,7 @@ pub async fn client_credentials(
 
 impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
-        match discovery::discover(context.http, &self.server, self.issuer.as_deref()).await? {
+        match discovery::discover(context.http, &self.server, self.issuer.as_deref(), self.challenge.clone()).await? {
             Requirement::Token(discovery) => Ok(*discovery),
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
         }
@@ -263,7 +267,12 @@ impl LoginRequest {
 
     fn scope(&self, discovery: &Discovery) -> Option<Scope> {
         let supported = discovery.protected_resource.as_ref().and_then(|resource| resource.scopes_supported.clone());
-        Scope::select(self.scope.clone(), discovery.challenge.scope.clone(), supported)
+        let refused = self.challenge.as_ref().and_then(|challenge| challenge.scope.as_ref());
+        let chosen = match (&self.scope, refused) {
+            (Some(chosen), Some(refused)) => Some(chosen.union(refused)),
+            (chosen, _) => chosen.clone(),
+        };
+        Scope::select(chosen, discovery.challenge.scope.clone(), supported)
     }
 
     /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh

@@ -28,6 +28,7 @@ fn request(stage: &Stage) -> LoginRequest {
         client: None,
         known: None,
         scope: None,
+        challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
     }
@@ -300,6 +301,49 @@ async fn a_server_without_authorization() {
     assert!(outcome.is_ok());
 }
 
+/// Some guard their tools alone, and some know of no handshake: what their tools are refused with counts.
+#[tokio::test]
+async fn a_server_whose_handshake_is_open() {
+    for (script, first, session) in [
+        (Script { open: vec!["initialize"], ..Script::good() }, "initialize", true),
+        (Script { modern: true, ..Script::good() }, "initialize", false),
+    ] {
+        let (stage, _, outcome) = attempt(script, |_| {}).await;
+        // Of all the scopes that the resource has, the one that the challenge names.
+        assert_eq!(outcome.unwrap().scope.unwrap().to_string(), "mcp offline_access");
+        let asked: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/mcp").collect();
+        assert_eq!((asked[0].method_asked(), asked[1].method_asked()), (first.to_owned(), "tools/list".to_owned()));
+        assert_eq!(asked[1].headers.get("mcp-session-id").map(|id| id.as_bytes()), session.then_some(&b"s1"[..]));
+        let closed = asked[2..].iter().map(|seen| (seen.method.as_str(), &seen.headers["mcp-session-id"]));
+        assert_eq!(closed.count(), usize::from(session));
+    }
+}
+
+/// Whoever was refused knows where to begin, and asks for what was missing besides what the person chose.
+#[tokio::test]
+async fn t064_a_refusal_is_not_asked_for_again() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person::default());
+    let challenge = Challenge {
+        resource_metadata: Some(format!("{}/.well-known/oauth-protected-resource/mcp", stage.origin)),
+        scope: Some("write".parse().unwrap()),
+        ..Challenge::default()
+    };
+    let request = LoginRequest { challenge: Some(challenge), scope: Some("mcp".parse().unwrap()), ..request(&stage) };
+    let credential = sign_in(request, &person, PATIENT).await.0.unwrap();
+    assert_eq!(credential.scope.unwrap().to_string(), "mcp offline_access write");
+    assert_eq!(
+        stage.paths(),
+        [
+            "GET /.well-known/oauth-protected-resource/mcp",
+            "GET /.well-known/oauth-authorization-server/as",
+            "POST /register",
+            "GET /authorize",
+            "POST /token",
+        ]
+    );
+}
+
 #[tokio::test]
 async fn nothing_to_go_by() {
     let script = Script { documents: vec![], ..Script::good() };
@@ -533,6 +577,7 @@ fn a_sign_in_can_change_threads() {
         client: None,
         known: None,
         scope: None,
+        challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
     };
