@@ -240,7 +240,7 @@ impl From<LoginError> for Error {
                 Self::from_source(ErrorKind::Failure, error).hint("nothing to do: `finmcp serve` works with it as it is")
             }
             LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error)
-                .hint("ask the vendor for a client id and give it with --client-id"),
+                .hint("ask the vendor for a client id and give it with --client-id; or, if it reads client metadata documents, give the URL of yours with --client-metadata-url"),
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET"),
             LoginError::TimedOut(_) => {

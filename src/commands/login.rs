@@ -91,7 +91,8 @@ pub async fn sign_in(
     let options = &profile.registration;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
-    let request = LoginRequest { challenge, ..request(profile, grant, secret, earlier) };
+    let mut request = LoginRequest { challenge, ..request(profile, grant, secret, earlier) };
+    request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await
@@ -135,6 +136,7 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
             client_secret: secret.or(stored_secret),
             authentication: options.client_authentication,
         }),
+        client_metadata_url: options.client_metadata_url.clone(),
         known: known.filter(|_| options.client_id.is_none()),
         scope: options.scope.clone(),
         challenge: None,
@@ -233,6 +235,7 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
         grant: arguments.grant,
         client_id: arguments.client_id,
         client_authentication: None,
+        client_metadata_url: arguments.client_metadata_url,
         scope,
         token_endpoint: arguments.token_endpoint,
         issuer: arguments.issuer,

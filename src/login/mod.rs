@@ -24,6 +24,7 @@ use crate::{
         authorization_server::AuthorizationServer,
         challenge::Challenge,
         client::{self, Grant, TokenRequest},
+        client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
@@ -49,6 +50,8 @@ pub struct LoginRequest {
     pub issuer: Option<String>,
     /// The client, where the person or the provider has registered one.
     pub client: Option<PreRegistered>,
+    /// The document that says who finmcp is, for authorization servers that read such.
+    pub client_metadata_url: Option<ClientMetadataUrl>,
     /// An earlier registration, used again with the same authorization server and with no other.
     pub known: Option<KnownClient>,
     /// What to ask for, where the person or the provider has chosen.
@@ -253,7 +256,8 @@ impl LoginRequest {
         }
     }
 
-    /// Who we are to `server` already: as registered by hand, else as registered earlier with this very server.
+    /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
+    /// with this very server (MCP authorization, "Client Registration").
     fn registration(&self, server: &AuthorizationServer) -> Option<ClientRegistration> {
         if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
             let authentication = match &client_secret {
@@ -261,6 +265,9 @@ impl LoginRequest {
                 Some(_) => authentication.unwrap_or_else(|| ClientAuthentication::choose(&server.authentication)),
             };
             return Some(ClientRegistration { client_id, client_secret, authentication, redirect_uri: None });
+        }
+        if let Some(url) = self.client_metadata_url.as_ref().filter(|_| server.client_metadata_documents) {
+            return Some(url.registration());
         }
         self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| known.registration.clone())
     }

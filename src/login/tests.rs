@@ -26,6 +26,7 @@ fn request(stage: &Stage) -> LoginRequest {
         account: "books".to_owned(),
         issuer: None,
         client: None,
+        client_metadata_url: None,
         known: None,
         scope: None,
         challenge: None,
@@ -375,6 +376,42 @@ async fn a_pre_registered_client() {
     assert!(outcome.is_ok() && stage.only("/token").headers.contains_key("authorization"));
 }
 
+/// t041: the document about us is who we are where the server reads such, after a client of the person's own and before
+/// a registration.
+#[tokio::test]
+async fn t041_a_document_is_the_client() {
+    const URL: &str = "https://app.example/client.json";
+    let mut script = Script::good();
+    script.server()["client_id_metadata_document_supported"] = json!(true);
+    let (stage, _, outcome) = attempt(script.clone(), |request| {
+        request.client_metadata_url = URL.parse().ok();
+        let registration = ClientRegistration {
+            client_id: "dyn-0".to_owned(),
+            client_secret: None,
+            authentication: ClientAuthentication::None,
+            redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+        };
+        let issuer = request.server.join("/as").unwrap().to_string();
+        request.known = Some(KnownClient { issuer, registration });
+    })
+    .await;
+    assert_eq!(outcome.unwrap().identity.client_id, URL);
+    assert!(!stage.paths().contains(&"POST /register".to_owned()));
+    for leg in ["/authorize", "/token"] {
+        assert_eq!(stage.only(leg).field("client_id"), Some(URL));
+    }
+
+    for (reads, own, client_id) in [(true, Some("mine"), "mine"), (false, None, "dyn-1")] {
+        script.server()["client_id_metadata_document_supported"] = json!(reads);
+        let (_, _, outcome) = attempt(script.clone(), |request| {
+            request.client_metadata_url = URL.parse().ok();
+            request.client = own.and_then(|own| client(own, None));
+        })
+        .await;
+        assert_eq!(outcome.unwrap().identity.client_id, client_id);
+    }
+}
+
 /// t017, t040: an earlier registration is used again, on its port, with its own server; not with another, and not when
 /// its port is taken.
 #[tokio::test]
@@ -575,6 +612,7 @@ fn a_sign_in_can_change_threads() {
         account: String::new(),
         issuer: None,
         client: None,
+        client_metadata_url: None,
         known: None,
         scope: None,
         challenge: None,

@@ -12,7 +12,7 @@
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -44,6 +44,14 @@ function secretFile(name, text) {
   writeFileSync(path, text, { mode: 0o600 });
   return path;
 }
+
+/** Who finmcp is to servers that read client metadata documents: the client that the suite expects. */
+mkdirSync(environment.FINMCP_CONFIG_DIR, { mode: 0o700 });
+writeFileSync(
+  join(environment.FINMCP_CONFIG_DIR, "config.toml"),
+  'client_metadata_url = "https://conformance-test.local/client-metadata.json"\n',
+  { mode: 0o600 },
+);
 
 /** `finmcp login` ended with another code than 0. */
 class LoginFailed extends Error {
