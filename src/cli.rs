@@ -91,6 +91,15 @@ pub struct Login {
     /// A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)
     #[arg(long, value_name = "PATH|-", help_heading = "Client")]
     pub client_secret_file: Option<PathBuf>,
+    /// A file with the client's private key in PEM, or - for stdin: it signs, and is never sent
+    #[arg(
+        long,
+        value_name = "PATH|-",
+        conflicts_with = "client_secret_file",
+        requires = "client_id",
+        help_heading = "Client"
+    )]
+    pub private_key_file: Option<PathBuf>,
     /// Not accepted: whatever is typed as an argument can be seen by others
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,

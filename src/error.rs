@@ -215,7 +215,7 @@ fn judge_token(error: &TokenError) -> Judgement {
         TokenError::Http(_) => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
         TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
         TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
-        TokenError::InvalidGrant | TokenError::Refused { .. } => (ErrorKind::Failure, None),
+        TokenError::InvalidGrant | TokenError::Refused { .. } | TokenError::PrivateKey(_) => (ErrorKind::Failure, None),
     }
 }
 
@@ -242,7 +242,7 @@ impl From<LoginError> for Error {
             LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error)
                 .hint("ask the vendor for a client id and give it with --client-id; or, if it reads client metadata documents, give the URL of yours with --client-metadata-url"),
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
-                .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET"),
+                .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
             LoginError::TimedOut(_) => {
                 Self::from_source(ErrorKind::Failure, error).hint("run it again; --timeout gives you longer")
             }

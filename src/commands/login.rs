@@ -18,7 +18,7 @@ use crate::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
     },
-    oauth::{challenge::Challenge, scope::Scope},
+    oauth::{challenge::Challenge, client_assertion::PrivateKey, registration::ClientAuthentication, scope::Scope},
     profile::{Profile, RegistrationOptions, Selector},
     provider::GrantKind,
     secret::Secret,
@@ -33,7 +33,10 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
             .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
     }
-    let secret = client_secret(app, arguments.client_secret_file.as_deref())?;
+    let secret = match arguments.private_key_file.as_deref() {
+        Some(path) => Some(private_key(path)?),
+        None => client_secret(app, arguments.client_secret_file.as_deref())?,
+    };
     let redirection = Redirection { port: arguments.port, timeout: Duration::from_secs(arguments.timeout) };
     let no_browser = arguments.no_browser;
     let force = arguments.force;
@@ -91,7 +94,7 @@ pub async fn sign_in(
     let options = &profile.registration;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
-    let mut request = LoginRequest { challenge, ..request(profile, grant, secret, earlier) };
+    let mut request = LoginRequest { challenge, ..request(profile, secret, earlier) };
     request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
     match grant {
         GrantKind::ClientCredentials => {
@@ -113,19 +116,10 @@ pub struct Person<'a> {
     pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
-fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
+fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
     let options = &profile.registration;
-    // A secret that is stored already need not be given again; a dynamic registration is used again.
-    let known = earlier.as_ref().map(|credential| KnownClient {
-        issuer: credential.identity.issuer.clone(),
-        registration: credential.registration.clone(),
-    });
-    let stored_secret = known
-        .as_ref()
-        .filter(|known| {
-            grant == GrantKind::ClientCredentials && options.client_id.as_ref() == Some(&known.registration.client_id)
-        })
-        .and_then(|known| known.registration.client_secret.clone());
+    let known = earlier
+        .map(|credential| KnownClient { issuer: credential.identity.issuer, registration: credential.registration });
     LoginRequest {
         server: profile.server.clone(),
         environment: profile.environment.clone(),
@@ -133,11 +127,15 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
         issuer: options.issuer.clone(),
         client: options.client_id.clone().map(|client_id| PreRegistered {
             client_id,
-            client_secret: secret.or(stored_secret),
+            client_secret: secret,
             authentication: options.client_authentication,
         }),
         client_metadata_url: options.client_metadata_url.clone(),
-        known: known.filter(|_| options.client_id.is_none()),
+        // One that was given by hand is no longer meant where it is no longer named.
+        known: known.filter(|known| match &options.client_id {
+            Some(client_id) => known.registration.client_id == *client_id,
+            None => known.registration.redirect_uri.is_some(),
+        }),
         scope: options.scope.clone(),
         challenge: None,
         resource: options.resource.clone(),
@@ -234,7 +232,7 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
     let options = RegistrationOptions {
         grant: arguments.grant,
         client_id: arguments.client_id,
-        client_authentication: None,
+        client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
         client_metadata_url: arguments.client_metadata_url,
         scope,
         token_endpoint: arguments.token_endpoint,
@@ -249,9 +247,25 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
     Ok((arguments.server.into(), options))
 }
 
-/// The client secret: from the file, from stdin, or from the environment. A line end after it is not part of it.
+/// The client secret: from the file, from stdin, or from the environment.
 fn client_secret(app: &App, path: Option<&Path>) -> Result<Option<Secret>, Error> {
-    let Some(path) = path else { return Ok(app.settings.client_secret.clone()) };
+    match path {
+        Some(path) => secret_in(path, "client secret").map(Some),
+        None => Ok(app.settings.client_secret.clone()),
+    }
+}
+
+/// The client's private key, from the file or from stdin, if it can be used.
+fn private_key(path: &Path) -> Result<Secret, Error> {
+    let key = secret_in(path, "private key")?;
+    PrivateKey::from_pem(&key).map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("the private key in {} cannot be used: {error}", path.display()))
+    })?;
+    Ok(key)
+}
+
+/// What a file, or stdin, holds. A line end after it is not part of it.
+fn secret_in(path: &Path, name: &str) -> Result<Secret, Error> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         io::stdin().take(SECRET_LIMIT).read_to_string(&mut text)
@@ -259,12 +273,10 @@ fn client_secret(app: &App, path: Option<&Path>) -> Result<Option<Secret>, Error
         fs::File::open(path).and_then(|file| file.take(SECRET_LIMIT).read_to_string(&mut text))
     };
     let text = zeroize::Zeroizing::new(text);
-    read.map_err(|error| {
-        Error::from(error).while_doing(format!("cannot read the client secret from {}", path.display()))
-    })?;
+    read.map_err(|error| Error::from(error).while_doing(format!("cannot read the {name} from {}", path.display())))?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {}", path.display()))),
-        secret => Ok(Some(Secret::new(secret.to_owned()))),
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {}", path.display()))),
+        secret => Ok(Secret::new(secret.to_owned())),
     }
 }
 

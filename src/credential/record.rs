@@ -199,6 +199,8 @@ enum AuthenticationDocument {
     Basic,
     #[serde(rename = "client_secret_post")]
     Body,
+    #[serde(rename = "private_key_jwt")]
+    PrivateKeyJwt,
 }
 
 /// Times are in milliseconds of the Unix epoch.
@@ -238,6 +240,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                     ClientAuthentication::None => AuthenticationDocument::None,
                     ClientAuthentication::Basic => AuthenticationDocument::Basic,
                     ClientAuthentication::Body => AuthenticationDocument::Body,
+                    ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
                 },
                 redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             },
@@ -282,6 +285,7 @@ impl TryFrom<Document<'_>> for Credential {
                     AuthenticationDocument::None => ClientAuthentication::None,
                     AuthenticationDocument::Basic => ClientAuthentication::Basic,
                     AuthenticationDocument::Body => ClientAuthentication::Body,
+                    AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
                 },
                 redirect_uri: registration.redirect_uri.map(Cow::into_owned),
             },

@@ -312,6 +312,7 @@ impl Account {
         };
         let request = TokenRequest {
             endpoint: &credential.token_endpoint,
+            issuer: &credential.identity.issuer,
             registration: &credential.registration,
             grant,
             resource: credential.resource.as_deref(),

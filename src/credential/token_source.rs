@@ -106,7 +106,9 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant => Self::Refused(Arc::new(error)),
+            TokenError::Refused { .. } | TokenError::InvalidGrant | TokenError::PrivateKey(_) => {
+                Self::Refused(Arc::new(error))
+            }
             _ => Self::Unavailable(Arc::new(error)),
         }
     }

@@ -70,7 +70,7 @@ pub struct LoginRequest {
 pub struct PreRegistered {
     /// The client identifier.
     pub client_id: String,
-    /// The secret of a confidential client.
+    /// The secret of a confidential client, or its private key.
     pub client_secret: Option<Secret>,
     /// How it authenticates, where that is known; else as the authorization server's metadata says.
     pub authentication: Option<ClientAuthentication>,
@@ -151,7 +151,7 @@ pub enum LoginError {
         host: String,
     },
     /// Client credentials are wanted, and there are none.
-    #[error("a client id and its secret are needed")]
+    #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
     /// The person, or somebody for them, said no.
     #[error("the sign-in was refused: {0}")]
@@ -259,7 +259,12 @@ impl LoginRequest {
     /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
     /// with this very server (MCP authorization, "Client Registration").
     fn registration(&self, server: &AuthorizationServer) -> Option<ClientRegistration> {
+        let known = self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| &known.registration);
         if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
+            // A secret that is stored already need not be given again, and goes nowhere else.
+            if let (None, Some(known)) = (&client_secret, known.filter(|known| known.client_id == client_id)) {
+                return Some(known.clone());
+            }
             let authentication = match &client_secret {
                 None => ClientAuthentication::None,
                 Some(_) => authentication.unwrap_or_else(|| ClientAuthentication::choose(&server.authentication)),
@@ -269,7 +274,7 @@ impl LoginRequest {
         if let Some(url) = self.client_metadata_url.as_ref().filter(|_| server.client_metadata_documents) {
             return Some(url.registration());
         }
-        self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| known.registration.clone())
+        known.cloned()
     }
 
     fn scope(&self, discovery: &Discovery) -> Option<Scope> {
@@ -417,6 +422,7 @@ async fn with_tokens(
 ) -> Result<Credential, LoginError> {
     let request = TokenRequest {
         endpoint: &credential.token_endpoint,
+        issuer: &credential.identity.issuer,
         registration: &credential.registration,
         grant,
         resource: credential.resource.as_deref(),

@@ -233,7 +233,8 @@ async fn serve(
             let right = match seen.field("grant_type") {
                 Some("authorization_code") => play.is_right(&seen),
                 Some("client_credentials") => {
-                    seen.field("client_secret").is_some() || seen.headers.contains_key("authorization")
+                    seen.field("client_secret").or(seen.field("client_assertion")).is_some()
+                        || seen.headers.contains_key("authorization")
                 }
                 _ => false,
             };

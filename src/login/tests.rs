@@ -537,6 +537,42 @@ async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> R
     client_credentials(request, endpoint, &context).await
 }
 
+/// t061, t017: a key proves the client to the server that it is registered with, and is sent nowhere; it need not be
+/// given again, except to another server.
+#[tokio::test]
+async fn t061_a_client_with_a_private_key() {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    const KEY: &str = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
+    let stage = Script::good().stage().await;
+    let mut client = client("id", Some(KEY)).unwrap();
+    client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
+    let first = LoginRequest { client: Some(client.clone()), ..request(&stage) };
+    let credential = mint(&stage, first.clone(), None).await.unwrap();
+    assert_eq!(credential.renewal, Renewal::ClientCredentials);
+    let (issuer, registration) = (credential.identity.issuer, credential.registration);
+    let known = Some(KnownClient { issuer, registration: registration.clone() });
+    let bare = Some(PreRegistered { client_secret: None, authentication: None, ..client });
+    mint(&stage, LoginRequest { client: bare.clone(), known, ..first.clone() }, None).await.unwrap();
+    let elsewhere = Some(KnownClient { issuer: "https://elsewhere.example".to_owned(), registration });
+    let refused = mint(&stage, LoginRequest { client: bare, known: elsewhere, ..first }, None).await;
+    assert!(matches!(refused, Err(LoginError::NeedsSecret)));
+
+    let sent: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/token").collect();
+    assert_eq!(sent.len(), 2);
+    for token in sent {
+        assert_eq!(token.field("client_id"), Some("id"));
+        assert_eq!(
+            token.field("client_assertion_type"),
+            Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+        );
+        let claims = token.field("client_assertion").unwrap().split('.').nth(1).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["aud"], format!("{}/as", stage.origin));
+        assert_eq!((token.field("client_secret"), token.headers.get("authorization")), (None, None));
+    }
+}
+
 /// A pinned token endpoint: one request, the secret in the body, no discovery, and the true end in each style of
 /// `expires_in`.
 #[tokio::test]

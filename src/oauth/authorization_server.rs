@@ -331,7 +331,10 @@ mod tests {
         assert!(!server.offline_access && !server.names_itself);
         let methods = json!(["private_key_jwt", "client_secret_post", "none"]);
         let server = with("token_endpoint_auth_methods_supported", methods).unwrap();
-        assert_eq!(server.authentication, [ClientAuthentication::Body, ClientAuthentication::None]);
+        assert_eq!(
+            server.authentication,
+            [ClientAuthentication::PrivateKeyJwt, ClientAuthentication::Body, ClientAuthentication::None]
+        );
         assert!(with("scopes_supported", json!(["openid", "offline_access"])).unwrap().offline_access);
         for (grants, refresh) in
             [(json!(null), true), (json!(["refresh_token"]), true), (json!(["authorization_code"]), false)]

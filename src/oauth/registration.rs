@@ -12,7 +12,8 @@ use crate::{
 pub struct ClientRegistration {
     /// The client identifier (RFC 6749 section 2.2).
     pub client_id: String,
-    /// The client secret of a confidential client.
+    /// The client secret of a confidential client; its private key, in PEM, where it proves itself with
+    /// [`ClientAuthentication::PrivateKeyJwt`], and that is never sent.
     pub client_secret: Option<Secret>,
     /// How the client proves itself at the token endpoint.
     pub authentication: ClientAuthentication,
@@ -30,12 +31,14 @@ pub enum ClientAuthentication {
     Basic,
     /// `client_secret_post`: the secret in the form body.
     Body,
+    /// `private_key_jwt`: an assertion that the client's private key signs (RFC 7523 section 2.2).
+    PrivateKeyJwt,
 }
 
 impl ClientAuthentication {
     /// The method of that name; none for one that finmcp does not know.
     pub fn from_method(name: &str) -> Option<Self> {
-        [Self::None, Self::Basic, Self::Body].into_iter().find(|method| method.method() == name)
+        [Self::None, Self::Basic, Self::Body, Self::PrivateKeyJwt].into_iter().find(|method| method.method() == name)
     }
 
     /// Its name in metadata and registrations (RFC 7591 section 2).
@@ -44,6 +47,7 @@ impl ClientAuthentication {
             Self::None => "none",
             Self::Basic => "client_secret_basic",
             Self::Body => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
         }
     }
 
@@ -128,7 +132,7 @@ impl RegistrationRequest {
         let client_secret = response.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
         let method = response.token_endpoint_auth_method.as_deref();
         let authentication = match (method.map(ClientAuthentication::from_method), &client_secret) {
-            (Some(None), _) => {
+            (Some(None | Some(ClientAuthentication::PrivateKeyJwt)), _) => {
                 return Err(RegistrationError::Unusable("its way of client authentication is not known"));
             }
             (_, None) => ClientAuthentication::None,

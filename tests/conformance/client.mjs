@@ -80,6 +80,10 @@ async function authorized(send) {
 
 /** A client that a person has set up with what a vendor gave them. */
 async function setUp() {
+  if (context.private_key_pem !== undefined) {
+    const key = secretFile("private-key", context.private_key_pem);
+    return login("--client-id", context.client_id, "--private-key-file", key, "--grant", "client-credentials");
+  }
   if (context.client_secret === undefined) return;
   const machine = MCP_CONFORMANCE_SCENARIO === "auth/client-credentials-basic";
   const secret = secretFile("client-secret", context.client_secret);
