@@ -134,7 +134,7 @@ fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential
         // One that was given by hand is no longer meant where it is no longer named.
         known: known.filter(|known| match &options.client_id {
             Some(client_id) => known.registration.client_id == *client_id,
-            None => known.registration.redirect_uri.is_some(),
+            None => known.registration.is_dynamic(),
         }),
         scope: options.scope.clone(),
         challenge: None,

@@ -188,6 +188,9 @@ struct RegistrationDocument<'a> {
     authentication: AuthenticationDocument,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redirect_uri: Option<Cow<'a, str>>,
+    /// In milliseconds of the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
 }
 
 /// By the names of RFC 7591 section 2.
@@ -243,6 +246,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                     ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
                 },
                 redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
+                expires_at: registration.expires_at.map(Timestamp::as_millisecond),
             },
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
             revocation_endpoint: credential.revocation_endpoint.as_ref().map(|url| Cow::from(url.as_str())),
@@ -288,6 +292,7 @@ impl TryFrom<Document<'_>> for Credential {
                     AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
                 },
                 redirect_uri: registration.redirect_uri.map(Cow::into_owned),
+                expires_at: registration.expires_at.map(time).transpose()?,
             },
             token_endpoint: parsed(&document.token_endpoint, "token endpoint")?,
             revocation_endpoint: document
@@ -363,6 +368,7 @@ pub(super) mod tests {
                 client_secret: Some(Secret::new("s3cret:%\"\n".to_owned())),
                 authentication: ClientAuthentication::Basic,
                 redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+                expires_at: None,
             },
             token_endpoint: "https://as.example/token".parse().unwrap(),
             revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),

@@ -83,6 +83,9 @@ pub enum LoginReason {
     /// The server said `invalid_grant` (RFC 6749 section 5.2): the sign-in ended or was revoked.
     #[error("the server ended the sign-in")]
     Ended,
+    /// The server no longer knows the client that it once registered (`invalid_client`, RFC 6749 section 5.2).
+    #[error("the server has forgotten this client")]
+    ClientForgotten,
     /// The access token ended and there is nothing to renew it with.
     #[error("the access token ended and the server gave no refresh token")]
     NotRenewable,

@@ -9,6 +9,8 @@ mod tests;
 
 use std::{io, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     credential::{
         clock::Clock,
@@ -185,11 +187,28 @@ pub enum LoginError {
     Http(#[from] HttpError),
 }
 
-/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636).
+/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636). A server that has
+/// forgotten an earlier registration gets a new one, and the person is asked once more.
 ///
 /// # Errors
 /// Any [`LoginError`].
 pub async fn authorization_code(
+    request: LoginRequest,
+    redirection: Redirection,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Credential, LoginError> {
+    let anew = request.known.as_ref().filter(|known| known.registration.is_dynamic());
+    let anew = anew.map(|_| LoginRequest { known: None, ..request.clone() });
+    match (ask_person(request, redirection, context, progress).await, anew) {
+        (Err(LoginError::Token(error)), Some(anew)) if error.is_invalid_client() => {
+            ask_person(anew, redirection, context, progress).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+async fn ask_person(
     request: LoginRequest,
     redirection: Redirection,
     context: &Context<'_>,
@@ -201,7 +220,7 @@ pub async fn authorization_code(
     server.authorization_endpoint()?;
     let scope = request.scope_for_person(&discovery);
     // The port first: a registration and a sign-in page are of no use without it.
-    let (loopback, reusable) = listen(request.registration(server), redirection.port).await?;
+    let (loopback, reusable) = listen(request.registration(server, context.clock.now()), redirection.port).await?;
     let redirect_uri = loopback.redirect_uri();
     let registration = match reusable {
         Some(registration) => registration,
@@ -240,7 +259,7 @@ pub async fn client_credentials(
         Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
         None => request.discover(context).await?,
     };
-    let registration = request.registration(&discovery.authorization_server);
+    let registration = request.registration(&discovery.authorization_server, context.clock.now());
     let registration = registration.filter(|registration| registration.client_secret.is_some());
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
@@ -258,7 +277,7 @@ impl LoginRequest {
 
     /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
     /// with this very server (MCP authorization, "Client Registration").
-    fn registration(&self, server: &AuthorizationServer) -> Option<ClientRegistration> {
+    fn registration(&self, server: &AuthorizationServer, now: Timestamp) -> Option<ClientRegistration> {
         let known = self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| &known.registration);
         if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
             // A secret that is stored already need not be given again, and goes nowhere else.
@@ -269,12 +288,18 @@ impl LoginRequest {
                 None => ClientAuthentication::None,
                 Some(_) => authentication.unwrap_or_else(|| ClientAuthentication::choose(&server.authentication)),
             };
-            return Some(ClientRegistration { client_id, client_secret, authentication, redirect_uri: None });
+            return Some(ClientRegistration {
+                client_id,
+                client_secret,
+                authentication,
+                redirect_uri: None,
+                expires_at: None,
+            });
         }
         if let Some(url) = self.client_metadata_url.as_ref().filter(|_| server.client_metadata_documents) {
             return Some(url.registration());
         }
-        known.cloned()
+        known.filter(|known| known.expires_at.is_none_or(|end| end > now)).cloned()
     }
 
     fn scope(&self, discovery: &Discovery) -> Option<Scope> {

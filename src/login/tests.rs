@@ -390,6 +390,7 @@ async fn t041_a_document_is_the_client() {
             client_secret: None,
             authentication: ClientAuthentication::None,
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+            expires_at: None,
         };
         let issuer = request.server.join("/as").unwrap().to_string();
         request.known = Some(KnownClient { issuer, registration });
@@ -535,6 +536,40 @@ async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> R
     let context = Context { http: &http, clock: &Stopped, browser: None };
     let endpoint = endpoint.map(|path| format!("{}{path}", stage.origin).parse().unwrap());
     client_credentials(request, endpoint, &context).await
+}
+
+/// t040: a server that forgets its registrations gets one new registration, and not one more; one that says when it
+/// forgets is not asked then.
+#[tokio::test]
+async fn t040_a_forgotten_client_registers_anew_once() {
+    let known = |request: &LoginRequest, expires_at| {
+        let registration = ClientRegistration {
+            client_id: "dyn-0".to_owned(),
+            client_secret: None,
+            authentication: ClientAuthentication::None,
+            redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+            expires_at,
+        };
+        Some(KnownClient { issuer: request.server.join("/as").unwrap().to_string(), registration })
+    };
+    let now = Timestamp::from_second(NOW).unwrap();
+    let (stage, person, outcome) = attempt(Script::good(), |request| request.known = known(request, Some(now))).await;
+    assert_eq!((outcome.unwrap().identity.client_id.as_str(), opened(&person)), ("dyn-1", 1));
+    stage.only("/register");
+
+    let script = Script { token: (401, json!({"error": "invalid_client"})), ..Script::good() };
+    let stage = script.stage().await;
+    let person = Arc::new(Person::default());
+    let port = Loopback::bind(None).await.unwrap().redirect_uri();
+    let mut request = request(&stage);
+    request.known = known(&request, None);
+    if let Some(known) = &mut request.known {
+        known.registration.redirect_uri = Some(port);
+    }
+    let outcome = sign_in(request, &person, PATIENT).await.0;
+    assert!(matches!(outcome, Err(LoginError::Token(error)) if error.is_invalid_client()));
+    assert_eq!(opened(&person), 2);
+    stage.only("/register");
 }
 
 /// t061, t017: a key proves the client to the server that it is registered with, and is sent nowhere; it need not be

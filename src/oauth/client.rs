@@ -327,6 +327,7 @@ mod tests {
             client_secret: Some(Secret::new("a:b%+é &".to_owned())),
             authentication,
             redirect_uri: None,
+            expires_at: None,
         }
     }
 

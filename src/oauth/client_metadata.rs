@@ -31,6 +31,7 @@ impl ClientMetadataUrl {
             client_secret: None,
             authentication: ClientAuthentication::None,
             redirect_uri: None,
+            expires_at: None,
         }
     }
 }

@@ -133,6 +133,11 @@ struct ErrorDocument {
 }
 
 impl TokenError {
+    /// Whether the server does not know the client, or no longer (`invalid_client`, RFC 6749 section 5.2).
+    pub fn is_invalid_client(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.code == "invalid_client")
+    }
+
     /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts
     /// whatever status it comes with: some servers send `invalid_grant` with 200 or 401 instead of 400.
     pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! Who finmcp is to an authorization server.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,6 +21,16 @@ pub struct ClientRegistration {
     /// The redirect URI that was registered, so that a later sign-in can use the same port; none where the server takes
     /// any port (RFC 8252 section 7.3).
     pub redirect_uri: Option<String>,
+    /// When the server forgets it, or has: `client_secret_expires_at` (RFC 7591 section 3.2.1), or the time of an
+    /// `invalid_client`. It is not used for another sign-in then.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ClientRegistration {
+    /// Whether the client registered itself (RFC 7591), and can again.
+    pub fn is_dynamic(&self) -> bool {
+        self.redirect_uri.is_some()
+    }
 }
 
 /// How a client authenticates at the token endpoint: the `token_endpoint_auth_method` of RFC 7591 section 2.
@@ -81,6 +92,7 @@ struct RegistrationResponse {
     client_id: String,
     client_secret: Option<String>,
     token_endpoint_auth_method: Option<String>,
+    client_secret_expires_at: Option<serde_json::Number>,
 }
 
 impl RegistrationRequest {
@@ -139,12 +151,16 @@ impl RegistrationRequest {
             (Some(Some(method)), Some(_)) => method,
             (None, Some(_)) => self.unasked,
         };
+        // Zero means never; so does what is no time.
+        let expires_at = response.client_secret_expires_at.and_then(|end| end.as_i64()).filter(|end| *end > 0);
+        let expires_at = expires_at.filter(|_| client_secret.is_some());
         let [redirect_uri] = self.redirect_uris;
         Ok(ClientRegistration {
             client_id: response.client_id,
             client_secret,
             authentication,
             redirect_uri: Some(redirect_uri),
+            expires_at: expires_at.and_then(|end| Timestamp::from_second(end).ok()),
         })
     }
 }

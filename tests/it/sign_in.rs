@@ -117,6 +117,23 @@ fn t064_a_missing_scope_is_named() {
     assert_eq!((browser.starts().len(), vendor.calls("tools/call").len()), (1, 1));
 }
 
+/// t040: a client that the server has forgotten is said, and registers anew at the next sign-in.
+#[test]
+fn t040_a_forgotten_client_registers_anew() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (2, 1));
+    vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(401).json(&json!({"error": "invalid_client"}))));
+    let run = sandbox.finmcp(["token", url.as_str(), "--force-refresh"]).expect_code(4);
+    assert!(run.stderr.contains("forgotten"), "{}", run.stderr);
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (3, 2));
+}
+
 /// t036: a person who says no is believed: the answer says so, and no browser opens for the requests that come after.
 #[test]
 fn t036_a_person_who_says_no_is_not_asked_again() {
