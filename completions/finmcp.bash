@@ -259,7 +259,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__login)
-            opts="-h --env --url --profile --grant --client-id --client-secret-file --client-secret --business-id --scope --param --resource --token-endpoint --issuer --no-browser --port --timeout --force --help"
+            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --business-id --scope --param --resource --token-endpoint --issuer --no-browser --port --timeout --force --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -289,7 +289,15 @@ _finmcp() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --private-key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --client-secret)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-metadata-url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -42,7 +42,9 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l grant -d 'How to
 client-credentials\t'A program signs in with a client secret'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-id -d 'A client identifier that the vendor gave you' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret-file -d 'A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l private-key-file -d 'A file with the client\'s private key in PEM, or - for stdin: it signs, and is never sent' -r -F
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret -d 'Not accepted: whatever is typed as an argument can be seen by others' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-metadata-url -d 'A document about the client that you publish, for servers that read such' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l business-id -d 'Limit the token to one business' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l scope -d 'A scope to ask for; may be repeated' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l param -d 'A further parameter for the authorization server; may be repeated' -r

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{oauth::scope::Scope, profile::Selector, provider::GrantKind, server_url::ServerUrl};
+use crate::{
+    oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
+    profile::Selector,
+    provider::GrantKind,
+    server_url::ServerUrl,
+};
 
 /// Sign in once; AI clients and scripts reach financial data with no token in any config file.
 #[derive(Debug, Parser)]
@@ -86,9 +91,21 @@ pub struct Login {
     /// A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)
     #[arg(long, value_name = "PATH|-", help_heading = "Client")]
     pub client_secret_file: Option<PathBuf>,
+    /// A file with the client's private key in PEM, or - for stdin: it signs, and is never sent
+    #[arg(
+        long,
+        value_name = "PATH|-",
+        conflicts_with = "client_secret_file",
+        requires = "client_id",
+        help_heading = "Client"
+    )]
+    pub private_key_file: Option<PathBuf>,
     /// Not accepted: whatever is typed as an argument can be seen by others
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,
+    /// A document about the client that you publish, for servers that read such
+    #[arg(long, value_name = "URL", help_heading = "Client")]
+    pub client_metadata_url: Option<ClientMetadataUrl>,
     /// Limit the token to one business
     #[arg(long, value_name = "ID", help_heading = "Request")]
     pub business_id: Option<String>,

@@ -108,6 +108,11 @@ impl Error {
         &self.hints
     }
 
+    /// Whether a person was asked to sign in, and did not come.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self.source.downcast_ref(), Some(LoginError::TimedOut(_)))
+    }
+
     /// That nobody is signed in to `profile`, and the command that changes it.
     pub fn login_required(profile: &Profile, reason: LoginReason) -> Self {
         let text = format!("you are not signed in to {}: {reason}", profile.title);
@@ -119,7 +124,7 @@ impl Error {
         let login = || Some(format!("run `{}`", profile.login_command()));
         let (kind, hint) = match &error {
             TokenSourceError::LoginRequired(reason) => return Self::login_required(profile, *reason),
-            TokenSourceError::Interrupted => (ErrorKind::Failure, None),
+            TokenSourceError::Interrupted | TokenSourceError::SignIn(_) => (ErrorKind::Failure, None),
             TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
             TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
             TokenSourceError::Unavailable(failure) => {
@@ -211,7 +216,7 @@ fn judge_token(error: &TokenError) -> Judgement {
         TokenError::Http(_) => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
         TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
         TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
-        TokenError::InvalidGrant | TokenError::Refused { .. } => (ErrorKind::Failure, None),
+        TokenError::InvalidGrant | TokenError::Refused { .. } | TokenError::PrivateKey(_) => (ErrorKind::Failure, None),
     }
 }
 
@@ -236,9 +241,9 @@ impl From<LoginError> for Error {
                 Self::from_source(ErrorKind::Failure, error).hint("nothing to do: `finmcp serve` works with it as it is")
             }
             LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error)
-                .hint("ask the vendor for a client id and give it with --client-id"),
+                .hint("ask the vendor for a client id and give it with --client-id; or, if it reads client metadata documents, give the URL of yours with --client-metadata-url"),
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
-                .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET"),
+                .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
             LoginError::TimedOut(_) => {
                 Self::from_source(ErrorKind::Failure, error).hint("run it again; --timeout gives you longer")
             }

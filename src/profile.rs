@@ -3,7 +3,7 @@
 use crate::{
     credential::record::Identity,
     login::ResourceParameter,
-    oauth::{registration::ClientAuthentication, scope::Scope},
+    oauth::{client_metadata::ClientMetadataUrl, registration::ClientAuthentication, scope::Scope},
     provider::{GrantKind, Provider},
     server_url::ServerUrl,
     settings::Settings,
@@ -39,6 +39,8 @@ pub struct RegistrationOptions {
     pub client_id: Option<String>,
     /// How the client authenticates, where it is fixed.
     pub client_authentication: Option<ClientAuthentication>,
+    /// The Client ID Metadata Document to be known by.
+    pub client_metadata_url: Option<ClientMetadataUrl>,
     /// The scope to ask for.
     pub scope: Option<Scope>,
     /// A pinned token endpoint: nothing is discovered.
@@ -60,6 +62,7 @@ impl RegistrationOptions {
             grant: self.grant.or(other.grant),
             client_id: self.client_id.or(other.client_id),
             client_authentication: self.client_authentication.or(other.client_authentication),
+            client_metadata_url: self.client_metadata_url.or(other.client_metadata_url),
             scope: self.scope.or(other.scope),
             token_endpoint: self.token_endpoint.or(other.token_endpoint),
             issuer: self.issuer.or(other.issuer),

@@ -21,6 +21,7 @@ use crate::{
         store::{KeySource, StoreChoice},
     },
     login::ResourceParameter,
+    oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, Provider, ProviderDocument, ProviderError},
     secret::Secret,
@@ -47,6 +48,8 @@ pub struct Settings {
     pub browser_possible: bool,
     /// `FINMCP_CLIENT_SECRET`.
     pub client_secret: Option<Secret>,
+    /// The document about finmcp, for authorization servers that read such: `config.toml`'s, else this build's own.
+    pub client_metadata_url: Option<ClientMetadataUrl>,
     /// How long a request may take, unless the command line says otherwise.
     pub request_timeout: Option<Duration>,
     /// What to log, as a filter; nothing by default.
@@ -125,6 +128,16 @@ impl Settings {
         let browser_possible = browser.is_some() || (text_variable("CI")?.is_none() && has_desktop());
         Ok(Self {
             store: store_choice(&folder)?,
+            client_metadata_url: config
+                .client_metadata_url
+                .as_deref()
+                .or(client_metadata::PUBLISHED)
+                .map(str::parse)
+                .transpose()
+                .map_err(|error: ClientMetadataUrlError| SettingsError::Config {
+                    path: folder.join("config.toml"),
+                    problem: format!("client_metadata_url {error}"),
+                })?,
             folder,
             providers,
             default_server: config.default,
@@ -149,6 +162,7 @@ impl Settings {
             browser: self.browser.clone(),
             browser_possible: self.browser_possible,
             client_secret: None,
+            client_metadata_url: None,
             request_timeout: self.request_timeout,
             log: self.log.clone(),
             no_color: self.no_color,
@@ -168,6 +182,7 @@ impl Settings {
             browser: None,
             browser_possible: false,
             client_secret: None,
+            client_metadata_url: None,
             request_timeout: None,
             log: None,
             no_color: true,
@@ -281,6 +296,7 @@ impl Settings {
 #[serde(deny_unknown_fields)]
 struct ConfigDocument {
     default: Option<String>,
+    client_metadata_url: Option<String>,
     #[serde(default)]
     providers: BTreeMap<String, ProviderDocument>,
     #[serde(default)]
@@ -301,6 +317,8 @@ struct ProfileDocument {
     grant: Option<GrantKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_metadata_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -346,6 +364,12 @@ impl ProfileDocument {
             grant: self.grant,
             client_id: self.client_id.clone(),
             client_authentication: None,
+            client_metadata_url: self
+                .client_metadata_url
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|error| format!("client_metadata_url {error}"))?,
             scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
             token_endpoint: self
                 .token_endpoint
@@ -398,6 +422,7 @@ impl From<&Profile> for ProfileDocument {
             url: Some(profile.server.as_str().to_owned()),
             grant: options.grant,
             client_id: options.client_id.clone(),
+            client_metadata_url: options.client_metadata_url.as_ref().map(ToString::to_string),
             scope: options.scope.as_ref().map(ToString::to_string),
             token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
             issuer: options.issuer.clone(),

@@ -225,6 +225,7 @@ impl Machine {
                 client_secret: None,
                 authentication: ClientAuthentication::None,
                 redirect_uri: None,
+                expires_at: None,
             },
             token_endpoint: endpoint.parse().unwrap(),
             revocation_endpoint: None,

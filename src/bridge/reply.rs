@@ -3,9 +3,12 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::bridge::{
-    message::{Id, Malformed},
-    retry::{Failure, Taken},
+use crate::{
+    bridge::{
+        message::{Id, Malformed},
+        retry::{Failure, Taken},
+    },
+    credential::token_source::{SignInFailure, TokenSourceError},
 };
 
 /// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range,
@@ -23,6 +26,8 @@ pub enum ReplyCode {
     Network = -31003,
     /// Somebody has to sign in.
     LoginRequired = -31004,
+    /// A server must not be trusted.
+    Untrusted = -31005,
     /// Whether the request was carried out is not known.
     OutcomeUnknown = -31010,
 }
@@ -74,6 +79,8 @@ impl Words {
             ReplyCode::OutcomeUnknown
         } else {
             match failure {
+                Failure::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => ReplyCode::Untrusted,
+                Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
                 Failure::Token(_) | Failure::Stopped => ReplyCode::Failure,
                 _ => ReplyCode::Network,
             }
@@ -93,7 +100,7 @@ mod tests {
     use super::*;
     use crate::{
         bridge::message::{Kind, Message},
-        credential::token_source::{LoginReason, TokenSourceError},
+        credential::token_source::LoginReason,
     };
 
     fn failed(method: &str, failure: &Failure) -> serde_json::Value {
@@ -114,6 +121,24 @@ mod tests {
             error["error"]["message"],
             "Asset: not signed in: there is no stored sign-in. Run `finmcp login asset` in a terminal, then try again"
         );
+    }
+
+    /// A sign-in that came to nothing says why, and asks for a terminal only where that helps.
+    #[test]
+    fn why_nobody_is_signed_in() {
+        for (failure, code, text) in [
+            (SignInFailure::Untrusted("why".to_owned()), -31005, "Asset: why"),
+            (SignInFailure::Failed("why".to_owned()), -31001, "Asset: why"),
+            (SignInFailure::Unreachable("why".to_owned()), -31003, "Asset: why"),
+            (
+                SignInFailure::LoginRequired("why".to_owned()),
+                -31004,
+                "Asset: why. Run `finmcp login asset` in a terminal, then try again",
+            ),
+        ] {
+            let error = failed("tools/call", &Failure::Token(TokenSourceError::SignIn(failure)));
+            assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&code.into(), &text.into()));
+        }
     }
 
     /// t114: a call whose outcome is open says so; a list needs no such warning.

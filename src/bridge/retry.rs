@@ -6,7 +6,10 @@
 
 use http::StatusCode;
 
-use crate::{credential::token_source::TokenSourceError, http::HttpError};
+use crate::{
+    credential::token_source::{SignInFailure, TokenSourceError},
+    http::HttpError,
+};
 
 /// A request that brought no response.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +97,12 @@ impl Failure {
     pub fn needs_login(&self) -> bool {
         match self {
             Self::Refused | Self::InsufficientScope { .. } => true,
-            Self::Token(error) => matches!(error, TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected),
+            Self::Token(error) => matches!(
+                error,
+                TokenSourceError::LoginRequired(_)
+                    | TokenSourceError::Rejected
+                    | TokenSourceError::SignIn(SignInFailure::LoginRequired(_))
+            ),
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
         session::{Ending, Event, Exchange},
         sse::Decoder,
     },
-    credential::token_source::{AccessToken, TokenSource},
+    credential::token_source::{AccessToken, TokenSource, TokenSourceError},
     http::{Http, HttpError},
     oauth::challenge::Challenge,
     printable::quoted,
@@ -163,7 +163,8 @@ impl Upstream {
                 (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
                 (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {
                     match self.tokens.widen(narrow, challenge).await {
-                        Err(_) => return Ok(response), // its own words say best what is missing
+                        // Its own words say best what is missing.
+                        Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => return Ok(response),
                         fresh => fresh,
                     }
                 }

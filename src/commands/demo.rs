@@ -236,7 +236,7 @@ impl StandIn {
             }
         };
         let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
-        let outcome = login::sign_in(own, &self.profile(vendors), secret, None, person).await;
+        let outcome = login::sign_in(own, &self.profile(vendors), secret, None, None, person).await;
         outcome.map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", self.title())))
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
     },
-    oauth::scope::Scope,
+    oauth::{challenge::Challenge, client_assertion::PrivateKey, registration::ClientAuthentication, scope::Scope},
     profile::{Profile, RegistrationOptions, Selector},
     provider::GrantKind,
     secret::Secret,
@@ -35,7 +35,10 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
             .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
     }
-    let secret = client_secret(app, arguments.client_secret_file.clone()).await?;
+    let secret = match arguments.private_key_file.clone() {
+        Some(path) => Some(private_key(path).await?),
+        None => client_secret(app, arguments.client_secret_file.clone()).await?,
+    };
     let redirection = Redirection { port: arguments.port, timeout: Duration::from_secs(arguments.timeout) };
     let no_browser = arguments.no_browser;
     let force = arguments.force;
@@ -47,12 +50,13 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     profile.registration = options.or(profile.registration);
 
     let browser = (!no_browser && app.settings.browser_possible).then(|| browser(app));
-    let (profile, credential) = sign_in_and_keep(app, profile, secret, browser, redirection).await?;
+    let (profile, credential) = sign_in_and_keep(app, profile, secret, None, browser, redirection).await?;
     summarise(app, &profile, &credential);
     Ok(())
 }
 
-/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`.
+/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`. With the
+/// `challenge` of a request that the server refused, the new sign-in allows that, and all that the one before allowed.
 ///
 /// # Errors
 /// Whatever kept it from being done; then nothing is changed.
@@ -60,6 +64,7 @@ pub async fn sign_in_and_keep(
     app: &App,
     profile: Profile,
     secret: Option<Secret>,
+    challenge: Option<Challenge>,
     browser: Option<Arc<dyn Browser>>,
     redirection: Redirection,
 ) -> Result<(Profile, Credential), Error> {
@@ -68,7 +73,8 @@ pub async fn sign_in_and_keep(
     let earlier = earlier(app, &profile).await?;
     let (console, title) = (app.console, profile.title.clone());
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
-    let credential = sign_in(app, &profile, secret, earlier.clone(), person)
+    let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
+    let credential = sign_in(app, &profile, secret, challenge, earlier.clone(), person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
     let profile = keep(app, profile, credential.clone(), earlier).await?;
@@ -83,13 +89,15 @@ pub async fn sign_in(
     app: &App,
     profile: &Profile,
     secret: Option<Secret>,
+    challenge: Option<Challenge>,
     earlier: Option<Credential>,
     person: Person<'_>,
 ) -> Result<Credential, LoginError> {
     let options = &profile.registration;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
-    let request = request(profile, grant, secret, earlier);
+    let mut request = LoginRequest { challenge, ..request(profile, secret, earlier) };
+    request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await
@@ -110,19 +118,10 @@ pub struct Person<'a> {
     pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
-fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
+fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
     let options = &profile.registration;
-    // A secret that is stored already need not be given again; a dynamic registration is used again.
-    let known = earlier.as_ref().map(|credential| KnownClient {
-        issuer: credential.identity.issuer.clone(),
-        registration: credential.registration.clone(),
-    });
-    let stored_secret = known
-        .as_ref()
-        .filter(|known| {
-            grant == GrantKind::ClientCredentials && options.client_id.as_ref() == Some(&known.registration.client_id)
-        })
-        .and_then(|known| known.registration.client_secret.clone());
+    let known = earlier
+        .map(|credential| KnownClient { issuer: credential.identity.issuer, registration: credential.registration });
     LoginRequest {
         server: profile.server.clone(),
         environment: profile.environment.clone(),
@@ -130,14 +129,31 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
         issuer: options.issuer.clone(),
         client: options.client_id.clone().map(|client_id| PreRegistered {
             client_id,
-            client_secret: secret.or(stored_secret),
+            client_secret: secret,
             authentication: options.client_authentication,
         }),
-        known: known.filter(|_| options.client_id.is_none()),
+        client_metadata_url: options.client_metadata_url.clone(),
+        // One that was given by hand is no longer meant where it is no longer named.
+        known: known.filter(|known| match &options.client_id {
+            Some(client_id) => known.registration.client_id == *client_id,
+            None => known.registration.is_dynamic(),
+        }),
         scope: options.scope.clone(),
+        challenge: None,
         resource: options.resource.clone(),
         parameters: options.parameters.clone(),
     }
+}
+
+/// The challenge with all that was granted `earlier`: a narrower sign-in would only move the refusal elsewhere (MCP
+/// authorization, "Step-Up Authorization Flow").
+fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
+    let granted = earlier.and_then(|credential| {
+        let tokens = credential.tokens.as_ref()?;
+        tokens.scope.clone().or_else(|| credential.scope.clone())
+    });
+    let scope = [granted, challenge.scope].into_iter().flatten().reduce(|all, scope| all.union(&scope));
+    Challenge { scope, ..challenge }
 }
 
 /// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a
@@ -218,7 +234,8 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
     let options = RegistrationOptions {
         grant: arguments.grant,
         client_id: arguments.client_id,
-        client_authentication: None,
+        client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
+        client_metadata_url: arguments.client_metadata_url,
         scope,
         token_endpoint: arguments.token_endpoint,
         issuer: arguments.issuer,
@@ -232,19 +249,35 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
     Ok((arguments.server.into(), options))
 }
 
-/// The client secret: from the file, from stdin, or from the environment. A line end after it is not part of it.
+/// The client secret: from the file, from stdin, or from the environment.
 async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret>, Error> {
-    let Some(path) = path else { return Ok(app.settings.client_secret.clone()) };
+    match path {
+        Some(path) => secret_in(path, "client secret").await.map(Some),
+        None => Ok(app.settings.client_secret.clone()),
+    }
+}
+
+/// The client's private key, from the file or from stdin, if it can be used.
+async fn private_key(path: PathBuf) -> Result<Secret, Error> {
+    let shown = path.display().to_string();
+    let key = secret_in(path, "private key").await?;
+    PrivateKey::from_pem(&key)
+        .map_err(|error| Error::new(ErrorKind::Usage, format!("the private key in {shown} cannot be used: {error}")))?;
+    Ok(key)
+}
+
+/// What a file, or stdin, holds. A line end after it is not part of it.
+async fn secret_in(path: PathBuf, name: &str) -> Result<Secret, Error> {
     let shown = path.display().to_string();
     // A pipe or a terminal may never say anything: on a thread of its own, so that Ctrl-C is heard.
     let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
     let text = text.map_err(|error| {
         let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
-        Error::new(kind, error.to_string()).while_doing(format!("cannot read the client secret from {shown}"))
+        Error::new(kind, error.to_string()).while_doing(format!("cannot read the {name} from {shown}"))
     })?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {shown}"))),
-        secret => Ok(Some(Secret::new(secret.to_owned()))),
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}"))),
+        secret => Ok(Secret::new(secret.to_owned())),
     }
 }
 

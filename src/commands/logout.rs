@@ -3,7 +3,7 @@
 use crate::{
     cli,
     commands::App,
-    credential::record::Credential,
+    credential::{clock::Clock, record::Credential},
     error::Error,
     oauth::client::{self, RevocableToken},
     profile::Profile,
@@ -53,7 +53,16 @@ async fn revoke(app: &App, credential: &Credential) {
     };
     let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
     for token in refresh.into_iter().chain([RevocableToken::Access(&tokens.access_token)]) {
-        if let Err(error) = client::revoke(&app.http, endpoint, &credential.registration, token).await {
+        if let Err(error) = client::revoke(
+            &app.http,
+            endpoint,
+            &credential.identity.issuer,
+            &credential.registration,
+            token,
+            app.clock.now(),
+        )
+        .await
+        {
             let name = match token {
                 RevocableToken::Refresh(_) => "refresh",
                 RevocableToken::Access(_) => "access",

@@ -11,7 +11,7 @@ use crate::{
     credential::{
         lock::Lock,
         record::Identity,
-        token_source::{Lookup, SignIn, TokenSource},
+        token_source::{Lookup, SignIn, SignInFailure, TokenSource},
     },
     error::{Error, ErrorKind},
     login::Redirection,
@@ -84,10 +84,25 @@ fn sign_in(app: &App, profile: &Profile) -> SignIn {
         let (app, profile) = (app.clone(), profile.clone());
         async move {
             let asked = sign_in_in_turn(&app, profile, challenge).await;
-            asked.inspect_err(|error| app.console.report(error)).ok()
+            asked.inspect_err(|error| app.console.report(error)).map_err(|error| failure(&error))
         }
         .boxed()
     })
+}
+
+/// What the client is told of a sign-in that came to nothing.
+fn failure(error: &Error) -> SignInFailure {
+    let reason = std::iter::once(error.message()).chain(error.causes()).collect::<Vec<_>>().join(": ");
+    match error.kind {
+        _ if error.is_unanswered() => SignInFailure::LoginRequired(reason),
+        // It takes more than a browser can ask for.
+        ErrorKind::LoginRequired | ErrorKind::Usage => {
+            SignInFailure::LoginRequired([vec![reason], error.hints().to_vec()].concat().join("; "))
+        }
+        ErrorKind::Untrusted => SignInFailure::Untrusted(reason),
+        ErrorKind::Network => SignInFailure::Unreachable(reason),
+        ErrorKind::Failure | ErrorKind::Store | ErrorKind::Interrupted => SignInFailure::Failed(reason),
+    }
 }
 
 async fn sign_in_in_turn(app: &App, profile: Profile, challenge: Challenge) -> Result<Identity, Error> {
@@ -99,14 +114,10 @@ async fn sign_in_in_turn(app: &App, profile: Profile, challenge: Challenge) -> R
         Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
         _ => {}
     }
-    let mut profile = current(&profile.name, &profile.server).unwrap_or(profile);
-    // All that was granted and all that is asked for: a narrower sign-in would only move the refusal elsewhere.
-    let granted = app.tokens(profile.signed_in.clone()).credential().await.ok().flatten();
-    let granted = granted.and_then(|credential| credential.tokens?.scope.or(credential.scope));
-    let wanted = [granted, challenge.scope, profile.registration.scope.take()].into_iter().flatten();
-    profile.registration.scope = wanted.reduce(|all, scope| all.union(&scope));
+    let profile = current(&profile.name, &profile.server).unwrap_or(profile);
     let redirection = Redirection { port: None, timeout: PERSON };
-    let (profile, _) = login::sign_in_and_keep(app, profile, None, Some(login::browser(app)), redirection).await?;
+    let browser = Some(login::browser(app));
+    let (profile, _) = login::sign_in_and_keep(app, profile, None, Some(challenge), browser, redirection).await?;
     profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
 }
 
@@ -115,4 +126,24 @@ async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
     let identity = current(&profile.name, &profile.server)?.signed_in?;
     let credential = app.tokens(Some(identity.clone())).credential().await.ok()??;
     credential.tokens.is_some().then_some((identity, credential.generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{login::LoginError, oauth::error::OAuthError};
+
+    /// t035: what a client is told of a person who does not come, who says no, and who has to say more.
+    #[test]
+    fn t035_what_the_client_is_told() {
+        let told = |error: LoginError| failure(&Error::from(error).while_doing("could not sign in to X"));
+        assert_eq!(
+            told(LoginError::TimedOut(PERSON)),
+            SignInFailure::LoginRequired("could not sign in to X: nobody signed in within 300 s".to_owned())
+        );
+        let denied = told(LoginError::Denied(OAuthError::new("access_denied", None)));
+        assert!(matches!(&denied, SignInFailure::Failed(reason) if reason.contains("access_denied")), "{denied:?}");
+        let stuck = told(LoginError::NeedsRegistration { host: "as.example".to_owned() });
+        assert!(matches!(&stuck, SignInFailure::LoginRequired(reason) if reason.contains("--client-id")), "{stuck:?}");
+    }
 }

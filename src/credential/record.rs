@@ -188,6 +188,9 @@ struct RegistrationDocument<'a> {
     authentication: AuthenticationDocument,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redirect_uri: Option<Cow<'a, str>>,
+    /// In milliseconds of the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
 }
 
 /// By the names of RFC 7591 section 2.
@@ -199,6 +202,8 @@ enum AuthenticationDocument {
     Basic,
     #[serde(rename = "client_secret_post")]
     Body,
+    #[serde(rename = "private_key_jwt")]
+    PrivateKeyJwt,
 }
 
 /// Times are in milliseconds of the Unix epoch.
@@ -238,8 +243,10 @@ impl<'a> From<&'a Credential> for Document<'a> {
                     ClientAuthentication::None => AuthenticationDocument::None,
                     ClientAuthentication::Basic => AuthenticationDocument::Basic,
                     ClientAuthentication::Body => AuthenticationDocument::Body,
+                    ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
                 },
                 redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
+                expires_at: registration.expires_at.map(Timestamp::as_millisecond),
             },
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
             revocation_endpoint: credential.revocation_endpoint.as_ref().map(|url| Cow::from(url.as_str())),
@@ -282,8 +289,10 @@ impl TryFrom<Document<'_>> for Credential {
                     AuthenticationDocument::None => ClientAuthentication::None,
                     AuthenticationDocument::Basic => ClientAuthentication::Basic,
                     AuthenticationDocument::Body => ClientAuthentication::Body,
+                    AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
                 },
                 redirect_uri: registration.redirect_uri.map(Cow::into_owned),
+                expires_at: registration.expires_at.map(time).transpose()?,
             },
             token_endpoint: parsed(&document.token_endpoint, "token endpoint")?,
             revocation_endpoint: document
@@ -359,6 +368,7 @@ pub(super) mod tests {
                 client_secret: Some(Secret::new("s3cret:%\"\n".to_owned())),
                 authentication: ClientAuthentication::Basic,
                 redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+                expires_at: None,
             },
             token_endpoint: "https://as.example/token".parse().unwrap(),
             revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),

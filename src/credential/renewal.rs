@@ -312,6 +312,7 @@ impl Account {
         };
         let request = TokenRequest {
             endpoint: &credential.token_endpoint,
+            issuer: &credential.identity.issuer,
             registration: &credential.registration,
             grant,
             resource: credential.resource.as_deref(),
@@ -322,6 +323,9 @@ impl Account {
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
             Err(TokenError::InvalidGrant) if credential.renewal == Renewal::RefreshToken => self.end(credential).await,
+            Err(error) if error.is_invalid_client() && credential.registration.is_dynamic() => {
+                self.forget_client(credential).await
+            }
             Err(error) => Err(error.into()),
         };
         self.state().is_spending = false;
@@ -370,6 +374,17 @@ impl Account {
             tracing::debug!(%error, "the ended sign-in stays stored");
         }
         Err(TokenSourceError::LoginRequired(LoginReason::Ended))
+    }
+
+    /// The server no longer knows the client that registered itself: the next sign-in registers anew. The tokens stay,
+    /// in case the server remembers.
+    async fn forget_client(&self, refused: Credential) -> Outcome {
+        let mut forgotten = Credential { generation: refused.generation.saturating_add(1), ..refused };
+        forgotten.registration.expires_at = Some(self.parts.clock.now());
+        if let Err(error) = self.save(&forgotten).await {
+            tracing::debug!(%error, "the forgotten client stays stored");
+        }
+        Err(TokenSourceError::LoginRequired(LoginReason::ClientForgotten))
     }
 
     async fn save_later(self: Arc<Self>) {

@@ -7,7 +7,11 @@ use std::{
 };
 
 pub use crate::credential::access_token::AccessToken;
-use futures_util::future::BoxFuture;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use tokio::time::Instant;
 
 use crate::{
     credential::{
@@ -45,9 +49,29 @@ pub enum TokenSourceError {
     /// The lock that the renewal needs. Nothing was sent.
     #[error(transparent)]
     Lock(Arc<LockError>),
+    /// A person was asked to sign in, and it came to nothing.
+    #[error(transparent)]
+    SignIn(SignInFailure),
     /// The process is ending.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// A sign-in that came to nothing, with the reason for the person, sorted by what helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignInFailure {
+    /// Something that a server says must not be acted upon: nobody but whoever runs it can help.
+    #[error("{0}")]
+    Untrusted(String),
+    /// A server could not be reached, or made no sense: later may work.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Nobody came, or it takes more than a browser: a person at a terminal can help.
+    #[error("{0}")]
+    LoginRequired(String),
+    /// It was denied, or failed otherwise.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why a person is needed.
@@ -59,6 +83,9 @@ pub enum LoginReason {
     /// The server said `invalid_grant` (RFC 6749 section 5.2): the sign-in ended or was revoked.
     #[error("the server ended the sign-in")]
     Ended,
+    /// The server no longer knows the client that it once registered (`invalid_client`, RFC 6749 section 5.2).
+    #[error("the server has forgotten this client")]
+    ClientForgotten,
     /// The access token ended and there is nothing to renew it with.
     #[error("the access token ended and the server gave no refresh token")]
     NotRenewable,
@@ -82,7 +109,9 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant => Self::Refused(Arc::new(error)),
+            TokenError::Refused { .. } | TokenError::InvalidGrant | TokenError::PrivateKey(_) => {
+                Self::Refused(Arc::new(error))
+            }
             _ => Self::Unavailable(Arc::new(error)),
         }
     }
@@ -95,6 +124,7 @@ pub struct TokenSource {
     account: Arc<Mutex<Option<Arc<Account>>>>,
     lookup: Option<Lookup>,
     sign_in: Option<SignIn>,
+    asking: Arc<Mutex<Asking>>,
     /// Whether the server is known to serve nobody without a token: then it need not be asked first.
     is_guarded: bool,
 }
@@ -102,9 +132,20 @@ pub struct TokenSource {
 /// Finds out who is signed in by now, where another process may have signed somebody in.
 pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
 
-/// Brings a person to sign in as the challenge asks, stores what that brought, and says whom it belongs to; none where
-/// nobody signed in.
-pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Option<Identity>> + Send + Sync>;
+/// Brings a person to sign in as the challenge asks, stores what that brought, and says whom it belongs to.
+pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, SignInFailure>> + Send + Sync>;
+
+/// How long a person who said no, or did not come, is not asked again; nor one whom nobody could trust the server with.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What the person is being asked, and what came of it last.
+#[derive(Default)]
+struct Asking {
+    /// The sign-in that is under way, for everybody to wait for.
+    flight: Option<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>>,
+    /// When the last one came to nothing, and why.
+    failed: Option<(Instant, SignInFailure)>,
+}
 
 impl TokenSource {
     /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet.
@@ -118,7 +159,14 @@ impl TokenSource {
     ) -> Self {
         let parts = Arc::new(Parts { store, locks, http, clock });
         let account = identity.map(|identity| Arc::new(Account::new(identity, parts.clone())));
-        Self { parts, account: Arc::new(Mutex::new(account)), lookup: None, sign_in: None, is_guarded: false }
+        Self {
+            parts,
+            account: Arc::new(Mutex::new(account)),
+            lookup: None,
+            sign_in: None,
+            asking: Arc::default(),
+            is_guarded: false,
+        }
     }
 
     /// The same source, which asks `lookup` before it says that somebody has to sign in.
@@ -205,12 +253,41 @@ impl TokenSource {
         error: TokenSourceError,
     ) -> Result<AccessToken, TokenSourceError> {
         let Some(sign_in) = &self.sign_in else { return Err(error) };
-        let Some(identity) = sign_in(challenge).await else { return Err(error) };
-        self.identify(identity);
+        let flight = self.asked(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
+        self.identify(flight.await.map_err(TokenSourceError::SignIn)?);
         match unfit {
             Some(unfit) => self.account()?.replace(unfit).await,
             None => self.account()?.access_token(Duration::ZERO).await,
         }
+    }
+
+    /// The sign-in that is under way, or a new one: in a task of its own, since the browser is open even if whoever
+    /// asked no longer waits.
+    fn asked(
+        &self,
+        sign_in: &SignIn,
+        challenge: Challenge,
+    ) -> Result<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>, SignInFailure> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = &asking.flight {
+            return Ok(flight.clone());
+        }
+        match &asking.failed {
+            Some((at, failure)) if at.elapsed() < SILENCE => return Err(failure.clone()),
+            _ => {}
+        }
+        let (signing_in, memory) = (sign_in(challenge), self.asking.clone());
+        let task = tokio::spawn(async move {
+            let outcome = signing_in.await;
+            let mut asking = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let failure = outcome.as_ref().err().filter(|failure| !matches!(failure, SignInFailure::Unreachable(_)));
+            *asking = Asking { flight: None, failed: failure.map(|failure| (Instant::now(), failure.clone())) };
+            drop(asking);
+            outcome
+        });
+        let interrupted = || SignInFailure::Failed("the sign-in was interrupted".to_owned());
+        let flight = async move { task.await.unwrap_or_else(|_| Err(interrupted())) }.boxed().shared();
+        Ok(asking.flight.insert(flight).clone())
     }
 
     /// Whether somebody else is signed in than this source knew.

@@ -9,6 +9,8 @@ mod tests;
 
 use std::{io, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     credential::{
         clock::Clock,
@@ -22,7 +24,9 @@ use crate::{
     oauth::{
         authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError, Wanted},
         authorization_server::AuthorizationServer,
+        challenge::Challenge,
         client::{self, Grant, TokenRequest},
+        client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
@@ -48,10 +52,15 @@ pub struct LoginRequest {
     pub issuer: Option<String>,
     /// The client, where the person or the provider has registered one.
     pub client: Option<PreRegistered>,
+    /// The document that says who finmcp is, for authorization servers that read such.
+    pub client_metadata_url: Option<ClientMetadataUrl>,
     /// An earlier registration, used again with the same authorization server and with no other.
     pub known: Option<KnownClient>,
     /// What to ask for, where the person or the provider has chosen.
     pub scope: Option<Scope>,
+    /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
+    /// asked for besides the chosen one.
+    pub challenge: Option<Challenge>,
     /// The `resource` parameter.
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
@@ -63,7 +72,7 @@ pub struct LoginRequest {
 pub struct PreRegistered {
     /// The client identifier.
     pub client_id: String,
-    /// The secret of a confidential client.
+    /// The secret of a confidential client, or its private key.
     pub client_secret: Option<Secret>,
     /// How it authenticates, where that is known; else as the authorization server's metadata says.
     pub authentication: Option<ClientAuthentication>,
@@ -144,7 +153,7 @@ pub enum LoginError {
         host: String,
     },
     /// Client credentials are wanted, and there are none.
-    #[error("a client id and its secret are needed")]
+    #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
     /// The person, or somebody for them, said no.
     #[error("the sign-in was refused: {0}")]
@@ -178,11 +187,28 @@ pub enum LoginError {
     Http(#[from] HttpError),
 }
 
-/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636).
+/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636). A server that has
+/// forgotten an earlier registration gets a new one, and the person is asked once more.
 ///
 /// # Errors
 /// Any [`LoginError`].
 pub async fn authorization_code(
+    request: LoginRequest,
+    redirection: Redirection,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Credential, LoginError> {
+    let anew = request.known.as_ref().filter(|known| known.registration.is_dynamic());
+    let anew = anew.map(|_| LoginRequest { known: None, ..request.clone() });
+    match (ask_person(request, redirection, context, progress).await, anew) {
+        (Err(LoginError::Token(error)), Some(anew)) if error.is_invalid_client() => {
+            ask_person(anew, redirection, context, progress).await
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+async fn ask_person(
     request: LoginRequest,
     redirection: Redirection,
     context: &Context<'_>,
@@ -194,7 +220,7 @@ pub async fn authorization_code(
     server.authorization_endpoint()?;
     let scope = request.scope_for_person(&discovery);
     // The port first: a registration and a sign-in page are of no use without it.
-    let (loopback, reusable) = listen(request.registration(server), redirection.port).await?;
+    let (loopback, reusable) = listen(request.registration(server, context.clock.now()), redirection.port).await?;
     let redirect_uri = loopback.redirect_uri();
     let registration = match reusable {
         Some(registration) => registration,
@@ -233,7 +259,7 @@ pub async fn client_credentials(
         Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
         None => request.discover(context).await?,
     };
-    let registration = request.registration(&discovery.authorization_server);
+    let registration = request.registration(&discovery.authorization_server, context.clock.now());
     let registration = registration.filter(|registration| registration.client_secret.is_some());
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
@@ -243,27 +269,47 @@ pub async fn client_credentials(
 
 impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
-        match discovery::discover(context.http, &self.server, self.issuer.as_deref()).await? {
+        match discovery::discover(context.http, &self.server, self.issuer.as_deref(), self.challenge.clone()).await? {
             Requirement::Token(discovery) => Ok(*discovery),
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
         }
     }
 
-    /// Who we are to `server` already: as registered by hand, else as registered earlier with this very server.
-    fn registration(&self, server: &AuthorizationServer) -> Option<ClientRegistration> {
+    /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
+    /// with this very server (MCP authorization, "Client Registration").
+    fn registration(&self, server: &AuthorizationServer, now: Timestamp) -> Option<ClientRegistration> {
+        let known = self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| &known.registration);
         if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
+            // A secret that is stored already need not be given again, and goes nowhere else.
+            if let (None, Some(known)) = (&client_secret, known.filter(|known| known.client_id == client_id)) {
+                return Some(known.clone());
+            }
             let authentication = match &client_secret {
                 None => ClientAuthentication::None,
                 Some(_) => authentication.unwrap_or_else(|| ClientAuthentication::choose(&server.authentication)),
             };
-            return Some(ClientRegistration { client_id, client_secret, authentication, redirect_uri: None });
+            return Some(ClientRegistration {
+                client_id,
+                client_secret,
+                authentication,
+                redirect_uri: None,
+                expires_at: None,
+            });
         }
-        self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| known.registration.clone())
+        if let Some(url) = self.client_metadata_url.as_ref().filter(|_| server.client_metadata_documents) {
+            return Some(url.registration());
+        }
+        known.filter(|known| known.expires_at.is_none_or(|end| end > now)).cloned()
     }
 
     fn scope(&self, discovery: &Discovery) -> Option<Scope> {
         let supported = discovery.protected_resource.as_ref().and_then(|resource| resource.scopes_supported.clone());
-        Scope::select(self.scope.clone(), discovery.challenge.scope.clone(), supported)
+        let refused = self.challenge.as_ref().and_then(|challenge| challenge.scope.as_ref());
+        let chosen = match (&self.scope, refused) {
+            (Some(chosen), Some(refused)) => Some(chosen.union(refused)),
+            (chosen, _) => chosen.clone(),
+        };
+        Scope::select(chosen, discovery.challenge.scope.clone(), supported)
     }
 
     /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh
@@ -401,6 +447,7 @@ async fn with_tokens(
 ) -> Result<Credential, LoginError> {
     let request = TokenRequest {
         endpoint: &credential.token_endpoint,
+        issuer: &credential.identity.issuer,
         registration: &credential.registration,
         grant,
         resource: credential.resource.as_deref(),

@@ -26,6 +26,10 @@ use crate::{
 pub struct Script {
     /// The answer to a request without a token; none serves it.
     pub challenge: Option<&'static str>,
+    /// The methods that it serves without a token all the same.
+    pub open: Vec<&'static str>,
+    /// Whether it knows of no handshake (MCP 2026-07-28).
+    pub modern: bool,
     /// The documents, by path. Whatever is not here is 404.
     pub documents: Vec<(&'static str, Value)>,
     /// The `iss` of the authorization response.
@@ -49,6 +53,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The JSON-RPC method.
+    pub fn method_asked(&self) -> String {
+        let message: Value = serde_json::from_slice(&self.body).unwrap();
+        message["method"].as_str().unwrap().to_owned()
+    }
+
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| &value[..])
     }
@@ -72,6 +82,8 @@ impl Script {
     pub fn good() -> Self {
         Self {
             challenge: Some(r#"Bearer resource_metadata="{}/.well-known/oauth-protected-resource/mcp", scope="mcp""#),
+            open: vec![],
+            modern: false,
             documents: vec![
                 (
                     "/.well-known/oauth-protected-resource/mcp",
@@ -188,12 +200,15 @@ async fn serve(
     play.seen().push(seen.clone());
     let script = &play.script;
     match (method.as_str(), uri.path()) {
+        ("POST", "/mcp") if script.modern && seen.method_asked() == "initialize" => {
+            StatusCode::BAD_REQUEST.into_response()
+        }
         ("POST", "/mcp") => match script.challenge {
-            Some(challenge) => {
+            Some(challenge) if !script.open.contains(&&seen.method_asked()[..]) => {
                 (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, play.here(challenge))]).into_response()
             }
             // A stream without an end.
-            None => {
+            _ => {
                 let headers = [("content-type", "text/event-stream"), ("mcp-session-id", "s1")];
                 let body =
                     axum::body::Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
@@ -218,7 +233,8 @@ async fn serve(
             let right = match seen.field("grant_type") {
                 Some("authorization_code") => play.is_right(&seen),
                 Some("client_credentials") => {
-                    seen.field("client_secret").is_some() || seen.headers.contains_key("authorization")
+                    seen.field("client_secret").or(seen.field("client_assertion")).is_some()
+                        || seen.headers.contains_key("authorization")
                 }
                 _ => false,
             };

@@ -26,8 +26,10 @@ fn request(stage: &Stage) -> LoginRequest {
         account: "books".to_owned(),
         issuer: None,
         client: None,
+        client_metadata_url: None,
         known: None,
         scope: None,
+        challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
     }
@@ -300,6 +302,49 @@ async fn a_server_without_authorization() {
     assert!(outcome.is_ok());
 }
 
+/// Some guard their tools alone, and some know of no handshake: what their tools are refused with counts.
+#[tokio::test]
+async fn a_server_whose_handshake_is_open() {
+    for (script, first, session) in [
+        (Script { open: vec!["initialize"], ..Script::good() }, "initialize", true),
+        (Script { modern: true, ..Script::good() }, "initialize", false),
+    ] {
+        let (stage, _, outcome) = attempt(script, |_| {}).await;
+        // Of all the scopes that the resource has, the one that the challenge names.
+        assert_eq!(outcome.unwrap().scope.unwrap().to_string(), "mcp offline_access");
+        let asked: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/mcp").collect();
+        assert_eq!((asked[0].method_asked(), asked[1].method_asked()), (first.to_owned(), "tools/list".to_owned()));
+        assert_eq!(asked[1].headers.get("mcp-session-id").map(|id| id.as_bytes()), session.then_some(&b"s1"[..]));
+        let closed = asked[2..].iter().map(|seen| (seen.method.as_str(), &seen.headers["mcp-session-id"]));
+        assert_eq!(closed.count(), usize::from(session));
+    }
+}
+
+/// Whoever was refused knows where to begin, and asks for what was missing besides what the person chose.
+#[tokio::test]
+async fn t064_a_refusal_is_not_asked_for_again() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person::default());
+    let challenge = Challenge {
+        resource_metadata: Some(format!("{}/.well-known/oauth-protected-resource/mcp", stage.origin)),
+        scope: Some("write".parse().unwrap()),
+        ..Challenge::default()
+    };
+    let request = LoginRequest { challenge: Some(challenge), scope: Some("mcp".parse().unwrap()), ..request(&stage) };
+    let credential = sign_in(request, &person, PATIENT).await.0.unwrap();
+    assert_eq!(credential.scope.unwrap().to_string(), "mcp offline_access write");
+    assert_eq!(
+        stage.paths(),
+        [
+            "GET /.well-known/oauth-protected-resource/mcp",
+            "GET /.well-known/oauth-authorization-server/as",
+            "POST /register",
+            "GET /authorize",
+            "POST /token",
+        ]
+    );
+}
+
 #[tokio::test]
 async fn nothing_to_go_by() {
     let script = Script { documents: vec![], ..Script::good() };
@@ -329,6 +374,43 @@ async fn a_pre_registered_client() {
     script.server()["token_endpoint_auth_methods_supported"] = json!(null);
     let (stage, _, outcome) = attempt(script, |request| request.client = client("mine", Some("s3"))).await;
     assert!(outcome.is_ok() && stage.only("/token").headers.contains_key("authorization"));
+}
+
+/// t041: the document about us is who we are where the server reads such, after a client of the person's own and before
+/// a registration.
+#[tokio::test]
+async fn t041_a_document_is_the_client() {
+    const URL: &str = "https://app.example/client.json";
+    let mut script = Script::good();
+    script.server()["client_id_metadata_document_supported"] = json!(true);
+    let (stage, _, outcome) = attempt(script.clone(), |request| {
+        request.client_metadata_url = URL.parse().ok();
+        let registration = ClientRegistration {
+            client_id: "dyn-0".to_owned(),
+            client_secret: None,
+            authentication: ClientAuthentication::None,
+            redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+            expires_at: None,
+        };
+        let issuer = request.server.join("/as").unwrap().to_string();
+        request.known = Some(KnownClient { issuer, registration });
+    })
+    .await;
+    assert_eq!(outcome.unwrap().identity.client_id, URL);
+    assert!(!stage.paths().contains(&"POST /register".to_owned()));
+    for leg in ["/authorize", "/token"] {
+        assert_eq!(stage.only(leg).field("client_id"), Some(URL));
+    }
+
+    for (reads, own, client_id) in [(true, Some("mine"), "mine"), (false, None, "dyn-1")] {
+        script.server()["client_id_metadata_document_supported"] = json!(reads);
+        let (_, _, outcome) = attempt(script.clone(), |request| {
+            request.client_metadata_url = URL.parse().ok();
+            request.client = own.and_then(|own| client(own, None));
+        })
+        .await;
+        assert_eq!(outcome.unwrap().identity.client_id, client_id);
+    }
 }
 
 /// t017, t040: an earlier registration is used again, on its port, with its own server; not with another, and not when
@@ -456,6 +538,76 @@ async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> R
     client_credentials(request, endpoint, &context).await
 }
 
+/// t040: a server that forgets its registrations gets one new registration, and not one more; one that says when it
+/// forgets is not asked then.
+#[tokio::test]
+async fn t040_a_forgotten_client_registers_anew_once() {
+    let known = |request: &LoginRequest, expires_at| {
+        let registration = ClientRegistration {
+            client_id: "dyn-0".to_owned(),
+            client_secret: None,
+            authentication: ClientAuthentication::None,
+            redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
+            expires_at,
+        };
+        Some(KnownClient { issuer: request.server.join("/as").unwrap().to_string(), registration })
+    };
+    let now = Timestamp::from_second(NOW).unwrap();
+    let (stage, person, outcome) = attempt(Script::good(), |request| request.known = known(request, Some(now))).await;
+    assert_eq!((outcome.unwrap().identity.client_id.as_str(), opened(&person)), ("dyn-1", 1));
+    stage.only("/register");
+
+    let script = Script { token: (401, json!({"error": "invalid_client"})), ..Script::good() };
+    let stage = script.stage().await;
+    let person = Arc::new(Person::default());
+    let port = Loopback::bind(None).await.unwrap().redirect_uri();
+    let mut request = request(&stage);
+    request.known = known(&request, None);
+    if let Some(known) = &mut request.known {
+        known.registration.redirect_uri = Some(port);
+    }
+    let outcome = sign_in(request, &person, PATIENT).await.0;
+    assert!(matches!(outcome, Err(LoginError::Token(error)) if error.is_invalid_client()));
+    assert_eq!(opened(&person), 2);
+    stage.only("/register");
+}
+
+/// t061, t017: a key proves the client to the server that it is registered with, and is sent nowhere; it need not be
+/// given again, except to another server.
+#[tokio::test]
+async fn t061_a_client_with_a_private_key() {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    const KEY: &str = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
+    let stage = Script::good().stage().await;
+    let mut client = client("id", Some(KEY)).unwrap();
+    client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
+    let first = LoginRequest { client: Some(client.clone()), ..request(&stage) };
+    let credential = mint(&stage, first.clone(), None).await.unwrap();
+    assert_eq!(credential.renewal, Renewal::ClientCredentials);
+    let (issuer, registration) = (credential.identity.issuer, credential.registration);
+    let known = Some(KnownClient { issuer, registration: registration.clone() });
+    let bare = Some(PreRegistered { client_secret: None, authentication: None, ..client });
+    mint(&stage, LoginRequest { client: bare.clone(), known, ..first.clone() }, None).await.unwrap();
+    let elsewhere = Some(KnownClient { issuer: "https://elsewhere.example".to_owned(), registration });
+    let refused = mint(&stage, LoginRequest { client: bare, known: elsewhere, ..first }, None).await;
+    assert!(matches!(refused, Err(LoginError::NeedsSecret)));
+
+    let sent: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/token").collect();
+    assert_eq!(sent.len(), 2);
+    for token in sent {
+        assert_eq!(token.field("client_id"), Some("id"));
+        assert_eq!(
+            token.field("client_assertion_type"),
+            Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+        );
+        let claims = token.field("client_assertion").unwrap().split('.').nth(1).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["aud"], format!("{}/as", stage.origin));
+        assert_eq!((token.field("client_secret"), token.headers.get("authorization")), (None, None));
+    }
+}
+
 /// A pinned token endpoint: one request, the secret in the body, no discovery, and the true end in each style of
 /// `expires_in`.
 #[tokio::test]
@@ -531,8 +683,10 @@ fn a_sign_in_can_change_threads() {
         account: String::new(),
         issuer: None,
         client: None,
+        client_metadata_url: None,
         known: None,
         scope: None,
+        challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
     };

@@ -181,6 +181,7 @@ mod tests {
             client_secret: None,
             authentication: ClientAuthentication::None,
             redirect_uri: None,
+            expires_at: None,
         };
         let scope = scope.map(|scope| scope.parse().unwrap());
         let parameters: Vec<_> =

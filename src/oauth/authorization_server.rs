@@ -36,6 +36,9 @@ pub struct AuthorizationServer {
     /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207
     /// section 3).
     pub names_itself: bool,
+    /// `client_id_metadata_document_supported`: a client may be the URL of a document about itself (MCP authorization,
+    /// "Client ID Metadata Documents").
+    pub client_metadata_documents: bool,
     authorization_endpoint: Option<ServerUrl>,
     pkce: bool,
 }
@@ -52,6 +55,7 @@ struct Document {
     scopes_supported: Option<Vec<String>>,
     grant_types_supported: Option<Vec<String>>,
     authorization_response_iss_parameter_supported: Option<bool>,
+    client_id_metadata_document_supported: Option<bool>,
 }
 
 /// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
@@ -105,6 +109,7 @@ impl AuthorizationServer {
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
+            client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
         })
     }
@@ -126,6 +131,7 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
+            client_metadata_documents: false,
             pkce: true,
         })
     }
@@ -143,6 +149,7 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
+            client_metadata_documents: false,
             pkce: false,
         }
     }
@@ -324,7 +331,10 @@ mod tests {
         assert!(!server.offline_access && !server.names_itself);
         let methods = json!(["private_key_jwt", "client_secret_post", "none"]);
         let server = with("token_endpoint_auth_methods_supported", methods).unwrap();
-        assert_eq!(server.authentication, [ClientAuthentication::Body, ClientAuthentication::None]);
+        assert_eq!(
+            server.authentication,
+            [ClientAuthentication::PrivateKeyJwt, ClientAuthentication::Body, ClientAuthentication::None]
+        );
         assert!(with("scopes_supported", json!(["openid", "offline_access"])).unwrap().offline_access);
         for (grants, refresh) in
             [(json!(null), true), (json!(["refresh_token"]), true), (json!(["authorization_code"]), false)]

@@ -13,6 +13,7 @@ use oauth2::{
 use crate::{
     http::Http,
     oauth::{
+        client_assertion::{ASSERTION_TYPE, PrivateKey},
         error::{OAuthError, RegistrationError, TokenError},
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
@@ -45,6 +46,8 @@ pub enum Grant<'a> {
 pub struct TokenRequest<'a> {
     /// The token endpoint.
     pub endpoint: &'a ServerUrl,
+    /// Whose it is: the issuer identifier, for which a client with a private key proves itself.
+    pub issuer: &'a str,
     /// Who asks.
     pub registration: &'a ClientRegistration,
     /// With what.
@@ -87,6 +90,8 @@ type Client = oauth2::Client<
 pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
     let endpoint = Endpoint { http, url: request.endpoint };
+    let proof = proof(request.registration, request.issuer, now)?;
+    let fields = || request.extra_fields().chain(proof.iter().map(|(name, value)| (*name, value.expose().as_str())));
     let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));
     let response = match request.grant {
         Grant::AuthorizationCode { code, verifier, redirect_uri } => {
@@ -96,14 +101,14 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
                 .exchange_code(AuthorizationCode::new(code.expose().clone()))
                 .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()))
                 .set_redirect_uri(std::borrow::Cow::Owned(redirect_uri));
-            for (name, value) in request.extra_fields() {
+            for (name, value) in fields() {
                 exchange = exchange.add_extra_param(name, value);
             }
             exchange.request_async(&endpoint).await
         }
         Grant::ClientCredentials => {
             let mut exchange = client.exchange_client_credentials().add_scopes(scope());
-            for (name, value) in request.extra_fields() {
+            for (name, value) in fields() {
                 exchange = exchange.add_extra_param(name, value);
             }
             exchange.request_async(&endpoint).await
@@ -111,7 +116,7 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
         Grant::RefreshToken(token) => {
             let token = RefreshToken::new(token.expose().clone());
             let mut exchange = client.exchange_refresh_token(&token).add_scopes(scope());
-            for (name, value) in request.extra_fields() {
+            for (name, value) in fields() {
                 exchange = exchange.add_extra_param(name, value);
             }
             exchange.request_async(&endpoint).await
@@ -127,8 +132,10 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
 pub async fn revoke(
     http: &Http,
     endpoint: &ServerUrl,
+    issuer: &str,
     registration: &ClientRegistration,
     token: RevocableToken<'_>,
+    now: Timestamp,
 ) -> Result<(), TokenError> {
     let mut url = endpoint.as_url().clone();
     // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
@@ -138,7 +145,10 @@ pub async fn revoke(
         RevocableToken::Access(token) => AccessToken::new(token.expose().clone()).into(),
         RevocableToken::Refresh(token) => RefreshToken::new(token.expose().clone()).into(),
     };
-    let request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
+    let mut request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
+    for (name, value) in proof(registration, issuer, now)? {
+        request = request.add_extra_param(name, value.expose().clone());
+    }
     request.request_async(&Endpoint { http, url: endpoint }).await.map_err(sort)
 }
 
@@ -168,10 +178,12 @@ pub async fn register(
 impl<'a> TokenRequest<'a> {
     /// `resource`, and the parameters that the request does not set itself: none may come twice (RFC 6749 section 3.2).
     fn extra_fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        const OURS: [&str; 8] = [
+        const OURS: [&str; 10] = [
             "grant_type",
             "client_id",
             "client_secret",
+            "client_assertion",
+            "client_assertion_type",
             "code",
             "code_verifier",
             "redirect_uri",
@@ -192,7 +204,9 @@ impl<'a> TokenRequest<'a> {
 fn client(registration: &ClientRegistration) -> Client {
     let client = Client::new(ClientId::new(registration.client_id.clone()));
     let auth_type = match registration.authentication {
-        ClientAuthentication::None => return client.set_auth_type(AuthType::RequestBody),
+        ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt => {
+            return client.set_auth_type(AuthType::RequestBody);
+        }
         ClientAuthentication::Basic => AuthType::BasicAuth,
         ClientAuthentication::Body => AuthType::RequestBody,
     };
@@ -200,6 +214,21 @@ fn client(registration: &ClientRegistration) -> Client {
     match &registration.client_secret {
         Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose().clone())),
         None => client,
+    }
+}
+
+/// The fields by which a client with a private key proves itself; none for any other (RFC 7523 section 2.2).
+fn proof(
+    registration: &ClientRegistration,
+    issuer: &str,
+    now: Timestamp,
+) -> Result<Vec<(&'static str, Secret)>, TokenError> {
+    match (registration.authentication, &registration.client_secret) {
+        (ClientAuthentication::PrivateKeyJwt, Some(key)) => Ok(vec![
+            ("client_assertion_type", Secret::new(ASSERTION_TYPE.to_owned())),
+            ("client_assertion", PrivateKey::from_pem(key)?.assertion(&registration.client_id, issuer, now)?),
+        ]),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -298,6 +327,7 @@ mod tests {
             client_secret: Some(Secret::new("a:b%+é &".to_owned())),
             authentication,
             redirect_uri: None,
+            expires_at: None,
         }
     }
 
@@ -313,6 +343,7 @@ mod tests {
         let (endpoint, served) = answering(response).await;
         let request = TokenRequest {
             endpoint: &endpoint,
+            issuer: "https://as.example",
             registration: &registration(authentication),
             grant,
             resource: Some("https://mcp.example/mcp"),
@@ -325,6 +356,30 @@ mod tests {
 
     const TOKEN: &str =
         r#"{"access_token":"t","token_type":"bearer","expires_in":"60","refresh_token":"r","id_token":"x"}"#;
+
+    /// t061: a refresh proves the client as the first request did.
+    #[tokio::test]
+    async fn t061_a_private_key_renews_too() {
+        let (endpoint, served) = answering(&reply("200 OK", TOKEN)).await;
+        let mut registration = registration(ClientAuthentication::PrivateKeyJwt);
+        let key = include_str!("../../tests/fixtures/keys/rsa-pkcs1.pem");
+        registration.client_secret = Some(Secret::new(key.to_owned()));
+        let request = TokenRequest {
+            endpoint: &endpoint,
+            issuer: "https://as.example",
+            registration: &registration,
+            grant: Grant::RefreshToken(&Secret::new("r".to_owned())),
+            resource: None,
+            scope: None,
+            parameters: &owned(&[("client_assertion", "evil")]),
+        };
+        request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await.unwrap();
+        let message = served.await.unwrap();
+        let form = message.form();
+        let names: Vec<_> = form.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["client_assertion", "client_assertion_type", "client_id", "grant_type", "refresh_token"]);
+        assert_eq!((form[0].1.split('.').count(), message.header("authorization")), (3, None));
+    }
 
     /// t043, t061: each grant's form, whole, with the secret where it belongs.
     #[tokio::test]
@@ -438,14 +493,24 @@ mod tests {
         {
             let (endpoint, served) = answering(&reply("200 OK", "")).await;
             let client = registration(ClientAuthentication::Body);
-            revoke(&Http::default(), &endpoint, &client, token).await.unwrap();
+            revoke(&Http::default(), &endpoint, "https://as.example", &client, token, Timestamp::UNIX_EPOCH)
+                .await
+                .unwrap();
             let wanted =
                 [("client_id", "c:1"), ("client_secret", "a:b%+é &"), ("token", "t"), ("token_type_hint", hint)];
             assert_eq!(served.await.unwrap().form(), owned(&wanted));
         }
         let (endpoint, _served) = answering(&reply("503 Service Unavailable", "")).await;
         let client = registration(ClientAuthentication::None);
-        let refused = revoke(&Http::default(), &endpoint, &client, RevocableToken::Access(&secret)).await;
+        let refused = revoke(
+            &Http::default(),
+            &endpoint,
+            "https://as.example",
+            &client,
+            RevocableToken::Access(&secret),
+            Timestamp::UNIX_EPOCH,
+        )
+        .await;
         assert!(matches!(refused, Err(TokenError::Unavailable { status: 503 })));
     }
 
@@ -457,6 +522,7 @@ mod tests {
         let endpoint = "https://as.example/token".parse().unwrap();
         let request = TokenRequest {
             endpoint: &endpoint,
+            issuer: "https://as.example",
             registration: &registration,
             grant: Grant::ClientCredentials,
             resource: None,
@@ -465,6 +531,6 @@ mod tests {
         };
         movable(request_token(&http, request, Timestamp::UNIX_EPOCH));
         let token = Secret::new(String::new());
-        movable(revoke(&http, &endpoint, &registration, RevocableToken::Access(&token)));
+        movable(revoke(&http, &endpoint, "", &registration, RevocableToken::Access(&token), Timestamp::UNIX_EPOCH));
     }
 }

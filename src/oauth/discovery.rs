@@ -101,14 +101,36 @@ const INITIALIZE: &str = concat!(
     r#""}}}"#
 );
 
+const LIST_TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+
+/// The first protocol version without a handshake, and what each of its requests says of itself.
+const MODERN_VERSION: HeaderValue = HeaderValue::from_static("2026-07-28");
+const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
+
+const LIST_TOOLS_MODERN: &str = concat!(
+    r#"{"jsonrpc":"2.0","id":0,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"#,
+    r#""2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":"#,
+    r#"{"name":"finmcp","version":""#,
+    env!("CARGO_PKG_VERSION"),
+    r#""}}}}"#
+);
+
 /// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what
 /// the server says. At most three requests where the server answers 401 with a pointer: the refused one, its metadata,
-/// the authorization server's.
+/// the authorization server's. Whoever was refused already has the `challenge`, and spares the first.
 ///
 /// # Errors
 /// Any [`DiscoveryError`].
-pub async fn discover(http: &Http, server: &ServerUrl, issuer: Option<&str>) -> Result<Requirement, DiscoveryError> {
-    let probe = probe(http, server).await?;
+pub async fn discover(
+    http: &Http,
+    server: &ServerUrl,
+    issuer: Option<&str>,
+    challenge: Option<Challenge>,
+) -> Result<Requirement, DiscoveryError> {
+    let probe = match challenge {
+        Some(challenge) => Probe::Challenged(challenge),
+        None => probe(http, server).await?,
+    };
     let challenge = match &probe {
         Probe::Challenged(challenge) => challenge.clone(),
         _ => Challenge::default(),
@@ -130,43 +152,69 @@ pub async fn discover(http: &Http, server: &ServerUrl, issuer: Option<&str>) -> 
     Ok(Requirement::Token(Box::new(Discovery { challenge, protected_resource, authorization_server })))
 }
 
-/// Sends `server` a request without credentials, to be refused. Only the status and the headers count: the body may be
-/// a stream without an end. A session that it opened all the same is closed.
+/// Sends `server` requests without credentials, to be refused: the handshake, then what a server may guard though its
+/// handshake is open. One of 2026-07-28 has no handshake, and is asked as that version asks.
 ///
 /// # Errors
 /// Any [`HttpError`].
 pub async fn probe(http: &Http, server: &ServerUrl) -> Result<Probe, HttpError> {
+    let (answer, headers) = ask(http, server, HeaderMap::new(), INITIALIZE).await?;
+    match answer {
+        Probe::Served => {
+            let mut session = HeaderMap::from_iter([(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION)]);
+            session.extend(headers.get(SESSION_HEADER).map(|id| (SESSION_HEADER, id.clone())));
+            let tools = ask(http, server, session.clone(), LIST_TOOLS).await;
+            close_session(http, server, session).await;
+            // A server may want more of a session before it serves. That it guards nothing is known all the same.
+            Ok(Some(tools?.0).filter(|tools| matches!(tools, Probe::Challenged(_))).unwrap_or(answer))
+        }
+        Probe::Unclear(StatusCode::BAD_REQUEST) => {
+            let modern =
+                [(PROTOCOL_VERSION_HEADER, MODERN_VERSION), (METHOD_HEADER, HeaderValue::from_static("tools/list"))];
+            Ok(ask(http, server, modern.into_iter().collect(), LIST_TOOLS_MODERN).await?.0)
+        }
+        answer => Ok(answer),
+    }
+}
+
+/// One request of a [`probe`]. Only the status and the headers count: the body may be a stream without an end.
+async fn ask(
+    http: &Http,
+    server: &ServerUrl,
+    headers: HeaderMap,
+    message: &'static str,
+) -> Result<(Probe, HeaderMap), HttpError> {
     let request = http
         .client_for(server)?
         .post(server.as_url().clone())
+        .headers(headers)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json, text/event-stream")
-        .body(INITIALIZE);
+        .body(message);
     let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
     let response = tokio::time::timeout(DOCUMENT_DEADLINE, request.send()).await.map_err(timed_out)?;
     let response = response.map_err(|source| HttpError::sending(server, source))?;
     let (status, headers) = (response.status(), response.headers().clone());
     drop(response);
     let challenge = Challenge::from_headers(&headers);
-    Ok(match status {
+    let answer = match status {
         StatusCode::UNAUTHORIZED => Probe::Challenged(challenge),
         StatusCode::FORBIDDEN if challenge != Challenge::default() => Probe::Challenged(challenge),
-        status if status.is_success() => {
-            close_session(http, server, &headers).await;
-            Probe::Served
-        }
+        status if status.is_success() => Probe::Served,
         status => Probe::Unclear(status),
-    })
+    };
+    Ok((answer, headers))
 }
 
 /// Ends a session that nobody will use (MCP Streamable HTTP, "Session Management"). A server may refuse, and the
 /// session then ends by itself.
-async fn close_session(http: &Http, server: &ServerUrl, headers: &HeaderMap) {
-    let Some(session) = headers.get(SESSION_HEADER) else { return };
+async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
+    if !session.contains_key(SESSION_HEADER) {
+        return;
+    }
     let mut request = Request::new(Vec::new());
     *request.method_mut() = Method::DELETE;
-    request.headers_mut().insert(SESSION_HEADER, session.clone());
-    request.headers_mut().insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
+    *request.headers_mut() = session;
     let _ = http.exchange(server, request).await;
 }
 

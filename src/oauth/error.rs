@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{http::HttpError, server_url::ServerUrlError};
+use crate::{http::HttpError, oauth::client_assertion::PrivateKeyError, server_url::ServerUrlError};
 
 /// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,9 @@ pub enum TokenError {
     /// A 2xx answer that must not be used: no access token, another token type, a token that cannot be a header value.
     #[error("the token response cannot be used: {0}")]
     Unusable(&'static str),
+    /// The client's private key.
+    #[error("the private key cannot be used: {0}")]
+    PrivateKey(#[from] PrivateKeyError),
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -130,6 +133,11 @@ struct ErrorDocument {
 }
 
 impl TokenError {
+    /// Whether the server does not know the client, or no longer (`invalid_client`, RFC 6749 section 5.2).
+    pub fn is_invalid_client(&self) -> bool {
+        matches!(self, Self::Refused(error) if error.code == "invalid_client")
+    }
+
     /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts
     /// whatever status it comes with: some servers send `invalid_grant` with 200 or 401 instead of 400.
     pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {

@@ -5,6 +5,8 @@ pub mod authorization;
 pub mod authorization_server;
 pub mod challenge;
 pub mod client;
+pub mod client_assertion;
+pub mod client_metadata;
 pub mod discovery;
 pub mod error;
 pub mod protected_resource;

@@ -1,5 +1,6 @@
 //! Who finmcp is to an authorization server.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,13 +13,24 @@ use crate::{
 pub struct ClientRegistration {
     /// The client identifier (RFC 6749 section 2.2).
     pub client_id: String,
-    /// The client secret of a confidential client.
+    /// The client secret of a confidential client; its private key, in PEM, where it proves itself with
+    /// [`ClientAuthentication::PrivateKeyJwt`], and that is never sent.
     pub client_secret: Option<Secret>,
     /// How the client proves itself at the token endpoint.
     pub authentication: ClientAuthentication,
     /// The redirect URI that was registered, so that a later sign-in can use the same port; none where the server takes
     /// any port (RFC 8252 section 7.3).
     pub redirect_uri: Option<String>,
+    /// When the server forgets it, or has: `client_secret_expires_at` (RFC 7591 section 3.2.1), or the time of an
+    /// `invalid_client`. It is not used for another sign-in then.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl ClientRegistration {
+    /// Whether the client registered itself (RFC 7591), and can again.
+    pub fn is_dynamic(&self) -> bool {
+        self.redirect_uri.is_some()
+    }
 }
 
 /// How a client authenticates at the token endpoint: the `token_endpoint_auth_method` of RFC 7591 section 2.
@@ -30,12 +42,14 @@ pub enum ClientAuthentication {
     Basic,
     /// `client_secret_post`: the secret in the form body.
     Body,
+    /// `private_key_jwt`: an assertion that the client's private key signs (RFC 7523 section 2.2).
+    PrivateKeyJwt,
 }
 
 impl ClientAuthentication {
     /// The method of that name; none for one that finmcp does not know.
     pub fn from_method(name: &str) -> Option<Self> {
-        [Self::None, Self::Basic, Self::Body].into_iter().find(|method| method.method() == name)
+        [Self::None, Self::Basic, Self::Body, Self::PrivateKeyJwt].into_iter().find(|method| method.method() == name)
     }
 
     /// Its name in metadata and registrations (RFC 7591 section 2).
@@ -44,6 +58,7 @@ impl ClientAuthentication {
             Self::None => "none",
             Self::Basic => "client_secret_basic",
             Self::Body => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
         }
     }
 
@@ -77,6 +92,7 @@ struct RegistrationResponse {
     client_id: String,
     client_secret: Option<String>,
     token_endpoint_auth_method: Option<String>,
+    client_secret_expires_at: Option<serde_json::Number>,
 }
 
 impl RegistrationRequest {
@@ -128,19 +144,23 @@ impl RegistrationRequest {
         let client_secret = response.client_secret.filter(|secret| !secret.is_empty()).map(Secret::new);
         let method = response.token_endpoint_auth_method.as_deref();
         let authentication = match (method.map(ClientAuthentication::from_method), &client_secret) {
-            (Some(None), _) => {
+            (Some(None | Some(ClientAuthentication::PrivateKeyJwt)), _) => {
                 return Err(RegistrationError::Unusable("its way of client authentication is not known"));
             }
             (_, None) => ClientAuthentication::None,
             (Some(Some(method)), Some(_)) => method,
             (None, Some(_)) => self.unasked,
         };
+        // Zero means never; so does what is no time.
+        let expires_at = response.client_secret_expires_at.and_then(|end| end.as_i64()).filter(|end| *end > 0);
+        let expires_at = expires_at.filter(|_| client_secret.is_some());
         let [redirect_uri] = self.redirect_uris;
         Ok(ClientRegistration {
             client_id: response.client_id,
             client_secret,
             authentication,
             redirect_uri: Some(redirect_uri),
+            expires_at: expires_at.and_then(|end| Timestamp::from_second(end).ok()),
         })
     }
 }

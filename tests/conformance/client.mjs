@@ -12,7 +12,7 @@
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -45,6 +45,14 @@ function secretFile(name, text) {
   return path;
 }
 
+/** Who finmcp is to servers that read client metadata documents: the client that the suite expects. */
+mkdirSync(environment.FINMCP_CONFIG_DIR, { mode: 0o700 });
+writeFileSync(
+  join(environment.FINMCP_CONFIG_DIR, "config.toml"),
+  'client_metadata_url = "https://conformance-test.local/client-metadata.json"\n',
+  { mode: 0o600 },
+);
+
 /** `finmcp login` ended with another code than 0. */
 class LoginFailed extends Error {
   constructor(code) {
@@ -72,6 +80,10 @@ async function authorized(send) {
 
 /** A client that a person has set up with what a vendor gave them. */
 async function setUp() {
+  if (context.private_key_pem !== undefined) {
+    const key = secretFile("private-key", context.private_key_pem);
+    return login("--client-id", context.client_id, "--private-key-file", key, "--grant", "client-credentials");
+  }
   if (context.client_secret === undefined) return;
   const machine = MCP_CONFORMANCE_SCENARIO === "auth/client-credentials-basic";
   const secret = secretFile("client-secret", context.client_secret);

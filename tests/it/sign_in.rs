@@ -18,6 +18,20 @@ fn a_bridge_that_may_has_a_person_sign_in() {
     assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
     assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
     assert_eq!(browser.starts().len(), 1);
+    // What the refused request was answered is used: nothing is asked twice on the way to the first token.
+    let paths: Vec<_> = vendor.records().into_iter().map(|record| record.path).collect();
+    let until_token = paths.iter().position(|path| path == "/token").unwrap();
+    assert_eq!(
+        paths[..=until_token],
+        [
+            "/mcp",
+            "/.well-known/oauth-protected-resource/mcp",
+            "/.well-known/oauth-authorization-server",
+            "/register",
+            "/authorize",
+            "/token"
+        ]
+    );
     // It is a sign-in like any other.
     sandbox.finmcp(["token", url.as_str()]).expect_success();
     sandbox.assert_no_secret(&vendor.secrets());
@@ -67,9 +81,12 @@ fn t064_a_missing_scope_is_asked_for_once() {
         let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
         vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
     };
+    let config = || std::fs::read_to_string(sandbox.home().join("finmcp/config.toml"));
     refuse();
     assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
+    // What the person chose stays what the person chose.
+    assert!(config().unwrap().contains("scope = \"files:read\""), "{:?}", config());
     let asked = vendor.records_at("/authorize").last().unwrap().query()["scope"].clone();
     for scope in ["files:read", "files:write"] {
         assert!(asked.split(' ').any(|token| token == scope), "{asked}");
@@ -98,4 +115,55 @@ fn t064_a_missing_scope_is_named() {
     let answer = serve.call("echo", json!({"message": "hi"}));
     assert!(answer.error()["message"].as_str().unwrap().contains("files:write"), "{}", answer.raw);
     assert_eq!((browser.starts().len(), vendor.calls("tools/call").len()), (1, 1));
+}
+
+/// t040: a client that the server has forgotten is said, and registers anew at the next sign-in.
+#[test]
+fn t040_a_forgotten_client_registers_anew() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (2, 1));
+    vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(401).json(&json!({"error": "invalid_client"}))));
+    let run = sandbox.finmcp(["token", url.as_str(), "--force-refresh"]).expect_code(4);
+    assert!(run.stderr.contains("forgotten"), "{}", run.stderr);
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (3, 2));
+}
+
+/// t036: a person who says no is believed: the answer says so, and no browser opens for the requests that come after.
+#[test]
+fn t036_a_person_who_says_no_is_not_asked_again() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
+    let url = vendor.url();
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    for _ in 0..3 {
+        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        assert_eq!(answer.error()["code"], -31001);
+        assert!(answer.error()["message"].as_str().unwrap().contains("access_denied"), "{}", answer.raw);
+    }
+    assert_eq!(browser.starts().len(), 1);
+}
+
+/// t011: what must not be trusted is named in the answer, and nobody is asked to sign in there.
+#[test]
+fn t011_a_server_that_is_not_trusted_is_named() {
+    let script = Script { protected_resource: json!({"resource": "https://bank.example/mcp"}), ..Script::people() };
+    let vendor = Vendor::start(script);
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let url = vendor.url();
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    for _ in 0..2 {
+        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        assert_eq!(answer.error()["code"], -31005);
+        assert!(answer.error()["message"].as_str().unwrap().contains("https://bank.example/mcp"), "{}", answer.raw);
+    }
+    assert!(browser.starts().is_empty());
+    assert_eq!(vendor.records_at("/.well-known/oauth-protected-resource/mcp").len(), 1);
 }
