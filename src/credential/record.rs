@@ -15,7 +15,7 @@ use crate::{
         token_set::TokenSet,
     },
     secret::Secret,
-    server_url::ServerUrl,
+    server_url::{ServerUrl, reach::Reach},
 };
 
 /// The version of the document that this finmcp writes, and the newest that it reads.
@@ -152,8 +152,13 @@ struct Document<'a> {
     renewal: RenewalDocument,
     registration: RegistrationDocument<'a>,
     token_endpoint: Cow<'a, str>,
+    /// How far the endpoints may lead, since whoever named them is not asked again.
+    #[serde(default, skip_serializing_if = "is_anywhere")]
+    token_endpoint_reach: Reach,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revocation_endpoint: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_anywhere")]
+    revocation_endpoint_reach: Reach,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +247,13 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             },
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
+            token_endpoint_reach: credential.token_endpoint.reach(),
             revocation_endpoint: credential.revocation_endpoint.as_ref().map(|url| Cow::from(url.as_str())),
+            revocation_endpoint_reach: credential
+                .revocation_endpoint
+                .as_ref()
+                .map(ServerUrl::reach)
+                .unwrap_or_default(),
             resource: credential.resource.as_ref().map(Cow::from),
             scope: credential.scope.as_ref().map(Scope::to_string),
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
@@ -285,11 +296,13 @@ impl TryFrom<Document<'_>> for Credential {
                 },
                 redirect_uri: registration.redirect_uri.map(Cow::into_owned),
             },
-            token_endpoint: parsed(&document.token_endpoint, "token endpoint")?,
+            token_endpoint: parsed::<ServerUrl>(&document.token_endpoint, "token endpoint")?
+                .within(document.token_endpoint_reach),
             revocation_endpoint: document
                 .revocation_endpoint
-                .map(|url| parsed(&url, "revocation endpoint"))
-                .transpose()?,
+                .map(|url| parsed::<ServerUrl>(&url, "revocation endpoint"))
+                .transpose()?
+                .map(|url| url.within(document.revocation_endpoint_reach)),
             resource: document.resource.map(Cow::into_owned),
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
             parameters: document
@@ -318,6 +331,10 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
         })
     }
+}
+
+fn is_anywhere(reach: &Reach) -> bool {
+    *reach == Reach::ANYWHERE
 }
 
 fn exposed(secret: &Secret) -> Cow<'_, str> {
@@ -402,6 +419,20 @@ pub(super) mod tests {
             assert_eq!(*read.to_payload().unwrap(), *payload);
             assert_eq!(read.generation, credential.generation);
         }
+    }
+
+    /// t006: what a server named is called within the same reach after years in the store.
+    #[test]
+    fn t006_reach_is_stored() {
+        let server: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
+        let named = Credential {
+            token_endpoint: server.naming("https://as.example/token").unwrap(),
+            revocation_endpoint: Some(server.granting_private_network().naming("https://as.example/revoke").unwrap()),
+            ..sample()
+        };
+        let read = Credential::from_payload(&named.to_payload().unwrap(), &named.identity).unwrap();
+        assert_eq!(read.token_endpoint.reach(), Reach::PUBLIC);
+        assert_eq!(read.revocation_endpoint.unwrap().reach(), named.revocation_endpoint.unwrap().reach());
     }
 
     /// A buffer that grew while it was written would have left secrets in freed memory.

@@ -75,18 +75,18 @@ pub fn candidates(issuer: &str, namer: &ServerUrl) -> Result<Vec<ServerUrl>, Unt
 }
 
 impl AuthorizationServer {
-    /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier.
+    /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier, which `namer` named.
     ///
     /// # Errors
     /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that
     /// must not be called.
-    pub fn parse(body: &[u8], issuer: &str) -> Result<Self, Untrusted> {
+    pub fn parse(body: &[u8], issuer: &str, namer: &ServerUrl) -> Result<Self, Untrusted> {
         let document: Document = super::parse(DOCUMENT, body)?;
         // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
         if document.issuer != issuer {
             return Err(Untrusted::Issuer { expected: cleaned(issuer), found: cleaned(&document.issuer) });
         }
-        let url = issuer.parse().map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
+        let url = trusted_url("issuer", issuer, namer)?;
         let endpoint = |member, text: &str| trusted_url(member, text, &url);
         let optional = |member, text: Option<String>| text.map(|text| endpoint(member, &text)).transpose();
         let lists = |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|entry| entry == name);
@@ -174,6 +174,10 @@ mod tests {
 
     const ISSUER: &str = "https://as.example/tenant1";
 
+    fn namer() -> ServerUrl {
+        "https://mcp.example/mcp".parse().unwrap()
+    }
+
     fn metadata() -> Value {
         json!({
             "issuer": ISSUER,
@@ -188,7 +192,7 @@ mod tests {
     fn with(member: &str, value: Value) -> Result<AuthorizationServer, Untrusted> {
         let mut document = metadata();
         document[member] = value;
-        AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER)
+        AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &namer())
     }
 
     /// t014: the specification's three for an issuer with a path, and two for one without.
@@ -300,7 +304,7 @@ mod tests {
                 "",
             ] {
                 let refused = with(member, json!(url));
-                assert!(matches!(refused, Err(Untrusted::Url { .. } | Untrusted::Local { .. })), "{member} {url}");
+                assert!(matches!(refused, Err(Untrusted::Url { .. })), "{member} {url}");
             }
         }
     }
@@ -311,7 +315,7 @@ mod tests {
         let text = metadata().to_string();
         let twice = text.replacen('{', r#"{"token_endpoint":"https://evil.example/token","#, 1);
         for bad in ["", "<html>", "null", "[]", &text[1..], &twice, &format!("\u{feff}{text}")] {
-            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER);
+            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER, &namer());
             assert!(matches!(refused, Err(Untrusted::Document { .. })), "{bad}");
         }
         assert!(matches!(with("token_endpoint", json!(null)), Err(Untrusted::Document { .. })));
@@ -346,7 +350,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(AuthorizationServer::parse(&body, ISSUER).is_err());
+            prop_assert!(AuthorizationServer::parse(&body, ISSUER, &namer()).is_err());
         }
 
         /// t010: whatever the document's issuer is, it is ours or refused.

@@ -119,7 +119,12 @@ pub async fn discover(http: &Http, server: &ServerUrl, issuer: Option<&str>) -> 
     let protected_resource = document.map(|body| ProtectedResource::parse(&body, server)).transpose()?;
     let named = protected_resource.as_ref().and_then(|resource| resource.authorization_servers.first());
     let authorization_server = match (issuer.or(named.map(String::as_str)), probe) {
-        (Some(issuer), _) => named_server(http, server, issuer).await?,
+        (Some(named), _) => {
+            // Where a person names the issuer, that is as near as the person likes.
+            let by_person = issuer.map(|issuer| server.beside(issuer)).transpose();
+            let by_person = by_person.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
+            named_server(http, by_person.as_ref().unwrap_or(server), named).await?
+        }
         (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server).await?,
         (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
         (None, Probe::Served) => return Ok(Requirement::Nothing),
@@ -171,11 +176,11 @@ async fn close_session(http: &Http, server: &ServerUrl, headers: &HeaderMap) {
 }
 
 /// The metadata of an issuer that somebody named.
-async fn named_server(http: &Http, server: &ServerUrl, issuer: &str) -> Result<AuthorizationServer, DiscoveryError> {
-    let candidates = authorization_server::candidates(issuer, server)?;
+async fn named_server(http: &Http, namer: &ServerUrl, issuer: &str) -> Result<AuthorizationServer, DiscoveryError> {
+    let candidates = authorization_server::candidates(issuer, namer)?;
     let body = first_document(http, &candidates).await?;
-    let body = body.ok_or_else(|| DiscoveryError::NoMetadata { host: server.host() })?;
-    Ok(AuthorizationServer::parse(&body, issuer)?)
+    let body = body.ok_or_else(|| DiscoveryError::NoMetadata { host: namer.host() })?;
+    Ok(AuthorizationServer::parse(&body, issuer, namer)?)
 }
 
 /// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else
@@ -185,20 +190,19 @@ async fn own_server(http: &Http, server: &ServerUrl) -> Result<AuthorizationServ
     let candidates = authorization_server::candidates(&issuer, server)?;
     match first_document(http, &candidates).await? {
         // Nobody has written this issuer down yet, and servers write their root both ways.
-        Some(body) => Ok(AuthorizationServer::parse(&body, &issuer)
-            .or_else(|error| AuthorizationServer::parse(&body, &format!("{issuer}/")).map_err(|_| error))?),
+        Some(body) => Ok(AuthorizationServer::parse(&body, &issuer, server)
+            .or_else(|error| AuthorizationServer::parse(&body, &format!("{issuer}/"), server).map_err(|_| error))?),
         None => Ok(AuthorizationServer::by_default_paths(server)?),
     }
 }
 
-/// The first document there is. Only a 4xx means "look elsewhere": whoever publishes a bad document, or a redirect, is
-/// not shopped around (MCP authorization names the order; the rest is caution).
+/// The first document there is. Only a 4xx means "look elsewhere": whoever publishes a bad document is not shopped around (MCP authorization names the order; the rest is caution).
 async fn first_document(http: &Http, candidates: &[ServerUrl]) -> Result<Option<Bytes>, DiscoveryError> {
     for url in candidates {
-        let mut request = Request::new(Vec::new());
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        request.headers_mut().insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
-        let reply = http.exchange(url, request).await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
+        let reply = http.fetch(url, headers).await?;
         if reply.status == StatusCode::OK {
             return Ok(Some(reply.body));
         }

@@ -69,12 +69,6 @@ pub enum Untrusted {
         /// What is wrong with it.
         reason: ServerUrlError,
     },
-    /// A server elsewhere that names this very machine (MCP security best practices, "Server-Side Request Forgery").
-    #[error("`{member}` points at this machine, though the server is elsewhere")]
-    Local {
-        /// The member or parameter that held it.
-        member: &'static str,
-    },
     /// The metadata is another resource's (RFC 9728 section 3.3).
     #[error("the server's metadata is for the resource {found}, not for {expected}")]
     Resource {
