@@ -22,6 +22,10 @@ use crate::{
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
 const REFUSAL_HINT: &str = "no secret was sent to it; ask whoever runs the server";
 const PRIVATE_HINT: &str = "if that server is meant to be in your own network, sign in with --allow-private-network";
+const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, set \
+                           `issuer_override` for it in config.toml";
+const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
+                         `allow_missing_pkce_metadata` for it in config.toml";
 const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
 
 /// What kind of failure it is: what the caller of the command can do about it.
@@ -217,6 +221,8 @@ impl From<Untrusted> for Error {
     fn from(error: Untrusted) -> Self {
         let hint = match &error {
             Untrusted::Url { reason: ServerUrlError::OutOfReach(Zone::Private), .. } => PRIVATE_HINT,
+            Untrusted::Issuer { .. } => ISSUER_HINT,
+            Untrusted::PkceUnsaid => PKCE_HINT,
             _ => REFUSAL_HINT,
         };
         Self::from_source(ErrorKind::Untrusted, error).hint(hint)

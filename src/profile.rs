@@ -3,7 +3,7 @@
 use crate::{
     credential::record::Identity,
     login::ResourceParameter,
-    oauth::{registration::ClientAuthentication, scope::Scope},
+    oauth::{overrides::Overrides, registration::ClientAuthentication, scope::Scope},
     provider::{GrantKind, Provider},
     server_url::ServerUrl,
     settings::Settings,
@@ -49,6 +49,8 @@ pub struct RegistrationOptions {
     pub resource: ResourceParameter,
     /// Further fields of the authorization and token requests, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// What is accepted of this server though the rules refuse it.
+    pub overrides: Overrides,
 }
 
 impl RegistrationOptions {
@@ -65,6 +67,7 @@ impl RegistrationOptions {
             issuer: self.issuer.or(other.issuer),
             resource,
             parameters,
+            overrides: self.overrides.or(other.overrides),
         }
     }
 }

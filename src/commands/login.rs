@@ -18,7 +18,7 @@ use crate::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
     },
-    oauth::scope::Scope,
+    oauth::{overrides::Overrides, scope::Scope},
     profile::{Profile, RegistrationOptions, Selector},
     provider::GrantKind,
     secret::Secret,
@@ -65,6 +65,9 @@ pub async fn sign_in_and_keep(
     prove_store(app).await?;
     let earlier = earlier(app, &profile).await?;
     let (console, title) = (app.console, profile.title.clone());
+    for name in profile.registration.overrides.risky() {
+        console.say(&format!("Note: {name} is set for {title}: a rule that protects you is loosened."));
+    }
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
     let credential = sign_in(app, &profile, secret, earlier.clone(), person)
         .await
@@ -135,6 +138,7 @@ fn request(profile: &Profile, grant: GrantKind, secret: Option<Secret>, earlier:
         scope: options.scope.clone(),
         resource: options.resource.clone(),
         parameters: options.parameters.clone(),
+        overrides: options.overrides.clone(),
     }
 }
 
@@ -226,6 +230,7 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
             Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
         },
         parameters,
+        overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
     };
     Ok((arguments.server.into(), options))
 }

@@ -79,6 +79,8 @@ pub struct Credential {
     pub resource: Option<String>,
     /// The scope that was asked for.
     pub scope: Option<Scope>,
+    /// Whether a refresh asks for it again.
+    pub scope_on_refresh: bool,
     /// Further form fields that this server wants.
     pub parameters: Vec<(String, String)>,
     /// The tokens; none before the first and after the server said `invalid_grant`.
@@ -163,6 +165,8 @@ struct Document<'a> {
     resource: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    scope_on_refresh: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,6 +260,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 .unwrap_or_default(),
             resource: credential.resource.as_ref().map(Cow::from),
             scope: credential.scope.as_ref().map(Scope::to_string),
+            scope_on_refresh: credential.scope_on_refresh,
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
             tokens: credential.tokens.as_ref().map(|tokens| TokensDocument {
                 access_token: exposed(&tokens.access_token),
@@ -305,6 +310,7 @@ impl TryFrom<Document<'_>> for Credential {
                 .map(|url| url.within(document.revocation_endpoint_reach)),
             resource: document.resource.map(Cow::into_owned),
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
+            scope_on_refresh: document.scope_on_refresh,
             parameters: document
                 .parameters
                 .into_iter()
@@ -381,6 +387,7 @@ pub(super) mod tests {
             revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),
             resource: Some("https://mcp.example/mcp".to_owned()),
             scope: Some("a b".parse().unwrap()),
+            scope_on_refresh: false,
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
             tokens: Some(TokenSet {
                 access_token: Secret::new("CANARY-access".to_owned()),

@@ -211,7 +211,11 @@ impl Http {
     /// # Errors
     /// Any [`HttpError`]. A status is not an error.
     pub async fn fetch(&self, url: &ServerUrl, headers: HeaderMap) -> Result<Reply, HttpError> {
-        let mut url = url.clone();
+        let timed_out = |_| HttpError::TimedOut { host: url.host(), after: DOCUMENT_DEADLINE };
+        tokio::time::timeout(DOCUMENT_DEADLINE, self.follow(url.clone(), headers)).await.map_err(timed_out)?
+    }
+
+    async fn follow(&self, mut url: ServerUrl, headers: HeaderMap) -> Result<Reply, HttpError> {
         for _ in 0..=REDIRECT_LIMIT {
             let mut request = http::Request::new(Vec::new());
             *request.headers_mut() = headers.clone();

@@ -25,6 +25,7 @@ use crate::{
         client::{self, Grant, TokenRequest},
         discovery::{self, Discovery, DiscoveryError, Requirement},
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        overrides::Overrides,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
     },
@@ -56,6 +57,8 @@ pub struct LoginRequest {
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// What the person accepts of this server.
+    pub overrides: Overrides,
 }
 
 /// A client that was registered by hand (MCP authorization, "Pre-registration").
@@ -243,7 +246,7 @@ pub async fn client_credentials(
 
 impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
-        match discovery::discover(context.http, &self.server, self.issuer.as_deref()).await? {
+        match discovery::discover(context.http, &self.server, self.issuer.as_deref(), &self.overrides).await? {
             Requirement::Token(discovery) => Ok(*discovery),
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
         }
@@ -270,7 +273,7 @@ impl LoginRequest {
     /// Tokens").
     fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
-        if !discovery.authorization_server.offline_access {
+        if !self.overrides.offline_access.unwrap_or(discovery.authorization_server.offline_access) {
             return scope;
         }
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
@@ -308,6 +311,7 @@ impl LoginRequest {
             revocation_endpoint: server.revocation_endpoint.clone(),
             resource,
             scope,
+            scope_on_refresh: self.overrides.scope_on_refresh,
             parameters: self.parameters,
             tokens: None,
         }

@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod client;
 pub mod discovery;
 pub mod error;
+pub mod overrides;
 pub mod protected_resource;
 pub mod registration;
 pub mod scope;
