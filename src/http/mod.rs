@@ -194,7 +194,11 @@ impl Http {
             return shared(&self.clients[Reach::LOOPBACK.index()], plain);
         }
         // The person's proxy is where the person put it, and it resolves the name, not we.
-        let reach = if self.is_proxied(url) { Reach::ANYWHERE } else { url.reach() };
+        let reach = match url.reach() {
+            Reach::ANYWHERE => Reach::ANYWHERE,
+            _ if self.is_proxied(url) => Reach::ANYWHERE,
+            reach => reach,
+        };
         shared(&self.clients[reach.index()], || {
             let authorities = self.authorities.iter().cloned();
             within(reach, builder()).tls_certs_merge(authorities)
