@@ -165,7 +165,7 @@ impl From<SettingsError> for Error {
 impl From<SelectorError> for Error {
     fn from(error: SelectorError) -> Self {
         let hint = match &error {
-            SelectorError::Unknown { candidates, .. } => {
+            SelectorError::Unknown { candidates, .. } | SelectorError::NoEnvironment { candidates, .. } => {
                 Some(format!("SERVER can be an https URL, or one of: {}", candidates.join(", ")))
             }
             SelectorError::Unclear { candidates } => {
@@ -181,6 +181,7 @@ impl From<SelectorError> for Error {
             SelectorError::Embedded => {
                 Some("run `finmcp demo`, or give `finmcp serve demo` to an AI client".to_owned())
             }
+            SelectorError::PresetName(_) => Some("choose another name".to_owned()),
             SelectorError::Url(_) | SelectorError::Name(_) => None,
         };
         let error = Self::from_source(ErrorKind::Usage, error);

@@ -96,8 +96,16 @@ pub enum SelectorError {
         /// What could have been.
         candidates: Vec<String>,
     },
-    /// Nothing was named, and more than one, or nothing, could be meant.
-    #[error("no server was named, and {} could be meant", if .candidates.is_empty() { "none" } else { "several" })]
+    /// No preset has the environment.
+    #[error("no preset has an environment {environment:?}")]
+    NoEnvironment {
+        /// What was asked for.
+        environment: String,
+        /// What could have been meant.
+        candidates: Vec<String>,
+    },
+    /// More than one could be meant.
+    #[error("it is not clear which server is meant")]
     Unclear {
         /// What could have been.
         candidates: Vec<String>,
@@ -124,11 +132,14 @@ pub enum SelectorError {
     #[error("the demo's vendors run inside finmcp and sign in by themselves")]
     Embedded,
     /// Not a URL that finmcp calls.
-    #[error("the server's URL cannot be used: {0}")]
+    #[error("the server's URL cannot be used")]
     Url(#[from] crate::server_url::ServerUrlError),
     /// A name that is no name.
     #[error("{0:?} cannot be a profile's name: letters, digits, '.', '_' and '-' only, 64 at most")]
     Name(String),
+    /// The name of a preset, for something else.
+    #[error("{0:?} is a preset's name, and cannot be another server's")]
+    PresetName(String),
 }
 
 impl Profile {
@@ -140,8 +151,9 @@ impl Profile {
     pub fn select(selector: &Selector, settings: &Settings) -> Result<Self, SelectorError> {
         let mut profile = match selector.server.as_deref() {
             Some(name) => Self::named(name, selector, settings)?,
-            None => match (&selector.url, &selector.environment) {
-                (Some(url), None) => Self::of_url(url.clone(), settings),
+            None => match (&selector.url, &selector.environment, &selector.profile) {
+                (Some(url), None, _) => Self::of_url(url.clone(), settings)?,
+                (None, _, Some(name)) if settings.profile(name).is_some() => Self::named(name, selector, settings)?,
                 _ => Self::implied(selector, settings)?,
             },
         };
@@ -150,6 +162,9 @@ impl Profile {
         }
         if let Some(name) = &selector.profile {
             check_name(name)?;
+            if settings.providers.contains_key(name) && profile.provider.as_ref() != Some(name) {
+                return Err(SelectorError::PresetName(name.clone()));
+            }
             profile = profile.renamed(name, settings);
         }
         Ok(profile)
@@ -160,7 +175,7 @@ impl Profile {
             return Self::of_provider(provider, selector, settings);
         }
         let found = if name.contains("://") {
-            Self::of_url(name.parse()?, settings)
+            Self::of_url(name.parse()?, settings)?
         } else {
             let unknown = || SelectorError::Unknown { name: name.to_owned(), candidates: settings.candidates() };
             settings.profile(name).ok_or_else(unknown)?
@@ -184,6 +199,10 @@ impl Profile {
                 settings.providers.values().filter(|provider| provider.environment(Some(environment)).is_some());
             return match (knowing.next(), knowing.next()) {
                 (Some(provider), None) => Self::of_provider(provider, selector, settings),
+                (None, _) => Err(SelectorError::NoEnvironment {
+                    environment: environment.to_owned(),
+                    candidates: settings.candidates(),
+                }),
                 _ => Err(SelectorError::Unclear { candidates: settings.candidates() }),
             };
         }
@@ -232,23 +251,29 @@ impl Profile {
         })
     }
 
-    fn of_url(server: ServerUrl, settings: &Settings) -> Self {
-        let with_this_url = settings.profiles().find(|profile| profile.server == server);
-        with_this_url.unwrap_or_else(|| {
-            let plain = plain_name(&server);
-            let free = |name: &String| settings.profile(name).is_none() && !settings.providers.contains_key(name);
-            let numbered = (2..).map(|number| format!("{plain}-{number}"));
-            let name = std::iter::once(plain.clone()).chain(numbered).find(free).unwrap_or(plain);
-            Self {
-                name,
-                provider: None,
-                title: server.host(),
-                environment: String::new(),
-                server,
-                registration: RegistrationOptions::default(),
-                saved: false,
-                signed_in: None,
-            }
+    fn of_url(server: ServerUrl, settings: &Settings) -> Result<Self, SelectorError> {
+        let mut with_this_url: Vec<Self> = settings.profiles().filter(|profile| profile.server == server).collect();
+        if with_this_url.len() > 1 {
+            // Two accounts at one server: the URL alone must not choose whose money it is.
+            let candidates = with_this_url.iter().map(Self::spoken).collect();
+            return Err(SelectorError::Unclear { candidates });
+        }
+        if let Some(saved) = with_this_url.pop() {
+            return Ok(saved);
+        }
+        let plain = plain_name(&server);
+        let free = |name: &String| settings.profile(name).is_none() && !settings.providers.contains_key(name);
+        let numbered = (2..).map(|number| format!("{plain}-{number}"));
+        let name = std::iter::once(plain.clone()).chain(numbered).find(free).unwrap_or(plain);
+        Ok(Self {
+            name,
+            provider: None,
+            title: server.host(),
+            environment: String::new(),
+            server,
+            registration: RegistrationOptions::default(),
+            saved: false,
+            signed_in: None,
         })
     }
 
@@ -316,4 +341,85 @@ fn check_name(name: &str) -> Result<(), SelectorError> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let valid = (1..=64).contains(&name.len()) && name.chars().all(allowed);
     if valid { Ok(()) } else { Err(SelectorError::Name(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+        [profiles.asset-sandbox]
+        provider = "asset"
+        environment = "sandbox"
+        url = "http://127.0.0.1:1/mcp"
+
+        [profiles.work]
+        url = "https://mcp.example.com/mcp"
+
+        [profiles.home]
+        url = "https://mcp.example.com/mcp"
+
+        [profiles.other]
+        url = "https://other.example.com/mcp"
+        signed_in = { issuer = "i", resource = "r", client_id = "c", account = "a" }
+    "#;
+
+    fn select(arguments: &str, config: &str) -> Result<(String, String), String> {
+        let mut selector = Selector::default();
+        let mut words = arguments.split_whitespace();
+        while let Some(word) = words.next() {
+            match word {
+                "--env" => selector.environment = words.next().map(str::to_owned),
+                "--profile" => selector.profile = words.next().map(str::to_owned),
+                "--url" => selector.url = words.next().map(|url| url.parse().unwrap()),
+                name => selector.server = Some(name.to_owned()),
+            }
+        }
+        let settings = Settings::for_tests(config);
+        let profile = Profile::select(&selector, &settings).map_err(|error| error.to_string())?;
+        Ok((profile.name, profile.server.to_string()))
+    }
+
+    #[test]
+    fn a_server_is_meant_by_name_environment_url_or_by_being_the_only_one() {
+        for (arguments, name, server) in [
+            ("asset", "asset", "https://api.getasset.com/mcp"),
+            ("asset --env production", "asset", "https://api.getasset.com/mcp"),
+            // Saved with a URL of its own; and without SERVER it is the only preset that has a sandbox.
+            ("asset --env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
+            ("--env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
+            ("masset --url https://m.example/mcp", "masset", "https://m.example/mcp"),
+            ("asset --url https://a.example/mcp", "asset", "https://a.example/mcp"),
+            ("work", "work", "https://mcp.example.com/mcp"),
+            ("--profile home", "home", "https://mcp.example.com/mcp"),
+            ("tesorio --profile second", "second", "https://mcp.tesorio.com/v1/mcp"),
+            ("https://other.example.com/mcp", "other", "https://other.example.com/mcp"),
+            ("https://new.example.com:8443/x", "new-example-com-8443", "https://new.example.com:8443/x"),
+            ("", "other", "https://other.example.com/mcp"),
+        ] {
+            assert_eq!(select(arguments, CONFIG), Ok((name.to_owned(), server.to_owned())), "{arguments:?}");
+        }
+        let with_default = format!("default = \"work\"\n{CONFIG}");
+        assert_eq!(select("", &with_default).unwrap().0, "work");
+    }
+
+    #[test]
+    fn what_is_not_clear_is_not_guessed() {
+        for (arguments, why) in [
+            ("nobody", "no preset and no profile"),
+            ("tesorio --env sandbox", "Tesorio has no environment"),
+            ("--env staging", "no preset has an environment"),
+            ("masset", "a URL of their own"),
+            ("demo", "sign in by themselves"),
+            ("https://mcp.example.com/mcp", "not clear"),
+            ("http://example.com/mcp", "cannot be used"),
+            ("asset --profile tesorio", "is a preset's name"),
+            ("asset --profile a/b", "cannot be a profile's name"),
+            ("work --env sandbox", "has no environment"),
+        ] {
+            let error = select(arguments, CONFIG).unwrap_err();
+            assert!(error.contains(why), "{arguments:?}: {error}");
+        }
+        assert!(select("", "").unwrap_err().contains("not clear"), "nobody is signed in to anything");
+    }
 }

@@ -161,6 +161,25 @@ impl Settings {
         }
     }
 
+    /// What `config` says, with nothing set in the environment.
+    #[cfg(test)]
+    pub(crate) fn for_tests(config: &str) -> Self {
+        let config: ConfigDocument = toml::from_str(config).unwrap_or_default();
+        Self {
+            folder: PathBuf::new(),
+            providers: Provider::built_in().unwrap_or_default(),
+            default_server: config.default,
+            profiles: config.profiles,
+            store: StoreChoice::Memory,
+            browser: None,
+            browser_possible: false,
+            client_secret: None,
+            request_timeout: None,
+            log: None,
+            no_color: true,
+        }
+    }
+
     /// Whether `name` is the preset of the stand-ins inside this binary.
     pub fn is_embedded(&self, name: Option<&str>) -> bool {
         name.and_then(|name| self.providers.get(name)).is_some_and(|provider| provider.embedded)
@@ -213,6 +232,10 @@ impl Settings {
                     member.make_value();
                 }
             }
+            if let Some(before) = profiles.get(&profile.name).and_then(toml_edit::Item::as_table) {
+                table.decor_mut().clone_from(before.decor());
+                table.set_position(before.position());
+            }
             profiles.insert(&profile.name, toml_edit::Item::Table(table));
             Ok(())
         })
@@ -252,6 +275,9 @@ impl Settings {
             table.set_implicit(true);
             toml_edit::Item::Table(table)
         });
+        if let toml_edit::Item::Value(toml_edit::Value::InlineTable(inline)) = profiles {
+            *profiles = toml_edit::Item::Table(std::mem::take(inline).into_table());
+        }
         let profiles = profiles.as_table_mut().ok_or_else(|| config_error("[profiles] is not a table".to_owned()))?;
         change(profiles).map_err(config_error)?;
         replace(&path, document.to_string().as_bytes()).map_err(file_error)

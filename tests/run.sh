@@ -40,7 +40,7 @@ main() {
     step "Tools"
     install_packages
     install_rust_tools
-    install_node_clients
+    install_node_packages
     install_python_client
 
     step "Format"
@@ -61,6 +61,11 @@ main() {
     step "Documentation and its examples"
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
     cargo test --locked --doc
+
+    step "The official conformance suite"
+    cargo build --locked
+    node tests/conformance/run.mjs --sign-in auto
+    node tests/conformance/run.mjs --sign-in command
 
     step "Tests"
     cargo nextest run --locked --profile ci
@@ -105,27 +110,34 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs, MCP Inspector and an OpenID provider, in a folder named after the exact versions.
-install_node_clients() {
-    local version folder
+# The TypeScript SDKs, MCP Inspector, an OpenID provider, and the official conformance suite.
+install_node_packages() {
+    local version
     version=$(node --version)
     version=${version#v}
     [ "${version%%.*}" -ge 20 ] || fail "Node 20 or newer is needed; this is $version"
-    folder=$cache/node-$(fingerprint "$clients/package-lock.json")
-    if [ ! -e "$folder/complete" ]; then
-        echo "Installing the TypeScript SDKs, MCP Inspector and an OpenID provider"
-        rm -rf "$folder"
-        mkdir -p "$folder"
-        cp "$clients/package.json" "$clients/package-lock.json" "$folder"
-        (cd "$folder" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error) || fail "npm ci failed"
-        touch "$folder/complete"
-    fi
+    npm_folder "$clients" "the TypeScript SDKs, MCP Inspector and an OpenID provider"
     export FINMCP_TEST_NODE_MODULES=$folder/node_modules
     # The OpenID provider needs a newer Node, which npm brings along where there is one for this system.
     export FINMCP_TEST_NODE=$folder/node_modules/.bin/node
     if [ ! -x "$FINMCP_TEST_NODE" ]; then
         [ "${version%%.*}" -ge 22 ] || fail "Node 22 or newer is needed on this system; this is $version"
         FINMCP_TEST_NODE=$(command -v node)
+    fi
+    npm_folder "$PWD/tests/conformance" "the official conformance suite"
+    export FINMCP_TEST_CONFORMANCE=$folder/node_modules
+}
+
+# Installs the packages that $1 locks, called $2, into a folder named after the exact versions: $folder.
+npm_folder() {
+    folder=$cache/node-$(fingerprint "$1/package-lock.json")
+    if [ ! -e "$folder/complete" ]; then
+        echo "Installing $2"
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        cp "$1/package.json" "$1/package-lock.json" "$folder"
+        (cd "$folder" && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error) || fail "npm ci failed"
+        touch "$folder/complete"
     fi
 }
 

@@ -56,7 +56,7 @@ fn name(message: &Message, method: &str) -> Option<String> {
 
 /// `value` as a header: as it is where it is plain ASCII, else in the Base64 form (MCP 2026-07-28 transports, "Value
 /// Encoding").
-fn encode(value: &str) -> HeaderValue {
+pub fn encode(value: &str) -> HeaderValue {
     let visible = value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     let padded = value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']);
     let like_encoded = value.starts_with("=?base64?") && value.ends_with("?=");

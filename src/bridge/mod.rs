@@ -12,6 +12,7 @@ pub mod reply;
 pub mod retry;
 pub mod session;
 pub mod sse;
+pub mod tools;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
@@ -61,7 +62,6 @@ const EVENT_QUEUE: usize = 256;
 /// One conversation.
 pub struct Bridge {
     upstream: Arc<Upstream>,
-    tokens: TokenSource,
     session: Session,
     reader: Reader,
     writer: Writer,
@@ -95,10 +95,9 @@ impl Bridge {
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
         let (report, events) = mpsc::channel(EVENT_QUEUE);
-        let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        let upstream = Upstream::new(ends.server, ends.http, ends.tokens, ends.deadline, report.clone());
         Ok(Self {
             upstream: Arc::new(upstream),
-            tokens: ends.tokens,
             session: Session::new(ends.words),
             reader,
             writer,
@@ -111,7 +110,7 @@ impl Bridge {
     }
 
     /// Relays until the client closes its side or goes away, or the process is told to end; then answers what is
-    /// unanswered, ends the server's session, and sees a rotated token saved.
+    /// unanswered and ends the server's session.
     ///
     /// # Errors
     /// What the system says of stdin and stdout, except that the client is gone.
@@ -123,7 +122,6 @@ impl Bridge {
             exchange.abort();
         }
         let _ = timeout(FAREWELL, join_all(self.farewells)).await;
-        self.tokens.settle().await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             outcome => outcome,

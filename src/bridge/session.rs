@@ -14,11 +14,12 @@ use crate::bridge::{
     message::{Id, Kind, Malformed, Message},
     reply::{self, ReplyCode},
     retry::{Failure, Taken},
+    tools::Tools,
 };
 
-/// How many messages of the client may be under way; then further requests wait. What is no request never does: the server may need it to
-/// answer one.
-const IN_FLIGHT_LIMIT: usize = 1024;
+/// How many messages of the client may be under way; then further requests wait. Each may be a connection, and a process
+/// has 256 files on some systems. What is no request never waits: the server may need it to answer one.
+const IN_FLIGHT_LIMIT: usize = 200;
 
 /// One HTTP exchange with the server: a POST and its answer, or the GET stream.
 pub type Exchange = u64;
@@ -130,6 +131,7 @@ pub struct Session {
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
     listening: Option<Exchange>,
+    tools: Tools,
     next_exchange: Exchange,
     /// The `initialize` under way is ours: the client has had its answer long ago.
     reopening: bool,
@@ -152,6 +154,7 @@ impl Session {
             pending: HashMap::new(),
             carried: HashMap::new(),
             listening: None,
+            tools: Tools::default(),
             next_exchange: 0,
             reopening: false,
             closing: false,
@@ -315,7 +318,14 @@ impl Session {
             pending.exchange = Some(exchange);
         }
         let modern = (self.handshake == Handshake::None).then(|| era::modern_version(&message)).flatten();
-        let headers = modern.map_or_else(|| self.session_headers(), |version| headers::modern(&message, &version));
+        let headers = match modern {
+            Some(version) => {
+                let mut headers = headers::modern(&message, &version);
+                self.tools.mirror(&message, &mut headers);
+                headers
+            }
+            None => self.session_headers(),
+        };
         self.carried.insert(exchange, Carried { generation: self.generation, ..carried });
         self.actions.push(Action::Post(exchange, message, headers));
         exchange
@@ -389,7 +399,9 @@ impl Session {
                         return;
                     }
                 }
-                if let Some((asked, _)) = self.pending.remove_entry(&id) {
+                if let Some((asked, pending)) = self.pending.remove_entry(&id) {
+                    let is_list = self.handshake == Handshake::None && &*pending.method == "tools/list";
+                    let message = if is_list { self.tools.learn(message) } else { message };
                     self.reply(message.addressed_to(&asked).line());
                 }
             }

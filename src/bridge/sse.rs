@@ -53,6 +53,11 @@ impl Decoder {
         }
     }
 
+    /// A decoder of the stream that goes on where this one ended.
+    pub fn resumed(&self) -> Self {
+        Self { last_event_id: self.last_event_id.clone(), retry: self.retry, ..Self::new(self.limit) }
+    }
+
     /// The next part of the stream.
     pub fn push(&mut self, chunk: &[u8]) {
         self.unread.extend_from_slice(chunk);

@@ -25,6 +25,9 @@ use crate::{
 /// The most that one message may hold, in bytes.
 pub const MESSAGE_LIMIT: usize = 256 << 20;
 
+/// The longest session id that is sent back with every request, in bytes.
+const SESSION_ID_LIMIT: usize = 1 << 10;
+
 /// The most that is read of an answer with an error status.
 const ERROR_LIMIT: usize = 1 << 20;
 
@@ -45,6 +48,20 @@ pub struct Upstream {
 /// Nobody wants the answers any more: finmcp is ending.
 struct Unwanted;
 
+/// An event stream, and what has come of it.
+struct Stream {
+    decoder: Decoder,
+    messages: usize,
+    /// A response was among them.
+    answered: bool,
+}
+
+impl Stream {
+    fn new() -> Self {
+        Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
+    }
+}
+
 /// How an answer went: read to its end, or not.
 type Outcome = Result<Ending, Unwanted>;
 
@@ -64,9 +81,7 @@ impl Upstream {
     /// [`Event::Finished`].
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let ending = match self.send(Method::POST, ACCEPT_ANY, message.raw(), &headers).await {
-            Ok(response) => {
-                self.read_answer(exchange, &message, response, headers.contains_key(headers::SESSION_ID)).await
-            }
+            Ok(response) => self.read_answer(exchange, &message, &headers, response).await,
             Err(failure) => Ok(Ending::Failed(failure)),
         };
         if let Ok(ending) = ending {
@@ -88,16 +103,16 @@ impl Upstream {
                     if self.report(Event::Accepted(exchange, None)).await.is_err() {
                         return;
                     }
-                    let mut decoder = Decoder::new(MESSAGE_LIMIT);
-                    match self.read_events(exchange, response, &mut decoder, Duration::MAX).await {
+                    let mut stream = Stream::new();
+                    match self.read_events(exchange, response, &mut stream, Duration::MAX).await {
                         Err(Unwanted) => return,
-                        Ok(Ending::Complete) => wait = SHORTEST_WAIT,
+                        Ok(_) if stream.messages > 0 => wait = SHORTEST_WAIT,
                         Ok(_) => {}
                     }
-                    if let Some(id) = decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
+                    if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
                     }
-                    if let Some(asked) = decoder.retry() {
+                    if let Some(asked) = stream.decoder.retry() {
                         wait = Duration::from_millis(asked).clamp(SHORTEST_WAIT, LONGEST_WAIT);
                     }
                 }
@@ -189,17 +204,22 @@ impl Upstream {
         &self,
         exchange: Exchange,
         message: &Message,
+        headers: &HeaderMap,
         response: Response,
-        in_session: bool,
     ) -> Outcome {
         let status = response.status();
         if !status.is_success() {
+            let in_session = headers.contains_key(headers::SESSION_ID);
             return self.read_refusal(exchange, message, response, in_session).await;
         }
-        let session_id = response.headers().get(headers::SESSION_ID).cloned().map(|mut id| {
+        let mut session_id = response.headers().get(headers::SESSION_ID).cloned();
+        if let Some(id) = &mut session_id {
+            // MCP 2025-11-25 transports, "Session Management": visible ASCII only.
+            if id.is_empty() || id.len() > SESSION_ID_LIMIT || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
+                return Ok(Ending::Failed(Failure::Malformed));
+            }
             id.set_sensitive(true);
-            id
-        });
+        }
         self.report(Event::Accepted(exchange, session_id)).await?;
         if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT {
             return Ok(Ending::Complete);
@@ -208,7 +228,7 @@ impl Upstream {
             // A subscription says nothing for as long as nothing changes.
             let is_subscription = message.method() == Some("subscriptions/listen");
             let patience = if is_subscription { Duration::MAX } else { self.deadline };
-            return self.read_events(exchange, response, &mut Decoder::new(MESSAGE_LIMIT), patience).await;
+            return self.read_stream(exchange, headers, response, patience).await;
         }
         let content_type = content_type(&response);
         if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
@@ -277,28 +297,64 @@ impl Upstream {
         Ok(body.freeze())
     }
 
+    /// Reads the stream that answers a POST. One that ends before the response is taken up where it was, with GET and
+    /// never with another POST (MCP 2025-11-25 transports, "Resumability and Redelivery"; the modern era has no such
+    /// thing, and no event ids).
+    async fn read_stream(
+        &self,
+        exchange: Exchange,
+        headers: &HeaderMap,
+        mut response: Response,
+        patience: Duration,
+    ) -> Outcome {
+        const ATTEMPTS: usize = 5;
+        const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+        let mut stream = Stream::new();
+        let mut attempts = 0;
+        loop {
+            let said = stream.messages;
+            let ending = self.read_events(exchange, response, &mut stream, patience).await?;
+            let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
+            attempts = if stream.messages > said { 0 } else { attempts + 1 };
+            let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
+            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
+            let mut headers = headers.clone();
+            headers.insert(LAST_EVENT_ID, id);
+            let asked = stream.decoder.retry().map_or(PAUSES.0, Duration::from_millis);
+            tokio::time::sleep(asked.clamp(PAUSES.0, PAUSES.1)).await;
+            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
+                Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
+                _ => return Ok(ending),
+            };
+            stream.decoder = stream.decoder.resumed();
+        }
+    }
+
     async fn read_events(
         &self,
         exchange: Exchange,
         mut response: Response,
-        decoder: &mut Decoder,
+        stream: &mut Stream,
         patience: Duration,
     ) -> Outcome {
         loop {
             match self.next_chunk(&mut response, patience).await {
-                Ok(Some(chunk)) => decoder.push(&chunk),
+                Ok(Some(chunk)) => stream.decoder.push(&chunk),
                 Ok(None) => return Ok(Ending::Complete),
                 Err(failure) => return Ok(Ending::Failed(failure)),
             }
             loop {
-                match decoder.next_event() {
+                match stream.decoder.next_event() {
                     // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that
                     // keeps a stream alive.
                     Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
                     Ok(Some(event)) => {
-                        if let ending @ Ending::Failed(_) = self.deliver(exchange, event.data).await? {
-                            return Ok(ending);
-                        }
+                        let Ok(message) = Message::parse(event.data) else {
+                            return Ok(Ending::Failed(Failure::Malformed));
+                        };
+                        stream.messages += 1;
+                        stream.answered |= matches!(message.kind, Kind::Response { .. });
+                        self.report(Event::Delivered(exchange, message)).await?;
                     }
                     Ok(None) => break,
                     Err(_) => return Ok(Ending::Failed(Failure::TooLarge { limit: MESSAGE_LIMIT })),

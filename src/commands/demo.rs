@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::{
     cli,
     commands::{
-        App,
+        App, interrupted,
         login::{self, Person},
         serve,
     },
@@ -103,7 +103,7 @@ async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), E
     console.say("\nPaste this into your AI client's configuration and restart it:\n");
     console.data(&(text + "\n"))?;
     console.say("\nThe stand-ins stay up until you press Ctrl-C. (An entry that needs no demo running: args [\"serve\", \"demo\"].)");
-    stopped().await?;
+    interrupted().await;
     Ok(())
 }
 
@@ -131,21 +131,6 @@ async fn start_serve(folder: &Folder) -> Result<RunningService<RoleClient, ()>, 
 
 fn broken(cause: impl ToString) -> Error {
     Error::new(ErrorKind::Failure, cause.to_string()).while_doing("the demo went wrong")
-}
-
-/// Ctrl-C, or being told to end.
-async fn stopped() -> Result<(), Error> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            outcome = tokio::signal::ctrl_c() => outcome?,
-            _ = terminate.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
 }
 
 /// One of the servers that the demo runs: an environment of the preset `demo`.
@@ -277,14 +262,7 @@ impl Folder {
 
     /// This program, with everything in this folder.
     fn app(&self, app: &App) -> App {
-        let settings = app.settings.isolated(self.0.path().to_owned(), self.key());
-        App {
-            console: app.console,
-            http: app.http.clone(),
-            clock: app.clock.clone(),
-            store: settings.store.clone().open(),
-            settings: Arc::new(settings),
-        }
+        app.with(app.settings.isolated(self.0.path().to_owned(), self.key()))
     }
 
     /// The same for another process.

@@ -3,10 +3,12 @@
 use std::{
     fs,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+
+use zeroize::Zeroizing;
 
 use crate::{
     cli,
@@ -33,7 +35,7 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
             .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
     }
-    let secret = client_secret(app, arguments.client_secret_file.as_deref())?;
+    let secret = client_secret(app, arguments.client_secret_file.clone()).await?;
     let redirection = Redirection { port: arguments.port, timeout: Duration::from_secs(arguments.timeout) };
     let no_browser = arguments.no_browser;
     let force = arguments.force;
@@ -236,22 +238,29 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
 }
 
 /// The client secret: from the file, from stdin, or from the environment. A line end after it is not part of it.
-fn client_secret(app: &App, path: Option<&Path>) -> Result<Option<Secret>, Error> {
+async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret>, Error> {
     let Some(path) = path else { return Ok(app.settings.client_secret.clone()) };
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        io::stdin().take(SECRET_LIMIT).read_to_string(&mut text)
-    } else {
-        fs::File::open(path).and_then(|file| file.take(SECRET_LIMIT).read_to_string(&mut text))
-    };
-    let text = zeroize::Zeroizing::new(text);
-    read.map_err(|error| {
-        Error::from(error).while_doing(format!("cannot read the client secret from {}", path.display()))
+    let shown = path.display().to_string();
+    // A pipe or a terminal may never say anything: on a thread of its own, so that Ctrl-C is heard.
+    let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
+    let text = text.map_err(|error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
+        Error::new(kind, error.to_string()).while_doing(format!("cannot read the client secret from {shown}"))
     })?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {}", path.display()))),
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no client secret in {shown}"))),
         secret => Ok(Some(Secret::new(secret.to_owned()))),
     }
+}
+
+fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    if path == Path::new("-") {
+        io::stdin().take(SECRET_LIMIT).read_to_string(&mut text)?;
+    } else {
+        fs::File::open(path)?.take(SECRET_LIMIT).read_to_string(&mut text)?;
+    }
+    Ok(text)
 }
 
 /// The most that is read as a client secret, in bytes.

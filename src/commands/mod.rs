@@ -10,7 +10,10 @@ pub mod serve;
 pub mod status;
 pub mod token;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     cli::{Cli, Command},
@@ -34,6 +37,8 @@ pub struct App {
     pub clock: Arc<SystemClock>,
     /// Where secrets are kept.
     pub store: Arc<dyn CredentialStore>,
+    /// Whatever may be renewing a token.
+    sources: Arc<Mutex<Vec<TokenSource>>>,
 }
 
 /// Runs the command and reports how it went.
@@ -60,9 +65,18 @@ fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
         clock: Arc::new(SystemClock),
         store: settings.store.clone().open(),
         settings: Arc::new(settings),
+        sources: Arc::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(app.run(command));
+    let outcome = runtime.block_on(async {
+        let outcome = app.run(command).await;
+        tokio::select! {
+            () = app.settle() => {}
+            // Whoever says it twice means it.
+            () = interrupted() => {}
+        }
+        outcome
+    });
     // A hung keychain or a terminal on stdin can hold a thread for ever: nobody waits for those.
     runtime.shutdown_background();
     outcome
@@ -73,9 +87,12 @@ impl App {
         match command {
             // It sees signals itself: a conversation ends in good order.
             Command::Serve(arguments) => serve::run(self, arguments).await,
+            // It goes on until it is stopped.
+            #[cfg(feature = "demo")]
+            Command::Demo(arguments) if arguments.keep => demo::run(self, arguments).await,
             command => tokio::select! {
                 biased;
-                _ = tokio::signal::ctrl_c() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
+                () = interrupted() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
                 outcome = self.run_interruptible(command) => outcome,
             },
         }
@@ -97,6 +114,42 @@ impl App {
 
     /// The tokens of `identity`.
     pub fn tokens(&self, identity: Option<Identity>) -> TokenSource {
-        TokenSource::new(identity, self.store.clone(), self.settings.locks(), self.http.clone(), self.clock.clone())
+        let source = TokenSource::new(
+            identity,
+            self.store.clone(),
+            self.settings.locks(),
+            self.http.clone(),
+            self.clock.clone(),
+        );
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source.clone());
+        source
+    }
+
+    /// The same program with other settings.
+    #[cfg(feature = "demo")]
+    pub fn with(&self, settings: Settings) -> Self {
+        Self { store: settings.store.clone().open(), settings: Arc::new(settings), ..self.clone() }
+    }
+
+    /// Sees every renewal that is under way to its end: a rotated refresh token must not end with the process.
+    async fn settle(&self) {
+        let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
+        futures_util::future::join_all(sources.iter().map(TokenSource::settle)).await;
+    }
+}
+
+/// Returns when somebody wants the process to end.
+pub async fn interrupted() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    // Where signals cannot be had, nothing can be said.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

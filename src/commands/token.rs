@@ -44,6 +44,13 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     } else {
         tokens.access_token(Duration::from_secs(arguments.min_ttl)).await
     };
+    // Shortly before its end a token comes without waiting for a slow renewal. That has spent the refresh token all the
+    // same, whose successor must not end with this process; and what it brings is the better token.
+    tokens.settle().await;
+    let token = match (&token, tokens.access_token(Duration::ZERO).await) {
+        (Ok(_), Ok(better)) => Ok(better),
+        _ => token,
+    };
     let token = token.map_err(|error| Error::of_token(error, &profile))?;
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
     let remaining = token.expires_at().map(|end| end.as_second() - app.clock.now().as_second());

@@ -321,7 +321,7 @@ impl Account {
             scope,
             parameters: &credential.parameters,
         };
-        self.begin_spending()?;
+        self.begin(credential.renewal)?;
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
             Err(TokenError::InvalidGrant) if credential.renewal == Renewal::RefreshToken => self.end(credential).await,
@@ -331,12 +331,13 @@ impl Account {
         outcome
     }
 
-    fn begin_spending(&self) -> Result<(), TokenSourceError> {
+    /// Takes note of what is on its way. The client's own credentials are not spent by asking: nobody has to wait for that.
+    fn begin(&self, renewal: Renewal) -> Result<(), TokenSourceError> {
         let mut state = self.state();
         if state.is_ending {
             return Err(TokenSourceError::Interrupted);
         }
-        state.is_spending = true;
+        state.is_spending = renewal == Renewal::RefreshToken;
         Ok(())
     }
 

@@ -30,8 +30,8 @@ pub struct AuthorizationServer {
     /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization,
     /// "Refresh Tokens").
     pub offline_access: bool,
-    /// Whether `grant_types_supported` has `refresh_token`, or is missing: RFC 8414 section 2 has another default, which
-    /// nobody means.
+    /// Whether `grant_types_supported` has `refresh_token`, or is missing: RFC 8414 section 2 has another default,
+    /// which nobody means.
     pub refresh: bool,
     /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207
     /// section 3).

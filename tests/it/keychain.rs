@@ -89,6 +89,17 @@ fn t082_without_a_keychain_nothing_is_kept_anywhere() {
     sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_code(6).expect_stderr(&["FINMCP_STORE"]);
     assert!(vendor.records_at("/token").is_empty(), "a token that cannot be kept is not asked for");
-    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6);
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(4);
     sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// t083: a keychain that is gone after the sign-in is its own error, and the sign-in is not forgotten.
+#[test]
+fn t083_a_keychain_that_is_gone_is_said_to_be() {
+    let (mut sandbox, _vendor) = crate::token::signed_in_machine();
+    sandbox.unset("FINMCP_STORE");
+    sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6).expect_stderr(&["keychain"]);
+    sandbox.set("FINMCP_STORE", "file");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
 }

@@ -69,6 +69,28 @@ fn the_client_secret_comes_from_stdin_or_the_environment() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
+/// A pipe that says nothing keeps nobody from stopping it.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_a_sign_in_that_waits_for_its_secret() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let pipe = sandbox.watched().join("pipe");
+    let mut command = sandbox.command("mkfifo");
+    command.arg(&pipe);
+    sandbox.run(command, Vec::new()).expect_success();
+    let mut arguments = machine_login(&sandbox, &vendor);
+    let at = arguments.iter().position(|argument| argument == "--client-secret-file").unwrap();
+    arguments[at + 1] = pipe.clone().into();
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+    command.args(arguments);
+    let mut login = crate::support::serve::Serve::start(command, sandbox.transcript());
+    // Comes back once the other end is open too.
+    let held = std::fs::File::options().write(true).open(&pipe).unwrap();
+    login.signal(rustix::process::Signal::INT);
+    assert_eq!(login.exit_within(PATIENCE), Some(130));
+    drop(held);
+}
+
 /// t091: there is no flag that would put the secret on a command line.
 #[test]
 fn t091_a_client_secret_in_the_arguments_is_refused() {
@@ -105,11 +127,12 @@ fn a_wrong_client_secret_is_said_and_nothing_is_kept() {
     sandbox.assert_no_secret(&["wrong-but-long-enough-to-look-for".to_owned()]);
 }
 
-/// t133: plain http is for this machine alone.
+/// t133: plain http is for this machine alone. The reason is said, and said once.
 #[test]
 fn t133_http_to_another_machine_is_refused() {
     let run = Sandbox::new().finmcp(["login", "http://mcp.example.com/mcp"]).expect_stderr(&["https"]);
     assert!(matches!(run.code, Some(2 | 5)), "{run:?}");
+    assert_eq!(run.stderr.matches("only https").count(), 1, "{run:?}");
 }
 
 #[cfg(unix)]

@@ -125,8 +125,8 @@ fn echo(serve: &mut Serve, message: &str) {
     assert_eq!(result["content"][0]["text"], message);
 }
 
-/// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end the
-/// sign-in.
+/// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end
+/// the sign-in.
 #[test]
 fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
     const LIFE: Duration = Duration::from_secs(12);
@@ -214,6 +214,22 @@ fn a_provider_that_insists_on_a_client_secret() {
 #[test]
 fn a_server_that_names_no_scopes() {
     live_with(&["--no-scopes"], OFFLINE_ACCESS, "none");
+}
+
+/// t057: whoever asks for a token shortly before its end waits for a moment only, but the renewal that began then has spent
+/// the refresh token. Its successor must not end with the process.
+#[test]
+fn t057_a_renewal_that_takes_long_does_not_cost_the_sign_in() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--delay=1"]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    eventually("a renewal", || {
+        sandbox.finmcp(["token", &provider.mcp]).expect_success();
+        (provider.so_far().grants("refresh_token") > 0).then_some(())
+    });
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.end();
+    events.expect_one_sign_in(ALL_SCOPES);
+    assert_eq!(events.grants("refresh_token"), 2);
 }
 
 /// t058: the provider does punish the second use of a refresh token. finmcp says what to do then, and that works.

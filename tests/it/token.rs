@@ -81,7 +81,7 @@ fn an_environment_that_the_server_does_not_have_is_refused() {
 fn the_command_to_run_names_what_is_not_saved_yet() {
     for (arguments, command) in [
         (&["token", "tesorio", "--profile", "work"][..], "finmcp login tesorio --profile work`"),
-        (&["token", "--env", "sandbox", "--profile", "masset"], "finmcp login asset --env sandbox --profile masset`"),
+        (&["token", "--env", "sandbox", "--profile", "mine"], "finmcp login asset --env sandbox --profile mine`"),
         (&["token", "https://a.example/", "--profile", "work"], "finmcp login https://a.example/ --profile work`"),
         (&["token", "https://a.example/"], "finmcp login https://a.example/`"),
     ] {

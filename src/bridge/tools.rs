@@ -1,0 +1,233 @@
+//! The tools that a modern server lists, as far as HTTP concerns them: which arguments of a call go into headers.
+//!
+//! MCP 2026-07-28 Streamable HTTP, "Custom Headers from Tool Parameters".
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use crate::bridge::{headers, message::Message};
+
+const ANNOTATION: &str = "x-mcp-header";
+
+/// What the lists of tools that have passed say about headers.
+#[derive(Debug, Default)]
+pub struct Tools(HashMap<String, Vec<Mirrored>>);
+
+/// An argument that is mirrored into a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mirrored {
+    /// The names of the properties that lead to it.
+    path: Vec<String>,
+    header: HeaderName,
+}
+
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(borrow)]
+    tools: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    name: String,
+    #[serde(borrow, rename = "inputSchema")]
+    input_schema: &'a RawValue,
+}
+
+impl Tools {
+    /// Takes in the answer to `tools/list`, and leaves out of it what a client must not see: tools whose annotations are
+    /// invalid. Nothing else of it changes, and most answers do not change at all.
+    pub fn learn(&mut self, answer: Message) -> Message {
+        if memchr::memmem::find(answer.raw(), ANNOTATION.as_bytes()).is_none() {
+            return answer;
+        }
+        let Some(listed) = answer.result::<Listed<'_>>() else { return answer };
+        let mut dropped = Vec::new();
+        for (index, text) in listed.tools.iter().enumerate() {
+            let Ok(tool) = serde_json::from_str::<Tool<'_>>(text.get()) else { continue };
+            match serde_json::from_str(tool.input_schema.get()).map_err(|_| "it is not JSON").and_then(mirrored) {
+                Ok(mirrored) => drop(self.0.insert(tool.name, mirrored)),
+                Err(reason) => {
+                    tracing::warn!(tool = %crate::printable::quoted(&tool.name), reason, "a tool with invalid headers is left out");
+                    dropped.push(index);
+                }
+            }
+        }
+        match without(answer.raw(), &listed.tools, &dropped) {
+            Some(shorter) => Message::parse(shorter).unwrap_or(answer),
+            None => answer,
+        }
+    }
+
+    /// Adds the headers that the call's arguments are mirrored into.
+    pub fn mirror(&self, call: &Message, headers: &mut HeaderMap) {
+        #[derive(Deserialize)]
+        struct Call {
+            name: String,
+            #[serde(default)]
+            arguments: Value,
+        }
+        if self.0.is_empty() || call.method() != Some("tools/call") {
+            return;
+        }
+        let Some(call) = call.parameters::<Call>() else { return };
+        for mirrored in self.0.get(&call.name).into_iter().flatten() {
+            let found = mirrored.path.iter().try_fold(&call.arguments, |value, name| value.get(name));
+            let text = match found {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Bool(value)) => value.to_string(),
+                Some(Value::Number(number)) => number.to_string(),
+                _ => continue,
+            };
+            headers.insert(mirrored.header.clone(), headers::encode(&text));
+        }
+    }
+}
+
+/// The bytes of a list without some of its elements; none where none are dropped.
+fn without(raw: &Bytes, elements: &[&RawValue], dropped: &[usize]) -> Option<Bytes> {
+    let range = |element: &RawValue| {
+        let start = element.get().as_ptr() as usize - raw.as_ptr() as usize;
+        start..start + element.get().len()
+    };
+    let kept: Vec<usize> = (0..elements.len()).filter(|index| !dropped.contains(index)).collect();
+    let (first, last) = (range(elements.first()?), range(elements.last()?));
+    if dropped.is_empty() {
+        return None;
+    }
+    let mut shorter = raw[..first.start].to_vec();
+    for (position, index) in kept.iter().enumerate() {
+        if position > 0 {
+            shorter.push(b',');
+        }
+        shorter.extend_from_slice(elements[*index].get().as_bytes());
+    }
+    shorter.extend_from_slice(&raw[last.end..]);
+    Some(shorter.into())
+}
+
+/// The annotated properties of an input schema.
+fn mirrored(schema: Value) -> Result<Vec<Mirrored>, &'static str> {
+    let mut found = Vec::new();
+    collect(&schema, &mut Vec::new(), &mut found)?;
+    let distinct: BTreeSet<&str> = found.iter().map(|mirrored| mirrored.header.as_str()).collect();
+    if distinct.len() < found.len() { Err("two parameters have one header") } else { Ok(found) }
+}
+
+/// Looks for annotations: on properties that a chain of `properties` leads to, and nowhere else.
+fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) -> Result<(), &'static str> {
+    let Value::Object(members) = schema else { return Ok(()) };
+    if let Some(annotation) = members.get(ANNOTATION) {
+        let kind = members.get("type").and_then(Value::as_str);
+        if path.is_empty() || !matches!(kind, Some("string" | "integer" | "boolean")) {
+            return Err("a header is only for a string, an integer or a boolean");
+        }
+        let name = annotation.as_str().filter(|name| !name.is_empty()).ok_or("a header needs a name")?;
+        let header = HeaderName::from_bytes(format!("mcp-param-{name}").as_bytes())
+            .map_err(|_| "a header's name has characters that it must not have")?;
+        found.push(Mirrored { path: path.clone(), header });
+    }
+    for (keyword, value) in members {
+        match (keyword.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                for (name, property) in properties {
+                    path.push(name.clone());
+                    collect(property, path, found)?;
+                    path.pop();
+                }
+            }
+            // Values, not schemas.
+            ("default" | "const" | "enum" | "examples", _) => {}
+            _ if is_annotated(value) => return Err("a header on what is not a plain property"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_annotated(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.contains_key(ANNOTATION) || members.values().any(is_annotated),
+        Value::Array(elements) => elements.iter().any(is_annotated),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn list(tools: &[Value]) -> Message {
+        let tools = serde_json::to_string(tools).unwrap();
+        Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"n":1.10,"tools":{tools},"z":1e2}}}}"#).into())
+            .unwrap()
+    }
+
+    fn tool(name: &str, properties: Value) -> Value {
+        json!({"name": name, "inputSchema": {"type": "object", "properties": properties}})
+    }
+
+    fn headers_of(tools: &Tools, arguments: Value) -> Vec<(String, String)> {
+        let call = json!({"id": 1, "method": "tools/call", "params": {"name": "t", "arguments": arguments}});
+        let mut headers = HeaderMap::new();
+        tools.mirror(&Message::parse(call.to_string().into()).unwrap(), &mut headers);
+        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    #[test]
+    fn annotated_arguments_go_into_headers() {
+        let mut tools = Tools::default();
+        let listed = list(&[tool(
+            "t",
+            json!({
+                "region": {"type": "string", "x-mcp-header": "Region"},
+                "where": {"type": "object", "properties": {"shard": {"type": "integer", "x-mcp-header": "Shard"}}},
+                "dry": {"type": "boolean", "x-mcp-header": "Dry"},
+                "query": {"type": "string"},
+            }),
+        )]);
+        let raw = listed.raw().clone();
+        assert_eq!(tools.learn(listed).raw(), &raw, "a valid list passes as it is");
+        let mut headers =
+            headers_of(&tools, json!({"region": "日本", "where": {"shard": 42}, "dry": false, "query": "q"}));
+        headers.sort();
+        let expected =
+            [("mcp-param-dry", "false"), ("mcp-param-region", "=?base64?5pel5pys?="), ("mcp-param-shard", "42")];
+        assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(headers_of(&tools, json!({"region": null, "where": 1})), []);
+    }
+
+    #[test]
+    fn tools_with_invalid_annotations_are_left_out_and_nothing_else() {
+        let text = |name: &str| json!({"type": "string", "x-mcp-header": name});
+        for invalid in [
+            json!({"a": text("")}),
+            json!({"a": text("A B")}),
+            json!({"a": text("A\r\nB")}),
+            json!({"a": text("É")}),
+            json!({"a": text("One"), "b": text("one")}),
+            json!({"a": {"type": "number", "x-mcp-header": "A"}}),
+            json!({"a": {"type": "object", "x-mcp-header": "A"}}),
+            json!({"a": {"x-mcp-header": "A"}}),
+            json!({"a": {"type": "string", "x-mcp-header": 7}}),
+            json!({"a": {"type": "array", "items": text("A")}}),
+            json!({"a": {"oneOf": [text("A")]}}),
+            json!({"a": {"type": "object", "items": {"properties": {"b": text("A")}}}}),
+        ] {
+            let (good, bad) = (tool("good", json!({"x": {"default": {"x-mcp-header": 1}}})), tool("bad", invalid));
+            for (tools, kept) in [
+                (vec![bad.clone()], vec![]),
+                (vec![bad.clone(), good.clone()], vec![good.clone()]),
+                (vec![good.clone(), bad.clone(), good.clone(), bad.clone()], vec![good.clone(), good.clone()]),
+            ] {
+                assert_eq!(Tools::default().learn(list(&tools)).raw(), list(&kept).raw(), "{bad}");
+            }
+        }
+    }
+}
