@@ -170,6 +170,7 @@ impl Settings {
             providers: Provider::built_in().unwrap_or_default(),
             default_server: config.default,
             profiles: config.profiles,
+            authorities: Vec::new(),
             store: StoreChoice::Memory,
             browser: None,
             browser_possible: false,
