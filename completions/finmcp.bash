@@ -259,7 +259,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__login)
-            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --business-id --scope --param --resource --token-endpoint --issuer --no-browser --port --timeout --force --help"
+            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --business-id --scope --param --resource --token-endpoint --issuer --allow-private-network --no-browser --port --timeout --force --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -53,6 +53,7 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l token-endpoint -
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l issuer -d 'The authorization server to expect' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l port -d 'The port on 127.0.0.1 that the browser comes back to' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l timeout -d 'How long to wait for the person, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l allow-private-network -d 'Let this server name others in private networks, such as your company\'s authorization server'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l no-browser -d 'Print the address to open, and open nothing'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l force -d 'Replace a saved profile of that name that belongs to another server'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -124,6 +124,9 @@ pub struct Login {
     /// The authorization server to expect
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub issuer: Option<String>,
+    /// Let this server name others in private networks, such as your company's authorization server
+    #[arg(long, help_heading = "Authorization server")]
+    pub allow_private_network: bool,
     /// Print the address to open, and open nothing
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,

@@ -12,13 +12,21 @@ use crate::{
     login::LoginError,
     oauth::{
         discovery::DiscoveryError,
-        error::{RegistrationError, TokenError},
+        error::{RegistrationError, TokenError, Untrusted},
     },
     profile::{Profile, SelectorError},
+    server_url::{ServerUrlError, reach::Zone},
     settings::SettingsError,
 };
 
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
+const REFUSAL_HINT: &str = "no secret was sent to it; ask whoever runs the server";
+const PRIVATE_HINT: &str = "if that server is meant to be in your own network, sign in with --allow-private-network";
+const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, set \
+                           `issuer_override` for it in config.toml";
+const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
+                         `allow_missing_pkce_metadata` for it in config.toml";
+const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
 
 /// What kind of failure it is: what the caller of the command can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,9 +197,19 @@ impl From<SelectorError> for Error {
     }
 }
 
+fn judge_http(error: &HttpError) -> Judgement {
+    match error {
+        HttpError::OutOfReach { zone: Zone::Private, .. } => (ErrorKind::Untrusted, Some(PRIVATE_HINT.to_owned())),
+        HttpError::Certificate { .. } => (ErrorKind::Untrusted, Some(CERTIFICATE_HINT.to_owned())),
+        refusal if refusal.is_refusal() => (ErrorKind::Untrusted, Some(REFUSAL_HINT.to_owned())),
+        _ => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
+    }
+}
+
 impl From<HttpError> for Error {
     fn from(error: HttpError) -> Self {
-        Self::from_source(ErrorKind::Network, error).hint(NETWORK_HINT)
+        let judgement = judge_http(&error);
+        Self::judged(error, judgement)
     }
 }
 
@@ -205,15 +223,21 @@ impl From<DiscoveryError> for Error {
     }
 }
 
-impl From<crate::oauth::error::Untrusted> for Error {
-    fn from(error: crate::oauth::error::Untrusted) -> Self {
-        Self::from_source(ErrorKind::Untrusted, error).hint("no secret was sent to it; ask whoever runs the server")
+impl From<Untrusted> for Error {
+    fn from(error: Untrusted) -> Self {
+        let hint = match &error {
+            Untrusted::Url { reason: ServerUrlError::OutOfReach(Zone::Private), .. } => PRIVATE_HINT,
+            Untrusted::Issuer { .. } => ISSUER_HINT,
+            Untrusted::PkceUnsaid => PKCE_HINT,
+            _ => REFUSAL_HINT,
+        };
+        Self::from_source(ErrorKind::Untrusted, error).hint(hint)
     }
 }
 
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
-        TokenError::Http(_) => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
+        TokenError::Http(error) => judge_http(error),
         TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
         TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
         TokenError::InvalidGrant | TokenError::Refused { .. } | TokenError::PrivateKey(_) => (ErrorKind::Failure, None),
@@ -236,7 +260,7 @@ impl From<LoginError> for Error {
             LoginError::Registration(error @ RegistrationError::Unavailable { .. }) => {
                 Self::from_source(ErrorKind::Network, error).hint("try again in a while")
             }
-            LoginError::Http(error) => error.into(),
+            LoginError::Http(error) | LoginError::Registration(RegistrationError::Http(error)) => error.into(),
             LoginError::NotRequired { .. } => {
                 Self::from_source(ErrorKind::Failure, error).hint("nothing to do: `finmcp serve` works with it as it is")
             }

@@ -3,7 +3,9 @@
 use crate::{
     credential::record::Identity,
     login::ResourceParameter,
-    oauth::{client_metadata::ClientMetadataUrl, registration::ClientAuthentication, scope::Scope},
+    oauth::{
+        client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
+    },
     provider::{GrantKind, Provider},
     server_url::ServerUrl,
     settings::Settings,
@@ -51,6 +53,8 @@ pub struct RegistrationOptions {
     pub resource: ResourceParameter,
     /// Further fields of the authorization and token requests, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// What is accepted of this server though the rules refuse it.
+    pub overrides: Overrides,
 }
 
 impl RegistrationOptions {
@@ -68,6 +72,7 @@ impl RegistrationOptions {
             issuer: self.issuer.or(other.issuer),
             resource,
             parameters,
+            overrides: self.overrides.or(other.overrides),
         }
     }
 }

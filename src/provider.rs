@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::{
-    oauth::{registration::ClientAuthentication, scope::Scope},
+    oauth::{overrides::Overrides, registration::ClientAuthentication, scope::Scope},
     profile::RegistrationOptions,
     server_url::ServerUrl,
 };
@@ -25,6 +25,8 @@ pub struct Provider {
     pub client_authentication: Option<ClientAuthentication>,
     /// What to ask for when the server does not say.
     pub scope: Option<Scope>,
+    /// What is accepted of its servers though the rules refuse it.
+    pub overrides: Overrides,
     /// The vendor's limit of requests a minute, per signed-in user.
     pub requests_per_minute: Option<u32>,
     /// Whether its servers run inside finmcp, for the demo.
@@ -89,6 +91,7 @@ impl Provider {
             grant: self.grant,
             client_authentication: self.client_authentication,
             scope: self.scope.clone(),
+            overrides: self.overrides.clone(),
             token_endpoint: environment.token_endpoint.clone(),
             ..RegistrationOptions::default()
         }
@@ -116,6 +119,8 @@ pub struct ProviderDocument {
     url_from_person: bool,
     #[serde(default)]
     embedded: bool,
+    #[serde(default)]
+    overrides: Overrides,
     #[serde(default)]
     environments: BTreeMap<String, EnvironmentDocument>,
 }
@@ -179,6 +184,7 @@ impl ProviderDocument {
                 AuthenticationDocument::Basic => ClientAuthentication::Basic,
             }),
             scope: scope.map_err(|error: crate::oauth::scope::ScopeError| fail(format!("scope: {error}")))?,
+            overrides: self.overrides.clone(),
             requests_per_minute: self.requests_per_minute,
             embedded: self.embedded,
             environments,

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use reqwest::Certificate;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -21,7 +22,10 @@ use crate::{
         store::{KeySource, StoreChoice},
     },
     login::ResourceParameter,
-    oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
+    oauth::{
+        client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
+        overrides::Overrides,
+    },
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, Provider, ProviderDocument, ProviderError},
     secret::Secret,
@@ -40,6 +44,8 @@ pub struct Settings {
     /// The server that is meant when none is named.
     pub default_server: Option<String>,
     profiles: BTreeMap<String, ProfileDocument>,
+    /// Certificate authorities that are trusted besides those of the system.
+    pub authorities: Vec<Certificate>,
     /// Where secrets are kept.
     pub store: StoreChoice,
     /// The command that opens a URL, in place of the system's own.
@@ -142,6 +148,7 @@ impl Settings {
             providers,
             default_server: config.default,
             profiles: config.profiles,
+            authorities: config.ca_file.map_or(Ok(Vec::new()), |file| authorities(&file))?,
             browser,
             browser_possible,
             client_secret: text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new),
@@ -159,6 +166,7 @@ impl Settings {
             providers: self.providers.clone(),
             default_server: None,
             profiles: BTreeMap::new(),
+            authorities: self.authorities.clone(),
             browser: self.browser.clone(),
             browser_possible: self.browser_possible,
             client_secret: None,
@@ -178,6 +186,7 @@ impl Settings {
             providers: Provider::built_in().unwrap_or_default(),
             default_server: config.default,
             profiles: config.profiles,
+            authorities: Vec::new(),
             store: StoreChoice::Memory,
             browser: None,
             browser_possible: false,
@@ -236,8 +245,10 @@ impl Settings {
         self.edit(|profiles| {
             let table = toml_edit::ser::to_document(&document).map_err(|error| error.to_string())?;
             let mut table = table.as_table().clone();
-            if let Some(signed_in) = table.get_mut("signed_in") {
-                signed_in.make_value();
+            for name in ["overrides", "signed_in"] {
+                if let Some(member) = table.get_mut(name) {
+                    member.make_value();
+                }
             }
             if let Some(before) = profiles.get(&profile.name).and_then(toml_edit::Item::as_table) {
                 table.decor_mut().clone_from(before.decor());
@@ -297,6 +308,7 @@ impl Settings {
 struct ConfigDocument {
     default: Option<String>,
     client_metadata_url: Option<String>,
+    ca_file: Option<PathBuf>,
     #[serde(default)]
     providers: BTreeMap<String, ProviderDocument>,
     #[serde(default)]
@@ -330,6 +342,8 @@ struct ProfileDocument {
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     parameters: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    overrides: Overrides,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_in: Option<IdentityDocument>,
 }
@@ -341,6 +355,10 @@ struct IdentityDocument {
     resource: String,
     client_id: String,
     account: String,
+}
+
+fn is_none(overrides: &Overrides) -> bool {
+    *overrides == Overrides::default()
 }
 
 impl ProfileDocument {
@@ -384,6 +402,7 @@ impl ProfileDocument {
                 Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
             },
             parameters: self.parameters.clone().into_iter().collect(),
+            overrides: self.overrides.clone(),
         };
         let mut from_preset = match (provider, preset) {
             (Some(provider), Some((_, environment))) => provider.registration(environment),
@@ -432,6 +451,7 @@ impl From<&Profile> for ProfileDocument {
                 ResourceParameter::Omitted => Some("none".to_owned()),
             },
             parameters: options.parameters.iter().cloned().collect(),
+            overrides: options.overrides.clone(),
             signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
                 issuer: identity.issuer,
                 resource: identity.resource,
@@ -509,6 +529,18 @@ fn read_config(folder: &Path) -> Result<ConfigDocument, SettingsError> {
         return Err(SettingsError::Exposed { path });
     }
     toml::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
+}
+
+/// The certificates in a PEM file.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, SettingsError> {
+    let bytes = fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
+    match Certificate::from_pem_bundle(&bytes) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(SettingsError::Config {
+            path: path.to_owned(),
+            problem: "there is no PEM certificate in it".to_owned(),
+        }),
+    }
 }
 
 fn read_if_there(path: &Path) -> io::Result<String> {

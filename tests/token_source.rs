@@ -231,6 +231,7 @@ impl Machine {
             revocation_endpoint: None,
             resource: Some("https://mcp.example".to_owned()),
             scope: Some("read write".parse().unwrap()),
+            scope_on_refresh: false,
             parameters: Vec::new(),
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),

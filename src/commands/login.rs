@@ -20,7 +20,10 @@ use crate::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
     },
-    oauth::{challenge::Challenge, client_assertion::PrivateKey, registration::ClientAuthentication, scope::Scope},
+    oauth::{
+        challenge::Challenge, client_assertion::PrivateKey, overrides::Overrides, registration::ClientAuthentication,
+        scope::Scope,
+    },
     profile::{Profile, RegistrationOptions, Selector},
     provider::GrantKind,
     secret::Secret,
@@ -72,6 +75,9 @@ pub async fn sign_in_and_keep(
     prove_store(app).await?;
     let earlier = earlier(app, &profile).await?;
     let (console, title) = (app.console, profile.title.clone());
+    for name in profile.registration.overrides.risky() {
+        console.say(&format!("Note: {name} is set for {title}: a rule that protects you is loosened."));
+    }
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
     let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
     let credential = sign_in(app, &profile, secret, challenge, earlier.clone(), person)
@@ -142,6 +148,7 @@ fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential
         challenge: None,
         resource: options.resource.clone(),
         parameters: options.parameters.clone(),
+        overrides: options.overrides.clone(),
     }
 }
 
@@ -245,6 +252,7 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
             Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
         },
         parameters,
+        overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
     };
     Ok((arguments.server.into(), options))
 }

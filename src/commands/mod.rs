@@ -61,7 +61,7 @@ fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
     console::start_log(settings.log.as_deref())?;
     let app = App {
         console: Console::new(settings.no_color),
-        http: Arc::default(),
+        http: Arc::new(Http::trusting(settings.authorities.clone())),
         clock: Arc::new(SystemClock),
         store: settings.store.clone().open(),
         settings: Arc::new(settings),

@@ -15,7 +15,7 @@ use crate::{
         token_set::TokenSet,
     },
     secret::Secret,
-    server_url::ServerUrl,
+    server_url::{ServerUrl, reach::Reach},
 };
 
 /// The version of the document that this finmcp writes, and the newest that it reads.
@@ -79,6 +79,8 @@ pub struct Credential {
     pub resource: Option<String>,
     /// The scope that was asked for.
     pub scope: Option<Scope>,
+    /// Whether a refresh asks for it again.
+    pub scope_on_refresh: bool,
     /// Further form fields that this server wants.
     pub parameters: Vec<(String, String)>,
     /// The tokens; none before the first and after the server said `invalid_grant`.
@@ -152,12 +154,19 @@ struct Document<'a> {
     renewal: RenewalDocument,
     registration: RegistrationDocument<'a>,
     token_endpoint: Cow<'a, str>,
+    /// How far the endpoints may lead, since whoever named them is not asked again.
+    #[serde(default, skip_serializing_if = "is_anywhere")]
+    token_endpoint_reach: Reach,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revocation_endpoint: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_anywhere")]
+    revocation_endpoint_reach: Reach,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    scope_on_refresh: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -249,9 +258,16 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 expires_at: registration.expires_at.map(Timestamp::as_millisecond),
             },
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
+            token_endpoint_reach: credential.token_endpoint.reach(),
             revocation_endpoint: credential.revocation_endpoint.as_ref().map(|url| Cow::from(url.as_str())),
+            revocation_endpoint_reach: credential
+                .revocation_endpoint
+                .as_ref()
+                .map(ServerUrl::reach)
+                .unwrap_or_default(),
             resource: credential.resource.as_ref().map(Cow::from),
             scope: credential.scope.as_ref().map(Scope::to_string),
+            scope_on_refresh: credential.scope_on_refresh,
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
             tokens: credential.tokens.as_ref().map(|tokens| TokensDocument {
                 access_token: exposed(&tokens.access_token),
@@ -294,13 +310,16 @@ impl TryFrom<Document<'_>> for Credential {
                 redirect_uri: registration.redirect_uri.map(Cow::into_owned),
                 expires_at: registration.expires_at.map(time).transpose()?,
             },
-            token_endpoint: parsed(&document.token_endpoint, "token endpoint")?,
+            token_endpoint: parsed::<ServerUrl>(&document.token_endpoint, "token endpoint")?
+                .within(document.token_endpoint_reach),
             revocation_endpoint: document
                 .revocation_endpoint
-                .map(|url| parsed(&url, "revocation endpoint"))
-                .transpose()?,
+                .map(|url| parsed::<ServerUrl>(&url, "revocation endpoint"))
+                .transpose()?
+                .map(|url| url.within(document.revocation_endpoint_reach)),
             resource: document.resource.map(Cow::into_owned),
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
+            scope_on_refresh: document.scope_on_refresh,
             parameters: document
                 .parameters
                 .into_iter()
@@ -327,6 +346,10 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
         })
     }
+}
+
+fn is_anywhere(reach: &Reach) -> bool {
+    *reach == Reach::ANYWHERE
 }
 
 fn exposed(secret: &Secret) -> Cow<'_, str> {
@@ -374,6 +397,7 @@ pub(super) mod tests {
             revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),
             resource: Some("https://mcp.example/mcp".to_owned()),
             scope: Some("a b".parse().unwrap()),
+            scope_on_refresh: false,
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
             tokens: Some(TokenSet {
                 access_token: Secret::new("CANARY-access".to_owned()),
@@ -412,6 +436,20 @@ pub(super) mod tests {
             assert_eq!(*read.to_payload().unwrap(), *payload);
             assert_eq!(read.generation, credential.generation);
         }
+    }
+
+    /// t006: what a server named is called within the same reach after years in the store.
+    #[test]
+    fn t006_reach_is_stored() {
+        let server: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
+        let named = Credential {
+            token_endpoint: server.naming("https://as.example/token").unwrap(),
+            revocation_endpoint: Some(server.granting_private_network().naming("https://as.example/revoke").unwrap()),
+            ..sample()
+        };
+        let read = Credential::from_payload(&named.to_payload().unwrap(), &named.identity).unwrap();
+        assert_eq!(read.token_endpoint.reach(), Reach::PUBLIC);
+        assert_eq!(read.revocation_endpoint.unwrap().reach(), named.revocation_endpoint.unwrap().reach());
     }
 
     /// A buffer that grew while it was written would have left secrets in freed memory.

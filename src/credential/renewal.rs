@@ -306,7 +306,10 @@ impl Account {
                     // nothing.
                     self.save(&credential).await?;
                     // Without a scope it is the one that was granted (RFC 6749 section 6).
-                    (Grant::RefreshToken(refresh_token), None)
+                    (
+                        Grant::RefreshToken(refresh_token),
+                        credential.scope.as_ref().filter(|_| credential.scope_on_refresh),
+                    )
                 }
             },
         };

@@ -29,6 +29,7 @@ use crate::{
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        overrides::Overrides,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
     },
@@ -65,6 +66,8 @@ pub struct LoginRequest {
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// What the person accepts of this server.
+    pub overrides: Overrides,
 }
 
 /// A client that was registered by hand (MCP authorization, "Pre-registration").
@@ -269,7 +272,8 @@ pub async fn client_credentials(
 
 impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
-        match discovery::discover(context.http, &self.server, self.issuer.as_deref(), self.challenge.clone()).await? {
+        let (issuer, challenge) = (self.issuer.as_deref(), self.challenge.clone());
+        match discovery::discover(context.http, &self.server, issuer, challenge, &self.overrides).await? {
             Requirement::Token(discovery) => Ok(*discovery),
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
         }
@@ -316,7 +320,7 @@ impl LoginRequest {
     /// Tokens").
     fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
-        if !discovery.authorization_server.offline_access {
+        if !self.overrides.offline_access.unwrap_or(discovery.authorization_server.offline_access) {
             return scope;
         }
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
@@ -354,6 +358,7 @@ impl LoginRequest {
             revocation_endpoint: server.revocation_endpoint.clone(),
             resource,
             scope,
+            scope_on_refresh: self.overrides.scope_on_refresh,
             parameters: self.parameters,
             tokens: None,
         }

@@ -21,6 +21,7 @@ impl Clock for Stopped {
 
 fn request(stage: &Stage) -> LoginRequest {
     LoginRequest {
+        overrides: Overrides::default(),
         server: stage.url(),
         environment: "sandbox".to_owned(),
         account: "books".to_owned(),
@@ -678,6 +679,7 @@ fn a_sign_in_can_change_threads() {
     let http = Http::default();
     let context = Context { http: &http, clock: &Stopped, browser: None };
     let request = LoginRequest {
+        overrides: Overrides::default(),
         server: "https://mcp.example".parse().unwrap(),
         environment: String::new(),
         account: String::new(),

@@ -175,7 +175,8 @@ mod tests {
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": names_itself,
         });
-        let server = AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER).unwrap();
+        let server =
+            AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &ISSUER.parse().unwrap()).unwrap();
         let registration = ClientRegistration {
             client_id: "c 1".to_owned(),
             client_secret: None,

@@ -40,7 +40,8 @@ pub struct AuthorizationServer {
     /// "Client ID Metadata Documents").
     pub client_metadata_documents: bool,
     authorization_endpoint: Option<ServerUrl>,
-    pkce: bool,
+    /// Whether it supports S256, if it says so.
+    pkce: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -79,19 +80,19 @@ pub fn candidates(issuer: &str, namer: &ServerUrl) -> Result<Vec<ServerUrl>, Unt
 }
 
 impl AuthorizationServer {
-    /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier.
+    /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier, and found at
+    /// `place`: what they name is as near as that at most.
     ///
     /// # Errors
     /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that
     /// must not be called.
-    pub fn parse(body: &[u8], issuer: &str) -> Result<Self, Untrusted> {
+    pub fn parse(body: &[u8], issuer: &str, place: &ServerUrl) -> Result<Self, Untrusted> {
         let document: Document = super::parse(DOCUMENT, body)?;
         // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
         if document.issuer != issuer {
             return Err(Untrusted::Issuer { expected: cleaned(issuer), found: cleaned(&document.issuer) });
         }
-        let url = issuer.parse().map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
-        let endpoint = |member, text: &str| trusted_url(member, text, &url);
+        let endpoint = |member, text: &str| trusted_url(member, text, place);
         let optional = |member, text: Option<String>| text.map(|text| endpoint(member, &text)).transpose();
         let lists = |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|entry| entry == name);
         Ok(Self {
@@ -104,7 +105,10 @@ impl AuthorizationServer {
                 || vec![ClientAuthentication::Basic],
                 |methods| methods.iter().filter_map(|method| ClientAuthentication::from_method(method)).collect(),
             ),
-            pkce: lists(&document.code_challenge_methods_supported, "S256"),
+            pkce: document
+                .code_challenge_methods_supported
+                .as_ref()
+                .map(|methods| methods.iter().any(|method| method == "S256")),
             offline_access: lists(&document.scopes_supported, "offline_access"),
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
@@ -132,7 +136,7 @@ impl AuthorizationServer {
             refresh: true,
             names_itself: false,
             client_metadata_documents: false,
-            pkce: true,
+            pkce: Some(true),
         })
     }
 
@@ -150,7 +154,7 @@ impl AuthorizationServer {
             refresh: true,
             names_itself: false,
             client_metadata_documents: false,
-            pkce: false,
+            pkce: None,
         }
     }
 
@@ -163,7 +167,16 @@ impl AuthorizationServer {
         let Some(endpoint) = &self.authorization_endpoint else {
             return Err(Untrusted::Document { document: DOCUMENT, reason: "it names no `authorization_endpoint`" });
         };
-        if self.pkce { Ok(endpoint) } else { Err(Untrusted::Pkce) }
+        match self.pkce {
+            Some(true) => Ok(endpoint),
+            Some(false) => Err(Untrusted::Pkce),
+            None => Err(Untrusted::PkceUnsaid),
+        }
+    }
+
+    /// The same server, where a person says that it supports S256 though its metadata do not say whether it does.
+    pub fn assuming_pkce(self) -> Self {
+        Self { pkce: self.pkce.or(Some(true)), ..self }
     }
 }
 
@@ -181,6 +194,10 @@ mod tests {
 
     const ISSUER: &str = "https://as.example/tenant1";
 
+    fn place() -> ServerUrl {
+        ISSUER.parse().unwrap()
+    }
+
     fn metadata() -> Value {
         json!({
             "issuer": ISSUER,
@@ -195,7 +212,7 @@ mod tests {
     fn with(member: &str, value: Value) -> Result<AuthorizationServer, Untrusted> {
         let mut document = metadata();
         document[member] = value;
-        AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER)
+        AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &place())
     }
 
     /// t014: the specification's three for an issuer with a path, and two for one without.
@@ -268,10 +285,14 @@ mod tests {
     /// t020, t021: no S256, no sign-in; client credentials need none.
     #[test]
     fn t020_pkce_must_be_promised() {
-        for methods in [json!(null), json!([]), json!(["plain"]), json!(["s256"])] {
+        for methods in [json!([]), json!(["plain"]), json!(["s256"])] {
             let server = with("code_challenge_methods_supported", methods).unwrap();
             assert_eq!(server.authorization_endpoint(), Err(Untrusted::Pkce));
+            assert_eq!(server.assuming_pkce().authorization_endpoint(), Err(Untrusted::Pkce));
         }
+        let server = with("code_challenge_methods_supported", json!(null)).unwrap();
+        assert_eq!(server.authorization_endpoint(), Err(Untrusted::PkceUnsaid));
+        assert!(server.assuming_pkce().authorization_endpoint().is_ok());
         let server = with("code_challenge_methods_supported", json!(["S256"])).unwrap();
         assert_eq!(server.authorization_endpoint().map(ServerUrl::as_str), Ok("https://as.example/authorize"));
     }
@@ -307,7 +328,7 @@ mod tests {
                 "",
             ] {
                 let refused = with(member, json!(url));
-                assert!(matches!(refused, Err(Untrusted::Url { .. } | Untrusted::Local { .. })), "{member} {url}");
+                assert!(matches!(refused, Err(Untrusted::Url { .. })), "{member} {url}");
             }
         }
     }
@@ -318,10 +339,18 @@ mod tests {
         let text = metadata().to_string();
         let twice = text.replacen('{', r#"{"token_endpoint":"https://evil.example/token","#, 1);
         for bad in ["", "<html>", "null", "[]", &text[1..], &twice, &format!("\u{feff}{text}")] {
-            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER);
+            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER, &place());
             assert!(matches!(refused, Err(Untrusted::Document { .. })), "{bad}");
         }
         assert!(matches!(with("token_endpoint", json!(null)), Err(Untrusted::Document { .. })));
+        // As deep as the limit on a document lets it be: refused where it is read, and passed over where it is not.
+        let deep = "[".repeat(500_000) + &"]".repeat(500_000);
+        let as_value = |member: &str| text.replacen('{', &format!(r#"{{"{member}":{deep},"#), 1);
+        for bad in [deep.clone(), "[".repeat(1_000_000), as_value("registration_endpoint")] {
+            let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER, &place());
+            assert!(matches!(refused, Err(Untrusted::Document { .. })));
+        }
+        assert!(AuthorizationServer::parse(as_value("unread").as_bytes(), ISSUER, &place()).is_ok());
     }
 
     #[test]
@@ -356,7 +385,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(AuthorizationServer::parse(&body, ISSUER).is_err());
+            prop_assert!(AuthorizationServer::parse(&body, ISSUER, &place()).is_err());
         }
 
         /// t010: whatever the document's issuer is, it is ours or refused.

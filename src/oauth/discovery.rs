@@ -9,6 +9,7 @@ use crate::{
         authorization_server::{self, AuthorizationServer},
         challenge::Challenge,
         error::Untrusted,
+        overrides::Overrides,
         protected_resource::{self, ProtectedResource},
     },
     server_url::ServerUrl,
@@ -116,8 +117,9 @@ const LIST_TOOLS_MODERN: &str = concat!(
 );
 
 /// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what
-/// the server says. At most three requests where the server answers 401 with a pointer: the refused one, its metadata,
-/// the authorization server's. Whoever was refused already has the `challenge`, and spares the first.
+/// the server says; the rules have the person's `overrides`. At most three requests where the server answers 401 with a
+/// pointer: the refused one, its metadata, the authorization server's. Whoever was refused already has the `challenge`,
+/// and spares the first.
 ///
 /// # Errors
 /// Any [`DiscoveryError`].
@@ -126,7 +128,10 @@ pub async fn discover(
     server: &ServerUrl,
     issuer: Option<&str>,
     challenge: Option<Challenge>,
+    overrides: &Overrides,
 ) -> Result<Requirement, DiscoveryError> {
+    let granting = overrides.allow_private_network.then(|| server.clone().granting_private_network());
+    let server = granting.as_ref().unwrap_or(server);
     let probe = match challenge {
         Some(challenge) => Probe::Challenged(challenge),
         None => probe(http, server).await?,
@@ -138,16 +143,25 @@ pub async fn discover(
     let pointer = challenge.resource_metadata.as_deref();
     let candidates = protected_resource::candidates(server, pointer)?;
     let document = first_document(http, &candidates).await?;
-    let protected_resource = document.map(|body| ProtectedResource::parse(&body, server)).transpose()?;
+    let protected_resource = document.map(|(_, body)| ProtectedResource::parse(&body, server)).transpose()?;
     let named = protected_resource.as_ref().and_then(|resource| resource.authorization_servers.first());
     let authorization_server = match (issuer.or(named.map(String::as_str)), probe) {
-        (Some(issuer), _) => named_server(http, server, issuer).await?,
-        (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server).await?,
+        (Some(named), _) => {
+            // Where a person names the issuer, that is as near as the person likes.
+            let by_person = issuer.map(|issuer| server.beside(issuer)).transpose();
+            let by_person = by_person.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
+            named_server(http, by_person.as_ref().unwrap_or(server), named, overrides).await?
+        }
+        (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server, overrides).await?,
         (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
         (None, Probe::Served) => return Ok(Requirement::Nothing),
         (None, Probe::Unclear(status)) => {
             return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
         }
+    };
+    let authorization_server = match overrides.allow_missing_pkce_metadata {
+        true => authorization_server.assuming_pkce(),
+        false => authorization_server,
     };
     Ok(Requirement::Token(Box::new(Discovery { challenge, protected_resource, authorization_server })))
 }
@@ -219,36 +233,63 @@ async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
 }
 
 /// The metadata of an issuer that somebody named.
-async fn named_server(http: &Http, server: &ServerUrl, issuer: &str) -> Result<AuthorizationServer, DiscoveryError> {
-    let candidates = authorization_server::candidates(issuer, server)?;
-    let body = first_document(http, &candidates).await?;
-    let body = body.ok_or_else(|| DiscoveryError::NoMetadata { host: server.host() })?;
-    Ok(AuthorizationServer::parse(&body, issuer)?)
+async fn named_server(
+    http: &Http,
+    namer: &ServerUrl,
+    issuer: &str,
+    overrides: &Overrides,
+) -> Result<AuthorizationServer, DiscoveryError> {
+    let candidates = authorization_server::candidates(issuer, namer)?;
+    let (place, body) =
+        first_document(http, &candidates).await?.ok_or_else(|| DiscoveryError::NoMetadata { host: namer.host() })?;
+    Ok(read_metadata(&body, &[issuer], place, overrides)?)
 }
 
 /// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else
 /// its endpoints have default paths.
-async fn own_server(http: &Http, server: &ServerUrl) -> Result<AuthorizationServer, DiscoveryError> {
+async fn own_server(
+    http: &Http,
+    server: &ServerUrl,
+    overrides: &Overrides,
+) -> Result<AuthorizationServer, DiscoveryError> {
     let issuer = authorization_server::origin(server);
     let candidates = authorization_server::candidates(&issuer, server)?;
-    match first_document(http, &candidates).await? {
+    Ok(match first_document(http, &candidates).await? {
         // Nobody has written this issuer down yet, and servers write their root both ways.
-        Some(body) => Ok(AuthorizationServer::parse(&body, &issuer)
-            .or_else(|error| AuthorizationServer::parse(&body, &format!("{issuer}/")).map_err(|_| error))?),
-        None => Ok(AuthorizationServer::by_default_paths(server)?),
-    }
+        Some((place, body)) => read_metadata(&body, &[&issuer, &format!("{issuer}/")], place, overrides)?,
+        None => AuthorizationServer::by_default_paths(server)?,
+    })
 }
 
-/// The first document there is. Only a 4xx means "look elsewhere": whoever publishes a bad document, or a redirect, is
-/// not shopped around (MCP authorization names the order; the rest is caution).
-async fn first_document(http: &Http, candidates: &[ServerUrl]) -> Result<Option<Bytes>, DiscoveryError> {
+/// The metadata in `body`, whose issuer must be one of these, or the one that the person accepts in their place.
+fn read_metadata(
+    body: &[u8],
+    issuers: &[&str],
+    place: &ServerUrl,
+    overrides: &Overrides,
+) -> Result<AuthorizationServer, Untrusted> {
+    let mut refused = None;
+    for issuer in issuers.iter().copied().chain(overrides.issuer_override.as_deref()) {
+        match AuthorizationServer::parse(body, issuer, place) {
+            Err(other @ Untrusted::Issuer { .. }) => refused = refused.or(Some(other)),
+            outcome => return outcome,
+        }
+    }
+    Err(refused.unwrap_or(Untrusted::MixUp))
+}
+
+/// The first document there is, and where. Only a 4xx means "look elsewhere": whoever publishes a bad document is not shopped around (MCP authorization names the order; the rest is caution).
+async fn first_document<'a>(
+    http: &Http,
+    candidates: &'a [ServerUrl],
+) -> Result<Option<(&'a ServerUrl, Bytes)>, DiscoveryError> {
     for url in candidates {
-        let mut request = Request::new(Vec::new());
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        request.headers_mut().insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
-        let reply = http.exchange(url, request).await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
+        let reply = http.fetch(url, headers).await?;
         if reply.status == StatusCode::OK {
-            return Ok(Some(reply.body));
+            return Ok(Some((url, reply.body)));
         }
         if !reply.status.is_client_error() || reply.status == StatusCode::TOO_MANY_REQUESTS {
             return Err(DiscoveryError::Unavailable { host: url.host(), status: reply.status.as_u16() });

@@ -72,12 +72,6 @@ pub enum Untrusted {
         /// What is wrong with it.
         reason: ServerUrlError,
     },
-    /// A server elsewhere that names this very machine (MCP security best practices, "Server-Side Request Forgery").
-    #[error("`{member}` points at this machine, though the server is elsewhere")]
-    Local {
-        /// The member or parameter that held it.
-        member: &'static str,
-    },
     /// The metadata is another resource's (RFC 9728 section 3.3).
     #[error("the server's metadata is for the resource {found}, not for {expected}")]
     Resource {
@@ -94,10 +88,12 @@ pub enum Untrusted {
         /// The `issuer` in the metadata, cleaned.
         found: String,
     },
-    /// `code_challenge_methods_supported` is missing or lacks `S256` (MCP authorization, "Authorization Code
-    /// Protection").
+    /// `code_challenge_methods_supported` lacks `S256` (MCP authorization, "Authorization Code Protection").
     #[error("the authorization server does not say that it supports PKCE with S256")]
     Pkce,
+    /// `code_challenge_methods_supported` is missing, which means that there is no PKCE (the same section).
+    #[error("the authorization server does not say whether it supports PKCE with S256")]
+    PkceUnsaid,
     /// The authorization response came in another authorization server's name, or in none (RFC 9207 section 2.4).
     #[error("the sign-in was not answered in the authorization server's own name")]
     MixUp,

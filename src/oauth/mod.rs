@@ -9,15 +9,13 @@ pub mod client_assertion;
 pub mod client_metadata;
 pub mod discovery;
 pub mod error;
+pub mod overrides;
 pub mod protected_resource;
 pub mod registration;
 pub mod scope;
 pub mod token_set;
 
-use std::net::IpAddr;
-
 use serde::de::DeserializeOwned;
-use url::Host;
 
 use crate::{oauth::error::Untrusted, server_url::ServerUrl};
 
@@ -33,28 +31,7 @@ fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, 
     })
 }
 
-/// A URL that `namer`, or a document of it, names in `member`. A server elsewhere has no business with this machine's
-/// own services (RFC 9728 section 7.7).
+/// A URL that `namer`, or a document of it, names in `member`.
 fn trusted_url(member: &'static str, text: &str, namer: &ServerUrl) -> Result<ServerUrl, Untrusted> {
-    let url: ServerUrl = text.parse().map_err(|reason| Untrusted::Url { member, reason })?;
-    if is_local(&url) && !is_local(namer) { Err(Untrusted::Local { member }) } else { Ok(url) }
-}
-
-/// Whether the URL says by itself that it is this machine, or one on the same link, where cloud machines find their own
-/// credentials.
-fn is_local(url: &ServerUrl) -> bool {
-    let address = match url.as_url().host() {
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            return name == "localhost" || name.ends_with(".localhost");
-        }
-        Some(Host::Ipv4(address)) => IpAddr::from(address),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).to_canonical(),
-        None => return true,
-    };
-    let on_link = match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    address.is_loopback() || address.is_unspecified() || on_link
+    namer.naming(text).map_err(|reason| Untrusted::Url { member, reason })
 }

@@ -179,7 +179,8 @@ mod tests {
             "token_endpoint": "https://as.example/token",
             "token_endpoint_auth_methods_supported": methods,
         });
-        AuthorizationServer::parse(document.to_string().as_bytes(), "https://as.example").unwrap()
+        let issuer = "https://as.example";
+        AuthorizationServer::parse(document.to_string().as_bytes(), issuer, &issuer.parse().unwrap()).unwrap()
     }
 
     fn registered(methods: &Value, response: &Value) -> Result<ClientRegistration, RegistrationError> {

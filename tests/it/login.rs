@@ -239,6 +239,103 @@ mod person {
         }
     }
 
+    /// t005, t008: what a server names is at most as near as itself; a private network needs the person's word, and
+    /// the address where cloud machines find their credentials is never called.
+    #[test]
+    fn t008_a_server_may_not_name_what_is_nearer_than_itself() {
+        for (authorization_server, more, said) in [
+            ("https://10.0.0.9", &[][..], "allow_private_network"),
+            ("https://[fd00::9]", &[], "--allow-private-network"),
+            ("https://169.254.169.254", &[], "`authorization_servers` cannot be used"),
+            ("https://169.254.169.254", &["--allow-private-network"], "`authorization_servers` cannot be used"),
+            ("https://[fe80::1]", &["--allow-private-network"], "`authorization_servers` cannot be used"),
+        ] {
+            let resource = json!({"authorization_servers": [authorization_server]});
+            let script = Script { protected_resource: resource, ..Script::people() };
+            let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+            let (run, browser) = sign_in(&mut sandbox, &vendor, Person::Consents, more);
+            run.expect_code(5).expect_stderr(&[said]);
+            assert!(browser.starts().is_empty());
+        }
+        // With the word of the person it is called, and the rest is as ever.
+        let endpoint = json!({"token_endpoint": "https://10.0.0.9/token"});
+        let (mut sandbox, vendor) =
+            (Sandbox::new(), Vendor::start(Script { authorization_server: endpoint, ..Script::people() }));
+        let arguments = ["--allow-private-network", "--timeout", "1"];
+        let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let url = vendor.url();
+        sandbox
+            .finmcp([&["login", &url][..], &arguments].concat())
+            .expect_code(1)
+            .expect_stderr(&["allow_private_network is set", "nobody signed in"]);
+        assert_eq!(browser.starts().len(), 1);
+    }
+
+    /// t011: a server that breaks a rule can be accepted by name, exactly, in the person's own settings.
+    #[test]
+    fn t011_a_named_override_accepts_one_server() {
+        let settings = |sandbox: &Sandbox, vendor: &Vendor, overrides: &str| {
+            let folder = sandbox.home().join("finmcp");
+            std::fs::create_dir_all(&folder).unwrap();
+            let text = format!("[profiles.odd]\nurl = {:?}\noverrides = {{ {overrides} }}\n", vendor.url());
+            std::fs::write(folder.join("config.toml"), text).unwrap();
+        };
+        let issuer = json!({
+            "issuer": "https://api.atlassian.example",
+            "authorization_response_iss_parameter_supported": false,
+        });
+        let pkce = json!({"code_challenge_methods_supported": null});
+        let offline = json!({"scopes_supported": ["offline_access"]});
+        for (patch, overrides, code, said) in [
+            (&issuer, "", 5, "issuer_override"),
+            (&issuer, "issuer_override = 'https://api.atlassian.example'", 0, "issuer_override is set"),
+            (&issuer, "issuer_override = 'https://api.atlassian.example/'", 5, "as its issuer, not"),
+            (&issuer, "issuer_override = 'https://evil.example'", 5, "as its issuer, not"),
+            (&pkce, "", 5, "allow_missing_pkce_metadata"),
+            (&pkce, "allow_missing_pkce_metadata = true", 0, "allow_missing_pkce_metadata is set"),
+            (&offline, "offline_access = false", 0, "Signed in"),
+            (&offline, "no_such_override = true", 2, "no_such_override"),
+        ] {
+            let mut script = Script { authorization_server: patch.clone(), ..Script::people() };
+            if patch.get("issuer").is_some() {
+                script.callback_issuer = IssuerParameter::Absent;
+            }
+            let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+            settings(&sandbox, &vendor, overrides);
+            let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+            sandbox.finmcp(["login", "odd"]).expect_code(code).expect_stderr(&[said]);
+            assert_eq!(browser.starts().len(), usize::from(code == 0), "{overrides}");
+            for record in vendor.records_at("/authorize") {
+                assert_eq!(record.query()["code_challenge_method"], "S256");
+                assert!(!record.query().contains_key("scope"), "{overrides}");
+            }
+            if code == 0 {
+                let saved = std::fs::read_to_string(sandbox.home().join("finmcp").join("config.toml")).unwrap();
+                let name = overrides.split(' ').next().unwrap();
+                assert!(saved.contains(name), "the override stays for the next sign-in: {saved}");
+            }
+        }
+    }
+
+    /// Entra wants the scope on a refresh too (RFC 6749 section 6 lets a client send it); others may refuse that.
+    #[test]
+    fn a_refresh_names_the_scope_where_the_server_needs_it() {
+        for (overrides, scope) in [("", None), ("scope_on_refresh = true", Some("invoices:read"))] {
+            let script = Script { challenge_scope: Some("invoices:read"), ..Script::people() };
+            let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+            let folder = sandbox.home().join("finmcp");
+            std::fs::create_dir_all(&folder).unwrap();
+            let text = format!("[profiles.odd]\nurl = {:?}\noverrides = {{ {overrides} }}\n", vendor.url());
+            std::fs::write(folder.join("config.toml"), text).unwrap();
+            let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+            sandbox.finmcp(["login", "odd"]).expect_success();
+            sandbox.finmcp(["token", "odd", "--force-refresh"]).expect_success();
+            let refresh = vendor.records_at("/token").last().unwrap().form();
+            assert_eq!(refresh["grant_type"], "refresh_token");
+            assert_eq!(refresh.get("scope").map(String::as_str), scope);
+        }
+    }
+
     /// t026: the `iss` of the response decides (RFC 9207); the code is not redeemed.
     #[test]
     fn t026_an_answer_of_another_issuer_is_refused() {

@@ -19,6 +19,7 @@ mod keychain;
 mod lifecycle;
 mod login;
 mod logout;
+mod network;
 #[cfg(unix)]
 mod openid;
 mod peer;

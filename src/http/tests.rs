@@ -1,0 +1,301 @@
+//! The limits of the network, against real sockets.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// A server on loopback that counts its connections.
+struct Server {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    _task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start<F: Future<Output = ()> + Send + 'static>(
+        serve: impl Fn(TcpStream, SocketAddr) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let count = connections.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(stream, address));
+            }
+        });
+        Self { address, connections, _task: task }
+    }
+
+    /// One that answers each request by its path.
+    async fn answering(answer: impl Fn(&str, SocketAddr) -> Vec<u8> + Clone + Send + 'static) -> Self {
+        Self::start(move |mut stream, address| {
+            let answer = answer.clone();
+            async move {
+                let head = read_head(&mut stream).await;
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                let response = answer(path, address);
+                let _ = stream.write_all(&response).await;
+                let _ = stream.shutdown().await;
+            }
+        })
+        .await
+    }
+
+    fn url(&self, path: &str) -> ServerUrl {
+        format!("http://{}{path}", self.address).parse().unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status} x\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+async fn get(url: &ServerUrl) -> Result<Reply, HttpError> {
+    Http::default().exchange(url, http::Request::new(Vec::new())).await
+}
+
+/// t015, t059, t126: no document is larger than its limit, announced or not.
+#[tokio::test]
+async fn t015_large_documents_are_refused() {
+    let server = Server::answering(|path, _| match path {
+        "/fits" => response("200", "", &vec![b' '; DOCUMENT_LIMIT]),
+        "/announced" => response("200", "", &vec![b' '; DOCUMENT_LIMIT + 1]),
+        "/error" => response("500", "", &vec![b' '; DOCUMENT_LIMIT + 1]),
+        _ => [b"HTTP/1.1 200 x\r\nconnection: close\r\n\r\n", vec![b' '; DOCUMENT_LIMIT + 1].as_slice()].concat(),
+    })
+    .await;
+    assert_eq!(get(&server.url("/fits")).await.unwrap().body.len(), DOCUMENT_LIMIT);
+    for path in ["/announced", "/error", "/unannounced"] {
+        let refused = get(&server.url(path)).await.unwrap_err();
+        assert!(matches!(refused, HttpError::TooLarge { .. }) && refused.is_refusal(), "{path}: {refused}");
+    }
+}
+
+/// t015, t059: a small answer that would become a large one is not unpacked.
+#[tokio::test]
+async fn t015_compressed_answers_are_refused() {
+    let server = Server::answering(|path, _| {
+        response("200", &format!("content-encoding: {}\r\n", &path[1..]), b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
+    })
+    .await;
+    for encoding in ["gzip", "br", "zstd", "deflate", "identity,gzip"] {
+        let refused = get(&server.url(&format!("/{encoding}"))).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Compressed { .. }), "{encoding}: {refused}");
+    }
+    assert!(get(&server.url("/identity")).await.is_ok());
+}
+
+/// t015, t059: the time limit is for the whole of an answer, however lively it drips; neither do headers go on for
+/// ever.
+#[tokio::test]
+async fn t015_slow_and_endless_answers_end() {
+    let dripping = Server::start(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
+        tokio::time::pause();
+        while stream.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    let began = tokio::time::Instant::now();
+    let refused = get(&dripping.url("/")).await.unwrap_err();
+    assert!(matches!(refused, HttpError::TimedOut { .. }), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(35));
+    tokio::time::resume();
+
+    let endless = Server::start(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 x\r\n").await;
+        while stream.write_all(b"x-more: of the same\r\n").await.is_ok() {}
+    })
+    .await;
+    assert!(matches!(get(&endless.url("/")).await, Err(HttpError::Broken { .. })));
+    let cut = Server::answering(|_, _| b"HTTP/1.1 200 x\r\ncontent-length: 9\r\n\r\n{".to_vec()).await;
+    assert!(matches!(get(&cut.url("/")).await, Err(HttpError::Broken { .. })));
+}
+
+/// t007: metadata may move within their origin, three times.
+#[tokio::test]
+async fn t007_metadata_follow_their_own_origin_only() {
+    let elsewhere = Server::answering(|_, _| response("200", "", b"{}")).await;
+    let other = elsewhere.address.to_string();
+    let server = Server::answering(move |path, address| {
+        let location = match path {
+            "/3" => "/2".to_owned(),
+            "/2" => format!("http://{address}/1"),
+            "/1" => format!("//{address}/0"),
+            "/0" => return response("200", "", b"{}"),
+            "/4" => "/3".to_owned(),
+            "/round" => "/round".to_owned(),
+            "/port" => format!("http://{other}/"),
+            "/name" => format!("http://localhost:{}/0", address.port()),
+            "/slashes" => format!("//{other}/0"),
+            "/scheme" => format!("https://{address}/0"),
+            "/person" => format!("http://u:p@{address}/0"),
+            "/file" => "file:///etc/passwd".to_owned(),
+            _ => "http://169.254.169.254/".to_owned(),
+        };
+        response("307", &format!("location: {location}\r\n"), b"")
+    })
+    .await;
+    let fetch = async |path: &str| Http::default().fetch(&server.url(path), HeaderMap::new()).await;
+    assert_eq!(fetch("/3").await.unwrap().status, 200);
+    for path in ["/4", "/round", "/port", "/name", "/slashes", "/scheme", "/person", "/file", "/cloud"] {
+        let refused = fetch(path).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Redirected { .. }) && refused.is_refusal(), "{path}: {refused}");
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+/// t007, t048: what carries a credential is not sent on, even within its origin.
+#[tokio::test]
+async fn t048_a_post_is_not_redirected() {
+    for status in ["301", "302", "303", "307", "308"] {
+        let server = Server::answering(move |_, _| response(status, "location: /again\r\n", b"")).await;
+        let mut request = http::Request::new(b"client_secret=CANARY".to_vec());
+        *request.method_mut() = http::Method::POST;
+        let reply = Http::default().exchange(&server.url("/token"), request).await.unwrap();
+        assert_eq!((reply.status.as_str(), server.connections()), (status, 1));
+    }
+}
+
+/// t005, t006, t009: a name is judged by what it resolves to when it is called, with extra authorities as without.
+#[tokio::test]
+async fn t006_a_name_that_leads_here_is_not_called() {
+    let server = Server::answering(|_, _| response("200", "", b"{}")).await;
+    let (authority, _) = authority("ours");
+    for http in [Http::default(), Http::trusting(vec![authority])] {
+        for (reach, zone) in [(Reach::PUBLIC, Zone::Loopback), (Reach::PUBLIC.and(Zone::Private), Zone::Loopback)] {
+            // As if another name resolved to this machine: this one would have been refused when it was named.
+            let url = format!("https://localhost:{}/", server.address.port()).parse::<ServerUrl>().unwrap();
+            let refused = http.exchange(&url.within(reach), http::Request::new(Vec::new())).await.unwrap_err();
+            assert!(matches!(refused, HttpError::OutOfReach { zone: found, .. } if found == zone), "{refused:?}");
+            assert!(refused.is_unsent() && refused.is_refusal());
+        }
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+/// t009, t134: behind a proxy no name is resolved here, so the proxy's own address is not judged; without one it is.
+#[tokio::test]
+async fn t134_the_persons_proxy_may_be_anywhere() {
+    let proxies = Matcher::builder().https("http://proxy.office.example:3128").no("direct.example").build();
+    let http = Http { proxies: OnceLock::from(proxies), ..Http::default() };
+    let client = |url: &str, reach| {
+        let url = url.parse::<ServerUrl>().unwrap().within(reach);
+        std::ptr::from_ref(http.client_for(&url).unwrap())
+    };
+    let anywhere = client("https://direct.example/", Reach::ANYWHERE);
+    assert_eq!(client("https://as.example/", Reach::PUBLIC), anywhere);
+    assert_ne!(client("https://direct.example/", Reach::PUBLIC), anywhere);
+    assert_ne!(client("http://localhost/", Reach::ANYWHERE), anywhere);
+}
+
+type Ca = Issuer<'static, KeyPair>;
+
+fn authority(name: &str) -> (Certificate, Ca) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (Certificate::from_der(certificate.der()).unwrap(), Issuer::new(params, key))
+}
+
+/// A TLS server, and whether a request reached it.
+async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, Arc<AtomicUsize>) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = match authority {
+        Some(authority) => params.signed_by(&key, authority).unwrap(),
+        None => params.self_signed(&key).unwrap(),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = requests.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut bytes = [0; 1024];
+            if stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(&response("200", "", b"{}")).await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    (url, requests)
+}
+
+/// t132: a certificate that is not good, each in its own words, before the first byte of a request.
+#[tokio::test]
+async fn t132_bad_certificates_are_refused() {
+    let (trusted, ours) = authority("ours");
+    let (_, theirs) = authority("theirs");
+    let named = |name: &str| CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let mut expired = named("localhost");
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    let mut early = named("localhost");
+    early.not_before = date_time_ymd(2999, 1, 1);
+    let unknown = "is from an authority that this machine does not know";
+    let http = Http::trusting(vec![trusted]);
+    for (params, authority, problem) in [
+        (expired, Some(&ours), "has expired"),
+        (early, Some(&ours), "is not valid yet"),
+        (named("other.example"), Some(&ours), "is for another name"),
+        (named("localhost"), Some(&theirs), unknown),
+        (named("localhost"), None, unknown),
+    ] {
+        let (url, requests) = tls(params, authority).await;
+        let refused = http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Certificate { .. }), "{problem}: {refused:?}");
+        assert!(refused.to_string().ends_with(problem), "{refused}");
+        assert!(refused.is_unsent() && refused.is_refusal());
+        assert_eq!(requests.load(Ordering::SeqCst), 0, "{problem}");
+    }
+    // An authority of one's own is one more, and only where it is named.
+    let (url, requests) = tls(named("localhost"), Some(&ours)).await;
+    assert!(http.exchange(&url, http::Request::new(Vec::new())).await.is_ok());
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    assert!(matches!(get(&url).await, Err(HttpError::Certificate { .. })));
+}
