@@ -278,7 +278,7 @@ _finmcp() {
                     return 0
                     ;;
                 --grant)
-                    COMPREPLY=($(compgen -W "authorization-code client-credentials" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "authorization-code client-credentials device-code" -- "${cur}"))
                     return 0
                     ;;
                 --client-id)

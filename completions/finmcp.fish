@@ -39,7 +39,8 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l env -d 'The vend
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l grant -d 'How to sign in; the preset or the server decides otherwise' -r -f -a "authorization-code\t'A person signs in with a browser'
-client-credentials\t'A program signs in with a client secret'"
+client-credentials\t'A program signs in with a client secret'
+device-code\t'A person signs in on another device, and enters a code there'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-id -d 'A client identifier that the vendor gave you' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret-file -d 'A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)' -r -F
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l private-key-file -d 'A file with the client\'s private key in PEM, or - for stdin: it signs, and is never sent' -r -F

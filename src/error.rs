@@ -266,6 +266,9 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error)
                 .hint("ask the vendor for a client id and give it with --client-id; or, if it reads client metadata documents, give the URL of yours with --client-metadata-url"),
+            LoginError::NoDeviceCode { .. } => {
+                Self::from_source(ErrorKind::Usage, error).hint("leave --grant out to sign in with a browser")
+            }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
             LoginError::TimedOut(_) => {

@@ -53,6 +53,8 @@ pub enum GrantKind {
     AuthorizationCode,
     /// A program signs in with a client secret.
     ClientCredentials,
+    /// A person signs in on another device, and enters a code there.
+    DeviceCode,
 }
 
 /// A provider's entry that cannot be used.

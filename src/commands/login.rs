@@ -19,6 +19,7 @@ use crate::{
     login::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
+        device::device_code,
     },
     oauth::{
         challenge::Challenge, client_assertion::PrivateKey, overrides::Overrides, registration::ClientAuthentication,
@@ -108,6 +109,7 @@ pub async fn sign_in(
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await
         }
+        GrantKind::DeviceCode => device_code(request, person.redirection.timeout, &context, person.progress).await,
         GrantKind::AuthorizationCode => {
             login::authorization_code(request, person.redirection, &context, person.progress).await
         }
@@ -316,6 +318,10 @@ fn show(console: Console, title: &str, progress: Progress<'_>) {
         Progress::Page(url) => {
             console.say(&format!("{title} asks you to sign in at {}.", url.host()));
             console.say(&format!("If no browser opens, open this address yourself:\n\n  {url}\n"));
+        }
+        Progress::Code { page, code } => {
+            console.say(&format!("{title} asks you to sign in at {}.", page.host()));
+            console.say(&format!("On any device, open this address and enter the code {code}:\n\n  {page}\n"));
         }
         Progress::Opened => console.say("Your browser was opened."),
         Progress::NotOpened(_) => console.say("No browser could be opened: use the address above."),

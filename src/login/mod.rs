@@ -1,6 +1,7 @@
 //! Signing in: from a server's URL to a credential. Nothing here prints, and nothing is stored; both are the caller's.
 
 pub mod browser;
+pub mod device;
 pub mod loopback;
 #[cfg(test)]
 mod rehearsal;
@@ -127,6 +128,14 @@ pub struct Context<'a> {
 pub enum Progress<'a> {
     /// The sign-in page, before it is opened: its host is whom the person is about to trust.
     Page(&'a ServerUrl),
+    /// The page that the person opens on another device, whose host is whom the person is about to trust, and the code
+    /// to enter there.
+    Code {
+        /// The page.
+        page: &'a ServerUrl,
+        /// The code.
+        code: &'a str,
+    },
     /// A browser was started with it.
     Opened,
     /// No browser could be started: the person has to open the page.
@@ -152,6 +161,12 @@ pub enum LoginError {
     /// The authorization server registers no clients by itself: the person needs a client of their own.
     #[error("{host} does not register clients by itself")]
     NeedsRegistration {
+        /// The authorization server.
+        host: String,
+    },
+    /// The authorization server signs nobody in on another device (RFC 8628).
+    #[error("{host} does not offer sign-in with a device code")]
+    NoDeviceCode {
         /// The authorization server.
         host: String,
     },

@@ -36,6 +36,8 @@ pub struct Script {
     pub iss: Option<&'static str>,
     /// The parameters of the authorization response instead of a code.
     pub refusal: Option<&'static str>,
+    /// The errors that a device code gets before it gets a token.
+    pub device: Vec<&'static str>,
     /// The token response.
     pub token: (u16, Value),
     /// The registration response.
@@ -106,6 +108,7 @@ impl Script {
             ],
             iss: Some("{}/as"),
             refusal: None,
+            device: vec![],
             token: (
                 200,
                 json!({"access_token": "AT", "token_type": "bearer", "expires_in": 3600, "refresh_token": "RT"}),
@@ -216,6 +219,10 @@ async fn serve(
             }
         },
         ("DELETE", "/mcp") => StatusCode::NO_CONTENT.into_response(),
+        ("POST", "/device") => play.json(
+            200,
+            &json!({"device_code": "DC", "user_code": "AB-CD", "verification_uri": "{}/go", "expires_in": 3, "interval": 1}),
+        ),
         ("POST", "/register") => play.json(script.registration.0, &script.registration.1),
         ("GET", "/authorize") => {
             let mut url = Url::parse(seen.field("redirect_uri").unwrap()).unwrap();
@@ -232,6 +239,13 @@ async fn serve(
         ("POST", "/token") => {
             let right = match seen.field("grant_type") {
                 Some("authorization_code") => play.is_right(&seen),
+                Some(grant) if grant.ends_with(":device_code") => {
+                    let asked = play.seen().iter().filter(|seen| seen.path == "/token").count();
+                    match script.device.get(asked - 1) {
+                        Some(error) => return play.json(400, &json!({"error": error})),
+                        None => seen.field("device_code") == Some("DC"),
+                    }
+                }
                 Some("client_credentials") => {
                     seen.field("client_secret").or(seen.field("client_assertion")).is_some()
                         || seen.headers.contains_key("authorization")

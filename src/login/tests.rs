@@ -53,6 +53,7 @@ async fn sign_in(
     let outcome = authorization_code(request, redirection, &context, &mut |event| {
         events.push(match event {
             Progress::Page(url) => format!("page {}", url.as_url().path()),
+            Progress::Code { .. } => "code".to_owned(),
             Progress::Opened => "opened".to_owned(),
             Progress::NotOpened(_) => "not opened".to_owned(),
             Progress::Waiting(_) => "waiting".to_owned(),
@@ -537,6 +538,48 @@ async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> R
     let context = Context { http: &http, clock: &Stopped, browser: None };
     let endpoint = endpoint.map(|path| format!("{}{path}", stage.origin).parse().unwrap());
     client_credentials(request, endpoint, &context).await
+}
+
+/// t042: the code and its page are shown, the token is asked for until it comes, and no browser opens.
+#[tokio::test]
+async fn t042_a_device_code() {
+    let attempt = async |device: Vec<&'static str>, timeout| {
+        let mut script = Script { device, ..Script::good() };
+        script.server()["device_authorization_endpoint"] = json!("{}/device");
+        let stage = script.stage().await;
+        let (http, mut shown) = (Http::default(), Vec::new());
+        let context = Context { http: &http, clock: &Stopped, browser: None };
+        let outcome = device::device_code(request(&stage), timeout, &context, &mut |event| {
+            if let Progress::Code { page, code } = event {
+                shown.push(format!("{} {code}", page.as_url().path()));
+            }
+        })
+        .await;
+        assert_eq!(shown, ["/go AB-CD"]);
+        (stage, outcome)
+    };
+    let (stage, outcome) = attempt(vec!["authorization_pending"], PATIENT.timeout).await;
+    let credential = outcome.unwrap();
+    assert_eq!(credential.tokens.unwrap().access_token.expose(), "AT");
+    let resource = format!("{}/mcp", stage.origin);
+    let asked = stage.only("/device");
+    assert_eq!((asked.field("client_id"), asked.field("scope")), (Some("dyn-1"), Some("mcp offline_access")));
+    for seen in stage.seen().iter().filter(|seen| ["/device", "/token"].contains(&&seen.path[..])) {
+        assert_eq!(seen.field("resource"), Some(&resource[..]));
+    }
+    assert_eq!(stage.paths().iter().filter(|path| *path == "POST /token").count(), 2);
+    assert!(!stage.paths().contains(&"GET /authorize".to_owned()));
+    let registration: serde_json::Value = serde_json::from_slice(&stage.only("/register").body).unwrap();
+    assert!(registration["grant_types"].to_string().contains("device_code"));
+
+    let (_, outcome) = attempt(vec!["access_denied"], PATIENT.timeout).await;
+    assert!(matches!(outcome, Err(LoginError::Denied(_))));
+    // Five seconds more would be after its end.
+    let (stage, outcome) = attempt(vec!["slow_down"], PATIENT.timeout).await;
+    assert!(matches!(outcome, Err(LoginError::TimedOut(after)) if after == Duration::from_secs(3)));
+    stage.only("/token");
+    let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_millis(10)).await;
+    assert!(matches!(outcome, Err(LoginError::TimedOut(_))));
 }
 
 /// t040: a server that forgets its registrations gets one new registration, and not one more; one that says when it

@@ -22,6 +22,8 @@ pub struct AuthorizationServer {
     pub token_endpoint: ServerUrl,
     /// Where clients register (RFC 7591).
     pub registration_endpoint: Option<ServerUrl>,
+    /// Where a sign-in on another device begins (RFC 8628 section 4).
+    pub device_authorization_endpoint: Option<ServerUrl>,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<ServerUrl>,
     /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp
@@ -50,6 +52,7 @@ struct Document {
     authorization_endpoint: Option<String>,
     token_endpoint: String,
     registration_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
@@ -99,6 +102,10 @@ impl AuthorizationServer {
             token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
             authorization_endpoint: optional("authorization_endpoint", document.authorization_endpoint)?,
             registration_endpoint: optional("registration_endpoint", document.registration_endpoint)?,
+            device_authorization_endpoint: optional(
+                "device_authorization_endpoint",
+                document.device_authorization_endpoint,
+            )?,
             revocation_endpoint: optional("revocation_endpoint", document.revocation_endpoint)?,
             // RFC 8414 section 2: "If omitted, the default is client_secret_basic".
             authentication: document.token_endpoint_auth_methods_supported.map_or_else(
@@ -130,6 +137,7 @@ impl AuthorizationServer {
             token_endpoint: endpoint("/token")?,
             authorization_endpoint: Some(endpoint("/authorize")?),
             registration_endpoint: Some(endpoint("/register")?),
+            device_authorization_endpoint: None,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
             offline_access: false,
@@ -148,6 +156,7 @@ impl AuthorizationServer {
             token_endpoint,
             authorization_endpoint: None,
             registration_endpoint: None,
+            device_authorization_endpoint: None,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::Basic],
             offline_access: false,

@@ -1,7 +1,8 @@
 //! Requests to an authorization server's token, revocation and registration endpoints.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::BoxFuture;
-use http::{Method, Request, header};
+use http::{HeaderValue, Method, Request, header};
 use jiff::Timestamp;
 use oauth2::{
     AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, HttpRequest,
@@ -9,6 +10,8 @@ use oauth2::{
     StandardRevocableToken, TokenUrl,
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use crate::{
     http::Http,
@@ -39,6 +42,26 @@ pub enum Grant<'a> {
     ClientCredentials,
     /// A refresh token (RFC 6749 section 6).
     RefreshToken(&'a Secret),
+    /// A device code, which a person on another device allows or not (RFC 8628 section 3.4).
+    DeviceCode(&'a Secret),
+}
+
+/// A request to a device authorization endpoint (RFC 8628 section 3.1); its members are those of the [`TokenRequest`]
+/// that follows.
+#[derive(Debug)]
+pub struct DeviceRequest<'a> {
+    /// The device authorization endpoint.
+    pub endpoint: &'a ServerUrl,
+    /// Whose it is.
+    pub issuer: &'a str,
+    /// Who asks.
+    pub registration: &'a ClientRegistration,
+    /// The `resource` parameter.
+    pub resource: Option<&'a str>,
+    /// The scope to ask for.
+    pub scope: Option<&'a Scope>,
+    /// Further form fields that this server wants.
+    pub parameters: &'a [(String, String)],
 }
 
 /// A request to a token endpoint.
@@ -91,7 +114,8 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
     let endpoint = Endpoint { http, url: request.endpoint };
     let proof = proof(request.registration, request.issuer, now)?;
-    let fields = || request.extra_fields().chain(proof.iter().map(|(name, value)| (*name, value.expose().as_str())));
+    let extra_fields = || extra_fields(request.resource, request.parameters);
+    let fields = || extra_fields().chain(proof.iter().map(|(name, value)| (*name, value.expose().as_str())));
     let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));
     let response = match request.grant {
         Grant::AuthorizationCode { code, verifier, redirect_uri } => {
@@ -121,8 +145,32 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
             }
             exchange.request_async(&endpoint).await
         }
+        // The crate would do the waiting too.
+        Grant::DeviceCode(code) => {
+            const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+            let own = [("grant_type", GRANT), ("device_code", code.expose())];
+            let message = message(request.registration, own.into_iter().chain(fields()))?;
+            let answer = endpoint.call(message).await?;
+            let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
+            return response.into_token_set(now);
+        }
     };
     response.map_err(sort)?.into_token_set(now)
+}
+
+/// Begins a sign-in on another device, and gives the document that says how it goes on (RFC 8628 section 3.1).
+///
+/// # Errors
+/// Any [`TokenError`].
+pub async fn authorize_device(http: &Http, request: DeviceRequest<'_>, now: Timestamp) -> Result<Vec<u8>, TokenError> {
+    let DeviceRequest { endpoint, issuer, registration, resource, parameters, .. } = request;
+    let scope = request.scope.map(Scope::to_string);
+    let proof = proof(registration, issuer, now)?;
+    let proof = proof.iter().map(|(name, value)| (*name, value.expose().as_str()));
+    let scope = scope.as_deref().map(|scope| ("scope", scope));
+    let fields = scope.into_iter().chain(extra_fields(resource, parameters)).chain(proof);
+    let message = message(registration, fields)?;
+    Ok(Endpoint { http, url: endpoint }.call(message).await?.into_body())
 }
 
 /// Revokes `token` (RFC 7009). A server that no longer knows it calls that a success (section 2.2).
@@ -175,29 +223,30 @@ pub async fn register(
     }
 }
 
-impl<'a> TokenRequest<'a> {
-    /// `resource`, and the parameters that the request does not set itself: none may come twice (RFC 6749 section 3.2).
-    fn extra_fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        const OURS: [&str; 10] = [
-            "grant_type",
-            "client_id",
-            "client_secret",
-            "client_assertion",
-            "client_assertion_type",
-            "code",
-            "code_verifier",
-            "redirect_uri",
-            "refresh_token",
-            "scope",
-        ];
-        let resource = self.resource;
-        let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let further = parameters.filter(move |(name, _)| {
-            let ours = OURS.contains(name) || (resource.is_some() && *name == "resource");
-            !ours
-        });
-        resource.map(|resource| ("resource", resource)).into_iter().chain(further)
-    }
+/// `resource`, and the parameters that a request does not set itself: none may come twice (RFC 6749 section 3.2).
+fn extra_fields<'a>(
+    resource: Option<&'a str>,
+    parameters: &'a [(String, String)],
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    const OURS: [&str; 11] = [
+        "grant_type",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "code",
+        "code_verifier",
+        "device_code",
+        "redirect_uri",
+        "refresh_token",
+        "scope",
+    ];
+    let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let further = parameters.filter(move |(name, _)| {
+        let ours = OURS.contains(name) || (resource.is_some() && *name == "resource");
+        !ours
+    });
+    resource.map(|resource| ("resource", resource)).into_iter().chain(further)
 }
 
 /// A client that authenticates as it is registered (RFC 6749 section 2.3.1).
@@ -232,6 +281,38 @@ fn proof(
     }
 }
 
+/// A form of the client's, with what it proves itself by (RFC 6749 section 2.3.1).
+fn message<'f>(
+    registration: &ClientRegistration,
+    fields: impl Iterator<Item = (&'f str, &'f str)>,
+) -> Result<HttpRequest, TokenError> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields);
+    let mut message = Request::new(Vec::new());
+    *message.method_mut() = Method::POST;
+    let headers = message.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let id = &registration.client_id;
+    match (registration.authentication, &registration.client_secret) {
+        (ClientAuthentication::Basic, Some(secret)) => {
+            let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let both = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret.expose())));
+            let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(both.as_bytes())));
+            let value = HeaderValue::from_str(&value);
+            let mut value = value.map_err(|_| TokenError::Unusable("the client secret is no header"))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        (ClientAuthentication::Body, Some(secret)) => {
+            form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
+        }
+        _ => drop(form.append_pair("client_id", id)),
+    }
+    *message.body_mut() = form.finish().into_bytes();
+    Ok(message)
+}
+
 /// The endpoint that a form is sent to, whatever URL the `oauth2` crate has. A type with a boxed future, not a closure:
 /// the compiler could not tell that a closure's may move between threads.
 struct Endpoint<'a> {
@@ -260,19 +341,19 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
 fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError, T>) -> TokenError {
     match error {
         RequestTokenError::Request(error) => error,
-        _ => TokenError::Unusable("it is not JSON, or has no `access_token`, or a member twice"),
+        _ => NO_TOKEN,
     }
 }
 
+const NO_TOKEN: TokenError = TokenError::Unusable("it is not JSON, or has no `access_token`, or a member twice");
+
 #[cfg(test)]
 mod tests {
-    use base64::{Engine, prelude::BASE64_STANDARD};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
         task::JoinHandle,
     };
-    use url::form_urlencoded;
 
     use super::*;
 
@@ -356,6 +437,29 @@ mod tests {
 
     const TOKEN: &str =
         r#"{"access_token":"t","token_type":"bearer","expires_in":"60","refresh_token":"r","id_token":"x"}"#;
+
+    /// t042, t061: what asks for a device's token proves the client as every other request does.
+    #[tokio::test]
+    async fn t042_a_device_code_is_asked_for_by_the_client() {
+        let secret = Secret::new("d".to_owned());
+        for (authentication, header, body) in [
+            (ClientAuthentication::Basic, Some("c%3A1:a%3Ab%25%2B%C3%A9+%26"), None),
+            (ClientAuthentication::Body, None, Some("a:b%+é &")),
+        ] {
+            let (answer, message) = ask(Grant::DeviceCode(&secret), authentication, &reply("200 OK", TOKEN)).await;
+            assert_eq!(answer.unwrap().access_token.expose(), "t");
+            let sent = message.header("authorization").map(|value| {
+                let value = value.strip_prefix("Basic ").unwrap();
+                String::from_utf8(BASE64_STANDARD.decode(value).unwrap()).unwrap()
+            });
+            assert_eq!(sent.as_deref(), header);
+            let form = message.form();
+            let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            assert_eq!(field("client_secret"), body);
+            assert_eq!(field("grant_type"), Some("urn:ietf:params:oauth:grant-type:device_code"));
+            assert_eq!((field("device_code"), field("resource")), (Some("d"), Some("https://mcp.example/mcp")));
+        }
+    }
 
     /// t061: a refresh proves the client as the first request did.
     #[tokio::test]

@@ -147,7 +147,7 @@ impl TokenError {
         };
         match error.code.as_str() {
             "invalid_grant" => Some(Self::InvalidGrant),
-            "temporarily_unavailable" | "server_error" | "slow_down" => Some(unavailable),
+            "temporarily_unavailable" | "server_error" => Some(unavailable),
             _ => Some(Self::Refused(error)),
         }
     }

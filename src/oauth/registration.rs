@@ -123,6 +123,13 @@ impl RegistrationRequest {
         }
     }
 
+    /// This request, for a client that people also sign in with on another device (RFC 8628).
+    pub fn for_devices(self) -> Self {
+        const GRANTS: [&str; 3] =
+            ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token", "authorization_code"];
+        Self { grant_types: &GRANTS, ..self }
+    }
+
     /// The request's body.
     ///
     /// # Errors

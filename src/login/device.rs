@@ -1,0 +1,99 @@
+//! Signing in with another device: the person enters a code there, and finmcp asks until that is done (RFC 8628).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    credential::record::{Credential, Renewal},
+    login::{Context, LoginError, LoginRequest, Progress, with_tokens},
+    oauth::{
+        authorization_server::AuthorizationServer,
+        client::{self, DeviceRequest, Grant},
+        device_authorization::DeviceAuthorization,
+        error::{OAuthError, TokenError},
+        registration::{ClientRegistration, RegistrationRequest},
+        scope::Scope,
+    },
+};
+
+/// The redirect URI of a client that might use one another time (RFC 8252 section 7.3).
+const REDIRECT_URI: &str = "http://127.0.0.1/callback";
+
+/// Signs a person in with the device authorization grant. The person has as long as the code lives, and `timeout` at
+/// most.
+///
+/// # Errors
+/// Any [`LoginError`].
+pub async fn device_code(
+    request: LoginRequest,
+    timeout: Duration,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Credential, LoginError> {
+    let discovery = request.discover(context).await?;
+    let server = &discovery.authorization_server;
+    let Some(endpoint) = &server.device_authorization_endpoint else {
+        return Err(LoginError::NoDeviceCode { host: server.token_endpoint.host() });
+    };
+    let scope = request.scope_for_person(&discovery);
+    let registration = match request.registration(server, context.clock.now()) {
+        Some(registration) => registration,
+        None => register(server, scope.as_ref(), context).await?,
+    };
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let asked = DeviceRequest {
+        endpoint,
+        issuer: &credential.identity.issuer,
+        registration: &credential.registration,
+        resource: credential.resource.as_deref(),
+        scope: credential.scope.as_ref(),
+        parameters: &credential.parameters,
+    };
+    let answer = client::authorize_device(context.http, asked, context.clock.now()).await?;
+    let authorization = DeviceAuthorization::parse(&answer, endpoint)?;
+    let patience = authorization.expires_in.min(timeout);
+    let end = Instant::now() + patience;
+    progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });
+    progress(Progress::Waiting(patience));
+    let mut pace = authorization.pace;
+    loop {
+        let next = Instant::now() + pace.interval();
+        if next > end {
+            tokio::time::sleep_until(end).await;
+            return Err(LoginError::TimedOut(patience));
+        }
+        tokio::time::sleep_until(next).await;
+        let grant = Grant::DeviceCode(&authorization.device_code);
+        let error = match with_tokens(credential.clone(), grant, context).await {
+            Err(LoginError::Token(error)) => error,
+            Err(LoginError::Http(error)) => TokenError::Http(error),
+            outcome => return outcome,
+        };
+        pace = match pace.after(&error) {
+            Some(pace) => pace,
+            None => return Err(ended(error, patience)),
+        };
+    }
+}
+
+/// What it means that no later question will bring a token (RFC 8628 section 3.5).
+fn ended(error: TokenError, patience: Duration) -> LoginError {
+    match error {
+        TokenError::Refused(error) if error.code == "access_denied" => LoginError::Denied(error),
+        TokenError::Refused(OAuthError { code, .. }) if code == "expired_token" => LoginError::TimedOut(patience),
+        error => error.into(),
+    }
+}
+
+async fn register(
+    server: &AuthorizationServer,
+    scope: Option<&Scope>,
+    context: &Context<'_>,
+) -> Result<ClientRegistration, LoginError> {
+    let Some(endpoint) = &server.registration_endpoint else {
+        return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
+    };
+    let request = RegistrationRequest::new(server, REDIRECT_URI, scope).for_devices();
+    Ok(client::register(context.http, endpoint, request).await?)
+}

@@ -1,0 +1,147 @@
+//! A sign-in on another device: what the person is shown, and how often the answer is asked for (RFC 8628).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{
+    oauth::{
+        error::{TokenError, Untrusted, cleaned},
+        trusted_url,
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+const DOCUMENT: &str = "the device authorization response";
+
+/// Without an `interval`, and the least that a server's is taken for (RFC 8628 section 3.2).
+const INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// How much longer to wait after `slow_down` (RFC 8628 section 3.5).
+const SLOWER: Duration = Duration::from_secs(5);
+
+/// The longest that a code is believed to live.
+const LONGEST_LIFE: f64 = 3600.0;
+
+/// A device authorization response (RFC 8628 section 3.2).
+#[derive(Debug)]
+pub struct DeviceAuthorization {
+    /// What the token is asked for with.
+    pub device_code: Secret,
+    /// What the person enters, cleaned.
+    pub user_code: String,
+    /// Where the person enters it.
+    pub page: ServerUrl,
+    /// How long both are good for.
+    pub expires_in: Duration,
+    /// How often to ask.
+    pub pace: Pace,
+}
+
+/// The time between two questions; it only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace(Duration);
+
+#[derive(Deserialize)]
+struct Document {
+    device_code: String,
+    user_code: String,
+    /// Some write it the way that the first drafts did.
+    #[serde(alias = "verification_url")]
+    verification_uri: String,
+    expires_in: f64,
+    interval: Option<f64>,
+}
+
+impl DeviceAuthorization {
+    /// Reads what `endpoint` answered.
+    ///
+    /// # Errors
+    /// [`Untrusted`] where it is no such document, or names a page that nobody should be sent to.
+    pub fn parse(body: &[u8], endpoint: &ServerUrl) -> Result<Self, Untrusted> {
+        let document: Document = super::parse(DOCUMENT, body)?;
+        let user_code = cleaned(&document.user_code);
+        if document.device_code.is_empty() || user_code.is_empty() {
+            return Err(Untrusted::Document { document: DOCUMENT, reason: "a code is empty" });
+        }
+        let seconds = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_LIFE));
+        let (usual, least) = INTERVALS;
+        Ok(Self {
+            device_code: Secret::new(document.device_code),
+            user_code,
+            page: trusted_url("verification_uri", &document.verification_uri, endpoint)?,
+            expires_in: seconds(document.expires_in),
+            pace: Pace(document.interval.map_or(usual, seconds).max(least)),
+        })
+    }
+}
+
+impl Pace {
+    /// The time until the next question.
+    pub fn interval(self) -> Duration {
+        self.0
+    }
+
+    /// The pace after an answer without a token; none where no later one will bring any (RFC 8628 section 3.5).
+    pub fn after(self, error: &TokenError) -> Option<Self> {
+        match error {
+            TokenError::Refused(error) if error.code == "authorization_pending" => Some(self),
+            TokenError::Refused(error) if error.code == "slow_down" => Some(Self(self.0 + SLOWER)),
+            // A server in trouble is asked less and less.
+            TokenError::Unavailable { .. } | TokenError::Http(_) => Some(Self(self.0 * 2)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oauth::error::OAuthError;
+
+    fn parse(page: &str, interval: Option<f64>) -> Result<DeviceAuthorization, Untrusted> {
+        let document = json!({
+            "device_code": "d", "user_code": "AB\u{1b}-CD", "verification_uri": page,
+            "expires_in": 600, "interval": interval,
+        });
+        DeviceAuthorization::parse(document.to_string().as_bytes(), &"https://as.example/device".parse().unwrap())
+    }
+
+    fn refused(code: &str) -> TokenError {
+        TokenError::Refused(OAuthError::new(code, None))
+    }
+
+    /// t042: five seconds unless the server says otherwise, five more with each `slow_down`, and an end.
+    #[test]
+    fn t042_the_pace() {
+        let mut pace = parse("https://as.example/go", None).unwrap().pace;
+        for seconds in [5, 10, 15, 20] {
+            assert_eq!(pace.interval(), Duration::from_secs(seconds));
+            assert_eq!(pace.after(&refused("authorization_pending")), Some(pace));
+            pace = pace.after(&refused("slow_down")).unwrap();
+        }
+        assert_eq!(pace.after(&TokenError::Unavailable { status: 503 }).unwrap().interval().as_secs(), 50);
+        for code in ["access_denied", "expired_token", "invalid_client", "invalid_request"] {
+            assert_eq!(pace.after(&refused(code)), None, "{code}");
+        }
+        assert_eq!(pace.after(&TokenError::InvalidGrant), None);
+        for (given, taken) in [(Some(0.0), 1.0), (Some(-3.0), 1.0), (Some(2.5), 2.5), (Some(1e300), 3600.0)] {
+            let pace = parse("https://as.example/go", given).unwrap().pace;
+            assert_eq!(pace.interval(), Duration::from_secs_f64(taken));
+        }
+    }
+
+    /// t042: nobody is sent anywhere with a code.
+    #[test]
+    fn t042_the_page() {
+        let authorization = parse("https://as.example/go", None).unwrap();
+        assert_eq!((authorization.user_code.as_str(), authorization.expires_in.as_secs()), ("AB-CD", 600));
+        for page in ["http://as.example/go", "javascript:alert(1)", "http://127.0.0.1/go", "https://me@as.example", ""]
+        {
+            assert!(matches!(parse(page, None), Err(Untrusted::Url { .. } | Untrusted::Local { .. })), "{page}");
+        }
+    }
+}
