@@ -16,7 +16,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | what can be typed: syntax only |
-//! | [`settings`] | the environment and `config.toml`; the only reader of the environment |
+//! | [`settings`] | what is set from outside; the only reader of the environment |
+//! | [`config`] | `config.toml`: read, and changed in place |
 //! | [`provider`] | vendors as data (`providers.toml`) |
 //! | [`profile`] | a server that someone uses; which one is meant |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
@@ -48,6 +49,7 @@
 pub mod bridge;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod console;
 pub mod credential;
 #[cfg(feature = "demo")]

@@ -1,8 +1,4 @@
 //! Everything that is set from outside: the environment and `config.toml`. The only reader of the environment.
-//!
-//! `config.toml` belongs to the person: finmcp adds and updates its `[profiles]` when somebody signs in or out, and
-//! keeps the comments and the order of the rest. No secret is ever in it. A project's folder has no say: only the
-//! user's own file is read.
 #![expect(clippy::disallowed_methods, reason = "the one room where the environment is read")]
 
 use std::{
@@ -13,26 +9,18 @@ use std::{
 };
 
 use reqwest::Certificate;
-use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::{self, ProfileDocument},
     credential::{
         lock,
-        record::Identity,
         store::{KeySource, StoreChoice},
     },
-    login::ResourceParameter,
-    oauth::{
-        client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
-        overrides::Overrides,
-    },
-    profile::{Profile, RegistrationOptions},
-    provider::{GrantKind, Provider, ProviderDocument, ProviderError},
+    oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
+    profile::Profile,
+    provider::{Provider, ProviderError},
     secret::Secret,
 };
-
-/// How long another finmcp may take to change `config.toml`.
-const EDIT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What holds for this run.
 #[derive(Debug)]
@@ -122,7 +110,7 @@ impl Settings {
             Some(folder) => PathBuf::from(folder),
             None => default_folder()?,
         };
-        let config = read_config(&folder)?;
+        let config = config::read(&folder)?;
         let mut providers = Provider::built_in()?;
         for (id, document) in config.providers {
             providers.insert(id.clone(), document.validate(id)?);
@@ -180,7 +168,7 @@ impl Settings {
     /// What `config` says, with nothing set in the environment.
     #[cfg(test)]
     pub(crate) fn for_tests(config: &str) -> Self {
-        let config: ConfigDocument = toml::from_str(config).unwrap_or_default();
+        let config: config::ConfigDocument = toml::from_str(config).unwrap_or_default();
         Self {
             folder: PathBuf::new(),
             providers: Provider::built_in().unwrap_or_default(),
@@ -242,7 +230,7 @@ impl Settings {
     /// [`SettingsError`]; then `config.toml` is as it was.
     pub async fn save_profile(&self, profile: &Profile) -> Result<(), SettingsError> {
         let document = ProfileDocument::from(profile);
-        self.edit(|profiles| {
+        config::edit(&self.folder, &self.locks(), |profiles| {
             let table = toml_edit::ser::to_document(&document).map_err(|error| error.to_string())?;
             let mut table = table.as_table().clone();
             for name in ["overrides", "signed_in"] {
@@ -265,200 +253,13 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`]; then `config.toml` is as it was.
     pub async fn sign_out(&self, name: &str) -> Result<(), SettingsError> {
-        self.edit(|profiles| {
+        config::edit(&self.folder, &self.locks(), |profiles| {
             if let Some(profile) = profiles.get_mut(name).and_then(toml_edit::Item::as_table_like_mut) {
                 profile.remove("signed_in");
             }
             Ok(())
         })
         .await
-    }
-
-    /// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash
-    /// cannot halve.
-    async fn edit(
-        &self,
-        change: impl FnOnce(&mut toml_edit::Table) -> Result<(), String>,
-    ) -> Result<(), SettingsError> {
-        let path = self.folder.join("config.toml");
-        let file_error = |source| SettingsError::File { path: path.clone(), source };
-        let config_error = |problem: String| SettingsError::Config { path: path.clone(), problem };
-        create_private_folder(&self.folder).map_err(file_error)?;
-        let _turn = lock::Lock::acquire(&self.locks(), "config", EDIT_DEADLINE).await.map_err(SettingsError::Busy)?;
-        let text = read_if_there(&path).map_err(file_error)?;
-        let mut document: toml_edit::DocumentMut =
-            text.parse().map_err(|error: toml_edit::TomlError| config_error(error.to_string()))?;
-        let profiles = document.entry("profiles").or_insert_with(|| {
-            let mut table = toml_edit::Table::new();
-            table.set_implicit(true);
-            toml_edit::Item::Table(table)
-        });
-        if let toml_edit::Item::Value(toml_edit::Value::InlineTable(inline)) = profiles {
-            *profiles = toml_edit::Item::Table(std::mem::take(inline).into_table());
-        }
-        let profiles = profiles.as_table_mut().ok_or_else(|| config_error("[profiles] is not a table".to_owned()))?;
-        change(profiles).map_err(config_error)?;
-        replace(&path, document.to_string().as_bytes()).map_err(file_error)
-    }
-}
-
-/// `config.toml`, as it is spelled.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigDocument {
-    default: Option<String>,
-    client_metadata_url: Option<String>,
-    ca_file: Option<PathBuf>,
-    #[serde(default)]
-    providers: BTreeMap<String, ProviderDocument>,
-    #[serde(default)]
-    profiles: BTreeMap<String, ProfileDocument>,
-}
-
-/// A profile, as `config.toml` spells it: what differs from its preset, and whom it is signed in as.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ProfileDocument {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    environment: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<GrantKind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_metadata_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_endpoint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
-    /// A resource identifier, or "none".
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    parameters: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "is_none")]
-    overrides: Overrides,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signed_in: Option<IdentityDocument>,
-}
-
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct IdentityDocument {
-    issuer: String,
-    resource: String,
-    client_id: String,
-    account: String,
-}
-
-fn is_none(overrides: &Overrides) -> bool {
-    *overrides == Overrides::default()
-}
-
-impl ProfileDocument {
-    fn profile(&self, name: &str, settings: &Settings) -> Result<Profile, String> {
-        let provider = match &self.provider {
-            Some(id) => Some(settings.providers.get(id).ok_or_else(|| format!("there is no provider {id:?}"))?),
-            None => None,
-        };
-        let preset = match provider {
-            Some(provider) => Some(
-                provider
-                    .environment(self.environment.as_deref())
-                    .ok_or_else(|| format!("{} has no such environment", provider.title))?,
-            ),
-            None => None,
-        };
-        let url = self.url.as_deref().map(str::parse).transpose().map_err(|error| format!("url: {error}"))?;
-        let preset_url = preset.and_then(|(_, environment)| environment.server.clone());
-        let server = url.or_else(|| preset_url.clone()).ok_or("it needs a url")?;
-        let own = RegistrationOptions {
-            grant: self.grant,
-            client_id: self.client_id.clone(),
-            client_authentication: None,
-            client_metadata_url: self
-                .client_metadata_url
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(|error| format!("client_metadata_url {error}"))?,
-            scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
-            token_endpoint: self
-                .token_endpoint
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(|error| format!("token_endpoint: {error}"))?,
-            issuer: self.issuer.clone(),
-            resource: match self.resource.as_deref() {
-                None => ResourceParameter::Discovered,
-                Some("none") => ResourceParameter::Omitted,
-                Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
-            },
-            parameters: self.parameters.clone().into_iter().collect(),
-            overrides: self.overrides.clone(),
-        };
-        let mut from_preset = match (provider, preset) {
-            (Some(provider), Some((_, environment))) => provider.registration(environment),
-            _ => RegistrationOptions::default(),
-        };
-        if preset_url.as_ref() != Some(&server) {
-            // The preset's token endpoint belongs to the preset's own server.
-            from_preset.token_endpoint = None;
-        }
-        let environment = preset.map_or("", |(name, _)| name).to_owned();
-        Ok(Profile {
-            name: name.to_owned(),
-            provider: self.provider.clone(),
-            title: provider.map_or_else(|| server.host(), |provider| provider.title.clone()),
-            signed_in: self.signed_in.clone().map(|identity| Identity {
-                environment: environment.clone(),
-                issuer: identity.issuer,
-                resource: identity.resource,
-                client_id: identity.client_id,
-                account: identity.account,
-            }),
-            environment,
-            saved: true,
-            server,
-            registration: own.or(from_preset),
-        })
-    }
-}
-
-impl From<&Profile> for ProfileDocument {
-    fn from(profile: &Profile) -> Self {
-        let options = &profile.registration;
-        Self {
-            provider: profile.provider.clone(),
-            environment: Some(profile.environment.clone()).filter(|name| !name.is_empty()),
-            url: Some(profile.server.as_str().to_owned()),
-            grant: options.grant,
-            client_id: options.client_id.clone(),
-            client_metadata_url: options.client_metadata_url.as_ref().map(ToString::to_string),
-            scope: options.scope.as_ref().map(ToString::to_string),
-            token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
-            issuer: options.issuer.clone(),
-            resource: match &options.resource {
-                ResourceParameter::Discovered => None,
-                ResourceParameter::Fixed(fixed) => Some(fixed.clone()),
-                ResourceParameter::Omitted => Some("none".to_owned()),
-            },
-            parameters: options.parameters.iter().cloned().collect(),
-            overrides: options.overrides.clone(),
-            signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
-                issuer: identity.issuer,
-                resource: identity.resource,
-                client_id: identity.client_id,
-                account: identity.account,
-            }),
-        }
     }
 }
 
@@ -522,15 +323,6 @@ fn has_desktop() -> bool {
             .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-fn read_config(folder: &Path) -> Result<ConfigDocument, SettingsError> {
-    let path = folder.join("config.toml");
-    let text = read_if_there(&path).map_err(|source| SettingsError::File { path: path.clone(), source })?;
-    if !text.is_empty() && (writable_by_others(&path) || writable_by_others(folder)) {
-        return Err(SettingsError::Exposed { path });
-    }
-    toml::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
-}
-
 /// The certificates in a PEM file.
 fn authorities(path: &Path) -> Result<Vec<Certificate>, SettingsError> {
     let bytes = fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
@@ -541,46 +333,4 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, SettingsError> {
             problem: "there is no PEM certificate in it".to_owned(),
         }),
     }
-}
-
-fn read_if_there(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        outcome => outcome,
-    }
-}
-
-#[cfg(unix)]
-fn writable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o022 != 0)
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_path: &Path) -> bool {
-    false // a Windows profile folder belongs to its user alone
-}
-
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Puts `content` in place of the file in one step: a reader sees the old or the new, whatever happens (the temporary
-/// file is 0600).
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    use io::Write;
-    // A file that is a link (a dotfiles folder) stays one: its target is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    #[cfg(unix)]
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
 }
