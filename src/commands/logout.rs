@@ -36,7 +36,8 @@ async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Erro
     };
     let credential = app.tokens(Some(identity)).sign_out().await.map_err(|error| Error::of_token(error, profile))?;
     app.settings.sign_out(&profile.name).await?;
-    app.console.say(&format!("Signed out of {}: the credential is gone from this machine.", profile.title));
+    let (title, spoken) = (&profile.title, profile.spoken());
+    app.console.say(&format!("Signed out of {title} ({spoken}): the credential is gone from this machine."));
     if let Some(credential) = credential.filter(|_| revoke) {
         self::revoke(app, &credential).await;
     }
