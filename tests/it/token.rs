@@ -163,6 +163,7 @@ mod person {
     use super::*;
     use crate::support::{
         browser::{FakeBrowser, Person},
+        serve::Serve,
         vendor::Script,
     };
 
@@ -171,6 +172,26 @@ mod person {
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         sandbox.finmcp(["login", &vendor.url()]).expect_success();
         (sandbox, browser)
+    }
+
+    /// t070: a command that is told to end while it spends a refresh token sees the next one saved first.
+    #[test]
+    fn t070_a_command_that_is_stopped_loses_no_sign_in() {
+        use rustix::process::Signal;
+        let vendor = Vendor::start(Script::people());
+        let (sandbox, _browser) = signed_in(&vendor);
+        for signal in [Signal::TERM, Signal::INT] {
+            let before = vendor.records_at("/token").len();
+            vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_secs(1)));
+            let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+            command.args(["token", &vendor.url(), "--force-refresh"]);
+            let mut token = Serve::start(command, sandbox.transcript());
+            eventually("the refresh", || (vendor.records_at("/token").len() > before).then_some(()));
+            token.signal(signal);
+            assert_eq!(token.exit_within(Duration::from_secs(5)), Some(130), "{signal:?}");
+            sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_success();
+        }
+        assert_eq!(vendor.replays(), 0);
     }
 
     /// t065, t069: a rotating refresh token is spent once, whoever spends it.

@@ -370,7 +370,11 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
             let _ = route(&record, &shared).await;
             return Err(Cut);
         }
-        Some(Effect::Delay(delay)) => tokio::time::sleep(delay).await,
+        Some(Effect::Delay(delay)) => {
+            let reply = route(&record, &shared).await;
+            tokio::time::sleep(delay).await;
+            return Ok(reply.into_response());
+        }
         None => {}
     }
     Ok(route(&record, &shared).await.into_response())

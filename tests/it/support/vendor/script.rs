@@ -197,7 +197,7 @@ pub enum Effect {
     CutBefore,
     /// The request has its effect, then the connection is cut before the answer.
     CutAfter,
-    /// The right answer, later.
+    /// The request has its effect at once, and the right answer comes later.
     Delay(Duration),
 }
 
