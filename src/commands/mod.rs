@@ -83,22 +83,27 @@ fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
 }
 
 impl App {
+    /// Runs the command, to its end or until somebody wants the process to end.
     async fn run(&self, command: Command) -> Result<(), Error> {
-        match command {
-            // It sees signals itself: a conversation ends in good order.
-            Command::Serve(arguments) => serve::run(self, arguments).await,
-            // It goes on until it is stopped.
+        let ends_itself = match &command {
+            // A conversation ends in good order, and stand-ins go on until they are stopped: both see signals themselves.
+            Command::Serve(_) => true,
             #[cfg(feature = "demo")]
-            Command::Demo(arguments) if arguments.keep => demo::run(self, arguments).await,
-            command => tokio::select! {
-                biased;
-                () = interrupted() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
-                outcome = self.run_interruptible(command) => outcome,
-            },
+            Command::Demo(arguments) => arguments.keep,
+            _ => false,
+        };
+        let work = self.work(command);
+        if ends_itself {
+            return work.await;
+        }
+        tokio::select! {
+            biased;
+            () = interrupted() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
+            outcome = work => outcome,
         }
     }
 
-    async fn run_interruptible(&self, command: Command) -> Result<(), Error> {
+    async fn work(&self, command: Command) -> Result<(), Error> {
         match command {
             Command::Login(arguments) => login::run(self, *arguments).await,
             Command::Token(arguments) => token::run(self, arguments).await,
