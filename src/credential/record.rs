@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::{
     credential::store::StoreError,
     oauth::{
+        client::{Grant, TokenRequest},
         registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
         token_set::TokenSet,
@@ -88,6 +89,19 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// What its tokens are asked for with: the same on every leg, but for the grant.
+    pub fn token_request<'a>(&'a self, grant: Grant<'a>) -> TokenRequest<'a> {
+        TokenRequest {
+            endpoint: &self.token_endpoint,
+            issuer: &self.identity.issuer,
+            registration: &self.registration,
+            grant,
+            resource: self.resource.as_deref(),
+            scope: self.scope.as_ref(),
+            parameters: &self.parameters,
+        }
+    }
+
     /// The document that a store keeps: compact JSON with every secret in it.
     ///
     /// # Errors

@@ -313,15 +313,7 @@ impl Account {
                 }
             },
         };
-        let request = TokenRequest {
-            endpoint: &credential.token_endpoint,
-            issuer: &credential.identity.issuer,
-            registration: &credential.registration,
-            grant,
-            resource: credential.resource.as_deref(),
-            scope,
-            parameters: &credential.parameters,
-        };
+        let request = TokenRequest { scope, ..credential.token_request(grant) };
         self.begin(credential.renewal)?;
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),

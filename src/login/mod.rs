@@ -26,7 +26,7 @@ use crate::{
         authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError, Wanted},
         authorization_server::AuthorizationServer,
         challenge::Challenge,
-        client::{self, Grant, TokenRequest},
+        client::{self, Grant},
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
@@ -465,15 +465,7 @@ async fn with_tokens(
     grant: Grant<'_>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
-    let request = TokenRequest {
-        endpoint: &credential.token_endpoint,
-        issuer: &credential.identity.issuer,
-        registration: &credential.registration,
-        grant,
-        resource: credential.resource.as_deref(),
-        scope: credential.scope.as_ref(),
-        parameters: &credential.parameters,
-    };
+    let request = credential.token_request(grant);
     credential.tokens = Some(client::request_token(context.http, request, context.clock.now()).await?);
     Ok(credential)
 }
