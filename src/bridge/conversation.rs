@@ -66,11 +66,20 @@ pub enum Action {
     /// Report [`Event::Woken`] after this long.
     Wake(Alarm, Duration),
     /// Begin a sign-in, and report what comes of it.
-    SignIn,
+    SignIn(Need),
     /// Report [`Event::SignedIn`] as soon as somebody is.
     Watch,
     /// Remember what the server says of itself.
     Remember(Box<Description>),
+}
+
+/// Which sign-in helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Any, be it one that another process has brought about meanwhile.
+    Any,
+    /// Another than the one there is, which the server refuses or which is too narrow.
+    Another,
 }
 
 /// What somebody is woken for.
@@ -108,6 +117,8 @@ pub struct Conversation {
     /// A list of tools is coming in parts.
     paging: bool,
     sign_in: SignIn,
+    /// The sign-in that there is does not help.
+    fresh: bool,
     numbers: Numbers,
     greetings: u64,
     /// The capabilities that a legacy client declared.
@@ -135,6 +146,7 @@ impl Conversation {
             description: remembered,
             paging: false,
             sign_in,
+            fresh: false,
             numbers: Numbers::default(),
             greetings: 0,
             capabilities: "{}".to_owned(),
@@ -375,13 +387,18 @@ impl Conversation {
 
     /// Answers a request of the client's that came to nothing.
     fn refuse(&mut self, refusal: Refusal) {
-        if refusal.failure.needs_login() && self.sign_in.is_offered() && !self.closing {
+        let has_helped = self.sign_in.has_helped(&refusal.message);
+        if refusal.failure.needs_login() && self.sign_in.is_offered() && !has_helped && !self.closing {
             if refusal.failure.is_signed_out() {
                 self.actions.push(Action::Watch);
             }
             match refusal.message.method() {
                 Some("tools/list") => return self.list_sign_in(&refusal.message),
-                Some("tools/call") => return self.sign_in_wanted(Begin::For(refusal.message)),
+                Some("tools/call") => {
+                    let reason = refusal.failure.to_string();
+                    self.fresh |= !refusal.failure.is_signed_out();
+                    return self.sign_in_wanted(Begin::For(refusal.message, Some(reason)));
+                }
                 _ => {}
             }
         }
@@ -569,9 +586,10 @@ impl Conversation {
 
     fn sign_in_wanted(&mut self, wanted: Begin) {
         match wanted {
-            Begin::For(call) => {
-                if self.sign_in.wanted(call) {
-                    self.actions.push(Action::SignIn);
+            Begin::For(call, reason) => {
+                if self.sign_in.wanted(call, reason) {
+                    let need = if std::mem::take(&mut self.fresh) { Need::Another } else { Need::Any };
+                    self.actions.push(Action::SignIn(need));
                 }
                 self.sign_in_answers();
             }

@@ -190,16 +190,26 @@ impl Message {
     /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member
     /// changed.
     pub fn addressed_to(self, id: &Id) -> Self {
-        let Kind::Response { id: current, succeeded } = self.kind else { return self };
-        let raw = match current {
-            Some(current) if current.text == id.text => self.raw,
-            Some(current) => {
-                let start = current.text.as_ptr() as usize - self.raw.as_ptr() as usize;
-                [&self.raw[..start], &id.text, &self.raw[start + current.text.len()..]].concat().into()
+        match &self.kind {
+            Kind::Response { id: Some(current), .. } if current.text == id.text => self,
+            Kind::Response { id: Some(current), succeeded } => {
+                let Some(place) = self.place_of(current) else { return self.renamed(id) };
+                let raw = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
+                Self { kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded }, raw }
             }
-            None => with_id(&self.raw, id),
-        };
-        Self { raw, kind: Kind::Response { id: Some(id.clone()), succeeded } }
+            Kind::Response { id: None, succeeded } => Self {
+                kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
+                raw: with_id(&self.raw, id),
+            },
+            _ => self,
+        }
+    }
+
+    /// Where in the bytes the id was cut from; none where it came from elsewhere.
+    fn place_of(&self, id: &Id) -> Option<std::ops::Range<usize>> {
+        let start = (id.text.as_ptr() as usize).checked_sub(self.raw.as_ptr() as usize)?;
+        let end = start.checked_add(id.text.len())?;
+        (end <= self.raw.len()).then_some(start..end)
     }
 
     /// The member `name` of `params`, as JSON.
@@ -406,6 +416,13 @@ mod tests {
         ] {
             assert_eq!(parse(came).unwrap().addressed_to(&id).raw(), goes.as_bytes());
         }
+        // Once more, and for a message of our own.
+        let twice = parse(r#"{"id":"b","result":1.0}"#).unwrap().addressed_to(&Id::ours(1)).addressed_to(&id);
+        assert_eq!(twice.raw(), r#"{"id":"\u0061","result":1.0}"#.as_bytes());
+        assert_eq!(
+            Message::response(&Id::ours(1), "1.0").addressed_to(&id).raw(),
+            r#"{"jsonrpc":"2.0","id":"\u0061","result":1.0}"#.as_bytes()
+        );
     }
 
     /// t103: one message, one line.

@@ -37,7 +37,7 @@ use tokio::{
 
 use crate::{
     bridge::{
-        conversation::{Action, Conversation, Event},
+        conversation::{Action, Conversation, Event, Need},
         description::Description,
         downstream::{Reader, Writer},
         host::Host,
@@ -245,9 +245,9 @@ impl Bridge {
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.report.clone()));
                 }
-                Action::SignIn => {
+                Action::SignIn(need) => {
                     if let Some(offer) = self.offer.clone() {
-                        tokio::spawn(sign_in(offer, self.tokens.clone(), self.report.clone()));
+                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.report.clone()));
                     }
                 }
                 Action::Watch => {
@@ -273,8 +273,8 @@ async fn later(after: Duration, event: Event, report: mpsc::Sender<Event>) {
 }
 
 /// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, tokens: TokenSource, report: mpsc::Sender<Event>) {
-    if tokens.is_signed_in().await {
+async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, report: mpsc::Sender<Event>) {
+    if need == Need::Any && tokens.is_signed_in().await {
         let _ = report.send(Event::SignedIn).await;
         return;
     }

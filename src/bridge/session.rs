@@ -355,6 +355,7 @@ impl Session {
                 self.tools.mirror(&message, &mut headers);
                 headers
             }
+            None if message.method() == Some("initialize") => headers::opening(),
             None => self.session_headers(),
         };
         self.carried.insert(exchange, Carried { generation: self.generation, ..carried });

@@ -3,6 +3,8 @@
 //! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
+use std::collections::HashSet;
+
 use crate::bridge::{
     era::{Era, meta},
     message::{Id, Kind, Message},
@@ -27,12 +29,14 @@ pub struct SignIn {
     /// A sign-in is under way, at this address once it is known.
     under_way: bool,
     address: Option<String>,
-    /// The calls that wait for the address.
-    calls: Vec<Message>,
+    /// The calls that wait for the address, and what they were refused for.
+    calls: Vec<(Message, Option<String>)>,
     /// The calls whose client has been asked to open it, with the ids of those requests.
     asked: Vec<(Id, Message)>,
     /// The calls whose person is signing in.
     waiting: Vec<Message>,
+    /// The calls that are made again.
+    again: HashSet<Id>,
     /// The tool is in a list that the client has.
     listed: bool,
 }
@@ -40,8 +44,8 @@ pub struct SignIn {
 /// What a message has to do with signing in.
 #[derive(Debug)]
 pub enum Begin {
-    /// This call wants somebody to sign in.
-    For(Message),
+    /// This call wants somebody to sign in, where it was refused for this reason.
+    For(Message, Option<String>),
     /// It is answered so.
     Answer(Message),
     /// It is taken care of.
@@ -68,7 +72,7 @@ impl SignIn {
         match &message.kind {
             Kind::Request { method, .. } if &**method == "tools/call" => {
                 if is_for_tool(message) && message.member("requestState").is_none() {
-                    return Some(Begin::For(message.clone()));
+                    return Some(Begin::For(message.clone(), None));
                 }
                 // Most calls are large or small, but none of them has this in it.
                 memchr::memmem::find(message.raw(), STATE.as_bytes())?;
@@ -84,7 +88,7 @@ impl SignIn {
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
                 let id = message.cancels()?;
                 let before = self.calls.len() + self.asked.len() + self.waiting.len();
-                self.calls.retain(|call| call.id() != Some(&id));
+                self.calls.retain(|(call, _)| call.id() != Some(&id));
                 self.asked.retain(|(_, call)| call.id() != Some(&id));
                 self.waiting.retain(|call| call.id() != Some(&id));
                 (before > self.calls.len() + self.asked.len() + self.waiting.len()).then_some(Begin::Nothing)
@@ -108,15 +112,20 @@ impl SignIn {
             return Begin::Answer(text_result(&call, true, "Nobody signed in: the request to do so was turned down."));
         }
         if !self.under_way {
-            return Begin::For(call); // it may be over already
+            return Begin::For(call, None); // it may be over already
         }
         self.waiting.push(call);
         Begin::Nothing
     }
 
-    /// The call `call` needs somebody to sign in. Whether a sign-in is to be begun for it.
-    pub fn wanted(&mut self, call: Message) -> bool {
-        self.calls.push(call);
+    /// Whether `call` has been made again after a sign-in: another one would not help it.
+    pub fn has_helped(&mut self, call: &Message) -> bool {
+        call.id().is_some_and(|id| self.again.remove(id))
+    }
+
+    /// The call `call` needs somebody to sign in, since it was refused for `reason`. Whether a sign-in is to be begun.
+    pub fn wanted(&mut self, call: Message, reason: Option<String>) -> bool {
+        self.calls.push((call, reason));
         !std::mem::replace(&mut self.under_way, true)
     }
 
@@ -129,12 +138,16 @@ impl SignIn {
     pub fn answers(&mut self, capabilities: &str, words: &Words, numbers: &Numbers) -> Vec<Message> {
         let Some(address) = self.address.clone() else { return Vec::new() };
         let calls = std::mem::take(&mut self.calls);
-        calls.into_iter().filter_map(|call| self.answer(call, &address, capabilities, words, numbers)).collect()
+        calls
+            .into_iter()
+            .filter_map(|(call, reason)| self.answer(call, reason, &address, capabilities, words, numbers))
+            .collect()
     }
 
     fn answer(
         &mut self,
         call: Message,
+        reason: Option<String>,
         address: &str,
         capabilities: &str,
         words: &Words,
@@ -160,9 +173,10 @@ impl SignIn {
             return Some(Message::request(id, "elicitation/create", &question.to_string()));
         }
         let Words { title, login_command } = words;
+        let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
         let said = format!(
-            "Nobody is signed in to {title}. Open this address in a browser on this computer to sign in, then try again:\n\n\
-             {address}\n\nOr run this in a terminal: {login_command}"
+            "{reason}To sign in to {title}, open this address in a browser on this computer, then try again:\n\n{address}\n\n\
+             Or run this in a terminal: {login_command}"
         );
         Some(text_result(&call, !is_for_tool(&call), &said))
     }
@@ -170,8 +184,9 @@ impl SignIn {
     /// Somebody is signed in: what the calls of the tool are answered, and the calls that can be made now.
     pub fn done(&mut self, words: &Words) -> (Vec<Message>, Vec<Message>) {
         (self.under_way, self.address) = (false, None);
-        let calls = self.calls.drain(..).chain(self.waiting.drain(..));
+        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
         let (tool, others): (Vec<_>, Vec<_>) = calls.partition(is_for_tool);
+        self.again.extend(others.iter().filter_map(|call| call.id().cloned()));
         let said = format!("Signed in to {}.", words.title);
         (tool.iter().map(|call| text_result(call, false, &said)).collect(), others)
     }
@@ -184,8 +199,8 @@ impl SignIn {
             words.title, words.login_command
         );
         let asked = self.asked.drain(..).map(|(_, call)| call);
-        let calls: Vec<_> = self.calls.drain(..).chain(self.waiting.drain(..)).chain(asked).collect();
-        calls.iter().map(|call| text_result(call, true, &said)).collect()
+        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).chain(asked);
+        calls.map(|call| text_result(&call, true, &said)).collect()
     }
 
     /// The answer to `tools/list` as long as nobody is signed in: what is known of the server's tools, and the one that

@@ -26,6 +26,7 @@ use crate::{
     },
     oauth::challenge::Challenge,
     profile::{Profile, Selector},
+    provider::GrantKind,
     server_url::ServerUrl,
     settings::Settings,
 };
@@ -119,6 +120,9 @@ fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
         let (app, profile, tokens) = (app.clone(), profile.clone(), tokens.clone());
         async move {
             let profile = current(&profile.name, &profile.server).unwrap_or(profile);
+            if profile.registration.grant == Some(GrantKind::ClientCredentials) {
+                return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+            }
             let redirection = Redirection { port: None, timeout: PERSON };
             let browser: Arc<dyn Browser> = Arc::new(Announced(Mutex::new(Some(tell))));
             let challenge = tokens.last_challenge();
