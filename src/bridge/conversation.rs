@@ -58,6 +58,7 @@ impl From<session::Event> for Event {
 
 /// What is to be done.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the largest is what nearly all of them are")]
 pub enum Action {
     /// Something on the network.
     Do(Task),
@@ -135,7 +136,7 @@ pub struct Conversation {
 impl Conversation {
     /// A conversation with nothing said yet, with a server that said `remembered` of itself some time before.
     pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn) -> Self {
-        let mut session = Session::new();
+        let mut session = Session::default();
         if let Some(tools) = remembered.as_ref().and_then(Description::tools) {
             session.recall_tools(tools);
         }
@@ -612,12 +613,11 @@ impl Conversation {
         let (answers, calls) = self.sign_in.done(&self.words);
         answers.iter().for_each(|answer| self.write(answer));
         match &mut self.dialect {
-            Dialect::Greeting(greeting) => {
-                if greeting.is_told() && !greeting.is_asking() {
-                    let question = greeting.begin();
-                    self.ask(question);
-                }
+            Dialect::Greeting(greeting) if greeting.is_told() && !greeting.is_asking() => {
+                let question = greeting.begin();
+                self.ask(question);
             }
+            Dialect::Greeting(_) => {}
             _ if self.sign_in.was_listed() => {
                 let changed = self.tools_changed();
                 changed.iter().for_each(|message| self.write(message));

@@ -108,9 +108,10 @@ impl Refusal {
 }
 
 /// How far the legacy handshake is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum Handshake {
     /// There was none: a modern client, or one that has not spoken yet.
+    #[default]
     None,
     /// `initialize` is under way. Everything else is held.
     Initializing(Exchange),
@@ -145,8 +146,8 @@ struct Carried {
     again: bool,
 }
 
-/// The state machine.
-#[derive(Debug)]
+/// The state machine: with nothing said yet, to begin with.
+#[derive(Debug, Default)]
 pub struct Session {
     handshake: Handshake,
     /// One more with each session opened.
@@ -169,26 +170,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session with nothing said yet.
-    pub fn new() -> Self {
-        Self {
-            handshake: Handshake::None,
-            generation: 0,
-            session_id: None,
-            version: None,
-            initialize: None,
-            initialized: None,
-            held: VecDeque::new(),
-            pending: HashMap::new(),
-            carried: HashMap::new(),
-            listening: None,
-            tools: Tools::default(),
-            next_exchange: 0,
-            reopening: false,
-            actions: Vec::new(),
-        }
-    }
-
     /// Takes in the tools that the server listed some time before: the members of a `tools/list` result.
     pub fn recall_tools(&mut self, tools: &str) {
         self.tools.learn(Message::response(&Id::ours(0), tools));

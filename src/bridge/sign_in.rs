@@ -35,7 +35,7 @@ pub struct SignIn {
     asked: Vec<(Id, Message)>,
     /// The calls whose person is signing in.
     waiting: Vec<Message>,
-    /// The calls that are made again.
+    /// The calls that were made again after the last sign-in.
     again: HashSet<Id>,
     /// The tool is in a list that the client has.
     listed: bool,
@@ -186,7 +186,7 @@ impl SignIn {
         (self.under_way, self.address) = (false, None);
         let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
         let (tool, others): (Vec<_>, Vec<_>) = calls.partition(is_for_tool);
-        self.again.extend(others.iter().filter_map(|call| call.id().cloned()));
+        self.again = others.iter().filter_map(|call| call.id().cloned()).collect();
         let said = format!("Signed in to {}.", words.title);
         (tool.iter().map(|call| text_result(call, false, &said)).collect(), others)
     }

@@ -25,7 +25,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         Self {
-            session: Session::new(),
+            session: Session::default(),
             posts: Vec::new(),
             listens: Vec::new(),
             cancelled: Vec::new(),
