@@ -3,6 +3,7 @@
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
+pub mod audit;
 pub mod conversation;
 pub mod description;
 pub mod downstream;
@@ -10,10 +11,12 @@ pub mod era;
 pub mod greeting;
 pub mod headers;
 pub mod host;
+pub mod label;
 pub mod legacy_client;
 pub mod message;
 pub mod modern_client;
 pub mod object;
+pub mod policy;
 pub mod reply;
 pub mod retry;
 pub mod session;
@@ -37,10 +40,14 @@ use tokio::{
 
 use crate::{
     bridge::{
+        audit::Audit,
         conversation::{Action, Conversation, Event, Need},
         description::Description,
         downstream::{Reader, Writer},
         host::Host,
+        label::Label,
+        message::Message,
+        policy::Rules,
         reply::Words,
         session::{Exchange, Task},
         sign_in::SignIn,
@@ -80,6 +87,8 @@ pub struct Bridge {
     tokens: TokenSource,
     offer: Option<Offer>,
     remember: Remember,
+    label: Option<Label>,
+    audit: Option<Audit>,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Event>,
@@ -110,6 +119,12 @@ pub struct Ends {
     pub remember: Remember,
     /// Begins a sign-in, where a client may have that done.
     pub offer: Option<Offer>,
+    /// Which tools the client may see and call.
+    pub rules: Rules,
+    /// What shows the client which server it is.
+    pub label: Option<Label>,
+    /// What keeps account of the calls.
+    pub audit: Option<Audit>,
 }
 
 /// Keeps what a server says of itself for the next conversation. Called in a task that may block.
@@ -131,10 +146,12 @@ impl Bridge {
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
-            conversation: Conversation::new(ends.words, ends.remembered, sign_in),
+            conversation: Conversation::new(ends.words, ends.remembered, sign_in, ends.rules),
             tokens: ends.tokens,
             offer: ends.offer,
             remember: ends.remember,
+            label: ends.label,
+            audit: ends.audit,
             reader,
             writer,
             events,
@@ -215,8 +232,15 @@ impl Bridge {
     }
 
     fn take(&mut self, event: Event) -> Flow {
-        if let Event::Network(session::Event::Finished(exchange, _)) = &event {
-            self.exchanges.remove(exchange);
+        match &event {
+            Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
+            Event::Received(message) => {
+                if let Err(refusal) = self.hear(message) {
+                    refusal.into_iter().for_each(|refusal| self.writer.push(refusal.line()));
+                    return Flow::On;
+                }
+            }
+            _ => {}
         }
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
@@ -241,7 +265,14 @@ impl Bridge {
                     self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
                 }
                 Action::Do(Task::Stop) => flow = Flow::Ended,
-                Action::Write(line) => self.writer.push(line),
+                Action::Write(message) => {
+                    self.audit.iter_mut().for_each(|audit| audit.answered(&message));
+                    write(&mut self.writer, self.label.as_mut(), message);
+                }
+                Action::Decline(message) => {
+                    self.audit.iter_mut().for_each(|audit| audit.declined(&message));
+                    write(&mut self.writer, self.label.as_mut(), message);
+                }
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.report.clone()));
                 }
@@ -264,6 +295,24 @@ impl Bridge {
         }
         flow
     }
+
+    /// Takes note of what the client says.
+    ///
+    /// # Errors
+    /// It goes no further; with what the client is answered, where it waits for an answer.
+    fn hear(&mut self, message: &Message) -> Result<(), Option<Message>> {
+        self.label.iter_mut().for_each(|label| label.received(message));
+        self.audit.as_mut().map_or(Ok(()), |audit| audit.received(message))
+    }
+}
+
+/// Writes `message` to the client, labelled where it says who the server is.
+fn write(writer: &mut Writer, label: Option<&mut Label>, message: Message) {
+    let message = match label {
+        Some(label) => label.put_on(message),
+        None => message,
+    };
+    writer.push(message.line());
 }
 
 /// Reports `event` after a while.
