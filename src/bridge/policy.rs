@@ -131,3 +131,76 @@ impl Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(list: &[&str]) -> Vec<Pattern> {
+        list.iter().map(|pattern| pattern.parse().unwrap()).collect()
+    }
+
+    fn call(name: &str) -> Message {
+        let params = serde_json::json!({"name": name});
+        Message::parse(format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#).into()).unwrap()
+    }
+
+    fn allows(policy: &Policy, name: &str) -> bool {
+        policy.objection(&call(name)).is_none()
+    }
+
+    #[test]
+    fn denying_beats_allowing() {
+        let rules = Rules { allow: patterns(&["get_*", "x"]), deny: patterns(&["*_secret", "x"]), ..Rules::default() };
+        let policy = Policy::new(rules, None);
+        for (name, allowed) in [
+            ("get_a", true),
+            ("get_/a.b-c", true),
+            ("get_", true),
+            ("get_secret", false),
+            ("a", false),
+            ("Get_a", false),
+            ("x", false),
+            ("", false),
+        ] {
+            assert_eq!(allows(&policy, name), allowed, "{name}");
+        }
+    }
+
+    /// A hint decides, where there is one; what is none is no permission, and the last list counts.
+    #[test]
+    fn only_what_is_known_to_read_is_harmless() {
+        let known_to_read = ["documented".to_owned(), "denied".to_owned()].into();
+        let rules = Rules { read_only: true, known_to_read, ..Rules::default() };
+        let mut policy =
+            Policy::new(rules, Some(r#"{"tools":[{"name":"earlier","annotations":{"readOnlyHint":true}}]}"#));
+        assert!(allows(&policy, "earlier") && allows(&policy, "documented"));
+        let list = r#"{"id":1,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":"b","annotations":{"readOnlyHint":"true"}},{"name":"c","annotations":null},{"name":"denied","annotations":{"readOnlyHint":false}},{"name":"documented","annotations":{"readOnlyHint":null}},{"name":7,"annotations":{"readOnlyHint":true}}]}}"#;
+        let cut = policy.admit(Message::parse(list.into()).unwrap());
+        let expected = r#"{"id":1,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":"documented","annotations":{"readOnlyHint":null}}]}}"#;
+        assert_eq!(cut.raw(), expected);
+        for (name, allowed) in [("a", true), ("b", false), ("c", false), ("denied", false), ("documented", true)] {
+            assert_eq!(allows(&policy, name), allowed, "{name}");
+        }
+        let list = r#"{"id":1,"result":{"tools":[{"name":"a"},{"name":"earlier","annotations":{}}]}}"#;
+        policy.admit(Message::parse(list.into()).unwrap());
+        assert!(!allows(&policy, "a") && !allows(&policy, "earlier"));
+    }
+
+    #[test]
+    fn the_clients_terminal_is_not_steered() {
+        let policy = Policy::new(Rules { deny: patterns(&["*"]), ..Rules::default() }, None);
+        let objection = policy.objection(&call("a\u{1b}[2Jb\u{202e}")).unwrap();
+        assert_eq!(objection, r#"Tool "a[2Jb" is not allowed here: finmcp was started with --deny-tool '*'"#);
+    }
+
+    #[test]
+    fn without_rules_everything_passes() {
+        let mut policy = Policy::new(Rules { known_to_read: ["a".to_owned()].into(), ..Rules::default() }, None);
+        let list = Message::parse(r#"{"id":1,"result":{ "tools" : [{"name":7}] }}"#.into()).unwrap();
+        assert_eq!(policy.admit(list.clone()).raw(), list.raw());
+        assert_eq!(policy.visible(r#"{"tools":[{"name":7}]}"#), r#"{"tools":[{"name":7}]}"#);
+        assert!(allows(&policy, "b"));
+        assert_eq!(policy.objection(&Message::parse(r#"{"method":"tools/call"}"#.into()).unwrap()), None);
+    }
+}

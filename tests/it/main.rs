@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod audit;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]
@@ -16,6 +17,7 @@ mod fidelity;
 mod install;
 #[cfg(target_os = "linux")]
 mod keychain;
+mod label;
 mod lifecycle;
 mod login;
 mod logout;
@@ -23,6 +25,7 @@ mod network;
 #[cfg(unix)]
 mod openid;
 mod peer;
+mod policy;
 mod recovery;
 mod replay;
 mod rig;
