@@ -11,7 +11,7 @@ use std::{
 
 use crate::bridge::{
     description::Description,
-    era::Era,
+    era::{Era, meta::SUBSCRIPTION_ID},
     greeting::{Greeting, Outcome, Question},
     legacy_client::LegacyClient,
     message::{Id, Kind, Malformed, Message},
@@ -19,7 +19,7 @@ use crate::bridge::{
     object,
     reply::{self, Words},
     retry::{Failure, Taken},
-    session::{self, Action as Done, Refusal, SUBSCRIBE, SUBSCRIPTION_ID, Session, Task},
+    session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
     sign_in::{Begin, SignIn},
     translation::{Numbers, Step},
 };
@@ -303,6 +303,8 @@ impl Conversation {
         });
         let refused = self.sign_in.failed("the client has gone", &self.words);
         refused.iter().for_each(|answer| self.write(answer));
+        let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
+        ended.iter().for_each(|answer| self.write(answer));
         self.carry(session::Event::Closed);
     }
 
@@ -452,7 +454,7 @@ impl Conversation {
                 let held = greeting_of(&mut self.dialect).map(Greeting::take_requests).unwrap_or_default();
                 for message in held {
                     let failure = refusal.failure.clone();
-                    self.refuse_unreached(Refusal { message, failure, taken: refusal.taken });
+                    self.refuse_unreached(Refusal { message, failure, taken: Taken::No });
                 }
             }
             Outcome::Rejected(answer, failure) => {
@@ -636,3 +638,6 @@ fn greeting_of(dialect: &mut Dialect) -> Option<&mut Greeting> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ pub mod meta {
     pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
     /// The least severe log message that is wanted.
     pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// The subscription that a notification belongs to, or that a result ends.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
     /// The server's name and version, in a result.
     pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
 }

@@ -278,6 +278,11 @@ impl Greeting {
         self.subscriptions.push(message);
     }
 
+    /// Ends the subscriptions that the client was told it has, with the answers to them.
+    pub fn end_subscriptions(&mut self) -> Vec<Message> {
+        self.subscriptions.drain(..).filter_map(|message| Some(Message::end_of_subscription(message.id()?))).collect()
+    }
+
     /// The subscriptions that want to hear of other tools.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
         let wants = |message: &&Message| {

@@ -23,9 +23,6 @@ const IN_FLIGHT_LIMIT: usize = 200;
 /// The request that is a subscription.
 pub const SUBSCRIBE: &str = "subscriptions/listen";
 
-/// The member of `_meta` that names the subscription which a notification belongs to.
-pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
-
 /// One HTTP exchange with the server: a POST and its answer, or the GET stream.
 pub type Exchange = u64;
 
@@ -541,8 +538,7 @@ impl Session {
         self.version = None;
     }
 
-    /// The client waits for no more changes: its subscriptions end here, as a server would end them (MCP 2026-07-28
-    /// subscriptions, "Graceful Closure"). Everything else may still be answered.
+    /// The client waits for no more changes: its subscriptions end here, as a server would end them. Everything else may still be answered.
     fn closed(&mut self) {
         let is_subscription = |carried: &Carried| carried.message.method() == Some(SUBSCRIBE);
         let ended: Vec<_> = self.carried.extract_if(|_, carried| is_subscription(carried)).collect();
@@ -551,8 +547,7 @@ impl Session {
             if let Kind::Request { id, .. } = &carried.message.kind
                 && self.pending.remove(id).is_some_and(|pending| !pending.cancelled)
             {
-                let result = format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
-                self.actions.push(Action::Answer(Message::response(id, &result), SUBSCRIBE.into()));
+                self.actions.push(Action::Answer(Message::end_of_subscription(id), SUBSCRIBE.into()));
             }
         }
     }
