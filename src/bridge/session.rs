@@ -13,6 +13,7 @@ use crate::bridge::{
     message::{Id, Kind, Message},
     retry::{Failure, Taken},
     tools::Tools,
+    transport::Transport,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -75,6 +76,8 @@ pub enum Action {
 /// What the network is for.
 #[derive(Debug)]
 pub enum Task {
+    /// From now on let messages travel so.
+    Switch(Transport),
     /// POST the message.
     Post(Exchange, Message, HeaderMap),
     /// Open the GET stream.
