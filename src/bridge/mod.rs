@@ -1,4 +1,4 @@
-//! The relay between a client on stdio and a server on Streamable HTTP.
+//! The relay between a client on stdio and a server on Streamable HTTP, or on HTTP+SSE.
 //!
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
@@ -21,6 +21,7 @@ pub mod sign_in;
 pub mod sse;
 pub mod tools;
 pub mod translation;
+pub mod transport;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
@@ -226,6 +227,7 @@ impl Bridge {
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
             match action {
+                Action::Do(Task::Switch(transport)) => self.upstream = Arc::new(self.upstream.over(transport)),
                 Action::Do(Task::Post(exchange, message, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).post(exchange, message, headers));
                     self.exchanges.insert(exchange, task.abort_handle());

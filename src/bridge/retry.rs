@@ -58,6 +58,15 @@ pub enum Failure {
     /// The answer ended before the response.
     #[error("the server ended its answer without a response")]
     Cut,
+    /// No HTTP+SSE stream, or none that begins in time with its `endpoint` event (MCP 2024-11-05 transports, "HTTP with
+    /// SSE").
+    #[error("the server opens no event stream that begins with the address for messages")]
+    NoEndpoint,
+    /// An `endpoint` event that leads elsewhere.
+    #[error(
+        "the server wants messages to be sent to an address that is not its own; none was, since a sign-in is for the server alone"
+    )]
+    ForeignEndpoint,
     /// What waited for a session, and there is none.
     #[error("the server refuses to open a session")]
     NoSession,
@@ -107,6 +116,8 @@ impl Failure {
             Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } | Self::NoSession | Self::IdInUse => {
                 Taken::No
             }
+            // The stream is what a message needs first.
+            Self::NoEndpoint | Self::ForeignEndpoint => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,

@@ -1,5 +1,6 @@
 //! The server's side: who sends what, with a token on every request. How messages travel is the modules' below.
 
+mod http_sse;
 mod streamable;
 
 use std::{sync::Arc, time::Duration};
@@ -15,6 +16,9 @@ use crate::{
         message::{Kind, Message},
         retry::Failure,
         session::{Ending, Event, Exchange},
+        sse::Decoder,
+        transport::Transport,
+        upstream::http_sse::Channel,
     },
     credential::token_source::{AccessToken, TokenSource, TokenSourceError},
     http::{Http, HttpError},
@@ -33,12 +37,15 @@ const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream")
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A server, and where its answers go.
+#[derive(Clone)]
 pub struct Upstream {
     server: ServerUrl,
     http: Arc<Http>,
     tokens: TokenSource,
     deadline: Duration,
     events: mpsc::Sender<conversation::Event>,
+    /// Where answers come in, over HTTP+SSE.
+    channel: Option<Arc<Channel>>,
 }
 
 /// Nobody wants the answers any more: finmcp is ending.
@@ -48,7 +55,7 @@ struct Unwanted;
 type Outcome = Result<Ending, Unwanted>;
 
 impl Upstream {
-    /// The server at `server`. A request may take `deadline` from one sign of life of the server to the next.
+    /// The server at `server`, over Streamable HTTP. A request may take `deadline` from one sign of life of the server to the next.
     pub fn new(
         server: ServerUrl,
         http: Arc<Http>,
@@ -56,15 +63,35 @@ impl Upstream {
         deadline: Duration,
         events: mpsc::Sender<conversation::Event>,
     ) -> Self {
-        Self { server, http, tokens, deadline, events }
+        Self { server, http, tokens, deadline, events, channel: None }
+    }
+
+    /// The same server, whose messages travel so from now on.
+    pub fn over(&self, transport: Transport) -> Self {
+        let channel = match transport {
+            Transport::StreamableHttp => None,
+            Transport::HttpSse => Some(Arc::default()),
+        };
+        Self { channel, ..self.clone() }
     }
 
     /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
     /// [`Event::Finished`].
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
-        let ending = match self.send(Method::POST, ACCEPT_ANY, message.raw(), &headers).await {
-            Ok(response) => self.read_answer(exchange, &message, &headers, response).await,
-            Err(failure) => Ok(Ending::Failed(failure)),
+        let ending = match &self.channel {
+            None => self.post_for_answer(exchange, &message, &headers).await,
+            Some(channel) => self.post_beside(channel, exchange, &message, &headers).await,
+        };
+        if let Ok(ending) = ending {
+            let _ = self.report(Event::Finished(exchange, ending)).await;
+        }
+    }
+
+    /// Hears what the server says by itself, for as long as it does: reports the same. Over HTTP+SSE that is heard already.
+    pub async fn listen(self: Arc<Self>, exchange: Exchange, headers: HeaderMap) {
+        let ending = match &self.channel {
+            None => self.keep_listening(exchange, headers).await,
+            Some(_) => Ok(Ending::Complete),
         };
         if let Ok(ending) = ending {
             let _ = self.report(Event::Finished(exchange, ending)).await;
@@ -191,6 +218,28 @@ impl Upstream {
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
+    }
+
+    /// The next message on an event stream; none at its end.
+    async fn next_message(
+        &self,
+        response: &mut Response,
+        decoder: &mut Decoder,
+        patience: Duration,
+    ) -> Result<Option<Message>, Failure> {
+        loop {
+            match decoder.next_event() {
+                // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that keeps
+                // a stream alive.
+                Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
+                Ok(Some(event)) => return Message::parse(event.data).map(Some).map_err(|_| Failure::Malformed),
+                Ok(None) => match self.next_chunk(response, patience).await? {
+                    Some(chunk) => decoder.push(&chunk),
+                    None => return Ok(None),
+                },
+                Err(_) => return Err(Failure::TooLarge { limit: MESSAGE_LIMIT }),
+            }
+        }
     }
 
     async fn next_chunk(&self, response: &mut Response, patience: Duration) -> Result<Option<Bytes>, Failure> {

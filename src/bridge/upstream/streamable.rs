@@ -13,9 +13,7 @@ use crate::{
         retry::Failure,
         session::{Ending, Event, Exchange},
         sse::Decoder,
-        upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Unwanted, Upstream, content_type, is_event_stream,
-        },
+        upstream::{ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, is_event_stream},
     },
     printable::quoted,
 };
@@ -40,10 +38,18 @@ impl Stream {
 }
 
 impl Upstream {
+    /// POSTs `message` and reads what answers it.
+    pub(super) async fn post_for_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap) -> Outcome {
+        match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
+            Ok(response) => self.read_answer(exchange, message, headers, response).await,
+            Err(failure) => Ok(Ending::Failed(failure)),
+        }
+    }
+
     /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
     /// Redelivery").
-    pub async fn listen(self: Arc<Self>, exchange: Exchange, mut headers: HeaderMap) {
+    pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
         const SHORTEST_WAIT: Duration = Duration::from_millis(500);
         const LONGEST_WAIT: Duration = Duration::from_secs(30);
         let mut wait = SHORTEST_WAIT;
@@ -51,14 +57,11 @@ impl Upstream {
             let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
             match answer {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
-                    if self.report(Event::Accepted(exchange, None)).await.is_err() {
-                        return;
-                    }
+                    self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::new();
-                    match self.read_events(exchange, response, &mut stream, Duration::MAX).await {
-                        Err(Unwanted) => return,
-                        Ok(_) if stream.messages > 0 => wait = SHORTEST_WAIT,
-                        Ok(_) => {}
+                    self.read_events(exchange, response, &mut stream, Duration::MAX).await?;
+                    if stream.messages > 0 {
+                        wait = SHORTEST_WAIT;
                     }
                     if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
@@ -75,7 +78,7 @@ impl Upstream {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        let _ = self.report(Event::Finished(exchange, Ending::Complete)).await;
+        Ok(Ending::Complete)
     }
 
     /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
@@ -85,7 +88,7 @@ impl Upstream {
             .await;
     }
 
-    pub(super) async fn read_answer(
+    async fn read_answer(
         &self,
         exchange: Exchange,
         message: &Message,
@@ -168,27 +171,14 @@ impl Upstream {
         patience: Duration,
     ) -> Outcome {
         loop {
-            match self.next_chunk(&mut response, patience).await {
-                Ok(Some(chunk)) => stream.decoder.push(&chunk),
+            match self.next_message(&mut response, &mut stream.decoder, patience).await {
+                Ok(Some(message)) => {
+                    stream.messages += 1;
+                    stream.answered |= matches!(message.kind, Kind::Response { .. });
+                    self.report(Event::Delivered(exchange, message)).await?;
+                }
                 Ok(None) => return Ok(Ending::Complete),
                 Err(failure) => return Ok(Ending::Failed(failure)),
-            }
-            loop {
-                match stream.decoder.next_event() {
-                    // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that
-                    // keeps a stream alive.
-                    Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
-                    Ok(Some(event)) => {
-                        let Ok(message) = Message::parse(event.data) else {
-                            return Ok(Ending::Failed(Failure::Malformed));
-                        };
-                        stream.messages += 1;
-                        stream.answered |= matches!(message.kind, Kind::Response { .. });
-                        self.report(Event::Delivered(exchange, message)).await?;
-                    }
-                    Ok(None) => break,
-                    Err(_) => return Ok(Ending::Failed(Failure::TooLarge { limit: MESSAGE_LIMIT })),
-                }
             }
         }
     }
