@@ -5,14 +5,17 @@
 
 pub mod downstream;
 pub mod era;
+pub mod governor;
 pub mod headers;
 pub mod host;
 pub mod message;
+pub mod patience;
 pub mod reply;
 pub mod retry;
 pub mod session;
 pub mod sse;
 pub mod tools;
+pub mod turnstile;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
