@@ -136,3 +136,180 @@ impl Turnstile {
         self.rate.interval().mul_f64(f64::from(random) / f64::from(u32::MAX) / 8.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroU32, path::Path};
+
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+
+    const FOREVER: Duration = Duration::MAX;
+
+    /// The tests' own time, on which sleeping takes none.
+    struct TestClock(Instant);
+
+    impl Clock for TestClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::try_from(self.0.elapsed()).unwrap()
+        }
+    }
+
+    /// Sixty a minute, as several processes see it: each with its own turnstile in the same folder.
+    fn processes<const COUNT: usize>(locks: &Path) -> [Arc<Turnstile>; COUNT] {
+        let begun = Instant::now();
+        [(); COUNT].map(|()| Arc::new(turnstile(locks, "masset", "https://a.example/mcp", begun)))
+    }
+
+    fn turnstile(locks: &Path, profile: &str, server: &str, begun: Instant) -> Turnstile {
+        let rate = Rate::per_minute(NonZeroU32::new(60).unwrap());
+        Turnstile::shared(rate, locks.to_owned(), profile, &server.parse().unwrap(), Arc::new(TestClock(begun)))
+    }
+
+    async fn use_up(turnstile: &Turnstile) -> usize {
+        let mut taken = 0;
+        while turnstile.take().await.is_ok() {
+            taken += 1;
+        }
+        taken
+    }
+
+    /// t121: the processes together keep to what each of them alone is allowed, and each serves who came first.
+    #[tokio::test(start_paused = true)]
+    async fn t121_processes_share_the_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        let waiting = processes::<4>(&folder.path().join("locks")).into_iter().flat_map(|turnstile| {
+            (0..50).map(move |number| {
+                let turnstile = turnstile.clone();
+                tokio::spawn(async move {
+                    turnstile.pass(FOREVER).await.unwrap();
+                    (begun.elapsed(), Arc::as_ptr(&turnstile) as usize, number)
+                })
+            })
+        });
+        let mut passed = Vec::new();
+        for pass in waiting.collect::<Vec<_>>() {
+            passed.push(pass.await.unwrap());
+        }
+        // Those of a process stand in the order in which they came.
+        assert!(passed.windows(2).all(|pair| pair[0].1 != pair[1].1 || pair[0].0 <= pair[1].0), "{passed:?}");
+        passed.sort();
+        let minute = Duration::from_secs(60);
+        for (first, (from, ..)) in passed.iter().enumerate() {
+            let within = passed[first..].iter().take_while(|(to, ..)| *to <= *from + minute).count();
+            assert!(within <= 60, "{within} in a minute");
+        }
+        // A burst was free, and nothing was given away after it.
+        assert!(passed[19].0 < Duration::from_millis(100), "{passed:?}");
+        let last = Duration::from_secs(63) * 180 / 41;
+        assert!(passed[199].0 < last + Duration::from_secs(1), "{:?}", passed[199]);
+        // Nobody was always last.
+        let owners: std::collections::BTreeSet<usize> = passed[20..60].iter().map(|pass| pass.1).collect();
+        assert_eq!(owners.len(), 4);
+    }
+
+    /// Whoever gives up has taken nothing, from this process or from another.
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_given_up_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = processes(&folder.path().join("locks"));
+        assert_eq!(use_up(&one).await, 20);
+        let waiting: Vec<_> = (0..50)
+            .map(|_| {
+                let one = one.clone();
+                tokio::spawn(async move { one.pass(FOREVER).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        for wait in &waiting {
+            wait.abort();
+        }
+        for wait in waiting {
+            assert!(wait.await.unwrap_err().is_cancelled());
+        }
+        for turnstile in [one, other] {
+            let begun = Instant::now();
+            turnstile.pass(FOREVER).await.unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        }
+    }
+
+    /// A wait that is too long is refused at once, and one behind others when the patience is over.
+    #[tokio::test(start_paused = true)]
+    async fn patience_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one] = processes(&folder.path().join("locks"));
+        use_up(&one).await;
+        let begun = Instant::now();
+        let used_up = one.pass(Duration::from_secs(1)).await.unwrap_err();
+        assert!(used_up.wait > Duration::from_secs(1));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(used_up.to_string(), "the server's limit of requests is used up: ask again in 2 s");
+
+        one.hold(Duration::from_secs(60)).await;
+        let ahead = one.clone();
+        let ahead = tokio::spawn(async move { ahead.pass(FOREVER).await });
+        tokio::task::yield_now().await;
+        one.pass(Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(begun.elapsed(), Duration::from_secs(5));
+        ahead.await.unwrap().unwrap();
+    }
+
+    /// t121: when a server asks one process for a pause, all of them keep it, also those that are waiting already.
+    #[tokio::test(start_paused = true)]
+    async fn t121_a_pause_is_for_all_processes() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = processes(&folder.path().join("locks"));
+        use_up(&one).await;
+        let begun = Instant::now();
+        let waiting = tokio::spawn(async move { other.pass(FOREVER).await });
+        tokio::task::yield_now().await;
+        one.hold(Duration::from_secs(30)).await;
+        waiting.await.unwrap().unwrap();
+        assert!(begun.elapsed() >= Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_profile_and_another_server_have_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        let begun = Instant::now();
+        for (profile, server, left) in [
+            ("masset", "https://a.example/mcp", 20),
+            ("masset", "https://a.example/other", 0),
+            ("another", "https://a.example/mcp", 20),
+            ("masset", "https://b.example/mcp", 20),
+        ] {
+            assert_eq!(use_up(&turnstile(&locks, profile, server, begun)).await, left, "{profile} {server}");
+        }
+    }
+
+    /// No limit, no file; a pause is kept all the same.
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_it_is_open() {
+        let open = Turnstile::open(Arc::new(TestClock(Instant::now())));
+        assert!(open.place.is_none());
+        let begun = Instant::now();
+        for _ in 0..1000 {
+            open.pass(Duration::ZERO).await.unwrap();
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        open.hold(Duration::from_secs(7)).await;
+        assert_eq!(open.pass(Duration::from_secs(6)).await, Err(UsedUp { wait: Duration::from_secs(7) }));
+        open.pass(Duration::from_secs(7)).await.unwrap();
+        assert!(begun.elapsed() >= Duration::from_secs(7));
+    }
+
+    /// What the others do cannot be known: then each keeps to the rate for itself.
+    #[tokio::test(start_paused = true)]
+    async fn without_a_place_to_meet_each_keeps_the_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let [one, other] = processes(&file.join("locks"));
+        assert_eq!([use_up(&one).await, use_up(&other).await], [20, 20]);
+        assert!(one.take().await.is_err());
+    }
+}
