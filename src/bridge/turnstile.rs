@@ -302,6 +302,44 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(7));
     }
 
+    /// Processes that were told the same wait do not come at the same time, and none comes too early or much too late.
+    #[tokio::test(start_paused = true)]
+    async fn waiters_are_spread() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one] = processes(&folder.path().join("locks"));
+        let begun = Instant::now();
+        use_up(&one).await;
+        let mut late = std::collections::BTreeSet::new();
+        for turn in 1..=20 {
+            one.pass(FOREVER).await.unwrap();
+            late.insert(begun.elapsed().checked_sub(one.rate.interval() * turn).unwrap());
+        }
+        assert!(late.len() > 10, "{late:?}");
+        assert!(late.iter().all(|late| *late < one.rate.interval() / 7), "{late:?}");
+    }
+
+    /// Whoever waits for the lock takes by the time at which it is got: by an earlier one, what others have noted
+    /// meanwhile would look like a clock that has been set back.
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_the_lock_gives_nothing_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = processes(&folder.path().join("locks"));
+        use_up(&one).await;
+        let begun = Instant::now();
+        let place = one.place.as_ref().unwrap();
+        let held = Lock::acquire(&place.folder, &place.entry, LOCK_DEADLINE).await.unwrap();
+        let waiting = one.clone();
+        let waiting = tokio::spawn(async move { waiting.take().await });
+        sleep(LOCK_DEADLINE / 2).await;
+        let mut usage = Usage::from_text(&held.note().unwrap(), one.rate, one.now());
+        usage.take(one.rate, one.now()).unwrap_err();
+        held.leave(usage.to_text().as_bytes()).unwrap();
+        drop(held);
+        waiting.await.unwrap().unwrap_err();
+        let wait = other.take().await.unwrap_err();
+        assert!(begun.elapsed() + wait >= one.rate.interval() - Duration::from_millis(1), "{wait:?}");
+    }
+
     /// What the others do cannot be known: then each keeps to the rate for itself.
     #[tokio::test(start_paused = true)]
     async fn without_a_place_to_meet_each_keeps_the_rate() {
