@@ -1,7 +1,9 @@
 //! Who takes part: what they are called, how they are started, and what is known of them beforehand.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -21,6 +23,8 @@ pub struct Contestant {
     pub name: &'static str,
     /// As it names itself.
     pub version: String,
+    /// The size of its program in bytes, where that is all of it.
+    pub size: Option<u64>,
     /// Absent where there is no process.
     program: Option<Program>,
     /// Whether it is known to speak for a modern client to a modern server.
@@ -44,7 +48,8 @@ pub struct Absent {
 impl Contestant {
     /// The HTTP client without anything in between.
     pub fn direct() -> Self {
-        Self { name: "direct", version: "no process".to_owned(), program: None, is_modern: true }
+        let version = "(nothing in between)".to_owned();
+        Self { name: "direct", version, size: None, program: None, is_modern: true }
     }
 
     /// This binary as a relay.
@@ -55,19 +60,20 @@ impl Contestant {
             arguments.extend(["--sabotage".to_owned(), value.get_name().to_owned()]);
         }
         let mut relay = Self::program("minimal relay", env::current_exe()?, arguments, true)?;
-        relay.version = "of this bench".to_owned();
+        relay.version = "(of this bench)".to_owned();
         Ok(relay)
     }
 
     /// finmcp, at `path`.
     pub fn finmcp(path: PathBuf) -> Result<Self> {
+        let size = size(&path);
         let mut finmcp = Self::program("finmcp", path, ["serve", "URL"].map(str::to_owned).into(), true)?;
         if let Some(program) = &mut finmcp.program {
             let folder = program.home.path().join("finmcp").display().to_string();
             program.environment = vec![("FINMCP_CONFIG_DIR", folder), ("FINMCP_STORE", "memory".to_owned())];
         }
-        finmcp.version = finmcp.ask_version().context("finmcp does not run")?;
-        Ok(finmcp)
+        let version = finmcp.ask_version().context("finmcp does not run")?;
+        Ok(Self { version, size, ..finmcp })
     }
 
     /// The rivals that are installed: where a variable says, or on `PATH`. The program itself, please: a script that
@@ -81,9 +87,10 @@ impl Contestant {
                 absent.push(Absent { name, variable });
                 continue;
             };
-            let mut rival = Self::program(name, path, vec!["URL".to_owned()], false)?;
-            rival.version = rival.ask_version().unwrap_or_else(|_| "of unknown version".to_owned());
-            present.push(rival);
+            let size = size(&path);
+            let rival = Self::program(name, path, vec!["URL".to_owned()], false)?;
+            let version = rival.ask_version().unwrap_or_else(|_| "of unknown version".to_owned());
+            present.push(Self { version, size, ..rival });
         }
         Ok((present, absent))
     }
@@ -91,19 +98,12 @@ impl Contestant {
     fn program(name: &'static str, path: PathBuf, arguments: Vec<String>, is_modern: bool) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("finmcp-bench-").tempdir()?;
         let program = Some(Program { path, arguments, environment: Vec::new(), home });
-        Ok(Self { name, version: String::new(), program, is_modern })
+        Ok(Self { name, version: String::new(), size: None, program, is_modern })
     }
 
     /// Whether it is a process, with memory and a beginning of its own.
     pub fn is_process(&self) -> bool {
         self.program.is_some()
-    }
-
-    /// The size of its program in bytes, where that is all of it.
-    pub fn size(&self) -> Option<u64> {
-        let program = self.program.as_ref()?;
-        let is_script = fs::read(&program.path).ok()?.starts_with(b"#!");
-        Some(fs::metadata(&program.path).ok()?.len()).filter(|_| !is_script)
     }
 
     /// Starts it against `server`.
@@ -134,6 +134,13 @@ impl Program {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
+}
+
+/// None for a script, which is the least of its program.
+fn size(path: &Path) -> Option<u64> {
+    let mut start = [0; 2];
+    File::open(path).ok()?.read_exact(&mut start).ok()?;
+    Some(fs::metadata(path).ok()?.len()).filter(|_| start != *b"#!")
 }
 
 fn find(name: &str) -> Option<PathBuf> {

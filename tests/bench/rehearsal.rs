@@ -157,7 +157,7 @@ fn damaged_notifications_are_noticed() {
         (Sabotage::Repeat, Damage { repeated: 1, ..none }),
         (Sabotage::Swap, Damage { reordered: 1, ..none }),
         (Sabotage::Relabel, Damage { relabelled: 1, ..none }),
-        (Sabotage::Delay, Damage { late: 1, ..none }),
+        (Sabotage::Delay, Damage { late: 1, reordered: 1, ..none }),
     ] {
         let (_relay, mut piped) = open(&server, sabotage, Duration::from_secs(20));
         let (_, damage) = piped.notifications(100).unwrap();

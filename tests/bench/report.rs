@@ -126,9 +126,12 @@ fn write_head(text: &mut String, results: &Results, absent: &[Absent], circumsta
         plan.calls(),
         plan.notifications
     );
+    if cfg!(debug_assertions) {
+        let _ = writeln!(text, "- Built without optimisation: the times mean nothing");
+    }
     let _ = writeln!(text, "- Plain HTTP on loopback; server and client are threads of one process");
     let _ = writeln!(text, "- Each number is the median of the rounds (least – most); a MB is 2^20 bytes");
-    let contestants = results.contestants.iter().map(|contestant| match contestant.size() {
+    let contestants = results.contestants.iter().map(|contestant| match contestant.size {
         Some(size) => format!("{} {} ({:.1} MB)", contestant.name, contestant.version, size as f64 / MEGABYTE),
         None => format!("{} {}", contestant.name, contestant.version),
     });
@@ -303,7 +306,7 @@ fn budget(results: &Results, finmcp: usize, relay: usize) -> Vec<Line> {
         });
         lines.push(at_most(&format!("{size} MB result: copies"), Metric::LargeCopies(*size), Unit::Share, 1.3));
     }
-    let size = results.contestants[finmcp].size().map(|size| size as f64);
+    let size = results.contestants[finmcp].size.map(|size| size as f64);
     lines.extend([
         at_most("CPU for 1,000 calls", Metric::CallCpu, Unit::ThousandCalls, 60e-6),
         at_most("memory after the handshake", Metric::IdleMemory, Unit::Megabytes, 10.0 * MEGABYTE),
