@@ -235,5 +235,7 @@ mod tests {
             let error = document.validate("x".to_owned()).unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
+        let nothing = toml::from_str::<ProviderDocument>("url = 'https://a.example'\nrequests_per_minute = 0");
+        assert!(nothing.unwrap_err().to_string().contains("nonzero"));
     }
 }

@@ -314,8 +314,9 @@ mod tests {
             one.pass(FOREVER).await.unwrap();
             late.insert(begun.elapsed().checked_sub(one.rate.interval() * turn).unwrap());
         }
-        assert!(late.len() > 10, "{late:?}");
-        assert!(late.iter().all(|late| *late < one.rate.interval() / 7), "{late:?}");
+        let (least, most) = (*late.first().unwrap(), *late.last().unwrap());
+        // Far more than the clock's own grain.
+        assert!(most - least > Duration::from_millis(10) && most < one.rate.interval() / 7, "{late:?}");
     }
 
     /// Whoever waits for the lock takes by the time at which it is got: by an earlier one, what others have noted
