@@ -211,6 +211,11 @@ impl Results {
         self.samples.entry((index, metric)).or_default().push(value);
     }
 
+    /// Takes the measurements of a contestant back.
+    pub fn forget(&mut self, index: usize, metric: Metric) {
+        self.samples.remove(&(index, metric));
+    }
+
     fn note_some(&mut self, index: usize, metric: Metric, value: Option<f64>) {
         if let Some(value) = value {
             self.note(index, metric, value);

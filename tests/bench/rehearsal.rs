@@ -128,6 +128,9 @@ fn everybody_is_measured() {
     }
     results.damage.get_mut(&finmcp).unwrap().lost = 1;
     assert!(render(&results).contains("re-labelled | none | 1 lost | **over** |"));
+    results.forget(finmcp, Metric::NewConnections);
+    [0.0, 1.0].into_iter().for_each(|connections| results.note(finmcp, Metric::NewConnections, connections));
+    assert!(render(&results).contains("| ≤ 0 | 0.5 | **over** |"));
 }
 
 fn a_contestant_that_fails_is_named_and_the_others_go_on() {

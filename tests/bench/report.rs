@@ -348,6 +348,8 @@ impl Unit {
             Self::Time if value.abs() < 1.0 => format!("{:.1} ms", value * 1e3),
             Self::Time => format!("{value:.2} s"),
             Self::Megabytes => format!("{:.1} MB", value / MEGABYTE),
+            // Between two rounds, and not to be taken for none.
+            Self::Count if value.fract() != 0.0 && value.abs() < 100.0 => format!("{value:.1}"),
             Self::Count => format!("{value:.0}"),
             Self::Share => format!("{value:.2}"),
             Self::ThousandCalls => format!("{:.1} ms", value * 1e6),
