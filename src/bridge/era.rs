@@ -32,6 +32,9 @@ pub mod meta {
     pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
 }
 
+/// The error of a modern server whose headers are not what the body says (MCP 2026-07-28 transports, "Server Validation").
+pub const HEADER_MISMATCH: i64 = -32020;
+
 /// A family of revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

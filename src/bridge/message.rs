@@ -307,8 +307,12 @@ impl Id {
 
     /// The `number`th id of ours. No client or server is known to number its requests so.
     pub fn ours(number: u64) -> Self {
-        let name = format!("finmcp-{number}");
-        Self { text: format!("\"{name}\"").into(), meaning: Meaning::Text(name.into()) }
+        Self::named(&format!("finmcp-{number}"))
+    }
+
+    /// The id that is this text.
+    pub fn named(name: &str) -> Self {
+        Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }
     }
 
     /// The id that `json` is, as a member of some other message.

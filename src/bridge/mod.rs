@@ -33,8 +33,8 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::AbortHandle,
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -82,13 +82,14 @@ pub struct Bridge {
     conversation: Conversation,
     tokens: TokenSource,
     offer: Option<Offer>,
-    remember: Remember,
+    description: watch::Sender<Option<Description>>,
+    remembering: JoinHandle<()>,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
     exchanges: HashMap<Exchange, AbortHandle>,
-    farewells: Vec<tokio::task::JoinHandle<()>>,
+    farewells: Vec<JoinHandle<()>>,
     /// Looks out for a sign-in that happens elsewhere.
     watch: Option<AbortHandle>,
     /// When unanswered requests are given up; set once the client has closed its side.
@@ -131,13 +132,15 @@ impl Bridge {
         let (reader, writer) = downstream::open()?;
         let (report, events) = mpsc::channel(EVENT_QUEUE);
         let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
             conversation: Conversation::new(ends.words, ends.remembered, sign_in),
             tokens: ends.tokens,
             offer: ends.offer,
-            remember: ends.remember,
+            remembering: tokio::spawn(remember(described, ends.remember)),
+            description,
             reader,
             writer,
             events,
@@ -161,6 +164,8 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
+        drop(self.description);
+        self.farewells.push(self.remembering);
         let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -255,17 +260,25 @@ impl Bridge {
                 }
                 Action::Watch => {
                     if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
-                        let watching = tokio::spawn(watch(self.tokens.clone(), self.report.clone()));
+                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.report.clone()));
                         self.watch = Some(watching.abort_handle());
                     }
                 }
                 Action::Remember(description) => {
-                    let remember = self.remember.clone();
-                    tokio::task::spawn_blocking(move || remember(&description));
+                    self.description.send_replace(Some(*description));
                 }
             }
         }
         flow
+    }
+}
+
+/// Keeps what the server says of itself, the latest last.
+async fn remember(mut described: watch::Receiver<Option<Description>>, remember: Remember) {
+    while described.changed().await.is_ok() {
+        let latest = described.borrow_and_update().clone();
+        let remember = remember.clone();
+        let _ = spawn_blocking(move || latest.iter().for_each(|description| remember(description))).await;
     }
 }
 
@@ -293,7 +306,7 @@ async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, report: mpsc::Se
 }
 
 /// Reports when somebody is signed in, by whatever process.
-async fn watch(tokens: TokenSource, report: mpsc::Sender<Event>) {
+async fn look_out(tokens: TokenSource, report: mpsc::Sender<Event>) {
     const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
     let mut pause = PAUSES.0;
     while !tokens.is_signed_in().await {

@@ -11,6 +11,7 @@ use std::{
 use crate::bridge::{
     era, headers,
     message::{Id, Kind, Message},
+    object::Object,
     retry::{Failure, Taken},
     tools::Tools,
 };
@@ -19,6 +20,9 @@ use http::{HeaderMap, HeaderValue};
 /// How many messages of the client may be under way; then further requests wait. Each may be a connection, and a process
 /// has 256 files on some systems. What is no request never waits: the server may need it to answer one.
 const IN_FLIGHT_LIMIT: usize = 200;
+
+/// How many parts a list of tools may come in.
+const PAGES_LIMIT: usize = 100;
 
 /// The request that is a subscription.
 pub const SUBSCRIBE: &str = "subscriptions/listen";
@@ -143,6 +147,17 @@ struct Carried {
     again: bool,
 }
 
+/// The tools are listed again, for calls that were refused.
+#[derive(Debug)]
+struct Relisting {
+    id: Id,
+    /// What every part of the list is asked with.
+    parameters: String,
+    pages: usize,
+    /// The calls, and the refusals.
+    calls: Vec<(Carried, Message)>,
+}
+
 /// The state machine: with nothing said yet, to begin with.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -159,6 +174,8 @@ pub struct Session {
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
     listening: Option<Exchange>,
+    relisting: Option<Relisting>,
+    relists: u64,
     tools: Tools,
     next_exchange: Exchange,
     /// The `initialize` under way is ours: the client has had its answer long ago.
@@ -198,7 +215,7 @@ impl Session {
 
     /// Whether everything is answered.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.in_flight() == 0
+        self.pending.is_empty() && self.in_flight() == 0 && self.relisting.is_none()
     }
 
     /// Ends the server's session: nothing more will come.
@@ -270,6 +287,10 @@ impl Session {
         let Some(pending) = self.pending.get_mut(&id) else { return true };
         match pending.exchange {
             Some(exchange) if self.handshake == Handshake::None => {
+                // (One whose tools are listed again has been refused: it is not sent any more.)
+                if let Some(relisting) = &mut self.relisting {
+                    relisting.calls.retain(|(call, _)| call.message.id() != Some(&id));
+                }
                 // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports,
                 // "Cancellation").
                 self.pending.remove(&id);
@@ -405,6 +426,12 @@ impl Session {
                         return;
                     }
                 }
+                if self.relisting.as_ref().is_some_and(|relisting| relisting.id == id) {
+                    return self.relisted(exchange, message);
+                }
+                if !succeeded && message.error_code() == Some(era::HEADER_MISMATCH) && self.relist(exchange, &message) {
+                    return;
+                }
                 if let Some((asked, pending)) = self.pending.remove_entry(&id) {
                     let is_list = self.handshake == Handshake::None && &*pending.method == "tools/list";
                     let message = if is_list { self.tools.learn(message) } else { message };
@@ -417,6 +444,61 @@ impl Session {
             _ => {
                 let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
                 self.actions.push(Action::Pass(message, within));
+            }
+        }
+    }
+
+    // Calls whose headers were not what the server's tools want.
+
+    /// The server refuses a call since its tools have changed: they are listed again, and the call is sent once more (MCP
+    /// 2026-07-28 transports, "Client Behavior"). Whether that is done.
+    fn relist(&mut self, exchange: Exchange, error: &Message) -> bool {
+        let Some(carried) = self.carried.remove(&exchange) else { return false };
+        if self.handshake != Handshake::None || carried.again || carried.message.method() != Some("tools/call") {
+            self.carried.insert(exchange, carried);
+            return false;
+        }
+        let parameters =
+            carried.message.member("_meta").map_or("{}".to_owned(), |meta| format!(r#"{{"_meta":{meta}}}"#));
+        let refused = (Carried { again: true, ..carried }, error.clone());
+        match &mut self.relisting {
+            Some(relisting) => relisting.calls.push(refused),
+            None => {
+                self.relists += 1;
+                let id = Id::named(&format!("finmcp-list-{}", self.relists));
+                let list = Message::request(id.clone(), "tools/list", &parameters);
+                self.relisting = Some(Relisting { id, parameters, pages: 1, calls: vec![refused] });
+                self.post(self.fresh(list));
+            }
+        }
+        true
+    }
+
+    /// A part of the tools has come; after the last one the calls are sent again.
+    fn relisted(&mut self, exchange: Exchange, answer: Message) {
+        self.carried.remove(&exchange);
+        let Some(mut relisting) = self.relisting.take() else { return };
+        let answer = self.tools.learn(answer);
+        let cursor = answer.result::<Object<'_>>().and_then(|result| result.get("nextCursor").map(str::to_owned));
+        if let Some(cursor) = cursor.filter(|cursor| cursor != "null" && relisting.pages < PAGES_LIMIT) {
+            relisting.pages += 1;
+            let mut parameters = Object::parse(&relisting.parameters).unwrap_or_default();
+            parameters.set("cursor", cursor);
+            let list = Message::request(relisting.id.clone(), "tools/list", &parameters.to_string());
+            self.relisting = Some(relisting);
+            self.post(self.fresh(list));
+            return;
+        }
+        for (call, _) in relisting.calls {
+            self.send_in_turn(call);
+        }
+    }
+
+    /// The tools cannot be listed: the calls are answered as the server answered them.
+    fn not_relisted(&mut self) {
+        for (call, error) in self.relisting.take().into_iter().flat_map(|relisting| relisting.calls) {
+            if let Some((id, pending)) = call.message.id().and_then(|id| self.pending.remove_entry(id)) {
+                self.actions.push(Action::Answer(error.addressed_to(&id), pending.method));
             }
         }
     }
@@ -446,6 +528,9 @@ impl Session {
             return self.opened(exchange);
         }
         let Some(carried) = self.carried.remove(&exchange) else { return };
+        if self.relisting.as_ref().is_some_and(|relisting| carried.message.id() == Some(&relisting.id)) {
+            return self.not_relisted();
+        }
         if let Ending::SessionLost = ending
             && !carried.again
             && self.initialize.is_some()
@@ -554,6 +639,7 @@ impl Session {
 
     fn stopping(&mut self) {
         let failure = Arc::new(Failure::Stopped);
+        self.not_relisted();
         self.refuse_held(&failure);
         for (exchange, carried) in std::mem::take(&mut self.carried) {
             self.act(Task::Cancel(exchange));

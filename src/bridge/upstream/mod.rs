@@ -1,4 +1,6 @@
-//! The server's side: Streamable HTTP, with a token on every request.
+//! The server's side: who sends what, with a token on every request. How messages travel is the modules' below.
+
+mod streamable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,24 +11,19 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     bridge::{
-        conversation, headers,
+        conversation,
         message::{Kind, Message},
         retry::Failure,
         session::{Ending, Event, Exchange},
-        sse::Decoder,
     },
     credential::token_source::{AccessToken, TokenSource, TokenSourceError},
     http::{Http, HttpError},
     oauth::challenge::Challenge,
-    printable::quoted,
     server_url::ServerUrl,
 };
 
 /// The most that one message may hold, in bytes.
 pub const MESSAGE_LIMIT: usize = 256 << 20;
-
-/// The longest session id that is sent back with every request, in bytes.
-const SESSION_ID_LIMIT: usize = 1 << 10;
 
 /// The most that is read of an answer with an error status.
 const ERROR_LIMIT: usize = 1 << 20;
@@ -34,7 +31,6 @@ const ERROR_LIMIT: usize = 1 << 20;
 const ACCEPT_ANY: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const LAST_EVENT_ID: &str = "last-event-id";
 
 /// A server, and where its answers go.
 pub struct Upstream {
@@ -47,20 +43,6 @@ pub struct Upstream {
 
 /// Nobody wants the answers any more: finmcp is ending.
 struct Unwanted;
-
-/// An event stream, and what has come of it.
-struct Stream {
-    decoder: Decoder,
-    messages: usize,
-    /// A response was among them.
-    answered: bool,
-}
-
-impl Stream {
-    fn new() -> Self {
-        Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
-    }
-}
 
 /// How an answer went: read to its end, or not.
 type Outcome = Result<Ending, Unwanted>;
@@ -87,51 +69,6 @@ impl Upstream {
         if let Ok(ending) = ending {
             let _ = self.report(Event::Finished(exchange, ending)).await;
         }
-    }
-
-    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
-    /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
-    /// Redelivery").
-    pub async fn listen(self: Arc<Self>, exchange: Exchange, mut headers: HeaderMap) {
-        const SHORTEST_WAIT: Duration = Duration::from_millis(500);
-        const LONGEST_WAIT: Duration = Duration::from_secs(30);
-        let mut wait = SHORTEST_WAIT;
-        loop {
-            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
-            match answer {
-                Ok(response) if response.status().is_success() && is_event_stream(&response) => {
-                    if self.report(Event::Accepted(exchange, None)).await.is_err() {
-                        return;
-                    }
-                    let mut stream = Stream::new();
-                    match self.read_events(exchange, response, &mut stream, Duration::MAX).await {
-                        Err(Unwanted) => return,
-                        Ok(_) if stream.messages > 0 => wait = SHORTEST_WAIT,
-                        Ok(_) => {}
-                    }
-                    if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
-                        headers.insert(LAST_EVENT_ID, id);
-                    }
-                    if let Some(asked) = stream.decoder.retry() {
-                        wait = Duration::from_millis(asked).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-                    }
-                }
-                // 405: the server has no such stream. 404 and other refusals will not change by asking again.
-                Ok(response) if !response.status().is_server_error() => break,
-                Ok(_) | Err(Failure::Http(_)) => {}
-                Err(_) => break,
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-        let _ = self.report(Event::Finished(exchange, Ending::Complete)).await;
-    }
-
-    /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
-    pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
-        let _ = self
-            .send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref())
-            .await;
     }
 
     async fn held_token(&self) -> Option<AccessToken> {
@@ -201,48 +138,6 @@ impl Upstream {
         }
     }
 
-    async fn read_answer(
-        &self,
-        exchange: Exchange,
-        message: &Message,
-        headers: &HeaderMap,
-        response: Response,
-    ) -> Outcome {
-        let status = response.status();
-        if !status.is_success() {
-            let in_session = headers.contains_key(headers::SESSION_ID);
-            return self.read_refusal(exchange, message, response, in_session).await;
-        }
-        let mut session_id = response.headers().get(headers::SESSION_ID).cloned();
-        if let Some(id) = &mut session_id {
-            // MCP 2025-11-25 transports, "Session Management": visible ASCII only.
-            if id.is_empty() || id.len() > SESSION_ID_LIMIT || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
-                return Ok(Ending::Failed(Failure::Malformed));
-            }
-            id.set_sensitive(true);
-        }
-        self.report(Event::Accepted(exchange, session_id)).await?;
-        if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT {
-            return Ok(Ending::Complete);
-        }
-        if is_event_stream(&response) {
-            // A subscription says nothing for as long as nothing changes.
-            let is_subscription = message.method() == Some("subscriptions/listen");
-            let patience = if is_subscription { Duration::MAX } else { self.deadline };
-            return self.read_stream(exchange, headers, response, patience).await;
-        }
-        let content_type = content_type(&response);
-        if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
-            return match self.read_body(response, MESSAGE_LIMIT).await {
-                Ok(body) if body.is_empty() => Ok(Ending::Complete),
-                Ok(body) => self.deliver(exchange, body).await,
-                Err(failure) => Ok(Ending::Failed(failure)),
-            };
-        }
-        let content_type = quoted(&content_type.unwrap_or_default());
-        Ok(Ending::Failed(Failure::NotMcp { content_type }))
-    }
-
     /// An answer with an error status: a lost session, a JSON-RPC error, or neither.
     async fn read_refusal(
         &self,
@@ -298,87 +193,11 @@ impl Upstream {
         Ok(body.freeze())
     }
 
-    /// Reads the stream that answers a POST. One that ends before the response is taken up where it was, with GET and
-    /// never with another POST (MCP 2025-11-25 transports, "Resumability and Redelivery"; the modern era has no such
-    /// thing, and no event ids).
-    async fn read_stream(
-        &self,
-        exchange: Exchange,
-        headers: &HeaderMap,
-        mut response: Response,
-        patience: Duration,
-    ) -> Outcome {
-        const ATTEMPTS: usize = 5;
-        const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-        let mut stream = Stream::new();
-        let mut attempts = 0;
-        loop {
-            let said = stream.messages;
-            let ending = self.read_events(exchange, response, &mut stream, patience).await?;
-            let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
-            attempts = if stream.messages > said { 0 } else { attempts + 1 };
-            let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
-            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
-            let mut headers = headers.clone();
-            headers.insert(LAST_EVENT_ID, id);
-            let asked = stream.decoder.retry().map_or(PAUSES.0, Duration::from_millis);
-            tokio::time::sleep(asked.clamp(PAUSES.0, PAUSES.1)).await;
-            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
-                Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
-                _ => return Ok(ending),
-            };
-            stream.decoder = stream.decoder.resumed();
-        }
-    }
-
-    async fn read_events(
-        &self,
-        exchange: Exchange,
-        mut response: Response,
-        stream: &mut Stream,
-        patience: Duration,
-    ) -> Outcome {
-        loop {
-            match self.next_chunk(&mut response, patience).await {
-                Ok(Some(chunk)) => stream.decoder.push(&chunk),
-                Ok(None) => return Ok(Ending::Complete),
-                Err(failure) => return Ok(Ending::Failed(failure)),
-            }
-            loop {
-                match stream.decoder.next_event() {
-                    // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that
-                    // keeps a stream alive.
-                    Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
-                    Ok(Some(event)) => {
-                        let Ok(message) = Message::parse(event.data) else {
-                            return Ok(Ending::Failed(Failure::Malformed));
-                        };
-                        stream.messages += 1;
-                        stream.answered |= matches!(message.kind, Kind::Response { .. });
-                        self.report(Event::Delivered(exchange, message)).await?;
-                    }
-                    Ok(None) => break,
-                    Err(_) => return Ok(Ending::Failed(Failure::TooLarge { limit: MESSAGE_LIMIT })),
-                }
-            }
-        }
-    }
-
     async fn next_chunk(&self, response: &mut Response, patience: Duration) -> Result<Option<Bytes>, Failure> {
         match timeout(patience, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
             Err(_) => Err(self.timed_out()),
-        }
-    }
-
-    async fn deliver(&self, exchange: Exchange, bytes: Bytes) -> Outcome {
-        match Message::parse(bytes) {
-            Ok(message) => {
-                self.report(Event::Delivered(exchange, message)).await?;
-                Ok(Ending::Complete)
-            }
-            Err(_) => Ok(Ending::Failed(Failure::Malformed)),
         }
     }
 
