@@ -48,6 +48,7 @@ use crate::{
         reply::Words,
         session::{Exchange, Task},
         sign_in::SignIn,
+        turnstile::Turnstile,
         upstream::Upstream,
     },
     credential::token_source::TokenSource,
@@ -109,6 +110,8 @@ pub struct Ends {
     pub words: Words,
     /// How long a request may take from one sign of life of the server to the next.
     pub deadline: Duration,
+    /// What keeps to the server's limit of requests.
+    pub turnstile: Turnstile,
     /// What the server said of itself some time before.
     pub remembered: Option<Description>,
     /// Keeps what it says now.
@@ -132,7 +135,8 @@ impl Bridge {
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
         let (report, events) = mpsc::channel(EVENT_QUEUE);
-        let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        let upstream =
+            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, report.clone());
         let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {

@@ -13,11 +13,11 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait where the server says nothing.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// How long to wait after the refusal number `refusals` in a row, counted from 0. `retry_after` is the value of the
-/// field `Retry-After`, where there is one, and `random` any number: of those who were refused together, not all come
-/// back together.
-pub fn wait(retry_after: Option<&[u8]>, refusals: u32, random: u32, now: Timestamp) -> Duration {
-    match retry_after.and_then(|value| asked(value, now)) {
+/// How long to wait after the refusal number `refusals` in a row, counted from 0. `asked` is what `Retry-After` asks for,
+/// where there is one that makes sense, and `random` any number: of those who were refused together, not all come back
+/// together.
+pub fn wait(asked: Option<Duration>, refusals: u32, random: u32) -> Duration {
+    match asked {
         Some(asked) => asked.clamp(SHORTEST_WAIT, LONGEST_WAIT) + part(SHORTEST_WAIT, random),
         None => backoff(refusals, random),
     }
@@ -81,7 +81,7 @@ mod tests {
         for value in ["", " ", "-1", "+1", "1.5", "1e9", "0x10", "1 s", "soon", "1, 2", "Fri, 99 Nov 2026 08:49:37 GMT"]
         {
             assert_eq!(asked(value.as_bytes(), now()), None, "{value:?}");
-            assert_eq!(wait(Some(value.as_bytes()), 3, 9, now()), wait(None, 3, 9, now()), "{value:?}");
+            assert_eq!(wait(asked(value.as_bytes(), now()), 3, 9), wait(None, 3, 9), "{value:?}");
         }
         assert_eq!(asked("２".as_bytes(), now()), None);
         assert_eq!(asked(b"\xff", now()), None);
@@ -98,9 +98,9 @@ mod tests {
         /// t121: never shorter than asked for, never much longer, and never without bound.
         #[test]
         fn t121_the_wait_is_what_is_asked_for(seconds in any::<u64>(), refusals in any::<u32>(), random in any::<u32>()) {
-            let asked = Duration::from_secs(seconds).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-            let waited = wait(Some(seconds.to_string().as_bytes()), refusals, random, now());
-            prop_assert!(waited >= asked && waited <= asked + SHORTEST_WAIT);
+            let wanted = Duration::from_secs(seconds).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            let waited = wait(asked(seconds.to_string().as_bytes(), now()), refusals, random);
+            prop_assert!(waited >= wanted && waited <= wanted + SHORTEST_WAIT);
         }
 
         /// t121: whatever a server says, at whatever time, we wait a while and not for ever.
@@ -114,7 +114,7 @@ mod tests {
             random in any::<u32>(),
             seconds in -377_705_116_800_i64..253_402_207_200,
         ) {
-            let waited = wait(Some(&value), refusals, random, Timestamp::from_second(seconds).unwrap());
+            let waited = wait(asked(&value, Timestamp::from_second(seconds).unwrap()), refusals, random);
             prop_assert!(waited >= SHORTEST_WAIT && waited <= LONGEST_WAIT + SHORTEST_WAIT);
         }
     }

@@ -24,7 +24,8 @@ use crate::{
         session::{Ending, Event, Exchange},
         sse::Decoder,
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Unwanted, Upstream, content_type, is_event_stream,
+            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Unwanted, Upstream, content_type, deadline::Deadline,
+            is_event_stream,
         },
     },
     printable::quoted,
@@ -154,7 +155,7 @@ impl Upstream {
     async fn read_endpoint(&self, response: &mut Response, decoder: &mut Decoder) -> Option<Bytes> {
         let mut read = 0;
         loop {
-            let chunk = self.next_chunk(response, Duration::MAX).await.ok().flatten()?;
+            let chunk = self.next_chunk(response, Deadline::never().end()).await.ok().flatten()?;
             decoder.push(&chunk);
             if let Some(event) = decoder.next_event().ok()? {
                 return (event.name == "endpoint").then_some(event.data);
@@ -176,7 +177,7 @@ impl Upstream {
     ) {
         loop {
             // A stream may be silent for as long as nobody waits for anything.
-            let message = match self.next_message(&mut response, &mut decoder, Duration::MAX).await {
+            let message = match self.next_message(&mut response, &mut decoder, Deadline::never().end()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return answers.end(&Failure::Cut),
                 Err(failure) => return answers.end(&failure),

@@ -1,5 +1,6 @@
 //! The server's side: who sends what, with a token on every request. How messages travel is the modules' below.
 
+mod deadline;
 mod http_sse;
 mod streamable;
 
@@ -7,18 +8,24 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use jiff::Timestamp;
 use reqwest::Response;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 use crate::{
     bridge::{
         conversation,
         message::{Kind, Message},
-        retry::Failure,
+        patience,
+        retry::{Failure, Remedy},
         session::{Ending, Event, Exchange},
         sse::Decoder,
         transport::Transport,
-        upstream::http_sse::Channel,
+        turnstile::{Turnstile, UsedUp},
+        upstream::{deadline::Deadline, http_sse::Channel},
     },
     credential::token_source::{AccessToken, TokenSource, TokenSourceError},
     http::{Http, HttpError},
@@ -28,6 +35,9 @@ use crate::{
 
 /// The most that one message may hold, in bytes.
 pub const MESSAGE_LIMIT: usize = 256 << 20;
+
+/// How long a client can be expected to wait for a message to be taken: most give up after a minute.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// The most that is read of an answer with an error status.
 const ERROR_LIMIT: usize = 1 << 20;
@@ -44,6 +54,8 @@ pub struct Upstream {
     tokens: TokenSource,
     deadline: Duration,
     events: mpsc::Sender<conversation::Event>,
+    /// What keeps to the server's limit of requests.
+    turnstile: Arc<Turnstile>,
     /// Where answers come in, over HTTP+SSE.
     channel: Option<Arc<Channel>>,
 }
@@ -60,10 +72,11 @@ impl Upstream {
         server: ServerUrl,
         http: Arc<Http>,
         tokens: TokenSource,
+        turnstile: Turnstile,
         deadline: Duration,
         events: mpsc::Sender<conversation::Event>,
     ) -> Self {
-        Self { server, http, tokens, deadline, events, channel: None }
+        Self { server, http, tokens, turnstile: Arc::new(turnstile), deadline, events, channel: None }
     }
 
     /// The same server, whose messages travel so from now on.
@@ -76,11 +89,26 @@ impl Upstream {
     }
 
     /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
-    /// [`Event::Finished`].
+    /// [`Event::Finished`]. What may be sent again is, as long as the client can be expected to wait.
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
-        let ending = match &self.channel {
-            None => self.post_for_answer(exchange, &message, &headers).await,
-            Some(channel) => self.post_beside(channel, exchange, &message, &headers).await,
+        let begun = Instant::now();
+        let mut attempts = 0;
+        let ending = loop {
+            if let Err(UsedUp { wait }) = self.turnstile.pass(PATIENCE.saturating_sub(begun.elapsed())).await {
+                break Ok(Ending::Failed(Failure::UsedUp { wait }));
+            }
+            let ending = match &self.channel {
+                None => self.post_for_answer(exchange, &message, &headers).await,
+                Some(channel) => self.post_beside(channel, exchange, &message, &headers).await,
+            };
+            let Ok(Ending::Failed(failure)) = &ending else { break ending };
+            let random = getrandom::u32().unwrap_or_default();
+            match failure.remedy(message.method(), attempts, random) {
+                Some(Remedy::HoldAll(wait)) => self.turnstile.hold(wait).await,
+                Some(Remedy::Wait(wait)) if begun.elapsed() + wait < PATIENCE => sleep(wait).await,
+                _ => break ending,
+            }
+            attempts += 1;
         };
         if let Ok(ending) = ending {
             let _ = self.report(Event::Finished(exchange, ending)).await;
@@ -176,7 +204,7 @@ impl Upstream {
         const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = retry_after.and_then(|value| patience::asked(value.as_bytes(), Timestamp::now()));
         let challenge = Challenge::from_headers(response.headers());
         let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
         let refusal = Message::parse(body).ok();
@@ -186,6 +214,10 @@ impl Upstream {
         }
         if status == StatusCode::UNAUTHORIZED {
             return Ok(Ending::Failed(Failure::Refused));
+        }
+        // Whatever it says: the message was not taken, and later it will be.
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Ok(Ending::Failed(Failure::Status { status, retry_after }));
         }
         if status == StatusCode::FORBIDDEN && challenge.lacks_scope() {
             return Ok(Ending::Failed(Failure::InsufficientScope {
@@ -203,12 +235,13 @@ impl Upstream {
     }
 
     async fn read_body(&self, mut response: Response, limit: usize) -> Result<Bytes, Failure> {
+        let deadline = Deadline::new(self.deadline);
         let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
         if announced > limit {
             return Err(Failure::TooLarge { limit });
         }
         let mut body = BytesMut::with_capacity(announced);
-        while let Some(chunk) = self.next_chunk(&mut response, self.deadline).await? {
+        while let Some(chunk) = self.next_chunk(&mut response, deadline.end()).await? {
             if body.len() + chunk.len() > limit {
                 return Err(Failure::TooLarge { limit });
             }
@@ -225,7 +258,7 @@ impl Upstream {
         &self,
         response: &mut Response,
         decoder: &mut Decoder,
-        patience: Duration,
+        until: Instant,
     ) -> Result<Option<Message>, Failure> {
         loop {
             match decoder.next_event() {
@@ -233,7 +266,7 @@ impl Upstream {
                 // a stream alive.
                 Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
                 Ok(Some(event)) => return Message::parse(event.data).map(Some).map_err(|_| Failure::Malformed),
-                Ok(None) => match self.next_chunk(response, patience).await? {
+                Ok(None) => match self.next_chunk(response, until).await? {
                     Some(chunk) => decoder.push(&chunk),
                     None => return Ok(None),
                 },
@@ -242,8 +275,8 @@ impl Upstream {
         }
     }
 
-    async fn next_chunk(&self, response: &mut Response, patience: Duration) -> Result<Option<Bytes>, Failure> {
-        match timeout(patience, response.chunk()).await {
+    async fn next_chunk(&self, response: &mut Response, until: Instant) -> Result<Option<Bytes>, Failure> {
+        match timeout_at(until, response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
             Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
             Err(_) => Err(self.timed_out()),

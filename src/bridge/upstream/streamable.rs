@@ -13,7 +13,10 @@ use crate::{
         retry::Failure,
         session::{Ending, Event, Exchange},
         sse::Decoder,
-        upstream::{ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, is_event_stream},
+        upstream::{
+            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
+            is_event_stream,
+        },
     },
     printable::quoted,
 };
@@ -59,7 +62,7 @@ impl Upstream {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::new();
-                    self.read_events(exchange, response, &mut stream, Duration::MAX).await?;
+                    self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
                     if stream.messages > 0 {
                         wait = SHORTEST_WAIT;
                     }
@@ -115,8 +118,8 @@ impl Upstream {
         if is_event_stream(&response) {
             // A subscription says nothing for as long as nothing changes.
             let is_subscription = message.method() == Some("subscriptions/listen");
-            let patience = if is_subscription { Duration::MAX } else { self.deadline };
-            return self.read_stream(exchange, headers, response, patience).await;
+            let deadline = if is_subscription { Deadline::never() } else { Deadline::new(self.deadline) };
+            return self.read_stream(exchange, headers, response, deadline).await;
         }
         let content_type = content_type(&response);
         if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
@@ -138,7 +141,7 @@ impl Upstream {
         exchange: Exchange,
         headers: &HeaderMap,
         mut response: Response,
-        patience: Duration,
+        mut deadline: Deadline,
     ) -> Outcome {
         const ATTEMPTS: usize = 5;
         const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
@@ -146,7 +149,7 @@ impl Upstream {
         let mut attempts = 0;
         loop {
             let said = stream.messages;
-            let ending = self.read_events(exchange, response, &mut stream, patience).await?;
+            let ending = self.read_events(exchange, response, &mut stream, &mut deadline).await?;
             let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
             attempts = if stream.messages > said { 0 } else { attempts + 1 };
             let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
@@ -168,12 +171,13 @@ impl Upstream {
         exchange: Exchange,
         mut response: Response,
         stream: &mut Stream,
-        patience: Duration,
+        deadline: &mut Deadline,
     ) -> Outcome {
         loop {
-            match self.next_message(&mut response, &mut stream.decoder, patience).await {
+            match self.next_message(&mut response, &mut stream.decoder, deadline.end()).await {
                 Ok(Some(message)) => {
                     stream.messages += 1;
+                    deadline.heard(&message);
                     stream.answered |= matches!(message.kind, Kind::Response { .. });
                     self.report(Event::Delivered(exchange, message)).await?;
                 }
