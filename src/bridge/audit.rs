@@ -9,6 +9,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs::OpenOptions,
     io::{ErrorKind, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -82,18 +83,15 @@ impl Audit {
         Ok(Self { terms, open: HashMap::new(), unwritten: VecDeque::new(), failure: None })
     }
 
-    /// Takes note of what the client says.
-    ///
-    /// # Errors
-    /// A call that is not to be made, since its outcome could not be recorded; with what the client is answered, where it
-    /// waits for an answer.
-    pub fn received(&mut self, message: &Message) -> Result<(), Option<Message>> {
+    /// Takes note of what the client says. A call whose outcome could not be recorded is not to be made: it breaks off,
+    /// with what the client is answered, where it waits for an answer.
+    pub fn received(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
         let is_call = message.method() == Some("tools/call");
         match &message.kind {
             Kind::Request { id, .. } if is_call && !self.catch_up() => {
                 let why = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
                 let said = format!("No tool is called, because the audit log cannot be kept: {why}");
-                return Err(Some(reply::error(id, ReplyCode::Failure, &said)));
+                return ControlFlow::Break(Some(reply::error(id, ReplyCode::Failure, &said)));
             }
             Kind::Request { id, .. } => {
                 let call = is_call.then(|| self.call(message));
@@ -103,7 +101,7 @@ impl Audit {
             Kind::Notification { .. } if is_call => {
                 let call = self.call(message);
                 self.record(&call, "refused");
-                return Err(None);
+                return ControlFlow::Break(None);
             }
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
                 if let Some(call) = message.cancels().and_then(|id| self.close(&id)) {
@@ -112,7 +110,7 @@ impl Audit {
             }
             _ => {}
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
     /// Takes note of what the client is told.

@@ -219,6 +219,7 @@ impl LegacyClient {
         for id in [self.subscription.open.take(), self.subscription.opening.take()].into_iter().flatten() {
             steps.push(Step::ToServer(Message::cancellation(&id)));
         }
+        self.subscription.give_up(&Failure::Stopped, steps);
         self.asked.clear();
         let asking = self.calls.extract_if(|_, call| matches!(call.stage, Stage::Asking { .. }));
         steps.extend(asking.map(|(_, call)| Step::Refuse(Refusal::unsent(call.message, Failure::Unasked))));
@@ -409,10 +410,7 @@ impl LegacyClient {
         if self.subscription.opening.take().is_none() {
             self.subscription.open = None;
         }
-        let said = failure.to_string();
-        let waiting = std::mem::take(&mut self.subscription.waiting);
-        let errors = waiting.iter().map(|id| reply::error(id, ReplyCode::Network, &said));
-        steps.extend(errors.map(Step::ToClient));
+        self.subscription.give_up(failure, steps);
         self.subscription.pause = (self.subscription.pause * 2).clamp(PAUSES.0, PAUSES.1);
         if !matches!(failure, Failure::Status { .. } | Failure::Stopped) {
             steps.push(Step::Wake(self.subscription.pause));
@@ -421,6 +419,13 @@ impl LegacyClient {
 }
 
 impl Subscription {
+    /// Answers the requests that wait for it: it is not to be had.
+    fn give_up(&mut self, failure: &Failure, steps: &mut Vec<Step>) {
+        let said = failure.to_string();
+        let errors = self.waiting.drain(..).map(|id| reply::error(&id, ReplyCode::Network, &said));
+        steps.extend(errors.map(Step::ToClient));
+    }
+
     fn is_open_as(&self, id: &Id) -> bool {
         self.open.as_ref() == Some(id) || self.opening.as_ref() == Some(id)
     }

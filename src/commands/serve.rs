@@ -15,9 +15,11 @@ use crate::{
         Bridge, Ends, Offer, Remember,
         audit::{self, Audit},
         description::Description,
+        governor::Rate,
         label::Label,
         policy::Rules,
         reply::Words,
+        turnstile::Turnstile,
     },
     cli::{self, Control, SignInMode},
     commands::{App, login},
@@ -86,6 +88,7 @@ pub async fn relay(
         tokens,
         words: Words { title: profile.title.clone(), login_command: profile.login_command() },
         deadline,
+        turnstile: turnstile(app, profile),
         remembered: remembered(app, profile),
         remember: remember(app, profile),
         offer,
@@ -95,6 +98,21 @@ pub async fn relay(
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
+}
+
+/// The gate to the vendor's limit of requests, which all processes of the profile share.
+fn turnstile(app: &App, profile: &Profile) -> Turnstile {
+    let provider = profile.provider.as_ref().and_then(|name| app.settings.providers.get(name));
+    match provider.and_then(|provider| provider.requests_per_minute) {
+        Some(limit) => Turnstile::shared(
+            Rate::per_minute(limit),
+            app.settings.locks(),
+            &profile.name,
+            &profile.server,
+            app.clock.clone(),
+        ),
+        None => Turnstile::open(app.clock.clone()),
+    }
 }
 
 /// Which tools a client may see and call.

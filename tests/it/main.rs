@@ -33,5 +33,7 @@ mod serve;
 mod settings;
 #[cfg(unix)]
 mod sign_in;
+#[cfg(unix)]
+mod sign_in_tool;
 mod support;
 mod token;
