@@ -22,6 +22,7 @@ mod logout;
 mod network;
 #[cfg(unix)]
 mod openid;
+mod patience;
 mod peer;
 mod recovery;
 mod replay;
