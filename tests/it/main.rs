@@ -24,6 +24,7 @@ mod logout;
 mod network;
 #[cfg(unix)]
 mod openid;
+mod patience;
 mod peer;
 mod policy;
 mod recovery;
