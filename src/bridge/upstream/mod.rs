@@ -8,18 +8,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use jiff::Timestamp;
 use reqwest::Response;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, timeout, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     bridge::{
-        conversation,
         message::{Kind, Message},
-        patience,
+        reports::Reports,
         retry::{Failure, Remedy},
         session::{Ending, Event, Exchange},
         sse::Decoder,
@@ -53,7 +48,7 @@ pub struct Upstream {
     http: Arc<Http>,
     tokens: TokenSource,
     deadline: Duration,
-    events: mpsc::Sender<conversation::Event>,
+    reports: Reports,
     /// What keeps to the server's limit of requests.
     turnstile: Arc<Turnstile>,
     /// Where answers come in, over HTTP+SSE.
@@ -74,9 +69,9 @@ impl Upstream {
         tokens: TokenSource,
         turnstile: Turnstile,
         deadline: Duration,
-        events: mpsc::Sender<conversation::Event>,
+        reports: Reports,
     ) -> Self {
-        Self { server, http, tokens, turnstile: Arc::new(turnstile), deadline, events, channel: None }
+        Self { server, http, tokens, turnstile: Arc::new(turnstile), deadline, reports, channel: None }
     }
 
     /// The same server, whose messages travel so from now on.
@@ -204,7 +199,7 @@ impl Upstream {
         const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| patience::asked(value.as_bytes(), Timestamp::now()));
+        let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let challenge = Challenge::from_headers(response.headers());
         let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
         let refusal = Message::parse(body).ok();
@@ -284,7 +279,8 @@ impl Upstream {
     }
 
     async fn report(&self, event: Event) -> Result<(), Unwanted> {
-        self.events.send(event.into()).await.map_err(|_| Unwanted)
+        let length = if let Event::Delivered(_, message) = &event { message.raw().len() } else { 0 };
+        self.reports.send(event.into(), length).await.map_err(|_| Unwanted)
     }
 
     fn timed_out(&self) -> Failure {
