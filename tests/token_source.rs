@@ -239,6 +239,7 @@ impl Machine {
                 issued_at: clock.now(),
                 expires_at: Some(clock.now() + SignedDuration::from_secs(3600)),
                 scope: Some("read write".parse().unwrap()),
+                person: Some("p@example".to_owned()),
             }),
         };
         let folder = tempfile::tempdir().unwrap();
@@ -657,7 +658,7 @@ async fn a_failing_renewal_leaves_the_old_token_in_use() {
     assert!(matches!(token(&source).await, Err(TokenSourceError::Unavailable(_))));
 }
 
-/// t057, t058: a response without refresh token or scope leaves the old ones; a smaller scope is recorded.
+/// t057, t058: a response without refresh token, scope or ID token leaves the old ones; a smaller scope is recorded.
 #[tokio::test]
 async fn t057_what_a_response_leaves_out_stays() {
     let machine = Machine::new().await;
@@ -673,7 +674,12 @@ async fn t057_what_a_response_leaves_out_stays() {
         let token = source.access_token(Duration::ZERO).await.unwrap().unwrap();
         assert_eq!(token.scope().unwrap().to_string(), scope, "{body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
-        assert_eq!(machine.stored().await.tokens.unwrap().scope.unwrap().to_string(), scope, "{body}");
+        let stored = machine.stored().await.tokens.unwrap();
+        assert_eq!(
+            (&stored.scope.unwrap().to_string()[..], stored.person.as_deref()),
+            (scope, Some("p@example")),
+            "{body}"
+        );
     }
     let forms = machine.server.forms.lock().unwrap();
     assert!(forms.iter().all(|form| form["resource"] == "https://mcp.example" && !form.contains_key("scope")));

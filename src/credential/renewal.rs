@@ -419,11 +419,13 @@ impl Account {
     }
 }
 
-/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6) and the scope (section 5.1).
+/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6), the scope (section 5.1), and who
+/// signed in.
 fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
     TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),
         scope: new.scope.filter(|scope| !scope.is_empty()).or_else(|| old?.scope.clone()),
+        person: new.person.or_else(|| old?.person.clone()),
         ..new
     }
 }
