@@ -7,18 +7,21 @@ use futures_util::FutureExt;
 use crate::{
     bridge::{Bridge, Ends, reply::Words},
     cli::{self, SignInMode},
-    commands::{App, login},
+    commands::{
+        App,
+        login::{self, Attempt},
+    },
     credential::{
-        lock::Lock,
+        clock::Clock,
         record::Identity,
         token_source::{Lookup, SignIn, SignInFailure, TokenSource},
     },
     error::{Error, ErrorKind},
-    login::Redirection,
+    login::{Redirection, browser::SystemBrowser, turn::Turn},
     oauth::challenge::Challenge,
     profile::{Profile, Selector},
     server_url::ServerUrl,
-    settings::Settings,
+    settings::{Screen, Settings},
 };
 
 /// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
@@ -40,8 +43,8 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
     // Vendors that finmcp knows serve nobody without a token.
     let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
-    let tokens = match arguments.sign_in {
-        SignInMode::Auto if app.settings.browser_possible => tokens.with_sign_in(sign_in(app, &profile)),
+    let tokens = match (arguments.sign_in, &app.settings.screen) {
+        (SignInMode::Auto, Screen::Browser(browser)) => tokens.with_sign_in(sign_in(app, &profile, browser)),
         _ => tokens,
     };
     relay(app, &profile, tokens, deadline).await
@@ -78,15 +81,11 @@ fn current(name: &str, server: &ServerUrl) -> Option<Profile> {
 const PERSON: Duration = Duration::from_secs(300);
 
 /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
-fn sign_in(app: &App, profile: &Profile) -> SignIn {
-    let (app, profile) = (app.clone(), profile.clone());
+fn sign_in(app: &App, profile: &Profile, browser: &SystemBrowser) -> SignIn {
+    let (app, profile, browser) = (app.clone(), profile.clone(), Arc::new(browser.clone()));
     Arc::new(move |challenge| {
-        let (app, profile) = (app.clone(), profile.clone());
-        async move {
-            let asked = sign_in_in_turn(&app, profile, challenge).await;
-            asked.inspect_err(|error| app.console.report(error)).map_err(|error| failure(&error))
-        }
-        .boxed()
+        let (app, profile, browser) = (app.clone(), profile.clone(), browser.clone());
+        async move { sign_in_in_turn(&app, profile, challenge, browser).await }.boxed()
     })
 }
 
@@ -105,20 +104,42 @@ fn failure(error: &Error) -> SignInFailure {
     }
 }
 
-async fn sign_in_in_turn(app: &App, profile: Profile, challenge: Challenge) -> Result<Identity, Error> {
+async fn sign_in_in_turn(
+    app: &App,
+    profile: Profile,
+    challenge: Challenge,
+    browser: Arc<SystemBrowser>,
+) -> Result<Identity, SignInFailure> {
+    let reported = |error: Error| {
+        app.console.report(&error);
+        failure(&error)
+    };
     let before = signed_in(app, &profile).await;
-    let turn = format!("sign-in-{}", profile.name);
-    let _turn = Lock::acquire(&app.settings.locks(), &turn, PERSON + Duration::from_secs(30)).await?;
-    // Somebody else's person may have been there meanwhile.
+    let patience = PERSON + Duration::from_secs(30);
+    let turn =
+        Turn::wait(&app.settings.locks(), &profile.name, patience).await.map_err(|error| reported(error.into()))?;
+    // Somebody else's person may have been there meanwhile, or has just said no.
     match signed_in(app, &profile).await {
         Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
         _ => {}
     }
+    if let Some(refusal) = turn.refusal(app.clock.now()) {
+        return Err(refusal);
+    }
     let profile = current(&profile.name, &profile.server).unwrap_or(profile);
-    let redirection = Redirection { port: None, timeout: PERSON };
-    let browser = Some(login::browser(app));
-    let (profile, _) = login::sign_in_and_keep(app, profile, None, Some(challenge), browser, redirection).await?;
-    profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
+    let attempt = Attempt {
+        secret: None,
+        challenge: Some(challenge),
+        anew: false,
+        browser: Some(browser),
+        redirection: Redirection { port: None, paste: None, timeout: PERSON },
+    };
+    let outcome = login::sign_in_and_keep(app, profile, attempt).await.and_then(|(profile, _)| {
+        profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
+    });
+    let outcome = outcome.map_err(reported);
+    turn.end(outcome.as_ref().err(), app.clock.now());
+    outcome
 }
 
 /// Who is signed in, and which sign-in or renewal that is.
@@ -138,7 +159,7 @@ mod tests {
     fn t035_what_the_client_is_told() {
         let told = |error: LoginError| failure(&Error::from(error).while_doing("could not sign in to X"));
         assert_eq!(
-            told(LoginError::TimedOut(PERSON)),
+            told(LoginError::TimedOut { after: PERSON, known_client: false }),
             SignInFailure::LoginRequired("could not sign in to X: nobody signed in within 300 s".to_owned())
         );
         let denied = told(LoginError::Denied(OAuthError::new("access_denied", None)));

@@ -5,6 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
     path::Path,
     time::Duration,
 };
@@ -19,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Why a lock was not taken. The work that it protects must then not be done.
@@ -57,7 +58,7 @@ impl Lock {
         // back.
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(LockError::TimedOut(deadline)),
                 Err(TryLockError::WouldBlock) => {
                     tokio::time::sleep_until(until.min(Instant::now() + any_part_of(pause))).await
@@ -66,6 +67,26 @@ impl Lock {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+}
+
+impl Lock {
+    /// The most that one holder leaves for the next, in bytes.
+    const NOTE_LIMIT: u64 = 16 << 10;
+
+    /// What an earlier holder has left; nothing where none has, or where it cannot be read.
+    pub fn note(&self) -> Vec<u8> {
+        let mut note = Vec::new();
+        let mut file = &self.file;
+        let read = file.rewind().and_then(|()| file.take(Self::NOTE_LIMIT).read_to_end(&mut note));
+        read.map_or_else(|_| Vec::new(), |_| note)
+    }
+
+    /// Leaves a note for the holders to come, in place of the one before. It is a courtesy: where it cannot be written,
+    /// they do without.
+    pub fn leave(&self, note: &[u8]) {
+        let mut file = &self.file;
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note));
     }
 }
 

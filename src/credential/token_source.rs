@@ -136,7 +136,7 @@ pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
 pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, SignInFailure>> + Send + Sync>;
 
 /// How long a person who said no, or did not come, is not asked again; nor one whom nobody could trust the server with.
-const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the person is being asked, and what came of it last.
 #[derive(Default)]
