@@ -30,6 +30,7 @@ use crate::{
     oauth::{
         client::{Grant, TokenRequest, request_token},
         error::TokenError,
+        scope::Scope,
         token_set::TokenSet,
     },
 };
@@ -285,6 +286,22 @@ impl Account {
             self.state().rejections.note(Instant::now());
         }
         Ok(token)
+    }
+
+    /// The token that another process has signed in for meanwhile, where it allows what `narrow` does not. Any other than
+    /// `narrow` may, unless both scopes are known.
+    pub(super) async fn wider(&self, narrow: &AccessToken, missing: Option<&Scope>) -> Option<AccessToken> {
+        let stored = self.load().await.ok()?;
+        let token = self.adopt(&Need::OtherThan(narrow.clone()), stored.as_ref())?;
+        let allows = match (token.scope(), missing) {
+            (Some(granted), Some(missing)) => missing.iter().all(|token| granted.contains(token)),
+            _ => true,
+        };
+        if !allows {
+            return None;
+        }
+        self.state().token = Some(token.clone());
+        Some(token)
     }
 
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {

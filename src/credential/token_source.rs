@@ -237,11 +237,18 @@ impl TokenSource {
         }
     }
 
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it.
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in another
+    /// process perhaps.
     ///
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
     pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        self.look_again();
+        if let Ok(account) = self.account()
+            && let Some(wider) = account.wider(narrow, challenge.scope.as_ref()).await
+        {
+            return Ok(wider);
+        }
         let error = TokenSourceError::LoginRequired(LoginReason::Scope);
         self.ask_person(Some(narrow), challenge, error).await
     }
