@@ -685,6 +685,31 @@ async fn t057_what_a_response_leaves_out_stays() {
     assert!(forms.iter().all(|form| form["resource"] == "https://mcp.example" && !form.contains_key("scope")));
 }
 
+/// t064: a wider sign-in of another process is used at once; a mere renewal there does not pass for one.
+#[tokio::test]
+async fn t064_a_wider_sign_in_elsewhere_is_used() {
+    let machine = Machine::new().await;
+    let source = machine.process();
+    let narrow = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+    let challenge = || Challenge { scope: Some("admin".parse().unwrap()), ..Challenge::default() };
+    let scope = TokenSourceError::LoginRequired(LoginReason::Scope).to_string();
+    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+
+    let renewed = machine.process().force_refresh().await.unwrap();
+    assert_ne!(renewed, narrow);
+    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+
+    let mut wide = machine.credential.clone();
+    let tokens = wide.tokens.as_mut().unwrap();
+    tokens.access_token = Secret::new("wide".to_owned());
+    tokens.scope = Some("admin read write".parse().unwrap());
+    machine.process().sign_in(wide).await.unwrap();
+    let requests = machine.server.requests();
+    assert_eq!(text(&source.widen(&narrow, challenge()).await.unwrap()), "wide");
+    assert_eq!(token(&source).await.unwrap(), "wide");
+    assert_eq!(machine.server.requests(), requests);
+}
+
 /// t054: a server that hands out expired tokens: each is used, and they are not fetched in a storm.
 #[tokio::test]
 async fn t054_expired_tokens_start_no_storm() {

@@ -510,6 +510,39 @@ async fn no_browser_at_all() {
     }
 }
 
+/// t042: the first answer ends all other ways: after a visit nobody asks for the device's token any more, and after that
+/// nobody can visit.
+#[tokio::test]
+async fn t042_the_first_answer_ends_the_others() {
+    for (device, visits) in [(vec!["authorization_pending"; 99], true), (vec!["authorization_pending"], false)] {
+        let mut script = Script { device, ..Script::good() };
+        script.server()["device_authorization_endpoint"] = json!("{}/device");
+        let stage = script.stage().await;
+        let (http, person) = (Http::default(), Arc::new(Person { leaves: !visits, ..Person::default() }));
+        let context = Context { http: &http, clock: &Stopped, browser: None };
+        let mut progress = |event: Progress<'_>| {
+            if let Progress::Page(url) = event {
+                // Not before the device's token was asked for.
+                let (person, url) = (Arc::clone(&person), url.clone());
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(1500));
+                    person.open(&url).unwrap();
+                });
+            }
+        };
+        let asked = || stage.paths().iter().filter(|path| *path == "POST /token").count();
+        let credential = authorization_code(request(&stage), PATIENT, &context, &mut progress).await.unwrap();
+        assert_eq!(credential.tokens.unwrap().access_token.expose(), "AT");
+        assert_eq!(stage.paths().contains(&"GET /authorize".to_owned()), visits);
+        let before = asked();
+        assert!(before >= 2, "the device's token was asked for");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(asked(), before);
+        let redirect = credential.registration.redirect_uri.unwrap();
+        assert!(Loopback::bind(Url::parse(&redirect).unwrap().port()).await.is_ok());
+    }
+}
+
 #[tokio::test]
 async fn the_resource_parameter_can_be_set() {
     let (stage, _, outcome) =
