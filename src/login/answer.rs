@@ -70,18 +70,12 @@ impl Asked<'_> {
             Ok(Answer::Here(answer, Some(visitor)))
         };
 
-        // Both at once: a browser that is a script may have the answer before it says that it has started.
-        let mut early = None;
-        let mut shown = pin!(self.show(context, &teller));
-        let is_open = loop {
-            tokio::select! {
-                is_open = &mut shown => break is_open,
-                outcome = &mut visited, if early.is_none() => early = Some(outcome),
-            }
+        // Both at once: a browser that is a script stays until it has read the last page.
+        let is_open = tokio::select! {
+            biased;
+            is_open = self.show(context, &teller) => is_open,
+            outcome = &mut visited => return visit(outcome),
         };
-        if let Some(outcome) = early {
-            return visit(outcome);
-        }
 
         let can_paste = paste.is_some();
         let elsewhere = async {

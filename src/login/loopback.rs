@@ -328,7 +328,9 @@ mod tests {
         let port = loopback.port;
         let browser = tokio::spawn(async move { get(port, "/callback").await });
         let (_, visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        let begun = tokio::time::Instant::now();
         assert!(browser.await.unwrap().ends_with(&html(Page::undecided())));
+        assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
         visitor.show(Page::failed("T")).await;
     }
 

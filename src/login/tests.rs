@@ -143,6 +143,15 @@ async fn t043_a_person_signs_in() {
     assert!(Loopback::bind(port).await.is_ok());
 }
 
+/// A browser that is a script may come back only when it has read the last page, which waits for the token.
+#[tokio::test]
+async fn a_browser_that_stays_in_front() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person { stays: true, ..Person::default() });
+    assert!(sign_in(request(&stage), &person, PATIENT).await.0.is_ok());
+    assert!(person.pages(1).concat().contains("<h1>You are signed in to Books &amp; Co</h1>"));
+}
+
 /// t023, t024, t025: whoever does not know the state changes nothing.
 #[tokio::test]
 async fn t024_strangers_at_the_redirect_uri_are_ignored() {

@@ -128,7 +128,9 @@ fn a_visit_is_as_good_as_a_paste() {
 /// ended, whichever way.
 #[test]
 fn t097_the_terminal_shows_nothing_of_it() {
-    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    // On any system: no browser of this machine's own.
+    sandbox.set("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22");
     let begin = || {
         let terminal = Terminal::open();
         let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
@@ -222,6 +224,8 @@ fn t042_a_device_code_is_an_offer() {
     let refusal = Reply::new(400).json(&json!({"error": "unauthorized_client"}));
     vendor.fault(On::Path("/device"), Effect::Answer(refusal));
     let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+    vendor.wait_for("a question for a code", |record| record.path == "/device");
+    eventually("a word about pasting", || login.stderr().contains("paste it here").then_some(()));
     login.send(answer(&address(&vendor, || login.stderr())));
     assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
 
@@ -278,7 +282,10 @@ fn nobody_is_asked_where_nobody_is() {
         assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty());
     }
     let asked = vendor.records().len();
-    Sandbox::new().finmcp(["login", &url]).expect_code(4).expect_stderr(&["no terminal, no display", &command]);
+    let mut sandbox = Sandbox::new();
+    // On any system: no browser of this machine's own.
+    sandbox.set("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22");
+    sandbox.finmcp(["login", &url]).expect_code(4).expect_stderr(&["no terminal, no display", &command]);
     assert_eq!(vendor.records().len(), asked);
 
     // Who says how it is to go on is not refused.
