@@ -47,11 +47,12 @@ impl Turn {
         let age = now.duration_since(Timestamp::from_millisecond(at).ok()?);
         // A clock that was set back says nothing.
         let is_recent = !age.is_negative() && age < SignedDuration::try_from(SILENCE).unwrap_or_default();
-        is_recent.then(|| match outcome {
+        let failure = match outcome {
             Outcome::Untrusted => SignInFailure::Untrusted(reason),
             Outcome::LoginRequired => SignInFailure::LoginRequired(reason),
             Outcome::Failed => SignInFailure::Failed(reason),
-        })
+        };
+        Some(failure).filter(|_| is_recent)
     }
 
     /// Ends the turn, and leaves its failure for those who wait. A server that could not be reached is asked again.

@@ -144,7 +144,7 @@ fn t097_the_terminal_shows_nothing_of_it() {
 
     let (terminal, mut child, answer) = begin();
     // Longer than a line that the terminal itself would put together.
-    let long = format!("{answer}&session_state={}", "s".repeat(6000));
+    let long = answer.replacen('?', &format!("?session_state={}&", "s".repeat(6000)), 1);
     terminal.enter("CANARY-wrong\n");
     eventually("a word about what was pasted", || terminal.shown().contains("Not taken").then_some(()));
     terminal.enter(&format!("{long}\nCANARY-too-late\n"));
