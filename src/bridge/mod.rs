@@ -1,35 +1,56 @@
-//! The relay between a client on stdio and a server on Streamable HTTP.
+//! The relay between a client on stdio and a server on Streamable HTTP, or on HTTP+SSE.
 //!
-//! [`session`] decides, [`downstream`] and [`upstream`] carry; the loop here connects them. Knows no OAuth: a
-//! `TokenSource` gives tokens.
+//! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
+//! Knows no OAuth: a `TokenSource` gives tokens.
 
+pub mod conversation;
+pub mod description;
 pub mod downstream;
 pub mod era;
+pub mod governor;
+pub mod greeting;
 pub mod headers;
 pub mod host;
+pub mod legacy_client;
 pub mod message;
+pub mod modern_client;
+pub mod object;
+pub mod patience;
 pub mod reply;
+pub mod reports;
 pub mod retry;
 pub mod session;
+pub mod sign_in;
 pub mod sse;
 pub mod tools;
+pub mod translation;
+pub mod transport;
+pub mod turnstile;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use tokio::{
-    sync::mpsc,
-    task::AbortHandle,
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     bridge::{
+        conversation::{Action, Conversation, Event, Need},
+        description::Description,
         downstream::{Reader, Writer},
         host::Host,
         reply::Words,
-        session::{Action, Event, Exchange, Session},
+        reports::{Report, Reports},
+        session::{Exchange, Task},
+        sign_in::SignIn,
+        turnstile::Turnstile,
         upstream::Upstream,
     },
     credential::token_source::TokenSource,
@@ -56,19 +77,22 @@ const WAITING_LIMIT: usize = 1 << 20;
 /// How many bytes may wait for the client; then no more are read from it either: they are refusals of ours, of what it sends.
 const REFUSALS_LIMIT: usize = 16 * WAITING_LIMIT;
 
-/// How many events the exchanges may be ahead of the loop.
-const EVENT_QUEUE: usize = 256;
-
 /// One conversation.
 pub struct Bridge {
     upstream: Arc<Upstream>,
-    session: Session,
+    conversation: Conversation,
+    tokens: TokenSource,
+    offer: Option<Offer>,
+    description: watch::Sender<Option<Description>>,
+    remembering: JoinHandle<()>,
     reader: Reader,
     writer: Writer,
-    events: mpsc::Receiver<Event>,
-    report: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Report>,
+    reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
-    farewells: Vec<tokio::task::JoinHandle<()>>,
+    farewells: Vec<JoinHandle<()>>,
+    /// Looks out for a sign-in that happens elsewhere.
+    watch: Option<AbortHandle>,
     /// When unanswered requests are given up; set once the client has closed its side.
     grace: Option<Instant>,
 }
@@ -85,7 +109,22 @@ pub struct Ends {
     pub words: Words,
     /// How long a request may take from one sign of life of the server to the next.
     pub deadline: Duration,
+    /// What keeps to the server's limit of requests.
+    pub turnstile: Turnstile,
+    /// What the server said of itself some time before.
+    pub remembered: Option<Description>,
+    /// Keeps what it says now.
+    pub remember: Remember,
+    /// Begins a sign-in, where a client may have that done.
+    pub offer: Option<Offer>,
 }
+
+/// Keeps what a server says of itself for the next conversation. Called in a task that may block.
+pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
+
+/// Begins a sign-in: the sender takes the address where a person does it; the outcome is known when that is over, with the
+/// reason where it came to nothing.
+pub type Offer = Arc<dyn Fn(oneshot::Sender<String>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Bridge {
     /// Takes stdin and stdout; nothing has been sent yet.
@@ -94,17 +133,25 @@ impl Bridge {
     /// What the system says of stdin and stdout.
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
-        let (report, events) = mpsc::channel(EVENT_QUEUE);
-        let upstream = Upstream::new(ends.server, ends.http, ends.tokens, ends.deadline, report.clone());
+        let (reports, events) = Reports::new();
+        let upstream =
+            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, reports.clone());
+        let (description, described) = watch::channel(None);
+        let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
-            session: Session::new(ends.words),
+            conversation: Conversation::new(ends.words, ends.remembered, sign_in),
+            tokens: ends.tokens,
+            offer: ends.offer,
+            remembering: tokio::spawn(remember(described, ends.remember)),
+            description,
             reader,
             writer,
             events,
-            report,
+            reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
+            watch: None,
             grace: None,
         })
     }
@@ -121,6 +168,8 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
+        drop(self.description);
+        self.farewells.push(self.remembering);
         let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -132,7 +181,7 @@ impl Bridge {
         loop {
             let room = self.writer.waiting() < WAITING_LIMIT;
             let reading = self.grace.is_none()
-                && self.session.in_flight() < READ_AHEAD_LIMIT
+                && self.conversation.in_flight() < READ_AHEAD_LIMIT
                 && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
             let event = tokio::select! {
@@ -143,7 +192,7 @@ impl Bridge {
                     written?;
                     continue;
                 }
-                Some(event) = self.events.recv(), if room => event,
+                Some(report) = self.events.recv(), if room => report.event,
                 line = self.reader.next(), if reading => match line? {
                     Some(Ok(message)) => Event::Received(message),
                     Some(Err(malformed)) => Event::Malformed(malformed),
@@ -169,8 +218,8 @@ impl Bridge {
     /// Handles what has come meanwhile, so that it is written together.
     fn take_what_is_ready(&mut self) -> Flow {
         while self.writer.waiting() < WAITING_LIMIT {
-            let Ok(event) = self.events.try_recv() else { break };
-            if self.take(event) == Flow::Ended {
+            let Ok(report) = self.events.try_recv() else { break };
+            if self.take(report.event) == Flow::Ended {
                 return Flow::Ended;
             }
         }
@@ -178,40 +227,98 @@ impl Bridge {
     }
 
     fn take(&mut self, event: Event) -> Flow {
-        if let Event::Finished(exchange, _) = &event {
+        if let Event::Network(session::Event::Finished(exchange, _)) = &event {
             self.exchanges.remove(exchange);
         }
-        for action in self.session.handle(event) {
+        let mut flow = Flow::On;
+        for action in self.conversation.handle(event) {
             match action {
-                Action::Post(exchange, message, headers) => {
+                Action::Do(Task::Switch(transport)) => self.upstream = Arc::new(self.upstream.over(transport)),
+                Action::Do(Task::Post(exchange, message, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).post(exchange, message, headers));
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
-                Action::Listen(exchange, headers) => {
+                Action::Do(Task::Listen(exchange, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).listen(exchange, headers));
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
-                Action::HoldFor(exchange) => {
-                    let report = self.report.clone();
-                    tokio::spawn(async move {
-                        tokio::time::sleep(HOLD).await;
-                        let _ = report.send(Event::HoldExpired(exchange)).await;
-                    });
+                Action::Do(Task::HoldFor(exchange)) => {
+                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.reports.clone()));
                 }
-                Action::Cancel(exchange) => {
+                Action::Do(Task::Cancel(exchange)) => {
                     if let Some(task) = self.exchanges.remove(&exchange) {
                         task.abort();
                     }
                 }
-                Action::Reply(line) => self.writer.push(line),
-                Action::Delete(headers) => {
+                Action::Do(Task::Delete(headers)) => {
                     self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
                 }
-                Action::Stop => return Flow::Ended,
+                Action::Do(Task::Stop) => flow = Flow::Ended,
+                Action::Write(line) => self.writer.push(line),
+                Action::Wake(alarm, after) => {
+                    tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
+                }
+                Action::SignIn(need) => {
+                    if let Some(offer) = self.offer.clone() {
+                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.reports.clone()));
+                    }
+                }
+                Action::Watch => {
+                    if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
+                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.reports.clone()));
+                        self.watch = Some(watching.abort_handle());
+                    }
+                }
+                Action::Remember(description) => {
+                    self.description.send_replace(Some(*description));
+                }
             }
         }
-        Flow::On
+        flow
     }
+}
+
+/// Keeps what the server says of itself, the latest last.
+async fn remember(mut described: watch::Receiver<Option<Description>>, remember: Remember) {
+    while described.changed().await.is_ok() {
+        let latest = described.borrow_and_update().clone();
+        let remember = remember.clone();
+        let _ = spawn_blocking(move || latest.iter().for_each(|description| remember(description))).await;
+    }
+}
+
+/// Reports `event` after a while.
+async fn later(after: Duration, event: Event, reports: Reports) {
+    tokio::time::sleep(after).await;
+    let _ = reports.send(event, 0).await;
+}
+
+/// Has a person sign in, unless somebody has done so meanwhile.
+async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports) {
+    if need == Need::Any && tokens.is_signed_in().await {
+        let _ = reports.send(Event::SignedIn, 0).await;
+        return;
+    }
+    let (tell, told) = oneshot::channel();
+    let address = async {
+        if let Ok(address) = told.await {
+            let _ = reports.send(Event::SignInOffered(address), 0).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(offer(tell), address);
+    let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
+    let _ = reports.send(event, 0).await;
+}
+
+/// Reports when somebody is signed in, by whatever process.
+async fn look_out(tokens: TokenSource, reports: Reports) {
+    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+    let mut pause = PAUSES.0;
+    while !tokens.is_signed_in().await {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 11 / 10).min(PAUSES.1);
+    }
+    let _ = reports.send(Event::SignedIn, 0).await;
 }
 
 /// Whether the conversation goes on.

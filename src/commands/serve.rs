@@ -1,11 +1,19 @@
 //! `finmcp serve`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::{
-    bridge::{Bridge, Ends, reply::Words},
+    bridge::{
+        Bridge, Ends, Offer, Remember, description::Description, governor::Rate, reply::Words, turnstile::Turnstile,
+    },
     cli::{self, SignInMode},
     commands::{
         App,
@@ -17,9 +25,14 @@ use crate::{
         token_source::{Lookup, SignIn, SignInFailure, TokenSource},
     },
     error::{Error, ErrorKind},
-    login::{Redirection, browser::SystemBrowser, turn::Turn},
+    login::{
+        Redirection,
+        browser::{Browser, BrowserError, SystemBrowser},
+        turn::Turn,
+    },
     oauth::challenge::Challenge,
     profile::{Profile, Selector},
+    provider::GrantKind,
     server_url::ServerUrl,
     settings::{Screen, Settings},
 };
@@ -43,27 +56,118 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
     // Vendors that finmcp knows serve nobody without a token.
     let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
-    let tokens = match (arguments.sign_in, &app.settings.screen) {
-        (SignInMode::Auto, Screen::Browser(browser)) => tokens.with_sign_in(sign_in(app, &profile, browser)),
-        _ => tokens,
+    let (tokens, offer) = match (arguments.sign_in, &app.settings.screen) {
+        (SignInMode::Auto, Screen::Browser(browser)) => (tokens.with_sign_in(sign_in(app, &profile, browser)), None),
+        (SignInMode::Tool, _) => {
+            let offer = offer(app, &profile, tokens.clone());
+            (tokens, Some(offer))
+        }
+        _ => (tokens, None),
     };
-    relay(app, &profile, tokens, deadline).await
+    relay(app, &profile, tokens, offer, deadline).await
 }
 
-/// Relays for `profile` until the client is done.
+/// Relays for `profile` until the client is done; with the way to sign in that a client is offered, if any.
 ///
 /// # Errors
 /// What is wrong with stdin and stdout.
-pub async fn relay(app: &App, profile: &Profile, tokens: TokenSource, deadline: Duration) -> Result<(), Error> {
+pub async fn relay(
+    app: &App,
+    profile: &Profile,
+    tokens: TokenSource,
+    offer: Option<Offer>,
+    deadline: Duration,
+) -> Result<(), Error> {
     let ends = Ends {
         server: profile.server.clone(),
         http: app.http.clone(),
         tokens,
         words: Words { title: profile.title.clone(), login_command: profile.login_command() },
         deadline,
+        turnstile: turnstile(app, profile),
+        remembered: remembered(app, profile),
+        remember: remember(app, profile),
+        offer,
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
+}
+
+/// The gate to the vendor's limit of requests, which all processes of the profile share.
+fn turnstile(app: &App, profile: &Profile) -> Turnstile {
+    let provider = profile.provider.as_ref().and_then(|name| app.settings.providers.get(name));
+    match provider.and_then(|provider| provider.requests_per_minute) {
+        Some(limit) => Turnstile::shared(
+            Rate::per_minute(limit),
+            app.settings.locks(),
+            &profile.name,
+            &profile.server,
+            app.clock.clone(),
+        ),
+        None => Turnstile::open(app.clock.clone()),
+    }
+}
+
+/// What a server said of itself, on disk; of this server only.
+#[derive(Serialize, Deserialize)]
+struct DescriptionDocument<'a> {
+    server: Cow<'a, str>,
+    description: Cow<'a, Description>,
+}
+
+/// What is known of the server from the last time. What cannot be read is not known.
+fn remembered(app: &App, profile: &Profile) -> Option<Description> {
+    let text = app.settings.description(&profile.name)?;
+    let document: DescriptionDocument<'_> = serde_json::from_str(&text).ok()?;
+    (document.server == profile.server.as_str()).then(|| document.description.into_owned())
+}
+
+fn remember(app: &App, profile: &Profile) -> Remember {
+    let (settings, name, server) = (app.settings.clone(), profile.name.clone(), profile.server.clone());
+    Arc::new(move |description| {
+        let document = DescriptionDocument { server: server.as_str().into(), description: Cow::Borrowed(description) };
+        let kept = serde_json::to_string(&document)
+            .map_err(std::io::Error::from)
+            .and_then(|text| settings.keep_description(&name, &text));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "what the server says of itself is not remembered");
+        }
+    })
+}
+
+/// How a client has its person sign in: at an address that the client shows, while it goes on.
+fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
+    let (app, profile) = (app.clone(), profile.clone());
+    Arc::new(move |tell| {
+        let (app, profile, tokens) = (app.clone(), profile.clone(), tokens.clone());
+        async move {
+            let profile = current(&profile.name, &profile.server).unwrap_or(profile);
+            if profile.registration.grant == Some(GrantKind::ClientCredentials) {
+                return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+            }
+            let attempt = attempt(tokens.last_challenge(), Arc::new(Announced(Mutex::new(Some(tell)))));
+            let kept = login::sign_in_and_keep(&app, profile, attempt).await;
+            let (profile, _) = kept.map_err(|error| {
+                app.console.report(&error);
+                failure(&error).to_string()
+            })?;
+            profile.signed_in.into_iter().for_each(|identity| tokens.identify(identity));
+            Ok(())
+        }
+        .boxed()
+    })
+}
+
+/// Shows the page to nobody: says where it is.
+struct Announced(Mutex<Option<oneshot::Sender<String>>>);
+
+impl Browser for Announced {
+    fn open(&self, url: &ServerUrl) -> Result<(), BrowserError> {
+        if let Some(tell) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = tell.send(url.as_str().to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
@@ -80,12 +184,18 @@ fn current(name: &str, server: &ServerUrl) -> Option<Profile> {
 /// How long a person may take in the browser, and others wait for that person.
 const PERSON: Duration = Duration::from_secs(300);
 
+/// A sign-in that a client needs, by a page that `browser` shows.
+fn attempt(challenge: Option<Challenge>, browser: Arc<dyn Browser>) -> Attempt {
+    let redirection = Redirection { port: None, paste: None, timeout: PERSON };
+    Attempt { secret: None, challenge, anew: false, browser: Some(browser), redirection }
+}
+
 /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
 fn sign_in(app: &App, profile: &Profile, browser: &SystemBrowser) -> SignIn {
     let (app, profile, browser) = (app.clone(), profile.clone(), Arc::new(browser.clone()));
     Arc::new(move |challenge| {
-        let (app, profile, browser) = (app.clone(), profile.clone(), browser.clone());
-        async move { sign_in_in_turn(&app, profile, challenge, browser).await }.boxed()
+        let (app, profile, attempt) = (app.clone(), profile.clone(), attempt(Some(challenge), browser.clone()));
+        async move { sign_in_in_turn(&app, profile, attempt).await }.boxed()
     })
 }
 
@@ -104,20 +214,15 @@ fn failure(error: &Error) -> SignInFailure {
     }
 }
 
-async fn sign_in_in_turn(
-    app: &App,
-    profile: Profile,
-    challenge: Challenge,
-    browser: Arc<SystemBrowser>,
-) -> Result<Identity, SignInFailure> {
+async fn sign_in_in_turn(app: &App, profile: Profile, attempt: Attempt) -> Result<Identity, SignInFailure> {
     let reported = |error: Error| {
         app.console.report(&error);
         failure(&error)
     };
     let before = signed_in(app, &profile).await;
     let patience = PERSON + Duration::from_secs(30);
-    let turn =
-        Turn::wait(&app.settings.locks(), &profile.name, patience).await.map_err(|error| reported(error.into()))?;
+    let turn = Turn::wait(&app.settings.locks(), &profile.name, patience).await;
+    let turn = turn.map_err(|error| reported(error.into()))?;
     // Somebody else's person may have been there meanwhile, or has just said no.
     match signed_in(app, &profile).await {
         Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
@@ -127,13 +232,6 @@ async fn sign_in_in_turn(
         return Err(refusal);
     }
     let profile = current(&profile.name, &profile.server).unwrap_or(profile);
-    let attempt = Attempt {
-        secret: None,
-        challenge: Some(challenge),
-        anew: false,
-        browser: Some(browser),
-        redirection: Redirection { port: None, paste: None, timeout: PERSON },
-    };
     let outcome = login::sign_in_and_keep(app, profile, attempt).await.and_then(|(profile, _)| {
         profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
     });

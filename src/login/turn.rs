@@ -43,7 +43,7 @@ impl Turn {
     /// What the last turn came to, where the person is not to be asked again yet: whoever waited for that turn is
     /// answered with it.
     pub fn refusal(&self, now: Timestamp) -> Option<SignInFailure> {
-        let Note { at, outcome, reason } = serde_json::from_slice(&self.0.note()).ok()?;
+        let Note { at, outcome, reason } = serde_json::from_slice(&self.0.note().ok()?).ok()?;
         let age = now.duration_since(Timestamp::from_millisecond(at).ok()?);
         // A clock that was set back says nothing.
         let is_recent = !age.is_negative() && age < SignedDuration::try_from(SILENCE).unwrap_or_default();
@@ -55,16 +55,20 @@ impl Turn {
         Some(failure).filter(|_| is_recent)
     }
 
-    /// Ends the turn, and leaves its failure for those who wait. A server that could not be reached is asked again.
+    /// Ends the turn, and leaves its failure for those who wait. A server that could not be reached is asked again. Where
+    /// nothing can be left, they ask once more.
     pub fn end(self, failure: Option<&SignInFailure>, now: Timestamp) {
         let (outcome, reason) = match failure {
             Some(SignInFailure::Untrusted(reason)) => (Outcome::Untrusted, reason.clone()),
             Some(SignInFailure::LoginRequired(reason)) => (Outcome::LoginRequired, reason.clone()),
             Some(SignInFailure::Failed(reason)) => (Outcome::Failed, reason.clone()),
-            Some(SignInFailure::Unreachable(_)) | None => return self.0.leave(b""),
+            Some(SignInFailure::Unreachable(_)) | None => {
+                let _ = self.0.leave(b"");
+                return;
+            }
         };
         let note = Note { at: now.as_millisecond(), outcome, reason };
-        self.0.leave(&serde_json::to_vec(&note).unwrap_or_default());
+        let _ = self.0.leave(&serde_json::to_vec(&note).unwrap_or_default());
     }
 }
 
@@ -105,7 +109,7 @@ mod tests {
         }
         // Whatever else is in the file is not a refusal.
         for garbage in [&b"{"[..], b"\xff", b"{}", b"[1]"] {
-            turn().await.unwrap().0.leave(garbage);
+            turn().await.unwrap().0.leave(garbage).unwrap();
             assert_eq!(turn().await.unwrap().refusal(at(0)), None);
         }
     }

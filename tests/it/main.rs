@@ -24,6 +24,7 @@ mod logout;
 mod network;
 #[cfg(unix)]
 mod openid;
+mod patience;
 mod peer;
 mod recovery;
 #[cfg(unix)]
@@ -34,5 +35,7 @@ mod serve;
 mod settings;
 #[cfg(unix)]
 mod sign_in;
+#[cfg(unix)]
+mod sign_in_tool;
 mod support;
 mod token;

@@ -277,7 +277,8 @@ fn nobody_is_asked_where_nobody_is() {
         }
         login.expect_code(4).expect_stderr(&["CI is set", &command]);
         let mut serve = sandbox.serve([&url, "--sign-in", "auto"]);
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        serve.initialize();
+        let answer = serve.request("tools/list", json!({}));
         assert_eq!(answer.error()["code"], -31004);
         assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty());
     }

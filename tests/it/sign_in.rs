@@ -42,9 +42,14 @@ fn a_bridge_that_may_not_says_what_to_run() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    let mut serve = sandbox.serve([vendor.url()]);
-    let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
-    assert!(answer.error()["message"].as_str().unwrap().contains(&format!("finmcp login {}", vendor.url())));
+    let url = vendor.url();
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
+    serve.initialize();
+    for method in ["tools/list", "tools/call"] {
+        let answer = serve.request(method, json!({"name": "echo"}));
+        assert_eq!(answer.error()["code"], -31004);
+        assert!(answer.error()["message"].as_str().unwrap().contains(&format!("finmcp login {url}")));
+    }
     assert!(browser.starts().is_empty());
 }
 
@@ -109,7 +114,7 @@ fn t064_a_missing_scope_is_named() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();
     sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
-    let mut serve = sandbox.serve([url.as_str()]);
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
     serve.initialize();
     let refuse = || {
         let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
@@ -158,8 +163,9 @@ fn t036_a_person_who_says_no_is_not_asked_again() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
     let url = vendor.url();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    serve.initialize();
     for _ in 0..3 {
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        let answer = serve.request("tools/list", json!({}));
         assert_eq!(answer.error()["code"], -31001);
         assert!(answer.error()["message"].as_str().unwrap().contains("access_denied"), "{}", answer.raw);
     }
@@ -174,25 +180,28 @@ fn t036_a_person_who_says_no_says_it_to_all_bridges() {
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
     let url = vendor.url();
-    let hello =
-        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
-    let mut bridges: Vec<_> = (0..8).map(|_| sandbox.serve([url.as_str(), "--sign-in", "auto"])).collect();
-    let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("initialize", hello.clone())).collect();
+    let open = |sandbox: &Sandbox| {
+        let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+        serve.initialize();
+        serve
+    };
+    let mut bridges: Vec<_> = (0..8).map(|_| open(&sandbox)).collect();
+    let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("tools/list", json!({}))).collect();
     for (serve, id) in bridges.iter_mut().zip(asked) {
         let error = serve.answer_to(&id).error();
         assert_eq!(error["code"], -31001);
         assert!(error["message"].as_str().unwrap().contains("access_denied"), "{error}");
     }
-    let mut late = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
-    assert_eq!(late.request("initialize", hello.clone()).error()["code"], -31001);
+    bridges.push(open(&sandbox));
+    assert_eq!(bridges[8].request("tools/list", json!({})).error()["code"], -31001);
     assert_eq!(browser.starts().len(), 1);
 
     drop(browser);
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let before = browser.starts().len();
     sandbox.finmcp(["login", url.as_str()]).expect_success();
-    for serve in bridges.iter_mut().chain([&mut late]) {
-        assert_eq!(serve.request("initialize", hello.clone()).result()["serverInfo"]["name"], "test vendor");
+    for serve in &mut bridges {
+        assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
     }
     assert_eq!(browser.starts().len(), before + 1);
 }
@@ -206,8 +215,9 @@ fn t011_a_server_that_is_not_trusted_is_named() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    serve.initialize();
     for _ in 0..2 {
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        let answer = serve.request("tools/list", json!({}));
         assert_eq!(answer.error()["code"], -31005);
         assert!(answer.error()["message"].as_str().unwrap().contains("https://bank.example/mcp"), "{}", answer.raw);
     }
