@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
-//!         -> AuthorizationRequest -> Browser/Loopback -> code -> Grant -> TokenSet -> [lock] CredentialStore
+//!         -> AuthorizationRequest -> Browser/Loopback | Paste | Device -> Grant -> TokenSet -> [lock] CredentialStore
 //! token   TokenSource::access_token -> stdout
 //! serve   stdin -> Reader -> Message -> Conversation (Event -> Actions; era, sign-in) -> Session (at most once) -> Upstream
 //!         (+ TokenSource) -> Session -> Conversation -> Writer -> stdout
@@ -25,7 +25,7 @@
 //! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
-//! | [`login`] | signing in: the flows, the browser, the loopback listener |
+//! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
