@@ -142,8 +142,12 @@ fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
         let (app, profile, tokens) = (app.clone(), profile.clone(), tokens.clone());
         async move {
             let profile = current(&profile.name, &profile.server).unwrap_or(profile);
-            if profile.registration.grant == Some(GrantKind::ClientCredentials) {
-                return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+            match profile.registration.grant {
+                Some(GrantKind::ClientCredentials) => {
+                    return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+                }
+                Some(GrantKind::DeviceCode) => return Err("its sign-in shows a code in a terminal".to_owned()),
+                _ => {}
             }
             let attempt = attempt(tokens.last_challenge(), Arc::new(Announced(Mutex::new(Some(tell)))));
             let kept = login::sign_in_and_keep(&app, profile, attempt).await;
