@@ -381,7 +381,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__serve)
-            opts="-h --env --url --profile --sign-in --timeout --help"
+            opts="-h --env --url --profile --sign-in --timeout --read-only --allow-tool --deny-tool --audit-log --audit-arguments --label --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,6 +404,18 @@ _finmcp() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-tool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny-tool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audit-log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -73,6 +73,12 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l sign-in -d 'What
 auto\t'Opens the browser, one for all finmcp processes, and lets the request wait'
 off\t'Answers with the command to run'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l timeout -d 'How long a request may take, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l allow-tool -d 'Let only tools of such names through, such as \'get_*\'; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l deny-tool -d 'Keep tools of such names away, whatever else is allowed; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l audit-log -d 'Append a line of JSON to this file for each call of a tool' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l read-only -d 'Let only tools through that do nothing but read, as the server or its vendor says'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l audit-arguments -d 'Write the values of the arguments there too'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l label -d 'Show the profile and the environment in the server\'s title and instructions'
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c finmcp -n "__fish_finmcp_using_subcommand status" -l json -d 'As JSON'
 complete -c finmcp -n "__fish_finmcp_using_subcommand status" -s h -l help -d 'Print help'

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use glob::Pattern;
 
 use crate::{
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
@@ -187,6 +188,33 @@ pub struct Serve {
     /// How long a request may take, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+    /// What its owner keeps a hand on.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// What a client may do, and how others can tell what it did.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Control")]
+pub struct Control {
+    /// Let only tools through that do nothing but read, as the server or its vendor says
+    #[arg(long)]
+    pub read_only: bool,
+    /// Let only tools of such names through, such as 'get_*'; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub allow_tool: Vec<Pattern>,
+    /// Keep tools of such names away, whatever else is allowed; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub deny_tool: Vec<Pattern>,
+    /// Append a line of JSON to this file for each call of a tool
+    #[arg(long, value_name = "PATH")]
+    pub audit_log: Option<PathBuf>,
+    /// Write the values of the arguments there too
+    #[arg(long, requires = "audit_log")]
+    pub audit_arguments: bool,
+    /// Show the profile and the environment in the server's title and instructions
+    #[arg(long)]
+    pub label: bool,
 }
 
 /// What `serve` does when somebody has to sign in.

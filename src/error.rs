@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use crate::{
+    bridge::audit::AuditError,
     credential::{
         lock::LockError,
         store::StoreError,
@@ -321,6 +322,14 @@ impl From<LockError> for Error {
     fn from(error: LockError) -> Self {
         let judgement = judge_lock(&error);
         Self::judged(error, judgement)
+    }
+}
+
+impl From<AuditError> for Error {
+    fn from(error: AuditError) -> Self {
+        Self::from_source(ErrorKind::Failure, error)
+            .while_doing("the audit log cannot be kept")
+            .hint("mend that, or leave --audit-log out; no tool is called without the log that was asked for")
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! The built-in ones are in `providers.toml`; a person's `config.toml` can add more in the same form.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use serde::Deserialize;
 
@@ -29,6 +32,8 @@ pub struct Provider {
     pub overrides: Overrides,
     /// The vendor's limit of requests a minute, per signed-in user.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// The tools that do nothing but read, according to the vendor's documentation.
+    pub read_only_tools: BTreeSet<String>,
     /// Whether its servers run inside finmcp, for the demo.
     pub embedded: bool,
     /// The servers; at least one. A vendor with one only has it under the empty name.
@@ -114,6 +119,8 @@ pub struct ProviderDocument {
     client_authentication: Option<AuthenticationDocument>,
     scope: Option<String>,
     requests_per_minute: Option<NonZeroU32>,
+    #[serde(default)]
+    read_only_tools: BTreeSet<String>,
     default_environment: Option<String>,
     url: Option<String>,
     token_endpoint: Option<String>,
@@ -188,6 +195,7 @@ impl ProviderDocument {
             scope: scope.map_err(|error: crate::oauth::scope::ScopeError| fail(format!("scope: {error}")))?,
             overrides: self.overrides.clone(),
             requests_per_minute: self.requests_per_minute,
+            read_only_tools: self.read_only_tools,
             embedded: self.embedded,
             environments,
             default_environment,

@@ -17,7 +17,8 @@ use crate::bridge::{
     message::{Id, Kind, Malformed, Message},
     modern_client::ModernClient,
     object,
-    reply::{self, Words},
+    policy::{Policy, Rules},
+    reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
     sign_in::{Begin, SignIn},
@@ -59,12 +60,13 @@ impl From<session::Event> for Event {
 
 /// What is to be done.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the largest is what nearly all of them are")]
 pub enum Action {
     /// Something on the network.
     Do(Task),
-    /// Write a line to the client.
-    Write(bytes::Bytes),
+    /// Say this to the client.
+    Write(Message),
+    /// Say this to the client in place of the server, which has not carried out the request that it answers.
+    Decline(Message),
     /// Report [`Event::Woken`] after this long.
     Wake(Alarm, Duration),
     /// Begin a sign-in, and report what comes of it.
@@ -122,6 +124,7 @@ pub struct Conversation {
     assumed: bool,
     /// A list of tools is coming in parts.
     paging: bool,
+    policy: Policy,
     sign_in: SignIn,
     /// The sign-in that there is does not help.
     fresh: bool,
@@ -140,11 +143,11 @@ pub struct Conversation {
 
 impl Conversation {
     /// A conversation with nothing said yet, with a server that said `remembered` of itself some time before.
-    pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn) -> Self {
+    pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn, rules: Rules) -> Self {
         let mut session = Session::default();
-        if let Some(tools) = remembered.as_ref().and_then(Description::tools) {
-            session.recall_tools(tools);
-        }
+        let tools = remembered.as_ref().and_then(Description::tools);
+        tools.into_iter().for_each(|tools| session.recall_tools(tools));
+        let policy = Policy::new(rules, tools);
         Self {
             words,
             session,
@@ -153,6 +156,7 @@ impl Conversation {
             description: remembered,
             assumed: false,
             paging: false,
+            policy,
             sign_in,
             fresh: false,
             numbers: Numbers::default(),
@@ -189,7 +193,7 @@ impl Conversation {
             Event::SignedIn => self.signed_in(),
             Event::SignInFailed(reason) => {
                 let answers = self.sign_in.failed(&reason, &self.words);
-                answers.iter().for_each(|answer| self.write(answer));
+                self.decline(answers);
             }
             Event::Stopping => {
                 self.closed();
@@ -214,6 +218,10 @@ impl Conversation {
         }
         if let Some(answered) = self.sign_in.take(&message) {
             return self.sign_in_wanted(answered);
+        }
+        if let Some(objection) = self.policy.objection(&message) {
+            let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &objection));
+            return self.decline(answer);
         }
         match &mut self.dialect {
             Dialect::Unknown => self.first(message),
@@ -332,7 +340,7 @@ impl Conversation {
             _ => {}
         });
         let refused = self.sign_in.failed("the client has gone", &self.words);
-        refused.iter().for_each(|answer| self.write(answer));
+        self.decline(refused);
         let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
         ended.iter().for_each(|answer| self.write(answer));
         self.carry(session::Event::Closed);
@@ -376,9 +384,7 @@ impl Conversation {
         if std::mem::take(&mut self.assumed) && !matches!(message.kind, Kind::Response { succeeded: true, .. }) {
             self.doubt();
         }
-        if method == "tools/list" {
-            self.learn_tools(&message);
-        }
+        let message = if method == "tools/list" { self.learn_tools(message) } else { message };
         match &mut self.dialect {
             Dialect::Greeting(greeting) if message.id().is_some_and(|id| greeting.asked_as(id)) => {
                 let outcome = greeting.answered(message);
@@ -457,7 +463,11 @@ impl Conversation {
         if !self.acknowledged.is_empty() && self.was_acknowledged(message) {
             return;
         }
-        self.actions.push(Action::Write(message.line()));
+        self.actions.push(Action::Write(message.clone()));
+    }
+
+    fn decline(&mut self, answers: impl IntoIterator<Item = Message>) {
+        self.actions.extend(answers.into_iter().map(Action::Decline));
     }
 
     /// Whether a message tells the client of a subscription that it has been told of.
@@ -469,14 +479,22 @@ impl Conversation {
         id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.acknowledged.remove(&id))
     }
 
-    /// Keeps the list of tools for when the server cannot be asked. A list that comes in parts is not kept.
-    fn learn_tools(&mut self, answer: &Message) {
-        let was_paging = std::mem::replace(&mut self.paging, Description::is_part_of_list(answer));
+    /// Keeps the list of tools for when the server cannot be asked, and gives what the client may see of it. A list that
+    /// comes in parts is not kept.
+    fn learn_tools(&mut self, answer: Message) -> Message {
+        let was_paging = std::mem::replace(&mut self.paging, Description::is_part_of_list(&answer));
         if let Some(description) = self.description.as_mut().filter(|_| !was_paging && !self.paging)
-            && description.learn_tools(answer)
+            && description.learn_tools(&answer)
         {
             self.actions.push(Action::Remember(Box::new(description.clone())));
         }
+        self.policy.admit(answer)
+    }
+
+    /// The tools that the server listed last, as far as the client may see them.
+    fn remembered_tools(&self) -> Option<String> {
+        let tools = self.description.as_ref().and_then(Description::tools)?;
+        Some(self.policy.visible(tools))
     }
 
     // Getting to know the server.
@@ -600,12 +618,11 @@ impl Conversation {
 
     /// Answers a request that the server could not be reached for. Tools are listed from memory: some clients ask once.
     fn refuse_unreached(&mut self, refusal: Refusal) {
-        let remembered = self.description.as_ref().and_then(Description::tools);
-        let is_list = refusal.message.method() == Some("tools/list");
-        let needs_login = refusal.failure.needs_login();
-        match (is_list && !needs_login, remembered, refusal.message.id()) {
-            (true, Some(tools), Some(id)) => {
-                let answer = Message::response(id, tools);
+        let is_list = refusal.message.method() == Some("tools/list") && !refusal.failure.needs_login();
+        let remembered = if is_list { self.remembered_tools() } else { None };
+        match (remembered, refusal.message.id()) {
+            (Some(tools), Some(id)) => {
+                let answer = Message::response(id, &tools);
                 greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
                 self.write(&answer);
             }
@@ -626,8 +643,8 @@ impl Conversation {
 
     fn list_sign_in(&mut self, list: &Message) {
         greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
-        let remembered = self.description.as_ref().and_then(Description::tools);
-        let answer = self.sign_in.list(list, remembered, &self.words);
+        let remembered = self.remembered_tools();
+        let answer = self.sign_in.list(list, remembered.as_deref(), &self.words);
         answer.iter().for_each(|answer| self.write(answer));
     }
 
@@ -640,7 +657,7 @@ impl Conversation {
                 }
                 self.sign_in_answers();
             }
-            Begin::Answer(answer) => self.write(&answer),
+            Begin::Answer(answer) => self.decline([answer]),
             Begin::Nothing => {}
         }
     }
@@ -652,12 +669,12 @@ impl Conversation {
 
     fn sign_in_answers(&mut self) {
         let answers = self.sign_in.answers(&self.capabilities, &self.words, &self.numbers);
-        answers.iter().for_each(|answer| self.write(answer));
+        self.decline(answers);
     }
 
     fn signed_in(&mut self) {
         let (answers, calls) = self.sign_in.done(&self.words);
-        answers.iter().for_each(|answer| self.write(answer));
+        self.decline(answers);
         match &mut self.dialect {
             Dialect::Greeting(greeting) if greeting.is_told() && !greeting.is_asking() => {
                 let question = greeting.begin();

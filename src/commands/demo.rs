@@ -122,14 +122,14 @@ async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), E
 ///
 /// # Errors
 /// What is wrong with the command line, or with stdin and stdout.
-pub async fn serve(app: &App, selector: &Selector, deadline: Duration) -> Result<(), Error> {
+pub async fn serve(app: &App, selector: &Selector, deadline: Duration, control: &cli::Control) -> Result<(), Error> {
     let stand_in = StandIn::named(selector.environment.as_deref())?;
     let folder = Folder::create()?;
     let own = folder.app(app);
     let vendors = Vendors::start(demo::Settings::default()).await?;
     let credential = stand_in.sign_in(&own, &vendors, Arc::new(Consent::new(&app.http))).await?;
     let profile = login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
-    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), None, deadline).await
+    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), None, deadline, control).await
 }
 
 /// Starts this program again as an AI client would, and connects to it.

@@ -12,9 +12,16 @@ use tokio::sync::oneshot;
 
 use crate::{
     bridge::{
-        Bridge, Ends, Offer, Remember, description::Description, governor::Rate, reply::Words, turnstile::Turnstile,
+        Bridge, Ends, Offer, Remember,
+        audit::{self, Audit},
+        description::Description,
+        governor::Rate,
+        label::Label,
+        policy::Rules,
+        reply::Words,
+        turnstile::Turnstile,
     },
-    cli::{self, SignInMode},
+    cli::{self, Control, SignInMode},
     commands::{
         App,
         login::{self, Attempt},
@@ -50,7 +57,7 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let deadline = arguments.timeout.map(Duration::from_secs).or(app.settings.request_timeout).unwrap_or(DEADLINE);
     #[cfg(feature = "demo")]
     if app.settings.is_embedded(selector.server.as_deref()) {
-        return super::demo::serve(app, &selector, deadline).await;
+        return super::demo::serve(app, &selector, deadline, &arguments.control).await;
     }
     let profile = Profile::select(&selector, &app.settings)?;
     let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
@@ -64,19 +71,20 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
         }
         _ => (tokens, None),
     };
-    relay(app, &profile, tokens, offer, deadline).await
+    relay(app, &profile, tokens, offer, deadline, &arguments.control).await
 }
 
 /// Relays for `profile` until the client is done; with the way to sign in that a client is offered, if any.
 ///
 /// # Errors
-/// What is wrong with stdin and stdout.
+/// What is wrong with the audit log, or with stdin and stdout.
 pub async fn relay(
     app: &App,
     profile: &Profile,
     tokens: TokenSource,
     offer: Option<Offer>,
     deadline: Duration,
+    control: &Control,
 ) -> Result<(), Error> {
     let ends = Ends {
         server: profile.server.clone(),
@@ -88,6 +96,9 @@ pub async fn relay(
         remembered: remembered(app, profile),
         remember: remember(app, profile),
         offer,
+        rules: rules(app, profile, control),
+        label: control.label.then(|| Label::new(&profile.title, &profile.name, &profile.environment)),
+        audit: audit(app, profile, control)?,
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
@@ -106,6 +117,32 @@ fn turnstile(app: &App, profile: &Profile) -> Turnstile {
         ),
         None => Turnstile::open(app.clock.clone()),
     }
+}
+
+/// Which tools a client may see and call.
+fn rules(app: &App, profile: &Profile, control: &Control) -> Rules {
+    let provider = profile.provider.as_ref().and_then(|provider| app.settings.providers.get(provider));
+    Rules {
+        read_only: control.read_only,
+        known_to_read: provider.map(|provider| provider.read_only_tools.clone()).unwrap_or_default(),
+        allow: control.allow_tool.clone(),
+        deny: control.deny_tool.clone(),
+    }
+}
+
+/// The log of the calls, where one is wanted.
+fn audit(app: &App, profile: &Profile, control: &Control) -> Result<Option<Audit>, Error> {
+    let Some(path) = control.audit_log.clone() else { return Ok(None) };
+    let console = app.console;
+    let audit = Audit::open(audit::Terms {
+        path,
+        profile: profile.name.clone(),
+        environment: profile.environment.clone(),
+        arguments: control.audit_arguments,
+        clock: app.clock.clone(),
+        complain: Box::new(move |error| console.report(&error.into())),
+    })?;
+    Ok(Some(audit))
 }
 
 /// What a server said of itself, on disk; of this server only.

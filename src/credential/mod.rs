@@ -12,7 +12,7 @@ pub mod file;
 pub mod keychain;
 pub mod lock;
 pub mod memory;
-mod private_folder;
+pub(crate) mod private_folder;
 pub mod record;
 mod renewal;
 pub mod store;

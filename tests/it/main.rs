@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod audit;
 #[cfg(target_os = "linux")]
 mod chromium;
 mod clients;
@@ -18,6 +19,7 @@ mod fidelity;
 mod install;
 #[cfg(target_os = "linux")]
 mod keychain;
+mod label;
 mod lifecycle;
 mod login;
 mod logout;
@@ -26,6 +28,7 @@ mod network;
 mod openid;
 mod patience;
 mod peer;
+mod policy;
 mod recovery;
 #[cfg(unix)]
 mod remote;

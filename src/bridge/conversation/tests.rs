@@ -30,7 +30,7 @@ impl Rig {
     fn new(remembered: Option<Description>) -> Self {
         let words = Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         Self {
-            conversation: Conversation::new(words, remembered, SignIn::offered_if(true)),
+            conversation: Conversation::new(words, remembered, SignIn::offered_if(true), Rules::default()),
             posts: Vec::new(),
             open: BTreeSet::new(),
             listens: Vec::new(),
@@ -59,7 +59,9 @@ impl Rig {
                 }
                 Action::Do(Task::HoldFor(_) | Task::Delete(_) | Task::Switch(_)) => {}
                 Action::Do(Task::Stop) => self.stopped = true,
-                Action::Write(line) => self.written.push(serde_json::from_slice(&line).unwrap()),
+                Action::Write(message) | Action::Decline(message) => {
+                    self.written.push(serde_json::from_slice(message.raw()).unwrap());
+                }
                 Action::Wake(alarm, _) => self.alarms.push(alarm),
                 Action::SignIn(need) => self.sign_ins.push(need),
                 Action::Watch => self.watches += 1,

@@ -52,6 +52,7 @@ struct Params {
     protocol_version: String,
     name: Option<String>,
     uri: Option<String>,
+    cursor: String,
     arguments: Arguments,
     notifications: Value,
     #[serde(rename = "_meta")]
@@ -252,7 +253,7 @@ async fn execute(envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "test vendor", "version": "1"}},
         }),
         "ping" | "logging/setLevel" if !modern => json!({}),
-        "tools/list" => json!({"tools": tools()}),
+        "tools/list" => state.tools_page(&params.cursor),
         "resources/list" => json!({"resources": []}),
         "resources/templates/list" => json!({"resourceTemplates": []}),
         "prompts/list" => json!({"prompts": []}),
@@ -265,7 +266,8 @@ async fn execute(envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
     state.reply_with(Reply::new(200), message)
 }
 
-fn tools() -> Value {
+/// The tools that this server really has.
+pub fn tools() -> Value {
     let tool = |name: &str, description: &str, properties: Value| json!({"name": name, "description": description, "inputSchema": {"type": "object", "properties": properties}});
     json!([
         tool("echo", "Says it back", json!({"message": {"type": "string"}})),
@@ -341,6 +343,16 @@ impl State {
                 result["ttlMs"] = json!(0);
                 result["cacheScope"] = json!("private");
             }
+        }
+        result
+    }
+
+    /// The page of the tools' list that the cursor, a number, leads to.
+    fn tools_page(&self, cursor: &str) -> Value {
+        let page = cursor.parse().unwrap_or(0);
+        let mut result = json!({"tools": self.script.tool_pages[page]});
+        if page + 1 < self.script.tool_pages.len() {
+            result["nextCursor"] = json!((page + 1).to_string());
         }
         result
     }

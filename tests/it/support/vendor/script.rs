@@ -42,6 +42,8 @@ pub struct Script {
     pub get_stream: bool,
     /// Whether the legacy server has sessions.
     pub sessions: bool,
+    /// The pages of `tools/list`: arrays of tools. The first is given without a cursor.
+    pub tool_pages: Vec<Value>,
     /// Whether the legacy server asks for the client's roots as soon as it has a stream to ask on.
     pub asks_for_roots: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Script {
             answer: Answer::Json,
             get_stream: true,
             sessions: true,
+            tool_pages: vec![super::endpoint::tools()],
             asks_for_roots: false,
         }
     }
@@ -107,6 +110,16 @@ pub enum Era {
     Legacy,
     /// 2026-07-28: stateless.
     Modern,
+}
+
+impl Era {
+    /// Every era that a client can be of, with every era that a server can be of.
+    pub const COMBINATIONS: [(Self, Self); 4] = [
+        (Self::Legacy, Self::Legacy),
+        (Self::Modern, Self::Modern),
+        (Self::Legacy, Self::Modern),
+        (Self::Modern, Self::Legacy),
+    ];
 }
 
 /// Who may use the MCP endpoint.
