@@ -128,7 +128,7 @@ pub struct Login {
     /// Let this server name others in private networks, such as your company's authorization server
     #[arg(long, help_heading = "Authorization server")]
     pub allow_private_network: bool,
-    /// Print the address to open, and open nothing
+    /// Open nothing: print the address, and read from stdin the one that the browser ends on
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
     /// The port on 127.0.0.1 that the browser comes back to
@@ -137,7 +137,7 @@ pub struct Login {
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Browser")]
     pub timeout: u64,
-    /// Replace a saved profile of that name that belongs to another server
+    /// Register a new client with the server, and replace a saved profile of that name that belongs to another one
     #[arg(long)]
     pub force: bool,
 }

@@ -119,7 +119,7 @@ impl Error {
 
     /// Whether a person was asked to sign in, and did not come.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self.source.downcast_ref(), Some(LoginError::TimedOut(_)))
+        matches!(self.source.downcast_ref(), Some(LoginError::TimedOut { .. }))
     }
 
     /// That nobody is signed in to `profile`, and the command that changes it.
@@ -272,8 +272,13 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
-            LoginError::TimedOut(_) => {
-                Self::from_source(ErrorKind::Failure, error).hint("run it again; --timeout gives you longer")
+            LoginError::TimedOut { known_client, .. } => {
+                let error = Self::from_source(ErrorKind::Failure, error);
+                let error = error.hint("run it again; --timeout gives you longer");
+                match known_client {
+                    true => error.hint("if the page did not know this client, run it again with --force: that registers a new one"),
+                    false => error,
+                }
             }
             LoginError::Listener { port: Some(_), .. } => {
                 Self::from_source(ErrorKind::Failure, error).hint("another program has that port: leave --port out, or choose another")

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
-//!         -> AuthorizationRequest -> Browser/Loopback -> code -> Grant -> TokenSet -> [lock] CredentialStore
+//!         -> AuthorizationRequest -> Browser/Loopback | Paste | Device -> Grant -> TokenSet -> [lock] CredentialStore
 //! token   TokenSource::access_token -> stdout
-//! serve   stdin -> Reader -> Message -> Session (Event -> Actions) -> Upstream (+ TokenSource) -> Session -> Writer -> stdout
+//! serve   stdin -> Reader -> Message -> Conversation (Event -> Actions; era, sign-in) -> Session (at most once) -> Upstream
+//!         (+ TokenSource) -> Session -> Conversation -> Writer -> stdout
 //! renew   lock -> reload -> newer than the rejected one? use it : ask the token endpoint -> save -> use -> unlock
 //! ```
 //!
@@ -24,7 +25,7 @@
 //! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
-//! | [`login`] | signing in: the flows, the browser, the loopback listener |
+//! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
@@ -39,7 +40,8 @@
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
 //!    `bridge::downstream` owns stdout.
-//! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again.
+//! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again but the members that a translation
+//!    between eras names.
 //! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.
 //! 8. Everything stored is keyed by issuer, resource, client, account and environment; a credential goes to its own
 //!    resource only.

@@ -239,6 +239,7 @@ impl Machine {
                 issued_at: clock.now(),
                 expires_at: Some(clock.now() + SignedDuration::from_secs(3600)),
                 scope: Some("read write".parse().unwrap()),
+                person: Some("p@example".to_owned()),
             }),
         };
         let folder = tempfile::tempdir().unwrap();
@@ -657,7 +658,7 @@ async fn a_failing_renewal_leaves_the_old_token_in_use() {
     assert!(matches!(token(&source).await, Err(TokenSourceError::Unavailable(_))));
 }
 
-/// t057, t058: a response without refresh token or scope leaves the old ones; a smaller scope is recorded.
+/// t057, t058: a response without refresh token, scope or ID token leaves the old ones; a smaller scope is recorded.
 #[tokio::test]
 async fn t057_what_a_response_leaves_out_stays() {
     let machine = Machine::new().await;
@@ -673,10 +674,40 @@ async fn t057_what_a_response_leaves_out_stays() {
         let token = source.access_token(Duration::ZERO).await.unwrap().unwrap();
         assert_eq!(token.scope().unwrap().to_string(), scope, "{body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
-        assert_eq!(machine.stored().await.tokens.unwrap().scope.unwrap().to_string(), scope, "{body}");
+        let stored = machine.stored().await.tokens.unwrap();
+        assert_eq!(
+            (&stored.scope.unwrap().to_string()[..], stored.person.as_deref()),
+            (scope, Some("p@example")),
+            "{body}"
+        );
     }
     let forms = machine.server.forms.lock().unwrap();
     assert!(forms.iter().all(|form| form["resource"] == "https://mcp.example" && !form.contains_key("scope")));
+}
+
+/// t064: a wider sign-in of another process is used at once; a mere renewal there does not pass for one.
+#[tokio::test]
+async fn t064_a_wider_sign_in_elsewhere_is_used() {
+    let machine = Machine::new().await;
+    let source = machine.process();
+    let narrow = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+    let challenge = || Challenge { scope: Some("admin".parse().unwrap()), ..Challenge::default() };
+    let scope = TokenSourceError::LoginRequired(LoginReason::Scope).to_string();
+    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+
+    let renewed = machine.process().force_refresh().await.unwrap();
+    assert_ne!(renewed, narrow);
+    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+
+    let mut wide = machine.credential.clone();
+    let tokens = wide.tokens.as_mut().unwrap();
+    tokens.access_token = Secret::new("wide".to_owned());
+    tokens.scope = Some("admin read write".parse().unwrap());
+    machine.process().sign_in(wide).await.unwrap();
+    let requests = machine.server.requests();
+    assert_eq!(text(&source.widen(&narrow, challenge()).await.unwrap()), "wide");
+    assert_eq!(token(&source).await.unwrap(), "wide");
+    assert_eq!(machine.server.requests(), requests);
 }
 
 /// t054: a server that hands out expired tokens: each is used, and they are not fetched in a storm.

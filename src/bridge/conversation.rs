@@ -120,6 +120,8 @@ pub struct Conversation {
     dialect: Dialect,
     /// What is known of the server, be it from earlier.
     description: Option<Description>,
+    /// That the server is modern is only remembered: it has not said so yet in this conversation.
+    assumed: bool,
     /// A list of tools is coming in parts.
     paging: bool,
     policy: Policy,
@@ -152,6 +154,7 @@ impl Conversation {
             transport: Transport::default(),
             dialect: Dialect::Unknown,
             description: remembered,
+            assumed: false,
             paging: false,
             policy,
             sign_in,
@@ -241,12 +244,14 @@ impl Conversation {
         }
         if is_modern {
             self.dialect = Dialect::Same;
+            self.assumed = true;
         }
         self.carry(session::Event::Received(message));
     }
 
     /// Makes the acquaintance of the server in the name of the client that opens with `hello`.
     fn greet(&mut self, hello: Message) {
+        self.leave();
         self.greetings += 1;
         self.session.reset();
         self.listens = false;
@@ -255,6 +260,21 @@ impl Conversation {
         self.dialect = Dialect::Greeting(greeting);
         self.actions.push(Action::Wake(Alarm::Patience(self.greetings), PATIENCE));
         self.ask(question);
+    }
+
+    /// Whatever waited for the client or for an acquaintance with the server is over.
+    fn leave(&mut self) {
+        self.translate(|translator, steps| match translator {
+            Dialect::Older(client) => client.closed(steps),
+            Dialect::Newer(client) => client.closed(steps),
+            _ => {}
+        });
+        let left = greeting_of(&mut self.dialect).map(Greeting::abandon).unwrap_or_default();
+        for message in left {
+            self.refuse(Refusal::unsent(message, Failure::NoSession));
+        }
+        let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
+        ended.iter().for_each(|answer| self.write(answer));
     }
 
     fn ask(&mut self, question: Question) {
@@ -361,6 +381,9 @@ impl Conversation {
     // The server's side.
 
     fn answered(&mut self, message: Message, method: &str) {
+        if std::mem::take(&mut self.assumed) && !matches!(message.kind, Kind::Response { succeeded: true, .. }) {
+            self.doubt();
+        }
         let message = if method == "tools/list" { self.learn_tools(message) } else { message };
         match &mut self.dialect {
             Dialect::Greeting(greeting) if message.id().is_some_and(|id| greeting.asked_as(id)) => {
@@ -390,6 +413,10 @@ impl Conversation {
     }
 
     fn refused(&mut self, refusal: Refusal) {
+        let is_rejection = matches!(&*refusal.failure, Failure::Status { status, .. } if status.is_client_error());
+        if is_rejection && std::mem::take(&mut self.assumed) {
+            self.doubt();
+        }
         match &mut self.dialect {
             Dialect::Greeting(greeting) if refusal.message.id().is_some_and(|id| greeting.asked_as(id)) => {
                 let outcome = greeting.refused(refusal);
@@ -402,6 +429,12 @@ impl Conversation {
             }),
             _ => self.refuse(refusal),
         }
+    }
+
+    /// What is remembered of the server may be wrong: the next message makes its acquaintance again.
+    fn doubt(&mut self) {
+        self.dialect = Dialect::Unknown;
+        self.description = None;
     }
 
     /// Answers a request of the client's that came to nothing.

@@ -344,6 +344,15 @@ impl Greeting {
         self.held.extract_if(.., |message| is_request(message)).collect()
     }
 
+    /// Gives back the requests that nobody would answer if this ended now. The client's own opening is answered by the
+    /// server, where it is that which the server was asked.
+    pub fn abandon(&mut self) -> Vec<Message> {
+        let is_open = !self.told && !self.hello.id().is_some_and(|id| self.asked_as(id));
+        let mut requests = self.take_requests();
+        requests.extend(is_open.then(|| self.hello.clone()));
+        requests
+    }
+
     /// Everything that was kept, in its order.
     pub fn into_held(self) -> impl Iterator<Item = Message> {
         self.held.into_iter().chain(self.subscriptions)

@@ -20,6 +20,7 @@ pub mod object;
 pub mod patience;
 pub mod policy;
 pub mod reply;
+pub mod reports;
 pub mod retry;
 pub mod session;
 pub mod sign_in;
@@ -53,6 +54,7 @@ use crate::{
         message::Message,
         policy::Rules,
         reply::Words,
+        reports::{Report, Reports},
         session::{Exchange, Task},
         sign_in::SignIn,
         turnstile::Turnstile,
@@ -82,9 +84,6 @@ const WAITING_LIMIT: usize = 1 << 20;
 /// How many bytes may wait for the client; then no more are read from it either: they are refusals of ours, of what it sends.
 const REFUSALS_LIMIT: usize = 16 * WAITING_LIMIT;
 
-/// How many events the exchanges may be ahead of the loop.
-const EVENT_QUEUE: usize = 256;
-
 /// One conversation.
 pub struct Bridge {
     upstream: Arc<Upstream>,
@@ -97,8 +96,8 @@ pub struct Bridge {
     audit: Option<Audit>,
     reader: Reader,
     writer: Writer,
-    events: mpsc::Receiver<Event>,
-    report: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Report>,
+    reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
     farewells: Vec<JoinHandle<()>>,
     /// Looks out for a sign-in that happens elsewhere.
@@ -149,9 +148,9 @@ impl Bridge {
     /// What the system says of stdin and stdout.
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
-        let (report, events) = mpsc::channel(EVENT_QUEUE);
+        let (reports, events) = Reports::new();
         let upstream =
-            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, report.clone());
+            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, reports.clone());
         let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
@@ -166,7 +165,7 @@ impl Bridge {
             reader,
             writer,
             events,
-            report,
+            reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
             watch: None,
@@ -210,7 +209,7 @@ impl Bridge {
                     written?;
                     continue;
                 }
-                Some(event) = self.events.recv(), if room => event,
+                Some(report) = self.events.recv(), if room => report.event,
                 line = self.reader.next(), if reading => match line? {
                     Some(Ok(message)) => Event::Received(message),
                     Some(Err(malformed)) => Event::Malformed(malformed),
@@ -236,8 +235,8 @@ impl Bridge {
     /// Handles what has come meanwhile, so that it is written together.
     fn take_what_is_ready(&mut self) -> Flow {
         while self.writer.waiting() < WAITING_LIMIT {
-            let Ok(event) = self.events.try_recv() else { break };
-            if self.take(event) == Flow::Ended {
+            let Ok(report) = self.events.try_recv() else { break };
+            if self.take(report.event) == Flow::Ended {
                 return Flow::Ended;
             }
         }
@@ -268,7 +267,7 @@ impl Bridge {
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
                 Action::Do(Task::HoldFor(exchange)) => {
-                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.report.clone()));
+                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.reports.clone()));
                 }
                 Action::Do(Task::Cancel(exchange)) => {
                     if let Some(task) = self.exchanges.remove(&exchange) {
@@ -288,16 +287,16 @@ impl Bridge {
                     write(&mut self.writer, self.label.as_mut(), message);
                 }
                 Action::Wake(alarm, after) => {
-                    tokio::spawn(later(after, Event::Woken(alarm), self.report.clone()));
+                    tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
                 }
                 Action::SignIn(need) => {
                     if let Some(offer) = self.offer.clone() {
-                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.report.clone()));
+                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.reports.clone()));
                     }
                 }
                 Action::Watch => {
                     if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
-                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.report.clone()));
+                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.reports.clone()));
                         self.watch = Some(watching.abort_handle());
                     }
                 }
@@ -336,37 +335,37 @@ async fn remember(mut described: watch::Receiver<Option<Description>>, remember:
 }
 
 /// Reports `event` after a while.
-async fn later(after: Duration, event: Event, report: mpsc::Sender<Event>) {
+async fn later(after: Duration, event: Event, reports: Reports) {
     tokio::time::sleep(after).await;
-    let _ = report.send(event).await;
+    let _ = reports.send(event, 0).await;
 }
 
 /// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, report: mpsc::Sender<Event>) {
+async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports) {
     if need == Need::Any && tokens.is_signed_in().await {
-        let _ = report.send(Event::SignedIn).await;
+        let _ = reports.send(Event::SignedIn, 0).await;
         return;
     }
     let (tell, told) = oneshot::channel();
     let address = async {
         if let Ok(address) = told.await {
-            let _ = report.send(Event::SignInOffered(address)).await;
+            let _ = reports.send(Event::SignInOffered(address), 0).await;
         }
     };
     let (outcome, ()) = tokio::join!(offer(tell), address);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
-    let _ = report.send(event).await;
+    let _ = reports.send(event, 0).await;
 }
 
 /// Reports when somebody is signed in, by whatever process.
-async fn look_out(tokens: TokenSource, report: mpsc::Sender<Event>) {
+async fn look_out(tokens: TokenSource, reports: Reports) {
     const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
     let mut pause = PAUSES.0;
     while !tokens.is_signed_in().await {
         tokio::time::sleep(pause).await;
         pause = (pause * 11 / 10).min(PAUSES.1);
     }
-    let _ = report.send(Event::SignedIn).await;
+    let _ = reports.send(Event::SignedIn, 0).await;
 }
 
 /// Whether the conversation goes on.

@@ -67,7 +67,11 @@ impl Words {
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
         let code = if failure.needs_login() {
-            text.push_str(&format!(". Run `{}` in a terminal, then try again", self.login_command));
+            let command = match &**failure {
+                Failure::InsufficientScope { wanted, .. } => self.login_command_for(wanted),
+                _ => self.login_command.clone(),
+            };
+            text.push_str(&format!(". Run `{command}` in a terminal, then try again"));
             ReplyCode::LoginRequired
         } else if *taken == Taken::Perhaps && message.method() == Some("tools/call") {
             text.push_str(
@@ -91,6 +95,20 @@ impl Words {
             }
         };
         message.id().map(|id| error(id, code, &text))
+    }
+
+    /// The command that signs in with this scope. A person copies it into a shell: a token that one would make more of
+    /// than a word (RFC 6749 section 3.3 allows `$(…)`) is left for them to write, with all the others.
+    fn login_command_for(&self, scope: &[String]) -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@+=,".contains(&byte);
+        let option = |token: &String| match token {
+            token if token.starts_with('-') => None,
+            token if token.bytes().all(is_plain) => Some(format!(" --scope {token}")),
+            token if token.bytes().all(|byte| is_plain(byte) || byte == b'*') => Some(format!(" --scope '{token}'")),
+            _ => None,
+        };
+        let options: Option<String> = scope.iter().map(option).collect();
+        format!("{}{}", self.login_command, options.unwrap_or_default())
     }
 }
 
@@ -118,6 +136,34 @@ mod tests {
             error["error"]["message"],
             "Asset: not signed in: there is no stored sign-in. Run `finmcp login asset` in a terminal, then try again"
         );
+    }
+
+    /// t064: the command asks for what is missing, and for all that there was; what a shell could take for more than a
+    /// word is in no command.
+    #[test]
+    fn t064_the_command_names_the_scope() {
+        for (wanted, command) in [
+            (&["files:read", "files:write"][..], "finmcp login asset --scope files:read --scope files:write"),
+            (
+                &["https://api.example/a.b+c", "mcp:*"],
+                "finmcp login asset --scope https://api.example/a.b+c --scope 'mcp:*'",
+            ),
+            (&[], "finmcp login asset"),
+            (&["a", "$(id)"], "finmcp login asset"),
+            (&["a", "b;id"], "finmcp login asset"),
+            (&["a", "b`id`"], "finmcp login asset"),
+            (&["a'*"], "finmcp login asset"),
+            (&["a&calc"], "finmcp login asset"),
+            (&["--no-browser"], "finmcp login asset"),
+        ] {
+            let wanted = wanted.iter().map(|token| (*token).to_owned()).collect();
+            let failure = Failure::InsufficientScope { missing: Some("files:write".to_owned()), wanted };
+            let error = failed("tools/call", failure);
+            let text = format!(
+                "Asset: the sign-in does not include what this needs: scope files:write. Run `{command}` in a terminal, then try again"
+            );
+            assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&(-31004).into(), &text.into()));
+        }
     }
 
     /// A sign-in that came to nothing says why, and asks for a terminal only where that helps.

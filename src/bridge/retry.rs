@@ -25,10 +25,13 @@ pub enum Failure {
     #[error("the server refuses the credential")]
     Refused,
     /// The credential lacks a scope (403 with `insufficient_scope`, RFC 6750 section 3.1).
-    #[error("the sign-in does not include what this needs{}", .scope.as_deref().map(|scope| format!(": scope {scope}")).unwrap_or_default())]
+    #[error("the sign-in does not include what this needs{}", .missing.as_deref().map(|scope| format!(": scope {scope}")).unwrap_or_default())]
     InsufficientScope {
         /// What is missing, as the server says.
-        scope: Option<String>,
+        missing: Option<String>,
+        /// The scope tokens that a sign-in needs: all that this one has, and what is missing (MCP authorization, "Step-Up
+        /// Authorization Flow"). None where the server does not say.
+        wanted: Vec<String>,
     },
     /// The network.
     #[error("{0}")]

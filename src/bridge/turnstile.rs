@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use crate::{
-    bridge::governor::{Rate, Usage},
+    bridge::{
+        governor::{Rate, Usage},
+        patience,
+    },
     credential::{
         clock::Clock,
         lock::{Lock, LockError},
@@ -96,6 +99,11 @@ impl Turnstile {
     /// Lets nobody pass for as long as the server asks: no process, where they share the gate.
     pub async fn hold(&self, wait: Duration) {
         self.change(|usage, rate, now| usage.hold(rate, now, wait)).await;
+    }
+
+    /// How long a `Retry-After` with this value asks to wait from now on (RFC 9110 section 10.2.3).
+    pub fn asked(&self, retry_after: &[u8]) -> Option<Duration> {
+        patience::asked(retry_after, self.clock.now())
     }
 
     /// Changes what is used up, for all processes. Where they cannot meet, each keeps to the rate for itself: a request

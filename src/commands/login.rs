@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -18,8 +18,7 @@ use crate::{
     error::{Error, ErrorKind},
     login::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
-        browser::{Browser, SystemBrowser},
-        device::device_code,
+        browser::Browser, device::device_code, paste::Paste,
     },
     oauth::{
         challenge::Challenge, client_assertion::PrivateKey, overrides::Overrides, registration::ClientAuthentication,
@@ -28,6 +27,7 @@ use crate::{
     profile::{Profile, RegistrationOptions, Selector},
     provider::GrantKind,
     secret::Secret,
+    settings::Screen,
 };
 
 /// Signs in, stores the credential, and saves the profile, so that `token` and `serve` find it by name.
@@ -43,9 +43,8 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         Some(path) => Some(private_key(path).await?),
         None => client_secret(app, arguments.client_secret_file.clone()).await?,
     };
-    let redirection = Redirection { port: arguments.port, timeout: Duration::from_secs(arguments.timeout) };
-    let no_browser = arguments.no_browser;
-    let force = arguments.force;
+    let (port, timeout) = (arguments.port, Duration::from_secs(arguments.timeout));
+    let (no_browser, force) = (arguments.no_browser, arguments.force);
     let (selector, options) = options(arguments)?;
     let mut profile = Profile::select(&selector, &app.settings)?;
     if !force {
@@ -53,25 +52,56 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     }
     profile.registration = options.or(profile.registration);
 
-    let browser = (!no_browser && app.settings.browser_possible).then(|| browser(app));
-    let (profile, credential) = sign_in_and_keep(app, profile, secret, None, browser, redirection).await?;
+    let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+    let browser = if by_page && !no_browser { browser_for(app, &profile)? } else { None };
+    let paste = if by_page { paste(no_browser) } else { None };
+    let redirection = Redirection { port, paste, timeout };
+    let attempt = Attempt { secret, challenge: None, anew: force, browser, redirection };
+    let (profile, credential) = sign_in_and_keep(app, profile, attempt).await?;
     summarise(app, &profile, &credential);
     Ok(())
 }
 
-/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`. With the
-/// `challenge` of a request that the server refused, the new sign-in allows that, and all that the one before allowed.
+/// What shows the sign-in page; nothing where somebody at a terminal opens it elsewhere.
+fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
+    match &app.settings.screen {
+        Screen::Browser(browser) => Ok(Some(Arc::new(browser.clone()))),
+        Screen::Terminal => Ok(None),
+        Screen::Nobody(reason) => {
+            let error = format!("a person has to sign in to {}, and nobody is here: {reason}", profile.title);
+            let command = profile.login_command();
+            Err(Error::new(ErrorKind::LoginRequired, error).hint(format!("run `{command}` in a terminal or on a desktop; or `{command} --no-browser` here, which prints the address to open and reads from stdin the one that the browser ends on")))
+        }
+    }
+}
+
+/// Where the person can paste the answer: a terminal, which need not be told about; anything else only where that is how
+/// it is to come back.
+fn paste(no_browser: bool) -> Option<Paste> {
+    Paste::from_terminal().or_else(|| (no_browser && !io::stdin().is_terminal()).then(Paste::from_pipe))
+}
+
+/// A sign-in that somebody wants.
+pub struct Attempt {
+    /// The client's secret or private key.
+    pub secret: Option<Secret>,
+    /// What the server refused a request with, where it has: the new sign-in allows that, and all that the one before
+    /// allowed.
+    pub challenge: Option<Challenge>,
+    /// Whether a client that registered itself earlier is to register anew.
+    pub anew: bool,
+    /// What shows the sign-in page; none where the person wants to do that.
+    pub browser: Option<Arc<dyn Browser>>,
+    /// How the answer comes back.
+    pub redirection: Redirection,
+}
+
+/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`.
 ///
 /// # Errors
 /// Whatever kept it from being done; then nothing is changed.
-pub async fn sign_in_and_keep(
-    app: &App,
-    profile: Profile,
-    secret: Option<Secret>,
-    challenge: Option<Challenge>,
-    browser: Option<Arc<dyn Browser>>,
-    redirection: Redirection,
-) -> Result<(Profile, Credential), Error> {
+pub async fn sign_in_and_keep(app: &App, profile: Profile, attempt: Attempt) -> Result<(Profile, Credential), Error> {
+    let Attempt { secret, challenge, anew, browser, redirection } = attempt;
     // A store that is locked or missing is said before anybody is asked to sign in, and before a server is.
     prove_store(app).await?;
     let earlier = earlier(app, &profile).await?;
@@ -81,7 +111,8 @@ pub async fn sign_in_and_keep(
     }
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
     let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
-    let credential = sign_in(app, &profile, secret, challenge, earlier.clone(), person)
+    let known = earlier.clone().filter(|earlier| !(anew && earlier.registration.is_dynamic()));
+    let credential = sign_in(app, &profile, secret, challenge, known, person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
     let profile = keep(app, profile, credential.clone(), earlier).await?;
@@ -132,6 +163,7 @@ fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential
         .map(|credential| KnownClient { issuer: credential.identity.issuer, registration: credential.registration });
     LoginRequest {
         server: profile.server.clone(),
+        title: profile.title.clone(),
         environment: profile.environment.clone(),
         account: profile.account(),
         issuer: options.issuer.clone(),
@@ -191,7 +223,10 @@ pub async fn keep(
 
 fn summarise(app: &App, profile: &Profile, credential: &Credential) {
     let console = app.console;
-    console.say(&format!("Signed in to {} as profile {}.", profile.title, profile.name));
+    match credential.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
+        Some(person) => console.say(&format!("Signed in to {} as {person}, profile {}.", profile.title, profile.name)),
+        None => console.say(&format!("Signed in to {} as profile {}.", profile.title, profile.name)),
+    }
     console.say(&format!("The credential is in {}.", app.store.description()));
     let tokens = credential.tokens.as_ref();
     let renewable = tokens.is_some_and(|tokens| tokens.refresh_token.is_some());
@@ -304,14 +339,6 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
 /// The most that is read as a client secret, in bytes.
 const SECRET_LIMIT: u64 = 64 << 10;
 
-/// The person's own browser.
-pub fn browser(app: &App) -> Arc<dyn Browser> {
-    Arc::new(match &app.settings.browser {
-        Some(command) => SystemBrowser::Program(command.into()),
-        None => SystemBrowser::Default,
-    })
-}
-
 /// Tells the person what happens.
 fn show(console: Console, title: &str, progress: Progress<'_>) {
     match progress {
@@ -325,6 +352,11 @@ fn show(console: Console, title: &str, progress: Progress<'_>) {
         }
         Progress::Opened => console.say("Your browser was opened."),
         Progress::NotOpened(_) => console.say("No browser could be opened: use the address above."),
+        Progress::PasteHere => console.say(
+            "If the browser ends on a page that does not load, copy that page's whole address, paste it here and press \
+             Enter. It is not shown.",
+        ),
+        Progress::WrongPaste(error) => console.say(&format!("Not taken: {error}. Still waiting.")),
         Progress::Waiting(limit) => {
             console.say(&format!("Waiting for you, {} s at most. Ctrl-C stops it.", limit.as_secs()));
         }

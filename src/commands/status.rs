@@ -23,6 +23,8 @@ struct ProfileDocument {
     server: String,
     signed_in: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
@@ -77,6 +79,7 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
     let identity = profile.signed_in.as_ref();
     ProfileDocument {
         signed_in: tokens.is_some(),
+        person: tokens.and_then(|tokens| tokens.person.clone()),
         account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
         client_id: identity.map(|identity| identity.client_id.clone()),
         issuer: identity.map(|identity| identity.issuer.clone()),
@@ -109,6 +112,7 @@ fn table(app: &App, document: &ProfileDocument) -> String {
     };
     rows.push(("signed in", state));
     if document.signed_in {
+        rows.extend(document.person.clone().map(|person| ("person", person)));
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));

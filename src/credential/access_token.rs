@@ -105,6 +105,7 @@ mod tests {
                 issued_at: ISSUED,
                 expires_at: lifetime.map(after),
                 scope: None,
+                person: None,
             },
             None,
         )

@@ -102,6 +102,15 @@ impl Credential {
         }
     }
 
+    /// Whose it is, for people to read: the person, where the server names one, and the account.
+    pub fn holder(&self) -> String {
+        let account = &self.identity.account;
+        match self.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
+            Some(person) if person != account => format!("{person} ({account})"),
+            _ => account.clone(),
+        }
+    }
+
     /// The document that a store keeps: compact JSON with every secret in it.
     ///
     /// # Errors
@@ -240,6 +249,8 @@ struct TokensDocument<'a> {
     expires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&'a Credential> for Document<'a> {
@@ -289,6 +300,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 issued_at: tokens.issued_at.as_millisecond(),
                 expires_at: tokens.expires_at.map(Timestamp::as_millisecond),
                 scope: tokens.scope.as_ref().map(Scope::to_string),
+                person: tokens.person.as_ref().map(Cow::from),
             }),
         }
     }
@@ -358,6 +370,7 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
             issued_at: time(document.issued_at)?,
             expires_at: document.expires_at.map(time).transpose()?,
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
+            person: document.person.map(Cow::into_owned),
         })
     }
 }
@@ -419,6 +432,7 @@ pub(super) mod tests {
                 issued_at: "2026-11-01T00:00:00.5Z".parse().unwrap(),
                 expires_at: Some("2026-11-01T01:00:00.5Z".parse().unwrap()),
                 scope: Some("a".parse().unwrap()),
+                person: Some("p@example".to_owned()),
             }),
         }
     }
@@ -429,7 +443,19 @@ pub(super) mod tests {
 
     #[test]
     fn the_document_is_this_one() {
-        insta::assert_snapshot!(payload_of(&sample()), @r#"{"version":1,"identity":{"environment":"sandbox","issuer":"https://as.example","resource":"https://mcp.example/mcp","client_id":"client","account":"biz_1"},"generation":7,"renewal":"refresh_token","registration":{"client_id":"client","client_secret":"s3cret:%\"\n","authentication":"client_secret_basic","redirect_uri":"http://127.0.0.1:1/callback"},"token_endpoint":"https://as.example/token","revocation_endpoint":"https://as.example/revoke","resource":"https://mcp.example/mcp","scope":"a b","parameters":[["business_id","biz_1"]],"tokens":{"access_token":"CANARY-access","refresh_token":"CANARY-refresh","issued_at":1793491200500,"expires_at":1793494800500,"scope":"a"}}"#);
+        insta::assert_snapshot!(payload_of(&sample()), @r#"{"version":1,"identity":{"environment":"sandbox","issuer":"https://as.example","resource":"https://mcp.example/mcp","client_id":"client","account":"biz_1"},"generation":7,"renewal":"refresh_token","registration":{"client_id":"client","client_secret":"s3cret:%\"\n","authentication":"client_secret_basic","redirect_uri":"http://127.0.0.1:1/callback"},"token_endpoint":"https://as.example/token","revocation_endpoint":"https://as.example/revoke","resource":"https://mcp.example/mcp","scope":"a b","parameters":[["business_id","biz_1"]],"tokens":{"access_token":"CANARY-access","refresh_token":"CANARY-refresh","issued_at":1793491200500,"expires_at":1793494800500,"scope":"a","person":"p@example"}}"#);
+    }
+
+    #[test]
+    fn whose_it_is() {
+        let holder = |person: Option<&str>| {
+            let mut credential = sample();
+            credential.tokens.as_mut().unwrap().person = person.map(str::to_owned);
+            credential.holder()
+        };
+        assert_eq!(holder(Some("p@example")), "p@example (biz_1)");
+        assert_eq!(holder(Some("biz_1")), "biz_1");
+        assert_eq!(holder(None), "biz_1");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::{
     oauth::{
         client::{Grant, TokenRequest, request_token},
         error::TokenError,
+        scope::Scope,
         token_set::TokenSet,
     },
 };
@@ -287,6 +288,22 @@ impl Account {
         Ok(token)
     }
 
+    /// The token that another process has signed in for meanwhile, where it allows what `narrow` does not. Any other than
+    /// `narrow` may, unless both scopes are known.
+    pub(super) async fn wider(&self, narrow: &AccessToken, missing: Option<&Scope>) -> Option<AccessToken> {
+        let stored = self.load().await.ok()?;
+        let token = self.adopt(&Need::OtherThan(narrow.clone()), stored.as_ref())?;
+        let allows = match (token.scope(), missing) {
+            (Some(granted), Some(missing)) => missing.iter().all(|token| granted.contains(token)),
+            _ => true,
+        };
+        if !allows {
+            return None;
+        }
+        self.state().token = Some(token.clone());
+        Some(token)
+    }
+
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
         let credential = stored?;
         let token = AccessToken::new(credential.tokens.as_ref()?, credential.scope.as_ref());
@@ -419,11 +436,13 @@ impl Account {
     }
 }
 
-/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6) and the scope (section 5.1).
+/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6), the scope (section 5.1), and who
+/// signed in.
 fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
     TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),
         scope: new.scope.filter(|scope| !scope.is_empty()).or_else(|| old?.scope.clone()),
+        person: new.person.or_else(|| old?.person.clone()),
         ..new
     }
 }

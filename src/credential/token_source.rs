@@ -136,7 +136,7 @@ pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
 pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, SignInFailure>> + Send + Sync>;
 
 /// How long a person who said no, or did not come, is not asked again; nor one whom nobody could trust the server with.
-const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the person is being asked, and what came of it last.
 #[derive(Default)]
@@ -239,11 +239,18 @@ impl TokenSource {
         }
     }
 
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it.
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in another
+    /// process perhaps.
     ///
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
     pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        self.look_again();
+        if let Ok(account) = self.account()
+            && let Some(wider) = account.wider(narrow, challenge.scope.as_ref()).await
+        {
+            return Ok(wider);
+        }
         let error = TokenSourceError::LoginRequired(LoginReason::Scope);
         self.ask_person(Some(narrow), challenge, error).await
     }

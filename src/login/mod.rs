@@ -1,8 +1,13 @@
 //! Signing in: from a server's URL to a credential. Nothing here prints, and nothing is stored; both are the caller's.
 
+mod answer;
 pub mod browser;
 pub mod device;
 pub mod loopback;
+pub mod page;
+pub mod paste;
+pub mod turn;
+
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
@@ -19,11 +24,14 @@ use crate::{
     },
     http::{Http, HttpError},
     login::{
+        answer::{Answer, Asked},
         browser::{Browser, BrowserError},
-        loopback::{Callback, Loopback},
+        loopback::Loopback,
+        page::Page,
+        paste::{Paste, PasteError},
     },
     oauth::{
-        authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError, Wanted},
+        authorization::{AuthorizationRequest, Wanted},
         authorization_server::AuthorizationServer,
         challenge::Challenge,
         client::{self, Grant},
@@ -46,6 +54,8 @@ const OFFLINE_ACCESS: &str = "offline_access";
 pub struct LoginRequest {
     /// The MCP server.
     pub server: ServerUrl,
+    /// Its name for people.
+    pub title: String,
     /// The vendor environment, empty where there is one only.
     pub environment: String,
     /// The business or person, as the profile names it.
@@ -104,10 +114,12 @@ pub enum ResourceParameter {
 }
 
 /// How the answer of a person's sign-in comes back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Redirection {
     /// The port of 127.0.0.1 to listen on; else that of an earlier registration if it is free, else any.
     pub port: Option<u16>,
+    /// Where the person can paste it, when the browser cannot come back here.
+    pub paste: Option<Paste>,
     /// How long the person has.
     pub timeout: Duration,
 }
@@ -140,6 +152,10 @@ pub enum Progress<'a> {
     Opened,
     /// No browser could be started: the person has to open the page.
     NotOpened(BrowserError),
+    /// The person can paste the address that the browser ends on.
+    PasteHere,
+    /// What was pasted is not the answer; the wait goes on.
+    WrongPaste(PasteError),
     /// The wait for the person begins, and lasts this long at most.
     Waiting(Duration),
     /// The answer is there, and is being exchanged for a token.
@@ -180,8 +196,14 @@ pub enum LoginError {
     #[error("the authorization server did not accept the sign-in: {0}")]
     Refused(OAuthError),
     /// Nobody signed in.
-    #[error("nobody signed in within {} s", .0.as_secs())]
-    TimedOut(Duration),
+    #[error("nobody signed in within {} s", .after.as_secs())]
+    TimedOut {
+        /// How long the person had.
+        after: Duration,
+        /// Whether the client registered at an earlier sign-in. A server that has forgotten it shows a page of its own
+        /// that leads nowhere (RFC 6749 section 4.1.2.1), and nobody comes back.
+        known_client: bool,
+    },
     /// The redirect URI's port cannot be used.
     #[error("cannot listen for the answer on 127.0.0.1{}", .port.map(|port| format!(":{port}")).unwrap_or_default())]
     Listener {
@@ -205,22 +227,23 @@ pub enum LoginError {
     Http(#[from] HttpError),
 }
 
-/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636). A server that has
-/// forgotten an earlier registration gets a new one, and the person is asked once more.
+/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636), or with a device code
+/// where no browser opens here and the server offers that. A server that has forgotten an earlier registration gets a
+/// new one, and the person is asked once more.
 ///
 /// # Errors
 /// Any [`LoginError`].
 pub async fn authorization_code(
     request: LoginRequest,
-    redirection: Redirection,
+    mut redirection: Redirection,
     context: &Context<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
     let anew = request.known.as_ref().filter(|known| known.registration.is_dynamic());
     let anew = anew.map(|_| LoginRequest { known: None, ..request.clone() });
-    match (ask_person(request, redirection, context, progress).await, anew) {
+    match (ask_person(request, &mut redirection, context, progress).await, anew) {
         (Err(LoginError::Token(error)), Some(anew)) if error.is_invalid_client() => {
-            ask_person(anew, redirection, context, progress).await
+            ask_person(anew, &mut redirection, context, progress).await
         }
         (outcome, _) => outcome,
     }
@@ -228,7 +251,7 @@ pub async fn authorization_code(
 
 async fn ask_person(
     request: LoginRequest,
-    redirection: Redirection,
+    redirection: &mut Redirection,
     context: &Context<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
@@ -240,10 +263,12 @@ async fn ask_person(
     // The port first: a registration and a sign-in page are of no use without it.
     let (loopback, reusable) = listen(request.registration(server, context.clock.now()), redirection.port).await?;
     let redirect_uri = loopback.redirect_uri();
+    let known_client = reusable.as_ref().is_some_and(ClientRegistration::is_dynamic);
     let registration = match reusable {
         Some(registration) => registration,
         None => register(server, &redirect_uri, scope.as_ref(), context).await?,
     };
+    let (title, host) = (request.title.clone(), request.server.host());
     let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
     let wanted = Wanted {
         resource: credential.resource.as_deref(),
@@ -251,16 +276,33 @@ async fn ask_person(
         parameters: &credential.parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
-    // Both at once: a browser that is a script may have the answer before it says that it has started.
-    let (code, ()) = tokio::join!(
-        answer(loopback, &authorization, redirection.timeout),
-        show(&authorization.url, redirection.timeout, context, progress),
-    );
-    let code = code?;
-    progress(Progress::Answered);
-    let grant =
-        Grant::AuthorizationCode { code: &code, verifier: &authorization.verifier, redirect_uri: &redirect_uri };
-    with_tokens(credential, grant, context).await
+    let asked = Asked {
+        authorization: &authorization,
+        credential: &credential,
+        device: server.device_authorization_endpoint.as_ref().filter(|_| server.device_codes),
+        known_client,
+    };
+    let (answer, visitor) = match asked.first_answer(loopback, redirection, context, progress).await? {
+        Answer::Elsewhere(credential) => return Ok(*credential),
+        Answer::Here(answer, visitor) => (answer, visitor),
+    };
+    let outcome = match answer {
+        Ok(code) => {
+            progress(Progress::Answered);
+            let verifier = &authorization.verifier;
+            let grant = Grant::AuthorizationCode { code: &code, verifier, redirect_uri: &redirect_uri };
+            with_tokens(credential, grant, context).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Some(visitor) = visitor {
+        let page = match &outcome {
+            Ok(credential) => Page::signed_in(&title, &host, &credential.holder()),
+            Err(_) => Page::failed(&title),
+        };
+        visitor.show(page).await;
+    }
+    outcome
 }
 
 /// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the
@@ -408,55 +450,18 @@ async fn register(
     let Some(endpoint) = &server.registration_endpoint else {
         return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
     };
-    let request = RegistrationRequest::new(server, redirect_uri, scope);
-    match client::register(context.http, endpoint, request).await {
-        // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
-        // same. What a registration without a scope is good for is theirs to say (RFC 7591 section 2).
-        Err(RegistrationError::Refused(_)) if scope.is_some() => {
-            let request = RegistrationRequest::new(server, redirect_uri, None);
-            Ok(client::register(context.http, endpoint, request).await?)
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
-/// Shows the sign-in page. A browser that does not open is no failure: the person can open the page too.
-async fn show(
-    url: &ServerUrl,
-    timeout: Duration,
-    context: &Context<'_>,
-    progress: &mut (dyn FnMut(Progress<'_>) + Send),
-) {
-    progress(Progress::Page(url));
-    if let Some(browser) = context.browser.clone() {
-        let page = url.clone();
-        match tokio::task::spawn_blocking(move || browser.open(&page)).await {
-            Ok(Ok(())) => progress(Progress::Opened),
-            Ok(Err(error)) => progress(Progress::NotOpened(error)),
-            Err(error) => progress(Progress::NotOpened(io::Error::other(error).into())),
+    let request = |scope| RegistrationRequest::new(server, redirect_uri, scope);
+    // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
+    // same; some offer the device grant, and not to everybody. What a registration without is good for is theirs to say
+    // (RFC 7591 section 2).
+    let lesser = [scope.map(|_| request(None)), server.device_codes.then(|| request(None).for_browsers())];
+    let mut outcome = client::register(context.http, endpoint, request(scope)).await;
+    for lesser in lesser.into_iter().flatten() {
+        if let Err(RegistrationError::Refused(_)) = outcome {
+            outcome = client::register(context.http, endpoint, lesser).await;
         }
     }
-    progress(Progress::Waiting(timeout));
-}
-
-/// Waits for the code.
-async fn answer(
-    loopback: Loopback,
-    authorization: &Arc<AuthorizationRequest>,
-    timeout: Duration,
-) -> Result<Secret, LoginError> {
-    let authorization = Arc::clone(authorization);
-    let judge = move |query: &str| match authorization.judge(query) {
-        Ok(AuthorizationResponse::Code(code)) => Callback::Done(Ok(code)),
-        Ok(AuthorizationResponse::Error(error)) if error.code == "access_denied" => {
-            Callback::Failed(Err(LoginError::Denied(error)))
-        }
-        Ok(AuthorizationResponse::Error(error)) => Callback::Failed(Err(LoginError::Refused(error))),
-        Err(CallbackError::Untrusted(reason)) => Callback::Failed(Err(reason.into())),
-        Err(CallbackError::Unrelated) => Callback::Unrelated,
-    };
-    let answer = tokio::time::timeout(timeout, loopback.wait(judge)).await;
-    answer.map_err(|_| LoginError::TimedOut(timeout))?.map_err(|source| LoginError::Listener { port: None, source })?
+    Ok(outcome?)
 }
 
 /// `credential` with its first tokens.

@@ -23,6 +23,7 @@ fn request(stage: &Stage) -> LoginRequest {
     LoginRequest {
         overrides: Overrides::default(),
         server: stage.url(),
+        title: "Books & Co".to_owned(),
         environment: "sandbox".to_owned(),
         account: "books".to_owned(),
         issuer: None,
@@ -56,6 +57,8 @@ async fn sign_in(
             Progress::Code { .. } => "code".to_owned(),
             Progress::Opened => "opened".to_owned(),
             Progress::NotOpened(_) => "not opened".to_owned(),
+            Progress::PasteHere => "paste".to_owned(),
+            Progress::WrongPaste(error) => format!("wrong paste: {error}"),
             Progress::Waiting(_) => "waiting".to_owned(),
             Progress::Answered => "answered".to_owned(),
         });
@@ -64,7 +67,7 @@ async fn sign_in(
     (outcome, events)
 }
 
-const PATIENT: Redirection = Redirection { port: None, timeout: Duration::from_secs(20) };
+const PATIENT: Redirection = Redirection { port: None, paste: None, timeout: Duration::from_secs(20) };
 
 async fn attempt(
     script: Script,
@@ -135,9 +138,18 @@ async fn t043_a_person_signs_in() {
     assert_eq!(tokens.expires_at.unwrap().as_second(), NOW + 3600);
 
     assert_eq!(events, ["page /authorize", "opened", "waiting", "answered"]);
-    assert!(person.pages(1).concat().contains("You have signed in"));
+    assert!(person.pages(1).concat().contains("<h1>You are signed in to Books &amp; Co</h1>"));
     let port = Url::parse(page.field("redirect_uri").unwrap()).unwrap().port();
     assert!(Loopback::bind(port).await.is_ok());
+}
+
+/// A browser that is a script may come back only when it has read the last page, which waits for the token.
+#[tokio::test]
+async fn a_browser_that_stays_in_front() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person { stays: true, ..Person::default() });
+    assert!(sign_in(request(&stage), &person, PATIENT).await.0.is_ok());
+    assert!(person.pages(1).concat().contains("<h1>You are signed in to Books &amp; Co</h1>"));
 }
 
 /// t023, t024, t025: whoever does not know the state changes nothing.
@@ -169,7 +181,7 @@ async fn t026_a_mix_up_is_refused() {
         assert!(!format!("{error} {error:?}").contains("CANARY"));
         assert!(!stage.paths().contains(&"POST /token".to_owned()));
         let pages = person.pages(1).concat();
-        assert!(pages.contains("The sign-in did not work") && !pages.contains("CANARY"));
+        assert!(pages.contains("You are not signed in to Books &amp; Co") && !pages.contains("CANARY"));
     }
 }
 
@@ -439,13 +451,13 @@ async fn t017_an_earlier_registration() {
     assert_eq!(count(), 3);
 
     // t033: a port that the person insists on must be free.
-    let insisted = Redirection { port, ..PATIENT };
+    let insisted = || Redirection { port, ..PATIENT };
     let opened_before = opened(&person);
-    let error = sign_in(request(&stage), &person, insisted).await.0.unwrap_err();
+    let error = sign_in(request(&stage), &person, insisted()).await.0.unwrap_err();
     assert!(matches!(error, LoginError::Listener { .. }), "{error}");
     assert_eq!((count(), opened(&person)), (3, opened_before));
     drop(holder);
-    assert!(sign_in(request(&stage), &person, insisted).await.0.is_ok());
+    assert!(sign_in(request(&stage), &person, insisted()).await.0.is_ok());
     assert_eq!(
         stage
             .seen()
@@ -466,9 +478,9 @@ async fn t017_an_earlier_registration() {
 async fn t035_nobody_comes_back() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person { leaves: true, ..Person::default() });
-    let hurried = Redirection { port: None, timeout: Duration::from_millis(100) };
+    let hurried = Redirection { timeout: Duration::from_millis(100), ..PATIENT };
     let (outcome, events) = sign_in(request(&stage), &person, hurried).await;
-    assert!(matches!(outcome, Err(LoginError::TimedOut(_))));
+    assert!(matches!(outcome, Err(LoginError::TimedOut { known_client: false, .. })));
     assert_eq!(events, ["page /authorize", "opened", "waiting"]);
     let port = Url::parse(stage_redirect(&person).as_str()).unwrap().port();
     assert!(Loopback::bind(port).await.is_ok());
@@ -504,6 +516,39 @@ async fn no_browser_at_all() {
         };
         assert!(authorization_code(request(&stage), PATIENT, &context, &mut progress).await.is_ok());
         assert_eq!(not_opened, told);
+    }
+}
+
+/// t042: the first answer ends all other ways: after a visit nobody asks for the device's token any more, and after that
+/// nobody can visit.
+#[tokio::test]
+async fn t042_the_first_answer_ends_the_others() {
+    for (device, visits) in [(vec!["authorization_pending"; 99], true), (vec!["authorization_pending"], false)] {
+        let mut script = Script { device, ..Script::good() };
+        script.server()["device_authorization_endpoint"] = json!("{}/device");
+        let stage = script.stage().await;
+        let (http, person) = (Http::default(), Arc::new(Person { leaves: !visits, ..Person::default() }));
+        let context = Context { http: &http, clock: &Stopped, browser: None };
+        let mut progress = |event: Progress<'_>| {
+            if let Progress::Page(url) = event {
+                // Not before the device's token was asked for.
+                let (person, url) = (Arc::clone(&person), url.clone());
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(1500));
+                    person.open(&url).unwrap();
+                });
+            }
+        };
+        let asked = || stage.paths().iter().filter(|path| *path == "POST /token").count();
+        let credential = authorization_code(request(&stage), PATIENT, &context, &mut progress).await.unwrap();
+        assert_eq!(credential.tokens.unwrap().access_token.expose(), "AT");
+        assert_eq!(stage.paths().contains(&"GET /authorize".to_owned()), visits);
+        let before = asked();
+        assert!(before >= 2, "the device's token was asked for");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(asked(), before);
+        let redirect = credential.registration.redirect_uri.unwrap();
+        assert!(Loopback::bind(Url::parse(&redirect).unwrap().port()).await.is_ok());
     }
 }
 
@@ -576,10 +621,10 @@ async fn t042_a_device_code() {
     assert!(matches!(outcome, Err(LoginError::Denied(_))));
     // Five seconds more would be after its end.
     let (stage, outcome) = attempt(vec!["slow_down"], PATIENT.timeout).await;
-    assert!(matches!(outcome, Err(LoginError::TimedOut(after)) if after == Duration::from_secs(3)));
+    assert!(matches!(outcome, Err(LoginError::TimedOut { after, .. }) if after == Duration::from_secs(3)));
     stage.only("/token");
     let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_millis(10)).await;
-    assert!(matches!(outcome, Err(LoginError::TimedOut(_))));
+    assert!(matches!(outcome, Err(LoginError::TimedOut { .. })));
 }
 
 /// t040: a server that forgets its registrations gets one new registration, and not one more; one that says when it
@@ -724,6 +769,7 @@ fn a_sign_in_can_change_threads() {
     let request = LoginRequest {
         overrides: Overrides::default(),
         server: "https://mcp.example".parse().unwrap(),
+        title: String::new(),
         environment: String::new(),
         account: String::new(),
         issuer: None,

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::{
     oauth::{
+        device_authorization::DEVICE_GRANT,
         error::{Untrusted, cleaned},
         registration::ClientAuthentication,
         trusted_url,
@@ -24,6 +25,8 @@ pub struct AuthorizationServer {
     pub registration_endpoint: Option<ServerUrl>,
     /// Where a sign-in on another device begins (RFC 8628 section 4).
     pub device_authorization_endpoint: Option<ServerUrl>,
+    /// Whether a person may be sent there: `grant_types_supported` has the device grant, or is missing.
+    pub device_codes: bool,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<ServerUrl>,
     /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp
@@ -102,6 +105,8 @@ impl AuthorizationServer {
             token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
             authorization_endpoint: optional("authorization_endpoint", document.authorization_endpoint)?,
             registration_endpoint: optional("registration_endpoint", document.registration_endpoint)?,
+            device_codes: document.device_authorization_endpoint.is_some()
+                && (document.grant_types_supported.is_none() || lists(&document.grant_types_supported, DEVICE_GRANT)),
             device_authorization_endpoint: optional(
                 "device_authorization_endpoint",
                 document.device_authorization_endpoint,
@@ -138,6 +143,7 @@ impl AuthorizationServer {
             authorization_endpoint: Some(endpoint("/authorize")?),
             registration_endpoint: Some(endpoint("/register")?),
             device_authorization_endpoint: None,
+            device_codes: false,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
             offline_access: false,
@@ -157,6 +163,7 @@ impl AuthorizationServer {
             authorization_endpoint: None,
             registration_endpoint: None,
             device_authorization_endpoint: None,
+            device_codes: false,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::Basic],
             offline_access: false,

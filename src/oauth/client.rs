@@ -17,6 +17,7 @@ use crate::{
     http::Http,
     oauth::{
         client_assertion::{ASSERTION_TYPE, PrivateKey},
+        device_authorization::DEVICE_GRANT,
         error::{OAuthError, RegistrationError, TokenError},
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
@@ -147,8 +148,7 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
         }
         // The crate would do the waiting too.
         Grant::DeviceCode(code) => {
-            const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
-            let own = [("grant_type", GRANT), ("device_code", code.expose())];
+            let own = [("grant_type", DEVICE_GRANT), ("device_code", code.expose())];
             let message = message(request.registration, own.into_iter().chain(fields()))?;
             let answer = endpoint.call(message).await?;
             let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;

@@ -13,6 +13,9 @@ use crate::{
     server_url::ServerUrl,
 };
 
+/// The grant type of a device code (RFC 8628 section 3.4).
+pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 const DOCUMENT: &str = "the device authorization response";
 
 /// Without an `interval`, and the least that a server's is taken for (RFC 8628 section 3.2).

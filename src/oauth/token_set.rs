@@ -5,11 +5,17 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
-use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{error::TokenError, scope::Scope},
+    oauth::{
+        error::{TokenError, cleaned},
+        scope::Scope,
+    },
     secret::Secret,
 };
 
@@ -27,6 +33,9 @@ pub struct TokenSet {
     pub expires_at: Option<Timestamp>,
     /// The scope granted; none where the server does not say, which means what was asked for.
     pub scope: Option<Scope>,
+    /// Whom the ID token names, where there is one, cleaned (OpenID Connect Core 1.0 section 5.1): the mail address, else
+    /// the name to sign in with. For people to read: nothing is granted on it.
+    pub person: Option<String>,
 }
 
 /// A token response as servers really send it. Read through the `oauth2` crate, whose own type is strict where harmless
@@ -39,6 +48,9 @@ pub struct TokenResponse {
     expires_in: Option<Box<RawValue>>,
     refresh_token: Option<RefreshToken>,
     scope: Option<ScopeText>,
+    /// Whom the `id_token` names. The token itself is not kept.
+    #[serde(default, rename = "id_token", deserialize_with = "person")]
+    person: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,6 +95,7 @@ impl TokenResponse {
             issued_at: now,
             expires_at: witnessed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
+            person: self.person,
             access_token,
         })
     }
@@ -114,12 +127,47 @@ fn jwt_expiry(token: &str) -> Option<Timestamp> {
     struct Claims {
         exp: f64,
     }
-    let mut parts = token.split('.');
+    let Claims { exp } = claims(token)?;
+    Timestamp::from_second(exp as i64).ok()
+}
+
+/// What an ID token says of the person (OpenID Connect Core 1.0 section 5.1). It comes straight from the token endpoint,
+/// whose certificate stands in for its signature (section 3.1.3.7).
+fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    /// Whatever is no text is passed over.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    impl Text {
+        fn shown(self) -> Option<String> {
+            match self {
+                Self::Text(text) => Some(cleaned(text.trim())).filter(|text| !text.is_empty()),
+                Self::Other(_) => None,
+            }
+        }
+    }
+    #[derive(Deserialize)]
+    struct Claims {
+        email: Option<Text>,
+        preferred_username: Option<Text>,
+    }
+    let Text::Text(token) = Text::deserialize(deserializer)? else { return Ok(None) };
+    let named = claims(&token).and_then(|Claims { email, preferred_username }| {
+        [email, preferred_username].into_iter().flatten().find_map(Text::shown)
+    });
+    Ok(named)
+}
+
+/// The claims of a JWT (RFC 7519 section 3), unverified; none where it is no JWT, or where they are others.
+fn claims<T: DeserializeOwned>(jwt: &str) -> Option<T> {
+    let mut parts = jwt.split('.');
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return None;
     };
-    let Claims { exp } = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    Timestamp::from_second(exp as i64).ok()
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 /// The `oauth2` crate asks for a text form. A token has none.
@@ -243,6 +291,23 @@ mod tests {
         }
         for token in ["a.b", "a.b.c", "a.b.c.d", "..", "a.e30.c"] {
             assert_eq!(jwt_expiry(token), None, "{token}");
+        }
+    }
+
+    /// Who signed in is for people to read: cleaned, and whatever is odd about it spoils nothing.
+    #[test]
+    fn whom_the_id_token_names() {
+        for (id_token, person) in [
+            (json!(jwt(&json!({"email": "m@a.example", "preferred_username": "m"}))), Some("m@a.example")),
+            (json!(jwt(&json!({"email": "", "preferred_username": "m"}))), Some("m")),
+            (json!(jwt(&json!({"email": 7, "preferred_username": " \u{1b}[2Jm\u{202e} "}))), Some("[2Jm")),
+            (json!(jwt(&json!({"sub": "8f2"}))), None),
+            (json!(jwt(&json!("email"))), None),
+            (json!("a.b.c"), None),
+            (json!(null), None),
+            (json!({"email": "m@a.example"}), None),
+        ] {
+            assert_eq!(with("id_token", id_token.clone()).unwrap().person.as_deref(), person, "{id_token}");
         }
     }
 

@@ -1,13 +1,15 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
-//! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `clients`,
-//! `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they
-//! fail, saying so, where they are run without.
+//! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
+//! `clients`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them
+//! out, and they fail, saying so, where they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
 mod architecture;
 mod audit;
+#[cfg(target_os = "linux")]
+mod chromium;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]
@@ -28,6 +30,8 @@ mod patience;
 mod peer;
 mod policy;
 mod recovery;
+#[cfg(unix)]
+mod remote;
 mod replay;
 mod rig;
 mod serve;

@@ -275,6 +275,54 @@ fn what_is_remembered_is_asked_first_and_forgotten_when_wrong() {
     assert_eq!(rig.methods(), ["server/discover"]);
 }
 
+/// A server that was modern once and is not any more: one error, and the next message finds out.
+#[test]
+fn what_turns_out_wrong_is_found_out() {
+    for wrong in
+        [Ok(json!({"error": {"code": -32000, "message": "Bad Request: Server not initialized"}})), Err(status(404))]
+    {
+        let mut rig = Rig::new(Some(description(Era::Modern)));
+        rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
+        match wrong {
+            Ok(answer) => rig.answer("tools/call", answer),
+            Err(failure) => rig.fail("tools/call", failure),
+        }
+        assert!(rig.answered(&json!(1)).get("error").is_some());
+        rig.client(request(2, "tools/list", modern(json!({}))));
+        rig.answer("server/discover", unknown_method());
+        rig.answer("initialize", legacy_hello());
+        rig.accept_notifications();
+        rig.answer("tools/list", json!({"result": {"tools": []}}));
+        rig.answered(&json!(2));
+        assert_eq!(rig.count("tools/call"), 1);
+    }
+}
+
+/// A client that begins anew: what it left behind is answered.
+#[test]
+fn a_second_handshake_leaves_nobody_waiting() {
+    let mut rig = Rig::new(Some(description(Era::Modern)));
+    rig.client(initialize());
+    rig.client(request(1, "tools/list", json!({})));
+    let again = |id: u8| {
+        let mut hello = initialize();
+        hello["id"] = json!(id);
+        hello
+    };
+    rig.client(again(100));
+    rig.answered(&json!(0));
+    rig.answered(&json!(1));
+    rig.answer("server/discover", modern_hello());
+    rig.client(request(2, "tools/call", json!({"name": "pay"})));
+    rig.answer(
+        "tools/call",
+        json!({"result": {"resultType": "input_required", "inputRequests":
+        {"k": {"method": "roots/list"}}}}),
+    );
+    rig.client(again(101));
+    rig.answered(&json!(2));
+}
+
 #[test]
 fn a_server_that_speaks_neither_way_is_answered_in_its_own_words() {
     let mut rig = Rig::new(None);

@@ -8,18 +8,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use jiff::Timestamp;
 use reqwest::Response;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, timeout, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     bridge::{
-        conversation,
         message::{Kind, Message},
-        patience,
+        reports::Reports,
         retry::{Failure, Remedy},
         session::{Ending, Event, Exchange},
         sse::Decoder,
@@ -53,7 +48,7 @@ pub struct Upstream {
     http: Arc<Http>,
     tokens: TokenSource,
     deadline: Duration,
-    events: mpsc::Sender<conversation::Event>,
+    reports: Reports,
     /// What keeps to the server's limit of requests.
     turnstile: Arc<Turnstile>,
     /// Where answers come in, over HTTP+SSE.
@@ -74,9 +69,9 @@ impl Upstream {
         tokens: TokenSource,
         turnstile: Turnstile,
         deadline: Duration,
-        events: mpsc::Sender<conversation::Event>,
+        reports: Reports,
     ) -> Self {
-        Self { server, http, tokens, turnstile: Arc::new(turnstile), deadline, events, channel: None }
+        Self { server, http, tokens, turnstile: Arc::new(turnstile), deadline, reports, channel: None }
     }
 
     /// The same server, whose messages travel so from now on.
@@ -131,7 +126,8 @@ impl Upstream {
     }
 
     /// Sends the request; where the server refuses the token, again with another (RFC 6750 section 3.1: a refused
-    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one.
+    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one. What is lacking
+    /// then is a failure.
     async fn send(
         &self,
         method: Method,
@@ -150,22 +146,25 @@ impl Upstream {
             }
             let challenge = Challenge::from_headers(response.headers());
             let fresh = match (status, &token) {
-                _ if refused == Some(status) => return Ok(response),
+                _ if refused == Some(status) => return wide_enough(response, token.as_ref()),
                 (StatusCode::UNAUTHORIZED, Some(rejected)) => self.tokens.renew(rejected, challenge).await,
                 (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
                 (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {
                     match self.tokens.widen(narrow, challenge).await {
                         // Its own words say best what is missing.
-                        Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => return Ok(response),
+                        Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => {
+                            return wide_enough(response, Some(narrow));
+                        }
                         fresh => fresh,
                     }
                 }
-                _ => return Ok(response),
+                _ => return wide_enough(response, token.as_ref()),
             };
             refused = Some(status);
             token = Some(fresh.map_err(Failure::Token)?);
         }
-        self.send_once(&method, &accept, body, headers, token.as_ref()).await
+        let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
+        wide_enough(response, token.as_ref())
     }
 
     async fn send_once(
@@ -204,8 +203,7 @@ impl Upstream {
         const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| patience::asked(value.as_bytes(), Timestamp::now()));
-        let challenge = Challenge::from_headers(response.headers());
+        let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
         let refusal = Message::parse(body).ok();
         let code = refusal.as_ref().and_then(Message::error_code);
@@ -218,11 +216,6 @@ impl Upstream {
         // Whatever it says: the message was not taken, and later it will be.
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Ok(Ending::Failed(Failure::Status { status, retry_after }));
-        }
-        if status == StatusCode::FORBIDDEN && challenge.lacks_scope() {
-            return Ok(Ending::Failed(Failure::InsufficientScope {
-                scope: challenge.scope.map(|scope| scope.to_string()),
-            }));
         }
         match (refusal.filter(|_| code.is_some()), &message.kind) {
             // Whomever the body speaks of, the status is this request's: some servers refuse in the name of "server-error".
@@ -284,12 +277,28 @@ impl Upstream {
     }
 
     async fn report(&self, event: Event) -> Result<(), Unwanted> {
-        self.events.send(event.into()).await.map_err(|_| Unwanted)
+        let length = if let Event::Delivered(_, message) = &event { message.raw().len() } else { 0 };
+        self.reports.send(event.into(), length).await.map_err(|_| Unwanted)
     }
 
     fn timed_out(&self) -> Failure {
         Failure::TimedOut { seconds: self.deadline.as_secs() }
     }
+}
+
+/// The response, unless it refuses `token` because that allows too little.
+fn wide_enough(response: Response, token: Option<&AccessToken>) -> Result<Response, Failure> {
+    let challenge = Challenge::from_headers(response.headers());
+    if response.status() != StatusCode::FORBIDDEN || !challenge.lacks_scope() {
+        return Ok(response);
+    }
+    let Some(missing) = challenge.scope else {
+        return Err(Failure::InsufficientScope { missing: None, wanted: Vec::new() });
+    };
+    let granted = token.and_then(AccessToken::scope);
+    let wanted = granted.map_or_else(|| missing.clone(), |granted| granted.union(&missing));
+    let wanted = wanted.iter().map(str::to_owned).collect();
+    Err(Failure::InsufficientScope { missing: Some(missing.to_string()), wanted })
 }
 
 /// RFC 6750 section 2.1. A token that cannot be a header value was refused when it came.

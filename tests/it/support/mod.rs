@@ -5,6 +5,8 @@ pub mod browser;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;
+#[cfg(unix)]
+pub mod terminal;
 pub mod vendor;
 pub mod visitor;
 

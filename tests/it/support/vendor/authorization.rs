@@ -10,14 +10,26 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter, TokenShape, merge,
+    Device, ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter,
+    TokenShape, merge,
 };
+
+const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 #[derive(Debug, Clone)]
 pub struct Client {
     pub secret: Option<String>,
     /// None where the client was known in advance: any loopback redirect is fine then.
     pub redirect_uris: Option<Vec<String>>,
+    /// Whether it may use device codes.
+    pub devices: bool,
+}
+
+impl Client {
+    /// A client known in advance.
+    pub fn known(secret: Option<String>) -> Self {
+        Self { secret, redirect_uris: None, devices: true }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -25,6 +37,12 @@ pub struct Code {
     client_id: String,
     redirect_uri: String,
     challenge: String,
+    scope: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct DeviceCode {
+    client_id: String,
     scope: String,
 }
 
@@ -76,6 +94,10 @@ pub fn document(path: &str, shared: &Arc<Shared>) -> Reply {
             if state.script.registration != Registration::Closed {
                 document["registration_endpoint"] = json!(format!("{origin}/register"));
             }
+            if state.script.device != Device::Unsupported {
+                document["device_authorization_endpoint"] = json!(format!("{origin}/device"));
+                document["grant_types_supported"].as_array_mut().unwrap().push(json!(DEVICE_GRANT));
+            }
             merge(&mut document, &state.script.authorization_server);
             document
         }
@@ -114,7 +136,8 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         metadata["client_secret_expires_at"] = json!(0);
         metadata["token_endpoint_auth_method"] = json!("client_secret_post");
     }
-    state.clients.insert(client_id, Client { secret, redirect_uris: Some(redirect_uris) });
+    let devices = metadata["grant_types"].as_array().is_some_and(|grants| grants.contains(&json!(DEVICE_GRANT)));
+    state.clients.insert(client_id, Client { secret, redirect_uris: Some(redirect_uris), devices });
     Reply::new(201).json(&metadata)
 }
 
@@ -172,7 +195,26 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     Reply::new(302).header("location", target)
 }
 
-/// The token endpoint (RFC 6749 section 3.2), for the three grants.
+/// The device authorization endpoint (RFC 8628 section 3.1).
+pub fn device(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let form = record.form();
+    let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let mut state = shared.state.lock().unwrap();
+    if !state.clients.get(&field("client_id")).is_some_and(|client| client.devices) {
+        return error(400, "unauthorized_client", "not registered for device codes");
+    }
+    if field("resource") != format!("{}/mcp", shared.origin) {
+        state.complain("device authorization request: resource is not this server");
+    }
+    let code = state.mint("device-code");
+    state.device_codes.insert(code.clone(), DeviceCode { client_id: field("client_id"), scope: field("scope") });
+    Reply::new(200).json(&json!({
+        "device_code": code, "user_code": "WDJB-MJHT", "verification_uri": format!("{}/go", shared.origin),
+        "expires_in": 600, "interval": 1,
+    }))
+}
+
+/// The token endpoint (RFC 6749 section 3.2), for the four grants.
 pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     let form = record.form();
     let field = |name: &str| form.get(name).cloned().unwrap_or_default();
@@ -212,8 +254,22 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             {
                 return error(400, "invalid_grant", "the code was given to somebody else");
             }
-            let family = state.access_tokens.len() as u64 + 1;
-            state.grant(&shared.origin, &client_id, &code.scope, Some(family))
+            state.sign_in(&shared.origin, &client_id, &code.scope)
+        }
+        DEVICE_GRANT => {
+            let code = field("device_code");
+            let Some(known) = state.device_codes.get(&code).filter(|known| known.client_id == client_id).cloned()
+            else {
+                return error(400, "invalid_grant", "unknown device code");
+            };
+            match state.script.device {
+                Device::Unsupported | Device::Hesitates => error(400, "authorization_pending", "not yet"),
+                Device::Denies => error(400, "access_denied", "the person said no"),
+                Device::Consents => {
+                    state.device_codes.remove(&code);
+                    state.sign_in(&shared.origin, &client_id, &known.scope)
+                }
+            }
         }
         "refresh_token" => {
             let token = field("refresh_token");
@@ -289,6 +345,12 @@ impl State {
         Err(Reply::new(401).header("www-authenticate", challenge))
     }
 
+    /// What a person's sign-in brings.
+    fn sign_in(&mut self, origin: &str, client_id: &str, scope: &str) -> Reply {
+        let family = self.access_tokens.len() as u64 + 1;
+        self.grant(origin, client_id, scope, Some(family))
+    }
+
     fn grant(&mut self, origin: &str, client_id: &str, scope: &str, family: Option<u64>) -> Reply {
         let lifetime = self.script.access_lifetime;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -321,6 +383,10 @@ impl State {
         }
         if !scope.is_empty() {
             response["scope"] = json!(scope);
+        }
+        if !self.script.id_token.is_null() && family.is_some() {
+            let parts = [json!({"alg": "none"}).to_string(), self.script.id_token.to_string(), self.mint("id-token")];
+            response["id_token"] = json!(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."));
         }
         Reply::new(200).header("cache-control", "no-store").json(&response)
     }

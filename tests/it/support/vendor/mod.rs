@@ -25,7 +25,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::eventually;
 pub use reply::Reply;
 pub use script::{
-    Answer, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter, TokenShape,
+    Answer, Device, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
+    TokenShape,
 };
 
 /// A running vendor. Dropping it closes its port.
@@ -89,6 +90,7 @@ struct State {
     secrets: Vec<String>,
     clients: HashMap<String, authorization::Client>,
     codes: HashMap<String, authorization::Code>,
+    device_codes: HashMap<String, authorization::DeviceCode>,
     access_tokens: HashMap<String, authorization::AccessToken>,
     refresh_tokens: HashMap<String, authorization::RefreshToken>,
     dead_families: HashSet<u64>,
@@ -286,10 +288,8 @@ impl Drop for Vendor {
 
 impl State {
     fn new(script: Script) -> Self {
-        let clients = script
-            .clients
-            .iter()
-            .map(|(id, secret)| (id.clone(), authorization::Client { secret: secret.clone(), redirect_uris: None }));
+        let clients =
+            script.clients.iter().map(|(id, secret)| (id.clone(), authorization::Client::known(secret.clone())));
         Self {
             clients: clients.collect(),
             secrets: script.clients.iter().filter_map(|(_, secret)| secret.clone()).collect(),
@@ -298,6 +298,7 @@ impl State {
             faults: Vec::new(),
             complaints: Vec::new(),
             codes: HashMap::new(),
+            device_codes: HashMap::new(),
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
             dead_families: HashSet::new(),
@@ -386,6 +387,7 @@ async fn route(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         ("GET", path) if path.starts_with("/.well-known/") => authorization::document(path, shared),
         ("POST", "/register") => authorization::register(record, shared),
         ("GET", "/authorize") => authorization::authorize(record, shared),
+        ("POST", "/device") => authorization::device(record, shared),
         ("POST", "/token") => authorization::token(record, shared),
         ("POST", "/revoke") => authorization::revoke(record, shared),
         _ => Reply::new(404),

@@ -25,6 +25,10 @@ pub struct Script {
     pub registration: Registration,
     /// Clients known in advance, with their secrets.
     pub clients: Vec<(String, Option<String>)>,
+    /// Whether people sign in on other devices too, and what they say there.
+    pub device: Device,
+    /// The claims of the ID token that a sign-in comes with; null for none.
+    pub id_token: Value,
     pub callback_state: StateParameter,
     pub callback_issuer: IssuerParameter,
     pub access_lifetime: Duration,
@@ -56,6 +60,8 @@ impl Default for Script {
             publishes_metadata: true,
             registration: Registration::Public,
             clients: Vec::new(),
+            device: Device::Unsupported,
+            id_token: Value::Null,
             callback_state: StateParameter::Right,
             callback_issuer: IssuerParameter::Right,
             access_lifetime: AN_HOUR,
@@ -134,6 +140,19 @@ pub enum Registration {
     Confidential,
     /// Only the clients known in advance.
     Closed,
+}
+
+/// A person with a device code (RFC 8628).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// There are no device codes.
+    Unsupported,
+    /// Has not entered it yet.
+    Hesitates,
+    /// Says yes.
+    Consents,
+    /// Says no.
+    Denies,
 }
 
 /// How a request is answered.
