@@ -226,6 +226,8 @@ mod tests {
 
         assert!(providers["masset"].environment(None).unwrap().1.server.is_none(), "only a customer knows it");
         assert_eq!(providers["masset"].requests_per_minute, NonZeroU32::new(60));
+        assert!(providers["masset"].read_only_tools.contains("get_asset_metadata"));
+        assert!(providers["asset"].read_only_tools.is_empty(), "documented in words only");
     }
 
     #[test]
