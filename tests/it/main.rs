@@ -12,6 +12,7 @@ mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod fidelity;
+mod http_sse;
 #[cfg(unix)]
 mod install;
 #[cfg(target_os = "linux")]
