@@ -162,6 +162,8 @@ mod tests {
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
-        assert_eq!(Failure::Refused.taken(), Taken::No);
+        for failure in [Failure::Refused, Failure::NoEndpoint, Failure::ForeignEndpoint] {
+            assert_eq!(failure.taken(), Taken::No, "{failure:?}");
+        }
     }
 }

@@ -310,3 +310,118 @@ impl Drop for Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t005, t047: the address is the server's own, however it is written.
+    #[test]
+    fn t047_the_address_for_messages_is_of_the_same_origin() {
+        let server: ServerUrl = "https://mcp.example/v1/sse?x=1".parse().unwrap();
+        for (named, address) in [
+            ("/messages?session=1", "https://mcp.example/messages?session=1"),
+            ("messages/", "https://mcp.example/v1/messages/"),
+            ("?session=1", "https://mcp.example/v1/sse?session=1"),
+            ("https://mcp.example/messages", "https://mcp.example/messages"),
+            ("HTTPS://MCP.example:443/messages", "https://mcp.example/messages"),
+            ("//mcp.example/messages", "https://mcp.example/messages"),
+            (" /messages\t", "https://mcp.example/messages"),
+        ] {
+            assert_eq!(endpoint(&server, named.as_bytes()).unwrap().as_str(), address, "{named}");
+        }
+        for named in [
+            "https://evil.example/messages",
+            "//evil.example/messages",
+            "https://mcp.example:444/messages",
+            "http://mcp.example/messages",
+            "https://mcp.example@evil.example/messages",
+            "https://user@mcp.example/messages",
+            "http://127.0.0.1/messages",
+            "javascript:alert(1)",
+            "/messages#fragment",
+            "/messages?session=a b",
+            "\\\\evil.example\\messages",
+        ] {
+            assert!(matches!(endpoint(&server, named.as_bytes()), Err(Failure::ForeignEndpoint)), "{named}");
+        }
+        assert!(matches!(endpoint(&server, b"/\xff"), Err(Failure::NoEndpoint)));
+    }
+
+    fn request(id: u64) -> Message {
+        Message::request(Id::ours(id), "tools/call", "{}")
+    }
+
+    /// The answers of a stream, and that to the first request, which comes in exchange 7.
+    fn answers() -> (Arc<Answers>, Answer) {
+        let answers = Arc::new(Answers::new());
+        let answer = answers.expect(&request(1), 7).unwrap();
+        (answers, answer)
+    }
+
+    /// Takes the answer to the request `id`, if anybody waits for it, and passes it on.
+    fn pass_on(answers: &Answers, id: u64) -> Option<Exchange> {
+        let (exchange, done) = answers.take(Some(&Id::ours(id)))?;
+        done.send(Ok(())).unwrap();
+        Some(exchange)
+    }
+
+    /// t105: an answer is for whoever has asked, once, and for as long as it is waited for.
+    #[tokio::test]
+    async fn t105_an_answer_is_for_the_exchange_that_waits_for_it() {
+        let (answers, answer) = answers();
+        assert!(answers.expect(&Message::notification("x", "{}"), 8).is_none());
+        assert_eq!((pass_on(&answers, 2), answers.take(None).is_none()), (None, true));
+        assert!(!answer.is_there());
+        assert_eq!(pass_on(&answers, 1), Some(7));
+        assert!(answer.is_there());
+        assert_eq!(pass_on(&answers, 1), None);
+        assert!(matches!(answer.wait(Duration::from_secs(1)).await, Ending::Complete));
+        drop(answers.expect(&request(2), 8));
+        assert_eq!(pass_on(&answers, 2), None);
+        assert!(answers.locked().awaited.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_when_the_stream_ends_is_told_why() {
+        let second = Duration::from_secs(1);
+        for (failure, text) in [
+            (Failure::Malformed, "not a JSON-RPC message"),
+            (Failure::TooLarge { limit: 1 << 20 }, "1 MiB"),
+            (Failure::Cut, "without a response"),
+        ] {
+            let (answers, answer) = answers();
+            let answered = answers.expect(&request(2), 8).unwrap();
+            pass_on(&answers, 2);
+            answers.end(&failure);
+            assert!(!answer.is_there());
+            assert!(answered.is_there());
+            assert!(matches!(answered.wait(second).await, Ending::Complete));
+            assert!(matches!(answer.wait(second).await, Ending::Failed(failure) if failure.to_string().contains(text)));
+            let late = answers.expect(&request(3), 9).unwrap();
+            assert!(matches!(late.wait(second).await, Ending::Failed(Failure::Cut)));
+        }
+    }
+
+    /// t128: from one message of the server to the next.
+    #[tokio::test(start_paused = true)]
+    async fn t128_an_answer_is_waited_for_while_the_server_speaks() {
+        let begun = Instant::now();
+        let (answers, answer) = answers();
+        let waiting = tokio::spawn(answer.wait(Duration::from_secs(10)));
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            answers.hear();
+        }
+        let ending = waiting.await.unwrap();
+        assert!(matches!(ending, Ending::Failed(Failure::TimedOut { seconds: 10 })), "{ending:?}");
+        assert_eq!(begun.elapsed().as_secs(), 27 + 10);
+        // What was said before a request is nothing to it, and a deadline may be longer than any clock.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let answer = answers.expect(&request(2), 8).unwrap();
+        let waiting = tokio::spawn(answer.wait(Duration::MAX));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass_on(&answers, 2);
+        assert!(matches!(waiting.await.unwrap(), Ending::Complete));
+    }
+}
