@@ -212,17 +212,15 @@ impl Greeting {
     /// The question brought no answer.
     pub fn refused(&mut self, refusal: Refusal) -> Outcome {
         let question = self.asking.take().map(|(question, _)| question);
-        // What it says of a guess tells less than what it said before.
-        let is_guess = question == Some(Question::InitializeOverSse) && self.rejection.is_some();
         // What a server says that has never heard of a question, or does not want it so. Authentication, a limit of the
         // rate and failures on the way say nothing about that.
         let is_rejection = match &*refusal.failure {
             Failure::Status { status, .. } => {
                 let is_server_error = status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED;
                 let is_passing = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
-                is_guess || !is_passing && !is_server_error
+                !is_passing && !is_server_error
             }
-            Failure::NotMcp { .. } | Failure::Malformed | Failure::NoSession | Failure::NoEndpoint => true,
+            Failure::NotMcp { .. } | Failure::Malformed | Failure::NoSession | Failure::NoEndpoint { .. } => true,
             // Nothing at all, where there is no such method.
             Failure::Cut => question == Some(Question::Discover),
             _ => false,
@@ -473,30 +471,26 @@ mod tests {
     #[test]
     fn a_server_that_moves_is_known_as_it_is_now() {
         let (mut greeting, _) = begun(LEGACY, Some(&over_sse()));
-        assert!(matches!(refuse(&mut greeting, Failure::NoEndpoint), Outcome::Next(Initialize)));
+        assert!(matches!(refuse(&mut greeting, Failure::NoEndpoint { status: None }), Outcome::Next(Initialize)));
         let Outcome::Known(known, Some(_)) = greeting.answered(initialized("2025-11-25")) else { panic!() };
         assert_eq!(known.transport, Transport::StreamableHttp);
     }
 
-    /// What comes of a guess tells less than what the server said before, unless it is about trust or signing in.
+    /// That there is no stream tells less than what the server said before. What comes later may tell more.
     #[test]
     fn a_wrong_guess_changes_nothing() {
         let guess = |failure| questions(LEGACY, None, vec![status(404), status(404), failure]).1;
-        for failure in [Failure::NoEndpoint, Failure::Malformed, status(403), status(429), status(503)] {
+        let none = |code| Failure::NoEndpoint { status: Some(StatusCode::from_u16(code).unwrap()) };
+        for failure in [Failure::NoEndpoint { status: None }, none(404), none(403), none(503), Failure::Malformed] {
             let what = format!("{failure:?}");
             assert!(
                 matches!(guess(failure), Outcome::Rejected(None, said) if said.to_string() == status(404).to_string()),
                 "{what}"
             );
         }
-        for failure in [Failure::ForeignEndpoint, Failure::Refused, Failure::TimedOut { seconds: 1 }] {
+        for failure in [Failure::ForeignEndpoint, Failure::Refused, Failure::TimedOut { seconds: 1 }, status(503)] {
             let what = format!("{failure:?}");
             assert!(matches!(guess(failure), Outcome::OutOfReach(_)), "{what}");
-        }
-        // Of a server that is known to have a stream, it is what it says.
-        for code in [403, 429, 503] {
-            let (_, outcome) = questions(LEGACY, Some(&over_sse()), vec![status(code)]);
-            assert!(matches!(outcome, Outcome::OutOfReach(_)), "{code}");
         }
     }
 

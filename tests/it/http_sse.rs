@@ -244,8 +244,8 @@ fn t047_an_address_of_another_origin_is_refused() {
     assert!(elsewhere.records().is_empty(), "{:?}", seen(&elsewhere));
 }
 
-/// A server that takes no messages, and whose stream is what `stream` writes. Counts the bytes that it gets rid of.
-fn talker(stream: fn(&mut TcpStream) -> std::io::Result<usize>) -> (String, Arc<AtomicUsize>) {
+/// A server whose stream is `beginning` and then what `stream` writes, again and again. Counts the bytes of that.
+fn talker(beginning: &'static str, stream: fn(&mut TcpStream) -> std::io::Result<usize>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     let written = Arc::new(AtomicUsize::new(0));
@@ -259,9 +259,12 @@ fn talker(stream: fn(&mut TcpStream) -> std::io::Result<usize>) -> (String, Arc<
         if head.starts_with("post") {
             let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
             reader.read_exact(&mut vec![0; length.unwrap_or(0)])?;
-            return peer.write_all(b"HTTP/1.1 405 no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let status = if head.starts_with("post /messages") { "202 yes" } else { "405 no" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            return peer.write_all(answer.as_bytes());
         }
         peer.write_all(b"HTTP/1.1 200 yes\r\ncontent-type: text/event-stream\r\n\r\n")?;
+        peer.write_all(beginning.as_bytes())?;
         loop {
             count.fetch_add(stream(&mut peer)?, Ordering::Relaxed);
         }
@@ -285,7 +288,7 @@ fn t125_an_endless_first_event_is_given_up() {
         |peer| peer.write_all(b": keep-alive\n\n").map(|()| 14),
     ];
     for stream in endless {
-        let (url, written) = talker(stream);
+        let (url, written) = talker("", stream);
         let mut serve = Sandbox::new().serve([url]);
         let error = serve.initialize().error();
         assert!(error["message"].as_str().unwrap().ends_with("HTTP 405"), "{error}");
@@ -299,10 +302,23 @@ fn t125_an_endless_first_event_is_given_up() {
     }
 }
 
+/// t125: a message without an end is given up as in the other transport.
+#[test]
+fn t125_an_endless_message_is_given_up() {
+    const PIECE: &[u8] = &[b'x'; 1 << 20];
+    let (url, written) =
+        talker("event: endpoint\ndata: /messages\n\ndata: ", |peer| peer.write_all(PIECE).map(|()| PIECE.len()));
+    let mut serve = Sandbox::new().serve([url]);
+    serve.initialize();
+    let error = serve.request("tools/list", json!({})).error();
+    assert!(error["message"].as_str().unwrap().ends_with("larger than 256 MiB"), "{error}");
+    assert!(written.load(Ordering::Relaxed) < 2 * (300 << 20), "{written:?}");
+}
+
 /// A stream that opens and stays silent, whatever keeps it alive: what was said before is the answer, and in a while.
 #[test]
 fn a_silent_stream_is_given_up() {
-    let (url, _) = talker(|peer| {
+    let (url, _) = talker("", |peer| {
         thread::sleep(QUIET);
         peer.write_all(b":\n\n").map(|()| 3)
     });
@@ -393,6 +409,24 @@ fn t119_a_session_that_the_server_does_not_know_is_opened_again() {
     eventually("the end of the first stream", || (vendor.stream_count() == 1).then_some(()));
     assert_eq!(serve.call("echo", json!({"message": "again"})).result()["content"][0]["text"], "again");
     assert!(serve.rest(QUIET).is_empty());
+}
+
+/// A handshake that is refused at the address for messages has come to nothing, and the next may not.
+#[test]
+fn a_handshake_that_is_refused_is_not_waited_for() {
+    for (status, said) in [(404, "HTTP 405"), (500, "HTTP 500")] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        vendor.fault(On::Path("/messages"), Effect::status(status));
+        let mut answer = serve.initialize();
+        if answer.json().get("error").is_none() {
+            // The client has been answered for the server; its next request asks again.
+            vendor.fault(On::Path("/messages"), Effect::status(status));
+            answer = serve.request("tools/list", json!({}));
+        }
+        assert!(answer.raw.contains(said), "{}", answer.raw);
+        serve.initialize().result();
+        serve.call("echo", json!({"message": "hi"})).result();
+    }
 }
 
 /// t119: for ever is too often.

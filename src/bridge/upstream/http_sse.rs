@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
 use tokio::{
     sync::oneshot,
@@ -124,8 +124,14 @@ impl Upstream {
         let opening = Self { deadline: self.deadline.min(OPENING), channel: None, ..self.clone() };
         let response = match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
             Ok(response) if response.status().is_success() => response,
-            Ok(response) => return opening.read_refusal(exchange, message, response, false).await.map(Err),
-            Err(Failure::TimedOut { .. }) => return Ok(Err(Ending::Failed(Failure::NoEndpoint))),
+            Ok(response) => {
+                let ending = opening.read_refusal(exchange, message, response, false).await?;
+                return Ok(Err(match ending {
+                    Ending::Failed(Failure::Status { status, .. }) => no_endpoint(Some(status)),
+                    ending => ending,
+                }));
+            }
+            Err(Failure::TimedOut { .. }) => return Ok(Err(no_endpoint(None))),
             Err(failure) => return Ok(Err(Ending::Failed(failure))),
         };
         Ok(self.begin_stream(&opening, exchange, response).await.map_err(Ending::Failed))
@@ -143,7 +149,7 @@ impl Upstream {
         }
         let mut decoder = Decoder::new(MESSAGE_LIMIT);
         let first = timeout(opening.deadline, opening.read_endpoint(&mut response, &mut decoder)).await;
-        let first = first.ok().flatten().ok_or(Failure::NoEndpoint)?;
+        let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
         let endpoint = Self { server: endpoint(&self.server, &first)?, deadline: self.deadline, ..opening.clone() };
         let answers = Arc::new(Answers::new());
         let reader = tokio::spawn(endpoint.clone().read_stream_of(exchange, response, decoder, answers.clone()));
@@ -199,9 +205,13 @@ impl Upstream {
     }
 }
 
+fn no_endpoint(status: Option<StatusCode>) -> Ending {
+    Ending::Failed(Failure::NoEndpoint { status })
+}
+
 /// The address for messages that an `endpoint` event names. It is the server's own: a credential goes nowhere else.
 fn endpoint(server: &ServerUrl, named: &[u8]) -> Result<ServerUrl, Failure> {
-    let named = str::from_utf8(named).map_err(|_| Failure::NoEndpoint)?;
+    let named = str::from_utf8(named).map_err(|_| Failure::ForeignEndpoint)?;
     let endpoint = server.join(named.trim_ascii()).ok();
     endpoint.filter(|endpoint| endpoint.same_origin(server)).ok_or(Failure::ForeignEndpoint)
 }
@@ -345,7 +355,7 @@ mod tests {
         ] {
             assert!(matches!(endpoint(&server, named.as_bytes()), Err(Failure::ForeignEndpoint)), "{named}");
         }
-        assert!(matches!(endpoint(&server, b"/\xff"), Err(Failure::NoEndpoint)));
+        assert!(endpoint(&server, b"/\xff").is_err());
     }
 
     fn request(id: u64) -> Message {
