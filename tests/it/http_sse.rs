@@ -173,11 +173,10 @@ fn the_transport_is_remembered_until_it_changes() {
 /// A wrong address is said as it ever was, for one request more.
 #[test]
 fn a_place_without_any_server_gets_one_more_request() {
-    for page in [None, Some("<h1>Welcome</h1>")] {
+    let page = Effect::Answer(Reply::new(200).body("text/html", "<h1>Welcome</h1>"));
+    for effect in [Effect::status(404), page, Effect::status(403), Effect::status(503), stream("data: hello\n\n")] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
-        page.iter().for_each(|page| {
-            vendor.fault(On::Method("GET"), Effect::Answer(Reply::new(200).body("text/html", *page)));
-        });
+        vendor.fault(On::Method("GET"), effect);
         let mut serve = sandbox.serve([vendor.at("/nowhere")]);
         let error = serve.initialize().error();
         assert_eq!(error["code"], -31003);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use reqwest::Response;
 use tokio::{
     sync::oneshot,
@@ -23,9 +23,7 @@ use crate::{
         retry::Failure,
         session::{Ending, Event, Exchange},
         sse::Decoder,
-        upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Unwanted, Upstream, content_type, is_event_stream,
-        },
+        upstream::{ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, is_event_stream},
     },
     printable::quoted,
     server_url::ServerUrl,
@@ -90,15 +88,16 @@ impl Upstream {
         headers: &HeaderMap,
     ) -> Outcome {
         let is_opening = message.method() == Some("initialize");
-        let stream = match is_opening {
-            true => match self.open_stream(exchange, message).await? {
+        let stream = if is_opening {
+            match self.open_stream(exchange, message).await {
                 Ok(stream) => channel.keep(stream),
-                Err(ending) => return Ok(ending),
-            },
-            false => match channel.stream() {
+                Err(outcome) => return outcome,
+            }
+        } else {
+            match channel.stream() {
                 Some(stream) => stream,
                 None => return Ok(Ending::SessionLost),
-            },
+            }
         };
         let answer = stream.answers.expect(message, exchange);
         let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
@@ -120,39 +119,41 @@ impl Upstream {
     }
 
     /// Opens a stream and has it read, in the name of the `initialize` that needs it.
-    async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Result<Stream, Ending>, Unwanted> {
+    async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Stream, Outcome> {
         let opening = Self { deadline: self.deadline.min(OPENING), channel: None, ..self.clone() };
-        let response = match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
-            Ok(response) if response.status().is_success() => response,
-            Ok(response) => {
-                let ending = opening.read_refusal(exchange, message, response, false).await?;
-                return Ok(Err(match ending {
-                    Ending::Failed(Failure::Status { status, .. }) => no_endpoint(Some(status)),
-                    ending => ending,
-                }));
+        let failed = |failure| Err(Ok(Ending::Failed(failure)));
+        match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
+            Ok(response) if response.status().is_success() => {
+                opening.begin_stream(exchange, response, self.deadline).await.or_else(failed)
             }
-            Err(Failure::TimedOut { .. }) => return Ok(Err(no_endpoint(None))),
-            Err(failure) => return Ok(Err(Ending::Failed(failure))),
-        };
-        Ok(self.begin_stream(&opening, exchange, response).await.map_err(Ending::Failed))
+            Ok(response) => match opening.read_refusal(exchange, message, response, false).await {
+                Ok(Ending::Failed(Failure::Status { status, .. })) => {
+                    failed(Failure::NoEndpoint { status: Some(status) })
+                }
+                outcome => Err(outcome),
+            },
+            Err(Failure::TimedOut { .. }) => failed(Failure::NoEndpoint { status: None }),
+            Err(failure) => failed(failure),
+        }
     }
 
+    /// Has the stream read from its second event on; messages may then take `deadline`.
     async fn begin_stream(
         &self,
-        opening: &Self,
         exchange: Exchange,
         mut response: Response,
+        deadline: Duration,
     ) -> Result<Stream, Failure> {
         if !is_event_stream(&response) {
             let content_type = quoted(&content_type(&response).unwrap_or_default());
             return Err(Failure::NotMcp { content_type });
         }
         let mut decoder = Decoder::new(MESSAGE_LIMIT);
-        let first = timeout(opening.deadline, opening.read_endpoint(&mut response, &mut decoder)).await;
+        let first = timeout(self.deadline, self.read_endpoint(&mut response, &mut decoder)).await;
         let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
-        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline: self.deadline, ..opening.clone() };
+        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline, ..self.clone() };
         let answers = Arc::new(Answers::new());
-        let reader = tokio::spawn(endpoint.clone().read_stream_of(exchange, response, decoder, answers.clone()));
+        let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, decoder, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })
     }
 
@@ -173,13 +174,7 @@ impl Upstream {
     }
 
     /// Passes on what comes on the stream. What is no answer comes in the name of the `exchange` that opened it.
-    async fn read_stream_of(
-        self,
-        exchange: Exchange,
-        mut response: Response,
-        mut decoder: Decoder,
-        answers: Arc<Answers>,
-    ) {
+    async fn pass_on(self, exchange: Exchange, mut response: Response, mut decoder: Decoder, answers: Arc<Answers>) {
         loop {
             // A stream may be silent for as long as nobody waits for anything.
             let message = match self.next_message(&mut response, &mut decoder, Duration::MAX).await {
@@ -203,10 +198,6 @@ impl Upstream {
             }
         }
     }
-}
-
-fn no_endpoint(status: Option<StatusCode>) -> Ending {
-    Ending::Failed(Failure::NoEndpoint { status })
 }
 
 /// The address for messages that an `endpoint` event names. It is the server's own: a credential goes nowhere else.
