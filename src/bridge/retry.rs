@@ -72,8 +72,11 @@ pub enum Failure {
     Cut,
     /// No HTTP+SSE stream, or none that begins in time with its `endpoint` event (MCP 2024-11-05 transports, "HTTP with
     /// SSE").
-    #[error("the server opens no event stream that begins with the address for messages")]
-    NoEndpoint,
+    #[error("the server opens no event stream that begins with the address for messages{}", .status.map(|status| format!(" (HTTP {})", status.as_u16())).unwrap_or_default())]
+    NoEndpoint {
+        /// The status that was in the stream's place.
+        status: Option<StatusCode>,
+    },
     /// An `endpoint` event that leads elsewhere.
     #[error(
         "the server wants messages to be sent to an address that is not its own; none was, since a sign-in is for the server alone"
@@ -141,7 +144,7 @@ impl Failure {
             | Self::IdInUse
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
-            Self::NoEndpoint | Self::ForeignEndpoint => Taken::No,
+            Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
@@ -232,6 +235,8 @@ mod tests {
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
-        assert_eq!(Failure::Refused.taken(), Taken::No);
+        for failure in [Failure::Refused, Failure::NoEndpoint { status: None }, Failure::ForeignEndpoint] {
+            assert_eq!(failure.taken(), Taken::No, "{failure:?}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
-//! `clients`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them
-//! out, and they fail, saying so, where they are run without.
+//! `clients`, `http_sse::servers`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest
+//! run` leaves them out, and they fail, saying so, where they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
@@ -15,6 +15,7 @@ mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod fidelity;
+mod http_sse;
 #[cfg(unix)]
 mod install;
 #[cfg(target_os = "linux")]

@@ -101,17 +101,20 @@ async fn legacy_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         return Reply::new(400)
             .json(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "Parse error"}}));
     };
-    if envelope.method.as_deref() == Some("initialize") && envelope.id.is_some() {
-        return initialize(record, &envelope, shared);
-    }
-    {
+    if envelope.method.as_deref() != Some("initialize") {
         let mut state = shared.state.lock().unwrap();
         if let Err(refusal) = state.check_session(record) {
             return refusal;
         }
         state.check_version(record);
     }
+    converse(record, &envelope, shared).await
+}
+
+/// What a legacy server says to a message that it takes.
+pub async fn converse(record: &Recorded, envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
     match (&envelope.method, &envelope.id) {
+        (Some(method), Some(_)) if method == "initialize" => initialize(record, envelope, shared),
         (Some(method), None) => {
             if method == "notifications/initialized" {
                 shared.state.lock().unwrap().ask_for_roots();
@@ -125,7 +128,7 @@ async fn legacy_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             Reply::new(202)
         }
-        (Some(_), Some(_)) => execute(&envelope, shared).await,
+        (Some(_), Some(_)) => execute(envelope, shared).await,
         (None, None) => Reply::new(400),
     }
 }
@@ -371,7 +374,7 @@ impl State {
 
     /// Asks for the client's roots, once, when there is a stream to ask on.
     fn ask_for_roots(&mut self) {
-        let stream = self.streams.iter().find(|stream| stream.kind == StreamKind::Get && !stream.events.is_closed());
+        let stream = self.streams.iter().find(|stream| stream.kind != StreamKind::Listen && !stream.events.is_closed());
         if let (Some(stream), true) = (stream, self.script.asks_for_roots) {
             let _ = stream.events.send(event(br#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#));
             self.script.asks_for_roots = false;
@@ -400,7 +403,7 @@ impl State {
         }
     }
 
-    fn check_accept(&mut self, record: &Recorded, types: &[&str]) {
+    pub fn check_accept(&mut self, record: &Recorded, types: &[&str]) {
         let accept = record.header("accept").unwrap_or_default();
         if !types.iter().all(|kind| accept.contains(kind)) {
             self.complain(format!("{} with Accept {accept:?}", record.method));

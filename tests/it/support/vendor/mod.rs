@@ -3,6 +3,7 @@
 
 mod authorization;
 mod endpoint;
+mod http_sse;
 mod reply;
 mod script;
 
@@ -26,7 +27,7 @@ use super::eventually;
 pub use reply::Reply;
 pub use script::{
     Answer, Device, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
-    TokenShape,
+    TokenShape, Transport,
 };
 
 /// A running vendor. Dropping it closes its port.
@@ -108,12 +109,14 @@ struct Stream {
     events: mpsc::UnboundedSender<Bytes>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum StreamKind {
     /// The legacy era's GET stream.
     Get,
     /// The response to the modern era's `subscriptions/listen`.
     Listen,
+    /// HTTP+SSE's stream, of this session.
+    Session(String),
 }
 
 impl Vendor {
@@ -253,7 +256,13 @@ impl Vendor {
     /// Says `message`, byte for byte, on the newest stream; waits for a stream first.
     #[track_caller]
     pub fn push(&self, message: impl AsRef<[u8]>) {
-        let event = reply::event(message.as_ref());
+        self.say(reply::event(message.as_ref()));
+    }
+
+    /// Writes these bytes on the newest stream; waits for a stream first.
+    #[track_caller]
+    pub fn say(&self, event: impl Into<Bytes>) {
+        let event = event.into();
         eventually("a stream to say something on", || {
             let mut state = self.state();
             state.streams.retain(|stream| !stream.events.is_closed());
@@ -371,6 +380,11 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
             let _ = route(&record, &shared).await;
             return Err(Cut);
         }
+        Some(Effect::AnswerAfter(reply)) => {
+            let _ = route(&record, &shared).await;
+            tokio::time::sleep(A_WHILE).await;
+            return Ok(reply.into_response());
+        }
         Some(Effect::Delay(delay)) => {
             let reply = route(&record, &shared).await;
             tokio::time::sleep(delay).await;
@@ -382,7 +396,10 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
 }
 
 async fn route(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let transport = shared.state.lock().unwrap().script.transport;
     match (record.method.as_str(), record.path.as_str()) {
+        (_, "/mcp") if transport == Transport::HttpSse => http_sse::open(record, shared),
+        ("POST", http_sse::MESSAGES) if transport == Transport::HttpSse => http_sse::take(record, shared),
         (_, "/mcp") => endpoint::answer(record, shared).await,
         ("GET", path) if path.starts_with("/.well-known/") => authorization::document(path, shared),
         ("POST", "/register") => authorization::register(record, shared),
@@ -413,6 +430,9 @@ fn merge(value: &mut Value, patch: &Value) {
 }
 
 type Never = Infallible;
+
+/// Long enough for whatever else a request brings about to arrive first.
+const A_WHILE: Duration = Duration::from_millis(500);
 
 /// Long enough that nothing expires in a test that does not ask for it.
 const AN_HOUR: Duration = Duration::from_secs(3600);

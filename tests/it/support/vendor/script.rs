@@ -11,6 +11,8 @@ use super::{AN_HOUR, Recorded, Reply};
 #[derive(Debug, Clone)]
 pub struct Script {
     pub era: Era,
+    /// How messages travel to the legacy server.
+    pub transport: Transport,
     pub guard: Guard,
     /// The `scope` of the challenge, where it names one.
     pub challenge_scope: Option<&'static str>,
@@ -52,6 +54,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             era: Era::Legacy,
+            transport: Transport::StreamableHttp,
             guard: Guard::Open,
             challenge_scope: None,
             challenge_points: true,
@@ -101,6 +104,12 @@ impl Script {
         self.era = Era::Modern;
         self
     }
+
+    pub fn over_sse(mut self) -> Self {
+        self.transport = Transport::HttpSse;
+        self.sessions = false; // the stream is one
+        self
+    }
 }
 
 /// Which protocol the MCP endpoint speaks.
@@ -120,6 +129,14 @@ impl Era {
         (Self::Legacy, Self::Modern),
         (Self::Modern, Self::Legacy),
     ];
+}
+
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    StreamableHttp,
+    /// 2024-11-05: a stream, and an address beside it.
+    HttpSse,
 }
 
 /// Who may use the MCP endpoint.
@@ -229,6 +246,8 @@ pub enum Effect {
     CutBefore,
     /// The request has its effect, then the connection is cut before the answer.
     CutAfter,
+    /// The request has its effect, and this answer comes after whatever that brings.
+    AnswerAfter(Reply),
     /// The request has its effect at once, and the right answer comes later.
     Delay(Duration),
 }
