@@ -4,7 +4,7 @@
 //! asks in the middle of a call becomes an `input_required` result, and the call stays open until the client comes back
 //! with the answers (MCP 2026-07-28, "Multi Round-Trip Requests"); `subscriptions/listen` is told what the session hears.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::bridge::{
     description::Description,
@@ -20,6 +20,17 @@ use crate::bridge::{
 /// How many calls may wait for a client that has been asked something; then the oldest is given up.
 const THINKING_LIMIT: usize = 64;
 
+/// What can be logged at, least severe first (MCP logging, "Log Levels").
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// The lists that change: the capability that a server with such a list declares, what a subscription calls its changes,
+/// and the notification.
+const LISTS: [(&str, &str, &str); 3] = [
+    ("tools", "toolsListChanged", "notifications/tools/list_changed"),
+    ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
+    ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
+];
+
 /// The translator.
 #[derive(Debug)]
 pub struct ModernClient {
@@ -30,10 +41,10 @@ pub struct ModernClient {
     resumed: HashMap<Id, Id>,
     /// The calls whose client has been asked, longest ago first.
     thinking: VecDeque<Id>,
-    /// The requests that want log messages.
-    logged: HashSet<Id>,
+    /// The requests that want log messages, and from which of the levels on.
+    logged: HashMap<Id, usize>,
     /// The level that the server was told.
-    level: Option<String>,
+    level: Option<usize>,
     subscriptions: HashMap<Id, Filter>,
     /// Our own requests to the server.
     own: HashMap<Id, Own>,
@@ -75,8 +86,8 @@ enum Outcome {
 /// What a subscription hears of.
 #[derive(Debug)]
 struct Filter {
-    /// The parameter of the request.
-    wanted: String,
+    /// `toolsListChanged` and its like.
+    lists: Vec<&'static str>,
     uris: Vec<String>,
     /// How many of `resources/subscribe` are not answered yet.
     unanswered: usize,
@@ -98,7 +109,7 @@ impl ModernClient {
             calls: HashMap::new(),
             resumed: HashMap::new(),
             thinking: VecDeque::new(),
-            logged: HashSet::new(),
+            logged: HashMap::new(),
             level: None,
             subscriptions: HashMap::new(),
             own: HashMap::new(),
@@ -160,8 +171,7 @@ impl ModernClient {
             },
             Kind::Notification { method } => match &**method {
                 "notifications/message" => {
-                    let is_wanted = within.map_or(!self.logged.is_empty(), |id| self.logged.contains(&id));
-                    if is_wanted {
+                    if self.is_log_wanted(&message, within.as_ref()) {
                         steps.push(Step::ToClient(message));
                     }
                 }
@@ -220,16 +230,26 @@ impl ModernClient {
         steps.push(Step::ToServer(legacy(&message)));
     }
 
-    /// Has the server log at the level that a request wants (MCP 2026-07-28 logging, "Per-request log level").
+    /// Has the server log at the level that a request wants (MCP 2026-07-28 logging, "Per-request log level"), or at
+    /// that of a request before it which wanted more: what is too much for this one is left out on the way back.
     fn log(&mut self, id: &Id, level: Option<&str>, steps: &mut Vec<Step>) {
-        let Some(level) = level.filter(|_| self.server.capability(&["logging"]).is_some()) else { return };
-        self.logged.insert(id.clone());
-        if self.level.as_deref() != Some(level) {
-            self.level = Some(level.to_owned());
+        let Some(level) = level.and_then(rank) else { return };
+        self.logged.insert(id.clone(), level);
+        if self.server.capability(&["logging"]).is_some() && self.level.is_none_or(|told| level < told) {
+            self.level = Some(level);
             let own = self.numbers.next_id();
             self.own.insert(own.clone(), Own::Other);
-            let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":{level}}}"#));
+            let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, LEVELS[level]));
             steps.push(Step::ToServer(set));
+        }
+    }
+
+    /// Whether the request in whose exchange a log message came wants it; any request, where it came by itself.
+    fn is_log_wanted(&self, message: &Message, within: Option<&Id>) -> bool {
+        let Some(level) = message.member("level").and_then(|level| rank(&level)) else { return false };
+        match within {
+            Some(id) => self.logged.get(id).is_some_and(|wanted| *wanted <= level),
+            None => self.logged.values().any(|wanted| *wanted <= level),
         }
     }
 
@@ -392,7 +412,11 @@ impl ModernClient {
     // What changes on the server.
 
     fn subscribe(&mut self, id: Id, message: &Message, steps: &mut Vec<Step>) {
-        let wanted = message.member("notifications").unwrap_or_else(|| "{}".to_owned());
+        let wanted = message.member("notifications").unwrap_or_default();
+        // Some servers tell of changes without having said so: the Python SDK's, for one.
+        let is_honoured =
+            |kind, name| self.server.capability(&[kind]).is_some() && object::found(&wanted, &[name]).is_some();
+        let lists = LISTS.iter().filter(|(kind, name, _)| is_honoured(kind, name)).map(|(_, name, _)| *name).collect();
         let has_uris = self.server.capability(&["resources", "subscribe"]).is_some();
         let uris: Vec<String> = Object::parse(&wanted)
             .and_then(|filter| serde_json::from_str(filter.get("resourceSubscriptions")?).ok())
@@ -405,7 +429,7 @@ impl ModernClient {
             steps.push(Step::ToServer(Message::request(own, "resources/subscribe", &parameters)));
         }
         let unanswered = uris.len();
-        self.subscriptions.insert(id.clone(), Filter { wanted, uris, unanswered });
+        self.subscriptions.insert(id.clone(), Filter { lists, uris, unanswered });
         self.acknowledge(&id, steps);
     }
 
@@ -413,12 +437,8 @@ impl ModernClient {
     fn acknowledge(&mut self, id: &Id, steps: &mut Vec<Step>) {
         let Some(filter) = self.subscriptions.get(id).filter(|filter| filter.unanswered == 0) else { return };
         let mut honoured = Object::default();
-        for (kind, name) in
-            [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")]
-        {
-            if self.server.capability(&[kind, "listChanged"]).is_some() && filter.wants(name) {
-                honoured.set(name, "true");
-            }
+        for name in &filter.lists {
+            honoured.set(name, "true");
         }
         if !filter.uris.is_empty() {
             honoured.set("resourceSubscriptions", serde_json::json!(filter.uris).to_string());
@@ -451,12 +471,12 @@ impl ModernClient {
     /// Tells of a change whoever wants to hear of it.
     fn changed(&self, message: &Message, steps: &mut Vec<Step>) {
         let uri = message.member("uri").and_then(|uri| serde_json::from_str::<String>(&uri).ok());
-        let wanted = |filter: &Filter| match message.method().unwrap_or_default() {
-            "notifications/tools/list_changed" => filter.wants("toolsListChanged"),
-            "notifications/prompts/list_changed" => filter.wants("promptsListChanged"),
-            "notifications/resources/list_changed" => filter.wants("resourcesListChanged"),
-            "notifications/resources/updated" => uri.as_ref().is_some_and(|uri| filter.uris.contains(uri)),
-            _ => false,
+        let list = LISTS.iter().find(|(_, _, method)| message.method() == Some(method)).map(|(_, name, _)| name);
+        let is_update = message.method() == Some("notifications/resources/updated");
+        let wanted = |filter: &Filter| match (list, &uri) {
+            (Some(name), _) => filter.lists.contains(name),
+            (None, Some(uri)) => is_update && filter.uris.contains(uri),
+            (None, None) => false,
         };
         for (id, _) in self.subscriptions.iter().filter(|(_, filter)| wanted(filter)) {
             let told = message.edited(|message| {
@@ -469,10 +489,9 @@ impl ModernClient {
     }
 }
 
-impl Filter {
-    fn wants(&self, name: &str) -> bool {
-        object::found(&self.wanted, &[name]).is_some()
-    }
+/// Which of the levels one is that is spelled as JSON.
+fn rank(level: &str) -> Option<usize> {
+    LEVELS.iter().position(|name| level.strip_prefix('"').and_then(|level| level.strip_suffix('"')) == Some(name))
 }
 
 /// A message without what only a modern one says about itself. A server that knows both eras would believe it.

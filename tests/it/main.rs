@@ -1,7 +1,7 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `clients`,
-//! `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they
+//! `eras`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they
 //! fail, saying so, where they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
@@ -11,6 +11,7 @@ mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod eras;
 mod fidelity;
 #[cfg(unix)]
 mod install;

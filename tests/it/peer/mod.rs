@@ -1,5 +1,8 @@
 //! An independent implementation at the other end of the pipe: rmcp's own client, in both eras.
 
+pub mod client;
+pub mod server;
+
 use rmcp::{
     model::{CallToolRequestParams, ProtocolVersion},
     service::{ClientLifecycleMode, ClientServiceExt as _},
