@@ -14,22 +14,11 @@ use crate::bridge::{
     reply::{self, ReplyCode},
     retry::Failure,
     session::{Refusal, SUBSCRIBE, SUBSCRIPTION_ID},
-    translation::{Numbers, Step},
+    translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
 };
 
 /// How many calls may wait for a client that has been asked something; then the oldest is given up.
 const THINKING_LIMIT: usize = 64;
-
-/// What can be logged at, least severe first (MCP logging, "Log Levels").
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// The lists that change: the capability that a server with such a list declares, what a subscription calls its changes,
-/// and the notification.
-const LISTS: [(&str, &str, &str); 3] = [
-    ("tools", "toolsListChanged", "notifications/tools/list_changed"),
-    ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
-    ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
-];
 
 /// The translator.
 #[derive(Debug)]
@@ -41,8 +30,11 @@ pub struct ModernClient {
     resumed: HashMap<Id, Id>,
     /// The calls whose client has been asked, longest ago first.
     thinking: VecDeque<Id>,
-    /// The requests that want log messages, and from which of the levels on.
+    /// The requests that want log messages, and from which level on.
     logged: HashMap<Id, usize>,
+    /// The same of the request that ended last, until one comes that wants none: what a server logs by itself may come
+    /// after the result.
+    lately_logged: Option<usize>,
     /// The level that the server was told.
     level: Option<usize>,
     subscriptions: HashMap<Id, Filter>,
@@ -95,6 +87,8 @@ struct Filter {
 
 #[derive(Debug)]
 enum Own {
+    /// `logging/setLevel`, after which this is sent.
+    Level(Message),
     /// `resources/subscribe` for this subscription.
     Subscribe(Id, String),
     /// Whatever comes of it.
@@ -110,6 +104,7 @@ impl ModernClient {
             resumed: HashMap::new(),
             thinking: VecDeque::new(),
             logged: HashMap::new(),
+            lately_logged: None,
             level: None,
             subscriptions: HashMap::new(),
             own: HashMap::new(),
@@ -156,9 +151,9 @@ impl ModernClient {
     pub fn server(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => match self.own.remove(id) {
-                Some(own) => self.own_answered(&own, *succeeded, steps),
+                Some(own) => self.own_answered(own, *succeeded, steps),
                 None => {
-                    self.logged.remove(id);
+                    self.logs_no_more(id);
                     match self.calls.remove(&id.clone()) {
                         Some(call) => self.call_ended(id.clone(), call, Outcome::Answer(message), steps),
                         None => steps.push(Step::ToClient(complete(message))),
@@ -186,9 +181,9 @@ impl ModernClient {
     /// A message of ours or the client's brought no response.
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
-        self.logged.remove(&id);
+        self.logs_no_more(&id);
         if let Some(own) = self.own.remove(&id) {
-            return self.own_answered(&own, false, steps);
+            return self.own_answered(own, false, steps);
         }
         match self.calls.remove(&id) {
             Some(call) => self.call_ended(id, call, Outcome::Refusal(refusal), steps),
@@ -214,7 +209,7 @@ impl ModernClient {
         let Kind::Request { id, method } = &message.kind else { return };
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
-        self.log(id, meta.get(meta::LOG_LEVEL), steps);
+        let level = meta.get(meta::LOG_LEVEL).and_then(log_level);
         if matches!(&**method, "tools/call" | "prompts/get" | "resources/read") {
             let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
             let call = Call {
@@ -227,29 +222,43 @@ impl ModernClient {
             };
             self.calls.insert(id.clone(), call);
         }
-        steps.push(Step::ToServer(legacy(&message)));
+        let request = legacy(&message);
+        match level {
+            Some(level) => self.log(id.clone(), level, request, steps),
+            None => {
+                self.lately_logged = None;
+                steps.push(Step::ToServer(request));
+            }
+        }
     }
 
-    /// Has the server log at the level that a request wants (MCP 2026-07-28 logging, "Per-request log level"), or at
+    /// Has the server log at the level that `request` wants (MCP 2026-07-28 logging, "Per-request log level"), or at
     /// that of a request before it which wanted more: what is too much for this one is left out on the way back.
-    fn log(&mut self, id: &Id, level: Option<&str>, steps: &mut Vec<Step>) {
-        let Some(level) = level.and_then(rank) else { return };
-        self.logged.insert(id.clone(), level);
-        if self.server.capability(&["logging"]).is_some() && self.level.is_none_or(|told| level < told) {
-            self.level = Some(level);
-            let own = self.numbers.next_id();
-            self.own.insert(own.clone(), Own::Other);
-            let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, LEVELS[level]));
-            steps.push(Step::ToServer(set));
+    fn log(&mut self, id: Id, level: usize, request: Message, steps: &mut Vec<Step>) {
+        self.logged.insert(id, level);
+        let is_told = self.level.is_some_and(|told| told <= level);
+        if is_told || self.server.capability(&["logging"]).is_none() {
+            return steps.push(Step::ToServer(request));
+        }
+        self.level = Some(level);
+        let own = self.numbers.next_id();
+        self.own.insert(own.clone(), Own::Level(request));
+        let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, LOG_LEVELS[level]));
+        steps.push(Step::ToServer(set));
+    }
+
+    fn logs_no_more(&mut self, id: &Id) {
+        if let Some(level) = self.logged.remove(id) {
+            self.lately_logged = Some(level);
         }
     }
 
     /// Whether the request in whose exchange a log message came wants it; any request, where it came by itself.
     fn is_log_wanted(&self, message: &Message, within: Option<&Id>) -> bool {
-        let Some(level) = message.member("level").and_then(|level| rank(&level)) else { return false };
+        let Some(level) = message.member("level").and_then(|level| log_level(&level)) else { return false };
         match within {
             Some(id) => self.logged.get(id).is_some_and(|wanted| *wanted <= level),
-            None => self.logged.values().any(|wanted| *wanted <= level),
+            None => self.logged.values().chain(&self.lately_logged).any(|wanted| *wanted <= level),
         }
     }
 
@@ -259,9 +268,14 @@ impl ModernClient {
             return self.unsubscribe(&filter, steps);
         }
         let id = self.resumed.remove(&id).unwrap_or(id);
-        self.logged.remove(&id);
+        self.logs_no_more(&id);
         self.calls.remove(&id);
         self.thinking.retain(|thinking| *thinking != id);
+        let is_unsent = |own: &Own| matches!(own, Own::Level(request) if request.id() == Some(&id));
+        if let Some(own) = self.own.values_mut().find(|own| is_unsent(own)) {
+            *own = Own::Other;
+            return;
+        }
         steps.push(Step::ToServer(message.edited(|message| {
             message.edit("params", |parameters| parameters.set("requestId", id.to_string()));
         })));
@@ -447,12 +461,17 @@ impl ModernClient {
         steps.push(Step::ToClient(Message::notification("notifications/subscriptions/acknowledged", &parameters)));
     }
 
-    fn own_answered(&mut self, own: &Own, succeeded: bool, steps: &mut Vec<Step>) {
-        let Own::Subscribe(id, uri) = own else { return };
-        if let Some(filter) = self.subscriptions.get_mut(id) {
-            filter.unanswered -= 1;
-            filter.uris.retain(|honoured| succeeded || honoured != uri);
-            self.acknowledge(id, steps);
+    fn own_answered(&mut self, own: Own, succeeded: bool, steps: &mut Vec<Step>) {
+        match own {
+            Own::Level(request) => steps.push(Step::ToServer(request)),
+            Own::Subscribe(id, uri) => {
+                if let Some(filter) = self.subscriptions.get_mut(&id) {
+                    filter.unanswered -= 1;
+                    filter.uris.retain(|honoured| succeeded || *honoured != uri);
+                    self.acknowledge(&id, steps);
+                }
+            }
+            Own::Other => {}
         }
     }
 
@@ -475,7 +494,7 @@ impl ModernClient {
         let is_update = message.method() == Some("notifications/resources/updated");
         let wanted = |filter: &Filter| match (list, &uri) {
             (Some(name), _) => filter.lists.contains(name),
-            (None, Some(uri)) => is_update && filter.uris.contains(uri),
+            (None, Some(uri)) => is_update && filter.uris.iter().any(|honoured| is_within(uri, honoured)),
             (None, None) => false,
         };
         for (id, _) in self.subscriptions.iter().filter(|(_, filter)| wanted(filter)) {
@@ -489,9 +508,10 @@ impl ModernClient {
     }
 }
 
-/// Which of the levels one is that is spelled as JSON.
-fn rank(level: &str) -> Option<usize> {
-    LEVELS.iter().position(|name| level.strip_prefix('"').and_then(|level| level.strip_suffix('"')) == Some(name))
+/// Whether a resource is another one or a part of it, which is told of too (MCP 2025-11-25 resources, "Subscriptions").
+fn is_within(uri: &str, whole: &str) -> bool {
+    let rest = uri.strip_prefix(whole);
+    rest.is_some_and(|rest| rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#']))
 }
 
 /// A message without what only a modern one says about itself. A server that knows both eras would believe it.
@@ -527,3 +547,6 @@ fn complete(answer: Message) -> Message {
         });
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,3 +33,4 @@ mod settings;
 mod sign_in;
 mod support;
 mod token;
+mod translation;

@@ -10,9 +10,12 @@ use rmcp::{
 };
 use serde_json::json;
 
-use crate::support::{
-    sandbox::Sandbox,
-    vendor::{Answer, Script, Vendor},
+use crate::{
+    eras::{Client, Server, combine},
+    support::{
+        sandbox::Sandbox,
+        vendor::{Answer, Script, Vendor},
+    },
 };
 
 async fn talk(script: Script, lifecycle: ClientLifecycleMode) {
@@ -57,5 +60,15 @@ async fn a_client_that_finds_out_for_itself() {
     for script in [Script::default(), Script::default().modern()] {
         let lifecycle = ClientLifecycleMode::Auto { preferred_versions: modern(), legacy_version: None };
         talk(script, lifecycle).await;
+    }
+}
+
+/// rmcp at both ends, and everything that the two can offer each other.
+#[test]
+fn a_client_of_either_era_at_a_server_of_any() {
+    for client in [Client::RmcpLegacy, Client::RmcpModern] {
+        for server in [Server::RmcpLegacy, Server::RmcpModern, Server::RmcpBoth] {
+            combine(client, server);
+        }
     }
 }

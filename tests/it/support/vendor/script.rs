@@ -11,6 +11,8 @@ use super::{AN_HOUR, Recorded, Reply};
 #[derive(Debug, Clone)]
 pub struct Script {
     pub era: Era,
+    /// The one revision that the legacy server speaks; else whichever it is asked for.
+    pub revision: Option<&'static str>,
     pub guard: Guard,
     /// The `scope` of the challenge, where it names one.
     pub challenge_scope: Option<&'static str>,
@@ -46,6 +48,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             era: Era::Legacy,
+            revision: None,
             guard: Guard::Open,
             challenge_scope: None,
             challenge_points: true,
