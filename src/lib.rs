@@ -7,7 +7,8 @@
 //! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
 //!         -> AuthorizationRequest -> Browser/Loopback -> code -> Grant -> TokenSet -> [lock] CredentialStore
 //! token   TokenSource::access_token -> stdout
-//! serve   stdin -> Reader -> Message -> Session (Event -> Actions) -> Upstream (+ TokenSource) -> Session -> Writer -> stdout
+//! serve   stdin -> Reader -> Message -> Conversation (Event -> Actions; era, sign-in) -> Session (at most once) -> Upstream
+//!         (+ TokenSource) -> Session -> Conversation -> Writer -> stdout
 //! renew   lock -> reload -> newer than the rejected one? use it : ask the token endpoint -> save -> use -> unlock
 //! ```
 //!
@@ -34,12 +35,13 @@
 //!
 //! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `downstream`,
-//!    `upstream` and `host`; in [`oauth`] all but `client` and `discovery`.
+//!    `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
 //!    `bridge::downstream` owns stdout.
-//! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again.
+//! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again but the members that a translation
+//!    between eras names.
 //! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.
 //! 8. Everything stored is keyed by issuer, resource, client, account and environment; a credential goes to its own
 //!    resource only.

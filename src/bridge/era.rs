@@ -26,9 +26,14 @@ pub mod meta {
     pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
     /// The least severe log message that is wanted.
     pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// The subscription that a notification belongs to, or that a result ends.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
     /// The server's name and version, in a result.
     pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
 }
+
+/// The error of a modern server whose headers are not what the body says (MCP 2026-07-28 transports, "Server Validation").
+pub const HEADER_MISMATCH: i64 = -32020;
 
 /// A family of revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

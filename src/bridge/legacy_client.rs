@@ -14,12 +14,15 @@ use serde_json::value::RawValue;
 
 use crate::bridge::{
     description::Description,
-    era::{MODERN, meta},
+    era::{
+        MODERN,
+        meta::{self, SUBSCRIPTION_ID},
+    },
     message::{Id, Kind, Message},
     object::{self, Object},
     reply::{self, ReplyCode},
     retry::Failure,
-    session::{Refusal, SUBSCRIBE, SUBSCRIPTION_ID},
+    session::{Refusal, SUBSCRIBE},
     translation::{LISTS, Numbers, Step, log_level},
 };
 
@@ -226,6 +229,7 @@ impl LegacyClient {
         for id in [self.subscription.open.take(), self.subscription.opening.take()].into_iter().flatten() {
             steps.push(Step::ToServer(Message::cancellation(&id)));
         }
+        self.subscription.give_up(&Failure::Stopped, steps);
         self.asked.clear();
         let asking = self.calls.extract_if(|_, call| matches!(call.stage, Stage::Asking { .. }));
         steps.extend(asking.map(|(_, call)| Step::Refuse(Refusal::unsent(call.message, Failure::Unasked))));
@@ -442,10 +446,7 @@ impl LegacyClient {
     fn unsubscribed(&mut self, id: &Id, failure: &Failure, steps: &mut Vec<Step>) {
         self.subscription.is_cut |= self.subscription.open.as_ref() == Some(id);
         self.subscription.forget(id);
-        let said = failure.to_string();
-        let waiting = std::mem::take(&mut self.subscription.waiting);
-        let errors = waiting.iter().map(|id| reply::error(id, ReplyCode::Network, &said));
-        steps.extend(errors.map(Step::ToClient));
+        self.subscription.give_up(failure, steps);
         self.subscription.pause = (self.subscription.pause * 2).clamp(PAUSES.0, PAUSES.1);
         let is_final = match failure {
             Failure::Status { status, .. } => status.is_client_error() && status.as_u16() != 429,
@@ -459,6 +460,13 @@ impl LegacyClient {
 }
 
 impl Subscription {
+    /// Answers the requests that wait for it: it is not to be had.
+    fn give_up(&mut self, failure: &Failure, steps: &mut Vec<Step>) {
+        let said = failure.to_string();
+        let errors = self.waiting.drain(..).map(|id| reply::error(&id, ReplyCode::Network, &said));
+        steps.extend(errors.map(Step::ToClient));
+    }
+
     fn is_open_as(&self, id: &Id) -> bool {
         self.open.as_ref() == Some(id) || self.opening.as_ref() == Some(id)
     }

@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::bridge::object::{self, Object};
+use crate::bridge::{
+    era::meta::SUBSCRIPTION_ID,
+    object::{self, Object},
+};
 
 /// A message that can be relayed. Its bytes are never written anew: what came in goes out.
 #[derive(Debug, Clone)]
@@ -128,6 +131,11 @@ impl Message {
     pub fn response(id: &Id, result: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
         Self { raw: raw.into(), kind: Kind::Response { id: Some(id.clone()), succeeded: true } }
+    }
+
+    /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
+    pub fn end_of_subscription(id: &Id) -> Self {
+        Self::response(id, &format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#))
     }
 
     /// An error of ours for the request `id`, or for what has no readable one (JSON-RPC 2.0 section 5.1).
@@ -299,8 +307,12 @@ impl Id {
 
     /// The `number`th id of ours. No client or server is known to number its requests so.
     pub fn ours(number: u64) -> Self {
-        let name = format!("finmcp-{number}");
-        Self { text: format!("\"{name}\"").into(), meaning: Meaning::Text(name.into()) }
+        Self::named(&format!("finmcp-{number}"))
+    }
+
+    /// The id that is this text.
+    pub fn named(name: &str) -> Self {
+        Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }
     }
 
     /// The id that `json` is, as a member of some other message.

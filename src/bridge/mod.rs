@@ -1,4 +1,4 @@
-//! The relay between a client on stdio and a server on Streamable HTTP.
+//! The relay between a client on stdio and a server on Streamable HTTP, or on HTTP+SSE.
 //!
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
@@ -7,6 +7,7 @@ pub mod conversation;
 pub mod description;
 pub mod downstream;
 pub mod era;
+pub mod governor;
 pub mod greeting;
 pub mod headers;
 pub mod host;
@@ -14,13 +15,17 @@ pub mod legacy_client;
 pub mod message;
 pub mod modern_client;
 pub mod object;
+pub mod patience;
 pub mod reply;
+pub mod reports;
 pub mod retry;
 pub mod session;
 pub mod sign_in;
 pub mod sse;
 pub mod tools;
 pub mod translation;
+pub mod transport;
+pub mod turnstile;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
@@ -30,8 +35,8 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::AbortHandle,
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -42,8 +47,10 @@ use crate::{
         downstream::{Reader, Writer},
         host::Host,
         reply::Words,
+        reports::{Report, Reports},
         session::{Exchange, Task},
         sign_in::SignIn,
+        turnstile::Turnstile,
         upstream::Upstream,
     },
     credential::token_source::TokenSource,
@@ -70,22 +77,20 @@ const WAITING_LIMIT: usize = 1 << 20;
 /// How many bytes may wait for the client; then no more are read from it either: they are refusals of ours, of what it sends.
 const REFUSALS_LIMIT: usize = 16 * WAITING_LIMIT;
 
-/// How many events the exchanges may be ahead of the loop.
-const EVENT_QUEUE: usize = 256;
-
 /// One conversation.
 pub struct Bridge {
     upstream: Arc<Upstream>,
     conversation: Conversation,
     tokens: TokenSource,
     offer: Option<Offer>,
-    remember: Remember,
+    description: watch::Sender<Option<Description>>,
+    remembering: JoinHandle<()>,
     reader: Reader,
     writer: Writer,
-    events: mpsc::Receiver<Event>,
-    report: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Report>,
+    reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
-    farewells: Vec<tokio::task::JoinHandle<()>>,
+    farewells: Vec<JoinHandle<()>>,
     /// Looks out for a sign-in that happens elsewhere.
     watch: Option<AbortHandle>,
     /// When unanswered requests are given up; set once the client has closed its side.
@@ -104,6 +109,8 @@ pub struct Ends {
     pub words: Words,
     /// How long a request may take from one sign of life of the server to the next.
     pub deadline: Duration,
+    /// What keeps to the server's limit of requests.
+    pub turnstile: Turnstile,
     /// What the server said of itself some time before.
     pub remembered: Option<Description>,
     /// Keeps what it says now.
@@ -126,19 +133,22 @@ impl Bridge {
     /// What the system says of stdin and stdout.
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
-        let (report, events) = mpsc::channel(EVENT_QUEUE);
-        let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        let (reports, events) = Reports::new();
+        let upstream =
+            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, reports.clone());
+        let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
             conversation: Conversation::new(ends.words, ends.remembered, sign_in),
             tokens: ends.tokens,
             offer: ends.offer,
-            remember: ends.remember,
+            remembering: tokio::spawn(remember(described, ends.remember)),
+            description,
             reader,
             writer,
             events,
-            report,
+            reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
             watch: None,
@@ -158,6 +168,8 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
+        drop(self.description);
+        self.farewells.push(self.remembering);
         let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -180,7 +192,7 @@ impl Bridge {
                     written?;
                     continue;
                 }
-                Some(event) = self.events.recv(), if room => event,
+                Some(report) = self.events.recv(), if room => report.event,
                 line = self.reader.next(), if reading => match line? {
                     Some(Ok(message)) => Event::Received(message),
                     Some(Err(malformed)) => Event::Malformed(malformed),
@@ -206,8 +218,8 @@ impl Bridge {
     /// Handles what has come meanwhile, so that it is written together.
     fn take_what_is_ready(&mut self) -> Flow {
         while self.writer.waiting() < WAITING_LIMIT {
-            let Ok(event) = self.events.try_recv() else { break };
-            if self.take(event) == Flow::Ended {
+            let Ok(report) = self.events.try_recv() else { break };
+            if self.take(report.event) == Flow::Ended {
                 return Flow::Ended;
             }
         }
@@ -221,6 +233,7 @@ impl Bridge {
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
             match action {
+                Action::Do(Task::Switch(transport)) => self.upstream = Arc::new(self.upstream.over(transport)),
                 Action::Do(Task::Post(exchange, message, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).post(exchange, message, headers));
                     self.exchanges.insert(exchange, task.abort_handle());
@@ -230,7 +243,7 @@ impl Bridge {
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
                 Action::Do(Task::HoldFor(exchange)) => {
-                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.report.clone()));
+                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.reports.clone()));
                 }
                 Action::Do(Task::Cancel(exchange)) => {
                     if let Some(task) = self.exchanges.remove(&exchange) {
@@ -243,22 +256,21 @@ impl Bridge {
                 Action::Do(Task::Stop) => flow = Flow::Ended,
                 Action::Write(line) => self.writer.push(line),
                 Action::Wake(alarm, after) => {
-                    tokio::spawn(later(after, Event::Woken(alarm), self.report.clone()));
+                    tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
                 }
                 Action::SignIn(need) => {
                     if let Some(offer) = self.offer.clone() {
-                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.report.clone()));
+                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.reports.clone()));
                     }
                 }
                 Action::Watch => {
                     if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
-                        let watching = tokio::spawn(watch(self.tokens.clone(), self.report.clone()));
+                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.reports.clone()));
                         self.watch = Some(watching.abort_handle());
                     }
                 }
                 Action::Remember(description) => {
-                    let remember = self.remember.clone();
-                    tokio::task::spawn_blocking(move || remember(&description));
+                    self.description.send_replace(Some(*description));
                 }
             }
         }
@@ -266,38 +278,47 @@ impl Bridge {
     }
 }
 
+/// Keeps what the server says of itself, the latest last.
+async fn remember(mut described: watch::Receiver<Option<Description>>, remember: Remember) {
+    while described.changed().await.is_ok() {
+        let latest = described.borrow_and_update().clone();
+        let remember = remember.clone();
+        let _ = spawn_blocking(move || latest.iter().for_each(|description| remember(description))).await;
+    }
+}
+
 /// Reports `event` after a while.
-async fn later(after: Duration, event: Event, report: mpsc::Sender<Event>) {
+async fn later(after: Duration, event: Event, reports: Reports) {
     tokio::time::sleep(after).await;
-    let _ = report.send(event).await;
+    let _ = reports.send(event, 0).await;
 }
 
 /// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, report: mpsc::Sender<Event>) {
+async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports) {
     if need == Need::Any && tokens.is_signed_in().await {
-        let _ = report.send(Event::SignedIn).await;
+        let _ = reports.send(Event::SignedIn, 0).await;
         return;
     }
     let (tell, told) = oneshot::channel();
     let address = async {
         if let Ok(address) = told.await {
-            let _ = report.send(Event::SignInOffered(address)).await;
+            let _ = reports.send(Event::SignInOffered(address), 0).await;
         }
     };
     let (outcome, ()) = tokio::join!(offer(tell), address);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
-    let _ = report.send(event).await;
+    let _ = reports.send(event, 0).await;
 }
 
 /// Reports when somebody is signed in, by whatever process.
-async fn watch(tokens: TokenSource, report: mpsc::Sender<Event>) {
+async fn look_out(tokens: TokenSource, reports: Reports) {
     const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
     let mut pause = PAUSES.0;
     while !tokens.is_signed_in().await {
         tokio::time::sleep(pause).await;
         pause = (pause * 11 / 10).min(PAUSES.1);
     }
-    let _ = report.send(Event::SignedIn).await;
+    let _ = reports.send(Event::SignedIn, 0).await;
 }
 
 /// Whether the conversation goes on.

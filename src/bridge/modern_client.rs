@@ -8,12 +8,15 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::bridge::{
     description::Description,
-    era::{LEGACY, meta},
+    era::{
+        LEGACY,
+        meta::{self, SUBSCRIPTION_ID},
+    },
     message::{Id, Kind, Message},
     object::{self, Object},
     reply::{self, ReplyCode},
     retry::Failure,
-    session::{Refusal, SUBSCRIBE, SUBSCRIPTION_ID},
+    session::{Refusal, SUBSCRIBE},
     translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
 };
 
@@ -194,8 +197,7 @@ impl ModernClient {
     /// Nothing more will come from the client: it asks no more, and hears of no more changes.
     pub fn closed(&mut self, steps: &mut Vec<Step>) {
         for id in self.subscriptions.drain().map(|(id, _)| id) {
-            let result = format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
-            steps.push(Step::ToClient(Message::response(&id, &result)));
+            steps.push(Step::ToClient(Message::end_of_subscription(&id)));
         }
         let thinking = std::mem::take(&mut self.thinking);
         thinking.iter().for_each(|id| self.give_up(id, steps));

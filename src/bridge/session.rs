@@ -11,8 +11,10 @@ use std::{
 use crate::bridge::{
     era, headers,
     message::{Id, Kind, Message},
+    object::Object,
     retry::{Failure, Taken},
     tools::Tools,
+    transport::Transport,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -20,11 +22,11 @@ use http::{HeaderMap, HeaderValue};
 /// has 256 files on some systems. What is no request never waits: the server may need it to answer one.
 const IN_FLIGHT_LIMIT: usize = 200;
 
+/// How many parts a list of tools may come in.
+const PAGES_LIMIT: usize = 100;
+
 /// The request that is a subscription.
 pub const SUBSCRIBE: &str = "subscriptions/listen";
-
-/// The member of `_meta` that names the subscription which a notification belongs to.
-pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// One HTTP exchange with the server: a POST and its answer, or the GET stream.
 pub type Exchange = u64;
@@ -75,6 +77,8 @@ pub enum Action {
 /// What the network is for.
 #[derive(Debug)]
 pub enum Task {
+    /// From now on let messages travel so.
+    Switch(Transport),
     /// POST the message.
     Post(Exchange, Message, HeaderMap),
     /// Open the GET stream.
@@ -146,6 +150,17 @@ struct Carried {
     again: bool,
 }
 
+/// The tools are listed again, for calls that were refused.
+#[derive(Debug)]
+struct Relisting {
+    id: Id,
+    /// What every part of the list is asked with.
+    parameters: String,
+    pages: usize,
+    /// The calls, and the refusals.
+    calls: Vec<(Carried, Message)>,
+}
+
 /// The state machine: with nothing said yet, to begin with.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -162,6 +177,8 @@ pub struct Session {
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
     listening: Option<Exchange>,
+    relisting: Option<Relisting>,
+    relists: u64,
     tools: Tools,
     next_exchange: Exchange,
     /// The `initialize` under way is ours: the client has had its answer long ago.
@@ -201,7 +218,7 @@ impl Session {
 
     /// Whether everything is answered.
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.in_flight() == 0
+        self.pending.is_empty() && self.in_flight() == 0 && self.relisting.is_none()
     }
 
     /// Ends the server's session: nothing more will come.
@@ -273,6 +290,10 @@ impl Session {
         let Some(pending) = self.pending.get_mut(&id) else { return true };
         match pending.exchange {
             Some(exchange) if self.handshake == Handshake::None => {
+                // (One whose tools are listed again has been refused: it is not sent any more.)
+                if let Some(relisting) = &mut self.relisting {
+                    relisting.calls.retain(|(call, _)| call.message.id() != Some(&id));
+                }
                 // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports,
                 // "Cancellation").
                 self.pending.remove(&id);
@@ -408,6 +429,12 @@ impl Session {
                         return;
                     }
                 }
+                if self.relisting.as_ref().is_some_and(|relisting| relisting.id == id) {
+                    return self.relisted(exchange, message);
+                }
+                if !succeeded && message.error_code() == Some(era::HEADER_MISMATCH) && self.relist(exchange, &message) {
+                    return;
+                }
                 if let Some((asked, pending)) = self.pending.remove_entry(&id) {
                     let is_list = self.handshake == Handshake::None && &*pending.method == "tools/list";
                     let message = if is_list { self.tools.learn(message) } else { message };
@@ -420,6 +447,61 @@ impl Session {
             _ => {
                 let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
                 self.actions.push(Action::Pass(message, within));
+            }
+        }
+    }
+
+    // Calls whose headers were not what the server's tools want.
+
+    /// The server refuses a call since its tools have changed: they are listed again, and the call is sent once more (MCP
+    /// 2026-07-28 transports, "Client Behavior"). Whether that is done.
+    fn relist(&mut self, exchange: Exchange, error: &Message) -> bool {
+        let Some(carried) = self.carried.remove(&exchange) else { return false };
+        if self.handshake != Handshake::None || carried.again || carried.message.method() != Some("tools/call") {
+            self.carried.insert(exchange, carried);
+            return false;
+        }
+        let parameters =
+            carried.message.member("_meta").map_or("{}".to_owned(), |meta| format!(r#"{{"_meta":{meta}}}"#));
+        let refused = (Carried { again: true, ..carried }, error.clone());
+        match &mut self.relisting {
+            Some(relisting) => relisting.calls.push(refused),
+            None => {
+                self.relists += 1;
+                let id = Id::named(&format!("finmcp-list-{}", self.relists));
+                let list = Message::request(id.clone(), "tools/list", &parameters);
+                self.relisting = Some(Relisting { id, parameters, pages: 1, calls: vec![refused] });
+                self.post(self.fresh(list));
+            }
+        }
+        true
+    }
+
+    /// A part of the tools has come; after the last one the calls are sent again.
+    fn relisted(&mut self, exchange: Exchange, answer: Message) {
+        self.carried.remove(&exchange);
+        let Some(mut relisting) = self.relisting.take() else { return };
+        let answer = self.tools.learn(answer);
+        let cursor = answer.result::<Object<'_>>().and_then(|result| result.get("nextCursor").map(str::to_owned));
+        if let Some(cursor) = cursor.filter(|cursor| cursor != "null" && relisting.pages < PAGES_LIMIT) {
+            relisting.pages += 1;
+            let mut parameters = Object::parse(&relisting.parameters).unwrap_or_default();
+            parameters.set("cursor", cursor);
+            let list = Message::request(relisting.id.clone(), "tools/list", &parameters.to_string());
+            self.relisting = Some(relisting);
+            self.post(self.fresh(list));
+            return;
+        }
+        for (call, _) in relisting.calls {
+            self.send_in_turn(call);
+        }
+    }
+
+    /// The tools cannot be listed: the calls are answered as the server answered them.
+    fn not_relisted(&mut self) {
+        for (call, error) in self.relisting.take().into_iter().flat_map(|relisting| relisting.calls) {
+            if let Some((id, pending)) = call.message.id().and_then(|id| self.pending.remove_entry(id)) {
+                self.actions.push(Action::Answer(error.addressed_to(&id), pending.method));
             }
         }
     }
@@ -449,6 +531,9 @@ impl Session {
             return self.opened(exchange);
         }
         let Some(carried) = self.carried.remove(&exchange) else { return };
+        if self.relisting.as_ref().is_some_and(|relisting| carried.message.id() == Some(&relisting.id)) {
+            return self.not_relisted();
+        }
         if let Ending::SessionLost = ending
             && !carried.again
             && self.initialize.is_some()
@@ -541,8 +626,7 @@ impl Session {
         self.version = None;
     }
 
-    /// The client waits for no more changes: its subscriptions end here, as a server would end them (MCP 2026-07-28
-    /// subscriptions, "Graceful Closure"). Everything else may still be answered.
+    /// The client waits for no more changes: its subscriptions end here, as a server would end them. Everything else may still be answered.
     fn closed(&mut self) {
         let is_subscription = |carried: &Carried| carried.message.method() == Some(SUBSCRIBE);
         let ended: Vec<_> = self.carried.extract_if(|_, carried| is_subscription(carried)).collect();
@@ -551,14 +635,14 @@ impl Session {
             if let Kind::Request { id, .. } = &carried.message.kind
                 && self.pending.remove(id).is_some_and(|pending| !pending.cancelled)
             {
-                let result = format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
-                self.actions.push(Action::Answer(Message::response(id, &result), SUBSCRIBE.into()));
+                self.actions.push(Action::Answer(Message::end_of_subscription(id), SUBSCRIBE.into()));
             }
         }
     }
 
     fn stopping(&mut self) {
         let failure = Arc::new(Failure::Stopped);
+        self.not_relisted();
         self.refuse_held(&failure);
         for (exchange, carried) in std::mem::take(&mut self.carried) {
             self.act(Task::Cancel(exchange));

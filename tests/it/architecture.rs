@@ -111,7 +111,7 @@ fn dependencies_point_downwards() {
 #[test]
 fn secrets_are_exposed_in_few_places() {
     let rooms = [
-        "bridge/upstream.rs",        // the Authorization header
+        "bridge/upstream/mod.rs",    // the Authorization header
         "commands/token.rs",         // what `finmcp token` prints
         "credential/file.rs",        // a passphrase becomes a key
         "credential/record.rs",      // the store's payload

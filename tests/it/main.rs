@@ -23,6 +23,7 @@ mod logout;
 mod network;
 #[cfg(unix)]
 mod openid;
+mod patience;
 mod peer;
 mod recovery;
 mod replay;
@@ -31,6 +32,8 @@ mod serve;
 mod settings;
 #[cfg(unix)]
 mod sign_in;
+#[cfg(unix)]
+mod sign_in_tool;
 mod support;
 mod token;
 mod translation;
