@@ -10,12 +10,9 @@ use rmcp::{
 };
 use serde_json::json;
 
-use crate::{
-    eras::{Client, Server, combine},
-    support::{
-        sandbox::Sandbox,
-        vendor::{Answer, Script, Vendor},
-    },
+use crate::support::{
+    sandbox::Sandbox,
+    vendor::{Answer, Script, Vendor},
 };
 
 async fn talk(script: Script, lifecycle: ClientLifecycleMode) {
@@ -64,11 +61,13 @@ async fn a_client_that_finds_out_for_itself() {
 }
 
 /// rmcp at both ends, and everything that the two can offer each other.
-#[test]
-fn a_client_of_either_era_at_a_server_of_any() {
-    for client in [Client::RmcpLegacy, Client::RmcpModern] {
-        for server in [Server::RmcpLegacy, Server::RmcpModern, Server::RmcpBoth] {
-            combine(client, server);
-        }
+mod at_both_ends {
+    use crate::eras::combinations;
+
+    combinations! {
+        rmcp_legacy: RmcpLegacy with
+            rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
+        rmcp_modern: RmcpModern with
+            rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
     }
 }
