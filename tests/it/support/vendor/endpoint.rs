@@ -139,7 +139,8 @@ fn initialize(record: &Recorded, envelope: &Envelope, shared: &Arc<Shared>) -> R
         state.complain("an initialize with a session id");
     }
     let wanted = envelope.params().protocol_version;
-    let version = if LEGACY_VERSIONS.contains(&wanted.as_str()) { wanted.as_str() } else { "2025-11-25" };
+    let known = if LEGACY_VERSIONS.contains(&wanted.as_str()) { wanted.as_str() } else { "2025-11-25" };
+    let version = state.script.revision.unwrap_or(known);
     let result = json!({
         "protocolVersion": version,
         "capabilities": {"tools": {"listChanged": true}, "resources": {}, "prompts": {}, "logging": {}},
@@ -398,7 +399,8 @@ impl State {
     /// After the handshake every request names the version (2025-11-25, "Protocol Version Header").
     fn check_version(&mut self, record: &Recorded) {
         let version = record.header("mcp-protocol-version");
-        if !version.is_some_and(|version| LEGACY_VERSIONS.contains(&version)) {
+        let spoken = self.script.revision.map_or(LEGACY_VERSIONS.to_vec(), |revision| vec![revision]);
+        if !version.is_some_and(|version| spoken.contains(&version)) {
             self.complain(format!("{} with MCP-Protocol-Version {version:?}", record.method));
         }
     }

@@ -71,6 +71,11 @@ impl Recorded {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// The JSON-RPC id as it is spelled, where the body has one.
+    pub fn rpc_id(&self) -> Option<String> {
+        endpoint::Envelope::parse(&self.body).and_then(|envelope| envelope.id)
+    }
+
     /// The JSON-RPC method, where the body has one.
     pub fn rpc_method(&self) -> Option<String> {
         endpoint::Envelope::parse(&self.body).and_then(|envelope| envelope.method)

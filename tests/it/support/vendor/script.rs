@@ -13,6 +13,8 @@ pub struct Script {
     pub era: Era,
     /// How messages travel to the legacy server.
     pub transport: Transport,
+    /// The one revision that the legacy server speaks; else whichever it is asked for.
+    pub revision: Option<&'static str>,
     pub guard: Guard,
     /// The `scope` of the challenge, where it names one.
     pub challenge_scope: Option<&'static str>,
@@ -55,6 +57,7 @@ impl Default for Script {
         Self {
             era: Era::Legacy,
             transport: Transport::StreamableHttp,
+            revision: None,
             guard: Guard::Open,
             challenge_scope: None,
             challenge_points: true,
