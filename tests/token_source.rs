@@ -232,6 +232,7 @@ impl Machine {
             resource: Some("https://mcp.example".to_owned()),
             scope: Some("read write".parse().unwrap()),
             scope_on_refresh: false,
+            require_audience: false,
             parameters: Vec::new(),
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),

@@ -84,6 +84,9 @@ pub async fn sign_in_and_keep(
     let credential = sign_in(app, &profile, secret, challenge, earlier.clone(), person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
+    if let Some(audience) = credential.other_audience() {
+        console.say(&format!("Note: the token of {title} says that it is for {audience}, not for this server."));
+    }
     let profile = keep(app, profile, credential.clone(), earlier).await?;
     Ok((profile, credential))
 }

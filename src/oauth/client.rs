@@ -18,6 +18,7 @@ use crate::{
     oauth::{
         client_assertion::{ASSERTION_TYPE, PrivateKey},
         error::{OAuthError, RegistrationError, TokenError},
+        json,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
         token_set::{TokenResponse, TokenSet},
@@ -81,6 +82,8 @@ pub struct TokenRequest<'a> {
     pub scope: Option<&'a Scope>,
     /// Further form fields that this server wants, such as `business_id`. One that the request sets itself is left out.
     pub parameters: &'a [(String, String)],
+    /// Whom the token must be for, where that matters to the person; a token that does not say so is taken.
+    pub audience: Option<&'a str>,
 }
 
 /// A token to revoke, of the kind that `token_type_hint` tells (RFC 7009 section 2.1).
@@ -151,11 +154,14 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
             let own = [("grant_type", GRANT), ("device_code", code.expose())];
             let message = message(request.registration, own.into_iter().chain(fields()))?;
             let answer = endpoint.call(message).await?;
-            let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
-            return response.into_token_set(now);
+            serde_json::from_slice(answer.body()).map_err(|_| RequestTokenError::Request(NO_TOKEN))
         }
     };
-    response.map_err(sort)?.into_token_set(now)
+    let tokens = TokenResponse::into_token_set(response.map_err(sort)?, now)?;
+    match request.audience.and_then(|expected| Some((expected, tokens.other_audience(expected)?))) {
+        Some((expected, found)) => Err(TokenError::Audience { expected: expected.to_owned(), found }),
+        None => Ok(tokens),
+    }
 }
 
 /// Begins a sign-in on another device, and gives the document that says how it goes on (RFC 8628 section 3.1).
@@ -213,7 +219,7 @@ pub async fn register(
     *message.method_mut() = Method::POST;
     message.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     message.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
-    let reply = http.exchange(endpoint, message).await?;
+    let reply = http.submit(endpoint, message).await?;
     if reply.status.is_success() {
         return request.registered(&reply.body);
     }
@@ -327,11 +333,12 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     /// Only a success comes back, as the plain 200 that the crate expects.
     fn call(&'c self, message: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let reply = self.http.exchange(self.url, message).await?;
-            match TokenError::judge(reply.status, &reply.body) {
-                Some(error) => Err(error),
-                None => Ok(HttpResponse::new(reply.body.to_vec())),
+            let reply = self.http.submit(self.url, message).await?;
+            if let Some(error) = TokenError::judge(reply.status, &reply.body) {
+                return Err(error);
             }
+            json::refuse_depth(&reply.body).map_err(TokenError::Unusable)?;
+            Ok(HttpResponse::new(reply.body.to_vec()))
         })
     }
 }
@@ -356,6 +363,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::http::HttpError;
 
     /// Answers one request with `response`, and hands out what it was.
     async fn answering(response: &str) -> (ServerUrl, JoinHandle<Message>) {
@@ -430,6 +438,7 @@ mod tests {
             resource: Some("https://mcp.example/mcp"),
             scope: Some(&"b a".parse().unwrap()),
             parameters: &owned(&[("business_id", "biz_1"), ("grant_type", "evil"), ("resource", "evil")]),
+            audience: None,
         };
         let answer = request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await;
         (answer, served.await.unwrap())
@@ -476,6 +485,7 @@ mod tests {
             resource: None,
             scope: None,
             parameters: &owned(&[("client_assertion", "evil")]),
+            audience: None,
         };
         request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await.unwrap();
         let message = served.await.unwrap();
@@ -583,7 +593,7 @@ mod tests {
         let (elsewhere, second) = answering(&reply("200 OK", TOKEN)).await;
         let redirect = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
         let (answer, _) = ask(Grant::ClientCredentials, ClientAuthentication::Body, &redirect).await;
-        assert!(matches!(answer, Err(TokenError::Unavailable { status: 307 })));
+        assert!(matches!(answer, Err(TokenError::Http(HttpError::Redirected { .. }))));
         assert!(!second.is_finished());
         second.abort();
     }
@@ -632,6 +642,7 @@ mod tests {
             resource: None,
             scope: None,
             parameters: &[],
+            audience: None,
         };
         movable(request_token(&http, request, Timestamp::UNIX_EPOCH));
         let token = Secret::new(String::new());
