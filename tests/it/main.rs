@@ -24,6 +24,8 @@ mod network;
 mod openid;
 mod peer;
 mod recovery;
+#[cfg(unix)]
+mod refusals;
 mod replay;
 mod rig;
 mod serve;
