@@ -883,6 +883,12 @@ fn t018_a_server_that_is_never_content_opens_one_browser() {
     let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
     assert!(answer.error()["message"].as_str().unwrap().contains("finmcp login"), "{}", answer.raw);
     assert_eq!((vendor.calls("initialize").len(), browser.starts().len()), (2, 1));
+    for again in 1..=5 {
+        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        assert!(answer.error()["message"].as_str().unwrap().contains("finmcp login"), "{}", answer.raw);
+        assert!(vendor.calls("initialize").len() <= 2 + 2 * again);
+    }
+    assert_eq!(browser.starts().len(), 1);
 }
 
 /// A token response with that access token.

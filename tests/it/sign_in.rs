@@ -97,7 +97,11 @@ fn t064_a_missing_scope_is_asked_for_once() {
     }
     let answer = serve.call("echo", json!({"message": "hi"}));
     assert!(answer.error()["message"].as_str().unwrap().contains("files:write"), "{}", answer.raw);
-    assert_eq!(browser.starts().len(), 3);
+    // What it was given already is not asked for again.
+    for _ in 0..3 {
+        serve.call("echo", json!({"message": "hi"}));
+    }
+    assert_eq!(browser.starts().len(), 2);
 }
 
 /// t064: without a browser the answer names what is missing.
