@@ -7,6 +7,10 @@
 #![cfg(test)]
 
 mod architecture;
+#[cfg(unix)]
+mod binding;
+#[cfg(unix)]
+mod callback;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]
