@@ -424,7 +424,7 @@ pub(super) mod tests {
             resource: Some("https://mcp.example/mcp".to_owned()),
             scope: Some("a b".parse().unwrap()),
             scope_on_refresh: false,
-            require_audience: true,
+            require_audience: false,
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
             tokens: Some(TokenSet {
                 access_token: Secret::new("CANARY-access".to_owned()),

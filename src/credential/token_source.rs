@@ -156,6 +156,8 @@ struct Asking {
     answered: Pacing,
     /// The scopes that the person has signed in for because the server wanted them.
     widened: Vec<Scope>,
+    /// What a server demanded for which nobody could be asked.
+    challenge: Option<Challenge>,
 }
 
 impl TokenSource {
@@ -276,13 +278,30 @@ impl TokenSource {
         Ok(token)
     }
 
+    /// Whether there is a token by now, be it by another process's sign-in.
+    pub async fn is_signed_in(&self) -> bool {
+        self.look_again();
+        match self.account() {
+            Ok(account) => account.access_token(Duration::ZERO).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// What the server said when it last refused a request for which nobody could be asked to sign in.
+    pub fn last_challenge(&self) -> Option<Challenge> {
+        self.asking().challenge.clone()
+    }
+
     async fn ask_person(
         &self,
         unfit: Option<&AccessToken>,
         challenge: Challenge,
         error: TokenSourceError,
     ) -> Result<AccessToken, TokenSourceError> {
-        let Some(sign_in) = &self.sign_in else { return Err(error) };
+        let Some(sign_in) = &self.sign_in else {
+            self.asking().challenge = Some(challenge);
+            return Err(error);
+        };
         let flight = self.asked(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
         self.identify(flight.await.map_err(TokenSourceError::SignIn)?);
         match unfit {

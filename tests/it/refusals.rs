@@ -798,7 +798,8 @@ fn t132_servers_that_cannot_prove_who_they_are() {
             );
         }
         let mut serve = sandbox.serve([vendor.url()]);
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        serve.initialize();
+        let answer = serve.call("echo", json!({}));
         assert_eq!(answer.error()["code"], -31005, "{identity:?}: {}", answer.raw);
         assert!(answer.raw.contains(said) && answer.raw.contains("finmcp login"), "{}", answer.raw);
         assert!(vendor.records().is_empty(), "{identity:?}");
@@ -862,7 +863,8 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let mut serve = sandbox.serve([vendor.url().as_str(), "--sign-in", "auto"]);
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        serve.initialize();
+        let answer = serve.call("echo", json!({}));
         assert_eq!(answer.error()["code"], -31005, "{said}: {}", answer.raw);
         assert!(answer.raw.contains(said) && answer.raw.contains(way_out), "{said}: {}", answer.raw);
         assert!(browser.starts().is_empty(), "{said}");
@@ -874,21 +876,22 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
 #[test]
 fn t018_a_server_that_is_never_content_opens_one_browser() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    for _ in 0..100 {
-        let reply = Reply::new(401).header("www-authenticate", "Bearer error=\"invalid_token\"");
-        vendor.fault(On::Rpc("initialize"), Effect::Answer(reply));
-    }
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let mut serve = sandbox.serve([vendor.url().as_str(), "--sign-in", "auto"]);
-    let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
-    assert!(answer.error()["message"].as_str().unwrap().contains("finmcp login"), "{}", answer.raw);
-    assert_eq!((vendor.calls("initialize").len(), browser.starts().len()), (2, 1));
-    for again in 1..=5 {
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
-        assert!(answer.error()["message"].as_str().unwrap().contains("finmcp login"), "{}", answer.raw);
-        assert!(vendor.calls("initialize").len() <= 2 + 2 * again);
-    }
+    serve.initialize().result();
+    serve.call("echo", json!({"message": "hi"})).result();
     assert_eq!(browser.starts().len(), 1);
+    let before = vendor.calls("tools/call").len();
+    for _ in 0..100 {
+        let reply = Reply::new(401).header("www-authenticate", "Bearer error=\"invalid_token\"");
+        vendor.fault(On::Rpc("tools/call"), Effect::Answer(reply));
+    }
+    for calls in 1..=6 {
+        let answer = serve.call("echo", json!({"message": "hi"}));
+        assert!(answer.error()["message"].as_str().unwrap().contains("finmcp login"), "{}", answer.raw);
+        assert!(vendor.calls("tools/call").len() - before <= 2 * calls);
+    }
+    assert_eq!((browser.starts().len(), vendor.executed().len()), (1, 1));
 }
 
 /// A token response with that access token.

@@ -5,7 +5,10 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bridge::headers::{PROTOCOL_VERSION, SESSION_ID};
+use crate::bridge::{
+    headers::{PROTOCOL_VERSION, SESSION_ID},
+    reply,
+};
 
 /// A session, and what it has asked for so far.
 struct Rig {
@@ -15,33 +18,45 @@ struct Rig {
     cancelled: Vec<Exchange>,
     deletes: usize,
     replies: Vec<String>,
+    closed: bool,
     stopped: bool,
 }
 
 impl Rig {
     fn new() -> Self {
-        let words = reply::Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         Self {
-            session: Session::new(words),
+            session: Session::default(),
             posts: Vec::new(),
             listens: Vec::new(),
             cancelled: Vec::new(),
             deletes: 0,
             replies: Vec::new(),
+            closed: false,
             stopped: false,
         }
     }
 
     fn handle(&mut self, event: Event) {
-        for action in self.session.handle(event) {
+        self.closed |= matches!(event, Event::Closed | Event::Stopping);
+        let mut actions: Vec<_> = self.session.handle(event).collect();
+        if self.closed && self.session.is_idle() {
+            actions.extend(self.session.end());
+        }
+        let words = reply::Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
+        for action in actions {
             match action {
-                Action::Post(exchange, message, headers) => self.posts.push((exchange, text(message.raw()), headers)),
-                Action::Listen(exchange, _) => self.listens.push(exchange),
-                Action::HoldFor(_) => {}
-                Action::Cancel(exchange) => self.cancelled.push(exchange),
-                Action::Reply(line) => self.replies.push(text(&line)),
-                Action::Delete(_) => self.deletes += 1,
-                Action::Stop => self.stopped = true,
+                Action::Do(Task::Post(exchange, message, headers)) => {
+                    self.posts.push((exchange, text(message.raw()), headers));
+                }
+                Action::Do(Task::Listen(exchange, _)) => self.listens.push(exchange),
+                Action::Do(Task::HoldFor(_)) => {}
+                Action::Do(Task::Cancel(exchange)) => self.cancelled.push(exchange),
+                Action::Do(Task::Delete(_)) => self.deletes += 1,
+                Action::Do(Task::Stop) => self.stopped = true,
+                Action::Answer(message, _) | Action::Pass(message, _) => self.replies.push(text(&message.line())),
+                Action::Refuse(refusal) => {
+                    self.replies.extend(words.refused(&refusal).map(|message| text(&message.line())));
+                }
             }
         }
     }
