@@ -37,4 +37,5 @@ mod settings;
 #[cfg(unix)]
 mod sign_in;
 mod support;
+mod threats;
 mod token;
