@@ -226,11 +226,14 @@ fn t047_a_redirect_is_followed_within_the_origin_alone() {
 /// t047: a server that is found at another path of its origin is asked there from the first request of a sign-in on.
 #[test]
 fn t047_a_sign_in_begins_where_the_server_is() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let script = Script { challenge_scope: Some("invoices:read"), ..Script::people() };
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     vendor.fault(On::Path("/mcp"), Effect::Answer(Reply::new(307).header("location", "/mcp")));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     sandbox.finmcp(["login", &vendor.url()]).expect_success();
     assert_eq!(browser.starts().len(), 1);
+    // Nowhere else could it be read.
+    assert_eq!(vendor.records_at("/authorize")[0].query()["scope"], "invoices:read");
 
     // One that leads elsewhere, and publishes nothing, is refused.
     let elsewhere = Vendor::start(Script::people());
