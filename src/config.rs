@@ -18,6 +18,7 @@ use crate::{
     oauth::overrides::Overrides,
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, ProviderDocument},
+    server_url::ServerUrl,
     settings::{Settings, SettingsError},
 };
 
@@ -73,10 +74,20 @@ pub(crate) struct ProfileDocument {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct IdentityDocument {
+    /// The server that the sign-in is for: where the profile's is changed by hand, nobody is signed in to the new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     issuer: String,
     resource: String,
     client_id: String,
     account: String,
+}
+
+impl IdentityDocument {
+    /// Whether the sign-in is for `server`. Entries of earlier versions do not say, and are believed.
+    fn is_for(&self, server: &ServerUrl) -> bool {
+        self.url.as_ref().is_none_or(|url| url == server.as_str())
+    }
 }
 
 fn is_none(overrides: &Overrides) -> bool {
@@ -143,7 +154,7 @@ impl ProfileDocument {
             name: name.to_owned(),
             provider: self.provider.clone(),
             title: provider.map_or_else(|| server.host(), |provider| provider.title.clone()),
-            signed_in: self.signed_in.clone().map(|identity| Identity {
+            signed_in: self.signed_in.clone().filter(|identity| identity.is_for(&server)).map(|identity| Identity {
                 environment: environment.clone(),
                 issuer: identity.issuer,
                 resource: identity.resource,
@@ -179,6 +190,7 @@ impl From<&Profile> for ProfileDocument {
             parameters: options.parameters.iter().cloned().collect(),
             overrides: options.overrides.clone(),
             signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
+                url: Some(profile.server.to_string()),
                 issuer: identity.issuer,
                 resource: identity.resource,
                 client_id: identity.client_id,

@@ -115,6 +115,9 @@ pub async fn sign_in_and_keep(app: &App, profile: Profile, attempt: Attempt) -> 
     let credential = sign_in(app, &profile, secret, challenge, known, person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
+    if let Some(audience) = credential.other_audience() {
+        console.say(&format!("Note: the token of {title} says that it is for {audience}, not for this server."));
+    }
     let profile = keep(app, profile, credential.clone(), earlier).await?;
     Ok((profile, credential))
 }

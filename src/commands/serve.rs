@@ -243,13 +243,12 @@ fn sign_in(app: &App, profile: &Profile, browser: &SystemBrowser) -> SignIn {
 /// What the client is told of a sign-in that came to nothing.
 fn failure(error: &Error) -> SignInFailure {
     let reason = std::iter::once(error.message()).chain(error.causes()).collect::<Vec<_>>().join(": ");
+    let with_hints = |reason| [vec![reason], error.hints().to_vec()].concat().join("; ");
     match error.kind {
         _ if error.is_unanswered() => SignInFailure::LoginRequired(reason),
         // It takes more than a browser can ask for.
-        ErrorKind::LoginRequired | ErrorKind::Usage => {
-            SignInFailure::LoginRequired([vec![reason], error.hints().to_vec()].concat().join("; "))
-        }
-        ErrorKind::Untrusted => SignInFailure::Untrusted(reason),
+        ErrorKind::LoginRequired | ErrorKind::Usage => SignInFailure::LoginRequired(with_hints(reason)),
+        ErrorKind::Untrusted => SignInFailure::Untrusted(with_hints(reason)),
         ErrorKind::Network => SignInFailure::Unreachable(reason),
         ErrorKind::Failure | ErrorKind::Store | ErrorKind::Interrupted => SignInFailure::Failed(reason),
     }

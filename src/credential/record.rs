@@ -82,6 +82,8 @@ pub struct Credential {
     pub scope: Option<Scope>,
     /// Whether a refresh asks for it again.
     pub scope_on_refresh: bool,
+    /// Whether a token must not be for another resource.
+    pub require_audience: bool,
     /// Further form fields that this server wants.
     pub parameters: Vec<(String, String)>,
     /// The tokens; none before the first and after the server said `invalid_grant`.
@@ -99,6 +101,7 @@ impl Credential {
             resource: self.resource.as_deref(),
             scope: self.scope.as_ref(),
             parameters: &self.parameters,
+            audience: self.resource.as_deref().filter(|_| self.require_audience),
         }
     }
 
@@ -109,6 +112,11 @@ impl Credential {
             Some(person) if person != account => format!("{person} ({account})"),
             _ => account.clone(),
         }
+    }
+
+    /// Whom its access token is for in place of the resource that was asked for. Advice: the server may know what it does.
+    pub fn other_audience(&self) -> Option<String> {
+        self.tokens.as_ref()?.other_audience(self.resource.as_deref()?)
     }
 
     /// The document that a store keeps: compact JSON with every secret in it.
@@ -190,6 +198,8 @@ struct Document<'a> {
     scope: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     scope_on_refresh: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    require_audience: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,6 +303,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
             resource: credential.resource.as_ref().map(Cow::from),
             scope: credential.scope.as_ref().map(Scope::to_string),
             scope_on_refresh: credential.scope_on_refresh,
+            require_audience: credential.require_audience,
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
             tokens: credential.tokens.as_ref().map(|tokens| TokensDocument {
                 access_token: exposed(&tokens.access_token),
@@ -346,6 +357,7 @@ impl TryFrom<Document<'_>> for Credential {
             resource: document.resource.map(Cow::into_owned),
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
             scope_on_refresh: document.scope_on_refresh,
+            require_audience: document.require_audience,
             parameters: document
                 .parameters
                 .into_iter()
@@ -425,6 +437,7 @@ pub(super) mod tests {
             resource: Some("https://mcp.example/mcp".to_owned()),
             scope: Some("a b".parse().unwrap()),
             scope_on_refresh: false,
+            require_audience: false,
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
             tokens: Some(TokenSet {
                 access_token: Secret::new("CANARY-access".to_owned()),

@@ -22,6 +22,7 @@ use crate::{
         access_token::AccessToken,
         clock::Clock,
         lock::Lock,
+        pacing::Pacing,
         record::{Credential, Identity, Renewal},
         store::{CredentialStore, StoreError},
         token_source::{LoginReason, TokenSourceError},
@@ -81,7 +82,8 @@ struct State {
     is_spending: bool,
     /// Whether the process is ending, and must not begin what it cannot finish.
     is_ending: bool,
-    rejections: Rejections,
+    /// The renewals that a 401 caused.
+    rejections: Pacing,
 }
 
 type Outcome = Result<AccessToken, TokenSourceError>;
@@ -278,12 +280,12 @@ impl Account {
         }
         let credential = stored.ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))?;
         let is_rejection = matches!(need, Need::OtherThan(_));
-        if is_rejection && !self.state().rejections.admit(Instant::now()) {
+        if is_rejection && !self.state().rejections.admits(Instant::now()) {
             return Err(TokenSourceError::Rejected);
         }
         let token = self.ask(credential).await?;
         if is_rejection {
-            self.state().rejections.note(Instant::now());
+            self.state().rejections.note(Instant::now(), REJECTION_GAPS);
         }
         Ok(token)
     }
@@ -449,49 +451,4 @@ fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
 
 fn is_corrupt(error: &TokenSourceError) -> bool {
     matches!(error, TokenSourceError::Store(error) if matches!(**error, StoreError::Corrupt(_)))
-}
-
-/// Keeps a resource server that rejects every token from making us fetch one for each call.
-#[derive(Default)]
-struct Rejections {
-    last: Option<Instant>,
-    gap: Duration,
-}
-
-impl Rejections {
-    /// Whether a rejected token may be renewed at `now`.
-    fn admit(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.duration_since(last) >= self.gap)
-    }
-
-    /// A rejected token was renewed at `now`. The gap doubles while they come as fast as they may.
-    fn note(&mut self, now: Instant) {
-        let (shortest, longest) = REJECTION_GAPS;
-        let is_storm = self.last.is_some_and(|last| now.duration_since(last) < self.gap * 2);
-        *self = Self { last: Some(now), gap: if is_storm { longest.min(self.gap * 2) } else { shortest } };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// t056: a server that rejects everything gets fewer and fewer renewals; one whose tokens last a while gets each.
-    #[test]
-    fn t056_rejections_are_paced() {
-        let renewals_in_an_hour = |every: f64| {
-            let (start, mut rejections, mut count) = (Instant::now(), Rejections::default(), 0);
-            let mut elapsed = Duration::ZERO;
-            while elapsed < Duration::from_secs(3600) {
-                if rejections.admit(start + elapsed) {
-                    rejections.note(start + elapsed);
-                    count += 1;
-                }
-                elapsed += Duration::from_secs_f64(every);
-            }
-            count
-        };
-        assert!((60..70).contains(&renewals_in_an_hour(0.01)));
-        assert_eq!(renewals_in_an_hour(5.0), 720);
-    }
 }

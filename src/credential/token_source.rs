@@ -17,12 +17,13 @@ use crate::{
     credential::{
         clock::Clock,
         lock::LockError,
+        pacing::Pacing,
         record::{Credential, Identity},
         renewal::{Account, Parts},
         store::{CredentialStore, StoreError},
     },
     http::Http,
-    oauth::{challenge::Challenge, error::TokenError},
+    oauth::{challenge::Challenge, error::TokenError, scope::Scope},
 };
 
 /// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal
@@ -138,6 +139,12 @@ pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, S
 /// How long a person who said no, or did not come, is not asked again; nor one whom nobody could trust the server with.
 pub const SILENCE: Duration = Duration::from_secs(60);
 
+/// The shortest and the longest time between two sign-ins, where the first one was no help.
+const SIGN_IN_GAPS: (Duration, Duration) = (SILENCE, Duration::from_secs(3600));
+
+/// How many wider scopes one process asks the person for.
+const WISHES: usize = 10;
+
 /// What the person is being asked, and what came of it last.
 #[derive(Default)]
 struct Asking {
@@ -145,6 +152,10 @@ struct Asking {
     flight: Option<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>>,
     /// When the last one came to nothing, and why.
     failed: Option<(Instant, SignInFailure)>,
+    /// The sign-ins that worked.
+    answered: Pacing,
+    /// The scopes that the person has signed in for because the server wanted them.
+    widened: Vec<Scope>,
     /// What a server demanded for which nobody could be asked.
     challenge: Option<Challenge>,
 }
@@ -232,7 +243,10 @@ impl TokenSource {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
                 self.account()?.access_token(Duration::ZERO).await
             }
-            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected)) => {
+            // A server that rejects what a person has only just signed in for is not helped by another sign-in.
+            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
+                if self.asking().answered.admits(Instant::now()) =>
+            {
                 self.ask_person(Some(rejected), challenge, error).await
             }
             outcome => outcome,
@@ -252,7 +266,23 @@ impl TokenSource {
             return Ok(wider);
         }
         let error = TokenSourceError::LoginRequired(LoginReason::Scope);
-        self.ask_person(Some(narrow), challenge, error).await
+        let wish = challenge.scope.clone().unwrap_or_default();
+        let is_had = !wish.is_empty() && narrow.scope().is_some_and(|had| had.union(&wish) == *had);
+        let is_known = {
+            let widened = &self.asking().widened;
+            widened.contains(&wish) || widened.len() >= WISHES
+        };
+        // A server that is not content with what it asked for never will be (MCP authorization, "Step-Up Authorization
+        // Flow").
+        if is_had || is_known {
+            return Err(error);
+        }
+        let token = self.ask_person(Some(narrow), challenge, error).await?;
+        let widened = &mut self.asking().widened;
+        if !widened.contains(&wish) {
+            widened.push(wish);
+        }
+        Ok(token)
     }
 
     /// Whether there is a token by now, be it by another process's sign-in.
@@ -266,7 +296,7 @@ impl TokenSource {
 
     /// What the server said when it last refused a request for which nobody could be asked to sign in.
     pub fn last_challenge(&self) -> Option<Challenge> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner).challenge.clone()
+        self.asking().challenge.clone()
     }
 
     async fn ask_person(
@@ -276,7 +306,7 @@ impl TokenSource {
         error: TokenSourceError,
     ) -> Result<AccessToken, TokenSourceError> {
         let Some(sign_in) = &self.sign_in else {
-            self.asking.lock().unwrap_or_else(PoisonError::into_inner).challenge = Some(challenge);
+            self.asking().challenge = Some(challenge);
             return Err(error);
         };
         let flight = self.asked(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
@@ -294,7 +324,7 @@ impl TokenSource {
         sign_in: &SignIn,
         challenge: Challenge,
     ) -> Result<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>, SignInFailure> {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.asking();
         if let Some(flight) = &asking.flight {
             return Ok(flight.clone());
         }
@@ -309,6 +339,9 @@ impl TokenSource {
             let failure = outcome.as_ref().err().filter(|failure| !matches!(failure, SignInFailure::Unreachable(_)));
             asking.flight = None;
             asking.failed = failure.map(|failure| (Instant::now(), failure.clone()));
+            if outcome.is_ok() {
+                asking.answered.note(Instant::now(), SIGN_IN_GAPS);
+            }
             drop(asking);
             outcome
         });
@@ -397,6 +430,10 @@ impl TokenSource {
             Ok(account) if *account.identity() == identity => account,
             _ => Arc::new(Account::new(identity, self.parts.clone())),
         }
+    }
+
+    fn asking(&self) -> MutexGuard<'_, Asking> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Arc<Account>>> {

@@ -37,7 +37,7 @@ use crate::{
         client::{self, Grant},
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, RegistrationError, TokenError, Untrusted, cleaned},
         overrides::Overrides,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
@@ -331,9 +331,22 @@ impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
         let (issuer, challenge) = (self.issuer.as_deref(), self.challenge.clone());
         match discovery::discover(context.http, &self.server, issuer, challenge, &self.overrides).await? {
-            Requirement::Token(discovery) => Ok(*discovery),
+            Requirement::Token(discovery) => {
+                self.refuse_another_server(&discovery.authorization_server)?;
+                Ok(*discovery)
+            }
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
         }
+    }
+
+    /// A client that was registered by hand is one server's, and shown to no other unless the person says so (MCP
+    /// authorization, "Authorization Server Binding").
+    fn refuse_another_server(&self, server: &AuthorizationServer) -> Result<(), Untrusted> {
+        let (Some(client), Some(known), None) = (&self.client, &self.known, &self.issuer) else { return Ok(()) };
+        if known.registration.client_id != client.client_id || known.issuer == server.issuer {
+            return Ok(());
+        }
+        Err(Untrusted::AnotherServer { expected: cleaned(&known.issuer), found: cleaned(&server.issuer) })
     }
 
     /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
@@ -416,6 +429,7 @@ impl LoginRequest {
             resource,
             scope,
             scope_on_refresh: self.overrides.scope_on_refresh,
+            require_audience: self.overrides.require_audience,
             parameters: self.parameters,
             tokens: None,
         }

@@ -679,7 +679,7 @@ async fn t061_a_client_with_a_private_key() {
     mint(&stage, LoginRequest { client: bare.clone(), known, ..first.clone() }, None).await.unwrap();
     let elsewhere = Some(KnownClient { issuer: "https://elsewhere.example".to_owned(), registration });
     let refused = mint(&stage, LoginRequest { client: bare, known: elsewhere, ..first }, None).await;
-    assert!(matches!(refused, Err(LoginError::NeedsSecret)));
+    assert!(matches!(refused, Err(LoginError::Untrusted(Untrusted::AnotherServer { .. }))));
 
     let sent: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/token").collect();
     assert_eq!(sent.len(), 2);

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn t021_verifier_and_state_are_fresh() {
         let mut seen = HashSet::new();
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             let request = request(false);
             assert!((43..=128).contains(&request.verifier.expose().len()) && request.state.expose().len() >= 43);
             assert!(seen.insert(request.verifier.expose().clone()) && seen.insert(request.state.expose().clone()));
@@ -355,6 +355,42 @@ mod tests {
         #[test]
         fn no_query_makes_it_panic_or_passes(query in r"((code|state|iss|error)=?[%&+=a-f0-9]{0,9}&?){0,8}") {
             prop_assert!(matches!(request(false).judge(&query), Err(CallbackError::Unrelated)));
+        }
+
+        /// t023, t024, t025, t026: any answer, with our state or another, is judged as the rules say, one by one.
+        #[test]
+        fn t023_t026_answers_are_judged_by_the_rules(
+            promised in any::<bool>(),
+            picks in proptest::collection::vec((0..5_usize, 0..3_usize), 0..7),
+        ) {
+            let request = request(promised);
+            let state = request.state.expose();
+            let values = [
+                ("state", [state.as_str(), "x", ""]),
+                ("iss", [ISSUER, "https://evil.example", "https://as.example/t/"]),
+                ("code", ["c", "d", ""]),
+                ("error", ["access_denied", "CANARY", ""]),
+                ("x", ["y", state.as_str(), ISSUER]),
+            ];
+            let pairs: Vec<(&str, &str)> = picks.iter().map(|(name, value)| (values[*name].0, values[*name].1[*value])).collect();
+            let all = |name: &str| pairs.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value).collect::<Vec<_>>();
+            let judged = request.judge(&query(&pairs));
+            let wanted = match (&all("state")[..], &all("iss")[..], &all("code")[..], &all("error")[..]) {
+                ([ours], ..) if ours != state => "unrelated",
+                ([_], [_, _, ..], ..) => "unrelated",
+                ([_], [issuer], ..) if *issuer != ISSUER => "untrusted",
+                ([_], [], ..) if promised => "untrusted",
+                ([_], _, [] | [_], [_]) => "error",
+                ([_], _, [code], []) if !code.is_empty() => "code",
+                _ => "unrelated",
+            };
+            let found = match judged {
+                Ok(AuthorizationResponse::Code(_)) => "code",
+                Ok(AuthorizationResponse::Error(_)) => "error",
+                Err(CallbackError::Untrusted(_)) => "untrusted",
+                Err(CallbackError::Unrelated) => "unrelated",
+            };
+            prop_assert_eq!(found, wanted, "{:?}", pairs);
         }
 
         #[test]

@@ -262,6 +262,23 @@ mod tests {
         assert_eq!(read(&[&b"x ".repeat(LIMIT / 2)[..], b"Bearer error=a"]), nothing);
     }
 
+    /// A challenge: its scheme, how the rest is spelled, and the parameters that are meant by it.
+    fn any_challenge() -> impl Strategy<Value = (String, String, Vec<(String, String)>)> {
+        let token = || "[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,8}";
+        let value = (any::<bool>(), token(), r#"[ -~\t]{0,12}"#).prop_map(|(is_quoted, token, text)| match is_quoted {
+            true => (format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"")), text),
+            false => (token.clone(), token),
+        });
+        let parameter = (token(), "[ \t]?=[ \t]?", value);
+        let parameters = (proptest::collection::vec(parameter, 1..4), "[ \t]?,[ \t]?").prop_map(|(all, comma)| {
+            let spelled = all.iter().map(|(name, equals, (spelled, _))| format!("{name}{equals}{spelled}"));
+            let spelled = format!(" {}", spelled.collect::<Vec<_>>().join(&comma));
+            (spelled, all.into_iter().map(|(name, _, (_, meant))| (name, meant)).collect())
+        });
+        let token68 = "( [a-zA-Z0-9._~+/-]{1,9}={0,2})?".prop_map(|spelled| (spelled, Vec::new()));
+        (token(), prop_oneof![parameters, token68]).prop_map(|(scheme, (spelled, meant))| (scheme, spelled, meant))
+    }
+
     proptest! {
         /// t019: any bytes at all.
         #[test]
@@ -275,6 +292,23 @@ mod tests {
         #[test]
         fn t019_never_panics_on_near_misses(value in r#"(Bearer|Basic|scope|=|"|\\|,| |x){0,40}"#) {
             Parser { rest: value.as_bytes() }.challenges();
+        }
+
+        /// t019: whatever a server means, in whatever spelling the grammar allows (RFC 9110 sections 5.6 and 11.6.1), is
+        /// what is read.
+        #[test]
+        fn t019_what_is_written_is_read(
+            challenges in proptest::collection::vec(any_challenge(), 0..4),
+            separator in "( ?,[ \t]?){1,3}",
+        ) {
+            let text = challenges.iter().map(|(scheme, spelled, _)| format!("{scheme}{spelled}")).collect::<Vec<_>>();
+            let read: Vec<(String, Vec<(String, String)>)> = (Parser { rest: text.join(&separator).as_bytes() })
+                .challenges()
+                .into_iter()
+                .map(|challenge| (challenge.scheme, challenge.parameters))
+                .collect();
+            let meant: Vec<_> = challenges.into_iter().map(|(scheme, _, parameters)| (scheme, parameters)).collect();
+            prop_assert_eq!(read, meant);
         }
 
         #[test]

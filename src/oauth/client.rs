@@ -10,6 +10,7 @@ use oauth2::{
     StandardRevocableToken, TokenUrl,
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
+use serde::de::IgnoredAny;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,7 @@ use crate::{
         client_assertion::{ASSERTION_TYPE, PrivateKey},
         device_authorization::DEVICE_GRANT,
         error::{OAuthError, RegistrationError, TokenError},
+        json,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
         token_set::{TokenResponse, TokenSet},
@@ -82,6 +84,8 @@ pub struct TokenRequest<'a> {
     pub scope: Option<&'a Scope>,
     /// Further form fields that this server wants, such as `business_id`. One that the request sets itself is left out.
     pub parameters: &'a [(String, String)],
+    /// Whom the token must be for, where that matters to the person; a token that does not say so is taken.
+    pub audience: Option<&'a str>,
 }
 
 /// A token to revoke, of the kind that `token_type_hint` tells (RFC 7009 section 2.1).
@@ -113,7 +117,7 @@ type Client = oauth2::Client<
 /// Any [`TokenError`].
 pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
-    let endpoint = Endpoint { http, url: request.endpoint };
+    let endpoint = TokenEndpoint(Endpoint { http, url: request.endpoint });
     let proof = proof(request.registration, request.issuer, now)?;
     let extra_fields = || extra_fields(request.resource, request.parameters);
     let fields = || extra_fields().chain(proof.iter().map(|(name, value)| (*name, value.expose().as_str())));
@@ -151,11 +155,14 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
             let own = [("grant_type", DEVICE_GRANT), ("device_code", code.expose())];
             let message = message(request.registration, own.into_iter().chain(fields()))?;
             let answer = endpoint.call(message).await?;
-            let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
-            return response.into_token_set(now);
+            serde_json::from_slice(answer.body()).map_err(|_| RequestTokenError::Request(NO_TOKEN))
         }
     };
-    response.map_err(sort)?.into_token_set(now)
+    let tokens = TokenResponse::into_token_set(response.map_err(sort)?, now)?;
+    match request.audience.and_then(|expected| Some((expected, tokens.other_audience(expected)?))) {
+        Some((expected, found)) => Err(TokenError::Audience { expected: expected.to_owned(), found }),
+        None => Ok(tokens),
+    }
 }
 
 /// Begins a sign-in on another device, and gives the document that says how it goes on (RFC 8628 section 3.1).
@@ -213,7 +220,7 @@ pub async fn register(
     *message.method_mut() = Method::POST;
     message.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     message.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
-    let reply = http.exchange(endpoint, message).await?;
+    let reply = http.submit(endpoint, message).await?;
     if reply.status.is_success() {
         return request.registered(&reply.body);
     }
@@ -327,16 +334,32 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     /// Only a success comes back, as the plain 200 that the crate expects.
     fn call(&'c self, message: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let reply = self.http.exchange(self.url, message).await?;
-            match TokenError::judge(reply.status, &reply.body) {
-                Some(error) => Err(error),
-                None => Ok(HttpResponse::new(reply.body.to_vec())),
+            let reply = self.http.submit(self.url, message).await?;
+            if let Some(error) = TokenError::judge(reply.status, &reply.body) {
+                return Err(error);
             }
+            Ok(HttpResponse::new(reply.body.to_vec()))
         })
     }
 }
 
-/// What is left to go wrong after [`Endpoint`]: a body that is no token response. It holds secrets, perhaps, and goes
+/// A token endpoint, of which a success is one JSON document: the crate would pass over whatever follows that.
+struct TokenEndpoint<'a>(Endpoint<'a>);
+
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
+    type Error = TokenError;
+    type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
+
+    fn call(&'c self, message: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let answer = self.0.call(message).await?;
+            json::read::<IgnoredAny>(answer.body()).map_err(TokenError::Unusable)?;
+            Ok(answer)
+        })
+    }
+}
+
+/// What is left to go wrong after [`TokenEndpoint`]: a body that is no token response. It holds secrets, perhaps, and goes
 /// no further.
 fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError, T>) -> TokenError {
     match error {
@@ -345,7 +368,7 @@ fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError,
     }
 }
 
-const NO_TOKEN: TokenError = TokenError::Unusable("it is not JSON, or has no `access_token`, or a member twice");
+const NO_TOKEN: TokenError = TokenError::Unusable("it has no `access_token`, or a member twice");
 
 #[cfg(test)]
 mod tests {
@@ -356,6 +379,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::http::HttpError;
 
     /// Answers one request with `response`, and hands out what it was.
     async fn answering(response: &str) -> (ServerUrl, JoinHandle<Message>) {
@@ -430,6 +454,7 @@ mod tests {
             resource: Some("https://mcp.example/mcp"),
             scope: Some(&"b a".parse().unwrap()),
             parameters: &owned(&[("business_id", "biz_1"), ("grant_type", "evil"), ("resource", "evil")]),
+            audience: None,
         };
         let answer = request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await;
         (answer, served.await.unwrap())
@@ -476,6 +501,7 @@ mod tests {
             resource: None,
             scope: None,
             parameters: &owned(&[("client_assertion", "evil")]),
+            audience: None,
         };
         request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await.unwrap();
         let message = served.await.unwrap();
@@ -537,21 +563,14 @@ mod tests {
     #[tokio::test]
     async fn t060_bad_answers() {
         for (status, body, shown) in [
-            (
-                "200 OK",
-                "<html>CANARY</html>",
-                "the token response cannot be used: it is not JSON, or has no `access_token`, or a member twice",
-            ),
-            (
-                "200 OK",
-                "",
-                "the token response cannot be used: it is not JSON, or has no `access_token`, or a member twice",
-            ),
+            ("200 OK", "<html>CANARY</html>", "the token response cannot be used: it is not JSON"),
+            ("200 OK", "", "the token response cannot be used: it is not JSON"),
             (
                 "200 OK",
                 r#"{"access_token":"CANARY","access_token":"x"}"#,
-                "the token response cannot be used: it is not JSON, or has no `access_token`, or a member twice",
+                "the token response cannot be used: it has no `access_token`, or a member twice",
             ),
+            ("200 OK", r#"{"access_token":"CANARY"}{}"#, "the token response cannot be used: it is not JSON"),
             (
                 "200 OK",
                 r#"{"access_token":"CANARY","token_type":"mac"}"#,
@@ -583,7 +602,7 @@ mod tests {
         let (elsewhere, second) = answering(&reply("200 OK", TOKEN)).await;
         let redirect = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
         let (answer, _) = ask(Grant::ClientCredentials, ClientAuthentication::Body, &redirect).await;
-        assert!(matches!(answer, Err(TokenError::Unavailable { status: 307 })));
+        assert!(matches!(answer, Err(TokenError::Http(HttpError::Redirected { .. }))));
         assert!(!second.is_finished());
         second.abort();
     }
@@ -632,6 +651,7 @@ mod tests {
             resource: None,
             scope: None,
             parameters: &[],
+            audience: None,
         };
         movable(request_token(&http, request, Timestamp::UNIX_EPOCH));
         let token = Secret::new(String::new());

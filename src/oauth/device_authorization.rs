@@ -92,6 +92,7 @@ impl Pace {
             TokenError::Refused(error) if error.code == "authorization_pending" => Some(self),
             TokenError::Refused(error) if error.code == "slow_down" => Some(Self(self.0 + SLOWER)),
             // A server in trouble is asked less and less.
+            TokenError::Http(error) if error.is_refusal() => None,
             TokenError::Unavailable { .. } | TokenError::Http(_) => Some(Self(self.0 * 2)),
             _ => None,
         }

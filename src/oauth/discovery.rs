@@ -155,6 +155,9 @@ pub async fn discover(
         (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server, overrides).await?,
         (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
         (None, Probe::Served) => return Ok(Requirement::Nothing),
+        (None, Probe::Unclear(status)) if status.is_redirection() => {
+            return Err(HttpError::Redirected { host: server.host(), status }.into());
+        }
         (None, Probe::Unclear(status)) => {
             return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
         }
@@ -195,19 +198,15 @@ pub async fn probe(http: &Http, server: &ServerUrl) -> Result<Probe, HttpError> 
 async fn ask(
     http: &Http,
     server: &ServerUrl,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     message: &'static str,
 ) -> Result<(Probe, HeaderMap), HttpError> {
-    let request = http
-        .client_for(server)?
-        .post(server.as_url().clone())
-        .headers(headers)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json, text/event-stream")
-        .body(message);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    let message = Bytes::from_static(message.as_bytes());
     let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
-    let response = tokio::time::timeout(DOCUMENT_DEADLINE, request.send()).await.map_err(timed_out)?;
-    let response = response.map_err(|source| HttpError::sending(server, source))?;
+    let sending = http.send(server, &Method::POST, &headers, &message);
+    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
     let (status, headers) = (response.status(), response.headers().clone());
     drop(response);
     let challenge = Challenge::from_headers(&headers);

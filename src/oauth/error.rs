@@ -3,7 +3,11 @@
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{http::HttpError, oauth::client_assertion::PrivateKeyError, server_url::ServerUrlError};
+use crate::{
+    http::HttpError,
+    oauth::{client_assertion::PrivateKeyError, json},
+    server_url::ServerUrlError,
+};
 
 /// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,14 @@ pub enum TokenError {
     /// A 2xx answer that must not be used: no access token, another token type, a token that cannot be a header value.
     #[error("the token response cannot be used: {0}")]
     Unusable(&'static str),
+    /// A token for somebody else, where the person wants none such (RFC 8707 section 2).
+    #[error("the token is for {found}, not for {expected}")]
+    Audience {
+        /// The resource that was asked for.
+        expected: String,
+        /// Whom it is for, cleaned.
+        found: String,
+    },
     /// The client's private key.
     #[error("the private key cannot be used: {0}")]
     PrivateKey(#[from] PrivateKeyError),
@@ -94,6 +106,15 @@ pub enum Untrusted {
     /// `code_challenge_methods_supported` is missing, which means that there is no PKCE (the same section).
     #[error("the authorization server does not say whether it supports PKCE with S256")]
     PkceUnsaid,
+    /// Another authorization server than the one that the person's client is registered with (MCP authorization,
+    /// "Authorization Server Binding").
+    #[error("the server now sends you to the authorization server {found}; your client is registered with {expected}")]
+    AnotherServer {
+        /// The issuer that the client is registered with, cleaned.
+        expected: String,
+        /// The issuer that was found, cleaned.
+        found: String,
+    },
     /// The authorization response came in another authorization server's name, or in none (RFC 9207 section 2.4).
     #[error("the sign-in was not answered in the authorization server's own name")]
     MixUp,
@@ -117,7 +138,7 @@ impl OAuthError {
 
     /// The error in a response's body; none where it holds none.
     pub fn parse(body: &[u8]) -> Option<Self> {
-        let document: ErrorDocument = serde_json::from_slice(body).ok()?;
+        let document: ErrorDocument = json::read(body).ok()?;
         Some(Self::new(&document.error, document.error_description.as_deref()))
     }
 }
@@ -132,6 +153,15 @@ impl TokenError {
     /// Whether the server does not know the client, or no longer (`invalid_client`, RFC 6749 section 5.2).
     pub fn is_invalid_client(&self) -> bool {
         matches!(self, Self::Refused(error) if error.code == "invalid_client")
+    }
+
+    /// Whether it is no trouble of the network or of the request, but an answer that must not be used.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unusable(_) | Self::Audience { .. } => true,
+            Self::Http(error) => error.is_refusal(),
+            _ => false,
+        }
     }
 
     /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts

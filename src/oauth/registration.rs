@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     oauth::{
-        authorization_server::AuthorizationServer, device_authorization::DEVICE_GRANT, error::RegistrationError,
+        authorization_server::AuthorizationServer, device_authorization::DEVICE_GRANT, error::RegistrationError, json,
         scope::Scope,
     },
     secret::Secret,
@@ -153,8 +153,8 @@ impl RegistrationRequest {
     /// # Errors
     /// [`RegistrationError::Unusable`].
     pub fn registered(self, body: &[u8]) -> Result<ClientRegistration, RegistrationError> {
-        let response: RegistrationResponse = serde_json::from_slice(body)
-            .map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
+        let response: RegistrationResponse =
+            json::read(body).map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
         if response.client_id.is_empty() {
             return Err(RegistrationError::Unusable("its `client_id` is empty"));
         }

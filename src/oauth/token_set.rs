@@ -14,9 +14,11 @@ use serde_json::value::RawValue;
 use crate::{
     oauth::{
         error::{TokenError, cleaned},
+        protected_resource,
         scope::Scope,
     },
     secret::Secret,
+    server_url::ServerUrl,
 };
 
 /// A successful token response (RFC 6749 section 5.1), with times made absolute.
@@ -120,8 +122,33 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()) as i64))
 }
 
-/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT, unverified: it is advice about when to renew, and
-/// nothing is granted on it.
+impl TokenSet {
+    /// Whom the access token is for in place of `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned. None
+    /// where it is for `resource`, for what is above it on its origin, or does not say whom it is for.
+    pub fn other_audience(&self, resource: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Claims {
+            aud: Audience,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Audience {
+            One(String),
+            Several(Vec<String>),
+        }
+        let audience = match claims(self.access_token.expose())? {
+            Claims { aud: Audience::One(one) } => vec![one],
+            Claims { aud: Audience::Several(several) } => several,
+        };
+        let url = resource.parse::<ServerUrl>().ok();
+        let is_ours = |audience: &String| {
+            audience == resource || url.as_ref().is_some_and(|url| protected_resource::covers(audience, url))
+        };
+        (!audience.iter().any(is_ours)).then(|| cleaned(&audience.join(", ")))
+    }
+}
+
+/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT.
 fn jwt_expiry(token: &str) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Claims {
@@ -309,6 +336,39 @@ mod tests {
         ] {
             assert_eq!(with("id_token", id_token.clone()).unwrap().person.as_deref(), person, "{id_token}");
         }
+    }
+
+    /// t045: a token that says whom it is for is for our resource, or what is above that; one that does not may be.
+    #[test]
+    fn t045_whom_a_token_is_for() {
+        const RESOURCE: &str = "https://mcp.example/v1/mcp";
+        let other = |claims: &Value, resource: &str| {
+            let body = json!({"access_token": jwt(claims)}).to_string();
+            read(&body).unwrap().other_audience(resource)
+        };
+        for audience in [
+            json!(RESOURCE),
+            json!("https://mcp.example/v1/mcp/"),
+            json!("https://mcp.example"),
+            json!(["https://bank.example", RESOURCE]),
+            json!(null),
+            json!(7),
+        ] {
+            assert_eq!(other(&json!({"aud": audience}), RESOURCE), None, "{audience}");
+        }
+        assert_eq!(other(&json!({"sub": "x"}), RESOURCE), None);
+        assert_eq!(with("x", json!(1)).unwrap().other_audience(RESOURCE), None);
+        for (audience, shown) in [
+            (json!("https://bank.example/mcp"), "https://bank.example/mcp"),
+            (json!("https://mcp.example/v1/mcp/x"), "https://mcp.example/v1/mcp/x"),
+            (json!("https://mcp.example.evil/v1/mcp"), "https://mcp.example.evil/v1/mcp"),
+            (json!(["api", "\u{1b}[2Jb"]), "api, [2Jb"),
+            (json!([]), ""),
+        ] {
+            assert_eq!(other(&json!({"aud": audience}), RESOURCE).as_deref(), Some(shown));
+        }
+        assert_eq!(other(&json!({"aud": "urn:x"}), "urn:x"), None);
+        assert_eq!(other(&json!({"aud": RESOURCE}), "urn:x").as_deref(), Some(RESOURCE));
     }
 
     /// t050: bearer tokens only; a server that forgets to say so means them.

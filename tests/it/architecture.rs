@@ -127,6 +127,19 @@ fn secrets_are_exposed_in_few_places() {
     }
 }
 
+/// t009: one room makes HTTP clients, so that none is without its limits: where it may connect to, and where redirects
+/// lead.
+#[test]
+fn t009_clients_are_made_in_one_room() {
+    let made = |text: &str| {
+        ["Client::builder(", "reqwest::Client::new", "ClientBuilder::new", "hyper_util::client::legacy"]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    let rooms: Vec<String> = sources().into_iter().filter(|(_, text)| made(text)).map(|(file, _)| file).collect();
+    assert_eq!(rooms, ["http/mod.rs"]);
+}
+
 /// The map of src/lib.rs has every module, and main.rs stays what it is.
 #[test]
 fn the_map_is_current() {

@@ -8,6 +8,10 @@
 
 mod architecture;
 mod audit;
+#[cfg(unix)]
+mod binding;
+#[cfg(unix)]
+mod callback;
 #[cfg(target_os = "linux")]
 mod chromium;
 mod clients;
@@ -33,6 +37,8 @@ mod peer;
 mod policy;
 mod recovery;
 #[cfg(unix)]
+mod refusals;
+#[cfg(unix)]
 mod remote;
 mod replay;
 mod rig;
@@ -43,5 +49,6 @@ mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
 mod support;
+mod threats;
 mod token;
 mod translation;

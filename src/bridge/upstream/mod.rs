@@ -183,13 +183,8 @@ impl Upstream {
         if let Some(token) = token {
             all.insert(header::AUTHORIZATION, bearer(token));
         }
-        let client = self.http.client_for(&self.server)?;
-        let request = client.request(method.clone(), self.server.as_url().clone()).headers(all).body(body.clone());
-        match timeout(self.deadline, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
-            Err(_) => Err(self.timed_out()),
-        }
+        let sending = self.http.send(&self.server, method, &all, body);
+        Ok(timeout(self.deadline, sending).await.map_err(|_| self.timed_out())??)
     }
 
     /// An answer with an error status: a lost session, a JSON-RPC error, or neither.
@@ -202,6 +197,9 @@ impl Upstream {
     ) -> Outcome {
         const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
+        if status.is_redirection() {
+            return Ok(Ending::Failed(Failure::Redirected { status }));
+        }
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();

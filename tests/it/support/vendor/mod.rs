@@ -10,7 +10,6 @@ mod script;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -32,6 +31,7 @@ pub use script::{
 
 /// A running vendor. Dropping it closes its port.
 pub struct Vendor {
+    port: u16,
     shared: Arc<Shared>,
     closing: Arc<Notify>,
     thread: Option<thread::JoinHandle<()>>,
@@ -133,9 +133,20 @@ impl Vendor {
 
     /// Starts a vendor on a given listener, for a test that needs its port before or after.
     pub fn start_on(listener: std::net::TcpListener, script: Script) -> Self {
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        Self::start_with(listener, origin, script)
+    }
+
+    /// Starts a vendor that others know by another origin than this machine's.
+    #[cfg(unix)]
+    pub fn start_as(origin: &str, script: Script) -> Self {
+        Self::start_with(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), origin.to_owned(), script)
+    }
+
+    fn start_with(listener: std::net::TcpListener, origin: String, script: Script) -> Self {
         listener.set_nonblocking(true).unwrap();
-        let address: SocketAddr = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { origin: format!("http://{address}"), state: Mutex::new(State::new(script)) });
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared { origin, state: Mutex::new(State::new(script)) });
         let closing = Arc::new(Notify::new());
         let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
         let thread = thread::spawn(move || {
@@ -148,14 +159,20 @@ impl Vendor {
                 }
             });
         });
-        Self { shared, closing, thread: Some(thread) }
+        Self { port, shared, closing, thread: Some(thread) }
+    }
+
+    /// The port on this machine.
+    #[cfg(unix)]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap()
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, unless it was started as another.
     pub fn origin(&self) -> String {
         self.shared.origin.clone()
     }
