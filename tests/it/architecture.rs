@@ -111,15 +111,17 @@ fn dependencies_point_downwards() {
 #[test]
 fn secrets_are_exposed_in_few_places() {
     let rooms = [
-        "bridge/upstream.rs",        // the Authorization header
-        "commands/token.rs",         // what `finmcp token` prints
-        "credential/file.rs",        // a passphrase becomes a key
-        "credential/record.rs",      // the store's payload
-        "oauth/authorization.rs",    // the state and the verifier's challenge
-        "oauth/client.rs",           // the token request's form
-        "oauth/client_assertion.rs", // the key that signs
-        "oauth/registration.rs",     // whether there is a secret at all
-        "oauth/token_set.rs",        // whether a token can be a header, and its `exp`
+        "bridge/upstream.rs",         // the Authorization header
+        "commands/token.rs",          // what `finmcp token` prints
+        "credential/file.rs",         // a passphrase becomes a key
+        "credential/record.rs",       // the store's payload
+        "oauth/authorization.rs",     // the state and the verifier's challenge
+        "oauth/client/form.rs",       // how a client proves itself
+        "oauth/client/mod.rs",        // the token request's form
+        "oauth/client/revocation.rs", // the token that is revoked
+        "oauth/client_assertion.rs",  // the key that signs
+        "oauth/registration.rs",      // whether there is a secret at all
+        "oauth/token_set.rs",         // whether a token can be a header, and its `exp`
     ];
     for (file, text) in sources() {
         let exposes = text.contains(".expose()") && !file.starts_with("demo/");

@@ -1,0 +1,123 @@
+//! Requests to an authorization server's token, revocation, device authorization and registration endpoints.
+
+mod device;
+mod form;
+mod registration;
+mod revocation;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, RefreshToken, TokenUrl};
+
+pub use self::{
+    device::{DeviceRequest, authorize_device},
+    registration::register,
+    revocation::{RevocableToken, revoke},
+};
+use crate::{
+    http::Http,
+    oauth::{
+        client::form::{Endpoint, NO_TOKEN, client, client_assertion, extra_fields, message, sort},
+        error::TokenError,
+        registration::ClientRegistration,
+        scope::Scope,
+        token_set::{TokenResponse, TokenSet},
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// What a token is asked for with (RFC 6749 section 4).
+#[derive(Debug)]
+pub enum Grant<'a> {
+    /// An authorization code and its PKCE verifier (RFC 7636 section 4.5).
+    AuthorizationCode {
+        /// The code.
+        code: &'a Secret,
+        /// The verifier.
+        verifier: &'a Secret,
+        /// The redirect URI of the authorization request, again.
+        redirect_uri: &'a str,
+    },
+    /// The client's own credentials (RFC 6749 section 4.4).
+    ClientCredentials,
+    /// A refresh token (RFC 6749 section 6).
+    RefreshToken(&'a Secret),
+    /// A device code, which a person on another device allows or not (RFC 8628 section 3.4).
+    DeviceCode(&'a Secret),
+}
+
+/// A request to a token endpoint.
+#[derive(Debug)]
+pub struct TokenRequest<'a> {
+    /// The token endpoint.
+    pub endpoint: &'a ServerUrl,
+    /// Whose it is: the issuer identifier, for which a client with a private key proves itself.
+    pub issuer: &'a str,
+    /// Who asks.
+    pub registration: &'a ClientRegistration,
+    /// With what.
+    pub grant: Grant<'a>,
+    /// The `resource` parameter (RFC 8707), on every leg alike.
+    pub resource: Option<&'a str>,
+    /// The scope to ask for. An authorization code has its own already, and takes none.
+    pub scope: Option<&'a Scope>,
+    /// Further form fields that this server wants, such as `business_id`. One that the request sets itself is left out.
+    pub parameters: &'a [(String, String)],
+}
+
+/// Sends `request`. A refresh that brings no refresh token leaves `refresh_token` empty: the caller keeps the old one
+/// (RFC 6749 section 6).
+///
+/// # Errors
+/// Any [`TokenError`].
+pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
+    let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
+    let endpoint = Endpoint { http, url: request.endpoint };
+    let assertion = client_assertion(request.registration, request.issuer, now)?;
+    let extra_fields = || extra_fields(request.resource, request.parameters);
+    let fields = || extra_fields().chain(assertion.iter().map(|(name, value)| (*name, value.expose().as_str())));
+    let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));
+    let response = match request.grant {
+        Grant::AuthorizationCode { code, verifier, redirect_uri } => {
+            let redirect_uri = RedirectUrl::new(redirect_uri.to_owned())
+                .map_err(|_| TokenError::Unusable("the redirect URI is not a URL"))?;
+            let mut exchange = client
+                .exchange_code(AuthorizationCode::new(code.expose().clone()))
+                .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()))
+                .set_redirect_uri(Cow::Owned(redirect_uri));
+            for (name, value) in fields() {
+                exchange = exchange.add_extra_param(name, value);
+            }
+            exchange.request_async(&endpoint).await
+        }
+        Grant::ClientCredentials => {
+            let mut exchange = client.exchange_client_credentials().add_scopes(scope());
+            for (name, value) in fields() {
+                exchange = exchange.add_extra_param(name, value);
+            }
+            exchange.request_async(&endpoint).await
+        }
+        Grant::RefreshToken(token) => {
+            let token = RefreshToken::new(token.expose().clone());
+            let mut exchange = client.exchange_refresh_token(&token).add_scopes(scope());
+            for (name, value) in fields() {
+                exchange = exchange.add_extra_param(name, value);
+            }
+            exchange.request_async(&endpoint).await
+        }
+        // The crate would do the waiting too.
+        Grant::DeviceCode(code) => {
+            const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+            let own = [("grant_type", GRANT), ("device_code", code.expose())];
+            let message = message(request.registration, request.issuer, own.into_iter().chain(extra_fields()), now)?;
+            let answer = endpoint.call(message).await?;
+            let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
+            return response.into_token_set(now);
+        }
+    };
+    response.map_err(sort)?.into_token_set(now)
+}
