@@ -22,7 +22,7 @@ use crate::{
         device::device_code,
     },
     oauth::{
-        challenge::Challenge, client_assertion::PrivateKey, overrides::Overrides, registration::ClientAuthentication,
+        challenge::Challenge, overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication,
         scope::Scope,
     },
     profile::{Profile, RegistrationOptions, Selector},

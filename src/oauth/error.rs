@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{http::HttpError, oauth::client_assertion::PrivateKeyError, server_url::ServerUrlError};
+use crate::{http::HttpError, oauth::private_key::PrivateKeyError, server_url::ServerUrlError};
 
 /// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]

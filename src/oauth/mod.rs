@@ -11,6 +11,7 @@ pub mod device_authorization;
 pub mod discovery;
 pub mod error;
 pub mod overrides;
+pub mod private_key;
 pub mod protected_resource;
 pub mod registration;
 pub mod scope;

@@ -119,7 +119,7 @@ fn secrets_are_exposed_in_few_places() {
         "oauth/client/form.rs",       // how a client proves itself
         "oauth/client/mod.rs",        // the token request's form
         "oauth/client/revocation.rs", // the token that is revoked
-        "oauth/client_assertion.rs",  // the key that signs
+        "oauth/private_key.rs",       // the key that signs
         "oauth/registration.rs",      // whether there is a secret at all
         "oauth/token_set.rs",         // whether a token can be a header, and its `exp`
     ];

@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 use crate::{
     http::Http,
     oauth::{
-        client_assertion::{ASSERTION_TYPE, PrivateKey},
+        client_assertion::{ASSERTION_TYPE, client_assertion},
         error::TokenError,
+        private_key::PrivateKey,
         registration::{ClientAuthentication, ClientRegistration},
         token_set::TokenResponse,
     },
@@ -81,7 +82,7 @@ pub(super) fn client(registration: &ClientRegistration) -> Client {
 }
 
 /// The fields by which a client with a private key proves itself; none for any other (RFC 7523 section 2.2).
-pub(super) fn client_assertion(
+pub(super) fn assertion_fields(
     registration: &ClientRegistration,
     issuer: &str,
     now: Timestamp,
@@ -89,7 +90,7 @@ pub(super) fn client_assertion(
     match (registration.authentication, &registration.client_secret) {
         (ClientAuthentication::PrivateKeyJwt, Some(key)) => Ok(vec![
             ("client_assertion_type", Secret::new(ASSERTION_TYPE.to_owned())),
-            ("client_assertion", PrivateKey::from_pem(key)?.assertion(&registration.client_id, issuer, now)?),
+            ("client_assertion", client_assertion(&PrivateKey::from_pem(key)?, &registration.client_id, issuer, now)?),
         ]),
         _ => Ok(Vec::new()),
     }
@@ -125,7 +126,7 @@ pub(super) fn message<'f>(
         }
         _ => drop(form.append_pair("client_id", id)),
     }
-    for (name, value) in client_assertion(registration, issuer, now)? {
+    for (name, value) in assertion_fields(registration, issuer, now)? {
         form.append_pair(name, value.expose());
     }
     *message.body_mut() = form.finish().into_bytes();

@@ -20,7 +20,7 @@ pub use self::{
 use crate::{
     http::Http,
     oauth::{
-        client::form::{Endpoint, NO_TOKEN, client, client_assertion, extra_fields, message, sort},
+        client::form::{Endpoint, NO_TOKEN, assertion_fields, client, extra_fields, message, sort},
         error::TokenError,
         registration::ClientRegistration,
         scope::Scope,
@@ -77,7 +77,7 @@ pub struct TokenRequest<'a> {
 pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
     let endpoint = Endpoint { http, url: request.endpoint };
-    let assertion = client_assertion(request.registration, request.issuer, now)?;
+    let assertion = assertion_fields(request.registration, request.issuer, now)?;
     let extra_fields = || extra_fields(request.resource, request.parameters);
     let fields = || extra_fields().chain(assertion.iter().map(|(name, value)| (*name, value.expose().as_str())));
     let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));

@@ -6,7 +6,7 @@ use oauth2::{AccessToken, RefreshToken, RevocationUrl};
 use crate::{
     http::Http,
     oauth::{
-        client::form::{Endpoint, client, client_assertion, sort},
+        client::form::{Endpoint, assertion_fields, client, sort},
         error::TokenError,
         registration::ClientRegistration,
     },
@@ -44,7 +44,7 @@ pub async fn revoke(
         RevocableToken::Refresh(token) => RefreshToken::new(token.expose().clone()).into(),
     };
     let mut request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
-    for (name, value) in client_assertion(registration, issuer, now)? {
+    for (name, value) in assertion_fields(registration, issuer, now)? {
         request = request.add_extra_param(name, value.expose().clone());
     }
     request.request_async(&Endpoint { http, url: endpoint }).await.map_err(sort)
