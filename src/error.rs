@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         lock::LockError,
         store::StoreError,
         token_source::{LoginReason, TokenSourceError},
@@ -138,6 +139,7 @@ impl Error {
             TokenSourceError::Unavailable(failure) => {
                 (judge_token(failure).0, Some("your sign-in is kept; try again in a while".to_owned()))
             }
+            TokenSourceError::Assertion(failure) => judge_assertion(failure),
             TokenSourceError::Store(failure) => judge_store(failure),
             TokenSourceError::Lock(failure) => judge_lock(failure),
         };
@@ -240,7 +242,35 @@ fn judge_token(error: &TokenError) -> Judgement {
         TokenError::Http(error) => judge_http(error),
         TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
         TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
-        TokenError::InvalidGrant | TokenError::Refused { .. } | TokenError::PrivateKey(_) => (ErrorKind::Failure, None),
+        TokenError::InvalidGrant(_) | TokenError::Refused { .. } | TokenError::PrivateKey(_) => {
+            (ErrorKind::Failure, None)
+        }
+    }
+}
+
+fn judge_assertion(error: &AssertionError) -> Judgement {
+    let renew = "finmcp reads that file whenever it needs a token: whoever writes it has to renew it";
+    match error {
+        AssertionError::Unreadable { .. }
+        | AssertionError::NotJwt { .. }
+        | AssertionError::Refused { .. }
+        | AssertionError::IdTokenRefused { .. } => (ErrorKind::Failure, Some(renew.to_owned())),
+        AssertionError::GrantRefused { .. } => {
+            let hint = "ask your administrator: the identity provider and the server have to know the same client";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        AssertionError::NotGranted { error: TokenError::Refused(_), .. } => {
+            let hint = "your administrator decides who may use what: ask for access";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        AssertionError::NotGranted { error, .. } | AssertionError::Token(error) => judge_token(error),
+    }
+}
+
+impl From<AssertionError> for Error {
+    fn from(error: AssertionError) -> Self {
+        let judgement = judge_assertion(&error);
+        Self::judged(error, judgement)
     }
 }
 
@@ -257,6 +287,7 @@ impl From<LoginError> for Error {
             LoginError::Untrusted(untrusted) => untrusted.into(),
             LoginError::Discovery(error) => error.into(),
             LoginError::Token(error) => error.into(),
+            LoginError::Assertion(error) => error.into(),
             LoginError::Registration(error @ RegistrationError::Unavailable { .. }) => {
                 Self::from_source(ErrorKind::Network, error).hint("try again in a while")
             }
@@ -271,6 +302,8 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
+            LoginError::NeedsAssertion => Self::from_source(ErrorKind::Usage, error)
+                .hint("give --assertion-file PATH, or --identity-provider URL with --identity-provider-client-id and --id-token-file"),
             LoginError::TimedOut(_) => {
                 Self::from_source(ErrorKind::Failure, error).hint("run it again; --timeout gives you longer")
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     credential::record::Identity,
-    login::ResourceParameter,
+    login::{ResourceParameter, jwt_bearer::Assertion},
     oauth::{
         client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
     },
@@ -43,6 +43,8 @@ pub struct RegistrationOptions {
     pub client_authentication: Option<ClientAuthentication>,
     /// The Client ID Metadata Document to be known by.
     pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// Who says who signs in, where somebody else does.
+    pub assertion: Option<Assertion>,
     /// The scope to ask for.
     pub scope: Option<Scope>,
     /// A pinned token endpoint: nothing is discovered.
@@ -67,6 +69,7 @@ impl RegistrationOptions {
             client_id: self.client_id.or(other.client_id),
             client_authentication: self.client_authentication.or(other.client_authentication),
             client_metadata_url: self.client_metadata_url.or(other.client_metadata_url),
+            assertion: self.assertion.or(other.assertion),
             scope: self.scope.or(other.scope),
             token_endpoint: self.token_endpoint.or(other.token_endpoint),
             issuer: self.issuer.or(other.issuer),
@@ -290,12 +293,14 @@ impl Profile {
         }
     }
 
-    /// Another URL is another resource: what was signed in to is not this, and a pinned token endpoint is not its own.
+    /// Another URL is another resource: what was signed in to is not this, a pinned token endpoint is not its own, and an
+    /// assertion was not meant for it.
     fn move_to(&mut self, server: ServerUrl) {
         if self.server != server {
             self.server = server;
             self.signed_in = None;
             self.registration.token_endpoint = None;
+            self.registration.assertion = None;
         }
     }
 

@@ -14,12 +14,16 @@ use crate::{
     cli,
     commands::App,
     console::Console,
-    credential::record::{Credential, Renewal},
+    credential::{
+        assertion::AssertionSource,
+        record::{Credential, Renewal},
+    },
     error::{Error, ErrorKind},
     login::{
         self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
         browser::{Browser, SystemBrowser},
         device::device_code,
+        jwt_bearer::{Assertion, jwt_bearer},
     },
     oauth::{
         challenge::Challenge, overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication,
@@ -39,9 +43,15 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
             .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
     }
-    let secret = match arguments.private_key_file.clone() {
-        Some(path) => Some(private_key(path).await?),
-        None => client_secret(app, arguments.client_secret_file.clone()).await?,
+    let secrets = Secrets {
+        client: match arguments.private_key_file.clone() {
+            Some(path) => Some(private_key(path).await?),
+            None => client_secret(app, arguments.client_secret_file.clone()).await?,
+        },
+        identity_provider: match arguments.identity_provider_client_secret_file.clone() {
+            Some(path) => Some(secret_in(path, "identity provider's client secret").await?),
+            None => None,
+        },
     };
     let redirection = Redirection { port: arguments.port, timeout: Duration::from_secs(arguments.timeout) };
     let no_browser = arguments.no_browser;
@@ -54,9 +64,18 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     profile.registration = options.or(profile.registration);
 
     let browser = (!no_browser && app.settings.browser_possible).then(|| browser(app));
-    let (profile, credential) = sign_in_and_keep(app, profile, secret, None, browser, redirection).await?;
+    let (profile, credential) = sign_in_and_keep(app, profile, secrets, None, browser, redirection).await?;
     summarise(app, &profile, &credential);
     Ok(())
+}
+
+/// What a person hands over for a sign-in, where it takes any; what is stored already need not be.
+#[derive(Default)]
+pub struct Secrets {
+    /// The client secret, or the client's private key.
+    pub client: Option<Secret>,
+    /// The client secret at the identity provider.
+    pub identity_provider: Option<Secret>,
 }
 
 /// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`. With the
@@ -67,7 +86,7 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
 pub async fn sign_in_and_keep(
     app: &App,
     profile: Profile,
-    secret: Option<Secret>,
+    secrets: Secrets,
     challenge: Option<Challenge>,
     browser: Option<Arc<dyn Browser>>,
     redirection: Redirection,
@@ -81,7 +100,7 @@ pub async fn sign_in_and_keep(
     }
     let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
     let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
-    let credential = sign_in(app, &profile, secret, challenge, earlier.clone(), person)
+    let credential = sign_in(app, &profile, secrets, challenge, earlier.clone(), person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
     let profile = keep(app, profile, credential.clone(), earlier).await?;
@@ -95,7 +114,7 @@ pub async fn sign_in_and_keep(
 pub async fn sign_in(
     app: &App,
     profile: &Profile,
-    secret: Option<Secret>,
+    secrets: Secrets,
     challenge: Option<Challenge>,
     earlier: Option<Credential>,
     person: Person<'_>,
@@ -103,16 +122,34 @@ pub async fn sign_in(
     let options = &profile.registration;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
-    let mut request = LoginRequest { challenge, ..request(profile, secret, earlier) };
+    let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, earlier.as_ref()));
+    let mut request = LoginRequest { challenge, ..request(profile, secrets.client, earlier) };
     request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await
         }
+        GrantKind::JwtBearer => {
+            let assertion = options.assertion.clone().ok_or(LoginError::NeedsAssertion)?;
+            jwt_bearer(request, assertion, provider_secret, options.token_endpoint.clone(), &context).await
+        }
         GrantKind::DeviceCode => device_code(request, person.redirection.timeout, &context, person.progress).await,
         GrantKind::AuthorizationCode => {
             login::authorization_code(request, person.redirection, &context, person.progress).await
         }
+    }
+}
+
+/// The secret that is stored for this very client at this very identity provider.
+fn provider_secret(options: &RegistrationOptions, earlier: Option<&Credential>) -> Option<Secret> {
+    let Renewal::JwtBearer(AssertionSource::IdentityProvider(known)) = &earlier?.renewal else { return None };
+    match &options.assertion {
+        Some(Assertion::IdentityProvider { issuer, client_id, .. })
+            if known.issuer == *issuer && known.registration.client_id == *client_id =>
+        {
+            known.registration.client_secret.clone()
+        }
+        _ => None,
     }
 }
 
@@ -193,12 +230,10 @@ fn summarise(app: &App, profile: &Profile, credential: &Credential) {
     let console = app.console;
     console.say(&format!("Signed in to {} as profile {}.", profile.title, profile.name));
     console.say(&format!("The credential is in {}.", app.store.description()));
-    let tokens = credential.tokens.as_ref();
-    let renewable = tokens.is_some_and(|tokens| tokens.refresh_token.is_some());
-    match (credential.renewal, renewable, tokens.and_then(|tokens| tokens.expires_at)) {
-        (Renewal::ClientCredentials, ..) | (_, true, _) => console.say("It is renewed by itself."),
-        (_, false, Some(end)) => console.say(&format!("It ends at {end}: the server gave nothing to renew it with.")),
-        (_, false, None) => {}
+    match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
+        _ if credential.renews_by_itself() => console.say("It is renewed by itself."),
+        Some(end) => console.say(&format!("It ends at {end}: the server gave nothing to renew it with.")),
+        None => {}
     }
     console.say(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
 }
@@ -238,10 +273,28 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
     let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
         Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
     });
+    let assertion = match (arguments.assertion_file, arguments.identity_provider) {
+        (Some(path), _) => Some(Assertion::File(lasting(&path)?)),
+        (None, Some(issuer)) => Some(Assertion::IdentityProvider {
+            issuer,
+            client_id: arguments.identity_provider_client_id.unwrap_or_default(),
+            id_token_file: lasting(&arguments.id_token_file.unwrap_or_default())?,
+        }),
+        (None, None) => None,
+    };
+    let grant = match (arguments.grant, &assertion) {
+        (None, Some(_)) => Some(GrantKind::JwtBearer),
+        (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
+            let text = "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
+            return Err(Error::new(ErrorKind::Usage, text));
+        }
+        (grant, _) => grant,
+    };
     let mut parameters = arguments.parameters;
     parameters.extend(arguments.business_id.map(|id| ("business_id".to_owned(), id)));
     let options = RegistrationOptions {
-        grant: arguments.grant,
+        grant,
+        assertion,
         client_id: arguments.client_id,
         client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
         client_metadata_url: arguments.client_metadata_url,
@@ -257,6 +310,15 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
         overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
     };
     Ok((arguments.server.into(), options))
+}
+
+/// The path of a file that will be read again later, from whatever folder.
+fn lasting(path: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(path)?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))),
+    }
 }
 
 /// The client secret: from the file, from stdin, or from the environment.

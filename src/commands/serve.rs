@@ -7,7 +7,10 @@ use futures_util::FutureExt;
 use crate::{
     bridge::{Bridge, Ends, reply::Words},
     cli::{self, SignInMode},
-    commands::{App, login},
+    commands::{
+        App,
+        login::{self, Secrets},
+    },
     credential::{
         lock::Lock,
         record::Identity,
@@ -117,7 +120,8 @@ async fn sign_in_in_turn(app: &App, profile: Profile, challenge: Challenge) -> R
     let profile = current(&profile.name, &profile.server).unwrap_or(profile);
     let redirection = Redirection { port: None, timeout: PERSON };
     let browser = Some(login::browser(app));
-    let (profile, _) = login::sign_in_and_keep(app, profile, None, Some(challenge), browser, redirection).await?;
+    let (profile, _) =
+        login::sign_in_and_keep(app, profile, Secrets::default(), Some(challenge), browser, redirection).await?;
     profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
 }
 

@@ -5,10 +5,7 @@ use serde::Serialize;
 use crate::{
     cli,
     commands::App,
-    credential::{
-        clock::Clock,
-        record::{Credential, Renewal},
-    },
+    credential::{clock::Clock, record::Credential},
     error::Error,
     profile::Profile,
 };
@@ -93,11 +90,7 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
 }
 
 fn renewal(credential: &Credential) -> &'static str {
-    let refreshable = credential.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some());
-    match (credential.renewal, refreshable) {
-        (Renewal::ClientCredentials, _) | (_, true) => "by itself",
-        (_, false) => "sign in",
-    }
+    if credential.renews_by_itself() { "by itself" } else { "sign in" }
 }
 
 fn table(app: &App, document: &ProfileDocument) -> String {

@@ -8,7 +8,10 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    credential::store::StoreError,
+    credential::{
+        assertion::{AssertionSource, IdentityProvider},
+        store::StoreError,
+    },
     oauth::{
         client::{Grant, TokenRequest},
         registration::{ClientAuthentication, ClientRegistration},
@@ -53,12 +56,14 @@ impl Identity {
 }
 
 /// What renews a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Renewal {
     /// The refresh token of an authorization code sign-in; a person when it is spent.
     RefreshToken,
     /// The client's own credentials: asking again (RFC 6749 section 4.4).
     ClientCredentials,
+    /// An assertion, got anew (RFC 7523 section 2.1).
+    JwtBearer(AssertionSource),
 }
 
 /// A credential, whole.
@@ -99,6 +104,14 @@ impl Credential {
             resource: self.resource.as_deref(),
             scope: self.scope.as_ref(),
             parameters: &self.parameters,
+        }
+    }
+
+    /// Whether its tokens are renewed without a person.
+    pub fn renews_by_itself(&self) -> bool {
+        match self.renewal {
+            Renewal::RefreshToken => self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some()),
+            Renewal::ClientCredentials | Renewal::JwtBearer(_) => true,
         }
     }
 
@@ -165,7 +178,7 @@ struct Document<'a> {
     version: u64,
     identity: IdentityDocument<'a>,
     generation: u64,
-    renewal: RenewalDocument,
+    renewal: RenewalDocument<'a>,
     registration: RegistrationDocument<'a>,
     token_endpoint: Cow<'a, str>,
     /// How far the endpoints may lead, since whoever named them is not asked again.
@@ -198,9 +211,24 @@ struct IdentityDocument<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum RenewalDocument {
+enum RenewalDocument<'a> {
     RefreshToken,
     ClientCredentials,
+    JwtBearer(AssertionDocument<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AssertionDocument<'a> {
+    File(Cow<'a, str>),
+    IdentityProvider {
+        issuer: Cow<'a, str>,
+        token_endpoint: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "is_anywhere")]
+        token_endpoint_reach: Reach,
+        registration: Box<RegistrationDocument<'a>>,
+        id_token_file: Cow<'a, str>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -255,22 +283,12 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 account: Cow::from(&identity.account),
             },
             generation: credential.generation,
-            renewal: match credential.renewal {
+            renewal: match &credential.renewal {
                 Renewal::RefreshToken => RenewalDocument::RefreshToken,
                 Renewal::ClientCredentials => RenewalDocument::ClientCredentials,
+                Renewal::JwtBearer(source) => RenewalDocument::JwtBearer(source.into()),
             },
-            registration: RegistrationDocument {
-                client_id: Cow::from(&registration.client_id),
-                client_secret: registration.client_secret.as_ref().map(exposed),
-                authentication: match registration.authentication {
-                    ClientAuthentication::None => AuthenticationDocument::None,
-                    ClientAuthentication::Basic => AuthenticationDocument::Basic,
-                    ClientAuthentication::Body => AuthenticationDocument::Body,
-                    ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
-                },
-                redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
-                expires_at: registration.expires_at.map(Timestamp::as_millisecond),
-            },
+            registration: registration.into(),
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
             token_endpoint_reach: credential.token_endpoint.reach(),
             revocation_endpoint: credential.revocation_endpoint.as_ref().map(|url| Cow::from(url.as_str())),
@@ -311,19 +329,9 @@ impl TryFrom<Document<'_>> for Credential {
             renewal: match document.renewal {
                 RenewalDocument::RefreshToken => Renewal::RefreshToken,
                 RenewalDocument::ClientCredentials => Renewal::ClientCredentials,
+                RenewalDocument::JwtBearer(source) => Renewal::JwtBearer(source.try_into()?),
             },
-            registration: ClientRegistration {
-                client_id: registration.client_id.into_owned(),
-                client_secret: registration.client_secret.map(hidden),
-                authentication: match registration.authentication {
-                    AuthenticationDocument::None => ClientAuthentication::None,
-                    AuthenticationDocument::Basic => ClientAuthentication::Basic,
-                    AuthenticationDocument::Body => ClientAuthentication::Body,
-                    AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
-                },
-                redirect_uri: registration.redirect_uri.map(Cow::into_owned),
-                expires_at: registration.expires_at.map(time).transpose()?,
-            },
+            registration: registration.try_into()?,
             token_endpoint: parsed::<ServerUrl>(&document.token_endpoint, "token endpoint")?
                 .within(document.token_endpoint_reach),
             revocation_endpoint: document
@@ -340,6 +348,79 @@ impl TryFrom<Document<'_>> for Credential {
                 .map(|(key, value)| (key.into_owned(), value.into_owned()))
                 .collect(),
             tokens: document.tokens.map(TokenSet::try_from).transpose()?,
+        })
+    }
+}
+
+impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
+    fn from(registration: &'a ClientRegistration) -> Self {
+        Self {
+            client_id: Cow::from(&registration.client_id),
+            client_secret: registration.client_secret.as_ref().map(exposed),
+            authentication: match registration.authentication {
+                ClientAuthentication::None => AuthenticationDocument::None,
+                ClientAuthentication::Basic => AuthenticationDocument::Basic,
+                ClientAuthentication::Body => AuthenticationDocument::Body,
+                ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
+            },
+            redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
+            expires_at: registration.expires_at.map(Timestamp::as_millisecond),
+        }
+    }
+}
+
+impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
+    type Error = StoreError;
+
+    fn try_from(document: RegistrationDocument<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            client_id: document.client_id.into_owned(),
+            client_secret: document.client_secret.map(hidden),
+            authentication: match document.authentication {
+                AuthenticationDocument::None => ClientAuthentication::None,
+                AuthenticationDocument::Basic => ClientAuthentication::Basic,
+                AuthenticationDocument::Body => ClientAuthentication::Body,
+                AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
+            },
+            redirect_uri: document.redirect_uri.map(Cow::into_owned),
+            expires_at: document.expires_at.map(time).transpose()?,
+        })
+    }
+}
+
+impl<'a> From<&'a AssertionSource> for AssertionDocument<'a> {
+    fn from(source: &'a AssertionSource) -> Self {
+        match source {
+            AssertionSource::File(path) => Self::File(path.to_string_lossy()),
+            AssertionSource::IdentityProvider(provider) => Self::IdentityProvider {
+                issuer: Cow::from(&provider.issuer),
+                token_endpoint: Cow::from(provider.token_endpoint.as_str()),
+                token_endpoint_reach: provider.token_endpoint.reach(),
+                registration: Box::new((&provider.registration).into()),
+                id_token_file: provider.id_token_file.to_string_lossy(),
+            },
+        }
+    }
+}
+
+impl TryFrom<AssertionDocument<'_>> for AssertionSource {
+    type Error = StoreError;
+
+    fn try_from(document: AssertionDocument<'_>) -> Result<Self, StoreError> {
+        Ok(match document {
+            AssertionDocument::File(path) => Self::File(path.into_owned().into()),
+            AssertionDocument::IdentityProvider {
+                issuer,
+                token_endpoint,
+                token_endpoint_reach,
+                registration,
+                id_token_file,
+            } => Self::IdentityProvider(Box::new(IdentityProvider {
+                issuer: issuer.into_owned(),
+                token_endpoint: parsed::<ServerUrl>(&token_endpoint, "token endpoint")?.within(token_endpoint_reach),
+                registration: (*registration).try_into()?,
+                id_token_file: id_token_file.into_owned().into(),
+            })),
         })
     }
 }
@@ -443,7 +524,16 @@ pub(super) mod tests {
             tokens: None,
             ..sample()
         };
-        for credential in [sample(), without] {
+        let by = |source| Credential { renewal: Renewal::JwtBearer(source), ..sample() };
+        let provider = IdentityProvider {
+            issuer: "https://idp.example".to_owned(),
+            token_endpoint: without.token_endpoint.naming("https://idp.example/token").unwrap(),
+            registration: ClientRegistration { client_id: "sso".to_owned(), ..sample().registration },
+            id_token_file: "/run/id-token".into(),
+        };
+        let file = by(AssertionSource::File("/var/run/secrets/tokens/mcp".into()));
+        let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));
+        for credential in [sample(), without, file, granted] {
             let payload = credential.to_payload().unwrap();
             let read = Credential::from_payload(&payload, &credential.identity).unwrap();
             // A second writing shows every member, and the times to the millisecond.

@@ -29,7 +29,7 @@ use crate::{
     http::Http,
     oauth::{
         client::{Grant, TokenRequest, request_token},
-        error::TokenError,
+        error::{OAuthError, TokenError},
         token_set::TokenSet,
     },
 };
@@ -296,7 +296,12 @@ impl Account {
     /// Asks the token endpoint, and saves what it sends before anybody uses it. Under the lock.
     async fn ask(self: &Arc<Self>, credential: Credential) -> Outcome {
         let login_required = |reason| Err(TokenSourceError::LoginRequired(reason));
-        let (grant, scope) = match (credential.renewal, &credential.tokens) {
+        let (grant, scope) = match (&credential.renewal, &credential.tokens) {
+            (Renewal::JwtBearer(source), _) => {
+                self.begin(&credential.renewal)?;
+                let tokens = source.tokens(&self.parts.http, &credential, self.parts.clock.now()).await?;
+                return Ok(self.keep(credential, tokens).await);
+            }
             (Renewal::ClientCredentials, _) => (Grant::ClientCredentials, credential.scope.as_ref()),
             (Renewal::RefreshToken, None) => return login_required(LoginReason::Ended),
             (Renewal::RefreshToken, Some(tokens)) => match &tokens.refresh_token {
@@ -314,10 +319,12 @@ impl Account {
             },
         };
         let request = TokenRequest { scope, ..credential.token_request(grant) };
-        self.begin(credential.renewal)?;
+        self.begin(&credential.renewal)?;
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
-            Err(TokenError::InvalidGrant) if credential.renewal == Renewal::RefreshToken => self.end(credential).await,
+            Err(TokenError::InvalidGrant(refusal)) if matches!(credential.renewal, Renewal::RefreshToken) => {
+                self.end(credential, refusal).await
+            }
             Err(error) if error.is_invalid_client() && credential.registration.is_dynamic() => {
                 self.forget_client(credential).await
             }
@@ -327,13 +334,13 @@ impl Account {
         outcome
     }
 
-    /// Takes note of what is on its way. The client's own credentials are not spent by asking: nobody has to wait for that.
-    fn begin(&self, renewal: Renewal) -> Result<(), TokenSourceError> {
+    /// Takes note of what is on its way. Nothing but a refresh token is spent by asking: nobody has to wait for the rest.
+    fn begin(&self, renewal: &Renewal) -> Result<(), TokenSourceError> {
         let mut state = self.state();
         if state.is_ending {
             return Err(TokenSourceError::Interrupted);
         }
-        state.is_spending = renewal == Renewal::RefreshToken;
+        state.is_spending = matches!(renewal, Renewal::RefreshToken);
         Ok(())
     }
 
@@ -344,8 +351,8 @@ impl Account {
             Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), ..credential };
         if let Err(error) = self.save(&renewed).await {
             tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
-            // The client's own credentials bring a token at any time: nothing is lost there.
-            if renewed.renewal == Renewal::RefreshToken {
+            // Nothing else is spent: what renewed it brings a token at any time.
+            if matches!(renewed.renewal, Renewal::RefreshToken) {
                 self.state().unsaved = Some(renewed);
                 tokio::spawn(self.clone().save_later());
             }
@@ -355,12 +362,12 @@ impl Account {
 
     /// The server has ended the sign-in that `refused` holds. Clears it from the store, unless that has another one by
     /// now.
-    async fn end(&self, refused: Credential) -> Outcome {
+    async fn end(&self, refused: Credential, refusal: OAuthError) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
             return self
                 .adopt(&Need::Usable, stored.as_ref())
-                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(TokenError::InvalidGrant)));
+                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(TokenError::InvalidGrant(refusal))));
         }
         let cleared = Credential { generation: refused.generation.saturating_add(1), tokens: None, ..refused };
         if stored.is_some()

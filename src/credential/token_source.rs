@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         clock::Clock,
         lock::LockError,
         record::{Credential, Identity},
@@ -43,6 +44,9 @@ pub enum TokenSourceError {
     /// would not help. Later may.
     #[error("the server rejects a token that it was just given")]
     Rejected,
+    /// There is no assertion that brings a token: whoever provides it has to. The credential stays.
+    #[error(transparent)]
+    Assertion(Arc<AssertionError>),
     /// The credential store.
     #[error(transparent)]
     Store(Arc<StoreError>),
@@ -109,10 +113,19 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant | TokenError::PrivateKey(_) => {
+            TokenError::Refused { .. } | TokenError::InvalidGrant(_) | TokenError::PrivateKey(_) => {
                 Self::Refused(Arc::new(error))
             }
             _ => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+impl From<AssertionError> for TokenSourceError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Token(error) => error.into(),
+            error => Self::Assertion(Arc::new(error)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod device;
+pub mod jwt_bearer;
 pub mod loopback;
 #[cfg(test)]
 mod rehearsal;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         clock::Clock,
         record::{Credential, Identity, Renewal},
     },
@@ -173,6 +175,12 @@ pub enum LoginError {
     /// Client credentials are wanted, and there are none.
     #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
+    /// Somebody else is to say who we are, and there is nobody.
+    #[error("an assertion, or an identity provider that gives one, is needed")]
+    NeedsAssertion,
+    /// The assertion brought nothing.
+    #[error(transparent)]
+    Assertion(AssertionError),
     /// The person, or somebody for them, said no.
     #[error("the sign-in was refused: {0}")]
     Denied(OAuthError),
@@ -273,10 +281,7 @@ pub async fn client_credentials(
     token_endpoint: Option<ServerUrl>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
-    let discovery = match token_endpoint {
-        Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
-        None => request.discover(context).await?,
-    };
+    let discovery = request.discover_unless_pinned(token_endpoint, context).await?;
     let registration = request.registration(&discovery.authorization_server, context.clock.now());
     let registration = registration.filter(|registration| registration.client_secret.is_some());
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
@@ -291,6 +296,17 @@ impl LoginRequest {
         match discovery::discover(context.http, &self.server, issuer, challenge, &self.overrides).await? {
             Requirement::Token(discovery) => Ok(*discovery),
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
+        }
+    }
+
+    async fn discover_unless_pinned(
+        &self,
+        token_endpoint: Option<ServerUrl>,
+        context: &Context<'_>,
+    ) -> Result<Discovery, LoginError> {
+        match token_endpoint {
+            Some(endpoint) => Ok(Discovery::pinned(self.issuer.clone(), endpoint)),
+            None => self.discover(context).await,
         }
     }
 
@@ -485,6 +501,15 @@ impl From<RegistrationError> for LoginError {
         match error {
             RegistrationError::Http(error) => Self::Http(error),
             error => Self::Registration(error),
+        }
+    }
+}
+
+impl From<AssertionError> for LoginError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Token(error) => error.into(),
+            error => Self::Assertion(error),
         }
     }
 }

@@ -10,11 +10,13 @@ pub mod client_metadata;
 pub mod device_authorization;
 pub mod discovery;
 pub mod error;
+pub mod jwt;
 pub mod overrides;
 pub mod private_key;
 pub mod protected_resource;
 pub mod registration;
 pub mod scope;
+pub mod token_exchange;
 pub mod token_set;
 
 use serde::de::DeserializeOwned;

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{error::TokenError, scope::Scope},
+    oauth::{error::TokenError, jwt, scope::Scope},
     secret::Secret,
 };
 
@@ -76,7 +75,7 @@ impl TokenResponse {
         let stated = self.expires_in.and_then(|text| lifetime(text.get(), now)).map(|lifetime| now + lifetime);
         // The token's own claim is what the resource server goes by. One in the past is our clock's fault: nobody hands
         // out an expired token.
-        let witnessed = jwt_expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
+        let witnessed = jwt::expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
         let refresh_token = self.refresh_token.map(RefreshToken::into_secret).filter(|token| !token.is_empty());
         Ok(TokenSet {
             refresh_token: refresh_token.map(Secret::new),
@@ -105,21 +104,6 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
     let seconds = if seconds > LARGEST_LIFETIME { seconds - now.as_duration().as_secs_f64() } else { seconds };
     // In range by the clamp, so the conversion loses a fraction at most.
     Some(SignedDuration::from_secs(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()) as i64))
-}
-
-/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT, unverified: it is advice about when to renew, and
-/// nothing is granted on it.
-fn jwt_expiry(token: &str) -> Option<Timestamp> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-    }
-    let mut parts = token.split('.');
-    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return None;
-    };
-    let Claims { exp } = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    Timestamp::from_second(exp as i64).ok()
 }
 
 /// The `oauth2` crate asks for a text form. A token has none.
@@ -155,6 +139,7 @@ impl oauth2::TokenResponse for TokenResponse {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -242,7 +227,7 @@ mod tests {
             assert_eq!(life(&read(&document.to_string()).unwrap()), seconds, "{exp} {expires_in}");
         }
         for token in ["a.b", "a.b.c", "a.b.c.d", "..", "a.e30.c"] {
-            assert_eq!(jwt_expiry(token), None, "{token}");
+            assert_eq!(jwt::expiry(token), None, "{token}");
         }
     }
 

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod assertion;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]

@@ -43,8 +43,9 @@ pub(super) fn extra_fields<'a>(
     resource: Option<&'a str>,
     parameters: &'a [(String, String)],
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
-    const OURS: [&str; 11] = [
+    const OURS: [&str; 12] = [
         "grant_type",
+        "assertion",
         "client_id",
         "client_secret",
         "client_assertion",
@@ -124,6 +125,8 @@ pub(super) fn message<'f>(
         (ClientAuthentication::Body, Some(secret)) => {
             form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
         }
+        // An assertion may say it all.
+        _ if id.is_empty() => {}
         _ => drop(form.append_pair("client_id", id)),
     }
     for (name, value) in assertion_fields(registration, issuer, now)? {

@@ -6,6 +6,7 @@ mod registration;
 mod revocation;
 #[cfg(test)]
 mod tests;
+mod token_exchange;
 
 use std::borrow::Cow;
 
@@ -16,6 +17,7 @@ pub use self::{
     device::{DeviceRequest, authorize_device},
     registration::register,
     revocation::{RevocableToken, revoke},
+    token_exchange::{TokenExchange, exchange_token},
 };
 use crate::{
     http::Http,
@@ -31,7 +33,7 @@ use crate::{
 };
 
 /// What a token is asked for with (RFC 6749 section 4).
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Grant<'a> {
     /// An authorization code and its PKCE verifier (RFC 7636 section 4.5).
     AuthorizationCode {
@@ -48,10 +50,12 @@ pub enum Grant<'a> {
     RefreshToken(&'a Secret),
     /// A device code, which a person on another device allows or not (RFC 8628 section 3.4).
     DeviceCode(&'a Secret),
+    /// A JWT of an issuer that the authorization server trusts (RFC 7523 section 2.1).
+    JwtBearer(&'a Secret),
 }
 
 /// A request to a token endpoint.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct TokenRequest<'a> {
     /// The token endpoint.
     pub endpoint: &'a ServerUrl,
@@ -113,11 +117,29 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
         Grant::DeviceCode(code) => {
             const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
             let own = [("grant_type", GRANT), ("device_code", code.expose())];
-            let message = message(request.registration, request.issuer, own.into_iter().chain(extra_fields()), now)?;
-            let answer = endpoint.call(message).await?;
-            let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
-            return response.into_token_set(now);
+            return ask(&endpoint, &request, own.into_iter(), now).await;
+        }
+        // The crate does not know it.
+        Grant::JwtBearer(assertion) => {
+            const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+            let scope = request.scope.map(Scope::to_string);
+            let own = [("grant_type", GRANT), ("assertion", assertion.expose())].into_iter();
+            return ask(&endpoint, &request, own.chain(scope.as_deref().map(|scope| ("scope", scope))), now).await;
         }
     };
     response.map_err(sort)?.into_token_set(now)
+}
+
+/// Sends `request` with the fields of its grant.
+async fn ask<'f>(
+    endpoint: &Endpoint<'_>,
+    request: &TokenRequest<'f>,
+    own: impl Iterator<Item = (&'f str, &'f str)>,
+    now: Timestamp,
+) -> Result<TokenSet, TokenError> {
+    let fields = own.chain(extra_fields(request.resource, request.parameters));
+    let message = message(request.registration, request.issuer, fields, now)?;
+    let answer = endpoint.call(message).await?;
+    let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
+    response.into_token_set(now)
 }

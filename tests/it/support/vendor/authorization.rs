@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter, TokenShape, merge,
+    ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter, TokenShape,
+    assertion, merge,
 };
 
 #[derive(Debug, Clone)]
@@ -187,11 +188,18 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         Some((id, secret)) => (id, Some(secret)),
         None => (field("client_id"), form.get("client_secret").cloned()),
     };
-    let Some(client) = state.clients.get(&client_id).cloned() else {
-        return error(401, "invalid_client", "unknown client");
+    let is_assertion = field("grant_type") == assertion::JWT_BEARER;
+    let client = match state.clients.get(&client_id).cloned() {
+        Some(client) => client,
+        // The assertion says who asks.
+        None if is_assertion && !form.contains_key("client_id") => Client { secret: None, redirect_uris: None },
+        None => return error(401, "invalid_client", "unknown client"),
     };
     if client.secret != secret {
         return error(401, "invalid_client", "wrong client secret");
+    }
+    if field("grant_type") == assertion::TOKEN_EXCHANGE {
+        return assertion::exchange(&mut state, &shared.origin, &client_id, &form);
     }
     if field("resource") != format!("{}/mcp", shared.origin) {
         state.complain(format!("token request: resource is {:?}", field("resource")));
@@ -235,6 +243,10 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             state.refresh_tokens.get_mut(&token).unwrap().spent = true;
             state.grant(&shared.origin, &client_id, &known.scope, Some(known.family))
         }
+        assertion::JWT_BEARER => match assertion::judge(&state, &shared.origin, &client_id, &field("assertion")) {
+            Ok(()) => state.grant(&shared.origin, &client_id, &field("scope"), None),
+            Err(why) => error(400, "invalid_grant", why),
+        },
         "client_credentials" | "" => {
             if client.secret.is_none() {
                 return error(400, "unauthorized_client", "not for public clients");
@@ -338,7 +350,7 @@ fn basic(record: &Recorded) -> Option<(String, String)> {
     Some((decode(id)?, decode(secret)?))
 }
 
-fn error(status: u16, code: &str, description: &str) -> Reply {
+pub fn error(status: u16, code: &str, description: &str) -> Reply {
     Reply::new(status).json(&json!({"error": code, "error_description": description}))
 }
 

@@ -1,6 +1,7 @@
 //! A vendor on this machine: an MCP server and its authorization server, which do as the test says and write down what
 //! they got.
 
+mod assertion;
 mod authorization;
 mod endpoint;
 mod reply;
@@ -173,6 +174,18 @@ impl Vendor {
     /// Breaks the next request that `on` picks. Several faults for the same requests are used up in order.
     pub fn fault(&self, on: On, effect: Effect) {
         self.state().faults.push((on, effect));
+    }
+
+    /// Knows another client from now on.
+    pub fn know(&self, client_id: &str, client_secret: &str) {
+        let client = authorization::Client { secret: Some(client_secret.to_owned()), redirect_uris: None };
+        self.state().clients.insert(client_id.to_owned(), client);
+    }
+
+    /// A JWT in this vendor's name, which speaks of `subject` to `audience` and ends after `lifetime` seconds.
+    pub fn jwt(&self, subject: &str, audience: &str, lifetime: i64) -> String {
+        let claims = serde_json::json!({"sub": subject, "aud": audience});
+        assertion::mint(&mut self.state(), &self.shared.origin, "JWT", claims, lifetime)
     }
 
     /// Every request so far.

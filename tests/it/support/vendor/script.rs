@@ -23,6 +23,10 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
+    pub trusted_issuer: Option<String>,
+    /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
+    pub policy: Option<&'static str>,
     /// Clients known in advance, with their secrets.
     pub clients: Vec<(String, Option<String>)>,
     pub callback_state: StateParameter,
@@ -53,6 +57,8 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            trusted_issuer: None,
+            policy: None,
             clients: Vec::new(),
             callback_state: StateParameter::Right,
             callback_issuer: IssuerParameter::Right,
