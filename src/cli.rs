@@ -139,6 +139,9 @@ pub struct Login {
     /// The resource parameter, in place of the server's own; none to leave it out
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
     pub resource: Option<String>,
+    /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
+    #[arg(long, help_heading = "Request")]
+    pub dpop: bool,
     /// The token endpoint: nothing is discovered then
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub token_endpoint: Option<ServerUrl>,

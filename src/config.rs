@@ -68,6 +68,8 @@ pub(crate) struct ProfileDocument {
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     parameters: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop: bool,
     #[serde(default, skip_serializing_if = "is_none")]
     overrides: Overrides,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,6 +152,7 @@ impl ProfileDocument {
                 Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
             },
             parameters: self.parameters.clone().into_iter().collect(),
+            dpop: self.dpop,
             overrides: self.overrides.clone(),
         };
         let mut from_preset = match (provider, preset) {
@@ -208,6 +211,7 @@ impl From<&Profile> for ProfileDocument {
                 ResourceParameter::Omitted => Some("none".to_owned()),
             },
             parameters: options.parameters.iter().cloned().collect(),
+            dpop: options.dpop,
             overrides: options.overrides.clone(),
             signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
                 issuer: identity.issuer,

@@ -240,7 +240,9 @@ impl From<Untrusted> for Error {
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
+        TokenError::Unavailable { .. } | TokenError::NonceWanted => {
+            (ErrorKind::Network, Some("try again in a while".to_owned()))
+        }
         TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
         TokenError::InvalidGrant(_) | TokenError::Refused { .. } | TokenError::PrivateKey(_) => {
             (ErrorKind::Failure, None)
@@ -302,6 +304,8 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
+            LoginError::NoDpop { .. } => Self::from_source(ErrorKind::Failure, error)
+                .hint("leave --dpop out if it was you who asked for that; else ask whoever runs the server"),
             LoginError::NeedsAssertion => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --assertion-file PATH, or --identity-provider URL with --identity-provider-client-id and --id-token-file"),
             LoginError::TimedOut(_) => {

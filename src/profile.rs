@@ -55,6 +55,8 @@ pub struct RegistrationOptions {
     pub resource: ResourceParameter,
     /// Further fields of the authorization and token requests, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// Whether tokens are to be bound to a key, though the server does not ask for it.
+    pub dpop: bool,
     /// What is accepted of this server though the rules refuse it.
     pub overrides: Overrides,
 }
@@ -75,6 +77,7 @@ impl RegistrationOptions {
             issuer: self.issuer.or(other.issuer),
             resource,
             parameters,
+            dpop: self.dpop || other.dpop,
             overrides: self.overrides.or(other.overrides),
         }
     }

@@ -233,6 +233,7 @@ impl Machine {
             scope: Some("read write".parse().unwrap()),
             scope_on_refresh: false,
             parameters: Vec::new(),
+            dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),
                 refresh_token: Some(Secret::new("refresh-0".to_owned())),

@@ -158,7 +158,7 @@ impl Upstream {
             }
             let challenge = Challenge::from_headers(response.headers());
             let fresh = match (status, &token) {
-                _ if refused == Some(status) => return Ok(response),
+                _ if refused == Some(status) || challenge.nonce_wanted => return Ok(response),
                 (StatusCode::UNAUTHORIZED, Some(rejected)) => self.tokens.renew(rejected, challenge).await,
                 (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
                 (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {
@@ -176,6 +176,7 @@ impl Upstream {
         self.send_once(&method, &accept, body, headers, token.as_ref()).await
     }
 
+    /// Sends the request; where only its proof lacked a nonce, again with that, and no third time.
     async fn send_once(
         &self,
         method: &Method,
@@ -184,18 +185,38 @@ impl Upstream {
         headers: &HeaderMap,
         token: Option<&AccessToken>,
     ) -> Result<Response, Failure> {
+        let (response, lacked_nonce) = self.transmit(method, accept, body, headers, token).await?;
+        if lacked_nonce {
+            return Ok(self.transmit(method, accept, body, headers, token).await?.0);
+        }
+        Ok(response)
+    }
+
+    /// One request and its answer, and whether that was refused only for want of a nonce.
+    async fn transmit(
+        &self,
+        method: &Method,
+        accept: &HeaderValue,
+        body: &Bytes,
+        headers: &HeaderMap,
+        token: Option<&AccessToken>,
+    ) -> Result<(Response, bool), Failure> {
         let mut all = headers.clone();
         all.insert(header::ACCEPT, accept.clone());
         if !body.is_empty() {
             all.insert(header::CONTENT_TYPE, JSON);
         }
         if let Some(token) = token {
-            all.insert(header::AUTHORIZATION, bearer(token));
+            self.tokens.authorize(token, &mut all, method, &self.server).map_err(Failure::Token)?;
         }
         let client = self.http.client_for(&self.server)?;
         let request = client.request(method.clone(), self.server.as_url().clone()).headers(all).body(body.clone());
         match timeout(self.deadline, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                let (status, headers) = (response.status(), response.headers());
+                let lacked_nonce = token.is_some_and(|token| token.lacked_nonce(&self.server, status, headers));
+                Ok((response, lacked_nonce))
+            }
             Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
             Err(_) => Err(self.timed_out()),
         }
@@ -389,14 +410,6 @@ impl Upstream {
     fn timed_out(&self) -> Failure {
         Failure::TimedOut { seconds: self.deadline.as_secs() }
     }
-}
-
-/// RFC 6750 section 2.1. A token that cannot be a header value was refused when it came.
-fn bearer(token: &AccessToken) -> HeaderValue {
-    let value = zeroize::Zeroizing::new(format!("Bearer {}", token.secret().expose()));
-    let mut header = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-    header.set_sensitive(true);
-    header
 }
 
 fn content_type(response: &Response) -> Option<String> {

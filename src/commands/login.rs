@@ -187,11 +187,12 @@ fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential
         challenge: None,
         resource: options.resource.clone(),
         parameters: options.parameters.clone(),
+        dpop: options.dpop,
         overrides: options.overrides.clone(),
     }
 }
 
-/// The challenge with all that was granted `earlier`: a narrower sign-in would only move the refusal elsewhere (MCP
+/// The challenge with all that was granted `earlier`, and bound to a key if that was: a narrower sign-in would only move the refusal elsewhere (MCP
 /// authorization, "Step-Up Authorization Flow").
 fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
     let granted = earlier.and_then(|credential| {
@@ -199,7 +200,8 @@ fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
         tokens.scope.clone().or_else(|| credential.scope.clone())
     });
     let scope = [granted, challenge.scope].into_iter().flatten().reduce(|all, scope| all.union(&scope));
-    Challenge { scope, ..challenge }
+    let dpop = challenge.dpop || earlier.is_some_and(|credential| credential.dpop_key.is_some());
+    Challenge { scope, dpop, ..challenge }
 }
 
 /// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a
@@ -307,6 +309,7 @@ fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Err
             Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
         },
         parameters,
+        dpop: arguments.dpop,
         overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
     };
     Ok((arguments.server.into(), options))

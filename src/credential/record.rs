@@ -1,6 +1,6 @@
 //! One stored credential: whose it is, how it is renewed, and its tokens; and the document that a store keeps of it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::{
     },
     oauth::{
         client::{Grant, TokenRequest},
+        dpop::DpopKey,
         registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
         token_set::TokenSet,
@@ -89,6 +90,8 @@ pub struct Credential {
     pub scope_on_refresh: bool,
     /// Further form fields that this server wants.
     pub parameters: Vec<(String, String)>,
+    /// The key that its tokens are bound to (RFC 9449); none where they are bearer tokens.
+    pub dpop_key: Option<Arc<DpopKey>>,
     /// The tokens; none before the first and after the server said `invalid_grant`.
     pub tokens: Option<TokenSet>,
 }
@@ -103,6 +106,7 @@ impl Credential {
             grant,
             resource: self.resource.as_deref(),
             scope: self.scope.as_ref(),
+            dpop_key: self.dpop_key.as_deref(),
             parameters: &self.parameters,
         }
     }
@@ -196,6 +200,9 @@ struct Document<'a> {
     scope_on_refresh: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// PKCS#8 in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens: Option<TokensDocument<'a>>,
 }
@@ -301,6 +308,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
             scope: credential.scope.as_ref().map(Scope::to_string),
             scope_on_refresh: credential.scope_on_refresh,
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
+            dpop_key: credential.dpop_key.as_ref().map(|key| exposed(key.pem())),
             tokens: credential.tokens.as_ref().map(|tokens| TokensDocument {
                 access_token: exposed(&tokens.access_token),
                 refresh_token: tokens.refresh_token.as_ref().map(exposed),
@@ -347,6 +355,7 @@ impl TryFrom<Document<'_>> for Credential {
                 .into_iter()
                 .map(|(key, value)| (key.into_owned(), value.into_owned()))
                 .collect(),
+            dpop_key: document.dpop_key.map(dpop_key).transpose()?,
             tokens: document.tokens.map(TokenSet::try_from).transpose()?,
         })
     }
@@ -455,6 +464,11 @@ fn hidden(text: Cow<'_, str>) -> Secret {
     Secret::new(text.into_owned())
 }
 
+fn dpop_key(pem: Cow<'_, str>) -> Result<Arc<DpopKey>, StoreError> {
+    let key = DpopKey::from_pem(hidden(pem));
+    key.map(Arc::new).map_err(|_| StoreError::Corrupt("the key of its tokens is damaged".to_owned()))
+}
+
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt(format!("its {what} is damaged")))
 }
@@ -494,6 +508,7 @@ pub(super) mod tests {
             scope: Some("a b".parse().unwrap()),
             scope_on_refresh: false,
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
+            dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("CANARY-access".to_owned()),
                 refresh_token: Some(Secret::new("CANARY-refresh".to_owned())),
@@ -533,7 +548,9 @@ pub(super) mod tests {
         };
         let file = by(AssertionSource::File("/var/run/secrets/tokens/mcp".into()));
         let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));
-        for credential in [sample(), without, file, granted] {
+        let key = Some(Arc::new(DpopKey::generate().unwrap()));
+        let bound = Credential { dpop_key: key, ..sample() };
+        for credential in [sample(), without, file, granted, bound] {
             let payload = credential.to_payload().unwrap();
             let read = Credential::from_payload(&payload, &credential.identity).unwrap();
             // A second writing shows every member, and the times to the millisecond.
@@ -633,6 +650,7 @@ pub(super) mod tests {
             text.replace(r#""a b""#, r#""CANARY\\t""#),
             text.replace(r#""refresh_token","registration""#, r#""CANARY","registration""#),
             text.replace("client_secret_basic", "CANARY"),
+            text.replace(r#""tokens""#, r#""dpop_key":"CANARY","tokens""#),
         ] {
             assert_ne!(damaged, text);
             let error = Credential::from_payload(damaged.as_bytes(), &sample().identity).unwrap_err();

@@ -156,7 +156,7 @@ impl Account {
     /// The stored credential, or the newer one that the store has yet to take.
     pub(super) async fn load(&self) -> Result<Option<Credential>, TokenSourceError> {
         let stored = match self.parts.store.load(&self.entry).await? {
-            Some(payload) => Some(Credential::from_payload(&payload, &self.identity)?),
+            Some(payload) => Some(self.with_key_in_use(Credential::from_payload(&payload, &self.identity)?)),
             None => None,
         };
         let mut state = self.state();
@@ -165,6 +165,19 @@ impl Account {
             stored.as_ref().is_some_and(|stored| stored.generation.checked_add(1) == Some(unsaved.generation))
         });
         Ok(state.unsaved.clone().or(stored))
+    }
+
+    /// The credential with the very key that is in use, which knows what nonces servers want.
+    fn with_key_in_use(&self, mut credential: Credential) -> Credential {
+        let state = self.state();
+        let in_use = state.token.as_ref().and_then(AccessToken::key);
+        if let (Some(stored), Some(in_use)) = (&mut credential.dpop_key, in_use)
+            && stored.same_as(in_use)
+        {
+            *stored = in_use.clone();
+        }
+        drop(state);
+        credential
     }
 
     pub(super) async fn sign_in(&self, credential: Credential) -> Result<(), TokenSourceError> {
@@ -177,7 +190,7 @@ impl Account {
         let credential = Credential { generation: generation.saturating_add(1), ..credential };
         self.save(&credential).await?;
         let mut state = self.state();
-        state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, credential.scope.as_ref()));
+        state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, &credential));
         state.unsaved = None;
         state.failed_at = None;
         Ok(())
@@ -289,7 +302,7 @@ impl Account {
 
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
         let credential = stored?;
-        let token = AccessToken::new(credential.tokens.as_ref()?, credential.scope.as_ref());
+        let token = AccessToken::new(credential.tokens.as_ref()?, credential);
         need.is_met_by(&token, self.parts.clock.now()).then_some(token)
     }
 
@@ -346,7 +359,7 @@ impl Account {
 
     async fn keep(self: &Arc<Self>, credential: Credential, tokens: TokenSet) -> AccessToken {
         let tokens = merged(tokens, credential.tokens.as_ref());
-        let token = AccessToken::new(&tokens, credential.scope.as_ref());
+        let token = AccessToken::new(&tokens, &credential);
         let renewed =
             Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), ..credential };
         if let Err(error) = self.save(&renewed).await {

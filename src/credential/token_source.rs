@@ -11,6 +11,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     },
     http::Http,
     oauth::{challenge::Challenge, error::TokenError},
+    server_url::ServerUrl,
 };
 
 /// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal
@@ -231,6 +233,21 @@ impl TokenSource {
             Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
             outcome => outcome,
         }
+    }
+
+    /// Lets one request use `token`: `method` at `url`, which is to be sent at once.
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Refused`] where the key that the token is bound to does not sign.
+    pub fn authorize(
+        &self,
+        token: &AccessToken,
+        headers: &mut HeaderMap,
+        method: &Method,
+        url: &ServerUrl,
+    ) -> Result<(), TokenSourceError> {
+        let now = self.parts.clock.now();
+        token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
     }
 
     /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else

@@ -41,7 +41,7 @@ pub async fn device_code(
         Some(registration) => registration,
         None => register(server, scope.as_ref(), context).await?,
     };
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let asked = DeviceRequest {
         endpoint,
         issuer: &credential.identity.issuer,

@@ -76,7 +76,7 @@ pub async fn jwt_bearer(
         }
     };
     let scope = request.scope(&discovery);
-    let mut credential = request.credential(&discovery, Renewal::JwtBearer(source.clone()), registration, scope);
+    let mut credential = request.credential(&discovery, Renewal::JwtBearer(source.clone()), registration, scope)?;
     credential.tokens = Some(source.tokens(context.http, &credential, context.clock.now()).await?);
     Ok(credential)
 }

@@ -31,6 +31,7 @@ use crate::{
         client::{self, Grant},
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
+        dpop::DpopKey,
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
         overrides::Overrides,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
@@ -69,6 +70,8 @@ pub struct LoginRequest {
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// Whether the tokens are to be bound to a key, though nobody but the person asks for it (RFC 9449).
+    pub dpop: bool,
     /// What the person accepts of this server.
     pub overrides: Overrides,
 }
@@ -172,6 +175,12 @@ pub enum LoginError {
         /// The authorization server.
         host: String,
     },
+    /// Tokens are to be bound to a key, and the authorization server does not say that it does so.
+    #[error("{host} does not say that it binds tokens to a key (DPoP with ES256)")]
+    NoDpop {
+        /// The authorization server.
+        host: String,
+    },
     /// Client credentials are wanted, and there are none.
     #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
@@ -252,10 +261,12 @@ async fn ask_person(
         Some(registration) => registration,
         None => register(server, &redirect_uri, scope.as_ref(), context).await?,
     };
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
         resource: credential.resource.as_deref(),
         scope: credential.scope.as_ref(),
+        dpop_jkt: dpop_jkt.as_deref(),
         parameters: &credential.parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
@@ -286,7 +297,7 @@ pub async fn client_credentials(
     let registration = registration.filter(|registration| registration.client_secret.is_some());
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
-    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope);
+    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope)?;
     with_tokens(credential, Grant::ClientCredentials, context).await
 }
 
@@ -357,6 +368,22 @@ impl LoginRequest {
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
     }
 
+    /// A key for the tokens, where a person asks for one, or the server does: by its metadata, or by the scheme of its
+    /// challenge. The authorization server's word alone is no reason: whether the server takes such tokens is not its
+    /// to say. And without that word there is none, except where nobody could give it (RFC 9449 section 5.1).
+    fn dpop_key(&self, discovery: &Discovery) -> Result<Option<Arc<DpopKey>>, LoginError> {
+        let server = &discovery.authorization_server;
+        let required = discovery.protected_resource.as_ref().is_some_and(|resource| resource.dpop_required);
+        match server.dpop {
+            _ if !(self.dpop || required || discovery.challenge.dpop) => Ok(None),
+            Some(true) => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
+            None if self.dpop => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
+            _ if self.dpop || required => Err(LoginError::NoDpop { host: server.token_endpoint.host() }),
+            // It may take other tokens as well (RFC 9449 section 7.2).
+            _ => Ok(None),
+        }
+    }
+
     /// The credential that is about to get its tokens.
     fn credential(
         self,
@@ -364,7 +391,8 @@ impl LoginRequest {
         renewal: Renewal,
         registration: ClientRegistration,
         scope: Option<Scope>,
-    ) -> Credential {
+    ) -> Result<Credential, LoginError> {
+        let dpop_key = self.dpop_key(discovery)?;
         let server = &discovery.authorization_server;
         let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
         let identifier = published.unwrap_or_else(|| self.server.resource());
@@ -380,7 +408,7 @@ impl LoginRequest {
             client_id: registration.client_id.clone(),
             account: self.account,
         };
-        Credential {
+        Ok(Credential {
             identity,
             generation: 0,
             renewal,
@@ -391,8 +419,9 @@ impl LoginRequest {
             scope,
             scope_on_refresh: self.overrides.scope_on_refresh,
             parameters: self.parameters,
+            dpop_key,
             tokens: None,
-        }
+        })
     }
 }
 

@@ -33,6 +33,7 @@ fn request(stage: &Stage) -> LoginRequest {
         challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
+        dpop: false,
     }
 }
 
@@ -734,6 +735,7 @@ fn a_sign_in_can_change_threads() {
         challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
+        dpop: false,
     };
     let mut progress = |_: Progress<'_>| {};
     movable(authorization_code(request.clone(), PATIENT, &context, &mut progress));

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::{
     oauth::{
         error::{Untrusted, cleaned},
+        private_key::Algorithm,
         registration::ClientAuthentication,
         trusted_url,
     },
@@ -41,6 +42,9 @@ pub struct AuthorizationServer {
     /// `client_id_metadata_document_supported`: a client may be the URL of a document about itself (MCP authorization,
     /// "Client ID Metadata Documents").
     pub client_metadata_documents: bool,
+    /// Whether it binds tokens to keys for ES256: `dpop_signing_alg_values_supported` (RFC 9449 section 5.1). Nothing is
+    /// known of a server of which only the token endpoint is known.
+    pub dpop: Option<bool>,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether it supports S256, if it says so.
     pkce: Option<bool>,
@@ -60,6 +64,7 @@ struct Document {
     grant_types_supported: Option<Vec<String>>,
     authorization_response_iss_parameter_supported: Option<bool>,
     client_id_metadata_document_supported: Option<bool>,
+    dpop_signing_alg_values_supported: Option<Vec<String>>,
 }
 
 /// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
@@ -119,6 +124,7 @@ impl AuthorizationServer {
             offline_access: lists(&document.scopes_supported, "offline_access"),
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
+            dpop: Some(lists(&document.dpop_signing_alg_values_supported, Algorithm::Es256.name())),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -144,6 +150,7 @@ impl AuthorizationServer {
             refresh: true,
             names_itself: false,
             client_metadata_documents: false,
+            dpop: Some(false),
             pkce: Some(true),
         })
     }
@@ -163,6 +170,7 @@ impl AuthorizationServer {
             refresh: true,
             names_itself: false,
             client_metadata_documents: false,
+            dpop: None,
             pkce: None,
         }
     }

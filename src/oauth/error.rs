@@ -24,7 +24,10 @@ pub enum TokenError {
     /// A 2xx answer that must not be used: no access token, another token type, a token that cannot be a header value.
     #[error("the token response cannot be used: {0}")]
     Unusable(&'static str),
-    /// The client's private key.
+    /// The server wants a nonce in the proof of possession, and has looked at nothing else (RFC 9449 section 8).
+    #[error("the authorization server goes on asking for another nonce (DPoP)")]
+    NonceWanted,
+    /// The client's private key, or the one that tokens are bound to.
     #[error("the private key cannot be used: {0}")]
     PrivateKey(#[from] PrivateKeyError),
     /// The network.

@@ -9,6 +9,7 @@ pub mod client_assertion;
 pub mod client_metadata;
 pub mod device_authorization;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
 pub mod jwt;
 pub mod overrides;

@@ -12,10 +12,29 @@ use crate::{
     secret::Secret,
 };
 
+/// How an access token is presented (RFC 6749 section 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenType {
+    /// As it is (RFC 6750).
+    Bearer,
+    /// With a proof that whoever presents it has the key that it is bound to (RFC 9449).
+    Dpop,
+}
+
+impl TokenType {
+    /// Its name in responses, challenges and the `Authorization` header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+}
+
 /// A successful token response (RFC 6749 section 5.1), with times made absolute.
 #[derive(Debug, Clone)]
 pub struct TokenSet {
-    /// The bearer token (RFC 6750), checked to be one header value.
+    /// The token, checked to be one header value.
     pub access_token: Secret,
     /// What renews it without a person; a rotating server spends it with each use.
     pub refresh_token: Option<Secret>,
@@ -58,14 +77,18 @@ const LARGEST_LIFETIME: f64 = 10.0 * 365.0 * 86400.0;
 const LONGEST_TOKEN: usize = 64 << 10;
 
 impl TokenResponse {
-    /// Checks the response and makes its times absolute.
+    /// Checks the response to a request for a token of type `wanted`, and makes its times absolute.
     ///
     /// # Errors
     /// [`TokenError::Unusable`] where it must not be used: RFC 6749 section 7.1 forbids a token of a type that the
-    /// client does not understand, and a token that is not one header value could bring headers of its own.
-    pub fn into_token_set(self, now: Timestamp) -> Result<TokenSet, TokenError> {
-        if self.token_type.is_some_and(|name| !name.eq_ignore_ascii_case("bearer")) {
-            return Err(TokenError::Unusable("its `token_type` is not Bearer"));
+    /// client does not understand, and a token that is not one header value could bring headers of its own. A token
+    /// that was to be bound to a key, and is not, lacks the protection that it was asked for with (RFC 9449 section 5).
+    pub fn into_token_set(self, wanted: TokenType, now: Timestamp) -> Result<TokenSet, TokenError> {
+        match (wanted, self.token_type) {
+            (TokenType::Bearer, None) => {}
+            (wanted, Some(name)) if name.eq_ignore_ascii_case(wanted.name()) => {}
+            (TokenType::Bearer, _) => return Err(TokenError::Unusable("its `token_type` is not Bearer")),
+            (TokenType::Dpop, _) => return Err(TokenError::Unusable("its `token_type` is not DPoP")),
         }
         let access_token = Secret::new(self.access_token.into_secret());
         let token = access_token.expose();
@@ -153,7 +176,7 @@ mod tests {
 
     fn read(body: &str) -> Result<TokenSet, TokenError> {
         let response: TokenResponse = serde_json::from_str(body).map_err(|_| TokenError::Unusable("not read"))?;
-        response.into_token_set(now())
+        response.into_token_set(TokenType::Bearer, now())
     }
 
     fn with(member: &str, value: Value) -> Result<TokenSet, TokenError> {
@@ -240,6 +263,20 @@ mod tests {
         for bad in [json!("mac"), json!("DPoP"), json!("N_A"), json!(""), json!("Bearer "), json!(1), json!(["Bearer"])]
         {
             assert!(with("token_type", bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    /// t050: what was to be bound to a key is, or is not used.
+    #[test]
+    fn t050_a_token_that_is_bound() {
+        let bound = |kind: Value| {
+            let response = json!({"access_token": "t", "token_type": kind}).to_string();
+            let response: TokenResponse = serde_json::from_str(&response).unwrap();
+            response.into_token_set(TokenType::Dpop, now())
+        };
+        assert!(bound(json!("DPoP")).is_ok() && bound(json!("dpop")).is_ok());
+        for bad in [json!("Bearer"), json!(null), json!("mac"), json!("")] {
+            assert!(bound(bad.clone()).is_err(), "{bad}");
         }
     }
 

@@ -12,6 +12,8 @@ mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(unix)]
+mod dpop;
 mod fidelity;
 #[cfg(unix)]
 mod install;

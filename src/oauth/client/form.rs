@@ -16,6 +16,7 @@ use crate::{
     http::Http,
     oauth::{
         client_assertion::{ASSERTION_TYPE, client_assertion},
+        dpop::{self, DpopKey},
         error::TokenError,
         private_key::PrivateKey,
         registration::{ClientAuthentication, ClientRegistration},
@@ -141,6 +142,8 @@ pub(super) fn message<'f>(
 pub(super) struct Endpoint<'a> {
     pub(super) http: &'a Http,
     pub(super) url: &'a ServerUrl,
+    /// The key whose possession each message proves, and the time of it.
+    pub(super) proof: Option<(&'a DpopKey, Timestamp)>,
 }
 
 impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
@@ -148,10 +151,18 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
 
     /// Only a success comes back, as the plain 200 that the crate expects.
-    fn call(&'c self, message: HttpRequest) -> Self::Future {
+    fn call(&'c self, mut message: HttpRequest) -> Self::Future {
         Box::pin(async move {
+            if let Some((key, now)) = self.proof {
+                let proof = key.proof(message.method(), self.url, None, now)?;
+                message.headers_mut().insert(dpop::PROOF, proof);
+            }
             let reply = self.http.exchange(self.url, message).await?;
+            let has_nonce = self.proof.is_some_and(|(key, _)| key.note_nonce(self.url, &reply.headers));
             match TokenError::judge(reply.status, &reply.body) {
+                Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
+                    Err(TokenError::NonceWanted)
+                }
                 Some(error) => Err(error),
                 None => Ok(HttpResponse::new(reply.body.to_vec())),
             }

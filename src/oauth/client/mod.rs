@@ -23,10 +23,11 @@ use crate::{
     http::Http,
     oauth::{
         client::form::{Endpoint, NO_TOKEN, assertion_fields, client, extra_fields, message, sort},
+        dpop::DpopKey,
         error::TokenError,
         registration::ClientRegistration,
         scope::Scope,
-        token_set::{TokenResponse, TokenSet},
+        token_set::{TokenResponse, TokenSet, TokenType},
     },
     secret::Secret,
     server_url::ServerUrl,
@@ -69,8 +70,16 @@ pub struct TokenRequest<'a> {
     pub resource: Option<&'a str>,
     /// The scope to ask for. An authorization code has its own already, and takes none.
     pub scope: Option<&'a Scope>,
+    /// The key that the tokens are to be bound to (RFC 9449 section 5).
+    pub dpop_key: Option<&'a DpopKey>,
     /// Further form fields that this server wants, such as `business_id`. One that the request sets itself is left out.
     pub parameters: &'a [(String, String)],
+}
+
+impl TokenRequest<'_> {
+    fn token_type(&self) -> TokenType {
+        if self.dpop_key.is_some() { TokenType::Dpop } else { TokenType::Bearer }
+    }
 }
 
 /// Sends `request`. A refresh that brings no refresh token leaves `refresh_token` empty: the caller keeps the old one
@@ -79,8 +88,16 @@ pub struct TokenRequest<'a> {
 /// # Errors
 /// Any [`TokenError`].
 pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
+    match send(http, request, now).await {
+        // Nothing is spent yet, and the nonce is noted. The client proves itself anew as well: no assertion comes twice.
+        Err(TokenError::NonceWanted) => send(http, request, now).await,
+        outcome => outcome,
+    }
+}
+
+async fn send(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
-    let endpoint = Endpoint { http, url: request.endpoint };
+    let endpoint = Endpoint { http, url: request.endpoint, proof: request.dpop_key.map(|key| (key, now)) };
     let assertion = assertion_fields(request.registration, request.issuer, now)?;
     let extra_fields = || extra_fields(request.resource, request.parameters);
     let fields = || extra_fields().chain(assertion.iter().map(|(name, value)| (*name, value.expose().as_str())));
@@ -127,7 +144,7 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
             return ask(&endpoint, &request, own.chain(scope.as_deref().map(|scope| ("scope", scope))), now).await;
         }
     };
-    response.map_err(sort)?.into_token_set(now)
+    response.map_err(sort)?.into_token_set(request.token_type(), now)
 }
 
 /// Sends `request` with the fields of its grant.
@@ -141,5 +158,5 @@ async fn ask<'f>(
     let message = message(request.registration, request.issuer, fields, now)?;
     let answer = endpoint.call(message).await?;
     let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
-    response.into_token_set(now)
+    response.into_token_set(request.token_type(), now)
 }

@@ -47,5 +47,5 @@ pub async fn revoke(
     for (name, value) in assertion_fields(registration, issuer, now)? {
         request = request.add_extra_param(name, value.expose().clone());
     }
-    request.request_async(&Endpoint { http, url: endpoint }).await.map_err(sort)
+    request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
 }

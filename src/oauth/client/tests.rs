@@ -1,6 +1,9 @@
 //! Requests, as a server sees them.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -13,25 +16,30 @@ use crate::oauth::registration::ClientAuthentication;
 
 /// Answers one request with `response`, and hands out what it was.
 async fn answering(response: &str) -> (ServerUrl, JoinHandle<Message>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/endpoint?tenant=1", listener.local_addr().unwrap()).parse().unwrap();
+    let (url, listener) = listener().await;
     let response = response.to_owned();
-    let served = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut bytes = Vec::new();
-        loop {
-            stream.read_buf(&mut bytes).await.unwrap();
-            let text = String::from_utf8_lossy(&bytes).to_lowercase();
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-            if body.len() >= length.parse().unwrap() {
-                break;
-            }
+    (url, tokio::spawn(async move { answer(&listener, &response).await }))
+}
+
+async fn listener() -> (ServerUrl, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (format!("http://{}/endpoint?tenant=1", listener.local_addr().unwrap()).parse().unwrap(), listener)
+}
+
+async fn answer(listener: &TcpListener, response: &str) -> Message {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        stream.read_buf(&mut bytes).await.unwrap();
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        if body.len() >= length.parse().unwrap() {
+            break;
         }
-        stream.write_all(response.as_bytes()).await.unwrap();
-        Message(String::from_utf8(bytes).unwrap())
-    });
-    (url, served)
+    }
+    stream.write_all(response.as_bytes()).await.unwrap();
+    Message(String::from_utf8(bytes).unwrap())
 }
 
 fn reply(status: &str, body: &str) -> String {
@@ -81,6 +89,7 @@ async fn ask(
         grant,
         resource: Some("https://mcp.example/mcp"),
         scope: Some(&"b a".parse().unwrap()),
+        dpop_key: None,
         parameters: &owned(&[("business_id", "biz_1"), ("grant_type", "evil"), ("resource", "evil")]),
     };
     let answer = request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await;
@@ -127,6 +136,7 @@ async fn t061_a_private_key_renews_too() {
         grant: Grant::RefreshToken(&Secret::new("r".to_owned())),
         resource: None,
         scope: None,
+        dpop_key: None,
         parameters: &owned(&[("client_assertion", "evil")]),
     };
     request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await.unwrap();
@@ -135,6 +145,45 @@ async fn t061_a_private_key_renews_too() {
     let names: Vec<_> = form.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["client_assertion", "client_assertion_type", "client_id", "grant_type", "refresh_token"]);
     assert_eq!((form[0].1.split('.').count(), message.header("authorization")), (3, None));
+}
+
+/// RFC 9449 section 8: a server that wants a nonce gets it with a new proof, and with a new assertion: it may have noted
+/// the `jti` of both. A refresh token is not spent by that.
+#[tokio::test]
+async fn t061_no_assertion_is_sent_twice_for_a_nonce() {
+    let (endpoint, listener) = listener().await;
+    let served = tokio::spawn(async move {
+        let body = r#"{"error":"use_dpop_nonce"}"#;
+        let head = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ndpop-nonce: n-1";
+        let refusal = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let bound = TOKEN.replace("bearer", "DPoP");
+        [answer(&listener, &refusal).await, answer(&listener, &reply("200 OK", &bound)).await]
+    });
+    let mut registration = registration(ClientAuthentication::PrivateKeyJwt);
+    let key = include_str!("../../../tests/fixtures/keys/ec-pkcs8.pem");
+    registration.client_secret = Some(Secret::new(key.to_owned()));
+    let request = TokenRequest {
+        endpoint: &endpoint,
+        issuer: "https://as.example",
+        registration: &registration,
+        grant: Grant::RefreshToken(&Secret::new("r".to_owned())),
+        resource: None,
+        scope: None,
+        dpop_key: Some(&DpopKey::generate().unwrap()),
+        parameters: &[],
+    };
+    request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await.unwrap();
+    let [first, second] = served.await.unwrap();
+    let claims = |message: &Message| {
+        let claims = message.header("dpop").unwrap().split('.').nth(1).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+    };
+    assert_eq!((claims(&first).get("nonce"), &claims(&second)["nonce"]), (None, &serde_json::json!("n-1")));
+    assert_ne!(claims(&first)["jti"], claims(&second)["jti"]);
+    assert!(!claims(&first)["htu"].as_str().unwrap().contains("tenant"));
+    let assertion =
+        |message: &Message| message.form().into_iter().find(|(name, _)| name == "client_assertion").unwrap();
+    assert_ne!(assertion(&first), assertion(&second));
 }
 
 /// t043, t061: each grant's form, whole, with the secret where it belongs.
@@ -280,6 +329,7 @@ fn a_token_request_can_change_threads() {
         grant: Grant::ClientCredentials,
         resource: None,
         scope: None,
+        dpop_key: None,
         parameters: &[],
     };
     movable(request_token(&http, request, Timestamp::UNIX_EPOCH));

@@ -3,6 +3,7 @@
 
 mod assertion;
 mod authorization;
+mod dpop;
 mod endpoint;
 mod reply;
 mod script;
@@ -26,7 +27,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::eventually;
 pub use reply::Reply;
 pub use script::{
-    Answer, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter, TokenShape,
+    Answer, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter, TokenShape,
 };
 
 /// A running vendor. Dropping it closes its port.
@@ -93,6 +94,10 @@ struct State {
     access_tokens: HashMap<String, authorization::AccessToken>,
     refresh_tokens: HashMap<String, authorization::RefreshToken>,
     dead_families: HashSet<u64>,
+    /// The `jti` of every proof of possession so far.
+    proofs: HashSet<String>,
+    /// How often the nonces have changed.
+    nonce_round: usize,
     replays: usize,
     sessions: HashSet<String>,
     streams: Vec<Stream>,
@@ -174,6 +179,11 @@ impl Vendor {
     /// Breaks the next request that `on` picks. Several faults for the same requests are used up in order.
     pub fn fault(&self, on: On, effect: Effect) {
         self.state().faults.push((on, effect));
+    }
+
+    /// From now on proofs of possession need another nonce than before.
+    pub fn change_nonces(&self) {
+        self.state().nonce_round += 1;
     }
 
     /// Knows another client from now on.
@@ -314,6 +324,8 @@ impl State {
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
             dead_families: HashSet::new(),
+            proofs: HashSet::new(),
+            nonce_round: 0,
             replays: 0,
             sessions: HashSet::new(),
             streams: Vec::new(),

@@ -23,6 +23,10 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// Whether tokens are bound to keys (RFC 9449), and who says so.
+    pub dpop: Option<Dpop>,
+    /// Whether proofs of possession need a nonce.
+    pub nonces: bool,
     /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
     pub trusted_issuer: Option<String>,
     /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
@@ -57,6 +61,8 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            dpop: None,
+            nonces: false,
             trusted_issuer: None,
             policy: None,
             clients: Vec::new(),
@@ -116,6 +122,17 @@ pub enum Guard {
     Open,
     /// Who has a live access token of this vendor.
     Bearer,
+}
+
+/// Who asks for tokens that are bound to keys. The authorization server binds them whenever it is shown a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dpop {
+    /// The authorization server lists it, and the MCP endpoint takes any token.
+    Listed,
+    /// The MCP endpoint's challenge has the scheme DPoP, and it takes no other tokens.
+    Challenged,
+    /// The protected resource metadata say that it takes no other tokens; the challenge says Bearer.
+    Required,
 }
 
 /// Who may become a client.
