@@ -304,6 +304,13 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
+            LoginError::KeyRefused { ref accepted, .. } => {
+                let hint = match &accepted[..] {
+                    [] => "give the client secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET",
+                    _ => "give another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
+                };
+                Self::from_source(ErrorKind::Usage, error).hint(hint)
+            }
             LoginError::NoDpop { .. } => Self::from_source(ErrorKind::Failure, error)
                 .hint("leave --dpop out if it was you who asked for that; else ask whoever runs the server"),
             LoginError::NeedsAssertion => Self::from_source(ErrorKind::Usage, error)

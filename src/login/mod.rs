@@ -32,8 +32,9 @@ use crate::{
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         dpop::DpopKey,
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, RegistrationError, TokenError, Untrusted, cleaned},
         overrides::Overrides,
+        private_key::PrivateKey,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
     },
@@ -184,6 +185,16 @@ pub enum LoginError {
     /// Client credentials are wanted, and there are none.
     #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
+    /// The authorization server does not take the client's private key (RFC 8414 section 2).
+    #[error("{}", key_refused(.host, .algorithm, .accepted))]
+    KeyRefused {
+        /// The authorization server.
+        host: String,
+        /// What the key signs with.
+        algorithm: &'static str,
+        /// What the server lists, cleaned; nothing where it takes no keys at all.
+        accepted: Vec<String>,
+    },
     /// Somebody else is to say who we are, and there is nobody.
     #[error("an assertion, or an identity provider that gives one, is needed")]
     NeedsAssertion,
@@ -220,6 +231,13 @@ pub enum LoginError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
+    match accepted {
+        [] => format!("{host} lists no private_key_jwt: it takes no private key"),
+        accepted => format!("{host} takes no key that signs with {algorithm}, but {} only", accepted.join(", ")),
+    }
 }
 
 /// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636). A server that has
@@ -392,6 +410,7 @@ impl LoginRequest {
         registration: ClientRegistration,
         scope: Option<Scope>,
     ) -> Result<Credential, LoginError> {
+        refuse_key(&discovery.authorization_server, &registration)?;
         let dpop_key = self.dpop_key(discovery)?;
         let server = &discovery.authorization_server;
         let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
@@ -423,6 +442,21 @@ impl LoginRequest {
             tokens: None,
         })
     }
+}
+
+/// Whether the client's private key is one that `server` takes. It is said before anybody is asked to sign in.
+fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -> Result<(), LoginError> {
+    let (ClientAuthentication::PrivateKeyJwt, Some(pem), Some(accepted)) =
+        (registration.authentication, &registration.client_secret, &server.key_algorithms)
+    else {
+        return Ok(());
+    };
+    let algorithm = PrivateKey::from_pem(pem).map_err(TokenError::from)?.algorithm().name();
+    if accepted.iter().any(|accepted| accepted == algorithm) {
+        return Ok(());
+    }
+    let accepted = accepted.iter().map(|accepted| cleaned(accepted)).collect();
+    Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 
 /// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI

@@ -623,7 +623,9 @@ async fn t040_a_forgotten_client_registers_anew_once() {
 async fn t061_a_client_with_a_private_key() {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     const KEY: &str = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
-    let stage = Script::good().stage().await;
+    let mut script = Script::good();
+    script.server()["token_endpoint_auth_methods_supported"] = json!(["none", "private_key_jwt"]);
+    let stage = script.stage().await;
     let mut client = client("id", Some(KEY)).unwrap();
     client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
     let first = LoginRequest { client: Some(client.clone()), ..request(&stage) };
@@ -650,6 +652,38 @@ async fn t061_a_client_with_a_private_key() {
             serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
         assert_eq!(claims["aud"], format!("{}/as", stage.origin));
         assert_eq!((token.field("client_secret"), token.headers.get("authorization")), (None, None));
+    }
+}
+
+/// t061: a key that the server does not list is refused here, and nothing is signed with it; at a pinned endpoint nothing
+/// is known, and it is tried.
+#[tokio::test]
+async fn t061_a_key_that_the_server_does_not_take() {
+    let key = |name: &str| {
+        let path = format!("{}/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        let mut client = client("id", Some(&std::fs::read_to_string(path).unwrap())).unwrap();
+        client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
+        Some(client)
+    };
+    let (both, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
+    for (methods, algorithms, ec, rsa) in [
+        (&both, json!(["ES256"]), true, false),
+        (&both, json!(["RS256", "PS256"]), false, true),
+        (&both, json!(null), true, true),
+        (&json!(null), json!(null), true, true),
+        (&secret, json!(["ES256", "RS256"]), false, false),
+    ] {
+        let mut script = Script::good();
+        script.server()["token_endpoint_auth_methods_supported"] = methods.clone();
+        script.server()["token_endpoint_auth_signing_alg_values_supported"] = algorithms.clone();
+        for (name, taken) in [("ec-pkcs8", ec), ("rsa-pkcs8", rsa)] {
+            let stage = script.clone().stage().await;
+            let outcome = mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, None).await;
+            assert_eq!(outcome.is_ok(), taken, "{methods} {algorithms} {name}: {outcome:?}");
+            assert!(taken || matches!(outcome, Err(LoginError::KeyRefused { .. })));
+            assert_eq!(stage.seen().iter().any(|seen| seen.path == "/token"), taken);
+            assert!(mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, Some("/token")).await.is_ok());
+        }
     }
 }
 

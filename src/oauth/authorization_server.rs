@@ -30,6 +30,10 @@ pub struct AuthorizationServer {
     /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp
     /// knows.
     pub authentication: Vec<ClientAuthentication>,
+    /// What the key of a client may sign its assertions with (`private_key_jwt`): those of
+    /// `token_endpoint_auth_signing_alg_values_supported`; nothing at a server that lists other methods of
+    /// authentication only, and none where it does not say.
+    pub key_algorithms: Option<Vec<String>>,
     /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization,
     /// "Refresh Tokens").
     pub offline_access: bool,
@@ -59,6 +63,7 @@ struct Document {
     device_authorization_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
     grant_types_supported: Option<Vec<String>>,
@@ -103,7 +108,13 @@ impl AuthorizationServer {
         let endpoint = |member, text: &str| trusted_url(member, text, place);
         let optional = |member, text: Option<String>| text.map(|text| endpoint(member, &text)).transpose();
         let lists = |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|entry| entry == name);
+        let methods = &document.token_endpoint_auth_methods_supported;
+        let takes_keys = methods.is_none() || lists(methods, ClientAuthentication::PrivateKeyJwt.method());
         Ok(Self {
+            key_algorithms: match takes_keys {
+                true => document.token_endpoint_auth_signing_alg_values_supported,
+                false => Some(Vec::new()),
+            },
             token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
             authorization_endpoint: optional("authorization_endpoint", document.authorization_endpoint)?,
             registration_endpoint: optional("registration_endpoint", document.registration_endpoint)?,
@@ -146,6 +157,7 @@ impl AuthorizationServer {
             device_authorization_endpoint: None,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
+            key_algorithms: None,
             offline_access: false,
             refresh: true,
             names_itself: false,
@@ -166,6 +178,7 @@ impl AuthorizationServer {
             device_authorization_endpoint: None,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::Basic],
+            key_algorithms: None,
             offline_access: false,
             refresh: true,
             names_itself: false,
@@ -388,6 +401,27 @@ mod tests {
             assert_eq!(with("grant_types_supported", grants).unwrap().refresh, refresh);
         }
         assert!(with("authorization_response_iss_parameter_supported", json!(true)).unwrap().names_itself);
+    }
+
+    /// RFC 8414 section 2: what is not listed is not supported; and nothing is known where nothing is listed.
+    #[test]
+    fn t061_the_keys_that_a_server_takes() {
+        let (key, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
+        for (methods, algorithms, taken) in [
+            (&key, json!(["RS256", "ES256"]), Some(&["RS256", "ES256"][..])),
+            (&key, json!(null), None),
+            (&secret, json!(["RS256"]), Some(&[])),
+            (&secret, json!(null), Some(&[])),
+            (&json!(null), json!(["PS256"]), Some(&["PS256"])),
+            (&json!(null), json!(null), None),
+        ] {
+            let mut document = metadata();
+            document["token_endpoint_auth_methods_supported"] = methods.clone();
+            document["token_endpoint_auth_signing_alg_values_supported"] = algorithms.clone();
+            let server = AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &place()).unwrap();
+            let found = server.key_algorithms.as_deref();
+            assert_eq!(found.map(|found| found.iter().map(String::as_str).collect()), taken.map(<[_]>::to_vec));
+        }
     }
 
     #[test]
