@@ -416,6 +416,26 @@ mod tests {
         assert_eq!(select("", &with_default).unwrap().0, "work");
     }
 
+    /// What speaks for us at one server is not shown to another.
+    #[test]
+    fn an_assertion_does_not_move() {
+        let config = r#"
+            [profiles.work]
+            url = "https://mcp.example.com/mcp"
+            grant = "jwt-bearer"
+            assertion_file = "/run/token"
+        "#;
+        let settings = Settings::for_tests(config);
+        let selected = |url: Option<&str>| {
+            let url = url.map(|url| url.parse().unwrap());
+            let selector = Selector { server: Some("work".to_owned()), url, ..Selector::default() };
+            Profile::select(&selector, &settings).unwrap().registration.assertion
+        };
+        assert_eq!(selected(None), Some(Assertion::File("/run/token".into())));
+        assert_eq!(selected(Some("https://mcp.example.com/mcp")), Some(Assertion::File("/run/token".into())));
+        assert_eq!(selected(Some("https://other.example.com/mcp")), None);
+    }
+
     #[test]
     fn what_is_not_clear_is_not_guessed() {
         for (arguments, why) in [

@@ -158,7 +158,9 @@ impl Upstream {
             }
             let challenge = Challenge::from_headers(response.headers());
             let fresh = match (status, &token) {
-                _ if refused == Some(status) || challenge.nonce_wanted => return Ok(response),
+                _ if refused == Some(status) => return Ok(response),
+                // Another token would not be what it wants.
+                (_, Some(bound)) if bound.is_bound() && challenge.nonce_wanted => return Ok(response),
                 (StatusCode::UNAUTHORIZED, Some(rejected)) => self.tokens.renew(rejected, challenge).await,
                 (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
                 (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {

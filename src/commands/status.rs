@@ -75,7 +75,7 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
     ProfileDocument {
         signed_in: tokens.is_some(),
         account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
-        client_id: identity.map(|identity| identity.client_id.clone()),
+        client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),
         issuer: identity.map(|identity| identity.issuer.clone()),
         scope: scope.map(ToString::to_string),
         expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),

@@ -12,7 +12,6 @@ use crate::{
         token_source::{AccessToken, LoginReason},
     },
     error::Error,
-    oauth::token_set::TokenType,
     profile::Profile,
 };
 
@@ -58,7 +57,7 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     if remaining.is_some_and(|remaining| remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX)) {
         app.console.say("note: the server's tokens do not live as long as --min-ttl asks for");
     }
-    if token.token_type() == TokenType::Dpop {
+    if token.is_bound() {
         app.console
             .say("note: this token is bound to a key that stays with finmcp: it works through `finmcp serve` only");
     }

@@ -61,6 +61,11 @@ impl AccessToken {
         &self.0.secret
     }
 
+    /// Whether it is bound to a key, and worth nothing without a proof of that.
+    pub fn is_bound(&self) -> bool {
+        self.0.key.is_some()
+    }
+
     /// The key that it is bound to, with what servers have asked of its proofs.
     pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
         self.0.key.as_ref()
@@ -68,7 +73,7 @@ impl AccessToken {
 
     /// How it is presented.
     pub fn token_type(&self) -> TokenType {
-        if self.0.key.is_some() { TokenType::Dpop } else { TokenType::Bearer }
+        if self.is_bound() { TokenType::Dpop } else { TokenType::Bearer }
     }
 
     /// Lets one request use it: `method` at `url`, sent `now` (RFC 6750 section 2.1; RFC 9449 section 7.1).

@@ -125,14 +125,17 @@ mod workload {
     fn a_client_can_be_named_too() {
         let (sandbox, (server, platform)) = (Sandbox::new(), servers());
         server.know("x", CLIENT_SECRET);
-        let file = sandbox.give("projected", platform.jwt("workload", &server.origin(), 60));
+        sandbox.give("projected", platform.jwt("workload", &server.origin(), 60));
         let secret = sandbox.give("client-secret", CLIENT_SECRET);
-        let (file, secret) = (file.to_str().unwrap(), secret.to_str().unwrap());
+        let (file, secret) = ("../given/projected", secret.to_str().unwrap());
         let url = server.url();
         let arguments = ["login", &url, "--client-id", "x", "--client-secret-file", secret, "--assertion-file", file];
         sandbox.finmcp(arguments).expect_success();
         assert!(server.records_at("/token")[0].header("authorization").is_some());
         // What is saved is enough for another time, from any folder.
+        let config = fs::read_to_string(sandbox.home().join("finmcp").join("config.toml")).unwrap();
+        let saved = config.lines().find_map(|line| line.strip_prefix("assertion_file = ")).unwrap();
+        assert!(std::path::Path::new(saved.trim_matches(['"', '\''])).is_absolute(), "{saved}");
         sandbox.finmcp(["login", &url]).expect_success();
         assert_eq!(server.records_at("/token").len(), 2);
     }
@@ -236,6 +239,16 @@ mod enterprise {
             assert!(exchanges.last().unwrap().header("authorization").is_some(), "the stored secret");
         }
         sandbox.assert_no_secret(&[server.secrets(), provider.secrets()].concat());
+    }
+
+    /// MCP "Enterprise-Managed Authorization" section 4.2: the provider may allow less, and no more is asked for then.
+    #[test]
+    fn the_scope_is_what_the_provider_allows() {
+        let (sandbox, (server, provider)) = (Sandbox::new(), servers());
+        provider.change(|script| script.granted_scope = Some("invoices:count"));
+        sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
+        assert_eq!(provider.records_at("/token")[0].form()["scope"], "invoices:read");
+        assert_eq!(server.records_at("/token")[0].form()["scope"], "invoices:count");
     }
 
     /// What the provider does not grant is said, and the server is not asked at all.

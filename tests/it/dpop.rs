@@ -197,6 +197,22 @@ fn who_asks_for_bound_tokens() {
     }
 }
 
+/// A wider sign-in is bound as the one before was, whatever the scheme of the challenge for it.
+#[test]
+fn a_wider_sign_in_is_bound_too() {
+    let vendor = people(Dpop::Challenged, false);
+    let (sandbox, browser) = signed_in(&vendor, &[]);
+    let mut bridge = sandbox.serve([vendor.url(), "--sign-in".to_owned(), "auto".to_owned()]);
+    bridge.initialize().result();
+    let challenge = r#"Bearer error="insufficient_scope", scope="reports:read""#;
+    let refusal = Reply::new(403).header("www-authenticate", challenge);
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(refusal));
+    assert_eq!(bridge.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(browser.starts().len(), 2);
+    assert!(vendor.records_at("/token").iter().all(|record| record.header("dpop").is_some()));
+    assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
 /// An authorization server that does not say that it can: nobody is sent there where it is needed.
 #[test]
 fn an_authorization_server_that_binds_no_tokens() {

@@ -57,7 +57,11 @@ pub fn exchange(state: &mut State, origin: &str, client_id: &str, form: &BTreeMa
         "client_id": "x",
     });
     let grant = mint(state, origin, ID_JAG_TYPE, claims, 300);
-    Reply::new(200).json(&json!({"access_token": grant, "issued_token_type": ID_JAG, "token_type": "N_A"}))
+    let mut response = json!({"access_token": grant, "issued_token_type": ID_JAG, "token_type": "N_A"});
+    if let Some(scope) = state.script.granted_scope {
+        response["scope"] = json!(scope);
+    }
+    Reply::new(200).json(&response)
 }
 
 /// Whether `assertion` is taken for a grant, and why not.

@@ -29,6 +29,8 @@ pub struct Script {
     pub nonces: bool,
     /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
     pub trusted_issuer: Option<String>,
+    /// The scope that an identity provider allows, where that is another than was asked for.
+    pub granted_scope: Option<&'static str>,
     /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
     pub policy: Option<&'static str>,
     /// Clients known in advance, with their secrets.
@@ -64,6 +66,7 @@ impl Default for Script {
             dpop: None,
             nonces: false,
             trusted_issuer: None,
+            granted_scope: None,
             policy: None,
             clients: Vec::new(),
             callback_state: StateParameter::Right,
