@@ -192,8 +192,8 @@ fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential
     }
 }
 
-/// The challenge with all that was granted `earlier`, and bound to a key if that was: a narrower sign-in would only move the refusal elsewhere (MCP
-/// authorization, "Step-Up Authorization Flow").
+/// The challenge with all that was granted `earlier`, and for tokens that are bound to a key if those were: a lesser
+/// sign-in would only move the refusal elsewhere (MCP authorization, "Step-Up Authorization Flow").
 fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
     let granted = earlier.and_then(|credential| {
         let tokens = credential.tokens.as_ref()?;

@@ -392,12 +392,11 @@ impl LoginRequest {
     fn dpop_key(&self, discovery: &Discovery) -> Result<Option<Arc<DpopKey>>, LoginError> {
         let server = &discovery.authorization_server;
         let required = discovery.protected_resource.as_ref().is_some_and(|resource| resource.dpop_required);
-        match server.dpop {
-            _ if !(self.dpop || required || discovery.challenge.dpop) => Ok(None),
-            Some(true) => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
-            None if self.dpop => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
-            _ if self.dpop || required => Err(LoginError::NoDpop { host: server.token_endpoint.host() }),
-            // It may take other tokens as well (RFC 9449 section 7.2).
+        let asked = self.dpop || required || discovery.challenge.dpop;
+        match (asked, server.dpop.unwrap_or(self.dpop)) {
+            (true, true) => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
+            (true, false) if self.dpop || required => Err(LoginError::NoDpop { host: server.token_endpoint.host() }),
+            // A server that challenges may take other tokens as well (RFC 9449 section 7.2).
             _ => Ok(None),
         }
     }

@@ -120,6 +120,23 @@ mod workload {
         sandbox.assert_no_secret(&[platform.secrets(), vec![CLIENT_SECRET.to_owned()]].concat());
     }
 
+    /// A file that never ends, or is none, keeps nobody waiting.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_says_nothing_is_given_up() {
+        let (sandbox, (server, _platform)) = (Sandbox::new(), servers());
+        let pipe = sandbox.watched().join("pipe");
+        let mut command = sandbox.command("mkfifo");
+        command.arg(&pipe);
+        sandbox.run(command, Vec::new()).expect_success();
+        let begun = std::time::Instant::now();
+        let run = sandbox.finmcp(["login", &server.url(), "--assertion-file", pipe.to_str().unwrap()]);
+        run.expect_code(1).expect_stderr(&["cannot read", "timed out"]);
+        assert!(begun.elapsed() < crate::support::PATIENCE);
+        sandbox.finmcp(["login", &server.url(), "--assertion-file", "/dev/zero"]).expect_code(1);
+        assert!(server.records_at("/token").is_empty());
+    }
+
     /// A client with a secret of its own proves itself besides.
     #[test]
     fn a_client_can_be_named_too() {
