@@ -400,7 +400,7 @@ _finmcp() {
                     return 0
                     ;;
                 --sign-in)
-                    COMPREPLY=($(compgen -W "auto off" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tool auto off" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)

@@ -207,7 +207,7 @@ pub struct Serve {
     #[command(flatten)]
     pub server: Server,
     /// What to do when somebody has to sign in: open the browser at once, or answer with the command to run
-    #[arg(long, value_enum, default_value_t = SignInMode::Off)]
+    #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// How long a request may take, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -217,6 +217,8 @@ pub struct Serve {
 /// What `serve` does when somebody has to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SignInMode {
+    /// Lists a tool that gives the address where a person signs in.
+    Tool,
     /// Opens the browser, one for all finmcp processes, and lets the request wait.
     Auto,
     /// Answers with the command to run.

@@ -285,6 +285,15 @@ fn writable_by_others(_path: &Path) -> bool {
     false // a Windows profile folder belongs to its user alone
 }
 
+/// Puts `content` into the file at `path`, in a folder of this person's alone that is made where it is missing.
+///
+/// # Errors
+/// What the file system says; then the file is as it was.
+pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+    create_private_folder(path.parent().unwrap_or(Path::new(".")))?;
+    replace(path, content)
+}
+
 fn create_private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

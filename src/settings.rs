@@ -196,6 +196,23 @@ impl Settings {
         self.folder.join("locks")
     }
 
+    /// What was kept of how the server of the profile `name` describes itself.
+    pub fn description(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.description_path(name)).ok()
+    }
+
+    /// Keeps how the server of the profile `name` describes itself.
+    ///
+    /// # Errors
+    /// What the file system says; then what was kept before stays.
+    pub fn keep_description(&self, name: &str, text: &str) -> std::io::Result<()> {
+        config::keep(&self.description_path(name), text.as_bytes())
+    }
+
+    fn description_path(&self, name: &str) -> PathBuf {
+        self.folder.join("servers").join(format!("{name}.json"))
+    }
+
     /// The profile saved as `name`. One whose entry makes no sense is as good as none, and `finmcp status` says so.
     pub fn profile(&self, name: &str) -> Option<Profile> {
         self.profiles.get(name).and_then(|document| document.profile(name, self).ok())

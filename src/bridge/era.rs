@@ -3,9 +3,60 @@
 //! Legacy (2024-11-05 to 2025-11-25) opens with `initialize` and may keep a session; modern (2026-07-28) carries its
 //! version in every request's `_meta` and keeps none.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bridge::message::Message;
+
+/// The modern revision that finmcp speaks where nobody else says which.
+pub const MODERN: &str = "2026-07-28";
+
+/// The legacy revision that finmcp asks for where nobody else says which: the last one.
+pub const LEGACY: &str = "2025-11-25";
+
+/// Every legacy revision.
+pub const LEGACY_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY];
+
+/// The members of `_meta` that a modern request says about itself (MCP 2026-07-28, "Per-request protocol fields").
+pub mod meta {
+    /// The protocol version.
+    pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// The client's name and version.
+    pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+    /// What the client can do.
+    pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// The least severe log message that is wanted.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// The subscription that a notification belongs to, or that a result ends.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+    /// The server's name and version, in a result.
+    pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
+}
+
+/// The error of a modern server whose headers are not what the body says (MCP 2026-07-28 transports, "Server Validation").
+pub const HEADER_MISMATCH: i64 = -32020;
+
+/// A family of revisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Era {
+    /// 2024-11-05 to 2025-11-25.
+    Legacy,
+    /// 2026-07-28.
+    Modern,
+}
+
+impl Era {
+    /// The family of a revision: revisions are dates.
+    pub fn of(version: &str) -> Self {
+        if version < MODERN { Self::Legacy } else { Self::Modern }
+    }
+
+    /// The era that a client speaks, by what it says first.
+    pub fn spoken(message: &Message) -> Self {
+        let is_modern = message.method() == Some("server/discover") || modern_version(message).is_some();
+        if is_modern && message.method() != Some("initialize") { Self::Modern } else { Self::Legacy }
+    }
+}
 
 /// The protocol version that `message` itself carries (MCP 2026-07-28, "_meta"); none in a message of the legacy era.
 pub fn modern_version(message: &Message) -> Option<Box<str>> {
@@ -32,6 +83,12 @@ pub fn negotiated_version(answer: &Message) -> Option<Box<str>> {
     answer.result::<Initialized>().map(|result| result.version)
 }
 
+/// Whether an error is one that only a modern server gives (MCP 2026-07-28, "Error Codes"): header mismatch, missing
+/// client capability, unsupported version.
+pub fn is_modern_error(code: i64) -> bool {
+    matches!(code, -32022..=-32020)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +101,7 @@ mod tests {
     fn a_modern_message_says_so_itself() {
         let modern = r#"{"id":1,"method":"a","params":{"_meta":{"x":1.10,"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
         assert_eq!(modern_version(&message(modern)).as_deref(), Some("2026-07-28"));
+        assert_eq!(Era::spoken(&message(modern)), Era::Modern);
         for legacy in [
             r#"{"id":1,"method":"tools/list"}"#,
             r#"{"id":1,"method":"tools/list","params":[]}"#,
@@ -51,7 +109,9 @@ mod tests {
             r#"{"id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
         ] {
             assert_eq!(modern_version(&message(legacy)), None);
+            assert_eq!(Era::spoken(&message(legacy)), Era::Legacy);
         }
+        assert_eq!(Era::spoken(&message(r#"{"id":1,"method":"server/discover"}"#)), Era::Modern);
     }
 
     #[test]
@@ -59,5 +119,7 @@ mod tests {
         let answer = r#"{"id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{}}}"#;
         assert_eq!(negotiated_version(&message(answer)).as_deref(), Some("2025-06-18"));
         assert_eq!(negotiated_version(&message(r#"{"id":1,"error":{"code":1,"message":""}}"#)), None);
+        assert!(LEGACY_REVISIONS.iter().all(|version| Era::of(version) == Era::Legacy));
+        assert_eq!((Era::of(MODERN), Era::of("2027-01-01")), (Era::Modern, Era::Modern));
     }
 }

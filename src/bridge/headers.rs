@@ -13,6 +13,12 @@ pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
+/// The headers of an `initialize`, whose session is yet to come: a modern server, which knows no such method, finds in them
+/// what it looks for first (MCP 2026-07-28 transports, "Standard Request Headers").
+pub fn opening() -> HeaderMap {
+    HeaderMap::from_iter([(METHOD, HeaderValue::from_static("initialize"))])
+}
+
 /// A legacy session's headers: its id and negotiated version, where there are such.
 pub fn legacy(session_id: Option<&HeaderValue>, version: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);

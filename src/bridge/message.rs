@@ -6,6 +6,11 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::bridge::{
+    era::meta::SUBSCRIPTION_ID,
+    object::{self, Object},
+};
+
 /// A message that can be relayed. Its bytes are never written anew: what came in goes out.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -105,6 +110,65 @@ impl Message {
         Ok(Self { raw, kind })
     }
 
+    /// A request of ours; `params` is JSON.
+    pub fn request(id: Id, method: &str, params: &str) -> Self {
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, object::text(method));
+        Self { raw: raw.into(), kind: Kind::Request { id, method: method.into() } }
+    }
+
+    /// A notification of ours; `params` is JSON.
+    pub fn notification(method: &str, params: &str) -> Self {
+        let raw = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, object::text(method));
+        Self { raw: raw.into(), kind: Kind::Notification { method: method.into() } }
+    }
+
+    /// A notification of ours that the request `id` is not wanted any more.
+    pub fn cancellation(id: &Id) -> Self {
+        Self::notification("notifications/cancelled", &format!(r#"{{"requestId":{id}}}"#))
+    }
+
+    /// A result of ours for the request `id`; `result` is JSON.
+    pub fn response(id: &Id, result: &str) -> Self {
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+        Self { raw: raw.into(), kind: Kind::Response { id: Some(id.clone()), succeeded: true } }
+    }
+
+    /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
+    pub fn end_of_subscription(id: &Id) -> Self {
+        Self::response(id, &format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#))
+    }
+
+    /// An error of ours for the request `id`, or for what has no readable one (JSON-RPC 2.0 section 5.1).
+    pub fn error(id: Option<&Id>, code: i32, message: &str) -> Self {
+        let spelled = id.map_or("null".to_owned(), Id::to_string);
+        let message = object::text(message);
+        let raw = format!(r#"{{"jsonrpc":"2.0","id":{spelled},"error":{{"code":{code},"message":{message}}}}}"#);
+        Self { raw: raw.into(), kind: Kind::Response { id: id.cloned(), succeeded: false } }
+    }
+
+    /// The message with other members: what `edit` does not touch stays as it was written. As it is where that is no
+    /// message.
+    pub fn edited(&self, edit: impl FnOnce(&mut Object<'_>)) -> Self {
+        let text = std::str::from_utf8(&self.raw).unwrap_or_default();
+        let Some(mut object) = Object::parse(text) else { return self.clone() };
+        edit(&mut object);
+        Self::parse(object.to_string().into()).unwrap_or_else(|_| self.clone())
+    }
+
+    /// The request or response in the name of another id, wherever it carries one.
+    pub fn renamed(&self, id: &Id) -> Self {
+        self.edited(|message| message.set("id", id.to_string()))
+    }
+
+    /// Its id, where it is a request or a response that has one.
+    pub fn id(&self) -> Option<&Id> {
+        match &self.kind {
+            Kind::Request { id, .. } => Some(id),
+            Kind::Response { id, .. } => id.as_ref(),
+            Kind::Notification { .. } => None,
+        }
+    }
+
     /// The bytes as they came.
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -134,16 +198,37 @@ impl Message {
     /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member
     /// changed.
     pub fn addressed_to(self, id: &Id) -> Self {
-        let Kind::Response { id: current, succeeded } = self.kind else { return self };
-        let raw = match current {
-            Some(current) if current.text == id.text => self.raw,
-            Some(current) => {
-                let start = current.text.as_ptr() as usize - self.raw.as_ptr() as usize;
-                [&self.raw[..start], &id.text, &self.raw[start + current.text.len()..]].concat().into()
+        match &self.kind {
+            Kind::Response { id: Some(current), .. } if current.text == id.text => self,
+            Kind::Response { id: Some(current), succeeded } => {
+                let Some(place) = self.place_of(current) else { return self.renamed(id) };
+                let raw = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
+                Self { kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded }, raw }
             }
-            None => with_id(&self.raw, id),
-        };
-        Self { raw, kind: Kind::Response { id: Some(id.clone()), succeeded } }
+            Kind::Response { id: None, succeeded } => Self {
+                kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
+                raw: with_id(&self.raw, id),
+            },
+            _ => self,
+        }
+    }
+
+    /// Where in the bytes the id was cut from; none where it came from elsewhere.
+    fn place_of(&self, id: &Id) -> Option<std::ops::Range<usize>> {
+        let start = (id.text.as_ptr() as usize).checked_sub(self.raw.as_ptr() as usize)?;
+        let end = start.checked_add(id.text.len())?;
+        (end <= self.raw.len()).then_some(start..end)
+    }
+
+    /// The member `name` of `params`, as JSON.
+    pub fn member(&self, name: &str) -> Option<String> {
+        let parameters = self.parameters::<Object<'_>>()?;
+        parameters.get(name).map(str::to_owned)
+    }
+
+    /// The request that a cancellation is of.
+    pub fn cancels(&self) -> Option<Id> {
+        Id::from_json(&self.member("requestId")?)
     }
 
     /// A member of `params`, read on demand.
@@ -162,6 +247,19 @@ impl Message {
             result: T,
         }
         serde_json::from_slice::<Outcome<T>>(&self.raw).ok().map(|message| message.result)
+    }
+
+    /// The `data` of an error response, read on demand.
+    pub fn error_data<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
+        #[derive(Deserialize)]
+        struct Outcome<T> {
+            error: Data<T>,
+        }
+        #[derive(Deserialize)]
+        struct Data<T> {
+            data: T,
+        }
+        serde_json::from_slice::<Outcome<T>>(&self.raw).ok().map(|outcome| outcome.error.data)
     }
 
     /// The code of an error response.
@@ -207,9 +305,19 @@ impl Id {
         Ok(Some(Self { text, meaning }))
     }
 
-    /// The id that `value` is, as a member of some other message.
-    pub fn from_raw(value: &RawValue) -> Option<Self> {
-        Self::parse(Bytes::copy_from_slice(value.get().as_bytes()), value.get()).ok().flatten()
+    /// The `number`th id of ours. No client or server is known to number its requests so.
+    pub fn ours(number: u64) -> Self {
+        Self::named(&format!("finmcp-{number}"))
+    }
+
+    /// The id that is this text.
+    pub fn named(name: &str) -> Self {
+        Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }
+    }
+
+    /// The id that `json` is, as a member of some other message.
+    pub fn from_json(json: &str) -> Option<Self> {
+        Self::parse(Bytes::copy_from_slice(json.as_bytes()), json).ok().flatten()
     }
 }
 
@@ -320,6 +428,13 @@ mod tests {
         ] {
             assert_eq!(parse(came).unwrap().addressed_to(&id).raw(), goes.as_bytes());
         }
+        // Once more, and for a message of our own.
+        let twice = parse(r#"{"id":"b","result":1.0}"#).unwrap().addressed_to(&Id::ours(1)).addressed_to(&id);
+        assert_eq!(twice.raw(), r#"{"id":"\u0061","result":1.0}"#.as_bytes());
+        assert_eq!(
+            Message::response(&Id::ours(1), "1.0").addressed_to(&id).raw(),
+            r#"{"jsonrpc":"2.0","id":"\u0061","result":1.0}"#.as_bytes()
+        );
     }
 
     /// t103: one message, one line.

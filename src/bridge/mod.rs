@@ -1,35 +1,49 @@
 //! The relay between a client on stdio and a server on Streamable HTTP.
 //!
-//! [`session`] decides, [`downstream`] and [`upstream`] carry; the loop here connects them. Knows no OAuth: a
-//! `TokenSource` gives tokens.
+//! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
+//! Knows no OAuth: a `TokenSource` gives tokens.
 
+pub mod conversation;
+pub mod description;
 pub mod downstream;
 pub mod era;
+pub mod greeting;
 pub mod headers;
 pub mod host;
+pub mod legacy_client;
 pub mod message;
+pub mod modern_client;
+pub mod object;
 pub mod reply;
 pub mod retry;
 pub mod session;
+pub mod sign_in;
 pub mod sse;
 pub mod tools;
+pub mod translation;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::AbortHandle,
     time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     bridge::{
+        conversation::{Action, Conversation, Event, Need},
+        description::Description,
         downstream::{Reader, Writer},
         host::Host,
         reply::Words,
-        session::{Action, Event, Exchange, Session},
+        session::{Exchange, Task},
+        sign_in::SignIn,
         upstream::Upstream,
     },
     credential::token_source::TokenSource,
@@ -62,13 +76,18 @@ const EVENT_QUEUE: usize = 256;
 /// One conversation.
 pub struct Bridge {
     upstream: Arc<Upstream>,
-    session: Session,
+    conversation: Conversation,
+    tokens: TokenSource,
+    offer: Option<Offer>,
+    remember: Remember,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
     exchanges: HashMap<Exchange, AbortHandle>,
     farewells: Vec<tokio::task::JoinHandle<()>>,
+    /// Looks out for a sign-in that happens elsewhere.
+    watch: Option<AbortHandle>,
     /// When unanswered requests are given up; set once the client has closed its side.
     grace: Option<Instant>,
 }
@@ -85,7 +104,20 @@ pub struct Ends {
     pub words: Words,
     /// How long a request may take from one sign of life of the server to the next.
     pub deadline: Duration,
+    /// What the server said of itself some time before.
+    pub remembered: Option<Description>,
+    /// Keeps what it says now.
+    pub remember: Remember,
+    /// Begins a sign-in, where a client may have that done.
+    pub offer: Option<Offer>,
 }
+
+/// Keeps what a server says of itself for the next conversation. Called in a task that may block.
+pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
+
+/// Begins a sign-in: the sender takes the address where a person does it; the outcome is known when that is over, with the
+/// reason where it came to nothing.
+pub type Offer = Arc<dyn Fn(oneshot::Sender<String>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Bridge {
     /// Takes stdin and stdout; nothing has been sent yet.
@@ -95,16 +127,21 @@ impl Bridge {
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
         let (report, events) = mpsc::channel(EVENT_QUEUE);
-        let upstream = Upstream::new(ends.server, ends.http, ends.tokens, ends.deadline, report.clone());
+        let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
-            session: Session::new(ends.words),
+            conversation: Conversation::new(ends.words, ends.remembered, sign_in),
+            tokens: ends.tokens,
+            offer: ends.offer,
+            remember: ends.remember,
             reader,
             writer,
             events,
             report,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
+            watch: None,
             grace: None,
         })
     }
@@ -132,7 +169,7 @@ impl Bridge {
         loop {
             let room = self.writer.waiting() < WAITING_LIMIT;
             let reading = self.grace.is_none()
-                && self.session.in_flight() < READ_AHEAD_LIMIT
+                && self.conversation.in_flight() < READ_AHEAD_LIMIT
                 && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
             let event = tokio::select! {
@@ -178,40 +215,89 @@ impl Bridge {
     }
 
     fn take(&mut self, event: Event) -> Flow {
-        if let Event::Finished(exchange, _) = &event {
+        if let Event::Network(session::Event::Finished(exchange, _)) = &event {
             self.exchanges.remove(exchange);
         }
-        for action in self.session.handle(event) {
+        let mut flow = Flow::On;
+        for action in self.conversation.handle(event) {
             match action {
-                Action::Post(exchange, message, headers) => {
+                Action::Do(Task::Post(exchange, message, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).post(exchange, message, headers));
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
-                Action::Listen(exchange, headers) => {
+                Action::Do(Task::Listen(exchange, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).listen(exchange, headers));
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
-                Action::HoldFor(exchange) => {
-                    let report = self.report.clone();
-                    tokio::spawn(async move {
-                        tokio::time::sleep(HOLD).await;
-                        let _ = report.send(Event::HoldExpired(exchange)).await;
-                    });
+                Action::Do(Task::HoldFor(exchange)) => {
+                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.report.clone()));
                 }
-                Action::Cancel(exchange) => {
+                Action::Do(Task::Cancel(exchange)) => {
                     if let Some(task) = self.exchanges.remove(&exchange) {
                         task.abort();
                     }
                 }
-                Action::Reply(line) => self.writer.push(line),
-                Action::Delete(headers) => {
+                Action::Do(Task::Delete(headers)) => {
                     self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
                 }
-                Action::Stop => return Flow::Ended,
+                Action::Do(Task::Stop) => flow = Flow::Ended,
+                Action::Write(line) => self.writer.push(line),
+                Action::Wake(alarm, after) => {
+                    tokio::spawn(later(after, Event::Woken(alarm), self.report.clone()));
+                }
+                Action::SignIn(need) => {
+                    if let Some(offer) = self.offer.clone() {
+                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.report.clone()));
+                    }
+                }
+                Action::Watch => {
+                    if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
+                        let watching = tokio::spawn(watch(self.tokens.clone(), self.report.clone()));
+                        self.watch = Some(watching.abort_handle());
+                    }
+                }
+                Action::Remember(description) => {
+                    let remember = self.remember.clone();
+                    tokio::task::spawn_blocking(move || remember(&description));
+                }
             }
         }
-        Flow::On
+        flow
     }
+}
+
+/// Reports `event` after a while.
+async fn later(after: Duration, event: Event, report: mpsc::Sender<Event>) {
+    tokio::time::sleep(after).await;
+    let _ = report.send(event).await;
+}
+
+/// Has a person sign in, unless somebody has done so meanwhile.
+async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, report: mpsc::Sender<Event>) {
+    if need == Need::Any && tokens.is_signed_in().await {
+        let _ = report.send(Event::SignedIn).await;
+        return;
+    }
+    let (tell, told) = oneshot::channel();
+    let address = async {
+        if let Ok(address) = told.await {
+            let _ = report.send(Event::SignInOffered(address)).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(offer(tell), address);
+    let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
+    let _ = report.send(event).await;
+}
+
+/// Reports when somebody is signed in, by whatever process.
+async fn watch(tokens: TokenSource, report: mpsc::Sender<Event>) {
+    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+    let mut pause = PAUSES.0;
+    while !tokens.is_signed_in().await {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 11 / 10).min(PAUSES.1);
+    }
+    let _ = report.send(Event::SignedIn).await;
 }
 
 /// Whether the conversation goes on.

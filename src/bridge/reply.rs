@@ -1,12 +1,10 @@
 //! What finmcp itself says to the client: JSON-RPC errors that name the cause and the way out.
 
-use bytes::Bytes;
-use serde::Serialize;
-
 use crate::{
     bridge::{
-        message::{Id, Malformed},
+        message::{Id, Malformed, Message},
         retry::{Failure, Taken},
+        session::Refusal,
     },
     credential::token_source::{SignInFailure, TokenSourceError},
 };
@@ -20,6 +18,10 @@ pub enum ReplyCode {
     ParseError = -32700,
     /// JSON, but no request.
     InvalidRequest = -32600,
+    /// A request that nobody here answers.
+    MethodNotFound = -32601,
+    /// A request whose parameters make no sense.
+    InvalidParameters = -32602,
     /// Anything else.
     Failure = -31001,
     /// The server cannot be reached, or makes no sense.
@@ -41,14 +43,8 @@ pub struct Words {
     pub login_command: String,
 }
 
-#[derive(Serialize)]
-struct ErrorDocument<'a> {
-    code: i32,
-    message: &'a str,
-}
-
 /// The answer to bytes that are no message (JSON-RPC 2.0 section 5: the id is null where it cannot be told).
-pub fn malformed(malformed: Malformed) -> Bytes {
+pub fn malformed(malformed: Malformed) -> Message {
     let (code, message) = match malformed {
         Malformed::Json => (ReplyCode::ParseError, "this line is not JSON"),
         Malformed::Message => {
@@ -56,66 +52,65 @@ pub fn malformed(malformed: Malformed) -> Bytes {
         }
         Malformed::TooLong => (ReplyCode::InvalidRequest, "this line is longer than a message may be"),
     };
-    line("null", code, message)
+    Message::error(None, code as i32, message)
 }
 
 /// An error response to the request `id`.
-pub fn error(id: &Id, code: ReplyCode, message: &str) -> Bytes {
-    line(&id.to_string(), code, message)
+pub fn error(id: &Id, code: ReplyCode, message: &str) -> Message {
+    Message::error(Some(id), code as i32, message)
 }
 
 impl Words {
-    /// The answer to the request `id`, which brought no response.
-    pub fn failed(&self, id: &Id, method: &str, failure: &Failure, taken: Taken) -> Bytes {
+    /// The answer to a request which brought no response; none where it was no request.
+    pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
+        let Refusal { message, failure, taken } = refusal;
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
         let code = if failure.needs_login() {
             text.push_str(&format!(". Run `{}` in a terminal, then try again", self.login_command));
             ReplyCode::LoginRequired
-        } else if taken == Taken::Perhaps && method == "tools/call" {
+        } else if *taken == Taken::Perhaps && message.method() == Some("tools/call") {
             text.push_str(
                 ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
             );
             ReplyCode::OutcomeUnknown
         } else {
-            match failure {
+            match &**failure {
                 Failure::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => ReplyCode::Untrusted,
                 Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
-                Failure::Token(_) | Failure::Stopped => ReplyCode::Failure,
+                Failure::Token(_)
+                | Failure::Stopped
+                | Failure::Unasking { .. }
+                | Failure::AskedTooOften
+                | Failure::Unasked => ReplyCode::Failure,
+                Failure::Forgotten => ReplyCode::InvalidParameters,
+                Failure::IdInUse => ReplyCode::InvalidRequest,
                 _ => ReplyCode::Network,
             }
         };
-        error(id, code, &text)
+        message.id().map(|id| error(id, code, &text))
     }
-}
-
-fn line(id: &str, code: ReplyCode, message: &str) -> Bytes {
-    // A number and a text: nothing in there can fail to be written.
-    let error = serde_json::to_string(&ErrorDocument { code: code as i32, message }).unwrap_or_default();
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        bridge::message::{Kind, Message},
-        credential::token_source::LoginReason,
-    };
+    use std::sync::Arc;
 
-    fn failed(method: &str, failure: &Failure) -> serde_json::Value {
+    use crate::credential::token_source::LoginReason;
+
+    fn failed(method: &str, failure: Failure) -> serde_json::Value {
         let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
-        let message = Message::parse(Bytes::from_static(br#"{"id":1.50,"method":"m"}"#)).unwrap();
-        let Kind::Request { id, .. } = message.kind else { panic!() };
-        let line = words.failed(&id, method, failure, failure.taken());
-        assert!(line.windows(9).any(|window| window == br#""id":1.50"#), "ids are spelled as they came");
-        serde_json::from_slice(&line).unwrap()
+        let message = Message::parse(format!(r#"{{"id":1.50,"method":"{method}"}}"#).into()).unwrap();
+        let refused = words.refused(&Refusal { message, taken: failure.taken(), failure: Arc::new(failure) }).unwrap();
+        assert!(refused.raw().windows(9).any(|window| window == br#""id":1.50"#), "ids are spelled as they came");
+        serde_json::from_slice(refused.raw()).unwrap()
     }
 
     #[test]
     fn a_signed_out_client_is_told_the_command() {
         let signed_out = Failure::Token(TokenSourceError::LoginRequired(LoginReason::SignedOut));
-        let error = failed("tools/call", &signed_out);
+        let error = failed("tools/call", signed_out);
         assert_eq!(error["error"]["code"], -31004);
         assert_eq!(
             error["error"]["message"],
@@ -136,7 +131,7 @@ mod tests {
                 "Asset: why. Run `finmcp login asset` in a terminal, then try again",
             ),
         ] {
-            let error = failed("tools/call", &Failure::Token(TokenSourceError::SignIn(failure)));
+            let error = failed("tools/call", Failure::Token(TokenSourceError::SignIn(failure)));
             assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&code.into(), &text.into()));
         }
     }
@@ -144,16 +139,16 @@ mod tests {
     /// t114: a call whose outcome is open says so; a list needs no such warning.
     #[test]
     fn t114_an_open_outcome_is_said() {
-        let error = failed("tools/call", &Failure::Cut);
+        let error = failed("tools/call", Failure::Cut);
         assert_eq!(error["error"]["code"], -31010);
         assert!(error["error"]["message"].as_str().unwrap().contains("not sent again"));
-        assert_eq!(failed("tools/list", &Failure::Cut)["error"]["code"], -31003);
+        assert_eq!(failed("tools/list", Failure::Cut)["error"]["code"], -31003);
     }
 
     #[test]
     fn what_is_no_message_is_answered_without_an_id() {
         assert_eq!(
-            malformed(Malformed::Json),
+            malformed(Malformed::Json).raw(),
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"this line is not JSON"}}"#
         );
     }

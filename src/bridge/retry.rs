@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::{
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
+    printable::quoted,
 };
 
 /// A request that brought no response.
@@ -66,6 +67,24 @@ pub enum Failure {
         /// The limit.
         seconds: u64,
     },
+    /// The client has numbered two requests alike, which nobody could tell apart (JSON-RPC 2.0 section 4).
+    #[error("this id is still in use by an unanswered request")]
+    IdInUse,
+    /// The server wants to know what the client cannot be asked.
+    #[error("the server wants {}, which this client does not offer", quoted(.method))]
+    Unasking {
+        /// The method that asks for it.
+        method: String,
+    },
+    /// The server asks, and asks again.
+    #[error("the server asked for more too often")]
+    AskedTooOften,
+    /// Nobody is there to answer what the server wants to know.
+    #[error("the server's question was not answered")]
+    Unasked,
+    /// What the client answers to was never asked, or too long ago.
+    #[error("the question that this answers is not open any more; make the request again")]
+    Forgotten,
     /// finmcp is told to stop.
     #[error("finmcp was stopped before the server answered")]
     Stopped,
@@ -85,12 +104,19 @@ impl Failure {
     /// harmless).
     pub fn taken(&self) -> Taken {
         match self {
-            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } | Self::NoSession => Taken::No,
+            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } | Self::NoSession | Self::IdInUse => {
+                Taken::No
+            }
             Self::Http(error) if error.is_unsent() => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
             _ => Taken::Perhaps,
         }
+    }
+
+    /// Whether nobody is signed in, so that it helps when somebody is, wherever that happens.
+    pub fn is_signed_out(&self) -> bool {
+        matches!(self, Self::Token(TokenSourceError::LoginRequired(_)))
     }
 
     /// Whether somebody signing in is what helps.

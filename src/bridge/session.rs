@@ -3,23 +3,29 @@
 //! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
 //! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
-use std::collections::{HashMap, VecDeque};
-
-use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use crate::bridge::{
     era, headers,
-    message::{Id, Kind, Malformed, Message},
-    reply::{self, ReplyCode},
+    message::{Id, Kind, Message},
+    object::Object,
     retry::{Failure, Taken},
     tools::Tools,
 };
+use http::{HeaderMap, HeaderValue};
 
 /// How many messages of the client may be under way; then further requests wait. Each may be a connection, and a process
 /// has 256 files on some systems. What is no request never waits: the server may need it to answer one.
 const IN_FLIGHT_LIMIT: usize = 200;
+
+/// How many parts a list of tools may come in.
+const PAGES_LIMIT: usize = 100;
+
+/// The request that is a subscription.
+pub const SUBSCRIBE: &str = "subscriptions/listen";
 
 /// One HTTP exchange with the server: a POST and its answer, or the GET stream.
 pub type Exchange = u64;
@@ -29,9 +35,7 @@ pub type Exchange = u64;
 pub enum Event {
     /// The client sent a message.
     Received(Message),
-    /// The client sent something else.
-    Malformed(Malformed),
-    /// The client has nothing more to say.
+    /// The client has nothing more to say, and hears of no more changes.
     Closed,
     /// The server took an exchange (its status is 2xx, or 405 for the GET stream); with the session that it opened.
     Accepted(Exchange, Option<HeaderValue>),
@@ -59,6 +63,19 @@ pub enum Ending {
 /// What is to be done.
 #[derive(Debug)]
 pub enum Action {
+    /// Something on the network.
+    Do(Task),
+    /// Tell the client the answer to its request of this method.
+    Answer(Message, Box<str>),
+    /// Tell the client what else the server says; with the client's request whose answer it came in.
+    Pass(Message, Option<Id>),
+    /// Answer a request of the client's that brought no response.
+    Refuse(Refusal),
+}
+
+/// What the network is for.
+#[derive(Debug)]
+pub enum Task {
     /// POST the message.
     Post(Exchange, Message, HeaderMap),
     /// Open the GET stream.
@@ -67,18 +84,35 @@ pub enum Action {
     HoldFor(Exchange),
     /// Close an exchange.
     Cancel(Exchange),
-    /// Write a line to the client.
-    Reply(bytes::Bytes),
     /// DELETE the session with these headers.
     Delete(HeaderMap),
     /// Everything is answered: end.
     Stop,
 }
 
+/// A request that brought no response, and why.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The request.
+    pub message: Message,
+    /// What went wrong.
+    pub failure: Arc<Failure>,
+    /// Whether the server may have acted on it.
+    pub taken: Taken,
+}
+
+impl Refusal {
+    /// Of a message that was not sent, or whose exchange is over.
+    pub fn unsent(message: Message, failure: Failure) -> Self {
+        Self { message, failure: Arc::new(failure), taken: Taken::No }
+    }
+}
+
 /// How far the legacy handshake is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum Handshake {
     /// There was none: a modern client, or one that has not spoken yet.
+    #[default]
     None,
     /// `initialize` is under way. Everything else is held.
     Initializing(Exchange),
@@ -113,11 +147,20 @@ struct Carried {
     again: bool,
 }
 
-/// The state machine.
+/// The tools are listed again, for calls that were refused.
 #[derive(Debug)]
+struct Relisting {
+    id: Id,
+    /// What every part of the list is asked with.
+    parameters: String,
+    pages: usize,
+    /// The calls, and the refusals.
+    calls: Vec<(Carried, Message)>,
+}
+
+/// The state machine: with nothing said yet, to begin with.
+#[derive(Debug, Default)]
 pub struct Session {
-    /// How errors speak of the server and of signing in to it.
-    words: reply::Words,
     handshake: Handshake,
     /// One more with each session opened.
     generation: u64,
@@ -131,35 +174,19 @@ pub struct Session {
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
     listening: Option<Exchange>,
+    relisting: Option<Relisting>,
+    relists: u64,
     tools: Tools,
     next_exchange: Exchange,
     /// The `initialize` under way is ours: the client has had its answer long ago.
     reopening: bool,
-    closing: bool,
     actions: Vec<Action>,
 }
 
 impl Session {
-    /// A session with nothing said yet.
-    pub fn new(words: reply::Words) -> Self {
-        Self {
-            words,
-            handshake: Handshake::None,
-            generation: 0,
-            session_id: None,
-            version: None,
-            initialize: None,
-            initialized: None,
-            held: VecDeque::new(),
-            pending: HashMap::new(),
-            carried: HashMap::new(),
-            listening: None,
-            tools: Tools::default(),
-            next_exchange: 0,
-            reopening: false,
-            closing: false,
-            actions: Vec::new(),
-        }
+    /// Takes in the tools that the server listed some time before: the members of a `tools/list` result.
+    pub fn recall_tools(&mut self, tools: &str) {
+        self.tools.learn(Message::response(&Id::ours(0), tools));
     }
 
     /// How many of the client's messages are on their way or waiting for it.
@@ -171,8 +198,7 @@ impl Session {
     pub fn handle(&mut self, event: Event) -> std::vec::Drain<'_, Action> {
         match event {
             Event::Received(message) => self.received(message),
-            Event::Malformed(malformed) => self.reply(reply::malformed(malformed)),
-            Event::Closed => self.closing = true,
+            Event::Closed => self.closed(),
             Event::Accepted(exchange, session_id) => self.accepted(exchange, session_id),
             Event::Delivered(exchange, message) => self.delivered(exchange, message),
             Event::Finished(exchange, ending) => self.finished(exchange, ending),
@@ -180,9 +206,22 @@ impl Session {
             Event::Stopping => self.stopping(),
         }
         self.refill();
-        if self.closing && self.pending.is_empty() && self.in_flight() == 0 {
-            self.stop();
-        }
+        self.actions.drain(..)
+    }
+
+    fn act(&mut self, task: Task) {
+        self.actions.push(Action::Do(task));
+    }
+
+    /// Whether everything is answered.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight() == 0 && self.relisting.is_none()
+    }
+
+    /// Ends the server's session: nothing more will come.
+    pub fn end(&mut self) -> std::vec::Drain<'_, Action> {
+        self.end_session();
+        self.act(Task::Stop);
         self.actions.drain(..)
     }
 
@@ -192,11 +231,7 @@ impl Session {
         match &message.kind {
             Kind::Request { id, method } => {
                 if self.pending.contains_key(id) {
-                    return self.reply(reply::error(
-                        id,
-                        ReplyCode::InvalidRequest,
-                        "this id is still in use by an unanswered request",
-                    ));
+                    return self.actions.push(Action::Refuse(Refusal::unsent(message, Failure::IdInUse)));
                 }
                 let pending = Pending { exchange: None, method: method.clone(), cancelled: false };
                 self.pending.insert(id.clone(), pending);
@@ -231,10 +266,8 @@ impl Session {
 
     /// The client's `initialize`: whatever was before is over.
     fn initialize(&mut self, message: Message) {
-        self.end_session();
+        self.reset();
         self.initialize = Some(message.clone());
-        self.initialized = None;
-        self.reopening = false;
         let exchange = self.post(self.fresh(message));
         self.handshake = Handshake::Initializing(exchange);
     }
@@ -250,22 +283,19 @@ impl Session {
 
     /// Takes note that the client does not want a response any more. Whether the server is to be told.
     fn cancelled(&mut self, message: &Message) -> bool {
-        #[derive(Deserialize)]
-        struct Parameters<'a> {
-            #[serde(rename = "requestId", borrow)]
-            request: &'a RawValue,
-        }
-        let Some(id) = message.parameters::<Parameters<'_>>().and_then(|named| Id::from_raw(named.request)) else {
-            return true;
-        };
+        let Some(id) = message.cancels() else { return true };
         let Some(pending) = self.pending.get_mut(&id) else { return true };
         match pending.exchange {
             Some(exchange) if self.handshake == Handshake::None => {
+                // (One whose tools are listed again has been refused: it is not sent any more.)
+                if let Some(relisting) = &mut self.relisting {
+                    relisting.calls.retain(|(call, _)| call.message.id() != Some(&id));
+                }
                 // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports,
                 // "Cancellation").
                 self.pending.remove(&id);
                 self.carried.remove(&exchange);
-                self.actions.push(Action::Cancel(exchange));
+                self.act(Task::Cancel(exchange));
                 false
             }
             Some(_) => {
@@ -324,10 +354,11 @@ impl Session {
                 self.tools.mirror(&message, &mut headers);
                 headers
             }
+            None if message.method() == Some("initialize") => headers::opening(),
             None => self.session_headers(),
         };
         self.carried.insert(exchange, Carried { generation: self.generation, ..carried });
-        self.actions.push(Action::Post(exchange, message, headers));
+        self.act(Task::Post(exchange, message, headers));
         exchange
     }
 
@@ -338,10 +369,6 @@ impl Session {
 
     fn session_headers(&self) -> HeaderMap {
         headers::legacy(self.session_id.as_ref(), self.version.as_deref())
-    }
-
-    fn reply(&mut self, line: bytes::Bytes) {
-        self.actions.push(Action::Reply(line));
     }
 
     // The server's side.
@@ -361,8 +388,8 @@ impl Session {
         let exchange = self.next_exchange();
         self.listening = Some(exchange);
         self.handshake = Handshake::Opening(exchange);
-        self.actions.push(Action::Listen(exchange, self.session_headers()));
-        self.actions.push(Action::HoldFor(exchange));
+        self.act(Task::Listen(exchange, self.session_headers()));
+        self.act(Task::HoldFor(exchange));
     }
 
     /// Lets the held messages go: the GET stream is open, or is not needed, or takes too long.
@@ -393,22 +420,86 @@ impl Session {
                     if *succeeded {
                         self.handshake_answered(&message);
                     } else {
-                        self.handshake_failed(&Failure::NoSession);
+                        self.handshake_failed(&Arc::new(Failure::NoSession));
                     }
                     if for_us {
                         return;
                     }
                 }
+                if self.relisting.as_ref().is_some_and(|relisting| relisting.id == id) {
+                    return self.relisted(exchange, message);
+                }
+                if !succeeded && message.error_code() == Some(era::HEADER_MISMATCH) && self.relist(exchange, &message) {
+                    return;
+                }
                 if let Some((asked, pending)) = self.pending.remove_entry(&id) {
                     let is_list = self.handshake == Handshake::None && &*pending.method == "tools/list";
                     let message = if is_list { self.tools.learn(message) } else { message };
-                    self.reply(message.addressed_to(&asked).line());
+                    self.actions.push(Action::Answer(message.addressed_to(&asked), pending.method));
                 }
             }
             // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer
             // one.
             Kind::Request { .. } if self.handshake == Handshake::None => {}
-            _ => self.reply(message.line()),
+            _ => {
+                let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
+                self.actions.push(Action::Pass(message, within));
+            }
+        }
+    }
+
+    // Calls whose headers were not what the server's tools want.
+
+    /// The server refuses a call since its tools have changed: they are listed again, and the call is sent once more (MCP
+    /// 2026-07-28 transports, "Client Behavior"). Whether that is done.
+    fn relist(&mut self, exchange: Exchange, error: &Message) -> bool {
+        let Some(carried) = self.carried.remove(&exchange) else { return false };
+        if self.handshake != Handshake::None || carried.again || carried.message.method() != Some("tools/call") {
+            self.carried.insert(exchange, carried);
+            return false;
+        }
+        let parameters =
+            carried.message.member("_meta").map_or("{}".to_owned(), |meta| format!(r#"{{"_meta":{meta}}}"#));
+        let refused = (Carried { again: true, ..carried }, error.clone());
+        match &mut self.relisting {
+            Some(relisting) => relisting.calls.push(refused),
+            None => {
+                self.relists += 1;
+                let id = Id::named(&format!("finmcp-list-{}", self.relists));
+                let list = Message::request(id.clone(), "tools/list", &parameters);
+                self.relisting = Some(Relisting { id, parameters, pages: 1, calls: vec![refused] });
+                self.post(self.fresh(list));
+            }
+        }
+        true
+    }
+
+    /// A part of the tools has come; after the last one the calls are sent again.
+    fn relisted(&mut self, exchange: Exchange, answer: Message) {
+        self.carried.remove(&exchange);
+        let Some(mut relisting) = self.relisting.take() else { return };
+        let answer = self.tools.learn(answer);
+        let cursor = answer.result::<Object<'_>>().and_then(|result| result.get("nextCursor").map(str::to_owned));
+        if let Some(cursor) = cursor.filter(|cursor| cursor != "null" && relisting.pages < PAGES_LIMIT) {
+            relisting.pages += 1;
+            let mut parameters = Object::parse(&relisting.parameters).unwrap_or_default();
+            parameters.set("cursor", cursor);
+            let list = Message::request(relisting.id.clone(), "tools/list", &parameters.to_string());
+            self.relisting = Some(relisting);
+            self.post(self.fresh(list));
+            return;
+        }
+        for (call, _) in relisting.calls {
+            self.send_in_turn(call);
+        }
+    }
+
+    /// The tools cannot be listed: the calls are answered as the server answered them.
+    fn not_relisted(&mut self) {
+        for (call, error) in self.relisting.take().into_iter().flat_map(|relisting| relisting.calls) {
+            if let Some((id, pending)) = call.message.id().and_then(|id| self.pending.remove_entry(id)) {
+                self.actions.push(Action::Answer(error.addressed_to(&id), pending.method));
+            }
         }
     }
 
@@ -425,7 +516,7 @@ impl Session {
     }
 
     /// `initialize` came to nothing, and so does what waited for it.
-    fn handshake_failed(&mut self, failure: &Failure) {
+    fn handshake_failed(&mut self, failure: &Arc<Failure>) {
         self.session_id = None;
         self.handshake = if self.reopening { Handshake::Lost } else { Handshake::None };
         self.refuse_held(failure);
@@ -437,17 +528,20 @@ impl Session {
             return self.opened(exchange);
         }
         let Some(carried) = self.carried.remove(&exchange) else { return };
+        if self.relisting.as_ref().is_some_and(|relisting| carried.message.id() == Some(&relisting.id)) {
+            return self.not_relisted();
+        }
         if let Ending::SessionLost = ending
             && !carried.again
             && self.initialize.is_some()
         {
             return self.lost(exchange, carried);
         }
-        let failure = match ending {
+        let failure = Arc::new(match ending {
             Ending::Complete => Failure::Cut,
             Ending::SessionLost => Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None },
             Ending::Failed(failure) => failure,
-        };
+        });
         match self.handshake {
             Handshake::Initializing(initializing) if initializing == exchange => {
                 self.handshake_failed(&failure);
@@ -459,23 +553,22 @@ impl Session {
             Handshake::Confirming(confirming) if confirming == exchange => self.open_stream(),
             _ => {}
         }
-        self.refuse(&carried.message, &failure);
+        self.refuse(carried.message, &failure);
     }
 
-    /// Answers the request that `message` is, if nobody has.
-    fn refuse(&mut self, message: &Message, failure: &Failure) {
+    /// Has the request that `message` is answered, if nobody has answered it.
+    fn refuse(&mut self, message: Message, failure: &Arc<Failure>) {
         let Kind::Request { id, .. } = &message.kind else { return };
         let Some(pending) = self.pending.remove(id) else { return };
         if !pending.cancelled {
             let taken = if pending.exchange.is_some() { failure.taken() } else { Taken::No };
-            let line = self.words.failed(id, &pending.method, failure, taken);
-            self.reply(line);
+            self.actions.push(Action::Refuse(Refusal { message, failure: Arc::clone(failure), taken }));
         }
     }
 
-    fn refuse_held(&mut self, failure: &Failure) {
+    fn refuse_held(&mut self, failure: &Arc<Failure>) {
         for held in std::mem::take(&mut self.held) {
-            self.refuse(&held.message, failure);
+            self.refuse(held.message, failure);
         }
     }
 
@@ -517,31 +610,50 @@ impl Session {
 
     fn stop_listening(&mut self) {
         if let Some(exchange) = self.listening.take() {
-            self.actions.push(Action::Cancel(exchange));
+            self.act(Task::Cancel(exchange));
         }
     }
 
     fn end_session(&mut self) {
         self.stop_listening();
         if self.session_id.is_some() {
-            self.actions.push(Action::Delete(self.session_headers()));
+            self.act(Task::Delete(self.session_headers()));
         }
         self.session_id = None;
         self.version = None;
     }
 
-    fn stopping(&mut self) {
-        self.closing = true;
-        self.refuse_held(&Failure::Stopped);
-        for (exchange, carried) in std::mem::take(&mut self.carried) {
-            self.actions.push(Action::Cancel(exchange));
-            self.refuse(&carried.message, &Failure::Stopped);
+    /// The client waits for no more changes: its subscriptions end here, as a server would end them. Everything else may still be answered.
+    fn closed(&mut self) {
+        let is_subscription = |carried: &Carried| carried.message.method() == Some(SUBSCRIBE);
+        let ended: Vec<_> = self.carried.extract_if(|_, carried| is_subscription(carried)).collect();
+        for (exchange, carried) in ended {
+            self.act(Task::Cancel(exchange));
+            if let Kind::Request { id, .. } = &carried.message.kind
+                && self.pending.remove(id).is_some_and(|pending| !pending.cancelled)
+            {
+                self.actions.push(Action::Answer(Message::end_of_subscription(id), SUBSCRIBE.into()));
+            }
         }
     }
 
-    fn stop(&mut self) {
+    fn stopping(&mut self) {
+        let failure = Arc::new(Failure::Stopped);
+        self.not_relisted();
+        self.refuse_held(&failure);
+        for (exchange, carried) in std::mem::take(&mut self.carried) {
+            self.act(Task::Cancel(exchange));
+            self.refuse(carried.message, &failure);
+        }
+    }
+
+    /// Forgets whatever session there is: what comes next speaks for itself.
+    pub fn reset(&mut self) {
         self.end_session();
-        self.actions.push(Action::Stop);
+        self.initialize = None;
+        self.initialized = None;
+        self.reopening = false;
+        self.handshake = Handshake::None;
     }
 }
 

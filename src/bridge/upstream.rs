@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     bridge::{
-        headers,
+        conversation, headers,
         message::{Kind, Message},
         retry::Failure,
         session::{Ending, Event, Exchange},
@@ -42,7 +42,7 @@ pub struct Upstream {
     http: Arc<Http>,
     tokens: TokenSource,
     deadline: Duration,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<conversation::Event>,
 }
 
 /// Nobody wants the answers any more: finmcp is ending.
@@ -72,7 +72,7 @@ impl Upstream {
         http: Arc<Http>,
         tokens: TokenSource,
         deadline: Duration,
-        events: mpsc::Sender<Event>,
+        events: mpsc::Sender<conversation::Event>,
     ) -> Self {
         Self { server, http, tokens, deadline, events }
     }
@@ -85,7 +85,7 @@ impl Upstream {
             Err(failure) => Ok(Ending::Failed(failure)),
         };
         if let Ok(ending) = ending {
-            let _ = self.events.send(Event::Finished(exchange, ending)).await;
+            let _ = self.report(Event::Finished(exchange, ending)).await;
         }
     }
 
@@ -124,7 +124,7 @@ impl Upstream {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        let _ = self.events.send(Event::Finished(exchange, Ending::Complete)).await;
+        let _ = self.report(Event::Finished(exchange, Ending::Complete)).await;
     }
 
     /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
@@ -406,7 +406,7 @@ impl Upstream {
     }
 
     async fn report(&self, event: Event) -> Result<(), Unwanted> {
-        self.events.send(event).await.map_err(|_| Unwanted)
+        self.events.send(event.into()).await.map_err(|_| Unwanted)
     }
 
     fn timed_out(&self) -> Failure {

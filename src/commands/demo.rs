@@ -118,7 +118,7 @@ pub async fn serve(app: &App, selector: &Selector, deadline: Duration) -> Result
     let vendors = Vendors::start(demo::Settings::default()).await?;
     let credential = stand_in.sign_in(&own, &vendors, Arc::new(Consent::new(&app.http))).await?;
     let profile = login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
-    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), deadline).await
+    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), None, deadline).await
 }
 
 /// Starts this program again as an AI client would, and connects to it.

@@ -1,11 +1,17 @@
 //! `finmcp serve`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::{
-    bridge::{Bridge, Ends, reply::Words},
+    bridge::{Bridge, Ends, Offer, Remember, description::Description, reply::Words},
     cli::{self, SignInMode},
     commands::{
         App,
@@ -17,9 +23,13 @@ use crate::{
         token_source::{Lookup, SignIn, SignInFailure, TokenSource},
     },
     error::{Error, ErrorKind},
-    login::Redirection,
+    login::{
+        Redirection,
+        browser::{Browser, BrowserError},
+    },
     oauth::challenge::Challenge,
     profile::{Profile, Selector},
+    provider::GrantKind,
     server_url::ServerUrl,
     settings::Settings,
 };
@@ -43,27 +53,111 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
     // Vendors that finmcp knows serve nobody without a token.
     let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
-    let tokens = match arguments.sign_in {
-        SignInMode::Auto if app.settings.browser_possible => tokens.with_sign_in(sign_in(app, &profile)),
-        _ => tokens,
+    let (tokens, offer) = match arguments.sign_in {
+        SignInMode::Auto if app.settings.browser_possible => (tokens.with_sign_in(sign_in(app, &profile)), None),
+        SignInMode::Tool => {
+            let offer = offer(app, &profile, tokens.clone());
+            (tokens, Some(offer))
+        }
+        _ => (tokens, None),
     };
-    relay(app, &profile, tokens, deadline).await
+    relay(app, &profile, tokens, offer, deadline).await
 }
 
-/// Relays for `profile` until the client is done.
+/// Relays for `profile` until the client is done; with the way to sign in that a client is offered, if any.
 ///
 /// # Errors
 /// What is wrong with stdin and stdout.
-pub async fn relay(app: &App, profile: &Profile, tokens: TokenSource, deadline: Duration) -> Result<(), Error> {
+pub async fn relay(
+    app: &App,
+    profile: &Profile,
+    tokens: TokenSource,
+    offer: Option<Offer>,
+    deadline: Duration,
+) -> Result<(), Error> {
     let ends = Ends {
         server: profile.server.clone(),
         http: app.http.clone(),
         tokens,
         words: Words { title: profile.title.clone(), login_command: profile.login_command() },
         deadline,
+        remembered: remembered(app, profile),
+        remember: remember(app, profile),
+        offer,
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
+}
+
+/// What a server said of itself, on disk; of this server only.
+#[derive(Serialize, Deserialize)]
+struct DescriptionDocument<'a> {
+    server: Cow<'a, str>,
+    description: Cow<'a, Description>,
+}
+
+/// What is known of the server from the last time. What cannot be read is not known.
+fn remembered(app: &App, profile: &Profile) -> Option<Description> {
+    let text = app.settings.description(&profile.name)?;
+    let document: DescriptionDocument<'_> = serde_json::from_str(&text).ok()?;
+    (document.server == profile.server.as_str()).then(|| document.description.into_owned())
+}
+
+fn remember(app: &App, profile: &Profile) -> Remember {
+    let (settings, name, server) = (app.settings.clone(), profile.name.clone(), profile.server.clone());
+    Arc::new(move |description| {
+        let document = DescriptionDocument { server: server.as_str().into(), description: Cow::Borrowed(description) };
+        let kept = serde_json::to_string(&document)
+            .map_err(std::io::Error::from)
+            .and_then(|text| settings.keep_description(&name, &text));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "what the server says of itself is not remembered");
+        }
+    })
+}
+
+/// How a client has its person sign in: at an address that the client shows, while it goes on.
+fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
+    let (app, profile) = (app.clone(), profile.clone());
+    Arc::new(move |tell| {
+        let (app, profile, tokens) = (app.clone(), profile.clone(), tokens.clone());
+        async move {
+            let profile = current(&profile.name, &profile.server).unwrap_or(profile);
+            match profile.registration.grant {
+                Some(GrantKind::ClientCredentials) => {
+                    return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+                }
+                Some(GrantKind::JwtBearer) => {
+                    return Err("it is not a person who signs in there, but a program with an assertion".to_owned());
+                }
+                _ => {}
+            }
+            let redirection = Redirection { port: None, timeout: PERSON };
+            let browser: Arc<dyn Browser> = Arc::new(Announced(Mutex::new(Some(tell))));
+            let challenge = tokens.last_challenge();
+            let kept =
+                login::sign_in_and_keep(&app, profile, Secrets::default(), challenge, Some(browser), redirection).await;
+            let (profile, _) = kept.map_err(|error| {
+                app.console.report(&error);
+                failure(&error).to_string()
+            })?;
+            profile.signed_in.into_iter().for_each(|identity| tokens.identify(identity));
+            Ok(())
+        }
+        .boxed()
+    })
+}
+
+/// Shows the page to nobody: says where it is.
+struct Announced(Mutex<Option<oneshot::Sender<String>>>);
+
+impl Browser for Announced {
+    fn open(&self, url: &ServerUrl) -> Result<(), BrowserError> {
+        if let Some(tell) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = tell.send(url.as_str().to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.

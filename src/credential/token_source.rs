@@ -160,6 +160,8 @@ struct Asking {
     flight: Option<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>>,
     /// When the last one came to nothing, and why.
     failed: Option<(Instant, SignInFailure)>,
+    /// What a server demanded for which nobody could be asked.
+    challenge: Option<Challenge>,
 }
 
 impl TokenSource {
@@ -276,13 +278,30 @@ impl TokenSource {
         self.ask_person(Some(narrow), challenge, error).await
     }
 
+    /// Whether there is a token by now, be it by another process's sign-in.
+    pub async fn is_signed_in(&self) -> bool {
+        self.look_again();
+        match self.account() {
+            Ok(account) => account.access_token(Duration::ZERO).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// What the server said when it last refused a request for which nobody could be asked to sign in.
+    pub fn last_challenge(&self) -> Option<Challenge> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).challenge.clone()
+    }
+
     async fn ask_person(
         &self,
         unfit: Option<&AccessToken>,
         challenge: Challenge,
         error: TokenSourceError,
     ) -> Result<AccessToken, TokenSourceError> {
-        let Some(sign_in) = &self.sign_in else { return Err(error) };
+        let Some(sign_in) = &self.sign_in else {
+            self.asking.lock().unwrap_or_else(PoisonError::into_inner).challenge = Some(challenge);
+            return Err(error);
+        };
         let flight = self.asked(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
         self.identify(flight.await.map_err(TokenSourceError::SignIn)?);
         match unfit {
@@ -311,7 +330,8 @@ impl TokenSource {
             let outcome = signing_in.await;
             let mut asking = memory.lock().unwrap_or_else(PoisonError::into_inner);
             let failure = outcome.as_ref().err().filter(|failure| !matches!(failure, SignInFailure::Unreachable(_)));
-            *asking = Asking { flight: None, failed: failure.map(|failure| (Instant::now(), failure.clone())) };
+            asking.flight = None;
+            asking.failed = failure.map(|failure| (Instant::now(), failure.clone()));
             drop(asking);
             outcome
         });

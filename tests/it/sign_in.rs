@@ -42,9 +42,14 @@ fn a_bridge_that_may_not_says_what_to_run() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    let mut serve = sandbox.serve([vendor.url()]);
-    let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
-    assert!(answer.error()["message"].as_str().unwrap().contains(&format!("finmcp login {}", vendor.url())));
+    let url = vendor.url();
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
+    serve.initialize();
+    for method in ["tools/list", "tools/call"] {
+        let answer = serve.request(method, json!({"name": "echo"}));
+        assert_eq!(answer.error()["code"], -31004);
+        assert!(answer.error()["message"].as_str().unwrap().contains(&format!("finmcp login {url}")));
+    }
     assert!(browser.starts().is_empty());
 }
 
@@ -108,7 +113,7 @@ fn t064_a_missing_scope_is_named() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();
     sandbox.finmcp(["login", url.as_str()]).expect_success();
-    let mut serve = sandbox.serve([url.as_str()]);
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
     serve.initialize();
     let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
@@ -142,8 +147,9 @@ fn t036_a_person_who_says_no_is_not_asked_again() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
     let url = vendor.url();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    serve.initialize();
     for _ in 0..3 {
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        let answer = serve.request("tools/list", json!({}));
         assert_eq!(answer.error()["code"], -31001);
         assert!(answer.error()["message"].as_str().unwrap().contains("access_denied"), "{}", answer.raw);
     }
@@ -159,8 +165,9 @@ fn t011_a_server_that_is_not_trusted_is_named() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    serve.initialize();
     for _ in 0..2 {
-        let answer = serve.request("initialize", json!({"protocolVersion": "2025-11-25", "capabilities": {}}));
+        let answer = serve.request("tools/list", json!({}));
         assert_eq!(answer.error()["code"], -31005);
         assert!(answer.error()["message"].as_str().unwrap().contains("https://bank.example/mcp"), "{}", answer.raw);
     }

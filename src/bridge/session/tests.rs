@@ -5,7 +5,10 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bridge::headers::{PROTOCOL_VERSION, SESSION_ID};
+use crate::bridge::{
+    headers::{PROTOCOL_VERSION, SESSION_ID},
+    reply,
+};
 
 /// A session, and what it has asked for so far.
 struct Rig {
@@ -15,33 +18,45 @@ struct Rig {
     cancelled: Vec<Exchange>,
     deletes: usize,
     replies: Vec<String>,
+    closed: bool,
     stopped: bool,
 }
 
 impl Rig {
     fn new() -> Self {
-        let words = reply::Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         Self {
-            session: Session::new(words),
+            session: Session::default(),
             posts: Vec::new(),
             listens: Vec::new(),
             cancelled: Vec::new(),
             deletes: 0,
             replies: Vec::new(),
+            closed: false,
             stopped: false,
         }
     }
 
     fn handle(&mut self, event: Event) {
-        for action in self.session.handle(event) {
+        self.closed |= matches!(event, Event::Closed | Event::Stopping);
+        let mut actions: Vec<_> = self.session.handle(event).collect();
+        if self.closed && self.session.is_idle() {
+            actions.extend(self.session.end());
+        }
+        let words = reply::Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
+        for action in actions {
             match action {
-                Action::Post(exchange, message, headers) => self.posts.push((exchange, text(message.raw()), headers)),
-                Action::Listen(exchange, _) => self.listens.push(exchange),
-                Action::HoldFor(_) => {}
-                Action::Cancel(exchange) => self.cancelled.push(exchange),
-                Action::Reply(line) => self.replies.push(text(&line)),
-                Action::Delete(_) => self.deletes += 1,
-                Action::Stop => self.stopped = true,
+                Action::Do(Task::Post(exchange, message, headers)) => {
+                    self.posts.push((exchange, text(message.raw()), headers));
+                }
+                Action::Do(Task::Listen(exchange, _)) => self.listens.push(exchange),
+                Action::Do(Task::HoldFor(_)) => {}
+                Action::Do(Task::Cancel(exchange)) => self.cancelled.push(exchange),
+                Action::Do(Task::Delete(_)) => self.deletes += 1,
+                Action::Do(Task::Stop) => self.stopped = true,
+                Action::Answer(message, _) | Action::Pass(message, _) => self.replies.push(text(&message.line())),
+                Action::Refuse(refusal) => {
+                    self.replies.extend(words.refused(&refusal).map(|message| text(&message.line())));
+                }
             }
         }
     }
@@ -358,6 +373,49 @@ fn t111_stopping_answers_everything() {
     assert!(rig.stopped);
     assert_eq!((rig.replies.len(), rig.deletes), (2, 1));
     assert!(rig.replies.iter().any(|reply| reply.contains("-31010")), "{:?}", rig.replies);
+}
+
+const MIRRORED_CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"pay","arguments":{"to":"DE","n":1.10},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+const MISMATCH: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32020,"message":"Mcp-Param-To is missing"}}"#;
+
+/// The tools have changed since they were listed: they are listed again, all parts, and the call is sent once more.
+#[test]
+fn a_header_mismatch_lists_again_and_sends_once_more() {
+    let mut rig = Rig::new();
+    rig.client(MIRRORED_CALL);
+    rig.server(rig.post("tools/call"), MISMATCH);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::Complete));
+    assert_eq!((rig.count("tools/call"), rig.count("tools/list"), rig.replies.len()), (1, 1, 0));
+    let part = |tools: &str| format!(r#"{{"jsonrpc":"2.0","id":"finmcp-list-1","result":{{"tools":[{tools}]}}}}"#);
+    rig.server(rig.post("tools/list"), &part("").replace(']', r#"],"nextCursor":"2""#));
+    assert_eq!(rig.count(r#""cursor":"2""#), 1);
+    let tool = r#"{"name":"pay","inputSchema":{"properties":{"to":{"type":"string","x-mcp-header":"To"}}}}"#;
+    rig.server(rig.post("tools/list"), &part(tool));
+    let (again, message, headers) = rig.posts.last().unwrap().clone();
+    assert_eq!((message.as_str(), headers["mcp-param-to"].to_str().unwrap()), (MIRRORED_CALL, "DE"));
+    // No second time, and no third.
+    rig.server(again, MISMATCH);
+    rig.handle(Event::Finished(again, Ending::Complete));
+    assert_eq!(rig.replies, [MISMATCH]);
+    assert_eq!(rig.count("tools/call"), 2);
+}
+
+#[test]
+fn a_header_mismatch_without_a_list_is_the_answer() {
+    for ending in [Ending::Complete, Ending::Failed(Failure::Malformed)] {
+        let mut rig = Rig::new();
+        rig.client(MIRRORED_CALL);
+        rig.server(rig.post("tools/call"), MISMATCH);
+        rig.handle(Event::Finished(rig.post("tools/call"), Ending::Complete));
+        rig.handle(Event::Finished(rig.post("tools/list"), ending));
+        assert_eq!(rig.replies, [MISMATCH]);
+    }
+    let mut rig = Rig::new();
+    rig.client(MIRRORED_CALL);
+    rig.server(rig.post("tools/call"), MISMATCH);
+    rig.handle(Event::Stopping);
+    assert_eq!(rig.replies, [MISMATCH]);
+    assert!(rig.stopped);
 }
 
 /// What can happen next, as a proptest picks it: everything an exchange can do, in any order, and the client meanwhile.

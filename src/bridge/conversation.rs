@@ -1,0 +1,643 @@
+//! What a client hears, whatever the server speaks and whether it can be asked: events in, actions out.
+//!
+//! It finds out which era the server is of, puts a translator in between where client and server differ, answers for the
+//! server as long as that is out of reach, and offers to sign in. Like the [`Session`] below it, which carries messages
+//! to the server, it does no I/O and reads no clock.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
+
+use crate::bridge::{
+    description::Description,
+    era::{Era, meta::SUBSCRIPTION_ID},
+    greeting::{Greeting, Outcome, Question},
+    legacy_client::LegacyClient,
+    message::{Id, Kind, Malformed, Message},
+    modern_client::ModernClient,
+    object,
+    reply::{self, Words},
+    retry::{Failure, Taken},
+    session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
+    sign_in::{Begin, SignIn},
+    translation::{Numbers, Step},
+};
+
+/// How long the server may take before the client is answered for it.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The client sent a message.
+    Received(Message),
+    /// The client sent something else.
+    Malformed(Malformed),
+    /// The client has nothing more to say.
+    Closed,
+    /// Something on the network.
+    Network(session::Event),
+    /// A while is over.
+    Woken(Alarm),
+    /// The sign-in that was begun is open at this address, for a person.
+    SignInOffered(String),
+    /// Somebody is signed in, by what was begun here or elsewhere.
+    SignedIn,
+    /// The sign-in that was begun came to nothing, for this reason.
+    SignInFailed(String),
+    /// It is time to end, whatever is under way.
+    Stopping,
+}
+
+impl From<session::Event> for Event {
+    fn from(event: session::Event) -> Self {
+        Self::Network(event)
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the largest is what nearly all of them are")]
+pub enum Action {
+    /// Something on the network.
+    Do(Task),
+    /// Write a line to the client.
+    Write(bytes::Bytes),
+    /// Report [`Event::Woken`] after this long.
+    Wake(Alarm, Duration),
+    /// Begin a sign-in, and report what comes of it.
+    SignIn(Need),
+    /// Report [`Event::SignedIn`] as soon as somebody is.
+    Watch,
+    /// Remember what the server says of itself.
+    Remember(Box<Description>),
+}
+
+/// Which sign-in helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Any, be it one that another process has brought about meanwhile.
+    Any,
+    /// Another than the one there is, which the server refuses or which is too narrow.
+    Another,
+}
+
+/// What somebody is woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// The server has had the time that it may take to answer this greeting.
+    Patience(u64),
+    /// A translator's subscription is to be opened again.
+    Subscription,
+}
+
+/// How the client's messages get to the server.
+#[derive(Debug)]
+enum Dialect {
+    /// The client has said nothing yet.
+    Unknown,
+    /// Both are getting to know each other, or would if the server could be asked.
+    Greeting(Box<Greeting>),
+    /// Both speak the same.
+    Same,
+    /// The client is legacy, the server modern.
+    Older(Box<LegacyClient>),
+    /// The client is modern, the server legacy.
+    Newer(Box<ModernClient>),
+}
+
+/// The conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    words: Words,
+    session: Session,
+    dialect: Dialect,
+    /// What is known of the server, be it from earlier.
+    description: Option<Description>,
+    /// A list of tools is coming in parts.
+    paging: bool,
+    sign_in: SignIn,
+    /// The sign-in that there is does not help.
+    fresh: bool,
+    numbers: Numbers,
+    greetings: u64,
+    /// The capabilities that a legacy client declared.
+    capabilities: String,
+    /// The client has gone on from the handshake, and hears of changes.
+    listens: bool,
+    /// The subscriptions that the client was told of before the server was.
+    acknowledged: HashSet<Id>,
+    closing: bool,
+    done: VecDeque<Done>,
+    actions: Vec<Action>,
+}
+
+impl Conversation {
+    /// A conversation with nothing said yet, with a server that said `remembered` of itself some time before.
+    pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn) -> Self {
+        let mut session = Session::default();
+        if let Some(tools) = remembered.as_ref().and_then(Description::tools) {
+            session.recall_tools(tools);
+        }
+        Self {
+            words,
+            session,
+            dialect: Dialect::Unknown,
+            description: remembered,
+            paging: false,
+            sign_in,
+            fresh: false,
+            numbers: Numbers::default(),
+            greetings: 0,
+            capabilities: "{}".to_owned(),
+            listens: false,
+            acknowledged: HashSet::new(),
+            closing: false,
+            done: VecDeque::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// How many of the client's messages are on their way or waiting for it.
+    pub fn in_flight(&self) -> usize {
+        let waiting = if let Dialect::Greeting(greeting) = &self.dialect { greeting.held() } else { 0 };
+        self.session.in_flight() + waiting
+    }
+
+    /// Takes `event` in; the actions are to be carried out in their order.
+    pub fn handle(&mut self, event: Event) -> std::vec::Drain<'_, Action> {
+        match event {
+            Event::Received(message) => self.received(message),
+            Event::Malformed(malformed) => self.write(&reply::malformed(malformed)),
+            Event::Closed => self.closed(),
+            Event::Network(event) => self.carry(event),
+            Event::Woken(Alarm::Patience(number)) => self.out_of_patience(number),
+            Event::Woken(Alarm::Subscription) => self.translate(|translator, steps| {
+                if let Dialect::Older(client) = translator {
+                    client.woken(steps);
+                }
+            }),
+            Event::SignInOffered(address) => self.sign_in_offered(&address),
+            Event::SignedIn => self.signed_in(),
+            Event::SignInFailed(reason) => {
+                let answers = self.sign_in.failed(&reason, &self.words);
+                answers.iter().for_each(|answer| self.write(answer));
+            }
+            Event::Stopping => {
+                self.closed();
+                self.carry(session::Event::Stopping);
+                self.refuse_greeting();
+            }
+        }
+        self.work();
+        if self.closing && self.session.is_idle() && self.in_flight() == 0 {
+            self.done.extend(self.session.end());
+            self.work();
+        }
+        self.actions.drain(..)
+    }
+
+    // The client's side.
+
+    fn received(&mut self, message: Message) {
+        if message.method() == Some("initialize") {
+            self.capabilities = message.member("capabilities").unwrap_or_else(|| "{}".to_owned());
+            return self.greet(message);
+        }
+        if let Some(answered) = self.sign_in.take(&message) {
+            return self.sign_in_wanted(answered);
+        }
+        match &mut self.dialect {
+            Dialect::Unknown => self.first(message),
+            Dialect::Greeting(_) => self.received_while_greeting(message),
+            Dialect::Same => self.carry(session::Event::Received(message)),
+            Dialect::Older(_) | Dialect::Newer(_) => self.translate(|translator, steps| match translator {
+                Dialect::Older(client) => client.client(message, steps),
+                Dialect::Newer(client) => client.client(message, steps),
+                _ => {}
+            }),
+        }
+    }
+
+    /// The client's first message, where it does not open a handshake of the legacy era.
+    fn first(&mut self, message: Message) {
+        let is_modern = Era::spoken(&message) == Era::Modern;
+        let server_is_modern = self.description.as_ref().is_some_and(|known| known.era == Era::Modern);
+        if is_modern && (message.method() == Some("server/discover") || !server_is_modern) {
+            return self.greet(message);
+        }
+        if is_modern {
+            self.dialect = Dialect::Same;
+        }
+        self.carry(session::Event::Received(message));
+    }
+
+    /// Makes the acquaintance of the server in the name of the client that opens with `hello`.
+    fn greet(&mut self, hello: Message) {
+        self.greetings += 1;
+        self.session.reset();
+        self.listens = false;
+        let remembered = self.description.as_ref().map(|known| known.era);
+        let mut greeting = Box::new(Greeting::new(self.greetings, hello, remembered));
+        let question = greeting.begin();
+        self.dialect = Dialect::Greeting(greeting);
+        self.actions.push(Action::Wake(Alarm::Patience(self.greetings), PATIENCE));
+        self.ask(question);
+    }
+
+    fn ask(&mut self, question: Question) {
+        let Dialect::Greeting(greeting) = &mut self.dialect else { return };
+        let message = greeting.ask(question, &self.numbers);
+        self.session.reset();
+        self.carry(session::Event::Received(message));
+    }
+
+    fn received_while_greeting(&mut self, message: Message) {
+        let Dialect::Greeting(greeting) = &mut self.dialect else { return };
+        let is_unanswerable = greeting.is_told() && !greeting.is_asking();
+        match (&message.kind, message.method().unwrap_or_default()) {
+            (Kind::Request { id, .. }, "ping") => {
+                let pong = Message::response(id, "{}");
+                self.write(&pong);
+            }
+            (Kind::Request { id, .. }, "server/discover") if greeting.is_told() => {
+                let answer = Message::response(id, &self.tentative().as_discover_result());
+                self.write(&answer);
+            }
+            (Kind::Request { id, .. }, SUBSCRIBE) if greeting.is_told() => {
+                // It is told of the sign-in at least; of everything else once the server can be asked.
+                let parameters =
+                    format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}},"notifications":{{"toolsListChanged":true}}}}"#);
+                let told = Message::notification("notifications/subscriptions/acknowledged", &parameters);
+                self.write(&told);
+                self.acknowledged.insert(id.clone());
+                greeting_of(&mut self.dialect).into_iter().for_each(|greeting| greeting.subscribe(message.clone()));
+            }
+            (Kind::Notification { .. }, "notifications/cancelled") => {
+                if let Some(id) = message.cancels() {
+                    greeting.forget(&id);
+                }
+            }
+            (_, method) => {
+                self.listens |= method == "notifications/initialized";
+                let is_request = matches!(message.kind, Kind::Request { .. });
+                greeting.hold(message);
+                if is_request && is_unanswerable {
+                    let question = greeting.begin();
+                    self.ask(question);
+                }
+            }
+        }
+    }
+
+    fn closed(&mut self) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        self.translate(|translator, steps| match translator {
+            Dialect::Older(client) => client.closed(steps),
+            Dialect::Newer(client) => client.closed(steps),
+            _ => {}
+        });
+        let refused = self.sign_in.failed("the client has gone", &self.words);
+        refused.iter().for_each(|answer| self.write(answer));
+        let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
+        ended.iter().for_each(|answer| self.write(answer));
+        self.carry(session::Event::Closed);
+    }
+
+    // Between the two.
+
+    /// Has the translator say what it wants done, and does it.
+    fn translate(&mut self, say: impl FnOnce(&mut Dialect, &mut Vec<Step>)) {
+        let mut steps = Vec::new();
+        say(&mut self.dialect, &mut steps);
+        for step in steps {
+            match step {
+                Step::ToServer(message) => self.carry(session::Event::Received(message)),
+                Step::ToClient(message) => self.write(&message),
+                Step::Refuse(refusal) => self.refuse(refusal),
+                Step::Wake(after) => self.actions.push(Action::Wake(Alarm::Subscription, after)),
+            }
+        }
+    }
+
+    fn carry(&mut self, event: session::Event) {
+        self.done.extend(self.session.handle(event));
+    }
+
+    /// Does what the session wants done, and what comes of that.
+    fn work(&mut self) {
+        while let Some(done) = self.done.pop_front() {
+            match done {
+                Done::Do(task) => self.actions.push(Action::Do(task)),
+                Done::Answer(message, method) => self.answered(message, &method),
+                Done::Pass(message, within) => self.passed(message, within),
+                Done::Refuse(refusal) => self.refused(refusal),
+            }
+        }
+    }
+
+    // The server's side.
+
+    fn answered(&mut self, message: Message, method: &str) {
+        if method == "tools/list" {
+            self.learn_tools(&message);
+        }
+        match &mut self.dialect {
+            Dialect::Greeting(greeting) if message.id().is_some_and(|id| greeting.asked_as(id)) => {
+                let outcome = greeting.answered(message);
+                self.greeting_went(outcome);
+            }
+            Dialect::Older(_) | Dialect::Newer(_) => self.translate(|translator, steps| match translator {
+                Dialect::Older(client) => client.server(message, steps),
+                Dialect::Newer(client) => client.server(message, None, steps),
+                _ => {}
+            }),
+            _ => self.write(&message),
+        }
+    }
+
+    fn passed(&mut self, message: Message, within: Option<Id>) {
+        match &mut self.dialect {
+            // Nobody has been told of this server yet.
+            Dialect::Greeting(greeting) if greeting.is_told() => {}
+            Dialect::Older(_) | Dialect::Newer(_) => self.translate(|translator, steps| match translator {
+                Dialect::Older(client) => client.server(message, steps),
+                Dialect::Newer(client) => client.server(message, within, steps),
+                _ => {}
+            }),
+            _ => self.write(&message),
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        match &mut self.dialect {
+            Dialect::Greeting(greeting) if refusal.message.id().is_some_and(|id| greeting.asked_as(id)) => {
+                let outcome = greeting.refused(refusal);
+                self.greeting_went(outcome);
+            }
+            Dialect::Older(_) | Dialect::Newer(_) => self.translate(|translator, steps| match translator {
+                Dialect::Older(client) => client.refused(refusal, steps),
+                Dialect::Newer(client) => client.refused(refusal, steps),
+                _ => {}
+            }),
+            _ => self.refuse(refusal),
+        }
+    }
+
+    /// Answers a request of the client's that came to nothing.
+    fn refuse(&mut self, refusal: Refusal) {
+        let has_helped = self.sign_in.has_helped(&refusal.message);
+        if refusal.failure.needs_login() && self.sign_in.is_offered() && !has_helped && !self.closing {
+            if refusal.failure.is_signed_out() {
+                self.actions.push(Action::Watch);
+            }
+            match refusal.message.method() {
+                Some("tools/list") => return self.list_sign_in(&refusal.message),
+                Some("tools/call") => {
+                    let reason = refusal.failure.to_string();
+                    self.fresh |= !refusal.failure.is_signed_out();
+                    return self.sign_in_wanted(Begin::For(refusal.message, Some(reason)));
+                }
+                _ => {}
+            }
+        }
+        if let Some(answer) = self.words.refused(&refusal) {
+            self.write(&answer);
+        }
+    }
+
+    fn write(&mut self, message: &Message) {
+        if !self.acknowledged.is_empty() && self.was_acknowledged(message) {
+            return;
+        }
+        self.actions.push(Action::Write(message.line()));
+    }
+
+    /// Whether a message tells the client of a subscription that it has been told of.
+    fn was_acknowledged(&mut self, message: &Message) -> bool {
+        if message.method() != Some("notifications/subscriptions/acknowledged") {
+            return false;
+        }
+        let id = object::found(&message.member("_meta").unwrap_or_default(), &[SUBSCRIPTION_ID]);
+        id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.acknowledged.remove(&id))
+    }
+
+    /// Keeps the list of tools for when the server cannot be asked. A list that comes in parts is not kept.
+    fn learn_tools(&mut self, answer: &Message) {
+        let was_paging = std::mem::replace(&mut self.paging, Description::is_part_of_list(answer));
+        if let Some(description) = self.description.as_mut().filter(|_| !was_paging && !self.paging)
+            && description.learn_tools(answer)
+        {
+            self.actions.push(Action::Remember(Box::new(description.clone())));
+        }
+    }
+
+    // Getting to know the server.
+
+    fn greeting_went(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Known(description, answer) => self.acquainted(*description, answer),
+            Outcome::Modern(answer) => {
+                // It is modern, and will say the rest itself.
+                if let Some(answer) = answer {
+                    self.write(&answer);
+                }
+                self.settle(Dialect::Same, Vec::new());
+            }
+            Outcome::Next(question) => self.ask(question),
+            Outcome::OutOfReach(refusal) => {
+                self.tell();
+                let held = greeting_of(&mut self.dialect).map(Greeting::take_requests).unwrap_or_default();
+                for message in held {
+                    let failure = refusal.failure.clone();
+                    self.refuse_unreached(Refusal { message, failure, taken: Taken::No });
+                }
+            }
+            Outcome::Rejected(answer, failure) => {
+                let Some(greeting) = greeting_of(&mut self.dialect) else { return };
+                let mut refused = greeting.take_requests();
+                if !greeting.is_told() {
+                    refused.extend(answer.is_none().then(|| greeting.hello().clone()));
+                    self.dialect = Dialect::Unknown;
+                }
+                answer.iter().for_each(|answer| self.write(answer));
+                for message in refused {
+                    self.refuse(Refusal { message, failure: failure.clone(), taken: Taken::No });
+                }
+            }
+        }
+    }
+
+    /// The server has said who it is.
+    fn acquainted(&mut self, description: Description, answer: Option<Message>) {
+        let Dialect::Greeting(greeting) = &mut self.dialect else { return };
+        let description = description.with_tools_of(self.description.as_ref());
+        let was_told = greeting.is_told();
+        let changes = was_told
+            && (greeting.listed_for_server()
+                || self.description.as_ref().is_none_or(|told| !told.says_the_same_as(&description)));
+        let (hello, era) = (greeting.hello().clone(), description.era);
+        let dialect = match (greeting.client(), era) {
+            (Era::Legacy, Era::Modern) => {
+                Dialect::Older(Box::new(LegacyClient::new(&hello, &description, self.numbers.clone())))
+            }
+            (Era::Modern, Era::Legacy) => {
+                Dialect::Newer(Box::new(ModernClient::new(description.clone(), self.numbers.clone())))
+            }
+            _ => Dialect::Same,
+        };
+        let answer = answer.or_else(|| if was_told { None } else { greeting.answer(&description) });
+        if self.description.as_ref().is_none_or(|known| !known.says_the_same_as(&description)) {
+            self.actions.push(Action::Remember(Box::new(description.clone())));
+        }
+        self.description = Some(description);
+        if let Some(answer) = answer {
+            self.write(&answer);
+        }
+        if matches!(dialect, Dialect::Newer(_)) {
+            let initialized = Message::notification("notifications/initialized", "{}");
+            self.carry(session::Event::Received(initialized));
+        }
+        let changed = if changes { self.tools_changed() } else { Vec::new() };
+        self.settle(dialect, changed);
+    }
+
+    /// From now on messages go through `dialect`: what was held first.
+    fn settle(&mut self, dialect: Dialect, changed: Vec<Message>) {
+        let before = std::mem::replace(&mut self.dialect, dialect);
+        let Dialect::Greeting(greeting) = before else { return };
+        for message in greeting.into_held() {
+            self.received(message);
+        }
+        changed.iter().for_each(|message| self.write(message));
+    }
+
+    /// What tells the client that the tools are others now.
+    fn tools_changed(&mut self) -> Vec<Message> {
+        const CHANGED: &str = "notifications/tools/list_changed";
+        let Dialect::Greeting(greeting) = &self.dialect else {
+            return vec![Message::notification(CHANGED, "{}")];
+        };
+        if greeting.client() == Era::Modern {
+            let told = greeting
+                .subscriptions()
+                .map(|id| Message::notification(CHANGED, &format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#)));
+            return told.collect();
+        }
+        if self.listens { vec![Message::notification(CHANGED, "{}")] } else { Vec::new() }
+    }
+
+    fn out_of_patience(&mut self, number: u64) {
+        if greeting_of(&mut self.dialect).is_some_and(|greeting| greeting.number() == number) {
+            self.tell();
+        }
+    }
+
+    /// Answers the client for the server, as far as that has not happened.
+    fn tell(&mut self) {
+        let tentative = self.tentative();
+        let Dialect::Greeting(greeting) = &mut self.dialect else { return };
+        if let Some(answer) = greeting.tell(&tentative) {
+            self.write(&answer);
+        }
+    }
+
+    /// What the client is told of a server that cannot be asked.
+    fn tentative(&self) -> Description {
+        match &self.description {
+            Some(known) => known.tentative(),
+            None => Description::minimal(&self.words.title),
+        }
+    }
+
+    /// Answers a request that the server could not be reached for. Tools are listed from memory: some clients ask once.
+    fn refuse_unreached(&mut self, refusal: Refusal) {
+        let remembered = self.description.as_ref().and_then(Description::tools);
+        let is_list = refusal.message.method() == Some("tools/list");
+        let needs_login = refusal.failure.needs_login();
+        match (is_list && !needs_login, remembered, refusal.message.id()) {
+            (true, Some(tools), Some(id)) => {
+                let answer = Message::response(id, tools);
+                greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
+                self.write(&answer);
+            }
+            _ => self.refuse(refusal),
+        }
+    }
+
+    /// It is time to end: what waits for the server is answered.
+    fn refuse_greeting(&mut self) {
+        self.work();
+        let held = greeting_of(&mut self.dialect).map(Greeting::take_requests).unwrap_or_default();
+        for message in held {
+            self.refuse(Refusal::unsent(message, Failure::Stopped));
+        }
+    }
+
+    // Signing in.
+
+    fn list_sign_in(&mut self, list: &Message) {
+        greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
+        let remembered = self.description.as_ref().and_then(Description::tools);
+        let answer = self.sign_in.list(list, remembered, &self.words);
+        answer.iter().for_each(|answer| self.write(answer));
+    }
+
+    fn sign_in_wanted(&mut self, wanted: Begin) {
+        match wanted {
+            Begin::For(call, reason) => {
+                if self.sign_in.wanted(call, reason) {
+                    let need = if std::mem::take(&mut self.fresh) { Need::Another } else { Need::Any };
+                    self.actions.push(Action::SignIn(need));
+                }
+                self.sign_in_answers();
+            }
+            Begin::Answer(answer) => self.write(&answer),
+            Begin::Nothing => {}
+        }
+    }
+
+    fn sign_in_offered(&mut self, address: &str) {
+        self.sign_in.offered(address);
+        self.sign_in_answers();
+    }
+
+    fn sign_in_answers(&mut self) {
+        let answers = self.sign_in.answers(&self.capabilities, &self.words, &self.numbers);
+        answers.iter().for_each(|answer| self.write(answer));
+    }
+
+    fn signed_in(&mut self) {
+        let (answers, calls) = self.sign_in.done(&self.words);
+        answers.iter().for_each(|answer| self.write(answer));
+        match &mut self.dialect {
+            Dialect::Greeting(greeting) if greeting.is_told() && !greeting.is_asking() => {
+                let question = greeting.begin();
+                self.ask(question);
+            }
+            Dialect::Greeting(_) => {}
+            _ if self.sign_in.was_listed() => {
+                let changed = self.tools_changed();
+                changed.iter().for_each(|message| self.write(message));
+            }
+            _ => {}
+        }
+        for call in calls {
+            self.received(call);
+        }
+    }
+}
+
+fn greeting_of(dialect: &mut Dialect) -> Option<&mut Greeting> {
+    match dialect {
+        Dialect::Greeting(greeting) => Some(greeting),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,706 @@
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bytes::Bytes;
+use http::StatusCode;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    bridge::session::{Ending, Exchange},
+    credential::token_source::{LoginReason, TokenSourceError},
+};
+
+/// A conversation, and what it has asked for so far.
+struct Rig {
+    conversation: Conversation,
+    /// Exchange, message, and whether it is still open.
+    posts: Vec<(Exchange, Message)>,
+    open: BTreeSet<Exchange>,
+    listens: Vec<Exchange>,
+    written: Vec<Value>,
+    alarms: Vec<Alarm>,
+    sign_ins: Vec<Need>,
+    watches: usize,
+    remembered: Option<Description>,
+    stopped: bool,
+}
+
+impl Rig {
+    fn new(remembered: Option<Description>) -> Self {
+        let words = Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
+        Self {
+            conversation: Conversation::new(words, remembered, SignIn::offered_if(true)),
+            posts: Vec::new(),
+            open: BTreeSet::new(),
+            listens: Vec::new(),
+            written: Vec::new(),
+            alarms: Vec::new(),
+            sign_ins: Vec::new(),
+            watches: 0,
+            remembered: None,
+            stopped: false,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Event::Network(session::Event::Finished(exchange, _)) = &event {
+            self.open.remove(exchange);
+        }
+        for action in self.conversation.handle(event) {
+            match action {
+                Action::Do(Task::Post(exchange, message, _)) => {
+                    self.open.insert(exchange);
+                    self.posts.push((exchange, message));
+                }
+                Action::Do(Task::Listen(exchange, _)) => self.listens.push(exchange),
+                Action::Do(Task::Cancel(exchange)) => {
+                    self.open.remove(&exchange);
+                }
+                Action::Do(Task::HoldFor(_) | Task::Delete(_)) => {}
+                Action::Do(Task::Stop) => self.stopped = true,
+                Action::Write(line) => self.written.push(serde_json::from_slice(&line).unwrap()),
+                Action::Wake(alarm, _) => self.alarms.push(alarm),
+                Action::SignIn(need) => self.sign_ins.push(need),
+                Action::Watch => self.watches += 1,
+                Action::Remember(description) => self.remembered = Some(*description),
+            }
+        }
+    }
+
+    fn client(&mut self, message: Value) {
+        self.handle(Event::Received(parse(&message)));
+    }
+
+    fn network(&mut self, event: session::Event) {
+        self.handle(event.into());
+    }
+
+    /// The server's answer to the last POST of this method, and the end of that exchange.
+    fn answer(&mut self, method: &str, mut answer: Value) {
+        let (exchange, message) = self.post(method);
+        answer["jsonrpc"] = json!("2.0");
+        answer["id"] = serde_json::from_str(&message.id().unwrap().to_string()).unwrap();
+        self.network(session::Event::Accepted(exchange, None));
+        self.network(session::Event::Delivered(exchange, parse(&answer)));
+        self.network(session::Event::Finished(exchange, Ending::Complete));
+    }
+
+    fn fail(&mut self, method: &str, failure: Failure) {
+        let (exchange, _) = self.post(method);
+        self.network(session::Event::Finished(exchange, Ending::Failed(failure)));
+    }
+
+    /// Notifications are accepted as they come, and the GET stream with them.
+    fn accept_notifications(&mut self) {
+        let accepted: Vec<_> =
+            self.posts.iter().filter(|(_, message)| message.id().is_none()).map(|post| post.0).collect();
+        for exchange in accepted.into_iter().filter(|exchange| self.open.contains(exchange)).collect::<Vec<_>>() {
+            self.network(session::Event::Accepted(exchange, None));
+            self.network(session::Event::Finished(exchange, Ending::Complete));
+        }
+        for exchange in std::mem::take(&mut self.listens) {
+            self.network(session::Event::Accepted(exchange, None));
+        }
+    }
+
+    fn post(&self, method: &str) -> (Exchange, Message) {
+        let found = self.posts.iter().rfind(|(_, message)| message.method() == Some(method));
+        found.unwrap_or_else(|| panic!("no {method} in {:?}", self.methods())).clone()
+    }
+
+    fn methods(&self) -> Vec<&str> {
+        self.posts.iter().filter_map(|(_, message)| message.method()).collect()
+    }
+
+    fn count(&self, method: &str) -> usize {
+        self.methods().iter().filter(|posted| **posted == method).count()
+    }
+
+    /// What was written in answer to `id`.
+    fn answered(&self, id: &Value) -> &Value {
+        let mut found = self.written.iter().filter(|line| line["id"] == *id && line.get("method").is_none());
+        let answer = found.next().unwrap_or_else(|| panic!("no answer to {id} in {:#?}", self.written));
+        assert!(found.next().is_none(), "two answers to {id}");
+        answer
+    }
+
+    fn said(&self, method: &str) -> Vec<&Value> {
+        self.written.iter().filter(|line| line["method"] == *method).collect()
+    }
+}
+
+fn parse(message: &Value) -> Message {
+    Message::parse(Bytes::from(message.to_string())).unwrap()
+}
+
+fn request(id: impl Into<Value>, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id.into(), "method": method, "params": params})
+}
+
+fn initialize() -> Value {
+    let capabilities = json!({"elicitation": {"form": {}, "url": {}}, "roots": {}});
+    request(
+        0,
+        "initialize",
+        json!({"protocolVersion": "2025-06-18", "capabilities": capabilities, "clientInfo": {"name": "c", "version": "1"}}),
+    )
+}
+
+fn modern(mut params: Value) -> Value {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "c", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}, "url": {}}},
+    });
+    params
+}
+
+fn discover() -> Value {
+    request("d", "server/discover", modern(json!({})))
+}
+
+const INITIALIZED: &str = "notifications/initialized";
+
+fn initialized() -> Value {
+    json!({"jsonrpc": "2.0", "method": INITIALIZED})
+}
+
+fn legacy_hello() -> Value {
+    json!({"result": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "L", "version": "1"}}})
+}
+
+fn modern_hello() -> Value {
+    json!({"result": {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": true}},
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "M", "version": "2"}}, "ttlMs": 9, "cacheScope": "public"}})
+}
+
+fn unknown_method() -> Value {
+    json!({"error": {"code": -32601, "message": "unknown method"}})
+}
+
+fn status(code: u16) -> Failure {
+    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+}
+
+fn signed_out() -> Failure {
+    Failure::Token(TokenSourceError::LoginRequired(LoginReason::SignedOut))
+}
+
+fn description(era: Era) -> Description {
+    let mut hello = if era == Era::Legacy { legacy_hello() } else { modern_hello() };
+    hello["id"] = json!(1);
+    let mut description = Description::learn(era, &parse(&hello)).unwrap();
+    description.learn_tools(&parse(&json!({"id": 1, "result": {"tools": [{"name": "pay"}]}})));
+    description
+}
+
+// Eras.
+
+#[test]
+fn alike_is_relayed_as_it_is() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.answer("initialize", legacy_hello());
+    assert_eq!(rig.answered(&json!(0))["result"], legacy_hello()["result"]);
+    rig.client(initialized());
+    rig.accept_notifications();
+    rig.client(request(1, "tools/list", json!({})));
+    assert_eq!(rig.methods(), ["initialize", INITIALIZED, "tools/list"]);
+
+    let mut rig = Rig::new(None);
+    rig.client(discover());
+    rig.answer("server/discover", modern_hello());
+    assert_eq!(rig.answered(&json!("d"))["result"], modern_hello()["result"]);
+    assert_eq!(rig.methods(), ["server/discover"]);
+}
+
+#[test]
+fn a_legacy_client_is_translated_for_a_server_that_knows_no_initialize() {
+    for refusal in [status(400), status(404), status(405)] {
+        let mut rig = Rig::new(None);
+        rig.client(initialize());
+        rig.fail("initialize", refusal);
+        rig.answer("server/discover", modern_hello());
+        let hello = &rig.answered(&json!(0))["result"];
+        assert_eq!((&hello["protocolVersion"], &hello["serverInfo"]["name"]), (&json!("2025-06-18"), &json!("M")));
+        rig.client(initialized());
+        rig.client(request(1, "tools/list", json!({})));
+        let (_, list) = rig.post("tools/list");
+        assert!(list.member("_meta").unwrap().contains("2026-07-28"));
+        assert_eq!(rig.count("initialize"), 1);
+        assert!(matches!(rig.remembered, Some(Description { era: Era::Modern, .. })));
+    }
+}
+
+/// t136: an error that only a modern server gives is no reason to fall back.
+#[test]
+fn t136_only_an_unknown_answer_is_a_reason_to_fall_back() {
+    let mut rig = Rig::new(None);
+    rig.client(discover());
+    rig.answer("server/discover", json!({"error": {"code": -32022, "message": "", "data": {"supported": ["2027-01-01"], "requested": "2026-07-28"}}}));
+    assert_eq!(rig.answered(&json!("d"))["error"]["code"], -32022);
+    assert_eq!(rig.count("initialize"), 0);
+
+    let mut rig = Rig::new(None);
+    rig.client(discover());
+    rig.answer("server/discover", unknown_method());
+    rig.answer("initialize", legacy_hello());
+    assert_eq!(rig.answered(&json!("d"))["result"]["supportedVersions"], json!(["2026-07-28"]));
+    assert_eq!(rig.methods()[..3], ["server/discover", "initialize", INITIALIZED]);
+}
+
+#[test]
+fn what_is_remembered_is_asked_first_and_forgotten_when_wrong() {
+    let mut rig = Rig::new(Some(description(Era::Modern)));
+    rig.client(initialize());
+    assert_eq!(rig.methods(), ["server/discover"]);
+    rig.answer("server/discover", unknown_method());
+    rig.answer("initialize", legacy_hello());
+    assert_eq!(rig.answered(&json!(0))["result"], legacy_hello()["result"]);
+    assert!(matches!(rig.remembered, Some(Description { era: Era::Legacy, .. })));
+
+    let mut rig = Rig::new(Some(description(Era::Legacy)));
+    rig.client(discover());
+    assert_eq!(rig.methods(), ["initialize"]);
+    // A modern client that asks for nothing first goes straight to a server that is known to be modern.
+    let mut rig = Rig::new(Some(description(Era::Modern)));
+    rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
+    assert_eq!(rig.methods(), ["tools/call"]);
+    // And to no other: it could take the call for one of its own era.
+    let mut rig = Rig::new(None);
+    rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
+    assert_eq!(rig.methods(), ["server/discover"]);
+}
+
+#[test]
+fn a_server_that_speaks_neither_way_is_answered_in_its_own_words() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.answer("initialize", json!({"error": {"code": -32000, "message": "go away"}}));
+    rig.answer("server/discover", unknown_method());
+    assert_eq!(rig.answered(&json!(0))["error"]["message"], "go away");
+    // What comes then is not kept for ever.
+    rig.client(request(1, "tools/list", json!({})));
+    rig.answer("tools/list", json!({"result": {"tools": []}}));
+    rig.answered(&json!(1));
+}
+
+// A server that cannot be asked.
+
+/// A slow server: the client is answered for it, and the session is there when the server is.
+#[test]
+fn a_slow_server_is_answered_for() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    let alarm = rig.alarms[0];
+    assert!(rig.written.is_empty());
+    rig.handle(Event::Woken(alarm));
+    assert_eq!(rig.answered(&json!(0))["result"]["serverInfo"]["name"], "Server");
+    rig.client(initialized());
+    rig.client(request(1, "tools/list", json!({})));
+    assert_eq!(rig.methods(), ["initialize"]);
+    rig.answer("initialize", legacy_hello());
+    rig.accept_notifications();
+    rig.answer("tools/list", json!({"result": {"tools": []}}));
+    rig.answered(&json!(1));
+    // It said something else than the client was told.
+    assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
+    // A greeting that is over has no alarm.
+    rig.handle(Event::Woken(alarm));
+    rig.answered(&json!(0));
+}
+
+/// Nobody is signed in: the tools that are known, and the one that helps.
+#[test]
+fn signed_out_lists_what_is_known_and_the_way_in() {
+    let mut rig = Rig::new(Some(description(Era::Legacy)));
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    let hello = &rig.answered(&json!(0))["result"];
+    assert_eq!(
+        (&hello["serverInfo"]["name"], &hello["capabilities"]["tools"]["listChanged"]),
+        (&json!("L"), &json!(true))
+    );
+    rig.client(initialized());
+    rig.client(request(1, "tools/list", json!({})));
+    rig.fail("initialize", signed_out());
+    let names: Vec<_> = rig.answered(&json!(1))["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].clone())
+        .collect();
+    assert_eq!(names, ["pay", "finmcp_sign_in"]);
+    assert!(rig.watches > 0);
+
+    // Somebody signs in elsewhere.
+    rig.handle(Event::SignedIn);
+    rig.answer("initialize", legacy_hello());
+    rig.accept_notifications();
+    assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
+    rig.client(request(2, "tools/call", json!({"name": "pay"})));
+    assert_eq!(rig.count("tools/call"), 1);
+}
+
+#[test]
+fn a_modern_client_hears_of_the_sign_in_by_its_subscription() {
+    let mut rig = Rig::new(Some(description(Era::Modern)));
+    rig.client(discover());
+    rig.fail("server/discover", signed_out());
+    rig.answered(&json!("d"));
+    rig.client(request("s", SUBSCRIBE, modern(json!({"notifications": {"toolsListChanged": true}}))));
+    assert_eq!(rig.said("notifications/subscriptions/acknowledged").len(), 1);
+    rig.client(request(1, "tools/list", modern(json!({}))));
+    rig.fail("server/discover", signed_out());
+    assert_eq!(rig.answered(&json!(1))["result"]["resultType"], "complete");
+    rig.handle(Event::SignedIn);
+    rig.answer("server/discover", modern_hello());
+    let changed = rig.said("notifications/tools/list_changed");
+    assert_eq!(changed[0]["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "s");
+    // The server's own acknowledgment is one too many.
+    let (exchange, _) = rig.post(SUBSCRIBE);
+    let told = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+        "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": "s"}, "notifications": {}}});
+    rig.network(session::Event::Delivered(exchange, parse(&told)));
+    assert_eq!(rig.said("notifications/subscriptions/acknowledged").len(), 1);
+}
+
+/// A call while nobody is signed in: the address, in the way that the client can show it, and then the call itself, once.
+#[test]
+fn a_call_while_signed_out_leads_to_the_page_and_is_made_then() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    rig.client(initialized());
+    rig.client(request(1, "tools/call", json!({"name": "pay"})));
+    rig.fail("initialize", signed_out());
+    assert_eq!(rig.sign_ins, [Need::Any]);
+    rig.handle(Event::SignInOffered("https://as.example/authorize?x=1".to_owned()));
+    let question = rig.said("elicitation/create")[0].clone();
+    assert_eq!(
+        (&question["params"]["mode"], &question["params"]["url"]),
+        (&json!("url"), &json!("https://as.example/authorize?x=1"))
+    );
+    rig.client(json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept"}}));
+    rig.handle(Event::SignedIn);
+    rig.answer("initialize", legacy_hello());
+    rig.accept_notifications();
+    assert_eq!(rig.count("tools/call"), 1);
+    rig.answer("tools/call", json!({"result": {"content": []}}));
+    rig.answered(&json!(1));
+
+    // The server does not care for that sign-in: it is said, not tried again.
+    rig.client(request(2, "tools/call", json!({"name": "pay"})));
+    rig.fail("tools/call", Failure::Refused);
+    assert_eq!(rig.sign_ins, [Need::Any, Need::Another]);
+    rig.handle(Event::SignedIn);
+    rig.fail("tools/call", Failure::Refused);
+    assert_eq!(rig.answered(&json!(2))["error"]["code"], -31004);
+    assert_eq!(rig.sign_ins.len(), 2);
+}
+
+#[test]
+fn a_client_that_can_open_no_page_is_told_where_it_is() {
+    let mut rig = Rig::new(None);
+    rig.client(request(0, "initialize", json!({"protocolVersion": "2025-06-18", "capabilities": {}})));
+    rig.fail("initialize", signed_out());
+    for (id, tool, is_error) in [(1, "finmcp_sign_in", false), (2, "pay", true)] {
+        rig.client(request(id, "tools/call", json!({"name": tool})));
+        if tool == "pay" {
+            rig.fail("initialize", signed_out());
+        }
+        rig.handle(Event::SignInOffered("https://as.example/a".to_owned()));
+        let result = &rig.answered(&json!(id))["result"];
+        assert_eq!(result["isError"], is_error);
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("https://as.example/a") && text.contains("finmcp login server"), "{text}");
+    }
+    assert_eq!(rig.sign_ins.len(), 1, "one sign-in for both");
+    rig.client(request(3, "tools/call", json!({"name": "finmcp_sign_in"})));
+    rig.handle(Event::SignInFailed("nobody came".to_owned()));
+    rig.client(request(4, "tools/call", json!({"name": "finmcp_sign_in"})));
+    assert_eq!(rig.sign_ins.len(), 2, "a new one after that");
+}
+
+#[test]
+fn a_modern_client_comes_back_from_the_page() {
+    for (action, calls) in [("accept", 1), ("decline", 0)] {
+        let mut rig = Rig::new(Some(description(Era::Modern)));
+        rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
+        rig.fail("tools/call", signed_out());
+        rig.handle(Event::SignInOffered("https://as.example/a".to_owned()));
+        let result = rig.answered(&json!(1))["result"].clone();
+        assert_eq!(result["inputRequests"]["sign_in"]["params"]["url"], "https://as.example/a");
+        let back = json!({"name": "pay", "requestState": result["requestState"], "inputResponses": {"sign_in": {"action": action}}});
+        let before = rig.count("tools/call");
+        rig.client(request(2, "tools/call", modern(back)));
+        rig.handle(Event::SignedIn);
+        assert_eq!(rig.count("tools/call") - before, calls);
+        if calls == 1 {
+            assert_eq!(rig.post("tools/call").1.member("requestState"), None);
+            rig.answer("tools/call", json!({"result": {"content": []}}));
+        }
+        rig.answered(&json!(2));
+    }
+}
+
+/// A server that is down: tools from memory, and an honest error for the rest.
+#[test]
+fn a_server_that_is_down_lists_what_it_listed_last() {
+    let mut rig = Rig::new(Some(description(Era::Legacy)));
+    rig.client(initialize());
+    rig.fail("initialize", status(503));
+    rig.answered(&json!(0));
+    rig.client(request(1, "tools/list", json!({})));
+    rig.fail("initialize", status(503));
+    assert_eq!(rig.answered(&json!(1))["result"]["tools"], json!([{"name": "pay"}]));
+    rig.client(request(2, "tools/call", json!({"name": "pay"})));
+    rig.fail("initialize", status(503));
+    assert_eq!(rig.answered(&json!(2))["error"]["code"], -31003, "not sent, so nothing is open");
+    rig.client(request(3, "tools/call", json!({"name": "pay"})));
+    rig.answer("initialize", legacy_hello());
+    rig.accept_notifications();
+    rig.client(initialized());
+    rig.accept_notifications();
+    rig.answer("tools/call", json!({"result": {"content": []}}));
+    rig.answered(&json!(3));
+}
+
+/// t111: the end answers whoever waits for a greeting, a person, or an answer of the client's.
+#[test]
+fn t111_the_end_answers_everything() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.client(request(1, "tools/list", json!({})));
+    rig.handle(Event::Stopping);
+    assert!(rig.stopped);
+    rig.answered(&json!(0));
+    rig.answered(&json!(1));
+
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    rig.client(request(1, "tools/call", json!({"name": "finmcp_sign_in"})));
+    rig.handle(Event::Closed);
+    assert!(rig.stopped);
+    rig.answered(&json!(1));
+}
+
+// Whatever happens.
+
+#[derive(Debug, Clone)]
+enum Next {
+    Call(u8),
+    List(u8),
+    SignInTool(u8),
+    Subscribe(u8),
+    Ping(u8),
+    Initialized,
+    Cancel(u8),
+    /// What the server does to one of the open exchanges.
+    Server(usize, Deed),
+    /// The client answers the last thing it was asked.
+    Reply(bool),
+    Patience,
+    Offered,
+    SignedIn,
+    SignInFailed,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    LegacyHello,
+    ModernHello,
+    Result,
+    InputRequired,
+    Ask,
+    Error,
+    UnknownMethod,
+    Accepted,
+    Complete,
+    Lost,
+    Status(u16),
+    SignedOut,
+    Refused,
+    TimedOut,
+}
+
+fn next() -> impl Strategy<Value = Next> {
+    let deed = prop_oneof![
+        3 => Just(Deed::LegacyHello), 3 => Just(Deed::ModernHello), 4 => Just(Deed::Result), 2 => Just(Deed::InputRequired),
+        2 => Just(Deed::Ask), 1 => Just(Deed::Error), 1 => Just(Deed::UnknownMethod), 3 => Just(Deed::Accepted),
+        3 => Just(Deed::Complete), 1 => Just(Deed::Lost), 1 => prop_oneof![Just(400), Just(404), Just(429), Just(503)].prop_map(Deed::Status),
+        2 => Just(Deed::SignedOut), 1 => Just(Deed::Refused), 1 => Just(Deed::TimedOut),
+    ];
+    prop_oneof![
+        4 => (1u8..30).prop_map(Next::Call),
+        2 => (1u8..30).prop_map(Next::List),
+        1 => (1u8..30).prop_map(Next::SignInTool),
+        1 => (1u8..30).prop_map(Next::Subscribe),
+        1 => (1u8..30).prop_map(Next::Ping),
+        2 => Just(Next::Initialized),
+        1 => (1u8..30).prop_map(Next::Cancel),
+        16 => (0usize..6, deed).prop_map(|(index, deed)| Next::Server(index, deed)),
+        3 => any::<bool>().prop_map(Next::Reply),
+        1 => Just(Next::Patience),
+        2 => Just(Next::Offered),
+        2 => Just(Next::SignedIn),
+        1 => Just(Next::SignInFailed),
+    ]
+}
+
+/// The parameters of a tool call of the client's, told apart from others by the tool's name.
+fn call(id: u8, is_modern: bool) -> Value {
+    let params = json!({"name": format!("tool-{id}")});
+    request(id, "tools/call", if is_modern { modern(params) } else { params })
+}
+
+impl Rig {
+    fn does(&mut self, index: usize, deed: Deed, asked: &mut u64) {
+        let open: Vec<_> = self.posts.iter().filter(|(exchange, _)| self.open.contains(exchange)).cloned().collect();
+        let Some((exchange, message)) = open.get(index % open.len().max(1)).cloned() else { return };
+        let id = message.id().map(|id| serde_json::from_str::<Value>(&id.to_string()).unwrap());
+        let deliver = |rig: &mut Self, mut answer: Value| {
+            if let Some(id) = &id {
+                answer["jsonrpc"] = json!("2.0");
+                answer["id"] = id.clone();
+                rig.network(session::Event::Delivered(exchange, parse(&answer)));
+            }
+        };
+        let end = |rig: &mut Self, ending| rig.network(session::Event::Finished(exchange, ending));
+        match deed {
+            Deed::LegacyHello => deliver(self, legacy_hello()),
+            Deed::ModernHello => deliver(self, modern_hello()),
+            Deed::Result => deliver(self, json!({"result": {"resultType": "complete", "content": [], "tools": []}})),
+            Deed::InputRequired => deliver(
+                self,
+                json!({"result": {"resultType": "input_required", "requestState": "s", "inputRequests":
+                    {"k": {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}}}}}),
+            ),
+            Deed::Ask => {
+                *asked += 1;
+                let ask = request(
+                    format!("ask-{asked}"),
+                    "elicitation/create",
+                    json!({"message": "?", "requestedSchema": {}}),
+                );
+                self.network(session::Event::Delivered(exchange, parse(&ask)));
+            }
+            Deed::Error => deliver(self, json!({"error": {"code": 7, "message": "no"}})),
+            Deed::UnknownMethod => deliver(self, unknown_method()),
+            Deed::Accepted => self.network(session::Event::Accepted(exchange, None)),
+            Deed::Complete => end(self, Ending::Complete),
+            Deed::Lost if message.method() != Some("initialize") => end(self, Ending::SessionLost),
+            Deed::Lost => {}
+            Deed::Status(code) => end(self, Ending::Failed(status(code))),
+            Deed::SignedOut => end(self, Ending::Failed(signed_out())),
+            Deed::Refused => end(self, Ending::Failed(Failure::Refused)),
+            Deed::TimedOut => end(self, Ending::Failed(Failure::TimedOut { seconds: 1 })),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whoever speaks what, and whatever happens in whatever order: every request has exactly one answer in the end, one
+    /// that was cancelled at most one, and a call whose outcome is open is not made again.
+    #[test]
+    fn every_request_is_answered_exactly_once(
+        is_modern in any::<bool>(),
+        opens in any::<bool>(),
+        era in prop_oneof![Just(None), Just(Some(Era::Legacy)), Just(Some(Era::Modern))],
+        steps in prop::collection::vec(next(), 0..60),
+    ) {
+        let mut rig = Rig::new(era.map(description));
+        let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+        let mut cancelled = HashSet::new();
+        let mut uncertain: BTreeSet<String> = BTreeSet::new();
+        let mut posted: BTreeMap<String, usize> = BTreeMap::new();
+        let mut answered: BTreeSet<Exchange> = BTreeSet::new();
+        let mut questions = 0;
+        match (is_modern, opens) {
+            (true, true) => rig.client(discover()),
+            (true, false) => {}
+            (false, _) => rig.client(initialize()),
+        }
+        let mut used = BTreeSet::new();
+        for step in steps {
+            let params = |params: Value| if is_modern { modern(params) } else { params };
+            let mut ask = |rig: &mut Rig, id: u8, message: Value| {
+                // Ids are used once: what happens to those that are not is another test's.
+                if used.insert(id) {
+                    *asked.entry(id.to_string()).or_default() += 1;
+                    rig.client(message);
+                }
+            };
+            let before = rig.posts.len();
+            match step {
+                Next::Call(id) => ask(&mut rig, id, call(id, is_modern)),
+                Next::List(id) => ask(&mut rig, id, request(id, "tools/list", params(json!({})))),
+                Next::SignInTool(id) => ask(&mut rig, id, request(id, "tools/call", params(json!({"name": "finmcp_sign_in"})))),
+                Next::Subscribe(id) if is_modern =>
+                    ask(&mut rig, id, request(id, SUBSCRIBE, params(json!({"notifications": {"toolsListChanged": true}})))),
+                Next::Subscribe(id) => ask(&mut rig, id, request(id, "resources/subscribe", json!({"uri": "a:b"}))),
+                Next::Ping(id) => ask(&mut rig, id, request(id, "ping", params(json!({})))),
+                Next::Initialized => if !is_modern { rig.client(initialized()) },
+                Next::Cancel(id) => {
+                    cancelled.insert(id.to_string());
+                    rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
+                }
+                Next::Server(index, deed) => {
+                    let open: Vec<_> = rig.posts.iter().filter(|(exchange, _)| rig.open.contains(exchange)).cloned().collect();
+                    let target = open.get(index % open.len().max(1)).cloned();
+                    rig.does(index, deed, &mut questions);
+                    let leaves_open = matches!(deed, Deed::TimedOut | Deed::Status(400 | 503) | Deed::Complete);
+                    let answers = matches!(
+                        deed,
+                        Deed::LegacyHello | Deed::ModernHello | Deed::Result | Deed::InputRequired | Deed::Error | Deed::UnknownMethod
+                    );
+                    if let Some((exchange, message)) = target {
+                        if leaves_open && !answered.contains(&exchange) {
+                            uncertain.extend(message.member("name"));
+                        }
+                        if answers {
+                            answered.insert(exchange);
+                        }
+                    }
+                }
+                Next::Reply(accept) => {
+                    let question = rig.written.iter().rfind(|line| line["method"] == "elicitation/create").cloned();
+                    if let Some(question) = question {
+                        rig.client(json!({"jsonrpc": "2.0", "id": question["id"],
+                            "result": {"action": if accept { "accept" } else { "decline" }}}));
+                    }
+                }
+                Next::Patience => for alarm in rig.alarms.clone() { rig.handle(Event::Woken(alarm)) },
+                Next::Offered => if !rig.sign_ins.is_empty() { rig.handle(Event::SignInOffered("https://as.example/".to_owned())) },
+                Next::SignedIn => rig.handle(Event::SignedIn),
+                Next::SignInFailed => rig.handle(Event::SignInFailed("no".to_owned())),
+            }
+            for (_, message) in &rig.posts[before..] {
+                if let Some(name) = message.member("name") {
+                    let again = posted.entry(name.clone()).or_default();
+                    *again += 1;
+                    prop_assert!(*again == 1 || !uncertain.contains(&name), "{name} was made again");
+                }
+            }
+        }
+        rig.handle(Event::Closed);
+        rig.handle(Event::Stopping);
+        prop_assert!(rig.stopped);
+        for (id, times) in asked {
+            let id = serde_json::from_str::<Value>(&id).unwrap();
+            let answers = rig.written.iter().filter(|line| line["id"] == id && line.get("method").is_none()).count();
+            if cancelled.contains(&id.to_string()) {
+                prop_assert!(answers <= times, "{id}: {answers}");
+            } else {
+                prop_assert_eq!(answers, times, "{}", id);
+            }
+        }
+        // And nothing was answered that nobody asked.
+        let open = rig.written.iter().filter(|line| line.get("method").is_none() && line["id"].is_null()).count();
+        prop_assert_eq!(open, 0);
+    }
+}

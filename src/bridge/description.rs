@@ -1,0 +1,206 @@
+//! What a server says of itself when a conversation begins, in either era's words.
+//!
+//! It is remembered, so that a client can be answered when the server cannot be asked: nobody is signed in, or it is slow.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::bridge::{
+    era::{Era, LEGACY, LEGACY_REVISIONS, MODERN, meta},
+    message::Message,
+    object::{self, Object},
+};
+
+/// A server's answer to `initialize` (MCP 2025-11-25 lifecycle, "Initialization") or to `server/discover` (MCP 2026-07-28,
+/// "Discovery"), and the tools that it listed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Description {
+    /// Which of the two the server speaks.
+    pub era: Era,
+    /// The result, as it came.
+    result: Box<RawValue>,
+    /// The last complete `tools/list` result, as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tools: Option<Box<RawValue>>,
+}
+
+impl Description {
+    /// What `answer` says: a result of `initialize` or of `server/discover`.
+    pub fn learn(era: Era, answer: &Message) -> Option<Self> {
+        Some(Self { era, result: answer.result()?, tools: None })
+    }
+
+    /// Of a server of which nothing is known but its name: that it may have tools.
+    pub fn minimal(title: &str) -> Self {
+        let mut server = Object::default();
+        server.set("name", object::text(title));
+        server.set("version", r#""""#);
+        let mut result = Object::default();
+        result.set("protocolVersion", object::text(LEGACY));
+        result.set("capabilities", r#"{"tools":{"listChanged":true}}"#);
+        result.set("serverInfo", server.to_string());
+        Self { era: Era::Legacy, result: RawValue::from_string(result.to_string()).unwrap_or_default(), tools: None }
+    }
+
+    /// As it is given when the server itself cannot be asked: its tools may turn out to be others.
+    pub fn tentative(&self) -> Self {
+        let mut result = self.members();
+        result.edit("capabilities", |all| all.edit("tools", |tools| tools.set("listChanged", "true")));
+        if self.era == Era::Modern {
+            result.set("ttlMs", "0");
+        }
+        let result = RawValue::from_string(result.to_string()).unwrap_or_else(|_| self.result.clone());
+        Self { era: self.era, result, tools: self.tools.clone() }
+    }
+
+    /// The tools that the server listed last: the members of a `tools/list` result.
+    pub fn tools(&self) -> Option<&str> {
+        self.tools.as_deref().map(RawValue::get)
+    }
+
+    /// Takes note of the tools that the server lists, where `answer` is the whole list. Whether that is news.
+    pub fn learn_tools(&mut self, answer: &Message) -> bool {
+        let Some(listed) = answer.result::<Box<RawValue>>() else { return false };
+        let is_list = Object::parse(listed.get()).is_some_and(|members| members.get("tools").is_some());
+        let is_news = is_list && !Self::is_part_of_list(answer) && self.tools() != Some(listed.get());
+        if is_news {
+            self.tools = Some(listed);
+        }
+        is_news
+    }
+
+    /// Whether more of the list is to come (MCP pagination).
+    pub fn is_part_of_list(answer: &Message) -> bool {
+        answer
+            .result::<Object<'_>>()
+            .is_some_and(|result| result.get("nextCursor").is_some_and(|cursor| cursor != "null"))
+    }
+
+    /// Keeps the tools that were known before, until the server lists them again.
+    pub fn with_tools_of(self, before: Option<&Self>) -> Self {
+        Self { tools: before.and_then(|before| before.tools.clone()), ..self }
+    }
+
+    /// Whether both say the same of the server, tools aside.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.era == other.era && self.result.get() == other.result.get()
+    }
+
+    /// The answer to an `initialize` that asks for the revision `requested`.
+    pub fn as_initialize_result(&self, requested: &str) -> String {
+        let known = LEGACY_REVISIONS.into_iter().find(|revision| *revision == requested);
+        let mut result = self.members();
+        if self.era == Era::Modern {
+            let server = Object::parse(result.get("_meta").unwrap_or_default())
+                .and_then(|meta| meta.get(meta::SERVER).map(str::to_owned));
+            result.remove(|name| !matches!(name, "capabilities" | "instructions"));
+            result.set("protocolVersion", object::text(known.unwrap_or(LEGACY)));
+            result.set("serverInfo", server.unwrap_or_else(|| r#"{"name":"MCP server","version":""}"#.to_owned()));
+        } else if let Some(known) = known {
+            result.set("protocolVersion", object::text(known));
+        }
+        result.to_string()
+    }
+
+    /// The answer to `server/discover`.
+    pub fn as_discover_result(&self) -> String {
+        let mut result = self.members();
+        if self.era == Era::Legacy {
+            let server = result.get("serverInfo").map(str::to_owned);
+            result.remove(|name| !matches!(name, "capabilities" | "instructions"));
+            result.set("resultType", r#""complete""#);
+            result.set("supportedVersions", format!("[{}]", object::text(MODERN)));
+            result.set("ttlMs", "0");
+            result.set("cacheScope", r#""private""#);
+            if let Some(server) = server {
+                result.edit("_meta", |meta| meta.set(meta::SERVER, server));
+            }
+        }
+        result.to_string()
+    }
+
+    /// A capability that the server declares, as JSON: `["tools", "listChanged"]`, for one.
+    pub fn capability(&self, path: &[&str]) -> Option<String> {
+        object::found(self.members().get("capabilities")?, path)
+    }
+
+    /// The revisions that a modern server supports, newest last.
+    pub fn supported_versions(&self) -> Vec<String> {
+        let mut versions: Vec<String> = self
+            .members()
+            .get("supportedVersions")
+            .and_then(|list| serde_json::from_str(list).ok())
+            .unwrap_or_default();
+        versions.sort_unstable();
+        versions
+    }
+
+    fn members(&self) -> Object<'_> {
+        Object::parse(self.result.get()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(era: Era, result: &str) -> Description {
+        let answer = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).into()).unwrap();
+        Description::learn(era, &answer).unwrap()
+    }
+
+    const LEGACY_RESULT: &str = r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{},"x":1.10},"serverInfo":{"name":"L","version":"1"},"instructions":"i"}"#;
+    const MODERN_RESULT: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"M","version":"2"}},"ttlMs":5,"cacheScope":"public"}"#;
+
+    #[test]
+    fn a_description_is_given_in_either_eras_words() {
+        let legacy = description(Era::Legacy, LEGACY_RESULT);
+        assert_eq!(legacy.as_initialize_result("2025-06-18"), LEGACY_RESULT);
+        assert_eq!(legacy.as_initialize_result("1999-01-01"), LEGACY_RESULT);
+        assert_eq!(
+            legacy.as_discover_result(),
+            r#"{"capabilities":{"tools":{},"x":1.10},"instructions":"i","resultType":"complete","supportedVersions":["2026-07-28"],"ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"L","version":"1"}}}"#
+        );
+        let modern = description(Era::Modern, MODERN_RESULT);
+        assert_eq!(modern.as_discover_result(), MODERN_RESULT);
+        assert_eq!(
+            modern.as_initialize_result("2024-11-05"),
+            r#"{"capabilities":{"tools":{"listChanged":true}},"protocolVersion":"2024-11-05","serverInfo":{"name":"M","version":"2"}}"#
+        );
+        assert!(modern.as_initialize_result("2099-01-01").contains(r#""protocolVersion":"2025-11-25""#));
+        assert_eq!(modern.supported_versions(), ["2026-07-28"]);
+    }
+
+    #[test]
+    fn capabilities_are_found() {
+        let description = description(Era::Modern, MODERN_RESULT);
+        assert_eq!(description.capability(&["tools", "listChanged"]).as_deref(), Some("true"));
+        assert_eq!(description.capability(&["resources", "subscribe"]), None);
+    }
+
+    #[test]
+    fn what_is_not_certain_may_change() {
+        let legacy = description(Era::Legacy, LEGACY_RESULT).tentative();
+        assert_eq!(legacy.capability(&["tools", "listChanged"]).as_deref(), Some("true"));
+        assert_eq!(legacy.capability(&["x"]).as_deref(), Some("1.10"));
+        assert!(description(Era::Modern, MODERN_RESULT).tentative().as_discover_result().contains(r#""ttlMs":0"#));
+        let minimal = Description::minimal("A \"quoted\" name");
+        assert!(minimal.as_initialize_result("2025-03-26").contains(r#""name":"A \"quoted\" name""#));
+    }
+
+    #[test]
+    fn only_whole_lists_are_remembered() {
+        let mut description = description(Era::Legacy, LEGACY_RESULT);
+        let list = |result: &str| Message::parse(format!(r#"{{"id":1,"result":{result}}}"#).into()).unwrap();
+        for part in [r#"{"tools":[],"nextCursor":"2"}"#, r#"{"resources":[]}"#, "1"] {
+            assert!(!description.learn_tools(&list(part)));
+        }
+        assert!(description.learn_tools(&list(r#"{"tools":[{"name":"a","n":1.0}]}"#)));
+        assert!(!description.learn_tools(&list(r#"{"tools":[{"name":"a","n":1.0}]}"#)));
+        assert_eq!(description.tools(), Some(r#"{"tools":[{"name":"a","n":1.0}]}"#));
+        let stored = serde_json::to_string(&description).unwrap();
+        let read: Description = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read.tools(), description.tools());
+        assert!(read.says_the_same_as(&description));
+    }
+}

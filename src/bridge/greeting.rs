@@ -1,0 +1,329 @@
+//! The beginning of a conversation: which era the server is of, found out by asking it, and what the client is told
+//! meanwhile.
+//!
+//! MCP 2026-07-28 versioning, "Backward Compatibility with Initialization-Based Versions". A client of either era asks in
+//! its own words first, unless the server is known to speak the others.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::bridge::{
+    description::Description,
+    era::{self, Era},
+    legacy_client::LegacyClient,
+    message::{Id, Kind, Message},
+    modern_client::ModernClient,
+    object,
+    retry::Failure,
+    session::Refusal,
+    translation::Numbers,
+};
+
+/// What a server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// `initialize`, of the legacy era.
+    Initialize,
+    /// `server/discover`, of the modern era.
+    Discover,
+}
+
+/// What came of a question.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The server says who it is; with its answer, where that is the client's to have as it is.
+    Known(Box<Description>, Option<Message>),
+    /// It is modern, and refuses the question as only a modern server does; with its answer to the client.
+    Modern(Option<Message>),
+    /// It does not speak so: this is the next question.
+    Next(Question),
+    /// It could not be asked, for this reason. Later may be better.
+    OutOfReach(Refusal),
+    /// It speaks neither way; with what the client is to be told, where it has not been told yet: the server's own words
+    /// or else the reason.
+    Rejected(Option<Message>, Arc<Failure>),
+}
+
+/// Getting to know each other.
+#[derive(Debug)]
+pub struct Greeting {
+    number: u64,
+    /// What the client opened with.
+    hello: Message,
+    client: Era,
+    server: Option<Era>,
+    /// The client has had the answer to its opening, or has not asked for one.
+    told: bool,
+    /// The tools were listed for the server.
+    listed: bool,
+    asking: Option<(Question, Id)>,
+    next: VecDeque<Question>,
+    /// How the server turned the first question down.
+    rejection: Option<(Option<Message>, Arc<Failure>)>,
+    held: Vec<Message>,
+    subscriptions: Vec<Message>,
+}
+
+impl Greeting {
+    /// The `number`th of this conversation, with a client that opens with `hello` and a server that spoke so last time.
+    pub fn new(number: u64, hello: Message, server: Option<Era>) -> Self {
+        let is_question = matches!(hello.method(), Some("initialize" | "server/discover"));
+        Self {
+            number,
+            client: Era::spoken(&hello),
+            server,
+            told: !is_question,
+            listed: false,
+            asking: None,
+            next: VecDeque::new(),
+            rejection: None,
+            held: if is_question { Vec::new() } else { vec![hello.clone()] },
+            subscriptions: Vec::new(),
+            hello,
+        }
+    }
+
+    /// Which greeting of the conversation it is.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What the client opened with.
+    pub fn hello(&self) -> &Message {
+        &self.hello
+    }
+
+    /// The client's era.
+    pub fn client(&self) -> Era {
+        self.client
+    }
+
+    /// Whether the client has had its answer.
+    pub fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether the server is being asked.
+    pub fn is_asking(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// Whether the question under way has this id.
+    pub fn asked_as(&self, id: &Id) -> bool {
+        self.asking.as_ref().is_some_and(|(_, asking)| asking == id)
+    }
+
+    // Asking.
+
+    /// The first question.
+    pub fn begin(&mut self) -> Question {
+        let first = match self.server.unwrap_or(self.client) {
+            Era::Legacy => [Question::Initialize, Question::Discover],
+            Era::Modern => [Question::Discover, Question::Initialize],
+        };
+        self.rejection = None;
+        self.next = VecDeque::from([first[1]]);
+        first[0]
+    }
+
+    /// The question as a message to the server: the client's own where it opened so.
+    pub fn ask(&mut self, question: Question, numbers: &Numbers) -> Message {
+        let message = match (question, self.hello.method()) {
+            (Question::Initialize, Some("initialize")) | (Question::Discover, Some("server/discover")) => {
+                self.hello.clone()
+            }
+            (Question::Initialize, _) => ModernClient::initialize(&self.hello, numbers.next_id()),
+            (Question::Discover, _) => LegacyClient::discover(&self.hello, numbers.next_id()),
+        };
+        self.asking = message.id().map(|id| (question, id.clone()));
+        message
+    }
+
+    /// The server has answered the question.
+    pub fn answered(&mut self, answer: Message) -> Outcome {
+        let Some((question, _)) = self.asking.take() else {
+            return Outcome::Rejected(None, Arc::new(Failure::NoSession));
+        };
+        let is_own = Some(question) == self.own_question();
+        let for_client = (is_own && !self.told).then(|| answer.clone());
+        match question {
+            Question::Initialize => {
+                let era = era::negotiated_version(&answer).map(|version| Era::of(&version));
+                let described = Description::learn(Era::Legacy, &answer).map(Box::new);
+                match (era, described, self.next.front()) {
+                    // It says yes to everything: no server that keeps sessions speaks this revision.
+                    (Some(Era::Modern), _, Some(Question::Discover)) => self.rejected(None, Failure::NoSession),
+                    (Some(_), Some(described), _) => Outcome::Known(described, for_client),
+                    _ => self.rejected(Some(answer), Failure::NoSession),
+                }
+            }
+            Question::Discover => {
+                let described = Description::learn(Era::Modern, &answer).filter(|described| {
+                    described.supported_versions().iter().any(|version| Era::of(version) == Era::Modern)
+                });
+                match described {
+                    Some(described) => Outcome::Known(Box::new(described), for_client),
+                    None if self.client == Era::Modern && is_modern_refusal(&answer) => Outcome::Modern(for_client),
+                    None => self.rejected(Some(answer), Failure::NoSession),
+                }
+            }
+        }
+    }
+
+    /// The question brought no answer.
+    pub fn refused(&mut self, refusal: Refusal) -> Outcome {
+        let question = self.asking.take();
+        // What a server says that has never heard of a question, or does not want it so. Authentication, a limit of the
+        // rate and failures on the way say nothing about that.
+        let is_rejection = match &*refusal.failure {
+            Failure::Status { status, .. } => {
+                let is_server_error = status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED;
+                let is_passing = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
+                !is_passing && !is_server_error
+            }
+            Failure::NotMcp { .. } | Failure::Malformed | Failure::NoSession => true,
+            // Nothing at all, where there is no such method.
+            Failure::Cut => question.is_some_and(|(question, _)| question == Question::Discover),
+            _ => false,
+        };
+        if !is_rejection {
+            return Outcome::OutOfReach(refusal);
+        }
+        match self.next.pop_front() {
+            Some(next) => {
+                self.rejection.get_or_insert((None, refusal.failure));
+                Outcome::Next(next)
+            }
+            None => {
+                let (answer, failure) = self.rejection.take().unwrap_or((None, refusal.failure));
+                self.turned_down(answer, failure)
+            }
+        }
+    }
+
+    fn rejected(&mut self, answer: Option<Message>, failure: Failure) -> Outcome {
+        let rejection = self.rejection.take().unwrap_or((answer, Arc::new(failure)));
+        match self.next.pop_front() {
+            Some(next) => {
+                self.rejection = Some(rejection);
+                Outcome::Next(next)
+            }
+            None => self.turned_down(rejection.0, rejection.1),
+        }
+    }
+
+    fn turned_down(&self, answer: Option<Message>, failure: Arc<Failure>) -> Outcome {
+        let answer = answer.zip(self.hello.id()).filter(|_| !self.told);
+        Outcome::Rejected(answer.map(|(answer, id)| answer.addressed_to(id)), failure)
+    }
+
+    /// The question that the client asked itself.
+    fn own_question(&self) -> Option<Question> {
+        match self.hello.method()? {
+            "initialize" => Some(Question::Initialize),
+            "server/discover" => Some(Question::Discover),
+            _ => None,
+        }
+    }
+
+    // The client meanwhile.
+
+    /// The answer for a client that has waited long enough, made from what `server` is known to be; none where it has had
+    /// one.
+    pub fn tell(&mut self, server: &Description) -> Option<Message> {
+        if std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        self.answer(server)
+    }
+
+    /// The answer to the client's opening, in its own era's words.
+    pub fn answer(&self, server: &Description) -> Option<Message> {
+        let result = match self.own_question()? {
+            Question::Initialize => {
+                let requested = self.hello.member("protocolVersion");
+                let requested: Option<String> = requested.and_then(|text| serde_json::from_str(&text).ok());
+                server.as_initialize_result(&requested.unwrap_or_default())
+            }
+            Question::Discover => server.as_discover_result(),
+        };
+        Some(Message::response(self.hello.id()?, &result))
+    }
+
+    /// Keeps a message until the server is known.
+    pub fn hold(&mut self, message: Message) {
+        self.held.push(message);
+    }
+
+    /// How many messages are kept, subscriptions aside: those have been answered as far as they can be.
+    pub fn held(&self) -> usize {
+        self.held.iter().filter(|message| is_request(message)).count()
+    }
+
+    /// Whether a kept request has this id.
+    pub fn holds(&self, id: &Id) -> bool {
+        self.held.iter().chain(&self.subscriptions).any(|message| is_request(message) && message.id() == Some(id))
+    }
+
+    /// The client does not want this request answered any more.
+    pub fn forget(&mut self, id: &Id) {
+        self.held.retain(|message| !is_request(message) || message.id() != Some(id));
+        self.subscriptions.retain(|message| message.id() != Some(id));
+    }
+
+    /// Keeps a subscription that the client has been told it has.
+    pub fn subscribe(&mut self, message: Message) {
+        self.subscriptions.push(message);
+    }
+
+    /// Ends the subscriptions that the client was told it has, with the answers to them.
+    pub fn end_subscriptions(&mut self) -> Vec<Message> {
+        self.subscriptions.drain(..).filter_map(|message| Some(Message::end_of_subscription(message.id()?))).collect()
+    }
+
+    /// The subscriptions that want to hear of other tools.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
+        let wants = |message: &&Message| {
+            object::found(&message.member("notifications").unwrap_or_default(), &["toolsListChanged"]).is_some()
+        };
+        self.subscriptions.iter().filter(wants).filter_map(Message::id)
+    }
+
+    /// The tools have been listed for the server, and may be others.
+    pub fn list_for_server(&mut self) {
+        self.listed = true;
+    }
+
+    /// Whether that has happened.
+    pub fn listed_for_server(&self) -> bool {
+        self.listed
+    }
+
+    /// Gives the kept requests back, to be answered otherwise.
+    pub fn take_requests(&mut self) -> Vec<Message> {
+        self.held.extract_if(.., |message| is_request(message)).collect()
+    }
+
+    /// Everything that was kept, in its order.
+    pub fn into_held(self) -> impl Iterator<Item = Message> {
+        self.held.into_iter().chain(self.subscriptions)
+    }
+}
+
+fn is_request(message: &Message) -> bool {
+    matches!(message.kind, Kind::Request { .. })
+}
+
+/// Whether an error is one that only a modern server gives, to one whose revisions it could speak.
+fn is_modern_refusal(answer: &Message) -> bool {
+    #[derive(Deserialize)]
+    struct Unsupported {
+        supported: Vec<String>,
+    }
+    let legacy_only = answer
+        .error_data::<Unsupported>()
+        .is_some_and(|data| data.supported.iter().all(|version| Era::of(version) == Era::Legacy));
+    answer.error_code().is_some_and(era::is_modern_error) && !legacy_only
+}

@@ -1,0 +1,512 @@
+//! A client of the modern era in front of a legacy server: each message in the other's terms.
+//!
+//! `server/discover` is answered from the server's `initialize`; results get what every modern result has; what the server
+//! asks in the middle of a call becomes an `input_required` result, and the call stays open until the client comes back
+//! with the answers (MCP 2026-07-28, "Multi Round-Trip Requests"); `subscriptions/listen` is told what the session hears.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::bridge::{
+    description::Description,
+    era::{
+        LEGACY,
+        meta::{self, SUBSCRIPTION_ID},
+    },
+    message::{Id, Kind, Message},
+    object::{self, Object},
+    reply::{self, ReplyCode},
+    retry::Failure,
+    session::{Refusal, SUBSCRIBE},
+    translation::{Numbers, Step},
+};
+
+/// How many calls may wait for a client that has been asked something; then the oldest is given up.
+const THINKING_LIMIT: usize = 64;
+
+/// The translator.
+#[derive(Debug)]
+pub struct ModernClient {
+    server: Description,
+    /// The requests that the server may ask something about, by the ids that the server knows them by.
+    calls: HashMap<Id, Call>,
+    /// Which call an id of the client's is about, where it is not the server's.
+    resumed: HashMap<Id, Id>,
+    /// The calls whose client has been asked, longest ago first.
+    thinking: VecDeque<Id>,
+    /// The requests that want log messages.
+    logged: HashSet<Id>,
+    /// The level that the server was told.
+    level: Option<String>,
+    subscriptions: HashMap<Id, Filter>,
+    /// Our own requests to the server.
+    own: HashMap<Id, Own>,
+    numbers: Numbers,
+}
+
+/// A request that the server may ask something about.
+#[derive(Debug)]
+struct Call {
+    method: Box<str>,
+    /// The client's request that waits for the answer; none while the client has been asked.
+    current: Option<Id>,
+    /// What the client can be asked, as it said with the request.
+    capabilities: String,
+    /// The call's progress token as the server knows it, and as the client wants it.
+    token: Option<(String, String)>,
+    /// What the server wants to know.
+    questions: Vec<Question>,
+    /// The answer, where it came while nobody waited for it.
+    early: Option<Outcome>,
+}
+
+#[derive(Debug)]
+struct Question {
+    /// The server's request.
+    id: Id,
+    /// The same as the client is asked: its key and the request, as JSON.
+    key: String,
+    request: String,
+    asked: bool,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Answer(Message),
+    Refusal(Refusal),
+}
+
+/// What a subscription hears of.
+#[derive(Debug)]
+struct Filter {
+    /// The parameter of the request.
+    wanted: String,
+    uris: Vec<String>,
+    /// How many of `resources/subscribe` are not answered yet.
+    unanswered: usize,
+}
+
+#[derive(Debug)]
+enum Own {
+    /// `resources/subscribe` for this subscription.
+    Subscribe(Id, String),
+    /// Whatever comes of it.
+    Other,
+}
+
+impl ModernClient {
+    /// In front of the server that describes itself so.
+    pub fn new(server: Description, numbers: Numbers) -> Self {
+        Self {
+            server,
+            calls: HashMap::new(),
+            resumed: HashMap::new(),
+            thinking: VecDeque::new(),
+            logged: HashSet::new(),
+            level: None,
+            subscriptions: HashMap::new(),
+            own: HashMap::new(),
+            numbers,
+        }
+    }
+
+    /// A legacy client's `initialize` in the name of the client that sent `message`.
+    pub fn initialize(message: &Message, id: Id) -> Message {
+        let meta = message.member("_meta").unwrap_or_default();
+        let meta = Object::parse(&meta).unwrap_or_default();
+        let mut parameters = Object::default();
+        parameters.set("protocolVersion", object::text(LEGACY));
+        parameters.set("capabilities", meta.get(meta::CAPABILITIES).unwrap_or("{}").to_owned());
+        let unnamed = r#"{"name":"unnamed client","version":""}"#;
+        parameters.set("clientInfo", meta.get(meta::CLIENT).unwrap_or(unnamed).to_owned());
+        Message::request(id, "initialize", &parameters.to_string())
+    }
+
+    /// What the client says.
+    pub fn client(&mut self, message: Message, steps: &mut Vec<Step>) {
+        match &message.kind {
+            Kind::Request { id, .. } if self.is_in_use(id) => {
+                steps.push(Step::Refuse(Refusal::unsent(message, Failure::IdInUse)));
+            }
+            Kind::Request { id, method } => match &**method {
+                "server/discover" => {
+                    steps.push(Step::ToClient(Message::response(id, &self.server.as_discover_result())));
+                }
+                SUBSCRIBE => self.subscribe(id.clone(), &message, steps),
+                "tools/call" | "prompts/get" | "resources/read" if message.member("requestState").is_some() => {
+                    self.resume(message, steps);
+                }
+                _ => self.request(message, steps),
+            },
+            Kind::Notification { method } if &**method == "notifications/cancelled" => self.cancelled(message, steps),
+            // A modern client answers nothing: it is asked nothing.
+            Kind::Notification { .. } => steps.push(Step::ToServer(legacy(&message))),
+            Kind::Response { .. } => {}
+        }
+    }
+
+    /// What the server says; within the exchange of one of the client's requests, or by itself.
+    pub fn server(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
+        match &message.kind {
+            Kind::Response { id: Some(id), succeeded } => match self.own.remove(id) {
+                Some(own) => self.own_answered(&own, *succeeded, steps),
+                None => {
+                    self.logged.remove(id);
+                    match self.calls.remove(&id.clone()) {
+                        Some(call) => self.call_ended(id.clone(), call, Outcome::Answer(message), steps),
+                        None => steps.push(Step::ToClient(complete(message))),
+                    }
+                }
+            },
+            Kind::Request { id, method } => match &**method {
+                "ping" => steps.push(Step::ToServer(Message::response(id, "{}"))),
+                _ => self.asked(&message, within, steps),
+            },
+            Kind::Notification { method } => match &**method {
+                "notifications/message" => {
+                    let is_wanted = within.map_or(!self.logged.is_empty(), |id| self.logged.contains(&id));
+                    if is_wanted {
+                        steps.push(Step::ToClient(message));
+                    }
+                }
+                "notifications/progress" => self.progressed(message, steps),
+                "notifications/cancelled" => self.taken_back(&message),
+                _ => self.changed(&message, steps),
+            },
+            Kind::Response { id: None, .. } => {}
+        }
+    }
+
+    /// A message of ours or the client's brought no response.
+    pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
+        let Some(id) = refusal.message.id().cloned() else { return };
+        self.logged.remove(&id);
+        if let Some(own) = self.own.remove(&id) {
+            return self.own_answered(&own, false, steps);
+        }
+        match self.calls.remove(&id) {
+            Some(call) => self.call_ended(id, call, Outcome::Refusal(refusal), steps),
+            None => steps.push(Step::Refuse(refusal)),
+        }
+    }
+
+    /// Nothing more will come from the client: it asks no more, and hears of no more changes.
+    pub fn closed(&mut self, steps: &mut Vec<Step>) {
+        for id in self.subscriptions.drain().map(|(id, _)| id) {
+            steps.push(Step::ToClient(Message::end_of_subscription(&id)));
+        }
+        let thinking = std::mem::take(&mut self.thinking);
+        thinking.iter().for_each(|id| self.give_up(id, steps));
+    }
+
+    fn is_in_use(&self, id: &Id) -> bool {
+        self.calls.contains_key(id) || self.resumed.contains_key(id) || self.subscriptions.contains_key(id)
+    }
+
+    fn request(&mut self, message: Message, steps: &mut Vec<Step>) {
+        let Kind::Request { id, method } = &message.kind else { return };
+        let meta = message.member("_meta").unwrap_or_default();
+        let meta = Object::parse(&meta).unwrap_or_default();
+        self.log(id, meta.get(meta::LOG_LEVEL), steps);
+        if matches!(&**method, "tools/call" | "prompts/get" | "resources/read") {
+            let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
+            let call = Call {
+                method: method.clone(),
+                current: Some(id.clone()),
+                capabilities: meta.get(meta::CAPABILITIES).unwrap_or("{}").to_owned(),
+                token,
+                questions: Vec::new(),
+                early: None,
+            };
+            self.calls.insert(id.clone(), call);
+        }
+        steps.push(Step::ToServer(legacy(&message)));
+    }
+
+    /// Has the server log at the level that a request wants (MCP 2026-07-28 logging, "Per-request log level").
+    fn log(&mut self, id: &Id, level: Option<&str>, steps: &mut Vec<Step>) {
+        let Some(level) = level.filter(|_| self.server.capability(&["logging"]).is_some()) else { return };
+        self.logged.insert(id.clone());
+        if self.level.as_deref() != Some(level) {
+            self.level = Some(level.to_owned());
+            let own = self.numbers.next_id();
+            self.own.insert(own.clone(), Own::Other);
+            let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":{level}}}"#));
+            steps.push(Step::ToServer(set));
+        }
+    }
+
+    fn cancelled(&mut self, message: Message, steps: &mut Vec<Step>) {
+        let Some(id) = message.cancels() else { return };
+        if let Some(filter) = self.subscriptions.remove(&id) {
+            return self.unsubscribe(&filter, steps);
+        }
+        let id = self.resumed.remove(&id).unwrap_or(id);
+        self.logged.remove(&id);
+        self.calls.remove(&id);
+        self.thinking.retain(|thinking| *thinking != id);
+        steps.push(Step::ToServer(message.edited(|message| {
+            message.edit("params", |parameters| parameters.set("requestId", id.to_string()));
+        })));
+    }
+
+    // What the server asks in the middle of a call.
+
+    fn asked(&mut self, message: &Message, within: Option<Id>, steps: &mut Vec<Step>) {
+        let Kind::Request { id, method } = &message.kind else { return };
+        let parameters = message.parameters::<Object<'_>>();
+        let is_url = parameters.as_ref().is_some_and(|members| members.get("mode") == Some("\"url\""));
+        let path: &[&str] = match &**method {
+            "elicitation/create" if is_url => &["elicitation", "url"],
+            "elicitation/create" => &["elicitation"],
+            "sampling/createMessage" => &["sampling"],
+            "roots/list" => &["roots"],
+            _ => &[""],
+        };
+        // Some servers ask on the session's stream: then it can only be about the one call that is under way.
+        let only = || Some(self.calls.keys().next()?.clone()).filter(|_| self.calls.len() == 1);
+        let about = within.or_else(only);
+        let call = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?)));
+        let call = call.filter(|(_, call)| object::found(&call.capabilities, path).is_some());
+        let Some((about, call)) = call else {
+            let said = "this client cannot be asked that now";
+            let refusal = reply::error(id, ReplyCode::MethodNotFound, said);
+            return steps.push(Step::ToServer(refusal));
+        };
+        let mut request = Object::default();
+        request.set("method", object::text(method));
+        if let Some(mut parameters) = parameters {
+            // The modern era has none (MCP 2026-07-28, "Key Changes").
+            parameters.remove(|name| name == "elicitationId");
+            request.set("params", parameters.to_string());
+        }
+        let (key, request) = (self.numbers.next_id().to_string(), request.to_string());
+        let key = serde_json::from_str(&key).unwrap_or(key);
+        call.questions.push(Question { id: id.clone(), key, request, asked: false });
+        self.pass_questions_on(&about, steps);
+    }
+
+    /// Answers the client's request with what the server wants to know, where there is such and it waits.
+    fn pass_questions_on(&mut self, id: &Id, steps: &mut Vec<Step>) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        if call.questions.is_empty() {
+            return;
+        }
+        let Some(current) = call.current.take() else { return };
+        self.resumed.remove(&current);
+        let mut requests = Object::default();
+        for question in &mut call.questions {
+            requests.set(&question.key, question.request.clone());
+            question.asked = true;
+        }
+        let mut result = Object::default();
+        result.set("resultType", r#""input_required""#);
+        result.set("inputRequests", requests.to_string());
+        result.set("requestState", object::text(&id.to_string()));
+        steps.push(Step::ToClient(Message::response(&current, &result.to_string())));
+        self.thinking.push_back(id.clone());
+        if self.thinking.len() > THINKING_LIMIT
+            && let Some(oldest) = self.thinking.pop_front()
+        {
+            self.give_up(&oldest, steps);
+        }
+    }
+
+    /// Ends a call whose client has been asked and has not come back.
+    fn give_up(&mut self, id: &Id, steps: &mut Vec<Step>) {
+        if self.calls.remove(id).is_some_and(|call| call.early.is_none()) {
+            steps.push(Step::ToServer(Message::cancellation(id)));
+        }
+    }
+
+    /// The client comes back to a call, with answers.
+    fn resume(&mut self, message: Message, steps: &mut Vec<Step>) {
+        let Kind::Request { id, method } = &message.kind else { return };
+        let state = message.member("requestState").and_then(|state| serde_json::from_str::<String>(&state).ok());
+        let about = state.and_then(|state| Id::from_json(&state));
+        let call = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?)));
+        let Some((about, call)) = call.filter(|(_, call)| call.method == *method && call.current.is_none()) else {
+            return steps.push(Step::Refuse(Refusal::unsent(message, Failure::Forgotten)));
+        };
+        self.thinking.retain(|thinking| *thinking != about);
+        let answers = message.member("inputResponses").unwrap_or_default();
+        let answers = Object::parse(&answers).unwrap_or_default();
+        call.questions.retain(|question| match answers.get(&question.key).filter(|_| question.asked) {
+            Some(answer) => {
+                steps.push(Step::ToServer(Message::response(&question.id, answer)));
+                false
+            }
+            None => true,
+        });
+        let meta = message.member("_meta").unwrap_or_default();
+        let meta = Object::parse(&meta).unwrap_or_default();
+        if let Some((_, wanted)) = &mut call.token {
+            *wanted = meta.get("progressToken").unwrap_or(wanted).to_owned();
+        }
+        call.current = Some(id.clone());
+        if *id != about {
+            self.resumed.insert(id.clone(), about.clone());
+        }
+        match call.early.take() {
+            Some(outcome) => {
+                if let Some(call) = self.calls.remove(&about) {
+                    self.call_ended(about, call, outcome, steps);
+                }
+            }
+            None => self.pass_questions_on(&about, steps),
+        }
+    }
+
+    /// The server has answered the call, or it came to nothing.
+    fn call_ended(&mut self, id: Id, mut call: Call, outcome: Outcome, steps: &mut Vec<Step>) {
+        let Some(current) = call.current.clone() else {
+            call.early = Some(outcome);
+            self.calls.insert(id, call);
+            return;
+        };
+        self.resumed.remove(&current);
+        steps.push(match outcome {
+            Outcome::Answer(message) => Step::ToClient(complete(message).addressed_to(&current)),
+            Outcome::Refusal(refusal) => {
+                Step::Refuse(Refusal { message: refusal.message.renamed(&current), ..refusal })
+            }
+        });
+    }
+
+    fn progressed(&mut self, message: Message, steps: &mut Vec<Step>) {
+        let token = message.member("progressToken");
+        let call = self.calls.values().find(|call| {
+            matches!((&call.token, &token), (Some((known, wanted)), Some(token)) if known == token && known != wanted)
+        });
+        let renamed = call.and_then(|call| call.token.clone()).map(|(_, wanted)| {
+            message.edited(|message| message.edit("params", |members| members.set("progressToken", wanted)))
+        });
+        steps.push(Step::ToClient(renamed.unwrap_or(message)));
+    }
+
+    /// The server does not want to know something any more.
+    fn taken_back(&mut self, message: &Message) {
+        let Some(id) = message.cancels() else { return };
+        for call in self.calls.values_mut() {
+            call.questions.retain(|question| question.id != id || question.asked);
+        }
+    }
+
+    // What changes on the server.
+
+    fn subscribe(&mut self, id: Id, message: &Message, steps: &mut Vec<Step>) {
+        let wanted = message.member("notifications").unwrap_or_else(|| "{}".to_owned());
+        let has_uris = self.server.capability(&["resources", "subscribe"]).is_some();
+        let uris: Vec<String> = Object::parse(&wanted)
+            .and_then(|filter| serde_json::from_str(filter.get("resourceSubscriptions")?).ok())
+            .filter(|_| has_uris)
+            .unwrap_or_default();
+        for uri in &uris {
+            let own = self.numbers.next_id();
+            self.own.insert(own.clone(), Own::Subscribe(id.clone(), uri.clone()));
+            let parameters = format!(r#"{{"uri":{}}}"#, object::text(uri));
+            steps.push(Step::ToServer(Message::request(own, "resources/subscribe", &parameters)));
+        }
+        let unanswered = uris.len();
+        self.subscriptions.insert(id.clone(), Filter { wanted, uris, unanswered });
+        self.acknowledge(&id, steps);
+    }
+
+    /// Tells the client what it will hear of, once that is settled (MCP 2026-07-28 subscriptions, "Acknowledgment").
+    fn acknowledge(&mut self, id: &Id, steps: &mut Vec<Step>) {
+        let Some(filter) = self.subscriptions.get(id).filter(|filter| filter.unanswered == 0) else { return };
+        let mut honoured = Object::default();
+        for (kind, name) in
+            [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")]
+        {
+            if self.server.capability(&[kind, "listChanged"]).is_some() && filter.wants(name) {
+                honoured.set(name, "true");
+            }
+        }
+        if !filter.uris.is_empty() {
+            honoured.set("resourceSubscriptions", serde_json::json!(filter.uris).to_string());
+        }
+        let parameters = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}},"notifications":{honoured}}}"#);
+        steps.push(Step::ToClient(Message::notification("notifications/subscriptions/acknowledged", &parameters)));
+    }
+
+    fn own_answered(&mut self, own: &Own, succeeded: bool, steps: &mut Vec<Step>) {
+        let Own::Subscribe(id, uri) = own else { return };
+        if let Some(filter) = self.subscriptions.get_mut(id) {
+            filter.unanswered -= 1;
+            filter.uris.retain(|honoured| succeeded || honoured != uri);
+            self.acknowledge(id, steps);
+        }
+    }
+
+    fn unsubscribe(&mut self, filter: &Filter, steps: &mut Vec<Step>) {
+        for uri in &filter.uris {
+            if self.subscriptions.values().any(|other| other.uris.contains(uri)) {
+                continue;
+            }
+            let own = self.numbers.next_id();
+            self.own.insert(own.clone(), Own::Other);
+            let parameters = format!(r#"{{"uri":{}}}"#, object::text(uri));
+            steps.push(Step::ToServer(Message::request(own, "resources/unsubscribe", &parameters)));
+        }
+    }
+
+    /// Tells of a change whoever wants to hear of it.
+    fn changed(&self, message: &Message, steps: &mut Vec<Step>) {
+        let uri = message.member("uri").and_then(|uri| serde_json::from_str::<String>(&uri).ok());
+        let wanted = |filter: &Filter| match message.method().unwrap_or_default() {
+            "notifications/tools/list_changed" => filter.wants("toolsListChanged"),
+            "notifications/prompts/list_changed" => filter.wants("promptsListChanged"),
+            "notifications/resources/list_changed" => filter.wants("resourcesListChanged"),
+            "notifications/resources/updated" => uri.as_ref().is_some_and(|uri| filter.uris.contains(uri)),
+            _ => false,
+        };
+        for (id, _) in self.subscriptions.iter().filter(|(_, filter)| wanted(filter)) {
+            let told = message.edited(|message| {
+                message.edit("params", |parameters| {
+                    parameters.edit("_meta", |meta| meta.set(SUBSCRIPTION_ID, id.to_string()));
+                });
+            });
+            steps.push(Step::ToClient(told));
+        }
+    }
+}
+
+impl Filter {
+    fn wants(&self, name: &str) -> bool {
+        object::found(&self.wanted, &[name]).is_some()
+    }
+}
+
+/// A message without what only a modern one says about itself. A server that knows both eras would believe it.
+fn legacy(message: &Message) -> Message {
+    const MODERN_ONLY: [&str; 4] = [meta::VERSION, meta::CLIENT, meta::CAPABILITIES, meta::LOG_LEVEL];
+    if message.member("_meta").is_none() {
+        return message.clone();
+    }
+    message.edited(|message| {
+        message.edit("params", |parameters| {
+            parameters.edit("_meta", |meta| meta.remove(|name| MODERN_ONLY.contains(&name)));
+            if parameters.get("_meta") == Some("{}") {
+                parameters.remove(|name| name == "_meta");
+            }
+        });
+    })
+}
+
+/// A legacy server's result with what every modern one has: its type, and how long it may be kept where it is a list or a
+/// resource (MCP 2026-07-28, "Results" and "Caching"). An error is an error in both eras.
+fn complete(answer: Message) -> Message {
+    let Kind::Response { succeeded: true, .. } = &answer.kind else { return answer };
+    answer.edited(|message| {
+        message.edit("result", |result| {
+            if result.get("resultType").is_none() {
+                result.set("resultType", r#""complete""#);
+            }
+            let is_cacheable = ["tools", "prompts", "resources", "resourceTemplates", "contents"];
+            if result.get("ttlMs").is_none() && is_cacheable.iter().any(|name| result.get(name).is_some()) {
+                result.set("ttlMs", "0");
+                result.set("cacheScope", r#""private""#);
+            }
+        });
+    })
+}

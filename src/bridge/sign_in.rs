@@ -1,0 +1,254 @@
+//! Signing in from within a client: a tool of finmcp's own, and the address where a person does it.
+//!
+//! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
+//! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
+
+use std::collections::HashSet;
+
+use crate::bridge::{
+    era::{Era, meta},
+    message::{Id, Kind, Message},
+    object::{self, Object},
+    reply::Words,
+    translation::Numbers,
+};
+
+/// The tool's name.
+pub const TOOL: &str = "finmcp_sign_in";
+
+/// The `requestState` of the calls that wait for a person (MCP 2026-07-28, "Multi Round-Trip Requests").
+const STATE: &str = "finmcp-sign-in";
+
+/// The key of the one question that they ask.
+const KEY: &str = "sign_in";
+
+/// Whoever wants to sign in, and how far that is.
+#[derive(Debug, Default)]
+pub struct SignIn {
+    offered: bool,
+    /// A sign-in is under way, at this address once it is known.
+    under_way: bool,
+    address: Option<String>,
+    /// The calls that wait for the address, and what they were refused for.
+    calls: Vec<(Message, Option<String>)>,
+    /// The calls whose client has been asked to open it, with the ids of those requests.
+    asked: Vec<(Id, Message)>,
+    /// The calls whose person is signing in.
+    waiting: Vec<Message>,
+    /// The calls that were made again after the last sign-in.
+    again: HashSet<Id>,
+    /// The tool is in a list that the client has.
+    listed: bool,
+}
+
+/// What a message has to do with signing in.
+#[derive(Debug)]
+pub enum Begin {
+    /// This call wants somebody to sign in, where it was refused for this reason.
+    For(Message, Option<String>),
+    /// It is answered so.
+    Answer(Message),
+    /// It is taken care of.
+    Nothing,
+}
+
+impl SignIn {
+    /// With the tool, or without.
+    pub fn offered_if(offered: bool) -> Self {
+        Self { offered, ..Self::default() }
+    }
+
+    /// Whether a client may sign in from within.
+    pub fn is_offered(&self) -> bool {
+        self.offered
+    }
+
+    /// Takes a message of the client's that has to do with signing in: a call of the tool, an answer to a question of
+    /// ours, or the end of somebody's interest.
+    pub fn take(&mut self, message: &Message) -> Option<Begin> {
+        if !self.offered {
+            return None;
+        }
+        match &message.kind {
+            Kind::Request { method, .. } if &**method == "tools/call" => {
+                if is_for_tool(message) && message.member("requestState").is_none() {
+                    return Some(Begin::For(message.clone(), None));
+                }
+                // Most calls are large or small, but none of them has this in it.
+                memchr::memmem::find(message.raw(), STATE.as_bytes())?;
+                (message.member("requestState")? == object::text(STATE)).then(|| self.come_back(message))
+            }
+            Kind::Response { id: Some(id), .. } => {
+                let position = self.asked.iter().position(|(asked, _)| asked == id)?;
+                let (_, call) = self.asked.remove(position);
+                let result = message.result::<Object<'_>>();
+                let is_accepted = result.is_some_and(|result| result.get("action") == Some("\"accept\""));
+                Some(self.decided(call, is_accepted))
+            }
+            Kind::Notification { method } if &**method == "notifications/cancelled" => {
+                let id = message.cancels()?;
+                let before = self.calls.len() + self.asked.len() + self.waiting.len();
+                self.calls.retain(|(call, _)| call.id() != Some(&id));
+                self.asked.retain(|(_, call)| call.id() != Some(&id));
+                self.waiting.retain(|call| call.id() != Some(&id));
+                (before > self.calls.len() + self.asked.len() + self.waiting.len()).then_some(Begin::Nothing)
+            }
+            _ => None,
+        }
+    }
+
+    /// A modern client comes back to a call, with its person's decision.
+    fn come_back(&mut self, message: &Message) -> Begin {
+        let answers = message.member("inputResponses").unwrap_or_default();
+        let is_accepted = object::found(&answers, &[KEY, "action"]).is_some_and(|action| action == "\"accept\"");
+        let call = message.edited(|message| {
+            message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
+        });
+        self.decided(call, is_accepted)
+    }
+
+    fn decided(&mut self, call: Message, is_accepted: bool) -> Begin {
+        if !is_accepted {
+            return Begin::Answer(text_result(&call, true, "Nobody signed in: the request to do so was turned down."));
+        }
+        if !self.under_way {
+            return Begin::For(call, None); // it may be over already
+        }
+        self.waiting.push(call);
+        Begin::Nothing
+    }
+
+    /// Whether `call` has been made again after a sign-in: another one would not help it.
+    pub fn has_helped(&mut self, call: &Message) -> bool {
+        call.id().is_some_and(|id| self.again.remove(id))
+    }
+
+    /// The call `call` needs somebody to sign in, since it was refused for `reason`. Whether a sign-in is to be begun.
+    pub fn wanted(&mut self, call: Message, reason: Option<String>) -> bool {
+        self.calls.push((call, reason));
+        !std::mem::replace(&mut self.under_way, true)
+    }
+
+    /// The sign-in that is under way can be done at `address`.
+    pub fn offered(&mut self, address: &str) {
+        self.address = Some(address.to_owned());
+    }
+
+    /// What the calls that wait for an address are answered, or their clients asked.
+    pub fn answers(&mut self, capabilities: &str, words: &Words, numbers: &Numbers) -> Vec<Message> {
+        let Some(address) = self.address.clone() else { return Vec::new() };
+        let calls = std::mem::take(&mut self.calls);
+        calls
+            .into_iter()
+            .filter_map(|(call, reason)| self.answer(call, reason, &address, capabilities, words, numbers))
+            .collect()
+    }
+
+    fn answer(
+        &mut self,
+        call: Message,
+        reason: Option<String>,
+        address: &str,
+        capabilities: &str,
+        words: &Words,
+        numbers: &Numbers,
+    ) -> Option<Message> {
+        let mut question = Object::default();
+        question.set("mode", r#""url""#);
+        question.set("message", object::text(&format!("Sign in to {}.", words.title)));
+        question.set("url", object::text(address));
+        let meta = call.member("_meta").unwrap_or_default();
+        if Era::spoken(&call) == Era::Modern {
+            if object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some() {
+                let request = format!(r#"{{"method":"elicitation/create","params":{question}}}"#);
+                let result = format!(
+                    r#"{{"resultType":"input_required","inputRequests":{{"{KEY}":{request}}},"requestState":"{STATE}"}}"#
+                );
+                return Some(Message::response(call.id()?, &result));
+            }
+        } else if object::found(capabilities, &["elicitation", "url"]).is_some() {
+            let id = numbers.next_id();
+            question.set("elicitationId", id.to_string());
+            self.asked.push((id.clone(), call));
+            return Some(Message::request(id, "elicitation/create", &question.to_string()));
+        }
+        let Words { title, login_command } = words;
+        let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
+        let said = format!(
+            "{reason}To sign in to {title}, open this address in a browser on this computer, then try again:\n\n{address}\n\n\
+             Or run this in a terminal: {login_command}"
+        );
+        Some(text_result(&call, !is_for_tool(&call), &said))
+    }
+
+    /// Somebody is signed in: what the calls of the tool are answered, and the calls that can be made now.
+    pub fn done(&mut self, words: &Words) -> (Vec<Message>, Vec<Message>) {
+        (self.under_way, self.address) = (false, None);
+        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
+        let (tool, others): (Vec<_>, Vec<_>) = calls.partition(is_for_tool);
+        self.again = others.iter().filter_map(|call| call.id().cloned()).collect();
+        let said = format!("Signed in to {}.", words.title);
+        (tool.iter().map(|call| text_result(call, false, &said)).collect(), others)
+    }
+
+    /// The sign-in came to nothing: what the calls that waited for it are answered.
+    pub fn failed(&mut self, reason: &str, words: &Words) -> Vec<Message> {
+        (self.under_way, self.address) = (false, None);
+        let said = format!(
+            "Nobody signed in to {}: {reason}. Or run this in a terminal: {}",
+            words.title, words.login_command
+        );
+        let asked = self.asked.drain(..).map(|(_, call)| call);
+        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).chain(asked);
+        calls.map(|call| text_result(&call, true, &said)).collect()
+    }
+
+    /// The answer to `tools/list` as long as nobody is signed in: what is known of the server's tools, and the one that
+    /// helps.
+    pub fn list(&mut self, list: &Message, remembered: Option<&str>, words: &Words) -> Option<Message> {
+        self.listed = true;
+        let mut tool = Object::default();
+        let said = format!(
+            "Nobody is signed in to {}. Call this to get the address where a person can sign in; the other tools work after that.",
+            words.title
+        );
+        tool.set("name", object::text(TOOL));
+        tool.set("title", object::text(&format!("Sign in to {}", words.title)));
+        tool.set("description", object::text(&said));
+        tool.set("inputSchema", r#"{"type":"object","properties":{}}"#);
+        tool.set("annotations", r#"{"readOnlyHint":false,"destructiveHint":false,"openWorldHint":true}"#);
+        let mut result = remembered.and_then(Object::parse).unwrap_or_default();
+        let known = result.get("tools").and_then(|tools| tools.trim().strip_suffix(']')).unwrap_or("[").to_owned();
+        let comma = if known.trim_end().ends_with('[') { "" } else { "," };
+        result.set("tools", format!("{known}{comma}{tool}]"));
+        if Era::spoken(list) == Era::Modern {
+            result.set("resultType", r#""complete""#);
+            result.set("cacheScope", r#""private""#);
+        }
+        if result.get("ttlMs").is_some() || Era::spoken(list) == Era::Modern {
+            result.set("ttlMs", "0");
+        }
+        Some(Message::response(list.id()?, &result.to_string()))
+    }
+
+    /// Whether the client has a list with the tool in it, which is not so any more once this has been asked.
+    pub fn was_listed(&mut self) -> bool {
+        std::mem::take(&mut self.listed)
+    }
+}
+
+fn is_for_tool(call: &Message) -> bool {
+    call.member("name").is_some_and(|name| name == object::text(TOOL))
+}
+
+/// A tool's result with a text for its reader (MCP tools, "Text Content").
+fn text_result(call: &Message, is_error: bool, said: &str) -> Message {
+    let mut result = Object::default();
+    if Era::spoken(call) == Era::Modern {
+        result.set("resultType", r#""complete""#);
+    }
+    result.set("content", format!(r#"[{{"type":"text","text":{}}}]"#, object::text(said)));
+    result.set("isError", is_error.to_string());
+    let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
+    Message::response(&id, &result.to_string())
+}

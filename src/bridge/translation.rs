@@ -1,0 +1,38 @@
+//! Between a client of one era and a server of the other: what comes out of a translator.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::bridge::{
+    message::{Id, Message},
+    session::Refusal,
+};
+
+/// What a translator wants done.
+#[derive(Debug)]
+pub enum Step {
+    /// Say this to the server.
+    ToServer(Message),
+    /// Say this to the client.
+    ToClient(Message),
+    /// Answer a request of the client's that came to nothing.
+    Refuse(Refusal),
+    /// Wake the translator in a while.
+    Wake(Duration),
+}
+
+/// The ids of the requests that are finmcp's own: one row of numbers for a conversation. Clones count on together.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    /// An id that has not been used.
+    pub fn next_id(&self) -> Id {
+        Id::ours(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
