@@ -285,7 +285,8 @@ impl Upstream {
         if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
             return Ok(Ending::SessionLost);
         }
-        if status == StatusCode::UNAUTHORIZED {
+        // Nobody's signing in helps a server that is content with no nonce.
+        if status == StatusCode::UNAUTHORIZED && !challenge.nonce_wanted {
             return Ok(Ending::Failed(Failure::Refused));
         }
         if status == StatusCode::FORBIDDEN && challenge.lacks_scope() {

@@ -310,6 +310,13 @@ mod enterprise {
         provider.change(|script| script.authorization_server = json!({"issuer": "https://evil.example"}));
         let arguments = arguments(&sandbox, &server, &provider);
         sandbox.finmcp(&arguments).expect_code(5).expect_stderr(&["issuer"]);
+        // What a person accepts of the server's own authorization server says nothing of the provider.
+        let folder = sandbox.home().join("finmcp");
+        fs::create_dir_all(&folder).unwrap();
+        let accepted = "overrides = { issuer_override = 'https://evil.example' }";
+        let config = format!("[profiles.odd]\nurl = {:?}\n{accepted}\n", server.url());
+        fs::write(folder.join("config.toml"), config).unwrap();
+        sandbox.finmcp(&arguments).expect_code(5).expect_stderr(&["issuer_override is set", "as its issuer, not"]);
         assert!(provider.records_at("/token").is_empty());
         provider.change(|script| script.publishes_metadata = false);
         sandbox.finmcp(&arguments).expect_code(3).expect_stderr(&["no metadata of an identity provider"]);

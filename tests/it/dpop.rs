@@ -109,7 +109,8 @@ fn t114_a_wish_for_a_nonce_repeats_nothing() {
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
-/// A server that is never content with a nonce gets each request twice and no more, and no renewal helps it.
+/// A server that is never content with a nonce gets each request twice and no more; neither a renewal nor a person helps
+/// it, and neither is tried.
 #[test]
 fn a_server_that_always_wants_another_nonce() {
     let vendor = people(Dpop::Challenged, false);
@@ -123,7 +124,8 @@ fn a_server_that_always_wants_another_nonce() {
         vendor.fault(On::Rpc("tools/call"), Effect::Answer(refusal));
     }
     let answer = bridge.call("echo", json!({"message": "hi"}));
-    assert_eq!(answer.error()["code"], -31004, "{}", answer.raw);
+    assert_eq!(answer.error()["code"], -31003, "{}", answer.raw);
+    assert!(answer.raw.contains("HTTP 401"), "{}", answer.raw);
     let calls = vendor.calls("tools/call");
     assert_eq!(calls.len(), 2);
     assert_eq!((claims(&calls[0]).get("nonce"), &claims(&calls[1])["nonce"]), (None, &json!("nonce-0")));
