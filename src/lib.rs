@@ -34,7 +34,7 @@
 //!
 //! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `downstream`,
-//!    `upstream` and `host`; in [`oauth`] all but `client` and `discovery`.
+//!    `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only

@@ -2,7 +2,7 @@
 //!
 //! The built-in ones are in `providers.toml`; a person's `config.toml` can add more in the same form.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ pub struct Provider {
     /// What is accepted of its servers though the rules refuse it.
     pub overrides: Overrides,
     /// The vendor's limit of requests a minute, per signed-in user.
-    pub requests_per_minute: Option<u32>,
+    pub requests_per_minute: Option<NonZeroU32>,
     /// Whether its servers run inside finmcp, for the demo.
     pub embedded: bool,
     /// The servers; at least one. A vendor with one only has it under the empty name.
@@ -115,7 +115,7 @@ pub struct ProviderDocument {
     grant: Option<GrantKind>,
     client_authentication: Option<AuthenticationDocument>,
     scope: Option<String>,
-    requests_per_minute: Option<u32>,
+    requests_per_minute: Option<NonZeroU32>,
     default_environment: Option<String>,
     url: Option<String>,
     token_endpoint: Option<String>,
@@ -219,7 +219,7 @@ mod tests {
         assert!(providers["tesorio"].environment(Some("sandbox")).is_none());
 
         assert!(providers["masset"].environment(None).unwrap().1.server.is_none(), "only a customer knows it");
-        assert_eq!(providers["masset"].requests_per_minute, Some(60));
+        assert_eq!(providers["masset"].requests_per_minute, NonZeroU32::new(60));
     }
 
     #[test]
@@ -237,5 +237,7 @@ mod tests {
             let error = document.validate("x".to_owned()).unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
+        let nothing = toml::from_str::<ProviderDocument>("url = 'https://a.example'\nrequests_per_minute = 0");
+        assert!(nothing.unwrap_err().to_string().contains("nonzero"));
     }
 }

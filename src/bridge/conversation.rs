@@ -22,6 +22,7 @@ use crate::bridge::{
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
     sign_in::{Begin, SignIn},
     translation::{Numbers, Step},
+    transport::Transport,
 };
 
 /// How long the server may take before the client is answered for it.
@@ -112,6 +113,8 @@ enum Dialect {
 pub struct Conversation {
     words: Words,
     session: Session,
+    /// How messages travel now.
+    transport: Transport,
     dialect: Dialect,
     /// What is known of the server, be it from earlier.
     description: Option<Description>,
@@ -143,6 +146,7 @@ impl Conversation {
         Self {
             words,
             session,
+            transport: Transport::default(),
             dialect: Dialect::Unknown,
             description: remembered,
             paging: false,
@@ -238,8 +242,7 @@ impl Conversation {
         self.greetings += 1;
         self.session.reset();
         self.listens = false;
-        let remembered = self.description.as_ref().map(|known| known.era);
-        let mut greeting = Box::new(Greeting::new(self.greetings, hello, remembered));
+        let mut greeting = Box::new(Greeting::new(self.greetings, hello, self.description.as_ref()));
         let question = greeting.begin();
         self.dialect = Dialect::Greeting(greeting);
         self.actions.push(Action::Wake(Alarm::Patience(self.greetings), PATIENCE));
@@ -250,7 +253,14 @@ impl Conversation {
         let Dialect::Greeting(greeting) = &mut self.dialect else { return };
         let message = greeting.ask(question, &self.numbers);
         self.session.reset();
+        self.travel_by(question.transport());
         self.carry(session::Event::Received(message));
+    }
+
+    fn travel_by(&mut self, transport: Transport) {
+        if std::mem::replace(&mut self.transport, transport) != transport {
+            self.done.push_back(Done::Do(Task::Switch(transport)));
+        }
     }
 
     fn received_while_greeting(&mut self, message: Message) {
@@ -458,6 +468,7 @@ impl Conversation {
                 }
             }
             Outcome::Rejected(answer, failure) => {
+                self.travel_by(Transport::default());
                 let Some(greeting) = greeting_of(&mut self.dialect) else { return };
                 let mut refused = greeting.take_requests();
                 if !greeting.is_told() {

@@ -9,6 +9,7 @@ use crate::bridge::{
     era::{Era, LEGACY, LEGACY_REVISIONS, MODERN, meta},
     message::Message,
     object::{self, Object},
+    transport::Transport,
 };
 
 /// A server's answer to `initialize` (MCP 2025-11-25 lifecycle, "Initialization") or to `server/discover` (MCP 2026-07-28,
@@ -17,6 +18,9 @@ use crate::bridge::{
 pub struct Description {
     /// Which of the two the server speaks.
     pub era: Era,
+    /// How its messages travel.
+    #[serde(default)]
+    pub transport: Transport,
     /// The result, as it came.
     result: Box<RawValue>,
     /// The last complete `tools/list` result, as it came.
@@ -27,7 +31,12 @@ pub struct Description {
 impl Description {
     /// What `answer` says: a result of `initialize` or of `server/discover`.
     pub fn learn(era: Era, answer: &Message) -> Option<Self> {
-        Some(Self { era, result: answer.result()?, tools: None })
+        Some(Self { era, transport: Transport::default(), result: answer.result()?, tools: None })
+    }
+
+    /// The same of a server whose messages travel so.
+    pub fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
     }
 
     /// Of a server of which nothing is known but its name: that it may have tools.
@@ -39,7 +48,8 @@ impl Description {
         result.set("protocolVersion", object::text(LEGACY));
         result.set("capabilities", r#"{"tools":{"listChanged":true}}"#);
         result.set("serverInfo", server.to_string());
-        Self { era: Era::Legacy, result: RawValue::from_string(result.to_string()).unwrap_or_default(), tools: None }
+        let result = RawValue::from_string(result.to_string()).unwrap_or_default();
+        Self { era: Era::Legacy, transport: Transport::default(), result, tools: None }
     }
 
     /// As it is given when the server itself cannot be asked: its tools may turn out to be others.
@@ -50,7 +60,7 @@ impl Description {
             result.set("ttlMs", "0");
         }
         let result = RawValue::from_string(result.to_string()).unwrap_or_else(|_| self.result.clone());
-        Self { era: self.era, result, tools: self.tools.clone() }
+        Self { result, ..self.clone() }
     }
 
     /// The tools that the server listed last: the members of a `tools/list` result.
@@ -83,7 +93,7 @@ impl Description {
 
     /// Whether both say the same of the server, tools aside.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
-        self.era == other.era && self.result.get() == other.result.get()
+        (self.era, self.transport) == (other.era, other.transport) && self.result.get() == other.result.get()
     }
 
     /// The answer to an `initialize` that asks for the revision `requested`.

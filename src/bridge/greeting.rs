@@ -19,6 +19,7 @@ use crate::bridge::{
     retry::Failure,
     session::Refusal,
     translation::Numbers,
+    transport::Transport,
 };
 
 /// What a server is asked.
@@ -28,6 +29,25 @@ pub enum Question {
     Initialize,
     /// `server/discover`, of the modern era.
     Discover,
+    /// `initialize` over HTTP+SSE, as the first revision of all had it.
+    InitializeOverSse,
+}
+
+impl Question {
+    /// How it travels.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Initialize | Self::Discover => Transport::StreamableHttp,
+            Self::InitializeOverSse => Transport::HttpSse,
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Initialize | Self::InitializeOverSse => "initialize",
+            Self::Discover => "server/discover",
+        }
+    }
 }
 
 /// What came of a question.
@@ -53,13 +73,17 @@ pub struct Greeting {
     /// What the client opened with.
     hello: Message,
     client: Era,
+    /// What the server spoke last time, and how that travelled.
     server: Option<Era>,
+    transport: Transport,
     /// The client has had the answer to its opening, or has not asked for one.
     told: bool,
     /// The tools were listed for the server.
     listed: bool,
     asking: Option<(Question, Id)>,
     next: VecDeque<Question>,
+    /// Every question was turned down as in a place where nobody takes messages.
+    deserted: bool,
     /// How the server turned the first question down.
     rejection: Option<(Option<Message>, Arc<Failure>)>,
     held: Vec<Message>,
@@ -67,17 +91,19 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// The `number`th of this conversation, with a client that opens with `hello` and a server that spoke so last time.
-    pub fn new(number: u64, hello: Message, server: Option<Era>) -> Self {
+    /// The `number`th of this conversation, with a client that opens with `hello` and a server that was known as this.
+    pub fn new(number: u64, hello: Message, server: Option<&Description>) -> Self {
         let is_question = matches!(hello.method(), Some("initialize" | "server/discover"));
         Self {
             number,
             client: Era::spoken(&hello),
-            server,
+            server: server.map(|known| known.era),
+            transport: server.map(|known| known.transport).unwrap_or_default(),
             told: !is_question,
             listed: false,
             asking: None,
             next: VecDeque::new(),
+            deserted: true,
             rejection: None,
             held: if is_question { Vec::new() } else { vec![hello.clone()] },
             subscriptions: Vec::new(),
@@ -119,23 +145,34 @@ impl Greeting {
 
     /// The first question.
     pub fn begin(&mut self) -> Question {
-        let first = match self.server.unwrap_or(self.client) {
-            Era::Legacy => [Question::Initialize, Question::Discover],
-            Era::Modern => [Question::Discover, Question::Initialize],
+        use Question::{Discover, Initialize, InitializeOverSse};
+        let (first, second) = match self.server.unwrap_or(self.client) {
+            Era::Legacy => (Initialize, Discover),
+            Era::Modern => (Discover, Initialize),
+        };
+        let (first, next) = match self.transport {
+            Transport::StreamableHttp => (first, [second, InitializeOverSse]),
+            Transport::HttpSse => (InitializeOverSse, [first, second]),
         };
         self.rejection = None;
-        self.next = VecDeque::from([first[1]]);
-        first[0]
+        self.deserted = true;
+        self.next = next.into();
+        first
+    }
+
+    /// The question after one that was turned down. The deprecated transport is looked for only where nobody takes
+    /// messages at the server's own URL (MCP 2026-07-28 transports, "HTTP+SSE Transport (2024-11-05)").
+    fn next(&mut self) -> Option<Question> {
+        let next = self.next.pop_front()?;
+        (next != Question::InitializeOverSse || self.deserted).then_some(next)
     }
 
     /// The question as a message to the server: the client's own where it opened so.
     pub fn ask(&mut self, question: Question, numbers: &Numbers) -> Message {
-        let message = match (question, self.hello.method()) {
-            (Question::Initialize, Some("initialize")) | (Question::Discover, Some("server/discover")) => {
-                self.hello.clone()
-            }
-            (Question::Initialize, _) => ModernClient::initialize(&self.hello, numbers.next_id()),
-            (Question::Discover, _) => LegacyClient::discover(&self.hello, numbers.next_id()),
+        let message = match question {
+            question if self.is_own(question) => self.hello.clone(),
+            Question::Discover => LegacyClient::discover(&self.hello, numbers.next_id()),
+            _ => ModernClient::initialize(&self.hello, numbers.next_id()),
         };
         self.asking = message.id().map(|id| (question, id.clone()));
         message
@@ -146,12 +183,12 @@ impl Greeting {
         let Some((question, _)) = self.asking.take() else {
             return Outcome::Rejected(None, Arc::new(Failure::NoSession));
         };
-        let is_own = Some(question) == self.own_question();
-        let for_client = (is_own && !self.told).then(|| answer.clone());
+        let for_client = (self.is_own(question) && !self.told).then(|| answer.clone());
         match question {
-            Question::Initialize => {
+            Question::Initialize | Question::InitializeOverSse => {
                 let era = era::negotiated_version(&answer).map(|version| Era::of(&version));
-                let described = Description::learn(Era::Legacy, &answer).map(Box::new);
+                let described = Description::learn(Era::Legacy, &answer);
+                let described = described.map(|described| Box::new(described.over(question.transport())));
                 match (era, described, self.next.front()) {
                     // It says yes to everything: no server that keeps sessions speaks this revision.
                     (Some(Era::Modern), _, Some(Question::Discover)) => self.rejected(None, Failure::NoSession),
@@ -174,24 +211,27 @@ impl Greeting {
 
     /// The question brought no answer.
     pub fn refused(&mut self, refusal: Refusal) -> Outcome {
-        let question = self.asking.take();
+        let question = self.asking.take().map(|(question, _)| question);
+        // What it says of a guess tells less than what it said before.
+        let is_guess = question == Some(Question::InitializeOverSse) && self.rejection.is_some();
         // What a server says that has never heard of a question, or does not want it so. Authentication, a limit of the
         // rate and failures on the way say nothing about that.
         let is_rejection = match &*refusal.failure {
             Failure::Status { status, .. } => {
                 let is_server_error = status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED;
                 let is_passing = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
-                !is_passing && !is_server_error
+                is_guess || !is_passing && !is_server_error
             }
-            Failure::NotMcp { .. } | Failure::Malformed | Failure::NoSession => true,
+            Failure::NotMcp { .. } | Failure::Malformed | Failure::NoSession | Failure::NoEndpoint => true,
             // Nothing at all, where there is no such method.
-            Failure::Cut => question.is_some_and(|(question, _)| question == Question::Discover),
+            Failure::Cut => question == Some(Question::Discover),
             _ => false,
         };
         if !is_rejection {
             return Outcome::OutOfReach(refusal);
         }
-        match self.next.pop_front() {
+        self.deserted &= is_deserted(&refusal.failure);
+        match self.next() {
             Some(next) => {
                 self.rejection.get_or_insert((None, refusal.failure));
                 Outcome::Next(next)
@@ -205,7 +245,8 @@ impl Greeting {
 
     fn rejected(&mut self, answer: Option<Message>, failure: Failure) -> Outcome {
         let rejection = self.rejection.take().unwrap_or((answer, Arc::new(failure)));
-        match self.next.pop_front() {
+        self.deserted = false;
+        match self.next() {
             Some(next) => {
                 self.rejection = Some(rejection);
                 Outcome::Next(next)
@@ -219,13 +260,9 @@ impl Greeting {
         Outcome::Rejected(answer.map(|(answer, id)| answer.addressed_to(id)), failure)
     }
 
-    /// The question that the client asked itself.
-    fn own_question(&self) -> Option<Question> {
-        match self.hello.method()? {
-            "initialize" => Some(Question::Initialize),
-            "server/discover" => Some(Question::Discover),
-            _ => None,
-        }
+    /// Whether the client has asked that itself.
+    fn is_own(&self, question: Question) -> bool {
+        self.hello.method() == Some(question.method())
     }
 
     // The client meanwhile.
@@ -241,13 +278,14 @@ impl Greeting {
 
     /// The answer to the client's opening, in its own era's words.
     pub fn answer(&self, server: &Description) -> Option<Message> {
-        let result = match self.own_question()? {
-            Question::Initialize => {
+        let result = match self.hello.method()? {
+            "initialize" => {
                 let requested = self.hello.member("protocolVersion");
                 let requested: Option<String> = requested.and_then(|text| serde_json::from_str(&text).ok());
                 server.as_initialize_result(&requested.unwrap_or_default())
             }
-            Question::Discover => server.as_discover_result(),
+            "server/discover" => server.as_discover_result(),
+            _ => return None,
         };
         Some(Message::response(self.hello.id()?, &result))
     }
@@ -314,6 +352,11 @@ impl Greeting {
 
 fn is_request(message: &Message) -> bool {
     matches!(message.kind, Kind::Request { .. })
+}
+
+/// Whether this is how a place answers where nobody takes messages.
+fn is_deserted(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { status, .. } if matches!(status.as_u16(), 400 | 404 | 405))
 }
 
 /// Whether an error is one that only a modern server gives, to one whose revisions it could speak.

@@ -1,4 +1,4 @@
-//! The relay between a client on stdio and a server on Streamable HTTP.
+//! The relay between a client on stdio and a server on Streamable HTTP, or on HTTP+SSE.
 //!
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
@@ -7,6 +7,7 @@ pub mod conversation;
 pub mod description;
 pub mod downstream;
 pub mod era;
+pub mod governor;
 pub mod greeting;
 pub mod headers;
 pub mod host;
@@ -14,6 +15,7 @@ pub mod legacy_client;
 pub mod message;
 pub mod modern_client;
 pub mod object;
+pub mod patience;
 pub mod reply;
 pub mod retry;
 pub mod session;
@@ -21,6 +23,8 @@ pub mod sign_in;
 pub mod sse;
 pub mod tools;
 pub mod translation;
+pub mod transport;
+pub mod turnstile;
 pub mod upstream;
 
 use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
@@ -30,8 +34,8 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
-    task::AbortHandle,
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinHandle, spawn_blocking},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -44,6 +48,7 @@ use crate::{
         reply::Words,
         session::{Exchange, Task},
         sign_in::SignIn,
+        turnstile::Turnstile,
         upstream::Upstream,
     },
     credential::token_source::TokenSource,
@@ -79,13 +84,14 @@ pub struct Bridge {
     conversation: Conversation,
     tokens: TokenSource,
     offer: Option<Offer>,
-    remember: Remember,
+    description: watch::Sender<Option<Description>>,
+    remembering: JoinHandle<()>,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Event>,
     report: mpsc::Sender<Event>,
     exchanges: HashMap<Exchange, AbortHandle>,
-    farewells: Vec<tokio::task::JoinHandle<()>>,
+    farewells: Vec<JoinHandle<()>>,
     /// Looks out for a sign-in that happens elsewhere.
     watch: Option<AbortHandle>,
     /// When unanswered requests are given up; set once the client has closed its side.
@@ -104,6 +110,8 @@ pub struct Ends {
     pub words: Words,
     /// How long a request may take from one sign of life of the server to the next.
     pub deadline: Duration,
+    /// What keeps to the server's limit of requests.
+    pub turnstile: Turnstile,
     /// What the server said of itself some time before.
     pub remembered: Option<Description>,
     /// Keeps what it says now.
@@ -127,14 +135,17 @@ impl Bridge {
     pub fn open(ends: Ends) -> io::Result<Self> {
         let (reader, writer) = downstream::open()?;
         let (report, events) = mpsc::channel(EVENT_QUEUE);
-        let upstream = Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.deadline, report.clone());
+        let upstream =
+            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, report.clone());
+        let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
             conversation: Conversation::new(ends.words, ends.remembered, sign_in),
             tokens: ends.tokens,
             offer: ends.offer,
-            remember: ends.remember,
+            remembering: tokio::spawn(remember(described, ends.remember)),
+            description,
             reader,
             writer,
             events,
@@ -158,6 +169,8 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
+        drop(self.description);
+        self.farewells.push(self.remembering);
         let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -221,6 +234,7 @@ impl Bridge {
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
             match action {
+                Action::Do(Task::Switch(transport)) => self.upstream = Arc::new(self.upstream.over(transport)),
                 Action::Do(Task::Post(exchange, message, headers)) => {
                     let task = tokio::spawn(Arc::clone(&self.upstream).post(exchange, message, headers));
                     self.exchanges.insert(exchange, task.abort_handle());
@@ -252,17 +266,25 @@ impl Bridge {
                 }
                 Action::Watch => {
                     if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
-                        let watching = tokio::spawn(watch(self.tokens.clone(), self.report.clone()));
+                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.report.clone()));
                         self.watch = Some(watching.abort_handle());
                     }
                 }
                 Action::Remember(description) => {
-                    let remember = self.remember.clone();
-                    tokio::task::spawn_blocking(move || remember(&description));
+                    self.description.send_replace(Some(*description));
                 }
             }
         }
         flow
+    }
+}
+
+/// Keeps what the server says of itself, the latest last.
+async fn remember(mut described: watch::Receiver<Option<Description>>, remember: Remember) {
+    while described.changed().await.is_ok() {
+        let latest = described.borrow_and_update().clone();
+        let remember = remember.clone();
+        let _ = spawn_blocking(move || latest.iter().for_each(|description| remember(description))).await;
     }
 }
 
@@ -290,7 +312,7 @@ async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, report: mpsc::Se
 }
 
 /// Reports when somebody is signed in, by whatever process.
-async fn watch(tokens: TokenSource, report: mpsc::Sender<Event>) {
+async fn look_out(tokens: TokenSource, report: mpsc::Sender<Event>) {
     const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
     let mut pause = PAUSES.0;
     while !tokens.is_signed_in().await {

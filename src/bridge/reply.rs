@@ -76,7 +76,9 @@ impl Words {
             ReplyCode::OutcomeUnknown
         } else {
             match &**failure {
-                Failure::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => ReplyCode::Untrusted,
+                Failure::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) | Failure::ForeignEndpoint => {
+                    ReplyCode::Untrusted
+                }
                 Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
                 Failure::Token(_)
                 | Failure::Stopped

@@ -4,9 +4,12 @@
 //! before looking at the message. Everything else is answered with an error that says what is known; a tool's
 //! annotations change nothing in that.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::{
+    bridge::patience,
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
     printable::quoted,
@@ -31,12 +34,18 @@ pub enum Failure {
     #[error("{0}")]
     Http(#[from] HttpError),
     /// An HTTP status with no JSON-RPC answer in it.
-    #[error("the server answered HTTP {}{}", .status.as_u16(), .retry_after.map(|seconds| format!(", to be asked again in {seconds} s")).unwrap_or_default())]
+    #[error("the server answered HTTP {}{}", .status.as_u16(), .retry_after.map(|wait| format!(", to be asked again in {} s", wait.as_secs())).unwrap_or_default())]
     Status {
         /// The status.
         status: StatusCode,
-        /// When to come back, in seconds (RFC 9110 section 10.2.3).
-        retry_after: Option<u64>,
+        /// When to come back (RFC 9110 section 10.2.3).
+        retry_after: Option<Duration>,
+    },
+    /// The limit of requests is used up for longer than a client can be expected to wait. Nothing was sent.
+    #[error("the server's limit of requests is used up; it can be asked again in {} s", .wait.as_secs() + 1)]
+    UsedUp {
+        /// When there is room again.
+        wait: Duration,
     },
     /// A 2xx answer that is neither JSON nor an event stream.
     #[error(
@@ -58,6 +67,15 @@ pub enum Failure {
     /// The answer ended before the response.
     #[error("the server ended its answer without a response")]
     Cut,
+    /// No HTTP+SSE stream, or none that begins in time with its `endpoint` event (MCP 2024-11-05 transports, "HTTP with
+    /// SSE").
+    #[error("the server opens no event stream that begins with the address for messages")]
+    NoEndpoint,
+    /// An `endpoint` event that leads elsewhere.
+    #[error(
+        "the server wants messages to be sent to an address that is not its own; none was, since a sign-in is for the server alone"
+    )]
+    ForeignEndpoint,
     /// What waited for a session, and there is none.
     #[error("the server refuses to open a session")]
     NoSession,
@@ -90,6 +108,15 @@ pub enum Failure {
     Stopped,
 }
 
+/// What may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// To send nothing at all to the server for so long, by any process, and then this again.
+    HoldAll(Duration),
+    /// To send this again after so long.
+    Wait(Duration),
+}
+
 /// Whether the server may have acted on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
@@ -104,13 +131,46 @@ impl Failure {
     /// harmless).
     pub fn taken(&self) -> Taken {
         match self {
-            Self::Token(_) | Self::Refused | Self::InsufficientScope { .. } | Self::NoSession | Self::IdInUse => {
-                Taken::No
-            }
+            Self::Token(_)
+            | Self::Refused
+            | Self::InsufficientScope { .. }
+            | Self::NoSession
+            | Self::IdInUse
+            | Self::UsedUp { .. } => Taken::No,
+            // The stream is what a message needs first.
+            Self::NoEndpoint | Self::ForeignEndpoint => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
             _ => Taken::Perhaps,
+        }
+    }
+
+    /// What may be done about a request of this method, in the attempt of this number (from 0); none where it is over.
+    /// `random` is any number.
+    ///
+    /// A message that was certainly not taken may be sent again, whatever it is; one that perhaps was, only where that
+    /// changes nothing: what MCP itself says reads, no matter how a server describes its tools.
+    pub fn remedy(&self, method: Option<&str>, attempt: u32, random: u32) -> Option<Remedy> {
+        const UNSENT_LIMIT: u32 = 2;
+        const UNSURE_LIMIT: u32 = 2;
+        const REFUSED_LIMIT: u32 = 8;
+        match self {
+            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } if attempt < REFUSED_LIMIT => {
+                Some(Remedy::HoldAll(patience::wait(*retry_after, attempt, random)))
+            }
+            Self::Http(error) if error.is_unsent() && !error.is_refusal() && attempt < UNSENT_LIMIT => {
+                Some(Remedy::Wait(patience::wait(None, attempt, random)))
+            }
+            Self::Status { status, retry_after }
+                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) && attempt < UNSURE_LIMIT =>
+            {
+                Some(Remedy::Wait(patience::wait(*retry_after, attempt, random)))
+            }
+            Self::Http(HttpError::Broken { .. }) | Self::Cut if only_reads(method) && attempt < UNSURE_LIMIT => {
+                Some(Remedy::Wait(patience::wait(None, attempt, random)))
+            }
+            _ => None,
         }
     }
 
@@ -132,6 +192,24 @@ impl Failure {
             _ => false,
         }
     }
+}
+
+/// Whether a request of this method changes nothing on the server, by MCP's own definition.
+fn only_reads(method: Option<&str>) -> bool {
+    matches!(
+        method,
+        Some(
+            "ping"
+                | "server/discover"
+                | "tools/list"
+                | "prompts/list"
+                | "prompts/get"
+                | "resources/list"
+                | "resources/templates/list"
+                | "resources/read"
+                | "completion/complete"
+        )
+    )
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::bridge::{
     object::Object,
     retry::{Failure, Taken},
     tools::Tools,
+    transport::Transport,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -76,6 +77,8 @@ pub enum Action {
 /// What the network is for.
 #[derive(Debug)]
 pub enum Task {
+    /// From now on let messages travel so.
+    Switch(Transport),
     /// POST the message.
     Post(Exchange, Message, HeaderMap),
     /// Open the GET stream.

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::{
-    bridge::{Bridge, Ends, Offer, Remember, description::Description, reply::Words},
+    bridge::{
+        Bridge, Ends, Offer, Remember, description::Description, governor::Rate, reply::Words, turnstile::Turnstile,
+    },
     cli::{self, SignInMode},
     commands::{
         App,
@@ -81,12 +83,28 @@ pub async fn relay(
         tokens,
         words: Words { title: profile.title.clone(), login_command: profile.login_command() },
         deadline,
+        turnstile: turnstile(app, profile),
         remembered: remembered(app, profile),
         remember: remember(app, profile),
         offer,
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
+}
+
+/// The gate to the vendor's limit of requests, which all processes of the profile share.
+fn turnstile(app: &App, profile: &Profile) -> Turnstile {
+    let provider = profile.provider.as_ref().and_then(|name| app.settings.providers.get(name));
+    match provider.and_then(|provider| provider.requests_per_minute) {
+        Some(limit) => Turnstile::shared(
+            Rate::per_minute(limit),
+            app.settings.locks(),
+            &profile.name,
+            &profile.server,
+            app.clock.clone(),
+        ),
+        None => Turnstile::open(app.clock.clone()),
+    }
 }
 
 /// What a server said of itself, on disk; of this server only.

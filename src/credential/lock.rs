@@ -1,10 +1,11 @@
 //! One holder at a time, across all processes of this person.
 //!
 //! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left
-//! behind by a holder that was killed.
+//! behind by a holder that was killed. The file can hold a note from one holder to the next, which is not secret.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
     path::Path,
     time::Duration,
 };
@@ -16,10 +17,13 @@ use crate::credential::private_folder::{self, PlaceError};
 /// The longest pause between two attempts: what a waiter can come late by.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
+/// The longest note, in bytes.
+const NOTE_LIMIT: u64 = 1 << 10;
+
 /// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Why a lock was not taken. The work that it protects must then not be done.
@@ -37,7 +41,7 @@ pub enum LockError {
         /// What was tried, with the path.
         what: String,
         /// What the system answered.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -57,7 +61,7 @@ impl Lock {
         // back.
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(LockError::TimedOut(deadline)),
                 Err(TryLockError::WouldBlock) => {
                     tokio::time::sleep_until(until.min(Instant::now() + any_part_of(pause))).await
@@ -66,6 +70,31 @@ impl Lock {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// What a holder before left; nothing at first.
+    ///
+    /// # Errors
+    /// [`LockError::Failed`].
+    pub fn note(&self) -> Result<Vec<u8>, LockError> {
+        let mut note = Vec::new();
+        (&self.file).rewind().and_then(|()| (&self.file).take(NOTE_LIMIT).read_to_end(&mut note)).map_err(
+            |source| LockError::Failed { what: "could not read what a lock's file says".to_owned(), source },
+        )?;
+        Ok(note)
+    }
+
+    /// Leaves `note` for the next holder, in place of the one before. One that is as long as that is written in one
+    /// step.
+    ///
+    /// # Errors
+    /// [`LockError::Failed`].
+    pub fn leave(&self, note: &[u8]) -> Result<(), LockError> {
+        (&self.file)
+            .rewind()
+            .and_then(|()| (&self.file).write_all(note))
+            .and_then(|()| self.file.set_len(note.len() as u64))
+            .map_err(|source| LockError::Failed { what: "could not write in a lock's file".to_owned(), source })
     }
 }
 
@@ -103,6 +132,19 @@ mod tests {
         let _other = Lock::acquire(&locks, "b", SOON).await.unwrap();
         drop(held);
         Lock::acquire(&locks, "a", SOON).await.unwrap();
+    }
+
+    /// A note stays until there is another, whoever holds the lock, and however long it is.
+    #[tokio::test]
+    async fn a_note_is_for_the_next_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        for (found, left) in [("", "first"), ("first", "a longer one"), ("a longer one", "short"), ("short", "")] {
+            let held = Lock::acquire(&locks, "a", SOON).await.unwrap();
+            assert_eq!(held.note().unwrap(), found.as_bytes());
+            held.leave(left.as_bytes()).unwrap();
+            assert_eq!(held.note().unwrap(), left.as_bytes());
+        }
     }
 
     /// All 64 get their turn, one at a time.

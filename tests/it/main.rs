@@ -25,6 +25,7 @@ mod logout;
 mod network;
 #[cfg(unix)]
 mod openid;
+mod patience;
 mod peer;
 mod recovery;
 mod replay;
@@ -33,5 +34,7 @@ mod serve;
 mod settings;
 #[cfg(unix)]
 mod sign_in;
+#[cfg(unix)]
+mod sign_in_tool;
 mod support;
 mod token;

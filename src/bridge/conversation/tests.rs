@@ -57,7 +57,7 @@ impl Rig {
                 Action::Do(Task::Cancel(exchange)) => {
                     self.open.remove(&exchange);
                 }
-                Action::Do(Task::HoldFor(_) | Task::Delete(_)) => {}
+                Action::Do(Task::HoldFor(_) | Task::Delete(_) | Task::Switch(_)) => {}
                 Action::Do(Task::Stop) => self.stopped = true,
                 Action::Write(line) => self.written.push(serde_json::from_slice(&line).unwrap()),
                 Action::Wake(alarm, _) => self.alarms.push(alarm),

@@ -49,7 +49,7 @@ impl Rig {
                     self.posts.push((exchange, text(message.raw()), headers));
                 }
                 Action::Do(Task::Listen(exchange, _)) => self.listens.push(exchange),
-                Action::Do(Task::HoldFor(_)) => {}
+                Action::Do(Task::HoldFor(_) | Task::Switch(_)) => {}
                 Action::Do(Task::Cancel(exchange)) => self.cancelled.push(exchange),
                 Action::Do(Task::Delete(_)) => self.deletes += 1,
                 Action::Do(Task::Stop) => self.stopped = true,

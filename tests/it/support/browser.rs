@@ -109,6 +109,11 @@ impl Drop for FakeBrowser {
     }
 }
 
+/// What a person does who is shown `url` and consents.
+pub fn sign_in_at(url: &str) {
+    browse(url, Person::Consents, &Mutex::default());
+}
+
 /// Opens `url` and follows where it leads: redirects, and the forms of sign-in pages, with whatever cookies they set.
 fn browse(url: &str, person: Person, pages: &Mutex<Vec<Page>>) {
     let consent = if person == Person::Denies { "deny" } else { "grant" };

@@ -1,0 +1,80 @@
+//! Until when an answer is waited for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::bridge::message::{Kind, Message};
+
+/// How much longer than from one message to the next an answer may take in all.
+const ALL: u32 = 12;
+
+/// How long a person may think about what a server asks in the middle of a call.
+const PERSON: Duration = Duration::from_secs(3600);
+
+/// A point in time that moves on with each message of the server's, and an end that does not (MCP 2026-07-28 cancellation,
+/// "Timeouts": a maximum, regardless of progress). Single bytes move nothing: they can drip for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    idle: Duration,
+    next: Instant,
+    last: Instant,
+}
+
+impl Deadline {
+    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all.
+    pub fn new(idle: Duration) -> Self {
+        let now = Instant::now();
+        Self { idle, next: now + idle, last: now + idle.saturating_mul(ALL) }
+    }
+
+    /// Never: a stream that may say nothing for as long as nothing happens.
+    pub fn never() -> Self {
+        // As far as a clock goes; tokio's own "far future" is thirty years.
+        Self::new(Duration::from_secs(30 * 365 * 24 * 3600))
+    }
+
+    /// When to give up, as it is now.
+    pub fn end(&self) -> Instant {
+        self.next.min(self.last)
+    }
+
+    /// The server has said something: it is at work, or waits for a person.
+    pub fn heard(&mut self, message: &Message) {
+        let patience = match message.kind {
+            Kind::Request { .. } => PERSON.max(self.idle),
+            _ => self.idle,
+        };
+        let before = self.next;
+        self.next = Instant::now() + patience;
+        if matches!(message.kind, Kind::Request { .. }) {
+            self.last += self.next.saturating_duration_since(before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    /// t128: progress moves the deadline, but not beyond the end of all patience; a person has longer.
+    #[tokio::test(start_paused = true)]
+    async fn t128_progress_moves_the_deadline_up_to_a_point() {
+        let begun = Instant::now();
+        let idle = Duration::from_secs(10);
+        let mut deadline = Deadline::new(idle);
+        assert_eq!(deadline.end() - begun, idle);
+        let progress = message(r#"{"method":"notifications/progress","params":{}}"#);
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(9)).await;
+            deadline.heard(&progress);
+        }
+        assert_eq!(deadline.end() - begun, idle * ALL);
+        deadline.heard(&message(r#"{"id":1,"method":"elicitation/create"}"#));
+        assert!(deadline.end() - begun > PERSON);
+    }
+}

@@ -1,0 +1,199 @@
+//! Streamable HTTP: each message is a POST, answered where it was sent.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::Response;
+
+use crate::{
+    bridge::{
+        headers,
+        message::{Kind, Message},
+        retry::Failure,
+        session::{Ending, Event, Exchange},
+        sse::Decoder,
+        upstream::{
+            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
+            is_event_stream,
+        },
+    },
+    printable::quoted,
+};
+
+/// The longest session id that is sent back with every request, in bytes.
+const SESSION_ID_LIMIT: usize = 1 << 10;
+
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// An event stream, and what has come of it.
+struct Stream {
+    decoder: Decoder,
+    messages: usize,
+    /// A response was among them.
+    answered: bool,
+}
+
+impl Stream {
+    fn new() -> Self {
+        Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
+    }
+}
+
+impl Upstream {
+    /// POSTs `message` and reads what answers it.
+    pub(super) async fn post_for_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap) -> Outcome {
+        match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
+            Ok(response) => self.read_answer(exchange, message, headers, response).await,
+            Err(failure) => Ok(Ending::Failed(failure)),
+        }
+    }
+
+    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
+    /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
+    /// Redelivery").
+    pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
+        const SHORTEST_WAIT: Duration = Duration::from_millis(500);
+        const LONGEST_WAIT: Duration = Duration::from_secs(30);
+        let mut wait = SHORTEST_WAIT;
+        loop {
+            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
+            match answer {
+                Ok(response) if response.status().is_success() && is_event_stream(&response) => {
+                    self.report(Event::Accepted(exchange, None)).await?;
+                    let mut stream = Stream::new();
+                    self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
+                    if stream.messages > 0 {
+                        wait = SHORTEST_WAIT;
+                    }
+                    if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
+                        headers.insert(LAST_EVENT_ID, id);
+                    }
+                    if let Some(asked) = stream.decoder.retry() {
+                        wait = Duration::from_millis(asked).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+                    }
+                }
+                // 405: the server has no such stream. 404 and other refusals will not change by asking again.
+                Ok(response) if !response.status().is_server_error() => break,
+                Ok(_) | Err(Failure::Http(_)) => {}
+                Err(_) => break,
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        Ok(Ending::Complete)
+    }
+
+    /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
+    pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
+        let _ = self
+            .send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref())
+            .await;
+    }
+
+    async fn read_answer(
+        &self,
+        exchange: Exchange,
+        message: &Message,
+        headers: &HeaderMap,
+        response: Response,
+    ) -> Outcome {
+        let status = response.status();
+        if !status.is_success() {
+            let in_session = headers.contains_key(headers::SESSION_ID);
+            return self.read_refusal(exchange, message, response, in_session).await;
+        }
+        let mut session_id = response.headers().get(headers::SESSION_ID).cloned();
+        if let Some(id) = &mut session_id {
+            // MCP 2025-11-25 transports, "Session Management": visible ASCII only.
+            if id.is_empty() || id.len() > SESSION_ID_LIMIT || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
+                return Ok(Ending::Failed(Failure::Malformed));
+            }
+            id.set_sensitive(true);
+        }
+        self.report(Event::Accepted(exchange, session_id)).await?;
+        if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT {
+            return Ok(Ending::Complete);
+        }
+        if is_event_stream(&response) {
+            // A subscription says nothing for as long as nothing changes.
+            let is_subscription = message.method() == Some("subscriptions/listen");
+            let deadline = if is_subscription { Deadline::never() } else { Deadline::new(self.deadline) };
+            return self.read_stream(exchange, headers, response, deadline).await;
+        }
+        let content_type = content_type(&response);
+        if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
+            return match self.read_body(response, MESSAGE_LIMIT).await {
+                Ok(body) if body.is_empty() => Ok(Ending::Complete),
+                Ok(body) => self.deliver(exchange, body).await,
+                Err(failure) => Ok(Ending::Failed(failure)),
+            };
+        }
+        let content_type = quoted(&content_type.unwrap_or_default());
+        Ok(Ending::Failed(Failure::NotMcp { content_type }))
+    }
+
+    /// Reads the stream that answers a POST. One that ends before the response is taken up where it was, with GET and
+    /// never with another POST (MCP 2025-11-25 transports, "Resumability and Redelivery"; the modern era has no such
+    /// thing, and no event ids).
+    async fn read_stream(
+        &self,
+        exchange: Exchange,
+        headers: &HeaderMap,
+        mut response: Response,
+        mut deadline: Deadline,
+    ) -> Outcome {
+        const ATTEMPTS: usize = 5;
+        const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+        let mut stream = Stream::new();
+        let mut attempts = 0;
+        loop {
+            let said = stream.messages;
+            let ending = self.read_events(exchange, response, &mut stream, &mut deadline).await?;
+            let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
+            attempts = if stream.messages > said { 0 } else { attempts + 1 };
+            let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
+            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
+            let mut headers = headers.clone();
+            headers.insert(LAST_EVENT_ID, id);
+            let asked = stream.decoder.retry().map_or(PAUSES.0, Duration::from_millis);
+            tokio::time::sleep(asked.clamp(PAUSES.0, PAUSES.1)).await;
+            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
+                Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
+                _ => return Ok(ending),
+            };
+            stream.decoder = stream.decoder.resumed();
+        }
+    }
+
+    async fn read_events(
+        &self,
+        exchange: Exchange,
+        mut response: Response,
+        stream: &mut Stream,
+        deadline: &mut Deadline,
+    ) -> Outcome {
+        loop {
+            match self.next_message(&mut response, &mut stream.decoder, deadline.end()).await {
+                Ok(Some(message)) => {
+                    stream.messages += 1;
+                    deadline.heard(&message);
+                    stream.answered |= matches!(message.kind, Kind::Response { .. });
+                    self.report(Event::Delivered(exchange, message)).await?;
+                }
+                Ok(None) => return Ok(Ending::Complete),
+                Err(failure) => return Ok(Ending::Failed(failure)),
+            }
+        }
+    }
+
+    async fn deliver(&self, exchange: Exchange, bytes: Bytes) -> Outcome {
+        match Message::parse(bytes) {
+            Ok(message) => {
+                self.report(Event::Delivered(exchange, message)).await?;
+                Ok(Ending::Complete)
+            }
+            Err(_) => Ok(Ending::Failed(Failure::Malformed)),
+        }
+    }
+}

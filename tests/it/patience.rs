@@ -1,0 +1,96 @@
+//! What the bridge waits out, what it sends again, and what it does not.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::support::{
+    sandbox::Sandbox,
+    serve::Serve,
+    vendor::{Effect, On, Reply, Script, Vendor},
+};
+
+fn bridge() -> (Sandbox, Vendor, Serve) {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize();
+    (sandbox, vendor, serve)
+}
+
+/// t121: a call that the server has no room for was not taken, and is made when it says.
+#[test]
+fn t121_a_call_that_was_too_much_waits_its_turn() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "1")));
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "nonsense")));
+    let begun = Instant::now();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    assert_eq!((vendor.calls("tools/call").len(), vendor.executed().len()), (3, 1));
+}
+
+/// t121: longer than a client waits is said at once.
+#[test]
+fn t121_a_long_wait_is_said_and_not_waited_out() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "200")));
+    let begun = Instant::now();
+    let error = serve.call("echo", json!({"message": "hi"})).error();
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(error["code"], -31003);
+    let text = error["message"].as_str().unwrap();
+    assert!(text.contains("limit of requests") && text.contains("asked again in 20"), "{text}");
+    assert_eq!(vendor.executed().len(), 0);
+}
+
+/// t114, t122: an outage: what only reads is asked again, a call whose outcome is open is not, whatever its annotations.
+#[test]
+fn t114_t122_only_what_reads_is_asked_again() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    for effect in [Effect::status(503), Effect::CutAfter] {
+        vendor.fault(On::Rpc("tools/list"), effect);
+    }
+    serve.request("tools/list", json!({})).result();
+    assert_eq!(vendor.calls("tools/list").len(), 3);
+    for (effect, executed) in [(Effect::status(503), 0), (Effect::CutBefore, 0), (Effect::CutAfter, 1)] {
+        let before = (vendor.calls("tools/call").len(), vendor.executed().len());
+        vendor.fault(On::Rpc("tools/call"), effect);
+        let error = serve.call("echo", json!({"message": "hi"})).error();
+        assert_eq!(error["code"], -31010, "{error}");
+        let after = (vendor.calls("tools/call").len(), vendor.executed().len());
+        assert_eq!((after.0 - before.0, after.1 - before.1), (1, executed));
+    }
+}
+
+/// t128: an answer that drips in for ever is given up; a hung call holds up no other.
+#[test]
+fn t128_an_answer_that_never_ends_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                let _ = connection.read(&mut request);
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n";
+                let _ = connection.write_all(head.as_bytes());
+                while connection.write_all(b" ").is_ok() {
+                    thread::sleep(Duration::from_millis(200));
+                }
+            });
+        }
+    });
+    let sandbox = Sandbox::new();
+    let mut serve = sandbox.serve([url.as_str(), "--timeout", "2"]);
+    let begun = Instant::now();
+    serve.initialize();
+    let error = serve.request("tools/list", json!({})).error();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(error["message"].as_str().unwrap().contains("did not answer within 2 s"), "{error}");
+}

@@ -1,0 +1,168 @@
+//! Signed out is a normal state: what a client sees of a server that nobody is signed in to, and how it gets in.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    browser::{FakeBrowser, Person, sign_in_at},
+    sandbox::Sandbox,
+    serve::{Message, Serve, modern},
+    vendor::{Effect, On, Reply, Script, Vendor},
+};
+
+/// The names that a list of tools has.
+fn names(list: &Message) -> Vec<String> {
+    let result = list.result();
+    result["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The address in a result that a person reads.
+fn address(result: &Value) -> String {
+    let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {result}"));
+    text.lines().find(|line| line.starts_with("http")).unwrap_or_else(|| panic!("no address in {text}")).to_owned()
+}
+
+fn hello(capabilities: Value) -> Value {
+    json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "t", "version": "1"}})
+}
+
+fn open(serve: &mut Serve, capabilities: Value) {
+    serve.request("initialize", hello(capabilities)).result();
+    serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+}
+
+/// The whole way: the tool, its page, the other tools, without a restart.
+#[test]
+fn a_client_signs_in_by_the_tool() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    assert_eq!(names(&serve.request("tools/list", json!({}))), ["finmcp_sign_in"]);
+    let result = serve.call("finmcp_sign_in", json!({})).result();
+    assert_eq!(result["isError"], false);
+    let text = result["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(text.contains(&format!("finmcp login {}", vendor.url())), "{text}");
+    sign_in_at(&address(&result));
+    serve.incoming("notifications/tools/list_changed");
+    let listed = names(&serve.request("tools/list", json!({})));
+    assert!(listed.contains(&"echo".to_owned()) && !listed.contains(&"finmcp_sign_in".to_owned()), "{listed:?}");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert!(browser.starts().is_empty(), "nobody asked for a browser");
+    sandbox.finmcp(["token", &vendor.url()]).expect_success();
+
+    // The next client, signed out again, sees the tools that it will have.
+    sandbox.finmcp(["logout", &vendor.url()]).expect_success();
+    let mut serve = sandbox.serve([vendor.url()]);
+    assert_eq!(serve.request("initialize", hello(json!({}))).result()["serverInfo"]["name"], "test vendor");
+    let listed = names(&serve.request("tools/list", json!({})));
+    assert!(listed.contains(&"echo".to_owned()) && listed.contains(&"finmcp_sign_in".to_owned()), "{listed:?}");
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// A client that can show a page is asked to; the call that needed it is made then, once.
+#[test]
+fn a_legacy_client_shows_the_page_in_the_middle_of_a_call() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({"elicitation": {"url": {}}}));
+    let call = serve.post("tools/call", json!({"name": "echo", "arguments": {"message": "hi"}}));
+    let question = serve.incoming("elicitation/create").json();
+    assert_eq!(question["params"]["mode"], "url");
+    let page = question["params"]["url"].as_str().unwrap();
+    serve.send(json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept"}}).to_string());
+    sign_in_at(page);
+    assert_eq!(serve.answer_to(&call).result()["content"][0]["text"], "hi");
+    assert_eq!(vendor.executed().len(), 1);
+}
+
+#[test]
+fn a_modern_client_shows_the_page_in_the_middle_of_a_call() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people().modern()));
+    let mut serve = sandbox.serve([vendor.url()]);
+    let call = |mut params: Value| {
+        params["name"] = json!("echo");
+        params["arguments"] = json!({"message": "hi"});
+        let mut params = modern(params);
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {"url": {}}});
+        params
+    };
+    serve.request("server/discover", modern(json!({}))).result();
+    let result = serve.request("tools/call", call(json!({}))).result();
+    assert_eq!(result["resultType"], "input_required");
+    let questions = result["inputRequests"].as_object().unwrap();
+    let (key, question) = questions.iter().next().unwrap();
+    let mut answers = json!({});
+    answers[key] = json!({"action": "accept"});
+    let again = call(json!({"inputResponses": answers, "requestState": result["requestState"]}));
+    let again = serve.post("tools/call", again);
+    sign_in_at(question["params"]["url"].as_str().unwrap());
+    assert_eq!(serve.answer_to(&again).result()["content"][0]["text"], "hi");
+    assert_eq!(vendor.executed().len(), 1);
+}
+
+/// A sign-in that the server has ended, in the middle of a session: the same way in, and no restart.
+#[test]
+fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    serve.call("echo", json!({"message": "hi"})).result();
+    let expired = Reply::new(401).header("www-authenticate", "Bearer error=\"invalid_token\"");
+    vendor.fault(On::Rpc("tools/call"), Effect::Answer(expired));
+    vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(400).json(&json!({"error": "invalid_grant"}))));
+    let result = serve.call("echo", json!({"message": "hi"})).result();
+    assert_eq!(result["isError"], true);
+    sign_in_at(&address(&result));
+    let result = crate::support::eventually("the new sign-in", || {
+        let answer = serve.call("echo", json!({"message": "hi"})).result();
+        (answer["content"][0]["text"] == "hi").then_some(answer)
+    });
+    assert_eq!(result["content"][0]["text"], "hi");
+}
+
+/// Somebody signs in in a terminal: the client hears of it by itself.
+#[test]
+fn a_sign_in_elsewhere_is_told_to_the_client() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    assert_eq!(names(&serve.request("tools/list", json!({}))), ["finmcp_sign_in"]);
+    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    serve.incoming("notifications/tools/list_changed");
+    assert!(names(&serve.request("tools/list", json!({}))).contains(&"echo".to_owned()));
+}
+
+/// A server that takes its time: the client has its answer all the same, and the session when the server is there.
+#[test]
+fn a_server_that_is_slow_holds_up_no_handshake() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    vendor.fault(On::Rpc("initialize"), Effect::Delay(Duration::from_secs(3)));
+    let mut serve = sandbox.serve([vendor.url()]);
+    let started = std::time::Instant::now();
+    open(&mut serve, json!({}));
+    assert!(started.elapsed() < Duration::from_secs(3), "the answer waited for the server");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(vendor.calls("initialize").len(), 1);
+}
+
+/// A server that cannot be reached: the client starts, and goes on by itself once the server is back.
+#[test]
+fn a_server_that_is_down_is_there_when_it_comes_back() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    for _ in 0..3 {
+        vendor.fault(On::Rpc("initialize"), Effect::CutBefore);
+    }
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    let answer = crate::support::eventually("the server", || {
+        let answer = serve.call("echo", json!({"message": "hi"}));
+        answer.json().get("result").cloned()
+    });
+    assert_eq!(answer["content"][0]["text"], "hi");
+    assert_eq!(vendor.executed().len(), 1);
+}
