@@ -149,7 +149,7 @@ const scenarios = {
 
 async function run() {
   await setUp();
-  const options = FINMCP_SIGN_IN === "auto" ? ["--sign-in", "auto"] : [];
+  const options = ["--sign-in", FINMCP_SIGN_IN === "auto" ? "auto" : "off"];
   const open = (answer) => new Serve(FINMCP, ["serve", url, ...options], environment, answer);
   const client = new LocalClient(open, authorized);
   try {
