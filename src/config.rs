@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     credential::{lock::Lock, record::Identity},
-    login::ResourceParameter,
+    login::{ResourceParameter, jwt_bearer::Assertion},
     oauth::overrides::Overrides,
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, ProviderDocument},
@@ -55,6 +55,10 @@ pub(crate) struct ProfileDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_metadata_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    assertion_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_provider: Option<IdentityProviderDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_endpoint: Option<String>,
@@ -65,10 +69,20 @@ pub(crate) struct ProfileDocument {
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     parameters: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop: bool,
     #[serde(default, skip_serializing_if = "is_none")]
     overrides: Overrides,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_in: Option<IdentityDocument>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityProviderDocument {
+    issuer: String,
+    client_id: String,
+    id_token_file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -125,6 +139,16 @@ impl ProfileDocument {
                 .map(str::parse)
                 .transpose()
                 .map_err(|error| format!("client_metadata_url {error}"))?,
+            assertion: match (&self.assertion_file, &self.identity_provider) {
+                (Some(_), Some(_)) => return Err("assertion_file and identity_provider exclude each other".to_owned()),
+                (Some(path), None) => Some(Assertion::File(path.clone())),
+                (None, Some(provider)) => Some(Assertion::IdentityProvider {
+                    issuer: provider.issuer.clone(),
+                    client_id: provider.client_id.clone(),
+                    id_token_file: provider.id_token_file.clone(),
+                }),
+                (None, None) => None,
+            },
             scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
             token_endpoint: self
                 .token_endpoint
@@ -139,6 +163,7 @@ impl ProfileDocument {
                 Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
             },
             parameters: self.parameters.clone().into_iter().collect(),
+            dpop: self.dpop,
             overrides: self.overrides.clone(),
         };
         let mut from_preset = match (provider, preset) {
@@ -172,7 +197,16 @@ impl ProfileDocument {
 impl From<&Profile> for ProfileDocument {
     fn from(profile: &Profile) -> Self {
         let options = &profile.registration;
+        let (assertion_file, identity_provider) = match options.assertion.clone() {
+            Some(Assertion::File(path)) => (Some(path), None),
+            Some(Assertion::IdentityProvider { issuer, client_id, id_token_file }) => {
+                (None, Some(IdentityProviderDocument { issuer, client_id, id_token_file }))
+            }
+            None => (None, None),
+        };
         Self {
+            assertion_file,
+            identity_provider,
             provider: profile.provider.clone(),
             environment: Some(profile.environment.clone()).filter(|name| !name.is_empty()),
             url: Some(profile.server.as_str().to_owned()),
@@ -188,6 +222,7 @@ impl From<&Profile> for ProfileDocument {
                 ResourceParameter::Omitted => Some("none".to_owned()),
             },
             parameters: options.parameters.iter().cloned().collect(),
+            dpop: options.dpop,
             overrides: options.overrides.clone(),
             signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
                 url: Some(profile.server.to_string()),

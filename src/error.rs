@@ -5,6 +5,7 @@ use std::{io, process::ExitCode};
 use crate::{
     bridge::audit::AuditError,
     credential::{
+        assertion::AssertionError,
         lock::LockError,
         store::StoreError,
         token_source::{LoginReason, TokenSourceError},
@@ -148,6 +149,7 @@ impl Error {
                 let hint = hint.unwrap_or_else(|| "try again in a while".to_owned());
                 (kind, Some(format!("your sign-in is kept; {hint}")))
             }
+            TokenSourceError::Assertion(failure) => judge_assertion(failure),
             TokenSourceError::Store(failure) => judge_store(failure),
             TokenSourceError::Lock(failure) => judge_lock(failure),
         };
@@ -253,10 +255,40 @@ impl From<Untrusted> for Error {
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
+        TokenError::Unavailable { .. } | TokenError::NonceWanted => {
+            (ErrorKind::Network, Some("try again in a while".to_owned()))
+        }
         TokenError::Unusable(_) => (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned())),
         TokenError::Audience { .. } => (ErrorKind::Untrusted, Some(AUDIENCE_HINT.to_owned())),
-        TokenError::InvalidGrant | TokenError::Refused { .. } | TokenError::PrivateKey(_) => (ErrorKind::Failure, None),
+        TokenError::InvalidGrant(_) | TokenError::Refused { .. } | TokenError::PrivateKey(_) => {
+            (ErrorKind::Failure, None)
+        }
+    }
+}
+
+fn judge_assertion(error: &AssertionError) -> Judgement {
+    let renew = "finmcp reads that file whenever it needs a token: whoever writes it has to renew it";
+    match error {
+        AssertionError::Unreadable { .. }
+        | AssertionError::NotJwt { .. }
+        | AssertionError::Refused { .. }
+        | AssertionError::IdTokenRefused { .. } => (ErrorKind::Failure, Some(renew.to_owned())),
+        AssertionError::GrantRefused { .. } => {
+            let hint = "ask your administrator: the identity provider and the server have to know the same client";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        AssertionError::NotGranted { error: TokenError::Refused(_), .. } => {
+            let hint = "your administrator decides who may use what: ask for access";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        AssertionError::NotGranted { error, .. } | AssertionError::Token(error) => judge_token(error),
+    }
+}
+
+impl From<AssertionError> for Error {
+    fn from(error: AssertionError) -> Self {
+        let judgement = judge_assertion(&error);
+        Self::judged(error, judgement)
     }
 }
 
@@ -273,6 +305,7 @@ impl From<LoginError> for Error {
             LoginError::Untrusted(untrusted) => untrusted.into(),
             LoginError::Discovery(error) => error.into(),
             LoginError::Token(error) => error.into(),
+            LoginError::Assertion(error) => error.into(),
             LoginError::Registration(error @ RegistrationError::Unavailable { .. }) => {
                 Self::from_source(ErrorKind::Network, error).hint("try again in a while")
             }
@@ -290,6 +323,17 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
+            LoginError::KeyRefused { ref accepted, .. } => {
+                let hint = match &accepted[..] {
+                    [] => "give the client secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET",
+                    _ => "give another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
+                };
+                Self::from_source(ErrorKind::Usage, error).hint(hint)
+            }
+            LoginError::NoDpop { .. } => Self::from_source(ErrorKind::Failure, error)
+                .hint("leave --dpop out if it was you who asked for that; else ask whoever runs the server"),
+            LoginError::NeedsAssertion => Self::from_source(ErrorKind::Usage, error)
+                .hint("give --assertion-file PATH, or --identity-provider URL with --identity-provider-client-id and --id-token-file"),
             LoginError::TimedOut { known_client, .. } => {
                 let error = Self::from_source(ErrorKind::Failure, error);
                 let error = error.hint("run it again; --timeout gives you longer");

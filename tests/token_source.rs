@@ -234,6 +234,7 @@ impl Machine {
             scope_on_refresh: false,
             require_audience: false,
             parameters: Vec::new(),
+            dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),
                 refresh_token: Some(Secret::new("refresh-0".to_owned())),

@@ -24,7 +24,7 @@ use crate::{
     cli::{self, Control, SignInMode},
     commands::{
         App,
-        login::{self, Attempt},
+        login::{self, Attempt, Secrets},
     },
     credential::{
         clock::Clock,
@@ -183,6 +183,9 @@ fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
                 Some(GrantKind::ClientCredentials) => {
                     return Err("it is not a person who signs in there, but a program with a secret".to_owned());
                 }
+                Some(GrantKind::JwtBearer) => {
+                    return Err("it is not a person who signs in there, but a program with an assertion".to_owned());
+                }
                 Some(GrantKind::DeviceCode) => return Err("its sign-in shows a code in a terminal".to_owned()),
                 _ => {}
             }
@@ -228,7 +231,7 @@ const PERSON: Duration = Duration::from_secs(300);
 /// A sign-in that a client needs, by a page that `browser` shows.
 fn attempt(challenge: Option<Challenge>, browser: Arc<dyn Browser>) -> Attempt {
     let redirection = Redirection { port: None, paste: None, timeout: PERSON };
-    Attempt { secret: None, challenge, anew: false, browser: Some(browser), redirection }
+    Attempt { secrets: Secrets::default(), challenge, anew: false, browser: Some(browser), redirection }
 }
 
 /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.

@@ -11,10 +11,12 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         clock::Clock,
         lock::LockError,
         pacing::Pacing,
@@ -24,6 +26,7 @@ use crate::{
     },
     http::Http,
     oauth::{challenge::Challenge, error::TokenError, scope::Scope},
+    server_url::ServerUrl,
 };
 
 /// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal
@@ -44,6 +47,9 @@ pub enum TokenSourceError {
     /// would not help. Later may.
     #[error("the server rejects a token that it was just given")]
     Rejected,
+    /// There is no assertion that brings a token: whoever provides it has to. The credential stays.
+    #[error(transparent)]
+    Assertion(Arc<AssertionError>),
     /// The credential store.
     #[error(transparent)]
     Store(Arc<StoreError>),
@@ -110,10 +116,19 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant | TokenError::PrivateKey(_) => {
+            TokenError::Refused { .. } | TokenError::InvalidGrant(_) | TokenError::PrivateKey(_) => {
                 Self::Refused(Arc::new(error))
             }
             _ => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+impl From<AssertionError> for TokenSourceError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Token(error) => error.into(),
+            error => Self::Assertion(Arc::new(error)),
         }
     }
 }
@@ -231,6 +246,21 @@ impl TokenSource {
             Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
             outcome => outcome,
         }
+    }
+
+    /// Lets one request use `token`: `method` at `url`, which is to be sent at once.
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Refused`] where the key that the token is bound to does not sign.
+    pub fn authorize(
+        &self,
+        token: &AccessToken,
+        headers: &mut HeaderMap,
+        method: &Method,
+        url: &ServerUrl,
+    ) -> Result<(), TokenSourceError> {
+        let now = self.parts.clock.now();
+        token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
     }
 
     /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else

@@ -36,6 +36,8 @@ pub struct Wanted<'a> {
     pub resource: Option<&'a str>,
     /// The `scope` parameter.
     pub scope: Option<&'a Scope>,
+    /// The thumbprint of the key that the code is to be good with alone (RFC 9449 section 10).
+    pub dpop_jkt: Option<&'a str>,
     /// Further parameters that this server wants. One that the request has already is left out: a parameter must not
     /// come twice (RFC 6749 section 3.1).
     pub parameters: &'a [(String, String)],
@@ -87,6 +89,9 @@ impl AuthorizationRequest {
             );
         if let Some(resource) = wanted.resource {
             request = request.add_extra_param("resource", resource);
+        }
+        if let Some(thumbprint) = wanted.dpop_jkt {
+            request = request.add_extra_param("dpop_jkt", thumbprint);
         }
         let (mut url, state) = request.url();
         add_missing(&mut url, wanted.parameters);
@@ -187,8 +192,12 @@ mod tests {
         let scope = scope.map(|scope| scope.parse().unwrap());
         let parameters: Vec<_> =
             parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let wanted =
-            Wanted { resource: Some("https://mcp.example/mcp"), scope: scope.as_ref(), parameters: &parameters };
+        let wanted = Wanted {
+            resource: Some("https://mcp.example/mcp"),
+            scope: scope.as_ref(),
+            dpop_jkt: None,
+            parameters: &parameters,
+        };
         AuthorizationRequest::new(&server, &registration, "http://127.0.0.1:5000/callback", wanted).unwrap()
     }
 

@@ -131,7 +131,7 @@ mod tests {
         for code in ["access_denied", "expired_token", "invalid_client", "invalid_request"] {
             assert_eq!(pace.after(&refused(code)), None, "{code}");
         }
-        assert_eq!(pace.after(&TokenError::InvalidGrant), None);
+        assert_eq!(pace.after(&TokenError::InvalidGrant(OAuthError::new("invalid_grant", None))), None);
         for (given, taken) in [(Some(0.0), 1.0), (Some(-3.0), 1.0), (Some(2.5), 2.5), (Some(1e300), 3600.0)] {
             let pace = parse("https://as.example/go", given).unwrap().pace;
             assert_eq!(pace.interval(), Duration::from_secs_f64(taken));

@@ -58,6 +58,12 @@ pub enum DiscoveryError {
         /// Who says nothing.
         host: String,
     },
+    /// No identity provider there.
+    #[error("{host} publishes no metadata of an identity provider")]
+    NoIdentityProvider {
+        /// Who does not.
+        host: String,
+    },
     /// No MCP server there.
     #[error("{host} does not answer as an MCP server (HTTP {status})")]
     NotMcp {
@@ -242,6 +248,24 @@ async fn named_server(
     let (place, body) =
         first_document(http, &candidates).await?.ok_or_else(|| DiscoveryError::NoMetadata { host: namer.host() })?;
     Ok(read_metadata(&body, &[issuer], place, overrides)?)
+}
+
+/// The identity provider that a person names by its issuer identifier. It may be wherever the person likes.
+///
+/// # Errors
+/// Any [`DiscoveryError`].
+pub async fn identity_provider(
+    http: &Http,
+    issuer: &str,
+    overrides: &Overrides,
+) -> Result<AuthorizationServer, DiscoveryError> {
+    let url: ServerUrl = issuer.parse().map_err(|reason| Untrusted::Url { member: "identity_provider", reason })?;
+    let url = if overrides.allow_private_network { url.granting_private_network() } else { url };
+    // What is accepted of the server's own authorization server says nothing of this one.
+    match named_server(http, &url, issuer, &Overrides::default()).await {
+        Err(DiscoveryError::NoMetadata { host }) => Err(DiscoveryError::NoIdentityProvider { host }),
+        outcome => outcome,
+    }
 }
 
 /// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     http::HttpError,
-    oauth::{client_assertion::PrivateKeyError, json},
+    oauth::{json, private_key::PrivateKeyError},
     server_url::ServerUrlError,
 };
 
@@ -15,7 +15,7 @@ pub enum TokenError {
     /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked. The only failure
     /// that ends a credential.
     #[error("the server no longer accepts this sign-in")]
-    InvalidGrant,
+    InvalidGrant(OAuthError),
     /// Another OAuth error: the request or the registration is wrong. The credential stays.
     #[error("the authorization server refused: {0}")]
     Refused(OAuthError),
@@ -36,7 +36,10 @@ pub enum TokenError {
         /// Whom it is for, cleaned.
         found: String,
     },
-    /// The client's private key.
+    /// The server wants a nonce in the proof of possession, and has looked at nothing else (RFC 9449 section 8).
+    #[error("the authorization server goes on asking for another nonce (DPoP)")]
+    NonceWanted,
+    /// The client's private key, or the one that tokens are bound to.
     #[error("the private key cannot be used: {0}")]
     PrivateKey(#[from] PrivateKeyError),
     /// The network.
@@ -176,7 +179,7 @@ impl TokenError {
             return (!status.is_success()).then_some(unavailable);
         };
         match error.code.as_str() {
-            "invalid_grant" => Some(Self::InvalidGrant),
+            "invalid_grant" => Some(Self::InvalidGrant(error)),
             "temporarily_unavailable" | "server_error" => Some(unavailable),
             _ => Some(Self::Refused(error)),
         }
@@ -207,7 +210,7 @@ mod tests {
     fn t060_what_an_answer_means() {
         let judge = |status: u16, body: &str| {
             TokenError::judge(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|error| match error {
-                TokenError::InvalidGrant => "ended",
+                TokenError::InvalidGrant(_) => "ended",
                 TokenError::Refused(_) => "refused",
                 TokenError::Unavailable { .. } => "unavailable",
                 _ => "else",

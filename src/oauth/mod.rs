@@ -9,12 +9,16 @@ pub mod client_assertion;
 pub mod client_metadata;
 pub mod device_authorization;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
 pub mod json;
+pub mod jwt;
 pub mod overrides;
+pub mod private_key;
 pub mod protected_resource;
 pub mod registration;
 pub mod scope;
+pub mod token_exchange;
 pub mod token_set;
 
 use serde::de::DeserializeOwned;

@@ -23,6 +23,8 @@ pub struct ProtectedResource {
     pub authorization_servers: Vec<String>,
     /// `scopes_supported`: what basic use needs (MCP authorization, "Scope Selection Strategy").
     pub scopes_supported: Option<Scope>,
+    /// `dpop_bound_access_tokens_required`: it takes no other tokens than such as are bound to a key.
+    pub dpop_required: bool,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +32,7 @@ struct Document {
     resource: String,
     authorization_servers: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
+    dpop_bound_access_tokens_required: Option<bool>,
 }
 
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
@@ -73,7 +76,8 @@ impl ProtectedResource {
             .map(|tokens| tokens.iter().try_fold(Scope::default(), |scope, token| scope.with(token)))
             .transpose()
             .map_err(|_| unusable("`scopes_supported` is not valid or too long"))?;
-        Ok(Self { resource: document.resource, authorization_servers, scopes_supported })
+        let dpop_required = document.dpop_bound_access_tokens_required.unwrap_or(false);
+        Ok(Self { resource: document.resource, authorization_servers, scopes_supported, dpop_required })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 /// A client as an authorization server knows it: pre-registered, or registered dynamically (RFC 7591).
 #[derive(Debug, Clone)]
 pub struct ClientRegistration {
-    /// The client identifier (RFC 6749 section 2.2).
+    /// The client identifier (RFC 6749 section 2.2); empty where an assertion alone says who asks (RFC 7521 section 4.1).
     pub client_id: String,
     /// The client secret of a confidential client; its private key, in PEM, where it proves itself with
     /// [`ClientAuthentication::PrivateKeyJwt`], and that is never sent.

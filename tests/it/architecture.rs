@@ -111,15 +111,21 @@ fn dependencies_point_downwards() {
 #[test]
 fn secrets_are_exposed_in_few_places() {
     let rooms = [
-        "bridge/upstream/mod.rs",    // the Authorization header
-        "commands/token.rs",         // what `finmcp token` prints
-        "credential/file.rs",        // a passphrase becomes a key
-        "credential/record.rs",      // the store's payload
-        "oauth/authorization.rs",    // the state and the verifier's challenge
-        "oauth/client.rs",           // the token request's form
-        "oauth/client_assertion.rs", // the key that signs
-        "oauth/registration.rs",     // whether there is a secret at all
-        "oauth/token_set.rs",        // whether a token can be a header, and its `exp`
+        "commands/token.rs",              // what `finmcp token` prints
+        "credential/access_token.rs",     // the Authorization header
+        "credential/assertion.rs",        // when a JWT ended
+        "credential/file.rs",             // a passphrase becomes a key
+        "credential/record.rs",           // the store's payload
+        "oauth/authorization.rs",         // the state and the verifier's challenge
+        "oauth/client/form.rs",           // how a client proves itself
+        "oauth/client/mod.rs",            // the token request's form
+        "oauth/client/revocation.rs",     // the token that is revoked
+        "oauth/client/token_exchange.rs", // the ID token that is exchanged
+        "oauth/dpop.rs",                  // what a proof is of
+        "oauth/private_key.rs",           // the key that signs
+        "oauth/registration.rs",          // whether there is a secret at all
+        "oauth/token_exchange.rs",        // whether a grant is one
+        "oauth/token_set.rs",             // whether a token can be a header, and its `exp`
     ];
     for (file, text) in sources() {
         let exposes = text.contains(".expose()") && !file.starts_with("demo/");

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod assertion;
 mod audit;
 #[cfg(unix)]
 mod binding;
@@ -18,6 +19,8 @@ mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(unix)]
+mod dpop;
 mod eras;
 mod fidelity;
 mod http_sse;

@@ -1,7 +1,9 @@
 //! A vendor on this machine: an MCP server and its authorization server, which do as the test says and write down what
 //! they got.
 
+mod assertion;
 mod authorization;
+mod dpop;
 mod endpoint;
 mod http_sse;
 mod reply;
@@ -25,7 +27,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::eventually;
 pub use reply::Reply;
 pub use script::{
-    Answer, Device, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
+    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
     TokenShape, Transport,
 };
 
@@ -100,6 +102,10 @@ struct State {
     access_tokens: HashMap<String, authorization::AccessToken>,
     refresh_tokens: HashMap<String, authorization::RefreshToken>,
     dead_families: HashSet<u64>,
+    /// The `jti` of every proof of possession so far.
+    proofs: HashSet<String>,
+    /// How often the nonces have changed.
+    nonce_round: usize,
     replays: usize,
     sessions: HashSet<String>,
     streams: Vec<Stream>,
@@ -200,6 +206,24 @@ impl Vendor {
     /// Breaks the next request that `on` picks. Several faults for the same requests are used up in order.
     pub fn fault(&self, on: On, effect: Effect) {
         self.state().faults.push((on, effect));
+    }
+
+    /// From now on proofs of possession need another nonce than before.
+    pub fn change_nonces(&self) {
+        self.state().nonce_round += 1;
+    }
+
+    /// Knows another client from now on.
+    pub fn know(&self, client_id: &str, client_secret: &str) {
+        let client =
+            authorization::Client { secret: Some(client_secret.to_owned()), redirect_uris: None, devices: true };
+        self.state().clients.insert(client_id.to_owned(), client);
+    }
+
+    /// A JWT in this vendor's name, which speaks of `subject` to `audience` and ends after `lifetime` seconds.
+    pub fn jwt(&self, subject: &str, audience: &str, lifetime: i64) -> String {
+        let claims = serde_json::json!({"sub": subject, "aud": audience});
+        assertion::mint(&mut self.state(), &self.shared.origin, "JWT", claims, lifetime)
     }
 
     /// Every request so far.
@@ -333,6 +357,8 @@ impl State {
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
             dead_families: HashSet::new(),
+            proofs: HashSet::new(),
+            nonce_round: 0,
             replays: 0,
             sessions: HashSet::new(),
             streams: Vec::new(),

@@ -27,6 +27,16 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// Whether tokens are bound to keys (RFC 9449), and who says so.
+    pub dpop: Option<Dpop>,
+    /// Whether proofs of possession need a nonce.
+    pub nonces: bool,
+    /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
+    pub trusted_issuer: Option<String>,
+    /// The scope that an identity provider allows, where that is another than was asked for.
+    pub granted_scope: Option<&'static str>,
+    /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
+    pub policy: Option<&'static str>,
     /// Clients known in advance, with their secrets.
     pub clients: Vec<(String, Option<String>)>,
     /// Whether people sign in on other devices too, and what they say there.
@@ -65,6 +75,11 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            dpop: None,
+            nonces: false,
+            trusted_issuer: None,
+            granted_scope: None,
+            policy: None,
             clients: Vec::new(),
             device: Device::Unsupported,
             id_token: Value::Null,
@@ -149,6 +164,17 @@ pub enum Guard {
     Open,
     /// Who has a live access token of this vendor.
     Bearer,
+}
+
+/// Who asks for tokens that are bound to keys. The authorization server binds them whenever it is shown a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dpop {
+    /// The authorization server lists it, and the MCP endpoint takes any token.
+    Listed,
+    /// The MCP endpoint's challenge has the scheme DPoP, and it takes no other tokens.
+    Challenged,
+    /// The protected resource metadata say that it takes no other tokens; the challenge says Bearer.
+    Required,
 }
 
 /// Who may become a client.
