@@ -107,6 +107,27 @@ pub struct Login {
     /// A document about the client that you publish, for servers that read such
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// A file with a JWT that says who signs in, such as a workload's token; it is read anew for each access token
+    #[arg(long, value_name = "PATH", help_heading = "Assertion")]
+    pub assertion_file: Option<PathBuf>,
+    /// Your company's identity provider, which grants access in a person's name (enterprise-managed authorization)
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "assertion_file",
+        requires_all = ["identity_provider_client_id", "id_token_file"],
+        help_heading = "Assertion"
+    )]
+    pub identity_provider: Option<String>,
+    /// The client identifier there
+    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
+    pub identity_provider_client_id: Option<String>,
+    /// A file with the client secret there, or - for stdin
+    #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
+    pub identity_provider_client_secret_file: Option<PathBuf>,
+    /// A file with the person's ID token from there; it is read anew for each access token
+    #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
+    pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
     #[arg(long, value_name = "ID", help_heading = "Request")]
     pub business_id: Option<String>,
@@ -119,6 +140,9 @@ pub struct Login {
     /// The resource parameter, in place of the server's own; none to leave it out
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
     pub resource: Option<String>,
+    /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
+    #[arg(long, help_heading = "Request")]
+    pub dpop: bool,
     /// The token endpoint: nothing is discovered then
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub token_endpoint: Option<ServerUrl>,
@@ -147,7 +171,8 @@ Examples:
   finmcp login tesorio
   finmcp login asset --env sandbox --client-id ID --client-secret-file secret.txt
   finmcp login masset --url https://your-masset-url/mcp
-  finmcp login https://mcp.example.com/mcp";
+  finmcp login https://mcp.example.com/mcp
+  finmcp login https://mcp.example.com/mcp --assertion-file /var/run/secrets/tokens/mcp";
 
 /// `finmcp token`.
 #[derive(Debug, Args)]

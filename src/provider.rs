@@ -60,6 +60,8 @@ pub enum GrantKind {
     ClientCredentials,
     /// A person signs in on another device, and enters a code there.
     DeviceCode,
+    /// Somebody else says who signs in: a platform, or an identity provider (RFC 7523).
+    JwtBearer,
 }
 
 /// A provider's entry that cannot be used.

@@ -41,7 +41,7 @@ main() {
     install_packages
     install_rust_tools
     install_node_packages
-    install_python_client
+    install_python_packages
 
     step "Format"
     cargo fmt --check
@@ -118,13 +118,13 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs, MCP Inspector, an OpenID provider, and the official conformance suite.
+# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, and the official conformance suite.
 install_node_packages() {
     local version
     version=$(node --version)
     version=${version#v}
     [ "${version%%.*}" -ge 20 ] || fail "Node 20 or newer is needed; this is $version"
-    npm_folder "$clients" "the TypeScript SDKs, MCP Inspector and an OpenID provider"
+    npm_folder "$clients" "the TypeScript SDKs and servers, MCP Inspector and an OpenID provider"
     export FINMCP_TEST_NODE_MODULES=$folder/node_modules
     # The OpenID provider needs a newer Node, which npm brings along where there is one for this system.
     export FINMCP_TEST_NODE=$folder/node_modules/.bin/node
@@ -149,19 +149,24 @@ npm_folder() {
     fi
 }
 
-# The Python SDK, in an environment of its own.
-install_python_client() {
-    local folder
-    folder=$cache/python-$(fingerprint "$clients/requirements.txt")
+# The Python SDK and fastmcp, of both generations.
+install_python_packages() {
+    python_folder "$clients/requirements.txt" "the Python SDK and fastmcp"
+    export FINMCP_TEST_PYTHON=$folder/bin/python
+    python_folder "$clients/requirements-legacy.txt" "the Python SDK and fastmcp as they were before"
+    export FINMCP_TEST_PYTHON_LEGACY=$folder/bin/python
+}
+
+# Installs the packages that $1 lists, called $2, into an environment named after the exact versions: $folder.
+python_folder() {
+    folder=$cache/python-$(fingerprint "$1")
     if [ ! -e "$folder/complete" ]; then
-        echo "Installing the Python SDK"
+        echo "Installing $2"
         rm -rf "$folder"
         python3 -m venv "$folder" || fail "python3 -m venv failed"
-        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$clients/requirements.txt" ||
-            fail "pip could not install the Python SDK"
+        "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$1" || fail "pip could not install $2"
         touch "$folder/complete"
     fi
-    export FINMCP_TEST_PYTHON=$folder/bin/python
 }
 
 # A short name for a file's contents.

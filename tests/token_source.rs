@@ -232,7 +232,9 @@ impl Machine {
             resource: Some("https://mcp.example".to_owned()),
             scope: Some("read write".parse().unwrap()),
             scope_on_refresh: false,
+            require_audience: false,
             parameters: Vec::new(),
+            dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),
                 refresh_token: Some(Secret::new("refresh-0".to_owned())),
@@ -765,6 +767,28 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
+}
+
+/// t055: a clock that jumps a day ahead or back, and a machine that sleeps for two: the next call makes one request at
+/// most, nobody has to sign in again, and a 401 has the last word.
+#[tokio::test]
+async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
+    const DAY: f64 = 86_400.0;
+    let machine = Machine::new().await;
+    let (source, other) = (machine.process(), machine.process());
+    for (jump, requests) in [(DAY, 1), (-2.0 * DAY, 1), (2.0 * DAY, 1), (2.0 * DAY, 2), (-DAY, 2)] {
+        machine.clock.advance(jump);
+        let found = token(&source).await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(token(&source).await.unwrap(), found);
+            assert_eq!(token(&other).await.unwrap(), found);
+        }
+        assert_eq!(machine.server.requests(), requests, "after {jump} s");
+    }
+    // Long before its end by our clock, and the server disagrees.
+    let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+    source.renew(&rejected, Challenge::default()).await.unwrap();
+    assert_eq!((machine.server.requests(), machine.server.reuses()), (3, 0));
 }
 
 /// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however

@@ -14,13 +14,16 @@ use serde_json::value::RawValue;
 
 use crate::bridge::{
     description::Description,
-    era::{MODERN, meta},
+    era::{
+        MODERN,
+        meta::{self, SUBSCRIPTION_ID},
+    },
     message::{Id, Kind, Message},
     object::{self, Object},
     reply::{self, ReplyCode},
     retry::Failure,
     session::{Refusal, SUBSCRIBE},
-    translation::{Numbers, Step},
+    translation::{LISTS, Numbers, Step, log_level},
 };
 
 /// How often a server may ask for more before it answers.
@@ -80,6 +83,8 @@ struct Subscription {
     opening: Option<Id>,
     /// The client's requests to be answered once it is open.
     waiting: Vec<Id>,
+    /// It has ended by itself: the client may have missed something.
+    is_cut: bool,
     pause: Duration,
 }
 
@@ -102,9 +107,7 @@ impl LegacyClient {
         let member = |name| hello.get(name).unwrap_or("{}").to_owned();
         let supported = server.supported_versions();
         let version = supported.iter().find(|version| *version == MODERN).or(supported.last());
-        let lists =
-            [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")];
-        let lists = lists.into_iter().filter(|(kind, _)| server.capability(&[kind, "listChanged"]).is_some());
+        let lists = LISTS.iter().filter(|(kind, ..)| server.capability(&[kind, "listChanged"]).is_some());
         Self {
             version: version.cloned().unwrap_or_else(|| MODERN.to_owned()),
             client: member("clientInfo"),
@@ -113,7 +116,10 @@ impl LegacyClient {
             calls: HashMap::new(),
             again: HashMap::new(),
             asked: HashMap::new(),
-            subscription: Subscription { lists: lists.map(|(_, filter)| filter).collect(), ..Subscription::default() },
+            subscription: Subscription {
+                lists: lists.map(|(_, filter, _)| *filter).collect(),
+                ..Subscription::default()
+            },
             numbers,
         }
     }
@@ -133,7 +139,12 @@ impl LegacyClient {
             Kind::Request { id, method } => match &**method {
                 "ping" => steps.push(Step::ToClient(Message::response(id, "{}"))),
                 "logging/setLevel" => {
-                    self.level = message.member("level");
+                    let level = message.member("level").filter(|level| log_level(level).is_some());
+                    let Some(level) = level else {
+                        let error = reply::error(id, ReplyCode::InvalidParameters, "there is no such level");
+                        return steps.push(Step::ToClient(error));
+                    };
+                    self.level = Some(level);
                     steps.push(Step::ToClient(Message::response(id, "{}")));
                 }
                 "resources/subscribe" | "resources/unsubscribe" => {
@@ -158,11 +169,7 @@ impl LegacyClient {
                 _ => steps.push(Step::ToServer(self.modern(&message))),
             },
             Kind::Notification { method } => match &**method {
-                "notifications/initialized" => {
-                    if !self.subscription.lists.is_empty() {
-                        self.subscribe(steps);
-                    }
-                }
+                "notifications/initialized" => self.subscribe(steps),
                 "notifications/cancelled" => self.cancelled(message, steps),
                 // The modern era has no such.
                 "notifications/roots/list_changed" | "notifications/progress" => {}
@@ -181,7 +188,7 @@ impl LegacyClient {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => {
                 if self.subscription.is_open_as(id) {
-                    return self.subscription_answered(&message, *succeeded, steps);
+                    return self.subscription_answered(&message, id, *succeeded, steps);
                 }
                 let id = self.again.remove(id).unwrap_or_else(|| id.clone());
                 match self.calls.remove(&id) {
@@ -190,7 +197,10 @@ impl LegacyClient {
                 }
             }
             Kind::Notification { method } if &**method == "notifications/subscriptions/acknowledged" => {
-                self.subscribed(steps);
+                let id = object::found(&message.member("_meta").unwrap_or_default(), &[SUBSCRIPTION_ID]);
+                if let Some(id) = id.and_then(|id| Id::from_json(&id)) {
+                    self.subscribed(id, steps);
+                }
             }
             _ => steps.push(Step::ToClient(message)),
         }
@@ -200,7 +210,7 @@ impl LegacyClient {
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
         if self.subscription.is_open_as(&id) {
-            return self.unsubscribed(&refusal.failure, steps);
+            return self.unsubscribed(&id, &refusal.failure, steps);
         }
         let id = self.again.remove(&id).unwrap_or(id);
         let message = self.calls.remove(&id).map_or(refusal.message, |call| call.message);
@@ -373,6 +383,11 @@ impl LegacyClient {
         if let Some(id) = self.subscription.opening.take() {
             steps.push(Step::ToServer(Message::cancellation(&id)));
         }
+        if self.subscription.lists.is_empty() && self.subscription.uris.is_empty() {
+            let open = self.subscription.open.take();
+            steps.extend(open.map(|id| Step::ToServer(Message::cancellation(&id))));
+            return self.answer_waiting(steps);
+        }
         let mut filter = Object::default();
         for list in &self.subscription.lists {
             filter.set(list, "true");
@@ -386,33 +401,59 @@ impl LegacyClient {
         steps.push(Step::ToServer(self.modern(&request)));
     }
 
-    fn subscribed(&mut self, steps: &mut Vec<Step>) {
-        let Some(id) = self.subscription.opening.take() else { return };
+    fn subscribed(&mut self, id: Id, steps: &mut Vec<Step>) {
+        if self.subscription.opening.as_ref() != Some(&id) {
+            return;
+        }
+        self.subscription.opening = None;
         if let Some(before) = self.subscription.open.replace(id) {
             steps.push(Step::ToServer(Message::cancellation(&before)));
         }
         self.subscription.pause = Duration::ZERO;
+        self.answer_waiting(steps);
+        if std::mem::take(&mut self.subscription.is_cut) {
+            self.tell_what_may_have_changed(steps);
+        }
+    }
+
+    fn answer_waiting(&mut self, steps: &mut Vec<Step>) {
         steps.extend(self.subscription.waiting.drain(..).map(|id| Step::ToClient(Message::response(&id, "{}"))));
     }
 
-    /// The server has ended the subscription by itself, or has no such thing.
-    fn subscription_answered(&mut self, answer: &Message, succeeded: bool, steps: &mut Vec<Step>) {
-        if succeeded {
-            return self.unsubscribed(&Failure::Cut, steps);
+    /// Tells the client of all the changes that it may have missed. What is missed is not made up for (MCP 2026-07-28,
+    /// "Subscriptions"), and a legacy client does not know of the gap.
+    fn tell_what_may_have_changed(&self, steps: &mut Vec<Step>) {
+        for (_, _, method) in LISTS.iter().filter(|(_, filter, _)| self.subscription.lists.contains(filter)) {
+            steps.push(Step::ToClient(Message::notification(method, "{}")));
         }
-        let waiting = std::mem::take(&mut self.subscription.waiting);
-        steps.extend(waiting.iter().map(|id| Step::ToClient(answer.renamed(id))));
-        (self.subscription.open, self.subscription.opening) = (None, None);
+        for uri in &self.subscription.uris {
+            let parameters = format!(r#"{{"uri":{}}}"#, object::text(uri));
+            steps.push(Step::ToClient(Message::notification("notifications/resources/updated", &parameters)));
+        }
     }
 
-    /// The subscription has ended, or could not be opened.
-    fn unsubscribed(&mut self, failure: &Failure, steps: &mut Vec<Step>) {
-        if self.subscription.opening.take().is_none() {
-            self.subscription.open = None;
+    /// The server has ended the subscription `id` by itself, or has no such thing.
+    fn subscription_answered(&mut self, answer: &Message, id: &Id, succeeded: bool, steps: &mut Vec<Step>) {
+        if succeeded {
+            return self.unsubscribed(id, &Failure::Cut, steps);
         }
+        self.subscription.forget(id);
+        let waiting = std::mem::take(&mut self.subscription.waiting);
+        steps.extend(waiting.iter().map(|id| Step::ToClient(answer.renamed(id))));
+    }
+
+    /// The subscription `id` has ended, or could not be opened.
+    fn unsubscribed(&mut self, id: &Id, failure: &Failure, steps: &mut Vec<Step>) {
+        self.subscription.is_cut |= self.subscription.open.as_ref() == Some(id);
+        self.subscription.forget(id);
         self.subscription.give_up(failure, steps);
         self.subscription.pause = (self.subscription.pause * 2).clamp(PAUSES.0, PAUSES.1);
-        if !matches!(failure, Failure::Status { .. } | Failure::Stopped) {
+        let is_final = match failure {
+            Failure::Status { status, .. } => status.is_client_error() && status.as_u16() != 429,
+            Failure::Stopped => true,
+            _ => false,
+        };
+        if !is_final {
             steps.push(Step::Wake(self.subscription.pause));
         }
     }
@@ -429,4 +470,12 @@ impl Subscription {
     fn is_open_as(&self, id: &Id) -> bool {
         self.open.as_ref() == Some(id) || self.opening.as_ref() == Some(id)
     }
+
+    fn forget(&mut self, id: &Id) {
+        self.open.take_if(|open| open == id);
+        self.opening.take_if(|opening| opening == id);
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! asks in the middle of a call becomes an `input_required` result, and the call stays open until the client comes back
 //! with the answers (MCP 2026-07-28, "Multi Round-Trip Requests"); `subscriptions/listen` is told what the session hears.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::bridge::{
     description::Description,
@@ -17,7 +17,7 @@ use crate::bridge::{
     reply::{self, ReplyCode},
     retry::Failure,
     session::{Refusal, SUBSCRIBE},
-    translation::{Numbers, Step},
+    translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
 };
 
 /// How many calls may wait for a client that has been asked something; then the oldest is given up.
@@ -33,10 +33,13 @@ pub struct ModernClient {
     resumed: HashMap<Id, Id>,
     /// The calls whose client has been asked, longest ago first.
     thinking: VecDeque<Id>,
-    /// The requests that want log messages.
-    logged: HashSet<Id>,
+    /// The requests that want log messages, and from which level on.
+    logged: HashMap<Id, usize>,
+    /// The same of the request that ended last, until one comes that wants none: what a server logs by itself may come
+    /// after the result.
+    lately_logged: Option<usize>,
     /// The level that the server was told.
-    level: Option<String>,
+    level: Option<usize>,
     subscriptions: HashMap<Id, Filter>,
     /// Our own requests to the server.
     own: HashMap<Id, Own>,
@@ -78,8 +81,8 @@ enum Outcome {
 /// What a subscription hears of.
 #[derive(Debug)]
 struct Filter {
-    /// The parameter of the request.
-    wanted: String,
+    /// `toolsListChanged` and its like.
+    lists: Vec<&'static str>,
     uris: Vec<String>,
     /// How many of `resources/subscribe` are not answered yet.
     unanswered: usize,
@@ -87,6 +90,8 @@ struct Filter {
 
 #[derive(Debug)]
 enum Own {
+    /// `logging/setLevel`, after which this is sent.
+    Level(Message),
     /// `resources/subscribe` for this subscription.
     Subscribe(Id, String),
     /// Whatever comes of it.
@@ -101,7 +106,8 @@ impl ModernClient {
             calls: HashMap::new(),
             resumed: HashMap::new(),
             thinking: VecDeque::new(),
-            logged: HashSet::new(),
+            logged: HashMap::new(),
+            lately_logged: None,
             level: None,
             subscriptions: HashMap::new(),
             own: HashMap::new(),
@@ -148,9 +154,9 @@ impl ModernClient {
     pub fn server(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => match self.own.remove(id) {
-                Some(own) => self.own_answered(&own, *succeeded, steps),
+                Some(own) => self.own_answered(own, *succeeded, steps),
                 None => {
-                    self.logged.remove(id);
+                    self.logs_no_more(id);
                     match self.calls.remove(&id.clone()) {
                         Some(call) => self.call_ended(id.clone(), call, Outcome::Answer(message), steps),
                         None => steps.push(Step::ToClient(complete(message))),
@@ -163,8 +169,7 @@ impl ModernClient {
             },
             Kind::Notification { method } => match &**method {
                 "notifications/message" => {
-                    let is_wanted = within.map_or(!self.logged.is_empty(), |id| self.logged.contains(&id));
-                    if is_wanted {
+                    if self.is_log_wanted(&message, within.as_ref()) {
                         steps.push(Step::ToClient(message));
                     }
                 }
@@ -179,9 +184,9 @@ impl ModernClient {
     /// A message of ours or the client's brought no response.
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
-        self.logged.remove(&id);
+        self.logs_no_more(&id);
         if let Some(own) = self.own.remove(&id) {
-            return self.own_answered(&own, false, steps);
+            return self.own_answered(own, false, steps);
         }
         match self.calls.remove(&id) {
             Some(call) => self.call_ended(id, call, Outcome::Refusal(refusal), steps),
@@ -206,7 +211,7 @@ impl ModernClient {
         let Kind::Request { id, method } = &message.kind else { return };
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
-        self.log(id, meta.get(meta::LOG_LEVEL), steps);
+        let level = meta.get(meta::LOG_LEVEL).and_then(log_level);
         if matches!(&**method, "tools/call" | "prompts/get" | "resources/read") {
             let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
             let call = Call {
@@ -219,19 +224,43 @@ impl ModernClient {
             };
             self.calls.insert(id.clone(), call);
         }
-        steps.push(Step::ToServer(legacy(&message)));
+        let request = legacy(&message);
+        match level {
+            Some(level) => self.log(id.clone(), level, request, steps),
+            None => {
+                self.lately_logged = None;
+                steps.push(Step::ToServer(request));
+            }
+        }
     }
 
-    /// Has the server log at the level that a request wants (MCP 2026-07-28 logging, "Per-request log level").
-    fn log(&mut self, id: &Id, level: Option<&str>, steps: &mut Vec<Step>) {
-        let Some(level) = level.filter(|_| self.server.capability(&["logging"]).is_some()) else { return };
-        self.logged.insert(id.clone());
-        if self.level.as_deref() != Some(level) {
-            self.level = Some(level.to_owned());
-            let own = self.numbers.next_id();
-            self.own.insert(own.clone(), Own::Other);
-            let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":{level}}}"#));
-            steps.push(Step::ToServer(set));
+    /// Has the server log at the level that `request` wants (MCP 2026-07-28 logging, "Per-request log level"), or at
+    /// that of a request before it which wanted more: what is too much for this one is left out on the way back.
+    fn log(&mut self, id: Id, level: usize, request: Message, steps: &mut Vec<Step>) {
+        self.logged.insert(id, level);
+        let is_told = self.level.is_some_and(|told| told <= level);
+        if is_told || self.server.capability(&["logging"]).is_none() {
+            return steps.push(Step::ToServer(request));
+        }
+        self.level = Some(level);
+        let own = self.numbers.next_id();
+        self.own.insert(own.clone(), Own::Level(request));
+        let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, LOG_LEVELS[level]));
+        steps.push(Step::ToServer(set));
+    }
+
+    fn logs_no_more(&mut self, id: &Id) {
+        if let Some(level) = self.logged.remove(id) {
+            self.lately_logged = Some(level);
+        }
+    }
+
+    /// Whether the request in whose exchange a log message came wants it; any request, where it came by itself.
+    fn is_log_wanted(&self, message: &Message, within: Option<&Id>) -> bool {
+        let Some(level) = message.member("level").and_then(|level| log_level(&level)) else { return false };
+        match within {
+            Some(id) => self.logged.get(id).is_some_and(|wanted| *wanted <= level),
+            None => self.logged.values().chain(&self.lately_logged).any(|wanted| *wanted <= level),
         }
     }
 
@@ -241,9 +270,14 @@ impl ModernClient {
             return self.unsubscribe(&filter, steps);
         }
         let id = self.resumed.remove(&id).unwrap_or(id);
-        self.logged.remove(&id);
+        self.logs_no_more(&id);
         self.calls.remove(&id);
         self.thinking.retain(|thinking| *thinking != id);
+        let is_unsent = |own: &Own| matches!(own, Own::Level(request) if request.id() == Some(&id));
+        if let Some(own) = self.own.values_mut().find(|own| is_unsent(own)) {
+            *own = Own::Other;
+            return;
+        }
         steps.push(Step::ToServer(message.edited(|message| {
             message.edit("params", |parameters| parameters.set("requestId", id.to_string()));
         })));
@@ -394,7 +428,11 @@ impl ModernClient {
     // What changes on the server.
 
     fn subscribe(&mut self, id: Id, message: &Message, steps: &mut Vec<Step>) {
-        let wanted = message.member("notifications").unwrap_or_else(|| "{}".to_owned());
+        let wanted = message.member("notifications").unwrap_or_default();
+        // Some servers tell of changes without having said so: the Python SDK's, for one.
+        let is_honoured =
+            |kind, name| self.server.capability(&[kind]).is_some() && object::found(&wanted, &[name]).is_some();
+        let lists = LISTS.iter().filter(|(kind, name, _)| is_honoured(kind, name)).map(|(_, name, _)| *name).collect();
         let has_uris = self.server.capability(&["resources", "subscribe"]).is_some();
         let uris: Vec<String> = Object::parse(&wanted)
             .and_then(|filter| serde_json::from_str(filter.get("resourceSubscriptions")?).ok())
@@ -407,7 +445,7 @@ impl ModernClient {
             steps.push(Step::ToServer(Message::request(own, "resources/subscribe", &parameters)));
         }
         let unanswered = uris.len();
-        self.subscriptions.insert(id.clone(), Filter { wanted, uris, unanswered });
+        self.subscriptions.insert(id.clone(), Filter { lists, uris, unanswered });
         self.acknowledge(&id, steps);
     }
 
@@ -415,12 +453,8 @@ impl ModernClient {
     fn acknowledge(&mut self, id: &Id, steps: &mut Vec<Step>) {
         let Some(filter) = self.subscriptions.get(id).filter(|filter| filter.unanswered == 0) else { return };
         let mut honoured = Object::default();
-        for (kind, name) in
-            [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")]
-        {
-            if self.server.capability(&[kind, "listChanged"]).is_some() && filter.wants(name) {
-                honoured.set(name, "true");
-            }
+        for name in &filter.lists {
+            honoured.set(name, "true");
         }
         if !filter.uris.is_empty() {
             honoured.set("resourceSubscriptions", serde_json::json!(filter.uris).to_string());
@@ -429,12 +463,17 @@ impl ModernClient {
         steps.push(Step::ToClient(Message::notification("notifications/subscriptions/acknowledged", &parameters)));
     }
 
-    fn own_answered(&mut self, own: &Own, succeeded: bool, steps: &mut Vec<Step>) {
-        let Own::Subscribe(id, uri) = own else { return };
-        if let Some(filter) = self.subscriptions.get_mut(id) {
-            filter.unanswered -= 1;
-            filter.uris.retain(|honoured| succeeded || honoured != uri);
-            self.acknowledge(id, steps);
+    fn own_answered(&mut self, own: Own, succeeded: bool, steps: &mut Vec<Step>) {
+        match own {
+            Own::Level(request) => steps.push(Step::ToServer(request)),
+            Own::Subscribe(id, uri) => {
+                if let Some(filter) = self.subscriptions.get_mut(&id) {
+                    filter.unanswered -= 1;
+                    filter.uris.retain(|honoured| succeeded || *honoured != uri);
+                    self.acknowledge(&id, steps);
+                }
+            }
+            Own::Other => {}
         }
     }
 
@@ -453,12 +492,12 @@ impl ModernClient {
     /// Tells of a change whoever wants to hear of it.
     fn changed(&self, message: &Message, steps: &mut Vec<Step>) {
         let uri = message.member("uri").and_then(|uri| serde_json::from_str::<String>(&uri).ok());
-        let wanted = |filter: &Filter| match message.method().unwrap_or_default() {
-            "notifications/tools/list_changed" => filter.wants("toolsListChanged"),
-            "notifications/prompts/list_changed" => filter.wants("promptsListChanged"),
-            "notifications/resources/list_changed" => filter.wants("resourcesListChanged"),
-            "notifications/resources/updated" => uri.as_ref().is_some_and(|uri| filter.uris.contains(uri)),
-            _ => false,
+        let list = LISTS.iter().find(|(_, _, method)| message.method() == Some(method)).map(|(_, name, _)| name);
+        let is_update = message.method() == Some("notifications/resources/updated");
+        let wanted = |filter: &Filter| match (list, &uri) {
+            (Some(name), _) => filter.lists.contains(name),
+            (None, Some(uri)) => is_update && filter.uris.iter().any(|honoured| is_within(uri, honoured)),
+            (None, None) => false,
         };
         for (id, _) in self.subscriptions.iter().filter(|(_, filter)| wanted(filter)) {
             let told = message.edited(|message| {
@@ -471,10 +510,10 @@ impl ModernClient {
     }
 }
 
-impl Filter {
-    fn wants(&self, name: &str) -> bool {
-        object::found(&self.wanted, &[name]).is_some()
-    }
+/// Whether a resource is another one or a part of it, which is told of too (MCP 2025-11-25 resources, "Subscriptions").
+fn is_within(uri: &str, whole: &str) -> bool {
+    let rest = uri.strip_prefix(whole);
+    rest.is_some_and(|rest| rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#']))
 }
 
 /// A message without what only a modern one says about itself. A server that knows both eras would believe it.
@@ -510,3 +549,6 @@ fn complete(answer: Message) -> Message {
         });
     })
 }
+
+#[cfg(test)]
+mod tests;

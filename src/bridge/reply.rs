@@ -78,11 +78,17 @@ impl Words {
                 ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
             );
             ReplyCode::OutcomeUnknown
+        } else if failure.is_refusal() {
+            // A sign-in that was refused has said what to do already.
+            if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
+                text.push_str(&format!(
+                    ". No token went there. Ask whoever runs the server, or run `{}` in a terminal to see more",
+                    self.login_command
+                ));
+            }
+            ReplyCode::Untrusted
         } else {
             match &**failure {
-                Failure::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) | Failure::ForeignEndpoint => {
-                    ReplyCode::Untrusted
-                }
                 Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
                 Failure::Token(_)
                 | Failure::Stopped
@@ -114,10 +120,12 @@ impl Words {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
 
-    use crate::credential::token_source::LoginReason;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::{credential::token_source::LoginReason, http::HttpError, oauth::error::TokenError};
 
     fn failed(method: &str, failure: Failure) -> serde_json::Value {
         let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
@@ -181,6 +189,24 @@ mod tests {
         ] {
             let error = failed("tools/call", Failure::Token(TokenSourceError::SignIn(failure)));
             assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&code.into(), &text.into()));
+        }
+    }
+
+    /// A server that must not be believed is named, with what is wrong and the way out.
+    #[test]
+    fn a_refusal_says_why_and_what_to_do() {
+        let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
+        let token = TokenError::Unusable("its `token_type` is not Bearer");
+        for failure in [
+            Failure::Http(refused),
+            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
+            Failure::Token(TokenSourceError::Unavailable(Arc::new(token))),
+        ] {
+            let why = format!("Asset: {failure}. ");
+            let error = failed("tools/call", failure);
+            let text = error["error"]["message"].as_str().unwrap();
+            assert_eq!(error["error"]["code"], -31005, "{text}");
+            assert!(text.starts_with(&why) && text.contains("finmcp login asset"), "{text}");
         }
     }
 

@@ -540,6 +540,9 @@ impl Session {
         {
             return self.lost(exchange, carried);
         }
+        if carried.message.method() == Some("notifications/cancelled") {
+            return self.let_go(&carried.message);
+        }
         let failure = Arc::new(match ending {
             Ending::Complete => Failure::Cut,
             Ending::SessionLost => Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None },
@@ -557,6 +560,18 @@ impl Session {
             _ => {}
         }
         self.refuse(carried.message, &failure);
+    }
+
+    /// The server has heard that a request is cancelled: it need not answer it any more, and many never do (MCP 2025-11-25
+    /// cancellation, "Behavior Requirements").
+    fn let_go(&mut self, cancellation: &Message) {
+        let Some(id) = cancellation.cancels() else { return };
+        if let Some(Pending { exchange: Some(exchange), cancelled: true, .. }) = self.pending.get(&id) {
+            let exchange = *exchange;
+            self.pending.remove(&id);
+            self.carried.remove(&exchange);
+            self.act(Task::Cancel(exchange));
+        }
     }
 
     /// Has the request that `message` is answered, if nobody has answered it.

@@ -26,6 +26,23 @@ pub enum Step {
     Wake(Duration),
 }
 
+/// The lists that change: the capability that a server with such a list declares, what a subscription calls its changes,
+/// and the notification.
+pub const LISTS: [(&str, &str, &str); 3] = [
+    ("tools", "toolsListChanged", "notifications/tools/list_changed"),
+    ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
+    ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
+];
+
+/// What can be logged at, least severe first (MCP logging, "Log Levels").
+pub const LOG_LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// Which of [`LOG_LEVELS`] the JSON text `level` is.
+pub fn log_level(level: &str) -> Option<usize> {
+    let name = level.strip_prefix('"')?.strip_suffix('"')?;
+    LOG_LEVELS.iter().position(|known| *known == name)
+}
+
 /// The ids of the requests that are finmcp's own: one row of numbers for a conversation. Clones count on together.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers(Arc<AtomicU64>);

@@ -12,7 +12,7 @@ use crate::{
     cli,
     commands::{
         App, interrupted,
-        login::{self, Person},
+        login::{self, Person, Secrets},
         serve,
     },
     credential::record::Credential,
@@ -247,7 +247,8 @@ impl StandIn {
             }
         };
         let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
-        let outcome = login::sign_in(own, &self.profile(vendors), secret, None, None, person).await;
+        let secrets = Secrets { client: secret, ..Secrets::default() };
+        let outcome = login::sign_in(own, &self.profile(vendors), secrets, None, None, person).await;
         outcome.map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", self.title())))
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     cli::{self, Control, SignInMode},
     commands::{
         App,
-        login::{self, Attempt},
+        login::{self, Attempt, Secrets},
     },
     credential::{
         clock::Clock,
@@ -183,6 +183,9 @@ fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
                 Some(GrantKind::ClientCredentials) => {
                     return Err("it is not a person who signs in there, but a program with a secret".to_owned());
                 }
+                Some(GrantKind::JwtBearer) => {
+                    return Err("it is not a person who signs in there, but a program with an assertion".to_owned());
+                }
                 Some(GrantKind::DeviceCode) => return Err("its sign-in shows a code in a terminal".to_owned()),
                 _ => {}
             }
@@ -228,7 +231,7 @@ const PERSON: Duration = Duration::from_secs(300);
 /// A sign-in that a client needs, by a page that `browser` shows.
 fn attempt(challenge: Option<Challenge>, browser: Arc<dyn Browser>) -> Attempt {
     let redirection = Redirection { port: None, paste: None, timeout: PERSON };
-    Attempt { secret: None, challenge, anew: false, browser: Some(browser), redirection }
+    Attempt { secrets: Secrets::default(), challenge, anew: false, browser: Some(browser), redirection }
 }
 
 /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
@@ -243,13 +246,12 @@ fn sign_in(app: &App, profile: &Profile, browser: &SystemBrowser) -> SignIn {
 /// What the client is told of a sign-in that came to nothing.
 fn failure(error: &Error) -> SignInFailure {
     let reason = std::iter::once(error.message()).chain(error.causes()).collect::<Vec<_>>().join(": ");
+    let with_hints = |reason| [vec![reason], error.hints().to_vec()].concat().join("; ");
     match error.kind {
         _ if error.is_unanswered() => SignInFailure::LoginRequired(reason),
         // It takes more than a browser can ask for.
-        ErrorKind::LoginRequired | ErrorKind::Usage => {
-            SignInFailure::LoginRequired([vec![reason], error.hints().to_vec()].concat().join("; "))
-        }
-        ErrorKind::Untrusted => SignInFailure::Untrusted(reason),
+        ErrorKind::LoginRequired | ErrorKind::Usage => SignInFailure::LoginRequired(with_hints(reason)),
+        ErrorKind::Untrusted => SignInFailure::Untrusted(with_hints(reason)),
         ErrorKind::Network => SignInFailure::Unreachable(reason),
         ErrorKind::Failure | ErrorKind::Store | ErrorKind::Interrupted => SignInFailure::Failed(reason),
     }

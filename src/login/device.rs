@@ -42,7 +42,7 @@ pub async fn device_code(
         Some(registration) => registration,
         None => register(server, scope.as_ref(), context).await?,
     };
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let authorization = begin(endpoint, &credential, context).await?;
     let patience = authorization.expires_in.min(timeout);
     progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });

@@ -3,6 +3,7 @@
 mod answer;
 pub mod browser;
 pub mod device;
+pub mod jwt_bearer;
 pub mod loopback;
 pub mod page;
 pub mod paste;
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         clock::Clock,
         record::{Credential, Identity, Renewal},
     },
@@ -37,8 +39,10 @@ use crate::{
         client::{self, Grant},
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        dpop::DpopKey,
+        error::{OAuthError, RegistrationError, TokenError, Untrusted, cleaned},
         overrides::Overrides,
+        private_key::PrivateKey,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
     },
@@ -77,6 +81,8 @@ pub struct LoginRequest {
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// Whether the tokens are to be bound to a key, though nobody but the person asks for it (RFC 9449).
+    pub dpop: bool,
     /// What the person accepts of this server.
     pub overrides: Overrides,
 }
@@ -186,9 +192,31 @@ pub enum LoginError {
         /// The authorization server.
         host: String,
     },
+    /// Tokens are to be bound to a key, and the authorization server does not say that it does so.
+    #[error("{host} does not say that it binds tokens to a key (DPoP with ES256)")]
+    NoDpop {
+        /// The authorization server.
+        host: String,
+    },
     /// Client credentials are wanted, and there are none.
     #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
+    /// The authorization server does not take the client's private key (RFC 8414 section 2).
+    #[error("{}", key_refused(.host, .algorithm, .accepted))]
+    KeyRefused {
+        /// The authorization server.
+        host: String,
+        /// What the key signs with.
+        algorithm: &'static str,
+        /// What the server lists, cleaned; nothing where it takes no keys at all.
+        accepted: Vec<String>,
+    },
+    /// Somebody else is to say who we are, and there is nobody.
+    #[error("an assertion, or an identity provider that gives one, is needed")]
+    NeedsAssertion,
+    /// The assertion brought nothing.
+    #[error(transparent)]
+    Assertion(AssertionError),
     /// The person, or somebody for them, said no.
     #[error("the sign-in was refused: {0}")]
     Denied(OAuthError),
@@ -225,6 +253,13 @@ pub enum LoginError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
+    match accepted {
+        [] => format!("{host} lists no private_key_jwt: it takes no private key"),
+        accepted => format!("{host} takes no key that signs with {algorithm}, but {} only", accepted.join(", ")),
+    }
 }
 
 /// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636), or with a device code
@@ -269,10 +304,12 @@ async fn ask_person(
         None => register(server, &redirect_uri, scope.as_ref(), context).await?,
     };
     let (title, host) = (request.title.clone(), request.server.host());
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
         resource: credential.resource.as_deref(),
         scope: credential.scope.as_ref(),
+        dpop_jkt: dpop_jkt.as_deref(),
         parameters: &credential.parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
@@ -315,15 +352,12 @@ pub async fn client_credentials(
     token_endpoint: Option<ServerUrl>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
-    let discovery = match token_endpoint {
-        Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
-        None => request.discover(context).await?,
-    };
+    let discovery = request.discover_unless_pinned(token_endpoint, context).await?;
     let registration = request.registration(&discovery.authorization_server, context.clock.now());
     let registration = registration.filter(|registration| registration.client_secret.is_some());
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
-    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope);
+    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope)?;
     with_tokens(credential, Grant::ClientCredentials, context).await
 }
 
@@ -331,8 +365,32 @@ impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
         let (issuer, challenge) = (self.issuer.as_deref(), self.challenge.clone());
         match discovery::discover(context.http, &self.server, issuer, challenge, &self.overrides).await? {
-            Requirement::Token(discovery) => Ok(*discovery),
+            Requirement::Token(discovery) => {
+                self.refuse_another_server(&discovery.authorization_server)?;
+                Ok(*discovery)
+            }
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
+        }
+    }
+
+    /// A client that was registered by hand is one server's, and shown to no other unless the person says so (MCP
+    /// authorization, "Authorization Server Binding").
+    fn refuse_another_server(&self, server: &AuthorizationServer) -> Result<(), Untrusted> {
+        let (Some(client), Some(known), None) = (&self.client, &self.known, &self.issuer) else { return Ok(()) };
+        if known.registration.client_id != client.client_id || known.issuer == server.issuer {
+            return Ok(());
+        }
+        Err(Untrusted::AnotherServer { expected: cleaned(&known.issuer), found: cleaned(&server.issuer) })
+    }
+
+    async fn discover_unless_pinned(
+        &self,
+        token_endpoint: Option<ServerUrl>,
+        context: &Context<'_>,
+    ) -> Result<Discovery, LoginError> {
+        match token_endpoint {
+            Some(endpoint) => Ok(Discovery::pinned(self.issuer.clone(), endpoint)),
+            None => self.discover(context).await,
         }
     }
 
@@ -383,6 +441,21 @@ impl LoginRequest {
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
     }
 
+    /// A key for the tokens, where a person asks for one, or the server does: by its metadata, or by the scheme of its
+    /// challenge. The authorization server's word alone is no reason: whether the server takes such tokens is not its
+    /// to say. And without that word there is none, except where nobody could give it (RFC 9449 section 5.1).
+    fn dpop_key(&self, discovery: &Discovery) -> Result<Option<Arc<DpopKey>>, LoginError> {
+        let server = &discovery.authorization_server;
+        let required = discovery.protected_resource.as_ref().is_some_and(|resource| resource.dpop_required);
+        let asked = self.dpop || required || discovery.challenge.dpop;
+        match (asked, server.dpop.unwrap_or(self.dpop)) {
+            (true, true) => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
+            (true, false) if self.dpop || required => Err(LoginError::NoDpop { host: server.token_endpoint.host() }),
+            // A server that challenges may take other tokens as well (RFC 9449 section 7.2).
+            _ => Ok(None),
+        }
+    }
+
     /// The credential that is about to get its tokens.
     fn credential(
         self,
@@ -390,7 +463,9 @@ impl LoginRequest {
         renewal: Renewal,
         registration: ClientRegistration,
         scope: Option<Scope>,
-    ) -> Credential {
+    ) -> Result<Credential, LoginError> {
+        refuse_key(&discovery.authorization_server, &registration)?;
+        let dpop_key = self.dpop_key(discovery)?;
         let server = &discovery.authorization_server;
         let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
         let identifier = published.unwrap_or_else(|| self.server.resource());
@@ -406,7 +481,7 @@ impl LoginRequest {
             client_id: registration.client_id.clone(),
             account: self.account,
         };
-        Credential {
+        Ok(Credential {
             identity,
             generation: 0,
             renewal,
@@ -416,10 +491,27 @@ impl LoginRequest {
             resource,
             scope,
             scope_on_refresh: self.overrides.scope_on_refresh,
+            require_audience: self.overrides.require_audience,
             parameters: self.parameters,
+            dpop_key,
             tokens: None,
-        }
+        })
     }
+}
+
+/// Whether the client's private key is one that `server` takes. It is said before anybody is asked to sign in.
+fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -> Result<(), LoginError> {
+    let (ClientAuthentication::PrivateKeyJwt, Some(pem), Some(accepted)) =
+        (registration.authentication, &registration.client_secret, &server.key_algorithms)
+    else {
+        return Ok(());
+    };
+    let algorithm = PrivateKey::from_pem(pem).map_err(TokenError::from)?.algorithm().name();
+    if accepted.iter().any(|accepted| accepted == algorithm) {
+        return Ok(());
+    }
+    let accepted = accepted.iter().map(|accepted| cleaned(accepted)).collect();
+    Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 
 /// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
@@ -490,6 +582,15 @@ impl From<RegistrationError> for LoginError {
         match error {
             RegistrationError::Http(error) => Self::Http(error),
             error => Self::Registration(error),
+        }
+    }
+}
+
+impl From<AssertionError> for LoginError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Token(error) => error.into(),
+            error => Self::Assertion(error),
         }
     }
 }

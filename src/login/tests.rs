@@ -34,6 +34,7 @@ fn request(stage: &Stage) -> LoginRequest {
         challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
+        dpop: false,
     }
 }
 
@@ -127,7 +128,7 @@ async fn t043_a_person_signs_in() {
         account: "books".to_owned(),
     };
     assert_eq!(credential.identity, identity);
-    assert_eq!(credential.renewal, Renewal::RefreshToken);
+    assert!(matches!(credential.renewal, Renewal::RefreshToken));
     assert_eq!(credential.resource, Some(resource));
     assert_eq!(credential.scope.map(|scope| scope.to_string()).as_deref(), Some("mcp offline_access"));
     assert_eq!(credential.token_endpoint.as_str(), format!("{}/token", stage.origin));
@@ -230,7 +231,7 @@ async fn the_person_or_the_server_says_no() {
     assert!(matches!(outcome, Err(LoginError::Refused(_))));
     let token = (400, json!({"error": "invalid_grant"}));
     let (_, _, outcome) = attempt(Script { token, ..Script::good() }, |_| {}).await;
-    assert!(matches!(outcome, Err(LoginError::Token(TokenError::InvalidGrant))));
+    assert!(matches!(outcome, Err(LoginError::Token(TokenError::InvalidGrant(_)))));
     let registration = (400, json!({"error": "invalid_redirect_uri", "error_description": "no loopback"}));
     let (_, person, outcome) = attempt(Script { registration, ..Script::good() }, |_| {}).await;
     let error = outcome.unwrap_err().to_string();
@@ -667,19 +668,21 @@ async fn t040_a_forgotten_client_registers_anew_once() {
 async fn t061_a_client_with_a_private_key() {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     const KEY: &str = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
-    let stage = Script::good().stage().await;
+    let mut script = Script::good();
+    script.server()["token_endpoint_auth_methods_supported"] = json!(["none", "private_key_jwt"]);
+    let stage = script.stage().await;
     let mut client = client("id", Some(KEY)).unwrap();
     client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
     let first = LoginRequest { client: Some(client.clone()), ..request(&stage) };
     let credential = mint(&stage, first.clone(), None).await.unwrap();
-    assert_eq!(credential.renewal, Renewal::ClientCredentials);
+    assert!(matches!(credential.renewal, Renewal::ClientCredentials));
     let (issuer, registration) = (credential.identity.issuer, credential.registration);
     let known = Some(KnownClient { issuer, registration: registration.clone() });
     let bare = Some(PreRegistered { client_secret: None, authentication: None, ..client });
     mint(&stage, LoginRequest { client: bare.clone(), known, ..first.clone() }, None).await.unwrap();
     let elsewhere = Some(KnownClient { issuer: "https://elsewhere.example".to_owned(), registration });
     let refused = mint(&stage, LoginRequest { client: bare, known: elsewhere, ..first }, None).await;
-    assert!(matches!(refused, Err(LoginError::NeedsSecret)));
+    assert!(matches!(refused, Err(LoginError::Untrusted(Untrusted::AnotherServer { .. }))));
 
     let sent: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/token").collect();
     assert_eq!(sent.len(), 2);
@@ -694,6 +697,38 @@ async fn t061_a_client_with_a_private_key() {
             serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
         assert_eq!(claims["aud"], format!("{}/as", stage.origin));
         assert_eq!((token.field("client_secret"), token.headers.get("authorization")), (None, None));
+    }
+}
+
+/// t061: a key that the server does not list is refused here, and nothing is signed with it; at a pinned endpoint nothing
+/// is known, and it is tried.
+#[tokio::test]
+async fn t061_a_key_that_the_server_does_not_take() {
+    let key = |name: &str| {
+        let path = format!("{}/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        let mut client = client("id", Some(&std::fs::read_to_string(path).unwrap())).unwrap();
+        client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
+        Some(client)
+    };
+    let (both, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
+    for (methods, algorithms, ec, rsa) in [
+        (&both, json!(["ES256"]), true, false),
+        (&both, json!(["RS256", "PS256"]), false, true),
+        (&both, json!(null), true, true),
+        (&json!(null), json!(null), true, true),
+        (&secret, json!(["ES256", "RS256"]), false, false),
+    ] {
+        let mut script = Script::good();
+        script.server()["token_endpoint_auth_methods_supported"] = methods.clone();
+        script.server()["token_endpoint_auth_signing_alg_values_supported"] = algorithms.clone();
+        for (name, taken) in [("ec-pkcs8", ec), ("rsa-pkcs8", rsa)] {
+            let stage = script.clone().stage().await;
+            let outcome = mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, None).await;
+            assert_eq!(outcome.is_ok(), taken, "{methods} {algorithms} {name}: {outcome:?}");
+            assert!(taken || matches!(outcome, Err(LoginError::KeyRefused { .. })));
+            assert_eq!(stage.seen().iter().any(|seen| seen.path == "/token"), taken);
+            assert!(mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, Some("/token")).await.is_ok());
+        }
     }
 }
 
@@ -734,7 +769,7 @@ async fn client_credentials_with_a_pinned_endpoint() {
         assert!(!sent.headers.contains_key("authorization"));
         assert_eq!(credential.identity.issuer, format!("{}/token", stage.origin));
         assert_eq!(credential.identity.resource, stage.url().as_str());
-        assert_eq!(credential.renewal, Renewal::ClientCredentials);
+        assert!(matches!(credential.renewal, Renewal::ClientCredentials));
         assert!(credential.registration.client_secret.is_some());
         assert_eq!(credential.tokens.unwrap().expires_at.map(|end| end.as_second() - NOW), Some(3600), "{token}");
     }
@@ -780,6 +815,7 @@ fn a_sign_in_can_change_threads() {
         challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
+        dpop: false,
     };
     let mut progress = |_: Progress<'_>| {};
     movable(authorization_code(request.clone(), PATIENT, &context, &mut progress));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     oauth::{
-        authorization_server::AuthorizationServer, device_authorization::DEVICE_GRANT, error::RegistrationError,
+        authorization_server::AuthorizationServer, device_authorization::DEVICE_GRANT, error::RegistrationError, json,
         scope::Scope,
     },
     secret::Secret,
@@ -14,7 +14,7 @@ use crate::{
 /// A client as an authorization server knows it: pre-registered, or registered dynamically (RFC 7591).
 #[derive(Debug, Clone)]
 pub struct ClientRegistration {
-    /// The client identifier (RFC 6749 section 2.2).
+    /// The client identifier (RFC 6749 section 2.2); empty where an assertion alone says who asks (RFC 7521 section 4.1).
     pub client_id: String,
     /// The client secret of a confidential client; its private key, in PEM, where it proves itself with
     /// [`ClientAuthentication::PrivateKeyJwt`], and that is never sent.
@@ -153,8 +153,8 @@ impl RegistrationRequest {
     /// # Errors
     /// [`RegistrationError::Unusable`].
     pub fn registered(self, body: &[u8]) -> Result<ClientRegistration, RegistrationError> {
-        let response: RegistrationResponse = serde_json::from_slice(body)
-            .map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
+        let response: RegistrationResponse =
+            json::read(body).map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
         if response.client_id.is_empty() {
             return Err(RegistrationError::Unusable("its `client_id` is empty"));
         }

@@ -89,11 +89,22 @@ async function setUp() {
     const key = secretFile("private-key", context.private_key_pem);
     return login(url, "--client-id", context.client_id, "--private-key-file", key, "--grant", "client-credentials");
   }
+  if (context.valid_jwt !== undefined) {
+    const assertion = secretFile("assertion", context.valid_jwt);
+    return login(url, "--client-id", context.client_id, "--assertion-file", assertion);
+  }
   if (context.client_secret === undefined) return;
   const machine = MCP_CONFORMANCE_SCENARIO === "auth/client-credentials-basic";
   const secret = secretFile("client-secret", context.client_secret);
   const grant = machine ? ["--grant", "client-credentials"] : [];
-  await login(url, "--client-id", context.client_id, "--client-secret-file", secret, ...grant);
+  await login(url, "--client-id", context.client_id, "--client-secret-file", secret, ...grant, ...identityProvider());
+}
+
+/** The enterprise's identity provider, where there is one and somebody has signed in there. */
+function identityProvider() {
+  if (context.idp_issuer === undefined) return [];
+  const options = ["--identity-provider", context.idp_issuer, "--identity-provider-client-id", context.idp_client_id];
+  return [...options, "--id-token-file", secretFile("id-token", context.idp_id_token)];
 }
 
 /** What most scenarios want: list the tools and call each. A client on stdio calls whatever it is shown. */
@@ -143,7 +154,7 @@ const scenarios = {
 
 async function run() {
   await setUp();
-  const options = FINMCP_SIGN_IN === "auto" ? ["--sign-in", "auto"] : [];
+  const options = ["--sign-in", FINMCP_SIGN_IN === "auto" ? "auto" : "off"];
   const open = (answer) => new Serve(FINMCP, ["serve", url, ...options], environment, answer);
   const client = new LocalClient(open, authorized);
   try {

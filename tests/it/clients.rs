@@ -32,10 +32,13 @@ fn bridges() -> Vec<(Sandbox, Vendor, Vec<OsString>)> {
     vec![(sandbox, vendor, machine), (Sandbox::new(), modern, open)]
 }
 
+/// What the drivers do: call one tool.
+const PLAN: &str = r#"{"echo":["echo",{"message":"hello from a client"}]}"#;
+
 /// Checks what a driver printed on its last line.
 fn check(printed: &str) {
     let printed: Value = serde_json::from_str(printed.lines().last().unwrap_or_default()).expect("a line of JSON");
-    assert_eq!(printed["text"], "hello from a client");
+    assert_eq!(printed["echo"], "hello from a client");
     assert!(printed["tools"].as_array().is_some_and(|tools| tools.contains(&"echo".into())), "{printed}");
 }
 
@@ -43,7 +46,7 @@ fn typescript(generation: &str, mode: &str, bridge: &(Sandbox, Vendor, Vec<OsStr
     let (sandbox, vendor, serve) = bridge;
     let mut command = sandbox.command("node");
     command.env("NODE_PATH", installed("FINMCP_TEST_NODE_MODULES"));
-    command.arg(driver("typescript.cjs")).args([generation, mode]).args(serve);
+    command.arg(driver("typescript.cjs")).args([generation, mode, PLAN]).args(serve);
     check(&sandbox.run(command, Vec::new()).expect_success().stdout);
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
@@ -66,7 +69,7 @@ fn typescript_sdk_second_generation() {
 fn python_sdk() {
     for (mode, (sandbox, vendor, serve)) in ["legacy", "auto"].into_iter().zip(bridges()) {
         let mut command = sandbox.command(installed("FINMCP_TEST_PYTHON"));
-        command.arg(driver("python.py")).arg(mode).args(serve);
+        command.arg(driver("python.py")).args([mode, PLAN]).args(serve);
         check(&sandbox.run(command, Vec::new()).expect_success().stdout);
         assert_eq!(vendor.complaints(), Vec::<String>::new());
     }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Members that a careless relay alters: spellings of numbers, numbers beyond every machine type, unknown members at
 /// every level, key order, lone surrogates, escapes that need not be, white space, duplicates.
-const HARD: &str = r#""z":1.10,"a":1e2,"m":-0.0,"big":12345678901234567890123,"precise":0.1234567890123456789,"huge":1E400,"money":[100.10, 1.00,0.0],"lone":"\ud800","pair":"\ud83d\ude00","escaped":"\u0041\/","nul":"\u0000","separators":"\u2028 ","null":null,"empty":{},"nested":{"z":{"y":{"x":[[],[{}],1.0]}},"b":true,"a":false},"twice":1,"twice":2"#;
+pub const HARD: &str = r#""z":1.10,"a":1e2,"m":-0.0,"big":12345678901234567890123,"precise":0.1234567890123456789,"huge":1E400,"money":[100.10, 1.00,0.0],"lone":"\ud800","pair":"\ud83d\ude00","escaped":"\u0041\/","nul":"\u0000","separators":"\u2028 ","null":null,"empty":{},"nested":{"z":{"y":{"x":[[],[{}],1.0]}},"b":true,"a":false},"twice":1,"twice":2"#;
 
 const IDS: [&str; 8] = [
     "0",
@@ -26,12 +26,12 @@ const IDS: [&str; 8] = [
 /// The envelope's metadata that a modern request has to have.
 const META: &str = r#""_meta":{"vendor/x":1.10,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
 
-/// Both eras, both kinds of answer, and a name for each.
+/// Both eras, both transports, both kinds of answer, and a name for each.
 fn bridges() -> impl Iterator<Item = (Script, String)> {
-    let eras = [Script::default(), Script::default().modern()];
+    let eras = [Script::default(), Script::default().modern(), Script::default().over_sse()];
     eras.into_iter().flat_map(|era| {
         [Answer::Json, Answer::Events].map(|answer| {
-            let name = format!("{:?}, {answer:?}", era.era);
+            let name = format!("{:?}, {:?}, {answer:?}", era.era, era.transport);
             (Script { answer, ..era.clone() }, name)
         })
     })

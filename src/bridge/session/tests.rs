@@ -351,6 +351,20 @@ fn cancelling_closes_a_modern_exchange_and_is_told_to_a_legacy_server() {
     assert!(rig.replies.is_empty(), "nobody waits for that answer");
 }
 
+/// A server need not answer what is cancelled, nor end the stream on which it would.
+#[test]
+fn nothing_is_awaited_of_a_cancelled_request_once_the_server_has_heard_of_it() {
+    let mut rig = Rig::ready();
+    rig.client(CALL);
+    let call = rig.post("tools/call");
+    rig.client(CANCELLED);
+    assert!(rig.cancelled.is_empty(), "it may still be answered");
+    rig.handle(Event::Finished(rig.post("notifications/cancelled"), Ending::Complete));
+    assert_eq!(rig.cancelled, [call]);
+    rig.handle(Event::Closed);
+    assert!(rig.stopped && rig.replies.is_empty());
+}
+
 #[test]
 fn the_end_waits_for_what_is_under_way() {
     let mut rig = Rig::ready();

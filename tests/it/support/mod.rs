@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 pub mod browser;
+#[cfg(unix)]
+pub mod internet;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;

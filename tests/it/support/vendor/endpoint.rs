@@ -101,17 +101,20 @@ async fn legacy_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         return Reply::new(400)
             .json(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "Parse error"}}));
     };
-    if envelope.method.as_deref() == Some("initialize") && envelope.id.is_some() {
-        return initialize(record, &envelope, shared);
-    }
-    {
+    if envelope.method.as_deref() != Some("initialize") {
         let mut state = shared.state.lock().unwrap();
         if let Err(refusal) = state.check_session(record) {
             return refusal;
         }
         state.check_version(record);
     }
+    converse(record, &envelope, shared).await
+}
+
+/// What a legacy server says to a message that it takes.
+pub async fn converse(record: &Recorded, envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
     match (&envelope.method, &envelope.id) {
+        (Some(method), Some(_)) if method == "initialize" => initialize(record, envelope, shared),
         (Some(method), None) => {
             if method == "notifications/initialized" {
                 shared.state.lock().unwrap().ask_for_roots();
@@ -125,7 +128,7 @@ async fn legacy_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             Reply::new(202)
         }
-        (Some(_), Some(_)) => execute(&envelope, shared).await,
+        (Some(_), Some(_)) => execute(envelope, shared).await,
         (None, None) => Reply::new(400),
     }
 }
@@ -136,7 +139,8 @@ fn initialize(record: &Recorded, envelope: &Envelope, shared: &Arc<Shared>) -> R
         state.complain("an initialize with a session id");
     }
     let wanted = envelope.params().protocol_version;
-    let version = if LEGACY_VERSIONS.contains(&wanted.as_str()) { wanted.as_str() } else { "2025-11-25" };
+    let known = if LEGACY_VERSIONS.contains(&wanted.as_str()) { wanted.as_str() } else { "2025-11-25" };
+    let version = state.script.revision.unwrap_or(known);
     let result = json!({
         "protocolVersion": version,
         "capabilities": {"tools": {"listChanged": true}, "resources": {}, "prompts": {}, "logging": {}},
@@ -371,7 +375,7 @@ impl State {
 
     /// Asks for the client's roots, once, when there is a stream to ask on.
     fn ask_for_roots(&mut self) {
-        let stream = self.streams.iter().find(|stream| stream.kind == StreamKind::Get && !stream.events.is_closed());
+        let stream = self.streams.iter().find(|stream| stream.kind != StreamKind::Listen && !stream.events.is_closed());
         if let (Some(stream), true) = (stream, self.script.asks_for_roots) {
             let _ = stream.events.send(event(br#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#));
             self.script.asks_for_roots = false;
@@ -395,12 +399,13 @@ impl State {
     /// After the handshake every request names the version (2025-11-25, "Protocol Version Header").
     fn check_version(&mut self, record: &Recorded) {
         let version = record.header("mcp-protocol-version");
-        if !version.is_some_and(|version| LEGACY_VERSIONS.contains(&version)) {
+        let spoken = self.script.revision.map_or(LEGACY_VERSIONS.to_vec(), |revision| vec![revision]);
+        if !version.is_some_and(|version| spoken.contains(&version)) {
             self.complain(format!("{} with MCP-Protocol-Version {version:?}", record.method));
         }
     }
 
-    fn check_accept(&mut self, record: &Recorded, types: &[&str]) {
+    pub fn check_accept(&mut self, record: &Recorded, types: &[&str]) {
         let accept = record.header("accept").unwrap_or_default();
         if !types.iter().all(|kind| accept.contains(kind)) {
             self.complain(format!("{} with Accept {accept:?}", record.method));

@@ -11,6 +11,10 @@ use super::{AN_HOUR, Recorded, Reply};
 #[derive(Debug, Clone)]
 pub struct Script {
     pub era: Era,
+    /// How messages travel to the legacy server.
+    pub transport: Transport,
+    /// The one revision that the legacy server speaks; else whichever it is asked for.
+    pub revision: Option<&'static str>,
     pub guard: Guard,
     /// The `scope` of the challenge, where it names one.
     pub challenge_scope: Option<&'static str>,
@@ -23,6 +27,16 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// Whether tokens are bound to keys (RFC 9449), and who says so.
+    pub dpop: Option<Dpop>,
+    /// Whether proofs of possession need a nonce.
+    pub nonces: bool,
+    /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
+    pub trusted_issuer: Option<String>,
+    /// The scope that an identity provider allows, where that is another than was asked for.
+    pub granted_scope: Option<&'static str>,
+    /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
+    pub policy: Option<&'static str>,
     /// Clients known in advance, with their secrets.
     pub clients: Vec<(String, Option<String>)>,
     /// Whether people sign in on other devices too, and what they say there.
@@ -52,6 +66,8 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             era: Era::Legacy,
+            transport: Transport::StreamableHttp,
+            revision: None,
             guard: Guard::Open,
             challenge_scope: None,
             challenge_points: true,
@@ -59,6 +75,11 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            dpop: None,
+            nonces: false,
+            trusted_issuer: None,
+            granted_scope: None,
+            policy: None,
             clients: Vec::new(),
             device: Device::Unsupported,
             id_token: Value::Null,
@@ -101,6 +122,12 @@ impl Script {
         self.era = Era::Modern;
         self
     }
+
+    pub fn over_sse(mut self) -> Self {
+        self.transport = Transport::HttpSse;
+        self.sessions = false; // the stream is one
+        self
+    }
 }
 
 /// Which protocol the MCP endpoint speaks.
@@ -122,6 +149,14 @@ impl Era {
     ];
 }
 
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    StreamableHttp,
+    /// 2024-11-05: a stream, and an address beside it.
+    HttpSse,
+}
+
 /// Who may use the MCP endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
@@ -129,6 +164,17 @@ pub enum Guard {
     Open,
     /// Who has a live access token of this vendor.
     Bearer,
+}
+
+/// Who asks for tokens that are bound to keys. The authorization server binds them whenever it is shown a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dpop {
+    /// The authorization server lists it, and the MCP endpoint takes any token.
+    Listed,
+    /// The MCP endpoint's challenge has the scheme DPoP, and it takes no other tokens.
+    Challenged,
+    /// The protected resource metadata say that it takes no other tokens; the challenge says Bearer.
+    Required,
 }
 
 /// Who may become a client.
@@ -229,6 +275,8 @@ pub enum Effect {
     CutBefore,
     /// The request has its effect, then the connection is cut before the answer.
     CutAfter,
+    /// The request has its effect, and this answer comes after whatever that brings.
+    AnswerAfter(Reply),
     /// The request has its effect at once, and the right answer comes later.
     Delay(Duration),
 }

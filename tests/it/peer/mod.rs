@@ -1,5 +1,8 @@
 //! An independent implementation at the other end of the pipe: rmcp's own client, in both eras.
 
+pub mod client;
+pub mod server;
+
 use rmcp::{
     model::{CallToolRequestParams, ProtocolVersion},
     service::{ClientLifecycleMode, ClientServiceExt as _},
@@ -54,5 +57,17 @@ async fn a_client_that_finds_out_for_itself() {
     for script in [Script::default(), Script::default().modern()] {
         let lifecycle = ClientLifecycleMode::Auto { preferred_versions: modern(), legacy_version: None };
         talk(script, lifecycle).await;
+    }
+}
+
+/// rmcp at both ends, and everything that the two can offer each other.
+mod at_both_ends {
+    use crate::eras::combinations;
+
+    combinations! {
+        rmcp_legacy: RmcpLegacy with
+            rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
+        rmcp_modern: RmcpModern with
+            rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
     }
 }

@@ -1,0 +1,423 @@
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::*;
+use crate::bridge::{era::Era, retry::Taken};
+
+const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":1.10},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"sampling":{},"roots":{"x":1e2}}"#;
+
+fn message(text: &str) -> Message {
+    Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+/// A client that can be asked for everything but to open an address, in front of a server with these capabilities.
+fn translator(capabilities: &str) -> LegacyClient {
+    let hello = r#"{"id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","clientInfo":{"name":"c","version":1.10},"capabilities":{"elicitation":{},"sampling":{},"roots":{"x":1e2}}}}"#;
+    let answer = format!(r#"{{"id":0,"result":{{"supportedVersions":["2026-07-28"],"capabilities":{capabilities}}}}}"#);
+    let server = Description::learn(Era::Modern, &message(&answer)).unwrap();
+    LegacyClient::new(&message(hello), &server, Numbers::default())
+}
+
+/// What comes of it, a line for each step.
+fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
+    let mut steps = Vec::new();
+    say(&mut steps);
+    let line = |step| match step {
+        Step::ToServer(message) => format!("to server {}", String::from_utf8_lossy(message.raw())),
+        Step::ToClient(message) => format!("to client {}", String::from_utf8_lossy(message.raw())),
+        Step::Refuse(refusal) => format!("refused {}: {}", refusal.message.id().unwrap(), refusal.failure),
+        Step::Wake(after) => format!("wake after {} ms", after.as_millis()),
+    };
+    steps.into_iter().map(line).collect()
+}
+
+/// What comes of a message of the client's.
+#[track_caller]
+fn client(translator: &mut LegacyClient, text: &str) -> Vec<String> {
+    told(|steps| translator.client(message(text), steps))
+}
+
+/// What comes of a message of the server's.
+#[track_caller]
+fn server(translator: &mut LegacyClient, text: &str) -> Vec<String> {
+    told(|steps| translator.server(message(text), steps))
+}
+
+/// The ids of the messages in `told`, as they are spelled.
+fn ids(told: &[String]) -> Vec<String> {
+    told.iter().map(|line| message(&line["to server ".len()..]).id().unwrap().to_string()).collect()
+}
+
+const CALL: &str = r#"{"id":7,"method":"tools/call","params":{"name":"t","arguments":{"n":1.10},"z":1e2}}"#;
+
+/// The server wants `requests`, which is JSON, to answer the request `id`.
+fn input_required(id: &str, requests: &str) -> String {
+    format!(r#"{{"id":{id},"result":{{"resultType":"input_required","inputRequests":{requests}}}}}"#)
+}
+
+const ROOTS: &str = r#"{"r":{"method":"roots/list"}}"#;
+
+#[test]
+fn every_request_says_who_sends_it_and_nothing_else_changes() {
+    let mut translator = translator("{}");
+    let sent = client(
+        &mut translator,
+        r#"{"x":1.10,"id":"\u0061","params":{"cursor":"\/","_meta":{"progressToken":1.0,"v/x":1e2}},"method":"tools/list"}"#,
+    );
+    let expected = format!(
+        r#"to server {{"x":1.10,"id":"\u0061","params":{{"cursor":"\/","_meta":{{"progressToken":1.0,"v/x":1e2,{META}}}}},"method":"tools/list"}}"#
+    );
+    assert_eq!(sent, [expected]);
+    let sent = client(&mut translator, r#"{"id":1,"method":"prompts/list"}"#);
+    assert_eq!(sent, [format!(r#"to server {{"id":1,"method":"prompts/list","params":{{"_meta":{{{META}}}}}}}"#)]);
+}
+
+#[test]
+fn answers_and_notifications_pass_as_they_are() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    for text in [
+        r#"{"method":"notifications/progress","params":{"progressToken":1.0,"progress":1.10}}"#,
+        r#"{"x":1.10,"id":7,"result":{"resultType":"complete","structuredContent":{"input_required":12345678901234567890123}}}"#,
+        r#"{"id":8,"error":{"code":-1e0,"message":""}}"#,
+    ] {
+        assert_eq!(server(&mut translator, text), [format!("to client {text}")]);
+    }
+}
+
+#[test]
+fn the_level_is_said_with_every_request() {
+    let mut translator = translator("{}");
+    let set = client(&mut translator, r#"{"id":1,"method":"logging/setLevel","params":{"level":"warning"}}"#);
+    assert_eq!(set, [r#"to client {"jsonrpc":"2.0","id":1,"result":{}}"#]);
+    let call = client(&mut translator, CALL);
+    assert!(call[0].contains(r#""io.modelcontextprotocol/logLevel":"warning""#), "{call:?}");
+    // What a server would refuse every request for is not said to it.
+    for params in [r#"{"level":"loud"}"#, "{}", r#"{"level":7}"#] {
+        let text = format!(r#"{{"id":2,"method":"logging/setLevel","params":{params}}}"#);
+        let refused = client(&mut translator, &text);
+        assert!(refused[0].contains(r#""code":-32602"#), "{refused:?}");
+    }
+    let list = client(&mut translator, r#"{"id":3,"method":"tools/list"}"#);
+    assert!(list[0].contains(r#""io.modelcontextprotocol/logLevel":"warning""#), "{list:?}");
+}
+
+#[test]
+fn a_ping_is_answered_here() {
+    let pong = client(&mut translator("{}"), r#"{"id":1.50,"method":"ping"}"#);
+    assert_eq!(pong, [r#"to client {"jsonrpc":"2.0","id":1.50,"result":{}}"#]);
+}
+
+// Input that the server requires.
+
+#[test]
+fn each_question_goes_to_the_client_and_the_answers_back_under_a_new_id() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    let required = r#"{"id":7,"result":{"resultType":"input_required","requestState":"\u0041\/ 1.10","inputRequests":{"k\u0061":{"method":"elicitation/create","params":{"message":"m","n":1.10}},"b":{"params":{"messages":[]},"method":"sampling/createMessage"},"c":{"method":"roots/list"}}}}"#;
+    let asked = server(&mut translator, required);
+    assert_eq!(
+        asked,
+        [
+            r#"to client {"jsonrpc":"2.0","id":"finmcp-1","method":"elicitation/create","params":{"message":"m","n":1.10}}"#,
+            r#"to client {"jsonrpc":"2.0","id":"finmcp-2","method":"sampling/createMessage","params":{"messages":[]}}"#,
+            r#"to client {"jsonrpc":"2.0","id":"finmcp-3","method":"roots/list","params":{}}"#,
+        ]
+    );
+    let nothing: [&str; 0] = [];
+    assert_eq!(client(&mut translator, r#"{"id":"finmcp-3","result":{"roots":[1.10]}}"#), nothing);
+    assert_eq!(client(&mut translator, r#"{"id":"finmcp-1","result":{"action":"accept","n":1e2}}"#), nothing);
+    // Nobody has asked this.
+    assert_eq!(client(&mut translator, r#"{"id":"finmcp-1","result":{"action":"decline"}}"#), nothing);
+    let again = client(&mut translator, r#"{"id":"finmcp-2","result":{"model":"\ud800"}}"#);
+    let expected = format!(
+        r#"to server {{"id":"finmcp-4","method":"tools/call","params":{{"name":"t","arguments":{{"n":1.10}},"z":1e2,"inputResponses":{{"c":{{"roots":[1.10]}},"ka":{{"action":"accept","n":1e2}},"b":{{"model":"\ud800"}}}},"requestState":"\u0041\/ 1.10","_meta":{{{META}}}}}}}"#
+    );
+    assert_eq!(again, [expected]);
+    let answer = server(&mut translator, r#"{"jsonrpc":"2.0","id":"finmcp-4","result":{"n":1.10}}"#);
+    assert_eq!(answer, [r#"to client {"jsonrpc":"2.0","id":7,"result":{"n":1.10}}"#]);
+    // It is over: the id may be used again.
+    assert!(client(&mut translator, CALL)[0].starts_with("to server"));
+}
+
+/// Each round is of the original request: what the round before it brought is not said again.
+#[test]
+fn a_round_without_questions_is_sent_again_at_once() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    server(&mut translator, &input_required("7", ROOTS));
+    let first = client(&mut translator, r#"{"id":"finmcp-1","result":{"roots":[]}}"#);
+    assert!(first[0].contains("inputResponses") && !first[0].contains("requestState"), "{first:?}");
+    let state = r#"{"id":"finmcp-2","result":{"resultType":"input_required","requestState":"s"}}"#;
+    let second = server(&mut translator, state);
+    assert_eq!(ids(&second), [r#""finmcp-3""#]);
+    assert!(second[0].contains(r#""requestState":"s""#) && !second[0].contains("inputResponses"), "{second:?}");
+    let third = server(&mut translator, &input_required(r#""finmcp-3""#, "{}"));
+    assert_eq!(ids(&third), [r#""finmcp-4""#]);
+    assert!(!third[0].contains("requestState") && !third[0].contains("inputResponses"), "{third:?}");
+}
+
+#[test]
+fn a_server_may_ask_ten_times() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    let mut id = "7".to_owned();
+    for _ in 0..10 {
+        let again = server(&mut translator, &input_required(&id, "{}"));
+        id = ids(&again)[0].clone();
+    }
+    let refused = server(&mut translator, &input_required(&id, "{}"));
+    assert_eq!(refused, ["refused 7: the server asked for more too often"]);
+    assert!(client(&mut translator, CALL)[0].starts_with("to server"), "the id is free again");
+}
+
+#[test]
+fn the_clients_error_ends_the_call_and_the_other_questions() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    let two = r#"{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#;
+    server(&mut translator, &input_required("7", two));
+    let ended = client(&mut translator, r#"{"id":"finmcp-2","error":{"code":-1,"message":"no","data":1.10}}"#);
+    assert_eq!(
+        ended,
+        [
+            r#"to client {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"finmcp-1"}}"#,
+            r#"to client {"id":7,"error":{"code":-1,"message":"no","data":1.10}}"#,
+        ]
+    );
+    assert!(client(&mut translator, r#"{"id":"finmcp-1","result":{"roots":[]}}"#).is_empty());
+}
+
+#[test]
+fn what_the_client_does_not_offer_is_not_asked() {
+    for (request, method) in [
+        (r#"{"method":"elicitation/create","params":{"mode":"url"}}"#, "elicitation/create"),
+        (r#"{"method":"no/such","params":{}}"#, "no/such"),
+    ] {
+        let mut translator = translator("{}");
+        client(&mut translator, CALL);
+        let requests = format!(r#"{{"r":{{"method":"roots/list"}},"q":{request}}}"#);
+        let refused = server(&mut translator, &input_required("7", &requests));
+        assert_eq!(refused, [format!("refused 7: the server wants {method}, which this client does not offer")]);
+        assert!(client(&mut translator, CALL)[0].starts_with("to server"), "the id is free again");
+    }
+}
+
+/// MCP 2025-11-25 asks for an id of the elicitation, which the modern era has given up.
+#[test]
+fn an_address_to_open_gets_the_id_that_it_had_before() {
+    let hello = message(r#"{"id":0,"method":"initialize","params":{"capabilities":{"elicitation":{"url":{}}}}}"#);
+    let mut translator = LegacyClient::new(&hello, &Description::minimal(""), Numbers::default());
+    client(&mut translator, CALL);
+    let request = r#"{"q":{"method":"elicitation/create","params":{"mode":"url","url":"u"}}}"#;
+    let asked = server(&mut translator, &input_required("7", request));
+    assert_eq!(
+        asked,
+        [
+            r#"to client {"jsonrpc":"2.0","id":"finmcp-1","method":"elicitation/create","params":{"mode":"url","url":"u","elicitationId":"finmcp-1"}}"#
+        ]
+    );
+}
+
+#[test]
+fn a_call_is_cancelled_where_it_is() {
+    let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":7,"reason":"r"}}"#;
+    let cancelled =
+        |id: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+    // With the server, as it was sent.
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    assert_eq!(client(&mut translator, cancel), [format!("to server {}", cancelled("7"))]);
+    // With the client, who is being asked.
+    client(&mut translator, CALL);
+    server(&mut translator, &input_required("7", ROOTS));
+    assert_eq!(client(&mut translator, cancel), [format!("to client {}", cancelled(r#""finmcp-1""#))]);
+    assert!(client(&mut translator, r#"{"id":"finmcp-1","result":{"roots":[]}}"#).is_empty());
+    // With the server, as it was sent again.
+    client(&mut translator, CALL);
+    server(&mut translator, &input_required("7", "{}"));
+    assert_eq!(client(&mut translator, cancel), [format!("to server {}", cancelled(r#""finmcp-2""#))]);
+    // What the server says of it all the same is said to the client as of what it knows.
+    assert_eq!(client(&mut translator, cancel), [format!("to server {cancel}")]);
+}
+
+#[test]
+fn two_calls_with_one_id_are_refused_in_every_stage() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    let refused = ["refused 7: this id is still in use by an unanswered request"];
+    assert_eq!(client(&mut translator, CALL), refused);
+    server(&mut translator, &input_required("7", ROOTS));
+    assert_eq!(client(&mut translator, CALL), refused);
+}
+
+#[test]
+fn a_call_that_came_to_nothing_is_refused_as_the_client_made_it() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    let again = server(&mut translator, &input_required("7", "{}"));
+    let refusal = Refusal {
+        message: message(&again[0]["to server ".len()..]),
+        failure: Arc::new(Failure::Cut),
+        taken: Taken::Perhaps,
+    };
+    let mut steps = Vec::new();
+    translator.refused(refusal, &mut steps);
+    let [Step::Refuse(refused)] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!((refused.message.raw(), refused.taken), (message(CALL).raw(), Taken::Perhaps));
+    assert!(client(&mut translator, CALL)[0].starts_with("to server"), "the id is free again");
+}
+
+#[test]
+fn a_client_that_is_gone_is_asked_nothing() {
+    let mut translator = translator(r#"{"tools":{"listChanged":true}}"#);
+    client(&mut translator, CALL);
+    server(&mut translator, &input_required("7", ROOTS));
+    client(&mut translator, INITIALIZED);
+    let closed = told(|steps| translator.closed(steps));
+    assert_eq!(closed, [unsubscribed(2), "refused 7: the server's question was not answered".to_owned()]);
+}
+
+// What changes on the server.
+
+const INITIALIZED: &str = r#"{"method":"notifications/initialized"}"#;
+
+fn subscribed(number: u8, filter: &str) -> String {
+    format!(
+        r#"to server {{"jsonrpc":"2.0","id":"finmcp-{number}","method":"subscriptions/listen","params":{{"notifications":{filter},"_meta":{{{META}}}}}}}"#
+    )
+}
+
+fn unsubscribed(number: u8) -> String {
+    format!(
+        r#"to server {{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":"finmcp-{number}"}}}}"#
+    )
+}
+
+fn acknowledged(number: u8) -> String {
+    format!(
+        r#"{{"method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":"finmcp-{number}"}},"notifications":{{}}}}}}"#
+    )
+}
+
+fn watch(id: u8, uri: &str) -> String {
+    format!(r#"{{"id":{id},"method":"resources/subscribe","params":{{"uri":"{uri}"}}}}"#)
+}
+
+fn answered(id: u8) -> String {
+    format!(r#"to client {{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)
+}
+
+const SOME_LISTS: &str =
+    r#"{"tools":{"listChanged":true},"prompts":{"listChanged":false},"resources":{"listChanged":true}}"#;
+
+#[test]
+fn only_the_lists_that_the_server_tells_of_are_subscribed_to() {
+    let told = client(&mut translator(SOME_LISTS), INITIALIZED);
+    assert_eq!(told, [subscribed(1, r#"{"toolsListChanged":true,"resourcesListChanged":true}"#)]);
+    assert!(client(&mut translator(r#"{"tools":{}}"#), INITIALIZED).is_empty());
+}
+
+#[test]
+fn a_subscription_ends_when_the_next_is_there() {
+    let mut translator = translator(r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#);
+    client(&mut translator, INITIALIZED);
+    assert!(server(&mut translator, &acknowledged(1)).is_empty());
+    let first = client(&mut translator, &watch(1, "a:b"));
+    assert_eq!(first, [subscribed(2, r#"{"toolsListChanged":true,"resourceSubscriptions":["a:b"]}"#)]);
+    // Before that is there, another is wanted: it takes its place.
+    let second = client(&mut translator, &watch(2, "a:a"));
+    let both = r#"{"toolsListChanged":true,"resourceSubscriptions":["a:a","a:b"]}"#;
+    assert_eq!(second, [unsubscribed(2), subscribed(3, both)]);
+    assert!(server(&mut translator, &acknowledged(2)).is_empty(), "that one is not wanted any more");
+    assert_eq!(server(&mut translator, &acknowledged(3)), [unsubscribed(1), answered(1), answered(2)]);
+    let away = r#"{"id":3,"method":"resources/unsubscribe","params":{"uri":"a:b"}}"#;
+    let fewer = client(&mut translator, away);
+    assert_eq!(fewer, [subscribed(4, r#"{"toolsListChanged":true,"resourceSubscriptions":["a:a"]}"#)]);
+    assert_eq!(server(&mut translator, &acknowledged(4)), [unsubscribed(3), answered(3)]);
+}
+
+#[test]
+fn a_subscription_to_nothing_is_none() {
+    let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
+    client(&mut translator, &watch(1, "a:b"));
+    server(&mut translator, &acknowledged(1));
+    let away = r#"{"id":2,"method":"resources/unsubscribe","params":{"uri":"a:b"}}"#;
+    assert_eq!(client(&mut translator, away), [unsubscribed(1), answered(2)]);
+    assert!(told(|steps| translator.woken(steps)).is_empty());
+    let nameless = client(&mut translator, r#"{"id":3,"method":"resources/subscribe","params":{}}"#);
+    assert!(nameless[0].contains(r#""code":-32602"#), "{nameless:?}");
+}
+
+/// What comes of it that the subscription `number` came to nothing.
+fn cut(translator: &mut LegacyClient, number: u8, failure: Failure) -> Vec<String> {
+    let listen = format!(r#"{{"id":"finmcp-{number}","method":"subscriptions/listen"}}"#);
+    told(|steps| translator.refused(Refusal::unsent(message(&listen), failure), steps))
+}
+
+#[test]
+fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
+    let mut translator = translator(SOME_LISTS);
+    client(&mut translator, INITIALIZED);
+    let both = r#"{"toolsListChanged":true,"resourcesListChanged":true}"#;
+    for (number, pause) in [(1, 500), (2, 1000), (3, 2000)] {
+        assert_eq!(cut(&mut translator, number, Failure::Cut), [format!("wake after {pause} ms")]);
+        assert_eq!(told(|steps| translator.woken(steps)), [subscribed(number + 1, both)]);
+        assert!(told(|steps| translator.woken(steps)).is_empty(), "it is being opened");
+    }
+    // Nothing has been missed: none was open.
+    assert!(server(&mut translator, &acknowledged(4)).is_empty());
+    // The server ends it itself, as it may.
+    let ended = server(&mut translator, r#"{"id":"finmcp-4","result":{"resultType":"complete"}}"#);
+    assert_eq!(ended, ["wake after 500 ms"]);
+    told(|steps| translator.woken(steps));
+    // What happened meanwhile nobody knows.
+    assert_eq!(
+        server(&mut translator, &acknowledged(5)),
+        [
+            r#"to client {"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#,
+            r#"to client {"jsonrpc":"2.0","method":"notifications/resources/list_changed","params":{}}"#,
+        ]
+    );
+}
+
+#[test]
+fn the_resources_that_may_have_changed_are_named() {
+    let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
+    client(&mut translator, &watch(1, "a:b"));
+    server(&mut translator, &acknowledged(1));
+    cut(&mut translator, 1, Failure::Cut);
+    told(|steps| translator.woken(steps));
+    let told = server(&mut translator, &acknowledged(2));
+    assert_eq!(
+        told,
+        [r#"to client {"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#]
+    );
+}
+
+#[test]
+fn a_server_without_subscriptions_is_asked_once() {
+    let status = |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None };
+    for (code, told) in [(404, 0), (400, 0), (503, 1), (429, 1)] {
+        let mut translator = translator(SOME_LISTS);
+        client(&mut translator, INITIALIZED);
+        assert_eq!(cut(&mut translator, 1, status(code)).len(), told, "{code}");
+    }
+    let mut translator = translator(SOME_LISTS);
+    client(&mut translator, &watch(1, "a:b"));
+    let refused = server(&mut translator, r#"{"x":1.10,"id":"finmcp-1","error":{"code":-32601,"message":"m"}}"#);
+    assert_eq!(refused, [r#"to client {"x":1.10,"id":1,"error":{"code":-32601,"message":"m"}}"#]);
+}
+
+/// One that is open stays open when the next is refused.
+#[test]
+fn a_refused_subscription_leaves_the_one_before_it() {
+    let mut translator = translator(r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#);
+    client(&mut translator, INITIALIZED);
+    server(&mut translator, &acknowledged(1));
+    client(&mut translator, &watch(1, "a:b"));
+    server(&mut translator, r#"{"id":"finmcp-2","error":{"code":-32603,"message":"m"}}"#);
+    assert!(told(|steps| translator.woken(steps)).is_empty());
+    assert_eq!(cut(&mut translator, 1, Failure::Cut), ["wake after 500 ms"]);
+}

@@ -1,0 +1,475 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::bridge::{era::Era, retry::Taken};
+
+const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"roots":{}}"#;
+
+fn message(text: &str) -> Message {
+    Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+/// In front of a server with these capabilities.
+fn translator(capabilities: &str) -> ModernClient {
+    let answer = format!(
+        r#"{{"id":0,"result":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"serverInfo":{{"name":"s"}}}}}}"#
+    );
+    ModernClient::new(Description::learn(Era::Legacy, &message(&answer)).unwrap(), Numbers::default())
+}
+
+/// What comes of it, a line for each step.
+fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
+    let mut steps = Vec::new();
+    say(&mut steps);
+    let line = |step| match step {
+        Step::ToServer(message) => format!("to server {}", String::from_utf8_lossy(message.raw())),
+        Step::ToClient(message) => format!("to client {}", String::from_utf8_lossy(message.raw())),
+        Step::Refuse(refusal) => format!("refused {}: {}", refusal.message.id().unwrap(), refusal.failure),
+        Step::Wake(after) => format!("wake after {} ms", after.as_millis()),
+    };
+    steps.into_iter().map(line).collect()
+}
+
+/// What comes of a message of the client's.
+fn client(translator: &mut ModernClient, text: &str) -> Vec<String> {
+    told(|steps| translator.client(message(text), steps))
+}
+
+/// What comes of a message of the server's, within the exchange of the request with this id.
+fn within(translator: &mut ModernClient, id: &str, text: &str) -> Vec<String> {
+    told(|steps| translator.server(message(text), Id::from_json(id), steps))
+}
+
+/// What comes of a message of the server's that comes by itself.
+fn server(translator: &mut ModernClient, text: &str) -> Vec<String> {
+    told(|steps| translator.server(message(text), None, steps))
+}
+
+const NOTHING: [&str; 0] = [];
+
+/// A call with this id, and more parameters and metadata.
+fn call(id: &str, parameters: &str, meta: &str) -> String {
+    format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"{parameters},"_meta":{{{META}{meta}}}}}}}"#)
+}
+
+/// The client comes back to the call 7 with these answers.
+fn back(id: &str, answers: &str) -> String {
+    call(id, &format!(r#","requestState":"7","inputResponses":{answers}"#), "")
+}
+
+const ROOTS: &str = r#"{"id":"q","method":"roots/list"}"#;
+
+/// The answer to the request `id` of the client's that asks for its roots, as the `number`th question.
+fn asked(id: &str, number: u8) -> String {
+    format!(
+        r#"to client {{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input_required","inputRequests":{{"finmcp-{number}":{{"method":"roots/list"}}}},"requestState":"7"}}}}"#
+    )
+}
+
+#[test]
+fn the_server_is_described_in_the_clients_words() {
+    let told = client(&mut translator(r#"{"tools":{}}"#), r#"{"id":1.50,"method":"server/discover","params":{}}"#);
+    assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":1.50,"result":{"capabilities":{"tools":{}},"#));
+    assert!(told[0].contains(r#""supportedVersions":["2026-07-28"]"#));
+    let hello = message(&format!(r#"{{"id":1,"method":"server/discover","params":{{"_meta":{{{META}}}}}}}"#));
+    assert_eq!(
+        ModernClient::initialize(&hello, Id::ours(1)).raw(),
+        r#"{"jsonrpc":"2.0","id":"finmcp-1","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{},"roots":{}},"clientInfo":{"name":"c"}}}"#
+            .as_bytes()
+    );
+}
+
+#[test]
+fn a_request_says_nothing_about_its_sender_and_is_the_same_otherwise() {
+    let mut translator = translator("{}");
+    let level = r#","io.modelcontextprotocol/logLevel":"info""#;
+    for (meta, left) in [
+        (META.to_owned() + level, ""),
+        (format!(r#""progressToken":1.0,{META},"v/x":1e2"#), r#","_meta":{"progressToken":1.0,"v/x":1e2}"#),
+    ] {
+        let text = format!(
+            r#"{{"x":1.10,"id":"\u0061","params":{{"cursor":"\/","_meta":{{{meta}}}}},"method":"tools/list"}}"#
+        );
+        let expected =
+            format!(r#"to server {{"x":1.10,"id":"\u0061","params":{{"cursor":"\/"{left}}},"method":"tools/list"}}"#);
+        assert_eq!(client(&mut translator, &text), [expected]);
+    }
+    for text in [r#"{ "id":1, "method":"x","params":{ } }"#, r#"{"method":"notifications/x" }"#] {
+        assert_eq!(client(&mut translator, text), [format!("to server {text}")]);
+    }
+}
+
+#[test]
+fn a_result_gets_what_every_modern_one_has() {
+    let mut translator = translator("{}");
+    for (came, goes) in [
+        (r#"{"n":1.10,"content":[]}"#, r#"{"n":1.10,"content":[],"resultType":"complete"}"#),
+        (
+            r#"{"tools":[{"n":12345678901234567890123}],"z":"\ud800"}"#,
+            r#"{"tools":[{"n":12345678901234567890123}],"z":"\ud800","resultType":"complete","ttlMs":0,"cacheScope":"private"}"#,
+        ),
+        (
+            r#"{"contents":[],"ttlMs":1.0,"cacheScope":"public","resultType":"x"}"#,
+            r#"{"contents":[],"ttlMs":1.0,"cacheScope":"public","resultType":"x"}"#,
+        ),
+    ] {
+        let told = server(&mut translator, &format!(r#"{{"x":1.10,"id":1,"result":{came}}}"#));
+        assert_eq!(told, [format!(r#"to client {{"x":1.10,"id":1,"result":{goes}}}"#)]);
+    }
+    let error = r#"{"id":1,"error":{"code":-32002,"message":"","data":1.10}}"#;
+    assert_eq!(server(&mut translator, error), [format!("to client {error}")]);
+}
+
+// What the server asks in the middle of a call.
+
+#[test]
+fn a_question_answers_the_call_and_the_clients_return_the_question() {
+    let mut translator = translator("{}");
+    let sent = client(&mut translator, &call("7", r#","arguments":{"n":1.10}"#, ""));
+    assert_eq!(sent, [r#"to server {"id":7,"method":"tools/call","params":{"name":"t","arguments":{"n":1.10}}}"#]);
+    let question =
+        r#"{"id":1.0,"method":"elicitation/create","params":{"message":"\u0061","elicitationId":"e","n":1.10}}"#;
+    assert_eq!(
+        within(&mut translator, "7", question),
+        [
+            r#"to client {"jsonrpc":"2.0","id":7,"result":{"resultType":"input_required","inputRequests":{"finmcp-1":{"method":"elicitation/create","params":{"message":"\u0061","n":1.10}}},"requestState":"7"}}"#
+        ]
+    );
+    let answer = client(&mut translator, &back("8", r#"{"finmcp-1":{"action":"accept","n":1e2}}"#));
+    assert_eq!(answer, [r#"to server {"jsonrpc":"2.0","id":1.0,"result":{"action":"accept","n":1e2}}"#]);
+    let result = within(&mut translator, "7", r#"{"x":1.10,"id":7,"result":{"content":[1.10]}}"#);
+    assert_eq!(result, [r#"to client {"x":1.10,"id":8,"result":{"content":[1.10],"resultType":"complete"}}"#]);
+    // It is over: both ids may be used again, and the question cannot be answered once more.
+    assert_eq!(
+        client(&mut translator, &back("8", "{}")),
+        ["refused 8: the question that this answers is not open any more; make the request again"]
+    );
+    assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("to server"));
+}
+
+#[test]
+fn further_questions_wait_for_the_client() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    assert_eq!(within(&mut translator, "7", ROOTS), [asked("7", 1)]);
+    assert_eq!(within(&mut translator, "7", r#"{"id":"r","method":"roots/list"}"#), NOTHING);
+    // One is answered, and so there is one more; what is left unanswered is asked again.
+    assert_eq!(
+        client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#)),
+        [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#.to_owned(), asked("8", 2)]
+    );
+    assert_eq!(client(&mut translator, &back("9", r#"{"finmcp-1":{"roots":[]}}"#)), [asked("9", 2)]);
+    assert_eq!(
+        client(&mut translator, &back("10", r#"{"finmcp-2":{"roots":[1.10]}}"#)),
+        [r#"to server {"jsonrpc":"2.0","id":"r","result":{"roots":[1.10]}}"#]
+    );
+}
+
+#[test]
+fn the_client_is_asked_only_what_it_offers_with_the_call() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    for question in [
+        r#"{"id":1.0,"method":"sampling/createMessage","params":{}}"#,
+        r#"{"id":1.0,"method":"elicitation/create","params":{"mode":"url"}}"#,
+        r#"{"id":1.0,"method":"no/such"}"#,
+    ] {
+        let refused = within(&mut translator, "7", question);
+        assert!(refused[0].starts_with(r#"to server {"jsonrpc":"2.0","id":1.0,"error":{"code":-32601"#), "{refused:?}");
+    }
+}
+
+/// Some servers ask on the session's stream.
+#[test]
+fn a_question_that_comes_by_itself_is_about_the_only_call() {
+    let mut translator = translator("{}");
+    assert!(server(&mut translator, ROOTS)[0].contains(r#""error""#), "about none");
+    client(&mut translator, &call("7", "", ""));
+    client(&mut translator, &call("8", "", ""));
+    assert!(server(&mut translator, ROOTS)[0].contains(r#""error""#), "about one of two");
+    server(&mut translator, r#"{"id":8,"result":{}}"#);
+    assert_eq!(server(&mut translator, ROOTS), [asked("7", 1)]);
+    assert_eq!(
+        server(&mut translator, r#"{"id":1.0,"method":"ping"}"#),
+        [r#"to server {"jsonrpc":"2.0","id":1.0,"result":{}}"#]
+    );
+}
+
+#[test]
+fn a_question_that_is_taken_back_is_not_asked() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    within(&mut translator, "7", ROOTS);
+    within(&mut translator, "7", r#"{"id":"r","method":"roots/list"}"#);
+    server(&mut translator, r#"{"method":"notifications/cancelled","params":{"requestId":"r"}}"#);
+    let answered = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
+    assert_eq!(answered, [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#]);
+}
+
+#[test]
+fn an_answer_that_comes_while_the_client_thinks_waits_for_it() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    within(&mut translator, "7", ROOTS);
+    assert_eq!(within(&mut translator, "7", r#"{"id":7,"result":{"n":1.10}}"#), NOTHING);
+    let told = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
+    assert_eq!(told.last().unwrap(), r#"to client {"id":8,"result":{"n":1.10,"resultType":"complete"}}"#);
+    assert!(client(&mut translator, &back("9", "{}"))[0].starts_with("refused 9"));
+}
+
+#[test]
+fn a_call_that_fails_while_the_client_thinks_is_refused_in_its_name() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    within(&mut translator, "7", ROOTS);
+    let refusal = Refusal {
+        message: message(r#"{"id":7,"method":"tools/call"}"#),
+        failure: Arc::new(Failure::Cut),
+        taken: Taken::Perhaps,
+    };
+    assert_eq!(told(|steps| translator.refused(refusal, steps)), NOTHING);
+    let told = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
+    assert_eq!(told.last().unwrap(), "refused 8: the server ended its answer without a response");
+}
+
+#[test]
+fn a_return_that_fits_no_call_is_refused() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    // The call is under way: nobody was asked anything.
+    assert!(client(&mut translator, &back("8", "{}"))[0].starts_with("refused 8"));
+    within(&mut translator, "7", ROOTS);
+    for text in [
+        back("8", "{}").replace("tools/call", "prompts/get"),
+        back("8", "{}").replace(r#""requestState":"7""#, r#""requestState":"6""#),
+        back("8", "{}").replace(r#""requestState":"7""#, r#""requestState":7"#),
+    ] {
+        assert!(client(&mut translator, &text)[0].starts_with("refused 8"), "{text}");
+    }
+    assert_eq!(client(&mut translator, &back("8", "{}")), [asked("8", 1)]);
+}
+
+#[test]
+fn the_client_that_has_thought_longest_is_given_up() {
+    let mut translator = translator("{}");
+    for number in 0..=THINKING_LIMIT {
+        let id = format!("{}", number + 100);
+        client(&mut translator, &call(&id, "", ""));
+        let told = within(&mut translator, &id, &format!(r#"{{"id":{number},"method":"roots/list"}}"#));
+        let given_up = r#"to server {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":100}}"#;
+        assert_eq!(told.iter().any(|line| line == given_up), number == THINKING_LIMIT, "{told:?}");
+    }
+    let back = |state: &str| call("1", &format!(r#","requestState":"{state}","inputResponses":{{}}"#), "");
+    assert!(client(&mut translator, &back("100"))[0].starts_with("refused 1"));
+    assert!(client(&mut translator, &back("101"))[0].contains("input_required"));
+}
+
+#[test]
+fn progress_is_told_under_the_token_of_the_last_request() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", r#","progressToken":1.0"#));
+    let progress = r#"{"method":"notifications/progress","params":{"progressToken":1.0,"progress":1.10}}"#;
+    assert_eq!(within(&mut translator, "7", progress), [format!("to client {progress}")]);
+    within(&mut translator, "7", ROOTS);
+    let back = call("8", r#","requestState":"7","inputResponses":{"finmcp-1":{}}"#, r#","progressToken":"b""#);
+    client(&mut translator, &back);
+    assert_eq!(
+        within(&mut translator, "7", progress),
+        [r#"to client {"method":"notifications/progress","params":{"progressToken":"b","progress":1.10}}"#]
+    );
+    let other = r#"{"method":"notifications/progress","params":{"progressToken":2,"progress":1.10}}"#;
+    assert_eq!(within(&mut translator, "7", other), [format!("to client {other}")]);
+}
+
+#[test]
+fn a_cancellation_is_of_what_the_server_knows() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    within(&mut translator, "7", ROOTS);
+    client(&mut translator, &back("8", r#"{"finmcp-1":{}}"#));
+    let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":8,"reason":"r"}}"#;
+    assert_eq!(
+        client(&mut translator, cancel),
+        [r#"to server {"method":"notifications/cancelled","params":{"requestId":7,"reason":"r"}}"#]
+    );
+    assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("to server"), "the id is free again");
+}
+
+#[test]
+fn two_calls_with_one_id_are_refused_in_every_stage() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("refused 7: this id is still in use"));
+    within(&mut translator, "7", ROOTS);
+    client(&mut translator, &back("8", r#"{"finmcp-1":{}}"#));
+    assert!(client(&mut translator, &call("8", "", ""))[0].starts_with("refused 8: this id is still in use"));
+}
+
+#[test]
+fn a_client_that_is_gone_hears_no_more() {
+    let mut translator = translator(r#"{"tools":{}}"#);
+    client(&mut translator, &call("7", "", ""));
+    within(&mut translator, "7", ROOTS);
+    client(&mut translator, &listen("8", r#""toolsListChanged":true"#));
+    let told = told(|steps| translator.closed(steps));
+    assert_eq!(
+        told,
+        [
+            r#"to client {"jsonrpc":"2.0","id":8,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":8}}}"#,
+            r#"to server {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#,
+        ]
+    );
+}
+
+// Log messages.
+
+fn logging(id: &str, level: &str) -> String {
+    call(id, "", &format!(r#","io.modelcontextprotocol/logLevel":"{level}""#))
+}
+
+fn logged(level: &str) -> String {
+    format!(r#"{{"method":"notifications/message","params":{{"level":"{level}","data":1.10}}}}"#)
+}
+
+fn set(number: u8, level: &str) -> String {
+    format!(
+        r#"to server {{"jsonrpc":"2.0","id":"finmcp-{number}","method":"logging/setLevel","params":{{"level":"{level}"}}}}"#
+    )
+}
+
+fn sent(id: &str) -> String {
+    format!(r#"to server {{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
+}
+
+/// The call waits until the server has the level; and each call hears from its own level on.
+#[test]
+fn the_server_logs_at_the_level_of_whoever_wants_most() {
+    let mut translator = translator(r#"{"logging":{}}"#);
+    assert_eq!(client(&mut translator, &logging("1", "warning")), [set(1, "warning")]);
+    assert_eq!(server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#), [sent("1")]);
+    assert_eq!(client(&mut translator, &logging("2", "error")), [sent("2")], "it says that anyway");
+    assert_eq!(client(&mut translator, &logging("3", "info")), [set(2, "info")]);
+    // Whatever becomes of the level, the call is made.
+    assert_eq!(server(&mut translator, r#"{"id":"finmcp-2","error":{"code":1,"message":""}}"#), [sent("3")]);
+    assert_eq!(client(&mut translator, &call("4", "", "")), [sent("4")]);
+    for (id, level, heard) in [
+        ("1", "warning", true),
+        ("1", "notice", false),
+        ("2", "critical", true),
+        ("2", "warning", false),
+        ("3", "info", true),
+        ("3", "debug", false),
+        ("4", "emergency", false),
+    ] {
+        let told = within(&mut translator, id, &logged(level));
+        assert_eq!(
+            told.first().is_some_and(|told| *told == format!("to client {}", logged(level))),
+            heard,
+            "{id} {level}"
+        );
+    }
+}
+
+/// Many servers of the Python SDK log without a word about it.
+#[test]
+fn a_server_that_declares_no_logs_is_told_no_level() {
+    let mut translator = translator("{}");
+    assert_eq!(client(&mut translator, &logging("1", "warning")), [sent("1")]);
+    assert_eq!(within(&mut translator, "1", &logged("error")).len(), 1);
+    assert_eq!(within(&mut translator, "1", &logged("info")), NOTHING);
+}
+
+#[test]
+fn what_is_logged_by_itself_is_for_the_last_call_that_wanted_it() {
+    let mut translator = translator("{}");
+    assert_eq!(server(&mut translator, &logged("error")), NOTHING);
+    client(&mut translator, &logging("1", "warning"));
+    assert_eq!(server(&mut translator, &logged("error")).len(), 1);
+    assert_eq!(server(&mut translator, &logged("info")), NOTHING);
+    server(&mut translator, r#"{"id":1,"result":{}}"#);
+    assert_eq!(server(&mut translator, &logged("error")).len(), 1, "it comes a little late");
+    client(&mut translator, &call("2", "", ""));
+    assert_eq!(server(&mut translator, &logged("error")), NOTHING);
+}
+
+#[test]
+fn a_call_that_waits_for_the_level_can_be_cancelled() {
+    let mut translator = translator(r#"{"logging":{}}"#);
+    client(&mut translator, &logging("1", "warning"));
+    let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#;
+    assert_eq!(client(&mut translator, cancel), NOTHING);
+    assert_eq!(server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#), NOTHING);
+}
+
+// What changes on the server.
+
+fn listen(id: &str, filter: &str) -> String {
+    format!(
+        r#"{{"id":{id},"method":"subscriptions/listen","params":{{"notifications":{{{filter}}},"_meta":{{{META}}}}}}}"#
+    )
+}
+
+fn acknowledged(id: &str, filter: &str) -> String {
+    format!(
+        r#"to client {{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"notifications":{{{filter}}}}}}}"#
+    )
+}
+
+/// Whether the server says so when its tools change is no matter: that it has tools is.
+#[test]
+fn a_subscription_is_to_what_the_server_has() {
+    let mut translator = translator(r#"{"tools":{},"prompts":{"listChanged":true}}"#);
+    let all = r#""resourceSubscriptions":["a:b"],"resourcesListChanged":true,"promptsListChanged":true,"toolsListChanged":true"#;
+    let told = client(&mut translator, &listen("1", all));
+    assert_eq!(told, [acknowledged("1", r#""toolsListChanged":true,"promptsListChanged":true"#)]);
+    let told = client(&mut translator, &listen("2", r#""toolsListChanged":false"#));
+    assert_eq!(told, [acknowledged("2", "")]);
+}
+
+#[test]
+fn each_subscription_hears_what_it_wants() {
+    let mut translator = translator(r#"{"tools":{},"prompts":{}}"#);
+    client(&mut translator, &listen("1", r#""toolsListChanged":true"#));
+    client(&mut translator, &listen(r#""b""#, r#""toolsListChanged":true,"promptsListChanged":true"#));
+    let change = |list: &str| format!(r#"{{"method":"notifications/{list}/list_changed","params":{{"n":1.10}}}}"#);
+    let change_for = |list: &str, id: &str| {
+        format!(
+            r#"to client {{"method":"notifications/{list}/list_changed","params":{{"n":1.10,"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#
+        )
+    };
+    let mut told = server(&mut translator, &change("tools"));
+    told.sort();
+    assert_eq!(told, [change_for("tools", r#""b""#), change_for("tools", "1")]);
+    assert_eq!(server(&mut translator, &change("prompts")), [change_for("prompts", r#""b""#)]);
+    assert_eq!(server(&mut translator, &change("resources")), NOTHING);
+    let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#;
+    assert_eq!(client(&mut translator, cancel), NOTHING);
+    assert_eq!(server(&mut translator, &change("tools")), [change_for("tools", r#""b""#)]);
+}
+
+#[test]
+fn resources_are_subscribed_to_one_by_one() {
+    let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
+    let subscribe = |number: u8, verb: &str, uri: &str| {
+        format!(
+            r#"to server {{"jsonrpc":"2.0","id":"finmcp-{number}","method":"resources/{verb}","params":{{"uri":"{uri}"}}}}"#
+        )
+    };
+    let told = client(&mut translator, &listen("1", r#""resourceSubscriptions":["a:b","a:c"]"#));
+    assert_eq!(told, [subscribe(1, "subscribe", "a:b"), subscribe(2, "subscribe", "a:c")]);
+    // The client hears of it once all is settled, and of what the server agreed to only.
+    assert_eq!(server(&mut translator, r#"{"id":"finmcp-2","error":{"code":1,"message":""}}"#), NOTHING);
+    let told = server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#);
+    assert_eq!(told, [acknowledged("1", r#""resourceSubscriptions":["a:b"]"#)]);
+    client(&mut translator, &listen("2", r#""resourceSubscriptions":["a:b"]"#));
+    server(&mut translator, r#"{"id":"finmcp-3","result":{}}"#);
+    let update = |uri: &str| format!(r#"{{"method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#);
+    for (uri, heard) in [("a:b", 2), ("a:b/part", 2), ("a:bc", 0), ("a:c", 0)] {
+        assert_eq!(server(&mut translator, &update(uri)).len(), heard, "{uri}");
+    }
+    // As long as one subscription is left, the server goes on.
+    let cancel = |id: u8| format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+    assert_eq!(client(&mut translator, &cancel(1)), NOTHING);
+    assert_eq!(client(&mut translator, &cancel(2)), [subscribe(4, "unsubscribe", "a:b")]);
+    assert_eq!(server(&mut translator, r#"{"id":"finmcp-4","result":{}}"#), NOTHING);
+}
