@@ -67,15 +67,17 @@ async function login(...args) {
   if (code !== 0) throw new LoginFailed(code);
 }
 
-/** Sends, and where finmcp says that somebody has to sign in, signs in and sends again, once. */
+/** Sends, and where finmcp says that somebody has to sign in, runs the command that it names and sends again: twice at most, since a
+ * server may want another sign-in for what it is asked after the first. */
 async function authorized(send) {
-  try {
-    return await send();
-  } catch (error) {
-    if (FINMCP_SIGN_IN === "auto" || error.code !== -31000 - LOGIN_REQUIRED) throw error;
-    const [, command] = error.message.match(/`finmcp login ([^`]+)`/) ?? fail("no command to sign in with");
-    await login(...command.split(" "));
-    return await send();
+  for (let patience = 2; ; patience -= 1) {
+    try {
+      return await send();
+    } catch (error) {
+      if (FINMCP_SIGN_IN === "auto" || error.code !== -31000 - LOGIN_REQUIRED || patience === 0) throw error;
+      const [, command] = error.message.match(/`finmcp login ([^`]+)`/) ?? fail("no command to sign in with");
+      await login(...command.split(" "));
+    }
   }
 }
 
