@@ -259,7 +259,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__login)
-            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --business-id --scope --param --resource --token-endpoint --issuer --allow-private-network --no-browser --port --timeout --force --help"
+            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --assertion-file --identity-provider --identity-provider-client-id --identity-provider-client-secret-file --id-token-file --business-id --scope --param --resource --dpop --token-endpoint --issuer --allow-private-network --no-browser --port --timeout --force --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -278,7 +278,7 @@ _finmcp() {
                     return 0
                     ;;
                 --grant)
-                    COMPREPLY=($(compgen -W "authorization-code client-credentials device-code" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "authorization-code client-credentials device-code jwt-bearer" -- "${cur}"))
                     return 0
                     ;;
                 --client-id)
@@ -298,6 +298,26 @@ _finmcp() {
                     return 0
                     ;;
                 --client-metadata-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --assertion-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity-provider)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity-provider-client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity-provider-client-secret-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --id-token-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -381,7 +401,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__serve)
-            opts="-h --env --url --profile --sign-in --timeout --help"
+            opts="-h --env --url --profile --sign-in --timeout --read-only --allow-tool --deny-tool --audit-log --audit-arguments --label --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,6 +424,18 @@ _finmcp() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-tool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny-tool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audit-log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -40,12 +40,18 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l url -d 'The MCP 
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l grant -d 'How to sign in; the preset or the server decides otherwise' -r -f -a "authorization-code\t'A person signs in with a browser'
 client-credentials\t'A program signs in with a client secret'
-device-code\t'A person signs in on another device, and enters a code there'"
+device-code\t'A person signs in on another device, and enters a code there'
+jwt-bearer\t'Somebody else says who signs in: a platform, or an identity provider (RFC 7523)'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-id -d 'A client identifier that the vendor gave you' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret-file -d 'A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)' -r -F
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l private-key-file -d 'A file with the client\'s private key in PEM, or - for stdin: it signs, and is never sent' -r -F
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-secret -d 'Not accepted: whatever is typed as an argument can be seen by others' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l client-metadata-url -d 'A document about the client that you publish, for servers that read such' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l assertion-file -d 'A file with a JWT that says who signs in, such as a workload\'s token; it is read anew for each access token' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l identity-provider -d 'Your company\'s identity provider, which grants access in a person\'s name (enterprise-managed authorization)' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l identity-provider-client-id -d 'The client identifier there' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l identity-provider-client-secret-file -d 'A file with the client secret there, or - for stdin' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l id-token-file -d 'A file with the person\'s ID token from there; it is read anew for each access token' -r -F
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l business-id -d 'Limit the token to one business' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l scope -d 'A scope to ask for; may be repeated' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l param -d 'A further parameter for the authorization server; may be repeated' -r
@@ -54,9 +60,10 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l token-endpoint -
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l issuer -d 'The authorization server to expect' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l port -d 'The port on 127.0.0.1 that the browser comes back to' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l timeout -d 'How long to wait for the person, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l dpop -d 'Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l allow-private-network -d 'Let this server name others in private networks, such as your company\'s authorization server'
-complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l no-browser -d 'Print the address to open, and open nothing'
-complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l force -d 'Replace a saved profile of that name that belongs to another server'
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l no-browser -d 'Open nothing: print the address, and read from stdin the one that the browser ends on'
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l force -d 'Register a new client with the server, and replace a saved profile of that name that belongs to another one'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l env -d 'The vendor\'s environment, such as sandbox' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
@@ -73,6 +80,12 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l sign-in -d 'What
 auto\t'Opens the browser, one for all finmcp processes, and lets the request wait'
 off\t'Answers with the command to run'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l timeout -d 'How long a request may take, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l allow-tool -d 'Let only tools of such names through, such as \'get_*\'; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l deny-tool -d 'Keep tools of such names away, whatever else is allowed; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l audit-log -d 'Append a line of JSON to this file for each call of a tool' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l read-only -d 'Let only tools through that do nothing but read, as the server or its vendor says'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l audit-arguments -d 'Write the values of the arguments there too'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l label -d 'Show the profile and the environment in the server\'s title and instructions'
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c finmcp -n "__fish_finmcp_using_subcommand status" -l json -d 'As JSON'
 complete -c finmcp -n "__fish_finmcp_using_subcommand status" -s h -l help -d 'Print help'

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use glob::Pattern;
 
 use crate::{
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
@@ -106,6 +107,27 @@ pub struct Login {
     /// A document about the client that you publish, for servers that read such
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// A file with a JWT that says who signs in, such as a workload's token; it is read anew for each access token
+    #[arg(long, value_name = "PATH", help_heading = "Assertion")]
+    pub assertion_file: Option<PathBuf>,
+    /// Your company's identity provider, which grants access in a person's name (enterprise-managed authorization)
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "assertion_file",
+        requires_all = ["identity_provider_client_id", "id_token_file"],
+        help_heading = "Assertion"
+    )]
+    pub identity_provider: Option<String>,
+    /// The client identifier there
+    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
+    pub identity_provider_client_id: Option<String>,
+    /// A file with the client secret there, or - for stdin
+    #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
+    pub identity_provider_client_secret_file: Option<PathBuf>,
+    /// A file with the person's ID token from there; it is read anew for each access token
+    #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
+    pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
     #[arg(long, value_name = "ID", help_heading = "Request")]
     pub business_id: Option<String>,
@@ -118,6 +140,9 @@ pub struct Login {
     /// The resource parameter, in place of the server's own; none to leave it out
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
     pub resource: Option<String>,
+    /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
+    #[arg(long, help_heading = "Request")]
+    pub dpop: bool,
     /// The token endpoint: nothing is discovered then
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub token_endpoint: Option<ServerUrl>,
@@ -127,7 +152,7 @@ pub struct Login {
     /// Let this server name others in private networks, such as your company's authorization server
     #[arg(long, help_heading = "Authorization server")]
     pub allow_private_network: bool,
-    /// Print the address to open, and open nothing
+    /// Open nothing: print the address, and read from stdin the one that the browser ends on
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
     /// The port on 127.0.0.1 that the browser comes back to
@@ -136,7 +161,7 @@ pub struct Login {
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Browser")]
     pub timeout: u64,
-    /// Replace a saved profile of that name that belongs to another server
+    /// Register a new client with the server, and replace a saved profile of that name that belongs to another one
     #[arg(long)]
     pub force: bool,
 }
@@ -146,7 +171,8 @@ Examples:
   finmcp login tesorio
   finmcp login asset --env sandbox --client-id ID --client-secret-file secret.txt
   finmcp login masset --url https://your-masset-url/mcp
-  finmcp login https://mcp.example.com/mcp";
+  finmcp login https://mcp.example.com/mcp
+  finmcp login https://mcp.example.com/mcp --assertion-file /var/run/secrets/tokens/mcp";
 
 /// `finmcp token`.
 #[derive(Debug, Args)]
@@ -187,6 +213,33 @@ pub struct Serve {
     /// How long a request may take, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+    /// What its owner keeps a hand on.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// What a client may do, and how others can tell what it did.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Control")]
+pub struct Control {
+    /// Let only tools through that do nothing but read, as the server or its vendor says
+    #[arg(long)]
+    pub read_only: bool,
+    /// Let only tools of such names through, such as 'get_*'; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub allow_tool: Vec<Pattern>,
+    /// Keep tools of such names away, whatever else is allowed; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub deny_tool: Vec<Pattern>,
+    /// Append a line of JSON to this file for each call of a tool
+    #[arg(long, value_name = "PATH")]
+    pub audit_log: Option<PathBuf>,
+    /// Write the values of the arguments there too
+    #[arg(long, requires = "audit_log")]
+    pub audit_arguments: bool,
+    /// Show the profile and the environment in the server's title and instructions
+    #[arg(long)]
+    pub label: bool,
 }
 
 /// What `serve` does when somebody has to sign in.

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     credential::{lock::Lock, record::Identity},
-    login::ResourceParameter,
+    login::{ResourceParameter, jwt_bearer::Assertion},
     oauth::overrides::Overrides,
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, ProviderDocument},
+    server_url::ServerUrl,
     settings::{Settings, SettingsError},
 };
 
@@ -54,6 +55,10 @@ pub(crate) struct ProfileDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     client_metadata_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    assertion_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_provider: Option<IdentityProviderDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_endpoint: Option<String>,
@@ -64,6 +69,8 @@ pub(crate) struct ProfileDocument {
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     parameters: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop: bool,
     #[serde(default, skip_serializing_if = "is_none")]
     overrides: Overrides,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,11 +79,29 @@ pub(crate) struct ProfileDocument {
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+struct IdentityProviderDocument {
+    issuer: String,
+    client_id: String,
+    id_token_file: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct IdentityDocument {
+    /// The server that the sign-in is for: where the profile's is changed by hand, nobody is signed in to the new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
     issuer: String,
     resource: String,
     client_id: String,
     account: String,
+}
+
+impl IdentityDocument {
+    /// Whether the sign-in is for `server`. Entries of earlier versions do not say, and are believed.
+    fn is_for(&self, server: &ServerUrl) -> bool {
+        self.url.as_ref().is_none_or(|url| url == server.as_str())
+    }
 }
 
 fn is_none(overrides: &Overrides) -> bool {
@@ -114,6 +139,16 @@ impl ProfileDocument {
                 .map(str::parse)
                 .transpose()
                 .map_err(|error| format!("client_metadata_url {error}"))?,
+            assertion: match (&self.assertion_file, &self.identity_provider) {
+                (Some(_), Some(_)) => return Err("assertion_file and identity_provider exclude each other".to_owned()),
+                (Some(path), None) => Some(Assertion::File(path.clone())),
+                (None, Some(provider)) => Some(Assertion::IdentityProvider {
+                    issuer: provider.issuer.clone(),
+                    client_id: provider.client_id.clone(),
+                    id_token_file: provider.id_token_file.clone(),
+                }),
+                (None, None) => None,
+            },
             scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
             token_endpoint: self
                 .token_endpoint
@@ -128,6 +163,7 @@ impl ProfileDocument {
                 Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
             },
             parameters: self.parameters.clone().into_iter().collect(),
+            dpop: self.dpop,
             overrides: self.overrides.clone(),
         };
         let mut from_preset = match (provider, preset) {
@@ -143,7 +179,7 @@ impl ProfileDocument {
             name: name.to_owned(),
             provider: self.provider.clone(),
             title: provider.map_or_else(|| server.host(), |provider| provider.title.clone()),
-            signed_in: self.signed_in.clone().map(|identity| Identity {
+            signed_in: self.signed_in.clone().filter(|identity| identity.is_for(&server)).map(|identity| Identity {
                 environment: environment.clone(),
                 issuer: identity.issuer,
                 resource: identity.resource,
@@ -161,7 +197,16 @@ impl ProfileDocument {
 impl From<&Profile> for ProfileDocument {
     fn from(profile: &Profile) -> Self {
         let options = &profile.registration;
+        let (assertion_file, identity_provider) = match options.assertion.clone() {
+            Some(Assertion::File(path)) => (Some(path), None),
+            Some(Assertion::IdentityProvider { issuer, client_id, id_token_file }) => {
+                (None, Some(IdentityProviderDocument { issuer, client_id, id_token_file }))
+            }
+            None => (None, None),
+        };
         Self {
+            assertion_file,
+            identity_provider,
             provider: profile.provider.clone(),
             environment: Some(profile.environment.clone()).filter(|name| !name.is_empty()),
             url: Some(profile.server.as_str().to_owned()),
@@ -177,8 +222,10 @@ impl From<&Profile> for ProfileDocument {
                 ResourceParameter::Omitted => Some("none".to_owned()),
             },
             parameters: options.parameters.iter().cloned().collect(),
+            dpop: options.dpop,
             overrides: options.overrides.clone(),
             signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
+                url: Some(profile.server.to_string()),
                 issuer: identity.issuer,
                 resource: identity.resource,
                 client_id: identity.client_id,

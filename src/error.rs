@@ -3,7 +3,9 @@
 use std::{io, process::ExitCode};
 
 use crate::{
+    bridge::audit::AuditError,
     credential::{
+        assertion::AssertionError,
         lock::LockError,
         store::StoreError,
         token_source::{LoginReason, TokenSourceError},
@@ -27,6 +29,12 @@ const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor
 const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
                          `allow_missing_pkce_metadata` for it in config.toml";
 const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
+const REDIRECT_HINT: &str = "nothing was sent there; check the address, or ask whoever runs the server";
+const ANSWER_HINT: &str = "nothing of its answer was kept; ask whoever runs the server";
+const AUDIENCE_HINT: &str =
+    "it was not kept; ask whoever runs the server, or take `require_audience` for it out of config.toml";
+const ANOTHER_SERVER_HINT: &str = "no secret was sent to it; if that is right, sign in with --issuer and the new \
+                                   server's URL, and the client that is registered there";
 
 /// What kind of failure it is: what the caller of the command can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +126,7 @@ impl Error {
 
     /// Whether a person was asked to sign in, and did not come.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self.source.downcast_ref(), Some(LoginError::TimedOut(_)))
+        matches!(self.source.downcast_ref(), Some(LoginError::TimedOut { .. }))
     }
 
     /// That nobody is signed in to `profile`, and the command that changes it.
@@ -136,8 +144,12 @@ impl Error {
             TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
             TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
             TokenSourceError::Unavailable(failure) => {
-                (judge_token(failure).0, Some("your sign-in is kept; try again in a while".to_owned()))
+                let (kind, hint) = judge_token(failure);
+                let hint = hint.filter(|_| kind == ErrorKind::Untrusted);
+                let hint = hint.unwrap_or_else(|| "try again in a while".to_owned());
+                (kind, Some(format!("your sign-in is kept; {hint}")))
             }
+            TokenSourceError::Assertion(failure) => judge_assertion(failure),
             TokenSourceError::Store(failure) => judge_store(failure),
             TokenSourceError::Lock(failure) => judge_lock(failure),
         };
@@ -201,6 +213,10 @@ fn judge_http(error: &HttpError) -> Judgement {
     match error {
         HttpError::OutOfReach { zone: Zone::Private, .. } => (ErrorKind::Untrusted, Some(PRIVATE_HINT.to_owned())),
         HttpError::Certificate { .. } => (ErrorKind::Untrusted, Some(CERTIFICATE_HINT.to_owned())),
+        HttpError::Redirected { .. } => (ErrorKind::Untrusted, Some(REDIRECT_HINT.to_owned())),
+        HttpError::TooLarge { .. } | HttpError::Compressed { .. } => {
+            (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned()))
+        }
         refusal if refusal.is_refusal() => (ErrorKind::Untrusted, Some(REFUSAL_HINT.to_owned())),
         _ => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
     }
@@ -229,6 +245,7 @@ impl From<Untrusted> for Error {
             Untrusted::Url { reason: ServerUrlError::OutOfReach(Zone::Private), .. } => PRIVATE_HINT,
             Untrusted::Issuer { .. } => ISSUER_HINT,
             Untrusted::PkceUnsaid => PKCE_HINT,
+            Untrusted::AnotherServer { .. } => ANOTHER_SERVER_HINT,
             _ => REFUSAL_HINT,
         };
         Self::from_source(ErrorKind::Untrusted, error).hint(hint)
@@ -238,9 +255,40 @@ impl From<Untrusted> for Error {
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { .. } => (ErrorKind::Network, Some("try again in a while".to_owned())),
-        TokenError::Unusable(_) => (ErrorKind::Untrusted, None),
-        TokenError::InvalidGrant | TokenError::Refused { .. } | TokenError::PrivateKey(_) => (ErrorKind::Failure, None),
+        TokenError::Unavailable { .. } | TokenError::NonceWanted => {
+            (ErrorKind::Network, Some("try again in a while".to_owned()))
+        }
+        TokenError::Unusable(_) => (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned())),
+        TokenError::Audience { .. } => (ErrorKind::Untrusted, Some(AUDIENCE_HINT.to_owned())),
+        TokenError::InvalidGrant(_) | TokenError::Refused { .. } | TokenError::PrivateKey(_) => {
+            (ErrorKind::Failure, None)
+        }
+    }
+}
+
+fn judge_assertion(error: &AssertionError) -> Judgement {
+    let renew = "finmcp reads that file whenever it needs a token: whoever writes it has to renew it";
+    match error {
+        AssertionError::Unreadable { .. }
+        | AssertionError::NotJwt { .. }
+        | AssertionError::Refused { .. }
+        | AssertionError::IdTokenRefused { .. } => (ErrorKind::Failure, Some(renew.to_owned())),
+        AssertionError::GrantRefused { .. } => {
+            let hint = "ask your administrator: the identity provider and the server have to know the same client";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        AssertionError::NotGranted { error: TokenError::Refused(_), .. } => {
+            let hint = "your administrator decides who may use what: ask for access";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        AssertionError::NotGranted { error, .. } | AssertionError::Token(error) => judge_token(error),
+    }
+}
+
+impl From<AssertionError> for Error {
+    fn from(error: AssertionError) -> Self {
+        let judgement = judge_assertion(&error);
+        Self::judged(error, judgement)
     }
 }
 
@@ -257,8 +305,12 @@ impl From<LoginError> for Error {
             LoginError::Untrusted(untrusted) => untrusted.into(),
             LoginError::Discovery(error) => error.into(),
             LoginError::Token(error) => error.into(),
+            LoginError::Assertion(error) => error.into(),
             LoginError::Registration(error @ RegistrationError::Unavailable { .. }) => {
                 Self::from_source(ErrorKind::Network, error).hint("try again in a while")
+            }
+            LoginError::Registration(error @ RegistrationError::Unusable(_)) => {
+                Self::from_source(ErrorKind::Untrusted, error).hint(ANSWER_HINT)
             }
             LoginError::Http(error) | LoginError::Registration(RegistrationError::Http(error)) => error.into(),
             LoginError::NotRequired { .. } => {
@@ -271,8 +323,24 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
-            LoginError::TimedOut(_) => {
-                Self::from_source(ErrorKind::Failure, error).hint("run it again; --timeout gives you longer")
+            LoginError::KeyRefused { ref accepted, .. } => {
+                let hint = match &accepted[..] {
+                    [] => "give the client secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET",
+                    _ => "give another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
+                };
+                Self::from_source(ErrorKind::Usage, error).hint(hint)
+            }
+            LoginError::NoDpop { .. } => Self::from_source(ErrorKind::Failure, error)
+                .hint("leave --dpop out if it was you who asked for that; else ask whoever runs the server"),
+            LoginError::NeedsAssertion => Self::from_source(ErrorKind::Usage, error)
+                .hint("give --assertion-file PATH, or --identity-provider URL with --identity-provider-client-id and --id-token-file"),
+            LoginError::TimedOut { known_client, .. } => {
+                let error = Self::from_source(ErrorKind::Failure, error);
+                let error = error.hint("run it again; --timeout gives you longer");
+                match known_client {
+                    true => error.hint("if the page did not know this client, run it again with --force: that registers a new one"),
+                    false => error,
+                }
             }
             LoginError::Listener { port: Some(_), .. } => {
                 Self::from_source(ErrorKind::Failure, error).hint("another program has that port: leave --port out, or choose another")
@@ -316,6 +384,14 @@ impl From<LockError> for Error {
     fn from(error: LockError) -> Self {
         let judgement = judge_lock(&error);
         Self::judged(error, judgement)
+    }
+}
+
+impl From<AuditError> for Error {
+    fn from(error: AuditError) -> Self {
+        Self::from_source(ErrorKind::Failure, error)
+            .while_doing("the audit log cannot be kept")
+            .hint("mend that, or leave --audit-log out; no tool is called without the log that was asked for")
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
-//!         -> AuthorizationRequest -> Browser/Loopback -> code -> Grant -> TokenSet -> [lock] CredentialStore
+//!         -> AuthorizationRequest -> Browser/Loopback | Paste | Device -> Grant -> TokenSet -> [lock] CredentialStore
 //! token   TokenSource::access_token -> stdout
 //! serve   stdin -> Reader -> Message -> Conversation (Event -> Actions; era, sign-in) -> Session (at most once) -> Upstream
 //!         (+ TokenSource) -> Session -> Conversation -> Writer -> stdout
@@ -25,7 +25,7 @@
 //! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
-//! | [`login`] | signing in: the flows, the browser, the loopback listener |
+//! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
@@ -34,8 +34,8 @@
 //! # Invariants
 //!
 //! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
-//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `downstream`,
-//!    `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
+//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
+//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only

@@ -2,7 +2,7 @@
 
 use crate::{
     credential::record::Identity,
-    login::ResourceParameter,
+    login::{ResourceParameter, jwt_bearer::Assertion},
     oauth::{
         client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
     },
@@ -43,6 +43,8 @@ pub struct RegistrationOptions {
     pub client_authentication: Option<ClientAuthentication>,
     /// The Client ID Metadata Document to be known by.
     pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// Who says who signs in, where somebody else does.
+    pub assertion: Option<Assertion>,
     /// The scope to ask for.
     pub scope: Option<Scope>,
     /// A pinned token endpoint: nothing is discovered.
@@ -53,6 +55,8 @@ pub struct RegistrationOptions {
     pub resource: ResourceParameter,
     /// Further fields of the authorization and token requests, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// Whether tokens are to be bound to a key, though the server does not ask for it.
+    pub dpop: bool,
     /// What is accepted of this server though the rules refuse it.
     pub overrides: Overrides,
 }
@@ -67,11 +71,13 @@ impl RegistrationOptions {
             client_id: self.client_id.or(other.client_id),
             client_authentication: self.client_authentication.or(other.client_authentication),
             client_metadata_url: self.client_metadata_url.or(other.client_metadata_url),
+            assertion: self.assertion.or(other.assertion),
             scope: self.scope.or(other.scope),
             token_endpoint: self.token_endpoint.or(other.token_endpoint),
             issuer: self.issuer.or(other.issuer),
             resource,
             parameters,
+            dpop: self.dpop || other.dpop,
             overrides: self.overrides.or(other.overrides),
         }
     }
@@ -290,12 +296,14 @@ impl Profile {
         }
     }
 
-    /// Another URL is another resource: what was signed in to is not this, and a pinned token endpoint is not its own.
+    /// Another URL is another resource: what was signed in to is not this, a pinned token endpoint is not its own, and an
+    /// assertion was not meant for it.
     fn move_to(&mut self, server: ServerUrl) {
         if self.server != server {
             self.server = server;
             self.signed_in = None;
             self.registration.token_endpoint = None;
+            self.registration.assertion = None;
         }
     }
 
@@ -406,6 +414,26 @@ mod tests {
         }
         let with_default = format!("default = \"work\"\n{CONFIG}");
         assert_eq!(select("", &with_default).unwrap().0, "work");
+    }
+
+    /// What speaks for us at one server is not shown to another.
+    #[test]
+    fn an_assertion_does_not_move() {
+        let config = r#"
+            [profiles.work]
+            url = "https://mcp.example.com/mcp"
+            grant = "jwt-bearer"
+            assertion_file = "/run/token"
+        "#;
+        let settings = Settings::for_tests(config);
+        let selected = |url: Option<&str>| {
+            let url = url.map(|url| url.parse().unwrap());
+            let selector = Selector { server: Some("work".to_owned()), url, ..Selector::default() };
+            Profile::select(&selector, &settings).unwrap().registration.assertion
+        };
+        assert_eq!(selected(None), Some(Assertion::File("/run/token".into())));
+        assert_eq!(selected(Some("https://mcp.example.com/mcp")), Some(Assertion::File("/run/token".into())));
+        assert_eq!(selected(Some("https://other.example.com/mcp")), None);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! The built-in ones are in `providers.toml`; a person's `config.toml` can add more in the same form.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use serde::Deserialize;
 
@@ -29,6 +32,8 @@ pub struct Provider {
     pub overrides: Overrides,
     /// The vendor's limit of requests a minute, per signed-in user.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// The tools that do nothing but read, according to the vendor's documentation.
+    pub read_only_tools: BTreeSet<String>,
     /// Whether its servers run inside finmcp, for the demo.
     pub embedded: bool,
     /// The servers; at least one. A vendor with one only has it under the empty name.
@@ -55,6 +60,8 @@ pub enum GrantKind {
     ClientCredentials,
     /// A person signs in on another device, and enters a code there.
     DeviceCode,
+    /// Somebody else says who signs in: a platform, or an identity provider (RFC 7523).
+    JwtBearer,
 }
 
 /// A provider's entry that cannot be used.
@@ -114,6 +121,8 @@ pub struct ProviderDocument {
     client_authentication: Option<AuthenticationDocument>,
     scope: Option<String>,
     requests_per_minute: Option<NonZeroU32>,
+    #[serde(default)]
+    read_only_tools: BTreeSet<String>,
     default_environment: Option<String>,
     url: Option<String>,
     token_endpoint: Option<String>,
@@ -188,6 +197,7 @@ impl ProviderDocument {
             scope: scope.map_err(|error: crate::oauth::scope::ScopeError| fail(format!("scope: {error}")))?,
             overrides: self.overrides.clone(),
             requests_per_minute: self.requests_per_minute,
+            read_only_tools: self.read_only_tools,
             embedded: self.embedded,
             environments,
             default_environment,
@@ -218,6 +228,8 @@ mod tests {
 
         assert!(providers["masset"].environment(None).unwrap().1.server.is_none(), "only a customer knows it");
         assert_eq!(providers["masset"].requests_per_minute, NonZeroU32::new(60));
+        assert!(providers["masset"].read_only_tools.contains("get_asset_metadata"));
+        assert!(providers["asset"].read_only_tools.is_empty(), "documented in words only");
     }
 
     #[test]

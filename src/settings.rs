@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use crate::{
         lock,
         store::{KeySource, StoreChoice},
     },
+    login::browser::SystemBrowser,
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::Profile,
     provider::{Provider, ProviderError},
@@ -36,10 +38,8 @@ pub struct Settings {
     pub authorities: Vec<Certificate>,
     /// Where secrets are kept.
     pub store: StoreChoice,
-    /// The command that opens a URL, in place of the system's own.
-    pub browser: Option<String>,
-    /// Whether a browser could open at all: a display, a desktop, or a command for it, and no CI.
-    pub browser_possible: bool,
+    /// Whom a page can be shown to, and how.
+    pub screen: Screen,
     /// `FINMCP_CLIENT_SECRET`.
     pub client_secret: Option<Secret>,
     /// The document about finmcp, for authorization servers that read such: `config.toml`'s, else this build's own.
@@ -50,6 +50,17 @@ pub struct Settings {
     pub log: Option<String>,
     /// Whether the person wants no colour.
     pub no_color: bool,
+}
+
+/// Whom a page can be shown to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Screen {
+    /// Somebody before a browser that can be started.
+    Browser(SystemBrowser),
+    /// Somebody at a terminal, as on a machine far away or in a container: they open pages elsewhere.
+    Terminal,
+    /// Nobody, for this reason.
+    Nobody(&'static str),
 }
 
 /// Why the settings cannot be used.
@@ -115,11 +126,6 @@ impl Settings {
         for (id, document) in config.providers {
             providers.insert(id.clone(), document.validate(id)?);
         }
-        let browser = match text_variable("FINMCP_BROWSER")? {
-            Some(command) => Some(command),
-            None => text_variable("BROWSER")?,
-        };
-        let browser_possible = browser.is_some() || (text_variable("CI")?.is_none() && has_desktop());
         Ok(Self {
             store: store_choice(&folder)?,
             client_metadata_url: config
@@ -137,8 +143,7 @@ impl Settings {
             default_server: config.default,
             profiles: config.profiles,
             authorities: config.ca_file.map_or(Ok(Vec::new()), |file| authorities(&file))?,
-            browser,
-            browser_possible,
+            screen: Surroundings::read()?.screen(),
             client_secret: text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new),
             request_timeout: request_timeout()?,
             log: text_variable("FINMCP_LOG")?,
@@ -155,8 +160,7 @@ impl Settings {
             default_server: None,
             profiles: BTreeMap::new(),
             authorities: self.authorities.clone(),
-            browser: self.browser.clone(),
-            browser_possible: self.browser_possible,
+            screen: self.screen.clone(),
             client_secret: None,
             client_metadata_url: None,
             request_timeout: self.request_timeout,
@@ -176,8 +180,7 @@ impl Settings {
             profiles: config.profiles,
             authorities: Vec::new(),
             store: StoreChoice::Memory,
-            browser: None,
-            browser_possible: false,
+            screen: Screen::Nobody("this is a test"),
             client_secret: None,
             client_metadata_url: None,
             request_timeout: None,
@@ -333,11 +336,43 @@ fn text_variable(name: &'static str) -> Result<Option<String>, SettingsError> {
     }
 }
 
-fn has_desktop() -> bool {
-    cfg!(any(windows, target_os = "macos"))
-        || ["DISPLAY", "WAYLAND_DISPLAY"]
-            .iter()
-            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+/// What tells whether somebody is there to see a page.
+struct Surroundings {
+    /// `CI`, which build machines set.
+    is_ci: bool,
+    /// `FINMCP_BROWSER`, else `BROWSER`.
+    browser: Option<SystemBrowser>,
+    has_display: bool,
+    has_terminal: bool,
+}
+
+impl Surroundings {
+    fn read() -> Result<Self, SettingsError> {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let browser = match text_variable("FINMCP_BROWSER")? {
+            Some(program) => Some(SystemBrowser::Program(program.into())),
+            None => text_variable("BROWSER")?.map(|commands| SystemBrowser::from_variable(&commands)),
+        };
+        // Whoever comes by SSH sits before another screen than this machine's, unless theirs is handed on.
+        let is_here = !is_set("SSH_CONNECTION");
+        let has_desktop = cfg!(any(windows, target_os = "macos")) || is_set("WSL_DISTRO_NAME");
+        Ok(Self {
+            is_ci: text_variable("CI")?.is_some_and(|value| !value.eq_ignore_ascii_case("false")),
+            browser,
+            has_display: is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || (is_here && has_desktop),
+            has_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
+        })
+    }
+
+    fn screen(self) -> Screen {
+        match self {
+            Self { is_ci: true, .. } => Screen::Nobody("CI is set"),
+            Self { browser: Some(browser), .. } => Screen::Browser(browser),
+            Self { has_display: true, .. } => Screen::Browser(SystemBrowser::Default),
+            Self { has_terminal: true, .. } => Screen::Terminal,
+            _ => Screen::Nobody("there is no terminal, no display, and no FINMCP_BROWSER"),
+        }
+    }
 }
 
 /// The certificates in a PEM file.
@@ -349,5 +384,29 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, SettingsError> {
             path: path.to_owned(),
             problem: "there is no PEM certificate in it".to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a browser is opened, where somebody is asked to open the page elsewhere, and where nobody is asked at all.
+    #[test]
+    fn whom_a_page_is_shown_to() {
+        let program = || SystemBrowser::Program("b".into());
+        let screen = |is_ci, browser: Option<SystemBrowser>, has_display, has_terminal| {
+            Surroundings { is_ci, browser, has_display, has_terminal }.screen()
+        };
+        for has_terminal in [true, false] {
+            assert_eq!(screen(false, Some(program()), false, has_terminal), Screen::Browser(program()));
+            assert_eq!(screen(false, Some(program()), true, has_terminal), Screen::Browser(program()));
+            assert_eq!(screen(false, None, true, has_terminal), Screen::Browser(SystemBrowser::Default));
+            for browser in [Some(program()), None] {
+                assert_eq!(screen(true, browser, has_terminal, has_terminal), Screen::Nobody("CI is set"));
+            }
+        }
+        assert_eq!(screen(false, None, false, true), Screen::Terminal);
+        assert!(matches!(screen(false, None, false, false), Screen::Nobody(_)));
     }
 }

@@ -68,10 +68,12 @@ main() {
     node tests/conformance/run.mjs --sign-in command
 
     step "Tests"
+    FINMCP_TEST_CHROMIUM=$(browser)
+    export FINMCP_TEST_CHROMIUM
     cargo nextest run --locked --profile ci
 }
 
-# What comes from the system's package manager: a keychain of one's own, and a reader of shell scripts.
+# What comes from the system's package manager: a keychain of one's own, a browser, and a reader of shell scripts.
 install_packages() {
     local packages=()
     has shellcheck || packages+=(shellcheck)
@@ -84,6 +86,7 @@ install_packages() {
         has dbus-daemon || packages+=(dbus dbus-daemon)
         has gnome-keyring-daemon || packages+=(gnome-keyring)
         has secret-tool || packages+=(libsecret-tools)
+        [ -n "$(browser)" ] || packages+=(chromium)
     fi
     if [ "${#packages[@]}" = 0 ]; then
         return
@@ -94,6 +97,11 @@ install_packages() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq || fail "apt-get update failed"
     apt-get install -y -qq --no-install-recommends "${packages[@]}" || fail "apt-get could not install ${packages[*]}"
+}
+
+# A Chromium of this machine, if it has one.
+browser() {
+    command -v chromium || command -v chromium-browser || command -v google-chrome || true
 }
 
 install_rust_tools() {

@@ -232,13 +232,16 @@ impl Machine {
             resource: Some("https://mcp.example".to_owned()),
             scope: Some("read write".parse().unwrap()),
             scope_on_refresh: false,
+            require_audience: false,
             parameters: Vec::new(),
+            dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),
                 refresh_token: Some(Secret::new("refresh-0".to_owned())),
                 issued_at: clock.now(),
                 expires_at: Some(clock.now() + SignedDuration::from_secs(3600)),
                 scope: Some("read write".parse().unwrap()),
+                person: Some("p@example".to_owned()),
             }),
         };
         let folder = tempfile::tempdir().unwrap();
@@ -657,7 +660,7 @@ async fn a_failing_renewal_leaves_the_old_token_in_use() {
     assert!(matches!(token(&source).await, Err(TokenSourceError::Unavailable(_))));
 }
 
-/// t057, t058: a response without refresh token or scope leaves the old ones; a smaller scope is recorded.
+/// t057, t058: a response without refresh token, scope or ID token leaves the old ones; a smaller scope is recorded.
 #[tokio::test]
 async fn t057_what_a_response_leaves_out_stays() {
     let machine = Machine::new().await;
@@ -673,10 +676,40 @@ async fn t057_what_a_response_leaves_out_stays() {
         let token = source.access_token(Duration::ZERO).await.unwrap().unwrap();
         assert_eq!(token.scope().unwrap().to_string(), scope, "{body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
-        assert_eq!(machine.stored().await.tokens.unwrap().scope.unwrap().to_string(), scope, "{body}");
+        let stored = machine.stored().await.tokens.unwrap();
+        assert_eq!(
+            (&stored.scope.unwrap().to_string()[..], stored.person.as_deref()),
+            (scope, Some("p@example")),
+            "{body}"
+        );
     }
     let forms = machine.server.forms.lock().unwrap();
     assert!(forms.iter().all(|form| form["resource"] == "https://mcp.example" && !form.contains_key("scope")));
+}
+
+/// t064: a wider sign-in of another process is used at once; a mere renewal there does not pass for one.
+#[tokio::test]
+async fn t064_a_wider_sign_in_elsewhere_is_used() {
+    let machine = Machine::new().await;
+    let source = machine.process();
+    let narrow = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+    let challenge = || Challenge { scope: Some("admin".parse().unwrap()), ..Challenge::default() };
+    let scope = TokenSourceError::LoginRequired(LoginReason::Scope).to_string();
+    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+
+    let renewed = machine.process().force_refresh().await.unwrap();
+    assert_ne!(renewed, narrow);
+    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+
+    let mut wide = machine.credential.clone();
+    let tokens = wide.tokens.as_mut().unwrap();
+    tokens.access_token = Secret::new("wide".to_owned());
+    tokens.scope = Some("admin read write".parse().unwrap());
+    machine.process().sign_in(wide).await.unwrap();
+    let requests = machine.server.requests();
+    assert_eq!(text(&source.widen(&narrow, challenge()).await.unwrap()), "wide");
+    assert_eq!(token(&source).await.unwrap(), "wide");
+    assert_eq!(machine.server.requests(), requests);
 }
 
 /// t054: a server that hands out expired tokens: each is used, and they are not fetched in a storm.
@@ -734,6 +767,28 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
+}
+
+/// t055: a clock that jumps a day ahead or back, and a machine that sleeps for two: the next call makes one request at
+/// most, nobody has to sign in again, and a 401 has the last word.
+#[tokio::test]
+async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
+    const DAY: f64 = 86_400.0;
+    let machine = Machine::new().await;
+    let (source, other) = (machine.process(), machine.process());
+    for (jump, requests) in [(DAY, 1), (-2.0 * DAY, 1), (2.0 * DAY, 1), (2.0 * DAY, 2), (-DAY, 2)] {
+        machine.clock.advance(jump);
+        let found = token(&source).await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(token(&source).await.unwrap(), found);
+            assert_eq!(token(&other).await.unwrap(), found);
+        }
+        assert_eq!(machine.server.requests(), requests, "after {jump} s");
+    }
+    // Long before its end by our clock, and the server disagrees.
+    let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+    source.renew(&rejected, Challenge::default()).await.unwrap();
+    assert_eq!((machine.server.requests(), machine.server.reuses()), (3, 0));
 }
 
 /// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however

@@ -17,7 +17,8 @@ use crate::bridge::{
     message::{Id, Kind, Malformed, Message},
     modern_client::ModernClient,
     object,
-    reply::{self, Words},
+    policy::{Policy, Rules},
+    reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
     sign_in::{Begin, SignIn},
@@ -59,12 +60,13 @@ impl From<session::Event> for Event {
 
 /// What is to be done.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the largest is what nearly all of them are")]
 pub enum Action {
     /// Something on the network.
     Do(Task),
-    /// Write a line to the client.
-    Write(bytes::Bytes),
+    /// Say this to the client.
+    Write(Message),
+    /// Say this to the client in place of the server, which has not carried out the request that it answers.
+    Decline(Message),
     /// Report [`Event::Woken`] after this long.
     Wake(Alarm, Duration),
     /// Begin a sign-in, and report what comes of it.
@@ -118,8 +120,11 @@ pub struct Conversation {
     dialect: Dialect,
     /// What is known of the server, be it from earlier.
     description: Option<Description>,
+    /// That the server is modern is only remembered: it has not said so yet in this conversation.
+    assumed: bool,
     /// A list of tools is coming in parts.
     paging: bool,
+    policy: Policy,
     sign_in: SignIn,
     /// The sign-in that there is does not help.
     fresh: bool,
@@ -138,18 +143,20 @@ pub struct Conversation {
 
 impl Conversation {
     /// A conversation with nothing said yet, with a server that said `remembered` of itself some time before.
-    pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn) -> Self {
+    pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn, rules: Rules) -> Self {
         let mut session = Session::default();
-        if let Some(tools) = remembered.as_ref().and_then(Description::tools) {
-            session.recall_tools(tools);
-        }
+        let tools = remembered.as_ref().and_then(Description::tools);
+        tools.into_iter().for_each(|tools| session.recall_tools(tools));
+        let policy = Policy::new(rules, tools);
         Self {
             words,
             session,
             transport: Transport::default(),
             dialect: Dialect::Unknown,
             description: remembered,
+            assumed: false,
             paging: false,
+            policy,
             sign_in,
             fresh: false,
             numbers: Numbers::default(),
@@ -186,7 +193,7 @@ impl Conversation {
             Event::SignedIn => self.signed_in(),
             Event::SignInFailed(reason) => {
                 let answers = self.sign_in.failed(&reason, &self.words);
-                answers.iter().for_each(|answer| self.write(answer));
+                self.decline(answers);
             }
             Event::Stopping => {
                 self.closed();
@@ -212,6 +219,10 @@ impl Conversation {
         if let Some(answered) = self.sign_in.take(&message) {
             return self.sign_in_wanted(answered);
         }
+        if let Some(objection) = self.policy.objection(&message) {
+            let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &objection));
+            return self.decline(answer);
+        }
         match &mut self.dialect {
             Dialect::Unknown => self.first(message),
             Dialect::Greeting(_) => self.received_while_greeting(message),
@@ -233,12 +244,14 @@ impl Conversation {
         }
         if is_modern {
             self.dialect = Dialect::Same;
+            self.assumed = true;
         }
         self.carry(session::Event::Received(message));
     }
 
     /// Makes the acquaintance of the server in the name of the client that opens with `hello`.
     fn greet(&mut self, hello: Message) {
+        self.leave();
         self.greetings += 1;
         self.session.reset();
         self.listens = false;
@@ -247,6 +260,21 @@ impl Conversation {
         self.dialect = Dialect::Greeting(greeting);
         self.actions.push(Action::Wake(Alarm::Patience(self.greetings), PATIENCE));
         self.ask(question);
+    }
+
+    /// Whatever waited for the client or for an acquaintance with the server is over.
+    fn leave(&mut self) {
+        self.translate(|translator, steps| match translator {
+            Dialect::Older(client) => client.closed(steps),
+            Dialect::Newer(client) => client.closed(steps),
+            _ => {}
+        });
+        let left = greeting_of(&mut self.dialect).map(Greeting::abandon).unwrap_or_default();
+        for message in left {
+            self.refuse(Refusal::unsent(message, Failure::NoSession));
+        }
+        let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
+        ended.iter().for_each(|answer| self.write(answer));
     }
 
     fn ask(&mut self, question: Question) {
@@ -312,7 +340,7 @@ impl Conversation {
             _ => {}
         });
         let refused = self.sign_in.failed("the client has gone", &self.words);
-        refused.iter().for_each(|answer| self.write(answer));
+        self.decline(refused);
         let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
         ended.iter().for_each(|answer| self.write(answer));
         self.carry(session::Event::Closed);
@@ -353,9 +381,10 @@ impl Conversation {
     // The server's side.
 
     fn answered(&mut self, message: Message, method: &str) {
-        if method == "tools/list" {
-            self.learn_tools(&message);
+        if std::mem::take(&mut self.assumed) && !matches!(message.kind, Kind::Response { succeeded: true, .. }) {
+            self.doubt();
         }
+        let message = if method == "tools/list" { self.learn_tools(message) } else { message };
         match &mut self.dialect {
             Dialect::Greeting(greeting) if message.id().is_some_and(|id| greeting.asked_as(id)) => {
                 let outcome = greeting.answered(message);
@@ -384,6 +413,10 @@ impl Conversation {
     }
 
     fn refused(&mut self, refusal: Refusal) {
+        let is_rejection = matches!(&*refusal.failure, Failure::Status { status, .. } if status.is_client_error());
+        if is_rejection && std::mem::take(&mut self.assumed) {
+            self.doubt();
+        }
         match &mut self.dialect {
             Dialect::Greeting(greeting) if refusal.message.id().is_some_and(|id| greeting.asked_as(id)) => {
                 let outcome = greeting.refused(refusal);
@@ -396,6 +429,12 @@ impl Conversation {
             }),
             _ => self.refuse(refusal),
         }
+    }
+
+    /// What is remembered of the server may be wrong: the next message makes its acquaintance again.
+    fn doubt(&mut self) {
+        self.dialect = Dialect::Unknown;
+        self.description = None;
     }
 
     /// Answers a request of the client's that came to nothing.
@@ -424,7 +463,11 @@ impl Conversation {
         if !self.acknowledged.is_empty() && self.was_acknowledged(message) {
             return;
         }
-        self.actions.push(Action::Write(message.line()));
+        self.actions.push(Action::Write(message.clone()));
+    }
+
+    fn decline(&mut self, answers: impl IntoIterator<Item = Message>) {
+        self.actions.extend(answers.into_iter().map(Action::Decline));
     }
 
     /// Whether a message tells the client of a subscription that it has been told of.
@@ -436,14 +479,22 @@ impl Conversation {
         id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.acknowledged.remove(&id))
     }
 
-    /// Keeps the list of tools for when the server cannot be asked. A list that comes in parts is not kept.
-    fn learn_tools(&mut self, answer: &Message) {
-        let was_paging = std::mem::replace(&mut self.paging, Description::is_part_of_list(answer));
+    /// Keeps the list of tools for when the server cannot be asked, and gives what the client may see of it. A list that
+    /// comes in parts is not kept.
+    fn learn_tools(&mut self, answer: Message) -> Message {
+        let was_paging = std::mem::replace(&mut self.paging, Description::is_part_of_list(&answer));
         if let Some(description) = self.description.as_mut().filter(|_| !was_paging && !self.paging)
-            && description.learn_tools(answer)
+            && description.learn_tools(&answer)
         {
             self.actions.push(Action::Remember(Box::new(description.clone())));
         }
+        self.policy.admit(answer)
+    }
+
+    /// The tools that the server listed last, as far as the client may see them.
+    fn remembered_tools(&self) -> Option<String> {
+        let tools = self.description.as_ref().and_then(Description::tools)?;
+        Some(self.policy.visible(tools))
     }
 
     // Getting to know the server.
@@ -567,12 +618,11 @@ impl Conversation {
 
     /// Answers a request that the server could not be reached for. Tools are listed from memory: some clients ask once.
     fn refuse_unreached(&mut self, refusal: Refusal) {
-        let remembered = self.description.as_ref().and_then(Description::tools);
-        let is_list = refusal.message.method() == Some("tools/list");
-        let needs_login = refusal.failure.needs_login();
-        match (is_list && !needs_login, remembered, refusal.message.id()) {
-            (true, Some(tools), Some(id)) => {
-                let answer = Message::response(id, tools);
+        let is_list = refusal.message.method() == Some("tools/list") && !refusal.failure.needs_login();
+        let remembered = if is_list { self.remembered_tools() } else { None };
+        match (remembered, refusal.message.id()) {
+            (Some(tools), Some(id)) => {
+                let answer = Message::response(id, &tools);
                 greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
                 self.write(&answer);
             }
@@ -593,8 +643,8 @@ impl Conversation {
 
     fn list_sign_in(&mut self, list: &Message) {
         greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
-        let remembered = self.description.as_ref().and_then(Description::tools);
-        let answer = self.sign_in.list(list, remembered, &self.words);
+        let remembered = self.remembered_tools();
+        let answer = self.sign_in.list(list, remembered.as_deref(), &self.words);
         answer.iter().for_each(|answer| self.write(answer));
     }
 
@@ -607,7 +657,7 @@ impl Conversation {
                 }
                 self.sign_in_answers();
             }
-            Begin::Answer(answer) => self.write(&answer),
+            Begin::Answer(answer) => self.decline([answer]),
             Begin::Nothing => {}
         }
     }
@@ -619,12 +669,12 @@ impl Conversation {
 
     fn sign_in_answers(&mut self) {
         let answers = self.sign_in.answers(&self.capabilities, &self.words, &self.numbers);
-        answers.iter().for_each(|answer| self.write(answer));
+        self.decline(answers);
     }
 
     fn signed_in(&mut self) {
         let (answers, calls) = self.sign_in.done(&self.words);
-        answers.iter().for_each(|answer| self.write(answer));
+        self.decline(answers);
         match &mut self.dialect {
             Dialect::Greeting(greeting) if greeting.is_told() && !greeting.is_asking() => {
                 let question = greeting.begin();

@@ -213,4 +213,16 @@ mod tests {
         assert_eq!(read.tools(), description.tools());
         assert!(read.says_the_same_as(&description));
     }
+
+    #[test]
+    fn the_transport_is_remembered() {
+        let before = r#"{"era":"legacy","result":{}}"#;
+        let before: Description = serde_json::from_str(before).unwrap();
+        assert_eq!(before.transport, Transport::StreamableHttp);
+        let after = before.clone().over(Transport::HttpSse);
+        assert!(!after.says_the_same_as(&before));
+        let read: Description = serde_json::from_str(&serde_json::to_string(&after).unwrap()).unwrap();
+        assert!(read.says_the_same_as(&after));
+        assert_eq!(read.tentative().transport, Transport::HttpSse);
+    }
 }

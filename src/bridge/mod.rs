@@ -3,6 +3,7 @@
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
+pub mod audit;
 pub mod conversation;
 pub mod description;
 pub mod downstream;
@@ -11,11 +12,13 @@ pub mod governor;
 pub mod greeting;
 pub mod headers;
 pub mod host;
+pub mod label;
 pub mod legacy_client;
 pub mod message;
 pub mod modern_client;
 pub mod object;
 pub mod patience;
+pub mod policy;
 pub mod reply;
 pub mod reports;
 pub mod retry;
@@ -28,7 +31,7 @@ pub mod transport;
 pub mod turnstile;
 pub mod upstream;
 
-use std::{collections::HashMap, future::pending, io, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt,
@@ -42,10 +45,14 @@ use tokio::{
 
 use crate::{
     bridge::{
+        audit::Audit,
         conversation::{Action, Conversation, Event, Need},
         description::Description,
         downstream::{Reader, Writer},
         host::Host,
+        label::Label,
+        message::Message,
+        policy::Rules,
         reply::Words,
         reports::{Report, Reports},
         session::{Exchange, Task},
@@ -85,6 +92,8 @@ pub struct Bridge {
     offer: Option<Offer>,
     description: watch::Sender<Option<Description>>,
     remembering: JoinHandle<()>,
+    label: Option<Label>,
+    audit: Option<Audit>,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Report>,
@@ -117,6 +126,12 @@ pub struct Ends {
     pub remember: Remember,
     /// Begins a sign-in, where a client may have that done.
     pub offer: Option<Offer>,
+    /// Which tools the client may see and call.
+    pub rules: Rules,
+    /// What shows the client which server it is.
+    pub label: Option<Label>,
+    /// What keeps account of the calls.
+    pub audit: Option<Audit>,
 }
 
 /// Keeps what a server says of itself for the next conversation. Called in a task that may block.
@@ -140,11 +155,13 @@ impl Bridge {
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Ok(Self {
             upstream: Arc::new(upstream),
-            conversation: Conversation::new(ends.words, ends.remembered, sign_in),
+            conversation: Conversation::new(ends.words, ends.remembered, sign_in, ends.rules),
             tokens: ends.tokens,
             offer: ends.offer,
             remembering: tokio::spawn(remember(described, ends.remember)),
             description,
+            label: ends.label,
+            audit: ends.audit,
             reader,
             writer,
             events,
@@ -227,8 +244,15 @@ impl Bridge {
     }
 
     fn take(&mut self, event: Event) -> Flow {
-        if let Event::Network(session::Event::Finished(exchange, _)) = &event {
-            self.exchanges.remove(exchange);
+        match &event {
+            Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
+            Event::Received(message) => {
+                if let ControlFlow::Break(answer) = self.hear(message) {
+                    answer.iter().for_each(|answer| self.writer.push(answer.line()));
+                    return Flow::On;
+                }
+            }
+            _ => {}
         }
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
@@ -254,7 +278,14 @@ impl Bridge {
                     self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
                 }
                 Action::Do(Task::Stop) => flow = Flow::Ended,
-                Action::Write(line) => self.writer.push(line),
+                Action::Write(message) => {
+                    self.audit.iter_mut().for_each(|audit| audit.answered(&message));
+                    write(&mut self.writer, self.label.as_mut(), message);
+                }
+                Action::Decline(message) => {
+                    self.audit.iter_mut().for_each(|audit| audit.declined(&message));
+                    write(&mut self.writer, self.label.as_mut(), message);
+                }
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
                 }
@@ -276,6 +307,22 @@ impl Bridge {
         }
         flow
     }
+
+    /// Takes note of what the client says, which goes no further where this breaks off: then it is answered so, if it waits
+    /// for an answer.
+    fn hear(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
+        self.label.iter_mut().for_each(|label| label.received(message));
+        self.audit.as_mut().map_or(ControlFlow::Continue(()), |audit| audit.received(message))
+    }
+}
+
+/// Writes `message` to the client, labelled where it says who the server is.
+fn write(writer: &mut Writer, label: Option<&mut Label>, message: Message) {
+    let message = match label {
+        Some(label) => label.put_on(message),
+        None => message,
+    };
+    writer.push(message.line());
 }
 
 /// Keeps what the server says of itself, the latest last.

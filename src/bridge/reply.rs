@@ -67,18 +67,28 @@ impl Words {
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
         let code = if failure.needs_login() {
-            text.push_str(&format!(". Run `{}` in a terminal, then try again", self.login_command));
+            let command = match &**failure {
+                Failure::InsufficientScope { wanted, .. } => self.login_command_for(wanted),
+                _ => self.login_command.clone(),
+            };
+            text.push_str(&format!(". Run `{command}` in a terminal, then try again"));
             ReplyCode::LoginRequired
         } else if *taken == Taken::Perhaps && message.method() == Some("tools/call") {
             text.push_str(
                 ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
             );
             ReplyCode::OutcomeUnknown
+        } else if failure.is_refusal() {
+            // A sign-in that was refused has said what to do already.
+            if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
+                text.push_str(&format!(
+                    ". No token went there. Ask whoever runs the server, or run `{}` in a terminal to see more",
+                    self.login_command
+                ));
+            }
+            ReplyCode::Untrusted
         } else {
             match &**failure {
-                Failure::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) | Failure::ForeignEndpoint => {
-                    ReplyCode::Untrusted
-                }
                 Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
                 Failure::Token(_)
                 | Failure::Stopped
@@ -92,14 +102,30 @@ impl Words {
         };
         message.id().map(|id| error(id, code, &text))
     }
+
+    /// The command that signs in with this scope. A person copies it into a shell: a token that one would make more of
+    /// than a word (RFC 6749 section 3.3 allows `$(…)`) is left for them to write, with all the others.
+    fn login_command_for(&self, scope: &[String]) -> String {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@+=,".contains(&byte);
+        let option = |token: &String| match token {
+            token if token.starts_with('-') => None,
+            token if token.bytes().all(is_plain) => Some(format!(" --scope {token}")),
+            token if token.bytes().all(|byte| is_plain(byte) || byte == b'*') => Some(format!(" --scope '{token}'")),
+            _ => None,
+        };
+        let options: Option<String> = scope.iter().map(option).collect();
+        format!("{}{}", self.login_command, options.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
 
-    use crate::credential::token_source::LoginReason;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::{credential::token_source::LoginReason, http::HttpError, oauth::error::TokenError};
 
     fn failed(method: &str, failure: Failure) -> serde_json::Value {
         let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
@@ -120,6 +146,34 @@ mod tests {
         );
     }
 
+    /// t064: the command asks for what is missing, and for all that there was; what a shell could take for more than a
+    /// word is in no command.
+    #[test]
+    fn t064_the_command_names_the_scope() {
+        for (wanted, command) in [
+            (&["files:read", "files:write"][..], "finmcp login asset --scope files:read --scope files:write"),
+            (
+                &["https://api.example/a.b+c", "mcp:*"],
+                "finmcp login asset --scope https://api.example/a.b+c --scope 'mcp:*'",
+            ),
+            (&[], "finmcp login asset"),
+            (&["a", "$(id)"], "finmcp login asset"),
+            (&["a", "b;id"], "finmcp login asset"),
+            (&["a", "b`id`"], "finmcp login asset"),
+            (&["a'*"], "finmcp login asset"),
+            (&["a&calc"], "finmcp login asset"),
+            (&["--no-browser"], "finmcp login asset"),
+        ] {
+            let wanted = wanted.iter().map(|token| (*token).to_owned()).collect();
+            let failure = Failure::InsufficientScope { missing: Some("files:write".to_owned()), wanted };
+            let error = failed("tools/call", failure);
+            let text = format!(
+                "Asset: the sign-in does not include what this needs: scope files:write. Run `{command}` in a terminal, then try again"
+            );
+            assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&(-31004).into(), &text.into()));
+        }
+    }
+
     /// A sign-in that came to nothing says why, and asks for a terminal only where that helps.
     #[test]
     fn why_nobody_is_signed_in() {
@@ -135,6 +189,24 @@ mod tests {
         ] {
             let error = failed("tools/call", Failure::Token(TokenSourceError::SignIn(failure)));
             assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&code.into(), &text.into()));
+        }
+    }
+
+    /// A server that must not be believed is named, with what is wrong and the way out.
+    #[test]
+    fn a_refusal_says_why_and_what_to_do() {
+        let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
+        let token = TokenError::Unusable("its `token_type` is not Bearer");
+        for failure in [
+            Failure::Http(refused),
+            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
+            Failure::Token(TokenSourceError::Unavailable(Arc::new(token))),
+        ] {
+            let why = format!("Asset: {failure}. ");
+            let error = failed("tools/call", failure);
+            let text = error["error"]["message"].as_str().unwrap();
+            assert_eq!(error["error"]["code"], -31005, "{text}");
+            assert!(text.starts_with(&why) && text.contains("finmcp login asset"), "{text}");
         }
     }
 

@@ -25,10 +25,13 @@ pub enum Failure {
     #[error("the server refuses the credential")]
     Refused,
     /// The credential lacks a scope (403 with `insufficient_scope`, RFC 6750 section 3.1).
-    #[error("the sign-in does not include what this needs{}", .scope.as_deref().map(|scope| format!(": scope {scope}")).unwrap_or_default())]
+    #[error("the sign-in does not include what this needs{}", .missing.as_deref().map(|scope| format!(": scope {scope}")).unwrap_or_default())]
     InsufficientScope {
         /// What is missing, as the server says.
-        scope: Option<String>,
+        missing: Option<String>,
+        /// The scope tokens that a sign-in needs: all that this one has, and what is missing (MCP authorization, "Step-Up
+        /// Authorization Flow"). None where the server does not say.
+        wanted: Vec<String>,
     },
     /// The network.
     #[error("{0}")]
@@ -46,6 +49,12 @@ pub enum Failure {
     UsedUp {
         /// When there is room again.
         wait: Duration,
+    },
+    /// A redirect to another origin, or one that would make another request of this one (301, 302, 303).
+    #[error("the server redirects elsewhere (HTTP {}), which is not followed: its address may have changed", .status.as_u16())]
+    Redirected {
+        /// The status.
+        status: StatusCode,
     },
     /// A 2xx answer that is neither JSON nor an event stream.
     #[error(
@@ -69,8 +78,11 @@ pub enum Failure {
     Cut,
     /// No HTTP+SSE stream, or none that begins in time with its `endpoint` event (MCP 2024-11-05 transports, "HTTP with
     /// SSE").
-    #[error("the server opens no event stream that begins with the address for messages")]
-    NoEndpoint,
+    #[error("the server opens no event stream that begins with the address for messages{}", .status.map(|status| format!(" (HTTP {})", status.as_u16())).unwrap_or_default())]
+    NoEndpoint {
+        /// The status that was in the stream's place.
+        status: Option<StatusCode>,
+    },
     /// An `endpoint` event that leads elsewhere.
     #[error(
         "the server wants messages to be sent to an address that is not its own; none was, since a sign-in is for the server alone"
@@ -138,8 +150,10 @@ impl Failure {
             | Self::IdInUse
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
-            Self::NoEndpoint | Self::ForeignEndpoint => Taken::No,
+            Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
+            // These two send the very same request elsewhere: it was not taken here (RFC 9110 section 15.4.8).
+            Self::Redirected { status } if matches!(status.as_u16(), 307 | 308) => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
             Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
             _ => Taken::Perhaps,
@@ -171,6 +185,18 @@ impl Failure {
                 Some(Remedy::Wait(patience::wait(None, attempt, random)))
             }
             _ => None,
+        }
+    }
+
+    /// Whether the server must not be believed.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Redirected { .. }
+            | Self::ForeignEndpoint
+            | Self::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => true,
+            Self::Http(error) => error.is_refusal(),
+            Self::Token(TokenSourceError::Unavailable(error)) => error.is_refusal(),
+            _ => false,
         }
     }
 
@@ -226,9 +252,17 @@ mod tests {
         for code in [401, 403, 404, 405, 429] {
             assert_eq!(status(code).taken(), Taken::No, "{code}");
         }
+        for (code, taken) in
+            [(301, Taken::Perhaps), (302, Taken::Perhaps), (303, Taken::Perhaps), (307, Taken::No), (308, Taken::No)]
+        {
+            let redirected = Failure::Redirected { status: StatusCode::from_u16(code).unwrap() };
+            assert_eq!(redirected.taken(), taken, "{code}");
+        }
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
-        assert_eq!(Failure::Refused.taken(), Taken::No);
+        for failure in [Failure::Refused, Failure::NoEndpoint { status: None }, Failure::ForeignEndpoint] {
+            assert_eq!(failure.taken(), Taken::No, "{failure:?}");
+        }
     }
 }

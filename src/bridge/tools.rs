@@ -45,22 +45,17 @@ impl Tools {
         if memchr::memmem::find(answer.raw(), ANNOTATION.as_bytes()).is_none() {
             return answer;
         }
-        let Some(listed) = answer.result::<Listed<'_>>() else { return answer };
-        let mut dropped = Vec::new();
-        for (index, text) in listed.tools.iter().enumerate() {
-            let Ok(tool) = serde_json::from_str::<Tool<'_>>(text.get()) else { continue };
+        retain(answer, |text| {
+            let Ok(tool) = serde_json::from_str::<Tool<'_>>(text) else { return true };
             match serde_json::from_str(tool.input_schema.get()).map_err(|_| "it is not JSON").and_then(mirrored) {
                 Ok(mirrored) => drop(self.0.insert(tool.name, mirrored)),
                 Err(reason) => {
                     tracing::warn!(tool = %crate::printable::quoted(&tool.name), reason, "a tool with invalid headers is left out");
-                    dropped.push(index);
+                    return false;
                 }
             }
-        }
-        match without(answer.raw(), &listed.tools, &dropped) {
-            Some(shorter) => Message::parse(shorter).unwrap_or(answer),
-            None => answer,
-        }
+            true
+        })
     }
 
     /// Adds the headers that the call's arguments are mirrored into.
@@ -85,6 +80,17 @@ impl Tools {
             };
             headers.insert(mirrored.header.clone(), headers::encode(&text));
         }
+    }
+}
+
+/// The answer to `tools/list` with only the tools, each as JSON, that `keep` says yes to. Nothing else of it changes.
+pub fn retain(answer: Message, mut keep: impl FnMut(&str) -> bool) -> Message {
+    let Some(listed) = answer.result::<Listed<'_>>() else { return answer };
+    let dropped: Vec<usize> =
+        listed.tools.iter().enumerate().filter(|(_, text)| !keep(text.get())).map(|(index, _)| index).collect();
+    match without(answer.raw(), &listed.tools, &dropped) {
+        Some(shorter) => Message::parse(shorter).unwrap_or(answer),
+        None => answer,
     }
 }
 

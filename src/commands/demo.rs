@@ -12,7 +12,7 @@ use crate::{
     cli,
     commands::{
         App, interrupted,
-        login::{self, Person},
+        login::{self, Person, Secrets},
         serve,
     },
     credential::record::Credential,
@@ -27,16 +27,25 @@ use crate::{
     provider::GrantKind,
     secret::Secret,
     server_url::ServerUrl,
+    settings::Screen,
 };
 
 /// How long the person has where a person is asked at all.
-const REDIRECTION: Redirection = Redirection { port: None, timeout: Duration::from_secs(300) };
+const REDIRECTION: Redirection = Redirection { port: None, paste: None, timeout: Duration::from_secs(300) };
 
 /// Shows the whole way from signing in to a tool's result, on stand-ins in this process. Leaves nothing behind.
 ///
 /// # Errors
 /// Whatever goes wrong on the way: the demo is real.
 pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
+    let own_browser = match &app.settings.screen {
+        _ if !arguments.browser => None,
+        Screen::Browser(browser) => Some(browser.clone()),
+        Screen::Terminal | Screen::Nobody(_) => {
+            let error = Error::new(ErrorKind::LoginRequired, "there is no browser here to sign in with");
+            return Err(error.hint("run `finmcp demo`: its own person signs in"));
+        }
+    };
     let folder = Folder::create()?;
     let own = folder.app(app);
     let console = app.console;
@@ -50,8 +59,10 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
 
     step(2, "Signing in");
     for stand_in in StandIn::ALL {
-        let browser: Arc<dyn Browser> =
-            if arguments.browser { login::browser(app) } else { Arc::new(Consent::new(&app.http)) };
+        let browser: Arc<dyn Browser> = match &own_browser {
+            Some(browser) => Arc::new(browser.clone()),
+            None => Arc::new(Consent::new(&app.http)),
+        };
         let credential = stand_in.sign_in(&own, &vendors, browser).await?;
         let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
         let end = end.map_or_else(String::new, |end| format!(", token good until {}", end.strftime("%H:%M:%S UTC")));
@@ -111,14 +122,14 @@ async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), E
 ///
 /// # Errors
 /// What is wrong with the command line, or with stdin and stdout.
-pub async fn serve(app: &App, selector: &Selector, deadline: Duration) -> Result<(), Error> {
+pub async fn serve(app: &App, selector: &Selector, deadline: Duration, control: &cli::Control) -> Result<(), Error> {
     let stand_in = StandIn::named(selector.environment.as_deref())?;
     let folder = Folder::create()?;
     let own = folder.app(app);
     let vendors = Vendors::start(demo::Settings::default()).await?;
     let credential = stand_in.sign_in(&own, &vendors, Arc::new(Consent::new(&app.http))).await?;
     let profile = login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
-    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), None, deadline).await
+    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), None, deadline, control).await
 }
 
 /// Starts this program again as an AI client would, and connects to it.
@@ -236,7 +247,8 @@ impl StandIn {
             }
         };
         let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
-        let outcome = login::sign_in(own, &self.profile(vendors), secret, None, None, person).await;
+        let secrets = Secrets { client: secret, ..Secrets::default() };
+        let outcome = login::sign_in(own, &self.profile(vendors), secrets, None, None, person).await;
         outcome.map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", self.title())))
     }
 }

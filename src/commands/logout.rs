@@ -5,7 +5,10 @@ use crate::{
     commands::App,
     credential::{clock::Clock, record::Credential},
     error::Error,
-    oauth::client::{self, RevocableToken},
+    oauth::{
+        client::{self, RevocableToken},
+        error::TokenError,
+    },
     profile::Profile,
 };
 
@@ -68,7 +71,13 @@ async fn revoke(app: &App, credential: &Credential) {
                 RevocableToken::Refresh(_) => "refresh",
                 RevocableToken::Access(_) => "access",
             };
-            app.console.say(&format!("The {name} token could not be revoked and works until it expires: {error}."));
+            app.console.say(&match error {
+                // No trouble, but how tokens are there that nobody looks up, such as JWTs (RFC 7009 section 2.2.1).
+                TokenError::Refused(refusal) if refusal.code == "unsupported_token_type" => {
+                    format!("The server does not revoke {name} tokens: this one works there until it expires.")
+                }
+                error => format!("The {name} token could not be revoked and works until it expires: {error}."),
+            });
         }
     }
 }

@@ -12,25 +12,36 @@ use tokio::sync::oneshot;
 
 use crate::{
     bridge::{
-        Bridge, Ends, Offer, Remember, description::Description, governor::Rate, reply::Words, turnstile::Turnstile,
+        Bridge, Ends, Offer, Remember,
+        audit::{self, Audit},
+        description::Description,
+        governor::Rate,
+        label::Label,
+        policy::Rules,
+        reply::Words,
+        turnstile::Turnstile,
     },
-    cli::{self, SignInMode},
-    commands::{App, login},
+    cli::{self, Control, SignInMode},
+    commands::{
+        App,
+        login::{self, Attempt, Secrets},
+    },
     credential::{
-        lock::Lock,
+        clock::Clock,
         record::Identity,
         token_source::{Lookup, SignIn, SignInFailure, TokenSource},
     },
     error::{Error, ErrorKind},
     login::{
         Redirection,
-        browser::{Browser, BrowserError},
+        browser::{Browser, BrowserError, SystemBrowser},
+        turn::Turn,
     },
     oauth::challenge::Challenge,
     profile::{Profile, Selector},
     provider::GrantKind,
     server_url::ServerUrl,
-    settings::Settings,
+    settings::{Screen, Settings},
 };
 
 /// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
@@ -46,33 +57,34 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let deadline = arguments.timeout.map(Duration::from_secs).or(app.settings.request_timeout).unwrap_or(DEADLINE);
     #[cfg(feature = "demo")]
     if app.settings.is_embedded(selector.server.as_deref()) {
-        return super::demo::serve(app, &selector, deadline).await;
+        return super::demo::serve(app, &selector, deadline, &arguments.control).await;
     }
     let profile = Profile::select(&selector, &app.settings)?;
     let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
     // Vendors that finmcp knows serve nobody without a token.
     let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
-    let (tokens, offer) = match arguments.sign_in {
-        SignInMode::Auto if app.settings.browser_possible => (tokens.with_sign_in(sign_in(app, &profile)), None),
-        SignInMode::Tool => {
+    let (tokens, offer) = match (arguments.sign_in, &app.settings.screen) {
+        (SignInMode::Auto, Screen::Browser(browser)) => (tokens.with_sign_in(sign_in(app, &profile, browser)), None),
+        (SignInMode::Tool, _) => {
             let offer = offer(app, &profile, tokens.clone());
             (tokens, Some(offer))
         }
         _ => (tokens, None),
     };
-    relay(app, &profile, tokens, offer, deadline).await
+    relay(app, &profile, tokens, offer, deadline, &arguments.control).await
 }
 
 /// Relays for `profile` until the client is done; with the way to sign in that a client is offered, if any.
 ///
 /// # Errors
-/// What is wrong with stdin and stdout.
+/// What is wrong with the audit log, or with stdin and stdout.
 pub async fn relay(
     app: &App,
     profile: &Profile,
     tokens: TokenSource,
     offer: Option<Offer>,
     deadline: Duration,
+    control: &Control,
 ) -> Result<(), Error> {
     let ends = Ends {
         server: profile.server.clone(),
@@ -84,6 +96,9 @@ pub async fn relay(
         remembered: remembered(app, profile),
         remember: remember(app, profile),
         offer,
+        rules: rules(app, profile, control),
+        label: control.label.then(|| Label::new(&profile.title, &profile.name, &profile.environment)),
+        audit: audit(app, profile, control)?,
     };
     Bridge::open(ends)?.run().await?;
     Ok(())
@@ -102,6 +117,32 @@ fn turnstile(app: &App, profile: &Profile) -> Turnstile {
         ),
         None => Turnstile::open(app.clock.clone()),
     }
+}
+
+/// Which tools a client may see and call.
+fn rules(app: &App, profile: &Profile, control: &Control) -> Rules {
+    let provider = profile.provider.as_ref().and_then(|provider| app.settings.providers.get(provider));
+    Rules {
+        read_only: control.read_only,
+        known_to_read: provider.map(|provider| provider.read_only_tools.clone()).unwrap_or_default(),
+        allow: control.allow_tool.clone(),
+        deny: control.deny_tool.clone(),
+    }
+}
+
+/// The log of the calls, where one is wanted.
+fn audit(app: &App, profile: &Profile, control: &Control) -> Result<Option<Audit>, Error> {
+    let Some(path) = control.audit_log.clone() else { return Ok(None) };
+    let console = app.console;
+    let audit = Audit::open(audit::Terms {
+        path,
+        profile: profile.name.clone(),
+        environment: profile.environment.clone(),
+        arguments: control.audit_arguments,
+        clock: app.clock.clone(),
+        complain: Box::new(move |error| console.report(&error.into())),
+    })?;
+    Ok(Some(audit))
 }
 
 /// What a server said of itself, on disk; of this server only.
@@ -138,13 +179,18 @@ fn offer(app: &App, profile: &Profile, tokens: TokenSource) -> Offer {
         let (app, profile, tokens) = (app.clone(), profile.clone(), tokens.clone());
         async move {
             let profile = current(&profile.name, &profile.server).unwrap_or(profile);
-            if profile.registration.grant == Some(GrantKind::ClientCredentials) {
-                return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+            match profile.registration.grant {
+                Some(GrantKind::ClientCredentials) => {
+                    return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+                }
+                Some(GrantKind::JwtBearer) => {
+                    return Err("it is not a person who signs in there, but a program with an assertion".to_owned());
+                }
+                Some(GrantKind::DeviceCode) => return Err("its sign-in shows a code in a terminal".to_owned()),
+                _ => {}
             }
-            let redirection = Redirection { port: None, timeout: PERSON };
-            let browser: Arc<dyn Browser> = Arc::new(Announced(Mutex::new(Some(tell))));
-            let challenge = tokens.last_challenge();
-            let kept = login::sign_in_and_keep(&app, profile, None, challenge, Some(browser), redirection).await;
+            let attempt = attempt(tokens.last_challenge(), Arc::new(Announced(Mutex::new(Some(tell)))));
+            let kept = login::sign_in_and_keep(&app, profile, attempt).await;
             let (profile, _) = kept.map_err(|error| {
                 app.console.report(&error);
                 failure(&error).to_string()
@@ -182,48 +228,59 @@ fn current(name: &str, server: &ServerUrl) -> Option<Profile> {
 /// How long a person may take in the browser, and others wait for that person.
 const PERSON: Duration = Duration::from_secs(300);
 
+/// A sign-in that a client needs, by a page that `browser` shows.
+fn attempt(challenge: Option<Challenge>, browser: Arc<dyn Browser>) -> Attempt {
+    let redirection = Redirection { port: None, paste: None, timeout: PERSON };
+    Attempt { secrets: Secrets::default(), challenge, anew: false, browser: Some(browser), redirection }
+}
+
 /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
-fn sign_in(app: &App, profile: &Profile) -> SignIn {
-    let (app, profile) = (app.clone(), profile.clone());
+fn sign_in(app: &App, profile: &Profile, browser: &SystemBrowser) -> SignIn {
+    let (app, profile, browser) = (app.clone(), profile.clone(), Arc::new(browser.clone()));
     Arc::new(move |challenge| {
-        let (app, profile) = (app.clone(), profile.clone());
-        async move {
-            let asked = sign_in_in_turn(&app, profile, challenge).await;
-            asked.inspect_err(|error| app.console.report(error)).map_err(|error| failure(&error))
-        }
-        .boxed()
+        let (app, profile, attempt) = (app.clone(), profile.clone(), attempt(Some(challenge), browser.clone()));
+        async move { sign_in_in_turn(&app, profile, attempt).await }.boxed()
     })
 }
 
 /// What the client is told of a sign-in that came to nothing.
 fn failure(error: &Error) -> SignInFailure {
     let reason = std::iter::once(error.message()).chain(error.causes()).collect::<Vec<_>>().join(": ");
+    let with_hints = |reason| [vec![reason], error.hints().to_vec()].concat().join("; ");
     match error.kind {
         _ if error.is_unanswered() => SignInFailure::LoginRequired(reason),
         // It takes more than a browser can ask for.
-        ErrorKind::LoginRequired | ErrorKind::Usage => {
-            SignInFailure::LoginRequired([vec![reason], error.hints().to_vec()].concat().join("; "))
-        }
-        ErrorKind::Untrusted => SignInFailure::Untrusted(reason),
+        ErrorKind::LoginRequired | ErrorKind::Usage => SignInFailure::LoginRequired(with_hints(reason)),
+        ErrorKind::Untrusted => SignInFailure::Untrusted(with_hints(reason)),
         ErrorKind::Network => SignInFailure::Unreachable(reason),
         ErrorKind::Failure | ErrorKind::Store | ErrorKind::Interrupted => SignInFailure::Failed(reason),
     }
 }
 
-async fn sign_in_in_turn(app: &App, profile: Profile, challenge: Challenge) -> Result<Identity, Error> {
+async fn sign_in_in_turn(app: &App, profile: Profile, attempt: Attempt) -> Result<Identity, SignInFailure> {
+    let reported = |error: Error| {
+        app.console.report(&error);
+        failure(&error)
+    };
     let before = signed_in(app, &profile).await;
-    let turn = format!("sign-in-{}", profile.name);
-    let _turn = Lock::acquire(&app.settings.locks(), &turn, PERSON + Duration::from_secs(30)).await?;
-    // Somebody else's person may have been there meanwhile.
+    let patience = PERSON + Duration::from_secs(30);
+    let turn = Turn::wait(&app.settings.locks(), &profile.name, patience).await;
+    let turn = turn.map_err(|error| reported(error.into()))?;
+    // Somebody else's person may have been there meanwhile, or has just said no.
     match signed_in(app, &profile).await {
         Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
         _ => {}
     }
+    if let Some(refusal) = turn.refusal(app.clock.now()) {
+        return Err(refusal);
+    }
     let profile = current(&profile.name, &profile.server).unwrap_or(profile);
-    let redirection = Redirection { port: None, timeout: PERSON };
-    let browser = Some(login::browser(app));
-    let (profile, _) = login::sign_in_and_keep(app, profile, None, Some(challenge), browser, redirection).await?;
-    profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
+    let outcome = login::sign_in_and_keep(app, profile, attempt).await.and_then(|(profile, _)| {
+        profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
+    });
+    let outcome = outcome.map_err(reported);
+    turn.end(outcome.as_ref().err(), app.clock.now());
+    outcome
 }
 
 /// Who is signed in, and which sign-in or renewal that is.
@@ -243,7 +300,7 @@ mod tests {
     fn t035_what_the_client_is_told() {
         let told = |error: LoginError| failure(&Error::from(error).while_doing("could not sign in to X"));
         assert_eq!(
-            told(LoginError::TimedOut(PERSON)),
+            told(LoginError::TimedOut { after: PERSON, known_client: false }),
             SignInFailure::LoginRequired("could not sign in to X: nobody signed in within 300 s".to_owned())
         );
         let denied = told(LoginError::Denied(OAuthError::new("access_denied", None)));

@@ -5,10 +5,7 @@ use serde::Serialize;
 use crate::{
     cli,
     commands::App,
-    credential::{
-        clock::Clock,
-        record::{Credential, Renewal},
-    },
+    credential::{clock::Clock, record::Credential},
     error::Error,
     profile::Profile,
 };
@@ -22,6 +19,8 @@ struct ProfileDocument {
     environment: String,
     server: String,
     signed_in: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,8 +76,9 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
     let identity = profile.signed_in.as_ref();
     ProfileDocument {
         signed_in: tokens.is_some(),
+        person: tokens.and_then(|tokens| tokens.person.clone()),
         account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
-        client_id: identity.map(|identity| identity.client_id.clone()),
+        client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),
         issuer: identity.map(|identity| identity.issuer.clone()),
         scope: scope.map(ToString::to_string),
         expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),
@@ -93,11 +93,7 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
 }
 
 fn renewal(credential: &Credential) -> &'static str {
-    let refreshable = credential.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some());
-    match (credential.renewal, refreshable) {
-        (Renewal::ClientCredentials, _) | (_, true) => "by itself",
-        (_, false) => "sign in",
-    }
+    if credential.renews_by_itself() { "by itself" } else { "sign in" }
 }
 
 fn table(app: &App, document: &ProfileDocument) -> String {
@@ -109,6 +105,7 @@ fn table(app: &App, document: &ProfileDocument) -> String {
     };
     rows.push(("signed in", state));
     if document.signed_in {
+        rows.extend(document.person.clone().map(|person| ("person", person)));
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));

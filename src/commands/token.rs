@@ -57,10 +57,14 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     if remaining.is_some_and(|remaining| remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX)) {
         app.console.say("note: the server's tokens do not live as long as --min-ttl asks for");
     }
+    if token.is_bound() {
+        app.console
+            .say("note: this token is bound to a key that stays with finmcp: it works through `finmcp serve` only");
+    }
     let text = if arguments.json {
         json(app, &token, &profile, &identity.resource)?
     } else if arguments.header {
-        format!("Authorization: Bearer {}\n", token.secret().expose())
+        format!("Authorization: {} {}\n", token.token_type().name(), token.secret().expose())
     } else {
         format!("{}\n", token.secret().expose())
     };
@@ -71,7 +75,7 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
 fn json(app: &App, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {
     let document = TokenDocument {
         access_token: token.secret().expose(),
-        token_type: "Bearer",
+        token_type: token.token_type().name(),
         expires_at: token.expires_at().map(|instant| instant.to_string()),
         expires_in: token.expires_at().map(|instant| (instant.as_second() - app.clock.now().as_second()).max(0)),
         scope: token.scope().map(ToString::to_string),

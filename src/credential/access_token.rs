@@ -1,12 +1,23 @@
-//! A bearer token in use, and how long it is good for.
+//! An access token in use, and how long it is good for.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use zeroize::Zeroizing;
+
 use crate::{
-    oauth::{scope::Scope, token_set::TokenSet},
+    credential::record::Credential,
+    oauth::{
+        challenge::Challenge,
+        dpop::{self, DpopKey},
+        private_key::PrivateKeyError,
+        scope::Scope,
+        token_set::{TokenSet, TokenType},
+    },
     secret::Secret,
+    server_url::ServerUrl,
 };
 
 /// The longest that a token is replaced ahead of its end, for clocks that differ and requests that take their time.
@@ -18,33 +29,81 @@ const SHORTEST_LIFETIME: SignedDuration = SignedDuration::from_secs(1);
 /// What such a token is used for instead, unless the resource server rejects it: at most six of them a minute.
 const ASSUMED_LIFETIME: SignedDuration = SignedDuration::from_secs(12);
 
-/// A bearer token and what is known of it. Cheap to clone; two are equal when they hide the same token.
+/// An access token and what is known of it. Cheap to clone; two are equal when they hide the same token.
 #[derive(Debug, Clone)]
 pub struct AccessToken(Arc<Issued>);
 
 #[derive(Debug)]
 struct Issued {
     secret: Secret,
+    /// The key that it is bound to.
+    key: Option<Arc<DpopKey>>,
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
     scope: Option<Scope>,
 }
 
 impl AccessToken {
-    /// The access token of `tokens`. Where the server named no scope it is the one that was `requested` (RFC 6749
-    /// section 5.1).
-    pub(super) fn new(tokens: &TokenSet, requested: Option<&Scope>) -> Self {
+    /// The access token of `tokens`, which are `credential`'s. Where the server named no scope it is the one that was
+    /// asked for (RFC 6749 section 5.1).
+    pub(super) fn new(tokens: &TokenSet, credential: &Credential) -> Self {
         Self(Arc::new(Issued {
             secret: tokens.access_token.clone(),
+            key: credential.dpop_key.clone(),
             issued_at: tokens.issued_at,
             expires_at: tokens.expires_at,
-            scope: tokens.scope.as_ref().or(requested).cloned(),
+            scope: tokens.scope.as_ref().or(credential.scope.as_ref()).cloned(),
         }))
     }
 
-    /// The token itself (RFC 6750 section 2.1).
+    /// The token itself.
     pub fn secret(&self) -> &Secret {
         &self.0.secret
+    }
+
+    /// Whether it is bound to a key, and worth nothing without a proof of that.
+    pub fn is_bound(&self) -> bool {
+        self.0.key.is_some()
+    }
+
+    /// The key that it is bound to, with what servers have asked of its proofs.
+    pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
+        self.0.key.as_ref()
+    }
+
+    /// How it is presented.
+    pub fn token_type(&self) -> TokenType {
+        if self.is_bound() { TokenType::Dpop } else { TokenType::Bearer }
+    }
+
+    /// Lets one request use it: `method` at `url`, sent `now` (RFC 6750 section 2.1; RFC 9449 section 7.1).
+    ///
+    /// # Errors
+    /// [`PrivateKeyError::Broken`].
+    pub(super) fn authorize(
+        &self,
+        headers: &mut HeaderMap,
+        method: &Method,
+        url: &ServerUrl,
+        now: Timestamp,
+    ) -> Result<(), PrivateKeyError> {
+        let kind = self.token_type().name();
+        let value = Zeroizing::new(format!("{kind} {}", self.0.secret.expose()));
+        // A token that cannot be a header value was refused when it came.
+        let mut value = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static(kind));
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+        if let Some(key) = &self.0.key {
+            headers.insert(dpop::PROOF, key.proof(method, url, Some(&self.0.secret), now)?);
+        }
+        Ok(())
+    }
+
+    /// Takes note of the nonce that an answer from `url` wants in the next proof (RFC 9449 section 8.2), and says whether
+    /// the request was refused only for want of it: before anything else was looked at (section 9).
+    pub fn lacked_nonce(&self, url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> bool {
+        let has_nonce = self.0.key.as_ref().is_some_and(|key| key.note_nonce(url, headers));
+        has_nonce && status == StatusCode::UNAUTHORIZED && Challenge::from_headers(headers).nonce_wanted
     }
 
     /// When it ends, as the server said; none where it did not.
@@ -94,20 +153,26 @@ impl Eq for AccessToken {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::record::tests::sample;
 
     const ISSUED: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn token(lifetime: Option<f64>) -> AccessToken {
-        AccessToken::new(
-            &TokenSet {
-                access_token: Secret::new("t".to_owned()),
-                refresh_token: None,
-                issued_at: ISSUED,
-                expires_at: lifetime.map(after),
-                scope: None,
-            },
-            None,
-        )
+        let tokens = TokenSet {
+            access_token: Secret::new("t".to_owned()),
+            refresh_token: None,
+            issued_at: ISSUED,
+            expires_at: lifetime.map(after),
+            scope: None,
+            person: None,
+        };
+        AccessToken::new(&tokens, &sample())
+    }
+
+    fn bound_token() -> AccessToken {
+        let dpop_key = Some(Arc::new(DpopKey::generate().unwrap()));
+        let credential = Credential { dpop_key, ..sample() };
+        AccessToken::new(credential.tokens.as_ref().unwrap(), &credential)
     }
 
     fn after(seconds: f64) -> Timestamp {
@@ -132,6 +197,49 @@ mod tests {
             }
             assert!(token.is_usable(after(lifetime - 0.01)));
             assert!(!token.is_usable(after(lifetime)));
+        }
+    }
+
+    /// RFC 6750 section 2.1 and RFC 9449 section 7.1.
+    #[test]
+    fn a_request_is_authorized_by_the_kind_of_the_token() {
+        let url: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        token(None).authorize(&mut headers, &Method::POST, &url, ISSUED).unwrap();
+        assert_eq!(headers[header::AUTHORIZATION], "Bearer t");
+        assert!(headers[header::AUTHORIZATION].is_sensitive() && !headers.contains_key(dpop::PROOF));
+
+        let bound = bound_token();
+        bound.authorize(&mut headers, &Method::POST, &url, ISSUED).unwrap();
+        assert_eq!(headers[header::AUTHORIZATION], "DPoP CANARY-access");
+        assert!(headers.contains_key(dpop::PROOF));
+    }
+
+    /// Only a 401 that asks for a nonce and brings one, for a token that is bound to a key.
+    #[test]
+    fn what_is_asked_again_for_want_of_a_nonce() {
+        let url: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
+        let bound = bound_token();
+        let answer = |challenge: &str, nonce: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
+            if let Some(nonce) = nonce {
+                headers.insert("dpop-nonce", nonce.parse().unwrap());
+            }
+            headers
+        };
+        let wants = r#"DPoP error="use_dpop_nonce", error_description="x""#;
+        for (token, status, headers, lacked) in [
+            (&bound, 401, answer(wants, Some("n")), true),
+            (&bound, 401, answer(wants, None), false),
+            (&bound, 401, answer(wants, Some("a b")), false),
+            (&bound, 401, answer(r#"DPoP error="invalid_token""#, Some("n")), false),
+            (&bound, 400, answer(wants, Some("n")), false),
+            (&bound, 200, answer(wants, Some("n")), false),
+            (&token(None), 401, answer(wants, Some("n")), false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(token.lacked_nonce(&url, status, &headers), lacked, "{status} {headers:?}");
         }
     }
 

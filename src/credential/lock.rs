@@ -18,7 +18,7 @@ use crate::credential::private_folder::{self, PlaceError};
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest note, in bytes.
-const NOTE_LIMIT: u64 = 1 << 10;
+const NOTE_LIMIT: u64 = 16 << 10;
 
 /// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
 #[derive(Debug)]

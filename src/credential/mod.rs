@@ -2,17 +2,19 @@
 //!
 //! The rest of finmcp asks a [`token_source::TokenSource`]. It hands out a token from memory while that lasts, and else
 //! has `renewal` get one: take the [`lock`], reload the [`record`] from its [`store`], adopt a newer token or ask the
-//! server, save, use. Stores are the [`keychain`] (in `chunked` parts on Windows), the encrypted [`mod@file`] store,
+//! server, save, use; by an [`assertion`] where there is nothing else to renew with. Stores are the [`keychain`] (in `chunked` parts on Windows), the encrypted [`mod@file`] store,
 //! and [`memory`].
 
 mod access_token;
+pub mod assertion;
 mod chunked;
 pub mod clock;
 pub mod file;
 pub mod keychain;
 pub mod lock;
 pub mod memory;
-mod private_folder;
+mod pacing;
+pub(crate) mod private_folder;
 pub mod record;
 mod renewal;
 pub mod store;

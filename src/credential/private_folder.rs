@@ -1,5 +1,5 @@
 //! A folder that is this person's alone: lock files and encrypted credentials are only as safe as the place that they
-//! are in.
+//! are in. And a file that is: an audit log among them.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,7 +9,7 @@ use std::{
 
 /// Why a place is not used.
 #[derive(Debug)]
-pub(super) enum PlaceError {
+pub(crate) enum PlaceError {
     /// Somebody else could read, replace or redirect it. Names the path, what is wrong and what to do.
     Unsafe(String),
     /// The file system said no.
@@ -38,17 +38,17 @@ pub(super) fn ensure(folder: &Path) -> Result<(), PlaceError> {
 
 /// Opens the file at `path` with `options`, never through a symbolic link, and checks that it is a plain file of this
 /// user that nobody else can touch. A new one is made so.
-pub(super) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, PlaceError> {
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, PlaceError> {
     let file = open_itself(path, options).map_err(|error| {
         if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
-            PlaceError::Unsafe(format!("{} is a symbolic link; delete it", path.display()))
+            PlaceError::Unsafe(format!("{} is a symbolic link; move it away", path.display()))
         } else {
             failed("open", path)(error)
         }
     })?;
     let metadata = file.metadata().map_err(failed("look at", path))?;
     if !metadata.is_file() {
-        return Err(PlaceError::Unsafe(format!("{} is not a plain file; delete it", path.display())));
+        return Err(PlaceError::Unsafe(format!("{} is not a plain file; move it away", path.display())));
     }
     check_owner_and_mode(path, &metadata, "600")?;
     Ok(file)
@@ -93,7 +93,9 @@ fn check_owner_and_mode(path: &Path, metadata: &fs::Metadata, mode: &str) -> Res
     use std::os::unix::fs::MetadataExt;
     let path = path.display();
     if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(PlaceError::Unsafe(format!("{path} belongs to another user; delete it or choose another place")));
+        return Err(PlaceError::Unsafe(format!(
+            "{path} belongs to another user; move it away or choose another place"
+        )));
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(PlaceError::Unsafe(format!("other users have access to {path}; run: chmod {mode} {path}")));

@@ -1,6 +1,6 @@
 //! One stored credential: whose it is, how it is renewed, and its tokens; and the document that a store keeps of it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,13 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    credential::store::StoreError,
+    credential::{
+        assertion::{AssertionSource, IdentityProvider},
+        store::StoreError,
+    },
     oauth::{
         client::{Grant, TokenRequest},
+        dpop::DpopKey,
         registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
         token_set::TokenSet,
@@ -53,12 +57,14 @@ impl Identity {
 }
 
 /// What renews a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Renewal {
     /// The refresh token of an authorization code sign-in; a person when it is spent.
     RefreshToken,
     /// The client's own credentials: asking again (RFC 6749 section 4.4).
     ClientCredentials,
+    /// An assertion, got anew (RFC 7523 section 2.1).
+    JwtBearer(AssertionSource),
 }
 
 /// A credential, whole.
@@ -82,8 +88,12 @@ pub struct Credential {
     pub scope: Option<Scope>,
     /// Whether a refresh asks for it again.
     pub scope_on_refresh: bool,
+    /// Whether a token must not be for another resource.
+    pub require_audience: bool,
     /// Further form fields that this server wants.
     pub parameters: Vec<(String, String)>,
+    /// The key that its tokens are bound to (RFC 9449); none where they are bearer tokens.
+    pub dpop_key: Option<Arc<DpopKey>>,
     /// The tokens; none before the first and after the server said `invalid_grant`.
     pub tokens: Option<TokenSet>,
 }
@@ -98,7 +108,31 @@ impl Credential {
             grant,
             resource: self.resource.as_deref(),
             scope: self.scope.as_ref(),
+            dpop_key: self.dpop_key.as_deref(),
             parameters: &self.parameters,
+            audience: self.resource.as_deref().filter(|_| self.require_audience),
+        }
+    }
+
+    /// Whose it is, for people to read: the person, where the server names one, and the account.
+    pub fn holder(&self) -> String {
+        let account = &self.identity.account;
+        match self.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
+            Some(person) if person != account => format!("{person} ({account})"),
+            _ => account.clone(),
+        }
+    }
+
+    /// Whom its access token is for in place of the resource that was asked for. Advice: the server may know what it does.
+    pub fn other_audience(&self) -> Option<String> {
+        self.tokens.as_ref()?.other_audience(self.resource.as_deref()?)
+    }
+
+    /// Whether its tokens are renewed without a person.
+    pub fn renews_by_itself(&self) -> bool {
+        match self.renewal {
+            Renewal::RefreshToken => self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some()),
+            Renewal::ClientCredentials | Renewal::JwtBearer(_) => true,
         }
     }
 
@@ -165,7 +199,7 @@ struct Document<'a> {
     version: u64,
     identity: IdentityDocument<'a>,
     generation: u64,
-    renewal: RenewalDocument,
+    renewal: RenewalDocument<'a>,
     registration: RegistrationDocument<'a>,
     token_endpoint: Cow<'a, str>,
     /// How far the endpoints may lead, since whoever named them is not asked again.
@@ -181,8 +215,13 @@ struct Document<'a> {
     scope: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     scope_on_refresh: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    require_audience: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// PKCS#8 in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens: Option<TokensDocument<'a>>,
 }
@@ -198,9 +237,24 @@ struct IdentityDocument<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum RenewalDocument {
+enum RenewalDocument<'a> {
     RefreshToken,
     ClientCredentials,
+    JwtBearer(AssertionDocument<'a>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AssertionDocument<'a> {
+    File(Cow<'a, str>),
+    IdentityProvider {
+        issuer: Cow<'a, str>,
+        token_endpoint: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "is_anywhere")]
+        token_endpoint_reach: Reach,
+        registration: Box<RegistrationDocument<'a>>,
+        id_token_file: Cow<'a, str>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -240,6 +294,8 @@ struct TokensDocument<'a> {
     expires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&'a Credential> for Document<'a> {
@@ -255,22 +311,12 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 account: Cow::from(&identity.account),
             },
             generation: credential.generation,
-            renewal: match credential.renewal {
+            renewal: match &credential.renewal {
                 Renewal::RefreshToken => RenewalDocument::RefreshToken,
                 Renewal::ClientCredentials => RenewalDocument::ClientCredentials,
+                Renewal::JwtBearer(source) => RenewalDocument::JwtBearer(source.into()),
             },
-            registration: RegistrationDocument {
-                client_id: Cow::from(&registration.client_id),
-                client_secret: registration.client_secret.as_ref().map(exposed),
-                authentication: match registration.authentication {
-                    ClientAuthentication::None => AuthenticationDocument::None,
-                    ClientAuthentication::Basic => AuthenticationDocument::Basic,
-                    ClientAuthentication::Body => AuthenticationDocument::Body,
-                    ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
-                },
-                redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
-                expires_at: registration.expires_at.map(Timestamp::as_millisecond),
-            },
+            registration: registration.into(),
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
             token_endpoint_reach: credential.token_endpoint.reach(),
             revocation_endpoint: credential.revocation_endpoint.as_ref().map(|url| Cow::from(url.as_str())),
@@ -282,13 +328,16 @@ impl<'a> From<&'a Credential> for Document<'a> {
             resource: credential.resource.as_ref().map(Cow::from),
             scope: credential.scope.as_ref().map(Scope::to_string),
             scope_on_refresh: credential.scope_on_refresh,
+            require_audience: credential.require_audience,
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
+            dpop_key: credential.dpop_key.as_ref().map(|key| exposed(key.pem())),
             tokens: credential.tokens.as_ref().map(|tokens| TokensDocument {
                 access_token: exposed(&tokens.access_token),
                 refresh_token: tokens.refresh_token.as_ref().map(exposed),
                 issued_at: tokens.issued_at.as_millisecond(),
                 expires_at: tokens.expires_at.map(Timestamp::as_millisecond),
                 scope: tokens.scope.as_ref().map(Scope::to_string),
+                person: tokens.person.as_ref().map(Cow::from),
             }),
         }
     }
@@ -311,19 +360,9 @@ impl TryFrom<Document<'_>> for Credential {
             renewal: match document.renewal {
                 RenewalDocument::RefreshToken => Renewal::RefreshToken,
                 RenewalDocument::ClientCredentials => Renewal::ClientCredentials,
+                RenewalDocument::JwtBearer(source) => Renewal::JwtBearer(source.try_into()?),
             },
-            registration: ClientRegistration {
-                client_id: registration.client_id.into_owned(),
-                client_secret: registration.client_secret.map(hidden),
-                authentication: match registration.authentication {
-                    AuthenticationDocument::None => ClientAuthentication::None,
-                    AuthenticationDocument::Basic => ClientAuthentication::Basic,
-                    AuthenticationDocument::Body => ClientAuthentication::Body,
-                    AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
-                },
-                redirect_uri: registration.redirect_uri.map(Cow::into_owned),
-                expires_at: registration.expires_at.map(time).transpose()?,
-            },
+            registration: registration.try_into()?,
             token_endpoint: parsed::<ServerUrl>(&document.token_endpoint, "token endpoint")?
                 .within(document.token_endpoint_reach),
             revocation_endpoint: document
@@ -334,12 +373,87 @@ impl TryFrom<Document<'_>> for Credential {
             resource: document.resource.map(Cow::into_owned),
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
             scope_on_refresh: document.scope_on_refresh,
+            require_audience: document.require_audience,
             parameters: document
                 .parameters
                 .into_iter()
                 .map(|(key, value)| (key.into_owned(), value.into_owned()))
                 .collect(),
+            dpop_key: document.dpop_key.map(dpop_key).transpose()?,
             tokens: document.tokens.map(TokenSet::try_from).transpose()?,
+        })
+    }
+}
+
+impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
+    fn from(registration: &'a ClientRegistration) -> Self {
+        Self {
+            client_id: Cow::from(&registration.client_id),
+            client_secret: registration.client_secret.as_ref().map(exposed),
+            authentication: match registration.authentication {
+                ClientAuthentication::None => AuthenticationDocument::None,
+                ClientAuthentication::Basic => AuthenticationDocument::Basic,
+                ClientAuthentication::Body => AuthenticationDocument::Body,
+                ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
+            },
+            redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
+            expires_at: registration.expires_at.map(Timestamp::as_millisecond),
+        }
+    }
+}
+
+impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
+    type Error = StoreError;
+
+    fn try_from(document: RegistrationDocument<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            client_id: document.client_id.into_owned(),
+            client_secret: document.client_secret.map(hidden),
+            authentication: match document.authentication {
+                AuthenticationDocument::None => ClientAuthentication::None,
+                AuthenticationDocument::Basic => ClientAuthentication::Basic,
+                AuthenticationDocument::Body => ClientAuthentication::Body,
+                AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
+            },
+            redirect_uri: document.redirect_uri.map(Cow::into_owned),
+            expires_at: document.expires_at.map(time).transpose()?,
+        })
+    }
+}
+
+impl<'a> From<&'a AssertionSource> for AssertionDocument<'a> {
+    fn from(source: &'a AssertionSource) -> Self {
+        match source {
+            AssertionSource::File(path) => Self::File(path.to_string_lossy()),
+            AssertionSource::IdentityProvider(provider) => Self::IdentityProvider {
+                issuer: Cow::from(&provider.issuer),
+                token_endpoint: Cow::from(provider.token_endpoint.as_str()),
+                token_endpoint_reach: provider.token_endpoint.reach(),
+                registration: Box::new((&provider.registration).into()),
+                id_token_file: provider.id_token_file.to_string_lossy(),
+            },
+        }
+    }
+}
+
+impl TryFrom<AssertionDocument<'_>> for AssertionSource {
+    type Error = StoreError;
+
+    fn try_from(document: AssertionDocument<'_>) -> Result<Self, StoreError> {
+        Ok(match document {
+            AssertionDocument::File(path) => Self::File(path.into_owned().into()),
+            AssertionDocument::IdentityProvider {
+                issuer,
+                token_endpoint,
+                token_endpoint_reach,
+                registration,
+                id_token_file,
+            } => Self::IdentityProvider(Box::new(IdentityProvider {
+                issuer: issuer.into_owned(),
+                token_endpoint: parsed::<ServerUrl>(&token_endpoint, "token endpoint")?.within(token_endpoint_reach),
+                registration: (*registration).try_into()?,
+                id_token_file: id_token_file.into_owned().into(),
+            })),
         })
     }
 }
@@ -358,6 +472,7 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
             issued_at: time(document.issued_at)?,
             expires_at: document.expires_at.map(time).transpose()?,
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
+            person: document.person.map(Cow::into_owned),
         })
     }
 }
@@ -372,6 +487,11 @@ fn exposed(secret: &Secret) -> Cow<'_, str> {
 
 fn hidden(text: Cow<'_, str>) -> Secret {
     Secret::new(text.into_owned())
+}
+
+fn dpop_key(pem: Cow<'_, str>) -> Result<Arc<DpopKey>, StoreError> {
+    let key = DpopKey::from_pem(hidden(pem));
+    key.map(Arc::new).map_err(|_| StoreError::Corrupt("the key of its tokens is damaged".to_owned()))
 }
 
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, StoreError> {
@@ -412,13 +532,16 @@ pub(super) mod tests {
             resource: Some("https://mcp.example/mcp".to_owned()),
             scope: Some("a b".parse().unwrap()),
             scope_on_refresh: false,
+            require_audience: false,
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
+            dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("CANARY-access".to_owned()),
                 refresh_token: Some(Secret::new("CANARY-refresh".to_owned())),
                 issued_at: "2026-11-01T00:00:00.5Z".parse().unwrap(),
                 expires_at: Some("2026-11-01T01:00:00.5Z".parse().unwrap()),
                 scope: Some("a".parse().unwrap()),
+                person: Some("p@example".to_owned()),
             }),
         }
     }
@@ -429,7 +552,19 @@ pub(super) mod tests {
 
     #[test]
     fn the_document_is_this_one() {
-        insta::assert_snapshot!(payload_of(&sample()), @r#"{"version":1,"identity":{"environment":"sandbox","issuer":"https://as.example","resource":"https://mcp.example/mcp","client_id":"client","account":"biz_1"},"generation":7,"renewal":"refresh_token","registration":{"client_id":"client","client_secret":"s3cret:%\"\n","authentication":"client_secret_basic","redirect_uri":"http://127.0.0.1:1/callback"},"token_endpoint":"https://as.example/token","revocation_endpoint":"https://as.example/revoke","resource":"https://mcp.example/mcp","scope":"a b","parameters":[["business_id","biz_1"]],"tokens":{"access_token":"CANARY-access","refresh_token":"CANARY-refresh","issued_at":1793491200500,"expires_at":1793494800500,"scope":"a"}}"#);
+        insta::assert_snapshot!(payload_of(&sample()), @r#"{"version":1,"identity":{"environment":"sandbox","issuer":"https://as.example","resource":"https://mcp.example/mcp","client_id":"client","account":"biz_1"},"generation":7,"renewal":"refresh_token","registration":{"client_id":"client","client_secret":"s3cret:%\"\n","authentication":"client_secret_basic","redirect_uri":"http://127.0.0.1:1/callback"},"token_endpoint":"https://as.example/token","revocation_endpoint":"https://as.example/revoke","resource":"https://mcp.example/mcp","scope":"a b","parameters":[["business_id","biz_1"]],"tokens":{"access_token":"CANARY-access","refresh_token":"CANARY-refresh","issued_at":1793491200500,"expires_at":1793494800500,"scope":"a","person":"p@example"}}"#);
+    }
+
+    #[test]
+    fn whose_it_is() {
+        let holder = |person: Option<&str>| {
+            let mut credential = sample();
+            credential.tokens.as_mut().unwrap().person = person.map(str::to_owned);
+            credential.holder()
+        };
+        assert_eq!(holder(Some("p@example")), "p@example (biz_1)");
+        assert_eq!(holder(Some("biz_1")), "biz_1");
+        assert_eq!(holder(None), "biz_1");
     }
 
     #[test]
@@ -443,7 +578,18 @@ pub(super) mod tests {
             tokens: None,
             ..sample()
         };
-        for credential in [sample(), without] {
+        let by = |source| Credential { renewal: Renewal::JwtBearer(source), ..sample() };
+        let provider = IdentityProvider {
+            issuer: "https://idp.example".to_owned(),
+            token_endpoint: without.token_endpoint.naming("https://idp.example/token").unwrap(),
+            registration: ClientRegistration { client_id: "sso".to_owned(), ..sample().registration },
+            id_token_file: "/run/id-token".into(),
+        };
+        let file = by(AssertionSource::File("/var/run/secrets/tokens/mcp".into()));
+        let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));
+        let key = Some(Arc::new(DpopKey::generate().unwrap()));
+        let bound = Credential { dpop_key: key, ..sample() };
+        for credential in [sample(), without, file, granted, bound] {
             let payload = credential.to_payload().unwrap();
             let read = Credential::from_payload(&payload, &credential.identity).unwrap();
             // A second writing shows every member, and the times to the millisecond.
@@ -543,6 +689,7 @@ pub(super) mod tests {
             text.replace(r#""a b""#, r#""CANARY\\t""#),
             text.replace(r#""refresh_token","registration""#, r#""CANARY","registration""#),
             text.replace("client_secret_basic", "CANARY"),
+            text.replace(r#""tokens""#, r#""dpop_key":"CANARY","tokens""#),
         ] {
             assert_ne!(damaged, text);
             let error = Credential::from_payload(damaged.as_bytes(), &sample().identity).unwrap_err();

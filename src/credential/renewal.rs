@@ -22,6 +22,7 @@ use crate::{
         access_token::AccessToken,
         clock::Clock,
         lock::Lock,
+        pacing::Pacing,
         record::{Credential, Identity, Renewal},
         store::{CredentialStore, StoreError},
         token_source::{LoginReason, TokenSourceError},
@@ -29,7 +30,8 @@ use crate::{
     http::Http,
     oauth::{
         client::{Grant, TokenRequest, request_token},
-        error::TokenError,
+        error::{OAuthError, TokenError},
+        scope::Scope,
         token_set::TokenSet,
     },
 };
@@ -80,7 +82,8 @@ struct State {
     is_spending: bool,
     /// Whether the process is ending, and must not begin what it cannot finish.
     is_ending: bool,
-    rejections: Rejections,
+    /// The renewals that a 401 caused.
+    rejections: Pacing,
 }
 
 type Outcome = Result<AccessToken, TokenSourceError>;
@@ -156,7 +159,7 @@ impl Account {
     /// The stored credential, or the newer one that the store has yet to take.
     pub(super) async fn load(&self) -> Result<Option<Credential>, TokenSourceError> {
         let stored = match self.parts.store.load(&self.entry).await? {
-            Some(payload) => Some(Credential::from_payload(&payload, &self.identity)?),
+            Some(payload) => Some(self.with_key_in_use(Credential::from_payload(&payload, &self.identity)?)),
             None => None,
         };
         let mut state = self.state();
@@ -165,6 +168,19 @@ impl Account {
             stored.as_ref().is_some_and(|stored| stored.generation.checked_add(1) == Some(unsaved.generation))
         });
         Ok(state.unsaved.clone().or(stored))
+    }
+
+    /// The credential with the very key that is in use, which knows what nonces servers want.
+    fn with_key_in_use(&self, mut credential: Credential) -> Credential {
+        let state = self.state();
+        let in_use = state.token.as_ref().and_then(AccessToken::key);
+        if let (Some(stored), Some(in_use)) = (&mut credential.dpop_key, in_use)
+            && stored.same_as(in_use)
+        {
+            *stored = in_use.clone();
+        }
+        drop(state);
+        credential
     }
 
     pub(super) async fn sign_in(&self, credential: Credential) -> Result<(), TokenSourceError> {
@@ -177,7 +193,7 @@ impl Account {
         let credential = Credential { generation: generation.saturating_add(1), ..credential };
         self.save(&credential).await?;
         let mut state = self.state();
-        state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, credential.scope.as_ref()));
+        state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, &credential));
         state.unsaved = None;
         state.failed_at = None;
         Ok(())
@@ -277,26 +293,47 @@ impl Account {
         }
         let credential = stored.ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))?;
         let is_rejection = matches!(need, Need::OtherThan(_));
-        if is_rejection && !self.state().rejections.admit(Instant::now()) {
+        if is_rejection && !self.state().rejections.admits(Instant::now()) {
             return Err(TokenSourceError::Rejected);
         }
         let token = self.ask(credential).await?;
         if is_rejection {
-            self.state().rejections.note(Instant::now());
+            self.state().rejections.note(Instant::now(), REJECTION_GAPS);
         }
         Ok(token)
     }
 
+    /// The token that another process has signed in for meanwhile, where it allows what `narrow` does not. Any other than
+    /// `narrow` may, unless both scopes are known.
+    pub(super) async fn wider(&self, narrow: &AccessToken, missing: Option<&Scope>) -> Option<AccessToken> {
+        let stored = self.load().await.ok()?;
+        let token = self.adopt(&Need::OtherThan(narrow.clone()), stored.as_ref())?;
+        let allows = match (token.scope(), missing) {
+            (Some(granted), Some(missing)) => missing.iter().all(|token| granted.contains(token)),
+            _ => true,
+        };
+        if !allows {
+            return None;
+        }
+        self.state().token = Some(token.clone());
+        Some(token)
+    }
+
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
         let credential = stored?;
-        let token = AccessToken::new(credential.tokens.as_ref()?, credential.scope.as_ref());
+        let token = AccessToken::new(credential.tokens.as_ref()?, credential);
         need.is_met_by(&token, self.parts.clock.now()).then_some(token)
     }
 
     /// Asks the token endpoint, and saves what it sends before anybody uses it. Under the lock.
     async fn ask(self: &Arc<Self>, credential: Credential) -> Outcome {
         let login_required = |reason| Err(TokenSourceError::LoginRequired(reason));
-        let (grant, scope) = match (credential.renewal, &credential.tokens) {
+        let (grant, scope) = match (&credential.renewal, &credential.tokens) {
+            (Renewal::JwtBearer(source), _) => {
+                self.begin(&credential.renewal)?;
+                let tokens = source.tokens(&self.parts.http, &credential, self.parts.clock.now()).await?;
+                return Ok(self.keep(credential, tokens).await);
+            }
             (Renewal::ClientCredentials, _) => (Grant::ClientCredentials, credential.scope.as_ref()),
             (Renewal::RefreshToken, None) => return login_required(LoginReason::Ended),
             (Renewal::RefreshToken, Some(tokens)) => match &tokens.refresh_token {
@@ -314,10 +351,12 @@ impl Account {
             },
         };
         let request = TokenRequest { scope, ..credential.token_request(grant) };
-        self.begin(credential.renewal)?;
+        self.begin(&credential.renewal)?;
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
-            Err(TokenError::InvalidGrant) if credential.renewal == Renewal::RefreshToken => self.end(credential).await,
+            Err(TokenError::InvalidGrant(refusal)) if matches!(credential.renewal, Renewal::RefreshToken) => {
+                self.end(credential, refusal).await
+            }
             Err(error) if error.is_invalid_client() && credential.registration.is_dynamic() => {
                 self.forget_client(credential).await
             }
@@ -327,25 +366,25 @@ impl Account {
         outcome
     }
 
-    /// Takes note of what is on its way. The client's own credentials are not spent by asking: nobody has to wait for that.
-    fn begin(&self, renewal: Renewal) -> Result<(), TokenSourceError> {
+    /// Takes note of what is on its way. Nothing but a refresh token is spent by asking: nobody has to wait for the rest.
+    fn begin(&self, renewal: &Renewal) -> Result<(), TokenSourceError> {
         let mut state = self.state();
         if state.is_ending {
             return Err(TokenSourceError::Interrupted);
         }
-        state.is_spending = renewal == Renewal::RefreshToken;
+        state.is_spending = matches!(renewal, Renewal::RefreshToken);
         Ok(())
     }
 
     async fn keep(self: &Arc<Self>, credential: Credential, tokens: TokenSet) -> AccessToken {
         let tokens = merged(tokens, credential.tokens.as_ref());
-        let token = AccessToken::new(&tokens, credential.scope.as_ref());
+        let token = AccessToken::new(&tokens, &credential);
         let renewed =
             Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), ..credential };
         if let Err(error) = self.save(&renewed).await {
             tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
-            // The client's own credentials bring a token at any time: nothing is lost there.
-            if renewed.renewal == Renewal::RefreshToken {
+            // Nothing else is spent: what renewed it brings a token at any time.
+            if matches!(renewed.renewal, Renewal::RefreshToken) {
                 self.state().unsaved = Some(renewed);
                 tokio::spawn(self.clone().save_later());
             }
@@ -355,12 +394,12 @@ impl Account {
 
     /// The server has ended the sign-in that `refused` holds. Clears it from the store, unless that has another one by
     /// now.
-    async fn end(&self, refused: Credential) -> Outcome {
+    async fn end(&self, refused: Credential, refusal: OAuthError) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
             return self
                 .adopt(&Need::Usable, stored.as_ref())
-                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(TokenError::InvalidGrant)));
+                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(TokenError::InvalidGrant(refusal))));
         }
         let cleared = Credential { generation: refused.generation.saturating_add(1), tokens: None, ..refused };
         if stored.is_some()
@@ -419,60 +458,17 @@ impl Account {
     }
 }
 
-/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6) and the scope (section 5.1).
+/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6), the scope (section 5.1), and who
+/// signed in.
 fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
     TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),
         scope: new.scope.filter(|scope| !scope.is_empty()).or_else(|| old?.scope.clone()),
+        person: new.person.or_else(|| old?.person.clone()),
         ..new
     }
 }
 
 fn is_corrupt(error: &TokenSourceError) -> bool {
     matches!(error, TokenSourceError::Store(error) if matches!(**error, StoreError::Corrupt(_)))
-}
-
-/// Keeps a resource server that rejects every token from making us fetch one for each call.
-#[derive(Default)]
-struct Rejections {
-    last: Option<Instant>,
-    gap: Duration,
-}
-
-impl Rejections {
-    /// Whether a rejected token may be renewed at `now`.
-    fn admit(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.duration_since(last) >= self.gap)
-    }
-
-    /// A rejected token was renewed at `now`. The gap doubles while they come as fast as they may.
-    fn note(&mut self, now: Instant) {
-        let (shortest, longest) = REJECTION_GAPS;
-        let is_storm = self.last.is_some_and(|last| now.duration_since(last) < self.gap * 2);
-        *self = Self { last: Some(now), gap: if is_storm { longest.min(self.gap * 2) } else { shortest } };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// t056: a server that rejects everything gets fewer and fewer renewals; one whose tokens last a while gets each.
-    #[test]
-    fn t056_rejections_are_paced() {
-        let renewals_in_an_hour = |every: f64| {
-            let (start, mut rejections, mut count) = (Instant::now(), Rejections::default(), 0);
-            let mut elapsed = Duration::ZERO;
-            while elapsed < Duration::from_secs(3600) {
-                if rejections.admit(start + elapsed) {
-                    rejections.note(start + elapsed);
-                    count += 1;
-                }
-                elapsed += Duration::from_secs_f64(every);
-            }
-            count
-        };
-        assert!((60..70).contains(&renewals_in_an_hour(0.01)));
-        assert_eq!(renewals_in_an_hour(5.0), 720);
-    }
 }

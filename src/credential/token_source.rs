@@ -11,18 +11,22 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         clock::Clock,
         lock::LockError,
+        pacing::Pacing,
         record::{Credential, Identity},
         renewal::{Account, Parts},
         store::{CredentialStore, StoreError},
     },
     http::Http,
-    oauth::{challenge::Challenge, error::TokenError},
+    oauth::{challenge::Challenge, error::TokenError, scope::Scope},
+    server_url::ServerUrl,
 };
 
 /// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal
@@ -43,6 +47,9 @@ pub enum TokenSourceError {
     /// would not help. Later may.
     #[error("the server rejects a token that it was just given")]
     Rejected,
+    /// There is no assertion that brings a token: whoever provides it has to. The credential stays.
+    #[error(transparent)]
+    Assertion(Arc<AssertionError>),
     /// The credential store.
     #[error(transparent)]
     Store(Arc<StoreError>),
@@ -109,10 +116,19 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant | TokenError::PrivateKey(_) => {
+            TokenError::Refused { .. } | TokenError::InvalidGrant(_) | TokenError::PrivateKey(_) => {
                 Self::Refused(Arc::new(error))
             }
             _ => Self::Unavailable(Arc::new(error)),
+        }
+    }
+}
+
+impl From<AssertionError> for TokenSourceError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Token(error) => error.into(),
+            error => Self::Assertion(Arc::new(error)),
         }
     }
 }
@@ -136,7 +152,13 @@ pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
 pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, SignInFailure>> + Send + Sync>;
 
 /// How long a person who said no, or did not come, is not asked again; nor one whom nobody could trust the server with.
-const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_secs(60);
+
+/// The shortest and the longest time between two sign-ins, where the first one was no help.
+const SIGN_IN_GAPS: (Duration, Duration) = (SILENCE, Duration::from_secs(3600));
+
+/// How many wider scopes one process asks the person for.
+const WISHES: usize = 10;
 
 /// What the person is being asked, and what came of it last.
 #[derive(Default)]
@@ -145,6 +167,10 @@ struct Asking {
     flight: Option<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>>,
     /// When the last one came to nothing, and why.
     failed: Option<(Instant, SignInFailure)>,
+    /// The sign-ins that worked.
+    answered: Pacing,
+    /// The scopes that the person has signed in for because the server wanted them.
+    widened: Vec<Scope>,
     /// What a server demanded for which nobody could be asked.
     challenge: Option<Challenge>,
 }
@@ -222,6 +248,21 @@ impl TokenSource {
         }
     }
 
+    /// Lets one request use `token`: `method` at `url`, which is to be sent at once.
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Refused`] where the key that the token is bound to does not sign.
+    pub fn authorize(
+        &self,
+        token: &AccessToken,
+        headers: &mut HeaderMap,
+        method: &Method,
+        url: &ServerUrl,
+    ) -> Result<(), TokenSourceError> {
+        let now = self.parts.clock.now();
+        token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
+    }
+
     /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else
     /// a new one.
     ///
@@ -232,20 +273,46 @@ impl TokenSource {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
                 self.account()?.access_token(Duration::ZERO).await
             }
-            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected)) => {
+            // A server that rejects what a person has only just signed in for is not helped by another sign-in.
+            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
+                if self.asking().answered.admits(Instant::now()) =>
+            {
                 self.ask_person(Some(rejected), challenge, error).await
             }
             outcome => outcome,
         }
     }
 
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it.
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in another
+    /// process perhaps.
     ///
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
     pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        self.look_again();
+        if let Ok(account) = self.account()
+            && let Some(wider) = account.wider(narrow, challenge.scope.as_ref()).await
+        {
+            return Ok(wider);
+        }
         let error = TokenSourceError::LoginRequired(LoginReason::Scope);
-        self.ask_person(Some(narrow), challenge, error).await
+        let wish = challenge.scope.clone().unwrap_or_default();
+        let is_had = !wish.is_empty() && narrow.scope().is_some_and(|had| had.union(&wish) == *had);
+        let is_known = {
+            let widened = &self.asking().widened;
+            widened.contains(&wish) || widened.len() >= WISHES
+        };
+        // A server that is not content with what it asked for never will be (MCP authorization, "Step-Up Authorization
+        // Flow").
+        if is_had || is_known {
+            return Err(error);
+        }
+        let token = self.ask_person(Some(narrow), challenge, error).await?;
+        let widened = &mut self.asking().widened;
+        if !widened.contains(&wish) {
+            widened.push(wish);
+        }
+        Ok(token)
     }
 
     /// Whether there is a token by now, be it by another process's sign-in.
@@ -259,7 +326,7 @@ impl TokenSource {
 
     /// What the server said when it last refused a request for which nobody could be asked to sign in.
     pub fn last_challenge(&self) -> Option<Challenge> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner).challenge.clone()
+        self.asking().challenge.clone()
     }
 
     async fn ask_person(
@@ -269,7 +336,7 @@ impl TokenSource {
         error: TokenSourceError,
     ) -> Result<AccessToken, TokenSourceError> {
         let Some(sign_in) = &self.sign_in else {
-            self.asking.lock().unwrap_or_else(PoisonError::into_inner).challenge = Some(challenge);
+            self.asking().challenge = Some(challenge);
             return Err(error);
         };
         let flight = self.asked(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
@@ -287,7 +354,7 @@ impl TokenSource {
         sign_in: &SignIn,
         challenge: Challenge,
     ) -> Result<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>, SignInFailure> {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asking = self.asking();
         if let Some(flight) = &asking.flight {
             return Ok(flight.clone());
         }
@@ -302,6 +369,9 @@ impl TokenSource {
             let failure = outcome.as_ref().err().filter(|failure| !matches!(failure, SignInFailure::Unreachable(_)));
             asking.flight = None;
             asking.failed = failure.map(|failure| (Instant::now(), failure.clone()));
+            if outcome.is_ok() {
+                asking.answered.note(Instant::now(), SIGN_IN_GAPS);
+            }
             drop(asking);
             outcome
         });
@@ -390,6 +460,10 @@ impl TokenSource {
             Ok(account) if *account.identity() == identity => account,
             _ => Arc::new(Account::new(identity, self.parts.clone())),
         }
+    }
+
+    fn asking(&self) -> MutexGuard<'_, Asking> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Arc<Account>>> {

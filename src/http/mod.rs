@@ -1,27 +1,28 @@
 //! The one way to the network: clients, limits, and errors that say how far a request got.
 //!
-//! No redirect is followed but by [`Http::fetch`], and nothing is retried below us: a request that carries a credential
-//! or a tool call goes where it was sent, once. Bodies are not compressed (no `Accept-Encoding`), so a cap on bytes read
-//! is a cap on memory. A URL that a server named is called within its reach only.
+//! No redirect leaves its origin, and a form with a secret follows none at all. Nothing is retried below us: a request
+//! that carries a credential or a tool call goes where it was sent, once. Bodies are not compressed (no
+//! `Accept-Encoding`), so a cap on bytes read is a cap on memory. A URL is called within its reach only.
 
 mod resolver;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    borrow::Cow,
     error::Error,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Certificate;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::{
-    http::resolver::{OutOfReach, Resolver},
+    http::resolver::{Lookup, OutOfReach, Resolver},
     server_url::{
         ServerUrl,
         reach::{Reach, Zone},
@@ -36,18 +37,19 @@ pub const DOCUMENT_DEADLINE: Duration = Duration::from_secs(30);
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The most redirects that are followed to a document (threat model: enough for a moved path, no more).
+/// The most redirects that are followed (threat model: enough for a moved path, no more).
 const REDIRECT_LIMIT: usize = 3;
 
 const USER_AGENT: &str = concat!("finmcp/", env!("CARGO_PKG_VERSION"));
 
 /// A client for each reach, built when first needed and then shared. They share no connection: one that was opened
 /// within a wide reach must not serve a URL with a narrow one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Http {
     clients: [OnceLock<reqwest::Client>; Reach::COUNT],
     proxies: OnceLock<Matcher>,
     authorities: Vec<Certificate>,
+    lookup: Lookup,
 }
 
 /// A request that came to nothing, by how far it got.
@@ -103,11 +105,19 @@ pub enum HttpError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// A document that has moved to another origin, or too often.
-    #[error("{host} redirects its metadata elsewhere, which is not followed")]
+    /// No version or cipher of TLS that is safe (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was sent.
+    #[error("{host} offers no safe version or cipher of TLS (1.2 or later)")]
+    OldTls {
+        /// The host.
+        host: String,
+    },
+    /// A redirect to another origin, too many of them, or one of a request that must go where it was sent.
+    #[error("{host} redirects elsewhere (HTTP {}), which is not followed", .status.as_u16())]
     Redirected {
         /// Who redirects.
         host: String,
+        /// How.
+        status: StatusCode,
     },
     /// A compressed answer. None was asked for, and a small one can become a very large one.
     #[error("{host} sent a compressed answer, which was not asked for")]
@@ -128,22 +138,26 @@ impl HttpError {
         if let Some(OutOfReach(zone)) = cause(&source) {
             return Self::OutOfReach { host, zone: *zone };
         }
-        if let Some(rustls::Error::InvalidCertificate(error)) = cause(&source) {
-            return Self::Certificate { host, problem: certificate_problem(error) };
+        match cause(&source) {
+            Some(rustls::Error::InvalidCertificate(error)) => {
+                return Self::Certificate { host, problem: certificate_problem(error) };
+            }
+            Some(error) if is_old_tls(error) => return Self::OldTls { host },
+            _ => {}
         }
         if source.is_connect() { Self::Unreachable { host, source } } else { Self::Broken { host, source } }
     }
 
     /// Whether no byte of the request can have reached the server.
     pub fn is_unsent(&self) -> bool {
-        use HttpError::{Certificate, OutOfReach, Setup, Unreachable};
-        matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. })
+        use HttpError::{Certificate, OldTls, OutOfReach, Setup, Unreachable};
+        matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
     }
 
     /// Whether it is no trouble of the network, but a server that must not be believed.
     pub fn is_refusal(&self) -> bool {
-        use HttpError::{Certificate, Compressed, OutOfReach, Redirected, TooLarge};
-        matches!(self, OutOfReach { .. } | Certificate { .. } | Redirected { .. } | Compressed { .. } | TooLarge { .. })
+        use HttpError::{Broken, Setup, TimedOut, Unreachable};
+        !matches!(self, Unreachable { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
     }
 }
 
@@ -154,13 +168,21 @@ fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e
     error.downcast_ref().or(wrapped).or_else(|| cause(error.source()?))
 }
 
+fn is_old_tls(error: &rustls::Error) -> bool {
+    use AlertDescription::{HandshakeFailure, InsufficientSecurity, ProtocolVersion};
+    use rustls::Error::{AlertReceived, PeerIncompatible};
+    matches!(error, PeerIncompatible(_) | AlertReceived(ProtocolVersion | HandshakeFailure | InsufficientSecurity))
+}
+
 fn certificate_problem(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another name",
-        CertificateError::UnknownIssuer => "is from an authority that this machine does not know",
+        CertificateError::UnknownIssuer => "is self-signed, or from an authority that this machine does not know",
         CertificateError::Revoked => "was revoked",
+        // An authority's own, above all: what most programs make when they are asked for a self-signed one.
+        CertificateError::Other(_) => "is not one for a server; it may be self-signed",
         _ => "is not valid",
     }
 }
@@ -176,33 +198,41 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+/// Where the system's authorities alone are trusted.
+impl Default for Http {
+    fn default() -> Self {
+        Self::trusting(Vec::new())
+    }
+}
+
 impl Http {
     /// The network, where these authorities are trusted besides those of the system.
     pub fn trusting(authorities: Vec<Certificate>) -> Self {
-        Self { authorities, ..Self::default() }
+        Self { clients: Default::default(), proxies: OnceLock::new(), authorities, lookup: resolver::system }
     }
 
     /// The client for `url`.
     ///
     /// # Errors
-    /// [`HttpError::Setup`] where this machine's certificates or TLS cannot be used.
+    /// [`HttpError::OutOfReach`]; [`HttpError::Setup`] where this machine's certificates or TLS cannot be used.
     pub fn client_for(&self, url: &ServerUrl) -> Result<&reqwest::Client, HttpError> {
+        // An address is resolved by nobody, so that no resolver would refuse it.
+        if let Some(zone) = url.zone().filter(|zone| !url.reach().permits(*zone)) {
+            return Err(HttpError::OutOfReach { host: url.host(), zone });
+        }
         // A proxy has no business with loopback traffic, and reading the system's certificates costs 3 ms that plain
         // http does not need.
         if url.as_url().scheme() == "http" {
-            let plain = || within(Reach::LOOPBACK, builder()).no_proxy().tls_certs_only([]);
+            let plain = || self.within(Reach::LOOPBACK).no_proxy().tls_certs_only([]);
             return shared(&self.clients[Reach::LOOPBACK.index()], plain);
         }
         // The person's proxy is where the person put it, and it resolves the name, not we.
-        let reach = match url.reach() {
-            Reach::ANYWHERE => Reach::ANYWHERE,
-            _ if self.is_proxied(url) => Reach::ANYWHERE,
-            reach => reach,
-        };
-        shared(&self.clients[reach.index()], || {
-            let authorities = self.authorities.iter().cloned();
-            within(reach, builder()).tls_certs_merge(authorities)
-        })
+        let reach = if self.is_proxied(url) { Reach::UNLIMITED } else { url.reach() };
+        shared(&self.clients[reach.index()], || self.within(reach).tls_certs_merge(self.authorities.iter().cloned()))
+    }
+
+    fn within(&self, reach: Reach) -> reqwest::ClientBuilder {
+        builder().dns_resolver(Arc::new(Resolver::new(reach, self.lookup)))
     }
 
     fn is_proxied(&self, url: &ServerUrl) -> bool {
@@ -220,19 +250,61 @@ impl Http {
     }
 
     async fn follow(&self, mut url: ServerUrl, headers: HeaderMap) -> Result<Reply, HttpError> {
-        for _ in 0..=REDIRECT_LIMIT {
+        let mut left = REDIRECT_LIMIT;
+        loop {
             let mut request = http::Request::new(Vec::new());
             *request.headers_mut() = headers.clone();
             let reply = self.exchange(&url, request).await?;
-            let location = reply.headers.get(header::LOCATION).filter(|_| reply.status.is_redirection());
-            let Some(location) = location else { return Ok(reply) };
-            let next = location.to_str().ok().and_then(|location| url.join(location).ok());
-            match next.filter(|next| next.same_origin(&url)) {
-                Some(next) => url = next,
-                None => break,
+            if !reply.status.is_redirection() {
+                return Ok(reply);
             }
+            match own_location(&url, &reply.headers) {
+                Some(next) if left > 0 => url = next,
+                _ => return Err(HttpError::Redirected { host: url.host(), status: reply.status }),
+            }
+            left -= 1;
         }
-        Err(HttpError::Redirected { host: url.host() })
+    }
+
+    /// Sends a request that may hold a secret, such as a form for a token endpoint: it goes where it is sent and nowhere
+    /// else (RFC 9700 section 4.12).
+    ///
+    /// # Errors
+    /// Any [`HttpError`]. A status is not an error, but for a redirect's.
+    pub async fn submit(&self, url: &ServerUrl, request: http::Request<Vec<u8>>) -> Result<Reply, HttpError> {
+        let reply = self.exchange(url, request).await?;
+        match reply.status.is_redirection() {
+            true => Err(HttpError::Redirected { host: url.host(), status: reply.status }),
+            false => Ok(reply),
+        }
+    }
+
+    /// Sends a request whose answer is a stream, and hands that out as soon as its head is there. Within its own origin
+    /// it follows redirects that leave a request as it is, 307 and 308 (RFC 9110 sections 15.4.8 and 15.4.9), three
+    /// times at most: whoever redirects has not taken the request. Any other is the caller's to judge.
+    ///
+    /// # Errors
+    /// Any [`HttpError`]. A status is not an error.
+    pub async fn send(
+        &self,
+        url: &ServerUrl,
+        method: &Method,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<reqwest::Response, HttpError> {
+        let mut place = Cow::Borrowed(url);
+        let mut left = REDIRECT_LIMIT;
+        loop {
+            let request = self.client_for(&place)?.request(method.clone(), place.as_url().clone());
+            let response = request.headers(headers.clone()).body(body.clone()).send().await;
+            let response = response.map_err(|source| HttpError::sending(&place, source))?;
+            let is_kept = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+            match own_location(&place, response.headers()) {
+                Some(next) if is_kept && left > 0 => place = Cow::Owned(next),
+                _ => return Ok(response),
+            }
+            left -= 1;
+        }
     }
 
     /// Sends `request` and reads the whole answer, within [`DOCUMENT_LIMIT`] and [`DOCUMENT_DEADLINE`]. For OAuth's
@@ -264,6 +336,12 @@ impl Http {
     }
 }
 
+/// Where an answer sends a request on, if that is of the same origin.
+fn own_location(url: &ServerUrl, headers: &HeaderMap) -> Option<ServerUrl> {
+    let location = headers.get(header::LOCATION)?.to_str().ok()?;
+    url.join(location).ok().filter(|next| next.same_origin(url))
+}
+
 fn builder() -> reqwest::ClientBuilder {
     // Installing twice is refused and harmless: the first one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -275,10 +353,6 @@ fn builder() -> reqwest::ClientBuilder {
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
         .connect_timeout(CONNECT_DEADLINE)
-}
-
-fn within(reach: Reach, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    if reach == Reach::ANYWHERE { builder } else { builder.dns_resolver(Arc::new(Resolver::new(reach))) }
 }
 
 fn shared(

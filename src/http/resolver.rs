@@ -1,17 +1,30 @@
 //! Name resolution that leads nowhere but where a URL may.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::server_url::reach::{Reach, Zone};
 
-/// The system's resolver, less the addresses out of reach. A connection goes to what this hands out and to nothing
+/// What a name resolves to, less the addresses out of reach. A connection goes to what this hands out and to nothing
 /// else, so a name cannot mean one thing when it is checked and another when it is called (DNS rebinding).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resolver {
     reach: Reach,
+    lookup: Lookup,
+}
+
+/// Finds the addresses of a name.
+pub(super) type Lookup = fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
+
+/// Asks the system.
+pub(super) fn system(name: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+    // The port is of no importance here.
+    async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) }.boxed()
 }
 
 /// A name with no address within reach.
@@ -20,17 +33,17 @@ pub(super) struct Resolver {
 pub(super) struct OutOfReach(pub(super) Zone);
 
 impl Resolver {
-    pub(super) fn new(reach: Reach) -> Self {
-        Self { reach }
+    pub(super) fn new(reach: Reach, lookup: Lookup) -> Self {
+        Self { reach, lookup }
     }
 
-    /// The addresses within reach.
-    fn filter(self, addresses: impl Iterator<Item = SocketAddr>) -> Result<Addrs, OutOfReach> {
-        let zoned = addresses.map(|address| (Zone::of(address.ip()), address)).collect::<Vec<_>>();
-        let (within, beyond): (Vec<_>, Vec<_>) = zoned.into_iter().partition(|(zone, _)| self.reach.permits(*zone));
+    /// The addresses within reach. The URL's own port takes the place of 0.
+    fn filter(self, addresses: Vec<IpAddr>) -> Result<Addrs, OutOfReach> {
+        let zoned = addresses.into_iter().map(|address| (Zone::of(address), address));
+        let (within, beyond): (Vec<_>, Vec<_>) = zoned.partition(|(zone, _)| self.reach.permits(*zone));
         match beyond.first() {
             Some((zone, _)) if within.is_empty() => Err(OutOfReach(*zone)),
-            _ => Ok(Box::new(within.into_iter().map(|(_, address)| address))),
+            _ => Ok(Box::new(within.into_iter().map(|(_, address)| SocketAddr::new(address, 0)))),
         }
     }
 }
@@ -39,8 +52,7 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = *self;
         async move {
-            // Whatever the port: the URL's own is put in its place.
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses = (resolver.lookup)(name.as_str().to_owned()).await?;
             resolver.filter(addresses).map_err(|error| io::Error::other(error).into())
         }
         .boxed()
@@ -52,8 +64,8 @@ mod tests {
     use super::*;
 
     fn filtered(reach: Reach, addresses: &[&str]) -> Result<Vec<String>, Zone> {
-        let addresses = addresses.iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0));
-        let found = Resolver::new(reach).filter(addresses);
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let found = Resolver::new(reach, system).filter(addresses);
         found.map(|found| found.map(|address| address.ip().to_string()).collect()).map_err(|OutOfReach(zone)| zone)
     }
 
@@ -68,6 +80,9 @@ mod tests {
         assert_eq!(filtered(office, &["10.0.0.9"]).unwrap(), ["10.0.0.9"]);
         assert_eq!(filtered(office, &["169.254.169.254"]), Err(Zone::Special));
         assert_eq!(filtered(Reach::LOOPBACK, &["1.1.1.1"]), Err(Zone::Public));
+        // Where a person names it, too.
+        assert_eq!(filtered(Reach::ANYWHERE, &["169.254.169.254"]), Err(Zone::Special));
+        assert_eq!(filtered(Reach::ANYWHERE, &["127.0.0.1", "10.0.0.9"]).unwrap(), ["127.0.0.1", "10.0.0.9"]);
         assert!(filtered(Reach::PUBLIC, &[]).unwrap().is_empty());
     }
 }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use futures_util::FutureExt;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::{
@@ -186,26 +187,154 @@ async fn t048_a_post_is_not_redirected() {
         let server = Server::answering(move |_, _| response(status, "location: /again\r\n", b"")).await;
         let mut request = http::Request::new(b"client_secret=CANARY".to_vec());
         *request.method_mut() = http::Method::POST;
-        let reply = Http::default().exchange(&server.url("/token"), request).await.unwrap();
-        assert_eq!((reply.status.as_str(), server.connections()), (status, 1));
+        let refused = Http::default().submit(&server.url("/token"), request).await.unwrap_err();
+        assert!(
+            matches!(&refused, HttpError::Redirected { status: found, .. } if found.as_str() == status),
+            "{refused}"
+        );
+        assert!(refused.is_refusal() && refused.to_string().contains("redirects elsewhere"));
+        assert_eq!(server.connections(), 1);
     }
 }
 
-/// t005, t006, t009: a name is judged by what it resolves to when it is called, with extra authorities as without.
+/// t047: a request of the bridge goes on within its origin where the server says so and the request stays what it is,
+/// three times; else the redirect is what is answered.
 #[tokio::test]
-async fn t006_a_name_that_leads_here_is_not_called() {
+async fn t047_a_request_stays_in_its_origin_and_as_it_is() {
+    let elsewhere = Server::answering(|_, _| response("200", "", b"{}")).await;
+    let other = elsewhere.address.to_string();
+    let server = Server::answering(move |path, address| {
+        let location = match path {
+            "/307-3" => "/307-2".to_owned(),
+            "/307-2" => format!("http://{address}/308-1"),
+            "/308-1" | "/301-1" | "/302-1" | "/303-1" => "0".to_owned(),
+            "/0" => return response("200", "", b"{}"),
+            "/307-4" => "/307-3".to_owned(),
+            "/307-round" => "/307-round".to_owned(),
+            "/308-port" => format!("http://{other}/0"),
+            "/307-slashes" => format!("//{other}/0"),
+            "/307-name" => format!("http://localhost:{}/0", address.port()),
+            "/307-scheme" => format!("https://{address}/0"),
+            "/307-person" => format!("http://u:p@{address}/0"),
+            "/307-host" => "https://evil.example/0".to_owned(),
+            _ => return response("307", "", b""),
+        };
+        response(&path[1..4], &format!("location: {location}\r\n"), b"")
+    })
+    .await;
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, http::HeaderValue::from_static("Bearer CANARY"))]);
+    let body = Bytes::from_static(b"{}");
+    let http = Http::default();
+    let send = async |path: &str| {
+        let before = server.connections();
+        let answer = http.send(&server.url(path), &Method::POST, &headers, &body).await.unwrap();
+        (answer.status().as_u16(), server.connections() - before)
+    };
+    assert_eq!(send("/307-3").await, (200, 4));
+    assert_eq!(send("/308-1").await, (200, 2));
+    assert_eq!(send("/307-4").await, (308, 4));
+    assert_eq!(send("/307-round").await, (307, 4));
+    for path in [
+        "/301-1",
+        "/302-1",
+        "/303-1",
+        "/308-port",
+        "/307-slashes",
+        "/307-name",
+        "/307-scheme",
+        "/307-person",
+        "/307-host",
+        "/307-nowhere",
+    ] {
+        assert_eq!(send(path).await, (path[1..4].parse().unwrap(), 1), "{path}");
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+/// A resolver for which every name is that address.
+macro_rules! always {
+    ($address:literal) => {
+        |_| async { Ok(vec![$address.parse().unwrap()]) }.boxed()
+    };
+}
+
+/// t005, t006, t008, t009: a name is judged by what it resolves to when it is called, by whatever client: with extra
+/// authorities as without, past a proxy as without one.
+#[tokio::test]
+async fn t006_t009_a_name_that_leads_here_is_not_called() {
     let server = Server::answering(|_, _| response("200", "", b"{}")).await;
     let (authority, _) = authority("ours");
-    for http in [Http::default(), Http::trusting(vec![authority])] {
-        for (reach, zone) in [(Reach::PUBLIC, Zone::Loopback), (Reach::PUBLIC.and(Zone::Private), Zone::Loopback)] {
-            // As if another name resolved to this machine: this one would have been refused when it was named.
-            let url = format!("https://localhost:{}/", server.address.port()).parse::<ServerUrl>().unwrap();
-            let refused = http.exchange(&url.within(reach), http::Request::new(Vec::new())).await.unwrap_err();
-            assert!(matches!(refused, HttpError::OutOfReach { zone: found, .. } if found == zone), "{refused:?}");
-            assert!(refused.is_unsent() && refused.is_refusal());
+    let past_a_proxy = || Matcher::builder().https("http://127.0.0.1:9").no("as.example").build();
+    let clients: [&dyn Fn() -> Http; 3] = [&Http::default, &|| Http::trusting(vec![authority.clone()]), &|| Http {
+        proxies: OnceLock::from(past_a_proxy()),
+        ..Http::default()
+    }];
+    let office = Reach::PUBLIC.and(Zone::Private);
+    let cases: [(Lookup, Reach, Zone); 5] = [
+        (always!("127.0.0.1"), Reach::PUBLIC, Zone::Loopback),
+        (always!("::ffff:127.0.0.1"), office, Zone::Loopback),
+        (always!("10.0.0.9"), Reach::PUBLIC, Zone::Private),
+        (always!("169.254.169.254"), office, Zone::Special),
+        (always!("169.254.169.254"), Reach::ANYWHERE, Zone::Special),
+    ];
+    for client in clients {
+        for (lookup, reach, zone) in cases {
+            let url =
+                format!("https://as.example:{}/", server.address.port()).parse::<ServerUrl>().unwrap().within(reach);
+            let http = Http { lookup, ..client() };
+            for refused in [
+                http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err(),
+                http.send(&url, &Method::POST, &HeaderMap::new(), &Bytes::new()).await.unwrap_err(),
+            ] {
+                assert!(matches!(refused, HttpError::OutOfReach { zone: found, .. } if found == zone), "{refused:?}");
+                assert!(refused.is_unsent() && refused.is_refusal());
+            }
         }
     }
     assert_eq!(server.connections(), 0);
+}
+
+/// t006: a name is resolved once for each connection, and what was judged is what is called.
+#[tokio::test]
+async fn t006_a_name_that_turns_elsewhere_is_not_called() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let turning: Lookup = |_| {
+        let address = if ASKED.fetch_add(1, Ordering::SeqCst) == 0 { "127.0.0.1" } else { "10.0.0.9" };
+        async move { Ok(vec![address.parse().unwrap()]) }.boxed()
+    };
+    let server = Server::answering(|_, _| response("200", "", b"{}")).await;
+    let http = Http { lookup: turning, ..Http::default() };
+    let url: ServerUrl = format!("http://localhost:{}/", server.address.port()).parse().unwrap();
+    assert_eq!(http.exchange(&url, http::Request::new(Vec::new())).await.unwrap().status, 200);
+    assert_eq!((ASKED.load(Ordering::SeqCst), server.connections()), (1, 1));
+    let refused = http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err();
+    assert!(matches!(refused, HttpError::OutOfReach { zone: Zone::Private, .. }), "{refused:?}");
+    assert_eq!((ASKED.load(Ordering::SeqCst), server.connections()), (2, 1));
+}
+
+/// t005, t008: an address needs no resolver and is judged all the same; whoever names it, one that no server has is not
+/// called.
+#[tokio::test]
+async fn t008_an_address_is_judged_before_it_is_called() {
+    for (url, reach, zone) in [
+        ("https://169.254.169.254/", Reach::ANYWHERE, Some(Zone::Special)),
+        ("https://[fe80::1]/", Reach::ANYWHERE, Some(Zone::Special)),
+        ("https://2852039166/", Reach::ANYWHERE, Some(Zone::Special)),
+        ("https://0.0.0.0/", Reach::ANYWHERE, Some(Zone::Special)),
+        ("https://10.0.0.9/", Reach::PUBLIC, Some(Zone::Private)),
+        ("https://127.0.0.1/", Reach::PUBLIC, Some(Zone::Loopback)),
+        ("https://10.0.0.9/", Reach::ANYWHERE, None),
+        ("https://127.0.0.1/", Reach::ANYWHERE, None),
+        ("http://127.0.0.1/", Reach::ANYWHERE, None),
+    ] {
+        let http = Http::default();
+        let judged = http.client_for(&url.parse::<ServerUrl>().unwrap().within(reach));
+        match judged {
+            Ok(_) => assert_eq!(zone, None, "{url}"),
+            Err(HttpError::OutOfReach { zone: found, .. }) => assert_eq!(zone, Some(found), "{url}"),
+            Err(error) => panic!("{url}: {error}"),
+        }
+    }
 }
 
 /// t009, t134: behind a proxy no name is resolved here, so the proxy's own address is not judged; without one it is.
@@ -217,10 +346,15 @@ async fn t134_the_persons_proxy_may_be_anywhere() {
         let url = url.parse::<ServerUrl>().unwrap().within(reach);
         std::ptr::from_ref(http.client_for(&url).unwrap())
     };
-    let anywhere = client("https://direct.example/", Reach::ANYWHERE);
-    assert_eq!(client("https://as.example/", Reach::PUBLIC), anywhere);
-    assert_ne!(client("https://direct.example/", Reach::PUBLIC), anywhere);
-    assert_ne!(client("http://localhost/", Reach::ANYWHERE), anywhere);
+    let proxied = client("https://as.example/", Reach::ANYWHERE);
+    assert_eq!(client("https://as.example/", Reach::PUBLIC), proxied);
+    for direct in [
+        client("https://direct.example/", Reach::PUBLIC),
+        client("https://direct.example/", Reach::ANYWHERE),
+        client("http://localhost/", Reach::ANYWHERE),
+    ] {
+        assert_ne!(direct, proxied);
+    }
 }
 
 type Ca = Issuer<'static, KeyPair>;
@@ -267,6 +401,32 @@ async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, A
     (url, requests)
 }
 
+/// t132: a server that knows nothing later than TLS 1.1, or says so, before the first byte of a request.
+#[tokio::test]
+async fn t132_old_versions_of_tls_are_refused() {
+    let hello = |version: u8| {
+        let body = [&[3, version][..], &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
+        let handshake = [&[2, 0, 0, body.len() as u8][..], &body].concat();
+        [&[22, 3, version, 0, handshake.len() as u8][..], &handshake].concat()
+    };
+    let alert = |description| vec![21, 3, 3, 0, 2, 2, description];
+    for answer in [hello(1), hello(2), alert(70), alert(40), alert(71)] {
+        let server = Server::start(move |mut stream, _| {
+            let answer = answer.clone();
+            async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(&answer).await;
+                let _ = stream.read(&mut [0; 4096]).await;
+            }
+        })
+        .await;
+        let url: ServerUrl = format!("https://{}/", server.address).parse().unwrap();
+        let refused = get(&url).await.unwrap_err();
+        assert!(matches!(refused, HttpError::OldTls { .. }), "{refused:?}");
+        assert!(refused.is_unsent() && refused.is_refusal());
+    }
+}
+
 /// t132: a certificate that is not good, each in its own words, before the first byte of a request.
 #[tokio::test]
 async fn t132_bad_certificates_are_refused() {
@@ -277,7 +437,10 @@ async fn t132_bad_certificates_are_refused() {
     expired.not_after = date_time_ymd(2020, 1, 1);
     let mut early = named("localhost");
     early.not_before = date_time_ymd(2999, 1, 1);
-    let unknown = "is from an authority that this machine does not know";
+    // What `openssl req -x509` makes.
+    let mut own_authority = named("localhost");
+    own_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let unknown = "is self-signed, or from an authority that this machine does not know";
     let http = Http::trusting(vec![trusted]);
     for (params, authority, problem) in [
         (expired, Some(&ours), "has expired"),
@@ -285,6 +448,7 @@ async fn t132_bad_certificates_are_refused() {
         (named("other.example"), Some(&ours), "is for another name"),
         (named("localhost"), Some(&theirs), unknown),
         (named("localhost"), None, unknown),
+        (own_authority, None, "it may be self-signed"),
     ] {
         let (url, requests) = tls(params, authority).await;
         let refused = http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err();

@@ -1,8 +1,10 @@
 //! The person's web browser.
 
 use std::{
+    env,
     ffi::OsString,
     io,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -27,10 +29,12 @@ pub struct BrowserError(#[from] pub io::Error);
 
 /// A browser of this machine. What it opens is a [`ServerUrl`]: absolute, https or loopback, without quotes, spaces or
 /// control characters; it is passed as one argument and never to a shell.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SystemBrowser {
     /// A program of the person's choice, with the URL as its one argument.
     Program(OsString),
+    /// Commands of the person's choice, word by word; the first that works.
+    Commands(Vec<Vec<String>>),
     /// Whatever the system opens links with.
     Default,
 }
@@ -42,6 +46,19 @@ const SECRETS: [&str; 2] = ["FINMCP_CLIENT_SECRET", "FINMCP_STORE_KEY_FILE"];
 /// until the person closes it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+impl SystemBrowser {
+    /// What `BROWSER` means, by the convention that `xdg-open` and Python follow: a list like `PATH`, each entry a program
+    /// and its arguments, `%s` among them for the URL, which comes last otherwise. A program's path with spaces in it is
+    /// taken for what it is.
+    pub fn from_variable(value: &str) -> Self {
+        if Path::new(value).is_file() {
+            return Self::Program(value.into());
+        }
+        let words = |entry: PathBuf| entry.to_string_lossy().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        Self::Commands(env::split_paths(value).map(words).filter(|words| !words.is_empty()).collect())
+    }
+}
+
 impl Browser for SystemBrowser {
     fn open(&self, url: &ServerUrl) -> Result<(), BrowserError> {
         let commands = match self {
@@ -50,10 +67,23 @@ impl Browser for SystemBrowser {
                 command.arg(url.as_str());
                 vec![command]
             }
+            Self::Commands(commands) => commands.iter().filter_map(|words| command(words, url)).collect(),
             Self::Default => open::commands(url.as_str()),
         };
         Ok(start_one(commands)?)
     }
+}
+
+/// The command of these words, with the URL in place of each `%s`, else at the end.
+fn command(words: &[String], url: &ServerUrl) -> Option<Command> {
+    const PLACE: &str = "%s";
+    let (program, arguments) = words.split_first()?;
+    let mut command = Command::new(program);
+    command.args(arguments.iter().map(|argument| argument.replace(PLACE, url.as_str())));
+    if !arguments.iter().any(|argument| argument.contains(PLACE)) {
+        command.arg(url.as_str());
+    }
+    Some(command)
 }
 
 /// Starts the first of `commands` that works. Our stdout above all is not theirs: while serving it is the protocol's. A
@@ -92,7 +122,7 @@ fn isolate(command: &mut Command) -> &mut Command {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
@@ -135,6 +165,33 @@ mod tests {
         }
     }
 
+    /// t001: `BROWSER` is read by no shell either: words are split at spaces, and the URL is one of them.
+    #[test]
+    fn t001_a_list_of_commands() {
+        let url: ServerUrl = "https://as.example/a?x=$(touch%20pwned)&y=;id".parse().unwrap();
+        let commands = |value: &str| {
+            let SystemBrowser::Commands(commands) = SystemBrowser::from_variable(value) else { panic!("{value}") };
+            let commands = commands.iter().map(|words| {
+                let command = command(words, &url).unwrap();
+                let words = std::iter::once(command.get_program()).chain(command.get_args());
+                words.map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+            });
+            commands.collect::<Vec<_>>()
+        };
+        let url = url.as_str();
+        assert_eq!(commands("firefox"), [["firefox", url]]);
+        assert_eq!(
+            commands(":w3m -T %s  -x:$(id) ; ls"),
+            [vec!["w3m", "-T", url, "-x"], vec!["$(id)", ";", "ls", url]]
+        );
+        assert_eq!(commands("a --app=%s"), [["a", &format!("--app={url}")]]);
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a browser");
+        fs::write(&path, "").unwrap();
+        assert_eq!(SystemBrowser::from_variable(path.to_str().unwrap()), SystemBrowser::Program(path.into()));
+    }
+
     #[test]
     fn a_browser_that_does_not_open_says_so() {
         let url: ServerUrl = "https://as.example/".parse().unwrap();
@@ -142,6 +199,7 @@ mod tests {
         assert!(script(folder.path(), "exit 3").open(&url).is_err());
         let missing = SystemBrowser::Program(folder.path().join("missing").into());
         assert!(missing.open(&url).is_err());
+        assert!(SystemBrowser::Commands(Vec::new()).open(&url).is_err());
     }
 
     /// One that stays is not waited for.

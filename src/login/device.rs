@@ -15,6 +15,7 @@ use crate::{
         registration::{ClientRegistration, RegistrationRequest},
         scope::Scope,
     },
+    server_url::ServerUrl,
 };
 
 /// The redirect URI of a client that might use one another time (RFC 8252 section 7.3).
@@ -41,7 +42,20 @@ pub async fn device_code(
         Some(registration) => registration,
         None => register(server, scope.as_ref(), context).await?,
     };
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let authorization = begin(endpoint, &credential, context).await?;
+    let patience = authorization.expires_in.min(timeout);
+    progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });
+    progress(Progress::Waiting(patience));
+    token(&authorization, &credential, patience, context).await
+}
+
+/// Asks for a code that the person enters elsewhere.
+pub(super) async fn begin(
+    endpoint: &ServerUrl,
+    credential: &Credential,
+    context: &Context<'_>,
+) -> Result<DeviceAuthorization, LoginError> {
     let asked = DeviceRequest {
         endpoint,
         issuer: &credential.identity.issuer,
@@ -51,17 +65,23 @@ pub async fn device_code(
         parameters: &credential.parameters,
     };
     let answer = client::authorize_device(context.http, asked, context.clock.now()).await?;
-    let authorization = DeviceAuthorization::parse(&answer, endpoint)?;
-    let patience = authorization.expires_in.min(timeout);
+    Ok(DeviceAuthorization::parse(&answer, endpoint)?)
+}
+
+/// Asks for the token until the person has decided, or `patience` is over.
+pub(super) async fn token(
+    authorization: &DeviceAuthorization,
+    credential: &Credential,
+    patience: Duration,
+    context: &Context<'_>,
+) -> Result<Credential, LoginError> {
     let end = Instant::now() + patience;
-    progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });
-    progress(Progress::Waiting(patience));
     let mut pace = authorization.pace;
     loop {
         let next = Instant::now() + pace.interval();
         if next > end {
             tokio::time::sleep_until(end).await;
-            return Err(LoginError::TimedOut(patience));
+            return Err(LoginError::TimedOut { after: patience, known_client: false });
         }
         tokio::time::sleep_until(next).await;
         let grant = Grant::DeviceCode(&authorization.device_code);
@@ -81,7 +101,9 @@ pub async fn device_code(
 fn ended(error: TokenError, patience: Duration) -> LoginError {
     match error {
         TokenError::Refused(error) if error.code == "access_denied" => LoginError::Denied(error),
-        TokenError::Refused(OAuthError { code, .. }) if code == "expired_token" => LoginError::TimedOut(patience),
+        TokenError::Refused(OAuthError { code, .. }) if code == "expired_token" => {
+            LoginError::TimedOut { after: patience, known_client: false }
+        }
         error => error.into(),
     }
 }

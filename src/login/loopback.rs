@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,8 +16,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
+    sync::{mpsc, oneshot},
+    task::{self, AbortHandle, JoinSet},
 };
+
+use crate::login::page::Page;
 
 /// The path of the redirect URI.
 const PATH: &str = "/callback";
@@ -27,6 +30,9 @@ const HEAD_LIMIT: usize = 8 << 10;
 
 /// How long a connection may take to send its head, and then to take its answer.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a browser that has brought the answer is kept waiting for what became of it.
+const SUSPENSE: Duration = Duration::from_secs(10);
 
 /// The most connections at once. One more drops the oldest, so that idle ones cannot keep the person's browser out.
 const CONNECTIONS: usize = 16;
@@ -38,23 +44,11 @@ pub struct Loopback {
     port: u16,
 }
 
-/// What a request to the redirect URI means for the wait.
+/// Whoever brought the answer: a browser that waits for its page. Dropping it sends the browser away without one.
 #[derive(Debug)]
-pub enum Callback<T> {
-    /// Nothing: somebody else's, or garbage. The wait goes on.
-    Unrelated,
-    /// What was waited for: the person reads that it worked.
-    Done(T),
-    /// An answer all the same, a bad one: the person reads that it did not work.
-    Failed(T),
-}
-
-/// What the person reads. Fixed, whatever a request says: nothing of it is echoed.
-#[derive(Debug, Clone, Copy)]
-enum Page {
-    Done,
-    Failed,
-    Unrelated,
+pub struct Visitor {
+    page: oneshot::Sender<Page>,
+    connections: JoinSet<()>,
 }
 
 impl Loopback {
@@ -74,16 +68,18 @@ impl Loopback {
         format!("http://{}{PATH}", self.authority())
     }
 
-    /// Serves until `judge` calls a request's query an answer, and returns that when its page has been delivered. The
-    /// port is free afterwards.
+    /// Serves until `judge` finds an answer in a request's query, and gives that with whoever brought it, who is to be
+    /// shown a page. The port is free then.
     ///
     /// # Errors
     /// Whatever the listener says.
     pub async fn wait<T: Send + 'static>(
         self,
-        judge: impl Fn(&str) -> Callback<T> + Send + Sync + 'static,
-    ) -> io::Result<T> {
-        let callback = Arc::new(Redirect { authority: self.authority(), judge, answer: Mutex::new(None) });
+        judge: impl Fn(&str) -> Option<T> + Send + Sync + 'static,
+    ) -> io::Result<(T, Visitor)> {
+        // The first answer counts (RFC 6749 section 4.1.2: a code is used once).
+        let (answers, mut answered) = mpsc::channel(1);
+        let redirect = Arc::new(Redirect { authority: self.authority(), judge, answers });
         let mut connections = JoinSet::new();
         let mut handles: VecDeque<AbortHandle> = VecDeque::new();
         loop {
@@ -94,17 +90,19 @@ impl Loopback {
                         oldest.abort();
                     }
                     match accepted {
-                        Ok((stream, _)) => handles.push_back(connections.spawn(Arc::clone(&callback).serve(stream))),
+                        Ok((stream, _)) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
                         // A connection that was gone before it was taken is no reason to stop; a broken listener is.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => return Err(error),
                     }
                 }
-                Some(_) = connections.join_next() => {
-                    if let Some(answer) = callback.take() {
-                        return Ok(answer);
+                Some(Answered { answer, connection, page }) = answered.recv() => {
+                    for others in handles.iter().filter(|handle| handle.id() != connection) {
+                        others.abort();
                     }
+                    return Ok((answer, Visitor { page, connections }));
                 }
+                Some(_) = connections.join_next() => {}
             }
         }
     }
@@ -114,100 +112,71 @@ impl Loopback {
     }
 }
 
+impl Visitor {
+    /// Shows the page, and returns when it is with the system or its time is up.
+    pub async fn show(self, page: Page) {
+        let Self { page: waiting, mut connections } = self;
+        // A browser that waits no longer has left, or has read that nobody knows yet.
+        let _ = waiting.send(page);
+        let gone = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CONNECTION_DEADLINE, gone).await;
+    }
+}
+
 /// What every connection shares.
 struct Redirect<T, J> {
     authority: String,
     judge: J,
-    answer: Mutex<Option<T>>,
+    answers: mpsc::Sender<Answered<T>>,
 }
 
-impl<T: Send + 'static, J: Fn(&str) -> Callback<T> + Send + Sync + 'static> Redirect<T, J> {
+/// An answer, the connection that it came by, and the way to tell its browser what became of it.
+struct Answered<T> {
+    answer: T,
+    connection: task::Id,
+    page: oneshot::Sender<Page>,
+}
+
+impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redirect<T, J> {
     /// Serves one request and closes. It ends when the page is with the system, or its time is up.
     async fn serve(self: Arc<Self>, stream: TcpStream) {
-        let service = service_fn(|request| {
-            let response = self.respond(&request);
-            async { Ok::<_, Infallible>(response) }
-        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(CONNECTION_DEADLINE)
             .max_buf_size(HEAD_LIMIT)
             .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(
+                TokioIo::new(stream),
+                service_fn(|request| async { Ok::<_, Infallible>(self.respond(request).await) }),
+            );
         // Whatever ends a connection, the wait goes on.
-        let _ = tokio::time::timeout(2 * CONNECTION_DEADLINE, connection).await;
+        let _ = tokio::time::timeout(2 * CONNECTION_DEADLINE + SUSPENSE, connection).await;
     }
 
-    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let own_host = hosts.next().is_some_and(|host| host == &self.authority) && hosts.next().is_none();
         // A page elsewhere whose name was made to resolve to this machine asks under its own name.
         if !own_host || request.uri().authority().is_some() {
-            return Page::Unrelated.response(StatusCode::FORBIDDEN);
+            return Page::unrelated().response(StatusCode::FORBIDDEN);
         }
         if request.uri().path() != PATH {
-            return Page::Unrelated.response(StatusCode::NOT_FOUND);
+            return Page::unrelated().response(StatusCode::NOT_FOUND);
         }
         if request.method() != Method::GET {
-            let mut response = Page::Unrelated.response(StatusCode::METHOD_NOT_ALLOWED);
+            let mut response = Page::unrelated().response(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return response;
         }
-        let (page, answer) = match (self.judge)(request.uri().query().unwrap_or_default()) {
-            Callback::Unrelated => return Page::Unrelated.response(StatusCode::BAD_REQUEST),
-            Callback::Done(answer) => (Page::Done, answer),
-            Callback::Failed(answer) => (Page::Failed, answer),
-        };
-        // The first answer counts (RFC 6749 section 4.1.2: a code is used once).
-        self.slot().get_or_insert(answer);
-        page.response(StatusCode::OK)
-    }
-
-    fn take(&self) -> Option<T> {
-        self.slot().take()
-    }
-
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<T>> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Page {
-    fn response(self, status: StatusCode) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.html())));
-        *response.status_mut() = status;
-        let headers = [
-            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CACHE_CONTROL, "no-store"),
-            // The code is in this page's URL, and goes nowhere from here.
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (
-                header::CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            ),
-        ];
-        for (name, value) in headers {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        let (page, shown) = oneshot::channel();
+        let answer = (self.judge)(request.uri().query().unwrap_or_default());
+        let answer = answer.map(|answer| Answered { answer, connection: task::id(), page });
+        match answer.map(|answer| self.answers.try_send(answer)) {
+            Some(Ok(())) => {}
+            None | Some(Err(_)) => return Page::unrelated().response(StatusCode::BAD_REQUEST),
         }
-        response
-    }
-
-    fn html(self) -> String {
-        let (title, text) = match self {
-            Self::Done => {
-                ("You have signed in", "You can close this window and go back to your terminal or AI client.")
-            }
-            Self::Failed => (
-                "The sign-in did not work",
-                "finmcp says why in your terminal or AI client. You can close this window and go back there.",
-            ),
-            Self::Unrelated => (
-                "This is not the sign-in",
-                "finmcp is still waiting for it. If you came here from a sign-in page, go back there and try again.",
-            ),
-        };
-        include_str!("callback.html").replace("{{title}}", title).replace("{{text}}", text)
+        let page = tokio::time::timeout(SUSPENSE, shown).await.ok().and_then(Result::ok);
+        page.unwrap_or_else(Page::undecided).response(StatusCode::OK)
     }
 }
 
@@ -215,6 +184,8 @@ impl Page {
 mod tests {
     use std::time::Instant;
 
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         task::JoinHandle,
@@ -222,16 +193,23 @@ mod tests {
 
     use super::*;
 
-    /// A wait for `/callback?ok` or `/callback?bad`.
+    /// A wait for `/callback?ok` or `/callback?bad`, after which the page says that it failed.
     async fn waiting() -> (u16, JoinHandle<io::Result<String>>) {
         let loopback = Loopback::bind(None).await.unwrap();
         let port = loopback.port;
-        let judge = |query: &str| match query {
-            "ok" => Callback::Done("ok".to_owned()),
-            "bad" => Callback::Failed("bad".to_owned()),
-            _ => Callback::Unrelated,
+        let judge = |query: &str| ["ok", "bad"].contains(&query).then(|| query.to_owned());
+        let wait = async move {
+            let (answer, visitor) = loopback.wait(judge).await?;
+            visitor.show(Page::failed(&answer)).await;
+            Ok(answer)
         };
-        (port, tokio::spawn(loopback.wait(judge)))
+        (port, tokio::spawn(wait))
+    }
+
+    /// What a page looks like on its way.
+    fn html(page: Page) -> String {
+        let body = page.response(StatusCode::OK).into_body().collect().now_or_never().unwrap().unwrap();
+        String::from_utf8(body.to_bytes().to_vec()).unwrap()
     }
 
     async fn connect(port: u16) -> TcpStream {
@@ -307,31 +285,53 @@ mod tests {
         assert_eq!(wait.await.unwrap().unwrap(), "ok");
     }
 
-    /// t030, t031: two fixed pages, whatever was asked, that load nothing and run nothing.
+    /// t030: whatever was asked, what comes back is the same, and runs nothing.
     #[tokio::test]
-    async fn t030_the_pages_are_fixed() {
+    async fn t030_nothing_is_echoed() {
         let (port, wait) = waiting().await;
         let strange = get(port, "/callback?code=%3Cscript%3Ealert(1)%3C/script%3E&error=CANARY").await;
-        assert_eq!(strange.split_once("\r\n\r\n").unwrap().1, Page::Unrelated.html());
+        assert_eq!(strange.split_once("\r\n\r\n").unwrap().1, html(Page::unrelated()));
         let done = get(port, "/callback?ok").await;
         let (head, body) = done.split_once("\r\n\r\n").unwrap();
-        assert_eq!(body, Page::Done.html());
+        assert_eq!(body, html(Page::failed("ok")));
         for header in [
             "content-type: text/html; charset=utf-8",
             "cache-control: no-store",
             "referrer-policy: no-referrer",
             "x-content-type-options: nosniff",
-            "content-security-policy: default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ] {
             assert!(head.lines().any(|line| line == header), "{header}");
         }
+        assert!(head.contains("\r\ncontent-security-policy: default-src 'none'; style-src 'sha256-"), "{head}");
         assert_eq!(wait.await.unwrap().unwrap(), "ok");
-        for page in [Page::Done, Page::Failed, Page::Unrelated] {
-            let html = page.html();
-            for never in ["{{", "<script", "http:", "https:", "//", "url(", "@import", "src=", "href="] {
-                assert!(!html.contains(never), "{never}");
-            }
-        }
+    }
+
+    /// The page is what became of the answer. Until that is known the browser waits, while the port is free already; and
+    /// it does not wait for ever.
+    #[tokio::test]
+    async fn the_browser_waits_for_the_outcome() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.port;
+        let browser = tokio::spawn(async move { get(port, "/callback").await });
+        let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        assert!(Loopback::bind(Some(port)).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!browser.is_finished());
+        let page = Page::signed_in("T", "s", "a");
+        visitor.show(page.clone()).await;
+        assert!(browser.await.unwrap().ends_with(&html(page)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_that_takes_long_is_not_waited_for() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.port;
+        let browser = tokio::spawn(async move { get(port, "/callback").await });
+        let (_, visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        assert!(browser.await.unwrap().ends_with(&html(Page::undecided())));
+        assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+        visitor.show(Page::failed("T")).await;
     }
 
     /// t032, t034: the port is the literal address's, takes one answer, and is free at once.
@@ -339,7 +339,7 @@ mod tests {
     async fn t034_one_answer_and_the_port_is_free() {
         let (port, wait) = waiting().await;
         let response = get(port, "/callback?bad").await;
-        assert!(status(&response) == "200" && response.ends_with(&Page::Failed.html()));
+        assert!(status(&response) == "200" && response.ends_with(&html(Page::failed("bad"))));
         assert_eq!(wait.await.unwrap().unwrap(), "bad");
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
         assert_eq!(
@@ -360,7 +360,7 @@ mod tests {
     async fn t035_giving_up_frees_the_port() {
         let loopback = Loopback::bind(None).await.unwrap();
         let port = loopback.port;
-        let wait = loopback.wait(|_| Callback::<()>::Unrelated);
+        let wait = loopback.wait(|_| None::<()>);
         let mut idle = None;
         let given_up = tokio::time::timeout(Duration::from_millis(50), async {
             tokio::join!(wait, async { idle = Some(connect(port).await) }).0

@@ -1,8 +1,14 @@
 //! Signing in: from a server's URL to a credential. Nothing here prints, and nothing is stored; both are the caller's.
 
+mod answer;
 pub mod browser;
 pub mod device;
+pub mod jwt_bearer;
 pub mod loopback;
+pub mod page;
+pub mod paste;
+pub mod turn;
+
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
@@ -14,23 +20,29 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{
+        assertion::AssertionError,
         clock::Clock,
         record::{Credential, Identity, Renewal},
     },
     http::{Http, HttpError},
     login::{
+        answer::{Answer, Asked},
         browser::{Browser, BrowserError},
-        loopback::{Callback, Loopback},
+        loopback::Loopback,
+        page::Page,
+        paste::{Paste, PasteError},
     },
     oauth::{
-        authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError, Wanted},
+        authorization::{AuthorizationRequest, Wanted},
         authorization_server::AuthorizationServer,
         challenge::Challenge,
         client::{self, Grant},
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        dpop::DpopKey,
+        error::{OAuthError, RegistrationError, TokenError, Untrusted, cleaned},
         overrides::Overrides,
+        private_key::PrivateKey,
         registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
         scope::Scope,
     },
@@ -46,6 +58,8 @@ const OFFLINE_ACCESS: &str = "offline_access";
 pub struct LoginRequest {
     /// The MCP server.
     pub server: ServerUrl,
+    /// Its name for people.
+    pub title: String,
     /// The vendor environment, empty where there is one only.
     pub environment: String,
     /// The business or person, as the profile names it.
@@ -67,6 +81,8 @@ pub struct LoginRequest {
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
     pub parameters: Vec<(String, String)>,
+    /// Whether the tokens are to be bound to a key, though nobody but the person asks for it (RFC 9449).
+    pub dpop: bool,
     /// What the person accepts of this server.
     pub overrides: Overrides,
 }
@@ -104,10 +120,12 @@ pub enum ResourceParameter {
 }
 
 /// How the answer of a person's sign-in comes back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Redirection {
     /// The port of 127.0.0.1 to listen on; else that of an earlier registration if it is free, else any.
     pub port: Option<u16>,
+    /// Where the person can paste it, when the browser cannot come back here.
+    pub paste: Option<Paste>,
     /// How long the person has.
     pub timeout: Duration,
 }
@@ -140,6 +158,10 @@ pub enum Progress<'a> {
     Opened,
     /// No browser could be started: the person has to open the page.
     NotOpened(BrowserError),
+    /// The person can paste the address that the browser ends on.
+    PasteHere,
+    /// What was pasted is not the answer; the wait goes on.
+    WrongPaste(PasteError),
     /// The wait for the person begins, and lasts this long at most.
     Waiting(Duration),
     /// The answer is there, and is being exchanged for a token.
@@ -170,9 +192,31 @@ pub enum LoginError {
         /// The authorization server.
         host: String,
     },
+    /// Tokens are to be bound to a key, and the authorization server does not say that it does so.
+    #[error("{host} does not say that it binds tokens to a key (DPoP with ES256)")]
+    NoDpop {
+        /// The authorization server.
+        host: String,
+    },
     /// Client credentials are wanted, and there are none.
     #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
+    /// The authorization server does not take the client's private key (RFC 8414 section 2).
+    #[error("{}", key_refused(.host, .algorithm, .accepted))]
+    KeyRefused {
+        /// The authorization server.
+        host: String,
+        /// What the key signs with.
+        algorithm: &'static str,
+        /// What the server lists, cleaned; nothing where it takes no keys at all.
+        accepted: Vec<String>,
+    },
+    /// Somebody else is to say who we are, and there is nobody.
+    #[error("an assertion, or an identity provider that gives one, is needed")]
+    NeedsAssertion,
+    /// The assertion brought nothing.
+    #[error(transparent)]
+    Assertion(AssertionError),
     /// The person, or somebody for them, said no.
     #[error("the sign-in was refused: {0}")]
     Denied(OAuthError),
@@ -180,8 +224,14 @@ pub enum LoginError {
     #[error("the authorization server did not accept the sign-in: {0}")]
     Refused(OAuthError),
     /// Nobody signed in.
-    #[error("nobody signed in within {} s", .0.as_secs())]
-    TimedOut(Duration),
+    #[error("nobody signed in within {} s", .after.as_secs())]
+    TimedOut {
+        /// How long the person had.
+        after: Duration,
+        /// Whether the client registered at an earlier sign-in. A server that has forgotten it shows a page of its own
+        /// that leads nowhere (RFC 6749 section 4.1.2.1), and nobody comes back.
+        known_client: bool,
+    },
     /// The redirect URI's port cannot be used.
     #[error("cannot listen for the answer on 127.0.0.1{}", .port.map(|port| format!(":{port}")).unwrap_or_default())]
     Listener {
@@ -205,22 +255,30 @@ pub enum LoginError {
     Http(#[from] HttpError),
 }
 
-/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636). A server that has
-/// forgotten an earlier registration gets a new one, and the person is asked once more.
+fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
+    match accepted {
+        [] => format!("{host} lists no private_key_jwt: it takes no private key"),
+        accepted => format!("{host} takes no key that signs with {algorithm}, but {} only", accepted.join(", ")),
+    }
+}
+
+/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636), or with a device code
+/// where no browser opens here and the server offers that. A server that has forgotten an earlier registration gets a
+/// new one, and the person is asked once more.
 ///
 /// # Errors
 /// Any [`LoginError`].
 pub async fn authorization_code(
     request: LoginRequest,
-    redirection: Redirection,
+    mut redirection: Redirection,
     context: &Context<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
     let anew = request.known.as_ref().filter(|known| known.registration.is_dynamic());
     let anew = anew.map(|_| LoginRequest { known: None, ..request.clone() });
-    match (ask_person(request, redirection, context, progress).await, anew) {
+    match (ask_person(request, &mut redirection, context, progress).await, anew) {
         (Err(LoginError::Token(error)), Some(anew)) if error.is_invalid_client() => {
-            ask_person(anew, redirection, context, progress).await
+            ask_person(anew, &mut redirection, context, progress).await
         }
         (outcome, _) => outcome,
     }
@@ -228,7 +286,7 @@ pub async fn authorization_code(
 
 async fn ask_person(
     request: LoginRequest,
-    redirection: Redirection,
+    redirection: &mut Redirection,
     context: &Context<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
@@ -240,27 +298,48 @@ async fn ask_person(
     // The port first: a registration and a sign-in page are of no use without it.
     let (loopback, reusable) = listen(request.registration(server, context.clock.now()), redirection.port).await?;
     let redirect_uri = loopback.redirect_uri();
+    let known_client = reusable.as_ref().is_some_and(ClientRegistration::is_dynamic);
     let registration = match reusable {
         Some(registration) => registration,
         None => register(server, &redirect_uri, scope.as_ref(), context).await?,
     };
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope);
+    let (title, host) = (request.title.clone(), request.server.host());
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
         resource: credential.resource.as_deref(),
         scope: credential.scope.as_ref(),
+        dpop_jkt: dpop_jkt.as_deref(),
         parameters: &credential.parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
-    // Both at once: a browser that is a script may have the answer before it says that it has started.
-    let (code, ()) = tokio::join!(
-        answer(loopback, &authorization, redirection.timeout),
-        show(&authorization.url, redirection.timeout, context, progress),
-    );
-    let code = code?;
-    progress(Progress::Answered);
-    let grant =
-        Grant::AuthorizationCode { code: &code, verifier: &authorization.verifier, redirect_uri: &redirect_uri };
-    with_tokens(credential, grant, context).await
+    let asked = Asked {
+        authorization: &authorization,
+        credential: &credential,
+        device: server.device_authorization_endpoint.as_ref().filter(|_| server.device_codes),
+        known_client,
+    };
+    let (answer, visitor) = match asked.first_answer(loopback, redirection, context, progress).await? {
+        Answer::Elsewhere(credential) => return Ok(*credential),
+        Answer::Here(answer, visitor) => (answer, visitor),
+    };
+    let outcome = match answer {
+        Ok(code) => {
+            progress(Progress::Answered);
+            let verifier = &authorization.verifier;
+            let grant = Grant::AuthorizationCode { code: &code, verifier, redirect_uri: &redirect_uri };
+            with_tokens(credential, grant, context).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Some(visitor) = visitor {
+        let page = match &outcome {
+            Ok(credential) => Page::signed_in(&title, &host, &credential.holder()),
+            Err(_) => Page::failed(&title),
+        };
+        visitor.show(page).await;
+    }
+    outcome
 }
 
 /// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the
@@ -273,15 +352,12 @@ pub async fn client_credentials(
     token_endpoint: Option<ServerUrl>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
-    let discovery = match token_endpoint {
-        Some(endpoint) => Discovery::pinned(request.issuer.clone(), endpoint),
-        None => request.discover(context).await?,
-    };
+    let discovery = request.discover_unless_pinned(token_endpoint, context).await?;
     let registration = request.registration(&discovery.authorization_server, context.clock.now());
     let registration = registration.filter(|registration| registration.client_secret.is_some());
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
-    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope);
+    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope)?;
     with_tokens(credential, Grant::ClientCredentials, context).await
 }
 
@@ -289,8 +365,32 @@ impl LoginRequest {
     async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
         let (issuer, challenge) = (self.issuer.as_deref(), self.challenge.clone());
         match discovery::discover(context.http, &self.server, issuer, challenge, &self.overrides).await? {
-            Requirement::Token(discovery) => Ok(*discovery),
+            Requirement::Token(discovery) => {
+                self.refuse_another_server(&discovery.authorization_server)?;
+                Ok(*discovery)
+            }
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
+        }
+    }
+
+    /// A client that was registered by hand is one server's, and shown to no other unless the person says so (MCP
+    /// authorization, "Authorization Server Binding").
+    fn refuse_another_server(&self, server: &AuthorizationServer) -> Result<(), Untrusted> {
+        let (Some(client), Some(known), None) = (&self.client, &self.known, &self.issuer) else { return Ok(()) };
+        if known.registration.client_id != client.client_id || known.issuer == server.issuer {
+            return Ok(());
+        }
+        Err(Untrusted::AnotherServer { expected: cleaned(&known.issuer), found: cleaned(&server.issuer) })
+    }
+
+    async fn discover_unless_pinned(
+        &self,
+        token_endpoint: Option<ServerUrl>,
+        context: &Context<'_>,
+    ) -> Result<Discovery, LoginError> {
+        match token_endpoint {
+            Some(endpoint) => Ok(Discovery::pinned(self.issuer.clone(), endpoint)),
+            None => self.discover(context).await,
         }
     }
 
@@ -341,6 +441,21 @@ impl LoginRequest {
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
     }
 
+    /// A key for the tokens, where a person asks for one, or the server does: by its metadata, or by the scheme of its
+    /// challenge. The authorization server's word alone is no reason: whether the server takes such tokens is not its
+    /// to say. And without that word there is none, except where nobody could give it (RFC 9449 section 5.1).
+    fn dpop_key(&self, discovery: &Discovery) -> Result<Option<Arc<DpopKey>>, LoginError> {
+        let server = &discovery.authorization_server;
+        let required = discovery.protected_resource.as_ref().is_some_and(|resource| resource.dpop_required);
+        let asked = self.dpop || required || discovery.challenge.dpop;
+        match (asked, server.dpop.unwrap_or(self.dpop)) {
+            (true, true) => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
+            (true, false) if self.dpop || required => Err(LoginError::NoDpop { host: server.token_endpoint.host() }),
+            // A server that challenges may take other tokens as well (RFC 9449 section 7.2).
+            _ => Ok(None),
+        }
+    }
+
     /// The credential that is about to get its tokens.
     fn credential(
         self,
@@ -348,7 +463,9 @@ impl LoginRequest {
         renewal: Renewal,
         registration: ClientRegistration,
         scope: Option<Scope>,
-    ) -> Credential {
+    ) -> Result<Credential, LoginError> {
+        refuse_key(&discovery.authorization_server, &registration)?;
+        let dpop_key = self.dpop_key(discovery)?;
         let server = &discovery.authorization_server;
         let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
         let identifier = published.unwrap_or_else(|| self.server.resource());
@@ -364,7 +481,7 @@ impl LoginRequest {
             client_id: registration.client_id.clone(),
             account: self.account,
         };
-        Credential {
+        Ok(Credential {
             identity,
             generation: 0,
             renewal,
@@ -374,10 +491,27 @@ impl LoginRequest {
             resource,
             scope,
             scope_on_refresh: self.overrides.scope_on_refresh,
+            require_audience: self.overrides.require_audience,
             parameters: self.parameters,
+            dpop_key,
             tokens: None,
-        }
+        })
     }
+}
+
+/// Whether the client's private key is one that `server` takes. It is said before anybody is asked to sign in.
+fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -> Result<(), LoginError> {
+    let (ClientAuthentication::PrivateKeyJwt, Some(pem), Some(accepted)) =
+        (registration.authentication, &registration.client_secret, &server.key_algorithms)
+    else {
+        return Ok(());
+    };
+    let algorithm = PrivateKey::from_pem(pem).map_err(TokenError::from)?.algorithm().name();
+    if accepted.iter().any(|accepted| accepted == algorithm) {
+        return Ok(());
+    }
+    let accepted = accepted.iter().map(|accepted| cleaned(accepted)).collect();
+    Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 
 /// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
@@ -408,55 +542,18 @@ async fn register(
     let Some(endpoint) = &server.registration_endpoint else {
         return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
     };
-    let request = RegistrationRequest::new(server, redirect_uri, scope);
-    match client::register(context.http, endpoint, request).await {
-        // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
-        // same. What a registration without a scope is good for is theirs to say (RFC 7591 section 2).
-        Err(RegistrationError::Refused(_)) if scope.is_some() => {
-            let request = RegistrationRequest::new(server, redirect_uri, None);
-            Ok(client::register(context.http, endpoint, request).await?)
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
-/// Shows the sign-in page. A browser that does not open is no failure: the person can open the page too.
-async fn show(
-    url: &ServerUrl,
-    timeout: Duration,
-    context: &Context<'_>,
-    progress: &mut (dyn FnMut(Progress<'_>) + Send),
-) {
-    progress(Progress::Page(url));
-    if let Some(browser) = context.browser.clone() {
-        let page = url.clone();
-        match tokio::task::spawn_blocking(move || browser.open(&page)).await {
-            Ok(Ok(())) => progress(Progress::Opened),
-            Ok(Err(error)) => progress(Progress::NotOpened(error)),
-            Err(error) => progress(Progress::NotOpened(io::Error::other(error).into())),
+    let request = |scope| RegistrationRequest::new(server, redirect_uri, scope);
+    // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
+    // same; some offer the device grant, and not to everybody. What a registration without is good for is theirs to say
+    // (RFC 7591 section 2).
+    let lesser = [scope.map(|_| request(None)), server.device_codes.then(|| request(None).for_browsers())];
+    let mut outcome = client::register(context.http, endpoint, request(scope)).await;
+    for lesser in lesser.into_iter().flatten() {
+        if let Err(RegistrationError::Refused(_)) = outcome {
+            outcome = client::register(context.http, endpoint, lesser).await;
         }
     }
-    progress(Progress::Waiting(timeout));
-}
-
-/// Waits for the code.
-async fn answer(
-    loopback: Loopback,
-    authorization: &Arc<AuthorizationRequest>,
-    timeout: Duration,
-) -> Result<Secret, LoginError> {
-    let authorization = Arc::clone(authorization);
-    let judge = move |query: &str| match authorization.judge(query) {
-        Ok(AuthorizationResponse::Code(code)) => Callback::Done(Ok(code)),
-        Ok(AuthorizationResponse::Error(error)) if error.code == "access_denied" => {
-            Callback::Failed(Err(LoginError::Denied(error)))
-        }
-        Ok(AuthorizationResponse::Error(error)) => Callback::Failed(Err(LoginError::Refused(error))),
-        Err(CallbackError::Untrusted(reason)) => Callback::Failed(Err(reason.into())),
-        Err(CallbackError::Unrelated) => Callback::Unrelated,
-    };
-    let answer = tokio::time::timeout(timeout, loopback.wait(judge)).await;
-    answer.map_err(|_| LoginError::TimedOut(timeout))?.map_err(|source| LoginError::Listener { port: None, source })?
+    Ok(outcome?)
 }
 
 /// `credential` with its first tokens.
@@ -485,6 +582,15 @@ impl From<RegistrationError> for LoginError {
         match error {
             RegistrationError::Http(error) => Self::Http(error),
             error => Self::Registration(error),
+        }
+    }
+}
+
+impl From<AssertionError> for LoginError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Token(error) => error.into(),
+            error => Self::Assertion(error),
         }
     }
 }

@@ -292,6 +292,8 @@ pub struct Person {
     pub pages: Arc<Mutex<Vec<String>>>,
     /// Whether they leave again without signing in.
     pub leaves: bool,
+    /// Whether the browser stays in front until all is read.
+    pub stays: bool,
 }
 
 impl Person {
@@ -317,7 +319,7 @@ impl Browser for Person {
             return Ok(());
         }
         let (url, strays, pages) = (url.as_url().clone(), self.strays.clone(), Arc::clone(&self.pages));
-        thread::spawn(move || {
+        let visits = thread::spawn(move || {
             let redirect = url.query_pairs().find(|(key, _)| key == "redirect_uri").unwrap().1.into_owned();
             for stray in strays {
                 let page = get(&Url::parse(&format!("{redirect}?{stray}")).unwrap());
@@ -328,6 +330,9 @@ impl Browser for Person {
             let page = get(&Url::parse(location).unwrap());
             pages.lock().unwrap().push(page);
         });
+        if self.stays {
+            visits.join().unwrap();
+        }
         Ok(())
     }
 }

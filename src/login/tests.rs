@@ -23,6 +23,7 @@ fn request(stage: &Stage) -> LoginRequest {
     LoginRequest {
         overrides: Overrides::default(),
         server: stage.url(),
+        title: "Books & Co".to_owned(),
         environment: "sandbox".to_owned(),
         account: "books".to_owned(),
         issuer: None,
@@ -33,6 +34,7 @@ fn request(stage: &Stage) -> LoginRequest {
         challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
+        dpop: false,
     }
 }
 
@@ -56,6 +58,8 @@ async fn sign_in(
             Progress::Code { .. } => "code".to_owned(),
             Progress::Opened => "opened".to_owned(),
             Progress::NotOpened(_) => "not opened".to_owned(),
+            Progress::PasteHere => "paste".to_owned(),
+            Progress::WrongPaste(error) => format!("wrong paste: {error}"),
             Progress::Waiting(_) => "waiting".to_owned(),
             Progress::Answered => "answered".to_owned(),
         });
@@ -64,7 +68,7 @@ async fn sign_in(
     (outcome, events)
 }
 
-const PATIENT: Redirection = Redirection { port: None, timeout: Duration::from_secs(20) };
+const PATIENT: Redirection = Redirection { port: None, paste: None, timeout: Duration::from_secs(20) };
 
 async fn attempt(
     script: Script,
@@ -124,7 +128,7 @@ async fn t043_a_person_signs_in() {
         account: "books".to_owned(),
     };
     assert_eq!(credential.identity, identity);
-    assert_eq!(credential.renewal, Renewal::RefreshToken);
+    assert!(matches!(credential.renewal, Renewal::RefreshToken));
     assert_eq!(credential.resource, Some(resource));
     assert_eq!(credential.scope.map(|scope| scope.to_string()).as_deref(), Some("mcp offline_access"));
     assert_eq!(credential.token_endpoint.as_str(), format!("{}/token", stage.origin));
@@ -135,9 +139,18 @@ async fn t043_a_person_signs_in() {
     assert_eq!(tokens.expires_at.unwrap().as_second(), NOW + 3600);
 
     assert_eq!(events, ["page /authorize", "opened", "waiting", "answered"]);
-    assert!(person.pages(1).concat().contains("You have signed in"));
+    assert!(person.pages(1).concat().contains("<h1>You are signed in to Books &amp; Co</h1>"));
     let port = Url::parse(page.field("redirect_uri").unwrap()).unwrap().port();
     assert!(Loopback::bind(port).await.is_ok());
+}
+
+/// A browser that is a script may come back only when it has read the last page, which waits for the token.
+#[tokio::test]
+async fn a_browser_that_stays_in_front() {
+    let stage = Script::good().stage().await;
+    let person = Arc::new(Person { stays: true, ..Person::default() });
+    assert!(sign_in(request(&stage), &person, PATIENT).await.0.is_ok());
+    assert!(person.pages(1).concat().contains("<h1>You are signed in to Books &amp; Co</h1>"));
 }
 
 /// t023, t024, t025: whoever does not know the state changes nothing.
@@ -169,7 +182,7 @@ async fn t026_a_mix_up_is_refused() {
         assert!(!format!("{error} {error:?}").contains("CANARY"));
         assert!(!stage.paths().contains(&"POST /token".to_owned()));
         let pages = person.pages(1).concat();
-        assert!(pages.contains("The sign-in did not work") && !pages.contains("CANARY"));
+        assert!(pages.contains("You are not signed in to Books &amp; Co") && !pages.contains("CANARY"));
     }
 }
 
@@ -218,7 +231,7 @@ async fn the_person_or_the_server_says_no() {
     assert!(matches!(outcome, Err(LoginError::Refused(_))));
     let token = (400, json!({"error": "invalid_grant"}));
     let (_, _, outcome) = attempt(Script { token, ..Script::good() }, |_| {}).await;
-    assert!(matches!(outcome, Err(LoginError::Token(TokenError::InvalidGrant))));
+    assert!(matches!(outcome, Err(LoginError::Token(TokenError::InvalidGrant(_)))));
     let registration = (400, json!({"error": "invalid_redirect_uri", "error_description": "no loopback"}));
     let (_, person, outcome) = attempt(Script { registration, ..Script::good() }, |_| {}).await;
     let error = outcome.unwrap_err().to_string();
@@ -439,13 +452,13 @@ async fn t017_an_earlier_registration() {
     assert_eq!(count(), 3);
 
     // t033: a port that the person insists on must be free.
-    let insisted = Redirection { port, ..PATIENT };
+    let insisted = || Redirection { port, ..PATIENT };
     let opened_before = opened(&person);
-    let error = sign_in(request(&stage), &person, insisted).await.0.unwrap_err();
+    let error = sign_in(request(&stage), &person, insisted()).await.0.unwrap_err();
     assert!(matches!(error, LoginError::Listener { .. }), "{error}");
     assert_eq!((count(), opened(&person)), (3, opened_before));
     drop(holder);
-    assert!(sign_in(request(&stage), &person, insisted).await.0.is_ok());
+    assert!(sign_in(request(&stage), &person, insisted()).await.0.is_ok());
     assert_eq!(
         stage
             .seen()
@@ -466,9 +479,9 @@ async fn t017_an_earlier_registration() {
 async fn t035_nobody_comes_back() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person { leaves: true, ..Person::default() });
-    let hurried = Redirection { port: None, timeout: Duration::from_millis(100) };
+    let hurried = Redirection { timeout: Duration::from_millis(100), ..PATIENT };
     let (outcome, events) = sign_in(request(&stage), &person, hurried).await;
-    assert!(matches!(outcome, Err(LoginError::TimedOut(_))));
+    assert!(matches!(outcome, Err(LoginError::TimedOut { known_client: false, .. })));
     assert_eq!(events, ["page /authorize", "opened", "waiting"]);
     let port = Url::parse(stage_redirect(&person).as_str()).unwrap().port();
     assert!(Loopback::bind(port).await.is_ok());
@@ -504,6 +517,39 @@ async fn no_browser_at_all() {
         };
         assert!(authorization_code(request(&stage), PATIENT, &context, &mut progress).await.is_ok());
         assert_eq!(not_opened, told);
+    }
+}
+
+/// t042: the first answer ends all other ways: after a visit nobody asks for the device's token any more, and after that
+/// nobody can visit.
+#[tokio::test]
+async fn t042_the_first_answer_ends_the_others() {
+    for (device, visits) in [(vec!["authorization_pending"; 99], true), (vec!["authorization_pending"], false)] {
+        let mut script = Script { device, ..Script::good() };
+        script.server()["device_authorization_endpoint"] = json!("{}/device");
+        let stage = script.stage().await;
+        let (http, person) = (Http::default(), Arc::new(Person { leaves: !visits, ..Person::default() }));
+        let context = Context { http: &http, clock: &Stopped, browser: None };
+        let mut progress = |event: Progress<'_>| {
+            if let Progress::Page(url) = event {
+                // Not before the device's token was asked for.
+                let (person, url) = (Arc::clone(&person), url.clone());
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(1500));
+                    person.open(&url).unwrap();
+                });
+            }
+        };
+        let asked = || stage.paths().iter().filter(|path| *path == "POST /token").count();
+        let credential = authorization_code(request(&stage), PATIENT, &context, &mut progress).await.unwrap();
+        assert_eq!(credential.tokens.unwrap().access_token.expose(), "AT");
+        assert_eq!(stage.paths().contains(&"GET /authorize".to_owned()), visits);
+        let before = asked();
+        assert!(before >= 2, "the device's token was asked for");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(asked(), before);
+        let redirect = credential.registration.redirect_uri.unwrap();
+        assert!(Loopback::bind(Url::parse(&redirect).unwrap().port()).await.is_ok());
     }
 }
 
@@ -576,10 +622,10 @@ async fn t042_a_device_code() {
     assert!(matches!(outcome, Err(LoginError::Denied(_))));
     // Five seconds more would be after its end.
     let (stage, outcome) = attempt(vec!["slow_down"], PATIENT.timeout).await;
-    assert!(matches!(outcome, Err(LoginError::TimedOut(after)) if after == Duration::from_secs(3)));
+    assert!(matches!(outcome, Err(LoginError::TimedOut { after, .. }) if after == Duration::from_secs(3)));
     stage.only("/token");
     let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_millis(10)).await;
-    assert!(matches!(outcome, Err(LoginError::TimedOut(_))));
+    assert!(matches!(outcome, Err(LoginError::TimedOut { .. })));
 }
 
 /// t040: a server that forgets its registrations gets one new registration, and not one more; one that says when it
@@ -622,19 +668,21 @@ async fn t040_a_forgotten_client_registers_anew_once() {
 async fn t061_a_client_with_a_private_key() {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     const KEY: &str = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
-    let stage = Script::good().stage().await;
+    let mut script = Script::good();
+    script.server()["token_endpoint_auth_methods_supported"] = json!(["none", "private_key_jwt"]);
+    let stage = script.stage().await;
     let mut client = client("id", Some(KEY)).unwrap();
     client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
     let first = LoginRequest { client: Some(client.clone()), ..request(&stage) };
     let credential = mint(&stage, first.clone(), None).await.unwrap();
-    assert_eq!(credential.renewal, Renewal::ClientCredentials);
+    assert!(matches!(credential.renewal, Renewal::ClientCredentials));
     let (issuer, registration) = (credential.identity.issuer, credential.registration);
     let known = Some(KnownClient { issuer, registration: registration.clone() });
     let bare = Some(PreRegistered { client_secret: None, authentication: None, ..client });
     mint(&stage, LoginRequest { client: bare.clone(), known, ..first.clone() }, None).await.unwrap();
     let elsewhere = Some(KnownClient { issuer: "https://elsewhere.example".to_owned(), registration });
     let refused = mint(&stage, LoginRequest { client: bare, known: elsewhere, ..first }, None).await;
-    assert!(matches!(refused, Err(LoginError::NeedsSecret)));
+    assert!(matches!(refused, Err(LoginError::Untrusted(Untrusted::AnotherServer { .. }))));
 
     let sent: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/token").collect();
     assert_eq!(sent.len(), 2);
@@ -649,6 +697,38 @@ async fn t061_a_client_with_a_private_key() {
             serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
         assert_eq!(claims["aud"], format!("{}/as", stage.origin));
         assert_eq!((token.field("client_secret"), token.headers.get("authorization")), (None, None));
+    }
+}
+
+/// t061: a key that the server does not list is refused here, and nothing is signed with it; at a pinned endpoint nothing
+/// is known, and it is tried.
+#[tokio::test]
+async fn t061_a_key_that_the_server_does_not_take() {
+    let key = |name: &str| {
+        let path = format!("{}/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+        let mut client = client("id", Some(&std::fs::read_to_string(path).unwrap())).unwrap();
+        client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
+        Some(client)
+    };
+    let (both, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
+    for (methods, algorithms, ec, rsa) in [
+        (&both, json!(["ES256"]), true, false),
+        (&both, json!(["RS256", "PS256"]), false, true),
+        (&both, json!(null), true, true),
+        (&json!(null), json!(null), true, true),
+        (&secret, json!(["ES256", "RS256"]), false, false),
+    ] {
+        let mut script = Script::good();
+        script.server()["token_endpoint_auth_methods_supported"] = methods.clone();
+        script.server()["token_endpoint_auth_signing_alg_values_supported"] = algorithms.clone();
+        for (name, taken) in [("ec-pkcs8", ec), ("rsa-pkcs8", rsa)] {
+            let stage = script.clone().stage().await;
+            let outcome = mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, None).await;
+            assert_eq!(outcome.is_ok(), taken, "{methods} {algorithms} {name}: {outcome:?}");
+            assert!(taken || matches!(outcome, Err(LoginError::KeyRefused { .. })));
+            assert_eq!(stage.seen().iter().any(|seen| seen.path == "/token"), taken);
+            assert!(mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, Some("/token")).await.is_ok());
+        }
     }
 }
 
@@ -689,7 +769,7 @@ async fn client_credentials_with_a_pinned_endpoint() {
         assert!(!sent.headers.contains_key("authorization"));
         assert_eq!(credential.identity.issuer, format!("{}/token", stage.origin));
         assert_eq!(credential.identity.resource, stage.url().as_str());
-        assert_eq!(credential.renewal, Renewal::ClientCredentials);
+        assert!(matches!(credential.renewal, Renewal::ClientCredentials));
         assert!(credential.registration.client_secret.is_some());
         assert_eq!(credential.tokens.unwrap().expires_at.map(|end| end.as_second() - NOW), Some(3600), "{token}");
     }
@@ -724,6 +804,7 @@ fn a_sign_in_can_change_threads() {
     let request = LoginRequest {
         overrides: Overrides::default(),
         server: "https://mcp.example".parse().unwrap(),
+        title: String::new(),
         environment: String::new(),
         account: String::new(),
         issuer: None,
@@ -734,6 +815,7 @@ fn a_sign_in_can_change_threads() {
         challenge: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
+        dpop: false,
     };
     let mut progress = |_: Progress<'_>| {};
     movable(authorization_code(request.clone(), PATIENT, &context, &mut progress));

@@ -36,6 +36,8 @@ pub struct Wanted<'a> {
     pub resource: Option<&'a str>,
     /// The `scope` parameter.
     pub scope: Option<&'a Scope>,
+    /// The thumbprint of the key that the code is to be good with alone (RFC 9449 section 10).
+    pub dpop_jkt: Option<&'a str>,
     /// Further parameters that this server wants. One that the request has already is left out: a parameter must not
     /// come twice (RFC 6749 section 3.1).
     pub parameters: &'a [(String, String)],
@@ -87,6 +89,9 @@ impl AuthorizationRequest {
             );
         if let Some(resource) = wanted.resource {
             request = request.add_extra_param("resource", resource);
+        }
+        if let Some(thumbprint) = wanted.dpop_jkt {
+            request = request.add_extra_param("dpop_jkt", thumbprint);
         }
         let (mut url, state) = request.url();
         add_missing(&mut url, wanted.parameters);
@@ -187,8 +192,12 @@ mod tests {
         let scope = scope.map(|scope| scope.parse().unwrap());
         let parameters: Vec<_> =
             parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let wanted =
-            Wanted { resource: Some("https://mcp.example/mcp"), scope: scope.as_ref(), parameters: &parameters };
+        let wanted = Wanted {
+            resource: Some("https://mcp.example/mcp"),
+            scope: scope.as_ref(),
+            dpop_jkt: None,
+            parameters: &parameters,
+        };
         AuthorizationRequest::new(&server, &registration, "http://127.0.0.1:5000/callback", wanted).unwrap()
     }
 
@@ -249,7 +258,7 @@ mod tests {
     #[test]
     fn t021_verifier_and_state_are_fresh() {
         let mut seen = HashSet::new();
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             let request = request(false);
             assert!((43..=128).contains(&request.verifier.expose().len()) && request.state.expose().len() >= 43);
             assert!(seen.insert(request.verifier.expose().clone()) && seen.insert(request.state.expose().clone()));
@@ -355,6 +364,42 @@ mod tests {
         #[test]
         fn no_query_makes_it_panic_or_passes(query in r"((code|state|iss|error)=?[%&+=a-f0-9]{0,9}&?){0,8}") {
             prop_assert!(matches!(request(false).judge(&query), Err(CallbackError::Unrelated)));
+        }
+
+        /// t023, t024, t025, t026: any answer, with our state or another, is judged as the rules say, one by one.
+        #[test]
+        fn t023_t026_answers_are_judged_by_the_rules(
+            promised in any::<bool>(),
+            picks in proptest::collection::vec((0..5_usize, 0..3_usize), 0..7),
+        ) {
+            let request = request(promised);
+            let state = request.state.expose();
+            let values = [
+                ("state", [state.as_str(), "x", ""]),
+                ("iss", [ISSUER, "https://evil.example", "https://as.example/t/"]),
+                ("code", ["c", "d", ""]),
+                ("error", ["access_denied", "CANARY", ""]),
+                ("x", ["y", state.as_str(), ISSUER]),
+            ];
+            let pairs: Vec<(&str, &str)> = picks.iter().map(|(name, value)| (values[*name].0, values[*name].1[*value])).collect();
+            let all = |name: &str| pairs.iter().filter(|(key, _)| *key == name).map(|(_, value)| *value).collect::<Vec<_>>();
+            let judged = request.judge(&query(&pairs));
+            let wanted = match (&all("state")[..], &all("iss")[..], &all("code")[..], &all("error")[..]) {
+                ([ours], ..) if ours != state => "unrelated",
+                ([_], [_, _, ..], ..) => "unrelated",
+                ([_], [issuer], ..) if *issuer != ISSUER => "untrusted",
+                ([_], [], ..) if promised => "untrusted",
+                ([_], _, [] | [_], [_]) => "error",
+                ([_], _, [code], []) if !code.is_empty() => "code",
+                _ => "unrelated",
+            };
+            let found = match judged {
+                Ok(AuthorizationResponse::Code(_)) => "code",
+                Ok(AuthorizationResponse::Error(_)) => "error",
+                Err(CallbackError::Untrusted(_)) => "untrusted",
+                Err(CallbackError::Unrelated) => "unrelated",
+            };
+            prop_assert_eq!(found, wanted, "{:?}", pairs);
         }
 
         #[test]

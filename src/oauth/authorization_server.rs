@@ -4,7 +4,9 @@ use serde::Deserialize;
 
 use crate::{
     oauth::{
+        device_authorization::DEVICE_GRANT,
         error::{Untrusted, cleaned},
+        private_key::Algorithm,
         registration::ClientAuthentication,
         trusted_url,
     },
@@ -24,11 +26,17 @@ pub struct AuthorizationServer {
     pub registration_endpoint: Option<ServerUrl>,
     /// Where a sign-in on another device begins (RFC 8628 section 4).
     pub device_authorization_endpoint: Option<ServerUrl>,
+    /// Whether a person may be sent there: `grant_types_supported` has the device grant, or is missing.
+    pub device_codes: bool,
     /// Where tokens are revoked (RFC 7009).
     pub revocation_endpoint: Option<ServerUrl>,
     /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp
     /// knows.
     pub authentication: Vec<ClientAuthentication>,
+    /// What the key of a client may sign its assertions with (`private_key_jwt`): those of
+    /// `token_endpoint_auth_signing_alg_values_supported`; nothing at a server that lists other methods of
+    /// authentication only, and none where it does not say.
+    pub key_algorithms: Option<Vec<String>>,
     /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization,
     /// "Refresh Tokens").
     pub offline_access: bool,
@@ -41,6 +49,9 @@ pub struct AuthorizationServer {
     /// `client_id_metadata_document_supported`: a client may be the URL of a document about itself (MCP authorization,
     /// "Client ID Metadata Documents").
     pub client_metadata_documents: bool,
+    /// Whether it binds tokens to keys for ES256: `dpop_signing_alg_values_supported` (RFC 9449 section 5.1). Nothing is
+    /// known of a server of which only the token endpoint is known.
+    pub dpop: Option<bool>,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether it supports S256, if it says so.
     pkce: Option<bool>,
@@ -55,11 +66,13 @@ struct Document {
     device_authorization_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    token_endpoint_auth_signing_alg_values_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
     grant_types_supported: Option<Vec<String>>,
     authorization_response_iss_parameter_supported: Option<bool>,
     client_id_metadata_document_supported: Option<bool>,
+    dpop_signing_alg_values_supported: Option<Vec<String>>,
 }
 
 /// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
@@ -98,10 +111,18 @@ impl AuthorizationServer {
         let endpoint = |member, text: &str| trusted_url(member, text, place);
         let optional = |member, text: Option<String>| text.map(|text| endpoint(member, &text)).transpose();
         let lists = |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|entry| entry == name);
+        let methods = &document.token_endpoint_auth_methods_supported;
+        let takes_keys = methods.is_none() || lists(methods, ClientAuthentication::PrivateKeyJwt.method());
         Ok(Self {
+            key_algorithms: match takes_keys {
+                true => document.token_endpoint_auth_signing_alg_values_supported,
+                false => Some(Vec::new()),
+            },
             token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
             authorization_endpoint: optional("authorization_endpoint", document.authorization_endpoint)?,
             registration_endpoint: optional("registration_endpoint", document.registration_endpoint)?,
+            device_codes: document.device_authorization_endpoint.is_some()
+                && (document.grant_types_supported.is_none() || lists(&document.grant_types_supported, DEVICE_GRANT)),
             device_authorization_endpoint: optional(
                 "device_authorization_endpoint",
                 document.device_authorization_endpoint,
@@ -119,6 +140,7 @@ impl AuthorizationServer {
             offline_access: lists(&document.scopes_supported, "offline_access"),
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
+            dpop: Some(lists(&document.dpop_signing_alg_values_supported, Algorithm::Es256.name())),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -138,12 +160,15 @@ impl AuthorizationServer {
             authorization_endpoint: Some(endpoint("/authorize")?),
             registration_endpoint: Some(endpoint("/register")?),
             device_authorization_endpoint: None,
+            device_codes: false,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::None, ClientAuthentication::Basic, ClientAuthentication::Body],
+            key_algorithms: None,
             offline_access: false,
             refresh: true,
             names_itself: false,
             client_metadata_documents: false,
+            dpop: Some(false),
             pkce: Some(true),
         })
     }
@@ -157,12 +182,15 @@ impl AuthorizationServer {
             authorization_endpoint: None,
             registration_endpoint: None,
             device_authorization_endpoint: None,
+            device_codes: false,
             revocation_endpoint: None,
             authentication: vec![ClientAuthentication::Basic],
+            key_algorithms: None,
             offline_access: false,
             refresh: true,
             names_itself: false,
             client_metadata_documents: false,
+            dpop: None,
             pkce: None,
         }
     }
@@ -352,14 +380,13 @@ mod tests {
             assert!(matches!(refused, Err(Untrusted::Document { .. })), "{bad}");
         }
         assert!(matches!(with("token_endpoint", json!(null)), Err(Untrusted::Document { .. })));
-        // As deep as the limit on a document lets it be: refused where it is read, and passed over where it is not.
+        // As deep as the limit on a document's size lets it be, whether it is read or not.
         let deep = "[".repeat(500_000) + &"]".repeat(500_000);
         let as_value = |member: &str| text.replacen('{', &format!(r#"{{"{member}":{deep},"#), 1);
-        for bad in [deep.clone(), "[".repeat(1_000_000), as_value("registration_endpoint")] {
+        for bad in [deep.clone(), "[".repeat(1_000_000), as_value("registration_endpoint"), as_value("unread")] {
             let refused = AuthorizationServer::parse(bad.as_bytes(), ISSUER, &place());
             assert!(matches!(refused, Err(Untrusted::Document { .. })));
         }
-        assert!(AuthorizationServer::parse(as_value("unread").as_bytes(), ISSUER, &place()).is_ok());
     }
 
     #[test]
@@ -380,6 +407,27 @@ mod tests {
             assert_eq!(with("grant_types_supported", grants).unwrap().refresh, refresh);
         }
         assert!(with("authorization_response_iss_parameter_supported", json!(true)).unwrap().names_itself);
+    }
+
+    /// RFC 8414 section 2: what is not listed is not supported; and nothing is known where nothing is listed.
+    #[test]
+    fn t061_the_keys_that_a_server_takes() {
+        let (key, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
+        for (methods, algorithms, taken) in [
+            (&key, json!(["RS256", "ES256"]), Some(&["RS256", "ES256"][..])),
+            (&key, json!(null), None),
+            (&secret, json!(["RS256"]), Some(&[])),
+            (&secret, json!(null), Some(&[])),
+            (&json!(null), json!(["PS256"]), Some(&["PS256"])),
+            (&json!(null), json!(null), None),
+        ] {
+            let mut document = metadata();
+            document["token_endpoint_auth_methods_supported"] = methods.clone();
+            document["token_endpoint_auth_signing_alg_values_supported"] = algorithms.clone();
+            let server = AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &place()).unwrap();
+            let found = server.key_algorithms.as_deref();
+            assert_eq!(found.map(|found| found.iter().map(String::as_str).collect()), taken.map(<[_]>::to_vec));
+        }
     }
 
     #[test]

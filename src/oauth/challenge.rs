@@ -2,10 +2,10 @@
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
-use crate::oauth::{error::cleaned, scope::Scope};
+use crate::oauth::{dpop::NONCE_WANTED, error::cleaned, scope::Scope};
 
-/// The `Bearer` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9728 section 5.1). Empty where the server
-/// sent none, or none that can be read.
+/// The `Bearer` or `DPoP` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section
+/// 5.1). Empty where the server sent none, or none that can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Challenge {
     /// `resource_metadata`, as the server wrote it: where its metadata is.
@@ -17,6 +17,10 @@ pub struct Challenge {
     pub error: Option<String>,
     /// `error_description`, cleaned and cut.
     pub error_description: Option<String>,
+    /// Whether a token that is bound to a key is asked for: a challenge of the scheme `DPoP` was among them.
+    pub dpop: bool,
+    /// Whether such a token's proof lacked a nonce (RFC 9449 section 9).
+    pub nonce_wanted: bool,
 }
 
 /// The most of all `WWW-Authenticate` values together that is read, in bytes.
@@ -24,7 +28,7 @@ const LIMIT: usize = 8 << 10;
 
 impl Challenge {
     /// Reads a response's challenges: several in one value, in several values, or both (RFC 9110 section 11.6.1). Of
-    /// several for `Bearer` the first with a `resource_metadata` counts, else the first. Whatever cannot be read is
+    /// several for `Bearer` and `DPoP` the first with a `resource_metadata` counts, else the first. Whatever cannot be read is
     /// passed over.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut budget = LIMIT;
@@ -32,15 +36,18 @@ impl Challenge {
             budget = budget.checked_sub(value.len())?;
             Some(value.as_bytes())
         });
-        let mut bearers: Vec<_> = values.flat_map(|value| Parser { rest: value }.challenges()).collect();
-        bearers.retain(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"));
-        let pointing = bearers.iter().position(|bearer| bearer.get("resource_metadata").is_some());
-        let Some(bearer) = bearers.get(pointing.unwrap_or(0)) else { return Self::default() };
+        let mut ours: Vec<_> = values.flat_map(|value| Parser { rest: value }.challenges()).collect();
+        ours.retain(|challenge| challenge.is("bearer") || challenge.is("dpop"));
+        let pointing = ours.iter().position(|challenge| challenge.get("resource_metadata").is_some());
+        let Some(first) = ours.get(pointing.unwrap_or(0)) else { return Self::default() };
+        let mut dpop = ours.iter().filter(|challenge| challenge.is("dpop")).peekable();
         Self {
-            resource_metadata: bearer.get("resource_metadata").map(str::to_owned),
-            scope: bearer.get("scope").and_then(|scope| scope.parse().ok()).filter(|scope: &Scope| !scope.is_empty()),
-            error: bearer.get("error").map(cleaned),
-            error_description: bearer.get("error_description").map(cleaned),
+            resource_metadata: first.get("resource_metadata").map(str::to_owned),
+            scope: first.get("scope").and_then(|scope| scope.parse().ok()).filter(|scope: &Scope| !scope.is_empty()),
+            error: first.get("error").map(cleaned),
+            error_description: first.get("error_description").map(cleaned),
+            dpop: dpop.peek().is_some(),
+            nonce_wanted: dpop.any(|challenge| challenge.get("error") == Some(NONCE_WANTED)),
         }
     }
 }
@@ -59,6 +66,11 @@ struct Scheme {
 }
 
 impl Scheme {
+    /// Whether it has that name (RFC 9110 section 11.1).
+    fn is(&self, name: &str) -> bool {
+        self.scheme.eq_ignore_ascii_case(name)
+    }
+
     /// The first parameter of that name, which is case-insensitive (RFC 9110 section 11.2).
     fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
@@ -230,6 +242,25 @@ mod tests {
         assert_eq!(read(&[br#"Basic realm="x""#, apart.as_bytes()]), wanted);
     }
 
+    /// RFC 9449 sections 7.1, 7.2 and 9.
+    #[test]
+    fn a_token_that_is_bound_can_be_asked_for() {
+        for (value, dpop, nonce_wanted) in [
+            (r#"Bearer scope="a""#, false, false),
+            (r#"Bearer error="use_dpop_nonce", scope="a""#, false, false),
+            (r#"DPoP algs="ES256", scope="a""#, true, false),
+            (r#"Bearer scope="a", dpop algs="ES256 PS256""#, true, false),
+            (r#"DPoP error="use_dpop_nonce", scope="a""#, true, true),
+            (r#"Bearer scope="a", DPoP error="use_dpop_nonce""#, true, true),
+        ] {
+            let found = read(&[value.as_bytes()]);
+            assert_eq!((found.dpop, found.nonce_wanted, found.scope), (dpop, nonce_wanted, scope("a")), "{value}");
+        }
+        let pointer = "https://mcp.example/.well-known/oauth-protected-resource";
+        let found = read(&[br#"Bearer realm="x""#, format!(r#"DPoP resource_metadata="{pointer}""#).as_bytes()]);
+        assert_eq!((found.resource_metadata.as_deref(), found.dpop), (Some(pointer), true));
+    }
+
     #[test]
     fn an_error_is_read_and_cleaned() {
         let challenge =
@@ -262,6 +293,23 @@ mod tests {
         assert_eq!(read(&[&b"x ".repeat(LIMIT / 2)[..], b"Bearer error=a"]), nothing);
     }
 
+    /// A challenge: its scheme, how the rest is spelled, and the parameters that are meant by it.
+    fn any_challenge() -> impl Strategy<Value = (String, String, Vec<(String, String)>)> {
+        let token = || "[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,8}";
+        let value = (any::<bool>(), token(), r#"[ -~\t]{0,12}"#).prop_map(|(is_quoted, token, text)| match is_quoted {
+            true => (format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"")), text),
+            false => (token.clone(), token),
+        });
+        let parameter = (token(), "[ \t]?=[ \t]?", value);
+        let parameters = (proptest::collection::vec(parameter, 1..4), "[ \t]?,[ \t]?").prop_map(|(all, comma)| {
+            let spelled = all.iter().map(|(name, equals, (spelled, _))| format!("{name}{equals}{spelled}"));
+            let spelled = format!(" {}", spelled.collect::<Vec<_>>().join(&comma));
+            (spelled, all.into_iter().map(|(name, _, (_, meant))| (name, meant)).collect())
+        });
+        let token68 = "( [a-zA-Z0-9._~+/-]{1,9}={0,2})?".prop_map(|spelled| (spelled, Vec::new()));
+        (token(), prop_oneof![parameters, token68]).prop_map(|(scheme, (spelled, meant))| (scheme, spelled, meant))
+    }
+
     proptest! {
         /// t019: any bytes at all.
         #[test]
@@ -275,6 +323,23 @@ mod tests {
         #[test]
         fn t019_never_panics_on_near_misses(value in r#"(Bearer|Basic|scope|=|"|\\|,| |x){0,40}"#) {
             Parser { rest: value.as_bytes() }.challenges();
+        }
+
+        /// t019: whatever a server means, in whatever spelling the grammar allows (RFC 9110 sections 5.6 and 11.6.1), is
+        /// what is read.
+        #[test]
+        fn t019_what_is_written_is_read(
+            challenges in proptest::collection::vec(any_challenge(), 0..4),
+            separator in "( ?,[ \t]?){1,3}",
+        ) {
+            let text = challenges.iter().map(|(scheme, spelled, _)| format!("{scheme}{spelled}")).collect::<Vec<_>>();
+            let read: Vec<(String, Vec<(String, String)>)> = (Parser { rest: text.join(&separator).as_bytes() })
+                .challenges()
+                .into_iter()
+                .map(|challenge| (challenge.scheme, challenge.parameters))
+                .collect();
+            let meant: Vec<_> = challenges.into_iter().map(|(scheme, _, parameters)| (scheme, parameters)).collect();
+            prop_assert_eq!(read, meant);
         }
 
         #[test]

@@ -13,6 +13,9 @@ use crate::{
     server_url::ServerUrl,
 };
 
+/// The grant type of a device code (RFC 8628 section 3.4).
+pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
 const DOCUMENT: &str = "the device authorization response";
 
 /// Without an `interval`, and the least that a server's is taken for (RFC 8628 section 3.2).
@@ -89,6 +92,7 @@ impl Pace {
             TokenError::Refused(error) if error.code == "authorization_pending" => Some(self),
             TokenError::Refused(error) if error.code == "slow_down" => Some(Self(self.0 + SLOWER)),
             // A server in trouble is asked less and less.
+            TokenError::Http(error) if error.is_refusal() => None,
             TokenError::Unavailable { .. } | TokenError::Http(_) => Some(Self(self.0 * 2)),
             _ => None,
         }
@@ -127,7 +131,7 @@ mod tests {
         for code in ["access_denied", "expired_token", "invalid_client", "invalid_request"] {
             assert_eq!(pace.after(&refused(code)), None, "{code}");
         }
-        assert_eq!(pace.after(&TokenError::InvalidGrant), None);
+        assert_eq!(pace.after(&TokenError::InvalidGrant(OAuthError::new("invalid_grant", None))), None);
         for (given, taken) in [(Some(0.0), 1.0), (Some(-3.0), 1.0), (Some(2.5), 2.5), (Some(1e300), 3600.0)] {
             let pace = parse("https://as.example/go", given).unwrap().pace;
             assert_eq!(pace.interval(), Duration::from_secs_f64(taken));

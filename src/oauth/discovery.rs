@@ -58,6 +58,12 @@ pub enum DiscoveryError {
         /// Who says nothing.
         host: String,
     },
+    /// No identity provider there.
+    #[error("{host} publishes no metadata of an identity provider")]
+    NoIdentityProvider {
+        /// Who does not.
+        host: String,
+    },
     /// No MCP server there.
     #[error("{host} does not answer as an MCP server (HTTP {status})")]
     NotMcp {
@@ -155,6 +161,9 @@ pub async fn discover(
         (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server, overrides).await?,
         (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
         (None, Probe::Served) => return Ok(Requirement::Nothing),
+        (None, Probe::Unclear(status)) if status.is_redirection() => {
+            return Err(HttpError::Redirected { host: server.host(), status }.into());
+        }
         (None, Probe::Unclear(status)) => {
             return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
         }
@@ -195,19 +204,15 @@ pub async fn probe(http: &Http, server: &ServerUrl) -> Result<Probe, HttpError> 
 async fn ask(
     http: &Http,
     server: &ServerUrl,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     message: &'static str,
 ) -> Result<(Probe, HeaderMap), HttpError> {
-    let request = http
-        .client_for(server)?
-        .post(server.as_url().clone())
-        .headers(headers)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json, text/event-stream")
-        .body(message);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    let message = Bytes::from_static(message.as_bytes());
     let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
-    let response = tokio::time::timeout(DOCUMENT_DEADLINE, request.send()).await.map_err(timed_out)?;
-    let response = response.map_err(|source| HttpError::sending(server, source))?;
+    let sending = http.send(server, &Method::POST, &headers, &message);
+    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
     let (status, headers) = (response.status(), response.headers().clone());
     drop(response);
     let challenge = Challenge::from_headers(&headers);
@@ -243,6 +248,24 @@ async fn named_server(
     let (place, body) =
         first_document(http, &candidates).await?.ok_or_else(|| DiscoveryError::NoMetadata { host: namer.host() })?;
     Ok(read_metadata(&body, &[issuer], place, overrides)?)
+}
+
+/// The identity provider that a person names by its issuer identifier. It may be wherever the person likes.
+///
+/// # Errors
+/// Any [`DiscoveryError`].
+pub async fn identity_provider(
+    http: &Http,
+    issuer: &str,
+    overrides: &Overrides,
+) -> Result<AuthorizationServer, DiscoveryError> {
+    let url: ServerUrl = issuer.parse().map_err(|reason| Untrusted::Url { member: "identity_provider", reason })?;
+    let url = if overrides.allow_private_network { url.granting_private_network() } else { url };
+    // What is accepted of the server's own authorization server says nothing of this one.
+    match named_server(http, &url, issuer, &Overrides::default()).await {
+        Err(DiscoveryError::NoMetadata { host }) => Err(DiscoveryError::NoIdentityProvider { host }),
+        outcome => outcome,
+    }
 }
 
 /// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else

@@ -3,7 +3,11 @@
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{http::HttpError, oauth::client_assertion::PrivateKeyError, server_url::ServerUrlError};
+use crate::{
+    http::HttpError,
+    oauth::{json, private_key::PrivateKeyError},
+    server_url::ServerUrlError,
+};
 
 /// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +15,7 @@ pub enum TokenError {
     /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked. The only failure
     /// that ends a credential.
     #[error("the server no longer accepts this sign-in")]
-    InvalidGrant,
+    InvalidGrant(OAuthError),
     /// Another OAuth error: the request or the registration is wrong. The credential stays.
     #[error("the authorization server refused: {0}")]
     Refused(OAuthError),
@@ -24,7 +28,18 @@ pub enum TokenError {
     /// A 2xx answer that must not be used: no access token, another token type, a token that cannot be a header value.
     #[error("the token response cannot be used: {0}")]
     Unusable(&'static str),
-    /// The client's private key.
+    /// A token for somebody else, where the person wants none such (RFC 8707 section 2).
+    #[error("the token is for {found}, not for {expected}")]
+    Audience {
+        /// The resource that was asked for.
+        expected: String,
+        /// Whom it is for, cleaned.
+        found: String,
+    },
+    /// The server wants a nonce in the proof of possession, and has looked at nothing else (RFC 9449 section 8).
+    #[error("the authorization server goes on asking for another nonce (DPoP)")]
+    NonceWanted,
+    /// The client's private key, or the one that tokens are bound to.
     #[error("the private key cannot be used: {0}")]
     PrivateKey(#[from] PrivateKeyError),
     /// The network.
@@ -94,6 +109,15 @@ pub enum Untrusted {
     /// `code_challenge_methods_supported` is missing, which means that there is no PKCE (the same section).
     #[error("the authorization server does not say whether it supports PKCE with S256")]
     PkceUnsaid,
+    /// Another authorization server than the one that the person's client is registered with (MCP authorization,
+    /// "Authorization Server Binding").
+    #[error("the server now sends you to the authorization server {found}; your client is registered with {expected}")]
+    AnotherServer {
+        /// The issuer that the client is registered with, cleaned.
+        expected: String,
+        /// The issuer that was found, cleaned.
+        found: String,
+    },
     /// The authorization response came in another authorization server's name, or in none (RFC 9207 section 2.4).
     #[error("the sign-in was not answered in the authorization server's own name")]
     MixUp,
@@ -117,7 +141,7 @@ impl OAuthError {
 
     /// The error in a response's body; none where it holds none.
     pub fn parse(body: &[u8]) -> Option<Self> {
-        let document: ErrorDocument = serde_json::from_slice(body).ok()?;
+        let document: ErrorDocument = json::read(body).ok()?;
         Some(Self::new(&document.error, document.error_description.as_deref()))
     }
 }
@@ -134,6 +158,15 @@ impl TokenError {
         matches!(self, Self::Refused(error) if error.code == "invalid_client")
     }
 
+    /// Whether it is no trouble of the network or of the request, but an answer that must not be used.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unusable(_) | Self::Audience { .. } => true,
+            Self::Http(error) => error.is_refusal(),
+            _ => false,
+        }
+    }
+
     /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts
     /// whatever status it comes with: some servers send `invalid_grant` with 200 or 401 instead of 400.
     pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {
@@ -146,7 +179,7 @@ impl TokenError {
             return (!status.is_success()).then_some(unavailable);
         };
         match error.code.as_str() {
-            "invalid_grant" => Some(Self::InvalidGrant),
+            "invalid_grant" => Some(Self::InvalidGrant(error)),
             "temporarily_unavailable" | "server_error" => Some(unavailable),
             _ => Some(Self::Refused(error)),
         }
@@ -177,7 +210,7 @@ mod tests {
     fn t060_what_an_answer_means() {
         let judge = |status: u16, body: &str| {
             TokenError::judge(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|error| match error {
-                TokenError::InvalidGrant => "ended",
+                TokenError::InvalidGrant(_) => "ended",
                 TokenError::Refused(_) => "refused",
                 TokenError::Unavailable { .. } => "unavailable",
                 _ => "else",

@@ -9,27 +9,25 @@ pub mod client_assertion;
 pub mod client_metadata;
 pub mod device_authorization;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
+pub mod json;
+pub mod jwt;
 pub mod overrides;
+pub mod private_key;
 pub mod protected_resource;
 pub mod registration;
 pub mod scope;
+pub mod token_exchange;
 pub mod token_set;
 
 use serde::de::DeserializeOwned;
 
 use crate::{oauth::error::Untrusted, server_url::ServerUrl};
 
-/// A JSON document that a server published. A member that we read and that is there twice is refused: two readers could
-/// take a different one each.
+/// A JSON document that a server published.
 fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, Untrusted> {
-    serde_json::from_slice(body).map_err(|error| {
-        let reason = match error.classify() {
-            serde_json::error::Category::Data => "a member is missing, there twice, or of the wrong type",
-            _ => "it is not JSON",
-        };
-        Untrusted::Document { document, reason }
-    })
+    json::read(body).map_err(|reason| Untrusted::Document { document, reason })
 }
 
 /// A URL that `namer`, or a document of it, names in `member`.

@@ -1,8 +1,8 @@
-//! What a person accepts of one server, though the rules refuse it.
+//! What a person wants to be otherwise with one server.
 
 use serde::{Deserialize, Serialize};
 
-/// Exceptions for one server, each by the name that it has in `config.toml`. By default there is none.
+/// Departures from the rules for one server, each by the name that it has in `config.toml`. By default there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Overrides {
@@ -17,6 +17,9 @@ pub struct Overrides {
     /// The server may name others in private networks.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_private_network: bool,
+    /// A token that says that it is for another resource than the one asked for is not taken (RFC 8707 section 2).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_audience: bool,
     /// A refresh repeats the scope that the sign-in asked for (RFC 6749 section 6 leaves that to the client).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub scope_on_refresh: bool,
@@ -32,6 +35,7 @@ impl Overrides {
             issuer_override: self.issuer_override.or(other.issuer_override),
             allow_missing_pkce_metadata: self.allow_missing_pkce_metadata || other.allow_missing_pkce_metadata,
             allow_private_network: self.allow_private_network || other.allow_private_network,
+            require_audience: self.require_audience || other.require_audience,
             scope_on_refresh: self.scope_on_refresh || other.scope_on_refresh,
             offline_access: self.offline_access.or(other.offline_access),
         }

@@ -23,6 +23,8 @@ pub struct ProtectedResource {
     pub authorization_servers: Vec<String>,
     /// `scopes_supported`: what basic use needs (MCP authorization, "Scope Selection Strategy").
     pub scopes_supported: Option<Scope>,
+    /// `dpop_bound_access_tokens_required`: it takes no other tokens than such as are bound to a key.
+    pub dpop_required: bool,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +32,7 @@ struct Document {
     resource: String,
     authorization_servers: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
+    dpop_bound_access_tokens_required: Option<bool>,
 }
 
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
@@ -73,7 +76,8 @@ impl ProtectedResource {
             .map(|tokens| tokens.iter().try_fold(Scope::default(), |scope, token| scope.with(token)))
             .transpose()
             .map_err(|_| unusable("`scopes_supported` is not valid or too long"))?;
-        Ok(Self { resource: document.resource, authorization_servers, scopes_supported })
+        let dpop_required = document.dpop_bound_access_tokens_required.unwrap_or(false);
+        Ok(Self { resource: document.resource, authorization_servers, scopes_supported, dpop_required })
     }
 }
 
@@ -81,7 +85,7 @@ impl ProtectedResource {
 /// publish one document for a whole host or for a path above the endpoint, so a resource of the same origin whose path
 /// is the endpoint's, or one above it, is accepted as well: a token for it goes to that origin only. The endpoint's own
 /// query is not part of the comparison; a resource has none.
-fn covers(resource: &str, server: &ServerUrl) -> bool {
+pub(super) fn covers(resource: &str, server: &ServerUrl) -> bool {
     let Ok(resource) = resource.parse::<ServerUrl>() else { return false };
     let above = resource.as_url().path().trim_end_matches('/');
     let below = server.as_url().path().strip_prefix(above);
@@ -190,7 +194,7 @@ mod tests {
         let good = r#""resource": "https://mcp.example/mcp", "authorization_servers": ["https://as.example"]"#;
         let parse = |text: &str| ProtectedResource::parse(text.as_bytes(), &server("https://mcp.example/mcp"));
         assert!(parse(&format!("{{{good}}}")).is_ok());
-        assert!(parse(&format!(r#"{{{good}, "unknown": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000))).is_ok());
+        assert!(parse(&format!(r#"{{{good}, "unknown": {}{}}}"#, "[".repeat(63), "]".repeat(63))).is_ok());
         for bad in [
             String::new(),
             "<!doctype html>".to_owned(),
@@ -201,6 +205,7 @@ mod tests {
             format!(r#"{{{good}, "authorization_servers": ["https://evil.example"]}}"#),
             format!(r#"{{{good}, "scopes_supported": ["a\nb"]}}"#),
             format!(r#"{{{good}, "scopes_supported": ["{}"]}}"#, "x".repeat(5000)),
+            format!(r#"{{{good}, "unknown": {}{}}}"#, "[".repeat(64), "]".repeat(64)),
             format!(r#"{{{good}, "scopes_supported": {}{}}}"#, "[".repeat(100_000), "]".repeat(100_000)),
             r#"{"resource": "https://mcp.example/mcp"}"#.to_owned(),
             r#"{"resource": "https://mcp.example/mcp", "authorization_servers": []}"#.to_owned(),

@@ -4,14 +4,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    oauth::{authorization_server::AuthorizationServer, error::RegistrationError, scope::Scope},
+    oauth::{
+        authorization_server::AuthorizationServer, device_authorization::DEVICE_GRANT, error::RegistrationError, json,
+        scope::Scope,
+    },
     secret::Secret,
 };
 
 /// A client as an authorization server knows it: pre-registered, or registered dynamically (RFC 7591).
 #[derive(Debug, Clone)]
 pub struct ClientRegistration {
-    /// The client identifier (RFC 6749 section 2.2).
+    /// The client identifier (RFC 6749 section 2.2); empty where an assertion alone says who asks (RFC 7521 section 4.1).
     pub client_id: String,
     /// The client secret of a confidential client; its private key, in PEM, where it proves itself with
     /// [`ClientAuthentication::PrivateKeyJwt`], and that is never sent.
@@ -77,7 +80,7 @@ pub struct RegistrationRequest {
     /// refuses a loopback redirect URI.
     application_type: &'static str,
     redirect_uris: [String; 1],
-    grant_types: &'static [&'static str],
+    grant_types: Vec<&'static str>,
     response_types: [&'static str; 1],
     token_endpoint_auth_method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +99,7 @@ struct RegistrationResponse {
 }
 
 impl RegistrationRequest {
-    /// A native client that a person signs in with, and that renews its tokens.
+    /// A native client that a person signs in with, here or on another device, and that renews its tokens.
     pub fn new(server: &AuthorizationServer, redirect_uri: &str, scope: Option<&Scope>) -> Self {
         // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC
         // 8252 section 8.5).
@@ -108,11 +111,10 @@ impl RegistrationRequest {
             application_type: "native",
             redirect_uris: [redirect_uri.to_owned()],
             // A strict server refuses a grant that it does not know.
-            grant_types: if server.refresh {
-                &["authorization_code", "refresh_token"]
-            } else {
-                &["authorization_code"]
-            },
+            grant_types: std::iter::once("authorization_code")
+                .chain(server.refresh.then_some("refresh_token"))
+                .chain(server.device_codes.then_some(DEVICE_GRANT))
+                .collect(),
             response_types: ["code"],
             token_endpoint_auth_method: authentication.method(),
             scope: scope.map(Scope::to_string),
@@ -123,11 +125,19 @@ impl RegistrationRequest {
         }
     }
 
-    /// This request, for a client that people also sign in with on another device (RFC 8628).
-    pub fn for_devices(self) -> Self {
-        const GRANTS: [&str; 3] =
-            ["urn:ietf:params:oauth:grant-type:device_code", "refresh_token", "authorization_code"];
-        Self { grant_types: &GRANTS, ..self }
+    /// This request, for a client that people sign in with on another device (RFC 8628), whatever the server's metadata
+    /// say of that.
+    pub fn for_devices(mut self) -> Self {
+        if !self.grant_types.contains(&DEVICE_GRANT) {
+            self.grant_types.push(DEVICE_GRANT);
+        }
+        self
+    }
+
+    /// This request, for a client that people sign in with on this machine only.
+    pub fn for_browsers(mut self) -> Self {
+        self.grant_types.retain(|grant| *grant != DEVICE_GRANT);
+        self
     }
 
     /// The request's body.
@@ -143,8 +153,8 @@ impl RegistrationRequest {
     /// # Errors
     /// [`RegistrationError::Unusable`].
     pub fn registered(self, body: &[u8]) -> Result<ClientRegistration, RegistrationError> {
-        let response: RegistrationResponse = serde_json::from_slice(body)
-            .map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
+        let response: RegistrationResponse =
+            json::read(body).map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
         if response.client_id.is_empty() {
             return Err(RegistrationError::Unusable("its `client_id` is empty"));
         }
@@ -220,15 +230,22 @@ mod tests {
         }
     }
 
-    /// t040: the refresh grant, but not at a server that says which grants it knows and does not name this one.
+    /// t040: the refresh and the device grant, but not at a server that says which grants it knows and does not name
+    /// them.
     #[test]
     fn t040_the_grants_that_are_registered() {
-        for refresh in [true, false] {
+        for (refresh, device_codes, wanted) in [
+            (true, true, &["authorization_code", "refresh_token", DEVICE_GRANT][..]),
+            (true, false, &["authorization_code", "refresh_token"]),
+            (false, true, &["authorization_code", DEVICE_GRANT]),
+            (false, false, &["authorization_code"]),
+        ] {
             let mut server = server(&json!(["none"]));
-            server.refresh = refresh;
+            (server.refresh, server.device_codes) = (refresh, device_codes);
             let request = RegistrationRequest::new(&server, REDIRECT, None);
-            let wanted = ["authorization_code", "refresh_token"];
-            assert_eq!(request.grant_types, if refresh { &wanted[..] } else { &wanted[..1] });
+            assert_eq!(request.grant_types, wanted);
+            let devices = request.for_devices().grant_types;
+            assert_eq!(devices.iter().filter(|grant| **grant == DEVICE_GRANT).count(), 1);
         }
     }
 

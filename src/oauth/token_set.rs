@@ -2,21 +2,44 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
-use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{error::TokenError, scope::Scope},
+    oauth::{
+        error::{TokenError, cleaned},
+        jwt, protected_resource,
+        scope::Scope,
+    },
     secret::Secret,
+    server_url::ServerUrl,
 };
+
+/// How an access token is presented (RFC 6749 section 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenType {
+    /// As it is (RFC 6750).
+    Bearer,
+    /// With a proof that whoever presents it has the key that it is bound to (RFC 9449).
+    Dpop,
+}
+
+impl TokenType {
+    /// Its name in responses, challenges and the `Authorization` header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+        }
+    }
+}
 
 /// A successful token response (RFC 6749 section 5.1), with times made absolute.
 #[derive(Debug, Clone)]
 pub struct TokenSet {
-    /// The bearer token (RFC 6750), checked to be one header value.
+    /// The token, checked to be one header value.
     pub access_token: Secret,
     /// What renews it without a person; a rotating server spends it with each use.
     pub refresh_token: Option<Secret>,
@@ -27,6 +50,9 @@ pub struct TokenSet {
     pub expires_at: Option<Timestamp>,
     /// The scope granted; none where the server does not say, which means what was asked for.
     pub scope: Option<Scope>,
+    /// Whom the ID token names, where there is one, cleaned (OpenID Connect Core 1.0 section 5.1): the mail address, else
+    /// the name to sign in with. For people to read: nothing is granted on it.
+    pub person: Option<String>,
 }
 
 /// A token response as servers really send it. Read through the `oauth2` crate, whose own type is strict where harmless
@@ -39,6 +65,9 @@ pub struct TokenResponse {
     expires_in: Option<Box<RawValue>>,
     refresh_token: Option<RefreshToken>,
     scope: Option<ScopeText>,
+    /// Whom the `id_token` names. The token itself is not kept.
+    #[serde(default, rename = "id_token", deserialize_with = "person")]
+    person: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,14 +88,18 @@ const LARGEST_LIFETIME: f64 = 10.0 * 365.0 * 86400.0;
 const LONGEST_TOKEN: usize = 64 << 10;
 
 impl TokenResponse {
-    /// Checks the response and makes its times absolute.
+    /// Checks the response to a request for a token of type `wanted`, and makes its times absolute.
     ///
     /// # Errors
     /// [`TokenError::Unusable`] where it must not be used: RFC 6749 section 7.1 forbids a token of a type that the
-    /// client does not understand, and a token that is not one header value could bring headers of its own.
-    pub fn into_token_set(self, now: Timestamp) -> Result<TokenSet, TokenError> {
-        if self.token_type.is_some_and(|name| !name.eq_ignore_ascii_case("bearer")) {
-            return Err(TokenError::Unusable("its `token_type` is not Bearer"));
+    /// client does not understand, and a token that is not one header value could bring headers of its own. A token
+    /// that was to be bound to a key, and is not, lacks the protection that it was asked for with (RFC 9449 section 5).
+    pub fn into_token_set(self, wanted: TokenType, now: Timestamp) -> Result<TokenSet, TokenError> {
+        match (wanted, self.token_type) {
+            (TokenType::Bearer, None) => {}
+            (wanted, Some(name)) if name.eq_ignore_ascii_case(wanted.name()) => {}
+            (TokenType::Bearer, _) => return Err(TokenError::Unusable("its `token_type` is not Bearer")),
+            (TokenType::Dpop, _) => return Err(TokenError::Unusable("its `token_type` is not DPoP")),
         }
         let access_token = Secret::new(self.access_token.into_secret());
         let token = access_token.expose();
@@ -76,13 +109,14 @@ impl TokenResponse {
         let stated = self.expires_in.and_then(|text| lifetime(text.get(), now)).map(|lifetime| now + lifetime);
         // The token's own claim is what the resource server goes by. One in the past is our clock's fault: nobody hands
         // out an expired token.
-        let witnessed = jwt_expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
+        let witnessed = jwt::expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
         let refresh_token = self.refresh_token.map(RefreshToken::into_secret).filter(|token| !token.is_empty());
         Ok(TokenSet {
             refresh_token: refresh_token.map(Secret::new),
             issued_at: now,
             expires_at: witnessed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
+            person: self.person,
             access_token,
         })
     }
@@ -107,19 +141,60 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()) as i64))
 }
 
-/// The `exp` claim (RFC 7519 section 4.1.4) of a token that is a JWT, unverified: it is advice about when to renew, and
-/// nothing is granted on it.
-fn jwt_expiry(token: &str) -> Option<Timestamp> {
+impl TokenSet {
+    /// Whom the access token is for in place of `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned. None
+    /// where it is for `resource`, for what is above it on its origin, or does not say whom it is for.
+    pub fn other_audience(&self, resource: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Claims {
+            aud: Audience,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Audience {
+            One(String),
+            Several(Vec<String>),
+        }
+        let audience = match jwt::claims(self.access_token.expose())? {
+            Claims { aud: Audience::One(one) } => vec![one],
+            Claims { aud: Audience::Several(several) } => several,
+        };
+        let url = resource.parse::<ServerUrl>().ok();
+        let is_ours = |audience: &String| {
+            audience == resource || url.as_ref().is_some_and(|url| protected_resource::covers(audience, url))
+        };
+        (!audience.iter().any(is_ours)).then(|| cleaned(&audience.join(", ")))
+    }
+}
+
+/// What an ID token says of the person (OpenID Connect Core 1.0 section 5.1). It comes straight from the token endpoint,
+/// whose certificate stands in for its signature (section 3.1.3.7).
+fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    /// Whatever is no text is passed over.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        Text(String),
+        Other(IgnoredAny),
+    }
+    impl Text {
+        fn shown(self) -> Option<String> {
+            match self {
+                Self::Text(text) => Some(cleaned(text.trim())).filter(|text| !text.is_empty()),
+                Self::Other(_) => None,
+            }
+        }
+    }
     #[derive(Deserialize)]
     struct Claims {
-        exp: f64,
+        email: Option<Text>,
+        preferred_username: Option<Text>,
     }
-    let mut parts = token.split('.');
-    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return None;
-    };
-    let Claims { exp } = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    Timestamp::from_second(exp as i64).ok()
+    let Text::Text(token) = Text::deserialize(deserializer)? else { return Ok(None) };
+    let named = jwt::claims(&token).and_then(|Claims { email, preferred_username }| {
+        [email, preferred_username].into_iter().flatten().find_map(Text::shown)
+    });
+    Ok(named)
 }
 
 /// The `oauth2` crate asks for a text form. A token has none.
@@ -155,6 +230,7 @@ impl oauth2::TokenResponse for TokenResponse {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -168,7 +244,7 @@ mod tests {
 
     fn read(body: &str) -> Result<TokenSet, TokenError> {
         let response: TokenResponse = serde_json::from_str(body).map_err(|_| TokenError::Unusable("not read"))?;
-        response.into_token_set(now())
+        response.into_token_set(TokenType::Bearer, now())
     }
 
     fn with(member: &str, value: Value) -> Result<TokenSet, TokenError> {
@@ -242,8 +318,58 @@ mod tests {
             assert_eq!(life(&read(&document.to_string()).unwrap()), seconds, "{exp} {expires_in}");
         }
         for token in ["a.b", "a.b.c", "a.b.c.d", "..", "a.e30.c"] {
-            assert_eq!(jwt_expiry(token), None, "{token}");
+            assert_eq!(jwt::expiry(token), None, "{token}");
         }
+    }
+
+    /// Who signed in is for people to read: cleaned, and whatever is odd about it spoils nothing.
+    #[test]
+    fn whom_the_id_token_names() {
+        for (id_token, person) in [
+            (json!(jwt(&json!({"email": "m@a.example", "preferred_username": "m"}))), Some("m@a.example")),
+            (json!(jwt(&json!({"email": "", "preferred_username": "m"}))), Some("m")),
+            (json!(jwt(&json!({"email": 7, "preferred_username": " \u{1b}[2Jm\u{202e} "}))), Some("[2Jm")),
+            (json!(jwt(&json!({"sub": "8f2"}))), None),
+            (json!(jwt(&json!("email"))), None),
+            (json!("a.b.c"), None),
+            (json!(null), None),
+            (json!({"email": "m@a.example"}), None),
+        ] {
+            assert_eq!(with("id_token", id_token.clone()).unwrap().person.as_deref(), person, "{id_token}");
+        }
+    }
+
+    /// t045: a token that says whom it is for is for our resource, or what is above that; one that does not may be.
+    #[test]
+    fn t045_whom_a_token_is_for() {
+        const RESOURCE: &str = "https://mcp.example/v1/mcp";
+        let other = |claims: &Value, resource: &str| {
+            let body = json!({"access_token": jwt(claims)}).to_string();
+            read(&body).unwrap().other_audience(resource)
+        };
+        for audience in [
+            json!(RESOURCE),
+            json!("https://mcp.example/v1/mcp/"),
+            json!("https://mcp.example"),
+            json!(["https://bank.example", RESOURCE]),
+            json!(null),
+            json!(7),
+        ] {
+            assert_eq!(other(&json!({"aud": audience}), RESOURCE), None, "{audience}");
+        }
+        assert_eq!(other(&json!({"sub": "x"}), RESOURCE), None);
+        assert_eq!(with("x", json!(1)).unwrap().other_audience(RESOURCE), None);
+        for (audience, shown) in [
+            (json!("https://bank.example/mcp"), "https://bank.example/mcp"),
+            (json!("https://mcp.example/v1/mcp/x"), "https://mcp.example/v1/mcp/x"),
+            (json!("https://mcp.example.evil/v1/mcp"), "https://mcp.example.evil/v1/mcp"),
+            (json!(["api", "\u{1b}[2Jb"]), "api, [2Jb"),
+            (json!([]), ""),
+        ] {
+            assert_eq!(other(&json!({"aud": audience}), RESOURCE).as_deref(), Some(shown));
+        }
+        assert_eq!(other(&json!({"aud": "urn:x"}), "urn:x"), None);
+        assert_eq!(other(&json!({"aud": RESOURCE}), "urn:x").as_deref(), Some(RESOURCE));
     }
 
     /// t050: bearer tokens only; a server that forgets to say so means them.
@@ -255,6 +381,20 @@ mod tests {
         for bad in [json!("mac"), json!("DPoP"), json!("N_A"), json!(""), json!("Bearer "), json!(1), json!(["Bearer"])]
         {
             assert!(with("token_type", bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    /// t050: what was to be bound to a key is, or is not used.
+    #[test]
+    fn t050_a_token_that_is_bound() {
+        let bound = |kind: Value| {
+            let response = json!({"access_token": "t", "token_type": kind}).to_string();
+            let response: TokenResponse = serde_json::from_str(&response).unwrap();
+            response.into_token_set(TokenType::Dpop, now())
+        };
+        assert!(bound(json!("DPoP")).is_ok() && bound(json!("dpop")).is_ok());
+        for bad in [json!("Bearer"), json!(null), json!("mac"), json!("")] {
+            assert!(bound(bad.clone()).is_err(), "{bad}");
         }
     }
 

@@ -4,10 +4,10 @@
 //! https, or plain http to this very machine, with no credentials and no fragment in it. A value of this type is safe
 //! to call; nothing else in the crate checks schemes again.
 //!
-//! It also knows how far it may lead, by who named it. What a person names may be anywhere. What a server names is at
-//! most as near to us as that server: one elsewhere has no business with this machine or its private networks (RFC 9728
-//! section 7.7; MCP security best practices, "Server-Side Request Forgery"). A host that says by itself where it is, is
-//! judged here; a name is judged by the addresses that it resolves to, in `http`.
+//! It also knows how far it may lead, by who named it. What a person names may be wherever a server can be. What a server
+//! names is at most as near to us as that server: one elsewhere has no business with this machine or its private networks
+//! (RFC 9728 section 7.7; MCP security best practices, "Server-Side Request Forgery"). A host that says by itself where
+//! it is, is judged when it is named; a name is judged by the addresses that it resolves to, in `http`.
 
 pub mod reach;
 
@@ -47,10 +47,16 @@ pub enum ServerUrlError {
     /// A `#fragment`, which neither a resource nor an endpoint may have (RFC 8707 section 2, RFC 6749 section 3.1).
     #[error("a fragment is not allowed here")]
     Fragment,
+    /// More than [`LONGEST`] bytes: too much for a browser's command line, and for many servers.
+    #[error("longer than {LONGEST} bytes")]
+    TooLong,
     /// A host where whoever named it must not send us.
     #[error("{0}")]
     OutOfReach(Zone),
 }
+
+/// The longest URL, in bytes.
+const LONGEST: usize = 8 << 10;
 
 impl ServerUrl {
     /// The URL, normalised by its parser.
@@ -203,6 +209,9 @@ impl TryFrom<Url> for ServerUrl {
         if url.fragment().is_some() {
             return Err(ServerUrlError::Fragment);
         }
+        if url.as_str().len() > LONGEST {
+            return Err(ServerUrlError::TooLong);
+        }
         Ok(Self { url, reach: Reach::ANYWHERE, grant: Reach::PUBLIC })
     }
 }
@@ -277,6 +286,7 @@ mod tests {
             ("https://example.com/a b", ServerUrlError::Malformed),
             ("https://example.com/\n", ServerUrlError::Malformed),
             ("https://example.com/\"&calc", ServerUrlError::Malformed),
+            (&format!("https://example.com/{}", "x".repeat(LONGEST)), ServerUrlError::TooLong),
             ("/relative", ServerUrlError::Malformed),
             ("", ServerUrlError::Malformed),
         ] {

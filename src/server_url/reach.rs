@@ -133,8 +133,10 @@ pub struct Reach(u8);
 impl Reach {
     /// How many there are.
     pub const COUNT: usize = 1 << ZONES.len();
-    /// What a person names.
-    pub const ANYWHERE: Self = Self((1 << ZONES.len()) - 1);
+    /// What a person names: wherever a server can be.
+    pub const ANYWHERE: Self = Self::PUBLIC.and(Zone::Private).and(Zone::Loopback);
+    /// No limit at all, for a name that somebody else resolves.
+    pub const UNLIMITED: Self = Self::ANYWHERE.and(Zone::Special);
     /// What any server may name.
     pub const PUBLIC: Self = Self(1 << Zone::Public as u8);
     /// Plain http.
@@ -146,7 +148,7 @@ impl Reach {
     }
 
     /// This, and `zone`.
-    pub fn and(self, zone: Zone) -> Self {
+    pub const fn and(self, zone: Zone) -> Self {
         Self(self.0 | 1 << zone as u8)
     }
 
@@ -158,7 +160,7 @@ impl Reach {
 
 const ZONES: [Zone; 4] = [Zone::Public, Zone::Private, Zone::Loopback, Zone::Special];
 
-/// What a person names: anywhere.
+/// What a person names.
 impl Default for Reach {
     fn default() -> Self {
         Self::ANYWHERE
@@ -306,7 +308,10 @@ mod tests {
         let text = serde_json::to_string(&reach).unwrap();
         assert_eq!(text, r#"["public","private"]"#);
         assert_eq!(serde_json::from_str::<Reach>(&text).unwrap(), reach);
-        assert!(ZONES.into_iter().all(|zone| Reach::ANYWHERE.permits(zone)) && Reach::ANYWHERE.index() < Reach::COUNT);
+        for zone in ZONES {
+            assert!(Reach::UNLIMITED.permits(zone) && Reach::ANYWHERE.permits(zone) == (zone != Zone::Special));
+        }
+        assert!(Reach::UNLIMITED.index() < Reach::COUNT);
     }
 
     proptest! {

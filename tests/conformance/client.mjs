@@ -5,7 +5,7 @@
 // usage: client.mjs URL, with
 //   FINMCP                   the binary
 //   FINMCP_CLIENT            modern or legacy (see local-client.mjs)
-//   FINMCP_SIGN_IN           command: `finmcp login` is run when finmcp asks for it; auto: `finmcp serve --sign-in auto` does it by itself
+//   FINMCP_SIGN_IN           command: the `finmcp login` that an error answer names is run; auto: `finmcp serve --sign-in auto` does it by itself
 //   MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_CONTEXT   from the suite
 //
 // The last line on stdout says how it ended: done, refused (finmcp would not trust the server), login required, or failed.
@@ -61,8 +61,8 @@ class LoginFailed extends Error {
   }
 }
 
-async function login(...options) {
-  const child = spawn(FINMCP, ["login", url, ...options], { env: environment, stdio: ["ignore", process.stderr, "inherit"] });
+async function login(...args) {
+  const child = spawn(FINMCP, ["login", ...args], { env: environment, stdio: ["ignore", process.stderr, "inherit"] });
   const code = await new Promise((resolve, reject) => child.on("error", reject).on("close", resolve));
   if (code !== 0) throw new LoginFailed(code);
 }
@@ -73,22 +73,38 @@ async function authorized(send) {
     return await send();
   } catch (error) {
     if (FINMCP_SIGN_IN === "auto" || error.code !== -31000 - LOGIN_REQUIRED) throw error;
-    await login();
+    const [, command] = error.message.match(/`finmcp login ([^`]+)`/) ?? fail("no command to sign in with");
+    await login(...command.split(" "));
     return await send();
   }
+}
+
+function fail(message) {
+  throw new Error(message);
 }
 
 /** A client that a person has set up with what a vendor gave them. */
 async function setUp() {
   if (context.private_key_pem !== undefined) {
     const key = secretFile("private-key", context.private_key_pem);
-    return login("--client-id", context.client_id, "--private-key-file", key, "--grant", "client-credentials");
+    return login(url, "--client-id", context.client_id, "--private-key-file", key, "--grant", "client-credentials");
+  }
+  if (context.valid_jwt !== undefined) {
+    const assertion = secretFile("assertion", context.valid_jwt);
+    return login(url, "--client-id", context.client_id, "--assertion-file", assertion);
   }
   if (context.client_secret === undefined) return;
   const machine = MCP_CONFORMANCE_SCENARIO === "auth/client-credentials-basic";
   const secret = secretFile("client-secret", context.client_secret);
   const grant = machine ? ["--grant", "client-credentials"] : [];
-  await login("--client-id", context.client_id, "--client-secret-file", secret, ...grant);
+  await login(url, "--client-id", context.client_id, "--client-secret-file", secret, ...grant, ...identityProvider());
+}
+
+/** The enterprise's identity provider, where there is one and somebody has signed in there. */
+function identityProvider() {
+  if (context.idp_issuer === undefined) return [];
+  const options = ["--identity-provider", context.idp_issuer, "--identity-provider-client-id", context.idp_client_id];
+  return [...options, "--id-token-file", secretFile("id-token", context.idp_id_token)];
 }
 
 /** What most scenarios want: list the tools and call each. A client on stdio calls whatever it is shown. */
@@ -138,7 +154,7 @@ const scenarios = {
 
 async function run() {
   await setUp();
-  const options = FINMCP_SIGN_IN === "auto" ? ["--sign-in", "auto"] : [];
+  const options = ["--sign-in", FINMCP_SIGN_IN === "auto" ? "auto" : "off"];
   const open = (answer) => new Serve(FINMCP, ["serve", url, ...options], environment, answer);
   const client = new LocalClient(open, authorized);
   try {

@@ -111,20 +111,39 @@ fn dependencies_point_downwards() {
 #[test]
 fn secrets_are_exposed_in_few_places() {
     let rooms = [
-        "bridge/upstream/mod.rs",    // the Authorization header
-        "commands/token.rs",         // what `finmcp token` prints
-        "credential/file.rs",        // a passphrase becomes a key
-        "credential/record.rs",      // the store's payload
-        "oauth/authorization.rs",    // the state and the verifier's challenge
-        "oauth/client.rs",           // the token request's form
-        "oauth/client_assertion.rs", // the key that signs
-        "oauth/registration.rs",     // whether there is a secret at all
-        "oauth/token_set.rs",        // whether a token can be a header, and its `exp`
+        "commands/token.rs",              // what `finmcp token` prints
+        "credential/access_token.rs",     // the Authorization header
+        "credential/assertion.rs",        // when a JWT ended
+        "credential/file.rs",             // a passphrase becomes a key
+        "credential/record.rs",           // the store's payload
+        "oauth/authorization.rs",         // the state and the verifier's challenge
+        "oauth/client/form.rs",           // how a client proves itself
+        "oauth/client/mod.rs",            // the token request's form
+        "oauth/client/revocation.rs",     // the token that is revoked
+        "oauth/client/token_exchange.rs", // the ID token that is exchanged
+        "oauth/dpop.rs",                  // what a proof is of
+        "oauth/private_key.rs",           // the key that signs
+        "oauth/registration.rs",          // whether there is a secret at all
+        "oauth/token_exchange.rs",        // whether a grant is one
+        "oauth/token_set.rs",             // whether a token can be a header, and its `exp`
     ];
     for (file, text) in sources() {
         let exposes = text.contains(".expose()") && !file.starts_with("demo/");
         assert!(!exposes || rooms.contains(&file.as_str()), "{file} exposes a secret");
     }
+}
+
+/// t009: one room makes HTTP clients, so that none is without its limits: where it may connect to, and where redirects
+/// lead.
+#[test]
+fn t009_clients_are_made_in_one_room() {
+    let made = |text: &str| {
+        ["Client::builder(", "reqwest::Client::new", "ClientBuilder::new", "hyper_util::client::legacy"]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    let rooms: Vec<String> = sources().into_iter().filter(|(_, text)| made(text)).map(|(file, _)| file).collect();
+    assert_eq!(rooms, ["http/mod.rs"]);
 }
 
 /// The map of src/lib.rs has every module, and main.rs stays what it is.

@@ -26,12 +26,12 @@ const IDS: [&str; 8] = [
 /// The envelope's metadata that a modern request has to have.
 const META: &str = r#""_meta":{"vendor/x":1.10,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
 
-/// Both eras, both kinds of answer, and a name for each.
+/// Both eras, both transports, both kinds of answer, and a name for each.
 fn bridges() -> impl Iterator<Item = (Script, String)> {
-    let eras = [Script::default(), Script::default().modern()];
+    let eras = [Script::default(), Script::default().modern(), Script::default().over_sse()];
     eras.into_iter().flat_map(|era| {
         [Answer::Json, Answer::Events].map(|answer| {
-            let name = format!("{:?}, {answer:?}", era.era);
+            let name = format!("{:?}, {:?}, {answer:?}", era.era, era.transport);
             (Script { answer, ..era.clone() }, name)
         })
     })

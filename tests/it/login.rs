@@ -127,6 +127,30 @@ fn a_wrong_client_secret_is_said_and_nothing_is_kept() {
     sandbox.assert_no_secret(&["wrong-but-long-enough-to-look-for".to_owned()]);
 }
 
+/// t061: a key that the server does not list is not tried, and the way out is said.
+#[test]
+fn t061_a_private_key_that_the_server_does_not_take() {
+    use serde_json::json;
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/ec-pkcs8.pem");
+    for (methods, algorithms, said) in [
+        (json!(["client_secret_post"]), json!(null), &["private_key_jwt", "--client-secret-file"][..]),
+        (json!(["private_key_jwt"]), json!(["RS256", "PS256"]), &["ES256, but RS256, PS256 only", "RSA keys"]),
+    ] {
+        let vendor = Vendor::start(Script {
+            authorization_server: json!({
+                "token_endpoint_auth_methods_supported": methods,
+                "token_endpoint_auth_signing_alg_values_supported": algorithms,
+            }),
+            ..Script::people()
+        });
+        let url = vendor.url();
+        let client = ["--client-id", "x", "--private-key-file", key, "--grant", "client-credentials"];
+        let run = Sandbox::new().finmcp([&["login", &url], &client[..]].concat());
+        run.expect_code(2).expect_stderr(said);
+        assert!(vendor.records_at("/token").is_empty());
+    }
+}
+
 /// t133: plain http is for this machine alone. The reason is said, and said once.
 #[test]
 fn t133_http_to_another_machine_is_refused() {

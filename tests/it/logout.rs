@@ -31,6 +31,33 @@ fn a_machine_that_signs_out_has_no_token() {
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(4);
 }
 
+/// RFC 7009 section 2.2.1: a server that revokes no access tokens is no trouble, and is spoken of once.
+#[test]
+fn t063_tokens_that_the_server_does_not_revoke() {
+    use crate::support::vendor::Reply;
+    use serde_json::json;
+
+    let (sandbox, vendor) = (crate::support::sandbox::Sandbox::new(), crate::login::machine_vendor());
+    vendor.change(|script| {
+        script.publishes_metadata = true;
+        script.challenge_points = true;
+    });
+    let secret = sandbox.give("client-secret", crate::login::CLIENT_SECRET);
+    let url = vendor.url();
+    let client = ["--client-id", "x", "--client-secret-file", secret.to_str().unwrap()];
+    sandbox.finmcp([&["login", &url, "--grant", "client-credentials"], &client[..]].concat()).expect_success();
+    let refusal = Reply::new(400).json(&json!({"error": "unsupported_token_type", "error_description": "noise"}));
+    vendor.fault(On::Path("/revoke"), Effect::Answer(refusal));
+    let run = sandbox.finmcp(["logout", &url]).expect_success();
+    assert_eq!(vendor.records_at("/revoke").len(), 1);
+    let said = "The server does not revoke access tokens: this one works there until it expires.";
+    assert_eq!(run.stderr.matches(said).count(), 1, "{}", run.stderr);
+    for noise in ["unsupported_token_type", "noise", "could not"] {
+        assert!(!run.stderr.contains(noise), "{}", run.stderr);
+    }
+    sandbox.finmcp(["token", &url]).expect_code(4);
+}
+
 /// t063: the sign-in is ended at the server, and here whatever the server says.
 #[cfg(unix)]
 #[test]

@@ -1,22 +1,34 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
-//! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `clients`,
-//! `eras`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they
-//! fail, saying so, where they are run without.
+//! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
+//! `clients`, `eras`, `http_sse::servers`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo
+//! nextest run` leaves them out, and they fail, saying so, where they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
 mod architecture;
+mod assertion;
+mod audit;
+#[cfg(unix)]
+mod binding;
+#[cfg(unix)]
+mod callback;
+#[cfg(target_os = "linux")]
+mod chromium;
 mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(unix)]
+mod dpop;
 mod eras;
 mod fidelity;
+mod http_sse;
 #[cfg(unix)]
 mod install;
 #[cfg(target_os = "linux")]
 mod keychain;
+mod label;
 mod lifecycle;
 mod login;
 mod logout;
@@ -25,7 +37,12 @@ mod network;
 mod openid;
 mod patience;
 mod peer;
+mod policy;
 mod recovery;
+#[cfg(unix)]
+mod refusals;
+#[cfg(unix)]
+mod remote;
 mod replay;
 mod rig;
 mod serve;
@@ -35,5 +52,6 @@ mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
 mod support;
+mod threats;
 mod token;
 mod translation;

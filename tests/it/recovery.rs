@@ -92,7 +92,7 @@ fn t114_a_call_that_may_have_run_is_never_sent_again() {
         Effect::Answer(Reply::new(200).body("application/json", r#"{"jsonrpc":"2.0","id":"#)),
         Effect::Answer(Reply::new(200).body("text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"me\n")),
         Effect::Answer(Reply::new(302).header("location", "http://127.0.0.1:1/")),
-        Effect::Answer(Reply::new(307).header("location", "/mcp")),
+        Effect::Answer(Reply::new(303).header("location", "/mcp")),
     ] {
         for script in [Script::default(), Script::default().modern()] {
             let what = format!("{:?}: {effect:?}", script.era);

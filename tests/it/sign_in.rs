@@ -53,14 +53,15 @@ fn a_bridge_that_may_not_says_what_to_run() {
     assert!(browser.starts().is_empty());
 }
 
-/// t022, t036: however many bridges need a person, one browser opens, and all of them go on.
+/// t022, t036: however many bridges need a person, one browser opens, one of them redeems the code with its own
+/// verifier, and all of them go on.
 #[test]
-fn t036_many_bridges_open_one_browser() {
+fn t022_t036_many_bridges_open_one_browser() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();
-    let mut bridges: Vec<_> = (0..6).map(|_| sandbox.serve([url.as_str(), "--sign-in", "auto"])).collect();
+    let mut bridges: Vec<_> = (0..10).map(|_| sandbox.serve([url.as_str(), "--sign-in", "auto"])).collect();
     let hello =
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
     let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("initialize", hello.clone())).collect();
@@ -68,6 +69,7 @@ fn t036_many_bridges_open_one_browser() {
         assert_eq!(serve.answer_to(&id).result()["serverInfo"]["name"], "test vendor");
     }
     assert_eq!(browser.starts().len(), 1);
+    assert_eq!((vendor.records_at("/token").len(), vendor.records_at("/register").len()), (1, 1));
     assert_eq!(vendor.replays(), 0);
 }
 
@@ -102,24 +104,44 @@ fn t064_a_missing_scope_is_asked_for_once() {
     }
     let answer = serve.call("echo", json!({"message": "hi"}));
     assert!(answer.error()["message"].as_str().unwrap().contains("files:write"), "{}", answer.raw);
-    assert_eq!(browser.starts().len(), 3);
+    // What it was given already is not asked for again.
+    for _ in 0..3 {
+        serve.call("echo", json!({"message": "hi"}));
+    }
+    assert_eq!(browser.starts().len(), 2);
 }
 
-/// t064: without a browser the answer names what is missing.
+/// t064: without a browser the answer names the command, with what is missing and what there was; once somebody has run
+/// it, the bridge goes on with that.
 #[test]
 fn t064_a_missing_scope_is_named() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
     serve.initialize();
-    let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
-    vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
+    let refuse = || {
+        let challenge = "Bearer error=\"insufficient_scope\", scope=\"files:write\"";
+        vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
+    };
+    refuse();
     let answer = serve.call("echo", json!({"message": "hi"}));
-    assert!(answer.error()["message"].as_str().unwrap().contains("files:write"), "{}", answer.raw);
+    let message = answer.error()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("scope files:write"), "{message}");
     assert_eq!((browser.starts().len(), vendor.calls("tools/call").len()), (1, 1));
+
+    let (_, command) = message.split_once("Run `finmcp ").expect("a command to run");
+    let command: Vec<_> = command.split_once('`').unwrap().0.split(' ').collect();
+    sandbox.finmcp(command).expect_success();
+    assert_eq!(vendor.records_at("/authorize").last().unwrap().query()["scope"], "files:read files:write");
+    refuse();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
+    // Nobody has signed in again since.
+    refuse();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).error()["code"], -31004);
 }
 
 /// t040: a client that the server has forgotten is said, and registers anew at the next sign-in.
@@ -154,6 +176,40 @@ fn t036_a_person_who_says_no_is_not_asked_again() {
         assert!(answer.error()["message"].as_str().unwrap().contains("access_denied"), "{}", answer.raw);
     }
     assert_eq!(browser.starts().len(), 1);
+}
+
+/// t036: nor by the other bridges that waited for the answer, or start a little later; but somebody who asks by hand is
+/// heard, and from then on all bridges work.
+#[test]
+fn t036_a_person_who_says_no_says_it_to_all_bridges() {
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
+    let url = vendor.url();
+    let open = |sandbox: &Sandbox| {
+        let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+        serve.initialize();
+        serve
+    };
+    let mut bridges: Vec<_> = (0..8).map(|_| open(&sandbox)).collect();
+    let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("tools/list", json!({}))).collect();
+    for (serve, id) in bridges.iter_mut().zip(asked) {
+        let error = serve.answer_to(&id).error();
+        assert_eq!(error["code"], -31001);
+        assert!(error["message"].as_str().unwrap().contains("access_denied"), "{error}");
+    }
+    bridges.push(open(&sandbox));
+    assert_eq!(bridges[8].request("tools/list", json!({})).error()["code"], -31001);
+    assert_eq!(browser.starts().len(), 1);
+
+    drop(browser);
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let before = browser.starts().len();
+    sandbox.finmcp(["login", url.as_str()]).expect_success();
+    for serve in &mut bridges {
+        assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
+    }
+    assert_eq!(browser.starts().len(), before + 1);
 }
 
 /// t011: what must not be trusted is named in the answer, and nobody is asked to sign in there.

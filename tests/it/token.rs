@@ -16,7 +16,7 @@ const A_MOMENT: Duration = Duration::from_secs(2);
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// Lets a token come to its end.
-fn pass(lifetime: Duration) {
+pub fn pass(lifetime: Duration) {
     let begun = Instant::now();
     eventually("time to pass", || (begun.elapsed() > lifetime).then_some(()));
 }

@@ -30,7 +30,7 @@ impl Rig {
     fn new(remembered: Option<Description>) -> Self {
         let words = Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         Self {
-            conversation: Conversation::new(words, remembered, SignIn::offered_if(true)),
+            conversation: Conversation::new(words, remembered, SignIn::offered_if(true), Rules::default()),
             posts: Vec::new(),
             open: BTreeSet::new(),
             listens: Vec::new(),
@@ -59,7 +59,9 @@ impl Rig {
                 }
                 Action::Do(Task::HoldFor(_) | Task::Delete(_) | Task::Switch(_)) => {}
                 Action::Do(Task::Stop) => self.stopped = true,
-                Action::Write(line) => self.written.push(serde_json::from_slice(&line).unwrap()),
+                Action::Write(message) | Action::Decline(message) => {
+                    self.written.push(serde_json::from_slice(message.raw()).unwrap());
+                }
                 Action::Wake(alarm, _) => self.alarms.push(alarm),
                 Action::SignIn(need) => self.sign_ins.push(need),
                 Action::Watch => self.watches += 1,
@@ -271,6 +273,54 @@ fn what_is_remembered_is_asked_first_and_forgotten_when_wrong() {
     let mut rig = Rig::new(None);
     rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
     assert_eq!(rig.methods(), ["server/discover"]);
+}
+
+/// A server that was modern once and is not any more: one error, and the next message finds out.
+#[test]
+fn what_turns_out_wrong_is_found_out() {
+    for wrong in
+        [Ok(json!({"error": {"code": -32000, "message": "Bad Request: Server not initialized"}})), Err(status(404))]
+    {
+        let mut rig = Rig::new(Some(description(Era::Modern)));
+        rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
+        match wrong {
+            Ok(answer) => rig.answer("tools/call", answer),
+            Err(failure) => rig.fail("tools/call", failure),
+        }
+        assert!(rig.answered(&json!(1)).get("error").is_some());
+        rig.client(request(2, "tools/list", modern(json!({}))));
+        rig.answer("server/discover", unknown_method());
+        rig.answer("initialize", legacy_hello());
+        rig.accept_notifications();
+        rig.answer("tools/list", json!({"result": {"tools": []}}));
+        rig.answered(&json!(2));
+        assert_eq!(rig.count("tools/call"), 1);
+    }
+}
+
+/// A client that begins anew: what it left behind is answered.
+#[test]
+fn a_second_handshake_leaves_nobody_waiting() {
+    let mut rig = Rig::new(Some(description(Era::Modern)));
+    rig.client(initialize());
+    rig.client(request(1, "tools/list", json!({})));
+    let again = |id: u8| {
+        let mut hello = initialize();
+        hello["id"] = json!(id);
+        hello
+    };
+    rig.client(again(100));
+    rig.answered(&json!(0));
+    rig.answered(&json!(1));
+    rig.answer("server/discover", modern_hello());
+    rig.client(request(2, "tools/call", json!({"name": "pay"})));
+    rig.answer(
+        "tools/call",
+        json!({"result": {"resultType": "input_required", "inputRequests":
+        {"k": {"method": "roots/list"}}}}),
+    );
+    rig.client(again(101));
+    rig.answered(&json!(2));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::{
         session::{Ending, Event, Exchange},
         sse::Decoder,
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Unwanted, Upstream, content_type, deadline::Deadline,
+            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
             is_event_stream,
         },
     },
@@ -91,15 +91,16 @@ impl Upstream {
         headers: &HeaderMap,
     ) -> Outcome {
         let is_opening = message.method() == Some("initialize");
-        let stream = match is_opening {
-            true => match self.open_stream(exchange, message).await? {
+        let stream = if is_opening {
+            match self.open_stream(exchange, message).await {
                 Ok(stream) => channel.keep(stream),
-                Err(ending) => return Ok(ending),
-            },
-            false => match channel.stream() {
+                Err(outcome) => return outcome,
+            }
+        } else {
+            match channel.stream() {
                 Some(stream) => stream,
                 None => return Ok(Ending::SessionLost),
-            },
+            }
         };
         let answer = stream.answers.expect(message, exchange);
         let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
@@ -121,33 +122,41 @@ impl Upstream {
     }
 
     /// Opens a stream and has it read, in the name of the `initialize` that needs it.
-    async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Result<Stream, Ending>, Unwanted> {
+    async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Stream, Outcome> {
         let opening = Self { deadline: self.deadline.min(OPENING), channel: None, ..self.clone() };
-        let response = match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
-            Ok(response) if response.status().is_success() => response,
-            Ok(response) => return opening.read_refusal(exchange, message, response, false).await.map(Err),
-            Err(Failure::TimedOut { .. }) => return Ok(Err(Ending::Failed(Failure::NoEndpoint))),
-            Err(failure) => return Ok(Err(Ending::Failed(failure))),
-        };
-        Ok(self.begin_stream(&opening, exchange, response).await.map_err(Ending::Failed))
+        let failed = |failure| Err(Ok(Ending::Failed(failure)));
+        match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
+            Ok(response) if response.status().is_success() => {
+                opening.begin_stream(exchange, response, self.deadline).await.or_else(failed)
+            }
+            Ok(response) => match opening.read_refusal(exchange, message, response, false).await {
+                Ok(Ending::Failed(Failure::Status { status, .. })) => {
+                    failed(Failure::NoEndpoint { status: Some(status) })
+                }
+                outcome => Err(outcome),
+            },
+            Err(Failure::TimedOut { .. }) => failed(Failure::NoEndpoint { status: None }),
+            Err(failure) => failed(failure),
+        }
     }
 
+    /// Has the stream read from its second event on; messages may then take `deadline`.
     async fn begin_stream(
         &self,
-        opening: &Self,
         exchange: Exchange,
         mut response: Response,
+        deadline: Duration,
     ) -> Result<Stream, Failure> {
         if !is_event_stream(&response) {
             let content_type = quoted(&content_type(&response).unwrap_or_default());
             return Err(Failure::NotMcp { content_type });
         }
         let mut decoder = Decoder::new(MESSAGE_LIMIT);
-        let first = timeout(opening.deadline, opening.read_endpoint(&mut response, &mut decoder)).await;
-        let first = first.ok().flatten().ok_or(Failure::NoEndpoint)?;
-        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline: self.deadline, ..opening.clone() };
+        let first = timeout(self.deadline, self.read_endpoint(&mut response, &mut decoder)).await;
+        let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
+        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline, ..self.clone() };
         let answers = Arc::new(Answers::new());
-        let reader = tokio::spawn(endpoint.clone().read_stream_of(exchange, response, decoder, answers.clone()));
+        let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, decoder, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })
     }
 
@@ -168,13 +177,7 @@ impl Upstream {
     }
 
     /// Passes on what comes on the stream. What is no answer comes in the name of the `exchange` that opened it.
-    async fn read_stream_of(
-        self,
-        exchange: Exchange,
-        mut response: Response,
-        mut decoder: Decoder,
-        answers: Arc<Answers>,
-    ) {
+    async fn pass_on(self, exchange: Exchange, mut response: Response, mut decoder: Decoder, answers: Arc<Answers>) {
         loop {
             // A stream may be silent for as long as nobody waits for anything.
             let message = match self.next_message(&mut response, &mut decoder, Deadline::never().end()).await {
@@ -202,7 +205,7 @@ impl Upstream {
 
 /// The address for messages that an `endpoint` event names. It is the server's own: a credential goes nowhere else.
 fn endpoint(server: &ServerUrl, named: &[u8]) -> Result<ServerUrl, Failure> {
-    let named = str::from_utf8(named).map_err(|_| Failure::NoEndpoint)?;
+    let named = str::from_utf8(named).map_err(|_| Failure::ForeignEndpoint)?;
     let endpoint = server.join(named.trim_ascii()).ok();
     endpoint.filter(|endpoint| endpoint.same_origin(server)).ok_or(Failure::ForeignEndpoint)
 }
@@ -309,5 +312,120 @@ impl Drop for Answer {
         if state.awaited.get(&self.id).is_some_and(|awaited| awaited.exchange == self.exchange) {
             state.awaited.remove(&self.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t005, t047: the address is the server's own, however it is written.
+    #[test]
+    fn t047_the_address_for_messages_is_of_the_same_origin() {
+        let server: ServerUrl = "https://mcp.example/v1/sse?x=1".parse().unwrap();
+        for (named, address) in [
+            ("/messages?session=1", "https://mcp.example/messages?session=1"),
+            ("messages/", "https://mcp.example/v1/messages/"),
+            ("?session=1", "https://mcp.example/v1/sse?session=1"),
+            ("https://mcp.example/messages", "https://mcp.example/messages"),
+            ("HTTPS://MCP.example:443/messages", "https://mcp.example/messages"),
+            ("//mcp.example/messages", "https://mcp.example/messages"),
+            (" /messages\t", "https://mcp.example/messages"),
+        ] {
+            assert_eq!(endpoint(&server, named.as_bytes()).unwrap().as_str(), address, "{named}");
+        }
+        for named in [
+            "https://evil.example/messages",
+            "//evil.example/messages",
+            "https://mcp.example:444/messages",
+            "http://mcp.example/messages",
+            "https://mcp.example@evil.example/messages",
+            "https://user@mcp.example/messages",
+            "http://127.0.0.1/messages",
+            "javascript:alert(1)",
+            "/messages#fragment",
+            "/messages?session=a b",
+            "\\\\evil.example\\messages",
+        ] {
+            assert!(matches!(endpoint(&server, named.as_bytes()), Err(Failure::ForeignEndpoint)), "{named}");
+        }
+        assert!(endpoint(&server, b"/\xff").is_err());
+    }
+
+    fn request(id: u64) -> Message {
+        Message::request(Id::ours(id), "tools/call", "{}")
+    }
+
+    /// The answers of a stream, and that to the first request, which comes in exchange 7.
+    fn answers() -> (Arc<Answers>, Answer) {
+        let answers = Arc::new(Answers::new());
+        let answer = answers.expect(&request(1), 7).unwrap();
+        (answers, answer)
+    }
+
+    /// Takes the answer to the request `id`, if anybody waits for it, and passes it on.
+    fn pass_on(answers: &Answers, id: u64) -> Option<Exchange> {
+        let (exchange, done) = answers.take(Some(&Id::ours(id)))?;
+        done.send(Ok(())).unwrap();
+        Some(exchange)
+    }
+
+    /// t105: an answer is for whoever has asked, once, and for as long as it is waited for.
+    #[tokio::test]
+    async fn t105_an_answer_is_for_the_exchange_that_waits_for_it() {
+        let (answers, answer) = answers();
+        assert!(answers.expect(&Message::notification("x", "{}"), 8).is_none());
+        assert_eq!((pass_on(&answers, 2), answers.take(None).is_none()), (None, true));
+        assert!(!answer.is_there());
+        assert_eq!(pass_on(&answers, 1), Some(7));
+        assert!(answer.is_there());
+        assert_eq!(pass_on(&answers, 1), None);
+        assert!(matches!(answer.wait(Duration::from_secs(1)).await, Ending::Complete));
+        drop(answers.expect(&request(2), 8));
+        assert_eq!(pass_on(&answers, 2), None);
+        assert!(answers.locked().awaited.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_when_the_stream_ends_is_told_why() {
+        let second = Duration::from_secs(1);
+        for (failure, text) in [
+            (Failure::Malformed, "not a JSON-RPC message"),
+            (Failure::TooLarge { limit: 1 << 20 }, "1 MiB"),
+            (Failure::Cut, "without a response"),
+        ] {
+            let (answers, answer) = answers();
+            let answered = answers.expect(&request(2), 8).unwrap();
+            pass_on(&answers, 2);
+            answers.end(&failure);
+            assert!(!answer.is_there());
+            assert!(answered.is_there());
+            assert!(matches!(answered.wait(second).await, Ending::Complete));
+            assert!(matches!(answer.wait(second).await, Ending::Failed(failure) if failure.to_string().contains(text)));
+            let late = answers.expect(&request(3), 9).unwrap();
+            assert!(matches!(late.wait(second).await, Ending::Failed(Failure::Cut)));
+        }
+    }
+
+    /// t128: from one message of the server to the next.
+    #[tokio::test(start_paused = true)]
+    async fn t128_an_answer_is_waited_for_while_the_server_speaks() {
+        let begun = Instant::now();
+        let (answers, answer) = answers();
+        let waiting = tokio::spawn(answer.wait(Duration::from_secs(10)));
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            answers.hear();
+        }
+        let ending = waiting.await.unwrap();
+        assert!(matches!(ending, Ending::Failed(Failure::TimedOut { seconds: 10 })), "{ending:?}");
+        assert_eq!(begun.elapsed().as_secs(), 27 + 10);
+        // What was said before a request is nothing to it, and a deadline may be longer than any clock.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let answer = answers.expect(&request(2), 8).unwrap();
+        let waiting = tokio::spawn(answer.wait(Duration::MAX));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass_on(&answers, 2);
+        assert!(matches!(waiting.await.unwrap(), Ending::Complete));
     }
 }

@@ -126,7 +126,8 @@ impl Upstream {
     }
 
     /// Sends the request; where the server refuses the token, again with another (RFC 6750 section 3.1: a refused
-    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one.
+    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one. What is lacking
+    /// then is a failure.
     async fn send(
         &self,
         method: Method,
@@ -145,24 +146,30 @@ impl Upstream {
             }
             let challenge = Challenge::from_headers(response.headers());
             let fresh = match (status, &token) {
-                _ if refused == Some(status) => return Ok(response),
+                _ if refused == Some(status) => return wide_enough(response, token.as_ref()),
+                // Another token would not be what it wants.
+                (_, Some(bound)) if bound.is_bound() && challenge.nonce_wanted => return Ok(response),
                 (StatusCode::UNAUTHORIZED, Some(rejected)) => self.tokens.renew(rejected, challenge).await,
                 (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
                 (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {
                     match self.tokens.widen(narrow, challenge).await {
                         // Its own words say best what is missing.
-                        Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => return Ok(response),
+                        Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => {
+                            return wide_enough(response, Some(narrow));
+                        }
                         fresh => fresh,
                     }
                 }
-                _ => return Ok(response),
+                _ => return wide_enough(response, token.as_ref()),
             };
             refused = Some(status);
             token = Some(fresh.map_err(Failure::Token)?);
         }
-        self.send_once(&method, &accept, body, headers, token.as_ref()).await
+        let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
+        wide_enough(response, token.as_ref())
     }
 
+    /// Sends the request; where only its proof lacked a nonce, again with that, and no third time.
     async fn send_once(
         &self,
         method: &Method,
@@ -171,21 +178,35 @@ impl Upstream {
         headers: &HeaderMap,
         token: Option<&AccessToken>,
     ) -> Result<Response, Failure> {
+        let (response, lacked_nonce) = self.transmit(method, accept, body, headers, token).await?;
+        if lacked_nonce {
+            return Ok(self.transmit(method, accept, body, headers, token).await?.0);
+        }
+        Ok(response)
+    }
+
+    /// One request and its answer, and whether that was refused only for want of a nonce.
+    async fn transmit(
+        &self,
+        method: &Method,
+        accept: &HeaderValue,
+        body: &Bytes,
+        headers: &HeaderMap,
+        token: Option<&AccessToken>,
+    ) -> Result<(Response, bool), Failure> {
         let mut all = headers.clone();
         all.insert(header::ACCEPT, accept.clone());
         if !body.is_empty() {
             all.insert(header::CONTENT_TYPE, JSON);
         }
         if let Some(token) = token {
-            all.insert(header::AUTHORIZATION, bearer(token));
+            self.tokens.authorize(token, &mut all, method, &self.server).map_err(Failure::Token)?;
         }
-        let client = self.http.client_for(&self.server)?;
-        let request = client.request(method.clone(), self.server.as_url().clone()).headers(all).body(body.clone());
-        match timeout(self.deadline, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(HttpError::sending(&self.server, error).into()),
-            Err(_) => Err(self.timed_out()),
-        }
+        let sending = self.http.send(&self.server, method, &all, body);
+        let response = timeout(self.deadline, sending).await.map_err(|_| self.timed_out())??;
+        let (status, headers) = (response.status(), response.headers());
+        let lacked_nonce = token.is_some_and(|token| token.lacked_nonce(&self.server, status, headers));
+        Ok((response, lacked_nonce))
     }
 
     /// An answer with an error status: a lost session, a JSON-RPC error, or neither.
@@ -198,6 +219,9 @@ impl Upstream {
     ) -> Outcome {
         const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
+        if status.is_redirection() {
+            return Ok(Ending::Failed(Failure::Redirected { status }));
+        }
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let challenge = Challenge::from_headers(response.headers());
@@ -207,17 +231,13 @@ impl Upstream {
         if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
             return Ok(Ending::SessionLost);
         }
-        if status == StatusCode::UNAUTHORIZED {
+        // Nobody's signing in helps a server that is content with no nonce.
+        if status == StatusCode::UNAUTHORIZED && !challenge.nonce_wanted {
             return Ok(Ending::Failed(Failure::Refused));
         }
         // Whatever it says: the message was not taken, and later it will be.
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Ok(Ending::Failed(Failure::Status { status, retry_after }));
-        }
-        if status == StatusCode::FORBIDDEN && challenge.lacks_scope() {
-            return Ok(Ending::Failed(Failure::InsufficientScope {
-                scope: challenge.scope.map(|scope| scope.to_string()),
-            }));
         }
         match (refusal.filter(|_| code.is_some()), &message.kind) {
             // Whomever the body speaks of, the status is this request's: some servers refuse in the name of "server-error".
@@ -288,12 +308,19 @@ impl Upstream {
     }
 }
 
-/// RFC 6750 section 2.1. A token that cannot be a header value was refused when it came.
-fn bearer(token: &AccessToken) -> HeaderValue {
-    let value = zeroize::Zeroizing::new(format!("Bearer {}", token.secret().expose()));
-    let mut header = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-    header.set_sensitive(true);
-    header
+/// The response, unless it refuses `token` because that allows too little.
+fn wide_enough(response: Response, token: Option<&AccessToken>) -> Result<Response, Failure> {
+    let challenge = Challenge::from_headers(response.headers());
+    if response.status() != StatusCode::FORBIDDEN || !challenge.lacks_scope() {
+        return Ok(response);
+    }
+    let Some(missing) = challenge.scope else {
+        return Err(Failure::InsufficientScope { missing: None, wanted: Vec::new() });
+    };
+    let granted = token.and_then(AccessToken::scope);
+    let wanted = granted.map_or_else(|| missing.clone(), |granted| granted.union(&missing));
+    let wanted = wanted.iter().map(str::to_owned).collect();
+    Err(Failure::InsufficientScope { missing: Some(missing.to_string()), wanted })
 }
 
 fn content_type(response: &Response) -> Option<String> {

@@ -2,9 +2,13 @@
 
 #[cfg(unix)]
 pub mod browser;
+#[cfg(unix)]
+pub mod internet;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;
+#[cfg(unix)]
+pub mod terminal;
 pub mod vendor;
 pub mod visitor;
 

@@ -15,7 +15,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{PATIENCE, sandbox::Transcript, sandbox::wait};
+use super::{PATIENCE, sandbox::Transcript, sandbox::wait, vendor::Era};
 
 /// The bridge as a child process. Dropping it ends it.
 pub struct Serve {
@@ -228,6 +228,36 @@ impl Serve {
     #[track_caller]
     pub fn call_modern(&mut self, tool: &str, arguments: Value) -> Message {
         self.request("tools/call", modern(json!({"name": tool, "arguments": arguments})))
+    }
+
+    /// Opens the conversation as a client of `era` does; gives the answer.
+    #[track_caller]
+    pub fn greet(&mut self, era: Era) -> Message {
+        match era {
+            Era::Legacy => self.initialize(),
+            Era::Modern => self.request_in(era, "server/discover", json!({})),
+        }
+    }
+
+    /// Sends a request as a client of `era` does, and gives its id, without waiting.
+    pub fn post_in(&mut self, era: Era, method: &str, params: Value) -> String {
+        match era {
+            Era::Legacy => self.post(method, params),
+            Era::Modern => self.post(method, modern(params)),
+        }
+    }
+
+    /// Sends a request as a client of `era` does, and waits for its answer.
+    #[track_caller]
+    pub fn request_in(&mut self, era: Era, method: &str, params: Value) -> Message {
+        let id = self.post_in(era, method, params);
+        self.answer_to(&id)
+    }
+
+    /// Calls a tool as a client of `era` does.
+    #[track_caller]
+    pub fn call_in(&mut self, era: Era, tool: &str, arguments: Value) -> Message {
+        self.request_in(era, "tools/call", json!({"name": tool, "arguments": arguments}))
     }
 
     /// Says that the client will send nothing more.

@@ -10,14 +10,26 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter, TokenShape, merge,
+    Device, Dpop, ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter,
+    TokenShape, assertion, dpop, merge,
 };
+
+const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 #[derive(Debug, Clone)]
 pub struct Client {
     pub secret: Option<String>,
     /// None where the client was known in advance: any loopback redirect is fine then.
     pub redirect_uris: Option<Vec<String>>,
+    /// Whether it may use device codes.
+    pub devices: bool,
+}
+
+impl Client {
+    /// A client known in advance.
+    pub fn known(secret: Option<String>) -> Self {
+        Self { secret, redirect_uris: None, devices: true }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -26,12 +38,22 @@ pub struct Code {
     redirect_uri: String,
     challenge: String,
     scope: String,
+    /// The thumbprint of the key that it is bound to.
+    key: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct DeviceCode {
+    client_id: String,
+    scope: String,
 }
 
 #[derive(Debug, Clone)]
 pub struct AccessToken {
     pub ends: Instant,
     pub revoked: bool,
+    /// The thumbprint of the key that it is bound to.
+    pub key: Option<String>,
     family: u64,
 }
 
@@ -40,6 +62,8 @@ pub struct RefreshToken {
     pub family: u64,
     client_id: String,
     scope: String,
+    /// The thumbprint of the key that it is bound to.
+    key: Option<String>,
     spent: bool,
 }
 
@@ -58,6 +82,9 @@ pub fn document(path: &str, shared: &Arc<Shared>) -> Reply {
                 "authorization_servers": [origin],
                 "bearer_methods_supported": ["header"],
             });
+            if state.script.dpop == Some(Dpop::Required) {
+                document["dpop_bound_access_tokens_required"] = json!(true);
+            }
             merge(&mut document, &state.script.protected_resource);
             document
         }
@@ -75,6 +102,13 @@ pub fn document(path: &str, shared: &Arc<Shared>) -> Reply {
             });
             if state.script.registration != Registration::Closed {
                 document["registration_endpoint"] = json!(format!("{origin}/register"));
+            }
+            if state.script.device != Device::Unsupported {
+                document["device_authorization_endpoint"] = json!(format!("{origin}/device"));
+                document["grant_types_supported"].as_array_mut().unwrap().push(json!(DEVICE_GRANT));
+            }
+            if state.script.dpop.is_some() {
+                document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
             }
             merge(&mut document, &state.script.authorization_server);
             document
@@ -114,7 +148,8 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         metadata["client_secret_expires_at"] = json!(0);
         metadata["token_endpoint_auth_method"] = json!("client_secret_post");
     }
-    state.clients.insert(client_id, Client { secret, redirect_uris: Some(redirect_uris) });
+    let devices = metadata["grant_types"].as_array().is_some_and(|grants| grants.contains(&json!(DEVICE_GRANT)));
+    state.clients.insert(client_id, Client { secret, redirect_uris: Some(redirect_uris), devices });
     Reply::new(201).json(&metadata)
 }
 
@@ -154,6 +189,7 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             redirect_uri: redirect_uri.clone(),
             challenge: field("code_challenge"),
             scope: field("scope"),
+            key: query.get("dpop_jkt").cloned(),
         };
         state.codes.insert(code, grant);
     }
@@ -172,7 +208,26 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     Reply::new(302).header("location", target)
 }
 
-/// The token endpoint (RFC 6749 section 3.2), for the three grants.
+/// The device authorization endpoint (RFC 8628 section 3.1).
+pub fn device(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let form = record.form();
+    let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let mut state = shared.state.lock().unwrap();
+    if !state.clients.get(&field("client_id")).is_some_and(|client| client.devices) {
+        return error(400, "unauthorized_client", "not registered for device codes");
+    }
+    if field("resource") != format!("{}/mcp", shared.origin) {
+        state.complain("device authorization request: resource is not this server");
+    }
+    let code = state.mint("device-code");
+    state.device_codes.insert(code.clone(), DeviceCode { client_id: field("client_id"), scope: field("scope") });
+    Reply::new(200).json(&json!({
+        "device_code": code, "user_code": "WDJB-MJHT", "verification_uri": format!("{}/go", shared.origin),
+        "expires_in": 600, "interval": 1,
+    }))
+}
+
+/// The token endpoint (RFC 6749 section 3.2), for the four grants.
 pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     let form = record.form();
     let field = |name: &str| form.get(name).cloned().unwrap_or_default();
@@ -187,16 +242,29 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         Some((id, secret)) => (id, Some(secret)),
         None => (field("client_id"), form.get("client_secret").cloned()),
     };
-    let Some(client) = state.clients.get(&client_id).cloned() else {
-        return error(401, "invalid_client", "unknown client");
+    let is_assertion = field("grant_type") == assertion::JWT_BEARER;
+    let client = match state.clients.get(&client_id).cloned() {
+        Some(client) => client,
+        // The assertion says who asks.
+        None if is_assertion && !form.contains_key("client_id") => {
+            Client { secret: None, redirect_uris: None, devices: false }
+        }
+        None => return error(401, "invalid_client", "unknown client"),
     };
     if client.secret != secret {
         return error(401, "invalid_client", "wrong client secret");
+    }
+    if field("grant_type") == assertion::TOKEN_EXCHANGE {
+        return assertion::exchange(&mut state, &shared.origin, &client_id, &form);
     }
     if field("resource") != format!("{}/mcp", shared.origin) {
         state.complain(format!("token request: resource is {:?}", field("resource")));
         return error(400, "invalid_target", "not a resource of this server");
     }
+    let key = match dpop::token_key(&mut state, record, &shared.origin) {
+        Ok(key) => key,
+        Err(refusal) => return refusal,
+    };
     match field("grant_type").as_str() {
         "authorization_code" => {
             let verifier = field("code_verifier");
@@ -208,12 +276,29 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
                 return error(400, "invalid_grant", "unknown code");
             };
             let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+            if code.key.is_some() && code.key != key {
+                return error(400, "invalid_grant", "the code is bound to another key");
+            }
             if code.challenge != challenge || code.redirect_uri != field("redirect_uri") || code.client_id != client_id
             {
                 return error(400, "invalid_grant", "the code was given to somebody else");
             }
-            let family = state.access_tokens.len() as u64 + 1;
-            state.grant(&shared.origin, &client_id, &code.scope, Some(family))
+            state.sign_in(&shared.origin, &client_id, &code.scope, key)
+        }
+        DEVICE_GRANT => {
+            let code = field("device_code");
+            let Some(known) = state.device_codes.get(&code).filter(|known| known.client_id == client_id).cloned()
+            else {
+                return error(400, "invalid_grant", "unknown device code");
+            };
+            match state.script.device {
+                Device::Unsupported | Device::Hesitates => error(400, "authorization_pending", "not yet"),
+                Device::Denies => error(400, "access_denied", "the person said no"),
+                Device::Consents => {
+                    state.device_codes.remove(&code);
+                    state.sign_in(&shared.origin, &client_id, &known.scope, key)
+                }
+            }
         }
         "refresh_token" => {
             let token = field("refresh_token");
@@ -222,6 +307,9 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             };
             if known.client_id != client_id || state.dead_families.contains(&known.family) {
                 return error(400, "invalid_grant", "this sign-in has ended");
+            }
+            if known.key != key {
+                return error(400, "invalid_grant", "bound to another key");
             }
             if known.spent {
                 // Somebody has a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
@@ -233,13 +321,17 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
                 return error(400, "invalid_grant", "spent refresh token");
             }
             state.refresh_tokens.get_mut(&token).unwrap().spent = true;
-            state.grant(&shared.origin, &client_id, &known.scope, Some(known.family))
+            state.grant(&shared.origin, &client_id, &known.scope, Some(known.family), key)
         }
+        assertion::JWT_BEARER => match assertion::judge(&state, &shared.origin, &client_id, &field("assertion")) {
+            Ok(()) => state.grant(&shared.origin, &client_id, &field("scope"), None, key),
+            Err(why) => error(400, "invalid_grant", why),
+        },
         "client_credentials" | "" => {
             if client.secret.is_none() {
                 return error(400, "unauthorized_client", "not for public clients");
             }
-            state.grant(&shared.origin, &client_id, &field("scope"), None)
+            state.grant(&shared.origin, &client_id, &field("scope"), None, key)
         }
         _ => error(400, "unsupported_grant_type", "no such grant"),
     }
@@ -271,12 +363,21 @@ impl State {
         if self.script.guard == Guard::Open {
             return Ok(());
         }
-        let token = record.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        let live = token.and_then(|token| self.access_tokens.get(token));
-        if live.is_some_and(|token| !token.revoked && token.ends > Instant::now()) {
-            return Ok(());
+        let presented = record.header("authorization").and_then(|value| value.split_once(' '));
+        let scheme = if self.script.dpop == Some(Dpop::Challenged) { "DPoP" } else { "Bearer" };
+        let token = presented.map(|(_, token)| token);
+        let live = token.and_then(|token| self.access_tokens.get(token)).cloned();
+        if let (Some((scheme, token)), Some(live)) = (presented, live)
+            && !live.revoked
+            && live.ends > Instant::now()
+        {
+            match (scheme, &live.key) {
+                ("Bearer", None) if matches!(self.script.dpop, None | Some(Dpop::Listed)) => return Ok(()),
+                ("DPoP", Some(key)) => return dpop::admit(self, record, origin, token, key),
+                _ => self.complain(format!("a token is presented as {scheme}")),
+            }
         }
-        let mut challenge = "Bearer realm=\"test\"".to_owned();
+        let mut challenge = format!("{scheme} realm=\"test\"");
         if token.is_some() {
             challenge += ", error=\"invalid_token\"";
         }
@@ -289,7 +390,13 @@ impl State {
         Err(Reply::new(401).header("www-authenticate", challenge))
     }
 
-    fn grant(&mut self, origin: &str, client_id: &str, scope: &str, family: Option<u64>) -> Reply {
+    /// What a person's sign-in brings.
+    fn sign_in(&mut self, origin: &str, client_id: &str, scope: &str, key: Option<String>) -> Reply {
+        let family = self.access_tokens.len() as u64 + 1;
+        self.grant(origin, client_id, scope, Some(family), key)
+    }
+
+    fn grant(&mut self, origin: &str, client_id: &str, scope: &str, family: Option<u64>, key: Option<String>) -> Reply {
         let lifetime = self.script.access_lifetime;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut access_token = self.mint("access-token");
@@ -304,9 +411,15 @@ impl State {
                 .join(".");
             self.secrets.push(access_token.clone());
         }
-        let token = AccessToken { ends: Instant::now() + lifetime, revoked: false, family: family.unwrap_or_default() };
+        let token = AccessToken {
+            ends: Instant::now() + lifetime,
+            revoked: false,
+            key: key.clone(),
+            family: family.unwrap_or_default(),
+        };
         self.access_tokens.insert(access_token.clone(), token);
-        let mut response = json!({"access_token": access_token, "token_type": "Bearer"});
+        let kind = if key.is_some() { "DPoP" } else { "Bearer" };
+        let mut response = json!({"access_token": access_token, "token_type": kind});
         match self.script.expires_in {
             ExpiresIn::Seconds => response["expires_in"] = json!(lifetime.as_secs()),
             ExpiresIn::Text => response["expires_in"] = json!(lifetime.as_secs().to_string()),
@@ -316,11 +429,16 @@ impl State {
         if let (Some(family), true) = (family, self.script.refresh_tokens) {
             let refresh_token = self.mint("refresh-token");
             response["refresh_token"] = json!(refresh_token);
-            let known = RefreshToken { family, client_id: client_id.to_owned(), scope: scope.to_owned(), spent: false };
+            let known =
+                RefreshToken { family, client_id: client_id.to_owned(), scope: scope.to_owned(), key, spent: false };
             self.refresh_tokens.insert(refresh_token, known);
         }
         if !scope.is_empty() {
             response["scope"] = json!(scope);
+        }
+        if !self.script.id_token.is_null() && family.is_some() {
+            let parts = [json!({"alg": "none"}).to_string(), self.script.id_token.to_string(), self.mint("id-token")];
+            response["id_token"] = json!(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."));
         }
         Reply::new(200).header("cache-control", "no-store").json(&response)
     }
@@ -338,7 +456,7 @@ fn basic(record: &Recorded) -> Option<(String, String)> {
     Some((decode(id)?, decode(secret)?))
 }
 
-fn error(status: u16, code: &str, description: &str) -> Reply {
+pub fn error(status: u16, code: &str, description: &str) -> Reply {
     Reply::new(status).json(&json!({"error": code, "error_description": description}))
 }
 

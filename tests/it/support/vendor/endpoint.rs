@@ -52,6 +52,7 @@ struct Params {
     protocol_version: String,
     name: Option<String>,
     uri: Option<String>,
+    cursor: String,
     arguments: Arguments,
     notifications: Value,
     #[serde(rename = "_meta")]
@@ -100,17 +101,20 @@ async fn legacy_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         return Reply::new(400)
             .json(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "Parse error"}}));
     };
-    if envelope.method.as_deref() == Some("initialize") && envelope.id.is_some() {
-        return initialize(record, &envelope, shared);
-    }
-    {
+    if envelope.method.as_deref() != Some("initialize") {
         let mut state = shared.state.lock().unwrap();
         if let Err(refusal) = state.check_session(record) {
             return refusal;
         }
         state.check_version(record);
     }
+    converse(record, &envelope, shared).await
+}
+
+/// What a legacy server says to a message that it takes.
+pub async fn converse(record: &Recorded, envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
     match (&envelope.method, &envelope.id) {
+        (Some(method), Some(_)) if method == "initialize" => initialize(record, envelope, shared),
         (Some(method), None) => {
             if method == "notifications/initialized" {
                 shared.state.lock().unwrap().ask_for_roots();
@@ -124,7 +128,7 @@ async fn legacy_post(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             Reply::new(202)
         }
-        (Some(_), Some(_)) => execute(&envelope, shared).await,
+        (Some(_), Some(_)) => execute(envelope, shared).await,
         (None, None) => Reply::new(400),
     }
 }
@@ -253,7 +257,7 @@ async fn execute(envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "test vendor", "version": "1"}},
         }),
         "ping" | "logging/setLevel" if !modern => json!({}),
-        "tools/list" => json!({"tools": tools()}),
+        "tools/list" => state.tools_page(&params.cursor),
         "resources/list" => json!({"resources": []}),
         "resources/templates/list" => json!({"resourceTemplates": []}),
         "prompts/list" => json!({"prompts": []}),
@@ -266,7 +270,8 @@ async fn execute(envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
     state.reply_with(Reply::new(200), message)
 }
 
-fn tools() -> Value {
+/// The tools that this server really has.
+pub fn tools() -> Value {
     let tool = |name: &str, description: &str, properties: Value| json!({"name": name, "description": description, "inputSchema": {"type": "object", "properties": properties}});
     json!([
         tool("echo", "Says it back", json!({"message": {"type": "string"}})),
@@ -346,6 +351,16 @@ impl State {
         result
     }
 
+    /// The page of the tools' list that the cursor, a number, leads to.
+    fn tools_page(&self, cursor: &str) -> Value {
+        let page = cursor.parse().unwrap_or(0);
+        let mut result = json!({"tools": self.script.tool_pages[page]});
+        if page + 1 < self.script.tool_pages.len() {
+            result["nextCursor"] = json!((page + 1).to_string());
+        }
+        result
+    }
+
     /// `message` as this vendor answers: one JSON object, or a stream of one event.
     fn reply_with(&mut self, reply: Reply, message: Vec<u8>) -> Reply {
         match self.script.answer {
@@ -360,7 +375,7 @@ impl State {
 
     /// Asks for the client's roots, once, when there is a stream to ask on.
     fn ask_for_roots(&mut self) {
-        let stream = self.streams.iter().find(|stream| stream.kind == StreamKind::Get && !stream.events.is_closed());
+        let stream = self.streams.iter().find(|stream| stream.kind != StreamKind::Listen && !stream.events.is_closed());
         if let (Some(stream), true) = (stream, self.script.asks_for_roots) {
             let _ = stream.events.send(event(br#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#));
             self.script.asks_for_roots = false;
@@ -390,7 +405,7 @@ impl State {
         }
     }
 
-    fn check_accept(&mut self, record: &Recorded, types: &[&str]) {
+    pub fn check_accept(&mut self, record: &Recorded, types: &[&str]) {
         let accept = record.header("accept").unwrap_or_default();
         if !types.iter().all(|kind| accept.contains(kind)) {
             self.complain(format!("{} with Accept {accept:?}", record.method));

@@ -1,15 +1,17 @@
 //! A vendor on this machine: an MCP server and its authorization server, which do as the test says and write down what
 //! they got.
 
+mod assertion;
 mod authorization;
+mod dpop;
 mod endpoint;
+mod http_sse;
 mod reply;
 mod script;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -25,11 +27,13 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::eventually;
 pub use reply::Reply;
 pub use script::{
-    Answer, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter, TokenShape,
+    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
+    TokenShape, Transport,
 };
 
 /// A running vendor. Dropping it closes its port.
 pub struct Vendor {
+    port: u16,
     shared: Arc<Shared>,
     closing: Arc<Notify>,
     thread: Option<thread::JoinHandle<()>>,
@@ -94,9 +98,14 @@ struct State {
     secrets: Vec<String>,
     clients: HashMap<String, authorization::Client>,
     codes: HashMap<String, authorization::Code>,
+    device_codes: HashMap<String, authorization::DeviceCode>,
     access_tokens: HashMap<String, authorization::AccessToken>,
     refresh_tokens: HashMap<String, authorization::RefreshToken>,
     dead_families: HashSet<u64>,
+    /// The `jti` of every proof of possession so far.
+    proofs: HashSet<String>,
+    /// How often the nonces have changed.
+    nonce_round: usize,
     replays: usize,
     sessions: HashSet<String>,
     streams: Vec<Stream>,
@@ -111,12 +120,14 @@ struct Stream {
     events: mpsc::UnboundedSender<Bytes>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum StreamKind {
     /// The legacy era's GET stream.
     Get,
     /// The response to the modern era's `subscriptions/listen`.
     Listen,
+    /// HTTP+SSE's stream, of this session.
+    Session(String),
 }
 
 impl Vendor {
@@ -128,9 +139,20 @@ impl Vendor {
 
     /// Starts a vendor on a given listener, for a test that needs its port before or after.
     pub fn start_on(listener: std::net::TcpListener, script: Script) -> Self {
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        Self::start_with(listener, origin, script)
+    }
+
+    /// Starts a vendor that others know by another origin than this machine's.
+    #[cfg(unix)]
+    pub fn start_as(origin: &str, script: Script) -> Self {
+        Self::start_with(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), origin.to_owned(), script)
+    }
+
+    fn start_with(listener: std::net::TcpListener, origin: String, script: Script) -> Self {
         listener.set_nonblocking(true).unwrap();
-        let address: SocketAddr = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { origin: format!("http://{address}"), state: Mutex::new(State::new(script)) });
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared { origin, state: Mutex::new(State::new(script)) });
         let closing = Arc::new(Notify::new());
         let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
         let thread = thread::spawn(move || {
@@ -143,14 +165,20 @@ impl Vendor {
                 }
             });
         });
-        Self { shared, closing, thread: Some(thread) }
+        Self { port, shared, closing, thread: Some(thread) }
+    }
+
+    /// The port on this machine.
+    #[cfg(unix)]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap()
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, unless it was started as another.
     pub fn origin(&self) -> String {
         self.shared.origin.clone()
     }
@@ -178,6 +206,24 @@ impl Vendor {
     /// Breaks the next request that `on` picks. Several faults for the same requests are used up in order.
     pub fn fault(&self, on: On, effect: Effect) {
         self.state().faults.push((on, effect));
+    }
+
+    /// From now on proofs of possession need another nonce than before.
+    pub fn change_nonces(&self) {
+        self.state().nonce_round += 1;
+    }
+
+    /// Knows another client from now on.
+    pub fn know(&self, client_id: &str, client_secret: &str) {
+        let client =
+            authorization::Client { secret: Some(client_secret.to_owned()), redirect_uris: None, devices: true };
+        self.state().clients.insert(client_id.to_owned(), client);
+    }
+
+    /// A JWT in this vendor's name, which speaks of `subject` to `audience` and ends after `lifetime` seconds.
+    pub fn jwt(&self, subject: &str, audience: &str, lifetime: i64) -> String {
+        let claims = serde_json::json!({"sub": subject, "aud": audience});
+        assertion::mint(&mut self.state(), &self.shared.origin, "JWT", claims, lifetime)
     }
 
     /// Every request so far.
@@ -256,7 +302,13 @@ impl Vendor {
     /// Says `message`, byte for byte, on the newest stream; waits for a stream first.
     #[track_caller]
     pub fn push(&self, message: impl AsRef<[u8]>) {
-        let event = reply::event(message.as_ref());
+        self.say(reply::event(message.as_ref()));
+    }
+
+    /// Writes these bytes on the newest stream; waits for a stream first.
+    #[track_caller]
+    pub fn say(&self, event: impl Into<Bytes>) {
+        let event = event.into();
         eventually("a stream to say something on", || {
             let mut state = self.state();
             state.streams.retain(|stream| !stream.events.is_closed());
@@ -291,10 +343,8 @@ impl Drop for Vendor {
 
 impl State {
     fn new(script: Script) -> Self {
-        let clients = script
-            .clients
-            .iter()
-            .map(|(id, secret)| (id.clone(), authorization::Client { secret: secret.clone(), redirect_uris: None }));
+        let clients =
+            script.clients.iter().map(|(id, secret)| (id.clone(), authorization::Client::known(secret.clone())));
         Self {
             clients: clients.collect(),
             secrets: script.clients.iter().filter_map(|(_, secret)| secret.clone()).collect(),
@@ -303,9 +353,12 @@ impl State {
             faults: Vec::new(),
             complaints: Vec::new(),
             codes: HashMap::new(),
+            device_codes: HashMap::new(),
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
             dead_families: HashSet::new(),
+            proofs: HashSet::new(),
+            nonce_round: 0,
             replays: 0,
             sessions: HashSet::new(),
             streams: Vec::new(),
@@ -375,6 +428,11 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
             let _ = route(&record, &shared).await;
             return Err(Cut);
         }
+        Some(Effect::AnswerAfter(reply)) => {
+            let _ = route(&record, &shared).await;
+            tokio::time::sleep(A_WHILE).await;
+            return Ok(reply.into_response());
+        }
         Some(Effect::Delay(delay)) => {
             let reply = route(&record, &shared).await;
             tokio::time::sleep(delay).await;
@@ -386,11 +444,15 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
 }
 
 async fn route(record: &Recorded, shared: &Arc<Shared>) -> Reply {
+    let transport = shared.state.lock().unwrap().script.transport;
     match (record.method.as_str(), record.path.as_str()) {
+        (_, "/mcp") if transport == Transport::HttpSse => http_sse::open(record, shared),
+        ("POST", http_sse::MESSAGES) if transport == Transport::HttpSse => http_sse::take(record, shared),
         (_, "/mcp") => endpoint::answer(record, shared).await,
         ("GET", path) if path.starts_with("/.well-known/") => authorization::document(path, shared),
         ("POST", "/register") => authorization::register(record, shared),
         ("GET", "/authorize") => authorization::authorize(record, shared),
+        ("POST", "/device") => authorization::device(record, shared),
         ("POST", "/token") => authorization::token(record, shared),
         ("POST", "/revoke") => authorization::revoke(record, shared),
         _ => Reply::new(404),
@@ -416,6 +478,9 @@ fn merge(value: &mut Value, patch: &Value) {
 }
 
 type Never = Infallible;
+
+/// Long enough for whatever else a request brings about to arrive first.
+const A_WHILE: Duration = Duration::from_millis(500);
 
 /// Long enough that nothing expires in a test that does not ask for it.
 const AN_HOUR: Duration = Duration::from_secs(3600);

@@ -5,7 +5,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{Response, body::Frame};
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
 
 use super::Never;
 
@@ -50,6 +50,18 @@ impl Reply {
     pub fn events(mut self, events: UnboundedReceiver<Bytes>) -> Self {
         self.events = Some(events);
         self.header("content-type", "text/event-stream").header("cache-control", "no-cache")
+    }
+
+    /// Says on a stream what it would have answered.
+    pub(super) async fn forward(self, stream: &WeakUnboundedSender<Bytes>) {
+        let say = |event| stream.upgrade().is_some_and(|stream| stream.send(event).is_ok());
+        if !self.body.is_empty() {
+            say(event(&self.body));
+        }
+        let Some(mut events) = self.events else { return };
+        while let Some(event) = events.recv().await {
+            say(event);
+        }
     }
 
     pub(super) fn into_response(self) -> Response<Body> {

@@ -11,6 +11,8 @@ use super::{AN_HOUR, Recorded, Reply};
 #[derive(Debug, Clone)]
 pub struct Script {
     pub era: Era,
+    /// How messages travel to the legacy server.
+    pub transport: Transport,
     /// The one revision that the legacy server speaks; else whichever it is asked for.
     pub revision: Option<&'static str>,
     pub guard: Guard,
@@ -25,8 +27,22 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// Whether tokens are bound to keys (RFC 9449), and who says so.
+    pub dpop: Option<Dpop>,
+    /// Whether proofs of possession need a nonce.
+    pub nonces: bool,
+    /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
+    pub trusted_issuer: Option<String>,
+    /// The scope that an identity provider allows, where that is another than was asked for.
+    pub granted_scope: Option<&'static str>,
+    /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
+    pub policy: Option<&'static str>,
     /// Clients known in advance, with their secrets.
     pub clients: Vec<(String, Option<String>)>,
+    /// Whether people sign in on other devices too, and what they say there.
+    pub device: Device,
+    /// The claims of the ID token that a sign-in comes with; null for none.
+    pub id_token: Value,
     pub callback_state: StateParameter,
     pub callback_issuer: IssuerParameter,
     pub access_lifetime: Duration,
@@ -40,6 +56,8 @@ pub struct Script {
     pub get_stream: bool,
     /// Whether the legacy server has sessions.
     pub sessions: bool,
+    /// The pages of `tools/list`: arrays of tools. The first is given without a cursor.
+    pub tool_pages: Vec<Value>,
     /// Whether the legacy server asks for the client's roots as soon as it has a stream to ask on.
     pub asks_for_roots: bool,
 }
@@ -48,6 +66,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             era: Era::Legacy,
+            transport: Transport::StreamableHttp,
             revision: None,
             guard: Guard::Open,
             challenge_scope: None,
@@ -56,7 +75,14 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            dpop: None,
+            nonces: false,
+            trusted_issuer: None,
+            granted_scope: None,
+            policy: None,
             clients: Vec::new(),
+            device: Device::Unsupported,
+            id_token: Value::Null,
             callback_state: StateParameter::Right,
             callback_issuer: IssuerParameter::Right,
             access_lifetime: AN_HOUR,
@@ -66,6 +92,7 @@ impl Default for Script {
             answer: Answer::Json,
             get_stream: true,
             sessions: true,
+            tool_pages: vec![super::endpoint::tools()],
             asks_for_roots: false,
         }
     }
@@ -95,6 +122,12 @@ impl Script {
         self.era = Era::Modern;
         self
     }
+
+    pub fn over_sse(mut self) -> Self {
+        self.transport = Transport::HttpSse;
+        self.sessions = false; // the stream is one
+        self
+    }
 }
 
 /// Which protocol the MCP endpoint speaks.
@@ -106,6 +139,24 @@ pub enum Era {
     Modern,
 }
 
+impl Era {
+    /// Every era that a client can be of, with every era that a server can be of.
+    pub const COMBINATIONS: [(Self, Self); 4] = [
+        (Self::Legacy, Self::Legacy),
+        (Self::Modern, Self::Modern),
+        (Self::Legacy, Self::Modern),
+        (Self::Modern, Self::Legacy),
+    ];
+}
+
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    StreamableHttp,
+    /// 2024-11-05: a stream, and an address beside it.
+    HttpSse,
+}
+
 /// Who may use the MCP endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
@@ -113,6 +164,17 @@ pub enum Guard {
     Open,
     /// Who has a live access token of this vendor.
     Bearer,
+}
+
+/// Who asks for tokens that are bound to keys. The authorization server binds them whenever it is shown a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dpop {
+    /// The authorization server lists it, and the MCP endpoint takes any token.
+    Listed,
+    /// The MCP endpoint's challenge has the scheme DPoP, and it takes no other tokens.
+    Challenged,
+    /// The protected resource metadata say that it takes no other tokens; the challenge says Bearer.
+    Required,
 }
 
 /// Who may become a client.
@@ -124,6 +186,19 @@ pub enum Registration {
     Confidential,
     /// Only the clients known in advance.
     Closed,
+}
+
+/// A person with a device code (RFC 8628).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// There are no device codes.
+    Unsupported,
+    /// Has not entered it yet.
+    Hesitates,
+    /// Says yes.
+    Consents,
+    /// Says no.
+    Denies,
 }
 
 /// How a request is answered.
@@ -200,6 +275,8 @@ pub enum Effect {
     CutBefore,
     /// The request has its effect, then the connection is cut before the answer.
     CutAfter,
+    /// The request has its effect, and this answer comes after whatever that brings.
+    AnswerAfter(Reply),
     /// The request has its effect at once, and the right answer comes later.
     Delay(Duration),
 }

@@ -1,0 +1,147 @@
+//! The label on a server: which profile and environment it is, where people and models read it.
+//!
+//! It is on the answers to `initialize` and `server/discover`, in the server's title and instructions.
+
+use std::collections::HashMap;
+
+use crate::bridge::{
+    era::meta,
+    message::{Id, Kind, Message},
+    object::{self, Object},
+};
+
+/// What is said, and where next.
+#[derive(Debug)]
+pub struct Label {
+    /// In front of the title, as JSON.
+    mark: String,
+    /// In front of the instructions, as JSON.
+    sentence: String,
+    /// The server's name, as JSON, where it gives itself none.
+    name: String,
+    /// The client's open questions who the server is: the method of each.
+    asked: HashMap<Id, Box<str>>,
+}
+
+impl Label {
+    /// For the `profile` of the server that people know as `title`; the environment is empty where there is one only.
+    pub fn new(title: &str, profile: &str, environment: &str) -> Self {
+        let (mark, which) = if environment.is_empty() {
+            (format!("[{profile}] "), String::new())
+        } else {
+            (format!("[{profile}, {environment}] "), format!(", environment \"{environment}\""))
+        };
+        let sentence = format!("This is {title}{which} (finmcp profile \"{profile}\").");
+        Self {
+            mark: object::text(&mark),
+            sentence: object::text(&sentence),
+            name: object::text(title),
+            asked: HashMap::new(),
+        }
+    }
+
+    /// Takes note of what the client asks.
+    pub fn received(&mut self, message: &Message) {
+        if let Kind::Request { id, method } = &message.kind
+            && matches!(&**method, "initialize" | "server/discover")
+        {
+            self.asked.insert(id.clone(), method.clone());
+        }
+    }
+
+    /// What goes to the client, with the label where it says who the server is.
+    pub fn put_on(&mut self, message: Message) -> Message {
+        let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
+        match self.asked.remove(id) {
+            Some(method) if *succeeded => message.edited(|message| {
+                message.edit("result", |result| {
+                    if &*method == "initialize" {
+                        result.edit("serverInfo", |server| self.entitle(server));
+                    } else {
+                        result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
+                    }
+                    let instructions = match result.get("instructions") {
+                        Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
+                        _ => self.sentence.clone(),
+                    };
+                    result.set("instructions", instructions);
+                });
+            }),
+            _ => message,
+        }
+    }
+
+    fn entitle(&self, server: &mut Object<'_>) {
+        if server.get("name").is_none() {
+            server.set("name", self.name.clone());
+            server.set("version", r#""""#);
+        }
+        let title = server.get("title").or_else(|| server.get("name")).unwrap_or(&self.name);
+        let title = before(&self.mark, title);
+        server.set("title", title);
+    }
+}
+
+/// `text` with `prefix` in front, both JSON; `prefix` alone where `text` is no string.
+fn before(prefix: &str, text: &str) -> String {
+    match (prefix.strip_suffix('"'), text.strip_prefix('"')) {
+        (Some(prefix), Some(text)) => format!("{prefix}{text}"),
+        _ => prefix.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    fn labelled(method: &str, answer: &str) -> String {
+        let mut label = Label::new("Asset \"x\"", "asset-sandbox", "sandbox");
+        label.received(&message(&format!(r#"{{"id":"a","method":"{method}"}}"#)));
+        label.received(&message(r#"{"id":"b","method":"tools/call"}"#));
+        String::from_utf8(label.put_on(message(answer)).raw().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_title_and_the_instructions_carry_it_and_nothing_else_changes() {
+        assert_eq!(
+            labelled(
+                "initialize",
+                r#"{"id":"\u0061","result":{"n":1.10,"serverInfo":{"title":"T\u00e9","name":"N"},"instructions":"do\ud800"}}"#
+            ),
+            r#"{"id":"\u0061","result":{"n":1.10,"serverInfo":{"title":"[asset-sandbox, sandbox] T\u00e9","name":"N"},"instructions":"This is Asset \"x\", environment \"sandbox\" (finmcp profile \"asset-sandbox\").\n\ndo\ud800"}}"#
+        );
+        assert_eq!(
+            labelled(
+                "server/discover",
+                r#"{"id":"a","result":{"_meta":{"x":1e400,"io.modelcontextprotocol/serverInfo":{"name":"N"}}}}"#
+            ),
+            r#"{"id":"a","result":{"_meta":{"x":1e400,"io.modelcontextprotocol/serverInfo":{"name":"N","title":"[asset-sandbox, sandbox] N"}},"instructions":"This is Asset \"x\", environment \"sandbox\" (finmcp profile \"asset-sandbox\")."}}"#
+        );
+    }
+
+    #[test]
+    fn a_server_without_a_name_gets_one() {
+        let mut label = Label::new("Masset", "masset", "");
+        label.received(&message(r#"{"id":1,"method":"server/discover"}"#));
+        let answer = label.put_on(message(r#"{"id":1,"result":{"instructions":7}}"#));
+        assert_eq!(
+            answer.raw(),
+            r#"{"id":1,"result":{"instructions":"This is Masset (finmcp profile \"masset\").","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"Masset","version":"","title":"[masset] Masset"}}}}"#
+        );
+    }
+
+    #[test]
+    fn other_answers_pass_as_they_are() {
+        for answer in [
+            r#"{"id":"a","error":{"code":-32601,"message":"no"}}"#,
+            r#"{"id":"b","result": {"serverInfo":{"name":"N"}}}"#,
+            r#"{"method":"notifications/message","params":{"serverInfo":{}}}"#,
+        ] {
+            assert_eq!(labelled("initialize", answer), answer);
+        }
+    }
+}

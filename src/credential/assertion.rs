@@ -1,0 +1,249 @@
+//! Tokens for an assertion (RFC 7523 section 2.1), which is got anew each time: from a file that somebody else keeps
+//! fresh, or from an identity provider for the ID token in such a file.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::{
+    credential::record::Credential,
+    http::Http,
+    oauth::{
+        client::{Grant, TokenExchange, TokenRequest, exchange_token, request_token},
+        error::{OAuthError, TokenError},
+        jwt,
+        registration::ClientRegistration,
+        token_set::TokenSet,
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// The longest assertion that is sent, in bytes.
+const LENGTH_LIMIT: u64 = 64 << 10;
+
+/// How long a file may take: it may be on a network, or no file at all.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Where assertions come from.
+#[derive(Debug, Clone)]
+pub enum AssertionSource {
+    /// A file that holds one, such as the token that a platform gives to a workload (workload identity federation).
+    File(PathBuf),
+    /// An identity provider (MCP "Enterprise-Managed Authorization").
+    IdentityProvider(Box<IdentityProvider>),
+}
+
+/// An enterprise's identity provider, and who finmcp is there.
+#[derive(Debug, Clone)]
+pub struct IdentityProvider {
+    /// Its issuer identifier.
+    pub issuer: String,
+    /// Where it exchanges tokens.
+    pub token_endpoint: ServerUrl,
+    /// The client that its ID tokens are issued to.
+    pub registration: ClientRegistration,
+    /// The file with the person's ID token.
+    pub id_token_file: PathBuf,
+}
+
+/// Why an assertion brought no tokens, sorted by who can change it.
+#[derive(Debug, thiserror::Error)]
+pub enum AssertionError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The file holds something else, which was not sent.
+    #[error("{} holds no JWT", .path.display())]
+    NotJwt {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The authorization server does not accept the file's assertion, or no longer.
+    #[error("the authorization server does not accept the assertion in {}{}: {refusal}", .path.display(), ended(.end))]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// When the assertion ended, if it has.
+        end: Option<Timestamp>,
+        /// What the server says.
+        refusal: OAuthError,
+    },
+    /// The identity provider does not accept the ID token, or no longer.
+    #[error("{host} does not accept the ID token in {}{}: {refusal}", .path.display(), ended(.end))]
+    IdTokenRefused {
+        /// The identity provider.
+        host: String,
+        /// The file.
+        path: PathBuf,
+        /// When the ID token ended, if it has.
+        end: Option<Timestamp>,
+        /// What the provider says.
+        refusal: OAuthError,
+    },
+    /// The identity provider grants nothing: an administrator's decision, or trouble.
+    #[error("the identity provider {host} granted no access: {error}")]
+    NotGranted {
+        /// The identity provider.
+        host: String,
+        /// Why.
+        error: TokenError,
+    },
+    /// The authorization server does not accept what the identity provider granted.
+    #[error("the authorization server does not accept what {host} granted: {refusal}")]
+    GrantRefused {
+        /// The identity provider.
+        host: String,
+        /// What the server says.
+        refusal: OAuthError,
+    },
+    /// The token request, in any other way.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+fn ended(end: &Option<Timestamp>) -> String {
+    end.map(|end| format!(", which ended at {end}")).unwrap_or_default()
+}
+
+impl AssertionSource {
+    /// Tokens for `credential`. Each assertion is sent once: one that was refused is not tried again.
+    ///
+    /// # Errors
+    /// Any [`AssertionError`].
+    pub async fn tokens(
+        &self,
+        http: &Http,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<TokenSet, AssertionError> {
+        match self {
+            Self::File(path) => {
+                let assertion = read(path).await?;
+                let request = credential.token_request(Grant::JwtBearer(&assertion));
+                request_token(http, request, now).await.map_err(|error| match error {
+                    TokenError::InvalidGrant(refusal) => {
+                        AssertionError::Refused { path: path.clone(), end: end_of(&assertion, now), refusal }
+                    }
+                    error => error.into(),
+                })
+            }
+            Self::IdentityProvider(provider) => provider.tokens(http, credential, now).await,
+        }
+    }
+}
+
+impl IdentityProvider {
+    async fn tokens(&self, http: &Http, credential: &Credential, now: Timestamp) -> Result<TokenSet, AssertionError> {
+        let id_token = read(&self.id_token_file).await?;
+        let host = self.token_endpoint.host();
+        let exchange = TokenExchange {
+            endpoint: &self.token_endpoint,
+            issuer: &self.issuer,
+            registration: &self.registration,
+            id_token: &id_token,
+            audience: &credential.identity.issuer,
+            resource: &credential.identity.resource,
+            scope: credential.scope.as_ref(),
+        };
+        let id_jag = exchange_token(http, exchange, now).await.map_err(|error| match error {
+            TokenError::InvalidGrant(refusal) => AssertionError::IdTokenRefused {
+                host: host.clone(),
+                path: self.id_token_file.clone(),
+                end: end_of(&id_token, now),
+                refusal,
+            },
+            error => AssertionError::NotGranted { host: host.clone(), error },
+        })?;
+        let request = credential.token_request(Grant::JwtBearer(&id_jag.assertion));
+        let request = TokenRequest { scope: id_jag.scope.as_ref().or(request.scope), ..request };
+        request_token(http, request, now).await.map_err(|error| match error {
+            TokenError::InvalidGrant(refusal) => AssertionError::GrantRefused { host, refusal },
+            error => error.into(),
+        })
+    }
+}
+
+/// When `token` ended by its own account, if that is over.
+fn end_of(token: &Secret, now: Timestamp) -> Option<Timestamp> {
+    jwt::expiry(token.expose()).filter(|end| *end <= now)
+}
+
+/// The JWT that a file holds by now.
+async fn read(path: &Path) -> Result<Secret, AssertionError> {
+    let unreadable = |error| AssertionError::Unreadable { path: path.to_owned(), error };
+    let reading = tokio::task::spawn_blocking({
+        let path = path.to_owned();
+        move || read_text(&path)
+    });
+    let text = match tokio::time::timeout(READ_DEADLINE, reading).await {
+        Ok(read) => read.map_err(io::Error::other).flatten().map_err(unreadable)?,
+        Err(_) => return Err(unreadable(io::ErrorKind::TimedOut.into())),
+    };
+    let token = text.trim_ascii();
+    if jwt::is_jwt(token) {
+        Ok(Secret::new(token.to_owned()))
+    } else {
+        Err(AssertionError::NotJwt { path: path.to_owned() })
+    }
+}
+
+fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let read = File::open(path)?.take(LENGTH_LIMIT + 1).read_to_string(&mut text)?;
+    if read as u64 > LENGTH_LIMIT { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "e30.eyJleHAiOjEwMH0.c2ln";
+
+    fn file(contents: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), contents).unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_as_it_is_now() {
+        let file = file(format!("{TOKEN}\r\n").as_bytes());
+        assert_eq!(read(file.path()).await.unwrap().expose(), TOKEN);
+        std::fs::write(file.path(), "e30.e30.bmV3").unwrap();
+        assert_eq!(read(file.path()).await.unwrap().expose(), "e30.e30.bmV3");
+    }
+
+    /// t094: what is no assertion is neither sent nor shown.
+    #[tokio::test]
+    async fn t094_other_files_are_refused() {
+        let key = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
+        for contents in [&b""[..], b"CANARY", key.as_bytes(), b"e30.e30.c2ln CANARY"] {
+            let error = read(file(contents).path()).await.unwrap_err();
+            assert!(matches!(error, AssertionError::NotJwt { .. }), "{error:?}");
+            assert!(!format!("{error:?}").contains("CANARY"));
+        }
+        let long = format!("e30.{}.c2ln", "a".repeat(64 << 10));
+        for contents in [long.as_bytes(), b"\xff\xfe"] {
+            let error = read(file(contents).path()).await.unwrap_err();
+            assert!(matches!(error, AssertionError::Unreadable { .. }), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_end_that_is_over_is_told() {
+        let (token, at) = (Secret::new(TOKEN.to_owned()), |second| Timestamp::from_second(second).unwrap());
+        assert_eq!((end_of(&token, at(99)), end_of(&token, at(100))), (None, Some(at(100))));
+    }
+}

@@ -1,0 +1,238 @@
+//! What a person pastes: the address that their browser ended on, where that browser could not come back to this
+//! machine. It is as good as a request to the listener, and judged in the same way.
+
+use std::{
+    io::{self, BufRead},
+    thread,
+};
+
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+/// The most of one line that is read, in bytes.
+const LINE_LIMIT: usize = 16 << 10;
+
+/// What is pasted on stdin, line by line. Dropping it gives the terminal back as it was.
+#[derive(Debug)]
+pub struct Paste {
+    lines: mpsc::Receiver<Line>,
+    #[cfg(unix)]
+    _silence: Option<silence::Silence>,
+}
+
+/// One line, which holds a code.
+type Line = Result<Zeroizing<String>, PasteError>;
+
+/// Why what was pasted is not the answer. Another try may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PasteError {
+    /// Another address, or none.
+    #[error("it is not the address that the browser ended on")]
+    Elsewhere,
+    /// The right place, with another sign-in's answer or with none.
+    #[error("it is not the answer to this sign-in; copy the whole address, to its very end")]
+    Unrelated,
+    /// More than any such address.
+    #[error("it is too long")]
+    TooLong,
+}
+
+impl Paste {
+    /// From the terminal on stdin, which shows nothing of it: it holds a code, and a terminal's contents are kept and
+    /// copied. None where stdin is no terminal, or another program has it.
+    #[cfg(unix)]
+    pub fn from_terminal() -> Option<Self> {
+        let silence = silence::Silence::begin()?;
+        Some(Self { _silence: Some(silence), ..Self::from_pipe() })
+    }
+
+    /// None: this system's terminals cannot be kept from showing it.
+    #[cfg(not(unix))]
+    pub fn from_terminal() -> Option<Self> {
+        None
+    }
+
+    /// From whatever stdin is.
+    pub fn from_pipe() -> Self {
+        let (sender, lines) = mpsc::channel(1);
+        // A thread that nobody waits for: nothing may ever come, and the process ends all the same.
+        let read = move || read_lines(io::stdin().lock(), |line| sender.blocking_send(line).is_ok());
+        // Without it nothing can be pasted, and all else works.
+        let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
+        Self {
+            lines,
+            #[cfg(unix)]
+            _silence: None,
+        }
+    }
+
+    /// The next line that is not empty; none when no more will come.
+    pub async fn next(&mut self) -> Option<Line> {
+        self.lines.recv().await
+    }
+}
+
+/// The query in what was pasted: a whole address, with or without its scheme, which must be this redirect URI's; or only
+/// the query.
+///
+/// # Errors
+/// [`PasteError::Elsewhere`].
+pub fn query<'t>(text: &'t str, redirect_uri: &str) -> Result<&'t str, PasteError> {
+    const SCHEME: &str = "http://";
+    let text = text.trim();
+    let bare = text.strip_prefix(SCHEME).unwrap_or(text);
+    let query = match bare.strip_prefix(redirect_uri.strip_prefix(SCHEME).unwrap_or(redirect_uri)) {
+        Some(rest) => rest.strip_prefix('?').ok_or(PasteError::Elsewhere)?,
+        None if text.contains("://") || !text.contains('=') => return Err(PasteError::Elsewhere),
+        None => text.strip_prefix('?').unwrap_or(text),
+    };
+    // A fragment is the browser's own business (RFC 9110 section 7.1).
+    Ok(query.split_once('#').map_or(query, |(query, _)| query))
+}
+
+/// Reads lines to the end of `input`, or until `take` wants no more. Blanks are passed over. The keys that mend a line
+/// mean what they always do, since a terminal that is told to show nothing no longer sees to that.
+fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Line) -> bool) {
+    const ERASE: [u8; 2] = [0x08, 0x7f];
+    const KILL: u8 = 0x15;
+    const END: u8 = 0x04;
+    let mut line = Zeroizing::new(Vec::with_capacity(LINE_LIMIT));
+    let mut too_long = false;
+    loop {
+        let byte = match input.fill_buf() {
+            Ok(chunk) => chunk.first().copied(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => None,
+        };
+        input.consume(usize::from(byte.is_some()));
+        match byte.unwrap_or(END) {
+            end @ (b'\r' | b'\n' | END) => {
+                let text = Zeroizing::new(String::from_utf8_lossy(&line).trim().to_owned());
+                line.clear();
+                let is_wanted = match std::mem::take(&mut too_long) {
+                    true => take(Err(PasteError::TooLong)),
+                    false if text.is_empty() => true,
+                    false => take(Ok(text)),
+                };
+                if end == END || !is_wanted {
+                    return;
+                }
+            }
+            byte if ERASE.contains(&byte) => drop(line.pop()),
+            KILL => {
+                line.clear();
+                too_long = false;
+            }
+            _ if line.len() == LINE_LIMIT => too_long = true,
+            byte => line.push(byte),
+        }
+    }
+}
+
+#[cfg(unix)]
+mod silence {
+    use std::io::{IsTerminal, stdin};
+
+    use rustix::{
+        process::getpgrp,
+        stdio,
+        termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr},
+    };
+
+    /// A terminal on stdin that shows nothing of what is typed.
+    pub struct Silence(Termios);
+
+    impl Silence {
+        /// None where stdin is no terminal, or is not ours to read from: whoever does so in the background is stopped.
+        pub fn begin() -> Option<Self> {
+            let terminal = stdio::stdin();
+            // A terminal that controls nobody, or somebody else, stops nobody.
+            let in_background = tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp());
+            if !stdin().is_terminal() || in_background {
+                return None;
+            }
+            let before = tcgetattr(terminal).ok()?;
+            let mut silent = before.clone();
+            // Whole lines, as terminals hand them over, have an end at 1024 or 4096 bytes: an address may be longer.
+            silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
+            silent.special_codes[SpecialCodeIndex::VMIN] = 1;
+            silent.special_codes[SpecialCodeIndex::VTIME] = 0;
+            tcsetattr(terminal, OptionalActions::Now, &silent).ok()?;
+            Some(Self(before))
+        }
+    }
+
+    impl Drop for Silence {
+        fn drop(&mut self) {
+            // What was pasted too late is dropped, or the shell would take it for a command, and remember it.
+            let _ = tcsetattr(stdio::stdin(), OptionalActions::Flush, &self.0);
+        }
+    }
+
+    impl std::fmt::Debug for Silence {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("Silence")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REDIRECT: &str = "http://127.0.0.1:5000/callback";
+
+    fn lines(input: &[u8]) -> Vec<Result<String, PasteError>> {
+        let mut lines = Vec::new();
+        read_lines(input, |line| {
+            lines.push(line.map(|line| line.to_string()));
+            true
+        });
+        lines
+    }
+
+    /// t097: an address, or its query; nobody else's.
+    #[test]
+    fn t097_what_was_pasted() {
+        for (text, wanted) in [
+            ("http://127.0.0.1:5000/callback?code=a&state=b", Ok("code=a&state=b")),
+            (" 127.0.0.1:5000/callback?code=a&state=b#x?y \t", Ok("code=a&state=b")),
+            ("http://127.0.0.1:5000/callback?code=http://x", Ok("code=http://x")),
+            ("?code=a&state=b", Ok("code=a&state=b")),
+            ("code=a&state=b", Ok("code=a&state=b")),
+            ("http://127.0.0.1:5000/callback?", Ok("")),
+            ("http://127.0.0.1:5000/callback", Err(PasteError::Elsewhere)),
+            ("http://127.0.0.1:5000/callback/?code=a", Err(PasteError::Elsewhere)),
+            ("http://127.0.0.1:5001/callback?code=a", Err(PasteError::Elsewhere)),
+            ("https://127.0.0.1:5000/callback?code=a", Err(PasteError::Elsewhere)),
+            ("http://127.0.0.1:5000.evil.example/callback?code=a", Err(PasteError::Elsewhere)),
+            ("https://as.example/authorize?state=b", Err(PasteError::Elsewhere)),
+            ("the code", Err(PasteError::Elsewhere)),
+        ] {
+            assert_eq!(query(text, REDIRECT), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_mended_and_measured() {
+        let long = [&b"x".repeat(LINE_LIMIT + 1)[..], b"\nok\n"].concat();
+        let just = b"x".repeat(LINE_LIMIT);
+        for (input, wanted) in [
+            (&b"a\n\n \r\nb\r\n"[..], vec![Ok("a"), Ok("b")]),
+            (b"a", vec![Ok("a")]),
+            (b"", vec![]),
+            (b"wrong\x15rigth\x7f\x7fht\x08\x08\x08\x08\x08\x08\x08a\n", vec![Ok("a")]),
+            (b"a\x04b\n", vec![Ok("a")]),
+            (&long, vec![Err(PasteError::TooLong), Ok("ok")]),
+            (&just, vec![Ok(std::str::from_utf8(&just).unwrap())]),
+        ] {
+            assert_eq!(lines(input), wanted.into_iter().map(|line| line.map(str::to_owned)).collect::<Vec<_>>());
+        }
+        let mut count = 0;
+        read_lines(&b"a\nb\n"[..], |_| {
+            count += 1;
+            false
+        });
+        assert_eq!(count, 1);
+    }
+}

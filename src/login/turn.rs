@@ -1,0 +1,116 @@
+//! The right to ask the person: one process at a time, and none for a while after the person has said no.
+
+use std::{path::Path, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::credential::{
+    lock::{Lock, LockError},
+    token_source::{SILENCE, SignInFailure},
+};
+
+/// A turn that was waited for. It ends when this is dropped or the process dies; then nobody has said anything.
+#[derive(Debug)]
+pub struct Turn(Lock);
+
+/// What one turn leaves for the next.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    /// When it ended, in milliseconds of the Unix epoch.
+    at: i64,
+    outcome: Outcome,
+    reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    Untrusted,
+    LoginRequired,
+    Failed,
+}
+
+impl Turn {
+    /// Waits until nobody else asks the person to sign in to the profile of that name, `deadline` at most.
+    ///
+    /// # Errors
+    /// Any [`LockError`].
+    pub async fn wait(locks: &Path, profile: &str, deadline: Duration) -> Result<Self, LockError> {
+        Lock::acquire(locks, &format!("sign-in-{profile}"), deadline).await.map(Self)
+    }
+
+    /// What the last turn came to, where the person is not to be asked again yet: whoever waited for that turn is
+    /// answered with it.
+    pub fn refusal(&self, now: Timestamp) -> Option<SignInFailure> {
+        let Note { at, outcome, reason } = serde_json::from_slice(&self.0.note().ok()?).ok()?;
+        let age = now.duration_since(Timestamp::from_millisecond(at).ok()?);
+        // A clock that was set back says nothing.
+        let is_recent = !age.is_negative() && age < SignedDuration::try_from(SILENCE).unwrap_or_default();
+        let failure = match outcome {
+            Outcome::Untrusted => SignInFailure::Untrusted(reason),
+            Outcome::LoginRequired => SignInFailure::LoginRequired(reason),
+            Outcome::Failed => SignInFailure::Failed(reason),
+        };
+        Some(failure).filter(|_| is_recent)
+    }
+
+    /// Ends the turn, and leaves its failure for those who wait. A server that could not be reached is asked again. Where
+    /// nothing can be left, they ask once more.
+    pub fn end(self, failure: Option<&SignInFailure>, now: Timestamp) {
+        let (outcome, reason) = match failure {
+            Some(SignInFailure::Untrusted(reason)) => (Outcome::Untrusted, reason.clone()),
+            Some(SignInFailure::LoginRequired(reason)) => (Outcome::LoginRequired, reason.clone()),
+            Some(SignInFailure::Failed(reason)) => (Outcome::Failed, reason.clone()),
+            Some(SignInFailure::Unreachable(_)) | None => {
+                let _ = self.0.leave(b"");
+                return;
+            }
+        };
+        let note = Note { at: now.as_millisecond(), outcome, reason };
+        let _ = self.0.leave(&serde_json::to_vec(&note).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_763_600_000 + second).unwrap()
+    }
+
+    /// t036: a refusal holds for all who come after it, for a while; a success and a server out of reach leave none, and
+    /// neither does a turn that was cut short.
+    #[tokio::test]
+    async fn t036_a_refusal_is_left_for_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        let turn = || Turn::wait(&locks, "p", SOON);
+        assert_eq!(turn().await.unwrap().refusal(at(0)), None);
+        for failure in [
+            SignInFailure::Failed("a \"no\"\n".to_owned()),
+            SignInFailure::LoginRequired("nobody".to_owned()),
+            SignInFailure::Untrusted("x".repeat(5000)),
+        ] {
+            turn().await.unwrap().end(Some(&failure), at(0));
+            for (second, remembered) in [(0, true), (59, true), (60, false), (-1, false)] {
+                let found = turn().await.unwrap().refusal(at(second));
+                assert_eq!(found, remembered.then(|| failure.clone()), "{second}");
+            }
+            assert_eq!(Turn::wait(&locks, "q", SOON).await.unwrap().refusal(at(0)), None, "another profile's");
+        }
+        for outcome in [None, Some(SignInFailure::Unreachable("down".to_owned()))] {
+            turn().await.unwrap().end(Some(&SignInFailure::Failed("no".to_owned())), at(0));
+            turn().await.unwrap().end(outcome.as_ref(), at(1));
+            assert_eq!(turn().await.unwrap().refusal(at(1)), None, "{outcome:?}");
+        }
+        // Whatever else is in the file is not a refusal.
+        for garbage in [&b"{"[..], b"\xff", b"{}", b"[1]"] {
+            turn().await.unwrap().0.leave(garbage).unwrap();
+            assert_eq!(turn().await.unwrap().refusal(at(0)), None);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The first request of a sign-in on another device.
+
+use jiff::Timestamp;
+use oauth2::AsyncHttpClient;
+
+use crate::{
+    http::Http,
+    oauth::{
+        client::form::{Endpoint, extra_fields, message},
+        error::TokenError,
+        registration::ClientRegistration,
+        scope::Scope,
+    },
+    server_url::ServerUrl,
+};
+
+/// A request to a device authorization endpoint (RFC 8628 section 3.1); its members are those of the [`TokenRequest`](super::TokenRequest)
+/// that follows.
+#[derive(Debug)]
+pub struct DeviceRequest<'a> {
+    /// The device authorization endpoint.
+    pub endpoint: &'a ServerUrl,
+    /// Whose it is.
+    pub issuer: &'a str,
+    /// Who asks.
+    pub registration: &'a ClientRegistration,
+    /// The `resource` parameter.
+    pub resource: Option<&'a str>,
+    /// The scope to ask for.
+    pub scope: Option<&'a Scope>,
+    /// Further form fields that this server wants.
+    pub parameters: &'a [(String, String)],
+}
+
+/// Begins a sign-in on another device, and gives the document that says how it goes on (RFC 8628 section 3.1).
+///
+/// # Errors
+/// Any [`TokenError`].
+pub async fn authorize_device(http: &Http, request: DeviceRequest<'_>, now: Timestamp) -> Result<Vec<u8>, TokenError> {
+    let DeviceRequest { endpoint, issuer, registration, resource, parameters, .. } = request;
+    let scope = request.scope.map(Scope::to_string);
+    let scope = scope.as_deref().map(|scope| ("scope", scope));
+    let fields = scope.into_iter().chain(extra_fields(resource, parameters));
+    let message = message(registration, issuer, fields, now)?;
+    Ok(Endpoint { http, url: endpoint, proof: None }.call(message).await?.into_body())
+}

@@ -1,0 +1,200 @@
+//! The form that a client sends to its authorization server, and what it proves itself by.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, Request, header};
+use jiff::Timestamp;
+use oauth2::{
+    AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, HttpRequest, HttpResponse, RequestTokenError,
+    StandardRevocableToken,
+    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
+};
+use serde::de::IgnoredAny;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use crate::{
+    http::Http,
+    oauth::{
+        client_assertion::{ASSERTION_TYPE, client_assertion},
+        dpop::{self, DpopKey},
+        error::TokenError,
+        json,
+        private_key::PrivateKey,
+        registration::{ClientAuthentication, ClientRegistration},
+        token_set::TokenResponse,
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+pub(super) type Client = oauth2::Client<
+    BasicErrorResponse,
+    TokenResponse,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+>;
+
+/// `resource`, and the parameters that a request does not set itself: none may come twice (RFC 6749 section 3.2).
+pub(super) fn extra_fields<'a>(
+    resource: Option<&'a str>,
+    parameters: &'a [(String, String)],
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    const OURS: [&str; 12] = [
+        "grant_type",
+        "assertion",
+        "client_id",
+        "client_secret",
+        "client_assertion",
+        "client_assertion_type",
+        "code",
+        "code_verifier",
+        "device_code",
+        "redirect_uri",
+        "refresh_token",
+        "scope",
+    ];
+    let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let further = parameters.filter(move |(name, _)| {
+        let ours = OURS.contains(name) || (resource.is_some() && *name == "resource");
+        !ours
+    });
+    resource.map(|resource| ("resource", resource)).into_iter().chain(further)
+}
+
+/// A client that authenticates as it is registered (RFC 6749 section 2.3.1).
+pub(super) fn client(registration: &ClientRegistration) -> Client {
+    let client = Client::new(ClientId::new(registration.client_id.clone()));
+    let auth_type = match registration.authentication {
+        ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt => {
+            return client.set_auth_type(AuthType::RequestBody);
+        }
+        ClientAuthentication::Basic => AuthType::BasicAuth,
+        ClientAuthentication::Body => AuthType::RequestBody,
+    };
+    let client = client.set_auth_type(auth_type);
+    match &registration.client_secret {
+        Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose().clone())),
+        None => client,
+    }
+}
+
+/// The fields by which a client with a private key proves itself; none for any other (RFC 7523 section 2.2).
+pub(super) fn assertion_fields(
+    registration: &ClientRegistration,
+    issuer: &str,
+    now: Timestamp,
+) -> Result<Vec<(&'static str, Secret)>, TokenError> {
+    match (registration.authentication, &registration.client_secret) {
+        (ClientAuthentication::PrivateKeyJwt, Some(key)) => Ok(vec![
+            ("client_assertion_type", Secret::new(ASSERTION_TYPE.to_owned())),
+            ("client_assertion", client_assertion(&PrivateKey::from_pem(key)?, &registration.client_id, issuer, now)?),
+        ]),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A form of the client's to the authorization server `issuer`, with what it proves itself by (RFC 6749 section 2.3.1).
+pub(super) fn message<'f>(
+    registration: &ClientRegistration,
+    issuer: &str,
+    fields: impl Iterator<Item = (&'f str, &'f str)>,
+    now: Timestamp,
+) -> Result<HttpRequest, TokenError> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields);
+    let mut message = Request::new(Vec::new());
+    *message.method_mut() = Method::POST;
+    let headers = message.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let id = &registration.client_id;
+    match (registration.authentication, &registration.client_secret) {
+        (ClientAuthentication::Basic, Some(secret)) => {
+            let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let both = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret.expose())));
+            let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(both.as_bytes())));
+            let value = HeaderValue::from_str(&value);
+            let mut value = value.map_err(|_| TokenError::Unusable("the client secret is no header"))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        (ClientAuthentication::Body, Some(secret)) => {
+            form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
+        }
+        // An assertion may say it all.
+        _ if id.is_empty() => {}
+        _ => drop(form.append_pair("client_id", id)),
+    }
+    for (name, value) in assertion_fields(registration, issuer, now)? {
+        form.append_pair(name, value.expose());
+    }
+    *message.body_mut() = form.finish().into_bytes();
+    Ok(message)
+}
+
+/// The endpoint that a form is sent to, whatever URL the `oauth2` crate has. A type with a boxed future, not a closure:
+/// the compiler could not tell that a closure's may move between threads.
+pub(super) struct Endpoint<'a> {
+    pub(super) http: &'a Http,
+    pub(super) url: &'a ServerUrl,
+    /// The key whose possession each message proves, and the time of it.
+    pub(super) proof: Option<(&'a DpopKey, Timestamp)>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
+    type Error = TokenError;
+    type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
+
+    /// Only a success comes back, as the plain 200 that the crate expects.
+    fn call(&'c self, mut message: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            if let Some((key, now)) = self.proof {
+                let proof = key.proof(message.method(), self.url, None, now)?;
+                message.headers_mut().insert(dpop::PROOF, proof);
+            }
+            let reply = self.http.submit(self.url, message).await?;
+            let has_nonce = self.proof.is_some_and(|(key, _)| key.note_nonce(self.url, &reply.headers));
+            match TokenError::judge(reply.status, &reply.body) {
+                Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
+                    Err(TokenError::NonceWanted)
+                }
+                Some(error) => Err(error),
+                None => Ok(HttpResponse::new(reply.body.to_vec())),
+            }
+        })
+    }
+}
+
+/// A token endpoint, of which a success is one JSON document: the crate would pass over whatever follows that.
+pub(super) struct TokenEndpoint<'a>(pub(super) Endpoint<'a>);
+
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
+    type Error = TokenError;
+    type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
+
+    fn call(&'c self, message: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let answer = self.0.call(message).await?;
+            json::read::<IgnoredAny>(answer.body()).map_err(TokenError::Unusable)?;
+            Ok(answer)
+        })
+    }
+}
+
+/// What is left to go wrong after [`TokenEndpoint`]: a body that is no token response. It holds secrets, perhaps, and goes
+/// no further.
+pub(super) fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError, T>) -> TokenError {
+    match error {
+        RequestTokenError::Request(error) => error,
+        _ => NO_TOKEN,
+    }
+}
+
+pub(super) const NO_TOKEN: TokenError = TokenError::Unusable("it has no `access_token`, or a member twice");

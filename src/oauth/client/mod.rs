@@ -1,0 +1,169 @@
+//! Requests to an authorization server's token, revocation, device authorization and registration endpoints.
+
+mod device;
+mod form;
+mod registration;
+mod revocation;
+#[cfg(test)]
+mod tests;
+mod token_exchange;
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, RefreshToken, TokenUrl};
+
+pub use self::{
+    device::{DeviceRequest, authorize_device},
+    registration::register,
+    revocation::{RevocableToken, revoke},
+    token_exchange::{TokenExchange, exchange_token},
+};
+use crate::{
+    http::Http,
+    oauth::{
+        client::form::{Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, extra_fields, message, sort},
+        device_authorization::DEVICE_GRANT,
+        dpop::DpopKey,
+        error::TokenError,
+        registration::ClientRegistration,
+        scope::Scope,
+        token_set::{TokenResponse, TokenSet, TokenType},
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// What a token is asked for with (RFC 6749 section 4).
+#[derive(Debug, Clone, Copy)]
+pub enum Grant<'a> {
+    /// An authorization code and its PKCE verifier (RFC 7636 section 4.5).
+    AuthorizationCode {
+        /// The code.
+        code: &'a Secret,
+        /// The verifier.
+        verifier: &'a Secret,
+        /// The redirect URI of the authorization request, again.
+        redirect_uri: &'a str,
+    },
+    /// The client's own credentials (RFC 6749 section 4.4).
+    ClientCredentials,
+    /// A refresh token (RFC 6749 section 6).
+    RefreshToken(&'a Secret),
+    /// A device code, which a person on another device allows or not (RFC 8628 section 3.4).
+    DeviceCode(&'a Secret),
+    /// A JWT of an issuer that the authorization server trusts (RFC 7523 section 2.1).
+    JwtBearer(&'a Secret),
+}
+
+/// A request to a token endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenRequest<'a> {
+    /// The token endpoint.
+    pub endpoint: &'a ServerUrl,
+    /// Whose it is: the issuer identifier, for which a client with a private key proves itself.
+    pub issuer: &'a str,
+    /// Who asks.
+    pub registration: &'a ClientRegistration,
+    /// With what.
+    pub grant: Grant<'a>,
+    /// The `resource` parameter (RFC 8707), on every leg alike.
+    pub resource: Option<&'a str>,
+    /// The scope to ask for. An authorization code has its own already, and takes none.
+    pub scope: Option<&'a Scope>,
+    /// The key that the tokens are to be bound to (RFC 9449 section 5).
+    pub dpop_key: Option<&'a DpopKey>,
+    /// Further form fields that this server wants, such as `business_id`. One that the request sets itself is left out.
+    pub parameters: &'a [(String, String)],
+    /// Whom the token must be for, where that matters to the person; a token that does not say so is taken.
+    pub audience: Option<&'a str>,
+}
+
+impl TokenRequest<'_> {
+    fn token_type(&self) -> TokenType {
+        if self.dpop_key.is_some() { TokenType::Dpop } else { TokenType::Bearer }
+    }
+}
+
+/// Sends `request`. A refresh that brings no refresh token leaves `refresh_token` empty: the caller keeps the old one
+/// (RFC 6749 section 6).
+///
+/// # Errors
+/// Any [`TokenError`].
+pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
+    let tokens = match send(http, request, now).await {
+        // Nothing is spent yet, and the nonce is noted. The client proves itself anew as well: no assertion comes twice.
+        Err(TokenError::NonceWanted) => send(http, request, now).await?,
+        outcome => outcome?,
+    };
+    match request.audience.and_then(|expected| Some((expected, tokens.other_audience(expected)?))) {
+        Some((expected, found)) => Err(TokenError::Audience { expected: expected.to_owned(), found }),
+        None => Ok(tokens),
+    }
+}
+
+async fn send(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
+    let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
+    let endpoint = Endpoint { http, url: request.endpoint, proof: request.dpop_key.map(|key| (key, now)) };
+    let endpoint = TokenEndpoint(endpoint);
+    let assertion = assertion_fields(request.registration, request.issuer, now)?;
+    let extra_fields = || extra_fields(request.resource, request.parameters);
+    let fields = || extra_fields().chain(assertion.iter().map(|(name, value)| (*name, value.expose().as_str())));
+    let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));
+    let response = match request.grant {
+        Grant::AuthorizationCode { code, verifier, redirect_uri } => {
+            let redirect_uri = RedirectUrl::new(redirect_uri.to_owned())
+                .map_err(|_| TokenError::Unusable("the redirect URI is not a URL"))?;
+            let mut exchange = client
+                .exchange_code(AuthorizationCode::new(code.expose().clone()))
+                .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()))
+                .set_redirect_uri(Cow::Owned(redirect_uri));
+            for (name, value) in fields() {
+                exchange = exchange.add_extra_param(name, value);
+            }
+            exchange.request_async(&endpoint).await
+        }
+        Grant::ClientCredentials => {
+            let mut exchange = client.exchange_client_credentials().add_scopes(scope());
+            for (name, value) in fields() {
+                exchange = exchange.add_extra_param(name, value);
+            }
+            exchange.request_async(&endpoint).await
+        }
+        Grant::RefreshToken(token) => {
+            let token = RefreshToken::new(token.expose().clone());
+            let mut exchange = client.exchange_refresh_token(&token).add_scopes(scope());
+            for (name, value) in fields() {
+                exchange = exchange.add_extra_param(name, value);
+            }
+            exchange.request_async(&endpoint).await
+        }
+        // The crate would do the waiting too.
+        Grant::DeviceCode(code) => {
+            let own = [("grant_type", DEVICE_GRANT), ("device_code", code.expose())];
+            return ask(&endpoint, &request, own.into_iter(), now).await;
+        }
+        // The crate does not know it.
+        Grant::JwtBearer(assertion) => {
+            const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+            let scope = request.scope.map(Scope::to_string);
+            let own = [("grant_type", GRANT), ("assertion", assertion.expose())].into_iter();
+            return ask(&endpoint, &request, own.chain(scope.as_deref().map(|scope| ("scope", scope))), now).await;
+        }
+    };
+    response.map_err(sort)?.into_token_set(request.token_type(), now)
+}
+
+/// Sends `request` with the fields of its grant.
+async fn ask<'f>(
+    endpoint: &TokenEndpoint<'_>,
+    request: &TokenRequest<'f>,
+    own: impl Iterator<Item = (&'f str, &'f str)>,
+    now: Timestamp,
+) -> Result<TokenSet, TokenError> {
+    let fields = own.chain(extra_fields(request.resource, request.parameters));
+    let message = message(request.registration, request.issuer, fields, now)?;
+    let answer = endpoint.call(message).await?;
+    let response: TokenResponse = serde_json::from_slice(answer.body()).map_err(|_| NO_TOKEN)?;
+    response.into_token_set(request.token_type(), now)
+}

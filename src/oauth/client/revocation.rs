@@ -1,0 +1,51 @@
+//! Telling an authorization server that a token is no longer wanted (RFC 7009).
+
+use jiff::Timestamp;
+use oauth2::{AccessToken, RefreshToken, RevocationUrl};
+
+use crate::{
+    http::Http,
+    oauth::{
+        client::form::{Endpoint, assertion_fields, client, sort},
+        error::TokenError,
+        registration::ClientRegistration,
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// A token to revoke, of the kind that `token_type_hint` tells (RFC 7009 section 2.1).
+#[derive(Debug, Clone, Copy)]
+pub enum RevocableToken<'a> {
+    /// An access token.
+    Access(&'a Secret),
+    /// A refresh token; most servers end its access tokens with it.
+    Refresh(&'a Secret),
+}
+
+/// Revokes `token` (RFC 7009). A server that no longer knows it calls that a success (section 2.2).
+///
+/// # Errors
+/// Any [`TokenError`].
+pub async fn revoke(
+    http: &Http,
+    endpoint: &ServerUrl,
+    issuer: &str,
+    registration: &ClientRegistration,
+    token: RevocableToken<'_>,
+    now: Timestamp,
+) -> Result<(), TokenError> {
+    let mut url = endpoint.as_url().clone();
+    // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
+    let _ = url.set_scheme("https");
+    let client = client(registration).set_revocation_url(RevocationUrl::from_url(url));
+    let token = match token {
+        RevocableToken::Access(token) => AccessToken::new(token.expose().clone()).into(),
+        RevocableToken::Refresh(token) => RefreshToken::new(token.expose().clone()).into(),
+    };
+    let mut request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
+    for (name, value) in assertion_fields(registration, issuer, now)? {
+        request = request.add_extra_param(name, value.expose().clone());
+    }
+    request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
+}

@@ -1,0 +1,56 @@
+//! Exchanging a person's ID token for a grant at another authorization server (RFC 8693).
+
+use jiff::Timestamp;
+use oauth2::AsyncHttpClient;
+
+use crate::{
+    http::Http,
+    oauth::{
+        client::form::{Endpoint, message},
+        error::TokenError,
+        registration::ClientRegistration,
+        scope::Scope,
+        token_exchange::{GRANT_TYPE, ID_JAG, ID_TOKEN, IdJag},
+    },
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// A request to an identity provider for an ID-JAG (MCP "Enterprise-Managed Authorization" section 4).
+#[derive(Debug, Clone, Copy)]
+pub struct TokenExchange<'a> {
+    /// The identity provider's token endpoint.
+    pub endpoint: &'a ServerUrl,
+    /// The identity provider's issuer identifier.
+    pub issuer: &'a str,
+    /// Who asks: the client that the ID token was issued to.
+    pub registration: &'a ClientRegistration,
+    /// The ID token.
+    pub id_token: &'a Secret,
+    /// The issuer identifier of the authorization server that is to take the grant.
+    pub audience: &'a str,
+    /// The resource that the access token will be for.
+    pub resource: &'a str,
+    /// The scope that it will have.
+    pub scope: Option<&'a Scope>,
+}
+
+/// Sends `request`.
+///
+/// # Errors
+/// Any [`TokenError`]; [`TokenError::InvalidGrant`] where the provider does not accept the ID token, or no longer.
+pub async fn exchange_token(http: &Http, request: TokenExchange<'_>, now: Timestamp) -> Result<IdJag, TokenError> {
+    let TokenExchange { endpoint, issuer, registration, .. } = request;
+    let scope = request.scope.map(Scope::to_string);
+    let fields = [
+        ("grant_type", GRANT_TYPE),
+        ("requested_token_type", ID_JAG),
+        ("audience", request.audience),
+        ("resource", request.resource),
+        ("subject_token", request.id_token.expose()),
+        ("subject_token_type", ID_TOKEN),
+    ];
+    let fields = fields.into_iter().chain(scope.as_deref().map(|scope| ("scope", scope)));
+    let message = message(registration, issuer, fields, now)?;
+    IdJag::parse(Endpoint { http, url: endpoint, proof: None }.call(message).await?.body())
+}

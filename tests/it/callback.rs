@@ -1,0 +1,219 @@
+//! The redirect URI of a sign-in that waits: who can reach it, what it answers, and when it is gone.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use serde_json::json;
+use url::Url;
+
+use crate::support::{
+    PATIENCE,
+    browser::{FakeBrowser, Person},
+    eventually,
+    sandbox::Sandbox,
+    serve::Serve,
+    vendor::{Effect, On, Script, Vendor},
+    visitor::visit,
+};
+
+/// A sign-in that waits for its person, who has not even looked yet.
+struct Waiting {
+    sandbox: Sandbox,
+    vendor: Vendor,
+    browser: FakeBrowser,
+    login: Serve,
+    /// What the browser was started with.
+    page: Url,
+}
+
+impl Waiting {
+    fn start() -> Self {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        command.args(["login", &vendor.url()]);
+        let login = Serve::start(command, sandbox.transcript());
+        let start = eventually("the browser", || browser.starts().first().cloned());
+        let page = Url::parse(&start.arguments[0]).unwrap();
+        Self { sandbox, vendor, browser, login, page }
+    }
+
+    fn redirect_uri(&self) -> Url {
+        let (_, redirect_uri) = self.page.query_pairs().find(|(key, _)| key == "redirect_uri").unwrap();
+        Url::parse(&redirect_uri).unwrap()
+    }
+
+    fn port(&self) -> u16 {
+        self.redirect_uri().port().unwrap()
+    }
+
+    /// The person signs in, and is sent back with this.
+    fn answer(&self) -> Url {
+        let page = visit("GET", self.page.as_str(), &[], "").unwrap();
+        Url::parse(page.header("location").unwrap()).unwrap()
+    }
+
+    /// The whole answer to `request`, byte for byte.
+    fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response);
+        String::from_utf8_lossy(&response).into_owned()
+    }
+
+    fn redemptions(&self) -> usize {
+        self.vendor.records_at("/token").len()
+    }
+
+    #[track_caller]
+    fn ends_well(mut self) {
+        assert_eq!(self.login.exit_within(PATIENCE), Some(0), "{}", self.login.stderr());
+        assert_eq!((self.redemptions(), self.browser.starts().len()), (1, 1));
+        self.sandbox.finmcp(["token", &self.vendor.url()]).expect_success();
+    }
+}
+
+fn is_open(address: impl Into<SocketAddr>) -> bool {
+    TcpStream::connect_timeout(&address.into(), Duration::from_secs(5)).is_ok()
+}
+
+/// t029: a page elsewhere whose name was made to resolve to this machine (DNS rebinding) has no say, though it knew the
+/// whole answer; and no page elsewhere can read what is answered.
+#[test]
+fn t029_a_page_of_another_host_has_no_say() {
+    let mut waiting = Waiting::start();
+    let (answer, port) = (waiting.answer(), waiting.port());
+    let target = &answer[url::Position::BeforePath..];
+    for host in [
+        "evil.com".to_owned(),
+        format!("evil.com:{port}"),
+        format!("localhost:{port}"),
+        "127.0.0.1".to_owned(),
+        format!("127.0.0.1.evil.com:{port}"),
+        String::new(),
+    ] {
+        let response = waiting.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert!(response.starts_with("HTTP/1.1 403 "), "{host:?}: {response}");
+    }
+    for (method, target) in [("GET", "/callback?code=x&state=y"), ("OPTIONS", target), ("POST", target)] {
+        let origin = "Origin: https://evil.example\r\nAccess-Control-Request-Method: GET";
+        let response =
+            waiting.send(&format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{origin}\r\n\r\n"));
+        assert!(response.starts_with("HTTP/1.1 40"), "{method}: {response}");
+        assert!(!response.to_lowercase().contains("access-control-"), "{method}: {response}");
+    }
+    assert!(waiting.login.is_running() && waiting.redemptions() == 0);
+    assert_eq!(visit("GET", answer.as_str(), &[], "").unwrap().status, 200);
+    waiting.ends_well();
+}
+
+/// t031: the code is in the last page's address, and nothing on that page takes it anywhere.
+#[test]
+fn t031_the_last_page_gives_the_code_to_nobody() {
+    let waiting = Waiting::start();
+    let answer = waiting.answer();
+    let (_, code) = answer.query_pairs().find(|(key, _)| key == "code").unwrap();
+    let page = visit("GET", answer.as_str(), &[], "").unwrap();
+    let text = page.text().to_lowercase();
+    assert!(page.status == 200 && !text.contains(code.as_ref()), "{text}");
+    for never in ["src=", "href=", "action=", "url(", "@import", "<iframe", "<form", "http-equiv", "fetch(", "ping="] {
+        assert!(!text.contains(never), "{never}: {text}");
+    }
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
+    waiting.ends_well();
+}
+
+/// t032: the port is open on 127.0.0.1 and on no other address, and only while somebody is waited for.
+#[test]
+fn t032_nobody_else_can_reach_the_port() {
+    let waiting = Waiting::start();
+    let port = waiting.port();
+    assert_eq!(waiting.redirect_uri().host_str(), Some("127.0.0.1"));
+    assert!(is_open(([127, 0, 0, 1], port)));
+    assert!(!is_open(([0, 0, 0, 0, 0, 0, 0, 1], port)), "open on ::1");
+    // All of 127.0.0.0/8 is this machine on Linux: what listens on every address listens here too.
+    if cfg!(target_os = "linux") {
+        assert!(!is_open(([127, 0, 0, 2], port)), "open on every address");
+    }
+    visit("GET", waiting.answer().as_str(), &[], "").unwrap();
+    waiting.ends_well();
+    assert!(!is_open(([127, 0, 0, 1], port)), "open after the sign-in");
+}
+
+/// t033: a port that somebody else has is never shared: it is said, and the code goes nowhere near.
+#[test]
+fn t033_a_port_that_is_taken_is_not_shared() {
+    for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+        // macOS lets a listener on one address take precedence over one on all of them.
+        if address.starts_with('0') && !cfg!(target_os = "linux") {
+            continue;
+        }
+        let squatter = TcpListener::bind(address).unwrap();
+        squatter.set_nonblocking(true).unwrap();
+        let port = squatter.local_addr().unwrap().port().to_string();
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let run = sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_code(1);
+        run.expect_stderr(&[&format!("127.0.0.1:{port}"), "another program has that port"]);
+        assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty(), "{address}");
+        assert!(squatter.accept().is_err(), "{address}: somebody came to the squatter");
+        drop(squatter);
+        sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_success();
+    }
+}
+
+/// t034: an answer is taken once: the port is closed before the code is redeemed.
+#[test]
+fn t034_a_second_answer_finds_nobody() {
+    let waiting = Waiting::start();
+    let answer = waiting.answer();
+    waiting.vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_millis(500)));
+    assert_eq!(visit("GET", answer.as_str(), &[], "").unwrap().status, 200);
+    waiting.vendor.wait_for("the redemption", |record| record.path == "/token");
+    assert!(!is_open(([127, 0, 0, 1], waiting.port())));
+    assert!(visit("GET", answer.as_str(), &[], "").is_err());
+    waiting.ends_well();
+}
+
+/// t037: a host that loses its patience and kills the bridge in the middle of a sign-in leaves nothing behind that would
+/// keep the next one from signing in.
+#[test]
+fn t037_a_killed_bridge_is_in_nobodys_way() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let ignored = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    let url = vendor.url();
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
+    for kills in 1..=2 {
+        let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+        serve.post("initialize", hello.clone());
+        serve.post("tools/call", json!({"name": "echo", "arguments": {"message": "hi"}}));
+        let opened = eventually("the browser", || ignored.starts().get(kills - 1).cloned());
+        serve.signal(rustix::process::Signal::KILL);
+        assert_eq!(serve.exit_within(PATIENCE), None);
+        let (_, redirect_uri) = Url::parse(&opened.arguments[0])
+            .unwrap()
+            .query_pairs()
+            .find(|(key, _)| key == "redirect_uri")
+            .map(|(key, value)| (key.into_owned(), value.into_owned()))
+            .unwrap();
+        assert!(!is_open(([127, 0, 0, 1], Url::parse(&redirect_uri).unwrap().port().unwrap())));
+    }
+    drop(ignored);
+    let watched = sandbox.watched();
+    for file in std::fs::read_dir(&watched).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
+    serve.initialize().result();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(browser.starts().len(), 1);
+}

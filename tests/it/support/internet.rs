@@ -1,0 +1,180 @@
+//! The world beyond this machine: hosts of any name and address, reached through the person's proxy, with certificates
+//! of an authority that the person trusts.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{sandbox::Sandbox, vendor::Vendor};
+
+/// Hosts by name. Dropping it closes the proxy.
+pub struct Internet {
+    shared: Arc<Shared>,
+    closing: Arc<Notify>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    authority: Authority,
+    hosts: Mutex<HashMap<String, Host>>,
+    asked: Mutex<Vec<String>>,
+}
+
+type Authority = Issuer<'static, KeyPair>;
+
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    port: u16,
+    identity: Identity,
+}
+
+/// What a host shows for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// A certificate that is good.
+    Good,
+    Expired,
+    NotYetValid,
+    /// One for another name.
+    OtherName,
+    SelfSigned,
+    /// One of an authority that nobody trusts.
+    UnknownAuthority,
+    /// Nothing: it knows no TLS later than 1.1.
+    OldTls,
+}
+
+impl Internet {
+    /// Starts it, and has every later process of `sandbox` go there.
+    pub fn join(sandbox: &mut Sandbox) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        let (certificate, authority) = authority("the person's own");
+        let shared = Arc::new(Shared { authority, hosts: Mutex::default(), asked: Mutex::default() });
+        let closing = Arc::new(Notify::new());
+        let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).unwrap();
+                tokio::select! {
+                    () = accept(listener, served) => {}
+                    () = ended.notified() => {}
+                }
+            });
+        });
+        for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
+            sandbox.set(name, &proxy);
+        }
+        let folder = sandbox.home().join("finmcp");
+        fs::create_dir_all(&folder).unwrap();
+        let ca_file = sandbox.give("authority.pem", certificate).display().to_string();
+        fs::write(folder.join("config.toml"), format!("ca_file = {ca_file:?}\n")).unwrap();
+        Self { shared, closing, thread: Some(thread) }
+    }
+
+    /// From now on `host`, a name or an address without a port, is `vendor`.
+    pub fn host(&self, host: &str, vendor: &Vendor, identity: Identity) {
+        self.shared.hosts.lock().unwrap().insert(host.to_owned(), Host { port: vendor.port(), identity });
+    }
+
+    /// Where finmcp wanted to go so far: `CONNECT name:port`, or another request's first line.
+    pub fn asked(&self) -> Vec<String> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Internet {
+    fn drop(&mut self) {
+        self.closing.notify_one();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// An authority of that name: its certificate in PEM, and what signs others.
+fn authority(name: &str) -> (String, Authority) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let shared = Arc::clone(&shared);
+        // A connection that breaks is one that finmcp wants nothing of.
+        tokio::spawn(async move { tunnel(stream, &shared).await });
+    }
+}
+
+async fn tunnel(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
+    shared.asked.lock().unwrap().push(line.clone());
+    let name = line.strip_prefix("CONNECT ").and_then(|target| target.rsplit_once(':')).map(|(host, _)| host);
+    let name = name.map(|name| name.trim_matches(['[', ']']).to_owned());
+    let host = name.as_ref().and_then(|name| shared.hosts.lock().unwrap().get(name).copied());
+    let (Some(name), Some(host)) = (name, host) else {
+        return stream.write_all(b"HTTP/1.1 502 no such host\r\ncontent-length: 0\r\n\r\n").await;
+    };
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+    if host.identity == Identity::OldTls {
+        // Whatever it is greeted with, it has nothing later than TLS 1.1 to offer.
+        let mut hello = vec![22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+        hello.extend([[7; 32].as_slice(), &[0, 0xc0, 0x13, 0]].concat());
+        stream.read_u8().await?;
+        stream.write_all(&hello).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        return Ok(());
+    }
+    let mut secure = acceptor(&name, host.identity, &shared.authority).accept(stream).await?;
+    let mut vendor = TcpStream::connect(("127.0.0.1", host.port)).await?;
+    copy_bidirectional(&mut secure, &mut vendor).await.map(drop)
+}
+
+fn acceptor(name: &str, identity: Identity, authority: &Authority) -> TlsAcceptor {
+    let shown = if identity == Identity::OtherName { "other.example" } else { name };
+    let mut params = CertificateParams::new(vec![shown.to_owned()]).unwrap();
+    match identity {
+        Identity::Expired => params.not_after = date_time_ymd(2020, 1, 1),
+        Identity::NotYetValid => params.not_before = date_time_ymd(2999, 1, 1),
+        _ => {}
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = match identity {
+        Identity::SelfSigned => params.self_signed(&key),
+        Identity::UnknownAuthority => params.signed_by(&key, &self::authority("somebody else's").1),
+        _ => params.signed_by(&key, authority),
+    };
+    let chain = vec![certificate.unwrap().der().clone()];
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}

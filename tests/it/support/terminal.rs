@@ -1,0 +1,64 @@
+//! A terminal with a person before it.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    process::Stdio,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
+
+/// Both ends of a pseudo-terminal.
+pub struct Terminal {
+    keyboard: File,
+    /// Where programs sit; held open, so that what they leave behind can be seen.
+    seat: File,
+    shown: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    pub fn open() -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let seat: OwnedFd = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
+        let keyboard = File::from(master);
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let (screen, mut glass) = (Arc::clone(&shown), keyboard.try_clone().unwrap());
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(length @ 1..) = glass.read(&mut chunk) {
+                screen.lock().unwrap().extend_from_slice(&chunk[..length]);
+            }
+        });
+        Self { keyboard, seat: seat.into(), shown }
+    }
+
+    /// The terminal as a program's stdin, stdout or stderr.
+    pub fn stdio(&self) -> Stdio {
+        self.seat.try_clone().unwrap().into()
+    }
+
+    /// Types, or pastes.
+    pub fn enter(&self, text: &str) {
+        (&self.keyboard).write_all(text.as_bytes()).unwrap();
+    }
+
+    /// All that has been on the screen: what programs wrote, and what was typed while the terminal showed it.
+    pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
+    }
+
+    /// Whether it shows what is typed, and hands it over line by line, as a shell expects it.
+    pub fn is_as_ever(&self) -> bool {
+        tcgetattr(&self.seat).unwrap().local_modes.contains(LocalModes::ECHO | LocalModes::ICANON)
+    }
+}
