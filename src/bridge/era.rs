@@ -35,6 +35,10 @@ pub mod meta {
 /// The error of a modern server whose headers are not what the body says (MCP 2026-07-28 transports, "Server Validation").
 pub const HEADER_MISMATCH: i64 = -32020;
 
+/// The error of a legacy server that wants addresses opened before it does what it is asked (MCP 2025-11-25 elicitation,
+/// "URL Elicitation Required Error"). The modern era has given it up.
+pub const URL_ELICITATION_REQUIRED: i64 = -32042;
+
 /// A family of revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

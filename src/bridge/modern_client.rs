@@ -6,10 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::Deserialize;
+
 use crate::bridge::{
     description::Description,
     era::{
-        LEGACY,
+        LEGACY, URL_ELICITATION_REQUIRED,
         meta::{self, SUBSCRIPTION_ID},
     },
     message::{Id, Kind, Message},
@@ -49,6 +51,8 @@ pub struct ModernClient {
 /// A request that the server may ask something about.
 #[derive(Debug)]
 struct Call {
+    /// What the server was sent.
+    request: Message,
     method: Box<str>,
     /// The client's request that waits for the answer; none while the client has been asked.
     current: Option<Id>,
@@ -60,12 +64,14 @@ struct Call {
     questions: Vec<Question>,
     /// The answer, where it came while nobody waited for it.
     early: Option<Outcome>,
+    /// That answer is that addresses are to be opened first: then the call is made again.
+    is_refused: bool,
 }
 
 #[derive(Debug)]
 struct Question {
-    /// The server's request.
-    id: Id,
+    /// The server's request; none for an address that it wants opened before the call is made again.
+    id: Option<Id>,
     /// The same as the client is asked: its key and the request, as JSON.
     key: String,
     request: String,
@@ -212,19 +218,21 @@ impl ModernClient {
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
         let level = meta.get(meta::LOG_LEVEL).and_then(log_level);
+        let request = legacy(&message);
         if matches!(&**method, "tools/call" | "prompts/get" | "resources/read") {
             let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
             let call = Call {
+                request: request.clone(),
                 method: method.clone(),
                 current: Some(id.clone()),
                 capabilities: meta.get(meta::CAPABILITIES).unwrap_or("{}").to_owned(),
                 token,
                 questions: Vec::new(),
                 early: None,
+                is_refused: false,
             };
             self.calls.insert(id.clone(), call);
         }
-        let request = legacy(&message);
         match level {
             Some(level) => self.log(id.clone(), level, request, steps),
             None => {
@@ -313,9 +321,7 @@ impl ModernClient {
             parameters.remove(|name| name == "elicitationId");
             request.set("params", parameters.to_string());
         }
-        let (key, request) = (self.numbers.next_id().to_string(), request.to_string());
-        let key = serde_json::from_str(&key).unwrap_or(key);
-        call.questions.push(Question { id: id.clone(), key, request, asked: false });
+        call.questions.push(Question::new(Some(id.clone()), request.to_string(), &self.numbers));
         self.pass_questions_on(&about, steps);
     }
 
@@ -364,9 +370,13 @@ impl ModernClient {
         self.thinking.retain(|thinking| *thinking != about);
         let answers = message.member("inputResponses").unwrap_or_default();
         let answers = Object::parse(&answers).unwrap_or_default();
+        let mut all_opened = true;
         call.questions.retain(|question| match answers.get(&question.key).filter(|_| question.asked) {
             Some(answer) => {
-                steps.push(Step::ToServer(Message::response(&question.id, answer)));
+                match &question.id {
+                    Some(id) => steps.push(Step::ToServer(Message::response(id, answer))),
+                    None => all_opened &= object::found(answer, &["action"]).as_deref() == Some("\"accept\""),
+                }
                 false
             }
             None => true,
@@ -377,8 +387,13 @@ impl ModernClient {
             *wanted = meta.get("progressToken").unwrap_or(wanted).to_owned();
         }
         call.current = Some(id.clone());
-        if *id != about {
-            self.resumed.insert(id.clone(), about.clone());
+        self.resumed.insert(id.clone(), about.clone());
+        if call.is_refused && all_opened {
+            return if call.questions.is_empty() {
+                self.call_again(&about, steps)
+            } else {
+                self.pass_questions_on(&about, steps)
+            };
         }
         match call.early.take() {
             Some(outcome) => {
@@ -390,6 +405,18 @@ impl ModernClient {
         }
     }
 
+    /// What the server refused the call for has been done: it is made again, under a new id.
+    fn call_again(&mut self, about: &Id, steps: &mut Vec<Step>) {
+        let Some(call) = self.calls.remove(about) else { return };
+        let id = self.numbers.next_id();
+        let request = call.request.renamed(&id);
+        if let Some(current) = &call.current {
+            self.resumed.insert(current.clone(), id.clone());
+        }
+        steps.push(Step::ToServer(request.clone()));
+        self.calls.insert(id, Call { request, early: None, is_refused: false, ..call });
+    }
+
     /// The server has answered the call, or it came to nothing.
     fn call_ended(&mut self, id: Id, mut call: Call, outcome: Outcome, steps: &mut Vec<Step>) {
         let Some(current) = call.current.clone() else {
@@ -397,6 +424,20 @@ impl ModernClient {
             self.calls.insert(id, call);
             return;
         };
+        let addresses = match &outcome {
+            Outcome::Answer(answer) if object::found(&call.capabilities, &["elicitation", "url"]).is_some() => {
+                addresses(answer)
+            }
+            _ => Vec::new(),
+        };
+        // (One that the person does not want to open ends the call.)
+        if !addresses.is_empty() && !call.is_refused {
+            let questions = addresses.into_iter().map(|address| Question::new(None, address, &self.numbers));
+            call.questions = questions.collect();
+            (call.early, call.is_refused) = (Some(outcome), true);
+            self.calls.insert(id.clone(), call);
+            return self.pass_questions_on(&id, steps);
+        }
         self.resumed.remove(&current);
         steps.push(match outcome {
             Outcome::Answer(message) => Step::ToClient(complete(message).addressed_to(&current)),
@@ -421,7 +462,7 @@ impl ModernClient {
     fn taken_back(&mut self, message: &Message) {
         let Some(id) = message.cancels() else { return };
         for call in self.calls.values_mut() {
-            call.questions.retain(|question| question.id != id || question.asked);
+            call.questions.retain(|question| question.id.as_ref() != Some(&id) || question.asked);
         }
     }
 
@@ -508,6 +549,32 @@ impl ModernClient {
             steps.push(Step::ToClient(told));
         }
     }
+}
+
+impl Question {
+    fn new(id: Option<Id>, request: String, numbers: &Numbers) -> Self {
+        let key = numbers.next_id().to_string();
+        Self { id, key: serde_json::from_str(&key).unwrap_or(key), request, asked: false }
+    }
+}
+
+/// The addresses that a server wants opened before it does what it is asked, each as a modern server would ask for it.
+fn addresses(answer: &Message) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Required<'a> {
+        #[serde(borrow)]
+        elicitations: Vec<Object<'a>>,
+    }
+    if answer.error_code() != Some(URL_ELICITATION_REQUIRED) {
+        return Vec::new();
+    }
+    let required = answer.error_data::<Required<'_>>().map(|data| data.elicitations).unwrap_or_default();
+    let request = |mut address: Object<'_>| {
+        address.remove(|name| name == "elicitationId");
+        address.set("mode", r#""url""#);
+        format!(r#"{{"method":"elicitation/create","params":{address}}}"#)
+    };
+    required.into_iter().map(request).collect()
 }
 
 /// Whether a resource is another one or a part of it, which is told of too (MCP 2025-11-25 resources, "Subscriptions").

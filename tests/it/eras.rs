@@ -139,6 +139,18 @@ impl Server {
 
     /// What a client does here: the tools that it calls, in the order of tests/fixtures/clients.
     fn plan(self, client: Client) -> Value {
+        let mut plan = self.whole_plan(client.is_modern());
+        if client == Client::RmcpModern {
+            // It insists on the `elicitationId` that the modern era has given up.
+            plan.as_object_mut().unwrap().remove("open");
+        } else if client.is_modern() && self.is_everything() {
+            // A legacy client is left with the refusal that comes first here.
+            plan["insist"] = json!(["trigger-url-elicitation", {"url": "https://example.com/2", "errorPath": true}]);
+        }
+        plan
+    }
+
+    fn whole_plan(self, for_modern_client: bool) -> Value {
         if self.is_everything() {
             let gzip = json!({"name": "a.gz", "data": "data:text/plain,a"});
             return json!({
@@ -146,7 +158,7 @@ impl Server {
                 "ask": ["trigger-elicitation-request", {}],
                 "sample": ["trigger-sampling-request", {"prompt": "this"}],
                 "roots": ["get-roots-list", {}],
-                "progress": ["trigger-long-running-operation", {"duration": 0.1, "steps": 20}],
+                "progress": ["trigger-long-running-operation", {"duration": 0.5, "steps": 20}],
                 "log": ["toggle-simulated-logging", {}],
                 "level": "debug",
                 "logged": 1,
@@ -154,6 +166,7 @@ impl Server {
                 "resource": "demo://resource/static/document/architecture.md",
                 "change": ["gzip-file-as-resource", gzip],
                 "hang": ["trigger-long-running-operation", {"duration": 60, "steps": 1}],
+                "open": ["trigger-url-elicitation", {"url": "https://example.com/"}],
             });
         }
         let mut plan = json!({
@@ -165,13 +178,16 @@ impl Server {
             "level": "warning",
             "change": ["change", {}],
             "hang": ["hang", {}],
-            "cancelled": ["cancelled", {}],
+            "hanging": ["hanging", {}],
         });
-        if self.has_logs(client.is_modern()) {
+        if matches!(self, Self::TypescriptModern | Self::TypescriptBoth) {
+            plan["open"] = json!(["open", {}]);
+        }
+        if self.has_logs(for_modern_client) {
             plan["log"] = json!(["log", {}]);
             plan["logged"] = json!(2);
         }
-        if self.has_updates(client.is_modern()) {
+        if self.has_updates(for_modern_client) {
             plan["touch"] = json!(["touch", {}]);
             plan["resource"] = json!(RESOURCE);
         }
@@ -243,8 +259,9 @@ fn check(client: Client, server: Server, report: &Value) {
     assert!(text("echo").ends_with("hello"), "{report}");
     let steps: Vec<f64> = serde_json::from_value(report["progress"].clone()).unwrap();
     let expected: Vec<f64> = (1..=20).map(f64::from).collect();
-    // The TypeScript SDK's clients drop what comes together with the result.
-    assert!(steps == expected || server.is_everything() && steps == expected[..19], "{report}");
+    // The TypeScript SDK's clients drop what comes together with the result, which this server sends at once.
+    let enough = if server.is_everything() { 10 } else { 20 };
+    assert!(steps.len() >= enough && expected.starts_with(&steps), "{report}");
     assert_eq!(report["hang"], "given up", "{report}");
     assert!(report["changed"].as_u64().unwrap() > 0, "{report}");
     assert_eq!(report["ping"], if client.is_modern() { Value::Null } else { json!(true) }, "{report}");
@@ -258,7 +275,6 @@ fn check(client: Client, server: Server, report: &Value) {
         assert_eq!(report["pair"], json!(["hello What is two called?", "hello What is three called?"]), "{report}");
         assert_eq!(text("all"), "What is everybody called? sampled this file:///a-root", "{report}");
         assert!(names("toolsAfter").contains(&"added".to_owned()), "{report}");
-        assert_eq!(report["cancelled"], true, "{report}");
     }
     if !server.is_everything() && server.has_logs(client.is_modern()) {
         // Some legacy servers send everything, whatever they are asked for.
@@ -266,53 +282,52 @@ fn check(client: Client, server: Server, report: &Value) {
         assert!(logged == ["warning", "error"] || logged == ["debug", "info", "warning", "error"], "{report}");
         assert!(!client.is_modern() || logged.len() == 2, "{report}");
     }
-    if server.has_updates(client.is_modern()) {
-        assert_eq!(report["updated"], json!([server.plan(client)["resource"]]), "{report}");
+    let plan = server.plan(client);
+    for step in ["open", "insist"].into_iter().filter(|step| plan.get(step).is_some()) {
+        let is_done = text(step) == "opened: accept" || text(step).contains("User completed the URL elicitation flow");
+        assert!(is_done, "{report}");
+    }
+    if let Some(resource) = plan.get("resource") {
+        let updated = report["updated"].as_array().unwrap();
+        assert!(!updated.is_empty() && updated.iter().all(|uri| uri == resource), "{report}");
     }
 }
 
-/// A test for each server, named after it, in a module named after the client.
+/// A test for each pair: named after the server, in a module named after the client.
 macro_rules! combinations {
-    ($($module:ident: $client:ident with $($test:ident: $server:ident),+;)+) => {
-        $(mod $module {
+    ($($module:ident: $client:ident),+ with $servers:tt) => {
+        $($crate::eras::combinations!(@ $module $client $servers);)+
+    };
+    (@ $module:ident $client:ident { $($test:ident: $server:ident,)+ }) => {
+        mod $module {
             use $crate::eras::{Client, Server, combine};
             $(#[test]
             fn $test() {
                 combine(Client::$client, Server::$server);
             })+
-        })+
+        }
     };
 }
 
 pub(crate) use combinations;
 
 combinations! {
-    typescript_first: TypescriptFirst with
-        everything: Everything, everything_sse: EverythingSse, typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
+    typescript_first: TypescriptFirst, typescript_modern: TypescriptModern,
+    python_legacy: PythonLegacy, python_modern: PythonModern,
+    rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern
+    with {
+        everything: Everything, everything_sse: EverythingSse,
+        typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
         python_legacy: PythonLegacy, python_modern: PythonModern, python_both: PythonBoth,
         fastmcp_legacy: FastmcpLegacy, fastmcp_modern: FastmcpModern, fastmcp_both: FastmcpBoth,
-        rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
-    typescript_modern: TypescriptModern with
-        everything: Everything, everything_sse: EverythingSse, typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
-        python_legacy: PythonLegacy, python_modern: PythonModern, python_both: PythonBoth,
-        fastmcp_legacy: FastmcpLegacy, fastmcp_modern: FastmcpModern, fastmcp_both: FastmcpBoth,
-        rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
-    python_legacy: PythonLegacy with
-        everything: Everything, everything_sse: EverythingSse, typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
-        python_legacy: PythonLegacy, python_modern: PythonModern, python_both: PythonBoth,
-        fastmcp_legacy: FastmcpLegacy, fastmcp_modern: FastmcpModern, fastmcp_both: FastmcpBoth,
-        rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
-    python_modern: PythonModern with
-        everything: Everything, everything_sse: EverythingSse, typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
-        python_legacy: PythonLegacy, python_modern: PythonModern, python_both: PythonBoth,
-        fastmcp_legacy: FastmcpLegacy, fastmcp_modern: FastmcpModern, fastmcp_both: FastmcpBoth,
-        rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
-    rmcp_legacy: RmcpLegacy with
-        everything: Everything, everything_sse: EverythingSse, typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
-        python_legacy: PythonLegacy, python_modern: PythonModern, python_both: PythonBoth,
-        fastmcp_legacy: FastmcpLegacy, fastmcp_modern: FastmcpModern, fastmcp_both: FastmcpBoth;
-    rmcp_modern: RmcpModern with
-        everything: Everything, everything_sse: EverythingSse, typescript_modern: TypescriptModern, typescript_both: TypescriptBoth,
-        python_legacy: PythonLegacy, python_modern: PythonModern, python_both: PythonBoth,
-        fastmcp_legacy: FastmcpLegacy, fastmcp_modern: FastmcpModern, fastmcp_both: FastmcpBoth;
+    }
+}
+
+/// These with rmcp's clients are in [`crate::peer`]: they need nothing installed.
+mod at_rmcp {
+    super::combinations! {
+        typescript_first: TypescriptFirst, typescript_modern: TypescriptModern,
+        python_legacy: PythonLegacy, python_modern: PythonModern
+        with { rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth, }
+    }
 }

@@ -141,6 +141,16 @@ fn each_question_goes_to_the_client_and_the_answers_back_under_a_new_id() {
     assert!(client(&mut translator, CALL)[0].starts_with("to server"));
 }
 
+#[test]
+fn only_three_requests_can_be_answered_with_questions() {
+    for (method, asks) in [("tools/call", true), ("prompts/get", true), ("resources/read", true), ("x/y", false)] {
+        let mut translator = translator("{}");
+        client(&mut translator, &CALL.replace("tools/call", method));
+        let told = server(&mut translator, &input_required("7", ROOTS));
+        assert_eq!(told[0].contains("roots/list\",\"params"), asks, "{method}: {told:?}");
+    }
+}
+
 /// Each round is of the original request: what the round before it brought is not said again.
 #[test]
 fn a_round_without_questions_is_sent_again_at_once() {

@@ -206,6 +206,56 @@ fn a_question_that_is_taken_back_is_not_asked() {
     assert_eq!(answered, [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#]);
 }
 
+/// A legacy server that wants addresses opened refuses the call for now: a modern client is asked to open them, and the
+/// call is made again where its person has.
+#[test]
+fn a_call_that_is_refused_until_addresses_are_opened_is_made_again() {
+    let meta = META.replace(r#""elicitation":{}"#, r#""elicitation":{"url":{}}"#);
+    let call = |id: &str, more: &str| {
+        format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t","n":1.10{more},"_meta":{{{meta}}}}}}}"#)
+    };
+    let back = |id: &str, state: &str, answers: &str| {
+        call(id, &format!(r#","requestState":{state},"inputResponses":{{{answers}}}"#))
+    };
+    let error = |id: &str| {
+        format!(
+            r#"{{"id":{id},"error":{{"code":-32042,"message":"m","data":{{"elicitations":[{{"mode":"url","elicitationId":"e","url":"a:b","n":1.10}},{{"url":"a:c"}}]}}}}}}"#
+        )
+    };
+    let asked = |id: &str, keys: [&str; 2], state: &str| {
+        let [first, second] = keys;
+        format!(
+            r#"to client {{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input_required","inputRequests":{{"{first}":{{"method":"elicitation/create","params":{{"mode":"url","url":"a:b","n":1.10}}}},"{second}":{{"method":"elicitation/create","params":{{"url":"a:c","mode":"url"}}}}}},"requestState":{state}}}}}"#
+        )
+    };
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", ""));
+    assert_eq!(within(&mut translator, "7", &error("7")), [asked("7", ["finmcp-1", "finmcp-2"], r#""7""#)]);
+    // One is not decided yet.
+    let accept = r#""finmcp-1":{"action":"accept"}"#;
+    assert!(client(&mut translator, &back("8", r#""7""#, accept))[0].contains(r#"{"finmcp-2":"#));
+    assert_eq!(
+        client(&mut translator, &back("9", r#""7""#, r#""finmcp-2":{"action":"accept"}"#)),
+        [r#"to server {"id":"finmcp-3","method":"tools/call","params":{"name":"t","n":1.10}}"#]
+    );
+    // It wants still more; this time the person has had enough.
+    let again = within(&mut translator, r#""finmcp-3""#, &error(r#""finmcp-3""#));
+    assert_eq!(again, [asked("9", ["finmcp-4", "finmcp-5"], r#""\"finmcp-3\"""#)]);
+    let decline = r#""finmcp-4":{"action":"accept"},"finmcp-5":{"action":"decline"}"#;
+    let ended = client(&mut translator, &back("10", r#""\"finmcp-3\"""#, decline));
+    assert_eq!(ended, [format!("to client {}", error("10"))]);
+    assert!(client(&mut translator, &call("10", ""))[0].starts_with("to server"), "the id is free again");
+}
+
+/// A client that cannot open addresses hears what the server says.
+#[test]
+fn a_client_that_opens_no_addresses_is_not_asked_to() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    let error = r#"{"id":7,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"url":"a:b"}]}}}"#;
+    assert_eq!(within(&mut translator, "7", error), [format!("to client {error}")]);
+}
+
 #[test]
 fn an_answer_that_comes_while_the_client_thinks_waits_for_it() {
     let mut translator = translator("{}");

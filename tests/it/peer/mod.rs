@@ -62,12 +62,8 @@ async fn a_client_that_finds_out_for_itself() {
 
 /// rmcp at both ends, and everything that the two can offer each other.
 mod at_both_ends {
-    use crate::eras::combinations;
-
-    combinations! {
-        rmcp_legacy: RmcpLegacy with
-            rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
-        rmcp_modern: RmcpModern with
-            rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth;
+    crate::eras::combinations! {
+        rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern
+        with { rmcp_legacy: RmcpLegacy, rmcp_modern: RmcpModern, rmcp_both: RmcpBoth, }
     }
 }

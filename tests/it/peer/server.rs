@@ -96,7 +96,7 @@ struct Server {
 #[derive(Default)]
 struct Shared {
     changed: AtomicBool,
-    cancelled: AtomicUsize,
+    hanging: AtomicUsize,
     level: Mutex<Option<LoggingLevel>>,
     /// The legacy sessions that watch the resource.
     watchers: Mutex<Vec<Peer<RoleServer>>>,
@@ -227,12 +227,12 @@ impl Server {
     }
 
     async fn hang(&self, context: &RequestContext<RoleServer>) -> Answer {
+        self.shared.hanging.fetch_add(1, Relaxed);
         tokio::select! {
-            () = context.ct.cancelled() => {
-                self.shared.cancelled.fetch_add(1, Relaxed);
-            }
+            () = context.ct.cancelled() => {}
             () = tokio::time::sleep(Duration::from_secs(60)) => {}
         }
+        self.shared.hanging.fetch_sub(1, Relaxed);
         text("enough")
     }
 }
@@ -264,7 +264,7 @@ impl ServerHandler for Server {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut names = vec!["echo", "ask", "all", "progress", "log", "touch", "change", "hang", "cancelled"];
+        let mut names = vec!["echo", "ask", "all", "progress", "log", "touch", "change", "hang", "hanging"];
         names.extend(self.shared.changed.load(Relaxed).then_some("added"));
         let schema = json!({"type": "object"}).as_object().unwrap().clone();
         let tools = names.into_iter().map(|name| Tool::new(name, name, schema.clone())).collect();
@@ -292,7 +292,7 @@ impl ServerHandler for Server {
             "touch" => self.touch().await,
             "change" => self.change(&context, is_modern).await,
             "hang" => self.hang(&context).await,
-            "cancelled" => text(self.shared.cancelled.load(Relaxed).to_string()),
+            "hanging" => text(self.shared.hanging.load(Relaxed).to_string()),
             name => Err(ErrorData::invalid_params(format!("no tool {name}"), None)),
         }
     }
