@@ -198,7 +198,6 @@ fn t136_a_server_that_answers_is_not_asked_for_a_stream() {
         Effect::Answer(Reply::new(200).body("text/html", "<h1>Sign in to the network</h1>")),
         Effect::status(410),
         Effect::status(500),
-        Effect::status(429),
     ];
     for answer in answers {
         let what = format!("{answer:?}");
