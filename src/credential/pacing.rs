@@ -17,6 +17,11 @@ impl Pacing {
         self.last.is_none_or(|last| now.duration_since(last) >= self.gap)
     }
 
+    /// Whether it has not been done as often as it may be: once more, and early, is no storm yet.
+    pub(super) fn is_calm(&self, (shortest, _): (Duration, Duration)) -> bool {
+        self.gap <= shortest
+    }
+
     /// It was done at `now`. The gap doubles, from `shortest` to `longest`, while it is done as often as it may be.
     pub(super) fn note(&mut self, now: Instant, (shortest, longest): (Duration, Duration)) {
         let is_storm = self.last.is_some_and(|last| now.duration_since(last) < self.gap * 2);

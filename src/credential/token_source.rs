@@ -167,8 +167,10 @@ struct Asking {
     flight: Option<Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>>,
     /// When the last one came to nothing, and why.
     failed: Option<(Instant, SignInFailure)>,
-    /// The sign-ins that worked.
+    /// The sign-ins that people completed.
     answered: Pacing,
+    /// The server has taken a token since the last of them.
+    helped: bool,
     /// The scopes that the person has signed in for because the server wanted them.
     widened: Vec<Scope>,
     /// What a server demanded for which nobody could be asked.
@@ -273,14 +275,26 @@ impl TokenSource {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
                 self.account()?.access_token(Duration::ZERO).await
             }
-            // A server that rejects what a person has only just signed in for is not helped by another sign-in.
             Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
-                if self.asking().answered.admits(Instant::now()) =>
+                if self.may_ask_again(&error) =>
             {
                 self.ask_person(Some(rejected), challenge, error).await
             }
             outcome => outcome,
         }
+    }
+
+    /// Takes note that the server took a token of this source.
+    pub fn helped(&self) {
+        self.asking().helped = true;
+    }
+
+    /// Whether another sign-in may help. A server that rejects what a person has only just signed in for is not helped by
+    /// it; a sign-in that did help and is over, as where the authorization server has moved, is another matter.
+    fn may_ask_again(&self, error: &TokenSourceError) -> bool {
+        let asking = self.asking();
+        let is_over = asking.helped && matches!(error, TokenSourceError::LoginRequired(_));
+        asking.answered.admits(Instant::now()) || is_over && asking.answered.is_calm(SIGN_IN_GAPS)
     }
 
     /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in another
@@ -371,6 +385,7 @@ impl TokenSource {
             asking.failed = failure.map(|failure| (Instant::now(), failure.clone()));
             if outcome.is_ok() {
                 asking.answered.note(Instant::now(), SIGN_IN_GAPS);
+                asking.helped = false;
             }
             drop(asking);
             outcome

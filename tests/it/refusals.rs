@@ -894,6 +894,24 @@ fn t018_a_server_that_is_never_content_opens_one_browser() {
     assert_eq!((browser.starts().len(), vendor.executed().len()), (1, 1));
 }
 
+/// t018: a sign-in that helped and then ended is followed by another one, and that by none as long as nothing lasts.
+#[test]
+fn t018_a_sign_in_that_ends_at_once_is_asked_for_once_more() {
+    let script = Script { refresh_tokens: false, ..Script::people() };
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let mut serve = sandbox.serve([vendor.url().as_str(), "--sign-in", "auto"]);
+    serve.initialize().result();
+    vendor.revoke_access_tokens();
+    serve.call("echo", json!({"message": "hi"})).result();
+    assert_eq!(browser.starts().len(), 2);
+    for _ in 0..3 {
+        vendor.revoke_access_tokens();
+        serve.call("echo", json!({"message": "hi"})).error();
+    }
+    assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
+}
+
 /// A token response with that access token.
 fn token_response(member: &str, value: Value) -> Reply {
     let mut response = json!({"access_token": "opaque", "token_type": "Bearer", "expires_in": 3600});

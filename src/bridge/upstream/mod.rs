@@ -141,6 +141,9 @@ impl Upstream {
         for _ in 0..ROUNDS {
             let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
             let status = response.status();
+            if status.is_success() && token.is_some() {
+                self.tokens.helped();
+            }
             if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 return Ok(response);
             }
