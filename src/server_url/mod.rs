@@ -47,7 +47,7 @@ pub enum ServerUrlError {
     /// A `#fragment`, which neither a resource nor an endpoint may have (RFC 8707 section 2, RFC 6749 section 3.1).
     #[error("a fragment is not allowed here")]
     Fragment,
-    /// More than [`LONGEST`] bytes: too much for a browser's command line, and for many servers.
+    /// More bytes than the message says: too much for a browser's command line, and for many servers.
     #[error("longer than {LONGEST} bytes")]
     TooLong,
     /// A host where whoever named it must not send us.
