@@ -307,12 +307,11 @@ fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
         "keychain" => Ok(StoreChoice::Keychain),
         "memory" => Ok(StoreChoice::Memory),
         "file" => {
-            let key = text_variable("FINMCP_STORE_KEY_FILE")?.ok_or_else(|| SettingsError::Variable {
-                name: "FINMCP_STORE",
-                problem: "\"file\", which needs FINMCP_STORE_KEY_FILE: the path of a file of at least 32 secret bytes"
-                    .to_owned(),
-            })?;
-            Ok(StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key.into()) })
+            let key_file = text_variable("FINMCP_STORE_KEY_FILE")?.map(|path| KeySource::KeyFile(path.into()));
+            let passphrase =
+                text_variable("FINMCP_STORE_PASSPHRASE")?.map(|text| KeySource::Passphrase(Secret::new(text)));
+            let key = key_file.or(passphrase).unwrap_or(KeySource::Unknown);
+            Ok(StoreChoice::File { folder: folder.join("credentials"), key })
         }
         other => Err(SettingsError::Variable {
             name: "FINMCP_STORE",
