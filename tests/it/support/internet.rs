@@ -39,6 +39,8 @@ type Authority = Issuer<'static, KeyPair>;
 struct Host {
     port: u16,
     identity: Identity,
+    /// Whether it speaks HTTP/2 and nothing else.
+    is_http2: bool,
 }
 
 /// What a host shows for itself.
@@ -89,7 +91,16 @@ impl Internet {
 
     /// From now on `host`, a name or an address without a port, is `vendor`.
     pub fn host(&self, host: &str, vendor: &Vendor, identity: Identity) {
-        self.shared.hosts.lock().unwrap().insert(host.to_owned(), Host { port: vendor.port(), identity });
+        self.add(host, Host { port: vendor.port(), identity, is_http2: false });
+    }
+
+    /// From now on `host` is what speaks HTTP/2, without TLS, on this port of 127.0.0.1.
+    pub fn http2_host(&self, host: &str, port: u16) {
+        self.add(host, Host { port, identity: Identity::Good, is_http2: true });
+    }
+
+    fn add(&self, name: &str, host: Host) {
+        self.shared.hosts.lock().unwrap().insert(name.to_owned(), host);
     }
 
     /// Where finmcp wanted to go so far: `CONNECT name:port`, or another request's first line.
@@ -149,32 +160,35 @@ async fn tunnel(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         return Ok(());
     }
-    let mut secure = acceptor(&name, host.identity, &shared.authority).accept(stream).await?;
+    let mut secure = acceptor(&name, host, &shared.authority).accept(stream).await?;
     let mut vendor = TcpStream::connect(("127.0.0.1", host.port)).await?;
     copy_bidirectional(&mut secure, &mut vendor).await.map(drop)
 }
 
-fn acceptor(name: &str, identity: Identity, authority: &Authority) -> TlsAcceptor {
-    let shown = if identity == Identity::OtherName { "other.example" } else { name };
+fn acceptor(name: &str, host: Host, authority: &Authority) -> TlsAcceptor {
+    let shown = if host.identity == Identity::OtherName { "other.example" } else { name };
     let mut params = CertificateParams::new(vec![shown.to_owned()]).unwrap();
-    match identity {
+    match host.identity {
         Identity::Expired => params.not_after = date_time_ymd(2020, 1, 1),
         Identity::NotYetValid => params.not_before = date_time_ymd(2999, 1, 1),
         _ => {}
     }
     let key = KeyPair::generate().unwrap();
-    let certificate = match identity {
+    let certificate = match host.identity {
         Identity::SelfSigned => params.self_signed(&key),
         Identity::UnknownAuthority => params.signed_by(&key, &self::authority("somebody else's").1),
         _ => params.signed_by(&key, authority),
     };
     let chain = vec![certificate.unwrap().der().clone()];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap();
+    if host.is_http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     TlsAcceptor::from(Arc::new(config))
 }
