@@ -166,7 +166,7 @@ fn t114_t128_a_call_that_vanishes_is_given_up_and_not_made_again() {
                     line.wire.plan(way, after, Fault::Blackhole);
                     let (id, answer) = line.call();
                     assert_eq!(code(&answer), -31010, "{after} of {length}: {}", answer.raw);
-                    assert_eq!(line.seen().get(&id).is_some(), way == Way::Response, "{after} of {length}");
+                    assert_eq!(line.seen().contains_key(&id), way == Way::Response, "{after} of {length}");
                     line.call().1.result();
                 }
                 assert!(line.seen().values().all(|times| *times == 1));
