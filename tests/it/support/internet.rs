@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     fs,
     sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 
@@ -14,17 +13,15 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
-    sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{sandbox::Sandbox, vendor::Vendor};
+use super::{background::Background, sandbox::Sandbox, vendor::Vendor};
 
 /// Hosts by name. Dropping it closes the proxy.
 pub struct Internet {
     shared: Arc<Shared>,
-    closing: Arc<Notify>,
-    thread: Option<thread::JoinHandle<()>>,
+    _background: Background,
 }
 
 struct Shared {
@@ -62,23 +59,11 @@ pub enum Identity {
 impl Internet {
     /// Starts it, and has every later process of `sandbox` go there.
     pub fn join(sandbox: &mut Sandbox) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let proxy = format!("http://{}", listener.local_addr().unwrap());
         let (certificate, authority) = authority("the person's own");
         let shared = Arc::new(Shared { authority, hosts: Mutex::default(), asked: Mutex::default() });
-        let closing = Arc::new(Notify::new());
-        let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
-                tokio::select! {
-                    () = accept(listener, served) => {}
-                    () = ended.notified() => {}
-                }
-            });
-        });
+        let served = Arc::clone(&shared);
+        let background = Background::run(|listener| accept(listener, served));
+        let proxy = format!("http://127.0.0.1:{}", background.port());
         for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
             sandbox.set(name, &proxy);
         }
@@ -86,7 +71,7 @@ impl Internet {
         fs::create_dir_all(&folder).unwrap();
         let ca_file = sandbox.give("authority.pem", certificate).display().to_string();
         fs::write(folder.join("config.toml"), format!("ca_file = {ca_file:?}\n")).unwrap();
-        Self { shared, closing, thread: Some(thread) }
+        Self { shared, _background: background }
     }
 
     /// From now on `host`, a name or an address without a port, is `vendor`.
@@ -106,15 +91,6 @@ impl Internet {
     /// Where finmcp wanted to go so far: `CONNECT name:port`, or another request's first line.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Internet {
-    fn drop(&mut self) {
-        self.closing.notify_one();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
     }
 }
 
