@@ -326,3 +326,32 @@ fn t137_answers_are_for_whoever_asked() {
         assert_eq!(vendor.complaints(), NOTHING);
     }
 }
+
+/// A program that nobody has signed in yet: the entry names it, and what proves it. Any number of them sign in once.
+#[test]
+fn a_program_signs_itself_in() {
+    let (sandbox, vendor) = (Sandbox::new(), crate::login::machine_vendor());
+    vendor.change(|script| {
+        script.publishes_metadata = true;
+        script.challenge_points = true;
+    });
+    let secret = sandbox.give("client-secret", CLIENT_SECRET);
+    let url = vendor.url();
+    let program = ["--grant", "client-credentials", "--client-id", "x"];
+    let with_secret = [&[url.as_str()], &program[..], &["--client-secret-file", secret.to_str().unwrap()]].concat();
+    let mut serves = [sandbox.serve(&with_secret), sandbox.serve(&with_secret)];
+    for serve in &mut serves {
+        serve.initialize().result();
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    }
+    assert_eq!(vendor.records_at("/token").len(), 1);
+    sandbox.assert_no_secret(&vendor.secrets());
+
+    // The secret is kept: the next one needs to be told nothing.
+    let mut serve = sandbox.serve([&url]);
+    serve.initialize().result();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+
+    let run = sandbox.finmcp([&["serve", &url], &program[..], &["--client-secret-file", "-"]].concat()).expect_code(2);
+    assert!(run.stderr.contains("that is where the client speaks"), "{}", run.stderr);
+}
