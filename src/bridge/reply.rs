@@ -97,6 +97,14 @@ impl Words {
                 | Failure::Unasked => ReplyCode::Failure,
                 Failure::Forgotten => ReplyCode::InvalidParameters,
                 Failure::IdInUse => ReplyCode::InvalidRequest,
+                Failure::Http(error) => {
+                    if let Some(why) = error.why_unreachable() {
+                        text.push_str(&format!(
+                            ": {why}. Nothing was sent. Check the address, the connection, VPN and proxy, then try again"
+                        ));
+                    }
+                    ReplyCode::Network
+                }
                 _ => ReplyCode::Network,
             }
         };

@@ -2,7 +2,8 @@
 //!
 //! A message is sent again only when the server provably did not take it: it refused the credential, or the session,
 //! before looking at the message. Everything else is answered with an error that says what is known; a tool's
-//! annotations change nothing in that.
+//! annotations change nothing in that. A process that is killed answers nobody, and leaves nothing behind that another
+//! could send: whether to repeat what was under way is the client's to decide.
 
 use std::time::Duration;
 

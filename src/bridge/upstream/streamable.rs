@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
+use tokio::time::{sleep, timeout_at};
 
 use crate::{
     bridge::{
         headers,
         message::{Kind, Message},
+        patience,
         retry::Failure,
         session::{Ending, Event, Exchange},
         sse::Decoder,
@@ -53,24 +55,21 @@ impl Upstream {
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
     /// Redelivery").
     pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
-        const SHORTEST_WAIT: Duration = Duration::from_millis(500);
-        const LONGEST_WAIT: Duration = Duration::from_secs(30);
-        let mut wait = SHORTEST_WAIT;
+        let mut fruitless = 0;
         loop {
+            let mut asked = None;
             let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
             match answer {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::new();
                     self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
-                    if stream.messages > 0 {
-                        wait = SHORTEST_WAIT;
+                    asked = stream.decoder.retry().map(Duration::from_millis);
+                    if stream.messages > 0 || asked.is_some() {
+                        fruitless = 0;
                     }
                     if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
-                    }
-                    if let Some(asked) = stream.decoder.retry() {
-                        wait = Duration::from_millis(asked).clamp(SHORTEST_WAIT, LONGEST_WAIT);
                     }
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
@@ -78,8 +77,8 @@ impl Upstream {
                 Ok(_) | Err(Failure::Http(_)) => {}
                 Err(_) => break,
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            sleep(patience::wait(asked, fruitless, getrandom::u32().unwrap_or_default())).await;
+            fruitless += 1;
         }
         Ok(Ending::Complete)
     }
@@ -144,7 +143,7 @@ impl Upstream {
         mut deadline: Deadline,
     ) -> Outcome {
         const ATTEMPTS: usize = 5;
-        const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+        const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
         let mut stream = Stream::new();
         let mut attempts = 0;
         loop {
@@ -156,8 +155,11 @@ impl Upstream {
             let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
             let mut headers = headers.clone();
             headers.insert(LAST_EVENT_ID, id);
-            let asked = stream.decoder.retry().map_or(PAUSES.0, Duration::from_millis);
-            tokio::time::sleep(asked.clamp(PAUSES.0, PAUSES.1)).await;
+            let asked = stream.decoder.retry().map_or(SHORTEST_PAUSE, Duration::from_millis);
+            // A server that asks for more time than there is has no answer in time.
+            if timeout_at(deadline.end(), sleep(asked.max(SHORTEST_PAUSE))).await.is_err() {
+                return Ok(Ending::Failed(self.timed_out()));
+            }
             response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
                 _ => return Ok(ending),
