@@ -42,8 +42,11 @@ impl Console {
     /// Asks the person at the terminal for something that the terminal does not show.
     ///
     /// # Errors
-    /// What the system says, also where there is no terminal.
+    /// What the system says, also where nobody sees what this writes.
     pub fn ask_secret(&self, question: &str) -> io::Result<Secret> {
+        if !io::stderr().is_terminal() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         rpassword::prompt_password(question).map(Secret::new)
     }
 

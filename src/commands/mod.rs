@@ -12,7 +12,6 @@ pub mod status;
 pub mod token;
 
 use std::{
-    io::{self, IsTerminal},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -98,7 +97,7 @@ fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
 /// `store` with its passphrase, where it needs one and a person is at a terminal; else it says what it lacks when it is
 /// used.
 fn unlocked(store: StoreChoice, console: Console) -> Result<StoreChoice, Error> {
-    if !store.needs_passphrase() || !io::stderr().is_terminal() {
+    if !store.needs_passphrase() {
         return Ok(store);
     }
     let is_new = store.is_new();
