@@ -77,6 +77,34 @@ fn t119_a_forgotten_session_is_opened_again_once() {
     serve.incoming("notifications/tools/list_changed");
 }
 
+/// t119: what a client has set stands in the session that takes the place of a forgotten one.
+#[test]
+fn t119_what_a_client_has_set_stands_in_the_next_session() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    serve.request("logging/setLevel", json!({"level": "debug"})).result();
+    for uri in ["x:left", "x:kept"] {
+        serve.request("resources/subscribe", json!({"uri": uri})).result();
+    }
+    serve.request("resources/unsubscribe", json!({"uri": "x:left"})).result();
+    vendor.forget_sessions();
+    serve.call("echo", json!({"message": "hi"})).result();
+    let wait = |method: &'static str, parameters: serde_json::Value| {
+        let record = vendor.wait_for("what was set, again", |record| {
+            record.rpc_method().as_deref() == Some(method)
+                && record.rpc_id().is_some_and(|id| id.contains("finmcp-again"))
+                && record.json()["params"] == parameters
+        });
+        let newest = vendor.calls("tools/call").pop().unwrap();
+        assert_eq!(record.header("mcp-session-id"), newest.header("mcp-session-id"), "the new session");
+    };
+    wait("logging/setLevel", json!({"level": "debug"}));
+    wait("resources/subscribe", json!({"uri": "x:kept"}));
+    assert_eq!((vendor.calls("logging/setLevel").len(), vendor.calls("resources/subscribe").len()), (2, 3));
+    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "nobody hears of that");
+    assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
 /// t114: whatever breaks once a call may have been taken, it is not sent again; the client is told that its outcome is
 /// unknown.
 #[test]
