@@ -64,6 +64,12 @@ impl Words {
     /// The answer to a request which brought no response; none where it was no request.
     pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
         let Refusal { message, failure, taken } = refusal;
+        // (To the request that was refused so; what waited for that hears why it came to nothing.)
+        if let (Failure::Unaddressed { said, .. }, Some("initialize" | "server/discover")) =
+            (&**failure, message.method())
+        {
+            return message.id().map(|id| said.clone().addressed_to(id));
+        }
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
         let code = if failure.needs_login() {

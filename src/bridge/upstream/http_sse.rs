@@ -131,7 +131,7 @@ impl Upstream {
                 opening.begin_stream(exchange, response, self.deadline).await.or_else(failed)
             }
             Ok(response) => match opening.read_refusal(exchange, message, response, false).await {
-                Ok(Ending::Failed(Failure::Status { status, .. })) => {
+                Ok(Ending::Failed(Failure::Status { status, .. } | Failure::Unaddressed { status, .. })) => {
                     failed(Failure::NoEndpoint { status: Some(status) })
                 }
                 outcome => Err(outcome),
