@@ -195,6 +195,43 @@ fn a_question_that_comes_by_itself_is_about_the_only_call() {
     );
 }
 
+/// Calls whose client has been asked and may never come back, and those that the server has answered, are not in the way.
+#[test]
+fn a_question_that_comes_by_itself_is_about_the_call_that_is_waited_for() {
+    let mut translator = translator("{}");
+    for id in ["5", "6"] {
+        client(&mut translator, &call(id, "", ""));
+        within(&mut translator, id, ROOTS);
+    }
+    // The one is answered before its client is back.
+    server(&mut translator, r#"{"id":5,"result":{}}"#);
+    let by_itself = r#"{"id":"s","method":"roots/list"}"#;
+    assert_eq!(server(&mut translator, by_itself), NOTHING, "about 6, when its client is back");
+    client(&mut translator, &call("7", "", ""));
+    assert_eq!(server(&mut translator, ROOTS), [asked("7", 4)]);
+    // Three calls, and nobody waits for any.
+    client(&mut translator, &call("8", "", ""));
+    within(&mut translator, "8", ROOTS);
+    assert_eq!(
+        server(&mut translator, ROOTS),
+        [
+            r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001,"message":"this client can be asked only in the middle of a call, and this belongs to none that is known"}}"#
+        ]
+    );
+}
+
+/// A list is no call: nothing but the answer can come of it (MCP 2026-07-28, "Multi Round-Trip Requests").
+#[test]
+fn a_question_within_a_request_that_is_no_call_is_refused() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    client(&mut translator, r#"{"id":8,"method":"tools/list"}"#);
+    assert!(
+        within(&mut translator, "8", ROOTS)[0]
+            .starts_with(r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001"#)
+    );
+}
+
 #[test]
 fn a_question_that_is_taken_back_is_not_asked() {
     let mut translator = translator("{}");
