@@ -57,6 +57,11 @@ impl Deadline {
         }
     }
 
+    /// The server wants to be asked again only after this long: that is no silence of its.
+    pub fn pause(&mut self, pause: Duration) {
+        self.next += pause;
+    }
+
     /// The server is at work, though it has said nothing yet: it has taken the message.
     pub fn begin(&mut self) {
         self.next = self.next.max(Instant::now() + self.idle);
@@ -90,6 +95,17 @@ mod tests {
         let end = deadline.end();
         deadline.heard(&progress);
         assert_eq!(deadline.end(), end);
+    }
+
+    /// t124, t128: a pause that the server asks for is no silence of its, and still has its end.
+    #[tokio::test(start_paused = true)]
+    async fn t124_a_pause_moves_the_deadline_up_to_a_point() {
+        let begun = Instant::now();
+        let mut deadline = Deadline::new(Duration::from_secs(10));
+        deadline.pause(Duration::from_secs(30));
+        assert_eq!(deadline.end() - begun, Duration::from_secs(40));
+        deadline.pause(Duration::from_secs(300));
+        assert_eq!(deadline.end() - begun, Duration::from_secs(120));
     }
 
     /// As long as anybody likes.
