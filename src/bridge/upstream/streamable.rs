@@ -41,6 +41,13 @@ impl Stream {
         Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
     }
 
+    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it, such
+    /// as a proxy that has had enough: there was nothing to say.
+    fn was_of_use(&self, lasted: Duration) -> bool {
+        const LASTING: Duration = Duration::from_secs(30);
+        self.messages > 0 || lasted >= LASTING
+    }
+
     /// How far the server has come. Where it says when to come back, a new event id without a message is a step too: it
     /// wants to be polled.
     fn said(&self) -> (usize, Option<Bytes>) {
@@ -61,8 +68,6 @@ impl Upstream {
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
     /// Redelivery").
     pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
-        /// One that lasted so long was cut by something in between, such as a proxy that has had enough.
-        const LASTING: Duration = Duration::from_secs(30);
         let (mut asked, mut silent) = (None, 0_u32);
         loop {
             let begun = Instant::now();
@@ -72,7 +77,7 @@ impl Upstream {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::new();
                     self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
-                    if stream.messages > 0 || begun.elapsed() > LASTING {
+                    if stream.was_of_use(begun.elapsed()) {
                         silent = 0;
                     }
                     if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
@@ -207,5 +212,20 @@ impl Upstream {
             }
             Err(_) => Ok(Ending::Failed(Failure::Malformed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t124: only a stream that ends at once and has said nothing is opened again more and more rarely.
+    #[test]
+    fn t124_a_stream_that_lasts_is_of_use() {
+        let mut stream = Stream::new();
+        assert!(!stream.was_of_use(Duration::from_secs(29)));
+        assert!(stream.was_of_use(Duration::from_secs(30)));
+        stream.messages = 1;
+        assert!(stream.was_of_use(Duration::ZERO));
     }
 }
