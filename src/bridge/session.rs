@@ -410,8 +410,10 @@ impl Session {
 
     /// Sets in the new session what the client had set in the lost one. The answers to that are nobody's.
     fn set_again(&mut self) {
-        let under_way = self.carried.values().chain(&self.held).filter_map(|carried| Subject::of(&carried.message));
-        let under_way = under_way.collect();
+        let under_way = self.carried.values().chain(&self.held).map(|carried| &carried.message);
+        // (Ours of before went with the session that they were for.)
+        let of_client = under_way.filter(|message| message.id().is_some_and(|id| self.pending.contains_key(id)));
+        let under_way = of_client.filter_map(Subject::of).collect();
         for message in self.standing.again(&under_way) {
             self.send_in_turn(Carried { again: true, ..self.fresh(message) });
         }

@@ -248,7 +248,6 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     // Whatever becomes of them, nobody hears of it, and no third session is opened for them.
     let (level, kept) = (rig.post("finmcp-again-1"), rig.post("finmcp-again-2"));
     rig.server(level, r#"{"jsonrpc":"2.0","id":"finmcp-again-1","result":{}}"#);
-    rig.handle(Event::Finished(level, Ending::Complete));
     rig.handle(Event::Finished(kept, Ending::SessionLost));
     assert_eq!((rig.replies.as_slice(), rig.count("\"initialize\"")), ([].as_slice(), 2));
     rig.server(rig.post("x:leaving"), r#"{"jsonrpc":"2.0","id":18,"result":{}}"#);
@@ -261,6 +260,9 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     rig.open("three");
     rig.settle();
     assert_eq!((rig.count("finmcp-again-3"), rig.count("finmcp-again-4"), rig.count("again-5")), (1, 1, 0));
+    for exchange in [level, rig.post("finmcp-again-3"), rig.post("finmcp-again-4")] {
+        rig.handle(Event::Finished(exchange, Ending::Complete));
+    }
     rig.client(&INITIALIZE.replace("\"id\":0", "\"id\":30"));
     rig.server(rig.post("\"id\":30"), &INITIALIZE_RESULT.replace("\"id\":0", "\"id\":30"));
     rig.client(INITIALIZED);
