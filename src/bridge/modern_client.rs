@@ -473,7 +473,7 @@ impl ModernClient {
     fn taken_back(&mut self, message: &Message) {
         let Some(id) = message.cancels() else { return };
         for call in self.calls.values_mut() {
-            call.questions.retain(|question| question.id.as_ref() != Some(&id) || question.asked);
+            call.questions.retain(|question| question.id.as_ref() != Some(&id));
         }
     }
 
