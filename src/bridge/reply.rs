@@ -141,6 +141,19 @@ mod tests {
         serde_json::from_slice(refused.raw()).unwrap()
     }
 
+    /// What the server says in place of an answer is for the request that it was said to.
+    #[test]
+    fn the_servers_own_words_are_for_what_they_were_said_to() {
+        let unaddressed = || Failure::Unaddressed {
+            status: StatusCode::NOT_FOUND,
+            said: Message::parse(r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#.into()).unwrap(),
+        };
+        for method in ["initialize", "server/discover"] {
+            assert_eq!(failed(method, unaddressed())["error"]["message"], "no such");
+        }
+        assert_eq!(failed("tools/call", unaddressed())["error"]["message"], "Asset: the server answered HTTP 404");
+    }
+
     #[test]
     fn a_signed_out_client_is_told_the_command() {
         let signed_out = Failure::Token(TokenSourceError::LoginRequired(LoginReason::SignedOut));
