@@ -233,7 +233,7 @@ impl Greeting {
             return Outcome::OutOfReach(refusal);
         }
         let said = match &*refusal.failure {
-            Failure::Unaddressed { said, .. } => Some(said.clone()),
+            Failure::Unaddressed { said, .. } => Some(Message::clone(said)),
             _ => None,
         };
         self.deserted &= is_deserted(&refusal.failure);
@@ -482,8 +482,10 @@ mod tests {
     /// What is no answer is the server's too, where the stream comes to nothing.
     #[test]
     fn what_is_said_where_nobody_takes_messages_is_no_answer() {
-        let said =
-            |code, text| Failure::Unaddressed { status: StatusCode::from_u16(code).unwrap(), said: message(text) };
+        let said = |code, text| Failure::Unaddressed {
+            status: StatusCode::from_u16(code).unwrap(),
+            said: Box::new(message(text)),
+        };
         let first = r#"{"id":null,"error":{"code":-32601,"message":"first"}}"#;
         let second = r#"{"id":"server-error","error":{"code":-32600,"message":"second"}}"#;
         for hello in [LEGACY, MODERN] {

@@ -68,7 +68,7 @@ impl Words {
         if let (Failure::Unaddressed { said, .. }, Some("initialize" | "server/discover")) =
             (&**failure, message.method())
         {
-            return message.id().map(|id| said.clone().addressed_to(id));
+            return message.id().map(|id| Message::clone(said).addressed_to(id));
         }
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
@@ -146,7 +146,9 @@ mod tests {
     fn the_servers_own_words_are_for_what_they_were_said_to() {
         let unaddressed = || Failure::Unaddressed {
             status: StatusCode::NOT_FOUND,
-            said: Message::parse(r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#.into()).unwrap(),
+            said: Box::new(
+                Message::parse(r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#.into()).unwrap(),
+            ),
         };
         for method in ["initialize", "server/discover"] {
             assert_eq!(failed(method, unaddressed())["error"]["message"], "no such");

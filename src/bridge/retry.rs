@@ -51,7 +51,7 @@ pub enum Failure {
         /// The status.
         status: StatusCode,
         /// What the server says.
-        said: Message,
+        said: Box<Message>,
     },
     /// The limit of requests is used up for longer than a client can be expected to wait. Nothing was sent.
     #[error("the server's limit of requests is used up; it can be asked again in {} s", .wait.as_secs() + 1)]

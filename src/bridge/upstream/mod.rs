@@ -250,7 +250,7 @@ impl Upstream {
                     && said.id() != Some(id)
                     && !code.is_some_and(era::is_modern_error) =>
             {
-                Ok(Ending::Failed(Failure::Unaddressed { status, said }))
+                Ok(Ending::Failed(Failure::Unaddressed { status, said: Box::new(said) }))
             }
             // Whomever the body speaks of, the status is this request's: some servers refuse in the name of "server-error".
             (Some(refusal), Kind::Request { id, .. }) => {
