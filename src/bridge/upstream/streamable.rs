@@ -155,7 +155,7 @@ impl Upstream {
         mut response: Response,
         mut deadline: Deadline,
     ) -> Outcome {
-        const ATTEMPTS: u32 = 5;
+        const ATTEMPTS: u32 = 3;
         /// Where the server asks for no other.
         const PAUSE: Duration = Duration::from_millis(100);
         let mut stream = Stream::new();
