@@ -9,13 +9,13 @@ use std::{
 use crate::{
     cli,
     commands::{
-        App,
+        App, logout,
         registration::{Given, Secrets},
     },
     console::Console,
     credential::{
         assertion::AssertionSource,
-        record::{Credential, Renewal},
+        record::{Credential, Identity, Renewal},
     },
     error::{Error, ErrorKind},
     login::{
@@ -218,8 +218,8 @@ fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
     Challenge { scope, dpop, ..challenge }
 }
 
-/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a
-/// working one is left.
+/// Stores the new credential, then points the profile at it, then forgets what was there before: whenever this is cut
+/// short, a working one is left.
 ///
 /// # Errors
 /// The store, or `config.toml`.
@@ -236,10 +236,28 @@ pub async fn keep(
     profile.signed_in = Some(identity.clone());
     profile.saved = true;
     app.settings.save_profile(&profile).await?;
-    if let Some(earlier) = earlier.filter(|earlier| earlier.identity != identity) {
-        let _ = app.tokens(Some(earlier.identity)).sign_out().await;
+    let before = [earlier.map(|earlier| earlier.identity), app.settings.last_sign_in(&profile.name)];
+    for before in before.into_iter().flatten().filter(|before| *before != identity) {
+        replace(app, before, &identity).await;
     }
     Ok(profile)
+}
+
+/// Forgets what `new` replaces, here and at the server. A registration that goes on being used is not touched there: some
+/// servers end all that they ever granted to a client, be it a moment ago.
+async fn replace(app: &App, before: Identity, new: &Identity) {
+    let is_in_use = (&before.issuer, &before.client_id) == (&new.issuer, &new.client_id);
+    let resource = before.resource.clone();
+    match app.tokens(Some(before)).sign_out().await {
+        Ok(Some(credential)) if !is_in_use => {
+            app.console.say(&format!("The sign-in to {resource} that this one replaces is forgotten."));
+            logout::revoke(app, &credential).await;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            app.console.say(&format!("The sign-in to {resource} that this one replaces is still kept: {error}."))
+        }
+    }
 }
 
 fn summarise(app: &App, profile: &Profile, credential: &Credential) {

@@ -139,7 +139,7 @@ struct DescriptionDocument<'a> {
 }
 
 /// What is known of the server from the last time. What cannot be read is not known.
-fn remembered(app: &App, profile: &Profile) -> Option<Description> {
+pub(super) fn remembered(app: &App, profile: &Profile) -> Option<Description> {
     let text = app.settings.description(&profile.name)?;
     let document: DescriptionDocument<'_> = serde_json::from_str(&text).ok()?;
     (document.server == profile.server.as_str()).then(|| document.description.into_owned())
