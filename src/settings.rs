@@ -25,6 +25,9 @@ use crate::{
     secret::Secret,
 };
 
+/// How long anybody or anything can be waited for at the most, in seconds: a day.
+pub const LONGEST_WAIT: u64 = 24 * 3600;
+
 /// What holds for this run.
 #[derive(Debug)]
 pub struct Settings {
@@ -323,10 +326,10 @@ fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
 fn request_timeout() -> Result<Option<Duration>, SettingsError> {
     let Some(text) = text_variable("FINMCP_REQUEST_TIMEOUT")? else { return Ok(None) };
     match text.parse() {
-        Ok(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds))),
+        Ok(seconds @ 1..=LONGEST_WAIT) => Ok(Some(Duration::from_secs(seconds))),
         _ => Err(SettingsError::Variable {
             name: "FINMCP_REQUEST_TIMEOUT",
-            problem: format!("{text:?}, and must be a number of seconds"),
+            problem: format!("{text:?}, and must be a number of seconds from 1 to {LONGEST_WAIT}"),
         }),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    bridge::patience,
+    bridge::{message::Message, patience},
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
     printable::quoted,
@@ -44,6 +44,15 @@ pub enum Failure {
         status: StatusCode,
         /// When to come back (RFC 9110 section 10.2.3).
         retry_after: Option<Duration>,
+    },
+    /// The same with a JSON-RPC error, from a place where perhaps nobody takes messages: it neither answers this one nor
+    /// is of MCP's own.
+    #[error("the server answered HTTP {}", .status.as_u16())]
+    Unaddressed {
+        /// The status.
+        status: StatusCode,
+        /// What the server says.
+        said: Box<Message>,
     },
     /// The limit of requests is used up for longer than a client can be expected to wait. Nothing was sent.
     #[error("the server's limit of requests is used up; it can be asked again in {} s", .wait.as_secs() + 1)]
@@ -156,7 +165,11 @@ impl Failure {
             // These two send the very same request elsewhere: it was not taken here (RFC 9110 section 15.4.8).
             Self::Redirected { status } if matches!(status.as_u16(), 307 | 308) => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
-            Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
+            Self::Status { status, .. } | Self::Unaddressed { status, .. }
+                if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) =>
+            {
+                Taken::No
+            }
             _ => Taken::Perhaps,
         }
     }

@@ -48,6 +48,22 @@ fn a_bridge_that_nobody_spoke_to_ends_with_its_stdin() {
     assert!(vendor.records().is_empty());
 }
 
+/// What the server has said of itself last is kept for the next time, however soon the client goes.
+#[test]
+fn what_is_learned_last_is_not_lost_at_the_end() {
+    for round in 0..5 {
+        let script = Script { sessions: false, get_stream: false, ..Script::default() };
+        let (sandbox, _vendor, mut serve) = open_bridge(script);
+        serve.initialize();
+        serve.request("tools/list", json!({})).result();
+        serve.close_stdin();
+        serve.exit_within(SOON);
+        let kept = sandbox.files().into_iter().filter(|file| file.parent().is_some_and(|at| at.ends_with("servers")));
+        let kept: Vec<String> = kept.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        assert!(kept.len() == 1 && kept[0].contains("Says it back"), "round {round}: {kept:?}");
+    }
+}
+
 /// t111: what is in flight gets an answer that does not claim to know what became of it.
 #[test]
 fn t111_calls_in_flight_at_the_end_are_answered() {

@@ -44,6 +44,22 @@ fn signing_in_keeps_comments_and_order() {
     }
 }
 
+/// t128: nobody is waited for longer than a day, whoever says so.
+#[test]
+fn t128_a_wait_has_a_limit() {
+    let url = "http://127.0.0.1:1/mcp";
+    for seconds in ["0", "86401", "18446744073709551615", "18446744073709551616", "-1"] {
+        let timeout = format!("--timeout={seconds}");
+        for command in ["serve", "login"] {
+            Sandbox::new().finmcp([command, url, &timeout]).expect_code(2).expect_stderr(&["--timeout"]);
+        }
+        let mut sandbox = Sandbox::new();
+        sandbox.set("FINMCP_REQUEST_TIMEOUT", seconds);
+        sandbox.finmcp(["serve", url]).expect_code(2).expect_stderr(&["FINMCP_REQUEST_TIMEOUT", "1 to 86400"]);
+    }
+    Sandbox::new().finmcp(["serve", url, "--timeout=86400"]).expect_success();
+}
+
 /// However a person spells the profiles, signing in adds to them.
 #[test]
 fn profiles_on_one_line_are_added_to() {
