@@ -191,6 +191,7 @@ impl ProfileDocument {
                 .map(|identity| identity.identity(environment.clone())),
             environment,
             saved: true,
+            moved: false,
             server,
             registration: own.or(from_preset),
         })

@@ -28,6 +28,8 @@ pub struct Profile {
     pub registration: RegistrationOptions,
     /// Whether `config.toml` has it.
     pub saved: bool,
+    /// Whether its name alone means another server, or none: `--url` goes with it.
+    pub moved: bool,
     /// What the credential in the store belongs to; none when nobody is signed in.
     pub signed_in: Option<Identity>,
 }
@@ -258,6 +260,7 @@ impl Profile {
             server,
             registration: provider.registration(found),
             saved: false,
+            moved: false,
             signed_in: None,
         })
     }
@@ -284,6 +287,7 @@ impl Profile {
             server,
             registration: RegistrationOptions::default(),
             saved: false,
+            moved: false,
             signed_in: None,
         })
     }
@@ -301,6 +305,7 @@ impl Profile {
     fn move_to(&mut self, server: ServerUrl) {
         if self.server != server {
             self.server = server;
+            self.moved = true;
             self.signed_in = None;
             self.registration.token_endpoint = None;
             self.registration.assertion = None;
@@ -321,7 +326,7 @@ impl Profile {
     /// The command that signs in to it. Where nothing is saved under its name yet, that says what the name stands for.
     pub fn login_command(&self) -> String {
         if self.saved {
-            return format!("finmcp login {}", self.spoken());
+            return format!("finmcp login {}{}", self.spoken(), self.url_option());
         }
         let (server, usual_name) = match &self.provider {
             Some(provider) if self.environment.is_empty() || self.name == *provider => {
@@ -334,7 +339,11 @@ impl Profile {
             None => (self.server.to_string(), plain_name(&self.server)),
         };
         let profile = if self.name == usual_name { String::new() } else { format!(" --profile {}", self.name) };
-        format!("finmcp login {server}{profile}")
+        format!("finmcp login {server}{}{profile}", self.url_option())
+    }
+
+    fn url_option(&self) -> String {
+        if self.moved { format!(" --url {}", self.server) } else { String::new() }
     }
 
     /// The account part of a credential's identity: a business where one is named, else this profile itself.

@@ -4,24 +4,21 @@
 //! server as long as that is out of reach, and offers to sign in. Like the [`Session`] below it, which carries messages
 //! to the server, it does no I/O and reads no clock.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::bridge::{
-    description::Description,
+    acknowledged::Acknowledged,
+    description::{self, Description},
     era::{Era, meta::SUBSCRIPTION_ID},
     greeting::{Greeting, Outcome, Question},
     legacy_client::LegacyClient,
     message::{Id, Kind, Malformed, Message},
     modern_client::ModernClient,
-    object,
     policy::{Policy, Rules},
     reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-    sign_in::{Begin, Invitation, SignIn},
+    sign_in::{self, Begin, Invitation, SignIn},
     translation::{Numbers, Step},
     transport::Transport,
 };
@@ -130,12 +127,13 @@ pub struct Conversation {
     fresh: bool,
     numbers: Numbers,
     greetings: u64,
+    /// What the client speaks.
+    client: Era,
     /// The capabilities that a legacy client declared.
     capabilities: String,
     /// The client has gone on from the handshake, and hears of changes.
     listens: bool,
-    /// The subscriptions that the client was told of before the server was.
-    acknowledged: HashSet<Id>,
+    acknowledged: Acknowledged,
     closing: bool,
     done: VecDeque<Done>,
     actions: Vec<Action>,
@@ -161,9 +159,10 @@ impl Conversation {
             fresh: false,
             numbers: Numbers::default(),
             greetings: 0,
+            client: Era::Legacy,
             capabilities: "{}".to_owned(),
             listens: false,
-            acknowledged: HashSet::new(),
+            acknowledged: Acknowledged::default(),
             closing: false,
             done: VecDeque::new(),
             actions: Vec::new(),
@@ -216,8 +215,11 @@ impl Conversation {
             self.capabilities = message.member("capabilities").unwrap_or_else(|| "{}".to_owned());
             return self.greet(message);
         }
-        if let Some(answered) = self.sign_in.take(&message) {
+        if let Some(answered) = self.sign_in.take(&message, &self.words) {
             return self.sign_in_wanted(answered);
+        }
+        if self.acknowledged.end(&message) {
+            return;
         }
         if let Some(objection) = self.policy.objection(&message) {
             let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &objection));
@@ -237,7 +239,8 @@ impl Conversation {
 
     /// The client's first message, where it does not open a handshake of the legacy era.
     fn first(&mut self, message: Message) {
-        let is_modern = Era::spoken(&message) == Era::Modern;
+        self.client = Era::spoken(&message);
+        let is_modern = self.client == Era::Modern;
         let server_is_modern = self.description.as_ref().is_some_and(|known| known.era == Era::Modern);
         if is_modern && (message.method() == Some("server/discover") || !server_is_modern) {
             return self.greet(message);
@@ -255,6 +258,7 @@ impl Conversation {
         self.greetings += 1;
         self.session.reset();
         self.listens = false;
+        self.client = Era::spoken(&hello);
         let mut greeting = Box::new(Greeting::new(self.greetings, hello, self.description.as_ref()));
         let question = greeting.begin();
         self.dialect = Dialect::Greeting(greeting);
@@ -273,8 +277,14 @@ impl Conversation {
         for message in left {
             self.refuse(Refusal::unsent(message, Failure::NoSession));
         }
-        let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
-        ended.iter().for_each(|answer| self.write(answer));
+        self.end_subscriptions();
+    }
+
+    /// Ends the subscriptions of which the server knows nothing.
+    fn end_subscriptions(&mut self) {
+        let kept = self.acknowledged.close();
+        let early = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
+        kept.iter().chain(&early).for_each(|answer| self.write(answer));
     }
 
     fn ask(&mut self, question: Question) {
@@ -304,13 +314,13 @@ impl Conversation {
                 self.write(&answer);
             }
             (Kind::Request { id, .. }, SUBSCRIBE) if greeting.is_told() => {
-                // It is told of the sign-in at least; of everything else once the server can be asked.
-                let parameters =
-                    format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}},"notifications":{{"toolsListChanged":true}}}}"#);
-                let told = Message::notification("notifications/subscriptions/acknowledged", &parameters);
+                // Of everything else it hears once the server can be asked.
+                let told = self.acknowledged.begin(id);
                 self.write(&told);
-                self.acknowledged.insert(id.clone());
                 greeting_of(&mut self.dialect).into_iter().for_each(|greeting| greeting.subscribe(message.clone()));
+            }
+            (Kind::Request { .. }, "tools/list") if greeting.is_told() && greeting.is_asking() => {
+                self.list_or_hold(message);
             }
             (Kind::Notification { .. }, "notifications/cancelled") => {
                 if let Some(id) = message.cancels() {
@@ -341,8 +351,7 @@ impl Conversation {
         });
         let refused = self.sign_in.failed("the client has gone", &self.words);
         self.decline(refused);
-        let ended = greeting_of(&mut self.dialect).map(Greeting::end_subscriptions).unwrap_or_default();
-        ended.iter().for_each(|answer| self.write(answer));
+        self.end_subscriptions();
         self.carry(session::Event::Closed);
     }
 
@@ -383,6 +392,9 @@ impl Conversation {
     fn answered(&mut self, message: Message, method: &str) {
         if std::mem::take(&mut self.assumed) && !matches!(message.kind, Kind::Response { succeeded: true, .. }) {
             self.doubt();
+        }
+        if method == SUBSCRIBE && self.keeps_subscription(&message) {
+            return;
         }
         let message = if method == "tools/list" { self.learn_tools(message) } else { message };
         match &mut self.dialect {
@@ -434,6 +446,11 @@ impl Conversation {
         }
     }
 
+    /// Whether `answer` refuses a subscription that the client has been told it has.
+    fn keeps_subscription(&mut self, answer: &Message) -> bool {
+        matches!(&answer.kind, Kind::Response { id: Some(id), succeeded: false } if self.acknowledged.keep(id))
+    }
+
     /// What is remembered of the server may be wrong: the next message makes its acquaintance again.
     fn doubt(&mut self) {
         self.dialect = Dialect::Unknown;
@@ -443,11 +460,22 @@ impl Conversation {
     /// Answers a request of the client's that came to nothing.
     fn refuse(&mut self, refusal: Refusal) {
         let has_helped = self.sign_in.has_helped(&refusal.message);
-        if refusal.failure.needs_login() && self.sign_in.is_offered() && !has_helped && !self.closing {
+        let (method, needs_login) = (refusal.message.method(), refusal.failure.needs_login());
+        if method == Some(SUBSCRIBE) && refusal.message.id().is_some_and(|id| self.acknowledged.keep(id)) {
+            return;
+        }
+        if needs_login
+            && !self.sign_in.is_offered()
+            && method == Some("tools/list")
+            && self.list_remembered(&refusal.message)
+        {
+            return;
+        }
+        if needs_login && self.sign_in.is_offered() && !has_helped && !self.closing {
             if refusal.failure.is_signed_out() {
                 self.actions.push(Action::Watch);
             }
-            match refusal.message.method() {
+            match method {
                 Some("tools/list") => return self.list_sign_in(&refusal.message),
                 Some("tools/call") => {
                     let reason = refusal.failure.to_string();
@@ -463,23 +491,13 @@ impl Conversation {
     }
 
     fn write(&mut self, message: &Message) {
-        if !self.acknowledged.is_empty() && self.was_acknowledged(message) {
-            return;
+        if !self.acknowledged.covers(message) {
+            self.actions.push(Action::Write(message.clone()));
         }
-        self.actions.push(Action::Write(message.clone()));
     }
 
     fn decline(&mut self, answers: impl IntoIterator<Item = Message>) {
         self.actions.extend(answers.into_iter().map(Action::Decline));
-    }
-
-    /// Whether a message tells the client of a subscription that it has been told of.
-    fn was_acknowledged(&mut self, message: &Message) -> bool {
-        if message.method() != Some("notifications/subscriptions/acknowledged") {
-            return false;
-        }
-        let id = object::found(&message.member("_meta").unwrap_or_default(), &[SUBSCRIPTION_ID]);
-        id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.acknowledged.remove(&id))
     }
 
     /// Keeps the list of tools for when the server cannot be asked, and gives what the client may see of it. A list that
@@ -510,7 +528,7 @@ impl Conversation {
                 if let Some(answer) = answer {
                     self.write(&answer);
                 }
-                self.settle(Dialect::Same, Vec::new());
+                self.settle(Dialect::Same);
             }
             Outcome::Next(question) => self.ask(question),
             Outcome::OutOfReach(refusal) => {
@@ -567,38 +585,48 @@ impl Conversation {
             let initialized = Message::notification("notifications/initialized", "{}");
             self.carry(session::Event::Received(initialized));
         }
-        let changed = if changes { self.tools_changed() } else { Vec::new() };
-        self.settle(dialect, changed);
+        self.settle(dialect);
+        if changes || self.sign_in.was_listed() {
+            self.tell_of_tools();
+        }
     }
 
     /// From now on messages go through `dialect`: what was held first.
-    fn settle(&mut self, dialect: Dialect, changed: Vec<Message>) {
+    fn settle(&mut self, dialect: Dialect) {
         let before = std::mem::replace(&mut self.dialect, dialect);
         let Dialect::Greeting(greeting) = before else { return };
         for message in greeting.into_held() {
             self.received(message);
         }
-        changed.iter().for_each(|message| self.write(message));
     }
 
-    /// What tells the client that the tools are others now.
-    fn tools_changed(&mut self) -> Vec<Message> {
+    /// Tells the client that the tools are others now: one that listens.
+    fn tell_of_tools(&mut self) {
         const CHANGED: &str = "notifications/tools/list_changed";
-        let Dialect::Greeting(greeting) = &self.dialect else {
-            return vec![Message::notification(CHANGED, "{}")];
-        };
-        if greeting.client() == Era::Modern {
-            let told = greeting
-                .subscriptions()
-                .map(|id| Message::notification(CHANGED, &format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#)));
-            return told.collect();
+        let changed = Message::notification(CHANGED, "{}");
+        if self.client == Era::Legacy {
+            if self.listens {
+                self.write(&changed);
+            }
+            return;
         }
-        if self.listens { vec![Message::notification(CHANGED, "{}")] } else { Vec::new() }
+        self.translate(|translator, steps| {
+            if let Dialect::Newer(client) = translator {
+                client.server(changed, None, steps);
+            }
+        });
+        let subscriptions = self.session.subscriptions().chain(self.acknowledged.kept());
+        let told: Vec<_> = subscriptions
+            .map(|id| Message::notification(CHANGED, &format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#)))
+            .collect();
+        told.iter().for_each(|message| self.write(message));
     }
 
     fn out_of_patience(&mut self, number: u64) {
         if greeting_of(&mut self.dialect).is_some_and(|greeting| greeting.number() == number) {
             self.tell();
+            let lists = greeting_of(&mut self.dialect).map(Greeting::take_lists).unwrap_or_default();
+            lists.into_iter().for_each(|list| self.list_or_hold(list));
         }
     }
 
@@ -619,17 +647,30 @@ impl Conversation {
         }
     }
 
-    /// Answers a request that the server could not be reached for. Tools are listed from memory: some clients ask once.
+    /// Answers a request that the server could not be reached for.
     fn refuse_unreached(&mut self, refusal: Refusal) {
         let is_list = refusal.message.method() == Some("tools/list") && !refusal.failure.needs_login();
-        let remembered = if is_list { self.remembered_tools() } else { None };
-        match (remembered, refusal.message.id()) {
-            (Some(tools), Some(id)) => {
-                let answer = Message::response(id, &tools);
-                greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
-                self.write(&answer);
-            }
-            _ => self.refuse(refusal),
+        if !is_list || !self.list_remembered(&refusal.message) {
+            self.refuse(refusal);
+        }
+    }
+
+    /// Lists the tools from memory, where any are known: some clients ask once, and wait for nobody. When the server says
+    /// who it is, they are told that the tools have changed.
+    fn list_remembered(&mut self, list: &Message) -> bool {
+        let (Some(tools), Some(id)) = (self.remembered_tools(), list.id()) else { return false };
+        let answer = Message::response(id, &description::listed(list, Some(&tools)).to_string());
+        greeting_of(&mut self.dialect).into_iter().for_each(Greeting::list_for_server);
+        self.write(&answer);
+        true
+    }
+
+    /// Lists the tools for a server that takes its time, or has it do so when it answers.
+    fn list_or_hold(&mut self, list: Message) {
+        if !self.list_remembered(&list)
+            && let Some(greeting) = greeting_of(&mut self.dialect)
+        {
+            greeting.hold(list);
         }
     }
 
@@ -676,20 +717,25 @@ impl Conversation {
     }
 
     fn signed_in(&mut self) {
-        let (answers, calls) = self.sign_in.done(&self.words);
-        self.decline(answers);
-        match &mut self.dialect {
+        let (of_tool, calls) = self.sign_in.done();
+        let answers = match &mut self.dialect {
             Dialect::Greeting(greeting) if greeting.is_told() && !greeting.is_asking() => {
+                // Whoever hears that it is done looks for the tools: they come first.
+                of_tool.into_iter().for_each(|call| greeting.hold(call));
                 let question = greeting.begin();
                 self.ask(question);
+                Vec::new()
             }
-            Dialect::Greeting(_) => {}
-            _ if self.sign_in.was_listed() => {
-                let changed = self.tools_changed();
-                changed.iter().for_each(|message| self.write(message));
+            Dialect::Greeting(_) => of_tool,
+            _ => {
+                if self.sign_in.was_listed() {
+                    self.tell_of_tools();
+                }
+                of_tool
             }
-            _ => {}
-        }
+        };
+        let answers: Vec<_> = answers.iter().map(|call| sign_in::signed_in(call, &self.words)).collect();
+        self.decline(answers);
         for call in calls {
             self.received(call);
         }

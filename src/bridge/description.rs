@@ -28,6 +28,23 @@ pub struct Description {
     tools: Option<Box<RawValue>>,
 }
 
+/// The result for `list`, a request for the list of tools, with the result `remembered` of an earlier one; without any
+/// tools where none is. Nobody is to keep it.
+pub fn listed<'a>(list: &Message, remembered: Option<&'a str>) -> Object<'a> {
+    let mut result = remembered.and_then(Object::parse).unwrap_or_default();
+    if result.get("tools").is_none() {
+        result.set("tools", "[]");
+    }
+    if Era::spoken(list) == Era::Modern {
+        result.set("resultType", r#""complete""#);
+        result.set("cacheScope", r#""private""#);
+        result.set("ttlMs", "0");
+    } else if result.get("ttlMs").is_some() {
+        result.set("ttlMs", "0");
+    }
+    result
+}
+
 impl Description {
     /// What `answer` says: a result of `initialize` or of `server/discover`.
     pub fn learn(era: Era, answer: &Message) -> Option<Self> {

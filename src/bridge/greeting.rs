@@ -301,6 +301,11 @@ impl Greeting {
         self.held.push(message);
     }
 
+    /// The kept requests for the list of tools.
+    pub fn take_lists(&mut self) -> Vec<Message> {
+        self.held.extract_if(.., |message| message.method() == Some("tools/list")).collect()
+    }
+
     /// How many messages are kept, subscriptions aside: those have been answered as far as they can be.
     pub fn held(&self) -> usize {
         self.held.iter().filter(|message| is_request(message)).count()

@@ -3,6 +3,7 @@
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
+mod acknowledged;
 pub mod audit;
 pub mod conversation;
 pub mod description;

@@ -662,6 +662,12 @@ impl Session {
         self.version = None;
     }
 
+    /// The subscriptions that are open at the server, or being opened, by the ids of the client's requests.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
+        let asked = self.carried.values().filter(|carried| carried.message.method() == Some(SUBSCRIBE));
+        asked.filter_map(|carried| carried.message.id())
+    }
+
     /// The client waits for no more changes: its subscriptions end here, as a server would end them. Everything else may still be answered.
     fn closed(&mut self) {
         let is_subscription = |carried: &Carried| carried.message.method() == Some(SUBSCRIBE);

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use crate::bridge::{
+    description,
     era::{Era, meta},
     message::{Id, Kind, Message},
     object::{self, Object},
@@ -29,6 +30,13 @@ pub struct Invitation {
     pub address: String,
     /// The code to enter there, where there is one (RFC 8628 section 3.3).
     pub code: Option<String>,
+}
+
+impl Invitation {
+    /// What to do there, besides signing in.
+    fn instruction(&self) -> String {
+        self.code.as_ref().map(|code| format!("\n\nEnter the code {code} there.")).unwrap_or_default()
+    }
 }
 
 /// Whoever wants to sign in, and how far that is.
@@ -74,7 +82,7 @@ impl SignIn {
 
     /// Takes a message of the client's that has to do with signing in: a call of the tool, an answer to a question of
     /// ours, or the end of somebody's interest.
-    pub fn take(&mut self, message: &Message) -> Option<Begin> {
+    pub fn take(&mut self, message: &Message, words: &Words) -> Option<Begin> {
         if !self.offered {
             return None;
         }
@@ -85,14 +93,14 @@ impl SignIn {
                 }
                 // Most calls are large or small, but none of them has this in it.
                 memchr::memmem::find(message.raw(), STATE.as_bytes())?;
-                (message.member("requestState")? == object::text(STATE)).then(|| self.come_back(message))
+                (message.member("requestState")? == object::text(STATE)).then(|| self.come_back(message, words))
             }
             Kind::Response { id: Some(id), .. } => {
                 let position = self.asked.iter().position(|(asked, _)| asked == id)?;
                 let (_, call) = self.asked.remove(position);
                 let result = message.result::<Object<'_>>();
                 let is_accepted = result.is_some_and(|result| result.get("action") == Some("\"accept\""));
-                Some(self.decided(call, is_accepted))
+                Some(self.decided(call, is_accepted, words))
             }
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
                 let id = message.cancels()?;
@@ -107,24 +115,29 @@ impl SignIn {
     }
 
     /// A modern client comes back to a call, with its person's decision.
-    fn come_back(&mut self, message: &Message) -> Begin {
+    fn come_back(&mut self, message: &Message, words: &Words) -> Begin {
         let answers = message.member("inputResponses").unwrap_or_default();
         let is_accepted = object::found(&answers, &[KEY, "action"]).is_some_and(|action| action == "\"accept\"");
         let call = message.edited(|message| {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
-        self.decided(call, is_accepted)
+        self.decided(call, is_accepted, words)
     }
 
-    fn decided(&mut self, call: Message, is_accepted: bool) -> Begin {
-        if !is_accepted {
-            return Begin::Answer(text_result(&call, true, "Nobody signed in: the request to do so was turned down."));
+    fn decided(&mut self, call: Message, is_accepted: bool, words: &Words) -> Begin {
+        match &self.invitation {
+            Some(_) if is_accepted => {
+                self.waiting.push(call);
+                Begin::Nothing
+            }
+            // Some clients turn everything down that they do not show: the person may still want to.
+            Some(invitation) => Begin::Answer(told(&call, None, invitation, words)),
+            None if is_accepted => Begin::For(call, None), // it may be over already
+            None => {
+                let said = format!("Nobody signed in. To do so, run this in a terminal: {}", words.login_command);
+                Begin::Answer(text_result(&call, true, &said))
+            }
         }
-        if !self.under_way {
-            return Begin::For(call, None); // it may be over already
-        }
-        self.waiting.push(call);
-        Begin::Nothing
     }
 
     /// Whether `call` has been made again after a sign-in: another one would not help it.
@@ -157,17 +170,15 @@ impl SignIn {
         &mut self,
         call: Message,
         reason: Option<String>,
-        Invitation { address, code }: &Invitation,
+        invitation: &Invitation,
         capabilities: &str,
         words: &Words,
         numbers: &Numbers,
     ) -> Option<Message> {
-        let Words { title, login_command } = words;
-        let enter = code.as_ref().map(|code| format!("\n\nEnter the code {code} there.")).unwrap_or_default();
         let mut question = Object::default();
         question.set("mode", r#""url""#);
-        question.set("message", object::text(&format!("Sign in to {title}.{enter}")));
-        question.set("url", object::text(address));
+        question.set("message", object::text(&format!("Sign in to {}.{}", words.title, invitation.instruction())));
+        question.set("url", object::text(&invitation.address));
         let meta = call.member("_meta").unwrap_or_default();
         if Era::spoken(&call) == Era::Modern {
             if object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some() {
@@ -183,23 +194,15 @@ impl SignIn {
             self.asked.push((id.clone(), call));
             return Some(Message::request(id, "elicitation/create", &question.to_string()));
         }
-        let place = if code.is_some() { "on any device" } else { "in a browser on this computer" };
-        let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
-        let said = format!(
-            "{reason}To sign in to {title}, open this address {place}, then try again:\n\n{address}{enter}\n\n\
-             Or run this in a terminal: {login_command}"
-        );
-        Some(text_result(&call, !is_for_tool(&call), &said))
+        Some(told(&call, reason, invitation, words))
     }
 
-    /// Somebody is signed in: what the calls of the tool are answered, and the calls that can be made now.
-    pub fn done(&mut self, words: &Words) -> (Vec<Message>, Vec<Message>) {
+    /// Somebody is signed in: the calls of the tool, and the calls that can be made now.
+    pub fn done(&mut self) -> (Vec<Message>, Vec<Message>) {
         (self.under_way, self.invitation) = (false, None);
-        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
-        let (tool, others): (Vec<_>, Vec<_>) = calls.partition(is_for_tool);
-        self.again = others.iter().filter_map(|call| call.id().cloned()).collect();
-        let said = format!("Signed in to {}.", words.title);
-        (tool.iter().map(|call| text_result(call, false, &said)).collect(), others)
+        let calls: Vec<_> = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).collect();
+        self.again = calls.iter().filter_map(|call| call.id().cloned()).collect();
+        calls.into_iter().partition(is_for_tool)
     }
 
     /// The sign-in came to nothing: what the calls that waited for it are answered.
@@ -228,17 +231,10 @@ impl SignIn {
         tool.set("description", object::text(&said));
         tool.set("inputSchema", r#"{"type":"object","properties":{}}"#);
         tool.set("annotations", r#"{"readOnlyHint":false,"destructiveHint":false,"openWorldHint":true}"#);
-        let mut result = remembered.and_then(Object::parse).unwrap_or_default();
+        let mut result = description::listed(list, remembered);
         let known = result.get("tools").and_then(|tools| tools.trim().strip_suffix(']')).unwrap_or("[").to_owned();
         let comma = if known.trim_end().ends_with('[') { "" } else { "," };
         result.set("tools", format!("{known}{comma}{tool}]"));
-        if Era::spoken(list) == Era::Modern {
-            result.set("resultType", r#""complete""#);
-            result.set("cacheScope", r#""private""#);
-        }
-        if result.get("ttlMs").is_some() || Era::spoken(list) == Era::Modern {
-            result.set("ttlMs", "0");
-        }
         Some(Message::response(list.id()?, &result.to_string()))
     }
 
@@ -250,6 +246,24 @@ impl SignIn {
 
 fn is_for_tool(call: &Message) -> bool {
     call.member("name").is_some_and(|name| name == object::text(TOOL))
+}
+
+/// What `call` is answered: where to sign in. It was refused for `reason`, where that is known.
+fn told(call: &Message, reason: Option<String>, invitation: &Invitation, words: &Words) -> Message {
+    let Words { title, login_command } = words;
+    let place = if invitation.code.is_some() { "on any device" } else { "in a browser on this computer" };
+    let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
+    let (address, enter) = (&invitation.address, invitation.instruction());
+    let said = format!(
+        "{reason}To sign in to {title}, open this address {place}, and leave this client running until that is done:\n\n\
+         {address}{enter}\n\nOr run this in a terminal: {login_command}\n\nAfter that the tools of {title} work."
+    );
+    text_result(call, !is_for_tool(call), &said)
+}
+
+/// What `call`, a call of the tool, is answered when somebody has signed in.
+pub fn signed_in(call: &Message, words: &Words) -> Message {
+    text_result(call, false, &format!("Signed in to {}. Its tools work now.", words.title))
 }
 
 /// A tool's result with a text for its reader (MCP tools, "Text Content").

@@ -234,6 +234,7 @@ impl StandIn {
             server: self.server(vendors).clone(),
             registration,
             saved: false,
+            moved: false,
             signed_in: None,
         }
     }

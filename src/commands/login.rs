@@ -234,7 +234,7 @@ pub async fn keep(
         Error::of_token(error, &profile).while_doing("signed in, but could not keep the credential")
     })?;
     profile.signed_in = Some(identity.clone());
-    profile.saved = true;
+    (profile.saved, profile.moved) = (true, false);
     app.settings.save_profile(&profile).await?;
     let before = [earlier.map(|earlier| earlier.identity), app.settings.last_sign_in(&profile.name)];
     for before in before.into_iter().flatten().filter(|before| *before != identity) {
