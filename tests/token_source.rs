@@ -610,6 +610,23 @@ async fn t080_an_unsaved_token_yields_to_others() {
     }
 }
 
+/// t080: generations begin anew with a sign-in after a sign-out. What could not be saved before is not its successor.
+#[tokio::test]
+async fn t080_an_unsaved_token_does_not_survive_a_sign_out() {
+    let machine = Machine::new().await;
+    let (source, other) = (machine.process(), machine.process());
+    machine.expire();
+    machine.store.saves_left(Some(1));
+    token(&source).await.unwrap();
+    machine.store.saves_left(None);
+    other.sign_out().await.unwrap();
+    let mut again = machine.credential.clone();
+    again.tokens.as_mut().unwrap().refresh_token = Some(Secret::new("another sign-in".to_owned()));
+    other.sign_in(again).await.unwrap();
+    source.settle().await;
+    assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("another sign-in"));
+}
+
 /// t073: somebody holds the lock and does not give it back: nothing is sent without it.
 #[tokio::test(start_paused = true)]
 async fn t073_without_the_lock_nothing_is_sent() {
