@@ -51,6 +51,8 @@ mod settings;
 mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
+#[cfg(target_os = "linux")]
+mod stress;
 mod support;
 mod threats;
 mod token;

@@ -6,12 +6,14 @@ mod authorization;
 mod dpop;
 mod endpoint;
 mod http_sse;
+mod owner;
 mod reply;
 mod script;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -25,6 +27,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::eventually;
+pub use authorization::Rotation;
 pub use reply::Reply;
 pub use script::{
     Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
@@ -47,6 +50,8 @@ pub struct Recorded {
     pub query: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The other end of its connection.
+    pub peer: SocketAddr,
 }
 
 impl Recorded {
@@ -107,6 +112,7 @@ struct State {
     /// How often the nonces have changed.
     nonce_round: usize,
     replays: usize,
+    rotations: Vec<Rotation>,
     sessions: HashSet<String>,
     streams: Vec<Stream>,
     pending: HashMap<String, oneshot::Sender<String>>,
@@ -262,6 +268,11 @@ impl Vendor {
         self.state().replays
     }
 
+    /// Every refresh token that was spent, in order.
+    pub fn rotations(&self) -> Vec<Rotation> {
+        self.state().rotations.clone()
+    }
+
     /// The tools that really ran, by name.
     pub fn executed(&self) -> Vec<String> {
         self.state().executed.clone()
@@ -360,6 +371,7 @@ impl State {
             proofs: HashSet::new(),
             nonce_round: 0,
             replays: 0,
+            rotations: Vec::new(),
             sessions: HashSet::new(),
             streams: Vec::new(),
             pending: HashMap::new(),
@@ -384,10 +396,10 @@ impl State {
 
 async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let service = service_fn(move |request| serve(request, Arc::clone(&shared)));
+            let service = service_fn(move |request| serve(request, peer, Arc::clone(&shared)));
             // An error here is a connection that one side broke, often because the test wants it so.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
@@ -399,7 +411,11 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
 #[error("cut by the test")]
 struct Cut;
 
-async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper::Response<reply::Body>, Cut> {
+async fn serve(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+) -> Result<hyper::Response<reply::Body>, Cut> {
     let (parts, body) = request.into_parts();
     // A client that goes away in the middle of its request has sent none.
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes().to_vec();
@@ -413,6 +429,7 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect(),
         body,
+        peer,
     };
     let effect = {
         let mut state = shared.state.lock().unwrap();

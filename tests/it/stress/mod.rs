@@ -1,0 +1,232 @@
+//! One refresh token, many processes, under fire.
+//!
+//! Bridges that are kept calling and scripts that want a token, real processes all, against an authorization server that
+//! ends each access token after a moment, and the whole sign-in where a spent refresh token comes again.
+//!
+//! 16 processes go through 50 rotations. For more: `FINMCP_STRESS=64x1000 cargo test --test it stress:: -- --nocapture`;
+//! for the same signals once more, `FINMCP_STRESS_SEED`.
+
+mod figures;
+mod fire;
+mod process;
+
+use std::{
+    collections::HashSet,
+    sync::{Barrier, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    browser::{FakeBrowser, Person},
+    sandbox::Sandbox,
+    vendor::{Effect, On, Script, Vendor},
+};
+use figures::Figures;
+use fire::Fire;
+use process::{Calls, Process};
+
+/// What a token is given that ends by the clock: the least that a server can mean.
+const A_SECOND: Duration = Duration::from_secs(1);
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// How many processes there are, and how many access tokens end.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    processes: usize,
+    rotations: usize,
+}
+
+impl Size {
+    /// What is asked for from outside, or else this.
+    pub fn or(processes: usize, rotations: usize) -> Self {
+        let Ok(text) = std::env::var("FINMCP_STRESS") else { return Self { processes, rotations } };
+        let (processes, rotations) = text.split_once('x').expect("FINMCP_STRESS is PROCESSESxROTATIONS");
+        Self { processes: processes.parse().unwrap(), rotations: rotations.parse().unwrap() }
+    }
+}
+
+/// What is done in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// The access token has ended by the clock: whoever looks at it knows.
+    Everybody,
+    /// The server has ended it early, which only those who use it find out.
+    Bridges,
+    /// It is over.
+    End,
+}
+
+/// Somebody who has signed in once, and all the processes that live on that.
+struct Crowd {
+    browser: FakeBrowser,
+    sandbox: Sandbox,
+    vendor: Vendor,
+    size: Size,
+}
+
+impl Crowd {
+    /// Signs in, with the store that `sandbox` has.
+    fn sign_in(mut sandbox: Sandbox, size: Size) -> Self {
+        let vendor = Vendor::start(Script {
+            sessions: false,
+            get_stream: false,
+            notes_processes: true,
+            access_lifetime: A_SECOND,
+            ..Script::people()
+        });
+        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let crowd = Self { sandbox, vendor, browser, size };
+        crowd.sign_in_again();
+        crowd
+    }
+
+    fn sign_in_again(&self) {
+        self.sandbox.finmcp(["login", &self.vendor.url()]).expect_success();
+    }
+
+    /// Lets every access token end at once for all of them, again and again; with signals, where there is a fire.
+    fn live(&self, fire: Option<&Fire>) -> Figures {
+        let url = self.vendor.url();
+        let log = self.sandbox.watched().join("log");
+        // A third wants a token now and then, the others are kept calling.
+        let processes: Vec<Process<'_>> = (0..self.size.processes)
+            .map(|number| {
+                let calls = if number % 3 == 2 { Calls::Token } else { Calls::Tool };
+                Process::new(&self.sandbox, &url, &log, calls, fire.is_some())
+            })
+            .collect();
+        let (barrier, round) = (Barrier::new(processes.len() + 1), Mutex::new(Round::Everybody));
+        let problems = Mutex::new(Vec::new());
+        let mut sign_ins = 0;
+        thread::scope(|scope| {
+            for process in &processes {
+                scope.spawn(|| {
+                    loop {
+                        barrier.wait();
+                        let now = *round.lock().unwrap();
+                        if now == Round::End {
+                            break;
+                        }
+                        if (now == Round::Everybody || process.calls == Calls::Tool)
+                            && let Err(problem) = process.turn()
+                        {
+                            problems.lock().unwrap().push(problem);
+                        }
+                        barrier.wait();
+                    }
+                });
+            }
+            let shots = fire.map(|fire| scope.spawn(|| fire.shoot(&processes, &self.vendor)));
+            let mut lifetime = A_SECOND;
+            for number in 0.. {
+                let before = self.vendor.rotations().len();
+                if before >= self.size.rotations || !problems.lock().unwrap().is_empty() {
+                    break;
+                }
+                if lifetime == A_SECOND {
+                    thread::sleep(lifetime);
+                    *round.lock().unwrap() = Round::Everybody;
+                } else {
+                    self.vendor.revoke_access_tokens();
+                    *round.lock().unwrap() = Round::Bridges;
+                }
+                lifetime = if number % 3 == 2 { A_SECOND } else { AN_HOUR };
+                self.vendor.change(|script| script.access_lifetime = lifetime);
+                barrier.wait();
+                barrier.wait();
+                if processes.iter().filter(|process| process.was_signed_out()).count() > 0 {
+                    let lost = self.lost(fire);
+                    if lost.len() != sign_ins + 1 {
+                        problems.lock().unwrap().push(format!("signed out, after {sign_ins} times; lost: {lost:?}"));
+                        break;
+                    }
+                    sign_ins += 1;
+                    self.sign_in_again();
+                } else if self.vendor.rotations().len() == before {
+                    problems.lock().unwrap().push(format!("nobody renewed in round {number}"));
+                }
+            }
+            if let Some(fire) = fire {
+                fire.cease();
+            }
+            if let Some(shots) = shots {
+                shots.join().unwrap();
+            }
+            *round.lock().unwrap_or_else(PoisonError::into_inner) = Round::End;
+            barrier.wait();
+        });
+        let problems = problems.into_inner().unwrap();
+        assert!(problems.is_empty(), "{problems:#?}");
+        processes.iter().for_each(Process::end);
+        Figures::new(&self.vendor.rotations(), &processes, &log, sign_ins)
+    }
+
+    /// The processes whose rotation nobody has stored: its refresh token came once more.
+    fn lost(&self, fire: Option<&Fire>) -> Vec<Option<u32>> {
+        let killed = fire.map(Fire::killed).unwrap_or_default();
+        let lost: Vec<_> = self
+            .vendor
+            .rotations()
+            .iter()
+            .filter(|rotation| rotation.replayed)
+            .map(|rotation| rotation.process)
+            .collect();
+        // One that was gone when the server looked for it was killed, too: all others wait for their answer.
+        assert!(lost.iter().flatten().all(|process| killed.contains(process)), "{lost:?} of {killed:?}");
+        lost
+    }
+
+    /// Panics unless every token was renewed once, when it had ended, and by one sign-in and these more.
+    #[track_caller]
+    fn expect_order(&self, more_sign_ins: usize) {
+        let rotations = self.vendor.rotations();
+        assert!(rotations.iter().all(|rotation| rotation.due), "a token was renewed that had not ended");
+        let known = rotations.iter().filter(|rotation| rotation.process.is_some()).count();
+        assert!(known + more_sign_ins >= rotations.len(), "nobody knows who asked");
+        assert_eq!(self.vendor.replays(), more_sign_ins, "a spent refresh token was sent");
+        assert_eq!(self.browser.starts().len(), 1 + more_sign_ins);
+        assert_eq!(self.vendor.complaints(), Vec::<String>::new());
+    }
+}
+
+/// t065, t068, t069: every token is renewed once, whoever finds out that it has ended, and nobody signs in again.
+#[test]
+fn t065_many_processes_renew_each_token_once() {
+    renew_each_token_once(Sandbox::new(), Size::or(16, 50));
+}
+
+/// Has many processes live on one sign-in in the store that `sandbox` has, undisturbed.
+#[track_caller]
+pub fn renew_each_token_once(sandbox: Sandbox, size: Size) {
+    let crowd = Crowd::sign_in(sandbox, size);
+    let begun = Instant::now();
+    let figures = crowd.live(None);
+    println!("{size:?} in {:.1?}: {figures}", begun.elapsed());
+    crowd.expect_order(0);
+    assert!(figures.rotations >= size.rotations);
+    assert_eq!((figures.saved(), figures.gone), (figures.rotations, 0));
+}
+
+/// t070, t072: the same while processes are stopped, continued, told to end, and killed. Whoever is told to end saves first.
+/// Only who is killed between the server's decision and the save takes the sign-in along.
+#[test]
+fn t070_t072_only_a_kill_in_the_window_loses_a_sign_in() {
+    let size = Size::or(16, 50);
+    let fire = Fire::new();
+    println!("FINMCP_STRESS_SEED={}", fire.seed());
+    let crowd = Crowd::sign_in(Sandbox::new(), size);
+    // The window is open for longer than it takes to send a signal.
+    for delay in fire.delays(size.rotations * 2) {
+        crowd.vendor.fault(On::Path("/token"), Effect::Delay(delay));
+    }
+    let begun = Instant::now();
+    let figures = crowd.live(Some(&fire));
+    println!("{size:?} in {:.1?}: {figures}\n  {fire}", begun.elapsed());
+    let lost = crowd.lost(Some(&fire)).len();
+    assert_eq!((figures.lost, figures.sign_ins), (lost, lost));
+    crowd.expect_order(lost);
+    let signals: HashSet<&str> = fire.sent().into_iter().map(|(signal, _)| signal).collect();
+    assert_eq!(signals.len(), 3, "some signals were never sent: {signals:?}");
+    assert!(fire.hits() > 0, "no signal came into the window");
+}
