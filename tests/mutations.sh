@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly root=$PWD
 readonly renewal=src/credential/renewal.rs
+readonly lock=src/credential/lock.rs
 export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}
 
 # What nextest says of tests that fail; anything else, such as a build that fails, is no answer.
@@ -21,7 +22,7 @@ readonly in_process='binary(token_source)'
 readonly processes='test(=stress::t065_many_processes_renew_each_token_once)'
 readonly under_fire='test(=stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
 
-readonly mutations=(lock reload adopt compare save-before-use proof lineage settle)
+readonly mutations=(lock reload adopt compare save-before-use proof lineage settle fail-closed no-locks free-reading)
 
 # Each takes out one mechanism, and says with which tests that must be seen: each of the filters by itself.
 
@@ -90,6 +91,26 @@ mutate_settle() {
     filters=("$in_process" "$under_fire")
 }
 
+# Without the lock nothing is done.
+mutate_fail-closed() {
+    replace "$lock" 'return Err(LockError::TimedOut(deadline))' 'return Ok(Self { file })'
+    filters=("$in_process")
+}
+
+# Where nothing can be locked nothing is done.
+mutate_no-locks() {
+    replace "$lock" 'return Err(private_folder::failed("lock", &path)(error).into())' \
+        'return Ok({ drop(error); Self { file } })'
+    filters=("$in_process")
+}
+
+# What is stored is read and used without the lock.
+mutate_free-reading() {
+    replace "$renewal" '// What another process has saved is there to be used, and reading it needs no lock.' \
+        'drop(self.lock().await?);'
+    filters=("$in_process")
+}
+
 fail() {
     printf 'tests/mutations.sh: %s\n' "$*" >&2
     exit 1
@@ -108,8 +129,8 @@ replace() {
 # Runs the tests that the filter $1 picks, up to the first that fails; the exit code is $outcome.
 run() {
     outcome=0
-    cargo nextest run --locked --fail-fast --failure-output never --status-level fail --final-status-level none \
-        --hide-progress-bar -E "$1" >"$log" 2>&1 || outcome=$?
+    cargo nextest run --locked --fail-fast --failure-output final --status-level fail --final-status-level none \
+        --hide-progress-bar --test token_source --test it -E "$1" >"$log" 2>&1 || outcome=$?
 }
 
 main() {
@@ -124,6 +145,7 @@ main() {
     log=$copy/log
     git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- -cf - | tar -xf - -C "$copy"
     cd "$copy"
+    cp -r src pristine
 
     run "$in_process | $processes | $under_fire"
     [ "$outcome" = 0 ] || { cat "$log"; fail "the tests fail as it is"; }
@@ -145,7 +167,7 @@ main() {
                     ;;
             esac
         done
-        cp "$root/$renewal" "$renewal"
+        cp pristine/credential/*.rs src/credential
     done
     [ "$survivors" = 0 ] || fail "$survivors times the tests did not notice"
 }

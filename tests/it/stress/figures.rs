@@ -10,13 +10,18 @@ use std::{
 use super::process::Process;
 use crate::support::vendor::Rotation;
 
+/// When a client renews a token that lives for a second.
+const SHORTEST_LIFE: Duration = Duration::from_millis(900);
+
 pub struct Figures {
     pub rotations: usize,
     /// Rotations whose refresh token came once more.
     pub lost: usize,
     pub sign_ins: usize,
-    /// Calls that were left to others, and those whose process was gone.
-    pub paced: usize,
+    /// Rotations whose access token had not ended by any clock.
+    pub needless: usize,
+    /// Calls that were put off for a moment, and those whose process was gone.
+    pub put_off: usize,
     pub gone: usize,
     /// From the server's decision to where the successor is in the store for good.
     window: Spread,
@@ -39,13 +44,22 @@ impl Figures {
             let save = saved.iter().filter(|time| (rotation.committed..end).contains(*time)).min()?;
             save.duration_since(rotation.committed).ok()
         });
+        let locked: Vec<SystemTime> = times(&log, "has the lock").collect();
+        let needless = rotations.iter().enumerate().filter(|(number, rotation)| {
+            // Whoever got the token counts its life from before the request, which the lock comes before.
+            let previous = number.checked_sub(1).map(|previous| rotations[previous].committed);
+            let issued = previous.and_then(|end| locked.iter().filter(|time| **time < end).max());
+            let age = issued.and_then(|issued| rotation.committed.duration_since(*issued).ok());
+            !rotation.due && age.is_none_or(|age| age < SHORTEST_LIFE)
+        });
         let waits = log.lines().filter_map(|line| duration(line.split_once("has the lock waited=")?.1));
         let sum = |count: fn(&Process<'_>) -> usize| processes.iter().map(count).sum();
         Self {
             rotations: rotations.len(),
             lost: rotations.iter().filter(|rotation| rotation.replayed).count(),
             sign_ins,
-            paced: sum(|process| process.paced.load(Ordering::SeqCst)),
+            needless: needless.count(),
+            put_off: sum(|process| process.put_off.load(Ordering::SeqCst)),
             gone: sum(|process| process.gone.load(Ordering::SeqCst)),
             window: windows.collect(),
             locks: waits.collect(),
@@ -101,9 +115,12 @@ impl fmt::Display for Spread {
 
 impl fmt::Display for Figures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rotations, lost, sign_ins, paced, gone, window, locks, answers } = self;
-        writeln!(formatter, "{rotations} token requests, {lost} reused, {sign_ins} more sign-ins")?;
-        writeln!(formatter, "  calls left to others: {paced}; calls whose process was gone: {gone}")?;
+        let Self { rotations, lost, sign_ins, needless, put_off, gone, window, locks, answers } = self;
+        writeln!(
+            formatter,
+            "{rotations} token requests, {needless} needless, {lost} reused, {sign_ins} more sign-ins"
+        )?;
+        writeln!(formatter, "  calls put off: {put_off}; calls whose process was gone: {gone}")?;
         writeln!(formatter, "  from the server's decision to the save: {window}")?;
         writeln!(formatter, "  waits for the lock: {locks}")?;
         write!(formatter, "  from the call to the answer: {answers}")

@@ -24,7 +24,7 @@ pub struct Fire {
     random: Mutex<u64>,
     is_over: AtomicBool,
     killed: Mutex<HashSet<u32>>,
-    sent: Mutex<Vec<(&'static str, u32)>>,
+    sent: Mutex<Vec<&'static str>>,
     hits: AtomicUsize,
 }
 
@@ -77,13 +77,13 @@ impl Fire {
                 ("STOP", Signal::STOP),
                 ("KILL", Signal::KILL),
             ][self.below(5) as usize];
-            if let Some(id) = target.signal(signal, Duration::from_millis(self.below(100))) {
-                self.sent.lock().unwrap().push((name, id));
+            target.signal(signal, Duration::from_millis(self.below(100)), |id| {
+                self.sent.lock().unwrap().push(name);
                 if signal == Signal::KILL {
                     self.killed.lock().unwrap().insert(id);
                 }
                 self.hits.fetch_add(usize::from(aimed.is_some()), Ordering::SeqCst);
-            }
+            });
         }
     }
 
@@ -108,8 +108,8 @@ impl Fire {
         self.killed.lock().unwrap().clone()
     }
 
-    /// Every signal, and to which process.
-    pub fn sent(&self) -> Vec<(&'static str, u32)> {
+    /// Every signal.
+    pub fn sent(&self) -> Vec<&'static str> {
         self.sent.lock().unwrap().clone()
     }
 
@@ -122,7 +122,7 @@ impl Fire {
 impl fmt::Display for Fire {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = self.sent();
-        let of = |signal: &str| sent.iter().filter(|(name, _)| *name == signal).count();
+        let of = |signal: &str| sent.iter().filter(|name| **name == signal).count();
         write!(
             formatter,
             "{} KILL, {} TERM, {} STOP, {} of them to who was renewing; seed {}",

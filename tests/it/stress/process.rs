@@ -7,7 +7,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -39,8 +39,8 @@ pub struct Process<'a> {
     /// The process of now.
     running: Mutex<Option<Running>>,
     pipes: Mutex<Option<Pipes>>,
-    signed_out: AtomicBool,
-    pub paced: AtomicUsize,
+    signed_out: Mutex<Option<String>>,
+    pub put_off: AtomicUsize,
     pub gone: AtomicUsize,
     pub waits: Mutex<Vec<Duration>>,
 }
@@ -58,12 +58,17 @@ struct Pipes {
     last_id: u64,
 }
 
+/// How a bridge says that the server rejects what is fresh.
+const PUT_OFF: [&str; 2] = ["the server rejects a token that it was just given", "the server refuses the credential"];
+
 /// What came of a call.
 enum Outcome {
     Answered,
-    /// It was the one to renew the last token, too, and the server has ended that one early: it leaves this one to others.
-    Paced,
-    SignedOut,
+    /// Not now. It was the one to renew the last token, too, which the server has ended early, and leaves this one to
+    /// others; or the token that it had from others has ended on its way, too.
+    PutOff,
+    /// With what was said.
+    SignedOut(String),
     Gone,
 }
 
@@ -77,8 +82,8 @@ impl<'a> Process<'a> {
             under_fire,
             running: Mutex::default(),
             pipes: Mutex::default(),
-            signed_out: AtomicBool::default(),
-            paced: AtomicUsize::default(),
+            signed_out: Mutex::default(),
+            put_off: AtomicUsize::default(),
             gone: AtomicUsize::default(),
             waits: Mutex::default(),
         }
@@ -97,12 +102,12 @@ impl<'a> Process<'a> {
                     self.waits.lock().unwrap().push(begun.elapsed());
                     return Ok(());
                 }
-                Outcome::SignedOut => {
-                    self.signed_out.store(true, Ordering::SeqCst);
+                Outcome::SignedOut(words) => {
+                    *self.signed_out.lock().unwrap() = Some(words);
                     return Ok(());
                 }
-                Outcome::Paced => {
-                    self.paced.fetch_add(1, Ordering::SeqCst);
+                Outcome::PutOff => {
+                    self.put_off.fetch_add(1, Ordering::SeqCst);
                     thread::sleep(Duration::from_millis(20));
                 }
                 Outcome::Gone => {
@@ -113,9 +118,9 @@ impl<'a> Process<'a> {
         Err(format!("{:?}: no answer in {PATIENCE:?}", self.calls))
     }
 
-    /// Whether it was said that nobody is signed in, since this was last asked.
-    pub fn was_signed_out(&self) -> bool {
-        self.signed_out.swap(false, Ordering::SeqCst)
+    /// The words in which it was said that nobody is signed in, since this was last asked.
+    pub fn was_signed_out(&self) -> Option<String> {
+        self.signed_out.lock().unwrap().take()
     }
 
     /// Ends a bridge as a client does.
@@ -126,29 +131,27 @@ impl<'a> Process<'a> {
         }
     }
 
-    /// Sends a signal, and afterwards the one that continues it where it is stopped. Gives its id, unless it is gone
-    /// already, or has been told that before.
-    pub fn signal(&self, signal: Signal, pause: Duration) -> Option<u32> {
+    /// Sends a signal, and after a pause the one that continues it where it is stopped; calls `note` with its id before.
+    /// Does nothing where it is gone already, or has been told that before.
+    pub fn signal(&self, signal: Signal, pause: Duration, note: impl FnOnce(u32)) {
         // Held all the while: what nobody waits for keeps its id.
         let mut running = self.running.lock().unwrap();
-        let running = running.as_mut()?;
+        let Some(running) = running.as_mut() else { return };
         if running.child.try_wait().unwrap().is_some() {
-            return None;
+            return;
         }
         if signal == Signal::TERM && std::mem::replace(&mut running.is_told_to_end, true) {
             // Whoever says it twice means it, and loses what is under way.
-            return None;
+            return;
         }
+        note(running.child.id());
         let id = Pid::from_child(&running.child);
+        running.is_hit |= signal != Signal::STOP;
+        kill_process(id, signal).unwrap();
         if signal == Signal::STOP {
-            kill_process(id, signal).unwrap();
             thread::sleep(pause);
             kill_process(id, Signal::CONT).unwrap();
-        } else {
-            running.is_hit = true;
-            kill_process(id, signal).unwrap();
         }
-        Some(running.child.id())
     }
 
     /// The process of now.
@@ -192,7 +195,7 @@ impl<'a> Process<'a> {
         stdout.read_to_string(&mut text).map_err(|error| error.to_string())?;
         match self.reap()? {
             Some(0) if text.starts_with("access-token-") => Ok(Outcome::Answered),
-            Some(4) => Ok(Outcome::SignedOut),
+            Some(4) => Ok(Outcome::SignedOut("token: exit code 4".to_owned())),
             None => Ok(Outcome::Gone),
             code => Err(format!("token: {code:?}, {text:?}")),
         }
@@ -223,8 +226,8 @@ impl<'a> Process<'a> {
         };
         match &answer {
             answer if answer.contains(r#""text":"hi""#) => Ok(Outcome::Answered),
-            answer if answer.contains("rejects a token that it was just given") => Ok(Outcome::Paced),
-            answer if answer.contains("-31004") => Ok(Outcome::SignedOut),
+            answer if PUT_OFF.iter().any(|reason| answer.contains(reason)) => Ok(Outcome::PutOff),
+            answer if answer.contains("-31004") => Ok(Outcome::SignedOut(answer.clone())),
             answer if self.under_fire && answer.contains("finmcp was stopped") => Ok(Outcome::Gone),
             answer => Err(format!("serve: {answer}")),
         }

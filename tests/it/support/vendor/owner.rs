@@ -4,6 +4,11 @@ use std::{fs, net::SocketAddr};
 
 /// The process that holds the socket at `peer`; none where it is gone, or where nobody can tell.
 pub fn of(peer: SocketAddr) -> Option<u32> {
+    // The kernel's tables change while they are read.
+    (0..3).find_map(|_| look_for(peer))
+}
+
+fn look_for(peer: SocketAddr) -> Option<u32> {
     let socket = format!("socket:[{}]", inode(peer)?);
     let processes = fs::read_dir("/proc").ok()?.flatten();
     processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|process| holds(*process, &socket))
