@@ -80,9 +80,31 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l sign-in -d 'What
 auto\t'Opens the browser, one for all finmcp processes, and lets the request wait'
 off\t'Answers with the command to run'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l timeout -d 'How long a request may take, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l grant -d 'How to sign in; the preset or the server decides otherwise' -r -f -a "authorization-code\t'A person signs in with a browser'
+client-credentials\t'A program signs in with a client secret'
+device-code\t'A person signs in on another device, and enters a code there'
+jwt-bearer\t'Somebody else says who signs in: a platform, or an identity provider (RFC 7523)'"
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l client-id -d 'A client identifier that the vendor gave you' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l client-secret-file -d 'A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l private-key-file -d 'A file with the client\'s private key in PEM, or - for stdin: it signs, and is never sent' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l client-secret -d 'Not accepted: whatever is typed as an argument can be seen by others' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l client-metadata-url -d 'A document about the client that you publish, for servers that read such' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l assertion-file -d 'A file with a JWT that says who signs in, such as a workload\'s token; it is read anew for each access token' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l identity-provider -d 'Your company\'s identity provider, which grants access in a person\'s name (enterprise-managed authorization)' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l identity-provider-client-id -d 'The client identifier there' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l identity-provider-client-secret-file -d 'A file with the client secret there, or - for stdin' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l id-token-file -d 'A file with the person\'s ID token from there; it is read anew for each access token' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l business-id -d 'Limit the token to one business' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l scope -d 'A scope to ask for; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l param -d 'A further parameter for the authorization server; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l resource -d 'The resource parameter, in place of the server\'s own; none to leave it out' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l token-endpoint -d 'The token endpoint: nothing is discovered then' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l issuer -d 'The authorization server to expect' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l allow-tool -d 'Let only tools of such names through, such as \'get_*\'; may be repeated' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l deny-tool -d 'Keep tools of such names away, whatever else is allowed; may be repeated' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l audit-log -d 'Append a line of JSON to this file for each call of a tool' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l dpop -d 'Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l allow-private-network -d 'Let this server name others in private networks, such as your company\'s authorization server'
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l read-only -d 'Let only tools through that do nothing but read, as the server or its vendor says'
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l audit-arguments -d 'Write the values of the arguments there too'
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l label -d 'Show the profile and the environment in the server\'s title and instructions'

@@ -38,7 +38,7 @@ pub enum Command {
     Token(Token),
     /// Speak MCP on stdin and stdout, and forward to the server with a fresh token
     #[command(after_help = SERVE_HELP)]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Show whom you are signed in as, and where
     Status(Status),
     /// Revoke a credential and forget it
@@ -83,6 +83,26 @@ pub struct Login {
     /// Which server.
     #[command(flatten)]
     pub server: Server,
+    /// How to sign in.
+    #[command(flatten)]
+    pub registration: Registration,
+    /// Open nothing: print the address, and read from stdin the one that the browser ends on
+    #[arg(long, help_heading = "Browser")]
+    pub no_browser: bool,
+    /// The port on 127.0.0.1 that the browser comes back to
+    #[arg(long, value_name = "PORT", help_heading = "Browser")]
+    pub port: Option<u16>,
+    /// How long to wait for the person, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Browser")]
+    pub timeout: u64,
+    /// Register a new client with the server, and replace a saved profile of that name that belongs to another one
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What a sign-in is asked for with: who the client is, for what, and where.
+#[derive(Debug, Args)]
+pub struct Registration {
     /// How to sign in; the preset or the server decides otherwise
     #[arg(long, value_enum)]
     pub grant: Option<GrantKind>,
@@ -152,18 +172,6 @@ pub struct Login {
     /// Let this server name others in private networks, such as your company's authorization server
     #[arg(long, help_heading = "Authorization server")]
     pub allow_private_network: bool,
-    /// Open nothing: print the address, and read from stdin the one that the browser ends on
-    #[arg(long, help_heading = "Browser")]
-    pub no_browser: bool,
-    /// The port on 127.0.0.1 that the browser comes back to
-    #[arg(long, value_name = "PORT", help_heading = "Browser")]
-    pub port: Option<u16>,
-    /// How long to wait for the person, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Browser")]
-    pub timeout: u64,
-    /// Register a new client with the server, and replace a saved profile of that name that belongs to another one
-    #[arg(long)]
-    pub force: bool,
 }
 
 const LOGIN_HELP: &str = "\
@@ -213,6 +221,9 @@ pub struct Serve {
     /// How long a request may take, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+    /// How to sign in to a server that nobody has signed in to yet.
+    #[command(flatten)]
+    pub registration: Registration,
     /// What its owner keeps a hand on.
     #[command(flatten)]
     pub control: Control,

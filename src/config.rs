@@ -102,6 +102,11 @@ impl IdentityDocument {
     fn is_for(&self, server: &ServerUrl) -> bool {
         self.url.as_ref().is_none_or(|url| url == server.as_str())
     }
+
+    fn identity(self, environment: String) -> Identity {
+        let Self { issuer, resource, client_id, account, .. } = self;
+        Identity { environment, issuer, resource, client_id, account }
+    }
 }
 
 fn is_none(overrides: &Overrides) -> bool {
@@ -179,18 +184,22 @@ impl ProfileDocument {
             name: name.to_owned(),
             provider: self.provider.clone(),
             title: provider.map_or_else(|| server.host(), |provider| provider.title.clone()),
-            signed_in: self.signed_in.clone().filter(|identity| identity.is_for(&server)).map(|identity| Identity {
-                environment: environment.clone(),
-                issuer: identity.issuer,
-                resource: identity.resource,
-                client_id: identity.client_id,
-                account: identity.account,
-            }),
+            signed_in: self
+                .signed_in
+                .clone()
+                .filter(|identity| identity.is_for(&server))
+                .map(|identity| identity.identity(environment.clone())),
             environment,
             saved: true,
             server,
             registration: own.or(from_preset),
         })
+    }
+
+    /// Whom it was last signed in as, be it to a server that it no longer names.
+    pub fn last_sign_in(&self) -> Option<Identity> {
+        let environment = self.environment.clone().unwrap_or_default();
+        self.signed_in.clone().map(|identity| identity.identity(environment))
     }
 }
 

@@ -44,6 +44,19 @@ impl<T: Zeroize> Drop for Secret<T> {
     }
 }
 
+/// Keeps what this process holds out of core dumps; on Linux also away from the debuggers of its own user. Asked once, at
+/// the start: where the system refuses, a dump shows what a debugger could see anyway.
+pub fn guard_memory() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    #[cfg(all(unix, not(target_os = "linux")))]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Core).maximum;
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
+    }
+}
+
 impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(***)")

@@ -15,6 +15,7 @@ use crate::{
     config::{self, ProfileDocument},
     credential::{
         lock,
+        record::Identity,
         store::{KeySource, StoreChoice},
     },
     login::browser::SystemBrowser,
@@ -219,6 +220,12 @@ impl Settings {
     /// The profile saved as `name`. One whose entry makes no sense is as good as none, and `finmcp status` says so.
     pub fn profile(&self, name: &str) -> Option<Profile> {
         self.profiles.get(name).and_then(|document| document.profile(name, self).ok())
+    }
+
+    /// Whom the saved profile `name` was last signed in as, be it to a server that it no longer names: that credential may
+    /// still be in the store.
+    pub fn last_sign_in(&self, name: &str) -> Option<Identity> {
+        self.profiles.get(name)?.last_sign_in()
     }
 
     /// The saved profiles, by name.

@@ -21,7 +21,7 @@ use crate::bridge::{
     reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-    sign_in::{Begin, SignIn},
+    sign_in::{Begin, Invitation, SignIn},
     translation::{Numbers, Step},
     transport::Transport,
 };
@@ -42,8 +42,8 @@ pub enum Event {
     Network(session::Event),
     /// A while is over.
     Woken(Alarm),
-    /// The sign-in that was begun is open at this address, for a person.
-    SignInOffered(String),
+    /// The sign-in that was begun is open there, for a person.
+    SignInOffered(Invitation),
     /// Somebody is signed in, by what was begun here or elsewhere.
     SignedIn,
     /// The sign-in that was begun came to nothing, for this reason.
@@ -189,7 +189,7 @@ impl Conversation {
                     client.woken(steps);
                 }
             }),
-            Event::SignInOffered(address) => self.sign_in_offered(&address),
+            Event::SignInOffered(invitation) => self.sign_in_offered(invitation),
             Event::SignedIn => self.signed_in(),
             Event::SignInFailed(reason) => {
                 let answers = self.sign_in.failed(&reason, &self.words);
@@ -662,8 +662,8 @@ impl Conversation {
         }
     }
 
-    fn sign_in_offered(&mut self, address: &str) {
-        self.sign_in.offered(address);
+    fn sign_in_offered(&mut self, invitation: Invitation) {
+        self.sign_in.offered(invitation);
         self.sign_in_answers();
     }
 

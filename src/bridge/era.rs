@@ -50,6 +50,14 @@ pub enum Era {
 }
 
 impl Era {
+    /// Its revisions, for people to read.
+    pub fn revisions(self) -> &'static str {
+        match self {
+            Self::Legacy => "MCP 2024-11-05 to 2025-11-25",
+            Self::Modern => "MCP 2026-07-28",
+        }
+    }
+
     /// The family of a revision: revisions are dates.
     pub fn of(version: &str) -> Self {
         if version < MODERN { Self::Legacy } else { Self::Modern }

@@ -56,7 +56,7 @@ use crate::{
         reply::Words,
         reports::{Report, Reports},
         session::{Exchange, Task},
-        sign_in::SignIn,
+        sign_in::{Invitation, SignIn},
         turnstile::Turnstile,
         upstream::Upstream,
     },
@@ -137,9 +137,9 @@ pub struct Ends {
 /// Keeps what a server says of itself for the next conversation. Called in a task that may block.
 pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
 
-/// Begins a sign-in: the sender takes the address where a person does it; the outcome is known when that is over, with the
+/// Begins a sign-in: the sender takes where a person does it; the outcome is known when that is over, with the
 /// reason where it came to nothing.
-pub type Offer = Arc<dyn Fn(oneshot::Sender<String>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub type Offer = Arc<dyn Fn(oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Bridge {
     /// Takes stdin and stdout; nothing has been sent yet.
@@ -347,12 +347,12 @@ async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports
         return;
     }
     let (tell, told) = oneshot::channel();
-    let address = async {
-        if let Ok(address) = told.await {
-            let _ = reports.send(Event::SignInOffered(address), 0).await;
+    let invited = async {
+        if let Ok(invitation) = told.await {
+            let _ = reports.send(Event::SignInOffered(invitation), 0).await;
         }
     };
-    let (outcome, ()) = tokio::join!(offer(tell), address);
+    let (outcome, ()) = tokio::join!(offer(tell), invited);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
     let _ = reports.send(event, 0).await;
 }

@@ -22,13 +22,22 @@ const STATE: &str = "finmcp-sign-in";
 /// The key of the one question that they ask.
 const KEY: &str = "sign_in";
 
+/// Where a person signs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// The address to open.
+    pub address: String,
+    /// The code to enter there, where there is one (RFC 8628 section 3.3).
+    pub code: Option<String>,
+}
+
 /// Whoever wants to sign in, and how far that is.
 #[derive(Debug, Default)]
 pub struct SignIn {
     offered: bool,
-    /// A sign-in is under way, at this address once it is known.
+    /// A sign-in is under way, and can be done there once that is known.
     under_way: bool,
-    address: Option<String>,
+    invitation: Option<Invitation>,
     /// The calls that wait for the address, and what they were refused for.
     calls: Vec<(Message, Option<String>)>,
     /// The calls whose client has been asked to open it, with the ids of those requests.
@@ -129,18 +138,18 @@ impl SignIn {
         !std::mem::replace(&mut self.under_way, true)
     }
 
-    /// The sign-in that is under way can be done at `address`.
-    pub fn offered(&mut self, address: &str) {
-        self.address = Some(address.to_owned());
+    /// The sign-in that is under way can be done there.
+    pub fn offered(&mut self, invitation: Invitation) {
+        self.invitation = Some(invitation);
     }
 
     /// What the calls that wait for an address are answered, or their clients asked.
     pub fn answers(&mut self, capabilities: &str, words: &Words, numbers: &Numbers) -> Vec<Message> {
-        let Some(address) = self.address.clone() else { return Vec::new() };
+        let Some(invitation) = self.invitation.clone() else { return Vec::new() };
         let calls = std::mem::take(&mut self.calls);
         calls
             .into_iter()
-            .filter_map(|(call, reason)| self.answer(call, reason, &address, capabilities, words, numbers))
+            .filter_map(|(call, reason)| self.answer(call, reason, &invitation, capabilities, words, numbers))
             .collect()
     }
 
@@ -148,14 +157,16 @@ impl SignIn {
         &mut self,
         call: Message,
         reason: Option<String>,
-        address: &str,
+        Invitation { address, code }: &Invitation,
         capabilities: &str,
         words: &Words,
         numbers: &Numbers,
     ) -> Option<Message> {
+        let Words { title, login_command } = words;
+        let enter = code.as_ref().map(|code| format!("\n\nEnter the code {code} there.")).unwrap_or_default();
         let mut question = Object::default();
         question.set("mode", r#""url""#);
-        question.set("message", object::text(&format!("Sign in to {}.", words.title)));
+        question.set("message", object::text(&format!("Sign in to {title}.{enter}")));
         question.set("url", object::text(address));
         let meta = call.member("_meta").unwrap_or_default();
         if Era::spoken(&call) == Era::Modern {
@@ -172,10 +183,10 @@ impl SignIn {
             self.asked.push((id.clone(), call));
             return Some(Message::request(id, "elicitation/create", &question.to_string()));
         }
-        let Words { title, login_command } = words;
+        let place = if code.is_some() { "on any device" } else { "in a browser on this computer" };
         let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
         let said = format!(
-            "{reason}To sign in to {title}, open this address in a browser on this computer, then try again:\n\n{address}\n\n\
+            "{reason}To sign in to {title}, open this address {place}, then try again:\n\n{address}{enter}\n\n\
              Or run this in a terminal: {login_command}"
         );
         Some(text_result(&call, !is_for_tool(&call), &said))
@@ -183,7 +194,7 @@ impl SignIn {
 
     /// Somebody is signed in: what the calls of the tool are answered, and the calls that can be made now.
     pub fn done(&mut self, words: &Words) -> (Vec<Message>, Vec<Message>) {
-        (self.under_way, self.address) = (false, None);
+        (self.under_way, self.invitation) = (false, None);
         let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
         let (tool, others): (Vec<_>, Vec<_>) = calls.partition(is_for_tool);
         self.again = others.iter().filter_map(|call| call.id().cloned()).collect();
@@ -193,7 +204,7 @@ impl SignIn {
 
     /// The sign-in came to nothing: what the calls that waited for it are answered.
     pub fn failed(&mut self, reason: &str, words: &Words) -> Vec<Message> {
-        (self.under_way, self.address) = (false, None);
+        (self.under_way, self.invitation) = (false, None);
         let said = format!(
             "Nobody signed in to {}: {reason}. Or run this in a terminal: {}",
             words.title, words.login_command

@@ -12,7 +12,8 @@ use crate::{
     cli,
     commands::{
         App, interrupted,
-        login::{self, Person, Secrets},
+        login::{self, Person},
+        registration::Secrets,
         serve,
     },
     credential::record::Credential,

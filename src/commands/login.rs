@@ -1,36 +1,32 @@
 //! `finmcp login`.
 
 use std::{
-    fs,
-    io::{self, IsTerminal, Read},
-    path::{Path, PathBuf},
+    io::{self, IsTerminal},
     sync::Arc,
     time::Duration,
 };
 
-use zeroize::Zeroizing;
-
 use crate::{
     cli,
-    commands::App,
+    commands::{
+        App, logout,
+        registration::{Given, Secrets},
+    },
     console::Console,
     credential::{
         assertion::AssertionSource,
-        record::{Credential, Renewal},
+        record::{Credential, Identity, Renewal},
     },
     error::{Error, ErrorKind},
     login::{
-        self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection, ResourceParameter,
+        self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection,
         browser::Browser,
         device::device_code,
         jwt_bearer::{Assertion, jwt_bearer},
         paste::Paste,
     },
-    oauth::{
-        challenge::Challenge, overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication,
-        scope::Scope,
-    },
-    profile::{Profile, RegistrationOptions, Selector},
+    oauth::challenge::Challenge,
+    profile::{Profile, RegistrationOptions},
     provider::GrantKind,
     secret::Secret,
     settings::Screen,
@@ -41,34 +37,19 @@ use crate::{
 /// # Errors
 /// Whatever kept it from being done; then nothing is changed.
 pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
-    if arguments.client_secret.is_some() {
-        return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
-            .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
-    }
-    let secrets = Secrets {
-        client: match arguments.private_key_file.clone() {
-            Some(path) => Some(private_key(path).await?),
-            None => client_secret(app, arguments.client_secret_file.clone()).await?,
-        },
-        identity_provider: match arguments.identity_provider_client_secret_file.clone() {
-            Some(path) => Some(secret_in(path, "identity provider's client secret").await?),
-            None => None,
-        },
-    };
-    let (port, timeout) = (arguments.port, Duration::from_secs(arguments.timeout));
-    let (no_browser, force) = (arguments.no_browser, arguments.force);
-    let (selector, options) = options(arguments)?;
-    let mut profile = Profile::select(&selector, &app.settings)?;
-    if !force {
+    let Given { options, secrets } = Given::read(app, arguments.registration).await?;
+    let mut profile = Profile::select(&arguments.server.into(), &app.settings)?;
+    if !arguments.force {
         refuse_takeover(app, &profile)?;
     }
     profile.registration = options.or(profile.registration);
 
     let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    let browser = if by_page && !no_browser { browser_for(app, &profile)? } else { None };
-    let paste = if by_page { paste(no_browser) } else { None };
-    let redirection = Redirection { port, paste, timeout };
-    let attempt = Attempt { secrets, challenge: None, anew: force, browser, redirection };
+    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile)? } else { None };
+    let paste = if by_page { paste(arguments.no_browser) } else { None };
+    let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
+    let tell = spoken(app.console, &profile.title);
+    let attempt = Attempt { secrets, challenge: None, anew: arguments.force, browser, redirection, tell };
     let (profile, credential) = sign_in_and_keep(app, profile, attempt).await?;
     summarise(app, &profile, &credential);
     Ok(())
@@ -93,15 +74,6 @@ fn paste(no_browser: bool) -> Option<Paste> {
     Paste::from_terminal().or_else(|| (no_browser && !io::stdin().is_terminal()).then(Paste::from_pipe))
 }
 
-/// What a person hands over for a sign-in, where it takes any; what is stored already need not be.
-#[derive(Default)]
-pub struct Secrets {
-    /// The client secret, or the client's private key.
-    pub client: Option<Secret>,
-    /// The client secret at the identity provider.
-    pub identity_provider: Option<Secret>,
-}
-
 /// A sign-in that somebody wants.
 pub struct Attempt {
     /// What the person hands over.
@@ -115,22 +87,27 @@ pub struct Attempt {
     pub browser: Option<Arc<dyn Browser>>,
     /// How the answer comes back.
     pub redirection: Redirection,
+    /// Whom to tell what happens.
+    pub tell: Tell,
 }
+
+/// Tells somebody how a sign-in goes.
+pub type Tell = Box<dyn FnMut(Progress<'_>) + Send>;
 
 /// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`.
 ///
 /// # Errors
 /// Whatever kept it from being done; then nothing is changed.
 pub async fn sign_in_and_keep(app: &App, profile: Profile, attempt: Attempt) -> Result<(Profile, Credential), Error> {
-    let Attempt { secrets, challenge, anew, browser, redirection } = attempt;
+    let Attempt { secrets, challenge, anew, browser, redirection, mut tell } = attempt;
     // A store that is locked or missing is said before anybody is asked to sign in, and before a server is.
     prove_store(app).await?;
     let earlier = earlier(app, &profile).await?;
-    let (console, title) = (app.console, profile.title.clone());
+    let (console, title) = (app.console, &profile.title);
     for name in profile.registration.overrides.risky() {
         console.say(&format!("Note: {name} is set for {title}: a rule that protects you is loosened."));
     }
-    let person = Person { browser, redirection, progress: &mut |progress| show(console, &title, progress) };
+    let person = Person { browser, redirection, progress: &mut tell };
     let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
     let known = earlier.clone().filter(|earlier| !(anew && earlier.registration.is_dynamic()));
     let credential = sign_in(app, &profile, secrets, challenge, known, person)
@@ -241,8 +218,8 @@ fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
     Challenge { scope, dpop, ..challenge }
 }
 
-/// Stores the new credential, then points the profile at it, then forgets the one before: whenever this is cut short, a
-/// working one is left.
+/// Stores the new credential, then points the profile at it, then forgets what was there before: whenever this is cut
+/// short, a working one is left.
 ///
 /// # Errors
 /// The store, or `config.toml`.
@@ -259,10 +236,28 @@ pub async fn keep(
     profile.signed_in = Some(identity.clone());
     profile.saved = true;
     app.settings.save_profile(&profile).await?;
-    if let Some(earlier) = earlier.filter(|earlier| earlier.identity != identity) {
-        let _ = app.tokens(Some(earlier.identity)).sign_out().await;
+    let before = [earlier.map(|earlier| earlier.identity), app.settings.last_sign_in(&profile.name)];
+    for before in before.into_iter().flatten().filter(|before| *before != identity) {
+        replace(app, before, &identity).await;
     }
     Ok(profile)
+}
+
+/// Forgets what `new` replaces, here and at the server. A registration that goes on being used is not touched there: some
+/// servers end all that they ever granted to a client, be it a moment ago.
+async fn replace(app: &App, before: Identity, new: &Identity) {
+    let is_in_use = (&before.issuer, &before.client_id) == (&new.issuer, &new.client_id);
+    let resource = before.resource.clone();
+    match app.tokens(Some(before)).sign_out().await {
+        Ok(Some(credential)) if !is_in_use => {
+            app.console.say(&format!("The sign-in to {resource} that this one replaces is forgotten."));
+            logout::revoke(app, &credential).await;
+        }
+        Ok(_) => {}
+        Err(error) => {
+            app.console.say(&format!("The sign-in to {resource} that this one replaces is still kept: {error}."))
+        }
+    }
 }
 
 fn summarise(app: &App, profile: &Profile, credential: &Credential) {
@@ -310,106 +305,12 @@ fn refuse_takeover(app: &App, profile: &Profile) -> Result<(), Error> {
     }
 }
 
-/// What the command line says about signing in.
-fn options(arguments: cli::Login) -> Result<(Selector, RegistrationOptions), Error> {
-    let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
-        Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
-    });
-    let assertion = match (arguments.assertion_file, arguments.identity_provider) {
-        (Some(path), _) => Some(Assertion::File(lasting(&path)?)),
-        (None, Some(issuer)) => Some(Assertion::IdentityProvider {
-            issuer,
-            client_id: arguments.identity_provider_client_id.unwrap_or_default(),
-            id_token_file: lasting(&arguments.id_token_file.unwrap_or_default())?,
-        }),
-        (None, None) => None,
-    };
-    let grant = match (arguments.grant, &assertion) {
-        (None, Some(_)) => Some(GrantKind::JwtBearer),
-        (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
-            let text = "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
-            return Err(Error::new(ErrorKind::Usage, text));
-        }
-        (grant, _) => grant,
-    };
-    let mut parameters = arguments.parameters;
-    parameters.extend(arguments.business_id.map(|id| ("business_id".to_owned(), id)));
-    let options = RegistrationOptions {
-        grant,
-        assertion,
-        client_id: arguments.client_id,
-        client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
-        client_metadata_url: arguments.client_metadata_url,
-        scope,
-        token_endpoint: arguments.token_endpoint,
-        issuer: arguments.issuer,
-        resource: match arguments.resource.as_deref() {
-            None => ResourceParameter::Discovered,
-            Some("none") => ResourceParameter::Omitted,
-            Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
-        },
-        parameters,
-        dpop: arguments.dpop,
-        overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
-    };
-    Ok((arguments.server.into(), options))
+/// Tells the person at this machine how the sign-in to `title` goes.
+pub fn spoken(console: Console, title: &str) -> Tell {
+    let title = title.to_owned();
+    Box::new(move |progress| show(console, &title, progress))
 }
 
-/// The path of a file that will be read again later, from whatever folder.
-fn lasting(path: &Path) -> Result<PathBuf, Error> {
-    let absolute = std::path::absolute(path)?;
-    match absolute.to_str() {
-        Some(_) => Ok(absolute),
-        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))),
-    }
-}
-
-/// The client secret: from the file, from stdin, or from the environment.
-async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret>, Error> {
-    match path {
-        Some(path) => secret_in(path, "client secret").await.map(Some),
-        None => Ok(app.settings.client_secret.clone()),
-    }
-}
-
-/// The client's private key, from the file or from stdin, if it can be used.
-async fn private_key(path: PathBuf) -> Result<Secret, Error> {
-    let shown = path.display().to_string();
-    let key = secret_in(path, "private key").await?;
-    PrivateKey::from_pem(&key)
-        .map_err(|error| Error::new(ErrorKind::Usage, format!("the private key in {shown} cannot be used: {error}")))?;
-    Ok(key)
-}
-
-/// What a file, or stdin, holds. A line end after it is not part of it.
-async fn secret_in(path: PathBuf, name: &str) -> Result<Secret, Error> {
-    let shown = path.display().to_string();
-    // A pipe or a terminal may never say anything: on a thread of its own, so that Ctrl-C is heard.
-    let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
-    let text = text.map_err(|error| {
-        let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
-        Error::new(kind, error.to_string()).while_doing(format!("cannot read the {name} from {shown}"))
-    })?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}"))),
-        secret => Ok(Secret::new(secret.to_owned())),
-    }
-}
-
-fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    if path == Path::new("-") {
-        io::stdin().take(SECRET_LIMIT).read_to_string(&mut text)?;
-    } else {
-        fs::File::open(path)?.take(SECRET_LIMIT).read_to_string(&mut text)?;
-    }
-    Ok(text)
-}
-
-/// The most that is read as a client secret, in bytes.
-const SECRET_LIMIT: u64 = 64 << 10;
-
-/// Tells the person what happens.
 fn show(console: Console, title: &str, progress: Progress<'_>) {
     match progress {
         Progress::Page(url) => {

@@ -19,7 +19,7 @@ use crate::{
 /// What kept it from being forgotten.
 pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
     let profiles = if arguments.all {
-        app.settings.profiles().filter(|profile| profile.signed_in.is_some()).collect()
+        app.settings.profiles().filter(|profile| app.settings.last_sign_in(&profile.name).is_some()).collect()
     } else {
         vec![Profile::select(&arguments.server.into(), &app.settings)?]
     };
@@ -33,7 +33,7 @@ pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
 }
 
 async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Error> {
-    let Some(identity) = profile.signed_in.clone() else {
+    let Some(identity) = profile.signed_in.clone().or_else(|| app.settings.last_sign_in(&profile.name)) else {
         app.console.say(&format!("You were not signed in to {}.", profile.title));
         return Ok(());
     };
@@ -49,7 +49,7 @@ async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Erro
 
 /// Tells the server, the refresh token first: it could make new access tokens (RFC 7009 section 2.1). What could not be
 /// revoked is said.
-async fn revoke(app: &App, credential: &Credential) {
+pub(super) async fn revoke(app: &App, credential: &Credential) {
     let Some(tokens) = &credential.tokens else { return };
     let Some(endpoint) = &credential.revocation_endpoint else {
         app.console.say("The server has no place to revoke it: what was handed out works there until it expires.");

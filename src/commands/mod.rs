@@ -6,6 +6,7 @@ pub mod demo;
 pub mod login;
 pub mod logout;
 pub mod man;
+pub mod registration;
 pub mod serve;
 pub mod status;
 pub mod token;
@@ -107,7 +108,7 @@ impl App {
         match command {
             Command::Login(arguments) => login::run(self, *arguments).await,
             Command::Token(arguments) => token::run(self, arguments).await,
-            Command::Serve(arguments) => serve::run(self, arguments).await,
+            Command::Serve(arguments) => serve::run(self, *arguments).await,
             Command::Status(arguments) => status::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
             #[cfg(feature = "demo")]

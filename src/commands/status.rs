@@ -1,10 +1,12 @@
 //! `finmcp status`.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    bridge::era::Era,
     cli,
-    commands::App,
+    commands::{App, serve},
     credential::{clock::Clock, record::Credential},
     error::Error,
     profile::Profile,
@@ -30,9 +32,13 @@ struct ProfileDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    renewed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     renewal: &'static str,
     store: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    era: Option<Era>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -81,9 +87,11 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
         client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),
         issuer: identity.map(|identity| identity.issuer.clone()),
         scope: scope.map(ToString::to_string),
+        renewed_at: tokens.map(|tokens| tokens.issued_at.to_string()),
         expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),
         renewal: credential.as_ref().map_or("sign in", renewal),
         store: app.store.description(),
+        era: serve::remembered(app, &profile).map(|description| description.era),
         problem,
         profile: profile.name,
         provider: profile.provider,
@@ -109,20 +117,25 @@ fn table(app: &App, document: &ProfileDocument) -> String {
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
-        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", until(app, instant))));
+        rows.extend(document.renewed_at.as_deref().map(|instant| ("token from", distance(app, instant))));
+        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", distance(app, instant))));
         rows.push(("renewed", document.renewal.to_owned()));
         rows.push(("kept in", document.store.clone()));
     }
+    rows.extend(document.era.map(|era| ("speaks", era.revisions().to_owned())));
     let rows = rows.into_iter().map(|(name, value)| format!("  {name:<11} {}\n", crate::printable::printable(&value)));
     format!("{}\n{}", document.profile, rows.collect::<String>())
 }
 
 /// An instant, and how far away it is.
-fn until(app: &App, instant: &str) -> String {
-    let Ok(end) = instant.parse::<jiff::Timestamp>() else { return instant.to_owned() };
-    match end.as_second() - app.clock.now().as_second() {
-        seconds if seconds <= 0 => format!("{instant} (over)"),
-        seconds if seconds < 120 => format!("{instant} (in {seconds} s)"),
-        seconds => format!("{instant} (in {} min)", seconds / 60),
-    }
+fn distance(app: &App, instant: &str) -> String {
+    let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
+    let seconds = then.as_second() - app.clock.now().as_second();
+    let length = match seconds.unsigned_abs() {
+        length if length < 120 => format!("{length} s"),
+        length if length < 7_200 => format!("{} min", length / 60),
+        length if length < 172_800 => format!("{} h", length / 3_600),
+        length => format!("{} days", length / 86_400),
+    };
+    if seconds > 0 { format!("{instant} (in {length})") } else { format!("{instant} ({length} ago)") }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     credential::record::{Credential, Renewal},
-    login::{Context, LoginError, LoginRequest, Progress, with_tokens},
+    login::{Context, LoginError, LoginRequest, Progress, register_as_one_of, with_tokens},
     oauth::{
         authorization_server::AuthorizationServer,
         client::{self, DeviceRequest, Grant},
@@ -113,9 +113,6 @@ async fn register(
     scope: Option<&Scope>,
     context: &Context<'_>,
 ) -> Result<ClientRegistration, LoginError> {
-    let Some(endpoint) = &server.registration_endpoint else {
-        return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
-    };
-    let request = RegistrationRequest::new(server, REDIRECT_URI, scope).for_devices();
-    Ok(client::register(context.http, endpoint, request).await?)
+    let request = |scope| RegistrationRequest::new(server, REDIRECT_URI, scope).for_devices();
+    register_as_one_of(server, request(scope), [scope.map(|_| request(None))], context).await
 }

@@ -539,15 +539,25 @@ async fn register(
     scope: Option<&Scope>,
     context: &Context<'_>,
 ) -> Result<ClientRegistration, LoginError> {
+    let request = |scope| RegistrationRequest::new(server, redirect_uri, scope);
+    // Some servers offer the device grant, and not to everybody.
+    let lesser = [scope.map(|_| request(None)), server.device_codes.then(|| request(None).for_browsers())];
+    register_as_one_of(server, request(scope), lesser, context).await
+}
+
+/// Registers with `request`, or with the first of `lesser` that the server does not refuse. Some let a client register
+/// for their own scopes only, and grant those of a protected resource all the same: what a registration without is good
+/// for is theirs to say (RFC 7591 section 2).
+async fn register_as_one_of(
+    server: &AuthorizationServer,
+    request: RegistrationRequest,
+    lesser: impl IntoIterator<Item = Option<RegistrationRequest>>,
+    context: &Context<'_>,
+) -> Result<ClientRegistration, LoginError> {
     let Some(endpoint) = &server.registration_endpoint else {
         return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
     };
-    let request = |scope| RegistrationRequest::new(server, redirect_uri, scope);
-    // Some servers let a client register for their own scopes only, and grant those of a protected resource all the
-    // same; some offer the device grant, and not to everybody. What a registration without is good for is theirs to say
-    // (RFC 7591 section 2).
-    let lesser = [scope.map(|_| request(None)), server.device_codes.then(|| request(None).for_browsers())];
-    let mut outcome = client::register(context.http, endpoint, request(scope)).await;
+    let mut outcome = client::register(context.http, endpoint, request).await;
     for lesser in lesser.into_iter().flatten() {
         if let Err(RegistrationError::Refused(_)) = outcome {
             outcome = client::register(context.http, endpoint, lesser).await;

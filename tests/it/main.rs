@@ -51,6 +51,7 @@ mod settings;
 mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
+mod status;
 #[cfg(target_os = "linux")]
 mod stress;
 mod support;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     clients::installed,
     support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, sign_in_at},
         eventually,
         sandbox::{Run, Sandbox},
         serve::Serve,
@@ -286,4 +286,94 @@ fn a_person_who_says_no_ends_the_sign_in() {
 fn a_provider_that_does_not_know_the_server_says_so() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--unknown-resource"]));
     provider.sign_in(&mut sandbox, Person::Consents).expect_code(1).expect_stderr(&["invalid_target"]);
+}
+
+/// A person far from any browser: the code is entered at the provider's own pages.
+#[test]
+fn a_person_signs_in_on_another_device() {
+    let (sandbox, provider) = (Sandbox::new(), Provider::start(&["--devices"]));
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+    command.args(["login", &provider.mcp, "--grant", "device-code"]);
+    let mut login = Serve::start(command, sandbox.transcript());
+    let page = format!("{}/device", provider.issuer);
+    let code = eventually("the code", || {
+        let said = login.stderr();
+        let (_, code) = said.contains(&page).then(|| said.split_once("enter the code "))??;
+        Some(code.split_once(':')?.0.to_owned())
+    });
+    sign_in_at(&format!("{page}?user_code={code}"));
+    assert_eq!(login.exit_within(Duration::from_secs(20)), Some(0), "{}", login.stderr());
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let mut serve = sandbox.serve([&provider.mcp]);
+    serve.initialize().result();
+    echo(&mut serve, "hello");
+    drop(serve);
+    let events = provider.end();
+    assert_eq!(events.grants("urn:ietf:params:oauth:grant-type:device_code"), 1);
+    assert_eq!(events.of("revoked").count(), 0);
+    sandbox.assert_no_secret(&events.secrets());
+}
+
+/// Programs with a secret, in either place, and with a key, of either kind.
+#[test]
+fn programs_sign_in_by_themselves() {
+    let keys: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "keys"].iter().collect();
+    let key = |name: &str| keys.join(name).to_str().unwrap().to_owned();
+    for (client, key) in [
+        ("client_secret_basic", key("ec-pkcs8.pem")),
+        ("client_secret_post", key("ec-pkcs8.pem")),
+        ("key", key("ec-pkcs8.pem")),
+        ("key", key("rsa-pkcs8.pem")),
+    ] {
+        let (sandbox, provider) = (Sandbox::new(), Provider::start(&[&format!("--key={key}")]));
+        let secret = sandbox.give("secret", "correct horse+battery/staple");
+        let proof = match client {
+            "key" => ["--private-key-file", &key],
+            _ => ["--client-secret-file", secret.to_str().unwrap()],
+        };
+        let program = ["--grant", "client-credentials", "--client-id", client];
+        sandbox.finmcp([&["login", &provider.mcp], &program[..], &proof].concat()).expect_success();
+        sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+        let mut serve = sandbox.serve([&provider.mcp]);
+        serve.initialize().result();
+        echo(&mut serve, "hello");
+        drop(serve);
+        let events = provider.end();
+        assert_eq!((events.errors(), events.grants("client_credentials")), (vec![], 2), "{client}");
+        sandbox.assert_no_secret(&[events.secrets(), vec!["correct horse+battery/staple".to_owned()]].concat());
+    }
+}
+
+/// The document that this project publishes is one that the provider takes, and nothing is registered then.
+#[test]
+fn a_provider_reads_the_document_that_we_publish() {
+    const DOCUMENT: &str = "https://clients.example/finmcp.json";
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--documents"]));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &provider.mcp, "--client-metadata-url", DOCUMENT, "--timeout", "10"]).expect_success();
+    drop(browser);
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.end();
+    assert_eq!(events.of("document").next().unwrap()["url"], DOCUMENT);
+    assert_eq!((events.of("registration").count(), events.errors()), (0, vec![]));
+    assert_eq!((events.grants("authorization_code"), events.grants("refresh_token")), (1, 1));
+}
+
+/// A tool that needs another scope: the person grants it besides the others, once, and the call is made then.
+#[test]
+fn a_tool_that_needs_another_scope() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &provider.mcp, "--timeout", "10"]).expect_success();
+    let mut serve = sandbox.serve(["--sign-in", "auto", &provider.mcp]);
+    serve.initialize().result();
+    for message in ["once", "twice"] {
+        assert_eq!(serve.call("pay", json!({"message": message})).result()["content"][0]["text"], message);
+    }
+    drop(serve);
+    let events = provider.end();
+    let asked: Vec<_> = events.of("authorization").map(|event| event["scope"].as_str().unwrap()).collect();
+    assert_eq!(asked, [ALL_SCOPES, "mcp:pay mcp:tools offline_access"]);
+    let refused = events.of("mcp").filter(|event| event["status"] == 403).count();
+    assert_eq!(refused, 1);
 }

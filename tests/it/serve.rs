@@ -297,3 +297,32 @@ fn t100_lines_that_are_no_messages_are_refused_one_by_one() {
     assert!(vendor.executed().is_empty());
     assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty());
 }
+
+/// A program that nobody has signed in yet: the entry names it, and what proves it. Any number of them sign in once.
+#[test]
+fn a_program_signs_itself_in() {
+    let (sandbox, vendor) = (Sandbox::new(), crate::login::machine_vendor());
+    vendor.change(|script| {
+        script.publishes_metadata = true;
+        script.challenge_points = true;
+    });
+    let secret = sandbox.give("client-secret", CLIENT_SECRET);
+    let url = vendor.url();
+    let program = ["--grant", "client-credentials", "--client-id", "x"];
+    let with_secret = [&[url.as_str()], &program[..], &["--client-secret-file", secret.to_str().unwrap()]].concat();
+    let mut serves = [sandbox.serve(&with_secret), sandbox.serve(&with_secret)];
+    for serve in &mut serves {
+        serve.initialize().result();
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    }
+    assert_eq!(vendor.records_at("/token").len(), 1);
+    sandbox.assert_no_secret(&vendor.secrets());
+
+    // The secret is kept: the next one needs to be told nothing.
+    let mut serve = sandbox.serve([&url]);
+    serve.initialize().result();
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+
+    let run = sandbox.finmcp([&["serve", &url], &program[..], &["--client-secret-file", "-"]].concat()).expect_code(2);
+    assert!(run.stderr.contains("that is where the client speaks"), "{}", run.stderr);
+}

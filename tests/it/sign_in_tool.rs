@@ -8,7 +8,7 @@ use crate::support::{
     browser::{FakeBrowser, Person, sign_in_at},
     sandbox::Sandbox,
     serve::{Message, Serve, modern},
-    vendor::{Effect, On, Reply, Script, Vendor},
+    vendor::{Device, Effect, On, Reply, Script, Vendor},
 };
 
 /// The names that a list of tools has.
@@ -165,4 +165,23 @@ fn a_server_that_is_down_is_there_when_it_comes_back() {
     });
     assert_eq!(answer["content"][0]["text"], "hi");
     assert_eq!(vendor.executed().len(), 1);
+}
+
+/// A profile that signs in with a code: the client's person gets the page and the code.
+#[test]
+fn a_client_is_told_the_code_to_enter() {
+    let script = Script { device: Device::Consents, ..Script::people() };
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+    sandbox.finmcp(["login", &vendor.url(), "--grant", "device-code"]).expect_success();
+    vendor.change(|script| script.device = Device::Hesitates);
+    sandbox.finmcp(["logout", &vendor.url()]).expect_success();
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    let result = serve.call("finmcp_sign_in", json!({})).result();
+    assert_eq!(address(&result), vendor.at("/go"));
+    let text = result["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("Enter the code WDJB-MJHT there.") && text.contains("on any device"), "{text}");
+    vendor.change(|script| script.device = Device::Consents);
+    serve.incoming("notifications/tools/list_changed");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
 }

@@ -185,6 +185,10 @@ fn status(code: u16) -> Failure {
     Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
 }
 
+fn offered(address: &str) -> Event {
+    Event::SignInOffered(Invitation { address: address.to_owned(), code: None })
+}
+
 fn signed_out() -> Failure {
     Failure::Token(TokenSourceError::LoginRequired(LoginReason::SignedOut))
 }
@@ -426,7 +430,7 @@ fn a_call_while_signed_out_leads_to_the_page_and_is_made_then() {
     rig.client(request(1, "tools/call", json!({"name": "pay"})));
     rig.fail("initialize", signed_out());
     assert_eq!(rig.sign_ins, [Need::Any]);
-    rig.handle(Event::SignInOffered("https://as.example/authorize?x=1".to_owned()));
+    rig.handle(offered("https://as.example/authorize?x=1"));
     let question = rig.said("elicitation/create")[0].clone();
     assert_eq!(
         (&question["params"]["mode"], &question["params"]["url"]),
@@ -460,7 +464,7 @@ fn a_client_that_can_open_no_page_is_told_where_it_is() {
         if tool == "pay" {
             rig.fail("initialize", signed_out());
         }
-        rig.handle(Event::SignInOffered("https://as.example/a".to_owned()));
+        rig.handle(offered("https://as.example/a"));
         let result = &rig.answered(&json!(id))["result"];
         assert_eq!(result["isError"], is_error);
         let text = result["content"][0]["text"].as_str().unwrap();
@@ -479,7 +483,7 @@ fn a_modern_client_comes_back_from_the_page() {
         let mut rig = Rig::new(Some(description(Era::Modern)));
         rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
         rig.fail("tools/call", signed_out());
-        rig.handle(Event::SignInOffered("https://as.example/a".to_owned()));
+        rig.handle(offered("https://as.example/a"));
         let result = rig.answered(&json!(1))["result"].clone();
         assert_eq!(result["inputRequests"]["sign_in"]["params"]["url"], "https://as.example/a");
         let back = json!({"name": "pay", "requestState": result["requestState"], "inputResponses": {"sign_in": {"action": action}}});
@@ -725,7 +729,7 @@ proptest! {
                     }
                 }
                 Next::Patience => for alarm in rig.alarms.clone() { rig.handle(Event::Woken(alarm)) },
-                Next::Offered => if !rig.sign_ins.is_empty() { rig.handle(Event::SignInOffered("https://as.example/".to_owned())) },
+                Next::Offered => if !rig.sign_ins.is_empty() { rig.handle(offered("https://as.example/")) },
                 Next::SignedIn => rig.handle(Event::SignedIn),
                 Next::SignInFailed => rig.handle(Event::SignInFailed("no".to_owned())),
             }

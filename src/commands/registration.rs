@@ -1,0 +1,180 @@
+//! What the command line says about signing in.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    cli,
+    commands::App,
+    error::{Error, ErrorKind},
+    login::{ResourceParameter, jwt_bearer::Assertion},
+    oauth::{overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication, scope::Scope},
+    profile::RegistrationOptions,
+    provider::GrantKind,
+    secret::Secret,
+};
+
+/// What is said there, with what the named files hold.
+#[derive(Clone)]
+pub struct Given {
+    /// What to ask for, and as which client.
+    pub options: RegistrationOptions,
+    /// What proves it.
+    pub secrets: Secrets,
+}
+
+/// What a person hands over for a sign-in, where it takes any; what is stored already need not be.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The client secret, or the client's private key.
+    pub client: Option<Secret>,
+    /// The client secret at the identity provider.
+    pub identity_provider: Option<Secret>,
+}
+
+impl Given {
+    /// Reads it all: a file that is missing is said before anybody is asked anything.
+    ///
+    /// # Errors
+    /// What cannot be read, or does not go together.
+    pub async fn read(app: &App, arguments: cli::Registration) -> Result<Self, Error> {
+        if arguments.client_secret.is_some() {
+            return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
+                .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
+        }
+        let secrets = Secrets {
+            client: match arguments.private_key_file.clone() {
+                Some(path) => Some(private_key(path).await?),
+                None => client_secret(app, arguments.client_secret_file.clone()).await?,
+            },
+            identity_provider: match arguments.identity_provider_client_secret_file.clone() {
+                Some(path) => Some(secret_in(path, "identity provider's client secret").await?),
+                None => None,
+            },
+        };
+        Ok(Self { options: options(arguments)?, secrets })
+    }
+
+    /// Like [`read`](Self::read), where stdin is a client's.
+    ///
+    /// # Errors
+    /// Besides those: a secret that stdin is to bring.
+    pub async fn read_without_stdin(app: &App, arguments: cli::Registration) -> Result<Self, Error> {
+        let files = [
+            &arguments.client_secret_file,
+            &arguments.private_key_file,
+            &arguments.identity_provider_client_secret_file,
+        ];
+        if files.into_iter().flatten().any(|path| path == Path::new(STDIN)) {
+            let error =
+                Error::new(ErrorKind::Usage, "a secret cannot come from stdin here: that is where the client speaks");
+            return Err(error.hint("name a file, or run finmcp login first: the secret is kept then"));
+        }
+        Self::read(app, arguments).await
+    }
+}
+
+/// The name of a file that is none.
+const STDIN: &str = "-";
+
+fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
+    let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
+        Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
+    });
+    let assertion = match (arguments.assertion_file, arguments.identity_provider) {
+        (Some(path), _) => Some(Assertion::File(lasting(&path)?)),
+        (None, Some(issuer)) => Some(Assertion::IdentityProvider {
+            issuer,
+            client_id: arguments.identity_provider_client_id.unwrap_or_default(),
+            id_token_file: lasting(&arguments.id_token_file.unwrap_or_default())?,
+        }),
+        (None, None) => None,
+    };
+    let grant = match (arguments.grant, &assertion) {
+        (None, Some(_)) => Some(GrantKind::JwtBearer),
+        (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
+            let text = "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
+            return Err(Error::new(ErrorKind::Usage, text));
+        }
+        (grant, _) => grant,
+    };
+    let mut parameters = arguments.parameters;
+    parameters.extend(arguments.business_id.map(|id| ("business_id".to_owned(), id)));
+    Ok(RegistrationOptions {
+        grant,
+        assertion,
+        client_id: arguments.client_id,
+        client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
+        client_metadata_url: arguments.client_metadata_url,
+        scope,
+        token_endpoint: arguments.token_endpoint,
+        issuer: arguments.issuer,
+        resource: match arguments.resource.as_deref() {
+            None => ResourceParameter::Discovered,
+            Some("none") => ResourceParameter::Omitted,
+            Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
+        },
+        parameters,
+        dpop: arguments.dpop,
+        overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
+    })
+}
+
+/// The path of a file that will be read again later, from whatever folder.
+fn lasting(path: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(path)?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))),
+    }
+}
+
+/// The client secret: from the file, from stdin, or from the environment.
+async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret>, Error> {
+    match path {
+        Some(path) => secret_in(path, "client secret").await.map(Some),
+        None => Ok(app.settings.client_secret.clone()),
+    }
+}
+
+/// The client's private key, from the file or from stdin, if it can be used.
+async fn private_key(path: PathBuf) -> Result<Secret, Error> {
+    let shown = path.display().to_string();
+    let key = secret_in(path, "private key").await?;
+    PrivateKey::from_pem(&key)
+        .map_err(|error| Error::new(ErrorKind::Usage, format!("the private key in {shown} cannot be used: {error}")))?;
+    Ok(key)
+}
+
+/// What a file, or stdin, holds. A line end after it is not part of it.
+async fn secret_in(path: PathBuf, name: &str) -> Result<Secret, Error> {
+    let shown = path.display().to_string();
+    // A pipe or a terminal may never say anything: on a thread of its own, so that Ctrl-C is heard.
+    let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
+    let text = text.map_err(|error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
+        Error::new(kind, error.to_string()).while_doing(format!("cannot read the {name} from {shown}"))
+    })?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}"))),
+        secret => Ok(Secret::new(secret.to_owned())),
+    }
+}
+
+fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    if path == Path::new(STDIN) {
+        io::stdin().take(SECRET_LIMIT).read_to_string(&mut text)?;
+    } else {
+        fs::File::open(path)?.take(SECRET_LIMIT).read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+/// The most that is read as a client secret, in bytes.
+const SECRET_LIMIT: u64 = 64 << 10;

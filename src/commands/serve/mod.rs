@@ -1,0 +1,170 @@
+//! `finmcp serve`.
+
+mod sign_in;
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bridge::{
+        Bridge, Ends, Offer, Remember,
+        audit::{self, Audit},
+        description::Description,
+        governor::Rate,
+        label::Label,
+        policy::Rules,
+        reply::Words,
+        turnstile::Turnstile,
+    },
+    cli::{self, Control, SignInMode},
+    commands::{App, registration::Given, serve::sign_in::Admission},
+    credential::token_source::{Lookup, TokenSource},
+    error::Error,
+    profile::{Profile, Selector},
+    server_url::ServerUrl,
+    settings::{Screen, Settings},
+};
+
+/// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer:
+/// whatever is missing is said in the answers.
+///
+/// # Errors
+/// What is wrong with the command line, the settings, or stdin and stdout.
+pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
+    let selector = Selector::from(arguments.server);
+    let deadline = arguments.timeout.map(Duration::from_secs).or(app.settings.request_timeout).unwrap_or(DEADLINE);
+    #[cfg(feature = "demo")]
+    if app.settings.is_embedded(selector.server.as_deref()) {
+        return super::demo::serve(app, &selector, deadline, &arguments.control).await;
+    }
+    let profile = Profile::select(&selector, &app.settings)?;
+    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
+    // Vendors that finmcp knows serve nobody without a token.
+    let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
+    let given = Given::read_without_stdin(app, arguments.registration).await?;
+    let admission = Admission { app: app.clone(), profile: profile.clone(), given };
+    let (tokens, offer) = match (arguments.sign_in, &app.settings.screen) {
+        (SignInMode::Off, _) => (tokens, None),
+        _ if admission.is_of_a_program() => (tokens.with_sign_in(admission.of_a_program()), None),
+        (SignInMode::Tool, _) => {
+            let offer = admission.offer(tokens.clone());
+            (tokens, Some(offer))
+        }
+        (SignInMode::Auto, Screen::Browser(browser)) => (tokens.with_sign_in(admission.with(browser)), None),
+        (SignInMode::Auto, _) => (tokens, None),
+    };
+    relay(app, &profile, tokens, offer, deadline, &arguments.control).await
+}
+
+/// Relays for `profile` until the client is done; with the way to sign in that a client is offered, if any.
+///
+/// # Errors
+/// What is wrong with the audit log, or with stdin and stdout.
+pub async fn relay(
+    app: &App,
+    profile: &Profile,
+    tokens: TokenSource,
+    offer: Option<Offer>,
+    deadline: Duration,
+    control: &Control,
+) -> Result<(), Error> {
+    let ends = Ends {
+        server: profile.server.clone(),
+        http: app.http.clone(),
+        tokens,
+        words: Words { title: profile.title.clone(), login_command: profile.login_command() },
+        deadline,
+        turnstile: turnstile(app, profile),
+        remembered: remembered(app, profile),
+        remember: remember(app, profile),
+        offer,
+        rules: rules(app, profile, control),
+        label: control.label.then(|| Label::new(&profile.title, &profile.name, &profile.environment)),
+        audit: audit(app, profile, control)?,
+    };
+    Bridge::open(ends)?.run().await?;
+    Ok(())
+}
+
+/// The gate to the vendor's limit of requests, which all processes of the profile share.
+fn turnstile(app: &App, profile: &Profile) -> Turnstile {
+    let provider = profile.provider.as_ref().and_then(|name| app.settings.providers.get(name));
+    match provider.and_then(|provider| provider.requests_per_minute) {
+        Some(limit) => Turnstile::shared(
+            Rate::per_minute(limit),
+            app.settings.locks(),
+            &profile.name,
+            &profile.server,
+            app.clock.clone(),
+        ),
+        None => Turnstile::open(app.clock.clone()),
+    }
+}
+
+/// Which tools a client may see and call.
+fn rules(app: &App, profile: &Profile, control: &Control) -> Rules {
+    let provider = profile.provider.as_ref().and_then(|provider| app.settings.providers.get(provider));
+    Rules {
+        read_only: control.read_only,
+        known_to_read: provider.map(|provider| provider.read_only_tools.clone()).unwrap_or_default(),
+        allow: control.allow_tool.clone(),
+        deny: control.deny_tool.clone(),
+    }
+}
+
+/// The log of the calls, where one is wanted.
+fn audit(app: &App, profile: &Profile, control: &Control) -> Result<Option<Audit>, Error> {
+    let Some(path) = control.audit_log.clone() else { return Ok(None) };
+    let console = app.console;
+    let audit = Audit::open(audit::Terms {
+        path,
+        profile: profile.name.clone(),
+        environment: profile.environment.clone(),
+        arguments: control.audit_arguments,
+        clock: app.clock.clone(),
+        complain: Box::new(move |error| console.report(&error.into())),
+    })?;
+    Ok(Some(audit))
+}
+
+/// What a server said of itself, on disk; of this server only.
+#[derive(Serialize, Deserialize)]
+struct DescriptionDocument<'a> {
+    server: Cow<'a, str>,
+    description: Cow<'a, Description>,
+}
+
+/// What is known of the server from the last time. What cannot be read is not known.
+pub(super) fn remembered(app: &App, profile: &Profile) -> Option<Description> {
+    let text = app.settings.description(&profile.name)?;
+    let document: DescriptionDocument<'_> = serde_json::from_str(&text).ok()?;
+    (document.server == profile.server.as_str()).then(|| document.description.into_owned())
+}
+
+fn remember(app: &App, profile: &Profile) -> Remember {
+    let (settings, name, server) = (app.settings.clone(), profile.name.clone(), profile.server.clone());
+    Arc::new(move |description| {
+        let document = DescriptionDocument { server: server.as_str().into(), description: Cow::Borrowed(description) };
+        let kept = serde_json::to_string(&document)
+            .map_err(std::io::Error::from)
+            .and_then(|text| settings.keep_description(&name, &text));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "what the server says of itself is not remembered");
+        }
+    })
+}
+
+/// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
+fn lookup(profile: &Profile) -> Lookup {
+    let (name, server) = (profile.name.clone(), profile.server.clone());
+    Arc::new(move || current(&name, &server)?.signed_in)
+}
+
+/// The profile as it is saved now.
+fn current(name: &str, server: &ServerUrl) -> Option<Profile> {
+    Settings::load().ok()?.profile(name).filter(|now| now.server == *server)
+}

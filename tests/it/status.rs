@@ -1,0 +1,126 @@
+//! `finmcp status`, and what is left of a sign-in that another one replaces.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{
+    browser::{FakeBrowser, Person},
+    eventually,
+    sandbox::Sandbox,
+    vendor::{Script, Vendor},
+};
+
+/// How many credentials the store holds.
+fn stored(sandbox: &Sandbox) -> usize {
+    let is_credential =
+        |path: &&std::path::PathBuf| path.parent().is_some_and(|folder| folder.ends_with("credentials"));
+    sandbox.files().iter().filter(is_credential).count()
+}
+
+#[test]
+fn status_says_all_there_is_to_a_sign_in() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let mut serve = sandbox.serve(["books"]);
+    serve.initialize().result();
+    // What the server says of itself is kept in the background.
+    let said = eventually("the era", || {
+        let run = sandbox.finmcp(["status"]).expect_success();
+        run.stdout.contains("speaks      MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
+    });
+    for row in [
+        "books\n",
+        &format!("  server      {}\n", vendor.url()),
+        "  signed in   yes\n",
+        "  client      client-1\n",
+        " s ago)\n",
+        "  renewed     by itself\n",
+        "  kept in     ",
+    ] {
+        assert!(said.contains(row), "{row:?} is not in {said}");
+    }
+    let json = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json[0]["profile"], &json[0]["era"], &json[0]["renewal"]),
+        (&"books".into(), &"legacy".into(), &"by itself".into())
+    );
+    let instant = |name: &str| json[0][name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(instant("renewed_at") < instant("expires_at"));
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// A sign-in that replaces another one leaves nothing of it, neither here nor at the other server.
+#[test]
+fn a_sign_in_that_is_replaced_is_forgotten() {
+    let (mut sandbox, first, second) =
+        (Sandbox::new(), Vendor::start(Script::people()), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &first.url(), "--profile", "books"]).expect_success();
+    assert_eq!(stored(&sandbox), 1);
+    let run = sandbox.finmcp(["login", &second.url(), "--profile", "books"]).expect_code(2);
+    run.expect_stderr(&["is signed in to", "--force"]);
+    let run = sandbox.finmcp(["login", &second.url(), "--profile", "books", "--force"]).expect_success();
+    run.expect_stderr(&[&format!("The sign-in to {} that this one replaces is forgotten.", first.url())]);
+    assert_eq!(stored(&sandbox), 1);
+    assert_eq!((first.records_at("/revoke").len(), second.records_at("/revoke").len()), (2, 0));
+    sandbox.finmcp(["token", "books"]).expect_success();
+
+    // The same client again, which may go on with what it was granted.
+    sandbox.finmcp(["login", "books"]).expect_success();
+    assert_eq!((stored(&sandbox), second.records_at("/revoke").len()), (1, 0));
+}
+
+/// A profile that was pointed elsewhere by hand: what was signed in to before is forgotten on request all the same.
+#[test]
+fn a_server_that_is_named_no_more_can_be_signed_out_of() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    for arguments in [["logout", "books"], ["logout", "--all"]] {
+        sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+        let config = sandbox.home().join("finmcp/config.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let url = format!("url = \"{}\"\n", vendor.url());
+        assert!(text.contains(&url), "{text}");
+        fs::write(&config, text.replacen(&url, "url = \"https://elsewhere.example/mcp\"\n", 1)).unwrap();
+        sandbox.finmcp(["token", "books"]).expect_code(4);
+        assert_eq!(stored(&sandbox), 1);
+        sandbox.finmcp(arguments).expect_success();
+        assert_eq!(stored(&sandbox), 0, "{arguments:?}");
+        fs::remove_file(&config).unwrap();
+    }
+    assert_eq!(vendor.records_at("/revoke").len(), 4);
+}
+
+/// t093: the memory that tokens are in is in no core dump, and no debugger of the same user reads it. The kernel shows that
+/// by giving the process's files to root.
+#[cfg(target_os = "linux")]
+#[test]
+fn t093_no_debugger_reads_a_process_that_has_tokens() {
+    use std::{os::unix::fs::MetadataExt as _, process::Stdio};
+    let sandbox = Sandbox::new();
+    let nobody = 65534;
+    let mut command = match rustix::process::getuid().is_root() {
+        // The tests' own user must not be root, whose files these would be anyway.
+        true => {
+            let mut command = sandbox.command("setpriv");
+            command.args([&format!("--reuid={nobody}"), "--clear-groups", "--", env!("CARGO_BIN_EXE_finmcp")]);
+            command
+        }
+        false => sandbox.command(env!("CARGO_BIN_EXE_finmcp")),
+    };
+    command
+        .args(["serve", "https://mcp.example/mcp"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let folder = format!("/proc/{}", child.id());
+    let owner = |name: &str| fs::metadata(format!("{folder}/{name}")).unwrap().uid();
+    eventually("finmcp", || fs::read(format!("{folder}/comm")).unwrap().starts_with(b"finmcp").then_some(()));
+    eventually("the files of root", || (owner("environ") == 0).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
