@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::process::Process;
+use super::{holders, process::Process};
 use crate::support::vendor::Vendor;
 
 /// How long the server takes for its answer at most, once it has decided.
@@ -92,7 +92,8 @@ impl Fire {
         let (begun, before) = (Instant::now(), vendor.rotations().len());
         while begun.elapsed() < Duration::from_secs(2) && !self.is_over.load(Ordering::SeqCst) {
             if let Some(rotation) = vendor.rotations().get(before) {
-                return processes.iter().find(|process| rotation.process.is_some() && process.id() == rotation.process);
+                let (_, holder) = *holders(processes, rotation.committed).first()?;
+                return processes.iter().find(|process| process.id() == Some(holder));
             }
             thread::sleep(Duration::from_millis(1));
         }

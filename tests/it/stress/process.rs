@@ -3,18 +3,19 @@
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, Lines, Read as _, Write as _},
-    path::Path,
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::figures::times;
 use crate::support::{
     PATIENCE,
     sandbox::{Sandbox, wait},
@@ -32,7 +33,9 @@ pub enum Calls {
 pub struct Process<'a> {
     sandbox: &'a Sandbox,
     url: &'a str,
-    log: &'a Path,
+    log: PathBuf,
+    /// The processes so far, and when they were started.
+    starts: Mutex<Vec<(SystemTime, u32)>>,
     pub calls: Calls,
     /// Whether it may be gone at any time.
     under_fire: bool,
@@ -73,11 +76,12 @@ enum Outcome {
 }
 
 impl<'a> Process<'a> {
-    pub fn new(sandbox: &'a Sandbox, url: &'a str, log: &'a Path, calls: Calls, under_fire: bool) -> Self {
+    pub fn new(sandbox: &'a Sandbox, url: &'a str, number: usize, calls: Calls, under_fire: bool) -> Self {
         Self {
             sandbox,
             url,
-            log,
+            log: sandbox.watched().join(format!("log-{number}")),
+            starts: Mutex::default(),
             calls,
             under_fire,
             running: Mutex::default(),
@@ -159,11 +163,26 @@ impl<'a> Process<'a> {
         self.running.lock().unwrap().as_ref().map(|running| running.child.id())
     }
 
+    /// What all of them have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// When it had the lock before `time`, and with which id.
+    pub fn locks_before(&self, time: SystemTime) -> Vec<(SystemTime, u32)> {
+        let (log, starts) = (self.log(), self.starts.lock().unwrap());
+        let id_at = |time: SystemTime| starts.iter().rev().find(|(start, _)| *start <= time).map(|(_, id)| *id);
+        let locks = times(&log, "has the lock").filter(|lock| *lock < time);
+        locks.filter_map(|lock| Some((lock, id_at(lock)?))).collect()
+    }
+
     fn start(&self, arguments: &[&str]) -> (ChildStdin, ChildStdout) {
-        let log = File::options().append(true).create(true).open(self.log).unwrap();
+        let log = File::options().append(true).create(true).open(&self.log).unwrap();
         let mut finmcp = self.sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
         finmcp.args(arguments).env("FINMCP_LOG", "debug");
+        let begun = SystemTime::now();
         let mut child = finmcp.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        self.starts.lock().unwrap().push((begun, child.id()));
         let pipes = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         *self.running.lock().unwrap() = Some(Running { child, is_hit: false, is_told_to_end: false });
         pipes

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Device, Dpop, ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter,
-    TokenShape, assertion, dpop, merge, owner,
+    TokenShape, assertion, dpop, merge,
 };
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -79,8 +79,6 @@ pub struct Rotation {
     pub committed: SystemTime,
     /// Whether the access token had ended, or was so near its end that a client renews ahead.
     pub due: bool,
-    /// The process that asked for it, where [`super::Script::notes_processes`] and it was still there.
-    pub process: Option<u32>,
     /// Whether the spent token came once more.
     pub replayed: bool,
 }
@@ -339,11 +337,10 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
                 }
                 return error(400, "invalid_grant", "spent refresh token");
             }
-            let process = state.script.notes_processes.then(|| owner::of(record.peer)).flatten();
             let live = state.access_tokens.get(&known.access).filter(|access| !access.revoked);
             let due = live.is_none_or(|access| access.stale <= Instant::now());
             state.refresh_tokens.get_mut(&token).unwrap().spent = Some(state.rotations.len());
-            state.rotations.push(Rotation { committed: SystemTime::now(), due, process, replayed: false });
+            state.rotations.push(Rotation { committed: SystemTime::now(), due, replayed: false });
             state.grant(&shared.origin, &client_id, &known.scope, Some(known.family), key)
         }
         assertion::JWT_BEARER => match assertion::judge(&state, &shared.origin, &client_id, &field("assertion")) {

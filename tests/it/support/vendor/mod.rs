@@ -6,14 +6,12 @@ mod authorization;
 mod dpop;
 mod endpoint;
 mod http_sse;
-mod owner;
 mod reply;
 mod script;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
@@ -50,8 +48,6 @@ pub struct Recorded {
     pub query: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The other end of its connection.
-    pub peer: SocketAddr,
 }
 
 impl Recorded {
@@ -396,10 +392,10 @@ impl State {
 
 async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
     loop {
-        let (stream, peer) = listener.accept().await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let service = service_fn(move |request| serve(request, peer, Arc::clone(&shared)));
+            let service = service_fn(move |request| serve(request, Arc::clone(&shared)));
             // An error here is a connection that one side broke, often because the test wants it so.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
@@ -411,11 +407,7 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
 #[error("cut by the test")]
 struct Cut;
 
-async fn serve(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-) -> Result<hyper::Response<reply::Body>, Cut> {
+async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper::Response<reply::Body>, Cut> {
     let (parts, body) = request.into_parts();
     // A client that goes away in the middle of its request has sent none.
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes().to_vec();
@@ -429,7 +421,6 @@ async fn serve(
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect(),
         body,
-        peer,
     };
     let effect = {
         let mut state = shared.state.lock().unwrap();

@@ -50,8 +50,6 @@ pub struct Script {
     pub token_shape: TokenShape,
     /// Whether a sign-in comes with a refresh token.
     pub refresh_tokens: bool,
-    /// Whether it finds out which process spends a refresh token.
-    pub notes_processes: bool,
     /// How requests are answered: as one JSON object or as a stream of events.
     pub answer: Answer,
     /// Whether the legacy server opens a GET stream; else 405.
@@ -91,7 +89,6 @@ impl Default for Script {
             expires_in: ExpiresIn::Seconds,
             token_shape: TokenShape::Opaque,
             refresh_tokens: true,
-            notes_processes: false,
             answer: Answer::Json,
             get_stream: true,
             sessions: true,
