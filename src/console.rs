@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use crate::{
     error::{Error, ErrorKind},
     printable::printable,
+    secret::Secret,
 };
 
 /// Where output goes, and how it may look.
@@ -36,6 +37,17 @@ impl Console {
     pub fn say(&self, text: &str) {
         let lines: Vec<String> = text.split('\n').map(printable).collect();
         let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    }
+
+    /// Asks the person at the terminal for something that the terminal does not show.
+    ///
+    /// # Errors
+    /// What the system says, also where nobody sees what this writes.
+    pub fn ask_secret(&self, question: &str) -> io::Result<Secret> {
+        if !io::stderr().is_terminal() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        rpassword::prompt_password(question).map(Secret::new)
     }
 
     /// What went wrong, why, and what to do next.

@@ -357,6 +357,12 @@ fn judge_store(error: &StoreError) -> Judgement {
         }
         StoreError::Locked => "unlock the keychain, by logging in to the desktop for example, and try again",
         StoreError::TimedOut(_) => "the keychain's daemon hangs: restart it, or log out of the desktop and in again",
+        StoreError::AnotherKey(_) => {
+            "give the key file or the passphrase that it was begun with; or delete that folder and sign in again"
+        }
+        StoreError::NeedsPassphrase => {
+            "set FINMCP_STORE_KEY_FILE to the path of a file of at least 32 secret bytes, or FINMCP_STORE_PASSPHRASE; `finmcp login` in a terminal asks for the passphrase"
+        }
         StoreError::Corrupt(_) => "run `finmcp login` for this server again: it replaces the entry",
         StoreError::Newer(_) => "update this finmcp: a newer one has written the entry",
         StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that and try again; nothing was lost",

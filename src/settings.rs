@@ -25,6 +25,9 @@ use crate::{
     secret::Secret,
 };
 
+/// How long anybody or anything can be waited for at the most, in seconds: a day.
+pub const LONGEST_WAIT: u64 = 24 * 3600;
+
 /// What holds for this run.
 #[derive(Debug)]
 pub struct Settings {
@@ -307,12 +310,11 @@ fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
         "keychain" => Ok(StoreChoice::Keychain),
         "memory" => Ok(StoreChoice::Memory),
         "file" => {
-            let key = text_variable("FINMCP_STORE_KEY_FILE")?.ok_or_else(|| SettingsError::Variable {
-                name: "FINMCP_STORE",
-                problem: "\"file\", which needs FINMCP_STORE_KEY_FILE: the path of a file of at least 32 secret bytes"
-                    .to_owned(),
-            })?;
-            Ok(StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key.into()) })
+            let key_file = text_variable("FINMCP_STORE_KEY_FILE")?.map(|path| KeySource::KeyFile(path.into()));
+            let passphrase =
+                text_variable("FINMCP_STORE_PASSPHRASE")?.map(|text| KeySource::Passphrase(Secret::new(text)));
+            let key = key_file.or(passphrase).unwrap_or(KeySource::Unknown);
+            Ok(StoreChoice::File { folder: folder.join("credentials"), key })
         }
         other => Err(SettingsError::Variable {
             name: "FINMCP_STORE",
@@ -324,10 +326,10 @@ fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
 fn request_timeout() -> Result<Option<Duration>, SettingsError> {
     let Some(text) = text_variable("FINMCP_REQUEST_TIMEOUT")? else { return Ok(None) };
     match text.parse() {
-        Ok(seconds @ 1..) => Ok(Some(Duration::from_secs(seconds))),
+        Ok(seconds @ 1..=LONGEST_WAIT) => Ok(Some(Duration::from_secs(seconds))),
         _ => Err(SettingsError::Variable {
             name: "FINMCP_REQUEST_TIMEOUT",
-            problem: format!("{text:?}, and must be a number of seconds"),
+            problem: format!("{text:?}, and must be a number of seconds from 1 to {LONGEST_WAIT}"),
         }),
     }
 }

@@ -413,7 +413,10 @@ impl Conversation {
     }
 
     fn refused(&mut self, refusal: Refusal) {
-        let is_rejection = matches!(&*refusal.failure, Failure::Status { status, .. } if status.is_client_error());
+        let is_rejection = match &*refusal.failure {
+            Failure::Status { status, .. } | Failure::Unaddressed { status, .. } => status.is_client_error(),
+            _ => false,
+        };
         if is_rejection && std::mem::take(&mut self.assumed) {
             self.doubt();
         }

@@ -19,7 +19,7 @@ use crate::bridge::{
     retry::Failure,
     session::Refusal,
     translation::Numbers,
-    transport::Transport,
+    transport::{self, Transport},
 };
 
 /// What a server is asked.
@@ -220,7 +220,11 @@ impl Greeting {
                 let is_passing = matches!(status.as_u16(), 401 | 403 | 407 | 408 | 425 | 429);
                 !is_passing && !is_server_error
             }
-            Failure::NotMcp { .. } | Failure::Malformed | Failure::NoSession | Failure::NoEndpoint { .. } => true,
+            Failure::NotMcp { .. }
+            | Failure::Malformed
+            | Failure::NoSession
+            | Failure::NoEndpoint { .. }
+            | Failure::Unaddressed { .. } => true,
             // Nothing at all, where there is no such method.
             Failure::Cut => question == Some(Question::Discover),
             _ => false,
@@ -228,14 +232,18 @@ impl Greeting {
         if !is_rejection {
             return Outcome::OutOfReach(refusal);
         }
+        let said = match &*refusal.failure {
+            Failure::Unaddressed { said, .. } => Some(Message::clone(said)),
+            _ => None,
+        };
         self.deserted &= is_deserted(&refusal.failure);
         match self.next() {
             Some(next) => {
-                self.rejection.get_or_insert((None, refusal.failure));
+                self.rejection.get_or_insert((said, refusal.failure));
                 Outcome::Next(next)
             }
             None => {
-                let (answer, failure) = self.rejection.take().unwrap_or((None, refusal.failure));
+                let (answer, failure) = self.rejection.take().unwrap_or((said, refusal.failure));
                 self.turned_down(answer, failure)
             }
         }
@@ -363,7 +371,10 @@ fn is_request(message: &Message) -> bool {
 
 /// Whether this is how a place answers where nobody takes messages.
 fn is_deserted(failure: &Failure) -> bool {
-    matches!(failure, Failure::Status { status, .. } if matches!(status.as_u16(), 400 | 404 | 405))
+    match failure {
+        Failure::Status { status, .. } | Failure::Unaddressed { status, .. } => transport::is_deserted(*status),
+        _ => false,
+    }
 }
 
 /// Whether an error is one that only a modern server gives, to one whose revisions it could speak.
@@ -466,6 +477,26 @@ mod tests {
         let (mut greeting, _) = begun(LEGACY, None);
         assert!(matches!(refuse(&mut greeting, status(404)), Outcome::Next(Discover)));
         assert!(matches!(greeting.answered(message(error)), Outcome::Rejected(None, _)));
+    }
+
+    /// What is no answer is the server's too, where the stream comes to nothing.
+    #[test]
+    fn what_is_said_where_nobody_takes_messages_is_no_answer() {
+        let said = |code, text| Failure::Unaddressed {
+            status: StatusCode::from_u16(code).unwrap(),
+            said: Box::new(message(text)),
+        };
+        let first = r#"{"id":null,"error":{"code":-32601,"message":"first"}}"#;
+        let second = r#"{"id":"server-error","error":{"code":-32600,"message":"second"}}"#;
+        for hello in [LEGACY, MODERN] {
+            let (asked, outcome) = questions(hello, None, vec![said(405, first), said(404, second), status(404)]);
+            assert_eq!((asked.len(), asked[2]), (3, InitializeOverSse));
+            let Outcome::Rejected(Some(answer), failure) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(answer.id(), message(hello).id());
+            assert!(String::from_utf8_lossy(answer.raw()).contains("first"));
+            assert_eq!(failure.to_string(), "the server answered HTTP 405");
+            assert_eq!(questions(hello, None, vec![status(404), said(400, second), status(404)]).0.len(), 3);
+        }
     }
 
     #[test]

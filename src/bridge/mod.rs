@@ -25,6 +25,7 @@ pub mod retry;
 pub mod session;
 pub mod sign_in;
 pub mod sse;
+pub mod standing;
 pub mod tools;
 pub mod translation;
 pub mod transport;

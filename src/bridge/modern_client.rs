@@ -304,16 +304,17 @@ impl ModernClient {
             "roots/list" => &["roots"],
             _ => &[""],
         };
-        // Some servers ask on the session's stream: then it can only be about the one call that is under way.
-        let only = || Some(self.calls.keys().next()?.clone()).filter(|_| self.calls.len() == 1);
-        let about = within.or_else(only);
-        let call = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?)));
-        let call = call.filter(|(_, call)| object::found(&call.capabilities, path).is_some());
-        let Some((about, call)) = call else {
-            let said = "this client cannot be asked that now";
-            let refusal = reply::error(id, ReplyCode::MethodNotFound, said);
-            return steps.push(Step::ToServer(refusal));
+        let mut refuse = |code, said| steps.push(Step::ToServer(reply::error(id, code, said)));
+        let about = within.or_else(|| self.only_call());
+        let Some((about, call)) = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?))) else {
+            return refuse(
+                ReplyCode::Failure,
+                "this client can be asked only in the middle of a call, and this belongs to none that is known",
+            );
         };
+        if object::found(&call.capabilities, path).is_none() {
+            return refuse(ReplyCode::MethodNotFound, "this client does not offer that");
+        }
         let mut request = Object::default();
         request.set("method", object::text(method));
         if let Some(mut parameters) = parameters {
@@ -323,6 +324,16 @@ impl ModernClient {
         }
         call.questions.push(Question::new(Some(id.clone()), request.to_string(), &self.numbers));
         self.pass_questions_on(&about, steps);
+    }
+
+    /// The call that a question is about which the server asks on the session's stream, as some do: the only one that it
+    /// has not answered, or else that the client waits for. A modern client is asked nothing outside of a call (MCP
+    /// 2026-07-28, "Multi Round-Trip Requests").
+    fn only_call(&self) -> Option<Id> {
+        let open = || self.calls.iter().filter(|(_, call)| call.early.is_none());
+        let only = |mut calls: Vec<&Id>| calls.pop().filter(|_| calls.is_empty()).cloned();
+        let waiting = open().filter(|(_, call)| call.current.is_some());
+        only(open().map(|(id, _)| id).collect()).or_else(|| only(waiting.map(|(id, _)| id).collect()))
     }
 
     /// Answers the client's request with what the server wants to know, where there is such and it waits.
@@ -462,7 +473,7 @@ impl ModernClient {
     fn taken_back(&mut self, message: &Message) {
         let Some(id) = message.cancels() else { return };
         for call in self.calls.values_mut() {
-            call.questions.retain(|question| question.id.as_ref() != Some(&id) || question.asked);
+            call.questions.retain(|question| question.id.as_ref() != Some(&id));
         }
     }
 

@@ -23,6 +23,20 @@ pub fn wait(asked: Option<Duration>, refusals: u32, random: u32) -> Duration {
     }
 }
 
+/// How long to wait before a stream is opened again, after `silent` streams in a row on which nothing came. `asked` is what
+/// the server's `retry` asks for: that has to be waited (MCP 2025-11-25 transports, "Sending Messages to the Server"), as
+/// far as it makes sense. `random` is any number.
+pub fn reconnect(asked: Option<Duration>, silent: u32, random: u32) -> Duration {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    let Some(asked) = asked else { return backoff(silent, random) };
+    let asked = asked.clamp(SHORTEST, LONGEST_WAIT);
+    let wait = asked + part(asked.min(SHORTEST_WAIT), random);
+    match silent {
+        0 => wait.min(LONGEST_WAIT),
+        _ => wait.min(LONGEST_WAIT).max(backoff(silent - 1, random)),
+    }
+}
+
 /// What a `Retry-After` asks for: seconds, or a date, which may be over (RFC 9110 section 10.2.3). None where it is
 /// neither.
 pub fn asked(retry_after: &[u8], now: Timestamp) -> Option<Duration> {
@@ -92,6 +106,32 @@ mod tests {
         let seconds = |refusals| (backoff(refusals, 0).as_secs_f64(), backoff(refusals, u32::MAX).as_secs_f64());
         assert_eq!([seconds(0), seconds(1), seconds(4)], [(0.5, 1.0), (1.0, 2.0), (8.0, 16.0)]);
         assert_eq!([seconds(5), seconds(u32::MAX)], [(15.0, 30.0); 2]);
+    }
+
+    /// t124: a stream is opened again when the server says, not too soon, not too late, and ever more rarely where nothing
+    /// comes of it.
+    #[test]
+    fn t124_a_stream_is_opened_again_in_a_while() {
+        let millis = |asked: Option<u64>, silent| {
+            let wait = |random| reconnect(asked.map(Duration::from_millis), silent, random).as_millis();
+            (wait(0), wait(u32::MAX))
+        };
+        assert_eq!(
+            [millis(None, 0), millis(None, 1), millis(None, u32::MAX)],
+            [(500, 1000), (1000, 2000), (15_000, 30_000)]
+        );
+        assert_eq!(
+            [millis(Some(0), 0), millis(Some(100), 0), millis(Some(3000), 0)],
+            [(100, 200), (100, 200), (3000, 3500)]
+        );
+        for never in [300_000, 1_000_000_000_000, u64::MAX] {
+            assert_eq!([millis(Some(never), 0), millis(Some(never), 9)], [(300_000, 300_000); 2]);
+        }
+        assert_eq!(
+            [millis(Some(0), 1), millis(Some(0), 3), millis(Some(0), 99)],
+            [(500, 1000), (2000, 4000), (15_000, 30_000)]
+        );
+        assert_eq!(millis(Some(60_000), 99), (60_000, 60_500), "no less than it asks for");
     }
 
     proptest! {

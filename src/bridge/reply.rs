@@ -64,6 +64,12 @@ impl Words {
     /// The answer to a request which brought no response; none where it was no request.
     pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
         let Refusal { message, failure, taken } = refusal;
+        // (To the request that was refused so; what waited for that hears why it came to nothing.)
+        if let (Failure::Unaddressed { said, .. }, Some("initialize" | "server/discover")) =
+            (&**failure, message.method())
+        {
+            return message.id().map(|id| Message::clone(said).addressed_to(id));
+        }
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
         let code = if failure.needs_login() {
@@ -97,6 +103,14 @@ impl Words {
                 | Failure::Unasked => ReplyCode::Failure,
                 Failure::Forgotten => ReplyCode::InvalidParameters,
                 Failure::IdInUse => ReplyCode::InvalidRequest,
+                Failure::Http(error) => {
+                    if let Some(why) = error.why_unreachable() {
+                        text.push_str(&format!(
+                            ": {why}. Nothing was sent. Check the address, the connection, VPN and proxy, then try again"
+                        ));
+                    }
+                    ReplyCode::Network
+                }
                 _ => ReplyCode::Network,
             }
         };
@@ -133,6 +147,21 @@ mod tests {
         let refused = words.refused(&Refusal { message, taken: failure.taken(), failure: Arc::new(failure) }).unwrap();
         assert!(refused.raw().windows(9).any(|window| window == br#""id":1.50"#), "ids are spelled as they came");
         serde_json::from_slice(refused.raw()).unwrap()
+    }
+
+    /// What the server says in place of an answer is for the request that it was said to.
+    #[test]
+    fn the_servers_own_words_are_for_what_they_were_said_to() {
+        let unaddressed = || Failure::Unaddressed {
+            status: StatusCode::NOT_FOUND,
+            said: Box::new(
+                Message::parse(r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#.into()).unwrap(),
+            ),
+        };
+        for method in ["initialize", "server/discover"] {
+            assert_eq!(failed(method, unaddressed())["error"]["message"], "no such");
+        }
+        assert_eq!(failed("tools/call", unaddressed())["error"]["message"], "Asset: the server answered HTTP 404");
     }
 
     #[test]

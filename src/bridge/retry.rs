@@ -2,14 +2,15 @@
 //!
 //! A message is sent again only when the server provably did not take it: it refused the credential, or the session,
 //! before looking at the message. Everything else is answered with an error that says what is known; a tool's
-//! annotations change nothing in that.
+//! annotations change nothing in that. A process that is killed answers nobody, and leaves nothing behind that another
+//! could send: whether to repeat what was under way is the client's to decide.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::{
-    bridge::patience,
+    bridge::{message::Message, patience},
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
     printable::quoted,
@@ -43,6 +44,15 @@ pub enum Failure {
         status: StatusCode,
         /// When to come back (RFC 9110 section 10.2.3).
         retry_after: Option<Duration>,
+    },
+    /// The same with a JSON-RPC error, from a place where perhaps nobody takes messages: it neither answers this one nor
+    /// is of MCP's own.
+    #[error("the server answered HTTP {}", .status.as_u16())]
+    Unaddressed {
+        /// The status.
+        status: StatusCode,
+        /// What the server says.
+        said: Box<Message>,
     },
     /// The limit of requests is used up for longer than a client can be expected to wait. Nothing was sent.
     #[error("the server's limit of requests is used up; it can be asked again in {} s", .wait.as_secs() + 1)]
@@ -155,7 +165,11 @@ impl Failure {
             // These two send the very same request elsewhere: it was not taken here (RFC 9110 section 15.4.8).
             Self::Redirected { status } if matches!(status.as_u16(), 307 | 308) => Taken::No,
             // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
-            Self::Status { status, .. } if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) => Taken::No,
+            Self::Status { status, .. } | Self::Unaddressed { status, .. }
+                if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) =>
+            {
+                Taken::No
+            }
             _ => Taken::Perhaps,
         }
     }

@@ -13,6 +13,7 @@ use crate::bridge::{
     message::{Id, Kind, Message},
     object::Object,
     retry::{Failure, Taken},
+    standing::{Standing, Subject},
     tools::Tools,
     transport::Transport,
 };
@@ -179,6 +180,7 @@ pub struct Session {
     listening: Option<Exchange>,
     relisting: Option<Relisting>,
     relists: u64,
+    standing: Standing,
     tools: Tools,
     next_exchange: Exchange,
     /// The `initialize` under way is ours: the client has had its answer long ago.
@@ -399,7 +401,21 @@ impl Session {
     fn opened(&mut self, exchange: Exchange) {
         if self.handshake == Handshake::Opening(exchange) {
             self.handshake = Handshake::Ready;
+            if self.reopening {
+                self.set_again();
+            }
             self.release();
+        }
+    }
+
+    /// Sets in the new session what the client had set in the lost one. The answers to that are nobody's.
+    fn set_again(&mut self) {
+        let under_way = self.carried.values().chain(&self.held).map(|carried| &carried.message);
+        // (Ours of before went with the session that they were for.)
+        let of_client = under_way.filter(|message| message.id().is_some_and(|id| self.pending.contains_key(id)));
+        let under_way = of_client.filter_map(Subject::of).collect();
+        for message in self.standing.again(&under_way) {
+            self.send_in_turn(Carried { again: true, ..self.fresh(message) });
         }
     }
 
@@ -436,6 +452,11 @@ impl Session {
                     return;
                 }
                 if let Some((asked, pending)) = self.pending.remove_entry(&id) {
+                    if *succeeded
+                        && let Some(carried) = pending.exchange.and_then(|exchange| self.carried.get(&exchange))
+                    {
+                        self.standing.carried_out(&carried.message);
+                    }
                     let is_list = self.handshake == Handshake::None && &*pending.method == "tools/list";
                     let message = if is_list { self.tools.learn(message) } else { message };
                     self.actions.push(Action::Answer(message.addressed_to(&asked), pending.method));
@@ -670,6 +691,7 @@ impl Session {
         self.end_session();
         self.initialize = None;
         self.initialized = None;
+        self.standing = Standing::default();
         self.reopening = false;
         self.handshake = Handshake::None;
     }

@@ -19,7 +19,12 @@ use std::{
 use crate::{
     cli::{Cli, Command},
     console::{self, Console},
-    credential::{clock::SystemClock, record::Identity, store::CredentialStore, token_source::TokenSource},
+    credential::{
+        clock::SystemClock,
+        record::Identity,
+        store::{CredentialStore, StoreChoice},
+        token_source::TokenSource,
+    },
     error::{Error, ErrorKind},
     http::Http,
     settings::Settings,
@@ -60,11 +65,17 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
     console::start_log(settings.log.as_deref())?;
+    let console = Console::new(settings.no_color);
+    let store = match command {
+        // These are for people; what a program starts asks nobody.
+        Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
+        _ => settings.store.clone(),
+    };
     let app = App {
-        console: Console::new(settings.no_color),
+        console,
         http: Arc::new(Http::trusting(settings.authorities.clone())),
         clock: Arc::new(SystemClock),
-        store: settings.store.clone().open(),
+        store: store.open(),
         settings: Arc::new(settings),
         sources: Arc::default(),
     };
@@ -81,6 +92,22 @@ fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
     // A hung keychain or a terminal on stdin can hold a thread for ever: nobody waits for those.
     runtime.shutdown_background();
     outcome
+}
+
+/// `store` with its passphrase, where it needs one and a person is at a terminal; else it says what it lacks when it is
+/// used.
+fn unlocked(store: StoreChoice, console: Console) -> Result<StoreChoice, Error> {
+    if !store.needs_passphrase() {
+        return Ok(store);
+    }
+    let is_new = store.is_new();
+    let question =
+        if is_new { "Choose a passphrase for your credentials: " } else { "Passphrase of your credentials: " };
+    let Ok(passphrase) = console.ask_secret(question) else { return Ok(store) };
+    if is_new && !console.ask_secret("The same again: ")?.same_as(&passphrase) {
+        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ").hint("try again; nothing was kept"));
+    }
+    Ok(store.with_passphrase(passphrase))
 }
 
 impl App {

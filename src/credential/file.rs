@@ -1,7 +1,8 @@
 //! Encrypted files, for machines that have no keychain. Chosen by the person, never fallen back to.
 //!
 //! One file an entry: a header (`finmcp1` and how the key is made, a salt, a nonce), then the XChaCha20-Poly1305
-//! ciphertext. Header and entry name are authenticated with it, so that no file can stand in for another.
+//! ciphertext. Header and entry name are authenticated with it, so that no file can stand in for another. One more file
+//! tells another key from a damaged entry: whoever mistypes a passphrase must not replace what it does not open.
 
 use std::{
     fs::{File, OpenOptions},
@@ -35,6 +36,12 @@ const SALT_LENGTH: usize = 16;
 const NONCE_LENGTH: usize = 24;
 const TAG_LENGTH: usize = 16;
 const HEADER_LENGTH: usize = MAGIC_LENGTH + SALT_LENGTH + NONCE_LENGTH;
+
+/// The entry that every key has to open before anything is written with it.
+const KEY_PROOF: &str = "key-proof";
+
+/// What it holds.
+const PROVEN: &[u8] = b"finmcp";
 
 type Salt = [u8; SALT_LENGTH];
 type Key = Zeroizing<[u8; 32]>;
@@ -90,6 +97,32 @@ impl CredentialStore for FileStore {
 
 impl Folder {
     fn load(&self, entry: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        match self.read(entry) {
+            Err(StoreError::Corrupt(text)) => {
+                self.prove_key()?;
+                Err(StoreError::Corrupt(text))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether the store was begun with this key. Without an entry that says so, this one begins it.
+    fn prove_key(&self) -> Result<(), StoreError> {
+        match self.read(KEY_PROOF) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => self.write(KEY_PROOF, PROVEN.to_vec().into()),
+            Err(StoreError::Corrupt(_)) => Err(StoreError::AnotherKey(self.path.display().to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn save(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
+        private_folder::ensure(&self.path)?;
+        self.prove_key()?;
+        self.write(entry, payload)
+    }
+
+    fn read(&self, entry: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         if !self.path.exists() {
             return Ok(None);
         }
@@ -105,8 +138,7 @@ impl Folder {
     }
 
     /// A new file takes the old one's place in one step: whatever happens, one of them is there, whole.
-    fn save(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
-        private_folder::ensure(&self.path)?;
+    fn write(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
         let path = self.file(entry);
         let sealed = self.seal(entry, payload)?;
         // For its owner only from the start.
@@ -164,14 +196,14 @@ impl Folder {
                 payload.as_mut_slice().into(),
                 tag.into(),
             )
-            .map_err(|_| corrupt("damaged, or encrypted with another key"))?;
+            .map_err(|_| corrupt("damaged"))?;
         Ok(payload)
     }
 
     fn magic(&self) -> &'static [u8; MAGIC_LENGTH] {
         match self.source {
             KeySource::KeyFile(_) => b"finmcp1k",
-            KeySource::Passphrase(_) => b"finmcp1p",
+            KeySource::Passphrase(_) | KeySource::Unknown => b"finmcp1p",
         }
     }
 
@@ -199,6 +231,7 @@ impl Folder {
                 hash.update(read_key_file(path)?);
                 key.copy_from_slice(&hash.finalize());
             }
+            KeySource::Unknown => return Err(StoreError::NeedsPassphrase),
             KeySource::Passphrase(passphrase) if passphrase.expose().is_empty() => {
                 return Err(StoreError::Unsafe("the passphrase is empty".to_owned()));
             }
@@ -303,6 +336,14 @@ mod tests {
             self.store_with(KeySource::KeyFile(self.key_file()))
         }
 
+        /// What is in the folder, by name.
+        fn files(&self) -> Vec<String> {
+            let entries = fs::read_dir(self.entries()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        }
+
         fn store_with(&self, key: KeySource) -> FileStore {
             FileStore::new(self.entries(), key)
         }
@@ -341,7 +382,7 @@ mod tests {
             assert_eq!(store.load("b").await.unwrap().unwrap().len(), 100_000);
             store.delete("a").await.unwrap();
             assert!(store.load("a").await.unwrap().is_none());
-            assert_eq!(fs::read_dir(place.entries()).unwrap().count(), 1, "no temporary file stays");
+            assert_eq!(place.files(), ["b", KEY_PROOF], "no temporary file stays");
         }
     }
 
@@ -381,7 +422,13 @@ mod tests {
         assert!(matches!(store.load("b").await, Err(StoreError::Corrupt(_))));
         fs::write(place.key_file(), [8; 32]).unwrap();
         for key in [KeySource::KeyFile(place.key_file()), passphrase("x")] {
-            assert!(matches!(place.store_with(key).load("a").await, Err(StoreError::Corrupt(_))));
+            let store = place.store_with(key);
+            assert!(matches!(store.load("a").await, Err(StoreError::AnotherKey(_))));
+            // Nor does it replace what it cannot open, or put something beside it.
+            for entry in ["a", "c"] {
+                assert!(matches!(store.save(entry, payload("x")).await, Err(StoreError::AnotherKey(_))));
+            }
+            assert_eq!(fs::read(&file).unwrap(), whole);
         }
     }
 
@@ -390,7 +437,7 @@ mod tests {
         let place = Place::new();
         place.store_with(passphrase("right")).save("a", payload("x")).await.unwrap();
         let wrong = place.store_with(passphrase("wrong")).load("a").await;
-        assert!(matches!(wrong, Err(StoreError::Corrupt(_))));
+        assert!(matches!(wrong, Err(StoreError::AnotherKey(_))));
         let empty = place.store_with(passphrase(""));
         assert!(refusal(&empty).await.contains("empty"));
     }
@@ -473,7 +520,7 @@ mod tests {
             fs::create_dir_all(place.entries().join("a")).unwrap();
             set_mode(&place.entries(), 0o700);
             assert!(matches!(place.store().save("a", payload("new")).await, Err(StoreError::Failed(_))));
-            assert_eq!(fs::read_dir(place.entries()).unwrap().count(), 1);
+            assert_eq!(place.files(), ["a", KEY_PROOF]);
         }
     }
 }

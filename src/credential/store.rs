@@ -1,6 +1,6 @@
 //! What a store of secrets must do, and how it can fail.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
@@ -58,6 +58,12 @@ pub enum StoreError {
     /// The file store is not set up safely: a loose mode, a symbolic link, a missing key.
     #[error("the file store is not safe to use: {0}")]
     Unsafe(String),
+    /// The file store was begun with another key file or passphrase. The value is its folder.
+    #[error("the file store in {0} is encrypted with another key or passphrase")]
+    AnotherKey(String),
+    /// The file store is encrypted with a person's passphrase, and nobody is there to be asked for it.
+    #[error("the file store needs its key file or its passphrase")]
+    NeedsPassphrase,
 }
 
 /// Which store the person chose. There is no fallback from one to another.
@@ -83,9 +89,36 @@ pub enum KeySource {
     KeyFile(PathBuf),
     /// A person's passphrase.
     Passphrase(Secret),
+    /// A passphrase that nobody has given yet.
+    Unknown,
 }
 
 impl StoreChoice {
+    /// Whether it takes a passphrase that nobody has given yet.
+    pub fn needs_passphrase(&self) -> bool {
+        matches!(self, Self::File { key: KeySource::Unknown, .. })
+    }
+
+    /// Whether nothing has been kept in it: whoever gives a passphrase chooses it.
+    pub fn is_new(&self) -> bool {
+        match self {
+            Self::File { folder, .. } => {
+                fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none()) || !folder.exists()
+            }
+            Self::Keychain | Self::Memory => false,
+        }
+    }
+
+    /// The same with `passphrase`, where one was needed.
+    pub fn with_passphrase(self, passphrase: Secret) -> Self {
+        match self {
+            Self::File { folder, key: KeySource::Unknown } => {
+                Self::File { folder, key: KeySource::Passphrase(passphrase) }
+            }
+            other => other,
+        }
+    }
+
     /// The store. Touches neither keychain nor disk before its first call.
     pub fn open(self) -> Arc<dyn CredentialStore> {
         match self {

@@ -5,13 +5,14 @@
 //! `Accept-Encoding`), so a cap on bytes read is a cap on memory. A URL is called within its reach only.
 
 mod resolver;
+mod sleep;
 #[cfg(test)]
 mod tests;
 
 use std::{
     borrow::Cow,
     error::Error,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -22,7 +23,11 @@ use reqwest::Certificate;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::{
-    http::resolver::{Lookup, OutOfReach, Resolver},
+    http::{
+        resolver::{Lookup, OutOfReach, Resolver},
+        sleep::Clocks,
+    },
+    printable::quoted,
     server_url::{
         ServerUrl,
         reach::{Reach, Zone},
@@ -42,14 +47,28 @@ const REDIRECT_LIMIT: usize = 3;
 
 const USER_AGENT: &str = concat!("finmcp/", env!("CARGO_PKG_VERSION"));
 
-/// A client for each reach, built when first needed and then shared. They share no connection: one that was opened
-/// within a wide reach must not serve a URL with a narrow one.
+/// How long an HTTP/2 connection may be silent while something is waited for, before it is asked whether it is there.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+
+/// How long it may take to say so.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What goes over the network.
 #[derive(Debug)]
 pub struct Http {
-    clients: [OnceLock<reqwest::Client>; Reach::COUNT],
+    clients: Mutex<Clients>,
     proxies: OnceLock<Matcher>,
     authorities: Vec<Certificate>,
     lookup: Lookup,
+}
+
+/// A client for each reach, built when first needed and then shared. They share no connection: one that was opened
+/// within a wide reach must not serve a URL with a narrow one.
+#[derive(Debug, Default)]
+struct Clients {
+    by_reach: [Option<reqwest::Client>; Reach::COUNT],
+    /// When one was last asked for.
+    used: Option<Clocks>,
 }
 
 /// A request that came to nothing, by how far it got.
@@ -154,6 +173,16 @@ impl HttpError {
         matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
     }
 
+    /// Why there is no connection, in the words of who found out; none of anything else.
+    pub fn why_unreachable(&self) -> Option<String> {
+        let Self::Unreachable { source, .. } = self else { return None };
+        let mut cause: &(dyn Error + 'static) = source;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        Some(quoted(&cause.to_string()))
+    }
+
     /// Whether it is no trouble of the network, but a server that must not be believed.
     pub fn is_refusal(&self) -> bool {
         use HttpError::{Broken, Setup, TimedOut, Unreachable};
@@ -208,14 +237,14 @@ impl Default for Http {
 impl Http {
     /// The network, where these authorities are trusted besides those of the system.
     pub fn trusting(authorities: Vec<Certificate>) -> Self {
-        Self { clients: Default::default(), proxies: OnceLock::new(), authorities, lookup: resolver::system }
+        Self { clients: Mutex::default(), proxies: OnceLock::new(), authorities, lookup: resolver::system }
     }
 
     /// The client for `url`.
     ///
     /// # Errors
     /// [`HttpError::OutOfReach`]; [`HttpError::Setup`] where this machine's certificates or TLS cannot be used.
-    pub fn client_for(&self, url: &ServerUrl) -> Result<&reqwest::Client, HttpError> {
+    pub fn client_for(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
         // An address is resolved by nobody, so that no resolver would refuse it.
         if let Some(zone) = url.zone().filter(|zone| !url.reach().permits(*zone)) {
             return Err(HttpError::OutOfReach { host: url.host(), zone });
@@ -224,11 +253,25 @@ impl Http {
         // http does not need.
         if url.as_url().scheme() == "http" {
             let plain = || self.within(Reach::LOOPBACK).no_proxy().tls_certs_only([]);
-            return shared(&self.clients[Reach::LOOPBACK.index()], plain);
+            return self.shared(Reach::LOOPBACK, plain);
         }
         // The person's proxy is where the person put it, and it resolves the name, not we.
         let reach = if self.is_proxied(url) { Reach::UNLIMITED } else { url.reach() };
-        shared(&self.clients[reach.index()], || self.within(reach).tls_certs_merge(self.authorities.iter().cloned()))
+        self.shared(reach, || self.within(reach).tls_certs_merge(self.authorities.iter().cloned()))
+    }
+
+    fn shared(
+        &self,
+        reach: Reach,
+        builder: impl FnOnce() -> reqwest::ClientBuilder,
+    ) -> Result<reqwest::Client, HttpError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.wake(Clocks::read());
+        let client = &mut clients.by_reach[reach.index()];
+        match client {
+            Some(client) => Ok(client.clone()),
+            None => Ok(client.insert(builder().build().map_err(HttpError::Setup)?).clone()),
+        }
     }
 
     fn within(&self, reach: Reach) -> reqwest::ClientBuilder {
@@ -336,6 +379,15 @@ impl Http {
     }
 }
 
+impl Clients {
+    /// Leaves the connections behind that were there before this machine slept. What is under way keeps its own.
+    fn wake(&mut self, now: Clocks) {
+        if self.used.replace(now).is_some_and(|before| now.slept_since(before)) {
+            self.by_reach = Default::default();
+        }
+    }
+}
+
 /// Where an answer sends a request on, if that is of the same origin.
 fn own_location(url: &ServerUrl, headers: &HeaderMap) -> Option<ServerUrl> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
@@ -352,16 +404,7 @@ fn builder() -> reqwest::ClientBuilder {
         .referer(false)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
+        .http2_keep_alive_interval(PROBE_AFTER)
+        .http2_keep_alive_timeout(PROBE_DEADLINE)
         .connect_timeout(CONNECT_DEADLINE)
-}
-
-fn shared(
-    cell: &OnceLock<reqwest::Client>,
-    builder: impl FnOnce() -> reqwest::ClientBuilder,
-) -> Result<&reqwest::Client, HttpError> {
-    if let Some(client) = cell.get() {
-        return Ok(client);
-    }
-    let client = builder().build().map_err(HttpError::Setup)?;
-    Ok(cell.get_or_init(|| client))
 }

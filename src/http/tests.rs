@@ -342,18 +342,22 @@ async fn t008_an_address_is_judged_before_it_is_called() {
 async fn t134_the_persons_proxy_may_be_anywhere() {
     let proxies = Matcher::builder().https("http://proxy.office.example:3128").no("direct.example").build();
     let http = Http { proxies: OnceLock::from(proxies), ..Http::default() };
-    let client = |url: &str, reach| {
-        let url = url.parse::<ServerUrl>().unwrap().within(reach);
-        std::ptr::from_ref(http.client_for(&url).unwrap())
+    // The clients that are there once these two have been asked for.
+    let clients = |urls: [(&str, Reach); 2]| {
+        *http.clients.lock().unwrap() = Clients::default();
+        for (url, reach) in urls {
+            http.client_for(&url.parse::<ServerUrl>().unwrap().within(reach)).unwrap();
+        }
+        http.clients.lock().unwrap().by_reach.iter().flatten().count()
     };
-    let proxied = client("https://as.example/", Reach::ANYWHERE);
-    assert_eq!(client("https://as.example/", Reach::PUBLIC), proxied);
+    let proxied = ("https://as.example/", Reach::ANYWHERE);
+    assert_eq!(clients([proxied, ("https://as.example/", Reach::PUBLIC)]), 1);
     for direct in [
-        client("https://direct.example/", Reach::PUBLIC),
-        client("https://direct.example/", Reach::ANYWHERE),
-        client("http://localhost/", Reach::ANYWHERE),
+        ("https://direct.example/", Reach::PUBLIC),
+        ("https://direct.example/", Reach::ANYWHERE),
+        ("http://localhost/", Reach::ANYWHERE),
     ] {
-        assert_ne!(direct, proxied);
+        assert_eq!(clients([proxied, direct]), 2, "{direct:?}");
     }
 }
 
@@ -368,21 +372,27 @@ fn authority(name: &str) -> (Certificate, Ca) {
     (Certificate::from_der(certificate.der()).unwrap(), Issuer::new(params, key))
 }
 
-/// A TLS server, and whether a request reached it.
-async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, Arc<AtomicUsize>) {
+/// What shows such a certificate for itself, and offers these protocols (RFC 7301).
+fn acceptor(params: CertificateParams, authority: Option<&Ca>, protocols: &[&str]) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let certificate = match authority {
         Some(authority) => params.signed_by(&key, authority).unwrap(),
         None => params.self_signed(&key).unwrap(),
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A TLS server, and whether a request reached it.
+async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, Arc<AtomicUsize>) {
+    let acceptor = acceptor(params, authority, &[]);
     let requests = Arc::new(AtomicUsize::new(0));
     let count = requests.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -462,4 +472,69 @@ async fn t132_bad_certificates_are_refused() {
     assert!(http.exchange(&url, http::Request::new(Vec::new())).await.is_ok());
     assert_eq!(requests.load(Ordering::SeqCst), 1);
     assert!(matches!(get(&url).await, Err(HttpError::Certificate { .. })));
+}
+
+/// t130: a connection from before this machine slept is not used again; one from just now is.
+#[tokio::test]
+async fn t130_connections_do_not_outlast_a_sleep() {
+    let server = Server::start(|mut stream, _| async move {
+        while read_head(&mut stream).await.ends_with("\r\n\r\n") {
+            stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        }
+    })
+    .await;
+    let http = Http::default();
+    let get = async || http.exchange(&server.url("/"), http::Request::new(Vec::new())).await.unwrap();
+    for _ in 0..3 {
+        get().await;
+    }
+    assert_eq!(server.connections(), 1);
+    let hour = Duration::from_secs(3600);
+    http.clients.lock().unwrap().used.iter_mut().for_each(|clocks| clocks.wall -= hour);
+    for _ in 0..3 {
+        get().await;
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+/// t130: an HTTP/2 connection whose other end is gone without a word is found out by what waits for it, and left: it is
+/// shared by all that comes after.
+#[tokio::test]
+async fn t130_a_dead_http2_connection_is_found_out() {
+    let (trusted, ours) = authority("ours");
+    let acceptor = acceptor(CertificateParams::new(vec!["localhost".to_owned()]).unwrap(), Some(&ours), &["h2"]);
+    let server = Server::start(move |stream, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut connection = h2::server::handshake(acceptor.accept(stream).await.unwrap()).await.unwrap();
+            let _request = connection.accept().await;
+            tokio::time::pause();
+            std::future::pending().await
+        }
+    })
+    .await;
+    let http = Http::trusting(vec![trusted]);
+    let url: ServerUrl = format!("https://localhost:{}/", server.address.port()).parse().unwrap();
+    for connections in 1..=2 {
+        let lost = http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err();
+        assert!(matches!(lost, HttpError::Broken { .. }), "{lost:?}");
+        assert_eq!(server.connections(), connections);
+        tokio::time::resume();
+    }
+}
+
+/// t131: why there is no connection is said in the words of who knows: the resolver, or the system.
+#[tokio::test]
+async fn t131_what_cannot_be_reached_is_said_with_the_reason() {
+    let lookup: Lookup = |_| async { Err(std::io::Error::other("no \u{1b}such name")) }.boxed();
+    let http = Http { lookup, ..Http::default() };
+    let url: ServerUrl = "https://nowhere.example/".parse().unwrap();
+    let failed = http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err();
+    assert!(failed.is_unsent() && !failed.is_refusal());
+    assert_eq!(failed.to_string(), "could not connect to nowhere.example");
+    assert_eq!(failed.why_unreachable().as_deref(), Some("no such name"));
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = get(&format!("http://{nobody}/").parse().unwrap()).await.unwrap_err();
+    assert!(failed.why_unreachable().unwrap().contains("refused"), "{failed:?}");
 }

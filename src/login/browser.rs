@@ -40,7 +40,7 @@ pub enum SystemBrowser {
 }
 
 /// Ours, and no business of a browser's.
-const SECRETS: [&str; 2] = ["FINMCP_CLIENT_SECRET", "FINMCP_STORE_KEY_FILE"];
+const SECRETS: [&str; 3] = ["FINMCP_CLIENT_SECRET", "FINMCP_STORE_KEY_FILE", "FINMCP_STORE_PASSPHRASE"];
 
 /// How long a program is watched for a failure. One that cannot open anything says so at once; one that can may stay
 /// until the person closes it.

@@ -19,7 +19,7 @@ use crate::{
         eventually,
         sandbox::Sandbox,
         serve::{Serve, modern},
-        vendor::{Effect, On, Reply, Script, Transport, Vendor},
+        vendor::{Effect, Era, On, Reply, Script, Transport, Vendor},
     },
     token::signed_in_machine,
 };
@@ -185,6 +185,56 @@ fn a_place_without_any_server_gets_one_more_request() {
         // And what comes next goes where it went before.
         assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 404"));
         assert_eq!(seen(&vendor)[3..], ["/nowhere tools/list"]);
+    }
+}
+
+/// A place that takes no messages may say so in JSON, and in the words of JSON-RPC: that is no answer to ours.
+#[test]
+fn what_is_said_where_no_message_is_taken_is_no_answer() {
+    for (status, body) in [
+        (405, r#"{"error":"not found"}"#),
+        (404, r#"{"detail":"Not Found"}"#),
+        (405, r#"{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method Not Allowed"},"id":null}"#),
+        (404, r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no"},"id":"server-error"}"#),
+        (400, r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"no session"}}"#),
+    ] {
+        let refuse = |vendor: &Vendor| {
+            for method in ["initialize", "server/discover"] {
+                let reply = Reply::new(status).body("application/json", body);
+                vendor.fault(On::Rpc(method), Effect::Answer(reply));
+            }
+        };
+        for era in [Era::Legacy, Era::Modern] {
+            let (_sandbox, vendor, mut serve) = bridge();
+            refuse(&vendor);
+            serve.greet(era).result();
+            serve.call_in(era, "echo", json!({"message": "hi"})).result();
+            assert_eq!(seen(&vendor)[2..4], ["/mcp GET", "/messages initialize"], "{body}");
+            assert_eq!(vendor.complaints(), Vec::<String>::new());
+        }
+        // Where there is no stream either, the words are for the client as ever.
+        let (_sandbox, vendor, mut serve) = bridge();
+        refuse(&vendor);
+        vendor.fault(On::Method("GET"), Effect::status(405));
+        let error = serve.initialize().error();
+        assert_eq!(seen(&vendor), ["/mcp initialize", "/mcp server/discover", "/mcp GET"]);
+        let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+        match parsed.get("jsonrpc") {
+            Some(_) => assert_eq!(error, parsed["error"]),
+            None => assert!(error["message"].as_str().unwrap().ends_with(&format!("HTTP {status}")), "{error}"),
+        }
+    }
+}
+
+/// An answer to the very question is an answer, whatever its status.
+#[test]
+fn t136_an_error_with_the_id_of_the_question_is_an_answer() {
+    for status in [400, 404, 405] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        let answer = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}"#;
+        vendor.fault(On::Rpc("initialize"), Effect::Answer(Reply::new(status).body("application/json", answer)));
+        assert_eq!(serve.initialize().error()["message"], "no");
+        assert_eq!(seen(&vendor), ["/mcp initialize", "/mcp server/discover"]);
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     serve::open_bridge,
     support::{
+        eventually,
         sandbox::{Sandbox, wait},
         vendor::{Effect, On, Script, Vendor},
     },
@@ -45,6 +46,22 @@ fn a_bridge_that_nobody_spoke_to_ends_with_its_stdin() {
     serve.close_stdin();
     assert_eq!(serve.exit_within(SOON), Some(0));
     assert!(vendor.records().is_empty());
+}
+
+/// What the server has said of itself last is kept for the next time, however soon the client goes.
+#[test]
+fn what_is_learned_last_is_not_lost_at_the_end() {
+    for round in 0..5 {
+        let script = Script { sessions: false, get_stream: false, ..Script::default() };
+        let (sandbox, _vendor, mut serve) = open_bridge(script);
+        serve.initialize();
+        serve.request("tools/list", json!({})).result();
+        serve.close_stdin();
+        serve.exit_within(SOON);
+        let kept = sandbox.files().into_iter().filter(|file| file.parent().is_some_and(|at| at.ends_with("servers")));
+        let kept: Vec<String> = kept.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        assert!(kept.len() == 1 && kept[0].contains("Says it back"), "round {round}: {kept:?}");
+    }
 }
 
 /// t111: what is in flight gets an answer that does not claim to know what became of it.
@@ -180,4 +197,49 @@ mod signals {
         assert!(crate::support::sandbox::wait(&mut child, Duration::from_secs(5)).is_some(), "it still runs");
         drop(stdin);
     }
+
+    /// t117: a bridge that is killed answers nobody: what was under way is outside of our promise. But nothing of it is
+    /// left for the next one to make again.
+    #[test]
+    fn t117_what_a_killed_bridge_had_begun_is_not_made_again() {
+        for script in [Script::default(), Script::default().modern()] {
+            let era = script.era;
+            let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+            let mut killed = sandbox.serve([vendor.url()]);
+            killed.greet(era).result();
+            let call = json!({"name": "hang", "arguments": {}});
+            for _ in 0..3 {
+                killed.post_in(era, "tools/call", call.clone());
+            }
+            eventually("the calls", || (vendor.executed().len() == 3).then_some(()));
+            killed.signal(Signal::KILL);
+            assert_eq!(killed.exit_within(SOON), None);
+            let mut next = sandbox.serve([vendor.url()]);
+            next.greet(era).result();
+            next.request_in(era, "tools/list", json!({})).result();
+            next.call_in(era, "echo", json!({"message": "hi"})).result();
+            assert_eq!(vendor.executed(), ["hang", "hang", "hang", "echo"]);
+            assert_eq!(vendor.calls("tools/call").len(), 4);
+            assert!(next.rest(Duration::from_millis(100)).is_empty());
+        }
+    }
+}
+
+/// t099: nothing but messages is on stdout, whoever else writes to descriptor 1.
+#[cfg(target_os = "linux")]
+#[test]
+fn t099_what_else_is_written_to_stdout_goes_to_stderr() {
+    use std::fs::OpenOptions;
+
+    let (_sandbox, _vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize().result();
+    // As a library would, that knows no better.
+    let mut stray = OpenOptions::new().write(true).open(serve.descriptor(1)).unwrap();
+    for round in 0..10 {
+        writeln!(stray, "STRAY {round}").unwrap();
+        // Each line that comes is a message, or this panics.
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    }
+    assert!(serve.rest(Duration::from_millis(100)).is_empty());
+    eventually("what was written", || serve.stderr().contains("STRAY 9").then_some(()));
 }

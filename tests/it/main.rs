@@ -22,7 +22,10 @@ mod demo;
 #[cfg(unix)]
 mod dpop;
 mod eras;
+mod faults;
 mod fidelity;
+#[cfg(target_os = "linux")]
+mod floods;
 mod http_sse;
 #[cfg(unix)]
 mod install;

@@ -7,7 +7,15 @@ use std::{
     thread,
 };
 
-use crate::support::sandbox::Sandbox;
+use serde_json::json;
+
+use crate::{
+    serve::open_bridge,
+    support::{
+        sandbox::Sandbox,
+        vendor::{Effect, Era, On, Reply, Script},
+    },
+};
 
 /// t009, t134: a proxy of the environment is the person's: it is used wherever it is, and learns the name of the server
 /// and nothing else.
@@ -52,5 +60,45 @@ fn t132_a_wrong_ca_file_is_said() {
         }
         std::fs::write(folder.join("config.toml"), format!("ca_file = {:?}\n", file.display().to_string())).unwrap();
         sandbox.finmcp(["status"]).expect_code(code).expect_stderr(&[&format!("ca-{code}.pem")]);
+    }
+}
+
+/// t131: a server that is not there is named, with the reason and what to look at; a call that was not sent is none whose
+/// outcome is open.
+#[test]
+fn t131_a_server_that_cannot_be_reached_is_named() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for era in [Era::Legacy, Era::Modern] {
+        let mut serve = Sandbox::new().serve([format!("http://{nobody}/mcp")]);
+        let call = serve.post_in(era, "tools/call", json!({"name": "echo", "arguments": {}}));
+        let list = serve.post_in(era, "tools/list", json!({}));
+        for id in [call, list] {
+            let error = serve.answer_to(&id).error();
+            let text = error["message"].as_str().unwrap();
+            assert_eq!(error["code"], -31003, "{error}");
+            for part in ["could not connect to 127.0.0.1", "refused", "Nothing was sent", "Check the address"] {
+                assert!(text.contains(part), "{part:?} is not in: {text}");
+            }
+        }
+        assert!(serve.is_running());
+    }
+}
+
+/// t131: the sign-in page of a network, in the place of any answer.
+#[test]
+fn t131_the_page_of_a_captive_portal_is_named() {
+    let page = Reply::new(200).body("text/html; charset=utf-8", "<html><h1>Welcome to the airport</h1></html>");
+    for era in [Era::Legacy, Era::Modern] {
+        let (_sandbox, vendor, mut serve) = open_bridge(Script { era, ..Script::default() });
+        serve.greet(era).result();
+        for method in ["tools/list", "tools/call"] {
+            vendor.fault(On::Rpc(method), Effect::Answer(page.clone()));
+            let error = serve.request_in(era, method, json!({"name": "echo", "arguments": {}})).error();
+            let text = error["message"].as_str().unwrap();
+            assert!(text.contains("not MCP but text/html") && text.contains("sign-in page"), "{text}");
+            assert!(!text.contains("airport"), "the page is not for the model: {text}");
+        }
+        // The portal lets everything through, and the bridge is there.
+        serve.request_in(era, "tools/list", json!({})).result();
     }
 }

@@ -94,3 +94,89 @@ fn t128_an_answer_that_never_ends_is_given_up() {
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(error["message"].as_str().unwrap().contains("did not answer within 2 s"), "{error}");
 }
+
+/// t122: an outage gets a few questions for each that the client asks, and not one call twice; when it is over the next
+/// answer comes at once.
+#[test]
+fn t122_an_outage_is_not_made_worse() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    let (lists, calls) = (10, 10);
+    for _ in 0..100 {
+        vendor.fault(On::Rpc("tools/list"), Effect::status(503));
+        vendor.fault(On::Rpc("tools/call"), Effect::status(503));
+    }
+    let mut asked: Vec<String> = (0..lists).map(|_| serve.post("tools/list", json!({}))).collect();
+    asked.extend((0..calls).map(|_| serve.post("tools/call", json!({"name": "echo", "arguments": {}}))));
+    for id in asked {
+        assert!(serve.answer_to(&id).error()["message"].as_str().unwrap().contains("HTTP 503"));
+    }
+    assert_eq!((vendor.calls("tools/list").len(), vendor.calls("tools/call").len()), (3 * lists, calls));
+    vendor.heal();
+    let over = Instant::now();
+    serve.request("tools/list", json!({})).result();
+    serve.call("echo", json!({"message": "hi"})).result();
+    assert!(over.elapsed() < Duration::from_secs(5), "{:?}", over.elapsed());
+}
+
+/// t124: a stream that ends again and again is asked for now and then, whatever its server thinks of that; one that is
+/// refused, once.
+#[test]
+fn t124_a_stream_that_ends_is_not_asked_for_without_a_pause() {
+    let events = |text: &str| Reply::new(200).body("text/event-stream", text);
+    let cases = [
+        (events("retry: 0\n\n"), 2..=9),
+        (events("retry: 1\nid: 1\ndata:\n\n"), 2..=9),
+        (events("retry: 1000000000000\n\n"), 1..=1),
+        (events("retry: 99999999999999999999999\n\n"), 2..=5),
+        (events("retry: 1e12\n\n"), 2..=5),
+        (events("retry: -1\n\n"), 2..=5),
+        (events(""), 2..=5),
+        (Reply::new(503), 2..=5),
+        (Reply::new(401), 1..=2),
+        (Reply::new(405), 1..=1),
+        (Reply::new(404), 1..=1),
+    ];
+    thread::scope(|scope| {
+        for (reply, expected) in cases {
+            scope.spawn(move || {
+                let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+                for _ in 0..1000 {
+                    vendor.fault(On::Method("GET"), Effect::Answer(reply.clone()));
+                }
+                let mut serve = sandbox.serve([vendor.url()]);
+                serve.initialize().result();
+                thread::sleep(Duration::from_secs(4));
+                let times = vendor.records().iter().filter(|record| record.method == "GET").count();
+                assert!(expected.contains(&times), "{times} times: {reply:?}");
+                serve.call("echo", json!({"message": "hi"})).result();
+            });
+        }
+    });
+}
+
+/// t123, t124: an answer that is to be taken up where it was, and never goes on, is given up; one whose server wants to
+/// be left alone for longer than an answer may take, when that is over.
+#[test]
+fn t123_t124_an_answer_that_is_cut_again_and_again_is_given_up() {
+    let events = |text: &str| Effect::Answer(Reply::new(200).body("text/event-stream", text));
+    for (text, most) in [("id: 1\nretry: 0\ndata:\n\n", 6), ("id: 1\nretry: 1000000000000\ndata:\n\n", 0)] {
+        let vendor = Vendor::start(Script { get_stream: false, ..Script::default() });
+        let sandbox = Sandbox::new();
+        let mut serve = sandbox.serve([&vendor.url(), "--timeout", "3"]);
+        serve.initialize().result();
+        serve.request("ping", json!({})).result();
+        let gets = || vendor.records().iter().filter(|record| record.method == "GET").count();
+        let before = gets();
+        vendor.fault(On::Rpc("tools/call"), events(text));
+        for _ in 0..1000 {
+            vendor.fault(On::Method("GET"), events(text));
+        }
+        let begun = Instant::now();
+        let error = serve.call("echo", json!({"message": "hi"})).error();
+        assert_eq!(error["code"], -31010, "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(6), "{text:?}: {:?}", begun.elapsed());
+        let times = gets() - before;
+        assert!(times <= most && (times > 0 || most == 0), "{text:?}: {times} times");
+        assert_eq!(vendor.calls("tools/call").len(), 1);
+    }
+}

@@ -77,6 +77,73 @@ fn t119_a_forgotten_session_is_opened_again_once() {
     serve.incoming("notifications/tools/list_changed");
 }
 
+/// t119: what a client has set stands in the session that takes the place of a forgotten one.
+#[test]
+fn t119_what_a_client_has_set_stands_in_the_next_session() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
+    serve.initialize();
+    serve.request("logging/setLevel", json!({"level": "debug"})).result();
+    for uri in ["x:left", "x:kept"] {
+        serve.request("resources/subscribe", json!({"uri": uri})).result();
+    }
+    serve.request("resources/unsubscribe", json!({"uri": "x:left"})).result();
+    vendor.forget_sessions();
+    serve.call("echo", json!({"message": "hi"})).result();
+    let wait = |method: &'static str, parameters: serde_json::Value| {
+        let record = vendor.wait_for("what was set, again", |record| {
+            record.rpc_method().as_deref() == Some(method)
+                && record.rpc_id().is_some_and(|id| id.contains("finmcp-again"))
+                && record.json()["params"] == parameters
+        });
+        let newest = vendor.calls("tools/call").pop().unwrap();
+        assert_eq!(record.header("mcp-session-id"), newest.header("mcp-session-id"), "the new session");
+    };
+    wait("logging/setLevel", json!({"level": "debug"}));
+    wait("resources/subscribe", json!({"uri": "x:kept"}));
+    assert_eq!((vendor.calls("logging/setLevel").len(), vendor.calls("resources/subscribe").len()), (2, 3));
+    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "nobody hears of that");
+    assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
+/// An answer whose stream says `retry` and ends: the server wants to be asked again then, as often as it takes.
+fn polled(id: usize, retry: &str) -> Effect {
+    Effect::Answer(Reply::new(200).body("text/event-stream", format!("id: {id}\nretry: {retry}\ndata:\n\n")))
+}
+
+/// t123, t124: a call's answer is polled for when the server says and until it is there, with no other POST.
+#[test]
+fn t124_an_answer_is_polled_for_when_the_server_says() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script { get_stream: false, ..Script::default() });
+    serve.initialize();
+    serve.request("ping", json!({})).result();
+    let polls = |vendor: &Vendor| vendor.records().iter().filter(|record| record.method == "GET").count();
+    let answer = |id: &str| {
+        let event = format!(r#"data: {{"jsonrpc":"2.0","id":{id},"result":{{"n":1.10}}}}"#);
+        Effect::Answer(Reply::new(200).body("text/event-stream", event + "\n\n"))
+    };
+    let before = polls(&vendor);
+    vendor.fault(On::Rpc("tools/call"), polled(0, "0"));
+    (1..=10).for_each(|id| vendor.fault(On::Method("GET"), polled(id, "0")));
+    vendor.fault(On::Method("GET"), answer("3"));
+    assert_eq!(serve.call("echo", json!({})).raw, r#"{"jsonrpc":"2.0","id":3,"result":{"n":1.10}}"#);
+    assert_eq!((vendor.calls("tools/call").len(), polls(&vendor) - before), (1, 11));
+    let last = vendor.records().into_iter().rfind(|record| record.method == "GET").unwrap();
+    assert_eq!(last.header("last-event-id"), Some("10"));
+
+    vendor.fault(On::Rpc("tools/call"), polled(20, "1500"));
+    vendor.fault(On::Method("GET"), answer("4"));
+    let begun = std::time::Instant::now();
+    serve.call("echo", json!({})).result();
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(1500), "{:?}", begun.elapsed());
+
+    // A server that brings nothing new is left after a few times.
+    let before = polls(&vendor);
+    vendor.fault(On::Rpc("tools/call"), polled(30, "0"));
+    (0..20).for_each(|_| vendor.fault(On::Method("GET"), polled(30, "0")));
+    assert_eq!(serve.call("echo", json!({})).error()["code"], -31010);
+    assert_eq!(polls(&vendor) - before, 4);
+}
+
 /// t114: whatever breaks once a call may have been taken, it is not sent again; the client is told that its outcome is
 /// unknown.
 #[test]

@@ -298,6 +298,35 @@ fn t100_lines_that_are_no_messages_are_refused_one_by_one() {
     assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty());
 }
 
+/// t137: many bridges to one server, each with many calls under way: every answer is for the bridge, and the call, that
+/// asked.
+#[test]
+fn t137_answers_are_for_whoever_asked() {
+    const BRIDGES: usize = 16;
+    for script in [Script::default(), Script::default().modern()] {
+        let (era, vendor) = (script.era, Vendor::start(script));
+        std::thread::scope(|scope| {
+            for bridge in 0..BRIDGES {
+                let url = vendor.url();
+                scope.spawn(move || {
+                    let sandbox = Sandbox::new();
+                    let mut serve = sandbox.serve([url]);
+                    serve.greet(era).result();
+                    let say = |call| json!({"name": "echo", "arguments": {"message": format!("{bridge}, {call}")}});
+                    let calls: Vec<_> = (0..25).map(|call| serve.post_in(era, "tools/call", say(call))).collect();
+                    for (call, id) in calls.iter().enumerate().rev() {
+                        let result = serve.answer_to(id).result();
+                        assert_eq!(result["content"][0]["text"], format!("{bridge}, {call}"));
+                    }
+                    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty());
+                });
+            }
+        });
+        assert_eq!(vendor.executed().len(), BRIDGES * 25);
+        assert_eq!(vendor.complaints(), NOTHING);
+    }
+}
+
 /// A program that nobody has signed in yet: the entry names it, and what proves it. Any number of them sign in once.
 #[test]
 fn a_program_signs_itself_in() {

@@ -4,7 +4,11 @@ use std::fs;
 
 use crate::{
     login::{machine_login, machine_vendor},
-    support::sandbox::Sandbox,
+    support::{
+        PATIENCE, eventually,
+        sandbox::{Sandbox, wait},
+        terminal::Terminal,
+    },
 };
 
 /// Writes `config.toml`, as a person does.
@@ -40,6 +44,22 @@ fn signing_in_keeps_comments_and_order() {
     }
 }
 
+/// t128: nobody is waited for longer than a day, whoever says so.
+#[test]
+fn t128_a_wait_has_a_limit() {
+    let url = "http://127.0.0.1:1/mcp";
+    for seconds in ["0", "86401", "18446744073709551615", "18446744073709551616", "-1"] {
+        let timeout = format!("--timeout={seconds}");
+        for command in ["serve", "login"] {
+            Sandbox::new().finmcp([command, url, &timeout]).expect_code(2).expect_stderr(&["--timeout"]);
+        }
+        let mut sandbox = Sandbox::new();
+        sandbox.set("FINMCP_REQUEST_TIMEOUT", seconds);
+        sandbox.finmcp(["serve", url]).expect_code(2).expect_stderr(&["FINMCP_REQUEST_TIMEOUT", "1 to 86400"]);
+    }
+    Sandbox::new().finmcp(["serve", url, "--timeout=86400"]).expect_success();
+}
+
 /// However a person spells the profiles, signing in adds to them.
 #[test]
 fn profiles_on_one_line_are_added_to() {
@@ -48,5 +68,61 @@ fn profiles_on_one_line_are_added_to() {
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
     let after = fs::read_to_string(path).unwrap();
     assert!(after.contains("https://other.example/") && after.contains("signed_in"), "{after}");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
+
+/// The file store with a passphrase in place of a key file: right, wrong, and none.
+#[test]
+fn t082_a_passphrase_opens_the_file_store() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let login = machine_login(&sandbox, &vendor);
+    sandbox.finmcp(&login).expect_code(6).expect_stderr(&["FINMCP_STORE_KEY_FILE", "FINMCP_STORE_PASSPHRASE"]);
+    assert!(vendor.records().is_empty(), "the store is proven first");
+    sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
+    sandbox.finmcp(&login).expect_success();
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+    sandbox.set("FINMCP_STORE_PASSPHRASE", "battery staple");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6).expect_stderr(&["another key"]);
+    sandbox.unset("FINMCP_STORE_PASSPHRASE");
+    sandbox
+        .finmcp(["token", "--env", "sandbox"])
+        .expect_code(6)
+        .expect_stderr(&["needs its key file or its passphrase"]);
+    sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+    sandbox.assert_no_secret(&["correct horse".to_owned()]);
+}
+
+/// A person is asked for it, twice where it is chosen, and nobody sees it.
+#[test]
+fn t082_a_person_is_asked_for_the_passphrase() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let login = machine_login(&sandbox, &vendor);
+    let sit_down = |answers: &[(&str, &str)]| {
+        let terminal = Terminal::open();
+        let mut command = sandbox.command("setsid");
+        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_finmcp")]).args(&login);
+        let mut child =
+            command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
+        for (question, answer) in answers {
+            let is_asked = || terminal.shown().contains(question) && !terminal.is_as_ever();
+            eventually(question, || is_asked().then_some(()));
+            terminal.enter(&format!("{answer}\n"));
+        }
+        let code = wait(&mut child, PATIENCE).flatten();
+        assert!(answers.iter().all(|(_, answer)| !terminal.shown().contains(answer)), "{}", terminal.shown());
+        (code, terminal.shown())
+    };
+    let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("The same again", "correct hose")]);
+    assert_eq!((code, vendor.records().len()), (Some(2), 0), "{said}");
+    let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("The same again", "correct horse")]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = sit_down(&[("Passphrase of your credentials", "wrong")]);
+    assert_eq!(code, Some(6), "{said}");
+    let (code, said) = sit_down(&[("Passphrase of your credentials", "correct horse")]);
+    assert_eq!(code, Some(0), "{said}");
+    sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
 }

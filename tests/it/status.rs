@@ -13,8 +13,9 @@ use crate::support::{
 
 /// How many credentials the store holds.
 fn stored(sandbox: &Sandbox) -> usize {
-    let is_credential =
-        |path: &&std::path::PathBuf| path.parent().is_some_and(|folder| folder.ends_with("credentials"));
+    let is_credential = |path: &&std::path::PathBuf| {
+        path.parent().is_some_and(|folder| folder.ends_with("credentials")) && !path.ends_with("key-proof")
+    };
     sandbox.files().iter().filter(is_credential).count()
 }
 

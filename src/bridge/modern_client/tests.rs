@@ -52,6 +52,11 @@ fn call(id: &str, parameters: &str, meta: &str) -> String {
     format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"{parameters},"_meta":{{{META}{meta}}}}}}}"#)
 }
 
+/// The client does not want the answer to its request `id` any more.
+fn cancel(id: &str) -> String {
+    format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
+}
+
 /// The client comes back to the call 7 with these answers.
 fn back(id: &str, answers: &str) -> String {
     call(id, &format!(r#","requestState":"7","inputResponses":{answers}"#), "")
@@ -159,6 +164,8 @@ fn further_questions_wait_for_the_client() {
         [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#.to_owned(), asked("8", 2)]
     );
     assert_eq!(client(&mut translator, &back("9", r#"{"finmcp-1":{"roots":[]}}"#)), [asked("9", 2)]);
+    let free = client(&mut translator, &call("8", "", ""));
+    assert!(free[0].starts_with("to server"), "its request is answered: {free:?}");
     assert_eq!(
         client(&mut translator, &back("10", r#"{"finmcp-2":{"roots":[1.10]}}"#)),
         [r#"to server {"jsonrpc":"2.0","id":"r","result":{"roots":[1.10]}}"#]
@@ -195,6 +202,43 @@ fn a_question_that_comes_by_itself_is_about_the_only_call() {
     );
 }
 
+/// Calls whose client has been asked and may never come back, and those that the server has answered, are not in the way.
+#[test]
+fn a_question_that_comes_by_itself_is_about_the_call_that_is_waited_for() {
+    let mut translator = translator("{}");
+    for id in ["5", "6"] {
+        client(&mut translator, &call(id, "", ""));
+        within(&mut translator, id, ROOTS);
+    }
+    // The one is answered before its client is back.
+    server(&mut translator, r#"{"id":5,"result":{}}"#);
+    let by_itself = r#"{"id":"s","method":"roots/list"}"#;
+    assert_eq!(server(&mut translator, by_itself), NOTHING, "about 6, when its client is back");
+    client(&mut translator, &call("7", "", ""));
+    assert_eq!(server(&mut translator, ROOTS), [asked("7", 4)]);
+    // Three calls, and nobody waits for any.
+    client(&mut translator, &call("8", "", ""));
+    within(&mut translator, "8", ROOTS);
+    assert_eq!(
+        server(&mut translator, ROOTS),
+        [
+            r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001,"message":"this client can be asked only in the middle of a call, and this belongs to none that is known"}}"#
+        ]
+    );
+}
+
+/// A list is no call: nothing but the answer can come of it (MCP 2026-07-28, "Multi Round-Trip Requests").
+#[test]
+fn a_question_within_a_request_that_is_no_call_is_refused() {
+    let mut translator = translator("{}");
+    client(&mut translator, &call("7", "", ""));
+    client(&mut translator, r#"{"id":8,"method":"tools/list"}"#);
+    assert!(
+        within(&mut translator, "8", ROOTS)[0]
+            .starts_with(r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001"#)
+    );
+}
+
 #[test]
 fn a_question_that_is_taken_back_is_not_asked() {
     let mut translator = translator("{}");
@@ -204,6 +248,10 @@ fn a_question_that_is_taken_back_is_not_asked() {
     server(&mut translator, r#"{"method":"notifications/cancelled","params":{"requestId":"r"}}"#);
     let answered = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
     assert_eq!(answered, [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#]);
+    // Where it was asked already, nobody wants the answer any more (MCP 2025-11-25 cancellation).
+    within(&mut translator, "7", ROOTS);
+    server(&mut translator, r#"{"method":"notifications/cancelled","params":{"requestId":"q"}}"#);
+    assert_eq!(client(&mut translator, &back("9", r#"{"finmcp-3":{"roots":[]}}"#)), NOTHING);
 }
 
 /// A legacy server that wants addresses opened refuses the call for now: a modern client is asked to open them, and the
@@ -245,6 +293,18 @@ fn a_call_that_is_refused_until_addresses_are_opened_is_made_again() {
     let ended = client(&mut translator, &back("10", r#""\"finmcp-3\"""#, decline));
     assert_eq!(ended, [format!("to client {}", error("10"))]);
     assert!(client(&mut translator, &call("10", ""))[0].starts_with("to server"), "the id is free again");
+
+    // A call that was made again is cancelled as the server knows it.
+    client(&mut translator, &call("20", ""));
+    within(&mut translator, "20", &error("20"));
+    let both = r#""finmcp-6":{"action":"accept"},"finmcp-7":{"action":"accept"}"#;
+    assert!(client(&mut translator, &back("21", r#""20""#, both))[0].contains(r#""id":"finmcp-8""#));
+    let expected = r#"to server {"method":"notifications/cancelled","params":{"requestId":"finmcp-8"}}"#;
+    assert_eq!(client(&mut translator, &cancel("21")), [expected]);
+    // Only that one error has addresses to open.
+    client(&mut translator, &call("30", ""));
+    let other = error("30").replace("-32042", "-32000");
+    assert_eq!(within(&mut translator, "30", &other), [format!("to client {other}")]);
 }
 
 /// A client that cannot open addresses hears what the server says.
@@ -312,6 +372,85 @@ fn the_client_that_has_thought_longest_is_given_up() {
     let back = |state: &str| call("1", &format!(r#","requestState":"{state}","inputResponses":{{}}"#), "");
     assert!(client(&mut translator, &back("100"))[0].starts_with("refused 1"));
     assert!(client(&mut translator, &back("101"))[0].contains("input_required"));
+}
+
+/// Who has come back, and who is not coming back, does not think any more.
+#[test]
+fn only_the_clients_that_think_are_counted() {
+    let mut translator = translator("{}");
+    let think = |translator: &mut ModernClient, number: usize| {
+        client(translator, &call(&number.to_string(), "", ""));
+        within(translator, &number.to_string(), &format!(r#"{{"id":{number},"method":"roots/list"}}"#)).len()
+    };
+    for number in 100..100 + THINKING_LIMIT {
+        think(&mut translator, number);
+    }
+    client(&mut translator, &call("1", r#","requestState":"100","inputResponses":{"finmcp-1":{}}"#, ""));
+    client(&mut translator, &cancel("150"));
+    assert_eq!([500, 501].map(|number| think(&mut translator, number)), [1, 1], "there was room for two");
+    assert_eq!(think(&mut translator, 502), 2, "and no more: the oldest is given up");
+}
+
+/// A call that the server has answered needs no cancelling at the end; one that it works on does.
+#[test]
+fn a_call_that_is_answered_is_not_cancelled_at_the_end() {
+    let mut translator = translator("{}");
+    for id in ["7", "8"] {
+        client(&mut translator, &call(id, "", ""));
+        within(&mut translator, id, ROOTS);
+    }
+    within(&mut translator, "7", r#"{"id":7,"result":{}}"#);
+    let expected = r#"to server {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":8}}"#;
+    assert_eq!(told(|steps| translator.closed(steps)), [expected]);
+}
+
+#[test]
+fn an_id_that_is_a_subscriptions_is_in_use() {
+    let mut translator = translator(r#"{"tools":{}}"#);
+    client(&mut translator, &listen("1", ""));
+    assert!(client(&mut translator, &call("1", "", ""))[0].starts_with("refused 1: this id is still in use"));
+}
+
+/// Our own requests may come to nothing: what waited for them goes on.
+#[test]
+fn what_is_asked_on_the_clients_behalf_may_fail() {
+    let fail = |translator: &mut ModernClient, id: &str| {
+        let request = message(&format!(r#"{{"id":"{id}","method":"x"}}"#));
+        told(|steps| translator.refused(Refusal::unsent(request, Failure::Cut), steps))
+    };
+    let mut translator = translator(r#"{"logging":{},"resources":{"subscribe":true}}"#);
+    assert_eq!(client(&mut translator, &logging("1", "warning")), [set(1, "warning")]);
+    assert_eq!(fail(&mut translator, "finmcp-1"), [sent("1")]);
+    assert_eq!(client(&mut translator, &logging("2", "warning")), [sent("2")], "once is enough");
+    client(&mut translator, &listen("3", r#""resourceSubscriptions":["a:b"]"#));
+    assert_eq!(fail(&mut translator, "finmcp-2"), [acknowledged("3", "")]);
+}
+
+/// Whatever becomes of the call that wanted logs: the next one that wants none hears none.
+#[test]
+fn logs_end_with_the_call_that_wanted_them() {
+    for is_cancelled in [true, false] {
+        let mut translator = translator("{}");
+        client(&mut translator, &logging("1", "warning"));
+        if is_cancelled {
+            client(&mut translator, &cancel("1"));
+        } else {
+            let refusal = Refusal::unsent(message(r#"{"id":1,"method":"tools/call"}"#), Failure::Cut);
+            assert_eq!(told(|steps| translator.refused(refusal, steps)).len(), 1);
+        }
+        client(&mut translator, &call("2", "", ""));
+        assert_eq!(server(&mut translator, &logged("error")), NOTHING, "{is_cancelled}");
+    }
+}
+
+#[test]
+fn only_an_update_tells_of_a_resource() {
+    let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
+    client(&mut translator, &listen("1", r#""resourceSubscriptions":["a:b/"]"#));
+    server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#);
+    let about = |method: &str| format!(r#"{{"method":"notifications/{method}","params":{{"uri":"a:b/part"}}}}"#);
+    assert_eq!(server(&mut translator, &about("resources/updated")).len(), 1);
+    assert_eq!(server(&mut translator, &about("resources/other")), NOTHING);
 }
 
 #[test]

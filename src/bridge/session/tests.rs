@@ -202,6 +202,78 @@ fn t119_a_lost_session_is_opened_anew_once() {
     assert!(rig.session.pending.is_empty());
 }
 
+/// t119: what the client has set stands in the new session too, and nobody hears of that.
+#[test]
+fn t119_what_was_set_is_set_again_in_a_new_session() {
+    let mut rig = Rig::ready();
+    let done = |rig: &mut Rig, id: u8, method: &str, parameters: &str, outcome: &str| {
+        rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{parameters}}}}}"#));
+        let exchange = rig.post(&format!(r#""id":{id},"#));
+        rig.server(exchange, &format!(r#"{{"jsonrpc":"2.0","id":{id},{outcome}}}"#));
+        rig.handle(Event::Finished(exchange, Ending::Complete));
+    };
+    let (yes, no) = (r#""result":{}"#, r#""error":{"code":-1,"message":""}"#);
+    for (id, method, parameters, outcome) in [
+        (10, "logging/setLevel", r#""level":"info""#, yes),
+        (11, "logging/setLevel", r#""level":"debug""#, yes),
+        (12, "logging/setLevel", r#""level":"loud""#, no),
+        (13, "resources/subscribe", r#""uri":"x:kept","_meta":{"x":1.10}"#, yes),
+        (14, "resources/subscribe", r#""uri":"x:left""#, yes),
+        (15, "resources/unsubscribe", r#""uri":"x:left""#, yes),
+        (16, "resources/subscribe", r#""uri":"x:refused""#, no),
+        (17, "resources/subscribe", r#""uri":"x:leaving""#, yes),
+    ] {
+        done(&mut rig, id, method, parameters, outcome);
+    }
+    rig.replies.clear();
+    // This one is sent again by itself, and is what the client wants now.
+    rig.client(r#"{"jsonrpc":"2.0","id":18,"method":"resources/unsubscribe","params":{"uri":"x:leaving"}}"#);
+    let before = rig.posts.len();
+    rig.handle(Event::Finished(rig.post("x:leaving"), Ending::SessionLost));
+    rig.open("two");
+    rig.settle();
+    let again: Vec<&str> = rig.posts[before..].iter().map(|(_, message, _)| message.as_str()).collect();
+    assert_eq!(
+        again,
+        [
+            INITIALIZE,
+            INITIALIZED,
+            r#"{"jsonrpc":"2.0","id":"finmcp-again-1","method":"logging/setLevel","params":{"level":"debug"}}"#,
+            r#"{"jsonrpc":"2.0","id":"finmcp-again-2","method":"resources/subscribe","params":{"uri":"x:kept","_meta":{"x":1.10}}}"#,
+            r#"{"jsonrpc":"2.0","id":18,"method":"resources/unsubscribe","params":{"uri":"x:leaving"}}"#,
+        ]
+    );
+    let (_, _, headers) = rig.posts.last().unwrap();
+    assert_eq!(headers[SESSION_ID], "two");
+    // Whatever becomes of them, nobody hears of it, and no third session is opened for them.
+    let (level, kept) = (rig.post("finmcp-again-1"), rig.post("finmcp-again-2"));
+    rig.server(level, r#"{"jsonrpc":"2.0","id":"finmcp-again-1","result":{}}"#);
+    rig.handle(Event::Finished(kept, Ending::SessionLost));
+    assert_eq!((rig.replies.as_slice(), rig.count("\"initialize\"")), ([].as_slice(), 2));
+    rig.server(rig.post("x:leaving"), r#"{"jsonrpc":"2.0","id":18,"result":{}}"#);
+    assert_eq!(rig.replies.len(), 1);
+
+    // The next one is told the same, under new ids; a client that begins anew has set nothing yet.
+    rig.handle(Event::Finished(rig.post("x:leaving"), Ending::Complete));
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.open("three");
+    rig.settle();
+    assert_eq!((rig.count("finmcp-again-3"), rig.count("finmcp-again-4"), rig.count("again-5")), (1, 1, 0));
+    for exchange in [level, rig.post("finmcp-again-3"), rig.post("finmcp-again-4")] {
+        rig.handle(Event::Finished(exchange, Ending::Complete));
+    }
+    rig.client(&INITIALIZE.replace("\"id\":0", "\"id\":30"));
+    rig.server(rig.post("\"id\":30"), &INITIALIZE_RESULT.replace("\"id\":0", "\"id\":30"));
+    rig.client(INITIALIZED);
+    rig.settle();
+    rig.client(&CALL.replace('7', "31"));
+    rig.handle(Event::Finished(rig.post("\"id\":31"), Ending::SessionLost));
+    rig.server(rig.post("\"initialize\""), &INITIALIZE_RESULT.replace("\"id\":0", "\"id\":30"));
+    rig.settle();
+    assert_eq!((rig.count("\"id\":31"), rig.count("again-5")), (2, 0));
+}
+
 #[test]
 fn a_message_that_two_sessions_refuse_is_given_up() {
     let mut rig = Rig::ready();

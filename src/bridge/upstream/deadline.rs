@@ -12,6 +12,9 @@ const ALL: u32 = 12;
 /// How long a person may think about what a server asks in the middle of a call.
 const PERSON: Duration = Duration::from_secs(3600);
 
+/// Longer than anybody waits. (tokio's own "far future" is this too; beyond it some clocks end.)
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// A point in time that moves on with each message of the server's, and an end that does not (MCP 2026-07-28 cancellation,
 /// "Timeouts": a maximum, regardless of progress). Single bytes move nothing: they can drip for ever.
 #[derive(Debug, Clone, Copy)]
@@ -22,16 +25,17 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all.
+    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all. What is longer than thirty years is
+    /// thirty years.
     pub fn new(idle: Duration) -> Self {
         let now = Instant::now();
-        Self { idle, next: now + idle, last: now + idle.saturating_mul(ALL) }
+        let idle = idle.min(FAR);
+        Self { idle, next: now + idle, last: now + idle * ALL }
     }
 
     /// Never: a stream that may say nothing for as long as nothing happens.
     pub fn never() -> Self {
-        // As far as a clock goes; tokio's own "far future" is thirty years.
-        Self::new(Duration::from_secs(30 * 365 * 24 * 3600))
+        Self::new(FAR)
     }
 
     /// When to give up, as it is now.
@@ -46,10 +50,21 @@ impl Deadline {
             _ => self.idle,
         };
         let before = self.next;
-        self.next = Instant::now() + patience;
+        // (Whatever else is said, the person may still be thinking.)
+        self.next = self.next.max(Instant::now() + patience);
         if matches!(message.kind, Kind::Request { .. }) {
             self.last += self.next.saturating_duration_since(before);
         }
+    }
+
+    /// The server wants to be asked again only after this long: that is no silence of its.
+    pub fn pause(&mut self, pause: Duration) {
+        self.next += pause;
+    }
+
+    /// The server is at work, though it has said nothing yet: it has taken the message.
+    pub fn begin(&mut self) {
+        self.next = self.next.max(Instant::now() + self.idle);
     }
 }
 
@@ -76,5 +91,31 @@ mod tests {
         assert_eq!(deadline.end() - begun, idle * ALL);
         deadline.heard(&message(r#"{"id":1,"method":"elicitation/create"}"#));
         assert!(deadline.end() - begun > PERSON);
+        // What is said beside the question does not hurry the person.
+        let end = deadline.end();
+        deadline.heard(&progress);
+        assert_eq!(deadline.end(), end);
+    }
+
+    /// t124, t128: a pause that the server asks for is no silence of its, and still has its end.
+    #[tokio::test(start_paused = true)]
+    async fn t124_a_pause_moves_the_deadline_up_to_a_point() {
+        let begun = Instant::now();
+        let mut deadline = Deadline::new(Duration::from_secs(10));
+        deadline.pause(Duration::from_secs(30));
+        assert_eq!(deadline.end() - begun, Duration::from_secs(40));
+        deadline.pause(Duration::from_secs(300));
+        assert_eq!(deadline.end() - begun, Duration::from_secs(120));
+    }
+
+    /// As long as anybody likes.
+    #[test]
+    fn t128_the_longest_patience_is_no_overflow() {
+        for idle in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 12), FAR] {
+            let mut deadline = Deadline::new(idle);
+            deadline.heard(&message(r#"{"id":1,"method":"elicitation/create"}"#));
+            deadline.begin();
+            assert!(deadline.end() >= Deadline::never().end() - Duration::from_secs(60), "{idle:?}");
+        }
     }
 }

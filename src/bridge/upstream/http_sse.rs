@@ -14,7 +14,7 @@ use reqwest::Response;
 use tokio::{
     sync::oneshot,
     task::AbortHandle,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -60,14 +60,14 @@ struct Answers {
 
 struct State {
     awaited: HashMap<Id, Awaited>,
-    /// When the server last said something.
-    heard: Instant,
     /// Nothing more will come.
     over: bool,
 }
 
 struct Awaited {
     exchange: Exchange,
+    /// Whatever the server says on the stream moves it: it cannot be told about which request that is.
+    deadline: Deadline,
     /// Takes note that the answer has been passed on, or why there is none. Gone as soon as the answer is there.
     done: Option<oneshot::Sender<Result<(), Failure>>>,
 }
@@ -77,6 +77,7 @@ struct Answer {
     answers: Arc<Answers>,
     id: Id,
     exchange: Exchange,
+    idle: Duration,
     done: oneshot::Receiver<Result<(), Failure>>,
 }
 
@@ -102,12 +103,12 @@ impl Upstream {
                 None => return Ok(Ending::SessionLost),
             }
         };
-        let answer = stream.answers.expect(message, exchange);
+        let answer = stream.answers.expect(message, exchange, self.deadline);
         let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
             Ok(response) if response.status().is_success() => {
                 self.report(Event::Accepted(exchange, None)).await?;
                 return Ok(match answer {
-                    Some(answer) => answer.wait(self.deadline).await,
+                    Some(answer) => answer.wait().await,
                     None => Ending::Complete,
                 });
             }
@@ -116,7 +117,7 @@ impl Upstream {
         };
         match answer {
             // Whatever became of the POST, the server has taken the message.
-            Some(answer) if answer.is_there() => Ok(answer.wait(self.deadline).await),
+            Some(answer) if answer.is_there() => Ok(answer.wait().await),
             _ => Ok(ending),
         }
     }
@@ -130,7 +131,7 @@ impl Upstream {
                 opening.begin_stream(exchange, response, self.deadline).await.or_else(failed)
             }
             Ok(response) => match opening.read_refusal(exchange, message, response, false).await {
-                Ok(Ending::Failed(Failure::Status { status, .. })) => {
+                Ok(Ending::Failed(Failure::Status { status, .. } | Failure::Unaddressed { status, .. })) => {
                     failed(Failure::NoEndpoint { status: Some(status) })
                 }
                 outcome => Err(outcome),
@@ -192,7 +193,7 @@ impl Upstream {
                 },
                 _ => (exchange, None),
             };
-            answers.hear();
+            answers.hear(&message);
             if self.report(Event::Delivered(exchange, message)).await.is_err() {
                 return;
             }
@@ -234,19 +235,21 @@ impl Drop for Stream {
 
 impl Answers {
     fn new() -> Self {
-        Self { state: Mutex::new(State { awaited: HashMap::new(), heard: Instant::now(), over: false }) }
+        Self { state: Mutex::new(State { awaited: HashMap::new(), over: false }) }
     }
 
-    /// The answer to come for `message`, where that is a request.
-    fn expect(self: &Arc<Self>, message: &Message, exchange: Exchange) -> Option<Answer> {
+    /// The answer to come for `message`, where that is a request; it may take `idle` from one message of the server to the
+    /// next.
+    fn expect(self: &Arc<Self>, message: &Message, exchange: Exchange, idle: Duration) -> Option<Answer> {
         let Kind::Request { id, .. } = &message.kind else { return None };
         let (sender, done) = oneshot::channel();
         let mut state = self.locked();
         if !state.over {
-            state.awaited.insert(id.clone(), Awaited { exchange, done: Some(sender) });
+            let deadline = Deadline::new(idle);
+            state.awaited.insert(id.clone(), Awaited { exchange, deadline, done: Some(sender) });
         }
         drop(state);
-        Some(Answer { answers: self.clone(), id: id.clone(), exchange, done })
+        Some(Answer { answers: self.clone(), id: id.clone(), exchange, idle, done })
     }
 
     /// The exchange that waits for the answer with this id; the answer is there now.
@@ -256,8 +259,8 @@ impl Answers {
         Some((awaited.exchange, awaited.done.take()?))
     }
 
-    fn hear(&self) {
-        self.locked().heard = Instant::now();
+    fn hear(&self, message: &Message) {
+        self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.heard(message));
     }
 
     /// Nothing more will come: whoever waits is told why.
@@ -286,23 +289,31 @@ impl Answer {
         state.awaited.get(&self.id).is_some_and(|awaited| awaited.exchange == self.exchange && awaited.done.is_none())
     }
 
-    /// Waits until it has been passed on, for at most `deadline` from one message of the server to the next. What only
-    /// keeps the stream alive is none.
-    async fn wait(mut self, deadline: Duration) -> Ending {
-        let begun = Instant::now();
+    /// Waits until it has been passed on, for as long as a [`Deadline`] lets it from when the server has taken the request.
+    /// What only keeps the stream alive is no sign of life. Once the answer is there, the client has all the time it wants.
+    async fn wait(mut self) -> Ending {
+        if let Some(awaited) = self.answers.locked().awaited.get_mut(&self.id) {
+            awaited.deadline.begin();
+        }
         loop {
-            let silence = self.answers.locked().heard.max(begun).elapsed();
-            let left = deadline.saturating_sub(silence);
-            if left.is_zero() {
-                return Ending::Failed(Failure::TimedOut { seconds: deadline.as_secs() });
+            let end = self.end();
+            if end <= Instant::now() {
+                return Ending::Failed(Failure::TimedOut { seconds: self.idle.as_secs() });
             }
-            match timeout(left, &mut self.done).await {
+            match timeout_at(end, &mut self.done).await {
                 Ok(Ok(Ok(()))) => return Ending::Complete,
                 Ok(Ok(Err(failure))) => return Ending::Failed(failure),
                 Ok(Err(_)) => return Ending::Failed(Failure::Cut),
                 Err(_) => {} // the server may have said something meanwhile
             }
         }
+    }
+
+    /// Until when it is waited for, as it is now.
+    fn end(&self) -> Instant {
+        let state = self.answers.locked();
+        let awaited = state.awaited.get(&self.id).filter(|awaited| awaited.done.is_some());
+        awaited.map_or_else(Deadline::never, |awaited| awaited.deadline).end()
     }
 }
 
@@ -352,6 +363,8 @@ mod tests {
         assert!(endpoint(&server, b"/\xff").is_err());
     }
 
+    const IDLE: Duration = Duration::from_secs(10);
+
     fn request(id: u64) -> Message {
         Message::request(Id::ours(id), "tools/call", "{}")
     }
@@ -359,7 +372,7 @@ mod tests {
     /// The answers of a stream, and that to the first request, which comes in exchange 7.
     fn answers() -> (Arc<Answers>, Answer) {
         let answers = Arc::new(Answers::new());
-        let answer = answers.expect(&request(1), 7).unwrap();
+        let answer = answers.expect(&request(1), 7, IDLE).unwrap();
         (answers, answer)
     }
 
@@ -374,58 +387,90 @@ mod tests {
     #[tokio::test]
     async fn t105_an_answer_is_for_the_exchange_that_waits_for_it() {
         let (answers, answer) = answers();
-        assert!(answers.expect(&Message::notification("x", "{}"), 8).is_none());
+        assert!(answers.expect(&Message::notification("x", "{}"), 8, IDLE).is_none());
         assert_eq!((pass_on(&answers, 2), answers.take(None).is_none()), (None, true));
         assert!(!answer.is_there());
         assert_eq!(pass_on(&answers, 1), Some(7));
         assert!(answer.is_there());
         assert_eq!(pass_on(&answers, 1), None);
-        assert!(matches!(answer.wait(Duration::from_secs(1)).await, Ending::Complete));
-        drop(answers.expect(&request(2), 8));
+        assert!(matches!(answer.wait().await, Ending::Complete));
+        drop(answers.expect(&request(2), 8, IDLE));
         assert_eq!(pass_on(&answers, 2), None);
         assert!(answers.locked().awaited.is_empty());
     }
 
     #[tokio::test]
     async fn whoever_waits_when_the_stream_ends_is_told_why() {
-        let second = Duration::from_secs(1);
         for (failure, text) in [
             (Failure::Malformed, "not a JSON-RPC message"),
             (Failure::TooLarge { limit: 1 << 20 }, "1 MiB"),
             (Failure::Cut, "without a response"),
         ] {
             let (answers, answer) = answers();
-            let answered = answers.expect(&request(2), 8).unwrap();
+            let answered = answers.expect(&request(2), 8, IDLE).unwrap();
             pass_on(&answers, 2);
             answers.end(&failure);
             assert!(!answer.is_there());
             assert!(answered.is_there());
-            assert!(matches!(answered.wait(second).await, Ending::Complete));
-            assert!(matches!(answer.wait(second).await, Ending::Failed(failure) if failure.to_string().contains(text)));
-            let late = answers.expect(&request(3), 9).unwrap();
-            assert!(matches!(late.wait(second).await, Ending::Failed(Failure::Cut)));
+            assert!(matches!(answered.wait().await, Ending::Complete));
+            assert!(matches!(answer.wait().await, Ending::Failed(failure) if failure.to_string().contains(text)));
+            let late = answers.expect(&request(3), 9, IDLE).unwrap();
+            assert!(matches!(late.wait().await, Ending::Failed(Failure::Cut)));
         }
     }
 
-    /// t128: from one message of the server to the next.
+    fn progress() -> Message {
+        Message::notification("notifications/progress", "{}")
+    }
+
+    /// t128: from one message of the server to the next, and not for ever.
     #[tokio::test(start_paused = true)]
     async fn t128_an_answer_is_waited_for_while_the_server_speaks() {
-        let begun = Instant::now();
-        let (answers, answer) = answers();
-        let waiting = tokio::spawn(answer.wait(Duration::from_secs(10)));
-        for _ in 0..3 {
-            tokio::time::sleep(Duration::from_secs(9)).await;
-            answers.hear();
+        for (messages, seconds) in [(0, 10), (3, 27 + 10), (40, 12 * 10)] {
+            let begun = Instant::now();
+            let (answers, answer) = answers();
+            let waiting = tokio::spawn(answer.wait());
+            for _ in 0..messages {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                if waiting.is_finished() {
+                    break;
+                }
+                answers.hear(&progress());
+            }
+            let ending = waiting.await.unwrap();
+            let elapsed = begun.elapsed();
+            assert!(matches!(ending, Ending::Failed(Failure::TimedOut { seconds: 10 })), "{ending:?}");
+            assert!((seconds..seconds + 9).contains(&elapsed.as_secs()), "{messages}: {elapsed:?}");
         }
-        let ending = waiting.await.unwrap();
-        assert!(matches!(ending, Ending::Failed(Failure::TimedOut { seconds: 10 })), "{ending:?}");
-        assert_eq!(begun.elapsed().as_secs(), 27 + 10);
-        // What was said before a request is nothing to it, and a deadline may be longer than any clock.
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let answer = answers.expect(&request(2), 8).unwrap();
-        let waiting = tokio::spawn(answer.wait(Duration::MAX));
+    }
+
+    /// t128: the time that the server takes to take the request is its own; a person who is asked has longer.
+    #[tokio::test(start_paused = true)]
+    async fn t128_a_person_may_think_about_a_question() {
+        let (answers, answer) = answers();
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let waiting = tokio::spawn(answer.wait());
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(!waiting.is_finished());
+        answers.hear(&Message::request(Id::named("q"), "elicitation/create", "{}"));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        pass_on(&answers, 2);
+        answers.hear(&progress());
+        tokio::time::sleep(Duration::from_secs(3000)).await;
+        assert!(!waiting.is_finished());
+        pass_on(&answers, 1);
+        assert!(matches!(waiting.await.unwrap(), Ending::Complete));
+    }
+
+    /// An answer that is there is the client's to take, however long that takes.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_there_is_not_given_up() {
+        let (answers, answer) = answers();
+        let waiting = tokio::spawn(answer.wait());
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let (_, done) = answers.take(Some(&Id::ours(1))).unwrap();
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(!waiting.is_finished());
+        done.send(Ok(())).unwrap();
         assert!(matches!(waiting.await.unwrap(), Ending::Complete));
     }
 }

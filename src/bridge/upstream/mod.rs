@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     bridge::{
+        era,
         message::{Kind, Message},
         reports::Reports,
         retry::{Failure, Remedy},
         session::{Ending, Event, Exchange},
         sse::Decoder,
-        transport::Transport,
+        transport::{self, Transport},
         turnstile::{Turnstile, UsedUp},
         upstream::{deadline::Deadline, http_sse::Channel},
     },
@@ -243,6 +244,14 @@ impl Upstream {
             return Ok(Ending::Failed(Failure::Status { status, retry_after }));
         }
         match (refusal.filter(|_| code.is_some()), &message.kind) {
+            (Some(said), Kind::Request { id, method })
+                if transport::is_deserted(status)
+                    && matches!(&**method, "initialize" | "server/discover")
+                    && said.id() != Some(id)
+                    && !code.is_some_and(era::is_modern_error) =>
+            {
+                Ok(Ending::Failed(Failure::Unaddressed { status, said: Box::new(said) }))
+            }
             // Whomever the body speaks of, the status is this request's: some servers refuse in the name of "server-error".
             (Some(refusal), Kind::Request { id, .. }) => {
                 self.report(Event::Delivered(exchange, refusal.addressed_to(id))).await?;

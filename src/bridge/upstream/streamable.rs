@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     bridge::{
         headers,
         message::{Kind, Message},
+        patience,
         retry::Failure,
         session::{Ending, Event, Exchange},
         sse::Decoder,
@@ -38,6 +40,19 @@ impl Stream {
     fn new() -> Self {
         Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
     }
+
+    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it, such
+    /// as a proxy that has had enough: there was nothing to say.
+    fn was_of_use(&self, lasted: Duration) -> bool {
+        const LASTING: Duration = Duration::from_secs(30);
+        self.messages > 0 || lasted >= LASTING
+    }
+
+    /// How far the server has come. Where it says when to come back, a new event id without a message is a step too: it
+    /// wants to be polled.
+    fn said(&self) -> (usize, Option<Bytes>) {
+        (self.messages, self.decoder.last_event_id().filter(|_| self.decoder.retry().is_some()).cloned())
+    }
 }
 
 impl Upstream {
@@ -53,33 +68,30 @@ impl Upstream {
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
     /// Redelivery").
     pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
-        const SHORTEST_WAIT: Duration = Duration::from_millis(500);
-        const LONGEST_WAIT: Duration = Duration::from_secs(30);
-        let mut wait = SHORTEST_WAIT;
+        let (mut asked, mut silent) = (None, 0_u32);
         loop {
+            let begun = Instant::now();
             let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
             match answer {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::new();
                     self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
-                    if stream.messages > 0 {
-                        wait = SHORTEST_WAIT;
+                    if stream.was_of_use(begun.elapsed()) {
+                        silent = 0;
                     }
                     if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
                     }
-                    if let Some(asked) = stream.decoder.retry() {
-                        wait = Duration::from_millis(asked).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-                    }
+                    asked = stream.decoder.retry().map(Duration::from_millis).or(asked);
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
                 Ok(response) if !response.status().is_server_error() => break,
                 Ok(_) | Err(Failure::Http(_)) => {}
                 Err(_) => break,
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            sleep(patience::reconnect(asked, silent, getrandom::u32().unwrap_or_default())).await;
+            silent = silent.saturating_add(1);
         }
         Ok(Ending::Complete)
     }
@@ -143,21 +155,26 @@ impl Upstream {
         mut response: Response,
         mut deadline: Deadline,
     ) -> Outcome {
-        const ATTEMPTS: usize = 5;
-        const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+        const ATTEMPTS: u32 = 3;
+        /// Where the server asks for no other.
+        const PAUSE: Duration = Duration::from_millis(100);
         let mut stream = Stream::new();
         let mut attempts = 0;
         loop {
-            let said = stream.messages;
+            let said = stream.said();
             let ending = self.read_events(exchange, response, &mut stream, &mut deadline).await?;
             let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
-            attempts = if stream.messages > said { 0 } else { attempts + 1 };
+            attempts = if stream.said() == said { attempts + 1 } else { 0 };
             let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
             let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
             let mut headers = headers.clone();
             headers.insert(LAST_EVENT_ID, id);
-            let asked = stream.decoder.retry().map_or(PAUSES.0, Duration::from_millis);
-            tokio::time::sleep(asked.clamp(PAUSES.0, PAUSES.1)).await;
+            let asked = stream.decoder.retry().map_or(PAUSE, Duration::from_millis);
+            let pause = patience::reconnect(Some(asked), attempts, getrandom::u32().unwrap_or_default());
+            deadline.pause(pause);
+            if timeout_at(deadline.end(), sleep(pause)).await.is_err() {
+                return Ok(Ending::Failed(self.timed_out()));
+            }
             response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
                 _ => return Ok(ending),
@@ -195,5 +212,20 @@ impl Upstream {
             }
             Err(_) => Ok(Ending::Failed(Failure::Malformed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t124: only a stream that ends at once and has said nothing is opened again more and more rarely.
+    #[test]
+    fn t124_a_stream_that_lasts_is_of_use() {
+        let mut stream = Stream::new();
+        assert!(!stream.was_of_use(Duration::from_secs(29)));
+        assert!(stream.was_of_use(Duration::from_secs(30)));
+        stream.messages = 1;
+        assert!(stream.was_of_use(Duration::ZERO));
     }
 }

@@ -5,7 +5,6 @@ use std::{
     collections::HashMap,
     fs,
     sync::{Arc, Mutex},
-    thread,
     time::Duration,
 };
 
@@ -14,17 +13,15 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
-    sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{sandbox::Sandbox, vendor::Vendor};
+use super::{background::Background, sandbox::Sandbox, vendor::Vendor};
 
 /// Hosts by name. Dropping it closes the proxy.
 pub struct Internet {
     shared: Arc<Shared>,
-    closing: Arc<Notify>,
-    thread: Option<thread::JoinHandle<()>>,
+    _background: Background,
 }
 
 struct Shared {
@@ -39,6 +36,8 @@ type Authority = Issuer<'static, KeyPair>;
 struct Host {
     port: u16,
     identity: Identity,
+    /// Whether it speaks HTTP/2 and nothing else.
+    is_http2: bool,
 }
 
 /// What a host shows for itself.
@@ -60,23 +59,11 @@ pub enum Identity {
 impl Internet {
     /// Starts it, and has every later process of `sandbox` go there.
     pub fn join(sandbox: &mut Sandbox) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let proxy = format!("http://{}", listener.local_addr().unwrap());
         let (certificate, authority) = authority("the person's own");
         let shared = Arc::new(Shared { authority, hosts: Mutex::default(), asked: Mutex::default() });
-        let closing = Arc::new(Notify::new());
-        let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
-                tokio::select! {
-                    () = accept(listener, served) => {}
-                    () = ended.notified() => {}
-                }
-            });
-        });
+        let served = Arc::clone(&shared);
+        let background = Background::run(|listener| accept(listener, served));
+        let proxy = format!("http://127.0.0.1:{}", background.port());
         for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
             sandbox.set(name, &proxy);
         }
@@ -84,26 +71,26 @@ impl Internet {
         fs::create_dir_all(&folder).unwrap();
         let ca_file = sandbox.give("authority.pem", certificate).display().to_string();
         fs::write(folder.join("config.toml"), format!("ca_file = {ca_file:?}\n")).unwrap();
-        Self { shared, closing, thread: Some(thread) }
+        Self { shared, _background: background }
     }
 
     /// From now on `host`, a name or an address without a port, is `vendor`.
     pub fn host(&self, host: &str, vendor: &Vendor, identity: Identity) {
-        self.shared.hosts.lock().unwrap().insert(host.to_owned(), Host { port: vendor.port(), identity });
+        self.add(host, Host { port: vendor.port(), identity, is_http2: false });
+    }
+
+    /// From now on `host` is what speaks HTTP/2, without TLS, on this port of 127.0.0.1.
+    pub fn http2_host(&self, host: &str, port: u16) {
+        self.add(host, Host { port, identity: Identity::Good, is_http2: true });
+    }
+
+    fn add(&self, name: &str, host: Host) {
+        self.shared.hosts.lock().unwrap().insert(name.to_owned(), host);
     }
 
     /// Where finmcp wanted to go so far: `CONNECT name:port`, or another request's first line.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Internet {
-    fn drop(&mut self) {
-        self.closing.notify_one();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
     }
 }
 
@@ -149,32 +136,35 @@ async fn tunnel(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         return Ok(());
     }
-    let mut secure = acceptor(&name, host.identity, &shared.authority).accept(stream).await?;
+    let mut secure = acceptor(&name, host, &shared.authority).accept(stream).await?;
     let mut vendor = TcpStream::connect(("127.0.0.1", host.port)).await?;
     copy_bidirectional(&mut secure, &mut vendor).await.map(drop)
 }
 
-fn acceptor(name: &str, identity: Identity, authority: &Authority) -> TlsAcceptor {
-    let shown = if identity == Identity::OtherName { "other.example" } else { name };
+fn acceptor(name: &str, host: Host, authority: &Authority) -> TlsAcceptor {
+    let shown = if host.identity == Identity::OtherName { "other.example" } else { name };
     let mut params = CertificateParams::new(vec![shown.to_owned()]).unwrap();
-    match identity {
+    match host.identity {
         Identity::Expired => params.not_after = date_time_ymd(2020, 1, 1),
         Identity::NotYetValid => params.not_before = date_time_ymd(2999, 1, 1),
         _ => {}
     }
     let key = KeyPair::generate().unwrap();
-    let certificate = match identity {
+    let certificate = match host.identity {
         Identity::SelfSigned => params.self_signed(&key),
         Identity::UnknownAuthority => params.signed_by(&key, &self::authority("somebody else's").1),
         _ => params.signed_by(&key, authority),
     };
     let chain = vec![certificate.unwrap().der().clone()];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap();
+    if host.is_http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     TlsAcceptor::from(Arc::new(config))
 }

@@ -1,7 +1,10 @@
 //! What every test stands on: a home of its own, a scriptable vendor, a browser that obeys, and the running bridge.
 
+pub mod background;
 #[cfg(unix)]
 pub mod browser;
+#[cfg(unix)]
+pub mod http2;
 #[cfg(unix)]
 pub mod internet;
 pub mod sandbox;
@@ -11,6 +14,7 @@ pub mod serve;
 pub mod terminal;
 pub mod vendor;
 pub mod visitor;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 

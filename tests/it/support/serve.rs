@@ -272,6 +272,18 @@ impl Serve {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
+    /// The most memory that it has had in use at once, in MiB.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> usize {
+        peak_memory(&self.child)
+    }
+
+    /// The path of one of its descriptors.
+    #[cfg(target_os = "linux")]
+    pub fn descriptor(&self, number: u32) -> std::path::PathBuf {
+        format!("/proc/{}/fd/{number}", self.child.id()).into()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -304,6 +316,14 @@ impl Drop for Serve {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The most memory that a process has had in use at once, in MiB.
+#[cfg(target_os = "linux")]
+pub fn peak_memory(process: &Child) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
 }
 
 /// `params` with the metadata that every request of the modern era carries.

@@ -256,7 +256,7 @@ async fn execute(envelope: &Envelope, shared: &Arc<Shared>) -> Reply {
             "capabilities": {"tools": {"listChanged": true}},
             "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "test vendor", "version": "1"}},
         }),
-        "ping" | "logging/setLevel" if !modern => json!({}),
+        "ping" | "logging/setLevel" | "resources/subscribe" | "resources/unsubscribe" if !modern => json!({}),
         "tools/list" => state.tools_page(&params.cursor),
         "resources/list" => json!({"resources": []}),
         "resources/templates/list" => json!({"resourceTemplates": []}),

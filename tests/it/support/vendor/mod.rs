@@ -171,7 +171,6 @@ impl Vendor {
     }
 
     /// The port on this machine.
-    #[cfg(unix)]
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -208,6 +207,11 @@ impl Vendor {
     /// Breaks the next request that `on` picks. Several faults for the same requests are used up in order.
     pub fn fault(&self, on: On, effect: Effect) {
         self.state().faults.push((on, effect));
+    }
+
+    /// Breaks nothing any more.
+    pub fn heal(&self) {
+        self.state().faults.clear();
     }
 
     /// From now on proofs of possession need another nonce than before.
