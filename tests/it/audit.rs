@@ -289,9 +289,9 @@ mod unix {
     fn a_log_that_is_full_stops_the_calls() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let log = log_in(&sandbox);
-        // A limit of one block stands for a full disk; without the signal it is an error like that.
+        // A limit of some lines stands for a full disk; without the signal it is an error like that.
         let mut command = sandbox.command("sh");
-        let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+        let script = "trap '' XFSZ; ulimit -f 2; exec \"$@\"";
         command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_finmcp"), "serve", &vendor.url(), "--audit-log"]);
         command.arg(&log);
         let mut serve = Serve::start(command, sandbox.transcript());

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     bridge::{
@@ -171,10 +171,12 @@ impl Upstream {
             headers.insert(LAST_EVENT_ID, id);
             let asked = stream.decoder.retry().map_or(PAUSE, Duration::from_millis);
             let pause = patience::reconnect(Some(asked), attempts, getrandom::u32().unwrap_or_default());
+            let again = Instant::now() + pause;
             deadline.pause(pause);
-            if timeout_at(deadline.end(), sleep(pause)).await.is_err() {
+            if deadline.end() < again {
                 return Ok(Ending::Failed(self.timed_out()));
             }
+            sleep_until(again).await;
             response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
                 _ => return Ok(ending),
