@@ -425,6 +425,38 @@ mod tests {
         assert_eq!(select("", &with_default).unwrap().0, "work");
     }
 
+    /// The command that a person is told to run means the very same server, wherever it is typed.
+    #[test]
+    fn the_command_to_run_names_the_server() {
+        let settings = Settings::for_tests(CONFIG);
+        for (url, command) in [
+            (None, "finmcp login tesorio"),
+            (Some("https://mcp.tesorio.com/v1/mcp"), "finmcp login tesorio"),
+            (Some("https://t.example/mcp"), "finmcp login tesorio --url https://t.example/mcp"),
+        ] {
+            for profile in [None, Some("office")] {
+                let selector = Selector {
+                    server: Some("tesorio".to_owned()),
+                    url: url.map(|url| url.parse().unwrap()),
+                    profile: profile.map(str::to_owned),
+                    ..Selector::default()
+                };
+                let option = profile.map(|name| format!(" --profile {name}")).unwrap_or_default();
+                let selected = Profile::select(&selector, &settings).unwrap();
+                assert_eq!(selected.login_command(), format!("{command}{option}"));
+            }
+        }
+        let saved = Selector {
+            server: Some("work".to_owned()),
+            url: Some("https://w.example/".parse().unwrap()),
+            ..Selector::default()
+        };
+        assert_eq!(
+            Profile::select(&saved, &settings).unwrap().login_command(),
+            "finmcp login work --url https://w.example/"
+        );
+    }
+
     /// What speaks for us at one server is not shown to another.
     #[test]
     fn an_assertion_does_not_move() {

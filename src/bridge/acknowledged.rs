@@ -8,6 +8,11 @@ use crate::bridge::{
     object,
 };
 
+/// Whether `subscribe`, a request for a subscription, asks for changes of the tools.
+pub fn wants_tools(subscribe: &Message) -> bool {
+    object::found(&subscribe.member("notifications").unwrap_or_default(), &["toolsListChanged"]).is_some()
+}
+
 /// Those subscriptions, by the ids of the requests for them.
 #[derive(Debug, Default)]
 pub struct Acknowledged {

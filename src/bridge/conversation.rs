@@ -315,8 +315,7 @@ impl Conversation {
             }
             (Kind::Request { id, .. }, SUBSCRIBE) if greeting.is_told() => {
                 // Of everything else it hears once the server can be asked.
-                let told = self.acknowledged.begin(id);
-                self.write(&told);
+                self.actions.push(Action::Write(self.acknowledged.begin(id)));
                 greeting_of(&mut self.dialect).into_iter().for_each(|greeting| greeting.subscribe(message.clone()));
             }
             (Kind::Request { .. }, "tools/list") if greeting.is_told() && greeting.is_asking() => {
@@ -560,7 +559,9 @@ impl Conversation {
         let Dialect::Greeting(greeting) = &mut self.dialect else { return };
         let description = description.with_tools_of(self.description.as_ref());
         let was_told = greeting.is_told();
+        let listens = self.client == Era::Legacy || greeting.subscriptions().next().is_some();
         let changes = was_told
+            && listens
             && (greeting.listed_for_server()
                 || self.description.as_ref().is_none_or(|told| !told.says_the_same_as(&description)));
         let (hello, era) = (greeting.hello().clone(), description.era);
@@ -586,7 +587,7 @@ impl Conversation {
             self.carry(session::Event::Received(initialized));
         }
         self.settle(dialect);
-        if changes || self.sign_in.was_listed() {
+        if self.sign_in.was_listed() || changes {
             self.tell_of_tools();
         }
     }
@@ -615,7 +616,7 @@ impl Conversation {
                 client.server(changed, None, steps);
             }
         });
-        let subscriptions = self.session.subscriptions().chain(self.acknowledged.kept());
+        let subscriptions = self.session.tool_subscriptions().chain(self.acknowledged.kept());
         let told: Vec<_> = subscriptions
             .map(|id| Message::notification(CHANGED, &format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#)))
             .collect();

@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::bridge::{
+    acknowledged::wants_tools,
     description::Description,
     era::{self, Era},
     legacy_client::LegacyClient,
@@ -334,10 +335,7 @@ impl Greeting {
 
     /// The subscriptions that want to hear of other tools.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
-        let wants = |message: &&Message| {
-            object::found(&message.member("notifications").unwrap_or_default(), &["toolsListChanged"]).is_some()
-        };
-        self.subscriptions.iter().filter(wants).filter_map(Message::id)
+        self.subscriptions.iter().filter(|message| wants_tools(message)).filter_map(Message::id)
     }
 
     /// The tools have been listed for the server, and may be others.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::bridge::{
+    acknowledged::wants_tools,
     era, headers,
     message::{Id, Kind, Message},
     object::Object,
@@ -662,10 +663,11 @@ impl Session {
         self.version = None;
     }
 
-    /// The subscriptions that are open at the server, or being opened, by the ids of the client's requests.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
-        let asked = self.carried.values().filter(|carried| carried.message.method() == Some(SUBSCRIBE));
-        asked.filter_map(|carried| carried.message.id())
+    /// The subscriptions to changes of the tools that are open at the server, or being opened, by the ids of the client's
+    /// requests.
+    pub fn tool_subscriptions(&self) -> impl Iterator<Item = &Id> {
+        let asked = self.carried.values().map(|carried| &carried.message);
+        asked.filter(|asked| asked.method() == Some(SUBSCRIBE) && wants_tools(asked)).filter_map(Message::id)
     }
 
     /// The client waits for no more changes: its subscriptions end here, as a server would end them. Everything else may still be answered.

@@ -34,6 +34,7 @@ use crate::{
         scope::Scope,
         token_set::TokenSet,
     },
+    secret::Secret,
 };
 
 /// How long the lock is waited for: longer than a holder may need, which is one [`crate::http::DOCUMENT_DEADLINE`] and
@@ -77,13 +78,30 @@ struct State {
     /// When a renewal last failed, if none has worked since.
     failed_at: Option<Instant>,
     /// What the store has refused to take since the refresh token was spent.
-    unsaved: Option<Credential>,
+    unsaved: Option<Unsaved>,
     /// Whether a refresh token is on its way to the server, or its successor to the store.
     is_spending: bool,
     /// Whether the process is ending, and must not begin what it cannot finish.
     is_ending: bool,
     /// The renewals that a 401 caused.
     rejections: Pacing,
+}
+
+/// A renewed credential that only this process has.
+struct Unsaved {
+    renewed: Credential,
+    /// The refresh token that was spent for it.
+    spent: Secret,
+}
+
+impl Unsaved {
+    /// Whether it was made from this very record. The generation alone does not tell: a sign-in after a sign-out begins
+    /// anew.
+    fn follows(&self, stored: &Credential) -> bool {
+        let refresh_token = stored.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
+        stored.generation.checked_add(1) == Some(self.renewed.generation)
+            && refresh_token.is_some_and(|token| token.same_as(&self.spent))
+    }
 }
 
 type Outcome = Result<AccessToken, TokenSourceError>;
@@ -164,10 +182,9 @@ impl Account {
         };
         let mut state = self.state();
         // Only what was made from this very record: a later sign-in or sign-out, here or in another process, stands.
-        state.unsaved = state.unsaved.take().filter(|unsaved| {
-            stored.as_ref().is_some_and(|stored| stored.generation.checked_add(1) == Some(unsaved.generation))
-        });
-        Ok(state.unsaved.clone().or(stored))
+        state.unsaved =
+            state.unsaved.take().filter(|unsaved| stored.as_ref().is_some_and(|stored| unsaved.follows(stored)));
+        Ok(state.unsaved.as_ref().map(|unsaved| unsaved.renewed.clone()).or(stored))
     }
 
     /// The credential with the very key that is in use, which knows what nonces servers want.
@@ -377,16 +394,22 @@ impl Account {
     }
 
     async fn keep(self: &Arc<Self>, credential: Credential, tokens: TokenSet) -> AccessToken {
+        let spent = credential.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
         let tokens = merged(tokens, credential.tokens.as_ref());
         let token = AccessToken::new(&tokens, &credential);
         let renewed =
             Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), ..credential };
-        if let Err(error) = self.save(&renewed).await {
-            tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
-            // Nothing else is spent: what renewed it brings a token at any time.
-            if matches!(renewed.renewal, Renewal::RefreshToken) {
-                self.state().unsaved = Some(renewed);
-                tokio::spawn(self.clone().save_later());
+        match self.save(&renewed).await {
+            Ok(()) => tracing::debug!(generation = renewed.generation, "has saved a renewed sign-in"),
+            Err(error) => {
+                tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
+                // Nothing else is spent: what renewed it brings a token at any time.
+                if matches!(renewed.renewal, Renewal::RefreshToken)
+                    && let Some(spent) = spent
+                {
+                    self.state().unsaved = Some(Unsaved { renewed, spent });
+                    tokio::spawn(self.clone().save_later());
+                }
             }
         }
         token
@@ -445,12 +468,15 @@ impl Account {
     async fn save(&self, credential: &Credential) -> Result<(), TokenSourceError> {
         self.parts.store.save(&self.entry, credential.to_payload()?).await?;
         let mut state = self.state();
-        state.unsaved = state.unsaved.take().filter(|unsaved| unsaved.generation > credential.generation);
+        state.unsaved = state.unsaved.take().filter(|unsaved| unsaved.renewed.generation > credential.generation);
         Ok(())
     }
 
     async fn lock(&self) -> Result<Lock, TokenSourceError> {
-        Ok(Lock::acquire(&self.parts.locks, &self.entry, LOCK_DEADLINE).await?)
+        let begun = Instant::now();
+        let lock = Lock::acquire(&self.parts.locks, &self.entry, LOCK_DEADLINE).await?;
+        tracing::debug!(waited = ?begun.elapsed(), "has the lock");
+        Ok(lock)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     login::{machine_login, machine_vendor},
+    stress::{self, Size},
     support::{eventually, sandbox::Sandbox},
 };
 
@@ -77,6 +78,16 @@ fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
     serve.initialize().result();
     serve.call("echo", serde_json::json!({"message": "hi"})).result();
     sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// t065: a keychain is slower than a file, and has no part in the lock.
+#[test]
+fn t065_many_processes_renew_each_token_once() {
+    let mut sandbox = Sandbox::new();
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let _keyring = Keyring::start(&mut sandbox);
+    stress::renew_each_token_once(sandbox, Size::or(8, 12));
 }
 
 /// t082, t083: without a keychain the sign-in fails before anything is asked of anybody; nothing is ever written

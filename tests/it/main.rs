@@ -55,6 +55,8 @@ mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
 mod status;
+#[cfg(target_os = "linux")]
+mod stress;
 mod support;
 mod threats;
 mod token;

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// The rows about servers, sign-ins and tokens (URLs, metadata, the callback, token requests), and those about the two
-/// ends of the bridge and what happens between them.
-const ROWS: [std::ops::RangeInclusive<u32>; 2] = [1..=64, 99..=138];
+/// The rows about servers, sign-ins and tokens (URLs, metadata, the callback, token requests), about what processes share
+/// and where it is kept, and those about the two ends of the bridge and what happens between them.
+const ROWS: [std::ops::RangeInclusive<u32>; 2] = [1..=88, 99..=138];
 
 /// The rows without a test of their own, and why. A row that has one must not be here.
-const UNTESTED: [(u32, &str); 0] = [];
+const UNTESTED: [(u32, &str); 1] =
+    [(87, "only Windows is said to lose an entry that several threads use; calls follow each other everywhere")];
 
 /// The text of each Rust file in these folders.
 fn texts(folder: &Path, found: &mut Vec<String>) {

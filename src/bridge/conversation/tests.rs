@@ -28,9 +28,13 @@ struct Rig {
 
 impl Rig {
     fn new(remembered: Option<Description>) -> Self {
+        Self::with(remembered, SignIn::offered_if(true))
+    }
+
+    fn with(remembered: Option<Description>, sign_in: SignIn) -> Self {
         let words = Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         Self {
-            conversation: Conversation::new(words, remembered, SignIn::offered_if(true), Rules::default()),
+            conversation: Conversation::new(words, remembered, sign_in, Rules::default()),
             posts: Vec::new(),
             open: BTreeSet::new(),
             listens: Vec::new(),
@@ -393,8 +397,124 @@ fn signed_out_lists_what_is_known_and_the_way_in() {
     rig.answer("initialize", legacy_hello());
     rig.accept_notifications();
     assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
+    // Both that sign-in and whoever looks out for one say so.
+    rig.handle(Event::SignedIn);
+    assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
     rig.client(request(2, "tools/call", json!({"name": "pay"})));
     assert_eq!(rig.count("tools/call"), 1);
+}
+
+/// Whoever is told that the sign-in is done can see the tools by then.
+#[test]
+fn the_tools_come_before_the_word_that_they_work() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    rig.client(initialized());
+    rig.client(request(1, "tools/list", json!({})));
+    rig.fail("initialize", signed_out());
+    rig.client(request(2, "tools/call", json!({"name": "finmcp_sign_in"})));
+    rig.handle(offered("https://as.example/a"));
+    let question = rig.said("elicitation/create")[0].clone();
+    rig.client(json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept"}}));
+    rig.handle(Event::SignedIn);
+    rig.answer("initialize", legacy_hello());
+    rig.accept_notifications();
+    assert_eq!(rig.sign_ins, [Need::Any, Need::Any], "the second finds somebody signed in");
+    rig.handle(Event::SignedIn);
+    assert!(rig.answered(&json!(2))["result"]["content"][0]["text"].as_str().unwrap().contains("work now"));
+    let place = |found: &dyn Fn(&Value) -> bool| rig.written.iter().position(found).unwrap();
+    let changed = place(&|line| line["method"] == "notifications/tools/list_changed");
+    assert!(changed < place(&|line| line["id"] == 2));
+    assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
+}
+
+/// Where nobody can sign in from within, the tools are listed all the same, in the client's own words, and each call says
+/// what to do.
+#[test]
+fn a_client_that_offers_no_sign_in_lists_what_is_known() {
+    for is_modern in [false, true] {
+        let mut rig = Rig::with(Some(description(Era::Legacy)), SignIn::offered_if(false));
+        let question = if is_modern { "server/discover" } else { "initialize" };
+        rig.client(if is_modern { discover() } else { initialize() });
+        rig.fail("initialize", signed_out());
+        let ask = |id, method, params| request(id, method, if is_modern { modern(params) } else { params });
+        rig.client(ask(1, "tools/list", json!({})));
+        rig.fail("initialize", signed_out());
+        let result = &rig.answered(&json!(1))["result"];
+        assert_eq!(result["tools"], json!([{"name": "pay"}]), "{question}");
+        assert_eq!(result.get("resultType").is_some(), is_modern);
+        rig.client(ask(2, "tools/call", json!({"name": "pay"})));
+        rig.fail("initialize", signed_out());
+        let error = rig.answered(&json!(2))["error"].clone();
+        assert_eq!(error["code"], -31004);
+        assert!(error["message"].as_str().unwrap().contains("finmcp login server"), "{error}");
+    }
+}
+
+/// Whoever is slow to sign in keeps nobody from seeing the tools: those that are known, and the others when there are any.
+#[test]
+fn the_tools_that_are_known_wait_for_nobody() {
+    for lists_early in [true, false] {
+        let mut rig = Rig::with(Some(description(Era::Legacy)), SignIn::offered_if(false));
+        rig.client(initialize());
+        let alarm = rig.alarms[0];
+        if lists_early {
+            rig.client(request(1, "tools/list", json!({})));
+            assert!(rig.written.is_empty());
+        }
+        rig.handle(Event::Woken(alarm));
+        rig.client(initialized());
+        if !lists_early {
+            rig.client(request(1, "tools/list", json!({})));
+        }
+        assert_eq!(rig.answered(&json!(1))["result"]["tools"], json!([{"name": "pay"}]));
+        rig.client(request(2, "tools/call", json!({"name": "pay"})));
+        rig.answer("initialize", legacy_hello());
+        rig.accept_notifications();
+        assert_eq!(rig.said("notifications/tools/list_changed").len(), 1, "there may be others now");
+        assert_eq!((rig.count("tools/list"), rig.count("tools/call")), (0, 1));
+        rig.answer("tools/call", json!({"result": {"content": []}}));
+    }
+}
+
+/// A server without subscriptions: the one that the client has been told it has is kept here, until it wants it no more.
+#[test]
+fn a_subscription_that_was_acknowledged_is_kept() {
+    for refuses_by_status in [false, true] {
+        let mut rig = Rig::new(Some(description(Era::Modern)));
+        rig.client(discover());
+        rig.fail("server/discover", signed_out());
+        for id in ["s", "t"] {
+            rig.client(request(id, SUBSCRIBE, modern(json!({"notifications": {"toolsListChanged": true}}))));
+        }
+        rig.handle(Event::SignedIn);
+        rig.answer("server/discover", modern_hello());
+        let posts: Vec<_> = rig.posts.iter().filter(|post| post.1.method() == Some(SUBSCRIBE)).cloned().collect();
+        for (exchange, message) in posts {
+            if refuses_by_status {
+                rig.network(session::Event::Finished(exchange, Ending::Failed(status(404))));
+            } else {
+                let id = message.id().unwrap();
+                rig.network(session::Event::Delivered(exchange, Message::error(Some(id), -32601, "no")));
+                rig.network(session::Event::Finished(exchange, Ending::Complete));
+            }
+        }
+        assert!(rig.written.iter().all(|line| line.get("error").is_none()), "{:#?}", rig.written);
+        rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "t"}}));
+
+        // The sign-in ends, and the next one changes the tools.
+        rig.client(request(1, "tools/list", modern(json!({}))));
+        rig.fail("tools/list", signed_out());
+        rig.handle(Event::SignedIn);
+        let changed = rig.said("notifications/tools/list_changed");
+        let told: Vec<_> =
+            changed.iter().map(|line| &line["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"]).collect();
+        assert_eq!(told, ["s"]);
+        rig.handle(Event::Closed);
+        assert_eq!(rig.answered(&json!("s"))["result"]["resultType"], "complete");
+        assert!(rig.written.iter().all(|line| line["id"] != "t"));
+    }
 }
 
 #[test]
@@ -495,8 +615,24 @@ fn a_modern_client_comes_back_from_the_page() {
             assert_eq!(rig.post("tools/call").1.member("requestState"), None);
             rig.answer("tools/call", json!({"result": {"content": []}}));
         }
-        rig.answered(&json!(2));
+        let text = rig.answered(&json!(2))["result"]["content"][0]["text"].as_str().unwrap_or_default();
+        assert_eq!(text.contains("https://as.example/a") && text.contains("finmcp login server"), calls == 0, "{text}");
     }
+}
+
+/// A client that turns every question down without asking anybody: the way in is said in words then.
+#[test]
+fn a_client_that_shows_no_page_is_told_where_it_is() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    rig.client(request(1, "tools/call", json!({"name": "finmcp_sign_in"})));
+    rig.handle(offered("https://as.example/a"));
+    let question = rig.said("elicitation/create")[0].clone();
+    rig.client(json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}}));
+    let text = rig.answered(&json!(1))["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("https://as.example/a") && text.contains("finmcp login server"), "{text}");
+    assert_eq!(rig.sign_ins.len(), 1, "the page goes on waiting for the person");
 }
 
 /// A server that is down: tools from memory, and an honest error for the rest.

@@ -54,6 +54,8 @@ pub struct AccessToken {
     pub revoked: bool,
     /// The thumbprint of the key that it is bound to.
     pub key: Option<String>,
+    /// From when on a careful client has another one.
+    stale: Instant,
     family: u64,
 }
 
@@ -64,7 +66,21 @@ pub struct RefreshToken {
     scope: String,
     /// The thumbprint of the key that it is bound to.
     key: Option<String>,
-    spent: bool,
+    /// The access token that came with it.
+    access: String,
+    /// What it was spent for: the number of the rotation.
+    spent: Option<usize>,
+}
+
+/// A refresh token that was spent for its successor.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// When the successor became the one that counts.
+    pub committed: SystemTime,
+    /// Whether the access token had ended, or was so near its end that a client renews ahead.
+    pub due: bool,
+    /// Whether the spent token came once more.
+    pub replayed: bool,
 }
 
 /// The metadata documents, at the places where RFC 9728 section 3 and RFC 8414 section 3 put them for `/mcp` and for an
@@ -311,7 +327,8 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             if known.key != key {
                 return error(400, "invalid_grant", "bound to another key");
             }
-            if known.spent {
+            if let Some(rotation) = known.spent {
+                state.rotations[rotation].replayed = true;
                 // Somebody has a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
                 state.replays += 1;
                 state.dead_families.insert(known.family);
@@ -320,7 +337,10 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
                 }
                 return error(400, "invalid_grant", "spent refresh token");
             }
-            state.refresh_tokens.get_mut(&token).unwrap().spent = true;
+            let live = state.access_tokens.get(&known.access).filter(|access| !access.revoked);
+            let due = live.is_none_or(|access| access.stale <= Instant::now());
+            state.refresh_tokens.get_mut(&token).unwrap().spent = Some(state.rotations.len());
+            state.rotations.push(Rotation { committed: SystemTime::now(), due, replayed: false });
             state.grant(&shared.origin, &client_id, &known.scope, Some(known.family), key)
         }
         assertion::JWT_BEARER => match assertion::judge(&state, &shared.origin, &client_id, &field("assertion")) {
@@ -413,6 +433,7 @@ impl State {
         }
         let token = AccessToken {
             ends: Instant::now() + lifetime,
+            stale: Instant::now() + lifetime * 9 / 10,
             revoked: false,
             key: key.clone(),
             family: family.unwrap_or_default(),
@@ -429,8 +450,8 @@ impl State {
         if let (Some(family), true) = (family, self.script.refresh_tokens) {
             let refresh_token = self.mint("refresh-token");
             response["refresh_token"] = json!(refresh_token);
-            let known =
-                RefreshToken { family, client_id: client_id.to_owned(), scope: scope.to_owned(), key, spent: false };
+            let (client_id, scope) = (client_id.to_owned(), scope.to_owned());
+            let known = RefreshToken { family, client_id, scope, key, access: access_token, spent: None };
             self.refresh_tokens.insert(refresh_token, known);
         }
         if !scope.is_empty() {

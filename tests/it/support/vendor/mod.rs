@@ -25,6 +25,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::eventually;
+pub use authorization::Rotation;
 pub use reply::Reply;
 pub use script::{
     Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
@@ -107,6 +108,7 @@ struct State {
     /// How often the nonces have changed.
     nonce_round: usize,
     replays: usize,
+    rotations: Vec<Rotation>,
     sessions: HashSet<String>,
     streams: Vec<Stream>,
     pending: HashMap<String, oneshot::Sender<String>>,
@@ -266,6 +268,11 @@ impl Vendor {
         self.state().replays
     }
 
+    /// Every refresh token that was spent, in order.
+    pub fn rotations(&self) -> Vec<Rotation> {
+        self.state().rotations.clone()
+    }
+
     /// The tools that really ran, by name.
     pub fn executed(&self) -> Vec<String> {
         self.state().executed.clone()
@@ -364,6 +371,7 @@ impl State {
             proofs: HashSet::new(),
             nonce_round: 0,
             replays: 0,
+            rotations: Vec::new(),
             sessions: HashSet::new(),
             streams: Vec::new(),
             pending: HashMap::new(),
