@@ -16,7 +16,6 @@ use crate::bridge::{
     legacy_client::LegacyClient,
     message::{Id, Kind, Message},
     modern_client::ModernClient,
-    object,
     retry::Failure,
     session::Refusal,
     translation::Numbers,
