@@ -259,7 +259,7 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__login)
-            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --assertion-file --identity-provider --identity-provider-client-id --identity-provider-client-secret-file --id-token-file --business-id --scope --param --resource --dpop --token-endpoint --issuer --allow-private-network --no-browser --port --timeout --force --help"
+            opts="-h --env --url --profile --grant --client-id --client-secret-file --private-key-file --client-secret --client-metadata-url --assertion-file --identity-provider --identity-provider-client-id --identity-provider-client-secret-file --id-token-file --business-id --scope --param --resource --dpop --token-endpoint --issuer --allow-private-network --no-browser --port --timeout --import --delete-imported --force --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -351,6 +351,10 @@ _finmcp() {
                     ;;
                 --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --import)
+                    COMPREPLY=($(compgen -W "mcp-remote" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -60,9 +60,11 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l token-endpoint -
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l issuer -d 'The authorization server to expect' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l port -d 'The port on 127.0.0.1 that the browser comes back to' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l timeout -d 'How long to wait for the person, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l import -d 'Take over the sign-in that another program keeps in plain text' -r -f -a "mcp-remote\t'The npm package mcp-remote, whose files are in ~/.mcp-auth'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l dpop -d 'Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l allow-private-network -d 'Let this server name others in private networks, such as your company\'s authorization server'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l no-browser -d 'Open nothing: print the address, and read from stdin the one that the browser ends on'
+complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l delete-imported -d 'Delete the other program\'s files for this server without asking'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -l force -d 'Register a new client with the server, and replace a saved profile of that name that belongs to another one'
 complete -c finmcp -n "__fish_finmcp_using_subcommand login" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c finmcp -n "__fish_finmcp_using_subcommand token" -l env -d 'The vendor\'s environment, such as sandbox' -r

@@ -96,9 +96,30 @@ pub struct Login {
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=LONGEST_WAIT), help_heading = "Browser")]
     pub timeout: u64,
+    /// Take over the sign-in that another program keeps in plain text
+    #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
+    pub import: Option<ImportSource>,
+    /// What becomes of that.
+    #[command(flatten)]
+    pub disposal: Disposal,
     /// Register a new client with the server, and replace a saved profile of that name that belongs to another one
     #[arg(long)]
     pub force: bool,
+}
+
+/// Whose sign-in is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImportSource {
+    /// The npm package mcp-remote, whose files are in ~/.mcp-auth.
+    McpRemote,
+}
+
+/// What becomes of another program's files.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Disposal {
+    /// Delete the other program's files for this server without asking
+    #[arg(long, requires = "import", help_heading = "Import")]
+    pub delete_imported: bool,
 }
 
 /// What a sign-in is asked for with: who the client is, for what, and where.

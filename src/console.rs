@@ -50,6 +50,22 @@ impl Console {
         rpassword::prompt_password(question).map(Secret::new)
     }
 
+    /// Whether the person at the terminal says yes. Nobody there means no.
+    pub async fn confirm(&self, question: &str) -> bool {
+        if !io::stderr().is_terminal() || !io::stdin().is_terminal() {
+            return false;
+        }
+        let lines: Vec<String> = question.split('\n').map(printable).collect();
+        let _ = write!(io::stderr(), "{}", lines.join("\n"));
+        // On a thread of its own, so that Ctrl-C is heard.
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            io::stdin().read_line(&mut answer).map(|_| answer)
+        });
+        let answer = answer.await.map_err(io::Error::other).flatten().unwrap_or_default();
+        matches!(answer.trim(), "y" | "Y" | "yes")
+    }
+
     /// What went wrong, why, and what to do next.
     pub fn report(&self, error: &Error) {
         let mut text = format!("{} {}", self.paint("error:", "1;31"), indented(&error.message()));
@@ -78,8 +94,9 @@ fn indented(text: &str) -> String {
 /// A level that does not exist.
 pub fn start_log(filter: Option<&str>) -> Result<(), Error> {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
-    let Some(filter) = filter else { return Ok(()) };
+    // What goes wrong in the background is said in any case.
     let level: tracing::Level = filter
+        .unwrap_or("warn")
         .parse()
         .map_err(|_| Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace"))?;
     let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);

@@ -11,7 +11,7 @@ use crate::{
         token_source::{LoginReason, TokenSourceError},
     },
     http::HttpError,
-    login::LoginError,
+    login::{LoginError, mcp_remote::LeftoverError},
     oauth::{
         discovery::DiscoveryError,
         error::{RegistrationError, TokenError, Untrusted},
@@ -176,6 +176,13 @@ impl From<SettingsError> for Error {
             SettingsError::Homeless => Self::from_source(ErrorKind::Usage, error).hint("set HOME or FINMCP_CONFIG_DIR"),
             SettingsError::Variable { .. } | SettingsError::Config { .. } => Self::from_source(ErrorKind::Usage, error),
         }
+    }
+}
+
+impl From<LeftoverError> for Error {
+    fn from(error: LeftoverError) -> Self {
+        let hint = "name the server as mcp-remote knows it; or sign in anew with `finmcp login`, without --import";
+        Self::from_source(ErrorKind::Failure, error).hint(hint)
     }
 }
 

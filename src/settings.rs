@@ -155,6 +155,19 @@ impl Settings {
         })
     }
 
+    /// Where mcp-remote keeps its files.
+    ///
+    /// # Errors
+    /// [`SettingsError::Homeless`], or its own variable.
+    pub fn mcp_remote_folder() -> Result<PathBuf, SettingsError> {
+        match text_variable("MCP_REMOTE_CONFIG_DIR")? {
+            Some(folder) => Ok(folder.into()),
+            None => directories::BaseDirs::new()
+                .map(|folders| folders.home_dir().join(".mcp-auth"))
+                .ok_or(SettingsError::Homeless),
+        }
+    }
+
     /// Settings of their own, in `folder`, with an encrypted store there: nothing of the person's is read or written.
     pub fn isolated(&self, folder: PathBuf, key: PathBuf) -> Self {
         Self {

@@ -64,6 +64,7 @@ use crate::{
     },
     credential::token_source::TokenSource,
     http::Http,
+    printable::quoted,
     server_url::ServerUrl,
 };
 
@@ -249,6 +250,7 @@ impl Bridge {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
             Event::Received(message) => {
+                tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
                     answer.iter().for_each(|answer| self.writer.push(answer.line()));
                     return Flow::On;

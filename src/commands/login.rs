@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    cli,
+    cli::{self, ImportSource},
     commands::{
-        App, logout,
+        App, import, logout,
         registration::{Given, Secrets},
     },
     console::Console,
@@ -43,6 +43,9 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         refuse_takeover(app, &profile)?;
     }
     profile.registration = options.or(profile.registration);
+    if let Some(ImportSource::McpRemote) = arguments.import {
+        return import::run(app, profile, arguments.disposal).await;
+    }
 
     let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     let browser = if by_page && !arguments.no_browser { browser_for(app, &profile)? } else { None };
@@ -176,7 +179,8 @@ pub struct Person<'a> {
     pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
-fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
+/// What to sign in to, as `profile` says, with `secret` and what is known from `earlier`.
+pub fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
     let options = &profile.registration;
     let known = earlier
         .map(|credential| KnownClient { issuer: credential.identity.issuer, registration: credential.registration });
@@ -260,7 +264,8 @@ async fn replace(app: &App, before: Identity, new: &Identity) {
     }
 }
 
-fn summarise(app: &App, profile: &Profile, credential: &Credential) {
+/// Says who is signed in to what, and how it goes on.
+pub fn summarise(app: &App, profile: &Profile, credential: &Credential) {
     let console = app.console;
     match credential.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
         Some(person) => console.say(&format!("Signed in to {} as {person}, profile {}.", profile.title, profile.name)),
@@ -276,7 +281,10 @@ fn summarise(app: &App, profile: &Profile, credential: &Credential) {
 }
 
 /// Writes to the store and cleans up: what it will not take later is better not asked for.
-async fn prove_store(app: &App) -> Result<(), Error> {
+///
+/// # Errors
+/// The store's.
+pub async fn prove_store(app: &App) -> Result<(), Error> {
     const PROOF: &str = "finmcp-proof";
     app.store.save(PROOF, zeroize::Zeroizing::new(b"finmcp can write here".to_vec())).await?;
     app.store.delete(PROOF).await?;
@@ -284,7 +292,10 @@ async fn prove_store(app: &App) -> Result<(), Error> {
 }
 
 /// What is stored for this profile already.
-async fn earlier(app: &App, profile: &Profile) -> Result<Option<Credential>, Error> {
+///
+/// # Errors
+/// The store's.
+pub async fn earlier(app: &App, profile: &Profile) -> Result<Option<Credential>, Error> {
     use crate::credential::{store::StoreError, token_source::TokenSourceError};
     match app.tokens(profile.signed_in.clone()).credential().await {
         Ok(credential) => Ok(credential),

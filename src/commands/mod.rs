@@ -3,6 +3,7 @@
 pub mod completions;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod import;
 pub mod login;
 pub mod logout;
 pub mod man;

@@ -13,7 +13,7 @@ use std::{
     borrow::Cow,
     error::Error,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -339,8 +339,7 @@ impl Http {
         let mut left = REDIRECT_LIMIT;
         loop {
             let request = self.client_for(&place)?.request(method.clone(), place.as_url().clone());
-            let response = request.headers(headers.clone()).body(body.clone()).send().await;
-            let response = response.map_err(|source| HttpError::sending(&place, source))?;
+            let response = answer(&place, method, request.headers(headers.clone()).body(body.clone())).await?;
             let is_kept = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
             match own_location(&place, response.headers()) {
                 Some(next) if is_kept && left > 0 => place = Cow::Owned(next),
@@ -359,8 +358,8 @@ impl Http {
         let client = self.client_for(url)?;
         let whole = async {
             let (parts, body) = request.into_parts();
-            let sending = client.request(parts.method, url.as_url().clone()).headers(parts.headers).body(body).send();
-            let mut response = sending.await.map_err(|source| HttpError::sending(url, source))?;
+            let request = client.request(parts.method.clone(), url.as_url().clone()).headers(parts.headers).body(body);
+            let mut response = answer(url, &parts.method, request).await?;
             if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
                 return Err(HttpError::Compressed { host: url.host() });
             }
@@ -386,6 +385,23 @@ impl Clients {
             self.by_reach = Default::default();
         }
     }
+}
+
+/// The head of the answer to `request`. The log says how that went, and of the URL its host only: paths and queries can
+/// hold secrets.
+async fn answer(
+    url: &ServerUrl,
+    method: &Method,
+    request: reqwest::RequestBuilder,
+) -> Result<reqwest::Response, HttpError> {
+    let begun = Instant::now();
+    let outcome = request.send().await.map_err(|source| HttpError::sending(url, source));
+    let (host, took) = (url.host(), begun.elapsed());
+    match &outcome {
+        Ok(response) => tracing::debug!(%method, host, status = response.status().as_u16(), ?took, "answered"),
+        Err(error) => tracing::debug!(%method, host, %error, ?took, "not answered"),
+    }
+    outcome
 }
 
 /// Where an answer sends a request on, if that is of the same origin.

@@ -5,6 +5,7 @@ pub mod browser;
 pub mod device;
 pub mod jwt_bearer;
 pub mod loopback;
+pub mod mcp_remote;
 pub mod page;
 pub mod paste;
 pub mod turn;

@@ -28,6 +28,7 @@ mod fidelity;
 mod floods;
 mod http_sse;
 #[cfg(unix)]
+mod import;
 mod install;
 #[cfg(target_os = "linux")]
 mod keychain;

@@ -132,6 +132,8 @@ fn t124_a_stream_that_ends_is_not_asked_for_without_a_pause() {
         (events("retry: -1\n\n"), 2..=5),
         (events(""), 2..=5),
         (Reply::new(503), 2..=5),
+        (Reply::new(429), 2..=5),
+        (Reply::new(429).header("retry-after", "60"), 1..=1),
         (Reply::new(401), 1..=2),
         (Reply::new(405), 1..=1),
         (Reply::new(404), 1..=1),

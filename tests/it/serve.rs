@@ -48,6 +48,11 @@ fn t095_nothing_secret_is_logged_at_any_level() {
     serve.call("echo", json!({"message": "hi"})).result();
     serve.close_stdin();
     serve.exit_within(std::time::Duration::from_secs(2));
+    // It is not silent either: what a support case needs is there.
+    let said = serve.stderr();
+    for word in ["the client says method=\"tools/call\"", "host=\"127.0.0.1", "status=401", "status=200"] {
+        assert!(said.contains(word), "{word} is not in {said}");
+    }
     sandbox.finmcp(["token", "--env", "sandbox", "--force-refresh"]).expect_success();
     assert!(vendor.secrets().contains(&CLIENT_SECRET.to_owned()));
     sandbox.assert_no_secret(&vendor.secrets());

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -84,6 +84,10 @@ impl Upstream {
                         headers.insert(LAST_EVENT_ID, id);
                     }
                     asked = stream.decoder.retry().map(Duration::from_millis).or(asked);
+                }
+                Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    let retry_after = response.headers().get(header::RETRY_AFTER);
+                    asked = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes())).or(asked);
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
                 Ok(response) if !response.status().is_server_error() => break,
