@@ -66,6 +66,8 @@ pub(super) struct Account {
     identity: Identity,
     entry: String,
     parts: Arc<Parts>,
+    /// How early it renews, from 0 to 1: processes that share a token are not to find it too old all at once.
+    haste: f64,
     state: Mutex<State>,
 }
 
@@ -111,8 +113,8 @@ type Flight = Shared<BoxFuture<'static, Outcome>>;
 enum Need {
     /// One that has not ended.
     Usable,
-    /// One that lives for this time more.
-    Lasting(Duration),
+    /// One that lives for this time more, with this haste.
+    Lasting(Duration, f64),
     /// Another than this one, which a resource server rejected.
     OtherThan(AccessToken),
     /// A new one, whatever is there.
@@ -123,7 +125,7 @@ impl Need {
     fn is_met_by(&self, token: &AccessToken, now: Timestamp) -> bool {
         match self {
             Self::Usable => token.is_usable(now),
-            Self::Lasting(min_ttl) => token.lasts(*min_ttl, now),
+            Self::Lasting(min_ttl, haste) => token.lasts(*min_ttl, *haste, now),
             Self::OtherThan(rejected) => token != rejected && token.is_usable(now),
             Self::New => false,
         }
@@ -132,7 +134,8 @@ impl Need {
 
 impl Account {
     pub(super) fn new(identity: Identity, parts: Arc<Parts>) -> Self {
-        Self { entry: identity.entry(), identity, parts, state: Mutex::default() }
+        let haste = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
+        Self { entry: identity.entry(), identity, parts, haste, state: Mutex::default() }
     }
 
     pub(super) fn identity(&self) -> &Identity {
@@ -149,7 +152,7 @@ impl Account {
             Some(token) => token,
             None => self.obtain(Need::Usable).await?,
         };
-        if token.lasts(min_ttl, now) {
+        if token.lasts(min_ttl, self.haste, now) {
             return Ok(token);
         }
         // It still lives, so that a slow or failing renewal need not hold up or fail the call; unless the caller wants
@@ -159,7 +162,7 @@ impl Account {
         if patience < Duration::MAX && failed_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE) {
             return Ok(token);
         }
-        match tokio::time::timeout(patience, self.obtain(Need::Lasting(min_ttl))).await {
+        match tokio::time::timeout(patience, self.obtain(Need::Lasting(min_ttl, self.haste))).await {
             Ok(Ok(renewed)) => Ok(renewed),
             Ok(Err(error @ TokenSourceError::LoginRequired(LoginReason::SignedOut))) => Err(error),
             Ok(Err(_)) | Err(_) => Ok(token),

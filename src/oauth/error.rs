@@ -2,10 +2,12 @@
 
 use http::StatusCode;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use crate::{
     http::HttpError,
     oauth::{json, private_key::PrivateKeyError},
+    secret::Secret,
     server_url::ServerUrlError,
 };
 
@@ -139,6 +141,26 @@ impl OAuthError {
         Self { code: cleaned(code), description: description.map(cleaned).filter(|text| !text.is_empty()) }
     }
 
+    /// The same without the server's words, where they repeat one of `secrets`: some servers say what they were sent.
+    pub fn without_echo(self, secrets: &[Secret]) -> Self {
+        /// Less than this may be part of a sentence.
+        const TELLING: usize = 8;
+        /// How much of a secret is looked for: the words may have been cut.
+        const BEGINNING: usize = 16;
+        let begins = |secret: &Secret| secret.expose().chars().take(BEGINNING).collect::<String>();
+        let is_echo = |text: &str| {
+            secrets
+                .iter()
+                .map(begins)
+                .map(Zeroizing::new)
+                .any(|start| start.len() >= TELLING && text.contains(&**start))
+        };
+        Self {
+            code: if is_echo(&self.code) { "an error that repeats a secret".to_owned() } else { self.code },
+            description: self.description.filter(|text| !is_echo(text)),
+        }
+    }
+
     /// The error in a response's body; none where it holds none.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let document: ErrorDocument = json::read(body).ok()?;
@@ -164,6 +186,15 @@ impl TokenError {
             Self::Unusable(_) | Self::Audience { .. } => true,
             Self::Http(error) => error.is_refusal(),
             _ => false,
+        }
+    }
+
+    /// The same without the server's words, where they repeat one of `secrets`.
+    pub fn without_echo(self, secrets: &[Secret]) -> Self {
+        match self {
+            Self::Refused(error) => Self::Refused(error.without_echo(secrets)),
+            Self::InvalidGrant(error) => Self::InvalidGrant(error.without_echo(secrets)),
+            other => other,
         }
     }
 
@@ -204,6 +235,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// t096: what a server repeats is not shown, be it cut, and the rest of what it says is.
+    #[test]
+    fn t096_what_is_sent_is_not_shown() {
+        let secrets = [Secret::new("CANARY-0123456789-abcdef".to_owned()), Secret::new("short".to_owned())];
+        let long = format!("{} CANARY-0123456789-abcdef", "x".repeat(180));
+        for (description, kept) in [
+            ("expired", true),
+            ("a short token", true),
+            ("the token CANARY-0123456789-abcdef is spent", false),
+            (&long, false),
+        ] {
+            let error = OAuthError::new("invalid_grant", Some(description)).without_echo(&secrets);
+            assert_eq!((error.code.as_str(), error.description.is_some()), ("invalid_grant", kept), "{description}");
+        }
+        let error = OAuthError::new("CANARY-0123456789-abcdef", None).without_echo(&secrets);
+        assert!(!error.to_string().contains("CANARY"), "{error}");
+    }
 
     /// t060: only `invalid_grant` ends a sign-in, whatever it is sent with; a server in trouble says nothing final.
     #[test]

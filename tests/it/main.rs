@@ -49,6 +49,7 @@ mod refusals;
 mod remote;
 mod replay;
 mod rig;
+mod secrets;
 mod serve;
 mod settings;
 #[cfg(unix)]

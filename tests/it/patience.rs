@@ -176,7 +176,7 @@ fn t123_t124_an_answer_that_is_cut_again_and_again_is_given_up() {
         let begun = Instant::now();
         let error = serve.call("echo", json!({"message": "hi"})).error();
         assert_eq!(error["code"], -31010, "{error}");
-        assert!(begun.elapsed() < Duration::from_secs(6), "{text:?}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{text:?}: {:?}", begun.elapsed());
         let times = gets() - before;
         assert!(times <= most && (times > 0 || most == 0), "{text:?}: {times} times");
         assert_eq!(vendor.calls("tools/call").len(), 1);

@@ -4,11 +4,15 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 /// The rows about servers, sign-ins and tokens (URLs, metadata, the callback, token requests), about what processes share
 /// and where it is kept, and those about the two ends of the bridge and what happens between them.
-const ROWS: [std::ops::RangeInclusive<u32>; 2] = [1..=88, 99..=138];
+const ROWS: std::ops::RangeInclusive<u32> = 1..=138;
 
 /// The rows without a test of their own, and why. A row that has one must not be here.
-const UNTESTED: [(u32, &str); 1] =
-    [(87, "only Windows is said to lose an entry that several threads use; calls follow each other everywhere")];
+const UNTESTED: [(u32, &str); 4] = [
+    (87, "only Windows is said to lose an entry that several threads use; calls follow each other everywhere"),
+    (89, "what macOS asks of a person when a program has changed can only be seen there"),
+    (90, "only macOS and Windows copy entries to other machines, and the tests have neither"),
+    (98, "there are no crash reports and there is no telemetry"),
+];
 
 /// The text of each Rust file in these folders.
 fn texts(folder: &Path, found: &mut Vec<String>) {
@@ -56,8 +60,7 @@ fn every_row_has_a_test() {
     }
     let tested: BTreeSet<u32> = found.iter().flat_map(|text| tests(text)).flat_map(rows).collect();
     let excused: BTreeSet<u32> = UNTESTED.iter().map(|(row, _)| *row).collect();
-    let missing: Vec<u32> =
-        ROWS.into_iter().flatten().filter(|row| !tested.contains(row) && !excused.contains(row)).collect();
+    let missing: Vec<u32> = ROWS.filter(|row| !tested.contains(row) && !excused.contains(row)).collect();
     assert!(missing.is_empty(), "rows without a test: {missing:?}");
     let needless: Vec<&u32> = excused.intersection(&tested).collect();
     assert!(needless.is_empty(), "rows with a test are excused: {needless:?}");

@@ -159,17 +159,37 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
                 let proof = key.proof(message.method(), self.url, None, now)?;
                 message.headers_mut().insert(dpop::PROOF, proof);
             }
+            let sent = secrets(&message);
             let reply = self.http.submit(self.url, message).await?;
             let has_nonce = self.proof.is_some_and(|(key, _)| key.note_nonce(self.url, &reply.headers));
             match TokenError::judge(reply.status, &reply.body) {
                 Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
                     Err(TokenError::NonceWanted)
                 }
-                Some(error) => Err(error),
+                Some(error) => Err(error.without_echo(&sent)),
                 None => Ok(HttpResponse::new(reply.body.to_vec())),
             }
         })
     }
+}
+
+/// What nobody may see of `message`, a form of ours.
+fn secrets(message: &HttpRequest) -> Vec<Secret> {
+    const SECRET: [&str; 9] = [
+        "assertion",
+        "client_assertion",
+        "client_secret",
+        "code",
+        "code_verifier",
+        "device_code",
+        "refresh_token",
+        "subject_token",
+        "token",
+    ];
+    let fields = form_urlencoded::parse(message.body()).filter(|(name, _)| SECRET.contains(&&**name));
+    let header = message.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let header = header.map(|value| value.trim_start_matches("Basic ").to_owned());
+    fields.map(|(_, value)| value.into_owned()).chain(header).map(Secret::new).collect()
 }
 
 /// A token endpoint, of which a success is one JSON document: the crate would pass over whatever follows that.
