@@ -38,6 +38,18 @@ impl<T: Zeroize + AsRef<[u8]>> Secret<T> {
     }
 }
 
+impl Secret {
+    /// Whether `text` repeats it, or its beginning where the text was cut there. What is shorter than eight characters may
+    /// be part of any sentence, and is not looked for.
+    pub fn is_repeated_in(&self, text: &str) -> bool {
+        const TELLING: usize = 8;
+        const BEGINNING: usize = 16;
+        let end = self.0.char_indices().nth(BEGINNING).map_or(self.0.len(), |(end, _)| end);
+        let beginning = &self.0[..end];
+        beginning.len() >= TELLING && text.contains(beginning)
+    }
+}
+
 impl<T: Zeroize> Drop for Secret<T> {
     fn drop(&mut self) {
         self.0.zeroize();

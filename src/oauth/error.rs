@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::{
     http::HttpError,
@@ -143,18 +142,7 @@ impl OAuthError {
 
     /// The same without the server's words, where they repeat one of `secrets`: some servers say what they were sent.
     pub fn without_echo(self, secrets: &[Secret]) -> Self {
-        /// Less than this may be part of a sentence.
-        const TELLING: usize = 8;
-        /// How much of a secret is looked for: the words may have been cut.
-        const BEGINNING: usize = 16;
-        let begins = |secret: &Secret| secret.expose().chars().take(BEGINNING).collect::<String>();
-        let is_echo = |text: &str| {
-            secrets
-                .iter()
-                .map(begins)
-                .map(Zeroizing::new)
-                .any(|start| start.len() >= TELLING && text.contains(&**start))
-        };
+        let is_echo = |text: &str| secrets.iter().any(|secret| secret.is_repeated_in(text));
         Self {
             code: if is_echo(&self.code) { "an error that repeats a secret".to_owned() } else { self.code },
             description: self.description.filter(|text| !is_echo(text)),

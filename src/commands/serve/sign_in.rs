@@ -178,7 +178,8 @@ fn failure(error: &Error) -> SignInFailure {
         ErrorKind::LoginRequired | ErrorKind::Usage => SignInFailure::LoginRequired(with_hints(reason)),
         ErrorKind::Untrusted => SignInFailure::Untrusted(with_hints(reason)),
         ErrorKind::Network => SignInFailure::Unreachable(reason),
-        ErrorKind::Failure | ErrorKind::Store | ErrorKind::Interrupted => SignInFailure::Failed(reason),
+        ErrorKind::Store => SignInFailure::Failed(with_hints(reason)),
+        ErrorKind::Failure | ErrorKind::Interrupted => SignInFailure::Failed(reason),
     }
 }
 
@@ -192,7 +193,7 @@ async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{login::LoginError, oauth::error::OAuthError};
+    use crate::{credential::store::StoreError, login::LoginError, oauth::error::OAuthError};
 
     /// t035: what a client is told of a person who does not come, who says no, and who has to say more.
     #[test]
@@ -204,6 +205,8 @@ mod tests {
         );
         let denied = told(LoginError::Denied(OAuthError::new("access_denied", None)));
         assert!(matches!(&denied, SignInFailure::Failed(reason) if reason.contains("access_denied")), "{denied:?}");
+        let lost = failure(&Error::from(StoreError::NeedsPassphrase));
+        assert!(matches!(&lost, SignInFailure::Failed(reason) if reason.contains("FINMCP_STORE_KEY_FILE")), "{lost:?}");
         let stuck = told(LoginError::NeedsRegistration { host: "as.example".to_owned() });
         assert!(matches!(&stuck, SignInFailure::LoginRequired(reason) if reason.contains("--client-id")), "{stuck:?}");
     }
