@@ -33,12 +33,8 @@ pub async fn run(app: &App, profile: Profile, disposal: cli::Disposal) -> Result
 /// Deletes the plain text: it is of no use any more, and what it holds can still be misused.
 async fn dispose(app: &App, files: &[PathBuf], disposal: cli::Disposal) -> Result<(), Error> {
     let names = files.iter().map(|file| format!("\n  {}", file.display())).collect::<String>();
-    let agreed = match disposal.delete_imported {
-        true => true,
-        false => {
-            app.console.confirm(&format!("mcp-remote's sign-in is in plain text here:{names}\nDelete it? [y/N] ")).await
-        }
-    };
+    let question = format!("mcp-remote's sign-in is in plain text here:{names}\nDelete it? [y/N] ");
+    let agreed = disposal.delete_imported || app.console.confirm(&question).await;
     if !agreed {
         app.console.say(&format!("mcp-remote's files are left, in plain text; it has to sign in again:{names}"));
         return Ok(());
