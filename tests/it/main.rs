@@ -29,6 +29,7 @@ mod floods;
 mod http_sse;
 #[cfg(unix)]
 mod import;
+#[cfg(unix)]
 mod install;
 #[cfg(target_os = "linux")]
 mod keychain;
@@ -49,6 +50,7 @@ mod refusals;
 mod remote;
 mod replay;
 mod rig;
+#[cfg(unix)]
 mod secrets;
 mod serve;
 mod settings;
@@ -56,6 +58,7 @@ mod settings;
 mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
+#[cfg(unix)]
 mod status;
 #[cfg(target_os = "linux")]
 mod stress;

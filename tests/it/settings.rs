@@ -4,11 +4,7 @@ use std::fs;
 
 use crate::{
     login::{machine_login, machine_vendor},
-    support::{
-        PATIENCE, eventually,
-        sandbox::{Sandbox, wait},
-        terminal::Terminal,
-    },
+    support::sandbox::Sandbox,
 };
 
 /// Writes `config.toml`, as a person does.
@@ -95,8 +91,10 @@ fn t082_a_passphrase_opens_the_file_store() {
 }
 
 /// A person is asked for it, twice where it is chosen, and nobody sees it.
+#[cfg(unix)]
 #[test]
 fn t082_a_person_is_asked_for_the_passphrase() {
+    use crate::support::{PATIENCE, eventually, sandbox::wait, terminal::Terminal};
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE_KEY_FILE");
     let login = machine_login(&sandbox, &vendor);
