@@ -910,7 +910,8 @@ async fn five_second_tokens_last_for_an_hour() {
         assert!(token.expires_at().unwrap() > machine.clock.now());
         machine.clock.advance(0.1);
     }
-    assert!((720..=810).contains(&machine.server.requests()), "{}", machine.server.requests());
+    // Between 4.4 s and 4.5 s each, as its process is in haste.
+    assert!((720..=820).contains(&machine.server.requests()), "{}", machine.server.requests());
     assert_eq!(machine.server.reuses(), 0);
 }
 
