@@ -78,7 +78,7 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand token" -s h -l help -d 'Pr
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l env -d 'The vendor\'s environment, such as sandbox' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
-complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l sign-in -d 'What to do when somebody has to sign in: open the browser at once, or answer with the command to run' -r -f -a "tool\t'Lists a tool that gives the address where a person signs in'
+complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l sign-in -d 'What to do when somebody has to sign in' -r -f -a "tool\t'Lists a tool that gives the address where a person signs in'
 auto\t'Opens the browser, one for all finmcp processes, and lets the request wait'
 off\t'Answers with the command to run'"
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l timeout -d 'How long a request may take, in seconds' -r

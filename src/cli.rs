@@ -237,7 +237,7 @@ pub struct Serve {
     /// Which server.
     #[command(flatten)]
     pub server: Server,
-    /// What to do when somebody has to sign in: open the browser at once, or answer with the command to run
+    /// What to do when somebody has to sign in
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// How long a request may take, in seconds
