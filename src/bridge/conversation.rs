@@ -215,6 +215,7 @@ impl Conversation {
             self.capabilities = message.member("capabilities").unwrap_or_else(|| "{}".to_owned());
             return self.greet(message);
         }
+        self.listens |= message.method() == Some("notifications/initialized");
         if let Some(answered) = self.sign_in.take(&message, &self.words) {
             return self.sign_in_wanted(answered);
         }
@@ -326,8 +327,7 @@ impl Conversation {
                     greeting.forget(&id);
                 }
             }
-            (_, method) => {
-                self.listens |= method == "notifications/initialized";
+            _ => {
                 let is_request = matches!(message.kind, Kind::Request { .. });
                 greeting.hold(message);
                 if is_request && is_unanswerable {

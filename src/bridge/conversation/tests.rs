@@ -404,6 +404,21 @@ fn signed_out_lists_what_is_known_and_the_way_in() {
     assert_eq!(rig.count("tools/call"), 1);
 }
 
+/// A sign-in that ends in the middle of a session, and is had again: the list with the tool in it is out of date then.
+#[test]
+fn a_legacy_client_hears_of_a_sign_in_in_mid_session() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.answer("initialize", legacy_hello());
+    rig.client(initialized());
+    rig.accept_notifications();
+    rig.client(request(1, "tools/list", json!({})));
+    rig.fail("tools/list", signed_out());
+    assert_eq!(rig.answered(&json!(1))["result"]["tools"][0]["name"], "finmcp_sign_in");
+    rig.handle(Event::SignedIn);
+    assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
+}
+
 /// Whoever is told that the sign-in is done can see the tools by then.
 #[test]
 fn the_tools_come_before_the_word_that_they_work() {
