@@ -26,6 +26,7 @@
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
+//! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
@@ -68,3 +69,4 @@ pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;
+pub mod tool;
