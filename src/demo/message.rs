@@ -8,8 +8,10 @@ use serde_json::{Value, error::Category};
 pub enum Message {
     /// Wants an answer.
     Request(Request),
-    /// Wants none: a notification, or a response, though nobody here asks for one.
-    Other,
+    /// Wants none.
+    Notification,
+    /// Answers a request, though there is nobody here who sends any.
+    Response,
 }
 
 /// A request (JSON-RPC 2.0 section 4).
@@ -41,8 +43,8 @@ impl Message {
                 let id = serde_json::from_value(id).map_err(|_| invalid("an id is a text or a whole number"))?;
                 Ok(Self::Request(Request { id, method, params: members.remove("params").unwrap_or_default() }))
             }
-            (Some(Value::String(_)), None) => Ok(Self::Other),
-            (None, _) if is_response => Ok(Self::Other),
+            (Some(Value::String(_)), None) => Ok(Self::Notification),
+            (None, _) if is_response => Ok(Self::Response),
             _ => Err(invalid("neither a request nor a notification nor a response")),
         }
     }
@@ -51,7 +53,7 @@ impl Message {
     pub fn called_tool(&self) -> Option<&str> {
         match self {
             Self::Request(request) => request.called_tool(),
-            Self::Other => None,
+            Self::Notification | Self::Response => None,
         }
     }
 }

@@ -105,11 +105,10 @@ impl Server {
         #[derive(Deserialize)]
         struct Params {
             name: String,
-            #[serde(default)]
-            arguments: JsonObject,
+            arguments: Option<JsonObject>,
         }
         let Params { name, arguments } = request.params()?;
-        let outcome = (self.call)(&name, Arguments::new(arguments));
+        let outcome = (self.call)(&name, Arguments::new(arguments.unwrap_or_default()));
         let outcome = outcome.ok_or_else(|| ErrorData::invalid_params(format!("Unknown tool: {name}"), None))?;
         Ok(tool::call_result(outcome))
     }

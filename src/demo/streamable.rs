@@ -71,10 +71,12 @@ impl Streamable {
                 self.session(headers)?;
                 Ok(respond(StatusCode::OK, &request.id, self.server.answer_legacy(&request)))
             }
-            Ok(Message::Other) => {
-                if version != Some(ProtocolVersion::V_2026_07_28.as_str()) {
-                    self.session(headers)?;
-                }
+            // It belongs to no session, and there is none that this server would act on.
+            Ok(Message::Notification) if version == Some(ProtocolVersion::V_2026_07_28.as_str()) => {
+                Ok(empty(StatusCode::ACCEPTED))
+            }
+            Ok(Message::Notification | Message::Response) => {
+                self.session(headers)?;
                 Ok(empty(StatusCode::ACCEPTED))
             }
         }
@@ -83,14 +85,13 @@ impl Streamable {
     /// Answers the handshake (MCP 2025-11-25 transports, "Session Management").
     fn open_session(&self, request: &Request) -> Result<Reply, Refusal> {
         let result = self.server.initialize(request);
-        let is_open = result.is_ok();
-        let reply = respond(StatusCode::OK, &request.id, result);
-        if !is_open {
-            return Ok(reply);
+        let has_begun = result.is_ok();
+        let mut reply = respond(StatusCode::OK, &request.id, result);
+        if has_begun {
+            let id = random::token("").map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, "no randomness"))?;
+            reply = with_header(reply, SESSION_ID, &id);
+            self.sessions().insert(id);
         }
-        let id = random::token("").map_err(|_| (StatusCode::INTERNAL_SERVER_ERROR, "no randomness"))?;
-        let reply = with_header(reply, SESSION_ID, &id);
-        self.sessions().insert(id);
         Ok(reply)
     }
 
@@ -167,8 +168,11 @@ fn check_metadata(request: &Request, headers: &HeaderMap) -> Result<(), ErrorDat
 fn check_header(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), ErrorData> {
     let agrees = only(headers, name).is_some_and(|value| {
         match value.strip_prefix("=?base64?").and_then(|value| value.strip_suffix("?=")) {
-            Some(encoded) => BASE64_STANDARD.decode(encoded).is_ok_and(|decoded| decoded == expected.as_bytes()),
-            None => value == expected,
+            // Only a name can be more than ASCII.
+            Some(encoded) if *name == NAME => {
+                BASE64_STANDARD.decode(encoded).is_ok_and(|decoded| decoded == expected.as_bytes())
+            }
+            _ => value == expected,
         }
     });
     let error = || ErrorData::header_mismatch(format!("Header mismatch: {name} must be {expected:?}"), None);
