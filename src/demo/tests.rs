@@ -908,7 +908,8 @@ mod of_mcp {
     }
 
     fn code(answer: &Answer) -> ErrorCode {
-        serde_json::from_value(answer.json()["error"]["code"].clone()).unwrap()
+        let code = answer.json()["error"]["code"].clone();
+        serde_json::from_value(code).unwrap_or_else(|_| panic!("no error: {} {}", answer.status, answer.text))
     }
 
     #[tokio::test]
