@@ -137,7 +137,9 @@ fn is_modern(request: &Request, header: Option<&str>) -> bool {
 
 /// A client has to take either form of answer, and send JSON (MCP transports, "Sending Messages").
 fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
-    let names = |header, media_type| only(headers, &header).is_some_and(|value| value.contains(media_type));
+    let names = |header, media_type| {
+        headers.get_all(header).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(media_type)))
+    };
     if !names(header::ACCEPT, "application/json") || !names(header::ACCEPT, "text/event-stream") {
         return Err((StatusCode::NOT_ACCEPTABLE, "accept both application/json and text/event-stream"));
     }

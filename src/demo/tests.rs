@@ -1127,6 +1127,8 @@ mod of_mcp {
             let answer = speaker.post(&[id, change], request("ping", json!({}))).await;
             assert_eq!(answer.status, expected, "{change:?}");
         }
+        let two_lines = [id, ("accept", "text/event-stream"), ("accept", "application/json")];
+        assert_eq!(speaker.post(&two_lines, request("ping", json!({}))).await.status, StatusCode::OK);
         for method in [Method::GET, Method::PUT, Method::OPTIONS] {
             let answer = speaker.send(method, &[id, ("accept", "text/event-stream")], "").await;
             assert_eq!(
