@@ -96,7 +96,8 @@ struct ResourceDocument {
 impl Answer {
     /// Reads the result of `tools/call`; none where it is no object of that kind.
     pub fn parse(result: &str) -> Option<Self> {
-        let document: ResultDocument<'_> = serde_json::from_str(result).ok()?;
+        let document: ResultDocument<'_> =
+            result.trim_start().starts_with('{').then(|| serde_json::from_str(result).ok())??;
         let mut blocks: Vec<Block> = document.content.into_iter().map(|block| Block::parse(block.get())).collect();
         // The text says the same for people, where there is any ("Structured Content").
         if let Some(structured) =

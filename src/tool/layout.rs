@@ -1,6 +1,6 @@
 //! Tools as lines of a terminal.
 
-use textwrap::Options;
+use textwrap::{Options, WordSplitter};
 
 use crate::tool::{
     Effect, Tool,
@@ -24,7 +24,7 @@ fn one(tool: &Tool, width: usize) -> String {
         Effect::Unknown => "",
     };
     let mut text = format!("{}{effect}\n", tool.name);
-    for paragraph in tool.description.trim().split('\n') {
+    for paragraph in tool.description.trim().lines() {
         text.push_str(&wrapped(paragraph.trim(), "  ", "  ", width));
     }
     let heads: Vec<String> = tool.parameters.iter().map(head).collect();
@@ -46,7 +46,7 @@ fn head(parameter: &Parameter) -> String {
 /// The words for a shape, unless they are too many for a column.
 fn brief(shape: &Shape) -> String {
     let words = shape.words();
-    if words.chars().count() > WIDEST_NAME { "one of these".to_owned() } else { words }
+    if words.chars().count() > WIDEST_NAME { "choice".to_owned() } else { words }
 }
 
 fn about(parameter: &Parameter) -> String {
@@ -59,7 +59,7 @@ fn about(parameter: &Parameter) -> String {
     }
     let mut text = parameter.description.split_whitespace().collect::<Vec<_>>().join(" ");
     if brief(&parameter.shape) != parameter.shape.words() {
-        text = format!("{text} [{}]", parameter.shape.words().replace('|', ", ")).trim_start().to_owned();
+        text = format!("{text} One of {}.", parameter.shape.words().replace('|', ", ")).trim_start().to_owned();
     }
     if !notes.is_empty() {
         text = format!("{text} ({})", notes.join(", ")).trim_start().to_owned();
@@ -69,7 +69,10 @@ fn about(parameter: &Parameter) -> String {
 
 /// `text` in lines of `width`, each ended.
 pub fn wrapped(text: &str, first: &str, others: &str, width: usize) -> String {
-    let lines = textwrap::wrap(text, Options::new(width).initial_indent(first).subsequent_indent(others));
+    // A name with hyphens is there to be copied.
+    let options = Options::new(width).word_splitter(WordSplitter::NoHyphenation);
+    let options = options.initial_indent(first).subsequent_indent(others);
+    let lines = textwrap::wrap(text, options);
     lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
