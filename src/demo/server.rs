@@ -16,9 +16,11 @@ pub struct Server {
     instructions: &'static str,
     /// What `tools/list` shows.
     tools: Vec<Value>,
-    /// Calls a tool by its name, if there is such a tool.
-    call: Box<dyn Fn(&str, Arguments) -> Option<Outcome> + Send + Sync>,
+    call: Box<Call>,
 }
+
+/// Calls a tool by its name, if there is such a tool. What it works on is inside.
+type Call = dyn Fn(&str, Arguments) -> Option<Outcome> + Send + Sync;
 
 /// Whether this is a version that begins with a handshake.
 pub fn is_legacy(version: &str) -> bool {
