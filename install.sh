@@ -124,7 +124,7 @@ clean_up() {
 uninstall() {
     if [ -e "$binary" ] || [ -L "$binary" ]; then
         rm -f "$binary"
-        say "Removed finmcp from $folder. Settings and sign-ins are still there; \`finmcp logout --all\` forgets sign-ins."
+        say "Removed finmcp from $folder. Settings and sign-ins are still there (\`finmcp logout --all\` first would forget sign-ins)."
     else
         say "There is no finmcp in $folder."
     fi

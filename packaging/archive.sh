@@ -40,6 +40,6 @@ case $target in
         fi
         # shellcheck disable=SC2086 # Several words.
         COPYFILE_DISABLE=1 tar --format=ustar $owner -C "$content" -cf "$content/archive" LICENSE "$name"
-        gzip -9 -n <"$content/archive" >"$out/finmcp-$target.tar.gz"
+        gzip -n <"$content/archive" >"$out/finmcp-$target.tar.gz"
         ;;
 esac

@@ -17,5 +17,6 @@ sum() {
 universal=$(sum universal-apple-darwin)
 intel=$(sum x86_64-unknown-linux-musl)
 arm=$(sum aarch64-unknown-linux-musl)
-"$here/fill.sh" UNIVERSAL_APPLE_DARWIN="$universal" X86_64_UNKNOWN_LINUX_MUSL="$intel" \
-    AARCH64_UNKNOWN_LINUX_MUSL="$arm" <"$here/finmcp.rb.in" >"$folder/finmcp.rb"
+formula=$("$here/fill.sh" UNIVERSAL_APPLE_DARWIN="$universal" X86_64_UNKNOWN_LINUX_MUSL="$intel" \
+    AARCH64_UNKNOWN_LINUX_MUSL="$arm" <"$here/finmcp.rb.in")
+printf '%s\n' "$formula" >"$folder/finmcp.rb"

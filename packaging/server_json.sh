@@ -29,4 +29,5 @@ for bundle in "$folder"/finmcp-*.mcpb; do
 \"identifier\": \"$repository/releases/download/v$version/$(basename "$bundle")\", \
 \"version\": \"$version\", \"fileSha256\": \"$sum\", \"transport\": { \"type\": \"stdio\" } }"
 done
-"$here/fill.sh" NAME="io.github.$owner/finmcp" PACKAGES="$packages" <"$here/server.json" >"$folder/server.json"
+server=$("$here/fill.sh" NAME="io.github.$owner/finmcp" PACKAGES="$packages" <"$here/server.json")
+printf '%s\n' "$server" >"$folder/server.json"

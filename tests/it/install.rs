@@ -167,17 +167,17 @@ fn a_release_is_installed_with_completions_twice_and_removed_twice() {
 
 #[test]
 fn a_finmcp_that_runs_can_be_replaced() {
+    let release = Release::new();
     // The binary itself: a script that runs would not be busy.
-    let release = Release::of(|path| {
-        fs::copy(env!("CARGO_BIN_EXE_finmcp"), path).unwrap();
-    });
-    release.install(&[]).expect_success();
+    fs::create_dir_all(release.installed().parent().unwrap()).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_finmcp"), release.installed()).unwrap();
     let mut command = release.sandbox.command(release.installed());
     command.args(["serve", "http://127.0.0.1:9/mcp"]);
     let mut running = crate::support::serve::Serve::start(command, release.sandbox.transcript());
     running.request("ping", serde_json::json!({}));
     release.install(&[]).expect_success();
     assert!(running.is_running());
+    assert!(fs::read(release.installed()).unwrap().starts_with(b"#!/bin/sh"));
 }
 
 #[test]

@@ -69,6 +69,9 @@ fn replace(path: &Path, from: &str, to: &str) {
 #[test]
 fn every_target_is_built() {
     let checkout = checkout();
+    let document = checkout.path().join("client-metadata.json");
+    let client_id = serde_json::from_slice::<Value>(&fs::read(&document).unwrap()).unwrap()["client_id"].take();
+    replace(&document, client_id.as_str().unwrap(), "https://finmcp.example/client-metadata.json");
     let programs = tempfile::tempdir().unwrap();
     write_program(
         &programs.path().join("cargo"),
@@ -91,7 +94,7 @@ echo "$5 ${CC:-} ${RUSTFLAGS:-} ${FINMCP_CLIENT_METADATA_URL:-}" >"target/$5/rel
     assert_eq!(build("x86_64-unknown-linux-musl"), "x86_64-unknown-linux-musl musl-gcc");
     assert_eq!(build("universal-apple-darwin"), "x86_64-apple-darwin aarch64-apple-darwin");
     assert_eq!(build("x86_64-pc-windows-msvc"), "x86_64-pc-windows-msvc -C target-feature=+crt-static");
-    replace(&checkout.path().join("client-metadata.json"), "https://finmcp.example/", "https://finmcp.test/");
+    replace(&document, "https://finmcp.example/", "https://finmcp.test/");
     let known = "aarch64-apple-darwin https://finmcp.test/client-metadata.json";
     assert_eq!(build("aarch64-apple-darwin"), known);
 }
@@ -297,8 +300,11 @@ mod npm {
             "macos" => "universal-apple-darwin",
             _ => "x86_64-unknown-linux-musl",
         };
+        // Of a program that runs the binary under test: a debug build would take many seconds to pack.
+        let binary = out.join("binary");
+        write_program(&binary, &format!("exec '{}' \"$@\"", env!("CARGO_BIN_EXE_finmcp")));
         let mut command = Command::new(packaging("mcpb.sh"));
-        command.arg(target).arg(env!("CARGO_BIN_EXE_finmcp")).arg(&out).env("FINMCP_NODE_MODULES", modules());
+        command.arg(target).arg(binary).arg(&out).env("FINMCP_NODE_MODULES", modules());
         assert!(command.output().unwrap().status.success());
         let bundle = out.join(format!("finmcp-{target}.mcpb"));
         let unpacked = out.join("unpacked");
