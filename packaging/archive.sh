@@ -25,7 +25,7 @@ cp "$licence" "$content/LICENSE"
 cp "$binary" "$content/$name"
 chmod 644 "$content/LICENSE"
 chmod 755 "$content/$name"
-TZ=UTC touch -t 200001010000 "$content/LICENSE" "$content/$name"
+TZ=UTC touch -t 200001021200 "$content/LICENSE" "$content/$name"
 
 case $target in
     *-windows-*)

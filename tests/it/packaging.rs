@@ -5,7 +5,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, SystemTime},
 };
 
 use serde_json::{Value, json};
@@ -20,6 +19,16 @@ const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 /// What a release is made for.
 const TARGETS: [&str; 4] =
     ["aarch64-unknown-linux-musl", "universal-apple-darwin", "x86_64-pc-windows-msvc", "x86_64-unknown-linux-musl"];
+
+/// The suffix of a target's binary.
+fn exe(target: &str) -> &'static str {
+    if target.contains("windows") { ".exe" } else { "" }
+}
+
+/// What a target's archive is called.
+fn archive_name(target: &str) -> String {
+    format!("finmcp-{target}.{}", if target.contains("windows") { "zip" } else { "tar.gz" })
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,8 +49,7 @@ fn refused(command: &mut Command) -> String {
 fn binaries() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for target in TARGETS {
-        let exe = if target.contains("windows") { ".exe" } else { "" };
-        write_program(&folder.path().join(format!("finmcp-{target}{exe}")), &format!("echo {target}"));
+        write_program(&folder.path().join(format!("finmcp-{target}{}", exe(target))), &format!("echo {target}"));
     }
     folder
 }
@@ -87,8 +95,7 @@ echo "$5 ${CC:-} ${RUSTFLAGS:-} ${FINMCP_CLIENT_METADATA_URL:-}" >"target/$5/rel
         command.arg(target).arg("out").current_dir(checkout.path()).env("PATH", &path);
         command.env_remove("CC").env_remove("RUSTFLAGS").env("FINMCP_CLIENT_METADATA_URL", "https://other.example/x");
         assert!(command.status().unwrap().success());
-        let exe = if target.contains("windows") { ".exe" } else { "" };
-        let built = fs::read_to_string(checkout.path().join(format!("out/finmcp-{target}{exe}"))).unwrap();
+        let built = fs::read_to_string(checkout.path().join(format!("out/finmcp-{target}{}", exe(target)))).unwrap();
         built.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(build("x86_64-unknown-linux-musl"), "x86_64-unknown-linux-musl musl-gcc");
@@ -105,27 +112,28 @@ fn the_same_binary_makes_the_same_archive() {
     let binaries = binaries();
     let out = tempfile::tempdir().unwrap();
     for target in ["x86_64-unknown-linux-musl", "x86_64-pc-windows-msvc"] {
-        let (binary, archive) = match target.contains("windows") {
-            true => (format!("finmcp-{target}.exe"), format!("finmcp-{target}.zip")),
-            false => (format!("finmcp-{target}"), format!("finmcp-{target}.tar.gz")),
-        };
-        let (binary, archive) = (binaries.path().join(binary), out.path().join(archive));
+        let name = format!("finmcp{}", exe(target));
+        let binary = binaries.path().join(format!("finmcp-{target}{}", exe(target)));
+        let archive = out.path().join(archive_name(target));
         run(packaging("archive.sh"), &[&target, &binary, &out.path()]);
         let first = fs::read(&archive).unwrap();
-        let earlier = SystemTime::now() - Duration::from_secs(86_400);
-        fs::File::options().append(true).open(&binary).unwrap().set_modified(earlier).unwrap();
         run(packaging("archive.sh"), &[&target, &binary, &out.path()]);
         assert!(first == fs::read(&archive).unwrap(), "{target}: another archive of the same binary");
+        let list = if target.contains("windows") {
+            run("unzip", &[&"-l", &archive])
+        } else {
+            run("tar", &[&"-tvzf", &archive])
+        };
+        let members = list.lines().filter(|line| line.ends_with("LICENSE") || line.ends_with(&name));
+        // A time of day would make it another one a second later.
+        assert_eq!(members.filter(|line| line.contains("2000")).count(), 2, "{list}");
         let unpacked = out.path().join(target);
         fs::create_dir(&unpacked).unwrap();
-        let name = if target.contains("windows") {
-            run("unzip", &[&"-q", &archive, &"-d", &unpacked]);
-            "finmcp.exe"
-        } else {
-            run("tar", &[&"-xzf", &archive, &"-C", &unpacked]);
-            "finmcp"
+        match target.contains("windows") {
+            true => run("unzip", &[&"-q", &archive, &"-d", &unpacked]),
+            false => run("tar", &[&"-xzf", &archive, &"-C", &unpacked]),
         };
-        assert_eq!(run(unpacked.join(name), &[]).trim_end(), target);
+        assert_eq!(run(unpacked.join(&name), &[]).trim_end(), target);
         assert_eq!(fs::read(unpacked.join("LICENSE")).unwrap(), fs::read(root().join("LICENSE")).unwrap());
     }
 }
@@ -138,8 +146,7 @@ fn binstall_looks_for_the_archives_that_there_are() {
     let binaries = binaries();
     let out = tempfile::tempdir().unwrap();
     for target in TARGETS {
-        let exe = if target.contains("windows") { ".exe" } else { "" };
-        let binary = binaries.path().join(format!("finmcp-{target}{exe}"));
+        let binary = binaries.path().join(format!("finmcp-{target}{}", exe(target)));
         run(packaging("archive.sh"), &[&target, &binary, &out.path()]);
         let differs = binstall["overrides"].get(target).and_then(|it| it.get("pkg-url"));
         let url = differs.unwrap_or(&binstall["pkg-url"]).as_str().unwrap();
@@ -349,10 +356,7 @@ mod npm {
         run("openssl", &[&"ecparam", &"-name", &"prime256v1", &"-genkey", &"-noout", &"-out", &key.path()]);
         run(packaging("sign.sh"), &[&out.path(), &key.path()]);
         let mut expected: Vec<String> = TARGETS.iter().map(|target| format!("finmcp-{target}.mcpb")).collect();
-        expected.extend(TARGETS.iter().map(|target| match target.contains("windows") {
-            true => format!("finmcp-{target}.zip"),
-            false => format!("finmcp-{target}.tar.gz"),
-        }));
+        expected.extend(TARGETS.map(archive_name));
         expected.extend(["client-metadata.json", "finmcp.rb", "install.sh", "server.json"].map(str::to_owned));
         expected.sort();
         let list = fs::read_to_string(out.path().join("SHA256SUMS")).unwrap();
