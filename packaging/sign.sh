@@ -9,6 +9,6 @@ if [ $# != 2 ]; then
     exit 2
 fi
 rm -f "$1/SHA256SUMS" "$1/SHA256SUMS.sig"
-sums=$(cd "$1" && openssl dgst -sha256 -r -- *)
-printf '%s\n' "$sums" | sed 's/ \*/  /' >"$1/SHA256SUMS"
+sums=$(cd "$1" && openssl dgst -sha256 -r ./*)
+printf '%s\n' "$sums" | sed 's|\*\./| |' >"$1/SHA256SUMS"
 openssl dgst -sha256 -sign "$2" -out "$1/SHA256SUMS.sig" "$1/SHA256SUMS"
