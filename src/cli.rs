@@ -1,11 +1,14 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
+pub mod tools;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
 
 use crate::{
+    cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
     profile::Selector,
     provider::GrantKind,
@@ -44,6 +47,12 @@ pub enum Command {
     Status(Status),
     /// Revoke a credential and forget it
     Logout(Logout),
+    /// List a server's tools, and what they take
+    #[command(after_help = TOOLS_HELP)]
+    Tools(Tools),
+    /// Call a tool, once, and print its result
+    #[command(after_help = CALL_HELP)]
+    Call(Box<Call>),
     /// See it all work on stand-ins of the vendors inside this program, with no account
     #[cfg(feature = "demo")]
     Demo(Demo),
@@ -252,7 +261,7 @@ pub struct Serve {
 }
 
 /// What a client may do, and how others can tell what it did.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Control")]
 pub struct Control {
     /// Let only tools through that do nothing but read, as the server or its vendor says
