@@ -17,13 +17,32 @@ use crate::{
 /// Where output goes, and how it may look.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
-    color: bool,
+    color: Color,
+    voice: Voice,
+}
+
+/// Whether words may have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Color {
+    /// Where stderr is a terminal.
+    Terminal,
+    /// Nowhere (`NO_COLOR`, see no-color.org).
+    Never,
+}
+
+/// How much is said to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// What was done, too.
+    Usual,
+    /// What went wrong, and what a person has to do or to know.
+    Quiet,
 }
 
 impl Console {
-    /// A console that colours its words where stderr is a terminal, unless the person wants none.
-    pub fn new(no_color: bool) -> Self {
-        Self { color: !no_color && io::stderr().is_terminal() }
+    /// A console of that kind.
+    pub fn new(color: Color, voice: Voice) -> Self {
+        Self { color, voice }
     }
 
     /// Data, which can be piped on.
@@ -34,6 +53,13 @@ impl Console {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
+    }
+
+    /// What a person may like to know, and can do without.
+    pub fn note(&self, text: &str) {
+        if self.voice == Voice::Usual {
+            self.say(text);
+        }
     }
 
     /// A sentence for a person. Where stderr is gone, nobody is there to read it.
@@ -116,7 +142,8 @@ impl Console {
     }
 
     fn paint(&self, text: &str, style: &str) -> String {
-        if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+        let colored = self.color == Color::Terminal && io::stderr().is_terminal();
+        if colored { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 

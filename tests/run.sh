@@ -73,10 +73,12 @@ main() {
     cargo nextest run --locked --profile ci
 }
 
-# What comes from the system's package manager: a keychain of one's own, a browser, and a reader of shell scripts.
+# What comes from the system's package manager: a keychain of one's own, a browser, a reader of shell scripts, and shells.
 install_packages() {
     local packages=()
     has shellcheck || packages+=(shellcheck)
+    has zsh || packages+=(zsh)
+    has fish || packages+=(fish)
     has cc || packages+=(gcc libc6-dev)
     has node || packages+=(nodejs)
     has npm || packages+=(npm)

@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     cli::{Cli, Command},
-    console::{self, Console},
+    console::{self, Console, Voice},
     credential::{
         clock::SystemClock,
         record::Identity,
@@ -54,23 +54,24 @@ pub struct App {
 
 /// Runs the command and reports how it went.
 pub fn run(cli: Cli) -> ExitCode {
+    let voice = if cli.quiet { Voice::Quiet } else { Voice::Usual };
+    let console = Console::new(Settings::color(), voice);
     let outcome = match cli.command {
-        Command::Completions { shell } => completions::run(shell),
-        Command::Man => man::run(),
-        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, command)),
+        Command::Completions { shell } => completions::run(console, shell),
+        Command::Man(arguments) => man::run(console, arguments),
+        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, console, command)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            Console::new(false).report(&error);
+            console.report(&error);
             error.kind.into()
         }
     }
 }
 
-fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
+fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
     console::start_log(settings.log.as_deref())?;
-    let console = Console::new(settings.no_color);
     let store = match command {
         // These are for people; what a program starts asks nobody.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
@@ -147,8 +148,8 @@ impl App {
             Command::Call(arguments) => call::run(self, *arguments).await,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(self, arguments).await,
-            Command::Completions { shell } => completions::run(shell),
-            Command::Man => man::run(),
+            Command::Completions { shell } => completions::run(self.console, shell),
+            Command::Man(arguments) => man::run(self.console, arguments),
         }
     }
 
