@@ -25,6 +25,7 @@
 //! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
+//! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
@@ -33,9 +34,10 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
+//! 1. `commands -> {login, bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`; never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
-//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
+//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
+//!    in [`setup`] all but `file` and the questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
@@ -66,3 +68,4 @@ pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;
+pub mod setup;
