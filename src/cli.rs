@@ -1,5 +1,7 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
+pub mod setup;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -44,6 +46,9 @@ pub enum Command {
     Status(Status),
     /// Revoke a credential and forget it
     Logout(Logout),
+    /// Write the entry that makes an AI client start finmcp
+    #[command(after_help = setup::HELP)]
+    Setup(Box<setup::Setup>),
     /// See it all work on stand-ins of the vendors inside this program, with no account
     #[cfg(feature = "demo")]
     Demo(Demo),

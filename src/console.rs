@@ -52,8 +52,13 @@ impl Console {
 
     /// Whether the person at the terminal says yes. Nobody there means no.
     pub async fn confirm(&self, question: &str) -> bool {
+        self.ask(question).await.is_some_and(|answer| matches!(answer.as_str(), "y" | "Y" | "yes"))
+    }
+
+    /// What the person at the terminal answers; none where nobody is there.
+    pub async fn ask(&self, question: &str) -> Option<String> {
         if !io::stderr().is_terminal() || !io::stdin().is_terminal() {
-            return false;
+            return None;
         }
         let lines: Vec<String> = question.split('\n').map(printable).collect();
         let _ = write!(io::stderr(), "{}", lines.join("\n"));
@@ -63,7 +68,7 @@ impl Console {
             io::stdin().read_line(&mut answer).map(|_| answer)
         });
         let answer = answer.await.map_err(io::Error::other).flatten().unwrap_or_default();
-        matches!(answer.trim(), "y" | "Y" | "yes")
+        Some(answer.trim().to_owned())
     }
 
     /// What went wrong, why, and what to do next.

@@ -23,7 +23,10 @@ use crate::{
     profile::Profile,
     provider::{Provider, ProviderError},
     secret::Secret,
-    setup::client::{Machine, System},
+    setup::{
+        client::{Machine, System},
+        program::Start,
+    },
 };
 
 /// How long anybody or anything can be waited for at the most, in seconds: a day.
@@ -184,6 +187,19 @@ impl Settings {
             project: project.to_string_lossy().into_owned(),
             variables: Machine::variable_names().filter_map(set).collect(),
             path: std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect(),
+        })
+    }
+
+    /// How this process was started.
+    ///
+    /// # Errors
+    /// What cannot be told.
+    pub fn start() -> Result<Start, SettingsError> {
+        let failed = |source| SettingsError::File { path: "finmcp".into(), source };
+        Ok(Start {
+            called: std::env::args_os().next().map(PathBuf::from),
+            file: std::env::current_exe().map_err(failed)?,
+            folder: std::env::current_dir().map_err(failed)?,
         })
     }
 

@@ -9,6 +9,7 @@ pub mod logout;
 pub mod man;
 pub mod registration;
 pub mod serve;
+pub mod setup;
 pub mod status;
 pub mod token;
 
@@ -139,6 +140,7 @@ impl App {
             Command::Serve(arguments) => serve::run(self, *arguments).await,
             Command::Status(arguments) => status::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
+            Command::Setup(arguments) => setup::run(self, *arguments).await,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(self, arguments).await,
             Command::Completions { shell } => completions::run(shell),

@@ -131,6 +131,12 @@ impl Machine {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// `path` as it is found from any folder.
+    pub fn absolute(&self, path: &str) -> String {
+        let rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
+        if rooted { path.to_owned() } else { self.in_project(&[path]) }
+    }
+
     /// The file of a program called `name`, as a shell would find it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         let endings: &[&str] = if self.system == System::Windows { &[".exe", ".cmd", ".bat"] } else { &[""] };

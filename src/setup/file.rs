@@ -9,7 +9,7 @@ use std::{
 use crate::setup::document::DocumentError;
 
 /// A file as it was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigFile {
     /// Its path, as the client knows it.
     pub path: PathBuf,

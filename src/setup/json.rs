@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use jsonc_parser::{CollectOptions, ParseOptions, ast, common::Ranged, parse_to_ast};
+use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, ast, common::Ranged, parse_to_ast};
 
 use crate::setup::{
     document::{DocumentError, line_at, newline},
@@ -10,9 +10,9 @@ use crate::setup::{
     tree::{Kind, Member, Node},
 };
 
-/// Reads `text`; an empty one is nothing.
-pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
-    let options = ParseOptions {
+/// What finmcp reads: what editors do.
+fn options() -> ParseOptions {
+    ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
         allow_loose_object_property_names: false,
@@ -23,10 +23,21 @@ pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
         allow_bare_decimal_point_numbers: false,
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
-    };
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options)
+    }
+}
+
+/// Reads `text`; an empty one is nothing.
+pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options())
         .map_err(|error| DocumentError::Malformed { line: line_at(text, error.range().start), format: "JSON" })?;
     Ok(parsed.value.as_ref().map_or(Node { span: text.len()..text.len(), kind: Kind::Null }, node))
+}
+
+/// Where the comments of `text` are; none where it cannot be read.
+pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
+    let collect = CollectOptions { comments: CommentCollectionStrategy::Separate, tokens: false };
+    let comments = parse_to_ast(text, &collect, &options()).ok().and_then(|parsed| parsed.comments);
+    comments.iter().flat_map(|comments| comments.values()).flat_map(|found| found.iter().map(span)).collect()
 }
 
 fn node(value: &ast::Value) -> Node {
@@ -89,10 +100,11 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> S
     let before = text[..member.span.start].trim_end().len();
     let comma = comma_after(text, member.span.end, servers.span.end);
     let end = comma.map_or(member.span.end, |comma| comma + 1);
-    // What ends a comment on the line before must not be taken from what comes next.
+    // The line's end that ends a comment stays, unless another follows.
+    let from = at.checked_sub(1).map_or(servers.span.start + 1, |previous| servers.members()[previous].span.end);
     let follows = text[end..].trim_start_matches([' ', '\t']);
-    let swallows = text[before..member.span.start].contains('\n') && !follows.starts_with(['\n', '\r']);
-    let start = if swallows { member.span.start } else { before };
+    let is_open = ends_with_line_remark(text, from, before) && !follows.starts_with(['\n', '\r']);
+    let start = if is_open { member.span.start } else { before };
     let mut changed = text.to_owned();
     changed.replace_range(start..end, "");
     if comma.is_none() && at > 0 {
@@ -108,12 +120,6 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> S
         }
     }
     changed
-}
-
-/// `members` as a value of its own.
-pub(super) fn print(name: &str, members: &Members) -> String {
-    let layout = Layout { text: "", unit: "  ", newline: "\n" };
-    layout.object(&[format!("{}: {}", quoted(name), layout.members(members, layout.unit))], "")
 }
 
 /// `members` on one line.
@@ -142,8 +148,13 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn of(text: &'a str, root: &Node) -> Self {
-        let first = root.members().first().map_or("", |member| own_indent(text, member.span.start).unwrap_or(""));
-        Self { text, unit: if first.is_empty() { "  " } else { first }, newline: newline(text) }
+        let mut layout = Self { text, unit: "  ", newline: newline(text) };
+        let first = root.members().first().and_then(|member| own_indent(text, member.span.start));
+        let unit = first.and_then(|first| first.strip_prefix(layout.indent_at(root.span.start).as_str()));
+        if let Some(unit) = unit.filter(|unit| !unit.is_empty()) {
+            layout.unit = unit;
+        }
+        layout
     }
 
     /// What the line of the byte at `offset` begins with.
@@ -262,6 +273,19 @@ fn end_of_remarks(text: &str, start: usize, end: usize) -> usize {
         }
     }
     last
+}
+
+/// Whether a comment that goes to the end of its line is the last between `start` and `end`.
+fn ends_with_line_remark(text: &str, start: usize, end: usize) -> bool {
+    let mut at = start;
+    while at < end {
+        match comment_end(text, at) {
+            Some(past) if past >= end => return text[at..].starts_with("//"),
+            Some(past) => at = past,
+            None => at += text[at..].chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    false
 }
 
 /// Where the comment that begins at `at` ends; a line's end is not a part of it.

@@ -1,13 +1,21 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`.
 //!
-//! [`client`] knows the clients, [`entry`] what an entry says, [`document`] how a file is changed in one place only.
-//! These are pure. [`file`] reads and replaces files.
+//! [`client`] knows the clients, [`entry`] what an entry says, [`document`] how a file is changed in one place only,
+//! [`change`] what is to change, [`plaintext`] what must not be shown. These are pure. [`mod@file`] reads and replaces
+//! files; [`claude`] asks Claude Code to do it.
 
+pub mod change;
+pub mod claude;
 pub mod client;
+pub mod deeplink;
 pub mod document;
 pub mod entry;
 pub mod file;
 mod json;
+pub mod plaintext;
+pub mod program;
+#[cfg(test)]
+mod tests;
 mod toml;
 pub mod tree;
 mod yaml;

@@ -85,11 +85,6 @@ pub(super) fn without(text: &str, container: &str, name: &str) -> Result<String,
     Ok(in_lines_of(text, document.to_string()))
 }
 
-/// `members` as a table of its own.
-pub(super) fn print(container: &str, name: &str, members: &Members) -> String {
-    with("", container, name, members).unwrap_or_default()
-}
-
 fn full(members: &Members) -> Table {
     let mut table = Table::new();
     for (key, value) in members {

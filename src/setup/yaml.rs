@@ -344,12 +344,6 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> S
     }
 }
 
-/// `members` as the mapping's member `name`.
-pub(super) fn print(container: &str, name: &str, members: &Members) -> String {
-    let lines: String = entry(name, members).iter().map(|line| format!("  {line}\n")).collect();
-    format!("{container}:\n{lines}")
-}
-
 fn entry(name: &str, members: &Members) -> Vec<String> {
     let mut lines = vec![format!("{}:", word(name))];
     for (key, value) in members {
