@@ -3,9 +3,12 @@
 //! Whatever a server said is cleaned before a terminal sees it.
 #![expect(clippy::disallowed_methods, reason = "the one room that writes for people")]
 
+pub mod progress;
+
 use std::io::{self, IsTerminal, Write};
 
 use crate::{
+    console::progress::Progress,
     error::{Error, ErrorKind},
     printable::printable,
     secret::Secret,
@@ -14,13 +17,32 @@ use crate::{
 /// Where output goes, and how it may look.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
-    color: bool,
+    color: Color,
+    voice: Voice,
+}
+
+/// Whether words may have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Color {
+    /// Where stderr is a terminal.
+    Terminal,
+    /// Nowhere (`NO_COLOR`, see no-color.org).
+    Never,
+}
+
+/// How much is said to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// What was done, too.
+    Usual,
+    /// What went wrong, and what a person has to do or to know.
+    Quiet,
 }
 
 impl Console {
-    /// A console that colours its words where stderr is a terminal, unless the person wants none.
-    pub fn new(no_color: bool) -> Self {
-        Self { color: !no_color && io::stderr().is_terminal() }
+    /// A console of that kind.
+    pub fn new(color: Color, voice: Voice) -> Self {
+        Self { color, voice }
     }
 
     /// Data, which can be piped on.
@@ -31,6 +53,13 @@ impl Console {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
+    }
+
+    /// What a person may like to know, and can do without.
+    pub fn note(&self, text: &str) {
+        if self.voice == Voice::Usual {
+            self.say(text);
+        }
     }
 
     /// A sentence for a person. Where stderr is gone, nobody is there to read it.
@@ -50,14 +79,14 @@ impl Console {
         rpassword::prompt_password(question).map(Secret::new)
     }
 
-    /// Whether the person at the terminal says yes. Nobody there means no.
-    pub async fn confirm(&self, question: &str) -> bool {
-        self.ask(question).await.is_some_and(|answer| matches!(answer.as_str(), "y" | "Y" | "yes"))
+    /// Whether a person is at the terminal, who can be asked.
+    pub fn is_attended(&self) -> bool {
+        io::stderr().is_terminal() && io::stdin().is_terminal()
     }
 
-    /// What the person at the terminal answers; none where nobody is there.
+    /// What the person at the terminal says, in one line; none where nobody is there, or nothing more is said.
     pub async fn ask(&self, question: &str) -> Option<String> {
-        if !io::stderr().is_terminal() || !io::stdin().is_terminal() {
+        if !self.is_attended() {
             return None;
         }
         let lines: Vec<String> = question.split('\n').map(printable).collect();
@@ -65,10 +94,39 @@ impl Console {
         // On a thread of its own, so that Ctrl-C is heard.
         let answer = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
-            io::stdin().read_line(&mut answer).map(|_| answer)
+            io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
         });
-        let answer = answer.await.map_err(io::Error::other).flatten().unwrap_or_default();
-        Some(answer.trim().to_owned())
+        let answer = answer.await.map_err(io::Error::other).flatten().ok().flatten()?;
+        Some(answer.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// Whether the person at the terminal says yes. Nobody there means no.
+    pub async fn confirm(&self, question: &str) -> bool {
+        matches!(self.ask(question).await.as_deref().map(str::trim), Some("y" | "Y" | "yes"))
+    }
+
+    /// A line that shows how far something has come.
+    pub fn progress(&self) -> Progress {
+        Progress::new()
+    }
+
+    /// How many characters a line for people may have.
+    pub fn width(&self) -> usize {
+        const WIDTHS: (usize, usize, usize) = (40, 80, 100);
+        let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        terminal.unwrap_or(WIDTHS.1).clamp(WIDTHS.0, WIDTHS.2)
+    }
+
+    /// What a server said, as data: whole where it is piped on, and without what steers it in a terminal.
+    ///
+    /// # Errors
+    /// What the system says, a closed pipe included.
+    pub fn server_data(&self, text: &str) -> io::Result<()> {
+        if !io::stdout().is_terminal() {
+            return self.data(text);
+        }
+        let lines: Vec<String> = text.split('\n').map(printable).collect();
+        self.data(&lines.join("\n"))
     }
 
     /// What went wrong, why, and what to do next.
@@ -84,7 +142,8 @@ impl Console {
     }
 
     fn paint(&self, text: &str, style: &str) -> String {
-        if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+        let colored = self.color == Color::Terminal && io::stderr().is_terminal();
+        if colored { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use crate::{
     bridge::audit::AuditError,
+    client::ClientError,
     credential::{
         assertion::AssertionError,
         lock::LockError,
@@ -20,6 +21,7 @@ use crate::{
     server_url::{ServerUrlError, reach::Zone},
     settings::SettingsError,
     setup::{change::Taken, document::DocumentError, file::FileError},
+    tool::arguments::ArgumentError,
 };
 
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
@@ -57,6 +59,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What a JSON-RPC error means: those of the bridge are -31000 less the exit code, all others are the server's affair.
+    fn of_reply(code: i64) -> Self {
+        let known = [Self::Usage, Self::Network, Self::LoginRequired, Self::Untrusted, Self::Store];
+        known.into_iter().find(|kind| code == -31000 - i64::from(kind.exit_code())).unwrap_or(Self::Failure)
+    }
+
     /// The exit code (the table is in `finmcp help`).
     pub fn exit_code(self) -> u8 {
         match self {
@@ -106,6 +114,11 @@ impl Error {
     pub fn while_doing(mut self, doing: impl Into<String>) -> Self {
         self.source = self.source.context(doing.into());
         self
+    }
+
+    /// The same with another kind.
+    pub fn because_of(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// What happened.
@@ -202,6 +215,35 @@ impl From<Taken> for Error {
             "nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, \
              and --dry-run with either shows what would change",
         )
+    }
+}
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Self {
+        let kind = match &error {
+            ClientError::Refused { code, .. } => ErrorKind::of_reply(*code),
+            ClientError::Nonsense(_) => ErrorKind::Network,
+            ClientError::Ended | ClientError::Broken(_) => ErrorKind::Failure,
+        };
+        Self::from_source(kind, error)
+    }
+}
+
+impl From<ArgumentError> for Error {
+    fn from(error: ArgumentError) -> Self {
+        let hint = match &error {
+            ArgumentError::Unnamed(_) => {
+                Some("give arguments as NAME=VALUE, NAME:=JSON, or as JSON on stdin with `--json -`".to_owned())
+            }
+            ArgumentError::Unknown { known, .. } if known.is_empty() => Some("it takes no arguments".to_owned()),
+            ArgumentError::Unknown { known, .. } => {
+                Some(format!("it takes {}; NAME:=JSON sends any other name all the same", known.join(", ")))
+            }
+            ArgumentError::Missing { tool, .. } => Some(format!("`finmcp tools --tool {tool}` shows what it takes")),
+            ArgumentError::Mistyped { .. } => Some("NAME:=JSON sends a value as it stands".to_owned()),
+            ArgumentError::Twice(_) | ArgumentError::Malformed { .. } | ArgumentError::NoObject => None,
+        };
+        Self::judged(error, (ErrorKind::Usage, hint))
     }
 }
 

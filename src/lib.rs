@@ -26,6 +26,8 @@
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
+//! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
+//! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
@@ -34,7 +36,7 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> {login, bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`; never upward.
+//! 1. `commands -> {login, client -> bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`; never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
 //!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
 //!    in [`setup`] all but `file` and the questions of `client` whether a file is there.
@@ -52,6 +54,7 @@
 
 pub mod bridge;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod console;
@@ -69,3 +72,4 @@ pub mod secret;
 pub mod server_url;
 pub mod settings;
 pub mod setup;
+pub mod tool;

@@ -73,10 +73,12 @@ main() {
     cargo nextest run --locked --profile ci
 }
 
-# What comes from the system's package manager: a keychain of one's own, a browser, and a reader of shell scripts.
+# What comes from the system's package manager: a keychain of one's own, a browser, a reader of shell scripts, and shells.
 install_packages() {
     local packages=()
     has shellcheck || packages+=(shellcheck)
+    has zsh || packages+=(zsh)
+    has fish || packages+=(fish)
     has cc || packages+=(gcc libc6-dev)
     has node || packages+=(nodejs)
     has npm || packages+=(npm)
@@ -118,7 +120,7 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, and the official conformance suite.
+# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, AI agents, and the official conformance suite.
 install_node_packages() {
     local version
     version=$(node --version)
@@ -132,6 +134,8 @@ install_node_packages() {
         [ "${version%%.*}" -ge 22 ] || fail "Node 22 or newer is needed on this system; this is $version"
         FINMCP_TEST_NODE=$(command -v node)
     fi
+    npm_folder "$PWD/tests/fixtures/agents" "Claude Code, Codex and Gemini CLI (900 MB)"
+    export FINMCP_TEST_AGENTS=$folder/node_modules
     npm_folder "$PWD/tests/conformance" "the official conformance suite"
     export FINMCP_TEST_CONFORMANCE=$folder/node_modules
 }

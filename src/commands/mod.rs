@@ -1,17 +1,21 @@
 //! The commands, one file each: settings in, one call into the domain, words out.
 
+pub mod call;
 pub mod completions;
+pub mod connection;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod import;
 pub mod login;
 pub mod logout;
 pub mod man;
+pub mod questions;
 pub mod registration;
 pub mod serve;
 pub mod setup;
 pub mod status;
 pub mod token;
+pub mod tools;
 
 use std::{
     process::ExitCode,
@@ -20,7 +24,7 @@ use std::{
 
 use crate::{
     cli::{Cli, Command},
-    console::{self, Console},
+    console::{self, Console, Voice},
     credential::{
         clock::SystemClock,
         record::Identity,
@@ -51,23 +55,24 @@ pub struct App {
 
 /// Runs the command and reports how it went.
 pub fn run(cli: Cli) -> ExitCode {
+    let voice = if cli.quiet { Voice::Quiet } else { Voice::Usual };
+    let console = Console::new(Settings::color(), voice);
     let outcome = match cli.command {
-        Command::Completions { shell } => completions::run(shell),
-        Command::Man => man::run(),
-        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, command)),
+        Command::Completions { shell } => completions::run(console, shell),
+        Command::Man(arguments) => man::run(console, arguments),
+        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, console, command)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            Console::new(false).report(&error);
+            console.report(&error);
             error.kind.into()
         }
     }
 }
 
-fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
+fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
     console::start_log(settings.log.as_deref())?;
-    let console = Console::new(settings.no_color);
     let store = match command {
         // These are for people; what a program starts asks nobody.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
@@ -117,7 +122,7 @@ impl App {
     async fn run(&self, command: Command) -> Result<(), Error> {
         let ends_itself = match &command {
             // A conversation ends in good order, and stand-ins go on until they are stopped: both see signals themselves.
-            Command::Serve(_) => true,
+            Command::Serve(_) | Command::Call(_) | Command::Tools(_) => true,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => arguments.keep,
             _ => false,
@@ -141,10 +146,12 @@ impl App {
             Command::Status(arguments) => status::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
             Command::Setup(arguments) => setup::run(self, *arguments).await,
+            Command::Tools(arguments) => tools::run(self, arguments).await,
+            Command::Call(arguments) => call::run(self, *arguments).await,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(self, arguments).await,
-            Command::Completions { shell } => completions::run(shell),
-            Command::Man => man::run(),
+            Command::Completions { shell } => completions::run(self.console, shell),
+            Command::Man(arguments) => man::run(self.console, arguments),
         }
     }
 

@@ -81,6 +81,7 @@ async fn choose(app: &App, detected: &[Client]) -> Result<Client, Error> {
     let lines = detected.iter().zip(1..).map(|(client, number)| format!("  {number}. {}\n", client.title()));
     let question = format!("AI clients on this machine:\n{}Which one? ", lines.collect::<String>());
     let answer = app.console.ask(&question).await.ok_or_else(unnamed)?;
+    let answer = answer.trim();
     let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
     let named = detected.iter().find(|client| client.id() == answer);
     number.and_then(|at| detected.get(at)).or(named).copied().ok_or_else(unnamed)
@@ -185,7 +186,7 @@ impl<'a> Job<'a> {
             return self.show(client, &file, &after, &changes);
         }
         if changes.is_empty() {
-            self.app.console.say(&format!("{} is already set up: {}", client.title(), path.display()));
+            self.app.console.note(&format!("{} is already set up: {}", client.title(), path.display()));
         } else {
             let open = plaintext::exposed(&document).iter().any(|exposed| exposed.place == Place::Here);
             self.write(client, &file, &after, &changes, open).await?;
@@ -249,7 +250,7 @@ impl<'a> Job<'a> {
         if !self.arguments.output.dry_run
             && let Some(answer) = self.app.console.ask(&format!("{report}Replace them? [y/N] ")).await
         {
-            return matches!(answer.as_str(), "y" | "Y" | "yes");
+            return matches!(answer.trim(), "y" | "Y" | "yes");
         }
         let scope = if self.arguments.scope == Scope::Project { " --scope project" } else { "" };
         let command = format!("finmcp setup {} {}{scope} --replace", client.id(), self.target.arguments.join(" "));
@@ -261,7 +262,7 @@ impl<'a> Job<'a> {
         let changes = change::unwanted(client, document, wish)?;
         if changes.is_empty() {
             let name = &wish.entry.name;
-            self.app.console.say(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
+            self.app.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
             return Ok(());
         }
         let before = file.backup();
@@ -275,7 +276,7 @@ impl<'a> Job<'a> {
     /// Shows what would change, with secrets hidden.
     fn show(&self, client: Client, file: &ConfigFile, after: &str, changes: &[Change]) -> Result<(), Error> {
         if changes.is_empty() {
-            self.app.console.say(&format!("{} is already set up: {}", client.title(), file.path.display()));
+            self.app.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
             return Ok(());
         }
         let hidden = |text: &str| {
@@ -304,7 +305,7 @@ impl<'a> Job<'a> {
         }
         let console = &self.app.console;
         for change in changes {
-            console.say(&match change {
+            console.note(&match change {
                 Change::Put(entry) => {
                     format!("{} starts finmcp as {:?} now: {}", client.title(), entry.name, file.path.display())
                 }
@@ -317,7 +318,7 @@ impl<'a> Job<'a> {
                  have the vendor revoke those tokens.",
                 backup.display()
             )),
-            Some(backup) => console.say(&format!("The file as it was: {}", backup.display())),
+            Some(backup) => console.note(&format!("The file as it was: {}", backup.display())),
             None => {}
         }
         Ok(())
@@ -399,7 +400,7 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<(), Error>
     let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
     let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
     let serve: Serve = match parsed {
-        Ok(Cli { command: Command::Serve(serve) }) => *serve,
+        Ok(Cli { command: Command::Serve(serve), .. }) => *serve,
         Ok(_) => return Ok(()),
         Err(error) => {
             let text = error.to_string();
