@@ -268,13 +268,10 @@ mod unix {
     use std::{
         os::unix::fs::{PermissionsExt, symlink},
         process::Child,
-        time::Duration,
     };
 
     use super::*;
-    use crate::support::{background::eventually, sandbox::wait, terminal::Terminal};
-
-    const PATIENCE: Duration = Duration::from_secs(20);
+    use crate::support::{PATIENCE, eventually, sandbox::wait, terminal::Terminal};
 
     #[test]
     fn permissions_and_links_stay() {
