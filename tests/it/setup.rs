@@ -251,13 +251,13 @@ fn a_project_and_the_stand_ins_have_entries_too() {
 #[test]
 fn t142_a_proxy_with_a_password_is_not_written() {
     let mut sandbox = Sandbox::new();
-    sandbox.set("HTTPS_PROXY", "http://me:CANARY-4711@proxy.example:3128");
+    sandbox.set("HTTPS_PROXY", "http://me:CANARY-0123456789abcdef@proxy.example:3128");
     sandbox.set("NO_PROXY", "localhost");
     for client in ["cursor", "codex"] {
         let run = sandbox.finmcp(["setup", client, "tesorio"]).expect_success();
         assert_eq!(run.stderr.contains("HTTPS_PROXY holds a password"), client == "cursor", "{}", run.stderr);
     }
-    sandbox.assert_no_secret(&["CANARY-4711".to_owned()]);
+    sandbox.assert_no_secret(&["CANARY-0123456789abcdef".to_owned()]);
     assert!(read(&cursor_file(&sandbox)).contains("NO_PROXY"));
     let codex = read(&sandbox.home().join(".codex/config.toml"));
     assert!(codex.contains("env_vars = ") && codex.contains("\"HTTPS_PROXY\"]"), "asked for by name: {codex}");
