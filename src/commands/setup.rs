@@ -188,8 +188,7 @@ impl<'a> Job<'a> {
         if changes.is_empty() {
             self.app.console.note(&format!("{} is already set up: {}", client.title(), path.display()));
         } else {
-            let open = plaintext::exposed(&document).iter().any(|exposed| exposed.place == Place::Here);
-            self.write(client, &file, &after, &changes, open).await?;
+            self.write(client, &file, &document, &after, &changes).await?;
         }
         self.note(client, &surroundings);
         self.say_next();
@@ -269,7 +268,7 @@ impl<'a> Job<'a> {
         let after = about(file, change::taken_back(client, &file.text, &changes, before.as_deref()))?;
         match self.arguments.output.dry_run {
             true => self.show(client, file, &after, &changes),
-            false => self.write(client, file, &after, &changes, false).await,
+            false => self.write(client, file, document, &after, &changes).await,
         }
     }
 
@@ -295,13 +294,24 @@ impl<'a> Job<'a> {
         &self,
         client: Client,
         file: &ConfigFile,
+        document: &Document,
         after: &str,
         changes: &[Change],
-        open: bool,
     ) -> Result<(), Error> {
+        let is_changed = |exposed: &Exposed| changes.iter().any(|change| change.name() == exposed.name);
+        let mut exposed = plaintext::exposed(document).into_iter().filter(|exposed| exposed.place == Place::Here);
+        let open = exposed.any(|exposed| is_changed(&exposed));
         let backup = file.back_up(if open { Access::Owner } else { Access::AsBefore })?;
-        if !self.by_claude(client, file, changes).await {
-            file.replace(after)?;
+        let outcome = match self.claude(client) {
+            Some(program) => by_claude(&program, file, document, changes).await,
+            None => file.replace(after),
+        };
+        if let Err(error) = outcome {
+            // It is a copy of what is still there.
+            if let Some(backup) = backup {
+                std::fs::remove_file(backup)?;
+            }
+            return Err(error.into());
         }
         let console = &self.app.console;
         for change in changes {
@@ -324,19 +334,10 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Whether Claude Code has made the changes itself.
-    async fn by_claude(&self, client: Client, file: &ConfigFile, changes: &[Change]) -> bool {
-        if client != Client::ClaudeCode || self.arguments.scope != Scope::User {
-            return false;
-        }
-        let Some(program) = self.machine.program("claude") else { return false };
-        let Ok(document) = read(client, file) else { return false };
-        claude::run(&program, &claude::commands(changes, |name| document.server(name).is_some())).await;
-        let Ok(document) = ConfigFile::read(&file.path).and_then(|file| read(client, &file)) else { return false };
-        changes.iter().all(|change| match change {
-            Change::Put(entry) => document.server(&entry.name).is_some_and(|node| entry.is_that_of(client, node)),
-            Change::Take(name) => document.server(name).is_none(),
-        })
+    /// Claude Code's program, where it is the one to write the file.
+    fn claude(&self, client: Client) -> Option<PathBuf> {
+        let is_its_own = client == Client::ClaudeCode && self.arguments.scope == Scope::User;
+        client.program().filter(|_| is_its_own).and_then(|name| self.machine.program(name))
     }
 
     /// What the entry cannot give `serve`.
@@ -370,6 +371,27 @@ impl<'a> Job<'a> {
             self.app.console.say(&format!("next: `{}`", profile.login_command()));
         }
     }
+}
+
+/// Has Claude Code make the changes, and makes them where it did not.
+async fn by_claude(
+    program: &Path,
+    file: &ConfigFile,
+    document: &Document,
+    changes: &[Change],
+) -> Result<(), FileError> {
+    let client = Client::ClaudeCode;
+    claude::run(program, &claude::commands(changes, |name| document.server(name).is_some())).await;
+    let now = ConfigFile::read(&file.path)?;
+    let document = read(client, &now)?;
+    let is_made = |change: &Change| match change {
+        Change::Put(entry) => document.server(&entry.name).is_some_and(|node| entry.is_that_of(client, node)),
+        Change::Take(name) => document.server(name).is_none(),
+    };
+    if changes.iter().all(is_made) {
+        return Ok(());
+    }
+    now.replace(&about(&now, change::applied(client, &now.text, changes))?)
 }
 
 /// The preset's or the saved profile whose server it is; none where several are, or none is.

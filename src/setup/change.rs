@@ -16,6 +16,16 @@ pub enum Change {
     Take(String),
 }
 
+impl Change {
+    /// The server that it is about.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Put(entry) => &entry.name,
+            Self::Take(name) => name,
+        }
+    }
+}
+
 /// What is wanted of a file.
 #[derive(Debug)]
 pub struct Wish {
@@ -113,6 +123,7 @@ pub fn applied(client: Client, text: &str, changes: &[Change]) -> Result<String,
 }
 
 /// `text` with `changes` made; where `before` is what it was when finmcp put in what is now taken out, that, to the byte.
+/// What an entry took the place of does not come back: it may hold a token that its owner wanted gone.
 ///
 /// # Errors
 /// [`DocumentError`].
@@ -128,7 +139,12 @@ pub fn taken_back(
         Change::Put(_) => None,
     };
     let again: Option<Vec<Change>> = changes.iter().map(put_again).collect();
+    let had_none = |before: &str| {
+        let before = Document::read(client, before);
+        before.is_ok_and(|before| changes.iter().all(|change| before.server(change.name()).is_none()))
+    };
     if let (Some(again), Some(before)) = (again, before)
+        && had_none(before)
         && applied(client, before, &again).is_ok_and(|made| made == text)
     {
         return Ok(before.to_owned());

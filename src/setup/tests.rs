@@ -166,6 +166,10 @@ fn json_of_every_layout() {
         let back = change::taken_back(client, &after, &[Change::Take(entry().name)], Some(before)).unwrap();
         assert_eq!(back, before, "the copy tells how it was");
     }
+    let held = r#"{"mcpServers":{"asset-sandbox":{"url":"u","headers":{"Authorization":"Bearer x"}}}}"#;
+    let replaced = with(client, held, &entry());
+    let back = change::taken_back(client, &replaced, &[Change::Take(entry().name)], Some(held)).unwrap();
+    assert!(!back.contains("Bearer"), "a token that was replaced stays away: {back}");
     let two = r#"{"mcpServers":{"asset-sandbox":{"command":"y"}, "b":{"command":"x"}}}"#;
     assert_eq!(without(client, two), r#"{"mcpServers":{ "b":{"command":"x"}}}"#);
     let remark = "{\"mcpServers\":{ // x\n\"asset-sandbox\":{}, \"b\":{}}}";

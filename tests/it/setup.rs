@@ -341,7 +341,8 @@ mod unix {
             match (code, meanwhile) {
                 (0, _) => assert_eq!(json_in(&path)["mcpServers"]["tesorio"]["args"], json!(["serve", "tesorio"])),
                 (_, Some(text)) => {
-                    assert!(read(&path) == text && terminal.shown().contains("changed by another program"))
+                    assert!(read(&path) == text && terminal.shown().contains("changed by another program"));
+                    assert!(!backup(&path).exists(), "no copy of a token is left where nothing was changed");
                 }
                 _ => assert!(read(&path) == held && terminal.shown().contains("another server called")),
             }
@@ -355,7 +356,8 @@ mod unix {
             add-json) printf '{"mcpServers":{"%s":%s},"by":"claude"}' "$3" "$4" > "$HOME/.claude.json" ;;
             remove) echo '{"by":"claude"}' > "$HOME/.claude.json" ;;
         esac"#;
-        for (script, by) in [(does, json!("claude")), ("exit 1", json!(null)), ("exit 0", json!(null))] {
+        let fails = r#"[ "$2" = remove ] || printf '{"by":"failure"}' > "$HOME/.claude.json"; exit 1"#;
+        for (script, by) in [(does, json!("claude")), (fails, json!("failure")), ("exit 0", json!(null))] {
             let mut sandbox = Sandbox::new();
             let (folder, log) = (sandbox.home().join("bin"), sandbox.watched().join("claude"));
             let program = folder.join("claude");
