@@ -312,12 +312,13 @@ mod unix {
             for folder in [".cursor", ".codeium/windsurf"] {
                 fs::create_dir_all(sandbox.home().join(folder)).unwrap();
             }
-            let mut child = start(&sandbox, &terminal, &["--name", "money"]);
+            write(&sandbox.home().join("finmcp/config.toml"), "default = \"tesorio\"\n");
+            let mut child = start(&sandbox, &terminal, &[]);
             asks(&terminal, "2. Windsurf");
             terminal.enter(answer);
-            // No server is named, and none is clear: that is said once the client is known.
-            assert_eq!(wait(&mut child, PATIENCE), Some(Some(2)), "{}", terminal.shown());
-            assert_eq!(terminal.shown().contains("which server is meant"), code == 0, "{}", terminal.shown());
+            assert_eq!(wait(&mut child, PATIENCE), Some(Some(code)), "{}", terminal.shown());
+            asks(&terminal, if code == 0 { "Windsurf starts finmcp as" } else { "which AI client?" });
+            assert_eq!(sandbox.home().join(".codeium/windsurf/mcp_config.json").exists(), code == 0);
         }
     }
 
@@ -341,10 +342,14 @@ mod unix {
             match (code, meanwhile) {
                 (0, _) => assert_eq!(json_in(&path)["mcpServers"]["tesorio"]["args"], json!(["serve", "tesorio"])),
                 (_, Some(text)) => {
-                    assert!(read(&path) == text && terminal.shown().contains("changed by another program"));
+                    asks(&terminal, "changed by another program");
+                    assert_eq!(read(&path), text);
                     assert!(!backup(&path).exists(), "no copy of a token is left where nothing was changed");
                 }
-                _ => assert!(read(&path) == held && terminal.shown().contains("another server called")),
+                _ => {
+                    asks(&terminal, "another server called");
+                    assert_eq!(read(&path), held);
+                }
             }
         }
     }
