@@ -1,5 +1,6 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
+pub mod setup;
 pub mod tools;
 
 use std::path::PathBuf;
@@ -71,6 +72,9 @@ pub enum Command {
     Status(Status),
     /// Revoke a credential and forget it
     Logout(Logout),
+    /// Write the entry that makes an AI client start finmcp
+    #[command(after_help = setup::HELP)]
+    Setup(Box<setup::Setup>),
     /// List a server's tools, and what they take
     #[command(after_help = TOOLS_HELP)]
     Tools(Tools),

@@ -325,8 +325,17 @@ impl Profile {
 
     /// The command that signs in to it. Where nothing is saved under its name yet, that says what the name stands for.
     pub fn login_command(&self) -> String {
+        format!("finmcp login {}", self.selection())
+    }
+
+    /// The arguments that make any command mean this profile, signed in or not.
+    pub fn arguments(&self) -> Vec<String> {
+        self.selection().split(' ').map(str::to_owned).collect()
+    }
+
+    fn selection(&self) -> String {
         if self.saved {
-            return format!("finmcp login {}{}", self.spoken(), self.url_option());
+            return format!("{}{}", self.spoken(), self.url_option());
         }
         let (server, usual_name) = match &self.provider {
             Some(provider) if self.environment.is_empty() || self.name == *provider => {
@@ -339,7 +348,7 @@ impl Profile {
             None => (self.server.to_string(), plain_name(&self.server)),
         };
         let profile = if self.name == usual_name { String::new() } else { format!(" --profile {}", self.name) };
-        format!("finmcp login {server}{}{profile}", self.url_option())
+        format!("{server}{}{profile}", self.url_option())
     }
 
     fn url_option(&self) -> String {

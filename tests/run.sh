@@ -123,7 +123,7 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, and the official conformance suite.
+# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, AI agents, and the official conformance suite.
 install_node_packages() {
     local version
     version=$(node --version)
@@ -137,6 +137,8 @@ install_node_packages() {
         [ "${version%%.*}" -ge 22 ] || fail "Node 22 or newer is needed on this system; this is $version"
         FINMCP_TEST_NODE=$(command -v node)
     fi
+    npm_folder "$PWD/tests/fixtures/agents" "Claude Code, Codex and Gemini CLI (900 MB)"
+    export FINMCP_TEST_AGENTS=$folder/node_modules
     npm_folder "$PWD/tests/conformance" "the official conformance suite"
     export FINMCP_TEST_CONFORMANCE=$folder/node_modules
     npm_folder "$PWD/packaging" "what packs bundles, and a reader of workflows"

@@ -12,6 +12,7 @@ pub mod man;
 pub mod questions;
 pub mod registration;
 pub mod serve;
+pub mod setup;
 pub mod status;
 pub mod token;
 pub mod tools;
@@ -144,6 +145,7 @@ impl App {
             Command::Serve(arguments) => serve::run(self, *arguments).await,
             Command::Status(arguments) => status::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
+            Command::Setup(arguments) => setup::run(self, *arguments).await,
             Command::Tools(arguments) => tools::run(self, arguments).await,
             Command::Call(arguments) => call::run(self, *arguments).await,
             #[cfg(feature = "demo")]

@@ -81,6 +81,7 @@ fn dependencies_point_downwards() {
         ("credential", vec!["credential", "oauth"]),
         ("bridge", vec!["bridge", "credential", "oauth"]),
         ("login", vec!["login", "credential", "oauth"]),
+        ("setup", vec!["setup"]),
         ("demo", vec!["demo"]),
         ("http", vec![]),
         ("server_url", vec![]),
