@@ -252,7 +252,7 @@ pub struct Serve {
 }
 
 /// What a client may do, and how others can tell what it did.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Control")]
 pub struct Control {
     /// Let only tools through that do nothing but read, as the server or its vendor says

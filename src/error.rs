@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use crate::{
     bridge::audit::AuditError,
+    client::ClientError,
     credential::{
         assertion::AssertionError,
         lock::LockError,
@@ -56,6 +57,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What a JSON-RPC error means: those of the bridge are -31000 less the exit code, all others are the server's affair.
+    fn of_reply(code: i64) -> Self {
+        let known = [Self::Usage, Self::Network, Self::LoginRequired, Self::Untrusted, Self::Store];
+        known.into_iter().find(|kind| code == -31000 - i64::from(kind.exit_code())).unwrap_or(Self::Failure)
+    }
+
     /// The exit code (the table is in `finmcp help`).
     pub fn exit_code(self) -> u8 {
         match self {
@@ -105,6 +112,11 @@ impl Error {
     pub fn while_doing(mut self, doing: impl Into<String>) -> Self {
         self.source = self.source.context(doing.into());
         self
+    }
+
+    /// The same with another kind.
+    pub fn because_of(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// What happened.
@@ -176,6 +188,17 @@ impl From<SettingsError> for Error {
             SettingsError::Homeless => Self::from_source(ErrorKind::Usage, error).hint("set HOME or FINMCP_CONFIG_DIR"),
             SettingsError::Variable { .. } | SettingsError::Config { .. } => Self::from_source(ErrorKind::Usage, error),
         }
+    }
+}
+
+impl From<ClientError> for Error {
+    fn from(error: ClientError) -> Self {
+        let kind = match &error {
+            ClientError::Refused { code, .. } => ErrorKind::of_reply(*code),
+            ClientError::Nonsense(_) => ErrorKind::Network,
+            ClientError::Ended | ClientError::Broken(_) => ErrorKind::Failure,
+        };
+        Self::from_source(kind, error)
     }
 }
 

@@ -25,6 +25,7 @@
 //! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
+//! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
@@ -33,7 +34,7 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> {login, bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
+//! 1. `commands -> {login, client -> bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
 //!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
@@ -50,6 +51,7 @@
 
 pub mod bridge;
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod console;

@@ -1,4 +1,4 @@
-//! The client's side: lines on stdin and stdout. While serving, the only owner of stdout.
+//! The client's side: lines on stdin and stdout, or on another pair of streams. While serving, the only owner of stdout.
 //!
 //! A client starts us with pipes (Python, Rust, Go) or with sockets (Node); both are read and written without a thread
 //! in between. Files and terminals go through tokio's blocking handles.
@@ -21,9 +21,9 @@ const LINE_LIMIT: usize = 64 << 20;
 /// How much is read at once.
 const READ_SIZE: usize = 64 << 10;
 
-/// The client's messages.
+/// The messages of the other side.
 pub struct Reader {
-    stdin: Pin<Box<dyn AsyncRead + Send>>,
+    input: Pin<Box<dyn AsyncRead + Send>>,
     unread: BytesMut,
     /// How much of `unread` is known to hold no line end.
     scanned: usize,
@@ -31,9 +31,9 @@ pub struct Reader {
     dropping: bool,
 }
 
-/// Messages on their way to the client.
+/// Messages on their way to the other side.
 pub struct Writer {
-    stdout: Pin<Box<dyn AsyncWrite + Send>>,
+    output: Pin<Box<dyn AsyncWrite + Send>>,
     lines: VecDeque<Bytes>,
     waiting: usize,
 }
@@ -42,10 +42,14 @@ pub struct Writer {
 ///
 /// # Errors
 /// What the system says of the two descriptors.
-pub fn open() -> io::Result<(Reader, Writer)> {
-    let (stdin, stdout) = descriptors::open()?;
-    let reader = Reader { stdin, unread: BytesMut::new(), scanned: 0, dropping: false };
-    Ok((reader, Writer { stdout, lines: VecDeque::new(), waiting: 0 }))
+pub fn stdio() -> io::Result<(Reader, Writer)> {
+    descriptors::open().map(|(stdin, stdout)| over(stdin, stdout))
+}
+
+/// A conversation that is not on stdin and stdout: with whoever writes to `input` and reads `output`.
+pub fn over(input: Pin<Box<dyn AsyncRead + Send>>, output: Pin<Box<dyn AsyncWrite + Send>>) -> (Reader, Writer) {
+    let reader = Reader { input, unread: BytesMut::new(), scanned: 0, dropping: false };
+    (reader, Writer { output, lines: VecDeque::new(), waiting: 0 })
 }
 
 impl Reader {
@@ -60,7 +64,7 @@ impl Reader {
                 return Ok(Some(message));
             }
             self.unread.reserve(READ_SIZE);
-            if self.stdin.read_buf(&mut self.unread).await? == 0 {
+            if self.input.read_buf(&mut self.unread).await? == 0 {
                 return Ok(self.last_line());
             }
         }
@@ -133,7 +137,7 @@ impl Writer {
             *slice = IoSlice::new(line);
             count += 1;
         }
-        let mut written = self.stdout.write_vectored(&slices[..count]).await?;
+        let mut written = self.output.write_vectored(&slices[..count]).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -157,7 +161,7 @@ impl Writer {
         while self.waiting > 0 {
             self.write().await?;
         }
-        self.stdout.flush().await
+        self.output.flush().await
     }
 }
 
@@ -256,7 +260,7 @@ mod tests {
     use super::*;
 
     fn reader(input: &'static [u8]) -> Reader {
-        Reader { stdin: Box::pin(input), unread: BytesMut::new(), scanned: 0, dropping: false }
+        Reader { input: Box::pin(input), unread: BytesMut::new(), scanned: 0, dropping: false }
     }
 
     /// t100: lines end at LF alone; blank ones are nothing; a bad one does not stop the next.
@@ -297,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_pushed_is_written_in_order() {
         let (ours, mut theirs) = tokio::io::duplex(7);
-        let mut writer = Writer { stdout: Box::pin(ours), lines: VecDeque::new(), waiting: 0 };
+        let mut writer = Writer { output: Box::pin(ours), lines: VecDeque::new(), waiting: 0 };
         for line in ["first", "", "a longer third line"] {
             writer.push(Bytes::from(line));
         }

@@ -310,6 +310,11 @@ impl Id {
         Self::named(&format!("finmcp-{number}"))
     }
 
+    /// The id that is this number.
+    pub fn from_number(number: u64) -> Self {
+        Self { text: number.to_string().into(), meaning: Meaning::Integer(number.into()) }
+    }
+
     /// The id that is this text.
     pub fn named(name: &str) -> Self {
         Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }

@@ -33,7 +33,15 @@ pub mod transport;
 pub mod turnstile;
 pub mod upstream;
 
-use std::{collections::HashMap, future::pending, io, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::pending,
+    io,
+    ops::ControlFlow,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{
     FutureExt,
@@ -51,7 +59,6 @@ use crate::{
         conversation::{Action, Conversation, Event, Need},
         description::Description,
         downstream::{Reader, Writer},
-        host::Host,
         label::Label,
         message::Message,
         policy::Rules,
@@ -145,18 +152,14 @@ pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
 pub type Offer = Arc<dyn Fn(oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Bridge {
-    /// Takes stdin and stdout; nothing has been sent yet.
-    ///
-    /// # Errors
-    /// What the system says of stdin and stdout.
-    pub fn open(ends: Ends) -> io::Result<Self> {
-        let (reader, writer) = downstream::open()?;
+    /// A conversation with the client at the other end of `reader` and `writer`; nothing has been sent yet.
+    pub fn new((reader, writer): (Reader, Writer), ends: Ends) -> Self {
         let (reports, events) = Reports::new();
         let upstream =
             Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, reports.clone());
         let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
-        Ok(Self {
+        Self {
             upstream: Arc::new(upstream),
             conversation: Conversation::new(ends.words, ends.remembered, sign_in, ends.rules),
             tokens: ends.tokens,
@@ -173,17 +176,16 @@ impl Bridge {
             farewells: Vec::new(),
             watch: None,
             grace: None,
-        })
+        }
     }
 
-    /// Relays until the client closes its side or goes away, or the process is told to end; then answers what is
-    /// unanswered and ends the server's session.
+    /// Relays until the client closes its side or goes away, or `stop` returns; then answers what is unanswered and ends
+    /// the server's session.
     ///
     /// # Errors
-    /// What the system says of stdin and stdout, except that the client is gone.
-    pub async fn run(mut self) -> io::Result<()> {
-        let mut host = Host::watch()?;
-        let outcome = self.relay(&mut host).await;
+    /// What the system says of the client's side, except that the client is gone.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let outcome = self.relay(pin!(stop)).await;
         self.take(Event::Stopping);
         for exchange in self.exchanges.into_values() {
             exchange.abort();
@@ -197,7 +199,7 @@ impl Bridge {
         }
     }
 
-    async fn relay(&mut self, host: &mut Host) -> io::Result<()> {
+    async fn relay(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
             let room = self.writer.waiting() < WAITING_LIMIT;
             let reading = self.grace.is_none()
@@ -206,7 +208,7 @@ impl Bridge {
             let grace = self.grace;
             let event = tokio::select! {
                 biased;
-                () = host.gone() => Event::Stopping,
+                () = &mut stop => Event::Stopping,
                 () = until(grace) => Event::Stopping,
                 written = self.writer.write(), if self.writer.waiting() > 0 => {
                     written?;

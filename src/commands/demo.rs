@@ -2,14 +2,15 @@
 
 use std::{process::Stdio, sync::Arc, time::Duration};
 
-use rmcp::{
-    RoleClient, ServiceExt, model::CallToolRequestParams, service::RunningService, transport::TokioChildProcess,
-};
+use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::process::Child;
 
 use crate::{
+    bridge::downstream,
     cli,
+    client::Client,
     commands::{
         App, interrupted,
         login::{self, Person},
@@ -77,19 +78,17 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     }
 
     step(3, "Starting `finmcp serve asset` as an AI client does, and listing its tools");
-    let client = start_serve(&folder).await?;
-    let tools = client.list_all_tools().await.map_err(broken)?;
-    for tool in &tools {
-        let description = tool.description.as_deref().unwrap_or_default();
-        console.say(&format!("      {:<18} {}", tool.name, description.lines().next().unwrap_or_default()));
+    let (mut client, mut process) = start_serve(&folder).await?;
+    for tool in client.tools().await.map_err(broken)? {
+        let Listed { name, description } = serde_json::from_str(tool.get()).map_err(broken)?;
+        console.say(&format!("      {name:<18} {}", description.lines().next().unwrap_or_default()));
     }
 
     step(4, "Calling profit_and_loss");
-    let arguments = json!({"from": "2025-01-01", "to": "2025-12-31"});
-    let call = CallToolRequestParams::new("profit_and_loss")
-        .with_arguments(arguments.as_object().cloned().unwrap_or_default());
-    let result = client.call_tool(call).await.map_err(broken)?;
-    let content = result.structured_content.ok_or_else(|| broken("the tool's result has no structured content"))?;
+    let call = json!({"name": "profit_and_loss", "arguments": {"from": "2025-01-01", "to": "2025-12-31"}});
+    let answer = client.request("tools/call", &call.to_string()).await.map_err(broken)?;
+    let outcome: Outcome = answer.result().ok_or_else(|| broken("the tool's result has no structured content"))?;
+    let content = outcome.content;
     let statement = Statement::from_structured_content(&content).map_err(broken)?;
     console.data(&format!("\n{statement}\n"))?;
     if !statement.adds_up() {
@@ -97,7 +96,8 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     }
 
     step(5, "Ending: the session, the child process, the folder");
-    client.cancel().await.map_err(broken)?;
+    drop(client);
+    process.wait().await?;
     drop(folder);
     console.say("      Nothing is left behind. Next: finmcp login asset, or finmcp login tesorio.");
     Ok(())
@@ -119,26 +119,64 @@ async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), E
     Ok(())
 }
 
-/// Serves a stand-in of this very process, signed in.
+/// A stand-in of this very process, signed in to; gone when this is dropped.
+pub struct Embedded {
+    /// This program, with settings that last as long.
+    pub app: App,
+    /// The stand-in.
+    pub profile: Profile,
+    _vendors: Vendors,
+    _folder: Folder,
+}
+
+/// Starts the stand-in that `selector` means, and signs in to it.
 ///
 /// # Errors
-/// What is wrong with the command line, or with stdin and stdout.
-pub async fn serve(app: &App, selector: &Selector, deadline: Duration, control: &cli::Control) -> Result<(), Error> {
+/// There is none of that name, or it cannot be started.
+pub async fn start(app: &App, selector: &Selector) -> Result<Embedded, Error> {
     let stand_in = StandIn::named(selector.environment.as_deref())?;
     let folder = Folder::create()?;
     let own = folder.app(app);
     let vendors = Vendors::start(demo::Settings::default()).await?;
     let credential = stand_in.sign_in(&own, &vendors, Arc::new(Consent::new(&app.http))).await?;
     let profile = login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
-    serve::relay(&own, &profile, own.tokens(profile.signed_in.clone()), None, deadline, control).await
+    Ok(Embedded { app: own, profile, _vendors: vendors, _folder: folder })
+}
+
+/// Serves a stand-in of this very process.
+///
+/// # Errors
+/// What is wrong with the command line, or with stdin and stdout.
+pub async fn serve(app: &App, selector: &Selector, deadline: Duration, control: &cli::Control) -> Result<(), Error> {
+    let Embedded { app, profile, .. } = &start(app, selector).await?;
+    serve::relay(serve::ends(app, profile, app.tokens(profile.signed_in.clone()), deadline, control)?).await
+}
+
+/// What the demo shows of a tool.
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    #[serde(default)]
+    description: String,
+}
+
+/// What it reads of a tool's result.
+#[derive(Deserialize)]
+struct Outcome {
+    #[serde(rename = "structuredContent")]
+    content: serde_json::Value,
 }
 
 /// Starts this program again as an AI client would, and connects to it.
-async fn start_serve(folder: &Folder) -> Result<RunningService<RoleClient, ()>, Error> {
+async fn start_serve(folder: &Folder) -> Result<(Client, Child), Error> {
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
     command.args(["serve", "asset"]).envs(folder.environment()).kill_on_drop(true);
-    let (child, _) = TokioChildProcess::builder(command).stderr(Stdio::inherit()).spawn()?;
-    ().serve(child).await.map_err(broken)
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
+        return Err(broken("the process has no pipes"));
+    };
+    let client = Client::connect(downstream::over(Box::pin(input), Box::pin(output)), "{}").await.map_err(broken)?;
+    Ok((client, child))
 }
 
 fn broken(cause: impl ToString) -> Error {

@@ -1,6 +1,7 @@
 //! The commands, one file each: settings in, one call into the domain, words out.
 
 pub mod completions;
+pub mod connection;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod import;

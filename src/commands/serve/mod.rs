@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bridge::{
-        Bridge, Ends, Offer, Remember,
+        Bridge, Ends, Remember,
         audit::{self, Audit},
         description::Description,
+        downstream,
         governor::Rate,
+        host::Host,
         label::Label,
         policy::Rules,
         reply::Words,
@@ -36,15 +38,13 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// What is wrong with the command line, the settings, or stdin and stdout.
 pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
-    let deadline = arguments.timeout.map(Duration::from_secs).or(app.settings.request_timeout).unwrap_or(DEADLINE);
+    let deadline = deadline(app, arguments.timeout);
     #[cfg(feature = "demo")]
     if app.settings.is_embedded(selector.server.as_deref()) {
         return super::demo::serve(app, &selector, deadline, &arguments.control).await;
     }
     let profile = Profile::select(&selector, &app.settings)?;
-    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(&profile));
-    // Vendors that finmcp knows serve nobody without a token.
-    let tokens = if profile.provider.is_some() { tokens.guarded() } else { tokens };
+    let tokens = tokens(app, &profile);
     let given = Given::read_without_stdin(app, arguments.registration).await?;
     let admission = Admission { app: app.clone(), profile: profile.clone(), given };
     let (tokens, offer) = match (arguments.sign_in, &app.settings.screen) {
@@ -57,22 +57,37 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
         (SignInMode::Auto, Screen::Browser(browser)) => (tokens.with_sign_in(admission.with(browser)), None),
         (SignInMode::Auto, _) => (tokens, None),
     };
-    relay(app, &profile, tokens, offer, deadline, &arguments.control).await
+    relay(Ends { offer, ..ends(app, &profile, tokens, deadline, &arguments.control)? }).await
 }
 
-/// Relays for `profile` until the client is done; with the way to sign in that a client is offered, if any.
+/// How long a request may take, where `timeout` is what the command line says, in seconds.
+pub fn deadline(app: &App, timeout: Option<u64>) -> Duration {
+    timeout.map(Duration::from_secs).or(app.settings.request_timeout).unwrap_or(DEADLINE)
+}
+
+/// Relays between stdin and stdout and the server until the client is done.
 ///
 /// # Errors
-/// What is wrong with the audit log, or with stdin and stdout.
-pub async fn relay(
+/// What is wrong with stdin and stdout.
+pub async fn relay(ends: Ends) -> Result<(), Error> {
+    let client = downstream::stdio()?;
+    let mut host = Host::watch()?;
+    Bridge::new(client, ends).run(host.gone()).await?;
+    Ok(())
+}
+
+/// What a conversation with the server of `profile` is made of. No client is offered a sign-in.
+///
+/// # Errors
+/// What is wrong with the audit log.
+pub fn ends(
     app: &App,
     profile: &Profile,
     tokens: TokenSource,
-    offer: Option<Offer>,
     deadline: Duration,
     control: &Control,
-) -> Result<(), Error> {
-    let ends = Ends {
+) -> Result<Ends, Error> {
+    Ok(Ends {
         server: profile.server.clone(),
         http: app.http.clone(),
         tokens,
@@ -81,13 +96,11 @@ pub async fn relay(
         turnstile: turnstile(app, profile),
         remembered: remembered(app, profile),
         remember: remember(app, profile),
-        offer,
+        offer: None,
         rules: rules(app, profile, control),
         label: control.label.then(|| Label::new(&profile.title, &profile.name, &profile.environment)),
         audit: audit(app, profile, control)?,
-    };
-    Bridge::open(ends)?.run().await?;
-    Ok(())
+    })
 }
 
 /// The gate to the vendor's limit of requests, which all processes of the profile share.
@@ -156,6 +169,13 @@ fn remember(app: &App, profile: &Profile) -> Remember {
             tracing::warn!(%error, "what the server says of itself is not remembered");
         }
     })
+}
+
+/// The tokens of whoever is signed in to `profile`, now or later.
+pub fn tokens(app: &App, profile: &Profile) -> TokenSource {
+    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(profile));
+    // Vendors that finmcp knows serve nobody without a token.
+    if profile.provider.is_some() { tokens.guarded() } else { tokens }
 }
 
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.

@@ -1,0 +1,102 @@
+//! A session of finmcp's own with a server, through the bridge in this process: what holds for `serve` holds for it.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{duplex, split},
+    task::JoinHandle,
+};
+
+#[cfg(feature = "demo")]
+use crate::commands::demo::{self, Embedded};
+use crate::{
+    bridge::{Bridge, downstream},
+    cli::Control,
+    client::{Client, ClientError},
+    commands::{App, interrupted, serve},
+    error::{Error, ErrorKind},
+    profile::{Profile, Selector},
+};
+
+/// How many bytes may be under way between the two ends.
+const ROOM: usize = 64 << 10;
+
+/// An open session.
+pub struct Connection {
+    /// This end of it.
+    pub client: Client,
+    /// The server's name for people.
+    pub title: String,
+    bridge: JoinHandle<io::Result<()>>,
+    interrupted: Arc<AtomicBool>,
+    #[cfg(feature = "demo")]
+    _embedded: Option<Embedded>,
+}
+
+impl Connection {
+    /// Connects to the server that is meant. `capabilities` are the client's, a JSON object.
+    ///
+    /// # Errors
+    /// Exit code 4 when somebody has to sign in first; nobody is asked to.
+    pub async fn open(app: &App, selector: &Selector, timeout: Option<u64>, capabilities: &str) -> Result<Self, Error> {
+        let deadline = serve::deadline(app, timeout);
+        #[cfg(feature = "demo")]
+        if app.settings.is_embedded(selector.server.as_deref()) {
+            let embedded = demo::start(app, selector).await?;
+            let connection = Self::with(&embedded.app, &embedded.profile, deadline, capabilities).await?;
+            return Ok(Self { _embedded: Some(embedded), ..connection });
+        }
+        let profile = Profile::select(selector, &app.settings)?;
+        Self::with(app, &profile, deadline, capabilities).await
+    }
+
+    async fn with(app: &App, profile: &Profile, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
+        let tokens = serve::tokens(app, profile);
+        // Said here rather than by the bridge, since here is where `finmcp login` can be run.
+        tokens.access_token(Duration::ZERO).await.map_err(|error| Error::of_token(error, profile))?;
+        let ends = serve::ends(app, profile, tokens, deadline, &Control::default())?;
+        let (near, far) = duplex(ROOM);
+        let (input, output) = split(far);
+        let bridge = Bridge::new(downstream::over(Box::pin(input), Box::pin(output)), ends);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = {
+            let stopped = stopped.clone();
+            async move {
+                interrupted().await;
+                stopped.store(true, Relaxed);
+            }
+        };
+        let bridge = tokio::spawn(bridge.run(stop));
+        let (input, output) = split(near);
+        let client = Client::connect(downstream::over(Box::pin(input), Box::pin(output)), capabilities).await?;
+        Ok(Self {
+            client,
+            title: profile.title.clone(),
+            bridge,
+            interrupted: stopped,
+            #[cfg(feature = "demo")]
+            _embedded: None,
+        })
+    }
+
+    /// Why a request came to nothing: because somebody wanted the process to end, if so.
+    pub fn error(&self, error: ClientError) -> Error {
+        let error = Error::from(error);
+        if self.interrupted.load(Relaxed) { error.because_of(ErrorKind::Interrupted) } else { error }
+    }
+
+    /// Ends the session at the server, too.
+    pub async fn close(self) {
+        drop(self.client);
+        if let Ok(Err(error)) = self.bridge.await {
+            tracing::debug!(%error, "the session did not end in good order");
+        }
+    }
+}
