@@ -1,9 +1,13 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
+pub mod doctor;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
+
+pub use doctor::Doctor;
 
 use crate::{
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
@@ -42,6 +46,9 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Show whom you are signed in as, and where
     Status(Status),
+    /// Look at each step from the settings to the list of tools: what is wrong, and what to do
+    #[command(after_help = doctor::HELP)]
+    Doctor(Doctor),
     /// Revoke a credential and forget it
     Logout(Logout),
     /// See it all work on stand-ins of the vendors inside this program, with no account

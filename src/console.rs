@@ -15,12 +15,14 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
     color: bool,
+    data_color: bool,
 }
 
 impl Console {
-    /// A console that colours its words where stderr is a terminal, unless the person wants none.
+    /// A console that colours its words where stderr is a terminal, and data where stdout is one, unless the person
+    /// wants no colour.
     pub fn new(no_color: bool) -> Self {
-        Self { color: !no_color && io::stderr().is_terminal() }
+        Self { color: !no_color && io::stderr().is_terminal(), data_color: !no_color && io::stdout().is_terminal() }
     }
 
     /// Data, which can be piped on.
@@ -78,9 +80,24 @@ impl Console {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
-    fn paint(&self, text: &str, style: &str) -> String {
-        if self.color { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+    /// `verdict` in the colour that says the same, for data.
+    pub fn verdict(&self, verdict: &str) -> String {
+        let style = match verdict {
+            "ok" => "32",
+            "warning" => "33",
+            "failed" => "1;31",
+            _ => "2",
+        };
+        if self.data_color { painted(verdict, style) } else { verdict.to_owned() }
     }
+
+    fn paint(&self, text: &str, style: &str) -> String {
+        if self.color { painted(text, style) } else { text.to_owned() }
+    }
+}
+
+fn painted(text: &str, style: &str) -> String {
+    format!("\u{1b}[{style}m{text}\u{1b}[0m")
 }
 
 /// `text` with its further lines set off, so that none of them passes for the start of something else.

@@ -22,11 +22,12 @@
 //! | [`provider`] | vendors as data (`providers.toml`) |
 //! | [`profile`] | a server that someone uses; which one is meant |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
-//! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
+//! | [`console`], [`printable`], [`span`] | the only writer for people; text that a terminal does not obey; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
+//! | [`doctor`] | what is wrong, step by step, and what to do |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
@@ -58,6 +59,7 @@ pub mod console;
 pub mod credential;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod error;
 pub mod http;
 pub mod login;
@@ -68,3 +70,4 @@ pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;
+pub mod span;

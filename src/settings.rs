@@ -155,6 +155,11 @@ impl Settings {
         })
     }
 
+    /// The person's home folder.
+    pub fn home() -> Option<PathBuf> {
+        directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
+    }
+
     /// Where mcp-remote keeps its files.
     ///
     /// # Errors

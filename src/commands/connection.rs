@@ -57,7 +57,11 @@ impl Connection {
         Self::with(app, &profile, deadline, capabilities).await
     }
 
-    async fn with(app: &App, profile: &Profile, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
+    /// The same with `profile`.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn with(app: &App, profile: &Profile, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
         let tokens = serve::tokens(app, profile);
         // Said here rather than by the bridge, since here is where `finmcp login` can be run.
         tokens.access_token(Duration::ZERO).await.map_err(|error| Error::of_token(error, profile))?;

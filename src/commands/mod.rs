@@ -4,6 +4,7 @@ pub mod completions;
 pub mod connection;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
@@ -54,7 +55,11 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Completions { shell } => completions::run(shell),
         Command::Man => man::run(),
-        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, command)),
+        command => match (Settings::load(), command) {
+            (Ok(settings), command) => run_with(settings, command),
+            (Err(error), Command::Doctor(arguments)) => doctor::without_settings(error, &arguments),
+            (Err(error), _) => Err(error.into()),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -139,6 +144,7 @@ impl App {
             Command::Token(arguments) => token::run(self, arguments).await,
             Command::Serve(arguments) => serve::run(self, *arguments).await,
             Command::Status(arguments) => status::run(self, arguments).await,
+            Command::Doctor(arguments) => doctor::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(self, arguments).await,
