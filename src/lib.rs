@@ -26,6 +26,7 @@
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
+//! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`doctor`] | what is wrong, step by step, and what to do |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
@@ -35,9 +36,11 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> {login, client -> bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
+//! 1. `commands -> doctor -> {login, client -> bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`;
+//!    never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
-//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
+//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
+//!    in [`setup`] all but `file` and the questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
@@ -70,4 +73,5 @@ pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;
+pub mod setup;
 pub mod span;

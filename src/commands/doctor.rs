@@ -1,21 +1,28 @@
 //! `finmcp doctor`.
 
+use clap::Parser as _;
+
 use crate::{
     bridge::era::Era,
-    cli,
+    cli::{self, Cli, Command},
     commands::{App, connection::Connection, serve},
     console::Console,
     credential::clock::{Clock, SystemClock},
     doctor::{
         self, Patient,
         chart::Chart,
+        client_entry::Attempt,
         conversation, network, report,
-        step::{Finding, Step},
+        step::{Finding, Step, Trouble},
     },
     error::{Error, ErrorKind},
     profile::{Profile, Selector},
     settings::{Settings, SettingsError},
+    setup,
 };
+
+/// The name of the steps about AI clients.
+const CLIENT: &str = "client";
 
 /// How long the server may take for an answer, in seconds.
 const PATIENCE: u64 = 30;
@@ -28,10 +35,17 @@ pub async fn run(app: &App, arguments: cli::Doctor) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
     let mut chart = open(app.console, arguments.json)?;
     doctor::examine_settings(&app.settings, &mut chart);
-    match Profile::select(&selector, &app.settings) {
-        Ok(profile) => examine(app, &profile, &mut chart).await,
-        Err(error) => doctor::note_unselected(error, &mut chart),
-    }
+    let selected = match Profile::select(&selector, &app.settings) {
+        Ok(profile) => {
+            examine(app, &profile, &mut chart).await;
+            Some(profile)
+        }
+        Err(error) => {
+            doctor::note_unselected(error, &mut chart);
+            None
+        }
+    };
+    examine_clients(app, selected.as_ref(), &mut chart).await;
     close(app.console, &chart, arguments.json)
 }
 
@@ -65,6 +79,62 @@ async fn examine(app: &App, profile: &Profile, chart: &mut Chart<'_>) {
         }
     };
     network::examine_clock(answered, is_rejected, chart);
+}
+
+/// Tries the entries of the AI clients on this machine: those for `meant`, or all where no server is.
+async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'_>) {
+    let found = match Settings::machine() {
+        Ok(machine) => setup::found(&machine),
+        Err(error) => return chart.note(CLIENT, Finding::Failed(error.into())),
+    };
+    let mut tried = 0;
+    for found in found {
+        let entries = match found.entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                let trouble = Trouble::new(format!("{}: its file cannot be read", found.client.title()));
+                chart.note(CLIENT, Finding::Warning(trouble.because(causes(&error))));
+                continue;
+            }
+        };
+        for entry in entries.iter().filter(|entry| entry.runs_finmcp()) {
+            let Some(server) = served(&entry.arguments, &app.settings) else { continue };
+            let profile = server.ok();
+            if let (Some(meant), Some(profile)) = (meant, &profile)
+                && meant.name != profile.name
+            {
+                continue;
+            }
+            let passes = |name: &str| found.client.passes(name) || entry.passed.iter().any(|passed| passed == name);
+            let attempt = Attempt {
+                client: found.client,
+                scope: found.scope,
+                entry,
+                profile: profile.as_ref(),
+                variables: Settings::variables(passes),
+                is_proxied: profile.as_ref().is_some_and(|profile| app.http.proxy(&profile.server).is_some()),
+            };
+            chart.note(CLIENT, attempt.examine().await);
+            tried += 1;
+        }
+    }
+    if tried == 0 {
+        chart.note(
+            CLIENT,
+            Finding::Ok("no AI client on this machine starts it; `finmcp setup` makes one do so".to_owned()),
+        );
+    }
+}
+
+/// The server that these arguments of `finmcp` mean; none where it is inside of finmcp.
+fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, Error>> {
+    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
+    let Ok(Cli { command: Command::Serve(serve) }) = Cli::try_parse_from(words) else {
+        return Some(Err(Error::new(ErrorKind::Usage, "these are no arguments of serve")));
+    };
+    let selector = Selector::from(serve.server);
+    let is_embedded = settings.is_embedded(selector.server.as_deref());
+    (!is_embedded).then(|| Profile::select(&selector, settings).map_err(Error::from))
 }
 
 /// How many tools the server lists, its name, and the era that it speaks in.
@@ -101,4 +171,10 @@ fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error
         1 => Err(Error::new(ErrorKind::Failure, "1 step failed")),
         failed => Err(Error::new(ErrorKind::Failure, format!("{failed} steps failed"))),
     }
+}
+
+/// What went wrong, and why, in one sentence.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

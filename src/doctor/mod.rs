@@ -6,6 +6,7 @@
 
 pub mod authorization;
 pub mod chart;
+pub mod client_entry;
 pub mod conversation;
 pub mod network;
 pub mod report;

@@ -102,7 +102,9 @@ async fn resolve(patient: &Patient<'_>, server: &ServerUrl) -> Finding {
         }
     };
     let listed = addresses.iter().map(|address| format!("{address}{}", kind(*address))).collect::<Vec<_>>();
-    let text = format!("{host} is {}", listed.join(", "));
+    let is_named = matches!(server.as_url().host(), Some(url::Host::Domain(_)));
+    let name = if is_named { format!("{host} is ") } else { String::new() };
+    let text = format!("{name}{}", listed.join(", "));
     let beyond = addresses.iter().map(|address| Zone::of(*address)).find(|zone| !server.reach().permits(*zone));
     match beyond {
         Some(zone) => Finding::Failed(Trouble::new(text).because(zone.to_string()).cured_by(

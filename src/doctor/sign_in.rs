@@ -23,6 +23,7 @@ use crate::{
         client::{self, Grant},
         registration::ClientAuthentication,
         scope::Scope,
+        token_set::TokenSet,
     },
     profile::Profile,
     provider::GrantKind,
@@ -243,8 +244,8 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
         _ if is_stored => "no other was asked for: that would spend what renews it",
         _ => "the old one had ended or was about to, and was renewed as `serve` does",
     };
-    if let Some(audience) = credential.other_audience().filter(|_| is_stored) {
-        return for_another(patient, &audience);
+    if let Some(finding) = credential.tokens.as_ref().and_then(|tokens| misdirected(patient, credential, tokens)) {
+        return finding;
     }
     Finding::Ok(match token.expires_at() {
         Some(end) => format!("{}{tried}", ends(end, patient.clock.now())),
@@ -252,26 +253,28 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
     })
 }
 
-/// A token of another server. Where that is the vendor's other environment, its credentials were used here.
-fn for_another(patient: &Patient<'_>, audience: &str) -> Finding {
+/// What is wrong with `tokens` that say that they are for another server. Where that is the vendor's other environment,
+/// its credentials are used here.
+fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet) -> Option<Finding> {
     let profile = patient.profile;
-    let trouble = Trouble::new(format!("the token is for {audience}, not for {}", profile.server));
-    match patient.environment_of(audience) {
-        Some(environment) => Finding::Failed(
-            trouble
-                .because(format!(
-                    "that is {}'s {environment}; tokens of one environment are worth nothing in another",
-                    profile.title
-                ))
-                .cured_by(format!("sign in with the credentials of this one: `{} --force`", profile.login_command()))
-                .cured_by(format!("or use that one: name it with --env {environment}")),
-        ),
-        None => Finding::Warning(
-            trouble
-                .because("the server may know what it does; most servers refuse such a token")
-                .cured_by("if it is refused, ask whoever runs the server"),
-        ),
+    let trouble = |audience: &str| Trouble::new(format!("the token is for {audience}, not for {}", profile.server));
+    let elsewhere = tokens.other_audience(&profile.server.resource());
+    if let Some(audience) = &elsewhere
+        && let Some(environment) = patient.environment_of(audience)
+    {
+        let trouble = trouble(audience)
+            .because(format!(
+                "that is {}'s {environment}; tokens and credentials of one environment are worth nothing in another",
+                profile.title
+            ))
+            .cured_by(format!("sign in with the credentials of this one: `{}`", profile.login_command()))
+            .cured_by(format!("or use that one: name it with --env {environment}"));
+        return Some(Finding::Failed(trouble));
     }
+    let trouble = trouble(&credential.other_audience()?)
+        .because("the server may know what it does; most servers refuse such a token")
+        .cured_by("if it is refused, ask whoever runs the server");
+    Some(Finding::Warning(trouble))
 }
 
 /// Why the authorization server gave nothing. Where it does not know the client, and the vendor has other environments,
