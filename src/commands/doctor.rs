@@ -1,10 +1,12 @@
 //! `finmcp doctor`.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use clap::Parser as _;
 
 use crate::{
-    bridge::era::Era,
-    cli::{self, Cli, Command},
+    bridge::{Ends, era::Era},
+    cli::{self, Cli, Command, Control},
     commands::{App, connection::Connection, serve},
     console::Console,
     credential::clock::{Clock, SystemClock},
@@ -137,13 +139,24 @@ fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, E
     (!is_embedded).then(|| Profile::select(&selector, settings).map_err(Error::from))
 }
 
-/// How many tools the server lists, its name, and the era that it speaks in.
+/// How many tools the server lists, its name, and the era that it speaks in: as it says now, whatever is remembered.
 async fn converse(app: &App, profile: &Profile) -> Result<(usize, String, Option<Era>), Error> {
-    let mut connection = Connection::with(app, profile, serve::deadline(app, Some(PATIENCE)), "{}").await?;
+    let deadline = serve::deadline(app, Some(PATIENCE));
+    let era = Arc::new(Mutex::new(None));
+    let learned = era.clone();
+    let ends = Ends {
+        remembered: None,
+        remember: Arc::new(move |description| {
+            *learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(description.era);
+        }),
+        ..serve::ends(app, profile, serve::tokens(app, profile), deadline, &Control::default())?
+    };
+    let mut connection = Connection::through(ends, "{}").await?;
     let outcome = conversation::examine(&mut connection.client).await.map_err(|error| connection.error(error));
     let name = conversation::name(&connection.client);
     connection.close().await;
-    Ok((outcome?, name, serve::remembered(app, profile).map(|description| description.era)))
+    let era = *era.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((outcome?, name, era))
 }
 
 fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {

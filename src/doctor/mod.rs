@@ -1,8 +1,8 @@
 //! `doctor`: each step from the settings to the list of tools, what is wrong with it, and what to do.
 //!
 //! The steps are those of a sign-in and of `serve`, by the same code. Nothing is changed on the way, but for what `serve`
-//! would change by itself: a token that has ended is renewed, and what the server says of itself is remembered. Nothing
-//! is registered, no browser is opened, and nobody is asked.
+//! would change by itself: a token that has ended, or that the server rejects, is renewed. Nothing is registered, no
+//! browser is opened, and nobody is asked.
 
 pub mod authorization;
 pub mod chart;

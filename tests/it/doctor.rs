@@ -15,6 +15,9 @@ use crate::{
     token::pass,
 };
 
+/// The secrets of a sandbox that was given none.
+const NONE: [String; 0] = [];
+
 /// What it said, as text.
 struct Report {
     text: String,
@@ -89,7 +92,9 @@ fn examine(sandbox: &mut Sandbox, arguments: &[&str], secrets: &[String]) -> Rep
     assert_eq!(document["warnings"], count("warning"), "{document}");
     assert_eq!((run.code, json.code), (Some(i32::from(count("failed") > 0)), run.code), "{}\n{document}", run.stdout);
     sandbox.unset("FINMCP_LOG");
-    sandbox.assert_no_secret(secrets);
+    if !secrets.is_empty() {
+        sandbox.assert_no_secret(secrets);
+    }
     report
 }
 
@@ -158,7 +163,7 @@ fn a_machines_credentials_are_tried_and_nothing_is_kept() {
 #[test]
 fn an_open_server_needs_no_sign_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
-    let report = examine(&mut sandbox, &[&vendor.url()], &vendor.secrets());
+    let report = examine(&mut sandbox, &[&vendor.url()], &NONE);
     report.expect_code(0).expect("sign-in", "ok", &["nobody needs to be"]).expect("tools", "ok", &["5 tools"]);
 }
 
@@ -167,7 +172,7 @@ fn an_open_server_needs_no_sign_in() {
 fn nobody_is_signed_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
-    let report = examine(&mut sandbox, &[&url], &["no-secret-was-given".to_owned()]);
+    let report = examine(&mut sandbox, &[&url], &NONE);
     report.expect("sign-in", "failed", &["you are not signed in", &format!("do: run `finmcp login {url}`")]);
     report.expect("metadata", "ok", &[]).expect("registration", "ok", &["the next sign-in registers a client"]);
     report.expect("token", "skipped", &["sign-in"]).expect("tools", "skipped", &["sign-in"]);
@@ -175,12 +180,18 @@ fn nobody_is_signed_in() {
     assert!(vendor.records_at("/register").is_empty(), "nothing is registered");
 }
 
-/// Broken set-up 1: another path of the right host, and a web page.
+/// Broken set-up 1: a name that nobody has, another path of the right host, and a web page.
 #[test]
 fn a_wrong_url() {
+    // No part of a name is longer than 63 letters (RFC 1035 section 2.3.4): no server of names is asked.
+    let name = format!("{}.example", "x".repeat(64));
+    let report = examine(&mut Sandbox::new(), &[&format!("https://{name}/mcp")], &NONE);
+    report.expect("dns", "failed", &[&format!("no address of {name} is known"), "do: check the address for typing"]);
+    report.expect("connection", "skipped", &["dns"]).only_failed(&["dns", "sign-in"]);
+
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let url = vendor.at("/nothing");
-    let report = examine(&mut sandbox, &[&url], &["no-secret-was-given".to_owned()]);
+    let report = examine(&mut sandbox, &[&url], &NONE);
     let cure = format!("do: check the address {url}, its path above all");
     report.expect("endpoint", "failed", &["does not answer as an MCP server (HTTP 404)", &cure]);
     report.expect("resource", "skipped", &["endpoint"]).only_failed(&["endpoint", "sign-in"]);
@@ -189,7 +200,7 @@ fn a_wrong_url() {
     for _ in 0..2 {
         vendor.fault(On::Rpc("initialize"), Effect::Answer(page.clone()));
     }
-    let report = examine(&mut sandbox, &[&vendor.url()], &["no-secret-was-given".to_owned()]);
+    let report = examine(&mut sandbox, &[&vendor.url()], &NONE);
     report.expect("endpoint", "failed", &["answers with a web page", "sign-in page of its own", "check the address"]);
 }
 
@@ -236,7 +247,7 @@ fn a_certificate_that_is_not_good() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let internet = Internet::join(&mut sandbox);
         internet.host("mcp.example", &vendor, identity);
-        let report = examine(&mut sandbox, &["https://mcp.example/mcp"], &["no-secret-was-given".to_owned()]);
+        let report = examine(&mut sandbox, &["https://mcp.example/mcp"], &NONE);
         report.expect("connection", "failed", texts).expect_code(1);
     }
 }
@@ -266,7 +277,7 @@ fn a_wrong_clock() {
 #[test]
 fn a_clock_that_is_right_enough() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { clock_ahead: 30, ..Script::default() }));
-    examine(&mut sandbox, &[&vendor.url()], &vendor.secrets()).expect("clock", "ok", &[]);
+    examine(&mut sandbox, &[&vendor.url()], &NONE).expect("clock", "ok", &[]);
 }
 
 /// Broken set-up 6: the vendor has revoked the client, or changed its secret.
@@ -374,14 +385,14 @@ fn settings_that_make_no_sense() {
     let folder = sandbox.home().join("finmcp");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("config.toml"), "default = [\n").unwrap();
-    let report = examine(&mut sandbox, &["asset"], &["no-secret-was-given".to_owned()]);
+    let report = examine(&mut sandbox, &["asset"], &NONE);
     report.expect("settings", "failed", &["~/finmcp/config.toml", "line 1"]).only_failed(&["settings"]);
 
     fs::write(folder.join("config.toml"), "[profiles.odd]\nurl = \"ftp://x\"\n").unwrap();
-    let report = examine(&mut sandbox, &[], &["no-secret-was-given".to_owned()]);
+    let report = examine(&mut sandbox, &[], &NONE);
     report.expect("settings", "warning", &["\"odd\" cannot be used"]).expect_code(0);
     report.expect("server", "warning", &["not clear which server", "asset --env sandbox"]);
-    let report = examine(&mut sandbox, &["odd"], &["no-secret-was-given".to_owned()]);
+    let report = examine(&mut sandbox, &["odd"], &NONE);
     report.expect("server", "failed", &["\"odd\"", "tesorio"]).only_failed(&["server"]);
 }
 
