@@ -31,6 +31,8 @@ complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "token" -d 'Print a fr
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "status" -d 'Show whom you are signed in as, and where'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "logout" -d 'Revoke a credential and forget it'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "tools" -d 'List a server\'s tools, and what they take'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "call" -d 'Call a tool, once, and print its result'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "man" -d 'Print the manual page'
@@ -119,17 +121,34 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l profile -d 'The
 complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l all -d 'Every server you are signed in to'
 complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l no-revoke -d 'Forget it here, and tell the server nothing'
 complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -l tool -d 'Show this tool only; may be repeated' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -l timeout -d 'How long a request may take, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -l json -d 'As JSON: the list as the server wrote it'
+complete -c finmcp -n "__fish_finmcp_using_subcommand tools" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -l json -d 'Print the result as JSON, as the server wrote it; with -, read the arguments from stdin as a JSON object, too' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -s o -l output -d 'Keep the image, sound or file of the result here; of several, the next ones as FILE-2 and so on' -r -F
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -l timeout -d 'How long a request may take, in seconds' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -s s -l server -d 'A preset, a saved profile, or an https URL' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -l profile -d 'The name of the sign-in, where there are several' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand call" -s h -l help -d 'Print help'
 complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -l browser -d 'Sign in with your own browser, in place of the demo\'s'
 complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -l keep -d 'Stay up, and print the entry for an AI client'
 complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c finmcp -n "__fish_finmcp_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c finmcp -n "__fish_finmcp_using_subcommand man" -s h -l help -d 'Print help'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "login" -d 'Sign in, and keep the credential in the system\'s keychain'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "token" -d 'Print a fresh access token, and nothing else'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "status" -d 'Show whom you are signed in as, and where'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "logout" -d 'Revoke a credential and forget it'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "completions" -d 'Print a completion script'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "man" -d 'Print the manual page'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "login" -d 'Sign in, and keep the credential in the system\'s keychain'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "token" -d 'Print a fresh access token, and nothing else'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "status" -d 'Show whom you are signed in as, and where'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "logout" -d 'Revoke a credential and forget it'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "tools" -d 'List a server\'s tools, and what they take'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "call" -d 'Call a tool, once, and print its result'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "completions" -d 'Print a completion script'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "man" -d 'Print the manual page'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,6 +1,7 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
 pub mod doctor;
+pub mod tools;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use glob::Pattern;
 pub use doctor::Doctor;
 
 use crate::{
+    cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
     profile::Selector,
     provider::GrantKind,
@@ -51,6 +53,12 @@ pub enum Command {
     Doctor(Doctor),
     /// Revoke a credential and forget it
     Logout(Logout),
+    /// List a server's tools, and what they take
+    #[command(after_help = TOOLS_HELP)]
+    Tools(Tools),
+    /// Call a tool, once, and print its result
+    #[command(after_help = CALL_HELP)]
+    Call(Box<Call>),
     /// See it all work on stand-ins of the vendors inside this program, with no account
     #[cfg(feature = "demo")]
     Demo(Demo),

@@ -3,9 +3,12 @@
 //! Whatever a server said is cleaned before a terminal sees it.
 #![expect(clippy::disallowed_methods, reason = "the one room that writes for people")]
 
+pub mod progress;
+
 use std::io::{self, IsTerminal, Write};
 
 use crate::{
+    console::progress::Progress,
     error::{Error, ErrorKind},
     printable::printable,
     secret::Secret,
@@ -52,20 +55,54 @@ impl Console {
         rpassword::prompt_password(question).map(Secret::new)
     }
 
-    /// Whether the person at the terminal says yes. Nobody there means no.
-    pub async fn confirm(&self, question: &str) -> bool {
-        if !io::stderr().is_terminal() || !io::stdin().is_terminal() {
-            return false;
+    /// Whether a person is at the terminal, who can be asked.
+    pub fn is_attended(&self) -> bool {
+        io::stderr().is_terminal() && io::stdin().is_terminal()
+    }
+
+    /// What the person at the terminal says, in one line; none where nobody is there, or nothing more is said.
+    pub async fn ask(&self, question: &str) -> Option<String> {
+        if !self.is_attended() {
+            return None;
         }
         let lines: Vec<String> = question.split('\n').map(printable).collect();
         let _ = write!(io::stderr(), "{}", lines.join("\n"));
         // On a thread of its own, so that Ctrl-C is heard.
         let answer = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
-            io::stdin().read_line(&mut answer).map(|_| answer)
+            io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
         });
-        let answer = answer.await.map_err(io::Error::other).flatten().unwrap_or_default();
-        matches!(answer.trim(), "y" | "Y" | "yes")
+        let answer = answer.await.map_err(io::Error::other).flatten().ok().flatten()?;
+        Some(answer.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// Whether the person at the terminal says yes. Nobody there means no.
+    pub async fn confirm(&self, question: &str) -> bool {
+        matches!(self.ask(question).await.as_deref().map(str::trim), Some("y" | "Y" | "yes"))
+    }
+
+    /// A line that shows how far something has come.
+    pub fn progress(&self) -> Progress {
+        Progress::new()
+    }
+
+    /// How many characters a line for people may have.
+    pub fn width(&self) -> usize {
+        const WIDTHS: (usize, usize, usize) = (40, 80, 100);
+        let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        terminal.unwrap_or(WIDTHS.1).clamp(WIDTHS.0, WIDTHS.2)
+    }
+
+    /// What a server said, as data: whole where it is piped on, and without what steers it in a terminal.
+    ///
+    /// # Errors
+    /// What the system says, a closed pipe included.
+    pub fn server_data(&self, text: &str) -> io::Result<()> {
+        if !io::stdout().is_terminal() {
+            return self.data(text);
+        }
+        let lines: Vec<String> = text.split('\n').map(printable).collect();
+        self.data(&lines.join("\n"))
     }
 
     /// What went wrong, why, and what to do next.

@@ -20,6 +20,7 @@ use crate::{
     profile::{Profile, SelectorError},
     server_url::{ServerUrlError, reach::Zone},
     settings::SettingsError,
+    tool::arguments::ArgumentError,
 };
 
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
@@ -199,6 +200,24 @@ impl From<ClientError> for Error {
             ClientError::Ended | ClientError::Broken(_) => ErrorKind::Failure,
         };
         Self::from_source(kind, error)
+    }
+}
+
+impl From<ArgumentError> for Error {
+    fn from(error: ArgumentError) -> Self {
+        let hint = match &error {
+            ArgumentError::Unnamed(_) => {
+                Some("give arguments as NAME=VALUE, NAME:=JSON, or as JSON on stdin with `--json -`".to_owned())
+            }
+            ArgumentError::Unknown { known, .. } if known.is_empty() => Some("it takes no arguments".to_owned()),
+            ArgumentError::Unknown { known, .. } => {
+                Some(format!("it takes {}; NAME:=JSON sends any other name all the same", known.join(", ")))
+            }
+            ArgumentError::Missing { tool, .. } => Some(format!("`finmcp tools --tool {tool}` shows what it takes")),
+            ArgumentError::Mistyped { .. } => Some("NAME:=JSON sends a value as it stands".to_owned()),
+            ArgumentError::Twice(_) | ArgumentError::Malformed { .. } | ArgumentError::NoObject => None,
+        };
+        Self::judged(error, (ErrorKind::Usage, hint))
     }
 }
 

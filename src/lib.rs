@@ -27,6 +27,7 @@
 //! | [`bridge`] | `serve`: the relay |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
+//! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
 //! | [`doctor`] | what is wrong, step by step, and what to do |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
@@ -75,3 +76,4 @@ pub mod server_url;
 pub mod settings;
 pub mod setup;
 pub mod span;
+pub mod tool;

@@ -1,5 +1,6 @@
 //! The commands, one file each: settings in, one call into the domain, words out.
 
+pub mod call;
 pub mod completions;
 pub mod connection;
 #[cfg(feature = "demo")]
@@ -9,10 +10,12 @@ pub mod import;
 pub mod login;
 pub mod logout;
 pub mod man;
+pub mod questions;
 pub mod registration;
 pub mod serve;
 pub mod status;
 pub mod token;
+pub mod tools;
 
 use std::{
     process::ExitCode,
@@ -122,7 +125,7 @@ impl App {
     async fn run(&self, command: Command) -> Result<(), Error> {
         let ends_itself = match &command {
             // A conversation ends in good order, and stand-ins go on until they are stopped: both see signals themselves.
-            Command::Serve(_) => true,
+            Command::Serve(_) | Command::Call(_) | Command::Tools(_) => true,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => arguments.keep,
             _ => false,
@@ -146,6 +149,8 @@ impl App {
             Command::Status(arguments) => status::run(self, arguments).await,
             Command::Doctor(arguments) => doctor::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
+            Command::Tools(arguments) => tools::run(self, arguments).await,
+            Command::Call(arguments) => call::run(self, *arguments).await,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(self, arguments).await,
             Command::Completions { shell } => completions::run(shell),

@@ -12,6 +12,7 @@ mod audit;
 #[cfg(unix)]
 mod binding;
 #[cfg(unix)]
+mod call;
 mod callback;
 #[cfg(target_os = "linux")]
 mod chromium;

@@ -1,0 +1,135 @@
+//! What a server asks in the middle of a call, asked at the terminal (MCP 2025-11-25 elicitation).
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    bridge::{message::Message, object::Object},
+    commands::{App, interrupted},
+    error::{Error, ErrorKind},
+    login::browser::Browser,
+    server_url::ServerUrl,
+    settings::Screen,
+    tool::parameter::{Parameter, Shape, Type},
+};
+
+/// What a client with a person at its terminal can do.
+pub const CAPABILITIES: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Elicitation {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    mode: Option<String>,
+    #[serde(default)]
+    url: Option<String>,
+    #[serde(default)]
+    requested_schema: Value,
+}
+
+/// What a person makes of a question ("Response Actions").
+enum Decision {
+    Accept(Option<String>),
+    Decline,
+    Cancel,
+}
+
+/// The result for the server `title`, as JSON; none for a question of another kind.
+///
+/// # Errors
+/// The person wants the process to end.
+pub async fn answer(app: &App, title: &str, question: &Message) -> Result<Option<String>, Error> {
+    if question.method() != Some("elicitation/create") {
+        return Ok(None);
+    }
+    let Some(elicitation) = question.parameters::<Elicitation>() else { return Ok(None) };
+    let decision = tokio::select! {
+        decision = decide(app, title, elicitation) => decision,
+        () = interrupted() => return Err(Error::new(ErrorKind::Interrupted, "interrupted")),
+    };
+    Ok(Some(match decision {
+        Decision::Accept(Some(content)) => format!(r#"{{"action":"accept","content":{content}}}"#),
+        Decision::Accept(None) => r#"{"action":"accept"}"#.to_owned(),
+        Decision::Decline => r#"{"action":"decline"}"#.to_owned(),
+        Decision::Cancel => r#"{"action":"cancel"}"#.to_owned(),
+    }))
+}
+
+async fn decide(app: &App, title: &str, elicitation: Elicitation) -> Decision {
+    app.console.say(&format!("\n{title} asks: {}", elicitation.message));
+    if elicitation.mode.as_deref() == Some("url") {
+        return page(app, elicitation.url.as_deref().unwrap_or_default()).await;
+    }
+    let mut content = Object::default();
+    for parameter in Parameter::all(&elicitation.requested_schema) {
+        match field(app, &parameter).await {
+            Some(Some(value)) => content.set(&parameter.name, value),
+            Some(None) => {}
+            None => return Decision::Cancel,
+        }
+    }
+    let question = if content.is_empty() { "Do you agree?".to_owned() } else { format!("Send this to {title}?") };
+    if app.console.confirm(&format!("{question} [y/N] ")).await {
+        Decision::Accept(Some(content.to_string()))
+    } else {
+        Decision::Decline
+    }
+}
+
+/// The person sees the whole address before anything is opened ("Safe URL Handling").
+async fn page(app: &App, url: &str) -> Decision {
+    let Ok(url) = url.parse::<ServerUrl>() else {
+        app.console.say("It names an address that is not opened: only https is.");
+        return Decision::Cancel;
+    };
+    app.console.say(&format!("It wants you to open  {url}"));
+    let Screen::Browser(browser) = app.settings.screen.clone() else {
+        let opened = app.console.confirm("Open it in a browser; have you? [y/N] ").await;
+        return if opened { Decision::Accept(None) } else { Decision::Decline };
+    };
+    if !app.console.confirm("Open it in your browser? [y/N] ").await {
+        return Decision::Decline;
+    }
+    let opened = tokio::task::spawn_blocking(move || browser.open(&url)).await;
+    if !matches!(opened, Ok(Ok(()))) {
+        app.console.say("No browser could be started: open the address yourself.");
+    }
+    Decision::Accept(None)
+}
+
+/// What the person gives for one field, as JSON: nothing for one that is left out. None at the end of the input.
+async fn field(app: &App, parameter: &Parameter) -> Option<Option<String>> {
+    if !parameter.description.is_empty() {
+        app.console.say(&format!("  {}", parameter.description));
+    }
+    let default = parameter.default.as_ref().map(|value| format!(", else {value}")).unwrap_or_default();
+    let optional = if parameter.is_required || parameter.default.is_some() { "" } else { ", may be left empty" };
+    let several = if parameter.shape.types.contains(&Type::Array) { ", separated by commas" } else { "" };
+    let question = format!("  {} ({}{several}{default}{optional}): ", parameter.name, parameter.shape.words());
+    loop {
+        let typed = app.console.ask(&question).await?;
+        if typed.trim().is_empty() {
+            if let Some(default) = &parameter.default {
+                return Some(Some(default.to_string()));
+            }
+            if !parameter.is_required {
+                return Some(None);
+            }
+        } else if let Some(value) = read(&parameter.shape, &typed) {
+            return Some(Some(value));
+        }
+        app.console.say(&format!("  That is not {}. Ctrl-D ends the question.", parameter.shape.words()));
+    }
+}
+
+fn read(shape: &Shape, typed: &str) -> Option<String> {
+    match shape.items.as_deref().filter(|_| shape.types.contains(&Type::Array)) {
+        Some(item) => {
+            let items: Option<Vec<String>> = typed.split(',').map(|typed| item.read(typed.trim())).collect();
+            Some(format!("[{}]", items?.join(",")))
+        }
+        None => shape.read(typed),
+    }
+}

@@ -1,0 +1,54 @@
+//! `finmcp tools`.
+
+use serde_json::value::RawValue;
+
+use crate::{
+    cli::tools::Tools,
+    commands::{App, connection::Connection},
+    error::{Error, ErrorKind},
+    profile::Selector,
+    tool::{Tool, layout},
+};
+
+/// Shows what a server's tools do and take.
+///
+/// # Errors
+/// Exit code 4 when somebody has to sign in; exit code 2 for a tool that there is not.
+pub async fn run(app: &App, arguments: Tools) -> Result<(), Error> {
+    let mut connection = Connection::open(app, &Selector::from(arguments.server), arguments.timeout, "{}").await?;
+    let title = connection.title.clone();
+    let listed = connection.client.tools().await.map_err(|error| connection.error(error));
+    connection.close().await;
+    let listed: Vec<(Box<RawValue>, Tool)> =
+        listed?.into_iter().filter_map(|raw| Tool::parse(raw.get()).map(|tool| (raw, tool))).collect();
+    for name in &arguments.tool {
+        if !listed.iter().any(|(_, tool)| tool.name == *name) {
+            return Err(no_such_tool(&title, name, listed.iter().map(|(_, tool)| tool)));
+        }
+    }
+    let wanted = |tool: &Tool| arguments.tool.is_empty() || arguments.tool.contains(&tool.name);
+    let listed = listed.into_iter().filter(|(_, tool)| wanted(tool));
+    if arguments.json {
+        let list: Vec<Box<RawValue>> = listed.map(|(raw, _)| raw).collect();
+        let text = serde_json::to_string(&list).map_err(std::io::Error::other)?;
+        app.console.server_data(&(text + "\n"))?;
+        return Ok(());
+    }
+    let tools: Vec<Tool> = listed.map(|(_, tool)| tool).collect();
+    if tools.is_empty() {
+        app.console.say(&format!("{title} lists no tools."));
+    }
+    app.console.server_data(&layout::table(&tools, app.console.width()))?;
+    Ok(())
+}
+
+/// That `title` has no tool of that name, and which it has.
+pub fn no_such_tool<'a>(title: &str, name: &str, tools: impl Iterator<Item = &'a Tool>) -> Error {
+    let names: Vec<&str> = tools.map(|tool| &*tool.name).collect();
+    let error = Error::new(ErrorKind::Usage, format!("{title} has no tool {name:?}"));
+    if names.is_empty() {
+        error.hint("it lists none at all")
+    } else {
+        error.hint(format!("it has {}", names.join(", ")))
+    }
+}

@@ -1,0 +1,269 @@
+//! What a tool answered, for people to read (MCP 2025-11-25 tools, "Tool Result").
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What servers call Base64 may lack its padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The result of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its parts, in order.
+    pub blocks: Vec<Block>,
+    /// Whether the tool says that it failed.
+    pub failed: bool,
+}
+
+/// A part of a result.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Something to read.
+    Text(String),
+    /// Something for a file: an image, a sound, or what a resource holds.
+    File {
+        /// Its media type, in the server's words.
+        media_type: String,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Where something is that the tool speaks of.
+    Link {
+        /// Its address.
+        uri: String,
+        /// What it is called.
+        name: String,
+    },
+    /// Nothing that can be shown: why.
+    Unreadable(String),
+}
+
+#[derive(Deserialize)]
+struct ResultDocument<'a> {
+    #[serde(borrow, default)]
+    content: Vec<&'a RawValue>,
+    #[serde(borrow, default, rename = "structuredContent")]
+    structured: Option<&'a RawValue>,
+    #[serde(default, rename = "isError")]
+    failed: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum BlockDocument {
+    Text {
+        text: String,
+    },
+    #[serde(rename_all = "camelCase")]
+    Image {
+        data: String,
+        #[serde(default)]
+        mime_type: String,
+    },
+    #[serde(rename_all = "camelCase")]
+    Audio {
+        data: String,
+        #[serde(default)]
+        mime_type: String,
+    },
+    ResourceLink {
+        uri: String,
+        #[serde(default)]
+        name: String,
+    },
+    Resource {
+        resource: ResourceDocument,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceDocument {
+    #[serde(default)]
+    mime_type: String,
+    text: Option<String>,
+    blob: Option<String>,
+}
+
+impl Answer {
+    /// Reads the result of `tools/call`; none where it is no object of that kind.
+    pub fn parse(result: &str) -> Option<Self> {
+        let document: ResultDocument<'_> =
+            result.trim_start().starts_with('{').then(|| serde_json::from_str(result).ok())??;
+        let mut blocks: Vec<Block> = document.content.into_iter().map(|block| Block::parse(block.get())).collect();
+        // The text says the same for people, where there is any ("Structured Content").
+        if let Some(structured) =
+            document.structured.filter(|_| !blocks.iter().any(|block| matches!(block, Block::Text(_))))
+        {
+            blocks.push(Block::Text(structured.get().to_owned()));
+        }
+        Some(Self { blocks, failed: document.failed })
+    }
+
+    /// What can be read, a part after the other; of the rest, what it is.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for block in &self.blocks {
+            text.push_str(block.shown().trim_end_matches('\n'));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// What belongs into files.
+    pub fn files(&self) -> impl Iterator<Item = &[u8]> {
+        self.blocks.iter().filter_map(|block| match block {
+            Block::File { bytes, .. } => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
+}
+
+impl Block {
+    fn parse(block: &str) -> Self {
+        match serde_json::from_str(block) {
+            Ok(BlockDocument::Text { text }) => Self::Text(text),
+            Ok(BlockDocument::Image { data, mime_type } | BlockDocument::Audio { data, mime_type }) => {
+                Self::file(&data, mime_type)
+            }
+            Ok(BlockDocument::ResourceLink { uri, name }) => Self::Link { uri, name },
+            Ok(BlockDocument::Resource { resource: ResourceDocument { text: Some(text), .. } }) => Self::Text(text),
+            Ok(BlockDocument::Resource { resource: ResourceDocument { blob: Some(data), mime_type, .. } }) => {
+                Self::file(&data, mime_type)
+            }
+            Ok(BlockDocument::Resource { .. }) => Self::Unreadable("a resource that holds nothing".to_owned()),
+            Err(_) => Self::Unreadable("content of a kind that finmcp does not know".to_owned()),
+        }
+    }
+
+    fn file(data: &str, media_type: String) -> Self {
+        let data: String = data.split_ascii_whitespace().collect();
+        match BASE64.decode(data) {
+            Ok(bytes) => Self::File { media_type, bytes },
+            Err(_) => Self::Unreadable("a file that is not Base64".to_owned()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => indented(text).unwrap_or_else(|| text.clone()),
+            Self::File { media_type, bytes } => {
+                let kind = if media_type.is_empty() { "a file" } else { media_type };
+                format!("[{kind}, {} bytes: --output FILE keeps it, --json shows it]", bytes.len())
+            }
+            Self::Link { uri, name } if name.is_empty() => format!("[{uri}]"),
+            Self::Link { uri, name } => format!("[{name}: {uri}]"),
+            Self::Unreadable(why) => format!("[{why}: --json shows it]"),
+        }
+    }
+}
+
+/// A JSON object or list with a line for each value, which are themselves as they were written; none for other text.
+pub fn indented(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_structure = text.starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(text).is_ok();
+    if !is_structure {
+        return None;
+    }
+    let mut lines = String::with_capacity(text.len() * 2);
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        if quoted {
+            lines.push(character);
+            quoted = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+            continue;
+        }
+        match character {
+            '"' => {
+                quoted = true;
+                lines.push('"');
+            }
+            '{' | '[' => {
+                lines.push(character);
+                while characters.next_if(char::is_ascii_whitespace).is_some() {}
+                match characters.next_if(|next| matches!(next, '}' | ']')) {
+                    Some(end) => lines.push(end),
+                    None => {
+                        depth += 1;
+                        break_line(&mut lines, depth);
+                    }
+                }
+            }
+            '}' | ']' => {
+                depth -= 1;
+                break_line(&mut lines, depth);
+                lines.push(character);
+            }
+            ',' => {
+                lines.push(',');
+                break_line(&mut lines, depth);
+            }
+            ':' => lines.push_str(": "),
+            character if character.is_ascii_whitespace() => {}
+            character => lines.push(character),
+        }
+    }
+    Some(lines)
+}
+
+fn break_line(lines: &mut String, depth: usize) {
+    lines.push('\n');
+    lines.extend(std::iter::repeat_n("  ", depth));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_structure_gets_lines_and_keeps_its_values() {
+        let text = r#"{"a":1.10,"b":[1,{"c":"x,{\"y\":[\\"}],"d":[ ],"e":{},"f":12345678901234567890123}"#;
+        let expected = "{\n  \"a\": 1.10,\n  \"b\": [\n    1,\n    {\n      \"c\": \"x,{\\\"y\\\":[\\\\\"\n    }\n  ],\n  \"d\": [],\n  \"e\": {},\n  \"f\": 12345678901234567890123\n}";
+        assert_eq!(indented(text).unwrap(), expected);
+        // Once more changes nothing.
+        assert_eq!(indented(expected).unwrap(), expected);
+        for other in ["", "text", "{not json}", "5", "\"a\"", "[1] and more"] {
+            assert_eq!(indented(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn each_part_is_shown() {
+        let result = r#"{"content":[
+            {"type":"text","text":"a\n"},
+            {"type":"image","data":"aGk","mimeType":"image/png"},
+            {"type":"audio","data":"aG\nk=","mimeType":"audio/wav"},
+            {"type":"resource_link","uri":"file:///x","name":"x"},
+            {"type":"resource","resource":{"uri":"u","text":"[1]"}},
+            {"type":"resource","resource":{"uri":"u","blob":"?"}},
+            {"type":"hologram"}
+        ],"structuredContent":{"a":1.10},"isError":true}"#;
+        let answer = Answer::parse(result).unwrap();
+        assert!(answer.failed);
+        assert_eq!(
+            answer.text(),
+            "a\n[image/png, 2 bytes: --output FILE keeps it, --json shows it]\n\
+             [audio/wav, 2 bytes: --output FILE keeps it, --json shows it]\n[x: file:///x]\n[\n  1\n]\n\
+             [a file that is not Base64: --json shows it]\n\
+             [content of a kind that finmcp does not know: --json shows it]\n"
+        );
+        assert_eq!(answer.files().collect::<Vec<_>>(), [b"hi", b"hi"]);
+    }
+
+    #[test]
+    fn structured_content_is_shown_where_no_text_says_the_same() {
+        let answer = Answer::parse(r#"{"content":[],"structuredContent":{"a":1.10}}"#).unwrap();
+        assert_eq!(answer.text(), "{\n  \"a\": 1.10\n}\n");
+        assert!(Answer::parse("[]").is_none());
+    }
+}

@@ -1,0 +1,107 @@
+//! Tools as lines of a terminal.
+
+use textwrap::{Options, WordSplitter};
+
+use crate::tool::{
+    Effect, Tool,
+    arguments::shown,
+    parameter::{Parameter, Shape},
+};
+
+/// How far the names of arguments push their descriptions to the right at the most.
+const WIDEST_NAME: usize = 32;
+
+/// The tools one below the other, in lines of `width` characters: each with what it does and what it takes.
+pub fn table(tools: &[Tool], width: usize) -> String {
+    tools.iter().map(|tool| one(tool, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn one(tool: &Tool, width: usize) -> String {
+    let effect = match tool.effect {
+        Effect::Reads => "  (reads only)",
+        Effect::Destroys => "  (may change or delete)",
+        Effect::Adds => "  (writes)",
+        Effect::Unknown => "",
+    };
+    let mut text = format!("{}{effect}\n", tool.name);
+    for paragraph in tool.description.trim().lines() {
+        text.push_str(&wrapped(paragraph.trim(), "  ", "  ", width));
+    }
+    let heads: Vec<String> = tool.parameters.iter().map(head).collect();
+    let indent = heads.iter().map(|head| head.chars().count()).filter(|length| *length <= WIDEST_NAME).max();
+    let indent = " ".repeat(indent.unwrap_or_default() + 6);
+    for (head, parameter) in heads.iter().zip(&tool.parameters) {
+        let first = format!("    {head:<column$}", column = indent.len() - 4);
+        let first = if first.len() > indent.len() { first + "  " } else { first };
+        text.push_str(&wrapped(&about(parameter), &first, &indent, width));
+    }
+    text
+}
+
+/// An argument's name and type as they are typed: `--` is for finmcp, so there is none.
+fn head(parameter: &Parameter) -> String {
+    format!("{}={}", parameter.name, brief(&parameter.shape))
+}
+
+/// The words for a shape, unless they are too many for a column.
+fn brief(shape: &Shape) -> String {
+    let words = shape.words();
+    if words.chars().count() > WIDEST_NAME { "choice".to_owned() } else { words }
+}
+
+fn about(parameter: &Parameter) -> String {
+    let mut notes = Vec::new();
+    if !parameter.is_required {
+        notes.push("optional".to_owned());
+    }
+    if let Some(default) = &parameter.default {
+        notes.push(format!("default {}", shown(default)));
+    }
+    let mut text = parameter.description.split_whitespace().collect::<Vec<_>>().join(" ");
+    if brief(&parameter.shape) != parameter.shape.words() {
+        text = format!("{text} One of {}.", parameter.shape.words().replace('|', ", ")).trim_start().to_owned();
+    }
+    if !notes.is_empty() {
+        text = format!("{text} ({})", notes.join(", ")).trim_start().to_owned();
+    }
+    text
+}
+
+/// `text` in lines of `width`, each ended.
+pub fn wrapped(text: &str, first: &str, others: &str, width: usize) -> String {
+    // A name with hyphens is there to be copied.
+    let options = Options::new(width).word_splitter(WordSplitter::NoHyphenation);
+    let options = options.initial_indent(first).subsequent_indent(others);
+    let lines = textwrap::wrap(text, options);
+    lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_fits_its_width() {
+        let first = json!({
+            "name": "profit_and_loss",
+            "description": "What was earned and what was spent in a period, account by account, with the totals that a bank asks for.\nSecond line.",
+            "annotations": {"readOnlyHint": true},
+            "inputSchema": {
+                "properties": {
+                    "from": {"type": "string", "format": "date", "description": "The first day,\n YYYY-MM-DD."},
+                    "to": {"type": "string", "format": "date"},
+                    "level": {"type": "integer", "default": 2, "description": "How deep the tree of accounts is shown."},
+                    "kind": {"enum": ["a-rather-long-choice", "another-long-choice", "third"]},
+                },
+                "required": ["from"],
+            },
+        });
+        let second = json!({"name": "ping", "annotations": {"destructiveHint": true}});
+        let tools: Vec<Tool> = [first, second].iter().map(|tool| Tool::parse(&tool.to_string()).unwrap()).collect();
+        let table = table(&tools, 60);
+        assert!(table.lines().all(|line| line.chars().count() <= 60), "{table}");
+        insta::assert_snapshot!(table);
+    }
+}
