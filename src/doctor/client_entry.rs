@@ -57,9 +57,8 @@ impl Attempt<'_> {
             Ok(version) => version,
             Err(finding) => return finding,
         };
-        match self.finds_sign_in().await {
-            Err(trouble) => return Finding::Failed(trouble),
-            Ok(()) => {}
+        if let Err(trouble) = self.finds_sign_in().await {
+            return Finding::Failed(trouble);
         }
         if let Err(trouble) = self.serves().await {
             return Finding::Failed(trouble);
