@@ -130,10 +130,10 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     let probe = answered.as_ref().map(|answered| &answered.probe).ok_or(unreached.unwrap_or_default());
     let origin = authorization::examine(patient, &inquiry, probe, chart).await;
     let origin = origin.as_ref().map_err(|cause| *cause);
-    let credential = sign_in::examine(patient, origin, chart).await;
-    let known = credential.as_ref().ok().and_then(Option::as_ref);
-    sign_in::examine_registration(patient, known, origin, chart);
+    let is_open = matches!(probe, Ok(Probe::Served));
+    let credential = sign_in::examine(patient, origin, is_open, chart).await;
     let found = credential.as_ref().map(Option::as_ref).map_err(|cause| *cause);
+    sign_in::examine_registration(patient, found, origin, chart);
     let token = match unreached {
         None => sign_in::examine_token(patient, found, chart).await,
         Some(cause) => {

@@ -36,10 +36,12 @@ const LOCK_DEADLINE: Duration = Duration::from_secs(3);
 /// An entry that no store has.
 const NO_ENTRY: &str = "finmcp-proof";
 
-/// Looks at what is stored; none where nobody is signed in, and need not be. Else says at which step it ended.
+/// Looks at what is stored; none where nobody is signed in, and need not be since the server `is_open`. Else says at which
+/// step it ended.
 pub async fn examine(
     patient: &Patient<'_>,
     origin: Result<&Origin, &'static str>,
+    is_open: bool,
     chart: &mut Chart<'_>,
 ) -> Result<Option<Credential>, &'static str> {
     let credential = match stored(patient).await {
@@ -53,7 +55,7 @@ pub async fn examine(
     chart.note("store", Finding::Ok(format!("{}, which can be read", patient.store.description())));
     let identity = patient.profile.signed_in.as_ref();
     let finding = match (&credential, identity) {
-        (None, None) if matches!(origin, Ok(Origin::Nowhere)) => {
+        (None, None) if is_open => {
             chart.note("sign-in", Finding::Ok("nobody is signed in, and nobody needs to be".to_owned()));
             chart.note("lock", Finding::Ok("none is needed".to_owned()));
             return Ok(None);
@@ -152,16 +154,18 @@ async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
 /// Who finmcp is to the authorization server. Nothing is registered here: only whether it is, or could be.
 pub fn examine_registration(
     patient: &Patient<'_>,
-    credential: Option<&Credential>,
+    credential: Result<Option<&Credential>, &'static str>,
     origin: Result<&Origin, &'static str>,
     chart: &mut Chart<'_>,
 ) {
-    let server = match origin {
-        Ok(Origin::Server(server)) => server,
-        Ok(Origin::Nowhere) => return chart.note("registration", Finding::Ok("none is needed".to_owned())),
-        Err(cause) => return chart.skip(&["registration"], cause),
+    let server = match (origin, credential) {
+        (Ok(Origin::Nowhere), _) => return chart.note("registration", Finding::Ok("none is needed".to_owned())),
+        // What is stored is not known.
+        (_, Err("store")) => return chart.skip(&["registration"], "store"),
+        (Err(cause), _) => return chart.skip(&["registration"], cause),
+        (Ok(Origin::Server(server)), _) => server,
     };
-    let finding = match registered(patient, credential, server) {
+    let finding = match registered(patient, credential.ok().flatten(), server) {
         Ok(text) => Finding::Ok(text),
         Err(error) => Finding::Failed(Error::from(error).into()),
     };
