@@ -25,6 +25,9 @@ _finmcp() {
             finmcp,demo)
                 cmd="finmcp__subcmd__demo"
                 ;;
+            finmcp,doctor)
+                cmd="finmcp__subcmd__doctor"
+                ;;
             finmcp,help)
                 cmd="finmcp__subcmd__help"
                 ;;
@@ -58,6 +61,9 @@ _finmcp() {
             finmcp__subcmd__help,demo)
                 cmd="finmcp__subcmd__help__subcmd__demo"
                 ;;
+            finmcp__subcmd__help,doctor)
+                cmd="finmcp__subcmd__help__subcmd__doctor"
+                ;;
             finmcp__subcmd__help,help)
                 cmd="finmcp__subcmd__help__subcmd__help"
                 ;;
@@ -89,7 +95,7 @@ _finmcp() {
 
     case "${cmd}" in
         finmcp)
-            opts="-h -V --help --version login token serve status logout tools call demo completions man help"
+            opts="-h -V --help --version login token serve status doctor logout tools call demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -180,8 +186,34 @@ _finmcp() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        finmcp__subcmd__doctor)
+            opts="-h --env --url --profile --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         finmcp__subcmd__help)
-            opts="login token serve status logout tools call demo completions man help"
+            opts="login token serve status doctor logout tools call demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -223,6 +255,20 @@ _finmcp() {
             return 0
             ;;
         finmcp__subcmd__help__subcmd__demo)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        finmcp__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

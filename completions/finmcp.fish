@@ -30,6 +30,7 @@ complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "login" -d 'Sign in, a
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "token" -d 'Print a fresh access token, and nothing else'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "status" -d 'Show whom you are signed in as, and where'
+complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "doctor" -d 'Look at each step from the settings to the list of tools: what is wrong, and what to do'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "logout" -d 'Revoke a credential and forget it'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "tools" -d 'List a server\'s tools, and what they take'
 complete -c finmcp -n "__fish_finmcp_needs_command" -f -a "call" -d 'Call a tool, once, and print its result'
@@ -115,6 +116,11 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -l label -d 'Show t
 complete -c finmcp -n "__fish_finmcp_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c finmcp -n "__fish_finmcp_using_subcommand status" -l json -d 'As JSON'
 complete -c finmcp -n "__fish_finmcp_using_subcommand status" -s h -l help -d 'Print help'
+complete -c finmcp -n "__fish_finmcp_using_subcommand doctor" -l env -d 'The vendor\'s environment, such as sandbox' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand doctor" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand doctor" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
+complete -c finmcp -n "__fish_finmcp_using_subcommand doctor" -l json -d 'As JSON'
+complete -c finmcp -n "__fish_finmcp_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l env -d 'The vendor\'s environment, such as sandbox' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l url -d 'The MCP endpoint, in place of the preset\'s own' -r
 complete -c finmcp -n "__fish_finmcp_using_subcommand logout" -l profile -d 'The name to keep this sign-in under, for a second account or server' -r
@@ -141,14 +147,15 @@ complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -l keep -d 'Stay up,
 complete -c finmcp -n "__fish_finmcp_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c finmcp -n "__fish_finmcp_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c finmcp -n "__fish_finmcp_using_subcommand man" -s h -l help -d 'Print help'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "login" -d 'Sign in, and keep the credential in the system\'s keychain'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "token" -d 'Print a fresh access token, and nothing else'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "status" -d 'Show whom you are signed in as, and where'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "logout" -d 'Revoke a credential and forget it'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "tools" -d 'List a server\'s tools, and what they take'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "call" -d 'Call a tool, once, and print its result'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "completions" -d 'Print a completion script'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "man" -d 'Print the manual page'
-complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status logout tools call demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "login" -d 'Sign in, and keep the credential in the system\'s keychain'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "token" -d 'Print a fresh access token, and nothing else'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "serve" -d 'Speak MCP on stdin and stdout, and forward to the server with a fresh token'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "status" -d 'Show whom you are signed in as, and where'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "doctor" -d 'Look at each step from the settings to the list of tools: what is wrong, and what to do'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "logout" -d 'Revoke a credential and forget it'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "tools" -d 'List a server\'s tools, and what they take'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "call" -d 'Call a tool, once, and print its result'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "demo" -d 'See it all work on stand-ins of the vendors inside this program, with no account'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "completions" -d 'Print a completion script'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "man" -d 'Print the manual page'
+complete -c finmcp -n "__fish_finmcp_using_subcommand help; and not __fish_seen_subcommand_from login token serve status doctor logout tools call demo completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

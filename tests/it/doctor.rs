@@ -34,7 +34,7 @@ impl Report {
             let (first, rest) = (words.next().unwrap(), words.collect::<Vec<_>>());
             if line.starts_with(' ') {
                 let text = &mut steps.last_mut().unwrap().2;
-                *text = format!("{text} {first} {}", rest.join(" "));
+                *text = [&[text.as_str(), first], &rest[..]].concat().join(" ");
             } else if ["ok", "warning", "failed", "skipped"].contains(&first) {
                 steps.push((first.to_owned(), rest[0].to_owned(), rest[1..].join(" ")));
             }
