@@ -21,18 +21,42 @@ use crate::{
 
 /// Sign in once; AI clients and scripts reach financial data with no token in any config file.
 #[derive(Debug, Parser)]
-#[command(name = "finmcp", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(name = "finmcp", version, arg_required_else_help = true, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Cli {
+    /// Say only what went wrong, and what you have to do
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const AFTER_HELP: &str = "\
-SERVER is a preset (asset, tesorio, masset, demo), a saved profile, or an https URL. Without it: the default of config.toml, \
-else the only preset that knows the given --env, else the only server you are signed in to.
+SERVER is a preset (asset, tesorio, masset, demo), a saved profile, or an https
+URL. Without it: the default of config.toml, else the only preset that knows the
+given --env, else the only server you are signed in to.
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 network, 4 login required, 5 refused as untrusted, 6 credential store, 130 interrupted.";
+Examples:
+  finmcp demo                          see it work, with no account
+  finmcp login tesorio                 sign in, once
+  finmcp setup cursor tesorio          give it to an AI client
+  finmcp call list_customers -s tesorio
+  finmcp doctor                        find out what is wrong
+
+Environment:
+  FINMCP_CONFIG_DIR         where settings are
+  FINMCP_STORE              keychain (the default), file, or memory
+  FINMCP_STORE_KEY_FILE     the file store's key: any file of 32 bytes or more
+  FINMCP_STORE_PASSPHRASE   or a passphrase
+  FINMCP_CLIENT_SECRET      the client secret for login and serve
+  FINMCP_BROWSER            the program that opens the sign-in page
+  FINMCP_REQUEST_TIMEOUT    how long a request may take, in seconds
+  FINMCP_LOG                what to log on stderr, such as debug; never a secret
+  NO_COLOR, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE as everywhere
+
+Exit codes:
+  0 ok   1 failure   2 usage   3 network   4 login required
+  5 refused as untrusted   6 credential store   130 interrupted";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -62,13 +86,15 @@ pub enum Command {
     /// See it all work on stand-ins of the vendors inside this program, with no account
     #[cfg(feature = "demo")]
     Demo(Demo),
-    /// Print a completion script
+    /// Print a script that completes commands, servers and environments in a shell
+    #[command(after_help = COMPLETIONS_HELP)]
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    #[command(after_help = MAN_HELP)]
+    Man(Man),
 }
 
 /// Which server.
@@ -338,6 +364,29 @@ pub struct Demo {
     #[arg(long)]
     pub keep: bool,
 }
+
+/// `finmcp man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The command that the page is about; without it, finmcp itself
+    pub command: Option<String>,
+    /// Write all pages into this folder instead, such as ~/.local/share/man/man1
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    pub directory: Option<PathBuf>,
+}
+
+const MAN_HELP: &str = "\
+Examples:
+  finmcp man | man -l -
+  finmcp man login | man -l -
+  finmcp man --directory ~/.local/share/man/man1";
+
+const COMPLETIONS_HELP: &str = "\
+install.sh does this for you. By hand:
+  bash        finmcp completions bash > ~/.local/share/bash-completion/completions/finmcp
+  zsh         finmcp completions zsh > FOLDER/_finmcp, for a FOLDER of your fpath
+  fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
+  PowerShell  finmcp completions powershell >> $PROFILE";
 
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

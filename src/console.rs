@@ -17,15 +17,32 @@ use crate::{
 /// Where output goes, and how it may look.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
-    color: bool,
-    data_color: bool,
+    color: Color,
+    voice: Voice,
+}
+
+/// Whether words may have colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Color {
+    /// Where they go to a terminal.
+    Terminal,
+    /// Nowhere (`NO_COLOR`, see no-color.org).
+    Never,
+}
+
+/// How much is said to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// What was done, too.
+    Usual,
+    /// What went wrong, and what a person has to do or to know.
+    Quiet,
 }
 
 impl Console {
-    /// A console that colours its words where stderr is a terminal, and data where stdout is one, unless the person
-    /// wants no colour.
-    pub fn new(no_color: bool) -> Self {
-        Self { color: !no_color && io::stderr().is_terminal(), data_color: !no_color && io::stdout().is_terminal() }
+    /// A console of that kind.
+    pub fn new(color: Color, voice: Voice) -> Self {
+        Self { color, voice }
     }
 
     /// Data, which can be piped on.
@@ -36,6 +53,13 @@ impl Console {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
+    }
+
+    /// What a person may like to know, and can do without.
+    pub fn note(&self, text: &str) {
+        if self.voice == Voice::Usual {
+            self.say(text);
+        }
     }
 
     /// A sentence for a person. Where stderr is gone, nobody is there to read it.
@@ -125,16 +149,17 @@ impl Console {
             "failed" => "1;31",
             _ => "2",
         };
-        if self.data_color { painted(verdict, style) } else { verdict.to_owned() }
+        self.painted(verdict, style, io::stdout().is_terminal())
     }
 
     fn paint(&self, text: &str, style: &str) -> String {
-        if self.color { painted(text, style) } else { text.to_owned() }
+        self.painted(text, style, io::stderr().is_terminal())
     }
-}
 
-fn painted(text: &str, style: &str) -> String {
-    format!("\u{1b}[{style}m{text}\u{1b}[0m")
+    fn painted(&self, text: &str, style: &str, is_terminal: bool) -> String {
+        let colored = self.color == Color::Terminal && is_terminal;
+        if colored { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
 }
 
 /// `text` with its further lines set off, so that none of them passes for the start of something else.

@@ -7,6 +7,7 @@ use finmcp::{cli::Cli, commands, secret};
 
 fn main() -> ExitCode {
     secret::guard_memory();
+    commands::completions::answer();
     let cli = Cli::parse();
     commands::run(cli)
 }

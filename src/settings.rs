@@ -14,6 +14,7 @@ use reqwest::Certificate;
 
 use crate::{
     config::{self, ProfileDocument},
+    console::Color,
     credential::{
         lock,
         record::Identity,
@@ -54,8 +55,6 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// What to log, as a filter; nothing by default.
     pub log: Option<String>,
-    /// Whether the person wants no colour.
-    pub no_color: bool,
 }
 
 /// Whom a page can be shown to.
@@ -153,7 +152,6 @@ impl Settings {
             client_secret: text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new),
             request_timeout: request_timeout()?,
             log: text_variable("FINMCP_LOG")?,
-            no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         })
     }
 
@@ -212,7 +210,6 @@ impl Settings {
             client_metadata_url: None,
             request_timeout: self.request_timeout,
             log: self.log.clone(),
-            no_color: self.no_color,
         }
     }
 
@@ -232,8 +229,13 @@ impl Settings {
             client_metadata_url: None,
             request_timeout: None,
             log: None,
-            no_color: true,
         }
+    }
+
+    /// Whether words may have colours. Asked before anything else, since settings can be wrong, too.
+    pub fn color() -> Color {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if refused { Color::Never } else { Color::Terminal }
     }
 
     /// Whether `name` is the preset of the stand-ins inside this binary.

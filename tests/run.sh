@@ -48,7 +48,7 @@ main() {
 
     step "Shell scripts"
     local scripts=()
-    while IFS= read -r script; do scripts+=("$script"); done < <(find install.sh .ci tests -type f \( -name '*.sh' -o -path '.ci/*' \) | sort)
+    while IFS= read -r script; do scripts+=("$script"); done < <(find install.sh .ci packaging tests -type f \( -name '*.sh' -o -path '.ci/*' \) | sort)
     shellcheck "${scripts[@]}"
 
     step "Lints"
@@ -73,14 +73,19 @@ main() {
     cargo nextest run --locked --profile ci
 }
 
-# What comes from the system's package manager: a keychain of one's own, a browser, and a reader of shell scripts.
+# What comes from the system's package manager: a keychain of one's own, a browser, a reader of shell scripts, and shells.
 install_packages() {
     local packages=()
     has shellcheck || packages+=(shellcheck)
+    has zsh || packages+=(zsh)
+    has fish || packages+=(fish)
     has cc || packages+=(gcc libc6-dev)
     has node || packages+=(nodejs)
     has npm || packages+=(npm)
     has python3 || packages+=(python3)
+    has openssl || packages+=(openssl)
+    has zip || packages+=(zip)
+    has unzip || packages+=(unzip)
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     if [ "$(uname -s)" = Linux ]; then
         has dbus-daemon || packages+=(dbus dbus-daemon)
@@ -134,6 +139,8 @@ install_node_packages() {
     fi
     npm_folder "$PWD/tests/conformance" "the official conformance suite"
     export FINMCP_TEST_CONFORMANCE=$folder/node_modules
+    npm_folder "$PWD/packaging" "what packs bundles, and a reader of workflows"
+    export FINMCP_TEST_PACKAGING=$folder/node_modules
 }
 
 # Installs the packages that $1 locks, called $2, into a folder named after the exact versions: $folder.

@@ -16,9 +16,10 @@ pub struct Doctor {
 }
 
 pub(super) const HELP: &str = "\
-Each step is ok, a warning, failed, or skipped since an earlier one failed. Exit code 1 when one has failed.
-Opens no browser, asks nobody, and changes nothing but a token that has ended, which it renews as serve does.
-The text holds no secret and can be given to whoever helps.
+Each step is ok, a warning, failed, or skipped since an earlier one failed. Exit
+code 1 when one has failed. Opens no browser, asks nobody, and changes nothing
+but a token that has ended, which it renews as serve does. The text holds no
+secret and can be given to whoever helps.
 
 Examples:
   finmcp doctor asset --env sandbox

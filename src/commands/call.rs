@@ -153,7 +153,7 @@ fn keep(app: &App, answer: &Answer, path: &Path) -> Result<(), Error> {
         let path = numbered(path, index + 1);
         std::fs::write(&path, bytes)
             .map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
-        app.console.say(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+        app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
         kept += 1;
     }
     if kept == 0 && !answer.failed {

@@ -1,17 +1,85 @@
-//! `finmcp completions`.
+//! `finmcp completions`, and what the scripts ask for while somebody types.
 
-use clap::CommandFactory;
-use clap_complete::Shell;
+use clap::{Arg, Command, CommandFactory};
+use clap_complete::{
+    Shell,
+    engine::{ArgValueCandidates, CompletionCandidate},
+    env::{CompleteEnv, Shells},
+};
 
-use crate::{cli::Cli, console::Console, error::Error};
+use crate::{cli::Cli, console::Console, error::Error, settings::Settings};
 
-/// Prints the completion script for `shell`.
+/// By this variable the scripts say that they ask.
+const VARIABLE: &str = "FINMCP_COMPLETE";
+
+/// Where zsh loads the script when it is first needed, that need is answered, too.
+const ZSH_FIRST_TIME: &str = r#"
+if [ "$funcstack[1]" = "_finmcp" ]; then
+    _clap_dynamic_completer_finmcp "$@"
+fi
+"#;
+
+/// Prints the completion script for `shell`, which asks this program for what there is.
 ///
 /// # Errors
 /// What stdout says.
-pub fn run(shell: Shell) -> Result<(), Error> {
+pub fn run(console: Console, shell: Shell) -> Result<(), Error> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "finmcp", &mut script);
-    Console::new(true).data(&String::from_utf8_lossy(&script))?;
+    if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
+        shell.write_registration(VARIABLE, "finmcp", "finmcp", "finmcp", &mut script)?;
+    }
+    if shell == Shell::Zsh {
+        script.extend_from_slice(ZSH_FIRST_TIME.as_bytes());
+    }
+    console.data(&String::from_utf8_lossy(&script))?;
     Ok(())
+}
+
+/// Answers a completion script and ends the process, if it is one that asks.
+pub fn answer() {
+    CompleteEnv::with_factory(command).var(VARIABLE).complete();
+}
+
+/// The command line, with what can be typed on this machine.
+fn command() -> Command {
+    let command = Cli::command();
+    let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    names
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |command| command.mut_args(with_candidates)))
+}
+
+fn with_candidates(argument: Arg) -> Arg {
+    let candidates = match argument.get_id().as_str() {
+        "server" => servers,
+        "environment" => environments,
+        "profile" => profiles,
+        _ => return argument,
+    };
+    argument.add(ArgValueCandidates::new(candidates))
+}
+
+fn servers() -> Vec<CompletionCandidate> {
+    let Ok(settings) = Settings::load() else { return Vec::new() };
+    let presets = settings.providers.values().map(|provider| candidate(&provider.id, &provider.title));
+    let saved = settings.profiles().filter(|profile| !settings.providers.contains_key(&profile.name));
+    presets.chain(saved.map(|profile| candidate(&profile.name, profile.server.as_str()))).collect()
+}
+
+fn environments() -> Vec<CompletionCandidate> {
+    let Ok(settings) = Settings::load() else { return Vec::new() };
+    let environments = settings.providers.values().flat_map(|provider| {
+        let named = provider.environment_names().into_iter().filter(|name| !name.is_empty());
+        named.map(|name| candidate(name, &provider.title)).collect::<Vec<_>>()
+    });
+    environments.collect()
+}
+
+fn profiles() -> Vec<CompletionCandidate> {
+    let Ok(settings) = Settings::load() else { return Vec::new() };
+    settings.profiles().map(|profile| candidate(&profile.name, profile.server.as_str())).collect()
+}
+
+fn candidate(value: &str, about: &str) -> CompletionCandidate {
+    CompletionCandidate::new(value).help(Some(about.to_owned().into()))
 }

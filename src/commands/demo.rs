@@ -51,12 +51,12 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     let folder = Folder::create()?;
     let own = folder.app(app);
     let console = app.console;
-    let step = |number: u8, text: &str| console.say(&format!("\n[{number}/5] {text}"));
+    let step = |number: u8, text: &str| console.note(&format!("\n[{number}/5] {text}"));
 
     step(1, "Starting stand-ins of the three vendors on this machine");
     let vendors = Vendors::start(demo::Settings::default()).await?;
     for stand_in in StandIn::ALL {
-        console.say(&format!("      {:<14} {}", stand_in.title(), stand_in.server(&vendors)));
+        console.note(&format!("      {:<14} {}", stand_in.title(), stand_in.server(&vendors)));
     }
 
     step(2, "Signing in");
@@ -69,9 +69,9 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
         let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
         let end = end.map_or_else(String::new, |end| format!(", token good until {}", end.strftime("%H:%M:%S UTC")));
         login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
-        console.say(&format!("      {:<14} {}{end}", stand_in.title(), stand_in.way()));
+        console.note(&format!("      {:<14} {}{end}", stand_in.title(), stand_in.way()));
     }
-    console.say(&format!("      kept in: {}", own.store.description()));
+    console.note(&format!("      kept in: {}", own.store.description()));
 
     if arguments.keep {
         return keep(&folder, console).await;
@@ -81,7 +81,7 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     let (mut client, mut process) = start_serve(&folder).await?;
     for tool in client.tools().await.map_err(broken)? {
         let Listed { name, description } = serde_json::from_str(tool.get()).map_err(broken)?;
-        console.say(&format!("      {name:<18} {}", description.lines().next().unwrap_or_default()));
+        console.note(&format!("      {name:<18} {}", description.lines().next().unwrap_or_default()));
     }
 
     step(4, "Calling profit_and_loss");
@@ -99,7 +99,7 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     drop(client);
     process.wait().await?;
     drop(folder);
-    console.say("      Nothing is left behind. Next: finmcp login asset, or finmcp login tesorio.");
+    console.note("      Nothing is left behind. Next: finmcp login asset, or finmcp login tesorio.");
     Ok(())
 }
 

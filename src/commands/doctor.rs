@@ -55,8 +55,7 @@ pub async fn run(app: &App, arguments: cli::Doctor) -> Result<(), Error> {
 ///
 /// # Errors
 /// That a step failed; what stdout says.
-pub fn without_settings(error: SettingsError, arguments: &cli::Doctor) -> Result<(), Error> {
-    let console = Console::new(true);
+pub fn without_settings(console: Console, error: SettingsError, arguments: &cli::Doctor) -> Result<(), Error> {
     let mut chart = open(console, arguments.json)?;
     chart.note("settings", Finding::Failed(error.into()));
     close(console, &chart, arguments.json)
@@ -131,7 +130,7 @@ async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'
 /// The server that these arguments of `finmcp` mean; none where it is inside of finmcp.
 fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, Error>> {
     let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
-    let Ok(Cli { command: Command::Serve(serve) }) = Cli::try_parse_from(words) else {
+    let Ok(Cli { command: Command::Serve(serve), .. }) = Cli::try_parse_from(words) else {
         return Some(Err(Error::new(ErrorKind::Usage, "these are no arguments of serve")));
     };
     let selector = Selector::from(serve.server);

@@ -44,6 +44,6 @@ async fn dispose(app: &App, files: &[PathBuf], disposal: cli::Disposal) -> Resul
             Error::new(ErrorKind::Failure, error.to_string()).while_doing(format!("cannot delete {}", file.display()))
         })?;
     }
-    app.console.say("mcp-remote's files are deleted.");
+    app.console.note("mcp-remote's files are deleted.");
     Ok(())
 }

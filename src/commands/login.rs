@@ -223,7 +223,7 @@ async fn replace(app: &App, before: Identity, new: &Identity) {
     let resource = before.resource.clone();
     match app.tokens(Some(before)).sign_out().await {
         Ok(Some(credential)) if !is_in_use => {
-            app.console.say(&format!("The sign-in to {resource} that this one replaces is forgotten."));
+            app.console.note(&format!("The sign-in to {resource} that this one replaces is forgotten."));
             logout::revoke(app, &credential).await;
         }
         Ok(_) => {}
@@ -237,16 +237,16 @@ async fn replace(app: &App, before: Identity, new: &Identity) {
 pub fn summarise(app: &App, profile: &Profile, credential: &Credential) {
     let console = app.console;
     match credential.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
-        Some(person) => console.say(&format!("Signed in to {} as {person}, profile {}.", profile.title, profile.name)),
-        None => console.say(&format!("Signed in to {} as profile {}.", profile.title, profile.name)),
+        Some(person) => console.note(&format!("Signed in to {} as {person}, profile {}.", profile.title, profile.name)),
+        None => console.note(&format!("Signed in to {} as profile {}.", profile.title, profile.name)),
     }
-    console.say(&format!("The credential is in {}.", app.store.description()));
+    console.note(&format!("The credential is in {}.", app.store.description()));
     match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
-        _ if credential.renews_by_itself() => console.say("It is renewed by itself."),
-        Some(end) => console.say(&format!("It ends at {end}: the server gave nothing to renew it with.")),
+        _ if credential.renews_by_itself() => console.note("It is renewed by itself."),
+        Some(end) => console.note(&format!("It ends at {end}: the server gave nothing to renew it with.")),
         None => {}
     }
-    console.say(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
+    console.note(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
 }
 
 /// Writes to the store and cleans up: what it will not take later is better not asked for.
@@ -301,7 +301,7 @@ fn show(console: Console, title: &str, progress: Progress<'_>) {
             console.say(&format!("{title} asks you to sign in at {}.", page.host()));
             console.say(&format!("On any device, open this address and enter the code {code}:\n\n  {page}\n"));
         }
-        Progress::Opened => console.say("Your browser was opened."),
+        Progress::Opened => console.note("Your browser was opened."),
         Progress::NotOpened(_) => console.say("No browser could be opened: use the address above."),
         Progress::PasteHere => console.say(
             "If the browser ends on a page that does not load, copy that page's whole address, paste it here and press \
@@ -309,8 +309,8 @@ fn show(console: Console, title: &str, progress: Progress<'_>) {
         ),
         Progress::WrongPaste(error) => console.say(&format!("Not taken: {error}. Still waiting.")),
         Progress::Waiting(limit) => {
-            console.say(&format!("Waiting for you, {} s at most. Ctrl-C stops it.", limit.as_secs()));
+            console.note(&format!("Waiting for you, {} s at most. Ctrl-C stops it.", limit.as_secs()));
         }
-        Progress::Answered => console.say("You are back; getting the token."),
+        Progress::Answered => console.note("You are back; getting the token."),
     }
 }

@@ -27,20 +27,20 @@ pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
         sign_out(app, profile, !arguments.no_revoke).await?;
     }
     if profiles.is_empty() {
-        app.console.say("You were not signed in to anything.");
+        app.console.note("You were not signed in to anything.");
     }
     Ok(())
 }
 
 async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Error> {
     let Some(identity) = profile.signed_in.clone().or_else(|| app.settings.last_sign_in(&profile.name)) else {
-        app.console.say(&format!("You were not signed in to {}.", profile.title));
+        app.console.note(&format!("You were not signed in to {}.", profile.title));
         return Ok(());
     };
     let credential = app.tokens(Some(identity)).sign_out().await.map_err(|error| Error::of_token(error, profile))?;
     app.settings.sign_out(&profile.name).await?;
     let (title, spoken) = (&profile.title, profile.spoken());
-    app.console.say(&format!("Signed out of {title} ({spoken}): the credential is gone from this machine."));
+    app.console.note(&format!("Signed out of {title} ({spoken}): the credential is gone from this machine."));
     if let Some(credential) = credential.filter(|_| revoke) {
         self::revoke(app, &credential).await;
     }

@@ -24,7 +24,7 @@ use std::{
 
 use crate::{
     cli::{Cli, Command},
-    console::{self, Console},
+    console::{self, Console, Voice},
     credential::{
         clock::SystemClock,
         record::Identity,
@@ -55,27 +55,28 @@ pub struct App {
 
 /// Runs the command and reports how it went.
 pub fn run(cli: Cli) -> ExitCode {
+    let voice = if cli.quiet { Voice::Quiet } else { Voice::Usual };
+    let console = Console::new(Settings::color(), voice);
     let outcome = match cli.command {
-        Command::Completions { shell } => completions::run(shell),
-        Command::Man => man::run(),
+        Command::Completions { shell } => completions::run(console, shell),
+        Command::Man(arguments) => man::run(console, arguments),
         command => match (Settings::load(), command) {
-            (Ok(settings), command) => run_with(settings, command),
-            (Err(error), Command::Doctor(arguments)) => doctor::without_settings(error, &arguments),
+            (Ok(settings), command) => run_with(settings, console, command),
+            (Err(error), Command::Doctor(arguments)) => doctor::without_settings(console, error, &arguments),
             (Err(error), _) => Err(error.into()),
         },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            Console::new(false).report(&error);
+            console.report(&error);
             error.kind.into()
         }
     }
 }
 
-fn run_with(settings: Settings, command: Command) -> Result<(), Error> {
+fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
     console::start_log(settings.log.as_deref())?;
-    let console = Console::new(settings.no_color);
     let store = match command {
         // These are for people; what a program starts asks nobody.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
@@ -153,8 +154,8 @@ impl App {
             Command::Call(arguments) => call::run(self, *arguments).await,
             #[cfg(feature = "demo")]
             Command::Demo(arguments) => demo::run(self, arguments).await,
-            Command::Completions { shell } => completions::run(shell),
-            Command::Man => man::run(),
+            Command::Completions { shell } => completions::run(self.console, shell),
+            Command::Man(arguments) => man::run(self.console, arguments),
         }
     }
 

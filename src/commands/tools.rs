@@ -36,7 +36,7 @@ pub async fn run(app: &App, arguments: Tools) -> Result<(), Error> {
     }
     let tools: Vec<Tool> = listed.map(|(_, tool)| tool).collect();
     if tools.is_empty() {
-        app.console.say(&format!("{title} lists no tools."));
+        app.console.note(&format!("{title} lists no tools."));
     }
     app.console.server_data(&layout::table(&tools, app.console.width()))?;
     Ok(())

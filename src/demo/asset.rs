@@ -12,12 +12,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, StatusCode, header};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
-use rmcp::{
-    handler::server::wrapper::Parameters,
-    model::CallToolResult,
-    schemars::{self, JsonSchema},
-    tool, tool_router,
-};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -30,10 +24,12 @@ use crate::{
         jwt::{Claims, SigningKey},
         ledger::{CHART, Ledger, find_account},
         listener::{Listener, Reply, Serving, Site, json, not_found},
-        mcp::{Mcp, Refusal, tool_result},
+        mcp::{Mcp, Refusal},
         money::Money,
         random,
+        server::Server,
         table::{Column, Table},
+        tool::{Answer, Effect, Outcome, Tool},
     },
     secret::Secret,
     server_url::ServerUrl,
@@ -98,6 +94,7 @@ impl Asset {
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
         let bookkeeping = Bookkeeping { ledger: books::ledger(business, today).map_err(io::Error::other)? };
         let instructions = "The books of one invented company. Amounts are US dollars in strings with two decimals.";
+        let server = Server::new("Asset", instructions, bookkeeping, TOOLS);
         let site = Arc::new(AssetSite {
             business,
             mcp_url: url(MCP_PATH)?,
@@ -108,14 +105,7 @@ impl Asset {
             key: SigningKey::generate()?,
             expires_in,
             token_requests: AtomicU64::new(0),
-            mcp: Mcp::new(
-                "Asset",
-                instructions,
-                "Bearer realm=\"asset\"".to_owned(),
-                "",
-                bookkeeping,
-                Bookkeeping::tool_router(),
-            ),
+            mcp: Mcp::new(server, "Bearer realm=\"asset\"".to_owned(), ""),
         });
         let serving = listener.serve(site.clone());
         Ok(Self { site, _serving: serving })
@@ -165,9 +155,7 @@ impl Site for AssetSite {
                     let tokens = self.token(&request, request_number, Timestamp::now());
                     tokens.map_or_else(GrantError::reply, |tokens| json(StatusCode::OK, &tokens))
                 }
-                (_, MCP_PATH) => {
-                    self.mcp.answer(request, |token, tool| self.check(token, tool, Timestamp::now())).await
-                }
+                (_, MCP_PATH) => self.mcp.answer(&request, |token, tool| self.check(token, tool, Timestamp::now())),
                 _ => not_found(),
             }
         })
@@ -255,42 +243,115 @@ impl ExpiresIn {
     }
 }
 
-/// The tools.
+const TOOLS: &[Tool<Bookkeeping>] = &[
+    Tool {
+        name: "balance_sheet",
+        title: "Balance sheet",
+        description: "Balance sheet at the end of a day",
+        effect: Effect::ReadsOnly,
+        input: AsOf::schema,
+        run: |books, arguments| books.balance_sheet(&arguments.read()?),
+    },
+    Tool {
+        name: "ledger_activity",
+        title: "Account activity",
+        description: "What moved one account over a period, with its balance before and after",
+        effect: Effect::ReadsOnly,
+        input: AccountActivity::schema,
+        run: |books, arguments| books.ledger_activity(&arguments.read()?),
+    },
+    Tool {
+        name: "list_accounts",
+        title: "Chart of accounts",
+        description: "The chart of accounts, with what each account holds at the end of a day",
+        effect: Effect::ReadsOnly,
+        input: AsOf::schema,
+        run: |books, arguments| books.list_accounts(&arguments.read()?),
+    },
+    Tool {
+        name: "list_transactions",
+        title: "Journal entries",
+        description: "The journal entries of a period, with all their debits and credits",
+        effect: Effect::ReadsOnly,
+        input: Period::schema,
+        run: |books, arguments| books.list_transactions(&arguments.read()?),
+    },
+    Tool {
+        name: "profit_and_loss",
+        title: "Profit and loss",
+        description: "Profit and loss (income statement) over a period",
+        effect: Effect::ReadsOnly,
+        input: Period::schema,
+        run: |books, arguments| books.profit_and_loss(&arguments.read()?),
+    },
+];
+
+/// What the tools work on.
 struct Bookkeeping {
     ledger: Ledger,
 }
 
 /// A first and a last day.
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Deserialize)]
 struct Period {
-    /// The first day, YYYY-MM-DD.
     from: String,
-    /// The last day, YYYY-MM-DD.
     to: String,
 }
 
 impl Period {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "from": { "type": "string", "description": "The first day, YYYY-MM-DD." },
+                "to": { "type": "string", "description": "The last day, YYYY-MM-DD." },
+            },
+            "required": ["from", "to"],
+        })
+    }
+
     fn days(&self) -> Result<(Date, Date), String> {
         let (from, to) = (parse_day(&self.from)?, parse_day(&self.to)?);
         if from <= to { Ok((from, to)) } else { Err("from is after to".to_owned()) }
     }
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Deserialize)]
 struct AsOf {
-    /// The day whose end is shown, YYYY-MM-DD.
     as_of: String,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+impl AsOf {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "as_of": { "type": "string", "description": "The day whose end is shown, YYYY-MM-DD." },
+            },
+            "required": ["as_of"],
+        })
+    }
+}
+
+#[derive(Deserialize)]
 struct AccountActivity {
-    /// The account's number, as `list_accounts` gives it.
     account: u16,
     #[serde(flatten)]
     period: Period,
+}
+
+impl AccountActivity {
+    fn schema() -> Value {
+        let mut schema = Period::schema();
+        schema["properties"]["account"] = json!({
+            "type": "integer",
+            "minimum": 0,
+            "maximum": u16::MAX,
+            "description": "The account's number, as `list_accounts` gives it.",
+        });
+        schema["required"] = json!(["account", "from", "to"]);
+        schema
+    }
 }
 
 /// A journal entry as a tool shows it.
@@ -309,27 +370,20 @@ struct PostingLine {
     credit: Option<Money>,
 }
 
-#[tool_router]
 impl Bookkeeping {
-    /// Profit and loss (income statement) over a period
-    #[tool(annotations(read_only_hint = true))]
-    fn profit_and_loss(&self, Parameters(period): Parameters<Period>) -> Result<CallToolResult, String> {
+    fn profit_and_loss(&self, period: &Period) -> Outcome {
         let (from, to) = period.days()?;
         let statement = self.ledger.profit_and_loss(from, to);
-        tool_result(statement.to_string(), &statement)
+        Answer::new(statement.to_string(), &statement)
     }
 
-    /// Balance sheet at the end of a day
-    #[tool(annotations(read_only_hint = true))]
-    fn balance_sheet(&self, Parameters(AsOf { as_of }): Parameters<AsOf>) -> Result<CallToolResult, String> {
-        let statement = self.ledger.balance_sheet(parse_day(&as_of)?);
-        tool_result(statement.to_string(), &statement)
+    fn balance_sheet(&self, AsOf { as_of }: &AsOf) -> Outcome {
+        let statement = self.ledger.balance_sheet(parse_day(as_of)?);
+        Answer::new(statement.to_string(), &statement)
     }
 
-    /// The chart of accounts, with what each account holds at the end of a day
-    #[tool(annotations(read_only_hint = true))]
-    fn list_accounts(&self, Parameters(AsOf { as_of }): Parameters<AsOf>) -> Result<CallToolResult, String> {
-        let day = parse_day(&as_of)?;
+    fn list_accounts(&self, AsOf { as_of }: &AsOf) -> Outcome {
+        let day = parse_day(as_of)?;
         let mut table = Table::new(&[Column::Left, Column::Left, Column::Right]);
         let mut accounts = Vec::with_capacity(CHART.len());
         for account in CHART {
@@ -337,12 +391,10 @@ impl Bookkeeping {
             table.row([account.code.to_string(), account.name.to_owned(), balance.grouped()]);
             accounts.push(json!({ "account": account.code, "name": account.name, "balance": balance }));
         }
-        tool_result(table.to_string(), &json!({ "as_of": as_of, "accounts": accounts }))
+        Answer::new(table.to_string(), &json!({ "as_of": as_of, "accounts": accounts }))
     }
 
-    /// The journal entries of a period, with all their debits and credits
-    #[tool(annotations(read_only_hint = true))]
-    fn list_transactions(&self, Parameters(period): Parameters<Period>) -> Result<CallToolResult, String> {
+    fn list_transactions(&self, period: &Period) -> Outcome {
         let (from, to) = period.days()?;
         let mut table = Table::new(&[Column::Left, Column::Left, Column::Right, Column::Right]);
         let mut transactions = Vec::new();
@@ -357,12 +409,10 @@ impl Bookkeeping {
             }
             transactions.push(Transaction { date: entry.date.to_string(), memo: &entry.memo, postings });
         }
-        tool_result(table.to_string(), &json!({ "transactions": transactions }))
+        Answer::new(table.to_string(), &json!({ "transactions": transactions }))
     }
 
-    /// What moved one account over a period, with its balance before and after
-    #[tool(annotations(read_only_hint = true))]
-    fn ledger_activity(&self, Parameters(asked): Parameters<AccountActivity>) -> Result<CallToolResult, String> {
+    fn ledger_activity(&self, asked: &AccountActivity) -> Outcome {
         let account = find_account(asked.account).ok_or("there is no such account; see list_accounts")?;
         let (from, to) = asked.period.days()?;
         let mut balance = from.yesterday().map(|day| self.ledger.balance(account, day)).unwrap_or_default();
@@ -389,7 +439,7 @@ impl Bookkeeping {
             "lines": lines,
             "closing_balance": balance,
         });
-        tool_result(table.to_string(), &structured)
+        Answer::new(table.to_string(), &structured)
     }
 }
 

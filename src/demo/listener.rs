@@ -119,6 +119,13 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Reply {
     }
 }
 
+/// No body at all.
+pub fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::default().boxed());
+    *reply.status_mut() = status;
+    reply
+}
+
 /// A line of text.
 pub fn text(status: StatusCode, line: &'static str) -> Reply {
     reply(status, "text/plain; charset=utf-8", line)
@@ -154,8 +161,7 @@ pub fn with_header(mut reply: Reply, name: HeaderName, value: &str) -> Reply {
 }
 
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()).boxed());
-    *reply.status_mut() = status;
+    let mut reply = empty(status).map(|_| Full::new(body.into()).boxed());
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply

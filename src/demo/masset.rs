@@ -6,19 +6,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Request;
 use jiff::Timestamp;
-use rmcp::{
-    handler::server::wrapper::Parameters,
-    model::{CallToolResult, ContentBlock},
-    schemars::{self, JsonSchema},
-    tool, tool_router,
-};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     demo::{
@@ -29,8 +22,10 @@ use crate::{
         jwt::SigningKey,
         library::{ASSETS, DigitalAsset},
         listener::{Listener, Reply, Serving, Site, not_found},
-        mcp::{Mcp, Refusal, tool_result},
+        mcp::{Mcp, Refusal},
+        server::Server,
         table::{Column, Table},
+        tool::{self, Answer, Effect, Outcome, Tool},
     },
     server_url::ServerUrl,
 };
@@ -97,7 +92,7 @@ impl Masset {
         let endpoints = Endpoints::new("Masset", listener.origin(), MCP_PATH, authority);
         let challenge = format!("Bearer resource_metadata=\"{}\"", endpoints.resource_metadata());
         let instructions = "The brand assets of one invented company.";
-        let mcp = Mcp::new("Masset", instructions, challenge, "mcp mcp:asset_read", Library, Library::tool_router());
+        let mcp = Mcp::new(Server::new("Masset", instructions, (), TOOLS), challenge, "mcp mcp:asset_read");
         let site = Arc::new(MassetSite { endpoints, mcp, limiter: Mutex::default() });
         let serving = listener.serve(site.clone());
         Ok(Self { mcp_url, site, _serving: serving })
@@ -118,7 +113,7 @@ impl Site for MassetSite {
     fn answer(&self, request: Request<Bytes>) -> BoxFuture<'_, Reply> {
         Box::pin(async move {
             if request.uri().path() == MCP_PATH {
-                return self.mcp.answer(request, |token, tool| self.check(token, tool, Timestamp::now())).await;
+                return self.mcp.answer(&request, |token, tool| self.check(token, tool, Timestamp::now()));
             }
             self.endpoints.answer(&request).await.unwrap_or_else(not_found)
         })
@@ -165,72 +160,111 @@ impl Limiter {
     }
 }
 
-/// The tools.
-struct Library;
+const TOOLS: &[Tool<()>] = &[
+    Tool {
+        name: "asset_search",
+        title: "Search",
+        description: "Assets by words in their titles and tags",
+        effect: Effect::ReadsOnly,
+        input: Query::schema,
+        run: |(), arguments| asset_search(&arguments.read()?),
+    },
+    Tool {
+        name: "get_asset_metadata",
+        title: "About an asset",
+        description: "What is known about one asset",
+        effect: Effect::ReadsOnly,
+        input: AssetId::schema,
+        run: |(), arguments| {
+            let asset = arguments.read::<AssetId>()?.find()?;
+            Answer::new(format!("{}: {} in {}", asset.title, asset.kind, asset.collection), asset)
+        },
+    },
+    Tool {
+        name: "get_asset_preview",
+        title: "Preview of an asset",
+        description: "A picture of one asset",
+        effect: Effect::ReadsOnly,
+        input: AssetId::schema,
+        run: |(), arguments| {
+            let asset = arguments.read::<AssetId>()?.find()?;
+            Ok(Answer::picture(asset.title, &asset.preview()))
+        },
+    },
+    Tool {
+        name: "get_asset_text",
+        title: "Text of an asset",
+        description: "The text in one asset",
+        effect: Effect::ReadsOnly,
+        input: AssetId::schema,
+        run: |(), arguments| {
+            let asset = arguments.read::<AssetId>()?.find()?;
+            Answer::new(asset.text(), &json!({ "id": asset.id, "text": asset.text() }))
+        },
+    },
+    Tool {
+        name: "get_taxonomy",
+        title: "Collections and tags",
+        description: "The collections and tags that assets are filed under",
+        effect: Effect::ReadsOnly,
+        input: tool::no_arguments,
+        run: |(), _| get_taxonomy(),
+    },
+];
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Deserialize)]
 struct Query {
-    /// Words that the title or the tags hold; none for every asset.
     query: String,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+impl Query {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "query": {
+                    "type": "string",
+                    "description": "Words that the title or the tags hold; none for every asset.",
+                },
+            },
+            "required": ["query"],
+        })
+    }
+}
+
+#[derive(Deserialize)]
 struct AssetId {
-    /// The asset, by its identifier.
     id: String,
 }
 
 impl AssetId {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": { "id": { "type": "string", "description": "The asset, by its identifier." } },
+            "required": ["id"],
+        })
+    }
+
     fn find(&self) -> Result<&'static DigitalAsset, String> {
         DigitalAsset::find(&self.id).ok_or_else(|| "there is no such asset; see asset_search".to_owned())
     }
 }
 
-#[tool_router]
-impl Library {
-    /// The collections and tags that assets are filed under
-    #[tool(annotations(read_only_hint = true))]
-    fn get_taxonomy(&self) -> Result<CallToolResult, String> {
-        let mut collections: Vec<_> = ASSETS.iter().map(|asset| asset.collection).collect();
-        collections.dedup();
-        let mut tags: Vec<_> = ASSETS.iter().flat_map(|asset| asset.tags).collect();
-        tags.sort();
-        tags.dedup();
-        tool_result(collections.join(", "), &json!({ "collections": collections, "tags": tags }))
+fn asset_search(Query { query }: &Query) -> Outcome {
+    let assets = DigitalAsset::search(query);
+    let mut table = Table::new(&[Column::Left, Column::Left, Column::Left]);
+    for asset in &assets {
+        table.row([asset.id, asset.title, asset.collection]);
     }
+    Answer::new(table.to_string(), &json!({ "assets": assets }))
+}
 
-    /// Assets by words in their titles and tags
-    #[tool(annotations(read_only_hint = true))]
-    fn asset_search(&self, Parameters(Query { query }): Parameters<Query>) -> Result<CallToolResult, String> {
-        let assets = DigitalAsset::search(&query);
-        let mut table = Table::new(&[Column::Left, Column::Left, Column::Left]);
-        for asset in &assets {
-            table.row([asset.id, asset.title, asset.collection]);
-        }
-        tool_result(table.to_string(), &json!({ "assets": assets }))
-    }
-
-    /// What is known about one asset
-    #[tool(annotations(read_only_hint = true))]
-    fn get_asset_metadata(&self, Parameters(id): Parameters<AssetId>) -> Result<CallToolResult, String> {
-        let asset = id.find()?;
-        tool_result(format!("{}: {} in {}", asset.title, asset.kind, asset.collection), asset)
-    }
-
-    /// A picture of one asset
-    #[tool(annotations(read_only_hint = true))]
-    fn get_asset_preview(&self, Parameters(id): Parameters<AssetId>) -> Result<CallToolResult, String> {
-        let asset = id.find()?;
-        let picture = ContentBlock::image(BASE64_STANDARD.encode(asset.preview()), "image/png");
-        Ok(CallToolResult::success(vec![ContentBlock::text(asset.title), picture]))
-    }
-
-    /// The text in one asset
-    #[tool(annotations(read_only_hint = true))]
-    fn get_asset_text(&self, Parameters(id): Parameters<AssetId>) -> Result<CallToolResult, String> {
-        let asset = id.find()?;
-        tool_result(asset.text(), &json!({ "id": asset.id, "text": asset.text() }))
-    }
+fn get_taxonomy() -> Outcome {
+    let mut collections: Vec<_> = ASSETS.iter().map(|asset| asset.collection).collect();
+    collections.dedup();
+    let mut tags: Vec<_> = ASSETS.iter().flat_map(|asset| asset.tags).collect();
+    tags.sort();
+    tags.dedup();
+    Answer::new(collections.join(", "), &json!({ "collections": collections, "tags": tags }))
 }

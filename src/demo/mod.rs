@@ -5,7 +5,8 @@
 //! | [`asset`], [`tesorio`], [`masset`] | the vendors: what each asks for, refuses and offers as tools |
 //! | `books` in a `ledger`, [`receivables`], `library` | their data |
 //! | `authority` behind its `endpoints`, `client` | sign-in for Tesorio and Masset |
-//! | `mcp` | rmcp's server behind a bearer check |
+//! | `tool`, `server`, `message`, `streamable` | MCP: tools as data, both eras' answers to JSON-RPC over HTTP |
+//! | `mcp` | all that behind a bearer check |
 //! | `listener`, `form`, `grant_error`, `jwt`, `random` | HTTP and OAuth vocabulary |
 //! | [`person`] | someone who signs in and says yes |
 //! | [`statement`], `table`, [`money`], `png` | what tools answer with |
@@ -26,16 +27,20 @@ mod library;
 mod listener;
 pub mod masset;
 mod mcp;
+mod message;
 pub mod money;
 pub mod person;
 mod png;
 mod random;
 pub mod receivables;
+mod server;
 pub mod statement;
+mod streamable;
 mod table;
 pub mod tesorio;
 #[cfg(test)]
 mod tests;
+mod tool;
 
 use std::io;
 

@@ -2,7 +2,6 @@
 
 use std::{fmt, iter::Sum, ops, str::FromStr};
 
-use rmcp::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// US dollars in whole cents. Its text has two decimals (`-1234.50`), and JSON carries that text as a string, so that
@@ -16,6 +15,9 @@ pub struct Money(i64);
 pub struct MoneyError;
 
 impl Money {
+    /// Its text as a regular expression of JSON Schema.
+    pub const PATTERN: &'static str = r"^-?\d+(\.\d{2})?$";
+
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
@@ -120,20 +122,6 @@ impl Serialize for Money {
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Money {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Money".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": r"^-?\d+(\.\d{2})?$", "description": "US dollars, such as 1234.50" })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use rmcp::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,8 +11,7 @@ use crate::demo::{
 };
 
 /// A profit and loss or a balance sheet, complete with its totals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// Which of the two.
     pub statement: StatementKind,
@@ -31,8 +29,7 @@ pub struct Statement {
 }
 
 /// The kind of a [`Statement`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatementKind {
     /// Revenue less what it cost, over a period.
@@ -42,8 +39,7 @@ pub enum StatementKind {
 }
 
 /// A group of accounts and its total.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// Its heading.
     pub name: String,
@@ -57,8 +53,7 @@ pub struct Section {
 }
 
 /// A name and an amount.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// The account's number, where it is an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,14 +6,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::Request;
 use jiff::{Timestamp, tz::TimeZone};
-use rmcp::{
-    handler::server::wrapper::Parameters,
-    model::CallToolResult,
-    schemars::{self, JsonSchema},
-    tool, tool_router,
-};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     demo::{
@@ -21,10 +15,12 @@ use crate::{
         authority::{Authority, Lifetimes, Policy, TokenFormat},
         endpoints::Endpoints,
         listener::{Listener, Reply, Serving, Site, not_found},
-        mcp::{Mcp, Refusal, tool_result},
+        mcp::{Mcp, Refusal},
         money::Money,
         receivables::{Promise, Receivables},
+        server::Server,
         table::{Column, Table},
+        tool::{self, Answer, Effect, Outcome, Tool},
     },
     server_url::ServerUrl,
 };
@@ -66,7 +62,7 @@ impl Tesorio {
         let receivables = Arc::new(Receivables::new(Timestamp::now().to_zoned(TimeZone::UTC).date()));
         let instructions = "Customers, invoices and payments of one invented company.";
         let collections = Collections { receivables: receivables.clone() };
-        let mcp = Mcp::new("Tesorio", instructions, challenge, "", collections, Collections::tool_router());
+        let mcp = Mcp::new(Server::new("Tesorio", instructions, collections, TOOLS), challenge, "");
         let site = Arc::new(TesorioSite { endpoints, mcp });
         let serving = listener.serve(site.clone());
         Ok(Self { mcp_url, site, receivables, _serving: serving })
@@ -99,55 +95,111 @@ impl Site for TesorioSite {
                         .map(drop)
                         .ok_or(Refusal::InvalidToken("the token is expired, revoked or unknown"))
                 };
-                return self.mcp.answer(request, check).await;
+                return self.mcp.answer(&request, check);
             }
             self.endpoints.answer(&request).await.unwrap_or_else(not_found)
         })
     }
 }
 
-/// The tools.
+const TOOLS: &[Tool<Collections>] = &[
+    Tool {
+        name: "list_customers",
+        title: "Customers",
+        description: "Customers, with their payment terms and what they owe",
+        effect: Effect::ReadsOnly,
+        input: tool::no_arguments,
+        run: |collections, _| collections.list_customers(),
+    },
+    Tool {
+        name: "list_invoices",
+        title: "Invoices",
+        description: "Invoices of the last six months, with what is still open",
+        effect: Effect::ReadsOnly,
+        input: InvoiceFilter::schema,
+        run: |collections, arguments| collections.list_invoices(&arguments.read()?),
+    },
+    Tool {
+        name: "list_payments",
+        title: "Payments",
+        description: "Payments received",
+        effect: Effect::ReadsOnly,
+        input: tool::no_arguments,
+        run: |collections, _| collections.list_payments(),
+    },
+    Tool {
+        name: "record_promise_to_pay",
+        title: "Record a promise to pay",
+        description: "Records that a customer promised to pay an open invoice by a day",
+        effect: Effect::Adds,
+        input: PromiseToPay::schema,
+        run: |collections, arguments| collections.record_promise_to_pay(arguments.read()?),
+    },
+];
+
+/// What the tools work on.
 struct Collections {
     receivables: Arc<Receivables>,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+#[derive(Deserialize)]
 struct InvoiceFilter {
-    /// Only this customer's, by its identifier.
     customer: Option<String>,
 }
 
-#[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "schemars")]
+impl InvoiceFilter {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "customer": {
+                    "type": ["string", "null"],
+                    "description": "Only this customer's, by its identifier.",
+                },
+            },
+        })
+    }
+}
+
+#[derive(Deserialize)]
 struct PromiseToPay {
-    /// The invoice, by its identifier.
     invoice: String,
-    /// The day it is to be paid, YYYY-MM-DD.
     pay_by: String,
-    /// How much was promised.
     amount: Money,
 }
 
-#[tool_router]
+impl PromiseToPay {
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "invoice": { "type": "string", "description": "The invoice, by its identifier." },
+                "pay_by": { "type": "string", "description": "The day it is to be paid, YYYY-MM-DD." },
+                "amount": {
+                    "type": "string",
+                    "pattern": Money::PATTERN,
+                    "description": "How much was promised, in US dollars such as 1234.50.",
+                },
+            },
+            "required": ["invoice", "pay_by", "amount"],
+        })
+    }
+}
+
 impl Collections {
-    /// Customers, with their payment terms and what they owe
-    #[tool(annotations(read_only_hint = true))]
-    fn list_customers(&self) -> Result<CallToolResult, String> {
+    fn list_customers(&self) -> Outcome {
         let customers = self.receivables.customers();
         let mut table = Table::new(&[Column::Left, Column::Left, Column::Right, Column::Right]);
         for customer in &customers {
             let terms = format!("{} days", customer.payment_terms_days);
             table.row([customer.id.to_owned(), customer.name.to_owned(), terms, customer.balance.grouped()]);
         }
-        tool_result(table.to_string(), &json!({ "customers": customers }))
+        Answer::new(table.to_string(), &json!({ "customers": customers }))
     }
 
-    /// Invoices of the last six months, with what is still open
-    #[tool(annotations(read_only_hint = true))]
-    fn list_invoices(&self, Parameters(filter): Parameters<InvoiceFilter>) -> Result<CallToolResult, String> {
+    fn list_invoices(&self, filter: &InvoiceFilter) -> Outcome {
         let mut invoices = self.receivables.invoices();
-        if let Some(customer) = filter.customer {
+        if let Some(customer) = &filter.customer {
             invoices.retain(|invoice| invoice.customer == customer);
         }
         let mut table = Table::new(&[Column::Left, Column::Left, Column::Left, Column::Right, Column::Right]);
@@ -160,27 +212,23 @@ impl Collections {
                 invoice.open.grouped(),
             ]);
         }
-        tool_result(table.to_string(), &json!({ "invoices": invoices }))
+        Answer::new(table.to_string(), &json!({ "invoices": invoices }))
     }
 
-    /// Payments received
-    #[tool(annotations(read_only_hint = true))]
-    fn list_payments(&self) -> Result<CallToolResult, String> {
+    fn list_payments(&self) -> Outcome {
         let payments = self.receivables.payments();
         let mut table = Table::new(&[Column::Left, Column::Left, Column::Right]);
         for payment in &payments {
             table.row([payment.received.clone(), payment.invoice.clone(), payment.amount.grouped()]);
         }
-        tool_result(table.to_string(), &json!({ "payments": payments }))
+        Answer::new(table.to_string(), &json!({ "payments": payments }))
     }
 
-    /// Records that a customer promised to pay an open invoice by a day
-    #[tool(annotations(read_only_hint = false, destructive_hint = false, idempotent_hint = false))]
-    fn record_promise_to_pay(&self, Parameters(asked): Parameters<PromiseToPay>) -> Result<CallToolResult, String> {
+    fn record_promise_to_pay(&self, asked: PromiseToPay) -> Outcome {
         let pay_by: jiff::civil::Date = asked.pay_by.parse().map_err(|_| "a day is written YYYY-MM-DD")?;
         let promise = Promise { invoice: asked.invoice, pay_by: pay_by.to_string(), amount: asked.amount };
         let recorded = self.receivables.record_promise(promise.clone()).map_err(|error| error.to_string())?;
         let text = format!("{} promised for {} by {}", promise.amount.grouped(), promise.invoice, promise.pay_by);
-        tool_result(text, &json!({ "promise": promise, "promises_recorded": recorded }))
+        Answer::new(text, &json!({ "promise": promise, "promises_recorded": recorded }))
     }
 }

@@ -1,15 +1,168 @@
-//! The completions that the repository holds are the ones that the binary prints.
+//! Completions, manual pages and help: what the binary says of itself.
 
 use std::{fs, path::Path};
 
-use crate::support::sandbox::Sandbox;
+use crate::support::{
+    browser::{FakeBrowser, Person},
+    sandbox::{Run, Sandbox},
+    vendor::{Script, Vendor},
+};
+
+const SCRIPTS: [(&str, &str); 3] = [("bash", "finmcp.bash"), ("zsh", "_finmcp"), ("fish", "finmcp.fish")];
 
 #[test]
 fn the_committed_completions_are_current() {
-    for (shell, file) in [("bash", "finmcp.bash"), ("zsh", "_finmcp"), ("fish", "finmcp.fish")] {
+    for (shell, file) in SCRIPTS {
         let printed = Sandbox::new().finmcp(["completions", shell]).expect_success().stdout;
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("completions").join(file);
         let committed = fs::read_to_string(&path).unwrap_or_default();
         assert!(printed == committed, "out of date: finmcp completions {shell} > completions/{file}");
     }
+}
+
+/// A sandbox with a saved profile `books`, and finmcp on its `PATH`.
+#[cfg(unix)]
+fn with_profile() -> (Sandbox, FakeBrowser, Vendor) {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let folder = sandbox.home().join("bin");
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_finmcp"), folder.join("finmcp")).unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(folder).chain(std::env::split_paths(&path));
+    sandbox.set("PATH", std::env::join_paths(path).unwrap());
+    (sandbox, browser, vendor)
+}
+
+#[cfg(unix)]
+fn shell(sandbox: &Sandbox, shell: &str, script: &str) -> Run {
+    let mut command = sandbox.command(shell);
+    command.args(["-c", script]);
+    sandbox.run(command, Vec::new()).expect_success()
+}
+
+/// Real shells complete what there is on this machine.
+#[cfg(unix)]
+#[test]
+fn shells_complete_servers_profiles_and_environments() {
+    let (sandbox, _browser, _vendor) = with_profile();
+    let folder = format!("{}/completions", env!("CARGO_MANIFEST_DIR"));
+    for (typed, expected, others) in [
+        ("finmcp tok", &["token"][..], "login"),
+        ("finmcp login b", &["books"], "tesorio"),
+        ("finmcp login ", &["asset", "books", "masset", "tesorio"], "sandbox"),
+        ("finmcp token --env s", &["sandbox"], "books"),
+        ("finmcp token --profile ", &["books"], "asset"),
+        ("finmcp call tool --server t", &["tesorio"], "books"),
+        ("finmcp serve --sign-in ", &["tool", "auto", "off"], "books"),
+    ] {
+        let fish = format!("source {folder}/finmcp.fish; complete -C '{typed}'");
+        let words = typed.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+        let (count, last) = (typed.split(' ').count() - 1, typed.rsplit(' ').next().unwrap());
+        let bash = format!(
+            "source {folder}/finmcp.bash; COMP_WORDS=({words}); COMP_CWORD={count}; COMP_TYPE=9; \
+             _clap_complete_finmcp finmcp '{last}' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        // zsh's completion needs a terminal; what the script does is asked for in the same way.
+        let zsh = format!(
+            "compdef() {{ true }}; _describe() {{ print -l ${{(P)3}} }}; source {folder}/_finmcp; \
+             words=({words}); CURRENT={}; _clap_dynamic_completer_finmcp",
+            count + 1
+        );
+        for (name, script) in [("fish", fish), ("bash", bash), ("zsh", zsh)] {
+            let run = shell(&sandbox, name, &script);
+            let offered: Vec<&str> =
+                run.stdout.lines().filter_map(|line| line.split([' ', '\t', ':']).next()).collect();
+            for word in expected {
+                assert!(offered.contains(word), "{name}: {typed:?} offers {offered:?}, {}", run.stderr);
+            }
+            assert!(!offered.contains(&others), "{name}: {typed:?} offers {offered:?}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_a_page_of_the_manual() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.home().join("man1");
+    let run = sandbox.finmcp(["man", "--directory", folder.to_str().unwrap()]).expect_success();
+    assert!(run.stderr.contains("man1"), "{}", run.stderr);
+    let page = |name: &str| fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+    let main = page("finmcp");
+    assert_eq!(main, sandbox.finmcp(["man"]).expect_success().stdout);
+    // Whatever the first page refers to is there.
+    let referred: Vec<String> =
+        main.lines().filter_map(|line| line.strip_suffix("(1)")).map(|name| name.replace('\\', "")).collect();
+    assert!(referred.len() >= 10, "{referred:?}");
+    for name in &referred {
+        let command = name.strip_prefix("finmcp-").unwrap();
+        assert_eq!(page(name), sandbox.finmcp(["man", command]).expect_success().stdout);
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), referred.len() + 1);
+    // Examples keep their lines.
+    let login = page("finmcp-login");
+    assert!(login.contains(".nf") && login.contains("\n  finmcp login tesorio\n"), "{login}");
+    sandbox
+        .finmcp(["man", "nothing"])
+        .expect_code(2)
+        .expect_stderr(&["there is no command \"nothing\"", "there is login"]);
+    let blocked = sandbox.give("file", "");
+    sandbox
+        .finmcp(["man", "--directory", blocked.to_str().unwrap()])
+        .expect_code(1)
+        .expect_stderr(&["cannot write to"]);
+}
+
+/// Help fits a terminal of 80 columns, and a file. Examples are lines to copy: they may be longer.
+#[test]
+fn help_fits_80_columns() {
+    let sandbox = Sandbox::new();
+    let commands = sandbox.finmcp(["--help"]).expect_success().stdout;
+    let names = commands.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = names.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
+    assert!(names.len() >= 10, "{names:?}");
+    for name in names {
+        for flag in ["--help", "-h"] {
+            let help = sandbox.finmcp([name, flag]).expect_success().stdout;
+            let long: Vec<&str> =
+                help.lines().filter(|line| line.chars().count() > 80 && !line.starts_with("  finmcp ")).collect();
+            assert!(long.is_empty(), "{name} {flag}: {long:?}");
+        }
+    }
+}
+
+/// `--quiet` keeps what a person has to know.
+#[test]
+fn quiet_is_quiet() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let run = sandbox.finmcp(["login", &vendor.url(), "--profile", "books", "--quiet"]).expect_success();
+    assert!(run.stderr.contains("open this address yourself"), "{}", run.stderr);
+    assert!(!run.stderr.contains("Signed in"), "{}", run.stderr);
+    assert_eq!(browser.starts().len(), 1);
+    assert_eq!(sandbox.finmcp(["--quiet", "logout", "books"]).expect_success().stderr, "");
+    let run = sandbox.finmcp(["token", "books", "-q"]).expect_code(4);
+    assert!(run.stderr.starts_with("error: ") && run.stderr.contains("\nhint: "), "{}", run.stderr);
+}
+
+/// Words have colours in a terminal, and only there, and not where they are not wanted.
+#[cfg(unix)]
+#[test]
+fn colours_are_for_terminals() {
+    use crate::support::{PATIENCE, sandbox::wait, terminal::Terminal};
+    for (no_color, colored) in [(None, true), (Some(""), true), (Some("1"), false)] {
+        let mut sandbox = Sandbox::new();
+        if let Some(value) = no_color {
+            sandbox.set("NO_COLOR", value);
+        }
+        let terminal = Terminal::open();
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        command.args(["token", "asset"]).stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
+        assert_eq!(wait(&mut command.spawn().unwrap(), PATIENCE), Some(Some(4)));
+        crate::support::eventually("the hint", || terminal.shown().contains("finmcp login asset").then_some(()));
+        assert_eq!(terminal.shown().contains('\u{1b}'), colored, "{no_color:?}: {}", terminal.shown());
+    }
+    assert!(!Sandbox::new().finmcp(["token", "asset"]).expect_code(4).stderr.contains('\u{1b}'));
 }

@@ -8,6 +8,7 @@ use crate::{
     login::{CLIENT_SECRET, machine_login, machine_vendor},
     support::{
         browser::{FakeBrowser, Person},
+        eventually,
         internet::{Identity, Internet},
         sandbox::{Run, Sandbox},
         vendor::{Effect, On, Reply, Script, Vendor},
@@ -258,6 +259,12 @@ fn a_wrong_clock() {
     for (ahead, side) in [(7300, "2 h behind"), (-7300, "2 h ahead of")] {
         let (mut sandbox, vendor, _browser) = signed_in_person(Script { clock_ahead: ahead, ..Script::people() });
         let wrong = format!("this machine's clock is {side} the server's");
+        // What is remembered of the server is no answer of it.
+        let mut serve = sandbox.serve(["books"]);
+        serve.initialize().result();
+        serve.request("tools/list", json!({})).result();
+        let memory = sandbox.home().join("finmcp/servers/books.json");
+        eventually("what is remembered", || fs::read_to_string(&memory).ok()?.contains("\"tools\"").then_some(()));
         let report = examine(&mut sandbox, &["books"], &vendor.secrets());
         report.expect_code(0).expect("clock", "warning", &[&wrong, "do: set this machine's clock"]);
 

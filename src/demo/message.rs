@@ -1,0 +1,83 @@
+//! JSON-RPC as MCP narrows it: objects only, no batches, identifiers that are texts or whole numbers.
+
+use rmcp::model::{ErrorData, JsonObject, RequestId};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, error::Category};
+
+/// What a client sends.
+pub enum Message {
+    /// Wants an answer.
+    Request(Request),
+    /// Wants none.
+    Notification,
+    /// Answers a request, though there is nobody here who sends any.
+    Response,
+}
+
+/// A request (JSON-RPC 2.0 section 4).
+pub struct Request {
+    /// Tells its answer from others.
+    pub id: RequestId,
+    /// What is wanted.
+    pub method: String,
+    /// `null` where there are none.
+    params: Value,
+}
+
+impl Message {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// -32700 where it is not JSON, -32600 where it is JSON but no message (JSON-RPC 2.0 section 5.1).
+    pub fn parse(text: &[u8]) -> Result<Self, ErrorData> {
+        let mut members: JsonObject = serde_json::from_slice(text).map_err(|error| match error.classify() {
+            Category::Data => invalid("a message is one JSON object"),
+            _ => ErrorData::parse_error(error.to_string(), None),
+        })?;
+        if members.get("jsonrpc").is_none_or(|version| version != "2.0") {
+            return Err(invalid("jsonrpc must be \"2.0\""));
+        }
+        let is_response = members.contains_key("result") || members.contains_key("error");
+        match (members.remove("method"), members.remove("id")) {
+            (Some(Value::String(method)), Some(id)) => {
+                let id = serde_json::from_value(id).map_err(|_| invalid("an id is a text or a whole number"))?;
+                Ok(Self::Request(Request { id, method, params: members.remove("params").unwrap_or_default() }))
+            }
+            (Some(Value::String(_)), None) => Ok(Self::Notification),
+            (None, _) if is_response => Ok(Self::Response),
+            _ => Err(invalid("neither a request nor a notification nor a response")),
+        }
+    }
+
+    /// The tool that it calls.
+    pub fn called_tool(&self) -> Option<&str> {
+        match self {
+            Self::Request(request) => request.called_tool(),
+            Self::Notification | Self::Response => None,
+        }
+    }
+}
+
+impl Request {
+    /// The tool that it calls.
+    pub fn called_tool(&self) -> Option<&str> {
+        self.params["name"].as_str().filter(|_| self.method == "tools/call")
+    }
+
+    /// What it is asked with.
+    ///
+    /// # Errors
+    /// -32602: something is missing or of the wrong type.
+    pub fn params<P: DeserializeOwned>(&self) -> Result<P, ErrorData> {
+        P::deserialize(&self.params).map_err(|error| ErrorData::invalid_params(error.to_string(), None))
+    }
+
+    /// What it says of itself under `key`, or `null` (MCP, "_meta").
+    pub fn meta(&self, key: &str) -> &Value {
+        &self.params["_meta"][key]
+    }
+}
+
+fn invalid(why: &'static str) -> ErrorData {
+    ErrorData::invalid_request(why, None)
+}

@@ -1,0 +1,121 @@
+//! An MCP server that has tools and nothing else, and how it answers in both eras.
+
+use rmcp::model::{ErrorCode, ErrorData, JsonObject, ProtocolVersion};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::demo::{
+    message::Request,
+    tool::{self, Arguments, Outcome, Tool},
+};
+
+/// A vendor's tools, and who offers them.
+pub struct Server {
+    /// Its name and version (MCP schema, "Implementation").
+    info: Value,
+    instructions: &'static str,
+    /// What `tools/list` shows.
+    tools: Vec<Value>,
+    call: Box<Call>,
+}
+
+/// Calls a tool by its name, if there is such a tool. What it works on is inside.
+type Call = dyn Fn(&str, Arguments) -> Option<Outcome> + Send + Sync;
+
+/// Whether this is a version that begins with a handshake.
+pub fn is_legacy(version: &str) -> bool {
+    let versions = ProtocolVersion::known_up_to(&ProtocolVersion::LATEST_WITH_INITIALIZE);
+    versions.iter().any(|legacy| legacy.as_str() == version)
+}
+
+impl Server {
+    /// A server of these tools, which work on `state`.
+    pub fn new<S: Send + Sync + 'static>(
+        vendor: &str,
+        instructions: &'static str,
+        state: S,
+        tools: &'static [Tool<S>],
+    ) -> Self {
+        Self {
+            info: json!({ "name": format!("{vendor} (demo)"), "version": env!("CARGO_PKG_VERSION") }),
+            instructions,
+            tools: tools.iter().map(Tool::listed).collect(),
+            call: Box::new(move |name, arguments| {
+                let tool = tools.iter().find(|tool| tool.name == name)?;
+                Some((tool.run)(&state, arguments))
+            }),
+        }
+    }
+
+    /// The handshake that opens a legacy session: the version asked for where it is one with a handshake, else the
+    /// latest of these (MCP 2025-11-25 lifecycle, "Version Negotiation").
+    ///
+    /// # Errors
+    /// The request names no version.
+    pub fn initialize(&self, request: &Request) -> Result<Value, ErrorData> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Params {
+            protocol_version: ProtocolVersion,
+        }
+        let Params { protocol_version: asked } = request.params()?;
+        let version = if is_legacy(asked.as_str()) { asked } else { ProtocolVersion::LATEST_WITH_INITIALIZE };
+        Ok(json!({
+            "protocolVersion": version,
+            "capabilities": { "tools": {} },
+            "serverInfo": self.info,
+            "instructions": self.instructions,
+        }))
+    }
+
+    /// The result of a request within a session.
+    ///
+    /// # Errors
+    /// There is no such method or tool, or its parameters are not what it takes.
+    pub fn answer_legacy(&self, request: &Request) -> Result<Value, ErrorData> {
+        match request.method.as_str() {
+            "ping" => Ok(json!({})),
+            "tools/list" => Ok(json!({ "tools": self.tools })),
+            "tools/call" => self.call_tool(request),
+            _ => Err(unknown_method(request)),
+        }
+    }
+
+    /// The result of a request of 2026-07-28, which says what it is, who it is from and how long it is good.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn answer_modern(&self, request: &Request) -> Result<Value, ErrorData> {
+        let mut result = match request.method.as_str() {
+            "server/discover" => json!({
+                "supportedVersions": ProtocolVersion::KNOWN_VERSIONS,
+                "capabilities": { "tools": {} },
+                "instructions": self.instructions,
+                "ttlMs": 0,
+                "cacheScope": "private",
+            }),
+            "tools/list" => json!({ "tools": self.tools, "ttlMs": 0, "cacheScope": "private" }),
+            "tools/call" => self.call_tool(request)?,
+            _ => return Err(unknown_method(request)),
+        };
+        result["resultType"] = "complete".into();
+        result["_meta"] = json!({ "io.modelcontextprotocol/serverInfo": self.info });
+        Ok(result)
+    }
+
+    fn call_tool(&self, request: &Request) -> Result<Value, ErrorData> {
+        #[derive(Deserialize)]
+        struct Params {
+            name: String,
+            arguments: Option<JsonObject>,
+        }
+        let Params { name, arguments } = request.params()?;
+        let outcome = (self.call)(&name, Arguments::new(arguments.unwrap_or_default()));
+        let outcome = outcome.ok_or_else(|| ErrorData::invalid_params(format!("Unknown tool: {name}"), None))?;
+        Ok(tool::call_result(outcome))
+    }
+}
+
+fn unknown_method(request: &Request) -> ErrorData {
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method.clone(), None)
+}
