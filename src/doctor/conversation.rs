@@ -14,14 +14,17 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// Lists the tools; a handshake may be answered on the server's behalf, and this is not. True where the server's own
-/// answer came.
+/// How many tools there are. A handshake may be answered on the server's behalf; this is the server's own answer, where the
+/// bridge remembers nothing of it.
+///
+/// # Errors
+/// Any [`ClientError`].
 pub async fn examine(client: &mut Client) -> Result<usize, ClientError> {
     Ok(client.tools().await?.len())
 }
 
-/// Notes what came of it: how many tools there are and in which era the server speaks, or why there is no answer.
-/// Whether a token was rejected.
+/// Notes what came of it: how many tools there are, what the server calls itself and in which era it speaks, or why there is
+/// no answer. True where a token was rejected.
 pub fn note(
     patient: &Patient<'_>,
     outcome: Result<(usize, String, Option<Era>), Error>,
