@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs finmcp for the person who runs it: the binary and the completions of their shells.
+# Installs finmcp for the person who runs it: the binary, the completions of their shells, and the manual.
 # Nothing here runs before the last line has been read, so a cut download does nothing.
 
 set -eu
@@ -8,7 +8,8 @@ usage() {
     cat <<'USAGE'
 Usage: ./install.sh [--demo] [--uninstall] [--help]
 
-Installs finmcp to $FINMCP_INSTALL_DIR, else $XDG_BIN_HOME, else ~/.local/bin, with completions for bash, zsh and fish.
+Installs finmcp to $FINMCP_INSTALL_DIR, else $XDG_BIN_HOME, else ~/.local/bin, with completions for bash, zsh and fish
+and manual pages.
 
   --demo        then run `finmcp demo`: a sign-in, a bridge and a report against stand-ins on this machine
   --uninstall   remove what was installed; settings and sign-ins stay
@@ -71,6 +72,7 @@ main() {
     bash_completion=$data/bash-completion/completions/finmcp
     zsh_completion=$data/zsh/site-functions/_finmcp
     fish_completion=${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/finmcp.fish
+    manual=$data/man/man1
 
     if [ "$uninstall" = yes ]; then
         uninstall
@@ -102,6 +104,7 @@ main() {
     install_completion bash "$bash_completion"
     install_completion zsh "$zsh_completion"
     install_completion fish "$fish_completion"
+    "$binary" --quiet man --directory "$manual" || fail "the manual cannot be installed"
 
     case :${PATH:-}: in
         *":$folder:"*) ;;
@@ -128,7 +131,7 @@ uninstall() {
     else
         say "There is no finmcp in $folder."
     fi
-    rm -f "$bash_completion" "$zsh_completion" "$fish_completion"
+    rm -f "$bash_completion" "$zsh_completion" "$fish_completion" "$manual/finmcp.1" "$manual"/finmcp-*.1
 }
 
 # Sets $built to the binary of the release at $1 for this platform. Whatever is not as it was signed is refused.

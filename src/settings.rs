@@ -216,7 +216,7 @@ impl Settings {
     /// What `config` says, with nothing set in the environment.
     #[cfg(test)]
     pub(crate) fn for_tests(config: &str) -> Self {
-        let config: config::ConfigDocument = toml::from_str(config).unwrap_or_default();
+        let config: config::ConfigDocument = toml_edit::de::from_str(config).unwrap_or_default();
         Self {
             folder: PathBuf::new(),
             providers: Provider::built_in().unwrap_or_default(),

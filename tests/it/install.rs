@@ -136,6 +136,7 @@ fn a_release_is_installed_with_completions_twice_and_removed_twice() {
         ".local/share/bash-completion/completions/other",
         ".local/share/zsh/site-functions/_other",
         ".config/fish/completions/other.fish",
+        ".local/share/man/man1/other.1",
     ];
     for other in others {
         fs::create_dir_all(home.join(other).parent().unwrap()).unwrap();
@@ -147,12 +148,14 @@ fn a_release_is_installed_with_completions_twice_and_removed_twice() {
         command.arg("--version");
         let version = release.sandbox.run(command, Vec::new()).expect_success().stdout;
         assert_eq!(version.trim_end(), concat!("finmcp ", env!("CARGO_PKG_VERSION")));
-        for completion in [
+        for part in [
+            ".local/share/man/man1/finmcp.1",
+            ".local/share/man/man1/finmcp-login.1",
             ".local/share/bash-completion/completions/finmcp",
             ".local/share/zsh/site-functions/_finmcp",
             ".config/fish/completions/finmcp.fish",
         ] {
-            assert!(fs::read_to_string(home.join(completion)).unwrap().contains("finmcp"), "{completion}");
+            assert!(fs::read_to_string(home.join(part)).unwrap().contains("finmcp"), "{part}");
         }
     }
     release.install(&["--uninstall"]).expect_success().expect_stderr(&["finmcp logout --all"]);
