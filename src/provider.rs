@@ -243,7 +243,8 @@ mod tests {
                 "default_environment",
             ),
         ] {
-            let document: ProviderDocument = toml_edit::de::from_str(&text.replace("'a\\u0007'", "\"a\\u0007\"")).unwrap();
+            let document: ProviderDocument =
+                toml_edit::de::from_str(&text.replace("'a\\u0007'", "\"a\\u0007\"")).unwrap();
             let error = document.validate("x".to_owned()).unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }

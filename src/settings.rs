@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
@@ -157,6 +158,11 @@ impl Settings {
         })
     }
 
+    /// The person's home folder.
+    pub fn home() -> Option<PathBuf> {
+        directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
+    }
+
     /// Where mcp-remote keeps its files.
     ///
     /// # Errors
@@ -199,6 +205,11 @@ impl Settings {
             file: std::env::current_exe().map_err(failed)?,
             folder: std::env::current_dir().map_err(failed)?,
         })
+    }
+
+    /// The variables of this process that `is_passed` lets through, by name.
+    pub fn variables(is_passed: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(&is_passed)).collect()
     }
 
     /// Settings of their own, in `folder`, with an encrypted store there: nothing of the person's is read or written.

@@ -21,7 +21,7 @@ pub async fn run(app: &App, profile: Profile, disposal: cli::Disposal) -> Result
     let folder = Settings::mcp_remote_folder()?;
     let leftover = Leftover::find(&folder, &profile.server)?;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: None };
-    let credential = leftover.adopt(login::request(&profile, None, None), &context).await.map_err(|error| {
+    let credential = leftover.adopt(profile.login_request(None, None), &context).await.map_err(|error| {
         let hint = format!("or sign in anew: `{}`", profile.login_command());
         Error::from(error).while_doing("could not take over mcp-remote's sign-in").hint(hint)
     })?;

@@ -21,6 +21,8 @@ mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(unix)]
+mod doctor;
+#[cfg(unix)]
 mod dpop;
 mod eras;
 mod faults;

@@ -141,8 +141,7 @@ fn the_same_binary_makes_the_same_archive() {
 /// `cargo binstall` finds what archive.sh makes, at the address that the formula and the registry have, too.
 #[test]
 fn binstall_looks_for_the_archives_that_there_are() {
-    let manifest: toml_edit::DocumentMut =
-        fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml_edit::DocumentMut = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let binstall = &manifest["package"]["metadata"]["binstall"];
     let binaries = binaries();
     let out = tempfile::tempdir().unwrap();
