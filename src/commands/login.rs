@@ -246,7 +246,10 @@ pub fn summarise(app: &App, profile: &Profile, credential: &Credential) {
         Some(end) => console.note(&format!("It ends at {end}: the server gave nothing to renew it with.")),
         None => {}
     }
-    console.note(&format!("An AI client starts it with: finmcp serve {}", profile.spoken()));
+    console.note(&format!(
+        "Next: `finmcp setup CLIENT {0}` gives it to an AI client, which then starts `finmcp serve {0}`.",
+        profile.spoken()
+    ));
 }
 
 /// Writes to the store and cleans up: what it will not take later is better not asked for.
