@@ -183,7 +183,7 @@ impl Error {
                 let (kind, hint) = judge_token(refusal);
                 let command = profile.login_command();
                 let hint = match (&**refusal, hint) {
-                    (TokenError::Refused(_), Some(hint)) => format!("{hint}; then run `{command}`"),
+                    (TokenError::Refused(_), Some(hint)) => format!("{hint}; the command is `{command}`"),
                     (TokenError::PrivateKey(_), _) => {
                         format!("run `{command} --private-key-file PATH` with another key")
                     }
@@ -508,7 +508,12 @@ impl From<LoginError> for Error {
                 }
             }
             LoginError::Listener { port: Some(_), .. } => {
-                Self::from_source(ErrorKind::Failure, error).hint("leave --port out, or choose another port")
+                let is_taken = matches!(&error, LoginError::Listener { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
+                let hint = match is_taken {
+                    true => "another program has that port: leave --port out, or choose another",
+                    false => "leave --port out, or choose another port",
+                };
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
             }
             LoginError::Listener { port: None, .. } => Self::from_source(ErrorKind::Failure, error)
                 .hint("see what forbids programs to listen on this machine; --grant device-code needs no port, where the server offers it"),

@@ -230,6 +230,7 @@ fn why_a_sign_in_failed() {
         LoginError::TimedOut { after, known_client: false },
         LoginError::TimedOut { after, known_client: true },
         LoginError::Listener { port: Some(80), source: denied() },
+        LoginError::Listener { port: Some(8000), source: io::ErrorKind::AddrInUse.into() },
         LoginError::Listener { port: None, source: denied() },
         LoginError::Discovery(DiscoveryError::NotMcp { host: host(), status: 404 }),
         LoginError::Registration(RegistrationError::Refused(said("invalid_redirect_uri"))),

@@ -224,7 +224,7 @@ async fn t020_refused_before_the_browser() {
 async fn the_person_or_the_server_says_no() {
     let refusal = Some("error=access_denied&error_description=not%20today");
     let (stage, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
-    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was refused: access_denied (not today)");
+    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was refused: access_denied (\"not today\")");
     assert!(!stage.paths().contains(&"POST /token".to_owned()));
     let refusal = Some("error=invalid_scope");
     let (_, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
