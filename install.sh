@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs finmcp for the person who runs it: the binary and the completions of their shells.
+# Installs finmcp for the person who runs it: the binary, the completions of their shells, and the manual.
 # Nothing here runs before the last line has been read, so a cut download does nothing.
 
 set -eu
@@ -8,16 +8,26 @@ usage() {
     cat <<'USAGE'
 Usage: ./install.sh [--demo] [--uninstall] [--help]
 
-Installs finmcp to $FINMCP_INSTALL_DIR, else $XDG_BIN_HOME, else ~/.local/bin, with completions for bash, zsh and fish.
+Installs finmcp to $FINMCP_INSTALL_DIR, else $XDG_BIN_HOME, else ~/.local/bin, with completions for bash, zsh and fish
+and manual pages.
 
   --demo        then run `finmcp demo`: a sign-in, a bridge and a report against stand-ins on this machine
   --uninstall   remove what was installed; settings and sign-ins stay
   --help        show this
 
 The binary is built from this checkout (needs cargo and a C compiler). With FINMCP_RELEASE_URL set to the address of a
-release's files (https://… or file://…), the archive for this platform is taken from there, if there is one and its
-SHA-256 checksum is right.
+release's files (https://… or file:///…), it is taken from there in place of that: only if the release's list of checksums
+is signed with the project's key, and the archive for this platform is the one that the list means (needs openssl). A
+company that signs releases itself names its public key, a PEM file, with FINMCP_RELEASE_KEY.
+
+To end sign-ins and forget them, run `finmcp logout --all` before --uninstall.
 USAGE
+}
+
+# The public half of the key that signs releases, between the two markers. packaging/README.md says how it is made.
+release_key() {
+    cat <<'RELEASE_KEY'
+RELEASE_KEY
 }
 
 say() {
@@ -62,10 +72,10 @@ main() {
     bash_completion=$data/bash-completion/completions/finmcp
     zsh_completion=$data/zsh/site-functions/_finmcp
     fish_completion=${XDG_CONFIG_HOME:-$HOME/.config}/fish/completions/finmcp.fish
+    manual=$data/man/man1
 
     if [ "$uninstall" = yes ]; then
-        rm -f "$binary" "$bash_completion" "$zsh_completion" "$fish_completion"
-        say "Removed finmcp from $folder. Settings and sign-ins are still there."
+        uninstall
         return
     fi
 
@@ -75,11 +85,9 @@ main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
 
-    built=
     if [ -n "${FINMCP_RELEASE_URL:-}" ]; then
         download "${FINMCP_RELEASE_URL%/}"
-    fi
-    if [ -z "$built" ]; then
+    else
         build
     fi
 
@@ -96,6 +104,7 @@ main() {
     install_completion bash "$bash_completion"
     install_completion zsh "$zsh_completion"
     install_completion fish "$fish_completion"
+    "$binary" --quiet man --directory "$manual" || fail "the manual cannot be installed"
 
     case :${PATH:-}: in
         *":$folder:"*) ;;
@@ -114,34 +123,63 @@ clean_up() {
     fi
 }
 
-# Sets $built to the release's binary for this platform, or leaves it empty where the release has none.
+# Removes what was installed, and nothing else.
+uninstall() {
+    if [ -e "$binary" ] || [ -L "$binary" ]; then
+        rm -f "$binary"
+        say "Removed finmcp from $folder. Settings and sign-ins are still there (\`finmcp logout --all\` first would forget sign-ins)."
+    else
+        say "There is no finmcp in $folder."
+    fi
+    rm -f "$bash_completion" "$zsh_completion" "$fish_completion" "$manual/finmcp.1" "$manual"/finmcp-*.1
+}
+
+# Sets $built to the binary of the release at $1 for this platform. Whatever is not as it was signed is refused.
 download() {
-    base=$1
-    case $base in
+    case $1 in
         https://* | file:///*) ;;
         *) fail "FINMCP_RELEASE_URL must begin with https:// or file:///" ;;
     esac
     target=$(platform)
-    if [ -z "$target" ]; then
-        say "There is no release for $(uname -s) on $(uname -m): building instead."
-        return
-    fi
+    [ -n "$target" ] ||
+        fail "there is no release for $(uname -s) on $(uname -m): build from a checkout, without FINMCP_RELEASE_URL"
     archive=finmcp-$target.tar.gz
-    say "Looking for $archive"
-    if ! fetch "$base/$archive" "$work/$archive"; then
-        say "The release has no $archive: building instead."
-        return
-    fi
-    fetch "$base/$archive.sha256" "$work/$archive.sha256" || fail "$archive has no checksum: refused"
-    expected=$(cut -d ' ' -f 1 <"$work/$archive.sha256")
+    fetch_sums "$1"
+    expected=$(awk -v name="$archive" '$2 == name { print $1 }' <"$work/SHA256SUMS")
+    [ -n "$expected" ] || fail "the release's checksums do not mention $archive: refused"
+    say "Downloading $archive"
+    fetch "$1/$archive" "$work/$archive" || fail "the release has no $archive"
     actual=$(sha256 "$work/$archive")
     if [ "${#actual}" != 64 ] || [ "$expected" != "$actual" ]; then
         fail "the checksum of $archive is wrong: refused"
     fi
-    tar -xzf "$work/$archive" -C "$work" finmcp || fail "$archive does not hold finmcp"
-    if [ ! -f "$work/finmcp" ] || [ -L "$work/finmcp" ]; then
-        fail "$archive does not hold finmcp"
+    unpack "$work/$archive"
+}
+
+# Fetches the list of checksums of the release at $1, and checks who signed it.
+fetch_sums() {
+    has openssl || fail "openssl is needed to check who signed the release: install it, or build from a checkout"
+    if [ -n "${FINMCP_RELEASE_KEY:-}" ]; then
+        cp "$FINMCP_RELEASE_KEY" "$work/key" || fail "FINMCP_RELEASE_KEY names no file that can be read: $FINMCP_RELEASE_KEY"
+    else
+        release_key >"$work/key"
+        [ -s "$work/key" ] ||
+            fail "this script has no release key, so no release can be checked: build from a checkout, without FINMCP_RELEASE_URL"
     fi
+    fetch "$1/SHA256SUMS" "$work/SHA256SUMS" || fail "there are no checksums at $1: refused"
+    fetch "$1/SHA256SUMS.sig" "$work/SHA256SUMS.sig" || fail "the checksums at $1 are not signed: refused"
+    openssl dgst -sha256 -verify "$work/key" -signature "$work/SHA256SUMS.sig" "$work/SHA256SUMS" >/dev/null 2>&1 ||
+        fail "the signature of the checksums at $1 is wrong: refused"
+}
+
+# Sets $built to the binary in the archive $1, which holds that and the licence, as plain files, and nothing else.
+unpack() {
+    members=$(tar -tzf "$1" && tar -tvzf "$1" | cut -c 1) || fail "the archive cannot be read: refused"
+    [ "$members" = "LICENSE
+finmcp
+-
+-" ] || fail "the archive does not hold what a release does: refused"
+    tar -xzf "$1" -C "$work" finmcp || fail "the archive could not be unpacked"
     built=$work/finmcp
 }
 
@@ -149,8 +187,7 @@ platform() {
     case $(uname -s):$(uname -m) in
         Linux:x86_64) echo x86_64-unknown-linux-musl ;;
         Linux:aarch64 | Linux:arm64) echo aarch64-unknown-linux-musl ;;
-        Darwin:x86_64) echo x86_64-apple-darwin ;;
-        Darwin:arm64) echo aarch64-apple-darwin ;;
+        Darwin:x86_64 | Darwin:arm64) echo universal-apple-darwin ;;
     esac
 }
 
@@ -217,4 +254,5 @@ install_completion() {
     fi
 }
 
-main "$@"
+# In braces, so that not even a part of this line is run.
+{ main "$@"; }

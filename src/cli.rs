@@ -1,11 +1,15 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
+pub mod doctor;
+pub mod setup;
 pub mod tools;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
+
+pub use doctor::Doctor;
 
 use crate::{
     cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
@@ -69,8 +73,14 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Show whom you are signed in as, and where
     Status(Status),
+    /// Look at each step from the settings to the list of tools: what is wrong, and what to do
+    #[command(after_help = doctor::HELP)]
+    Doctor(Doctor),
     /// Revoke a credential and forget it
     Logout(Logout),
+    /// Write the entry that makes an AI client start finmcp
+    #[command(after_help = setup::HELP)]
+    Setup(Box<setup::Setup>),
     /// List a server's tools, and what they take
     #[command(after_help = TOOLS_HELP)]
     Tools(Tools),

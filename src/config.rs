@@ -255,7 +255,7 @@ pub(crate) fn read(folder: &Path) -> Result<ConfigDocument, SettingsError> {
     if !text.is_empty() && (writable_by_others(&path) || writable_by_others(folder)) {
         return Err(SettingsError::Exposed { path });
     }
-    toml::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
+    toml_edit::de::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
 }
 
 /// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash

@@ -19,7 +19,7 @@ pub struct Console {
 /// Whether words may have colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Color {
-    /// Where stderr is a terminal.
+    /// Where they go to a terminal.
     Terminal,
     /// Nowhere (`NO_COLOR`, see no-color.org).
     Never,
@@ -141,8 +141,23 @@ impl Console {
         text
     }
 
+    /// `verdict` in the colour that says the same, for data.
+    pub fn verdict(&self, verdict: &str) -> String {
+        let style = match verdict {
+            "ok" => "32",
+            "warning" => "33",
+            "failed" => "1;31",
+            _ => "2",
+        };
+        self.painted(verdict, style, io::stdout().is_terminal())
+    }
+
     fn paint(&self, text: &str, style: &str) -> String {
-        let colored = self.color == Color::Terminal && io::stderr().is_terminal();
+        self.painted(text, style, io::stderr().is_terminal())
+    }
+
+    fn painted(&self, text: &str, style: &str, is_terminal: bool) -> String {
+        let colored = self.color == Color::Terminal && is_terminal;
         if colored { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }

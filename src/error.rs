@@ -23,6 +23,7 @@ use crate::{
     profile::{Profile, SelectorError},
     server_url::{ServerUrlError, reach::Zone},
     settings::SettingsError,
+    setup::{change::Taken, document::DocumentError, file::FileError},
     tool::arguments::ArgumentError,
 };
 
@@ -240,6 +241,31 @@ impl From<SettingsError> for Error {
             }
         };
         Self::judged(error, (kind, hint))
+    }
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Self {
+        let hint = match &error {
+            FileError::Changed { .. } => "nothing was changed: run it again, best with that program closed",
+            FileError::Dangling { .. } => "nothing was changed: put a file where the link leads, or take the link away",
+            FileError::Document { error: DocumentError::Malformed { .. }, .. } => {
+                "nothing was changed: mend that line; or run it with --print, and put the entry in by hand"
+            }
+            FileError::Document { .. } | FileError::Io { .. } => {
+                "nothing was changed: run it with --print, and put the entry in by hand"
+            }
+        };
+        Self::from_source(ErrorKind::Failure, error).hint(hint)
+    }
+}
+
+impl From<Taken> for Error {
+    fn from(error: Taken) -> Self {
+        Self::from_source(ErrorKind::Failure, error).hint(
+            "nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, \
+             and --dry-run with either shows what would change",
+        )
     }
 }
 

@@ -22,12 +22,14 @@
 //! | [`provider`] | vendors as data (`providers.toml`) |
 //! | [`profile`] | a server that someone uses; which one is meant |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
-//! | [`console`], [`printable`] | the only writer for people; text that a terminal does not obey |
+//! | [`console`], [`printable`], [`span`] | the only writer for people; text that a terminal does not obey; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
+//! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
+//! | [`doctor`] | what is wrong, step by step, and what to do |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
@@ -35,9 +37,11 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> {login, client -> bridge, credential, demo} -> oauth -> {http, server_url, secret}`; never upward.
+//! 1. `commands -> doctor -> {login, client -> bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`;
+//!    never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
-//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`.
+//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
+//!    in [`setup`] all but `file` and the questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
@@ -59,6 +63,7 @@ pub mod console;
 pub mod credential;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod error;
 pub mod http;
 pub mod login;
@@ -69,4 +74,6 @@ pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;
+pub mod setup;
+pub mod span;
 pub mod tool;

@@ -1,12 +1,13 @@
 //! A server that someone uses: a vendor's environment or a URL, and the account there.
 
 use crate::{
-    credential::record::Identity,
-    login::{ResourceParameter, jwt_bearer::Assertion},
+    credential::record::{Credential, Identity},
+    login::{KnownClient, LoginRequest, PreRegistered, ResourceParameter, jwt_bearer::Assertion},
     oauth::{
         client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
     },
     provider::{GrantKind, Provider},
+    secret::Secret,
     server_url::ServerUrl,
     settings::Settings,
 };
@@ -325,8 +326,17 @@ impl Profile {
 
     /// The command that signs in to it. Where nothing is saved under its name yet, that says what the name stands for.
     pub fn login_command(&self) -> String {
+        format!("finmcp login {}", self.selection())
+    }
+
+    /// The arguments that make any command mean this profile, signed in or not.
+    pub fn arguments(&self) -> Vec<String> {
+        self.selection().split(' ').map(str::to_owned).collect()
+    }
+
+    fn selection(&self) -> String {
         if self.saved {
-            return format!("finmcp login {}{}", self.spoken(), self.url_option());
+            return format!("{}{}", self.spoken(), self.url_option());
         }
         let (server, usual_name) = match &self.provider {
             Some(provider) if self.environment.is_empty() || self.name == *provider => {
@@ -339,11 +349,44 @@ impl Profile {
             None => (self.server.to_string(), plain_name(&self.server)),
         };
         let profile = if self.name == usual_name { String::new() } else { format!(" --profile {}", self.name) };
-        format!("finmcp login {server}{}{profile}", self.url_option())
+        format!("{server}{}{profile}", self.url_option())
     }
 
     fn url_option(&self) -> String {
         if self.moved { format!(" --url {}", self.server) } else { String::new() }
+    }
+
+    /// What to sign in to, with `secret` and what is known from `earlier`.
+    pub fn login_request(&self, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
+        let options = &self.registration;
+        let known = earlier.map(|credential| KnownClient {
+            issuer: credential.identity.issuer,
+            registration: credential.registration,
+        });
+        LoginRequest {
+            server: self.server.clone(),
+            title: self.title.clone(),
+            environment: self.environment.clone(),
+            account: self.account(),
+            issuer: options.issuer.clone(),
+            client: options.client_id.clone().map(|client_id| PreRegistered {
+                client_id,
+                client_secret: secret,
+                authentication: options.client_authentication,
+            }),
+            client_metadata_url: options.client_metadata_url.clone(),
+            // One that was given by hand is no longer meant where it is no longer named.
+            known: known.filter(|known| match &options.client_id {
+                Some(client_id) => known.registration.client_id == *client_id,
+                None => known.registration.is_dynamic(),
+            }),
+            scope: options.scope.clone(),
+            challenge: None,
+            resource: options.resource.clone(),
+            parameters: options.parameters.clone(),
+            dpop: options.dpop,
+            overrides: options.overrides.clone(),
+        }
     }
 
     /// The account part of a credential's identity: a business where one is named, else this profile itself.

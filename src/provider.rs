@@ -78,7 +78,7 @@ impl Provider {
     /// # Errors
     /// [`ProviderError`] where the embedded data is wrong, which a test rules out.
     pub fn built_in() -> Result<BTreeMap<String, Self>, ProviderError> {
-        let documents: BTreeMap<String, ProviderDocument> = toml::from_str(include_str!("providers.toml"))
+        let documents: BTreeMap<String, ProviderDocument> = toml_edit::de::from_str(include_str!("providers.toml"))
             .map_err(|error| ProviderError { id: "built-in".to_owned(), why: error.to_string() })?;
         documents.into_iter().map(|(id, document)| Ok((id.clone(), document.validate(id)?))).collect()
     }
@@ -243,11 +243,12 @@ mod tests {
                 "default_environment",
             ),
         ] {
-            let document: ProviderDocument = toml::from_str(&text.replace("'a\\u0007'", "\"a\\u0007\"")).unwrap();
+            let document: ProviderDocument =
+                toml_edit::de::from_str(&text.replace("'a\\u0007'", "\"a\\u0007\"")).unwrap();
             let error = document.validate("x".to_owned()).unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
-        let nothing = toml::from_str::<ProviderDocument>("url = 'https://a.example'\nrequests_per_minute = 0");
+        let nothing = toml_edit::de::from_str::<ProviderDocument>("url = 'https://a.example'\nrequests_per_minute = 0");
         assert!(nothing.unwrap_err().to_string().contains("nonzero"));
     }
 }

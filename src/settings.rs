@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
@@ -24,6 +25,10 @@ use crate::{
     profile::Profile,
     provider::{Provider, ProviderError},
     secret::Secret,
+    setup::{
+        client::{Machine, System},
+        program::Start,
+    },
 };
 
 /// How long anybody or anything can be waited for at the most, in seconds: a day.
@@ -157,6 +162,11 @@ impl Settings {
         })
     }
 
+    /// The person's home folder.
+    pub fn home() -> Option<PathBuf> {
+        directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
+    }
+
     /// Where mcp-remote keeps its files.
     ///
     /// # Errors
@@ -168,6 +178,42 @@ impl Settings {
                 .map(|folders| folders.home_dir().join(".mcp-auth"))
                 .ok_or(SettingsError::Homeless),
         }
+    }
+
+    /// This machine, as the AI clients on it see it; the folder that this runs in is the project at hand.
+    ///
+    /// # Errors
+    /// [`SettingsError::Homeless`], or the folder that cannot be told.
+    pub fn machine() -> Result<Machine, SettingsError> {
+        let folders = directories::BaseDirs::new().ok_or(SettingsError::Homeless)?;
+        let here = std::env::current_dir();
+        let project = here.map_err(|source| SettingsError::File { path: ".".into(), source })?;
+        let set = |name| Some((String::from(name), std::env::var(name).ok().filter(|value| !value.is_empty())?));
+        Ok(Machine {
+            system: System::HERE,
+            home: folders.home_dir().to_string_lossy().into_owned(),
+            project: project.to_string_lossy().into_owned(),
+            variables: Machine::variable_names().filter_map(set).collect(),
+            path: std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect(),
+        })
+    }
+
+    /// How this process was started.
+    ///
+    /// # Errors
+    /// What cannot be told.
+    pub fn start() -> Result<Start, SettingsError> {
+        let failed = |source| SettingsError::File { path: "finmcp".into(), source };
+        Ok(Start {
+            called: std::env::args_os().next().map(PathBuf::from),
+            file: std::env::current_exe().map_err(failed)?,
+            folder: std::env::current_dir().map_err(failed)?,
+        })
+    }
+
+    /// The variables of this process that `is_passed` lets through, by name.
+    pub fn variables(is_passed: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(&is_passed)).collect()
     }
 
     /// Settings of their own, in `folder`, with an encrypted store there: nothing of the person's is read or written.
@@ -190,7 +236,7 @@ impl Settings {
     /// What `config` says, with nothing set in the environment.
     #[cfg(test)]
     pub(crate) fn for_tests(config: &str) -> Self {
-        let config: config::ConfigDocument = toml::from_str(config).unwrap_or_default();
+        let config: config::ConfigDocument = toml_edit::de::from_str(config).unwrap_or_default();
         Self {
             folder: PathBuf::new(),
             providers: Provider::built_in().unwrap_or_default(),

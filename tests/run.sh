@@ -48,7 +48,7 @@ main() {
 
     step "Shell scripts"
     local scripts=()
-    while IFS= read -r script; do scripts+=("$script"); done < <(find install.sh .ci tests -type f \( -name '*.sh' -o -path '.ci/*' \) | sort)
+    while IFS= read -r script; do scripts+=("$script"); done < <(find install.sh .ci packaging tests -type f \( -name '*.sh' -o -path '.ci/*' \) | sort)
     shellcheck "${scripts[@]}"
 
     step "Lints"
@@ -83,6 +83,9 @@ install_packages() {
     has node || packages+=(nodejs)
     has npm || packages+=(npm)
     has python3 || packages+=(python3)
+    has openssl || packages+=(openssl)
+    has zip || packages+=(zip)
+    has unzip || packages+=(unzip)
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     if [ "$(uname -s)" = Linux ]; then
         has dbus-daemon || packages+=(dbus dbus-daemon)
@@ -120,7 +123,7 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, and the official conformance suite.
+# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, AI agents, and the official conformance suite.
 install_node_packages() {
     local version
     version=$(node --version)
@@ -134,8 +137,12 @@ install_node_packages() {
         [ "${version%%.*}" -ge 22 ] || fail "Node 22 or newer is needed on this system; this is $version"
         FINMCP_TEST_NODE=$(command -v node)
     fi
+    npm_folder "$PWD/tests/fixtures/agents" "Claude Code, Codex and Gemini CLI (900 MB)"
+    export FINMCP_TEST_AGENTS=$folder/node_modules
     npm_folder "$PWD/tests/conformance" "the official conformance suite"
     export FINMCP_TEST_CONFORMANCE=$folder/node_modules
+    npm_folder "$PWD/packaging" "what packs bundles, and a reader of workflows"
+    export FINMCP_TEST_PACKAGING=$folder/node_modules
 }
 
 # Installs the packages that $1 locks, called $2, into a folder named after the exact versions: $folder.

@@ -17,7 +17,7 @@ use tokio::{
 #[cfg(feature = "demo")]
 use crate::commands::demo::{self, Embedded};
 use crate::{
-    bridge::{Bridge, downstream},
+    bridge::{Bridge, Ends, downstream},
     cli::Control,
     client::{Client, ClientError},
     commands::{App, interrupted, serve},
@@ -62,6 +62,15 @@ impl Connection {
         // Said here rather than by the bridge, since here is where `finmcp login` can be run.
         tokens.access_token(Duration::ZERO).await.map_err(|error| Error::of_token(error, profile))?;
         let ends = serve::ends(app, profile, tokens, deadline, &Control::default())?;
+        Self::through(ends, capabilities).await
+    }
+
+    /// Connects through a bridge of these `ends`.
+    ///
+    /// # Errors
+    /// Why there is no session.
+    pub async fn through(ends: Ends, capabilities: &str) -> Result<Self, Error> {
+        let title = ends.words.title.clone();
         let (near, far) = duplex(ROOM);
         let (input, output) = split(far);
         let bridge = Bridge::new(downstream::over(Box::pin(input), Box::pin(output)), ends);
@@ -78,7 +87,7 @@ impl Connection {
         let client = Client::connect(downstream::over(Box::pin(input), Box::pin(output)), capabilities).await?;
         Ok(Self {
             client,
-            title: profile.title.clone(),
+            title,
             bridge,
             interrupted: stopped,
             #[cfg(feature = "demo")]

@@ -23,7 +23,7 @@ pub async fn run(app: &App, profile: Profile, disposal: cli::Disposal) -> Result
     let leftover = Leftover::find(&folder, &profile.server).map_err(|error| Error::from(error).hint(&anew))?;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: None };
     let credential = leftover
-        .adopt(login::request(&profile, None, None), &context)
+        .adopt(profile.login_request(None, None), &context)
         .await
         .map_err(|error| Error::from(error).while_doing("could not take over mcp-remote's sign-in").hint(&anew))?;
     let profile = login::keep(app, profile, credential.clone(), earlier).await?;

@@ -19,7 +19,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     login::{
-        self, Context, KnownClient, LoginError, LoginRequest, PreRegistered, Progress, Redirection,
+        self, Context, LoginError, LoginRequest, Progress, Redirection,
         browser::Browser,
         device::device_code,
         jwt_bearer::{Assertion, jwt_bearer},
@@ -139,7 +139,7 @@ pub async fn sign_in(
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
     let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, earlier.as_ref()));
-    let mut request = LoginRequest { challenge, ..request(profile, secrets.client, earlier) };
+    let mut request = LoginRequest { challenge, ..profile.login_request(secrets.client, earlier) };
     request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
     match grant {
         GrantKind::ClientCredentials => {
@@ -177,37 +177,6 @@ pub struct Person<'a> {
     pub redirection: Redirection,
     /// Whom to tell what happens.
     pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
-}
-
-/// What to sign in to, as `profile` says, with `secret` and what is known from `earlier`.
-pub fn request(profile: &Profile, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
-    let options = &profile.registration;
-    let known = earlier
-        .map(|credential| KnownClient { issuer: credential.identity.issuer, registration: credential.registration });
-    LoginRequest {
-        server: profile.server.clone(),
-        title: profile.title.clone(),
-        environment: profile.environment.clone(),
-        account: profile.account(),
-        issuer: options.issuer.clone(),
-        client: options.client_id.clone().map(|client_id| PreRegistered {
-            client_id,
-            client_secret: secret,
-            authentication: options.client_authentication,
-        }),
-        client_metadata_url: options.client_metadata_url.clone(),
-        // One that was given by hand is no longer meant where it is no longer named.
-        known: known.filter(|known| match &options.client_id {
-            Some(client_id) => known.registration.client_id == *client_id,
-            None => known.registration.is_dynamic(),
-        }),
-        scope: options.scope.clone(),
-        challenge: None,
-        resource: options.resource.clone(),
-        parameters: options.parameters.clone(),
-        dpop: options.dpop,
-        overrides: options.overrides.clone(),
-    }
 }
 
 /// The challenge with all that was granted `earlier`, and for tokens that are bound to a key if those were: a lesser

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod connection;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
@@ -12,6 +13,7 @@ pub mod man;
 pub mod questions;
 pub mod registration;
 pub mod serve;
+pub mod setup;
 pub mod status;
 pub mod token;
 pub mod tools;
@@ -59,7 +61,11 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Completions { shell } => completions::run(console, shell),
         Command::Man(arguments) => man::run(console, arguments),
-        command => Settings::load().map_err(Error::from).and_then(|settings| run_with(settings, console, command)),
+        command => match (Settings::load(), command) {
+            (Ok(settings), command) => run_with(settings, console, command),
+            (Err(error), Command::Doctor(arguments)) => doctor::without_settings(console, error, &arguments),
+            (Err(error), _) => Err(error.into()),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -143,7 +149,9 @@ impl App {
             Command::Token(arguments) => token::run(self, arguments).await,
             Command::Serve(arguments) => serve::run(self, *arguments).await,
             Command::Status(arguments) => status::run(self, arguments).await,
+            Command::Doctor(arguments) => doctor::run(self, arguments).await,
             Command::Logout(arguments) => logout::run(self, arguments).await,
+            Command::Setup(arguments) => setup::run(self, *arguments).await,
             Command::Tools(arguments) => tools::run(self, arguments).await,
             Command::Call(arguments) => call::run(self, *arguments).await,
             #[cfg(feature = "demo")]

@@ -10,6 +10,7 @@ use crate::{
     credential::{clock::Clock, record::Credential},
     error::Error,
     profile::Profile,
+    span,
 };
 
 #[derive(Serialize)]
@@ -131,11 +132,6 @@ fn table(app: &App, document: &ProfileDocument) -> String {
 fn distance(app: &App, instant: &str) -> String {
     let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
     let seconds = then.as_second() - app.clock.now().as_second();
-    let length = match seconds.unsigned_abs() {
-        length if length < 120 => format!("{length} s"),
-        length if length < 7_200 => format!("{} min", length / 60),
-        length if length < 172_800 => format!("{} h", length / 3_600),
-        length => format!("{} days", length / 86_400),
-    };
+    let length = span::spoken(seconds.unsigned_abs());
     if seconds > 0 { format!("{instant} (in {length})") } else { format!("{instant} ({length} ago)") }
 }

@@ -22,6 +22,7 @@ use crate::{
     profile::Selector,
     server_url::ServerUrl,
     settings::Settings,
+    setup::client::Client,
 };
 
 /// What examples of one error type come to, each under its name. Panics where a kind has no example.
@@ -342,6 +343,34 @@ fn why_nothing_can_be_kept() {
     error: the audit log cannot be kept
       caused by: could not open /FOLDER: Is a directory (os error 21)
     hint: mend that, or leave --audit-log out; no tool is called without the log that was asked for
+    "#);
+}
+
+#[test]
+fn why_a_clients_file_is_left_as_it_is() {
+    let documents = || {
+        let what = "`mcpServers`".to_owned();
+        vec![
+            DocumentError::Malformed { line: 3, format: "JSON" },
+            DocumentError::NotTable { line: 3, what, wanted: "an object" },
+            DocumentError::Unsupported { line: 3, what: "a key that is there twice" },
+        ]
+    };
+    let of_document = |error| FileError::Document { path: path(), error };
+    assert_words!(DocumentError { Malformed NotTable Unsupported }, documents(), |error| written(of_document(error)));
+    assert_words!(
+        FileError { Io Dangling Changed Document },
+        vec![
+            FileError::Io { verb: "read", path: path(), source: denied() },
+            FileError::Dangling { path: path() },
+            FileError::Changed { path: path() },
+            of_document(DocumentError::Malformed { line: 3, format: "JSON" }),
+        ]
+    );
+    insta::assert_snapshot!(written(Taken { client: Client::ClaudeCode, name: "asset".to_owned() }), @r#"
+    exit code 1
+    error: Claude Code has another server called "asset"
+    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
     "#);
 }
 

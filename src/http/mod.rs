@@ -12,6 +12,7 @@ mod tests;
 use std::{
     borrow::Cow,
     error::Error,
+    net::IpAddr,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,6 +22,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Certificate;
 use rustls::{AlertDescription, CertificateError};
+use url::Host;
 
 use crate::{
     http::{
@@ -69,6 +71,15 @@ struct Clients {
     by_reach: [Option<reqwest::Client>; Reach::COUNT],
     /// When one was last asked for.
     used: Option<Clocks>,
+}
+
+/// Who passes requests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its scheme, host and port, without the name and the password that it takes.
+    pub address: String,
+    /// Whether it takes such.
+    pub has_password: bool,
 }
 
 /// A request that came to nothing, by how far it got.
@@ -256,7 +267,7 @@ impl Http {
             return self.shared(Reach::LOOPBACK, plain);
         }
         // The person's proxy is where the person put it, and it resolves the name, not we.
-        let reach = if self.is_proxied(url) { Reach::UNLIMITED } else { url.reach() };
+        let reach = if self.proxy(url).is_some() { Reach::UNLIMITED } else { url.reach() };
         self.shared(reach, || self.within(reach).tls_certs_merge(self.authorities.iter().cloned()))
     }
 
@@ -278,9 +289,30 @@ impl Http {
         builder().dns_resolver(Arc::new(Resolver::new(reach, self.lookup)))
     }
 
-    fn is_proxied(&self, url: &ServerUrl) -> bool {
-        let proxies = self.proxies.get_or_init(Matcher::from_system);
-        url.as_str().parse::<Uri>().is_ok_and(|uri| proxies.intercept(&uri).is_some())
+    /// The proxy on the way to `url`, as the environment or the system has it; none for this machine's own servers.
+    pub fn proxy(&self, url: &ServerUrl) -> Option<Proxy> {
+        if url.as_url().scheme() == "http" {
+            return None;
+        }
+        let found = self.proxies.get_or_init(Matcher::from_system).intercept(&url.as_str().parse::<Uri>().ok()?)?;
+        let address = found.uri();
+        Some(Proxy {
+            address: format!("{}://{}", address.scheme_str().unwrap_or("http"), place(address)),
+            has_password: found.basic_auth().is_some() || found.raw_auth().is_some(),
+        })
+    }
+
+    /// Where the host of `url` is, as this machine's resolver has it. Nothing is connected to.
+    ///
+    /// # Errors
+    /// What the resolver says.
+    pub async fn addresses(&self, url: &ServerUrl) -> std::io::Result<Vec<IpAddr>> {
+        match url.as_url().host() {
+            Some(Host::Ipv4(address)) => Ok(vec![address.into()]),
+            Some(Host::Ipv6(address)) => Ok(vec![address.into()]),
+            Some(Host::Domain(name)) => (self.lookup)(name.to_owned()).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// GETs a document that is public and needs no credential. Its own origin may redirect it.
@@ -408,6 +440,12 @@ async fn answer(
 fn own_location(url: &ServerUrl, headers: &HeaderMap) -> Option<ServerUrl> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     url.join(location).ok().filter(|next| next.same_origin(url))
+}
+
+/// The host and the port of `address`, without the name and the password before them.
+fn place(address: &Uri) -> String {
+    let host = address.host().unwrap_or_default();
+    address.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn builder() -> reqwest::ClientBuilder {

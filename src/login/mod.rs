@@ -376,7 +376,10 @@ impl LoginRequest {
 
     /// A client that was registered by hand is one server's, and shown to no other unless the person says so (MCP
     /// authorization, "Authorization Server Binding").
-    fn refuse_another_server(&self, server: &AuthorizationServer) -> Result<(), Untrusted> {
+    ///
+    /// # Errors
+    /// [`Untrusted::AnotherServer`].
+    pub fn refuse_another_server(&self, server: &AuthorizationServer) -> Result<(), Untrusted> {
         let (Some(client), Some(known), None) = (&self.client, &self.known, &self.issuer) else { return Ok(()) };
         if known.registration.client_id != client.client_id || known.issuer == server.issuer {
             return Ok(());
@@ -397,7 +400,7 @@ impl LoginRequest {
 
     /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
     /// with this very server (MCP authorization, "Client Registration").
-    fn registration(&self, server: &AuthorizationServer, now: Timestamp) -> Option<ClientRegistration> {
+    pub fn registration(&self, server: &AuthorizationServer, now: Timestamp) -> Option<ClientRegistration> {
         let known = self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| &known.registration);
         if let Some(PreRegistered { client_id, client_secret, authentication }) = self.client.clone() {
             // A secret that is stored already need not be given again, and goes nowhere else.

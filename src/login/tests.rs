@@ -235,7 +235,10 @@ async fn the_person_or_the_server_says_no() {
     let registration = (400, json!({"error": "invalid_redirect_uri", "error_description": "no loopback"}));
     let (_, person, outcome) = attempt(Script { registration, ..Script::good() }, |_| {}).await;
     let error = outcome.unwrap_err().to_string();
-    assert_eq!(error, "the authorization server refused to register this client: invalid_redirect_uri (no loopback)");
+    assert_eq!(
+        error,
+        "the authorization server refused to register this client: invalid_redirect_uri (\"no loopback\")"
+    );
     assert_eq!(opened(&person), 0);
 }
 

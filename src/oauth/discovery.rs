@@ -136,71 +136,136 @@ pub async fn discover(
     challenge: Option<Challenge>,
     overrides: &Overrides,
 ) -> Result<Requirement, DiscoveryError> {
-    let granting = overrides.allow_private_network.then(|| server.clone().granting_private_network());
-    let server = granting.as_ref().unwrap_or(server);
+    let inquiry = Inquiry::new(http, server, issuer, overrides);
     let probe = match challenge {
         Some(challenge) => Probe::Challenged(challenge),
-        None => probe(http, server).await?,
+        None => inquiry.probe().await?.0,
     };
-    let challenge = match &probe {
-        Probe::Challenged(challenge) => challenge.clone(),
-        _ => Challenge::default(),
-    };
-    let pointer = challenge.resource_metadata.as_deref();
-    let candidates = protected_resource::candidates(server, pointer)?;
-    let document = first_document(http, &candidates).await?;
-    let protected_resource = document.map(|(_, body)| ProtectedResource::parse(&body, server)).transpose()?;
-    let named = protected_resource.as_ref().and_then(|resource| resource.authorization_servers.first());
-    let authorization_server = match (issuer.or(named.map(String::as_str)), probe) {
-        (Some(named), _) => {
-            // Where a person names the issuer, that is as near as the person likes.
-            let by_person = issuer.map(|issuer| server.beside(issuer)).transpose();
-            let by_person = by_person.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
-            named_server(http, by_person.as_ref().unwrap_or(server), named, overrides).await?
+    let protected_resource = inquiry.protected_resource(&probe).await?;
+    let found = inquiry.authorization_server(&probe, protected_resource.as_ref()).await?;
+    Ok(match found {
+        Some(authorization_server) => {
+            let challenge = probe.challenge();
+            Requirement::Token(Box::new(Discovery { challenge, protected_resource, authorization_server }))
         }
-        (None, Probe::Challenged(_)) if pointer.is_none() => own_server(http, server, overrides).await?,
-        (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
-        (None, Probe::Served) => return Ok(Requirement::Nothing),
-        (None, Probe::Unclear(status)) if status.is_redirection() => {
-            return Err(HttpError::Redirected { host: server.host(), status }.into());
-        }
-        (None, Probe::Unclear(status)) => {
-            return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
-        }
-    };
-    let authorization_server = match overrides.allow_missing_pkce_metadata {
-        true => authorization_server.assuming_pkce(),
-        false => authorization_server,
-    };
-    Ok(Requirement::Token(Box::new(Discovery { challenge, protected_resource, authorization_server })))
+        None => Requirement::Nothing,
+    })
 }
 
-/// Sends `server` requests without credentials, to be refused: the handshake, then what a server may guard though its
-/// handshake is open. One of 2026-07-28 has no handshake, and is asked as that version asks.
-///
-/// # Errors
-/// Any [`HttpError`].
-pub async fn probe(http: &Http, server: &ServerUrl) -> Result<Probe, HttpError> {
-    let (answer, headers) = ask(http, server, HeaderMap::new(), INITIALIZE).await?;
-    match answer {
-        Probe::Served => {
-            let mut session = HeaderMap::from_iter([(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION)]);
-            session.extend(headers.get(SESSION_HEADER).map(|id| (SESSION_HEADER, id.clone())));
-            let tools = ask(http, server, session.clone(), LIST_TOOLS).await;
-            close_session(http, server, session).await;
-            // A server may want more of a session before it serves. That it guards nothing is known all the same.
-            Ok(Some(tools?.0).filter(|tools| matches!(tools, Probe::Challenged(_))).unwrap_or(answer))
+impl Probe {
+    /// The challenge; an empty one where there was none.
+    fn challenge(self) -> Challenge {
+        match self {
+            Self::Challenged(challenge) => challenge,
+            _ => Challenge::default(),
         }
-        Probe::Unclear(StatusCode::BAD_REQUEST) => {
-            let modern =
-                [(PROTOCOL_VERSION_HEADER, MODERN_VERSION), (METHOD_HEADER, HeaderValue::from_static("tools/list"))];
-            Ok(ask(http, server, modern.into_iter().collect(), LIST_TOOLS_MODERN).await?.0)
+    }
+
+    fn pointer(&self) -> Option<&str> {
+        match self {
+            Self::Challenged(challenge) => challenge.resource_metadata.as_deref(),
+            _ => None,
         }
-        answer => Ok(answer),
     }
 }
 
-/// One request of a [`probe`]. Only the status and the headers count: the body may be a stream without an end.
+/// The questions of [`discover`], one by one: each needs the answers before it.
+#[derive(Debug)]
+pub struct Inquiry<'a> {
+    http: &'a Http,
+    server: ServerUrl,
+    issuer: Option<&'a str>,
+    overrides: &'a Overrides,
+}
+
+impl<'a> Inquiry<'a> {
+    /// An inquiry at `server`, with what a person or a provider knows better.
+    pub fn new(http: &'a Http, server: &ServerUrl, issuer: Option<&'a str>, overrides: &'a Overrides) -> Self {
+        let server = server.clone();
+        let server = if overrides.allow_private_network { server.granting_private_network() } else { server };
+        Self { http, server, issuer, overrides }
+    }
+
+    /// Sends requests without credentials, to be refused: the handshake, then what a server may guard though its
+    /// handshake is open. One of 2026-07-28 has no handshake, and is asked as that version asks. The headers are those of
+    /// the first answer.
+    ///
+    /// # Errors
+    /// Any [`HttpError`].
+    pub async fn probe(&self) -> Result<(Probe, HeaderMap), HttpError> {
+        let (http, server) = (self.http, &self.server);
+        let (answer, headers) = ask(http, server, HeaderMap::new(), INITIALIZE).await?;
+        let answer = match answer {
+            Probe::Served => {
+                let mut session = HeaderMap::from_iter([(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION)]);
+                session.extend(headers.get(SESSION_HEADER).map(|id| (SESSION_HEADER, id.clone())));
+                let tools = ask(http, server, session.clone(), LIST_TOOLS).await;
+                close_session(http, server, session).await;
+                // A server may want more of a session before it serves. That it guards nothing is known all the same.
+                Some(tools?.0).filter(|tools| matches!(tools, Probe::Challenged(_))).unwrap_or(answer)
+            }
+            Probe::Unclear(StatusCode::BAD_REQUEST) => {
+                let modern = [
+                    (PROTOCOL_VERSION_HEADER, MODERN_VERSION),
+                    (METHOD_HEADER, HeaderValue::from_static("tools/list")),
+                ];
+                ask(http, server, modern.into_iter().collect(), LIST_TOOLS_MODERN).await?.0
+            }
+            answer => answer,
+        };
+        Ok((answer, headers))
+    }
+
+    /// What the server says about itself, where it says anything.
+    ///
+    /// # Errors
+    /// Any [`DiscoveryError`].
+    pub async fn protected_resource(&self, probe: &Probe) -> Result<Option<ProtectedResource>, DiscoveryError> {
+        let candidates = protected_resource::candidates(&self.server, probe.pointer())?;
+        let document = first_document(self.http, &candidates).await?;
+        Ok(document.map(|(_, body)| ProtectedResource::parse(&body, &self.server)).transpose()?)
+    }
+
+    /// The issuer identifier of where tokens come from: as a person or a provider says, else as the server does.
+    pub fn issuer<'r>(&self, resource: Option<&'r ProtectedResource>) -> Option<&'r str>
+    where
+        'a: 'r,
+    {
+        self.issuer.or(resource.and_then(|resource| resource.authorization_servers.first()).map(String::as_str))
+    }
+
+    /// Where tokens come from; nowhere, where the server serves without.
+    ///
+    /// # Errors
+    /// Any [`DiscoveryError`].
+    pub async fn authorization_server(
+        &self,
+        probe: &Probe,
+        resource: Option<&ProtectedResource>,
+    ) -> Result<Option<AuthorizationServer>, DiscoveryError> {
+        let Self { http, server, overrides, .. } = self;
+        let found = match (self.issuer(resource), probe) {
+            (Some(named), _) => {
+                // Where a person names the issuer, that is as near as the person likes.
+                let by_person = self.issuer.map(|issuer| server.beside(issuer)).transpose();
+                let by_person = by_person.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
+                named_server(http, by_person.as_ref().unwrap_or(server), named, overrides).await?
+            }
+            (None, Probe::Challenged(_)) if probe.pointer().is_none() => own_server(http, server, overrides).await?,
+            (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
+            (None, Probe::Served) => return Ok(None),
+            (None, Probe::Unclear(status)) if status.is_redirection() => {
+                return Err(HttpError::Redirected { host: server.host(), status: *status }.into());
+            }
+            (None, Probe::Unclear(status)) => {
+                return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
+            }
+        };
+        Ok(Some(if overrides.allow_missing_pkce_metadata { found.assuming_pkce() } else { found }))
+    }
+}
+
+/// One request of a probe. Only the status and the headers count: the body may be a stream without an end.
 async fn ask(
     http: &Http,
     server: &ServerUrl,

@@ -38,9 +38,7 @@ pub enum TokenError {
         found: String,
     },
     /// The server wants a nonce in the proof of possession, and has looked at nothing else (RFC 9449 section 8).
-    #[error(
-        "the authorization server takes none of our proofs of a key, and asks for another nonce each time (DPoP)"
-    )]
+    #[error("the authorization server takes none of our proofs of a key, and asks for another nonce each time (DPoP)")]
     NonceWanted,
     /// The client's private key, or the one that tokens are bound to.
     #[error("the private key cannot be used: {0}")]

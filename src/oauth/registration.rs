@@ -230,6 +230,16 @@ mod tests {
         }
     }
 
+    /// t041: the document that is published says what a registration does, but for the port, which no document can know.
+    #[test]
+    fn t041_the_document_says_what_is_registered() {
+        let mut document: Value = serde_json::from_str(include_str!("../../client-metadata.json")).unwrap();
+        document.as_object_mut().unwrap().remove("client_id");
+        let request = RegistrationRequest::new(&server(&json!(["none"])), "http://127.0.0.1/callback", None);
+        let body: Value = serde_json::from_slice(&request.body().unwrap()).unwrap();
+        assert_eq!(document, body);
+    }
+
     /// t040: the refresh and the device grant, but not at a server that says which grants it knows and does not name
     /// them.
     #[test]

@@ -26,24 +26,21 @@ struct Keyring {
 
 impl Keyring {
     fn start(sandbox: &mut Sandbox) -> Self {
-        let missing = |program: &str, error| panic!("{program}: {error}; run this test by tests/run.sh");
         let mut command = sandbox.command("dbus-daemon");
         command.args(["--nofork", "--nopidfile", "--print-address=1"]);
         // The session bus's own configuration would start a second, locked keyring for whoever asks before the first is
         // there.
         let configuration = BUS.replace("@PATH@", &sandbox.watched().join("bus").display().to_string());
         command.arg(format!("--config-file={}", sandbox.give("bus.conf", configuration).display()));
-        let mut bus = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| missing("dbus-daemon", error));
+        let mut bus = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("dbus-daemon: {error}; run this test by tests/run.sh"));
         let mut address = String::new();
         BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", address.trim_end());
 
-        let mut command = sandbox.command("gnome-keyring-daemon");
-        command.args(["--unlock", "--components=secrets", "--foreground"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut daemon = command.spawn().unwrap_or_else(|error| missing("gnome-keyring-daemon", error));
-        daemon.stdin.take().unwrap().write_all(b"a password").unwrap();
-        let keyring = Self { bus, daemon };
+        let keyring = Self { bus, daemon: daemon(sandbox, &["--unlock"]) };
         eventually("the keyring to keep a secret", || {
             let mut command = sandbox.command("secret-tool");
             command.args(["store", "--label=probe", "probe", "x"]);
@@ -51,6 +48,29 @@ impl Keyring {
         });
         keyring
     }
+
+    /// Starts the daemon anew, as after a login without the password.
+    fn lock(&mut self, sandbox: &Sandbox) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+        self.daemon = daemon(sandbox, &[]);
+        eventually("the locked keyring", || {
+            let mut command = sandbox.command("dbus-send");
+            command.args(["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
+            command.args(["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets"]);
+            sandbox.run(command, Vec::new()).stdout.contains("boolean true").then_some(())
+        });
+    }
+}
+
+fn daemon(sandbox: &Sandbox, arguments: &[&str]) -> Child {
+    let mut command = sandbox.command("gnome-keyring-daemon");
+    command.args(arguments).args(["--components=secrets", "--foreground"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut daemon =
+        command.spawn().unwrap_or_else(|error| panic!("gnome-keyring-daemon: {error}; run this test by tests/run.sh"));
+    daemon.stdin.take().unwrap().write_all(b"a password").unwrap();
+    daemon
 }
 
 impl Drop for Keyring {
@@ -113,4 +133,29 @@ fn t083_a_keychain_that_is_gone_is_said_to_be() {
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6).expect_stderr(&["keychain"]);
     sandbox.set("FINMCP_STORE", "file");
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
+
+/// t083: doctor names a locked keychain, and what to do; without the keychain's leave nothing else is judged.
+#[test]
+fn t083_doctor_names_a_locked_keychain() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    sandbox.set("FINMCP_LOG", "trace");
+    let mut keyring = Keyring::start(&mut sandbox);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    sandbox.finmcp(["doctor", "--env", "sandbox"]).expect_success();
+    keyring.lock(&sandbox);
+    let said = sandbox.finmcp(["doctor", "--env", "sandbox"]).expect_code(1).stdout;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [
+        "failed store the credential store is locked do: unlock the keychain, by logging in to the desktop",
+        "skipped sign-in cannot be judged before store is mended",
+        "skipped registration cannot be judged before store is mended",
+    ] {
+        assert!(words.contains(text), "{text:?} is not in {said}");
+    }
+    assert!(said.ends_with("1 failed, 0 with a warning.\n"), "{said}");
+    sandbox.finmcp(["doctor", "--env", "sandbox", "--json"]).expect_code(1);
+    sandbox.assert_no_secret(&vendor.secrets());
 }

@@ -1,8 +1,8 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
-//! `clients`, `eras`, `http_sse::servers`, `keychain` and `openid` need programs that only `tests/run.sh` installs: `cargo
-//! nextest run` leaves them out, and they fail, saying so, where they are run without.
+//! `clients`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm` and `setup::agents` need programs that
+//! only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
@@ -20,6 +20,8 @@ mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(unix)]
+mod doctor;
 #[cfg(unix)]
 mod dpop;
 mod eras;
@@ -41,6 +43,8 @@ mod logout;
 mod network;
 #[cfg(unix)]
 mod openid;
+#[cfg(unix)]
+mod packaging;
 mod patience;
 mod peer;
 mod policy;
@@ -55,6 +59,7 @@ mod rig;
 mod secrets;
 mod serve;
 mod settings;
+mod setup;
 #[cfg(unix)]
 mod sign_in;
 #[cfg(unix)]

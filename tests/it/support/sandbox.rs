@@ -227,7 +227,7 @@ impl Sandbox {
     }
 
     /// Every file and folder in the folder for temporary files.
-    #[cfg(feature = "demo")]
+    #[cfg(any(unix, feature = "demo"))]
     pub fn temporary_files(&self) -> Vec<PathBuf> {
         fs::read_dir(self.root.path().join("tmp")).unwrap().map(|entry| entry.unwrap().path()).collect()
     }

@@ -418,6 +418,7 @@ impl State {
 
     fn grant(&mut self, origin: &str, client_id: &str, scope: &str, family: Option<u64>, key: Option<String>) -> Reply {
         let lifetime = self.script.access_lifetime;
+        let scope = self.script.granted_scope.unwrap_or(scope);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut access_token = self.mint("access-token");
         if self.script.token_shape == TokenShape::Jwt {

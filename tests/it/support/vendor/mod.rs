@@ -434,7 +434,7 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
         hit.map(|at| state.faults.remove(at).1)
     };
     match effect {
-        Some(Effect::Answer(reply)) => return Ok(reply.into_response()),
+        Some(Effect::Answer(reply)) => return Ok(dated(reply, &shared).into_response()),
         Some(Effect::CutBefore) => return Err(Cut),
         Some(Effect::CutAfter) => {
             let _ = route(&record, &shared).await;
@@ -452,7 +452,16 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
         }
         None => {}
     }
-    Ok(route(&record, &shared).await.into_response())
+    Ok(dated(route(&record, &shared).await, &shared).into_response())
+}
+
+/// The answer with the vendor's own time.
+fn dated(reply: Reply, shared: &Shared) -> Reply {
+    let ahead = shared.state.lock().unwrap().script.clock_ahead;
+    let now = std::time::SystemTime::now();
+    let distance = Duration::from_secs(ahead.unsigned_abs());
+    let date = if ahead < 0 { now - distance } else { now + distance };
+    reply.header("date", httpdate::fmt_http_date(date))
 }
 
 async fn route(record: &Recorded, shared: &Arc<Shared>) -> Reply {

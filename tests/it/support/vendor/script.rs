@@ -33,7 +33,7 @@ pub struct Script {
     pub nonces: bool,
     /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
     pub trusted_issuer: Option<String>,
-    /// The scope that an identity provider allows, where that is another than was asked for.
+    /// The scope that is granted, where that is another than was asked for.
     pub granted_scope: Option<&'static str>,
     /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
     pub policy: Option<&'static str>,
@@ -58,6 +58,8 @@ pub struct Script {
     pub sessions: bool,
     /// The pages of `tools/list`: arrays of tools. The first is given without a cursor.
     pub tool_pages: Vec<Value>,
+    /// How far the vendor's clock is ahead, in seconds.
+    pub clock_ahead: i64,
     /// Whether the legacy server asks for the client's roots as soon as it has a stream to ask on.
     pub asks_for_roots: bool,
 }
@@ -93,6 +95,7 @@ impl Default for Script {
             get_stream: true,
             sessions: true,
             tool_pages: vec![super::endpoint::tools()],
+            clock_ahead: 0,
             asks_for_roots: false,
         }
     }

@@ -1,0 +1,109 @@
+//! `finmcp setup`, as it can be typed.
+
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValue, TypedValueParser},
+};
+
+use crate::{
+    cli::Server,
+    setup::client::{Client, Scope},
+};
+
+/// `finmcp setup`.
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// The AI client; without it a list to choose from. With --all this is SERVER
+    #[arg(value_parser = ClientName)]
+    pub client: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// What the client calls the server; else the profile's name
+    #[arg(long, value_name = "NAME", value_parser = entry_name)]
+    pub name: Option<String>,
+    /// For you, or for whoever works in this folder
+    #[arg(long, value_enum, default_value_t = Scope::User)]
+    pub scope: Scope,
+    /// Every client that is found on this machine
+    #[arg(long)]
+    pub all: bool,
+    /// What to do in place of writing the entry.
+    #[command(flatten)]
+    pub output: Output,
+    /// Take the entry out again
+    #[arg(long, conflicts_with_all = ["print", "deeplink", "replace", "serve"])]
+    pub remove: bool,
+    /// Replace another entry of that name
+    #[arg(long)]
+    pub force: bool,
+    /// Replace entries that hold a token in plain text, or that start mcp-remote, without asking
+    #[arg(long)]
+    pub replace: bool,
+    /// Options for finmcp serve, such as --read-only
+    #[arg(last = true, value_name = "SERVE OPTIONS")]
+    pub serve: Vec<String>,
+}
+
+/// What to do in place of writing the entry.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Output {
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the entry, and change nothing
+    #[arg(long)]
+    pub print: bool,
+    /// Print a link that installs the entry (Cursor and VS Code)
+    #[arg(long)]
+    pub deeplink: bool,
+}
+
+pub(super) const HELP: &str = "\
+Examples:
+  finmcp setup cursor tesorio
+  finmcp setup claude-code asset --env sandbox -- --read-only --label
+  finmcp setup codex --dry-run
+  finmcp setup --all tesorio
+  finmcp setup cursor tesorio --remove";
+
+/// Completes to the clients, and takes any word: with --all it is a server.
+#[derive(Debug, Clone)]
+struct ClientName;
+
+impl TypedValueParser for ClientName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        clap::builder::StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Client::ALL.iter().map(|client| PossibleValue::new(client.id()).help(client.title()))))
+    }
+}
+
+fn entry_name(text: &str) -> Result<String, String> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
+    match (1..=64).contains(&text.len()) && text.chars().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err("must be letters, digits, '_' and '-' only, 64 at most".to_owned()),
+    }
+}
+
+impl Setup {
+    /// The client that was named; none where none was.
+    ///
+    /// # Errors
+    /// What was named is none.
+    pub fn named_client(&self) -> Result<Option<Client>, String> {
+        let parse = |name: &String| Client::from_str(name, true).map_err(|_| name.clone());
+        self.client.as_ref().map(parse).transpose()
+    }
+}

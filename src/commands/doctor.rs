@@ -1,0 +1,192 @@
+//! `finmcp doctor`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Parser as _;
+
+use crate::{
+    bridge::{Ends, era::Era},
+    cli::{self, Cli, Command, Control},
+    commands::{App, connection::Connection, serve},
+    console::Console,
+    credential::clock::{Clock, SystemClock},
+    doctor::{
+        self, Patient,
+        chart::Chart,
+        client_entry::Attempt,
+        conversation, network, report,
+        step::{Finding, Step, Trouble},
+    },
+    error::{Error, ErrorKind},
+    profile::{Profile, Selector},
+    settings::{Settings, SettingsError},
+    setup,
+};
+
+/// The name of the steps about AI clients.
+const CLIENT: &str = "client";
+
+/// How long the server may take for an answer, in seconds.
+const PATIENCE: u64 = 30;
+
+/// Looks at each step, and says what it found as it goes.
+///
+/// # Errors
+/// That a step failed; what stdout says.
+pub async fn run(app: &App, arguments: cli::Doctor) -> Result<(), Error> {
+    let selector = Selector::from(arguments.server);
+    let mut chart = open(app.console, arguments.json)?;
+    doctor::examine_settings(&app.settings, &mut chart);
+    let selected = match Profile::select(&selector, &app.settings) {
+        Ok(profile) => {
+            examine(app, &profile, &mut chart).await;
+            Some(profile)
+        }
+        Err(error) => {
+            doctor::note_unselected(error, &mut chart);
+            None
+        }
+    };
+    examine_clients(app, selected.as_ref(), &mut chart).await;
+    close(app.console, &chart, arguments.json)
+}
+
+/// The same where the settings cannot be read, and nothing else can be looked at.
+///
+/// # Errors
+/// That a step failed; what stdout says.
+pub fn without_settings(console: Console, error: SettingsError, arguments: &cli::Doctor) -> Result<(), Error> {
+    let mut chart = open(console, arguments.json)?;
+    chart.note("settings", Finding::Failed(error.into()));
+    close(console, &chart, arguments.json)
+}
+
+async fn examine(app: &App, profile: &Profile, chart: &mut Chart<'_>) {
+    let patient = Patient {
+        settings: &app.settings,
+        http: &app.http,
+        clock: app.clock.as_ref(),
+        store: app.store.as_ref(),
+        profile,
+        tokens: app.tokens(profile.signed_in.clone()),
+    };
+    let outlook = doctor::examine(&patient, chart).await;
+    let answered = outlook.answered.as_ref();
+    let is_rejected = match outlook.obstacle {
+        None => conversation::note(&patient, converse(app, profile).await, answered, chart),
+        Some(cause) => {
+            chart.skip(&["handshake", "tools"], cause);
+            false
+        }
+    };
+    network::examine_clock(answered, is_rejected, chart);
+}
+
+/// Tries the entries of the AI clients on this machine: those for `meant`, or all where no server is.
+async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'_>) {
+    let found = match Settings::machine() {
+        Ok(machine) => setup::found(&machine),
+        Err(error) => return chart.note(CLIENT, Finding::Failed(error.into())),
+    };
+    let mut tried = 0;
+    for found in found {
+        let entries = match found.entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                let trouble = Trouble::new(format!("{}: its file cannot be read", found.client.title()));
+                chart.note(CLIENT, Finding::Warning(trouble.because(causes(&error))));
+                continue;
+            }
+        };
+        for entry in entries.iter().filter(|entry| entry.runs_finmcp()) {
+            let Some(server) = served(&entry.arguments, &app.settings) else { continue };
+            let profile = server.ok();
+            if let (Some(meant), Some(profile)) = (meant, &profile)
+                && meant.name != profile.name
+            {
+                continue;
+            }
+            let passes = |name: &str| found.client.passes(name) || entry.passed.iter().any(|passed| passed == name);
+            let attempt = Attempt {
+                client: found.client,
+                scope: found.scope,
+                entry,
+                profile: profile.as_ref(),
+                variables: Settings::variables(passes),
+                is_proxied: profile.as_ref().is_some_and(|profile| app.http.proxy(&profile.server).is_some()),
+            };
+            chart.note(CLIENT, attempt.examine().await);
+            tried += 1;
+        }
+    }
+    if tried == 0 {
+        chart.note(
+            CLIENT,
+            Finding::Ok("no AI client on this machine starts it; `finmcp setup` makes one do so".to_owned()),
+        );
+    }
+}
+
+/// The server that these arguments of `finmcp` mean; none where it is inside of finmcp.
+fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, Error>> {
+    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
+    let Ok(Cli { command: Command::Serve(serve), .. }) = Cli::try_parse_from(words) else {
+        return Some(Err(Error::new(ErrorKind::Usage, "these are no arguments of serve")));
+    };
+    let selector = Selector::from(serve.server);
+    let is_embedded = settings.is_embedded(selector.server.as_deref());
+    (!is_embedded).then(|| Profile::select(&selector, settings).map_err(Error::from))
+}
+
+/// How many tools the server lists, its name, and the era that it speaks in: as it says now, whatever is remembered.
+async fn converse(app: &App, profile: &Profile) -> Result<(usize, String, Option<Era>), Error> {
+    let deadline = serve::deadline(app, Some(PATIENCE));
+    let era = Arc::new(Mutex::new(None));
+    let learned = era.clone();
+    let ends = Ends {
+        remembered: None,
+        remember: Arc::new(move |description| {
+            *learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(description.era);
+        }),
+        ..serve::ends(app, profile, serve::tokens(app, profile), deadline, &Control::default())?
+    };
+    let mut connection = Connection::through(ends, "{}").await?;
+    let outcome = conversation::examine(&mut connection.client).await.map_err(|error| connection.error(error));
+    let name = conversation::name(&connection.client);
+    connection.close().await;
+    let era = *era.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((outcome?, name, era))
+}
+
+fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
+    if !is_json {
+        console.data(&report::heading(SystemClock.now()))?;
+    }
+    let tell = move |step: &Step| {
+        if !is_json {
+            let verdict = console.verdict(step.finding.verdict());
+            // Whoever reads no longer misses nothing.
+            let _ = console.data(&report::lines(step, &verdict));
+        }
+    };
+    Ok(Chart::new(Settings::home(), tell))
+}
+
+fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error> {
+    let text = match is_json {
+        true => report::json(chart, SystemClock.now()).map_err(std::io::Error::other)?,
+        false => report::summary(chart),
+    };
+    console.data(&text)?;
+    match chart.count("failed") {
+        0 => Ok(()),
+        1 => Err(Error::new(ErrorKind::Failure, "1 step failed")),
+        failed => Err(Error::new(ErrorKind::Failure, format!("{failed} steps failed"))),
+    }
+}
+
+/// What went wrong, and why, in one sentence.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,467 @@
+//! `finmcp setup`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Command, Serve, setup::Setup},
+    commands::App,
+    credential::store::{KeySource, StoreChoice},
+    error::{Error, ErrorKind},
+    profile::{Profile, Selector},
+    server_url::ServerUrl,
+    settings::Settings,
+    setup::{
+        change::{self, Change, Wish},
+        claude,
+        client::{Client, Machine, Scope},
+        deeplink::deeplink,
+        document::{Document, DocumentError},
+        entry::{Entry, Surroundings},
+        file::{Access, ConfigFile, FileError},
+        plaintext::{self, Exposed, Place},
+        program,
+    },
+};
+
+/// Puts the entry into the files of the clients that are meant, or takes it out.
+///
+/// # Errors
+/// What is wrong with the command line, and what kept a file from being read or changed.
+pub async fn run(app: &App, mut arguments: Setup) -> Result<(), Error> {
+    let machine = Settings::machine()?;
+    let clients = clients(app, &machine, &mut arguments).await?;
+    let job = Job::new(app, machine, arguments)?;
+    if let [client] = clients[..] {
+        return job.run(client).await;
+    }
+    let mut failed = None;
+    for client in clients {
+        if let Err(error) = job.run(client).await {
+            app.console.report(&error);
+            failed.get_or_insert(error.kind);
+        }
+    }
+    match failed {
+        None => Ok(()),
+        Some(kind) => Err(Error::new(kind, "not every client could be set up")),
+    }
+}
+
+/// The clients that are meant.
+async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<Vec<Client>, Error> {
+    let detected: Vec<Client> = Client::ALL.into_iter().filter(|client| client.is_detected(machine)).collect();
+    if arguments.all {
+        if let Some(first) = arguments.client.take()
+            && arguments.server.server.replace(first).is_some()
+        {
+            return Err(usage("--all stands in CLIENT's place").hint("give SERVER alone beside it"));
+        }
+        let with_scope = |client: &Client| !client.files(arguments.scope, machine).is_empty();
+        let found: Vec<Client> = detected.into_iter().filter(with_scope).collect();
+        return match found.is_empty() {
+            true => Err(usage("no AI client that finmcp knows is found on this machine").hint(list())),
+            false => Ok(found),
+        };
+    }
+    match arguments.named_client() {
+        Ok(Some(client)) => Ok(vec![client]),
+        Err(name) => Err(usage(format!("there is no AI client {name:?} that finmcp knows")).hint(list())),
+        Ok(None) => Ok(vec![choose(app, &detected).await?]),
+    }
+}
+
+/// Lets the person at the terminal choose.
+async fn choose(app: &App, detected: &[Client]) -> Result<Client, Error> {
+    let unnamed = || usage("which AI client?").hint(list());
+    if detected.is_empty() {
+        return Err(unnamed());
+    }
+    let lines = detected.iter().zip(1..).map(|(client, number)| format!("  {number}. {}\n", client.title()));
+    let question = format!("AI clients on this machine:\n{}Which one? ", lines.collect::<String>());
+    let answer = app.console.ask(&question).await.ok_or_else(unnamed)?;
+    let answer = answer.trim();
+    let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    let named = detected.iter().find(|client| client.id() == answer);
+    number.and_then(|at| detected.get(at)).or(named).copied().ok_or_else(unnamed)
+}
+
+fn list() -> String {
+    let ids: Vec<&str> = Client::ALL.into_iter().map(Client::id).collect();
+    format!("name one of: {}", ids.join(", "))
+}
+
+fn usage(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, text)
+}
+
+/// What is to be done for each client.
+struct Job<'a> {
+    app: &'a App,
+    machine: Machine,
+    arguments: Setup,
+    target: Target,
+    program: String,
+}
+
+/// The server that an entry is for.
+struct Target {
+    /// Its profile; none for the stand-ins.
+    profile: Option<Profile>,
+    name: String,
+    /// What follows `serve`.
+    arguments: Vec<String>,
+}
+
+impl Target {
+    fn select(app: &App, arguments: &Setup) -> Result<Self, Error> {
+        let server = &arguments.server;
+        let selector = Selector {
+            server: server.server.clone(),
+            environment: server.environment.clone(),
+            url: server.url.clone(),
+            profile: server.profile.clone(),
+        };
+        if let Some(name) = server.server.as_deref().filter(|name| app.settings.is_embedded(Some(name))) {
+            let environment = server.environment.iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
+            return Ok(Self {
+                profile: None,
+                name: server
+                    .environment
+                    .as_ref()
+                    .map_or(name.to_owned(), |environment| format!("{name}-{environment}")),
+                arguments: std::iter::once(name.to_owned()).chain(environment).collect(),
+            });
+        }
+        Ok(Self::of(Profile::select(&selector, &app.settings)?))
+    }
+
+    fn of(profile: Profile) -> Self {
+        // Some clients take no dots.
+        Self { name: profile.name.replace('.', "-"), arguments: profile.arguments(), profile: Some(profile) }
+    }
+}
+
+impl<'a> Job<'a> {
+    fn new(app: &'a App, machine: Machine, arguments: Setup) -> Result<Self, Error> {
+        let target = Target::select(app, &arguments)?;
+        check_serve_options(&target, &arguments.serve)?;
+        let start = Settings::start()?;
+        let program = program::lasting(&start, &machine.path, is_same_file);
+        Ok(Self { app, machine, arguments, target, program: program.to_string_lossy().into_owned() })
+    }
+
+    /// Everything for one client.
+    async fn run(&self, client: Client) -> Result<(), Error> {
+        let surroundings = Surroundings::needed(client, &self.machine);
+        let wish = self.wish(&surroundings);
+        let output = &self.arguments.output;
+        if output.deeplink {
+            let link = deeplink(client, &wish.entry)
+                .ok_or_else(|| usage(format!("{} has no links that install a server", client.title())))?;
+            return Ok(self.app.console.data(&(link + "\n"))?);
+        }
+        if output.print {
+            let empty = Document::read(client, "").and_then(|d| d.with(&wish.entry.name, &wish.entry.members(client)));
+            let text = empty.map_err(|error| Error::new(ErrorKind::Failure, error.to_string()))?;
+            self.note(client, &surroundings);
+            return Ok(self.app.console.data(&text)?);
+        }
+        let path = client.file(self.arguments.scope, &self.machine).ok_or_else(|| {
+            usage(format!("finmcp knows no project file of {}", client.title())).hint("leave --scope out")
+        })?;
+        let file = ConfigFile::read(&path)?;
+        let document = read(client, &file)?;
+        if self.arguments.remove {
+            return self.remove(client, &file, &document, &wish).await;
+        }
+        let found = self.known(&document);
+        let replaced = if self.is_to_replace(client, &file, &found).await { found.as_slice() } else { &[] };
+        let replaced: Vec<(Exposed, Option<Entry>)> =
+            replaced.iter().map(|(exposed, target)| (exposed.clone(), self.other(exposed, target, &wish))).collect();
+        let changes = change::wanted(client, &document, &wish, &replaced)?;
+        let after = about(&file, change::applied(client, &file.text, &changes))?;
+        if output.dry_run {
+            return self.show(client, &file, &after, &changes);
+        }
+        if changes.is_empty() {
+            self.app.console.note(&format!("{} is already set up: {}", client.title(), path.display()));
+        } else {
+            self.write(client, &file, &document, &after, &changes).await?;
+        }
+        self.note(client, &surroundings);
+        self.say_next();
+        Ok(())
+    }
+
+    fn wish(&self, surroundings: &Surroundings) -> Wish {
+        let name = self.arguments.name.clone().unwrap_or_else(|| self.target.name.clone());
+        let serve = ["serve".to_owned()];
+        let arguments = serve.iter().chain(&self.target.arguments).chain(&self.arguments.serve).cloned().collect();
+        let entry = Entry {
+            name,
+            command: self.program.clone(),
+            arguments,
+            environment: surroundings.environment.clone(),
+            passed: surroundings.passed.clone(),
+        };
+        Wish { entry, named: self.arguments.name.is_some(), force: self.arguments.force }
+    }
+
+    /// The servers in `document` that lie open and that finmcp knows, with the profile that takes each over.
+    fn known(&self, document: &Document) -> Vec<(Exposed, Target)> {
+        let own = self.target.profile.as_ref();
+        let target = |exposed: &Exposed| {
+            let url: ServerUrl = exposed.url.parse().ok()?;
+            let is_it = |other: &ServerUrl| other.as_str().trim_end_matches('/') == url.as_str().trim_end_matches('/');
+            if let Some(profile) = own.filter(|profile| is_it(&profile.server)) {
+                return Some(Target::of(profile.clone()));
+            }
+            profile_of(&self.app.settings, is_it).map(Target::of)
+        };
+        let found = plaintext::exposed(document).into_iter();
+        found.filter_map(|exposed| target(&exposed).map(|target| (exposed, target))).collect()
+    }
+
+    /// The entry that does the work of `exposed`; none where that is the wished one.
+    fn other(&self, exposed: &Exposed, target: &Target, wish: &Wish) -> Option<Entry> {
+        if target.arguments == self.target.arguments {
+            return None;
+        }
+        let arguments = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
+        Some(Entry { name: exposed.name.clone(), arguments, ..wish.entry.clone() })
+    }
+
+    /// Whether the person wants `found` replaced. Where nobody can be asked, it is said how.
+    async fn is_to_replace(&self, client: Client, file: &ConfigFile, found: &[(Exposed, Target)]) -> bool {
+        if found.is_empty() || self.arguments.replace {
+            return self.arguments.replace;
+        }
+        let line = |(exposed, _): &(Exposed, Target)| match exposed.place {
+            Place::Here => format!("  {}: holds a secret in plain text\n", exposed.name),
+            Place::McpRemote => {
+                format!("  {}: starts mcp-remote, which keeps its tokens in plain text\n", exposed.name)
+            }
+        };
+        let lines: String = found.iter().map(line).collect();
+        let report = format!("finmcp can take over these entries in {}:\n{lines}", file.path.display());
+        if !self.arguments.output.dry_run
+            && let Some(answer) = self.app.console.ask(&format!("{report}Replace them? [y/N] ")).await
+        {
+            return matches!(answer.trim(), "y" | "Y" | "yes");
+        }
+        let scope = if self.arguments.scope == Scope::Project { " --scope project" } else { "" };
+        let command = format!("finmcp setup {} {}{scope} --replace", client.id(), self.target.arguments.join(" "));
+        self.app.console.say(&format!("{report}To replace them: `{command}`"));
+        false
+    }
+
+    async fn remove(&self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
+        let changes = change::unwanted(client, document, wish)?;
+        if changes.is_empty() {
+            let name = &wish.entry.name;
+            self.app.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
+            return Ok(());
+        }
+        let before = file.backup();
+        let after = about(file, change::taken_back(client, &file.text, &changes, before.as_deref()))?;
+        match self.arguments.output.dry_run {
+            true => self.show(client, file, &after, &changes),
+            false => self.write(client, file, document, &after, &changes).await,
+        }
+    }
+
+    /// Shows what would change, with secrets hidden.
+    fn show(&self, client: Client, file: &ConfigFile, after: &str, changes: &[Change]) -> Result<(), Error> {
+        if changes.is_empty() {
+            self.app.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
+            return Ok(());
+        }
+        let hidden = |text: &str| {
+            let document = Document::read(client, text);
+            about(file, document.map(|document| plaintext::masked(&document, client.format())))
+        };
+        let (before, after) = (hidden(&file.text)?, hidden(after)?);
+        let path = file.path.display().to_string();
+        let old = if file.exists { &path } else { "/dev/null" };
+        let difference = similar::TextDiff::from_lines(&before, &after);
+        self.app.console.data(&difference.unified_diff().header(old, &path).to_string())?;
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        client: Client,
+        file: &ConfigFile,
+        document: &Document,
+        after: &str,
+        changes: &[Change],
+    ) -> Result<(), Error> {
+        let is_changed = |exposed: &Exposed| changes.iter().any(|change| change.name() == exposed.name);
+        let mut exposed = plaintext::exposed(document).into_iter().filter(|exposed| exposed.place == Place::Here);
+        let open = exposed.any(|exposed| is_changed(&exposed));
+        let backup = file.back_up(if open { Access::Owner } else { Access::AsBefore })?;
+        let outcome = match self.claude(client) {
+            Some(program) => by_claude(&program, file, document, changes).await,
+            None => file.replace(after),
+        };
+        if let Err(error) = outcome {
+            // It is a copy of what is still there.
+            if let Some(backup) = backup {
+                std::fs::remove_file(backup)?;
+            }
+            return Err(error.into());
+        }
+        let console = &self.app.console;
+        for change in changes {
+            console.note(&match change {
+                Change::Put(entry) => {
+                    format!("{} starts finmcp as {:?} now: {}", client.title(), entry.name, file.path.display())
+                }
+                Change::Take(name) => format!("{name:?} is out of {}", file.path.display()),
+            });
+        }
+        match backup {
+            Some(backup) if open => console.say(&format!(
+                "WARNING: the file as it was, secrets in plain text included, is kept in {}. Delete it once all works, and \
+                 have the vendor revoke those tokens.",
+                backup.display()
+            )),
+            Some(backup) => console.note(&format!("The file as it was: {}", backup.display())),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Claude Code's program, where it is the one to write the file.
+    fn claude(&self, client: Client) -> Option<PathBuf> {
+        let is_its_own = client == Client::ClaudeCode && self.arguments.scope == Scope::User;
+        client.program().filter(|_| is_its_own).and_then(|name| self.machine.program(name))
+    }
+
+    /// What the entry cannot give `serve`.
+    fn note(&self, client: Client, surroundings: &Surroundings) {
+        let console = &self.app.console;
+        for name in &surroundings.withheld {
+            console.say(&format!(
+                "WARNING: {name} holds a password, and is not written into {}'s file: set it where {} is started, without \
+                 the password if you can.",
+                client.title(),
+                client.title()
+            ));
+        }
+        if matches!(
+            self.app.settings.store,
+            StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }
+        ) {
+            console.say(
+                "WARNING: nobody can give finmcp the passphrase of its store when an AI client starts it: set \
+                 FINMCP_STORE_KEY_FILE to the path of a key file, and run this again.",
+            );
+        }
+        if self.arguments.scope == Scope::Project {
+            console.say("Note: the entry has paths of this machine: keep it out of what you share.");
+        }
+    }
+
+    fn say_next(&self) {
+        let signed_out = self.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
+        if let Some(profile) = signed_out {
+            self.app.console.say(&format!("next: `{}`", profile.login_command()));
+        }
+    }
+}
+
+/// Has Claude Code make the changes, and makes them where it did not.
+async fn by_claude(
+    program: &Path,
+    file: &ConfigFile,
+    document: &Document,
+    changes: &[Change],
+) -> Result<(), FileError> {
+    let client = Client::ClaudeCode;
+    claude::run(program, &claude::commands(changes, |name| document.server(name).is_some())).await;
+    let now = ConfigFile::read(&file.path)?;
+    let document = read(client, &now)?;
+    let is_made = |change: &Change| match change {
+        Change::Put(entry) => document.server(&entry.name).is_some_and(|node| entry.is_that_of(client, node)),
+        Change::Take(name) => document.server(name).is_none(),
+    };
+    if changes.iter().all(is_made) {
+        return Ok(());
+    }
+    now.replace(&about(&now, change::applied(client, &now.text, changes))?)
+}
+
+/// The preset's or the saved profile whose server it is; none where several are, or none is.
+fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
+    let presets = settings.providers.values().flat_map(|provider| {
+        let names = provider.environment_names();
+        let names: Vec<Option<&str>> =
+            if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+        names.into_iter().map(move |name| (provider, name))
+    });
+    let mut presets = presets.filter(|(provider, name)| {
+        provider.environment(*name).and_then(|(_, environment)| environment.server.as_ref()).is_some_and(&is_it)
+    });
+    if let Some((provider, environment)) = presets.next() {
+        let selector = Selector {
+            server: Some(provider.id.clone()),
+            environment: environment.map(str::to_owned),
+            ..Selector::default()
+        };
+        return Profile::select(&selector, settings).ok().filter(|profile| is_it(&profile.server));
+    }
+    let mut saved = settings.profiles().filter(|profile| is_it(&profile.server));
+    saved.next().filter(|_| saved.next().is_none())
+}
+
+/// Holds what is behind `--` to what `serve` takes, and to what can stand in a file.
+fn check_serve_options(target: &Target, options: &[String]) -> Result<(), Error> {
+    let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
+    let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
+    let serve: Serve = match parsed {
+        Ok(Cli { command: Command::Serve(serve), .. }) => *serve,
+        Ok(_) => return Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            return Err(usage(format!("finmcp serve does not take that: {text}")).hint("see `finmcp serve --help`"));
+        }
+    };
+    let registration = &serve.registration;
+    let secret = |(key, _): &(String, String)| {
+        ["secret", "token", "password", "assertion"].iter().any(|word| key.contains(word))
+    };
+    if registration.client_secret.is_some() || registration.parameters.iter().any(secret) {
+        return Err(usage("a secret is not written into a client's file").hint("sign in with `finmcp login` first"));
+    }
+    let files = [
+        &serve.control.audit_log,
+        &registration.client_secret_file,
+        &registration.private_key_file,
+        &registration.assertion_file,
+        &registration.identity_provider_client_secret_file,
+        &registration.id_token_file,
+    ];
+    match files.into_iter().flatten().find(|path| path.is_relative()) {
+        Some(path) => Err(usage(format!("{} depends on the folder that the client starts finmcp in", path.display()))
+            .hint("give the whole path")),
+        None => Ok(()),
+    }
+}
+
+fn read(client: Client, file: &ConfigFile) -> Result<Document, FileError> {
+    about(file, Document::read(client, &file.text))
+}
+
+/// What went wrong, with the file that it is about.
+fn about<T>(file: &ConfigFile, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
+    outcome.map_err(|error| FileError::Document { path: file.path.clone(), error })
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| -> Option<PathBuf> { path.canonicalize().ok() };
+    real(one).is_some_and(|one| real(other) == Some(one))
+}

@@ -1,0 +1,123 @@
+//! All that was found, fit to be shown to strangers: the person's home folder is `~`, and no secret is in it.
+
+use std::path::PathBuf;
+
+use crate::{
+    doctor::step::{Finding, Step, Trouble},
+    printable::printable,
+    secret::Secret,
+};
+
+/// The steps so far, in order.
+pub struct Chart<'a> {
+    steps: Vec<Step>,
+    home: Option<PathBuf>,
+    secrets: Vec<Secret>,
+    tell: Box<dyn FnMut(&Step) + 'a>,
+}
+
+impl<'a> Chart<'a> {
+    /// An empty one, of somebody whose home folder is `home`. Each step is told as it comes.
+    pub fn new(home: Option<PathBuf>, tell: impl FnMut(&Step) + 'a) -> Self {
+        // A home at the root of everything is nobody's name.
+        let home = home.filter(|home| home.components().count() > 1);
+        Self { steps: Vec::new(), home, secrets: Vec::new(), tell: Box::new(tell) }
+    }
+
+    /// From now on nothing that repeats one of `secrets` is shown: servers may say what they were sent.
+    pub fn conceal(&mut self, secrets: impl IntoIterator<Item = Secret>) {
+        self.secrets.extend(secrets);
+    }
+
+    /// Notes what was found at the step `name`.
+    pub fn note(&mut self, name: &'static str, finding: Finding) {
+        let finding = match finding {
+            Finding::Ok(what) => Finding::Ok(self.shown(&what)),
+            Finding::Warning(trouble) => Finding::Warning(self.without_secrets(trouble)),
+            Finding::Failed(trouble) => Finding::Failed(self.without_secrets(trouble)),
+            skipped @ Finding::Skipped(_) => skipped,
+        };
+        let step = Step { name, finding };
+        (self.tell)(&step);
+        self.steps.push(step);
+    }
+
+    /// Notes that these steps cannot be judged before the step `cause` is mended.
+    pub fn skip(&mut self, names: &[&'static str], cause: &'static str) {
+        for name in names {
+            self.note(name, Finding::Skipped(cause));
+        }
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// How many steps have this verdict.
+    pub fn count(&self, verdict: &str) -> usize {
+        self.steps.iter().filter(|step| step.finding.verdict() == verdict).count()
+    }
+
+    fn without_secrets(&self, trouble: Trouble) -> Trouble {
+        let all = |texts: Vec<String>| texts.iter().map(|text| self.shown(text)).collect();
+        Trouble { what: self.shown(&trouble.what), why: all(trouble.why), cure: all(trouble.cure) }
+    }
+
+    fn shown(&self, text: &str) -> String {
+        if self.secrets.iter().any(|secret| secret.is_repeated_in(text)) {
+            return "what was said repeats a secret, and is not shown".to_owned();
+        }
+        let clean = printable(&text.replace('\n', " "));
+        match self.home.as_ref().and_then(|home| home.to_str()) {
+            Some(home) => without_home(&clean, home),
+            None => clean,
+        }
+    }
+}
+
+/// `text` with `~` for the folder `home`, and not for a neighbour whose name begins like it.
+fn without_home(text: &str, home: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(home) {
+        let (before, behind) = (&rest[..at], &rest[at + home.len()..]);
+        let is_whole = !behind.starts_with(|next: char| next.is_alphanumeric() || "-_.".contains(next));
+        shown.push_str(before);
+        shown.push_str(if is_whole { "~" } else { home });
+        rest = behind;
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// t095: neither a secret nor the name that a home folder has.
+    #[test]
+    fn t095_nothing_of_the_person_is_in_it() {
+        let mut told = Vec::new();
+        let mut chart = Chart::new(Some("/home/ada".into()), |step| told.push(step.finding.what()));
+        chart.conceal([Secret::new("CANARY-0123456789".to_owned())]);
+        for (text, shown) in [
+            ("in /home/ada/.config, of /home/ada", "in ~/.config, of ~"),
+            ("in /home/adam and /home/ada.old", "in /home/adam and /home/ada.old"),
+            ("Bearer CANARY-0123456789 is bad", "what was said repeats a secret, and is not shown"),
+            ("two\nlines \u{1b}[31m", "two lines [31m"),
+        ] {
+            chart.note("x", Finding::Ok(text.to_owned()));
+            let trouble = Trouble::new(text).because(text).cured_by(text);
+            chart.note("x", Finding::Failed(trouble.clone()));
+            chart.note("x", Finding::Warning(trouble));
+            for step in &chart.steps()[chart.steps().len() - 3..] {
+                assert_eq!(step.finding.what(), shown);
+                let Some(trouble) = step.finding.trouble() else { continue };
+                assert_eq!((&trouble.why[0][..], &trouble.cure[0][..]), (shown, shown));
+            }
+        }
+        assert_eq!((chart.count("ok"), chart.count("failed"), chart.count("skipped")), (4, 4, 0));
+        drop(chart);
+        assert_eq!(told.len(), 12);
+    }
+}

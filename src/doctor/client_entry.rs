@@ -1,0 +1,219 @@
+//! An AI client's entry, tried as that client would: with the variables that it hands on, and no others.
+
+use std::{ffi::OsString, io, process::Stdio, time::Duration};
+
+use serde::Deserialize;
+use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
+
+use crate::{
+    bridge::downstream,
+    client,
+    doctor::step::{Finding, Trouble},
+    profile::Profile,
+    setup::{
+        client::{Client, Scope},
+        entry::Entry,
+    },
+};
+
+/// How long each program may take to say something, and to end.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much is read of what it says, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// The variables that lead to a proxy.
+const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// An entry, and what it is held against.
+pub struct Attempt<'a> {
+    /// Whose it is.
+    pub client: Client,
+    /// For whom it is.
+    pub scope: Scope,
+    /// What it says.
+    pub entry: &'a Entry,
+    /// The server that it is for; none where it is for none that is known.
+    pub profile: Option<&'a Profile>,
+    /// The variables of this process that the client hands on.
+    pub variables: Vec<(OsString, OsString)>,
+    /// Whether the way to the server leads through a proxy, as this process sees it.
+    pub is_proxied: bool,
+}
+
+impl Attempt<'_> {
+    /// Whether the client gets a server that works, and the one that is meant.
+    pub async fn examine(&self) -> Finding {
+        if self.profile.is_none() {
+            let trouble = self.trouble("its arguments name no server that finmcp knows");
+            let arguments = format!("they are: {}", self.entry.arguments.join(" "));
+            return Finding::Failed(trouble.because(arguments).cured_by(self.cure()));
+        }
+        // Whoever writes into a project's folder must not have programs started by a look at what is wrong.
+        if self.scope == Scope::Project {
+            return Finding::Ok(self.named("is of this folder's project, and was not started"));
+        }
+        let version = match self.version().await {
+            Ok(version) => version,
+            Err(finding) => return finding,
+        };
+        if let Err(trouble) = self.finds_sign_in().await {
+            return Finding::Failed(trouble);
+        }
+        if let Err(trouble) = self.serves().await {
+            return Finding::Failed(trouble);
+        }
+        if self.is_proxied && !PROXIES.iter().any(|name| self.hands_on(name)) {
+            let trouble = self.trouble("starts, and does not hand on the variables that lead to your proxy");
+            return Finding::Warning(trouble.cured_by(self.cure()));
+        }
+        let ours = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
+        if version != ours {
+            let trouble = self.trouble(format!("starts {version}, and this is {ours}"));
+            return Finding::Warning(trouble.because(format!("it is at {}", self.entry.command)).cured_by(self.cure()));
+        }
+        Finding::Ok(self.named("starts, and answers"))
+    }
+
+    /// Which finmcp it is.
+    async fn version(&self) -> Result<String, Finding> {
+        match self.output(&["--version"]).await {
+            Ok(text) => Ok(crate::printable::quoted(text.trim())),
+            Err(error) => {
+                let trouble = match error.kind() {
+                    io::ErrorKind::NotFound => self
+                        .trouble(format!("starts {}, which is not there", self.entry.command))
+                        .because("finmcp was moved or removed after the entry was written"),
+                    _ => self.trouble(format!("cannot start {}", self.entry.command)).because(error.to_string()),
+                };
+                Err(Finding::Failed(trouble.cured_by(self.cure())))
+            }
+        }
+    }
+
+    /// Whether the sign-in that is found here is found there.
+    async fn finds_sign_in(&self) -> Result<(), Trouble> {
+        #[derive(Deserialize)]
+        struct Row {
+            profile: String,
+            signed_in: bool,
+            store: String,
+            #[serde(default)]
+            problem: Option<String>,
+        }
+        let Some(profile) = self.profile.filter(|profile| profile.signed_in.is_some()) else { return Ok(()) };
+        let unknown = |why: String| self.trouble("does not find your sign-in").because(why).cured_by(self.cure());
+        let text = self.output(&["status", "--json"]).await.map_err(|error| unknown(error.to_string()))?;
+        let rows: Vec<Row> =
+            serde_json::from_str(&text).map_err(|_| unknown("it does not say who is signed in".to_owned()))?;
+        match rows.into_iter().find(|row| row.profile == profile.name) {
+            Some(Row { signed_in: true, .. }) => Ok(()),
+            Some(Row { problem: Some(problem), .. }) => Err(unknown(problem)),
+            Some(Row { store, .. }) => Err(unknown(format!("it looks in {store}"))),
+            None => {
+                Err(unknown("it reads another config.toml: the client does not hand on FINMCP_CONFIG_DIR".to_owned()))
+            }
+        }
+    }
+
+    /// Whether it answers the handshake, and ends when the client does.
+    async fn serves(&self) -> Result<(), Trouble> {
+        let mut command = self.command();
+        command.args(quiet(&self.entry.arguments)).stdin(Stdio::piped()).stderr(Stdio::null());
+        let failed = |why: String| self.trouble("starts, and does not serve").because(why).cured_by(self.cure());
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
+            return Err(failed("it has no pipes".to_owned()));
+        };
+        let connecting = client::Client::connect(downstream::over(Box::pin(input), Box::pin(output)), "{}");
+        match timeout(DEADLINE, connecting).await {
+            // The client closes its side.
+            Ok(Ok(client)) => drop(client),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed(format!("no answer to the handshake within {} s", DEADLINE.as_secs()))),
+        }
+        match timeout(DEADLINE, child.wait()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(failed(format!("it goes on {} s after the client has gone", DEADLINE.as_secs()))),
+        }
+    }
+
+    /// What the program writes to stdout.
+    async fn output(&self, arguments: &[&str]) -> io::Result<String> {
+        let mut command = self.command();
+        let mut child = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut text = String::new();
+        let Some(output) = child.stdout.take() else { return Ok(text) };
+        let reading = async {
+            output.take(LIMIT).read_to_string(&mut text).await?;
+            child.wait().await
+        };
+        timeout(DEADLINE, reading).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        Ok(text)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.entry.command);
+        command
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .envs(&self.entry.environment);
+        command.stdout(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    fn hands_on(&self, name: &str) -> bool {
+        self.entry.environment.contains_key(name) || self.variables.iter().any(|(passed, _)| passed == name)
+    }
+
+    fn named(&self, what: impl Into<String>) -> String {
+        format!("{}, entry {}: {}", self.client.title(), self.entry.name, what.into())
+    }
+
+    fn trouble(&self, what: impl Into<String>) -> Trouble {
+        Trouble::new(self.named(what))
+    }
+
+    /// The command that writes the entry anew.
+    fn cure(&self) -> String {
+        let server = self.profile.map(|profile| format!(" {}", profile.spoken())).unwrap_or_default();
+        let name = match self.profile.is_some_and(|profile| profile.name == self.entry.name) {
+            true => String::new(),
+            false => format!(" --name {}", self.entry.name),
+        };
+        let scope = if self.scope == Scope::Project { " --scope project" } else { "" };
+        format!("run `finmcp setup {}{server}{name}{scope} --force`, which writes the entry anew", self.client.id())
+    }
+}
+
+/// The arguments of `serve`, so that it asks nobody to sign in.
+fn quiet(arguments: &[String]) -> Vec<&str> {
+    let mut quiet = Vec::new();
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        match argument {
+            "--sign-in" => drop(arguments.next()),
+            argument if argument.starts_with("--sign-in=") => {}
+            argument => quiet.push(argument),
+        }
+    }
+    quiet.extend(["--sign-in", "off"]);
+    quiet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_browser_is_opened_by_a_look() {
+        for arguments in [
+            &["serve", "asset", "--label"][..],
+            &["serve", "--sign-in", "auto", "asset", "--label"],
+            &["serve", "asset", "--sign-in=auto", "--label"],
+        ] {
+            let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            assert_eq!(quiet(&arguments), ["serve", "asset", "--label", "--sign-in", "off"]);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `doctor`: each step from the settings to the list of tools, what is wrong with it, and what to do.
+//!
+//! The steps are those of a sign-in and of `serve`, by the same code. Nothing is changed on the way, but for what `serve`
+//! would change by itself: a token that has ended, or that the server rejects, is renewed. Nothing is registered, no
+//! browser is opened, and nobody is asked.
+
+pub mod authorization;
+pub mod chart;
+pub mod client_entry;
+pub mod conversation;
+pub mod network;
+pub mod report;
+pub mod sign_in;
+pub mod step;
+
+use crate::{
+    credential::{clock::Clock, store::CredentialStore, token_source::TokenSource},
+    doctor::{
+        chart::Chart,
+        network::Answered,
+        step::{Finding, Trouble},
+    },
+    error::Error,
+    http::Http,
+    oauth::discovery::{Inquiry, Probe},
+    profile::{Profile, SelectorError},
+    provider::Provider,
+    settings::Settings,
+};
+
+/// The steps that a server takes.
+const SERVER_STEPS: [&str; 16] = [
+    "proxy",
+    "dns",
+    "connection",
+    "endpoint",
+    "resource",
+    "issuer",
+    "metadata",
+    "store",
+    "sign-in",
+    "lock",
+    "registration",
+    "token",
+    "scope",
+    "handshake",
+    "tools",
+    "clock",
+];
+
+/// Who is examined: a profile, and all that `serve` would have for it.
+pub struct Patient<'a> {
+    /// What is set from outside.
+    pub settings: &'a Settings,
+    /// The network.
+    pub http: &'a Http,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Where secrets are kept.
+    pub store: &'a dyn CredentialStore,
+    /// The server, and the account there.
+    pub profile: &'a Profile,
+    /// Its tokens.
+    pub tokens: TokenSource,
+}
+
+/// What is known before the server is spoken to.
+pub struct Outlook {
+    /// What answered; none where nothing did.
+    pub answered: Option<Answered>,
+    /// The step that stands in the way of speaking to the server, if one does.
+    pub obstacle: Option<&'static str>,
+}
+
+impl Patient<'_> {
+    fn provider(&self) -> Option<&Provider> {
+        self.settings.providers.get(self.profile.provider.as_ref()?)
+    }
+}
+
+/// Whether the settings make sense, and what they are.
+pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
+    let mut parts = vec![format!("config.toml in {}", settings.folder.display())];
+    parts.push(match settings.profiles().count() {
+        1 => "1 profile".to_owned(),
+        profiles => format!("{profiles} profiles"),
+    });
+    parts.extend(settings.default_server.as_ref().map(|name| format!("default {name}")));
+    parts.extend(
+        Some(settings.authorities.len()).filter(|count| *count > 0).map(|count| format!("ca_file with {count}")),
+    );
+    parts.extend(settings.client_metadata_url.as_ref().map(|url| format!("client_metadata_url {url}")));
+    parts.extend(settings.request_timeout.map(|limit| format!("requests take {} s at most", limit.as_secs())));
+    let text = parts.join("; ");
+    let broken: Vec<String> = settings
+        .broken_profiles()
+        .map(|(name, problem)| format!("profile {name:?} cannot be used: {problem}"))
+        .collect();
+    chart.note(
+        "settings",
+        match broken.is_empty() {
+            true => Finding::Ok(text),
+            false => Finding::Warning(
+                Trouble { what: text, why: broken, cure: Vec::new() }
+                    .cured_by("mend these in config.toml, or take them out and sign in again"),
+            ),
+        },
+    );
+}
+
+/// Why no server is meant. Where none was named, the rest may be fine.
+pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
+    let is_open = matches!(error, SelectorError::Unclear { .. });
+    let trouble = Trouble::from(Error::from(error));
+    chart.note("server", if is_open { Finding::Warning(trouble) } else { Finding::Failed(trouble) });
+    chart.skip(&SERVER_STEPS, "server");
+}
+
+/// Looks at everything up to the token, in order.
+pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
+    chart.note("server", server(patient.profile));
+    let registration = &patient.profile.registration;
+    let issuer = registration.issuer.as_deref();
+    let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
+    let reached = network::examine(patient, &inquiry, chart).await;
+    let (answered, unreached) = match reached {
+        Ok(answered) => (Some(answered), None),
+        Err(cause) => (None, Some(cause)),
+    };
+    let probe = answered.as_ref().map(|answered| &answered.probe).ok_or(unreached.unwrap_or_default());
+    let origin = authorization::examine(patient, &inquiry, probe, chart).await;
+    let origin = origin.as_ref().map_err(|cause| *cause);
+    let is_open = matches!(probe, Ok(Probe::Served));
+    let credential = sign_in::examine(patient, origin, is_open, chart).await;
+    let found = credential.as_ref().map(Option::as_ref).map_err(|cause| *cause);
+    sign_in::examine_registration(patient, found, origin, chart);
+    let token = match unreached {
+        None => sign_in::examine_token(patient, found, chart).await,
+        Some(cause) => {
+            chart.skip(&["token"], cause);
+            Err(cause)
+        }
+    };
+    let challenged = match probe {
+        Ok(Probe::Challenged(challenge)) => challenge.scope.as_ref(),
+        _ => None,
+    };
+    sign_in::examine_scope(patient, found, challenged, chart);
+    Outlook { answered, obstacle: token.err() }
+}
+
+fn server(profile: &Profile) -> Finding {
+    let environment = if profile.environment.is_empty() { String::new() } else { format!(" {}", profile.environment) };
+    let text = format!("{}{environment}, {}, profile {}", profile.title, profile.server, profile.name);
+    match &profile.registration.overrides.risky()[..] {
+        [] => Finding::Ok(text),
+        risky => Finding::Warning(
+            Trouble::new(text)
+                .because(format!("a rule that protects you is loosened: {} is set", risky.join(", ")))
+                .cured_by("take that out of config.toml, unless you know from the vendor that it is needed"),
+        ),
+    }
+}

@@ -1,0 +1,386 @@
+//! Who is signed in: the store and its lock, the credential, the client, and whether there is a token.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    credential::{
+        lock::Lock,
+        record::{Credential, Identity, Renewal},
+        token_source::{LoginReason, TokenSourceError},
+    },
+    doctor::{
+        Patient,
+        authorization::Origin,
+        chart::Chart,
+        step::{Finding, Trouble},
+    },
+    error::Error,
+    login::LoginError,
+    oauth::{
+        authorization_server::AuthorizationServer,
+        client::{self, Grant},
+        registration::ClientAuthentication,
+        scope::Scope,
+        token_set::TokenSet,
+    },
+    profile::Profile,
+    provider::GrantKind,
+    span,
+};
+
+/// How long the lock is waited for. Whoever holds it longer waits for a server.
+const LOCK_DEADLINE: Duration = Duration::from_secs(3);
+
+/// An entry that no store has.
+const NO_ENTRY: &str = "finmcp-proof";
+
+/// Looks at what is stored; none where nobody is signed in, and need not be since the server `is_open`. Else says at which
+/// step it ended.
+pub async fn examine(
+    patient: &Patient<'_>,
+    origin: Result<&Origin, &'static str>,
+    is_open: bool,
+    chart: &mut Chart<'_>,
+) -> Result<Option<Credential>, &'static str> {
+    let credential = match stored(patient).await {
+        Ok(credential) => credential,
+        Err(error) => {
+            chart.note("store", Finding::Failed(Error::of_token(error, patient.profile).into()));
+            chart.skip(&["sign-in", "lock"], "store");
+            return Err("store");
+        }
+    };
+    chart.note("store", Finding::Ok(format!("{}, which can be read", patient.store.description())));
+    let identity = patient.profile.signed_in.as_ref();
+    let finding = match (&credential, identity) {
+        (None, None) if is_open => {
+            chart.note("sign-in", Finding::Ok("nobody is signed in, and nobody needs to be".to_owned()));
+            chart.note("lock", Finding::Ok("none is needed".to_owned()));
+            return Ok(None);
+        }
+        (None, None) => Finding::Failed(signed_out(patient)),
+        (None, Some(_)) => Finding::Failed(lost(patient)),
+        (Some(credential), _) if credential.tokens.is_none() && matches!(credential.renewal, Renewal::RefreshToken) => {
+            Finding::Failed(Error::login_required(patient.profile, LoginReason::Ended).into())
+        }
+        (Some(credential), _) => signed_in(patient, credential, origin),
+    };
+    let is_bad = matches!(finding, Finding::Failed(_));
+    chart.conceal(credential.iter().flat_map(secrets));
+    chart.note("sign-in", finding);
+    match identity {
+        Some(identity) => chart.note("lock", lock(patient, identity).await),
+        None => chart.skip(&["lock"], "sign-in"),
+    }
+    if is_bad { Err("sign-in") } else { Ok(credential) }
+}
+
+async fn stored(patient: &Patient<'_>) -> Result<Option<Credential>, TokenSourceError> {
+    match patient.profile.signed_in {
+        Some(_) => patient.tokens.credential().await,
+        // Nothing is looked for, but whether something could be.
+        None => patient.store.load(NO_ENTRY).await.map(|_| None).map_err(TokenSourceError::from),
+    }
+}
+
+/// What must not be shown, though a server may say it.
+fn secrets(credential: &Credential) -> impl Iterator<Item = crate::secret::Secret> {
+    let tokens = credential.tokens.iter();
+    let tokens = tokens.flat_map(|tokens| [Some(tokens.access_token.clone()), tokens.refresh_token.clone()]);
+    tokens.chain([credential.registration.client_secret.clone()]).flatten()
+}
+
+fn signed_out(patient: &Patient<'_>) -> Trouble {
+    let trouble = Trouble::from(Error::login_required(patient.profile, LoginReason::SignedOut));
+    match patient.other_environment() {
+        Some(other) => trouble
+            .because(format!(
+                "you are signed in to {} ({}), whose credentials are worth nothing here",
+                other.title, other.environment
+            ))
+            .cured_by(format!("if that is the one you mean, name it: `{}`", other.spoken())),
+        None => trouble,
+    }
+}
+
+fn lost(patient: &Patient<'_>) -> Trouble {
+    let description = patient.store.description();
+    Trouble::new(format!("config.toml says who is signed in, and there is no such entry in {description}"))
+        .because("the entry was deleted, or the sign-in is kept in another store")
+        .cured_by("see whether FINMCP_STORE and FINMCP_CONFIG_DIR are as they were at the sign-in")
+        .cured_by(format!("else run `{}`", patient.profile.login_command()))
+}
+
+fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Origin, &'static str>) -> Finding {
+    let client = &credential.identity.client_id;
+    let client = if client.is_empty() { String::new() } else { format!(", client {client}") };
+    let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
+    let end = end.map(|end| ends(end, patient.clock.now())).unwrap_or_default();
+    let renewal = if credential.renews_by_itself() { "renewed by itself" } else { "not renewed without you" };
+    let text = format!("as {}{client}; {end}{renewal}", credential.holder());
+    match origin {
+        Ok(Origin::Server(server)) if server.issuer != credential.identity.issuer => Finding::Warning(
+            Trouble::new(text)
+                .because(format!(
+                    "the sign-in is from {}, and the server now names {}",
+                    credential.identity.issuer, server.issuer
+                ))
+                .cured_by(format!("run `{}`", patient.profile.login_command())),
+        ),
+        _ => Finding::Ok(text),
+    }
+}
+
+/// When a token ends.
+fn ends(end: Timestamp, now: Timestamp) -> String {
+    let left = end.duration_since(now);
+    let distance = span::spoken(left.unsigned_abs().as_secs());
+    if left.is_positive() {
+        format!("the token ends in {distance}, ")
+    } else {
+        format!("the token ended {distance} ago, ")
+    }
+}
+
+async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
+    match Lock::acquire(&patient.settings.locks(), &identity.entry(), LOCK_DEADLINE).await {
+        Ok(_) => Finding::Ok("free".to_owned()),
+        Err(error) => Finding::Failed(Error::from(error).into()),
+    }
+}
+
+/// Who finmcp is to the authorization server. Nothing is registered here: only whether it is, or could be.
+pub fn examine_registration(
+    patient: &Patient<'_>,
+    credential: Result<Option<&Credential>, &'static str>,
+    origin: Result<&Origin, &'static str>,
+    chart: &mut Chart<'_>,
+) {
+    let server = match (origin, credential) {
+        (Ok(Origin::Nowhere), _) => return chart.note("registration", Finding::Ok("none is needed".to_owned())),
+        // What is stored is not known.
+        (_, Err("store")) => return chart.skip(&["registration"], "store"),
+        (Err(cause), _) => return chart.skip(&["registration"], cause),
+        (Ok(Origin::Server(server)), _) => server,
+    };
+    let finding = match registered(patient, credential.ok().flatten(), server) {
+        Ok(text) => Finding::Ok(text),
+        Err(error) => Finding::Failed(Error::from(error).into()),
+    };
+    chart.note("registration", finding);
+}
+
+fn registered(
+    patient: &Patient<'_>,
+    credential: Option<&Credential>,
+    server: &AuthorizationServer,
+) -> Result<String, LoginError> {
+    let secret = patient.settings.client_secret.clone();
+    let mut request = patient.profile.login_request(secret, credential.cloned());
+    request.client_metadata_url = request.client_metadata_url.or_else(|| patient.settings.client_metadata_url.clone());
+    request.refuse_another_server(server)?;
+    let registration = request.registration(server, patient.clock.now());
+    let needs_secret = patient.profile.registration.grant == Some(GrantKind::ClientCredentials);
+    match registration {
+        Some(known) if needs_secret && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
+        None if needs_secret => Err(LoginError::NeedsSecret),
+        Some(known) if known.is_dynamic() => {
+            Ok(format!("{}, which registered itself at an earlier sign-in", known.client_id))
+        }
+        Some(known) => {
+            let proof = match known.authentication {
+                ClientAuthentication::None => "without a secret",
+                ClientAuthentication::Basic | ClientAuthentication::Body => "with its secret",
+                ClientAuthentication::PrivateKeyJwt => "with its private key",
+            };
+            Ok(format!("{}, {proof}", known.client_id))
+        }
+        None if patient.profile.registration.grant == Some(GrantKind::JwtBearer) => {
+            Ok("none: the assertion says who asks".to_owned())
+        }
+        None if server.registration_endpoint.is_some() => Ok("the next sign-in registers a client".to_owned()),
+        None => Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() }),
+    }
+}
+
+/// Whether there is a token that is good, by this machine's reckoning. What `serve` would renew is renewed; besides that
+/// only a machine's credentials are tried, which costs nothing: what they bring is thrown away.
+pub async fn examine_token(
+    patient: &Patient<'_>,
+    credential: Result<Option<&Credential>, &'static str>,
+    chart: &mut Chart<'_>,
+) -> Result<(), &'static str> {
+    let credential = match credential {
+        Ok(Some(credential)) => credential,
+        Ok(None) => {
+            chart.note("token", Finding::Ok("none is needed".to_owned()));
+            return Ok(());
+        }
+        Err(cause) => {
+            chart.skip(&["token"], cause);
+            return Err(cause);
+        }
+    };
+    let finding = token(patient, credential).await;
+    let is_bad = matches!(finding, Finding::Failed(_));
+    chart.note("token", finding);
+    if is_bad { Err("token") } else { Ok(()) }
+}
+
+async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
+    let token = match patient.tokens.access_token(Duration::ZERO).await {
+        Ok(Some(token)) => token,
+        Ok(None) => return Finding::Ok("none is needed".to_owned()),
+        Err(error) => return Finding::Failed(refused(patient, Error::of_token(error, patient.profile))),
+    };
+    let stored = credential.tokens.as_ref();
+    let is_stored = stored.is_some_and(|tokens| tokens.access_token.same_as(token.secret()));
+    let tried = match credential.renewal {
+        Renewal::ClientCredentials if is_stored => {
+            let request = credential.token_request(Grant::ClientCredentials);
+            match client::request_token(patient.http, request, patient.clock.now()).await {
+                Ok(_) => "another one was asked for, as a trial, and given",
+                Err(error) => return Finding::Failed(refused(patient, Error::of_token(error.into(), patient.profile))),
+            }
+        }
+        _ if is_stored => "no other was asked for: that would spend what renews it",
+        _ => "the old one had ended or was about to, and was renewed as `serve` does",
+    };
+    if let Some(finding) = credential.tokens.as_ref().and_then(|tokens| misdirected(patient, credential, tokens)) {
+        return finding;
+    }
+    Finding::Ok(match token.expires_at() {
+        Some(end) => format!("{}{tried}", ends(end, patient.clock.now())),
+        None => format!("the server does not say when the token ends; {tried}"),
+    })
+}
+
+/// What is wrong with `tokens` that say that they are for another server. Where that is the vendor's other environment,
+/// its credentials are used here.
+fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet) -> Option<Finding> {
+    let profile = patient.profile;
+    let trouble = |audience: &str| Trouble::new(format!("the token is for {audience}, not for {}", profile.server));
+    let elsewhere = tokens.other_audience(&profile.server.resource());
+    if let Some(audience) = &elsewhere
+        && let Some(environment) = patient.environment_of(audience)
+    {
+        let trouble = trouble(audience)
+            .because(format!(
+                "that is {}'s {environment}; tokens and credentials of one environment are worth nothing in another",
+                profile.title
+            ))
+            .cured_by(format!("sign in with the credentials of this one: `{}`", profile.login_command()))
+            .cured_by(format!("or use that one: name it with --env {environment}"));
+        return Some(Finding::Failed(trouble));
+    }
+    let trouble = trouble(&credential.other_audience()?)
+        .because("the server may know what it does; most servers refuse such a token")
+        .cured_by("if it is refused, ask whoever runs the server");
+    Some(Finding::Warning(trouble))
+}
+
+/// Why the authorization server gave nothing. Where it does not know the client, and the vendor has other environments,
+/// the credentials may be theirs.
+fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
+    let trouble = Trouble::from(error);
+    let is_unknown_client = trouble.what.contains("invalid_client") || trouble.what.contains("forgotten this client");
+    if !is_unknown_client {
+        return trouble;
+    }
+    let profile = patient.profile;
+    let trouble = trouble.because("the vendor has revoked the client, or its secret was changed");
+    let trouble = match patient.environments() {
+        true => trouble.because(format!(
+            "or these are the credentials of another environment of {} than {}: each has its own",
+            profile.title, profile.environment
+        )),
+        false => trouble,
+    };
+    match profile.registration.grant {
+        Some(GrantKind::ClientCredentials) => trouble.cured_by(format!(
+            "get new credentials from {}, and run `{} --client-id ID --client-secret-file PATH`",
+            profile.title,
+            profile.login_command()
+        )),
+        _ => trouble,
+    }
+}
+
+/// Whether what was granted is what is needed.
+pub fn examine_scope(
+    patient: &Patient<'_>,
+    credential: Result<Option<&Credential>, &'static str>,
+    challenged: Option<&Scope>,
+    chart: &mut Chart<'_>,
+) {
+    let credential = match credential {
+        Ok(Some(credential)) => credential,
+        Ok(None) => return chart.note("scope", Finding::Ok("none is needed".to_owned())),
+        Err(cause) => return chart.skip(&["scope"], cause),
+    };
+    let tokens = credential.tokens.as_ref();
+    let granted = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.scope.as_ref());
+    let granted = granted.cloned().unwrap_or_default();
+    let asked = patient.profile.registration.scope.clone().unwrap_or_default();
+    let preset = patient.provider().and_then(|provider| provider.scope.clone()).unwrap_or_default();
+    let login = patient.profile.login_command();
+    let lacking = |needed: &Scope| needed.iter().filter(|token| !granted.contains(token)).collect::<Vec<_>>().join(" ");
+    let (asked_for, usual, wanted) = (lacking(&asked), lacking(&preset), challenged.map(lacking).unwrap_or_default());
+    let trouble = |missing: &str| {
+        let had = if granted.is_empty() { "nothing".to_owned() } else { granted.to_string() };
+        Trouble::new(format!("the sign-in does not include {missing}"))
+            .because(format!("granted is {had}; what needs more is refused"))
+    };
+    let finding = if !asked_for.is_empty() {
+        Finding::Failed(trouble(&asked_for).because("it was asked for and not granted").cured_by(format!(
+            "run `{login}` and allow all of it; where that is not offered, ask whoever administers your account"
+        )))
+    } else if !usual.is_empty() {
+        Finding::Warning(
+            trouble(&usual)
+                .because("it was not asked for")
+                .cured_by(format!("run `{login} --scope '{preset}'` to have it all")),
+        )
+    } else if !wanted.is_empty() {
+        Finding::Warning(
+            trouble(&wanted)
+                .because("the server asks for it")
+                .cured_by(format!("run `{login}`, and allow all that it asks for")),
+        )
+    } else if granted.is_empty() {
+        Finding::Ok("the server names none".to_owned())
+    } else {
+        Finding::Ok(granted.to_string())
+    };
+    chart.note("scope", finding);
+}
+
+impl Patient<'_> {
+    /// A sign-in to another environment of the same vendor.
+    fn other_environment(&self) -> Option<Profile> {
+        let is_sibling = |other: &Profile| {
+            other.provider.is_some()
+                && other.provider == self.profile.provider
+                && other.environment != self.profile.environment
+        };
+        self.settings.profiles().find(|other| is_sibling(other) && other.signed_in.is_some())
+    }
+
+    /// Whether the vendor has several environments.
+    fn environments(&self) -> bool {
+        self.provider().is_some_and(|provider| provider.environment_names().len() > 1)
+    }
+
+    /// The vendor's other environment whose server is `audience`.
+    fn environment_of(&self, audience: &str) -> Option<String> {
+        let saved = self.other_environment().filter(|other| other.server.resource() == audience);
+        let provider = self.provider()?;
+        let preset = provider.environment_names().into_iter().find(|name| {
+            let server = provider.environment(Some(name)).and_then(|(_, environment)| environment.server.as_ref());
+            *name != self.profile.environment && server.is_some_and(|server| server.resource() == audience)
+        });
+        saved.map(|other| other.environment).or_else(|| preset.map(str::to_owned))
+    }
+}

@@ -1,0 +1,389 @@
+//! The AI clients that start `finmcp serve`: where each keeps its servers, how it spells them, and what of its own
+//! environment a server gets to see.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// A program that starts MCP servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Client {
+    /// Anthropic's desktop application.
+    ClaudeDesktop,
+    /// Anthropic's agent for the terminal.
+    ClaudeCode,
+    /// The editor of that name.
+    Cursor,
+    /// Visual Studio Code.
+    Vscode,
+    /// The editor of that name.
+    Windsurf,
+    /// `OpenAI`'s agent for the terminal.
+    Codex,
+    /// Google's agent for the terminal.
+    Gemini,
+    /// The editor of that name.
+    Zed,
+    /// The agent of that name.
+    Goose,
+    /// The agent of that name.
+    Opencode,
+}
+
+/// Whom an entry is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scope {
+    /// This person, wherever they work.
+    #[default]
+    User,
+    /// Whoever works in this folder.
+    Project,
+}
+
+/// How a client spells its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// JSON; comments and commas at the end are left as they are, where the client reads such.
+    Json,
+    /// TOML.
+    Toml,
+    /// YAML.
+    Yaml,
+}
+
+/// The kinds of system: paths differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// macOS.
+    Macos,
+    /// Windows.
+    Windows,
+    /// Linux, and whatever is like it.
+    Linux,
+}
+
+impl System {
+    /// The one that this binary is for.
+    pub const HERE: Self = if cfg!(windows) {
+        Self::Windows
+    } else if cfg!(target_os = "macos") {
+        Self::Macos
+    } else {
+        Self::Linux
+    };
+
+    /// `folder` and what is in it, as this system writes it, wherever this runs.
+    fn join(self, folder: &str, names: &[&str]) -> String {
+        let separator = if self == Self::Windows { '\\' } else { '/' };
+        let mut path = folder.trim_end_matches(separator).to_owned();
+        for name in names {
+            path.push(separator);
+            path.push_str(name);
+        }
+        path
+    }
+}
+
+/// What is known of a machine and its person.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Its system.
+    pub system: System,
+    /// The home folder.
+    pub home: String,
+    /// The folder of the project at hand.
+    pub project: String,
+    /// What is set of [`Machine::VARIABLES`].
+    pub variables: BTreeMap<String, String>,
+    /// The folders of `PATH`.
+    pub path: Vec<PathBuf>,
+}
+
+impl Machine {
+    /// The variables that have a say in where clients keep their files.
+    const FOLDERS: [&str; 5] = ["APPDATA", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR", "GEMINI_CLI_HOME"];
+
+    /// The variables that `serve` needs as they are here, where they are set: each is the name of a place, never a secret
+    /// (a proxy's URL can hold a password, and is looked at).
+    pub const NEEDED: [&str; 13] = [
+        "FINMCP_CONFIG_DIR",
+        "FINMCP_STORE",
+        "FINMCP_STORE_KEY_FILE",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "NO_PROXY",
+        "no_proxy",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+
+    /// What is looked at of the environment.
+    pub fn variable_names() -> impl Iterator<Item = &'static str> {
+        Self::FOLDERS.into_iter().chain(Self::NEEDED)
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// `path` as it is found from any folder.
+    pub fn absolute(&self, path: &str) -> String {
+        let rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
+        if rooted { path.to_owned() } else { self.in_project(&[path]) }
+    }
+
+    /// The file of a program called `name`, as a shell would find it.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let endings: &[&str] = if self.system == System::Windows { &[".exe", ".cmd", ".bat"] } else { &[""] };
+        let folders = self.path.iter().filter(|folder| folder.is_absolute());
+        let mut files = folders.flat_map(|folder| endings.iter().map(move |end| folder.join(format!("{name}{end}"))));
+        files.find(|file| file.is_file())
+    }
+
+    fn in_home(&self, names: &[&str]) -> String {
+        self.system.join(&self.home, names)
+    }
+
+    fn in_project(&self, names: &[&str]) -> String {
+        self.system.join(&self.project, names)
+    }
+
+    /// A folder of the person's application data: the system's own, or `XDG_CONFIG_HOME`.
+    fn in_application_data(&self, names: &[&str]) -> String {
+        match self.system {
+            System::Macos => self.in_home(&[&["Library", "Application Support"], names].concat()),
+            System::Windows => match self.variable("APPDATA") {
+                Some(folder) => self.system.join(folder, names),
+                None => self.in_home(&[&["AppData", "Roaming"], names].concat()),
+            },
+            System::Linux => self.in_configuration(names),
+        }
+    }
+
+    /// A folder beneath `XDG_CONFIG_HOME`, or `~/.config`.
+    fn in_configuration(&self, names: &[&str]) -> String {
+        match self.variable("XDG_CONFIG_HOME").filter(|_| self.system == System::Linux) {
+            Some(folder) => self.system.join(folder, names),
+            None => self.in_home(&[&[".config"], names].concat()),
+        }
+    }
+}
+
+/// What every client hands on, and with it what a program cannot do without.
+const ALWAYS: [&str; 11] = [
+    "HOME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "USER",
+    "LOGNAME",
+    "USERNAME",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "SYSTEMROOT",
+];
+
+/// What a desktop starts its programs with, and those their servers: the shell's variables are not among it.
+const DESKTOP: [&str; 17] = [
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "COMSPEC",
+    "PATHEXT",
+    "WINDIR",
+    "SYSTEMDRIVE",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XDG_RUNTIME_DIR",
+    "XDG_SESSION_TYPE",
+    "XDG_CURRENT_DESKTOP",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+];
+
+impl Client {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::ClaudeDesktop,
+        Self::ClaudeCode,
+        Self::Cursor,
+        Self::Vscode,
+        Self::Windsurf,
+        Self::Codex,
+        Self::Gemini,
+        Self::Zed,
+        Self::Goose,
+        Self::Opencode,
+    ];
+
+    /// What a person types.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::ClaudeDesktop => "claude-desktop",
+            Self::ClaudeCode => "claude-code",
+            Self::Cursor => "cursor",
+            Self::Vscode => "vscode",
+            Self::Windsurf => "windsurf",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+            Self::Zed => "zed",
+            Self::Goose => "goose",
+            Self::Opencode => "opencode",
+        }
+    }
+
+    /// Its name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ClaudeDesktop => "Claude Desktop",
+            Self::ClaudeCode => "Claude Code",
+            Self::Cursor => "Cursor",
+            Self::Vscode => "VS Code",
+            Self::Windsurf => "Windsurf",
+            Self::Codex => "Codex",
+            Self::Gemini => "Gemini CLI",
+            Self::Zed => "Zed",
+            Self::Goose => "Goose",
+            Self::Opencode => "opencode",
+        }
+    }
+
+    /// How its file is spelled.
+    pub fn format(self) -> Format {
+        match self {
+            Self::Codex => Format::Toml,
+            Self::Goose => Format::Yaml,
+            _ => Format::Json,
+        }
+    }
+
+    /// The member of its file that holds the servers, by name.
+    pub fn container(self) -> &'static str {
+        match self {
+            Self::Vscode => "servers",
+            Self::Codex => "mcp_servers",
+            Self::Zed => "context_servers",
+            Self::Goose => "extensions",
+            Self::Opencode => "mcp",
+            _ => "mcpServers",
+        }
+    }
+
+    /// Its own program, where it is one for the terminal.
+    pub fn program(self) -> Option<&'static str> {
+        match self {
+            Self::ClaudeCode => Some("claude"),
+            Self::Codex => Some("codex"),
+            Self::Gemini => Some("gemini"),
+            Self::Goose => Some("goose"),
+            Self::Opencode => Some("opencode"),
+            _ => None,
+        }
+    }
+
+    /// The file with its servers: the first that is there, else the first. None where it has no such scope.
+    pub fn files(self, scope: Scope, machine: &Machine) -> Vec<PathBuf> {
+        let m = machine;
+        let paths = match (self, scope) {
+            (Self::ClaudeDesktop, Scope::User) => {
+                vec![m.in_application_data(&["Claude", "claude_desktop_config.json"])]
+            }
+            (Self::ClaudeCode, Scope::User) => vec![match m.variable("CLAUDE_CONFIG_DIR") {
+                Some(folder) => m.system.join(folder, &[".claude.json"]),
+                None => m.in_home(&[".claude.json"]),
+            }],
+            (Self::ClaudeCode, Scope::Project) => vec![m.in_project(&[".mcp.json"])],
+            (Self::Cursor, Scope::User) => vec![m.in_home(&[".cursor", "mcp.json"])],
+            (Self::Cursor, Scope::Project) => vec![m.in_project(&[".cursor", "mcp.json"])],
+            (Self::Vscode, Scope::User) => vec![m.in_application_data(&["Code", "User", "mcp.json"])],
+            (Self::Vscode, Scope::Project) => vec![m.in_project(&[".vscode", "mcp.json"])],
+            (Self::Windsurf, Scope::User) => vec![m.in_home(&[".codeium", "windsurf", "mcp_config.json"])],
+            (Self::Codex, Scope::User) => vec![match m.variable("CODEX_HOME") {
+                Some(folder) => m.system.join(folder, &["config.toml"]),
+                None => m.in_home(&[".codex", "config.toml"]),
+            }],
+            (Self::Gemini, Scope::User) => vec![match m.variable("GEMINI_CLI_HOME") {
+                Some(folder) => m.system.join(folder, &[".gemini", "settings.json"]),
+                None => m.in_home(&[".gemini", "settings.json"]),
+            }],
+            (Self::Gemini, Scope::Project) => vec![m.in_project(&[".gemini", "settings.json"])],
+            (Self::Zed, Scope::User) => vec![match m.system {
+                System::Windows => m.in_application_data(&["Zed", "settings.json"]),
+                System::Macos => m.in_home(&[".config", "zed", "settings.json"]),
+                System::Linux => m.in_configuration(&["zed", "settings.json"]),
+            }],
+            (Self::Goose, Scope::User) => vec![match m.system {
+                System::Windows => m.in_application_data(&["Block", "goose", "config", "config.yaml"]),
+                _ => m.in_configuration(&["goose", "config.yaml"]),
+            }],
+            (Self::Opencode, Scope::User) => {
+                ["opencode.json", "opencode.jsonc"].map(|name| m.in_configuration(&["opencode", name])).into()
+            }
+            (Self::Opencode, Scope::Project) => {
+                ["opencode.json", "opencode.jsonc"].map(|name| m.in_project(&[name])).into()
+            }
+            (Self::ClaudeDesktop | Self::Windsurf | Self::Codex | Self::Zed | Self::Goose, Scope::Project) => vec![],
+        };
+        paths.into_iter().map(PathBuf::from).collect()
+    }
+
+    /// The file to read and to write: the first of [`Self::files`] that is there, else the first.
+    pub fn file(self, scope: Scope, machine: &Machine) -> Option<PathBuf> {
+        let files = self.files(scope, machine);
+        files.iter().find(|file| file.exists()).or(files.first()).cloned()
+    }
+
+    /// Whether it seems to be used on this machine: its own folder or file is there, or its program.
+    pub fn is_detected(self, machine: &Machine) -> bool {
+        let has_program = self.program().is_some_and(|name| machine.program(name).is_some());
+        has_program
+            || self.files(Scope::User, machine).iter().any(|file| match self {
+                // Its file is in the home folder itself.
+                Self::ClaudeCode => file.exists(),
+                _ => file.parent().is_some_and(Path::is_dir),
+            })
+    }
+
+    /// Whether a server that it starts sees the variable `name` of its own environment, as a person set it in a shell.
+    /// Clients with a window are started by the desktop, which has not read the shell's files.
+    pub fn passes(self, name: &str) -> bool {
+        let upper = name.to_ascii_uppercase();
+        if ALWAYS.contains(&upper.as_str()) {
+            return true;
+        }
+        match self {
+            Self::ClaudeCode => true,
+            Self::Gemini => {
+                let secret_looking =
+                    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "AUTH", "CREDENTIAL", "CREDS", "PRIVATE", "CERT"];
+                !secret_looking.iter().any(|part| upper.contains(part))
+            }
+            Self::Codex => ["TMPDIR", "TZ", "LANG", "LC_ALL", "SSL_CERT_FILE"].contains(&name),
+            Self::ClaudeDesktop => {
+                ["HOMEDRIVE", "HOMEPATH", "PROCESSOR_ARCHITECTURE", "PROGRAMFILES", "SYSTEMDRIVE", "TEMP"]
+                    .contains(&upper.as_str())
+            }
+            Self::Cursor | Self::Vscode | Self::Windsurf | Self::Zed | Self::Goose | Self::Opencode => {
+                DESKTOP.contains(&upper.as_str())
+            }
+        }
+    }
+
+    /// The variables of its own environment that an entry can ask it to hand on by name; what finmcp needs of them to
+    /// reach the keychain and a screen.
+    pub fn passed_by_name(self) -> &'static [&'static str] {
+        match self {
+            Self::Codex => &["DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"],
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A client's file: read in its own format, and changed in one place, so that comments, order and layout stay.
+
+use crate::setup::{
+    client::{Client, Format},
+    entry::{Entry, Members},
+    json, toml,
+    tree::{Kind, Member, Node},
+    yaml,
+};
+
+/// A file that can be changed.
+#[derive(Debug)]
+pub struct Document {
+    client: Client,
+    /// Whether it begins with a byte order mark, which stays.
+    marked: bool,
+    text: String,
+    root: Node,
+}
+
+/// Why a file cannot be read, or not changed. Says where, and never what is there: that may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// Not in its format.
+    #[error("line {line} is not valid {format}")]
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+        /// The format's name.
+        format: &'static str,
+    },
+    /// Something else where servers, or settings as a whole, should be.
+    #[error("line {line}: {what} is not {wanted}")]
+    NotTable {
+        /// The line, from 1.
+        line: usize,
+        /// The member, or the file as a whole.
+        what: String,
+        /// What it should be, in the format's words.
+        wanted: &'static str,
+    },
+    /// Valid, but of a shape that finmcp does not change.
+    #[error("line {line}: finmcp cannot change {what} safely")]
+    Unsupported {
+        /// The line, from 1.
+        line: usize,
+        /// What it is.
+        what: &'static str,
+    },
+}
+
+const MARK: char = '\u{feff}';
+
+impl Document {
+    /// Reads `text` as `client` does. An empty text, and one that says `null`, is a file without settings.
+    ///
+    /// # Errors
+    /// [`DocumentError`], with the line.
+    pub fn read(client: Client, text: &str) -> Result<Self, DocumentError> {
+        let bare = text.strip_prefix(MARK).unwrap_or(text);
+        let root = parse(client.format(), bare)?;
+        let document = Self { client, marked: bare.len() < text.len(), text: bare.to_owned(), root };
+        document.expect_table(&document.root, "the file")?;
+        if let Some(servers) = document.servers() {
+            document.expect_table(servers, client.container())?;
+        }
+        Ok(document)
+    }
+
+    fn expect_table(&self, node: &Node, what: &str) -> Result<(), DocumentError> {
+        match node.kind {
+            Kind::Table(_) | Kind::Null => Ok(()),
+            Kind::Opaque(_) => {
+                Err(DocumentError::Unsupported { line: self.line(node), what: "YAML that is not plain lines" })
+            }
+            _ => Err(DocumentError::NotTable {
+                line: self.line(node),
+                what: what.to_owned(),
+                wanted: match self.client.format() {
+                    Format::Json => "an object",
+                    Format::Toml => "a table",
+                    Format::Yaml => "a mapping",
+                },
+            }),
+        }
+    }
+
+    /// The line of `node`, from 1.
+    pub fn line(&self, node: &Node) -> usize {
+        line_at(&self.text, node.span.start)
+    }
+
+    /// The whole of it.
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// Its text, without a byte order mark: what spans count in.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn servers(&self) -> Option<&Node> {
+        self.root.get(self.client.container())
+    }
+
+    /// Its servers, of whatever kind, in order.
+    pub fn members(&self) -> &[Member] {
+        self.servers().map(Node::members).unwrap_or_default()
+    }
+
+    /// The server called `name`.
+    pub fn server(&self, name: &str) -> Option<&Node> {
+        self.servers().and_then(|servers| servers.get(name))
+    }
+
+    /// Its servers that are programs.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.members().iter().filter_map(|member| Entry::read(self.client, &member.key, &member.value)).collect()
+    }
+
+    /// The text with `members` as the server called `name`, in place of one that is there. All else is as it was.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`].
+    pub fn with(&self, name: &str, members: &Members) -> Result<String, DocumentError> {
+        let container = self.client.container();
+        let text = match self.client.format() {
+            Format::Json => Ok(json::with(&self.text, &self.root, container, name, members)),
+            Format::Toml => toml::with(&self.text, container, name, members),
+            Format::Yaml => yaml::with(&self.text, &self.root, container, name, members),
+        }?;
+        self.checked(text, name, true)
+    }
+
+    /// The text without the server called `name`. All else is as it was.
+    ///
+    /// # Errors
+    /// [`DocumentError::Unsupported`].
+    pub fn without(&self, name: &str) -> Result<String, DocumentError> {
+        let container = self.client.container();
+        let text = match self.client.format() {
+            Format::Json => Ok(json::without(&self.text, &self.root, container, name)),
+            Format::Toml => toml::without(&self.text, container, name),
+            Format::Yaml => Ok(yaml::without(&self.text, &self.root, container, name)),
+        }?;
+        self.checked(text, name, false)
+    }
+
+    /// `text`, if it differs from this in the server called `name` alone: whatever a strange layout led to, no other
+    /// server and no setting is lost.
+    fn checked(&self, text: String, name: &str, is_there: bool) -> Result<String, DocumentError> {
+        let unsupported =
+            DocumentError::Unsupported { line: self.servers().map_or(1, |node| self.line(node)), what: "this layout" };
+        let changed = Self::read(self.client, &text).map_err(|_| unsupported.clone())?;
+        let container = self.client.container();
+        let others = |document: &Self| {
+            let settings: Vec<Member> =
+                document.root.members().iter().filter(|member| member.key != container).cloned().collect();
+            let servers = document.members().iter().filter(|member| member.key != name).cloned().collect();
+            (Kind::Table(settings), Kind::Table(servers))
+        };
+        let (before, after) = (others(self), others(&changed));
+        let same = before.0.is_same(&after.0) && before.1.is_same(&after.1);
+        if !same || changed.server(name).is_some() != is_there {
+            return Err(unsupported);
+        }
+        Ok(if self.marked { format!("{MARK}{text}") } else { text })
+    }
+}
+
+fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
+    match format {
+        Format::Json => json::parse(text),
+        Format::Toml => toml::parse(text),
+        Format::Yaml => yaml::parse(text),
+    }
+}
+
+/// The number of the line with the byte at `offset`, from 1.
+pub(super) fn line_at(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The line ending of `text`: that of its first line.
+pub(super) fn newline(text: &str) -> &'static str {
+    match text.split_once('\n') {
+        Some((first, _)) if first.ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
+}

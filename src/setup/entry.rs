@@ -1,0 +1,179 @@
+//! What a client's file says about one server, as finmcp writes it and finds it.
+
+use std::collections::BTreeMap;
+
+use crate::setup::{
+    client::{Client, Machine, System},
+    plaintext,
+    tree::{Kind, Node},
+};
+
+/// A server that a client starts as a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What the client calls it.
+    pub name: String,
+    /// The program.
+    pub command: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The variables that it gets besides those that the client hands on.
+    pub environment: BTreeMap<String, String>,
+    /// The variables that the client is asked by name to hand on.
+    pub passed: Vec<String>,
+}
+
+/// A member of an entry, as any format can spell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Text.
+    Text(String),
+    /// A truth value.
+    Truth(bool),
+    /// A whole number.
+    Number(u32),
+    /// Texts in order.
+    List(Vec<String>),
+    /// Texts by name.
+    Table(BTreeMap<String, String>),
+}
+
+/// An entry as its client spells it: names and values in order.
+pub type Members = Vec<(&'static str, Value)>;
+
+impl Entry {
+    /// The server that `node` describes to `client`; none where it is not a program.
+    pub fn read(client: Client, name: &str, node: &Node) -> Option<Self> {
+        let (command, arguments, environment) = match client {
+            Client::Opencode => {
+                let mut words = node.get("command")?.texts().into_iter();
+                (words.next()?, words.collect(), "environment")
+            }
+            Client::Goose => (node.get("cmd")?.text()?.to_owned(), list(node, "args"), "envs"),
+            // Zed's earlier form: the command as a table of its own.
+            Client::Zed if node.get("command").is_some_and(|command| !command.members().is_empty()) => {
+                let command = node.get("command")?;
+                let environment = command.get("env").map(table).unwrap_or_default();
+                return Some(Self {
+                    name: name.to_owned(),
+                    command: command.get("path")?.text()?.to_owned(),
+                    arguments: list(command, "args"),
+                    environment,
+                    passed: Vec::new(),
+                });
+            }
+            _ => (node.get("command")?.text()?.to_owned(), list(node, "args"), "env"),
+        };
+        Some(Self {
+            name: name.to_owned(),
+            command,
+            arguments,
+            environment: node.get(environment).map(table).unwrap_or_default(),
+            passed: list(node, "env_vars"),
+        })
+    }
+
+    /// Whether it starts finmcp as a server.
+    pub fn runs_finmcp(&self) -> bool {
+        let program = self.command.rsplit(['/', '\\']).next().unwrap_or_default();
+        let program = program.strip_suffix(".exe").unwrap_or(program);
+        program == "finmcp" && self.arguments.first().is_some_and(|first| first == "serve")
+    }
+
+    /// How `client` spells it. What is empty is left out.
+    pub fn members(&self, client: Client) -> Members {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let command = || ("command", Value::Text(self.command.clone()));
+        let arguments = |name| (name, Value::List(self.arguments.clone()));
+        let environment = |name: &'static str| {
+            Some((name, Value::Table(self.environment.clone()))).filter(|_| !self.environment.is_empty())
+        };
+        let mut members = match client {
+            Client::ClaudeCode | Client::Vscode => vec![("type", text("stdio")), command(), arguments("args")],
+            Client::Zed => vec![("source", text("custom")), command(), arguments("args")],
+            Client::Goose => vec![
+                ("name", text(&self.name)),
+                ("type", text("stdio")),
+                ("enabled", Value::Truth(true)),
+                ("cmd", Value::Text(self.command.clone())),
+                arguments("args"),
+            ],
+            Client::Opencode => {
+                let words = std::iter::once(&self.command).chain(&self.arguments).cloned().collect();
+                vec![("type", text("local")), ("command", Value::List(words)), ("enabled", Value::Truth(true))]
+            }
+            _ => vec![command(), arguments("args")],
+        };
+        members.extend(match client {
+            Client::Goose => environment("envs"),
+            Client::Opencode => environment("environment"),
+            _ => environment("env"),
+        });
+        match client {
+            // A sign-in can take longer than the list of tools.
+            Client::Goose => members.push(("timeout", Value::Number(300))),
+            Client::Codex if !self.passed.is_empty() => members.push(("env_vars", Value::List(self.passed.clone()))),
+            _ => {}
+        }
+        members
+    }
+
+    /// Whether `node` is this entry in all that finmcp writes; what a person added to it is theirs.
+    pub fn is_that_of(&self, client: Client, node: &Node) -> bool {
+        let theirs = Self::read(client, &self.name, node);
+        theirs.is_some_and(|theirs| {
+            let passed = self.passed.iter().all(|name| theirs.passed.contains(name));
+            let environment = self.environment.iter().all(|(name, value)| theirs.environment.get(name) == Some(value));
+            passed && environment && theirs.command == self.command && theirs.arguments == self.arguments
+        })
+    }
+}
+
+/// What an entry has to say about the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The variables to write, with their values.
+    pub environment: BTreeMap<String, String>,
+    /// The variables to ask the client for.
+    pub passed: Vec<String>,
+    /// The variables that `serve` needs, and that nothing but the person can give it: they hold a password.
+    pub withheld: Vec<&'static str>,
+}
+
+impl Surroundings {
+    /// What `serve` needs of `machine`'s environment and does not get from `client` by itself.
+    pub fn needed(client: Client, machine: &Machine) -> Self {
+        let mut needed = Self::default();
+        if machine.system == System::Linux {
+            needed.passed = client.passed_by_name().iter().map(|name| (*name).to_owned()).collect();
+        }
+        for name in Machine::NEEDED {
+            let Some(value) = machine.variables.get(name).filter(|_| !client.passes(name)) else { continue };
+            let is_place =
+                ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name);
+            let hidden = plaintext::has_password(value) || value.contains('@');
+            match hidden && !is_place {
+                true if client.passed_by_name().is_empty() => needed.withheld.push(name),
+                true => needed.passed.push(name.to_owned()),
+                false => {
+                    let value = if is_place { machine.absolute(value) } else { value.clone() };
+                    needed.environment.insert(name.to_owned(), value);
+                }
+            }
+        }
+        needed
+    }
+}
+
+fn list(node: &Node, key: &str) -> Vec<String> {
+    node.get(key).map(Node::texts).unwrap_or_default()
+}
+
+fn table(node: &Node) -> BTreeMap<String, String> {
+    let members = node.members().iter();
+    let text = |node: &Node| match &node.kind {
+        Kind::Text(text) | Kind::Plain(text) => Some(text.clone()),
+        _ => None,
+    };
+    members.filter_map(|member| Some((member.key.clone(), text(&member.value)?))).collect()
+}

@@ -1,0 +1,59 @@
+//! `setup`: the entries that make AI clients start `finmcp serve`.
+//!
+//! [`client`] knows the clients, [`entry`] what an entry says, [`document`] how a file is changed in one place only,
+//! [`change`] what is to change, [`plaintext`] what must not be shown. These are pure. [`mod@file`] reads and replaces
+//! files; [`claude`] asks Claude Code to do it.
+
+pub mod change;
+pub mod claude;
+pub mod client;
+pub mod deeplink;
+pub mod document;
+pub mod entry;
+pub mod file;
+mod json;
+pub mod plaintext;
+pub mod program;
+#[cfg(test)]
+mod tests;
+mod toml;
+pub mod tree;
+mod yaml;
+
+use std::path::PathBuf;
+
+use crate::setup::{
+    client::{Client, Machine, Scope},
+    document::Document,
+    entry::Entry,
+    file::{ConfigFile, FileError},
+};
+
+/// A client's file that is there, and the servers in it that are programs.
+#[derive(Debug)]
+pub struct Found {
+    /// Whose it is.
+    pub client: Client,
+    /// For whom.
+    pub scope: Scope,
+    /// Where.
+    pub path: PathBuf,
+    /// What it says; [`Entry::runs_finmcp`] tells which are ours.
+    pub entries: Result<Vec<Entry>, FileError>,
+}
+
+/// Every file of a client on `machine`, the person's own and the project's.
+pub fn found(machine: &Machine) -> Vec<Found> {
+    let places = Client::ALL.into_iter().flat_map(|client| [(client, Scope::User), (client, Scope::Project)]);
+    let files = places.filter_map(|(client, scope)| {
+        let path = client.file(scope, machine).filter(|path| path.exists())?;
+        let entries = ConfigFile::read(&path).and_then(|file| {
+            let document = Document::read(client, &file.text);
+            document
+                .map(|document| document.entries())
+                .map_err(|error| FileError::Document { path: path.clone(), error })
+        });
+        Some(Found { client, scope, path, entries })
+    });
+    files.collect()
+}

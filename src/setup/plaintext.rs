@@ -1,0 +1,205 @@
+//! Secrets that lie open in a client's file: what is hidden when the file is shown, and which servers finmcp can take
+//! over, so that they need none.
+
+use std::collections::BTreeSet;
+
+use crate::setup::{
+    client::{Format, Machine},
+    document::Document,
+    json,
+    tree::{Kind, Member, Node},
+};
+
+/// A server in a client's file with a secret in plain text, or behind mcp-remote, which keeps one in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// What the client calls it.
+    pub name: String,
+    /// Its address, as it is spelled there.
+    pub url: String,
+    /// Where a secret lies open.
+    pub place: Place,
+}
+
+/// Where a secret lies open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the client's file.
+    Here,
+    /// In mcp-remote's folder.
+    McpRemote,
+}
+
+/// The servers of `document` that hold a secret, or have mcp-remote hold it, and say their address.
+pub fn exposed(document: &Document) -> Vec<Exposed> {
+    document.members().iter().filter_map(of_server).collect()
+}
+
+fn of_server(server: &Member) -> Option<Exposed> {
+    let node = &server.value;
+    let mut words = node.get("args").map(Node::texts).unwrap_or_default();
+    words.extend(node.get("command").map(Node::texts).unwrap_or_default());
+    let named = ["url", "serverUrl", "httpUrl", "uri"].iter().find_map(|key| node.get(key).and_then(Node::text));
+    let is_url = |word: &&String| word.starts_with("https://") || word.starts_with("http://");
+    let url = named.map(str::to_owned).or_else(|| words.iter().find(is_url).cloned())?;
+    let is_remote =
+        |word: &String| word == "mcp-remote" || word.starts_with("mcp-remote@") || word.ends_with("/mcp-remote");
+    let command = node.get("command").and_then(Node::text).map(str::to_owned);
+    let place = match holds_secret(node) {
+        true => Place::Here,
+        false if words.iter().chain(&command).any(is_remote) => Place::McpRemote,
+        false => return None,
+    };
+    Some(Exposed { name: server.key.clone(), url, place })
+}
+
+fn holds_secret(node: &Node) -> bool {
+    let mut secrets = BTreeSet::new();
+    mark("", node, Rule::Certain, &mut secrets);
+    !secrets.is_empty()
+}
+
+/// The text of `document`, with `***` for each value that is, or may be, a secret: of this server or another.
+pub fn masked(document: &Document, format: Format) -> String {
+    let mut spans = BTreeSet::new();
+    mark("", document.root(), Rule::Cautious, &mut spans);
+    let mut text = document.text().to_owned();
+    let stars = if format == Format::Yaml { "***" } else { "\"***\"" };
+    if format == Format::Json {
+        let remarks = json::comments(&text).into_iter().filter(|span| gives_away(&text[span.clone()]));
+        spans.extend(remarks.map(|span| (span.start, span.end)));
+    }
+    // From the end, so that what comes before keeps its place.
+    let mut edge = usize::MAX;
+    for (start, end) in spans.into_iter().rev() {
+        if end <= edge {
+            let with = if text[start..end].starts_with('/') { "/* *** */" } else { stars };
+            text.replace_range(start..end, with);
+            edge = start;
+        }
+    }
+    match format {
+        Format::Json => text,
+        Format::Toml | Format::Yaml => text.split_inclusive('\n').map(without_remark).collect(),
+    }
+}
+
+/// A line in which a commented-out secret does not show.
+fn without_remark(line: &str) -> String {
+    let signs = line.match_indices('#').map(|(at, _)| at);
+    let mut remarks = signs.filter(|at| line[..*at].trim_end().len() < *at || *at == 0);
+    match remarks.find(|at| gives_away(&line[*at..])) {
+        Some(at) => format!("{}# ***{}", &line[..at], &line[line.trim_end().len()..]),
+        None => line.to_owned(),
+    }
+}
+
+fn gives_away(remark: &str) -> bool {
+    looks_secret(remark) || says_bearer(remark)
+}
+
+/// How much is taken for a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// What is one.
+    Certain,
+    /// Whatever could be one.
+    Cautious,
+}
+
+/// Collects where in `node`, which is called `key`, secrets are.
+fn mark(key: &str, node: &Node, rule: Rule, spans: &mut BTreeSet<(usize, usize)>) {
+    match &node.kind {
+        Kind::Text(text) if is_secret(key, text, rule) => found(spans, node),
+        Kind::Plain(_)
+            if rule == Rule::Cautious && looks_secret(key) && !key.to_ascii_lowercase().contains("tokens") =>
+        {
+            found(spans, node);
+        }
+        Kind::Opaque(_) if rule == Rule::Cautious => found(spans, node),
+        Kind::Table(members) => {
+            let bag =
+                rule == Rule::Cautious && ["env", "environment", "envs", "headers", "http_headers"].contains(&key);
+            for member in members {
+                let harmless = Machine::NEEDED.contains(&member.key.as_str());
+                match &member.value.kind {
+                    Kind::Text(text) if harmless => {
+                        if has_password(text) {
+                            found(spans, &member.value);
+                        }
+                    }
+                    Kind::Text(_) | Kind::Plain(_) if bag => {
+                        found(spans, &member.value);
+                    }
+                    _ => mark(&member.key, &member.value, rule, spans),
+                }
+            }
+        }
+        Kind::List(elements) => {
+            let mut option = "";
+            for element in elements {
+                mark(if option.is_empty() { key } else { option }, element, rule, spans);
+                option = element.text().filter(|word| word.starts_with('-')).unwrap_or_default();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn found(spans: &mut BTreeSet<(usize, usize)>, node: &Node) {
+    spans.insert((node.span.start, node.span.end));
+}
+
+fn is_secret(key: &str, text: &str, rule: Rule) -> bool {
+    // What another place is asked for is not here.
+    let refers = text.contains("${") || text.contains("{env:") || text.contains("{file:");
+    if text.is_empty() || (refers && rule == Rule::Certain) {
+        return false;
+    }
+    let option_with_value = text.starts_with("--") && text.split_once('=').is_some_and(|(name, _)| looks_secret(name));
+    let file_option = key.starts_with("--") && key.ends_with("-file");
+    let named = looks_secret(key) && !file_option && !text.starts_with("--");
+    let header = ["--header", "-H"].contains(&key) && rule == Rule::Cautious;
+    named || header || option_with_value || says_bearer(text) || has_password(text) || header_with_secret(text)
+}
+
+/// `X-Api-Key: …`
+fn header_with_secret(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(name, value)| {
+        let is_name = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+        is_name && !value.trim().is_empty() && looks_secret(name)
+    })
+}
+
+fn says_bearer(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.contains("bearer ") || lower.contains("basic ") && lower.contains("authorization")
+}
+
+/// Whether `name` is what secrets are called.
+fn looks_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [
+        "token",
+        "secret",
+        "passw",
+        "passphrase",
+        "apikey",
+        "api_key",
+        "api-key",
+        "authorization",
+        "credential",
+        "bearer",
+        "cookie",
+    ]
+    .iter()
+    .any(|word| name.contains(word))
+}
+
+/// Whether a URL holds a password, or a parameter that is called like one.
+pub fn has_password(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        let user = url.password().is_some() || (!url.username().is_empty() && url.scheme().starts_with("http"));
+        user || url.query_pairs().any(|(name, value)| !value.is_empty() && (looks_secret(&name) || name == "key"))
+    })
+}
