@@ -22,7 +22,7 @@
 //! | [`provider`] | vendors as data (`providers.toml`) |
 //! | [`profile`] | a server that someone uses; which one is meant |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
-//! | [`console`], [`printable`], [`span`] | the only writer for people; text that a terminal does not obey; lengths of time |
+//! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
@@ -68,6 +68,7 @@ pub mod error;
 pub mod http;
 pub mod login;
 pub mod oauth;
+pub mod paragraph;
 pub mod printable;
 pub mod profile;
 pub mod provider;

@@ -258,12 +258,7 @@ impl Session {
             _ => {}
         }
         let carried = self.fresh(message);
-        if self.handshake == Handshake::Lost {
-            self.held.push_back(carried);
-            self.reopen();
-        } else {
-            self.send_in_turn(carried);
-        }
+        self.send_in_turn(carried);
     }
 
     fn fresh(&self, message: Message) -> Carried {
@@ -323,6 +318,9 @@ impl Session {
             self.post(carried);
         } else {
             self.held.push_back(carried);
+            if self.handshake == Handshake::Lost {
+                self.reopen();
+            }
         }
     }
 

@@ -62,7 +62,8 @@ impl Connection {
         // Said here rather than by the bridge, since here is where `finmcp login` can be run.
         tokens.access_token(Duration::ZERO).await.map_err(|error| Error::of_token(error, profile))?;
         let ends = serve::ends(app, profile, tokens, deadline, &Control::default())?;
-        Self::through(ends, capabilities).await
+        // Whoever asks here wants to know what the server says now.
+        Self::through(Ends { remembered: None, ..ends }, capabilities).await
     }
 
     /// Connects through a bridge of these `ends`.

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::doctor::{chart::Chart, step::Step};
+use crate::{
+    doctor::{chart::Chart, step::Step},
+    paragraph::hung,
+};
 
 /// The width of the text.
 const WIDTH: usize = 80;
@@ -22,11 +25,11 @@ pub fn heading(now: Timestamp) -> String {
 pub fn lines(step: &Step, verdict: &str) -> String {
     let padding = " ".repeat(8_usize.saturating_sub(step.finding.verdict().len()));
     let head = format!("{verdict}{padding}{:<13} ", step.name);
-    let mut text = head + &wrapped(&step.finding.what(), TEXT_COLUMN);
+    let mut text = head + &hung(&step.finding.what(), TEXT_COLUMN, WIDTH);
     if let Some(trouble) = step.finding.trouble() {
         for (word, sentences) in [("why:", &trouble.why), ("do:", &trouble.cure)] {
             for sentence in sentences {
-                text.push_str(&format!("          {word:<5}{}", wrapped(sentence, REASON_COLUMN)));
+                text.push_str(&format!("          {word:<5}{}", hung(sentence, REASON_COLUMN, WIDTH)));
             }
         }
     }
@@ -92,27 +95,6 @@ pub fn json(chart: &Chart<'_>, now: Timestamp) -> Result<String, serde_json::Err
         steps: chart.steps().iter().map(StepDocument::from).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
-}
-
-/// `text`, which begins at `column`, in lines of [`WIDTH`]. No word is broken: an address or a path can be copied.
-fn wrapped(text: &str, column: usize) -> String {
-    let mut lines = String::new();
-    let mut width = column;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if width > column && width + 1 + length > WIDTH {
-            lines.push('\n');
-            lines.push_str(&" ".repeat(column));
-            width = column;
-        } else if width > column {
-            lines.push(' ');
-            width += 1;
-        }
-        lines.push_str(word);
-        width += length;
-    }
-    lines.push('\n');
-    lines
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Tools as lines of a terminal.
 
-use textwrap::{Options, WordSplitter};
-
-use crate::tool::{
-    Effect, Tool,
-    arguments::shown,
-    parameter::{Parameter, Shape},
+use crate::{
+    paragraph::hung,
+    tool::{
+        Effect, Tool,
+        arguments::shown,
+        parameter::{Parameter, Shape},
+    },
 };
 
 /// How far the names of arguments push their descriptions to the right at the most.
@@ -25,15 +26,17 @@ fn one(tool: &Tool, width: usize) -> String {
     };
     let mut text = format!("{}{effect}\n", tool.name);
     for paragraph in tool.description.trim().lines() {
-        text.push_str(&wrapped(paragraph.trim(), "  ", "  ", width));
+        text.push_str(&format!("  {}", hung(paragraph.trim(), 2, width)));
     }
     let heads: Vec<String> = tool.parameters.iter().map(head).collect();
-    let indent = heads.iter().map(|head| head.chars().count()).filter(|length| *length <= WIDEST_NAME).max();
-    let indent = " ".repeat(indent.unwrap_or_default() + 6);
+    let widest = heads.iter().map(|head| head.chars().count()).filter(|length| *length <= WIDEST_NAME).max();
+    let column = widest.unwrap_or_default() + 6;
     for (head, parameter) in heads.iter().zip(&tool.parameters) {
-        let first = format!("    {head:<column$}", column = indent.len() - 4);
-        let first = if first.len() > indent.len() { first + "  " } else { first };
-        text.push_str(&wrapped(&about(parameter), &first, &indent, width));
+        text.push_str(&format!("    {head:<0$}", column - 4));
+        if head.chars().count() > column - 6 {
+            text.push_str("  ");
+        }
+        text.push_str(&hung(&about(parameter), column, width));
     }
     text
 }
@@ -65,15 +68,6 @@ fn about(parameter: &Parameter) -> String {
         text = format!("{text} ({})", notes.join(", ")).trim_start().to_owned();
     }
     text
-}
-
-/// `text` in lines of `width`, each ended.
-pub fn wrapped(text: &str, first: &str, others: &str, width: usize) -> String {
-    // A name with hyphens is there to be copied.
-    let options = Options::new(width).word_splitter(WordSplitter::NoHyphenation);
-    let options = options.initial_indent(first).subsequent_indent(others);
-    let lines = textwrap::wrap(text, options);
-    lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 #[cfg(test)]

@@ -46,6 +46,17 @@ fn tools_are_listed_to_the_last_page_in_both_eras() {
     }
 }
 
+/// What a server said some time ago is no answer to somebody who asks now.
+#[test]
+fn nothing_is_listed_from_memory() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let url = vendor.url();
+    sandbox.finmcp(["tools", &url]).expect_success();
+    vendor.stop();
+    assert_eq!(sandbox.finmcp(["tools", &url]).expect_code(3).stdout, "");
+    sandbox.finmcp(["call", "echo", "message=hi", "--server", &url]).expect_code(3);
+}
+
 /// A server whose pages lead in a circle is not followed for ever.
 #[test]
 fn t128_a_list_without_end_is_given_up() {

@@ -286,6 +286,28 @@ fn a_message_that_two_sessions_refuse_is_given_up() {
     assert!(rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
 }
 
+/// A refusal of the old session that comes after the next one could not be opened, either, opens one for itself.
+#[test]
+fn t119_a_late_refusal_opens_a_session_where_there_is_none() {
+    let mut rig = Rig::ready();
+    for id in 10..13 {
+        rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n{id}"}}}}"#));
+    }
+    let [early, late, _] = [10, 11, 12].map(|id| rig.post(&format!("\"n{id}\"")));
+    rig.handle(Event::Finished(early, Ending::SessionLost));
+    rig.open("two");
+    rig.settle();
+    rig.client(CALL);
+    rig.handle(Event::Finished(rig.post("\"id\":7"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("initialize\""), Ending::Complete));
+    assert_eq!((rig.count("\"initialize\""), rig.replies.len()), (3, 1), "that call is refused: {:?}", rig.replies);
+    rig.handle(Event::Finished(late, Ending::SessionLost));
+    assert_eq!(rig.count("\"initialize\""), 4);
+    rig.open("four");
+    rig.settle();
+    assert_eq!(rig.count("\"n11\""), 2);
+}
+
 /// t119: a server that forgets each session at once is not asked for sessions for ever.
 #[test]
 fn t119_sessions_that_are_lost_at_once_are_given_up() {
