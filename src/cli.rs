@@ -17,7 +17,7 @@ use crate::{
     profile::Selector,
     provider::GrantKind,
     server_url::ServerUrl,
-    settings::LONGEST_WAIT,
+    settings,
 };
 
 /// Sign in once; AI clients and scripts reach financial data with no token in any config file.
@@ -139,7 +139,7 @@ pub struct Login {
     #[arg(long, value_name = "PORT", help_heading = "Browser")]
     pub port: Option<u16>,
     /// How long to wait for the person, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=LONGEST_WAIT), help_heading = "Browser")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
     pub timeout: u64,
     /// Take over the sign-in that another program keeps in plain text
     #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
@@ -286,7 +286,7 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST_WAIT))]
+    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
     pub timeout: Option<u64>,
     /// How to sign in to a server that nobody has signed in to yet.
     #[command(flatten)]

@@ -48,7 +48,7 @@ pub enum ClientError {
     #[error("the conversation ended before the answer came")]
     Ended,
     /// What the system says.
-    #[error(transparent)]
+    #[error("the conversation broke off before the answer came")]
     Broken(#[from] io::Error),
 }
 

@@ -272,7 +272,7 @@ pub(crate) async fn edit(
     let file_error = |source| SettingsError::File { path: path.clone(), source };
     let config_error = |problem: String| SettingsError::Config { path: path.clone(), problem };
     create_private_folder(folder).map_err(file_error)?;
-    let _turn = Lock::acquire(locks, "config", EDIT_DEADLINE).await.map_err(SettingsError::Busy)?;
+    let _turn = Lock::acquire(locks, "config", EDIT_DEADLINE).await.map_err(SettingsError::Unchanged)?;
     let text = read_if_there(&path).map_err(file_error)?;
     let mut document: toml_edit::DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| config_error(error.to_string()))?;

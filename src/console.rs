@@ -7,12 +7,7 @@ pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{
-    console::progress::Progress,
-    error::{Error, ErrorKind},
-    printable::printable,
-    secret::Secret,
-};
+use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret, settings::SettingsError};
 
 /// Where output goes, and how it may look.
 #[derive(Debug, Clone, Copy)]
@@ -129,8 +124,13 @@ impl Console {
         self.data(&lines.join("\n"))
     }
 
-    /// What went wrong, why, and what to do next.
+    /// Says what went wrong, why, and what to do next.
     pub fn report(&self, error: &Error) {
+        let _ = writeln!(io::stderr(), "{}", self.words(error));
+    }
+
+    /// What went wrong, why, and what to do next, as a person reads it.
+    pub(crate) fn words(&self, error: &Error) -> String {
         let mut text = format!("{} {}", self.paint("error:", "1;31"), indented(&error.message()));
         for cause in error.causes() {
             text.push_str(&format!("\n  caused by: {}", indented(&cause)));
@@ -138,7 +138,7 @@ impl Console {
         for hint in error.hints() {
             text.push_str(&format!("\n{} {}", self.paint("hint:", "1;36"), indented(hint)));
         }
-        let _ = writeln!(io::stderr(), "{text}");
+        text
     }
 
     /// `verdict` in the colour that says the same, for data.
@@ -174,10 +174,10 @@ fn indented(text: &str) -> String {
 pub fn start_log(filter: Option<&str>) -> Result<(), Error> {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
     // What goes wrong in the background is said in any case.
-    let level: tracing::Level = filter
-        .unwrap_or("warn")
-        .parse()
-        .map_err(|_| Error::new(ErrorKind::Usage, "FINMCP_LOG must be error, warn, info, debug or trace"))?;
+    let level: tracing::Level = filter.unwrap_or("warn").parse().map_err(|_| {
+        let problem = format!("{:?}, and must be error, warn, info, debug or trace", filter.unwrap_or_default());
+        SettingsError::Variable { name: "FINMCP_LOG", problem }
+    })?;
     let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(ours);
     tracing_subscriber::registry().with(lines).init();

@@ -1,5 +1,8 @@
 //! From what went wrong to words and an exit code. The only place that knows either.
 
+#[cfg(test)]
+mod tests;
+
 use std::{io, process::ExitCode};
 
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
     login::{LoginError, mcp_remote::LeftoverError},
     oauth::{
         discovery::DiscoveryError,
-        error::{RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, RegistrationError, TokenError, Untrusted},
     },
     profile::{Profile, SelectorError},
     server_url::{ServerUrlError, reach::Zone},
@@ -32,10 +35,17 @@ const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor
 const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
                          `allow_missing_pkce_metadata` for it in config.toml";
 const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
+const TLS_HINT: &str =
+    "nothing was sent; check the certificates that this machine trusts, and `ca_file` in config.toml";
 const REDIRECT_HINT: &str = "nothing was sent there; check the address, or ask whoever runs the server";
 const ANSWER_HINT: &str = "nothing of its answer was kept; ask whoever runs the server";
+const LATER_HINT: &str = "try again in a while";
+const CLIENT_HINT: &str = "ask the vendor for a client id and give it with --client-id; or, if it reads client metadata \
+                           documents, give the URL of yours with --client-metadata-url";
+const RESOURCE_HINT: &str =
+    "no secret was sent to it; check the address letter by letter, or ask whoever runs the server";
 const AUDIENCE_HINT: &str =
-    "it was not kept; ask whoever runs the server, or take `require_audience` for it out of config.toml";
+    "that token is not used; ask whoever runs the server, or take `require_audience` for it out of config.toml";
 const ANOTHER_SERVER_HINT: &str = "no secret was sent to it; if that is right, sign in with --issuer and the new \
                                    server's URL, and the client that is registered there";
 
@@ -128,9 +138,22 @@ impl Error {
 
     /// Why, from the nearest cause to the farthest.
     pub fn causes(&self) -> Vec<String> {
-        let mut causes: Vec<String> = self.source.chain().skip(1).map(ToString::to_string).collect();
-        causes.dedup();
-        causes
+        let chain: Vec<_> = self.source.chain().skip(1).collect();
+        // Below the HTTP client's own error its layers name themselves; only the last says why.
+        let client = chain.iter().position(|cause| cause.is::<reqwest::Error>());
+        let causes = chain.iter().enumerate();
+        let causes =
+            causes.filter(|(index, _)| client.is_none_or(|client| *index < client) || index + 1 == chain.len());
+        let mut before = self.message();
+        let mut said = Vec::new();
+        for cause in causes.map(|(_, cause)| cause.to_string()) {
+            // Some say their cause themselves.
+            if !before.ends_with(&cause) {
+                said.push(cause.clone());
+            }
+            before = cause;
+        }
+        said
     }
 
     /// What to do next.
@@ -154,17 +177,33 @@ impl Error {
         let login = || Some(format!("run `{}`", profile.login_command()));
         let (kind, hint) = match &error {
             TokenSourceError::LoginRequired(reason) => return Self::login_required(profile, *reason),
-            TokenSourceError::Interrupted | TokenSourceError::SignIn(_) => (ErrorKind::Failure, None),
+            TokenSourceError::Interrupted => (ErrorKind::Interrupted, None),
+            TokenSourceError::SignIn(_) => (ErrorKind::Failure, None),
             TokenSourceError::Rejected => (ErrorKind::LoginRequired, login()),
-            TokenSourceError::Refused(refusal) => (judge_token(refusal).0, login()),
+            TokenSourceError::Refused(refusal) => {
+                let (kind, hint) = judge_token(refusal);
+                let command = profile.login_command();
+                let hint = match (&**refusal, hint) {
+                    (TokenError::Refused(_), Some(hint)) => format!("{hint}; the command is `{command}`"),
+                    (TokenError::PrivateKey(_), _) => {
+                        format!("run `{command} --private-key-file PATH` with another key")
+                    }
+                    _ => format!("run `{command}`"),
+                };
+                (kind, Some(hint))
+            }
             TokenSourceError::Unavailable(failure) => {
                 let (kind, hint) = judge_token(failure);
-                let hint = hint.filter(|_| kind == ErrorKind::Untrusted);
-                let hint = hint.unwrap_or_else(|| "try again in a while".to_owned());
+                let hint = hint.unwrap_or_else(|| LATER_HINT.to_owned());
                 (kind, Some(format!("your sign-in is kept; {hint}")))
             }
             TokenSourceError::Assertion(failure) => judge_assertion(failure),
-            TokenSourceError::Store(failure) => judge_store(failure),
+            TokenSourceError::Store(failure) => match judge_store(failure) {
+                (kind, _) if matches!(**failure, StoreError::Corrupt(_)) => {
+                    (kind, Some(format!("run `{}`: it replaces what is stored", profile.login_command())))
+                }
+                judgement => judgement,
+            },
             TokenSourceError::Lock(failure) => judge_lock(failure),
         };
         Self::judged(error, (kind, hint))
@@ -180,16 +219,28 @@ type Judgement = (ErrorKind, Option<String>);
 
 impl From<SettingsError> for Error {
     fn from(error: SettingsError) -> Self {
-        match &error {
+        let (kind, hint) = match &error {
             SettingsError::Exposed { path } => {
-                let hint =
-                    format!("run `chmod go-w` on {} and on its folder, after a look at what it says", path.display());
-                Self::from_source(ErrorKind::Untrusted, error).hint(hint)
+                let folder = path.parent().unwrap_or(path).display();
+                let command = format!("chmod go-w '{}' '{folder}'", path.display());
+                (ErrorKind::Untrusted, Some(format!("look at what it says, then run `{command}`")))
             }
-            SettingsError::File { .. } | SettingsError::Busy(_) => Self::from_source(ErrorKind::Failure, error),
-            SettingsError::Homeless => Self::from_source(ErrorKind::Usage, error).hint("set HOME or FINMCP_CONFIG_DIR"),
-            SettingsError::Variable { .. } | SettingsError::Config { .. } => Self::from_source(ErrorKind::Usage, error),
-        }
+            SettingsError::File { .. } => {
+                let hint = "see that it is there, that it is a file, and that you may read it and write in its folder";
+                (ErrorKind::Failure, Some(hint.to_owned()))
+            }
+            SettingsError::Unchanged(failure) => judge_lock(failure),
+            SettingsError::Homeless => (ErrorKind::Usage, Some("set HOME or FINMCP_CONFIG_DIR to a folder".to_owned())),
+            SettingsError::Variable { name, .. } => {
+                let hint =
+                    format!("correct or remove {name} where it is set: in the shell, or in an AI client's entry");
+                (ErrorKind::Usage, Some(hint))
+            }
+            SettingsError::Config { .. } => {
+                (ErrorKind::Usage, Some("correct it in an editor, and try again".to_owned()))
+            }
+        };
+        Self::judged(error, (kind, hint))
     }
 }
 
@@ -220,12 +271,14 @@ impl From<Taken> for Error {
 
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
-        let kind = match &error {
-            ClientError::Refused { code, .. } => ErrorKind::of_reply(*code),
-            ClientError::Nonsense(_) => ErrorKind::Network,
-            ClientError::Ended | ClientError::Broken(_) => ErrorKind::Failure,
+        let open = "a call may have been carried out all the same: look before you repeat it";
+        let (kind, hint) = match &error {
+            // The bridge has said what to do; what else a server refuses is its own affair.
+            ClientError::Refused { code, .. } => (ErrorKind::of_reply(*code), None),
+            ClientError::Nonsense(_) => (ErrorKind::Network, Some(format!("ask whoever runs the server; {open}"))),
+            ClientError::Ended | ClientError::Broken(_) => (ErrorKind::Failure, Some(open.to_owned())),
         };
-        Self::from_source(kind, error)
+        Self::judged(error, (kind, hint))
     }
 }
 
@@ -233,15 +286,23 @@ impl From<ArgumentError> for Error {
     fn from(error: ArgumentError) -> Self {
         let hint = match &error {
             ArgumentError::Unnamed(_) => {
-                Some("give arguments as NAME=VALUE, NAME:=JSON, or as JSON on stdin with `--json -`".to_owned())
+                Some("give each as NAME=VALUE or NAME:=JSON, or all of them as JSON on stdin with --json -".to_owned())
             }
             ArgumentError::Unknown { known, .. } if known.is_empty() => Some("it takes no arguments".to_owned()),
             ArgumentError::Unknown { known, .. } => {
                 Some(format!("it takes {}; NAME:=JSON sends any other name all the same", known.join(", ")))
             }
-            ArgumentError::Missing { tool, .. } => Some(format!("`finmcp tools --tool {tool}` shows what it takes")),
+            ArgumentError::Missing { missing, .. } => {
+                let values: Vec<String> = missing.iter().map(|name| format!("{name}=VALUE")).collect();
+                Some(format!("add {}; `finmcp tools` with --tool shows what each may be", values.join(" ")))
+            }
             ArgumentError::Mistyped { .. } => Some("NAME:=JSON sends a value as it stands".to_owned()),
-            ArgumentError::Twice(_) | ArgumentError::Malformed { .. } | ArgumentError::NoObject => None,
+            ArgumentError::Twice(_) => Some("give it once; NAME:=[…] gives a list".to_owned()),
+            ArgumentError::Malformed { .. } => Some(
+                "JSON has its texts in double quotes; in a shell, put all of it in single quotes: NAME:='\"text\"'"
+                    .to_owned(),
+            ),
+            ArgumentError::NoObject => Some("put them in braces, with a name for each: {\"NAME\": VALUE}".to_owned()),
         };
         Self::judged(error, (ErrorKind::Usage, hint))
     }
@@ -249,8 +310,14 @@ impl From<ArgumentError> for Error {
 
 impl From<LeftoverError> for Error {
     fn from(error: LeftoverError) -> Self {
-        let hint = "name the server as mcp-remote knows it; or sign in anew with `finmcp login`, without --import";
-        Self::from_source(ErrorKind::Failure, error).hint(hint)
+        let hint = match &error {
+            LeftoverError::None { .. } => Some("give the URL that mcp-remote is started with, letter by letter"),
+            LeftoverError::Incomplete { .. } => None,
+            LeftoverError::Unreadable { .. } => {
+                Some("see that you may read it, and that mcp-remote has written it to its end")
+            }
+        };
+        Self::judged(error, (ErrorKind::Failure, hint.map(str::to_owned)))
     }
 }
 
@@ -273,14 +340,14 @@ impl From<SelectorError> for Error {
             SelectorError::Embedded => {
                 Some("run `finmcp demo`, or give `finmcp serve demo` to an AI client".to_owned())
             }
-            SelectorError::PresetName(_) => Some("choose another name".to_owned()),
-            SelectorError::Url(_) | SelectorError::Name(_) => None,
+            SelectorError::PresetName(_) | SelectorError::Name(_) => {
+                Some("choose another name with --profile".to_owned())
+            }
+            SelectorError::Url(_) => {
+                Some("give the whole address of the MCP server, such as https://mcp.example.com/mcp".to_owned())
+            }
         };
-        let error = Self::from_source(ErrorKind::Usage, error);
-        match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        Self::judged(error, (ErrorKind::Usage, hint))
     }
 }
 
@@ -292,6 +359,7 @@ fn judge_http(error: &HttpError) -> Judgement {
         HttpError::TooLarge { .. } | HttpError::Compressed { .. } => {
             (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned()))
         }
+        HttpError::Setup(_) => (ErrorKind::Network, Some(TLS_HINT.to_owned())),
         refusal if refusal.is_refusal() => (ErrorKind::Untrusted, Some(REFUSAL_HINT.to_owned())),
         _ => (ErrorKind::Network, Some(NETWORK_HINT.to_owned())),
     }
@@ -309,7 +377,22 @@ impl From<DiscoveryError> for Error {
         match error {
             DiscoveryError::Untrusted(untrusted) => untrusted.into(),
             DiscoveryError::Http(error) => error.into(),
-            other => Self::from_source(ErrorKind::Network, other),
+            other => {
+                let hint = match &other {
+                    DiscoveryError::NoMetadata { .. } => {
+                        "check the address; or ask its vendor how to sign in: for a client with a secret or a key, \
+                         --token-endpoint names where its tokens come from"
+                    }
+                    DiscoveryError::NoIdentityProvider { .. } => {
+                        "check --identity-provider: it is the address that the identity provider calls its issuer"
+                    }
+                    DiscoveryError::NotMcp { .. } => {
+                        "check the address: it is the whole URL of the MCP server, and often ends in /mcp"
+                    }
+                    _ => "try again in a while; if it stays so, ask whoever runs the server",
+                };
+                Self::from_source(ErrorKind::Network, other).hint(hint)
+            }
         }
     }
 }
@@ -321,22 +404,52 @@ impl From<Untrusted> for Error {
             Untrusted::Issuer { .. } => ISSUER_HINT,
             Untrusted::PkceUnsaid => PKCE_HINT,
             Untrusted::AnotherServer { .. } => ANOTHER_SERVER_HINT,
+            Untrusted::Resource { .. } => RESOURCE_HINT,
             _ => REFUSAL_HINT,
         };
         Self::from_source(ErrorKind::Untrusted, error).hint(hint)
     }
 }
 
+/// What helps where an authorization server says no: the codes of RFC 6749 sections 4.1.2.1 and 5.2, and RFC 8707
+/// section 2.
+fn refusal_hint(refusal: &OAuthError) -> &'static str {
+    match refusal.code.as_str() {
+        "invalid_client" => {
+            "check the client id, and its secret or key: they are good for one environment only, and a vendor can \
+             replace or revoke them"
+        }
+        "invalid_scope" => "ask for what the vendor's documentation lists, with --scope; or leave --scope out",
+        "invalid_target" => "give the resource that the vendor's documentation names, with --resource",
+        "unauthorized_client" | "unsupported_grant_type" | "unsupported_response_type" => {
+            "ask the vendor how this client may sign in; --grant chooses another way"
+        }
+        _ => "these are the server's words: ask whoever runs it what they mean",
+    }
+}
+
+/// Whether a server that answers with this status is expected to do better later (RFC 9110 sections 15.5 and 15.6).
+fn may_recover(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..)
+}
+
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { .. } | TokenError::NonceWanted => {
-            (ErrorKind::Network, Some("try again in a while".to_owned()))
+        TokenError::Unavailable { status } if !may_recover(*status) => {
+            let hint = "check the address of its token endpoint, or ask whoever runs it";
+            (ErrorKind::Network, Some(hint.to_owned()))
         }
+        TokenError::Unavailable { .. } | TokenError::NonceWanted => (ErrorKind::Network, Some(LATER_HINT.to_owned())),
         TokenError::Unusable(_) => (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned())),
         TokenError::Audience { .. } => (ErrorKind::Untrusted, Some(AUDIENCE_HINT.to_owned())),
-        TokenError::InvalidGrant(_) | TokenError::Refused { .. } | TokenError::PrivateKey(_) => {
-            (ErrorKind::Failure, None)
+        TokenError::InvalidGrant(_) => {
+            let hint = "sign in again without a long pause: what a server gives for it is good for minutes only";
+            (ErrorKind::Failure, Some(hint.to_owned()))
+        }
+        TokenError::Refused(refusal) => (ErrorKind::Failure, Some(refusal_hint(refusal).to_owned())),
+        TokenError::PrivateKey(_) => {
+            (ErrorKind::Failure, Some("sign in again with another key: --private-key-file PATH".to_owned()))
         }
     }
 }
@@ -381,8 +494,12 @@ impl From<LoginError> for Error {
             LoginError::Discovery(error) => error.into(),
             LoginError::Token(error) => error.into(),
             LoginError::Assertion(error) => error.into(),
-            LoginError::Registration(error @ RegistrationError::Unavailable { .. }) => {
-                Self::from_source(ErrorKind::Network, error).hint("try again in a while")
+            LoginError::Registration(error @ RegistrationError::Unavailable { status }) => {
+                let hint = if may_recover(status) { LATER_HINT } else { CLIENT_HINT };
+                Self::from_source(ErrorKind::Network, error).hint(hint)
+            }
+            LoginError::Registration(error @ RegistrationError::Refused(_)) => {
+                Self::from_source(ErrorKind::Failure, error).hint(CLIENT_HINT)
             }
             LoginError::Registration(error @ RegistrationError::Unusable(_)) => {
                 Self::from_source(ErrorKind::Untrusted, error).hint(ANSWER_HINT)
@@ -391,8 +508,7 @@ impl From<LoginError> for Error {
             LoginError::NotRequired { .. } => {
                 Self::from_source(ErrorKind::Failure, error).hint("nothing to do: `finmcp serve` works with it as it is")
             }
-            LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error)
-                .hint("ask the vendor for a client id and give it with --client-id; or, if it reads client metadata documents, give the URL of yours with --client-metadata-url"),
+            LoginError::NeedsRegistration { .. } => Self::from_source(ErrorKind::Usage, error).hint(CLIENT_HINT),
             LoginError::NoDeviceCode { .. } => {
                 Self::from_source(ErrorKind::Usage, error).hint("leave --grant out to sign in with a browser")
             }
@@ -418,9 +534,21 @@ impl From<LoginError> for Error {
                 }
             }
             LoginError::Listener { port: Some(_), .. } => {
-                Self::from_source(ErrorKind::Failure, error).hint("another program has that port: leave --port out, or choose another")
+                let is_taken = matches!(&error, LoginError::Listener { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
+                let hint = match is_taken {
+                    true => "another program has that port: leave --port out, or choose another",
+                    false => "leave --port out, or choose another port",
+                };
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
             }
-            other => Self::from_source(ErrorKind::Failure, other),
+            LoginError::Listener { port: None, .. } => Self::from_source(ErrorKind::Failure, error)
+                .hint("see what forbids programs to listen on this machine; --grant device-code needs no port, where the server offers it"),
+            LoginError::Denied(_) => Self::from_source(ErrorKind::Failure, error)
+                .hint("if it was you who said no, run it again to say yes; else ask who administers your account there"),
+            LoginError::Refused(ref refusal) => {
+                let hint = refusal_hint(refusal);
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
+            }
         }
     }
 }
@@ -431,7 +559,7 @@ fn judge_store(error: &StoreError) -> Judgement {
             "start a keychain (gnome-keyring, KWallet), or choose FINMCP_STORE=file with FINMCP_STORE_KEY_FILE"
         }
         StoreError::Locked => "unlock the keychain, by logging in to the desktop for example, and try again",
-        StoreError::TimedOut(_) => "the keychain's daemon hangs: restart it, or log out of the desktop and in again",
+        StoreError::TimedOut(_) => "the keychain hangs: restart its service, or log out of the desktop and in again",
         StoreError::AnotherKey(_) => {
             "give the key file or the passphrase that it was begun with; or delete that folder and sign in again"
         }
@@ -439,8 +567,8 @@ fn judge_store(error: &StoreError) -> Judgement {
             "set FINMCP_STORE_KEY_FILE to the path of a file of at least 32 secret bytes, or FINMCP_STORE_PASSPHRASE; `finmcp login` in a terminal asks for the passphrase"
         }
         StoreError::Corrupt(_) => "run `finmcp login` for this server again: it replaces the entry",
-        StoreError::Newer(_) => "update this finmcp: a newer one has written the entry",
-        StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that and try again; nothing was lost",
+        StoreError::Newer(_) => "install the newer finmcp here, too; until then the entry is left as it is",
+        StoreError::Failed(_) | StoreError::Unsafe(_) => "mend that, and try again",
     };
     (ErrorKind::Store, Some(hint.to_owned()))
 }
@@ -457,7 +585,11 @@ fn judge_lock(error: &LockError) -> Judgement {
         LockError::TimedOut(_) => {
             (ErrorKind::Failure, Some("see what other finmcp is running, and try again".to_owned()))
         }
-        LockError::Unsafe(_) | LockError::Failed { .. } => (ErrorKind::Store, None),
+        LockError::Unsafe(_) => (ErrorKind::Store, Some("mend that, and try again".to_owned())),
+        LockError::Failed { .. } => {
+            let hint = "finmcp needs a folder of yours that can be written and locked: FINMCP_CONFIG_DIR names another";
+            (ErrorKind::Store, Some(hint.to_owned()))
+        }
     }
 }
 

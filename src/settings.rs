@@ -108,9 +108,9 @@ pub enum SettingsError {
         /// The file or folder.
         path: PathBuf,
     },
-    /// Another finmcp is writing, and does not come to an end.
-    #[error("config.toml is being changed by another finmcp")]
-    Busy(#[source] lock::LockError),
+    /// `config.toml` is not to be changed without its lock.
+    #[error("config.toml was not changed")]
+    Unchanged(#[source] lock::LockError),
 }
 
 impl From<ProviderError> for SettingsError {
@@ -126,13 +126,20 @@ impl Settings {
     /// [`SettingsError`] that names the variable, or the file and the line.
     pub fn load() -> Result<Self, SettingsError> {
         let folder = match text_variable("FINMCP_CONFIG_DIR")? {
+            // Relative to whatever folder an AI client starts us in, it would be another one each time.
+            Some(folder) if Path::new(&folder).is_relative() => {
+                let problem = format!("{folder:?}, and must be a whole path, from the root on");
+                return Err(SettingsError::Variable { name: "FINMCP_CONFIG_DIR", problem });
+            }
             Some(folder) => PathBuf::from(folder),
             None => default_folder()?,
         };
+        let in_config = |problem: String| SettingsError::Config { path: folder.join("config.toml"), problem };
         let config = config::read(&folder)?;
         let mut providers = Provider::built_in()?;
         for (id, document) in config.providers {
-            providers.insert(id.clone(), document.validate(id)?);
+            let provider = document.validate(id.clone()).map_err(|error| in_config(error.to_string()))?;
+            providers.insert(id, provider);
         }
         Ok(Self {
             store: store_choice(&folder)?,
@@ -142,11 +149,7 @@ impl Settings {
                 .or(client_metadata::PUBLISHED)
                 .map(str::parse)
                 .transpose()
-                .map_err(|error: ClientMetadataUrlError| SettingsError::Config {
-                    path: folder.join("config.toml"),
-                    problem: format!("client_metadata_url {error}"),
-                })?,
-            folder,
+                .map_err(|error: ClientMetadataUrlError| in_config(format!("client_metadata_url {error}")))?,
             providers,
             default_server: config.default,
             profiles: config.profiles,
@@ -155,6 +158,7 @@ impl Settings {
             client_secret: text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new),
             request_timeout: request_timeout()?,
             log: text_variable("FINMCP_LOG")?,
+            folder,
         })
     }
 
@@ -386,12 +390,21 @@ fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
 
 fn request_timeout() -> Result<Option<Duration>, SettingsError> {
     let Some(text) = text_variable("FINMCP_REQUEST_TIMEOUT")? else { return Ok(None) };
+    let seconds = seconds(&text).map_err(|rule| SettingsError::Variable {
+        name: "FINMCP_REQUEST_TIMEOUT",
+        problem: format!("{text:?}, and {rule}"),
+    })?;
+    Ok(Some(Duration::from_secs(seconds)))
+}
+
+/// How long somebody wants to wait, in seconds.
+///
+/// # Errors
+/// What it must be, where it is something else.
+pub fn seconds(text: &str) -> Result<u64, String> {
     match text.parse() {
-        Ok(seconds @ 1..=LONGEST_WAIT) => Ok(Some(Duration::from_secs(seconds))),
-        _ => Err(SettingsError::Variable {
-            name: "FINMCP_REQUEST_TIMEOUT",
-            problem: format!("{text:?}, and must be a number of seconds from 1 to {LONGEST_WAIT}"),
-        }),
+        Ok(seconds @ 1..=LONGEST_WAIT) => Ok(seconds),
+        _ => Err(format!("must be a number of seconds from 1 to {LONGEST_WAIT}")),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
         session::Refusal,
     },
     credential::token_source::{SignInFailure, TokenSourceError},
+    http::HttpError,
 };
 
 /// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range,
@@ -42,6 +43,9 @@ pub struct Words {
     /// The command that signs in to it.
     pub login_command: String,
 }
+
+/// What helps where nothing has to be changed.
+const LATER: &str = ". Try again in a while; if it stays so, ask whoever runs the server";
 
 /// The answer to bytes that are no message (JSON-RPC 2.0 section 5: the id is null where it cannot be told).
 pub fn malformed(malformed: Malformed) -> Message {
@@ -96,19 +100,47 @@ impl Words {
         } else {
             match &**failure {
                 Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
-                Failure::Token(_)
-                | Failure::Stopped
-                | Failure::Unasking { .. }
-                | Failure::AskedTooOften
-                | Failure::Unasked => ReplyCode::Failure,
+                Failure::Token(error) => {
+                    text.push_str(&match error {
+                        TokenSourceError::Unavailable(_) => ". The sign-in is kept; try again in a while".to_owned(),
+                        // These have said what to do, or nobody is left to do it.
+                        TokenSourceError::SignIn(_) | TokenSourceError::Interrupted => String::new(),
+                        _ => format!(". Run `{}` in a terminal to see what helps", self.login_command),
+                    });
+                    ReplyCode::Failure
+                }
+                Failure::Stopped | Failure::Unasking { .. } | Failure::AskedTooOften | Failure::Unasked => {
+                    ReplyCode::Failure
+                }
                 Failure::Forgotten => ReplyCode::InvalidParameters,
                 Failure::IdInUse => ReplyCode::InvalidRequest,
                 Failure::Http(error) => {
-                    if let Some(why) = error.why_unreachable() {
-                        text.push_str(&format!(
+                    text.push_str(&match (error, error.why_unreachable()) {
+                        (_, Some(why)) => format!(
                             ": {why}. Nothing was sent. Check the address, the connection, VPN and proxy, then try again"
-                        ));
-                    }
+                        ),
+                        (HttpError::Setup(_), _) => format!(
+                            ". Nothing was sent. Run `{}` in a terminal to see what helps",
+                            self.login_command
+                        ),
+                        _ => LATER.to_owned(),
+                    });
+                    ReplyCode::Network
+                }
+                Failure::TimedOut { .. } | Failure::Cut | Failure::Malformed | Failure::NoSession => {
+                    text.push_str(LATER);
+                    ReplyCode::Network
+                }
+                Failure::Status { status, retry_after: None } if status.is_server_error() => {
+                    text.push_str(LATER);
+                    ReplyCode::Network
+                }
+                Failure::Status { retry_after: None, .. } | Failure::NoEndpoint { .. } => {
+                    text.push_str(". Check the address, or ask whoever runs the server");
+                    ReplyCode::Network
+                }
+                Failure::TooLarge { .. } => {
+                    text.push_str(". Ask for less at a time");
                     ReplyCode::Network
                 }
                 _ => ReplyCode::Network,
@@ -139,7 +171,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::{credential::token_source::LoginReason, http::HttpError, oauth::error::TokenError};
+    use crate::{credential::token_source::LoginReason, oauth::error::TokenError};
 
     fn failed(method: &str, failure: Failure) -> serde_json::Value {
         let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };

@@ -68,7 +68,7 @@ pub enum Failure {
     },
     /// A 2xx answer that is neither JSON nor an event stream.
     #[error(
-        "the server's answer is not MCP but {content_type}: is something else in between, such as a sign-in page of the network?"
+        "the server's answer is not MCP but {content_type}: something else may be in between, such as a sign-in page of the network"
     )]
     NotMcp {
         /// What it claims to be, cleaned.
@@ -158,6 +158,7 @@ impl Failure {
             | Self::InsufficientScope { .. }
             | Self::NoSession
             | Self::IdInUse
+            | Self::Forgotten
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
             Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 
-use crate::{cli::Server, profile::Selector, server_url::ServerUrl, settings::LONGEST_WAIT};
+use crate::{cli::Server, profile::Selector, server_url::ServerUrl, settings};
 
 /// `finmcp tools`.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub struct Tools {
     #[arg(long)]
     pub json: bool,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST_WAIT))]
+    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
     pub timeout: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ pub struct Call {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LONGEST_WAIT))]
+    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
     pub timeout: Option<u64>,
     /// Which server.
     #[command(flatten)]

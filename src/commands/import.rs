@@ -19,12 +19,13 @@ pub async fn run(app: &App, profile: Profile, disposal: cli::Disposal) -> Result
     login::prove_store(app).await?;
     let earlier = login::earlier(app, &profile).await?;
     let folder = Settings::mcp_remote_folder()?;
-    let leftover = Leftover::find(&folder, &profile.server)?;
+    let anew = format!("sign in anew instead: `{}`", profile.login_command());
+    let leftover = Leftover::find(&folder, &profile.server).map_err(|error| Error::from(error).hint(&anew))?;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: None };
-    let credential = leftover.adopt(profile.login_request(None, None), &context).await.map_err(|error| {
-        let hint = format!("or sign in anew: `{}`", profile.login_command());
-        Error::from(error).while_doing("could not take over mcp-remote's sign-in").hint(hint)
-    })?;
+    let credential = leftover
+        .adopt(profile.login_request(None, None), &context)
+        .await
+        .map_err(|error| Error::from(error).while_doing("could not take over mcp-remote's sign-in").hint(&anew))?;
     let profile = login::keep(app, profile, credential.clone(), earlier).await?;
     login::summarise(app, &profile, &credential);
     dispose(app, &leftover.files, disposal).await

@@ -73,7 +73,7 @@ impl Given {
         if files.into_iter().flatten().any(|path| path == Path::new(STDIN)) {
             let error =
                 Error::new(ErrorKind::Usage, "a secret cannot come from stdin here: that is where the client speaks");
-            return Err(error.hint("name a file, or run finmcp login first: the secret is kept then"));
+            return Err(error.hint("name a file; or sign in with `finmcp login` first, which keeps the secret"));
         }
         Self::read(app, arguments).await
     }
@@ -99,7 +99,7 @@ fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
         (None, Some(_)) => Some(GrantKind::JwtBearer),
         (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
             let text = "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
-            return Err(Error::new(ErrorKind::Usage, text));
+            return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
         }
         (grant, _) => grant,
     };
@@ -130,7 +130,8 @@ fn lasting(path: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(path)?;
     match absolute.to_str() {
         Some(_) => Ok(absolute),
-        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))),
+        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))
+            .hint("rename it: config.toml, which is to name it, is UTF-8")),
     }
 }
 
@@ -146,8 +147,10 @@ async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret
 async fn private_key(path: PathBuf) -> Result<Secret, Error> {
     let shown = path.display().to_string();
     let key = secret_in(path, "private key").await?;
-    PrivateKey::from_pem(&key)
-        .map_err(|error| Error::new(ErrorKind::Usage, format!("the private key in {shown} cannot be used: {error}")))?;
+    PrivateKey::from_pem(&key).map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("the private key in {shown} cannot be used: {error}"))
+            .hint("give a key that the vendor knows, in PEM and without a passphrase, with --private-key-file PATH")
+    })?;
     Ok(key)
 }
 
@@ -158,10 +161,13 @@ async fn secret_in(path: PathBuf, name: &str) -> Result<Secret, Error> {
     let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
     let text = text.map_err(|error| {
         let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
-        Error::new(kind, error.to_string()).while_doing(format!("cannot read the {name} from {shown}"))
+        Error::new(kind, error.to_string())
+            .while_doing(format!("cannot read the {name} from {shown}"))
+            .hint("give the path of a file that you may read, or - for stdin")
     })?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}"))),
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}"))
+            .hint("it is empty: put the secret or the key into it, and nothing else")),
         secret => Ok(Secret::new(secret.to_owned())),
     }
 }

@@ -65,7 +65,7 @@ pub enum AssertionError {
         error: io::Error,
     },
     /// The file holds something else, which was not sent.
-    #[error("{} holds no JWT", .path.display())]
+    #[error("{} holds no JWT, so nothing of it was sent", .path.display())]
     NotJwt {
         /// The file.
         path: PathBuf,

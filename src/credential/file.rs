@@ -257,7 +257,7 @@ fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         return Err(unusable("is not a plain file".to_owned()));
     }
     if writable_by_others(&metadata) {
-        return Err(unusable(format!("can be written by other users; run: chmod go-w {}", path.display())));
+        return Err(unusable(format!("can be written by other users; run `chmod go-w '{}'`", path.display())));
     }
     let mut contents = Zeroizing::new(Vec::with_capacity(metadata.len().min(KEY_LIMIT) as usize + 1));
     file.take(KEY_LIMIT).read_to_end(&mut contents).map_err(failed("read", path))?;

@@ -98,7 +98,7 @@ fn check_owner_and_mode(path: &Path, metadata: &fs::Metadata, mode: &str) -> Res
         )));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Err(PlaceError::Unsafe(format!("other users have access to {path}; run: chmod {mode} {path}")));
+        return Err(PlaceError::Unsafe(format!("other users have access to {path}; run `chmod {mode} '{path}'`")));
     }
     Ok(())
 }

@@ -182,7 +182,7 @@ pub enum LoginError {
         host: String,
     },
     /// The authorization server registers no clients by itself: the person needs a client of their own.
-    #[error("{host} does not register clients by itself")]
+    #[error("{host} does not let programs register by themselves")]
     NeedsRegistration {
         /// The authorization server.
         host: String,
@@ -258,7 +258,7 @@ pub enum LoginError {
 
 fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
     match accepted {
-        [] => format!("{host} lists no private_key_jwt: it takes no private key"),
+        [] => format!("{host} takes no private key: it does not list private_key_jwt"),
         accepted => format!("{host} takes no key that signs with {algorithm}, but {} only", accepted.join(", ")),
     }
 }

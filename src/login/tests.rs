@@ -224,7 +224,7 @@ async fn t020_refused_before_the_browser() {
 async fn the_person_or_the_server_says_no() {
     let refusal = Some("error=access_denied&error_description=not%20today");
     let (stage, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
-    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was refused: access_denied (not today)");
+    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was refused: access_denied (\"not today\")");
     assert!(!stage.paths().contains(&"POST /token".to_owned()));
     let refusal = Some("error=invalid_scope");
     let (_, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
@@ -235,7 +235,10 @@ async fn the_person_or_the_server_says_no() {
     let registration = (400, json!({"error": "invalid_redirect_uri", "error_description": "no loopback"}));
     let (_, person, outcome) = attempt(Script { registration, ..Script::good() }, |_| {}).await;
     let error = outcome.unwrap_err().to_string();
-    assert_eq!(error, "the authorization server refused to register this client: invalid_redirect_uri (no loopback)");
+    assert_eq!(
+        error,
+        "the authorization server refused to register this client: invalid_redirect_uri (\"no loopback\")"
+    );
     assert_eq!(opened(&person), 0);
 }
 

@@ -356,7 +356,7 @@ mod tests {
             &[("code", "c"), ("error", "access_denied"), ("error_description", "no[2J"), ("state", state)],
         ] {
             let AuthorizationResponse::Error(error) = judge(pairs) else { panic!("a code") };
-            assert_eq!(error.to_string(), "access_denied (no[2J)");
+            assert_eq!(error.to_string(), "access_denied (\"no[2J\")");
         }
     }
 

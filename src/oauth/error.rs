@@ -38,7 +38,7 @@ pub enum TokenError {
         found: String,
     },
     /// The server wants a nonce in the proof of possession, and has looked at nothing else (RFC 9449 section 8).
-    #[error("the authorization server goes on asking for another nonce (DPoP)")]
+    #[error("the authorization server takes none of our proofs of a key, and asks for another nonce each time (DPoP)")]
     NonceWanted,
     /// The client's private key, or the one that tokens are bound to.
     #[error("the private key cannot be used: {0}")]
@@ -81,7 +81,7 @@ pub enum Untrusted {
         reason: &'static str,
     },
     /// A URL that must not be called.
-    #[error("`{member}` cannot be used: {reason}")]
+    #[error("the server's `{member}` cannot be used: {reason}")]
     Url {
         /// The member or parameter that held it.
         member: &'static str,
@@ -126,7 +126,7 @@ pub enum Untrusted {
 
 /// An `error` and `error_description`, fit to be shown: cleaned and cut (RFC 6749 section 5.2).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}{}", .description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+#[error("{code}{}", .description.as_deref().map(|text| format!(" (\"{text}\")")).unwrap_or_default())]
 pub struct OAuthError {
     /// The `error` code.
     pub code: String,

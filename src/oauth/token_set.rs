@@ -243,7 +243,8 @@ mod tests {
     }
 
     fn read(body: &str) -> Result<TokenSet, TokenError> {
-        let response: TokenResponse = serde_json::from_str(body).map_err(|_| TokenError::Unusable("not read"))?;
+        let response: TokenResponse =
+            serde_json::from_str(body).map_err(|_| TokenError::Unusable("it cannot be read"))?;
         response.into_token_set(TokenType::Bearer, now())
     }
 

@@ -42,10 +42,10 @@ pub enum ServerUrlError {
     #[error("only https is accepted (plain http on this machine's loopback interface alone)")]
     Scheme,
     /// `user:password@` before the host: a way to make a URL look like another host's.
-    #[error("credentials are not allowed in a URL")]
+    #[error("a user name or a password is not allowed in a URL")]
     Credentials,
     /// A `#fragment`, which neither a resource nor an endpoint may have (RFC 8707 section 2, RFC 6749 section 3.1).
-    #[error("a fragment is not allowed here")]
+    #[error("a fragment (`#` and what follows) is not allowed here")]
     Fragment,
     /// More bytes than the message says: too much for a browser's command line, and for many servers.
     #[error("longer than {LONGEST} bytes")]

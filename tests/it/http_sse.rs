@@ -180,7 +180,7 @@ fn a_place_without_any_server_gets_one_more_request() {
         let mut serve = sandbox.serve([vendor.at("/nowhere")]);
         let error = serve.initialize().error();
         assert_eq!(error["code"], -31003);
-        assert!(error["message"].as_str().unwrap().ends_with("the server answered HTTP 404"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("the server answered HTTP 404"), "{error}");
         assert_eq!(seen(&vendor), ["/nowhere initialize", "/nowhere server/discover", "/nowhere GET"]);
         // And what comes next goes where it went before.
         assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 404"));
@@ -221,7 +221,7 @@ fn what_is_said_where_no_message_is_taken_is_no_answer() {
         let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
         match parsed.get("jsonrpc") {
             Some(_) => assert_eq!(error, parsed["error"]),
-            None => assert!(error["message"].as_str().unwrap().ends_with(&format!("HTTP {status}")), "{error}"),
+            None => assert!(error["message"].as_str().unwrap().contains(&format!("HTTP {status}")), "{error}"),
         }
     }
 }
@@ -339,7 +339,7 @@ fn t125_an_endless_first_event_is_given_up() {
         let (url, written) = talker("", stream);
         let mut serve = Sandbox::new().serve([url]);
         let error = serve.initialize().error();
-        assert!(error["message"].as_str().unwrap().ends_with("HTTP 405"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("HTTP 405"), "{error}");
         eventually("the end of the stream", || {
             let before = written.load(Ordering::Relaxed);
             thread::sleep(QUIET);
@@ -359,7 +359,7 @@ fn t125_an_endless_message_is_given_up() {
     let mut serve = Sandbox::new().serve([url]);
     serve.initialize();
     let error = serve.request("tools/list", json!({})).error();
-    assert!(error["message"].as_str().unwrap().ends_with("larger than 256 MiB"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("larger than 256 MiB"), "{error}");
     assert!(written.load(Ordering::Relaxed) < 2 * (300 << 20), "{written:?}");
 }
 

@@ -121,7 +121,11 @@ fn what_cannot_be_taken_over_is_said() {
     let import =
         |sandbox: &Sandbox, vendor: &Vendor| sandbox.finmcp(["login", &vendor.url(), "--import", "mcp-remote"]);
     sandbox.set("MCP_REMOTE_CONFIG_DIR", sandbox.home().join("nowhere"));
-    import(&sandbox, &vendor).expect_code(1).expect_stderr(&["has left no sign-in to", "nowhere", "without --import"]);
+    import(&sandbox, &vendor).expect_code(1).expect_stderr(&[
+        "has left no sign-in to",
+        "nowhere",
+        "sign in anew instead: `finmcp login http",
+    ]);
 
     type Change = fn(&mut Value, &mut Value);
     let cases: [(Change, i32, &str); 5] = [

@@ -72,3 +72,5 @@ mod support;
 mod threats;
 mod token;
 mod translation;
+#[cfg(unix)]
+mod words;

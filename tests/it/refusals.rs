@@ -183,9 +183,9 @@ fn t002_t003_t004_t038_t039_what_no_server_may_name() {
         ("http://169.254.169.254/latest", scheme),
         ("--upload-pack=x", malformed),
         ("-a Calculator", malformed),
-        ("https://bank.example@evil.example/x", "credentials are not allowed"),
-        ("https://u:p@evil.example/x", "credentials are not allowed"),
-        ("https://as.example/x#y", "a fragment is not allowed"),
+        ("https://bank.example@evil.example/x", "a user name or a password is not allowed"),
+        ("https://u:p@evil.example/x", "a user name or a password is not allowed"),
+        ("https://as.example/x#y", "a fragment (`#` and what follows) is not allowed"),
         ("https://169.254.169.254/x", "it leads to an address that no server may have"),
         ("https://[::ffff:10.0.0.9]/x", "it leads into a private network"),
     ];

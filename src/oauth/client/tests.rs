@@ -263,7 +263,7 @@ async fn t060_bad_answers() {
         (
             "400 Bad Request",
             r#"{"error":"invalid_target","error_description":"no"}"#,
-            "the authorization server refused: invalid_target (no)",
+            "the authorization server refused: invalid_target (\"no\")",
         ),
         ("502 Bad Gateway", "CANARY", "the authorization server is unavailable (HTTP 502)"),
     ] {

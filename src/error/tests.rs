@@ -1,0 +1,531 @@
+//! Every error as a person reads it. A kind without an example here is found: the matches know them all.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::{
+    bridge::{
+        audit::{Audit, Terms},
+        message::{Malformed, Message},
+        reply::{self, Words},
+        retry::Failure,
+        session::Refusal,
+    },
+    console::{Color, Console, Voice},
+    credential::{clock::SystemClock, token_source::SignInFailure},
+    http::Http,
+    oauth::private_key::PrivateKeyError,
+    profile::Selector,
+    server_url::ServerUrl,
+    settings::Settings,
+    setup::client::Client,
+};
+
+/// What examples of one error type come to, each under its name. Panics where a kind has no example.
+fn catalogue<E>(
+    examples: Vec<E>,
+    kinds: &[&str],
+    kind: impl Fn(&E) -> &'static str,
+    words: impl Fn(E) -> String,
+) -> String {
+    let named: Vec<(&str, String)> = examples.into_iter().map(|example| (kind(&example), words(example))).collect();
+    let shown: BTreeSet<&str> = named.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(shown, kinds.iter().copied().collect(), "a kind has no example");
+    named.iter().map(|(kind, words)| format!("{kind}: {words}\n")).collect()
+}
+
+/// An error as the console writes it, after its exit code.
+fn written(error: impl Into<Error>) -> String {
+    let error = error.into();
+    let words = Console::new(Color::Never, Voice::Usual).words(&error);
+    format!("exit code {}\n{words}\n", error.kind.exit_code())
+}
+
+/// Compares the examples with what was agreed on. The kinds are all that the type has, or it does not compile.
+macro_rules! assert_words {
+    ($error:ident { $($kind:ident)+ }, $examples:expr) => {
+        assert_words!($error { $($kind)+ }, $examples, written)
+    };
+    ($error:ident { $($kind:ident)+ }, $examples:expr, $words:expr) => {{
+        let kind = |error: &$error| match error { $($error::$kind { .. } => stringify!($kind),)+ };
+        let text = catalogue($examples, &[$(stringify!($kind)),+], kind, $words);
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(stringify!($error), text);
+        });
+    }};
+}
+
+fn host() -> String {
+    "as.example".to_owned()
+}
+
+fn path() -> PathBuf {
+    "/home/me/file".into()
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn denied() -> io::Error {
+    io::ErrorKind::PermissionDenied.into()
+}
+
+/// What a server says: its own words, hostile ones among them.
+fn said(code: &str) -> OAuthError {
+    OAuthError::new(code, Some("ask\u{1b}[2J us"))
+}
+
+fn sandbox() -> Profile {
+    let named = |name: &str| Some(name.to_owned());
+    let selector = Selector { server: named("asset"), environment: named("sandbox"), ..Selector::default() };
+    Profile::select(&selector, &Settings::for_tests("")).unwrap()
+}
+
+fn server() -> ServerUrl {
+    "https://mcp.example/mcp".parse().unwrap()
+}
+
+fn untrusted() -> Vec<Untrusted> {
+    let (expected, found) = ("https://a.example".to_owned(), "https://b.example".to_owned());
+    vec![
+        Untrusted::Document { document: "the authorization server's metadata", reason: "it is not JSON" },
+        Untrusted::Url { member: "token_endpoint", reason: ServerUrlError::Scheme },
+        Untrusted::Url { member: "token_endpoint", reason: ServerUrlError::OutOfReach(Zone::Private) },
+        Untrusted::Resource { expected: expected.clone(), found: found.clone() },
+        Untrusted::Issuer { expected: expected.clone(), found: found.clone() },
+        Untrusted::Pkce,
+        Untrusted::PkceUnsaid,
+        Untrusted::AnotherServer { expected, found },
+        Untrusted::MixUp,
+    ]
+}
+
+fn token_errors() -> Vec<TokenError> {
+    let codes = ["invalid_client", "invalid_scope", "invalid_target", "unauthorized_client", "teapot"];
+    let keys = [PrivateKeyError::Unreadable, PrivateKeyError::Unsupported, PrivateKeyError::Broken];
+    let mut errors = vec![
+        TokenError::InvalidGrant(said("invalid_grant")),
+        TokenError::Unavailable { status: 503 },
+        TokenError::Unavailable { status: 404 },
+        TokenError::Unusable("its `token_type` is not Bearer"),
+        TokenError::Audience { expected: "https://a.example".to_owned(), found: "https://b.example".to_owned() },
+        TokenError::NonceWanted,
+        TokenError::Http(HttpError::OldTls { host: host() }),
+    ];
+    errors.extend(codes.map(|code| TokenError::Refused(said(code))));
+    errors.extend(keys.map(TokenError::PrivateKey));
+    errors
+}
+
+fn assertion_errors() -> Vec<AssertionError> {
+    let end = Some(Timestamp::UNIX_EPOCH);
+    vec![
+        AssertionError::Unreadable { path: path(), error: denied() },
+        AssertionError::NotJwt { path: path() },
+        AssertionError::Refused { path: path(), end, refusal: said("invalid_grant") },
+        AssertionError::IdTokenRefused { host: host(), path: path(), end: None, refusal: said("invalid_grant") },
+        AssertionError::NotGranted { host: host(), error: TokenError::Refused(said("access_denied")) },
+        AssertionError::NotGranted { host: host(), error: TokenError::Unavailable { status: 503 } },
+        AssertionError::GrantRefused { host: host(), refusal: said("invalid_grant") },
+        AssertionError::Token(TokenError::NonceWanted),
+    ]
+}
+
+fn store_errors() -> Vec<StoreError> {
+    vec![
+        StoreError::Absent("no D-Bus session".to_owned()),
+        StoreError::Locked,
+        StoreError::TimedOut(Duration::from_secs(3)),
+        StoreError::Failed("the call broke off".to_owned()),
+        StoreError::Corrupt("its access token is damaged".to_owned()),
+        StoreError::Newer(9),
+        StoreError::Unsafe("other users have access to it; run `chmod 700 '/a'`".to_owned()),
+        StoreError::AnotherKey("/home/me/.config/finmcp/credentials".to_owned()),
+        StoreError::NeedsPassphrase,
+    ]
+}
+
+fn lock_errors() -> Vec<LockError> {
+    vec![
+        LockError::TimedOut(Duration::from_secs(5)),
+        LockError::Unsafe("/a/locks is a symbolic link; put a real folder there".to_owned()),
+        LockError::Failed { what: "could not open /a/locks/config.lock".to_owned(), source: denied() },
+    ]
+}
+
+#[test]
+fn what_is_set_wrongly() {
+    let examples = vec![
+        SettingsError::Variable {
+            name: "FINMCP_STORE",
+            problem: "\"x\", and must be keychain, file or memory".to_owned(),
+        },
+        SettingsError::Homeless,
+        SettingsError::File { path: path(), source: denied() },
+        SettingsError::Config { path: path(), problem: "TOML parse error at line 1".to_owned() },
+        SettingsError::Exposed { path: path() },
+    ];
+    let unchanged = lock_errors().into_iter().map(SettingsError::Unchanged);
+    assert_words!(
+        SettingsError { Variable Homeless File Config Exposed Unchanged },
+        examples.into_iter().chain(unchanged).collect()
+    );
+}
+
+#[test]
+fn which_server_is_meant() {
+    let candidates = || names(&["asset", "tesorio"]);
+    let name = || "nobody".to_owned();
+    let urls = [
+        ServerUrlError::Malformed,
+        ServerUrlError::Scheme,
+        ServerUrlError::Credentials,
+        ServerUrlError::Fragment,
+        ServerUrlError::TooLong,
+        ServerUrlError::OutOfReach(Zone::Public),
+        ServerUrlError::OutOfReach(Zone::Private),
+        ServerUrlError::OutOfReach(Zone::Loopback),
+        ServerUrlError::OutOfReach(Zone::Special),
+    ];
+    assert_words!(ServerUrlError { Malformed Scheme Credentials Fragment TooLong OutOfReach }, urls.to_vec(), |error| {
+        written(SelectorError::Url(error))
+    });
+    assert_words!(
+        SelectorError { Unknown NoEnvironment Unclear Environment UrlNeeded Embedded Url Name PresetName },
+        vec![
+            SelectorError::Unknown { name: name(), candidates: candidates() },
+            SelectorError::NoEnvironment { environment: name(), candidates: candidates() },
+            SelectorError::Unclear { candidates: candidates() },
+            SelectorError::Environment { title: "Asset".to_owned(), environment: name(), candidates: candidates() },
+            SelectorError::Environment { title: "Tesorio".to_owned(), environment: name(), candidates: Vec::new() },
+            SelectorError::UrlNeeded { title: "Masset".to_owned(), provider: "masset".to_owned() },
+            SelectorError::Embedded,
+            SelectorError::Url(ServerUrlError::Malformed),
+            SelectorError::Name("a b".to_owned()),
+            SelectorError::PresetName("asset".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn why_a_sign_in_failed() {
+    let after = Duration::from_secs(300);
+    let examples = vec![
+        LoginError::Untrusted(Untrusted::MixUp),
+        LoginError::NotRequired { host: host() },
+        LoginError::NeedsRegistration { host: host() },
+        LoginError::NoDeviceCode { host: host() },
+        LoginError::NoDpop { host: host() },
+        LoginError::NeedsSecret,
+        LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: Vec::new() },
+        LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: names(&["ES256", "PS256"]) },
+        LoginError::NeedsAssertion,
+        LoginError::Assertion(AssertionError::NotJwt { path: path() }),
+        LoginError::Denied(said("access_denied")),
+        LoginError::Refused(said("invalid_scope")),
+        LoginError::TimedOut { after, known_client: false },
+        LoginError::TimedOut { after, known_client: true },
+        LoginError::Listener { port: Some(80), source: denied() },
+        LoginError::Listener { port: Some(8000), source: io::ErrorKind::AddrInUse.into() },
+        LoginError::Listener { port: None, source: denied() },
+        LoginError::Discovery(DiscoveryError::NotMcp { host: host(), status: 404 }),
+        LoginError::Registration(RegistrationError::Refused(said("invalid_redirect_uri"))),
+        LoginError::Token(TokenError::NonceWanted),
+        LoginError::Http(HttpError::OldTls { host: host() }),
+    ];
+    assert_words!(
+        LoginError {
+            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret KeyRefused NeedsAssertion Assertion
+            Denied Refused TimedOut Listener Discovery Registration Token Http
+        },
+        examples
+    );
+    assert_words!(
+        RegistrationError { Refused Unavailable Unusable Http },
+        vec![
+            RegistrationError::Refused(said("invalid_client_metadata")),
+            RegistrationError::Unavailable { status: 503 },
+            RegistrationError::Unavailable { status: 401 },
+            RegistrationError::Unusable("its `client_id` is empty"),
+            RegistrationError::Http(HttpError::OldTls { host: host() }),
+        ],
+        |error| written(LoginError::Registration(error))
+    );
+}
+
+#[test]
+fn what_is_found_at_a_server() {
+    assert_words!(
+        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable Http },
+        vec![
+            DiscoveryError::Untrusted(Untrusted::Pkce),
+            DiscoveryError::NoMetadata { host: host() },
+            DiscoveryError::NoIdentityProvider { host: host() },
+            DiscoveryError::NotMcp { host: host(), status: 404 },
+            DiscoveryError::Unavailable { host: host(), status: 503 },
+            DiscoveryError::Http(HttpError::OldTls { host: host() }),
+        ]
+    );
+    assert_words!(
+        Untrusted { Document Url Resource Issuer Pkce PkceUnsaid AnotherServer MixUp },
+        untrusted()
+    );
+}
+
+#[test]
+fn why_there_is_no_token() {
+    assert_words!(
+        TokenError { InvalidGrant Refused Unavailable Unusable Audience NonceWanted PrivateKey Http },
+        token_errors()
+    );
+    assert_words!(
+        AssertionError { Unreadable NotJwt Refused IdTokenRefused NotGranted GrantRefused Token },
+        assertion_errors()
+    );
+    let reasons = [
+        LoginReason::SignedOut,
+        LoginReason::Ended,
+        LoginReason::ClientForgotten,
+        LoginReason::NotRenewable,
+        LoginReason::Scope,
+    ];
+    let of_token = |error| written(Error::of_token(error, &sandbox()));
+    assert_words!(LoginReason { SignedOut Ended ClientForgotten NotRenewable Scope }, reasons.to_vec(), |reason| {
+        of_token(TokenSourceError::LoginRequired(reason))
+    });
+    let mut examples = vec![TokenSourceError::LoginRequired(LoginReason::Ended), TokenSourceError::Rejected];
+    examples.extend(token_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(assertion_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(store_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(lock_errors().into_iter().map(TokenSourceError::from));
+    examples.push(TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused".to_owned())));
+    examples.push(TokenSourceError::Interrupted);
+    assert_words!(
+        TokenSourceError { LoginRequired Refused Unavailable Rejected Assertion Store Lock SignIn Interrupted },
+        examples,
+        of_token
+    );
+}
+
+#[test]
+fn why_nothing_can_be_kept() {
+    assert_words!(
+        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe AnotherKey NeedsPassphrase },
+        store_errors()
+    );
+    assert_words!(LockError { TimedOut Unsafe Failed }, lock_errors());
+    let file = || PathBuf::from("/home/me/.mcp-auth/x_tokens.json");
+    assert_words!(
+        LeftoverError { None Incomplete Unreadable },
+        vec![
+            LeftoverError::None { server: server(), folder: "/home/me/.mcp-auth".into() },
+            LeftoverError::Incomplete { file: file(), missing: "refresh token" },
+            LeftoverError::Unreadable { file: file(), source: denied() },
+        ]
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let audit = Audit::open(Terms {
+        path: folder.path().to_owned(),
+        profile: "asset".to_owned(),
+        environment: String::new(),
+        arguments: false,
+        clock: Arc::new(SystemClock),
+        complain: Box::new(|_| ()),
+    });
+    let words = written(audit.err().unwrap()).replace(&folder.path().display().to_string(), "/FOLDER");
+    insta::assert_snapshot!(words, @r#"
+    exit code 1
+    error: the audit log cannot be kept
+      caused by: could not open /FOLDER: Is a directory (os error 21)
+    hint: mend that, or leave --audit-log out; no tool is called without the log that was asked for
+    "#);
+}
+
+#[test]
+fn why_a_clients_file_is_left_as_it_is() {
+    let documents = || {
+        let what = "`mcpServers`".to_owned();
+        vec![
+            DocumentError::Malformed { line: 3, format: "JSON" },
+            DocumentError::NotTable { line: 3, what, wanted: "an object" },
+            DocumentError::Unsupported { line: 3, what: "a key that is there twice" },
+        ]
+    };
+    let of_document = |error| FileError::Document { path: path(), error };
+    assert_words!(DocumentError { Malformed NotTable Unsupported }, documents(), |error| written(of_document(error)));
+    assert_words!(
+        FileError { Io Dangling Changed Document },
+        vec![
+            FileError::Io { verb: "read", path: path(), source: denied() },
+            FileError::Dangling { path: path() },
+            FileError::Changed { path: path() },
+            of_document(DocumentError::Malformed { line: 3, format: "JSON" }),
+        ]
+    );
+    insta::assert_snapshot!(written(Taken { client: Client::ClaudeCode, name: "asset".to_owned() }), @r#"
+    exit code 1
+    error: Claude Code has another server called "asset"
+    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    "#);
+}
+
+#[test]
+fn why_a_call_brought_nothing() {
+    let refused = [-31002, -31003, -31004, -31005, -31006, -32602]
+        .map(|code| ClientError::Refused { code, message: format!("what is said with {code}") });
+    let others = [ClientError::Nonsense("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
+    assert_words!(ClientError { Refused Nonsense Ended Broken }, refused.into_iter().chain(others).collect());
+    let (tool, name) = (|| "list_invoices".to_owned(), || "from".to_owned());
+    assert_words!(
+        ArgumentError { Unnamed Unknown Twice Missing Mistyped Malformed NoObject },
+        vec![
+            ArgumentError::Unnamed("2025".to_owned()),
+            ArgumentError::Unknown { tool: tool(), name: "form".to_owned(), known: names(&["from", "to"]) },
+            ArgumentError::Unknown { tool: tool(), name: name(), known: Vec::new() },
+            ArgumentError::Twice(name()),
+            ArgumentError::Missing { tool: tool(), missing: names(&["from", "to"]) },
+            ArgumentError::Mistyped { name: name(), wanted: "number".to_owned(), value: "x".to_owned() },
+            ArgumentError::Malformed { name: name(), problem: "expected value at line 1 column 1".to_owned() },
+            ArgumentError::NoObject,
+        ]
+    );
+}
+
+/// A failing call for each error of the HTTP client's own.
+async fn http_errors() -> Vec<HttpError> {
+    let http = Http::default();
+    let failing =
+        async |http: &Http, url: &str| http.fetch(&url.parse().unwrap(), Default::default()).await.unwrap_err();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let closing = tokio::spawn(async move { drop(listener.accept().await) });
+    let broken = failing(&http, &format!("http://{address}/")).await;
+    closing.await.unwrap();
+    let unreachable = failing(&http, &format!("http://{address}/")).await;
+    let no_certificate = reqwest::Certificate::from_der(b"no certificate").unwrap();
+    let setup = failing(&Http::trusting(vec![no_certificate]), "https://a.example/").await;
+    vec![unreachable, broken, setup]
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_the_network_says() {
+    let out_of_reach = |zone| HttpError::OutOfReach { host: host(), zone };
+    let mut examples = http_errors().await;
+    examples.extend([
+        HttpError::TimedOut { host: host(), after: Duration::from_secs(10) },
+        HttpError::TooLarge { host: host(), limit: 1 << 20 },
+        out_of_reach(Zone::Private),
+        out_of_reach(Zone::Special),
+        HttpError::Certificate { host: host(), problem: "has expired" },
+        HttpError::OldTls { host: host() },
+        HttpError::Redirected { host: host(), status: StatusCode::FOUND },
+        HttpError::Compressed { host: host() },
+    ]);
+    assert_words!(
+        HttpError {
+            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Compressed Setup
+        },
+        examples,
+        |error| steady(&written(error))
+    );
+}
+
+/// `text` without ports and the system's own numbers, which are other ones each time.
+fn steady(text: &str) -> String {
+    let without = |text: &str, before: &str, name: &str| {
+        let mut parts = text.split(before);
+        let first = parts.next().unwrap_or_default().to_owned();
+        let rest = parts.map(|part| part.trim_start_matches(|character: char| character.is_ascii_digit()));
+        rest.fold(first, |text, part| format!("{text}{before}{name}{part}"))
+    };
+    without(&without(text, "127.0.0.1:", "PORT"), "os error ", "N")
+}
+
+/// What `serve` answers a client, for every reason: to a call, and to a request that only reads where that differs.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_client_is_told() {
+    let status = |status: u16, retry_after: Option<u64>| Failure::Status {
+        status: StatusCode::from_u16(status).unwrap(),
+        retry_after: retry_after.map(Duration::from_secs),
+    };
+    let tokens = [
+        TokenSourceError::LoginRequired(LoginReason::SignedOut),
+        TokenSourceError::Rejected,
+        TokenSourceError::from(TokenError::Refused(said("invalid_client"))),
+        TokenSourceError::from(TokenError::Unavailable { status: 503 }),
+        TokenSourceError::from(AssertionError::NotJwt { path: path() }),
+        TokenSourceError::from(StoreError::Locked),
+        TokenSourceError::from(LockError::TimedOut(Duration::from_secs(5))),
+        TokenSourceError::SignIn(SignInFailure::Untrusted("the metadata is another server's".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::Unreachable("could not connect to as.example".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::LoginRequired("nobody signed in within 300 s".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused: access_denied".to_owned())),
+        TokenSourceError::Interrupted,
+    ];
+    let unaddressed = r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#;
+    let mut examples: Vec<Failure> = tokens.into_iter().map(Failure::Token).collect();
+    examples.extend(http_errors().await.into_iter().map(Failure::Http));
+    examples.extend([
+        Failure::Refused,
+        Failure::InsufficientScope { missing: Some("write".to_owned()), wanted: names(&["read", "write"]) },
+        Failure::InsufficientScope { missing: None, wanted: Vec::new() },
+        Failure::Http(HttpError::Certificate { host: host(), problem: "has expired" }),
+        status(503, None),
+        status(429, Some(90)),
+        status(400, None),
+        Failure::Unaddressed {
+            status: StatusCode::NOT_FOUND,
+            said: Box::new(Message::parse(unaddressed.into()).unwrap()),
+        },
+        Failure::UsedUp { wait: Duration::from_secs(59) },
+        Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
+        Failure::NotMcp { content_type: "text/html".to_owned() },
+        Failure::Malformed,
+        Failure::TooLarge { limit: 64 << 20 },
+        Failure::Cut,
+        Failure::NoEndpoint { status: Some(StatusCode::NOT_FOUND) },
+        Failure::ForeignEndpoint,
+        Failure::NoSession,
+        Failure::TimedOut { seconds: 60 },
+        Failure::IdInUse,
+        Failure::Unasking { method: "elicitation/create".to_owned() },
+        Failure::AskedTooOften,
+        Failure::Unasked,
+        Failure::Forgotten,
+        Failure::Stopped,
+    ]);
+    let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
+    let replies = |failure: Failure| {
+        let failure = Arc::new(failure);
+        let [to_call, to_list] = ["tools/call", "tools/list"].map(|method| {
+            let message = Message::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap();
+            let refusal = Refusal { message, taken: failure.taken(), failure: failure.clone() };
+            steady(&spoken(&words.refused(&refusal).unwrap()))
+        });
+        if to_call == to_list { to_call } else { format!("{to_call}    to a list: {to_list}") }
+    };
+    assert_words!(
+        Failure {
+            Token Refused InsufficientScope Http Status Unaddressed UsedUp Redirected NotMcp Malformed TooLarge Cut
+            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Stopped
+        },
+        examples,
+        replies
+    );
+    assert_words!(Malformed { Json Message TooLong }, vec![Malformed::Json, Malformed::Message, Malformed::TooLong], |line| {
+        spoken(&reply::malformed(line))
+    });
+}
+
+/// The code and the text of an error response.
+fn spoken(response: &Message) -> String {
+    let response: serde_json::Value = serde_json::from_slice(response.raw()).unwrap();
+    format!("{} {}\n", response["error"]["code"], response["error"]["message"].as_str().unwrap())
+}
