@@ -184,3 +184,12 @@ fn the_map_is_current() {
         assert_eq!(found, None, "a drawer");
     }
 }
+
+/// t148: no code of ours is unsafe, and no attribute lets it be.
+#[test]
+fn t148_no_code_is_unsafe() {
+    let manifest = include_str!("../../Cargo.toml");
+    assert!(manifest.contains("\nunsafe_code = \"forbid\"\n"));
+    let speaks_of_it = |text: &str| text.contains("unsafe_code");
+    assert!(sources().iter().all(|(_, text)| !speaks_of_it(text)));
+}

@@ -4,7 +4,10 @@ use std::fs;
 
 use crate::{
     login::{machine_login, machine_vendor},
-    support::sandbox::Sandbox,
+    support::{
+        sandbox::Sandbox,
+        vendor::{Script, Vendor},
+    },
 };
 
 /// Writes `config.toml`, as a person does.
@@ -123,4 +126,51 @@ fn t082_a_person_is_asked_for_the_passphrase() {
     assert_eq!(code, Some(0), "{said}");
     sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
+
+/// t139: the folder that a client happens to start finmcp in has no say: whoever fills a repository does not name servers.
+#[test]
+fn t139_the_folder_at_hand_has_no_say() {
+    let (sandbox, evil) = (Sandbox::new(), Vendor::start(Script::default()));
+    let text = format!("default = \"books\"\nca_file = \"ca.pem\"\n[profiles.books]\nurl = \"{}\"\n", evil.url());
+    let folder = sandbox.watched();
+    for name in ["config.toml", "finmcp.toml", ".finmcp.toml", "finmcp/config.toml", ".config/finmcp/config.toml"] {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &text).unwrap();
+    }
+    fs::write(folder.join(".env"), format!("FINMCP_CONFIG_DIR={}\n", folder.display())).unwrap();
+    for arguments in [&["tools"][..], &["tools", "books"]] {
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        command.args(arguments).current_dir(&folder);
+        sandbox.run(command, Vec::new()).expect_code(2);
+    }
+    assert!(evil.records().is_empty());
+}
+
+/// t141: whatever is set from outside is written down, and nothing else is there to be set.
+#[test]
+fn t141_every_variable_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut read: Vec<String> = Vec::new();
+    for file in ["src/settings.rs", "src/oauth/client_metadata.rs", "src/commands/completions.rs"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let names = text.split('"').filter(|part| {
+            part.starts_with("FINMCP_") && part.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+        });
+        read.extend(names.map(str::to_owned));
+    }
+    read.sort();
+    read.dedup();
+    let documented = fs::read_to_string(root.join("docs/administration.md")).unwrap();
+    // How completion scripts ask, and what whoever builds a release sets.
+    let inner = ["FINMCP_COMPLETE", "FINMCP_CLIENT_METADATA_URL"];
+    assert!(read.len() > inner.len());
+    for name in read.iter().filter(|name| !inner.contains(&name.as_str())) {
+        assert!(documented.contains(&format!("| `{name}` |")), "{name} is not documented");
+    }
+    let rows = documented.lines().filter_map(|line| line.strip_prefix("| `FINMCP_")?.split('`').next());
+    for name in rows.map(|rest| format!("FINMCP_{rest}")) {
+        assert!(read.contains(&name), "{name} is documented, and nobody reads it");
+    }
 }
