@@ -91,7 +91,10 @@ def record(home, environment, name, commands):
         shown = run(home, environment, command)
         console.print(Text.from_ansi(shown.replace("\r\n", "\n").replace(str(home), "~")))
     path = DOCS / f"{name}.svg"
-    console.save_svg(str(path), title=f"finmcp {name}", unique_id=f"finmcp-{name}")
+    drawing = console.export_svg(title=f"finmcp {name}", unique_id=f"finmcp-{name}")
+    # Fonts that are at hand: a picture fetches nothing.
+    drawing = re.sub(r"\s*@font-face \{[^}]*\}", "", drawing).replace("Fira Code", "DejaVu Sans Mono")
+    path.write_text(drawing)
     print(path)
 
 

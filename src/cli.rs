@@ -106,6 +106,14 @@ pub enum Command {
 pub struct Server {
     /// A preset, a saved profile, or an https URL
     pub server: Option<String>,
+    /// Which of several.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// Which of a server's environments, addresses and sign-ins.
+#[derive(Debug, Args)]
+pub struct Which {
     /// The vendor's environment, such as sandbox
     #[arg(long = "env", value_name = "NAME")]
     pub environment: Option<String>,
@@ -117,9 +125,16 @@ pub struct Server {
     pub profile: Option<String>,
 }
 
+impl Which {
+    /// That one of `server`.
+    pub fn of(self, server: Option<String>) -> Selector {
+        Selector { server, environment: self.environment, url: self.url, profile: self.profile }
+    }
+}
+
 impl From<Server> for Selector {
     fn from(server: Server) -> Self {
-        Self { server: server.server, environment: server.environment, url: server.url, profile: server.profile }
+        server.which.of(server.server)
     }
 }
 

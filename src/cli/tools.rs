@@ -4,7 +4,11 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::Args;
 
-use crate::{cli::Server, profile::Selector, server_url::ServerUrl, settings};
+use crate::{
+    cli::{Server, Which},
+    profile::Selector,
+    settings,
+};
 
 /// `finmcp tools`.
 #[derive(Debug, Args)]
@@ -73,20 +77,14 @@ pub struct NamedServer {
     /// A preset, a saved profile, or an https URL
     #[arg(long, short, value_name = "SERVER")]
     pub server: Option<String>,
-    /// The vendor's environment, such as sandbox
-    #[arg(long = "env", value_name = "NAME")]
-    pub environment: Option<String>,
-    /// The MCP endpoint, in place of the preset's own
-    #[arg(long, value_name = "URL")]
-    pub url: Option<ServerUrl>,
-    /// The name of the sign-in, where there are several
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
+    /// Which of several.
+    #[command(flatten)]
+    pub which: Which,
 }
 
 impl From<NamedServer> for Selector {
     fn from(server: NamedServer) -> Self {
-        Self { server: server.server, environment: server.environment, url: server.url, profile: server.profile }
+        server.which.of(server.server)
     }
 }
 

@@ -119,15 +119,16 @@ impl Target {
         let server = &arguments.server;
         let selector = Selector {
             server: server.server.clone(),
-            environment: server.environment.clone(),
-            url: server.url.clone(),
-            profile: server.profile.clone(),
+            environment: server.which.environment.clone(),
+            url: server.which.url.clone(),
+            profile: server.which.profile.clone(),
         };
         if let Some(name) = server.server.as_deref().filter(|name| app.settings.is_embedded(Some(name))) {
-            let environment = server.environment.iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
+            let environment = server.which.environment.iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
             return Ok(Self {
                 profile: None,
                 name: server
+                    .which
                     .environment
                     .as_ref()
                     .map_or(name.to_owned(), |environment| format!("{name}-{environment}")),

@@ -44,9 +44,14 @@ pub struct Found {
 
 /// Every file of a client on `machine`, the person's own and the project's.
 pub fn found(machine: &Machine) -> Vec<Found> {
-    let places = Client::ALL.into_iter().flat_map(|client| [(client, Scope::User), (client, Scope::Project)]);
-    let files = places.filter_map(|(client, scope)| {
-        let path = client.file(scope, machine).filter(|path| path.exists())?;
+    let places = Client::ALL.into_iter().flat_map(|client| {
+        let own = client.file(Scope::User, machine);
+        // In the home folder a project's file can be the person's own.
+        let project = client.file(Scope::Project, machine).filter(|path| Some(path) != own.as_ref());
+        [(client, Scope::User, own), (client, Scope::Project, project)]
+    });
+    let files = places.filter_map(|(client, scope, path)| {
+        let path = path.filter(|path| path.exists())?;
         let entries = ConfigFile::read(&path).and_then(|file| {
             let document = Document::read(client, &file.text);
             document

@@ -446,3 +446,18 @@ fn a_layout_that_breaks_something_else_is_refused() {
     let outcome = change::applied(Client::Cursor, text, &[Change::Take("asset-sandbox".to_owned())]);
     assert_eq!(outcome, Err(DocumentError::Unsupported { line: 1, what: "this layout" }));
 }
+
+/// In the home folder a project's file is the person's own.
+#[test]
+fn one_file_is_found_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let [home, project] = ["home", "project"].map(|name| folder.path().join(name));
+    for folder in [&home, &project] {
+        std::fs::create_dir_all(folder.join(".cursor")).unwrap();
+        std::fs::write(folder.join(".cursor/mcp.json"), "{}").unwrap();
+    }
+    let at = |project: &std::path::Path| {
+        found(&Machine { home: home.clone(), project: project.to_owned(), ..machine(System::Linux, &[]) }).len()
+    };
+    assert_eq!((at(&home), at(&project)), (1, 2));
+}
