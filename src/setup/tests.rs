@@ -456,8 +456,10 @@ fn one_file_is_found_once() {
         std::fs::create_dir_all(folder.join(".cursor")).unwrap();
         std::fs::write(folder.join(".cursor/mcp.json"), "{}").unwrap();
     }
-    let at = |project: &std::path::Path| {
-        found(&Machine { home: home.clone(), project: project.to_owned(), ..machine(System::Linux, &[]) }).len()
+    let [home, project] = [home, project].map(|folder| folder.to_str().unwrap().to_owned());
+    let at = |project: &String| {
+        let machine = Machine { home: home.clone(), project: project.clone(), ..machine(System::Linux, &[]) };
+        crate::setup::found(&machine).len()
     };
     assert_eq!((at(&home), at(&project)), (1, 2));
 }
