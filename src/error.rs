@@ -110,7 +110,8 @@ impl Error {
         Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new() }
     }
 
-    fn from_source(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    /// `source` as an error of this kind.
+    pub fn from_source(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { kind, source: source.into(), hints: Vec::new() }
     }
 

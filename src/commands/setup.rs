@@ -247,10 +247,8 @@ impl<'a> Job<'a> {
         };
         let lines: String = found.iter().map(line).collect();
         let report = format!("finmcp can take over these entries in {}:\n{lines}", file.path.display());
-        if !self.arguments.output.dry_run
-            && let Some(answer) = self.app.console.ask(&format!("{report}Replace them? [y/N] ")).await
-        {
-            return matches!(answer.trim(), "y" | "Y" | "yes");
+        if !self.arguments.output.dry_run && self.app.console.is_attended() {
+            return self.app.console.confirm(&format!("{report}Replace them? [y/N] ")).await;
         }
         let scope = if self.arguments.scope == Scope::Project { " --scope project" } else { "" };
         let command = format!("finmcp setup {} {}{scope} --replace", client.id(), self.target.arguments.join(" "));
@@ -302,18 +300,11 @@ impl<'a> Job<'a> {
         let is_changed = |exposed: &Exposed| changes.iter().any(|change| change.name() == exposed.name);
         let mut exposed = plaintext::exposed(document).into_iter().filter(|exposed| exposed.place == Place::Here);
         let open = exposed.any(|exposed| is_changed(&exposed));
-        let backup = file.back_up(if open { Access::Owner } else { Access::AsBefore })?;
-        let outcome = match self.claude(client) {
-            Some(program) => by_claude(&program, file, document, changes).await,
-            None => file.replace(after),
+        let access = if open { Access::Owner } else { Access::AsBefore };
+        let backup = match self.claude(client) {
+            Some(program) => by_claude(&program, file, document, changes, access).await?,
+            None => file.replace_with_backup(after, access)?,
         };
-        if let Err(error) = outcome {
-            // It is a copy of what is still there.
-            if let Some(backup) = backup {
-                std::fs::remove_file(backup)?;
-            }
-            return Err(error.into());
-        }
         let console = &self.app.console;
         for change in changes {
             console.note(&match change {
@@ -374,15 +365,33 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Has Claude Code make the changes, and makes them where it did not.
+/// Has Claude Code make `changes`; where it does not, makes them. The path of the copy of what was before.
 async fn by_claude(
     program: &Path,
     file: &ConfigFile,
     document: &Document,
     changes: &[Change],
-) -> Result<(), FileError> {
-    let client = Client::ClaudeCode;
+    access: Access,
+) -> Result<Option<PathBuf>, Error> {
+    let backup = file.back_up(access)?;
     claude::run(program, &claude::commands(changes, |name| document.server(name).is_some())).await;
+    let Err(error) = complete(file, changes) else { return Ok(backup) };
+    let is_as_before = ConfigFile::read(&file.path).is_ok_and(|now| now.exists == file.exists && now.text == file.text);
+    match backup {
+        _ if is_as_before => Err(error.into()),
+        backup => {
+            let copy = backup.map(|path| format!(", and as it was before in {}", path.display())).unwrap_or_default();
+            Err(Error::from_source(ErrorKind::Failure, error).hint(format!(
+                "Claude Code's own command, or another program, has changed it: see what it says now{copy}; then run this \
+                 again"
+            )))
+        }
+    }
+}
+
+/// Makes those of `changes` that are not made in the file as it is now.
+fn complete(file: &ConfigFile, changes: &[Change]) -> Result<(), FileError> {
+    let client = Client::ClaudeCode;
     let now = ConfigFile::read(&file.path)?;
     let document = read(client, &now)?;
     let is_made = |change: &Change| match change {

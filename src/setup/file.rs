@@ -99,18 +99,14 @@ impl ConfigFile {
         fs::read_to_string(self.backup_path()).ok()
     }
 
-    /// Copies the file as it was read to its backup, for `access`; nothing where there was none.
+    /// Copies the file as it was read to its backup, for `access`, if it is still so; nothing where there was none.
     ///
     /// # Errors
-    /// [`FileError`].
+    /// [`FileError`]; then an earlier backup is as it was.
     pub fn back_up(&self, access: Access) -> Result<Option<PathBuf>, FileError> {
-        if !self.exists {
-            return Ok(None);
-        }
-        let path = self.backup_path();
-        let model = if access == Access::AsBefore { Some(self.path.as_path()) } else { None };
-        put(&path, &self.text, model, || Ok(()))?;
-        Ok(Some(path))
+        let Some(copy) = self.copy(access)? else { return Ok(None) };
+        self.check_unchanged()?;
+        copy.put().map(Some)
     }
 
     /// Puts `text` in the file's place, in one step, if it is still as it was read. A file that is a link stays one;
@@ -119,6 +115,26 @@ impl ConfigFile {
     /// # Errors
     /// [`FileError`]; then the file is as it was.
     pub fn replace(&self, text: &str) -> Result<(), FileError> {
+        let staged = self.stage(text)?;
+        self.check_unchanged()?;
+        staged.put().map(drop)
+    }
+
+    /// Both: the copy, for `access`, takes an earlier one's place once nothing but the move of the file is left to do.
+    /// The backup's path; none where there was no file.
+    ///
+    /// # Errors
+    /// [`FileError`]; then the file is as it was.
+    pub fn replace_with_backup(&self, text: &str, access: Access) -> Result<Option<PathBuf>, FileError> {
+        let staged = self.stage(text)?;
+        let copy = self.copy(access)?;
+        self.check_unchanged()?;
+        let backup = copy.map(Staged::put).transpose()?;
+        staged.put()?;
+        Ok(backup)
+    }
+
+    fn stage(&self, text: &str) -> Result<Staged, FileError> {
         let target = match self.exists {
             true => fs::canonicalize(&self.path).map_err(|source| self.failed("find", source))?,
             false => self.path.clone(),
@@ -126,7 +142,13 @@ impl ConfigFile {
         if let Some(folder) = target.parent().filter(|_| !self.exists) {
             fs::create_dir_all(folder).map_err(|source| self.failed("make the folder of", source))?;
         }
-        put(&target, text, self.exists.then_some(&target), || self.check_unchanged())
+        let model = self.exists.then(|| target.clone());
+        Staged::write(target, text, model.as_deref())
+    }
+
+    fn copy(&self, access: Access) -> Result<Option<Staged>, FileError> {
+        let model = if access == Access::AsBefore { Some(self.path.as_path()) } else { None };
+        self.exists.then(|| Staged::write(self.backup_path(), &self.text, model)).transpose()
     }
 
     fn check_unchanged(&self) -> Result<(), FileError> {
@@ -143,26 +165,45 @@ impl ConfigFile {
     }
 }
 
-/// Writes `text` beside `path` and moves it there, after `check`. It is readable by its owner alone, or by whoever may
-/// read `model`.
-fn put(
-    path: &Path,
-    text: &str,
-    model: Option<&Path>,
-    check: impl FnOnce() -> Result<(), FileError>,
-) -> Result<(), FileError> {
-    let failed = |source| FileError::Io { verb: "write", path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    if let Some(model) = model {
-        let permissions = fs::metadata(model).map_err(failed)?.permissions();
-        file.as_file().set_permissions(permissions).map_err(failed)?;
+/// A text on the disk, beside the file whose place it is to take.
+struct Staged {
+    file: tempfile::NamedTempFile,
+    target: PathBuf,
+}
+
+impl Staged {
+    /// Writes `text` beside `target`. It is readable by its owner alone, or by whoever may read `model`.
+    fn write(target: PathBuf, text: &str, model: Option<&Path>) -> Result<Self, FileError> {
+        let stage = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder_of(&target))?;
+            file.write_all(text.as_bytes())?;
+            if let Some(model) = model {
+                file.as_file().set_permissions(fs::metadata(model)?.permissions())?;
+            }
+            file.as_file().sync_all()?;
+            Ok(file)
+        };
+        match stage() {
+            Ok(file) => Ok(Self { file, target }),
+            Err(source) => Err(FileError::Io { verb: "write", path: target, source }),
+        }
     }
-    file.as_file().sync_all().map_err(failed)?;
-    check()?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    #[cfg(unix)]
-    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(())
+
+    /// Moves it to its place, and says which.
+    fn put(self) -> Result<PathBuf, FileError> {
+        let Self { file, target } = self;
+        if let Err(error) = file.persist(&target) {
+            return Err(FileError::Io { verb: "write", path: target, source: error.error });
+        }
+        // It is there already: that it may not outlast a power cut is no failure.
+        #[cfg(unix)]
+        if let Err(error) = fs::File::open(folder_of(&target)).and_then(|folder| folder.sync_all()) {
+            tracing::warn!(%error, file = %target.display(), "its folder could not be flushed to the disk");
+        }
+        Ok(target)
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }

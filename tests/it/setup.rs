@@ -331,6 +331,9 @@ mod unix {
             let (sandbox, terminal) = (Sandbox::new(), Terminal::open());
             let path = cursor_file(&sandbox);
             write(&path, held);
+            if meanwhile.is_some() {
+                write(&backup(&path), "of the first time");
+            }
             let mut child = start(&sandbox, &terminal, &["cursor", "tesorio"]);
             asks(&terminal, "Replace them? [y/N]");
             if let Some(text) = meanwhile {
@@ -344,7 +347,7 @@ mod unix {
                 (_, Some(text)) => {
                     asks(&terminal, "changed by another program");
                     assert_eq!(read(&path), text);
-                    assert!(!backup(&path).exists(), "no copy of a token is left where nothing was changed");
+                    assert_eq!(read(&backup(&path)), "of the first time", "no copy of a token, and the earlier one stays");
                 }
                 _ => {
                     asks(&terminal, "another server called");
@@ -382,6 +385,23 @@ mod unix {
             assert!(json_in(&path)["mcpServers"]["tesorio"].is_null());
             assert!(read(&log).ends_with("mcp remove tesorio --scope user\n"), "{}", read(&log));
         }
+    }
+
+    /// Claude Code took the old entry out and finmcp's could not be put in: the copy of the old one stays, and is named.
+    #[test]
+    fn what_claude_code_left_half_done_can_be_mended() {
+        let script = r#"[ "$2" = remove ] || exit 1; echo '{"mcpServers": 1}' > "$HOME/.claude.json""#;
+        let mut sandbox = Sandbox::new();
+        let (folder, path) = (sandbox.home().join("bin"), sandbox.home().join(".claude.json"));
+        write(&folder.join("claude"), &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(folder.join("claude"), fs::Permissions::from_mode(0o755)).unwrap();
+        sandbox.set("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+        let before = r#"{"mcpServers": {"tesorio": {"command": "other"}}}"#;
+        write(&path, before);
+        let run = sandbox.finmcp(["setup", "claude-code", "tesorio", "--force"]).expect_code(1);
+        assert!(!run.stderr.contains("nothing was changed"), "{}", run.stderr);
+        run.expect_stderr(&["Claude Code's own command, or another program, has changed it", ".before-finmcp"]);
+        assert_eq!(read(&backup(&path)), before);
     }
 
     /// The path that a package manager keeps stable goes into the entry, not the one of this version.
