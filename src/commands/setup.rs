@@ -18,7 +18,7 @@ use crate::{
         client::{Client, Machine, Scope},
         deeplink::deeplink,
         document::{Document, DocumentError},
-        entry::{Entry, Surroundings},
+        entry::{self, Entry, Surroundings},
         file::{Access, ConfigFile, FileError},
         plaintext::{self, Exposed, Place},
         program,
@@ -301,7 +301,7 @@ impl<'a> Job<'a> {
         let mut exposed = plaintext::exposed(document).into_iter().filter(|exposed| exposed.place == Place::Here);
         let open = exposed.any(|exposed| is_changed(&exposed));
         let access = if open { Access::Owner } else { Access::AsBefore };
-        let backup = match self.claude(client) {
+        let backup = match self.claude(client, document, changes) {
             Some(program) => by_claude(&program, file, document, changes, access).await?,
             None => file.replace_with_backup(after, access)?,
         };
@@ -327,8 +327,14 @@ impl<'a> Job<'a> {
     }
 
     /// Claude Code's program, where it is the one to write the file.
-    fn claude(&self, client: Client) -> Option<PathBuf> {
+    fn claude(&self, client: Client, document: &Document, changes: &[Change]) -> Option<PathBuf> {
+        // Its command takes a whole entry out, and with it what is to stay.
+        let keeps = |change: &Change| {
+            let before = document.server(change.name()).filter(|_| matches!(change, Change::Put(_)));
+            before.is_some_and(|before| entry::kept(before).next().is_some())
+        };
         let is_its_own = client == Client::ClaudeCode && self.arguments.scope == Scope::User;
+        let is_its_own = is_its_own && !changes.iter().any(keeps);
         client.program().filter(|_| is_its_own).and_then(|name| self.machine.program(name))
     }
 

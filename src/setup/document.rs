@@ -1,5 +1,7 @@
 //! A client's file: read in its own format, and changed in one place, so that comments, order and layout stay.
 
+use std::ops::Range;
+
 use crate::setup::{
     client::{Client, Format},
     entry::{Entry, Members},
@@ -119,7 +121,8 @@ impl Document {
         self.members().iter().filter_map(|member| Entry::read(self.client, &member.key, &member.value)).collect()
     }
 
-    /// The text with `members` as the server called `name`, in place of one that is there. All else is as it was.
+    /// The text with `members` as the server called `name`, in place of one that is there: of that, what is not about
+    /// the connection stays. All else is as it was.
     ///
     /// # Errors
     /// [`DocumentError::Unsupported`].
@@ -142,7 +145,7 @@ impl Document {
         let text = match self.client.format() {
             Format::Json => Ok(json::without(&self.text, &self.root, container, name)),
             Format::Toml => toml::without(&self.text, container, name),
-            Format::Yaml => Ok(yaml::without(&self.text, &self.root, container, name)),
+            Format::Yaml => yaml::without(&self.text, &self.root, container, name),
         }?;
         self.checked(text, name, false)
     }
@@ -180,6 +183,16 @@ fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
 /// The number of the line with the byte at `offset`, from 1.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Where the line of the byte at `offset` starts.
+pub(super) fn line_start(text: &str, offset: usize) -> usize {
+    text[..offset].rfind('\n').map_or(0, |at| at + 1)
+}
+
+/// `text` with something else at `span`.
+pub(super) fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
+    format!("{}{with}{}", &text[..span.start], &text[span.end..])
 }
 
 /// The line ending of `text`: that of its first line.

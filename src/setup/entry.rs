@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::setup::{
     client::{Client, Machine, System},
     plaintext,
-    tree::{Kind, Node},
+    tree::{Kind, Member, Node},
 };
 
 /// A server that a client starts as a program.
@@ -40,6 +40,51 @@ pub enum Value {
 
 /// An entry as its client spells it: names and values in order.
 pub type Members = Vec<(&'static str, Value)>;
+
+/// Whether a member called `key` says how a server is reached, and as whom: an entry that takes another's place has none
+/// of those of before. The others are what a person decided about the server (which tools, whether at all), and stay.
+pub fn is_of_connection(key: &str) -> bool {
+    const NAMES: [&str; 32] = [
+        "name",
+        "type",
+        "transport",
+        "source",
+        "url",
+        "serverUrl",
+        "httpUrl",
+        "uri",
+        "headers",
+        "http_headers",
+        "env_http_headers",
+        "headersHelper",
+        "bearer_token",
+        "bearer_token_env_var",
+        "auth",
+        "authProviderType",
+        "oauth",
+        "oauth_resource",
+        "scopes",
+        "targetAudience",
+        "targetServiceAccount",
+        "command",
+        "cmd",
+        "args",
+        "cwd",
+        "env",
+        "envs",
+        "env_vars",
+        "env_keys",
+        "envFile",
+        "environment",
+        "client_id",
+    ];
+    NAMES.contains(&key)
+}
+
+/// The members of `node` that stay when finmcp's entry takes its place.
+pub fn kept(node: &Node) -> impl Iterator<Item = &Member> {
+    node.members().iter().filter(|member| !is_of_connection(&member.key))
+}
 
 impl Entry {
     /// The server that `node` describes to `client`; none where it is not a program.

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, ops::Range};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, ast, common::Ranged, parse_to_ast};
 
 use crate::setup::{
-    document::{DocumentError, line_at, newline},
-    entry::{Members, Value},
+    document::{DocumentError, line_at, line_start, newline, replaced},
+    entry::{Members, Value, kept},
     tree::{Kind, Member, Node},
 };
 
@@ -66,10 +66,11 @@ pub(super) fn with(text: &str, root: &Node, container: &str, name: &str, members
     let layout = Layout::of(text, root);
     let servers = root.get(container);
     if let Some(server) = servers.and_then(|servers| servers.get(name)) {
-        let value = layout.members(members, &layout.indent_at(server.span.start));
+        let value = layout.members(members, server, &layout.indent_at(server.span.start));
         return replaced(text, &server.span, &value);
     }
-    let server = |indent: &str| format!("{}: {}", quoted(name), layout.members(members, indent));
+    let nothing = Node { span: 0..0, kind: Kind::Null };
+    let server = |indent: &str| format!("{}: {}", quoted(name), layout.members(members, &nothing, indent));
     let alone = |indent: &str| {
         let deeper = format!("{indent}{}", layout.unit);
         layout.object(&[server(&deeper)], indent)
@@ -124,18 +125,22 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> S
 
 /// `members` on one line.
 pub(super) fn compact(members: &Members) -> String {
-    let value = |value: &Value| match value {
+    let members = members.iter().map(|(key, value)| format!("{}:{}", quoted(key), flat(value, ",")));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// `value` on one line, its parts set off by `comma`.
+fn flat(value: &Value, comma: &str) -> String {
+    match value {
         Value::Text(text) => quoted(text),
         Value::Truth(truth) => truth.to_string(),
         Value::Number(number) => number.to_string(),
-        Value::List(texts) => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(",")),
+        Value::List(texts) => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(comma)),
         Value::Table(table) => {
             let members = table.iter().map(|(key, text)| format!("{}:{}", quoted(key), quoted(text)));
-            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            format!("{{{}}}", members.collect::<Vec<_>>().join(comma))
         }
-    };
-    let members = members.iter().map(|(key, member)| format!("{}:{}", quoted(key), value(member)));
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    }
 }
 
 /// How a text is laid out.
@@ -169,22 +174,20 @@ impl<'a> Layout<'a> {
         format!("{{{}{newline}{indent}}}", members.join(","))
     }
 
-    fn members(&self, members: &Members, indent: &str) -> String {
+    /// An object of `members`, and of what stays of `before`, as it is spelled there.
+    fn members(&self, members: &Members, before: &Node, indent: &str) -> String {
         let deeper = format!("{indent}{}", self.unit);
+        let ours = members.iter().filter(|(key, _)| !kept(before).any(|member| member.key == *key));
+        let ours = ours.map(|(key, value)| format!("{}: {}", quoted(key), self.value(value, &deeper)));
         let lines: Vec<String> =
-            members.iter().map(|(key, value)| format!("{}: {}", quoted(key), self.value(value, &deeper))).collect();
+            ours.chain(kept(before).map(|member| self.text[member.span.clone()].to_owned())).collect();
         self.object(&lines, indent)
     }
 
     fn value(&self, value: &Value, indent: &str) -> String {
         match value {
-            Value::Text(text) => quoted(text),
-            Value::Truth(truth) => truth.to_string(),
-            Value::Number(number) => number.to_string(),
-            Value::List(texts) => {
-                format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
-            }
             Value::Table(table) => self.table(table, indent),
+            value => flat(value, ", "),
         }
     }
 
@@ -230,14 +233,6 @@ impl<'a> Layout<'a> {
         let gap = if head.is_empty() { "" } else { self.newline };
         format!("{head}{gap}{object}{}", self.newline)
     }
-}
-
-fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
-    format!("{}{with}{}", &text[..span.start], &text[span.end..])
-}
-
-fn line_start(text: &str, offset: usize) -> usize {
-    text[..offset].rfind('\n').map_or(0, |at| at + 1)
 }
 
 /// What is before the byte at `offset` on its line; none where that is more than spaces.

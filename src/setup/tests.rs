@@ -463,3 +463,90 @@ fn one_file_is_found_once() {
     };
     assert_eq!((at(&home), at(&project)), (1, 2));
 }
+
+/// What a person decided about a server's tools stays when finmcp takes its place; how it was reached does not.
+#[test]
+fn restrictions_stay_when_an_entry_is_replaced() {
+    let json = |container: &str, members: &str| format!("{{\"{container}\": {{\"asset-sandbox\": {{{members}}}}}}}");
+    let cases = [
+        (
+            Client::Windsurf,
+            json("mcpServers", r#""serverUrl": "CANARY", "disabledTools": ["pay"], "headers": {"A": "CANARY"}, "disabled": true"#),
+            vec!["disabledTools", "disabled"],
+        ),
+        (
+            Client::Gemini,
+            json("mcpServers", r#""httpUrl": "CANARY", "includeTools": ["a"], "excludeTools": ["b"], "trust": false"#),
+            vec!["includeTools", "excludeTools", "trust"],
+        ),
+        (
+            Client::ClaudeCode,
+            json("mcpServers", r#""command": "/old/finmcp", "args": ["CANARY"], "env": {"A": "CANARY"}, "timeout": 5"#),
+            vec!["timeout"],
+        ),
+        (
+            Client::Opencode,
+            json("mcp", r#""type": "remote", "url": "CANARY", "enabled": false, "oauth": {"x": "CANARY"}"#),
+            vec!["enabled"],
+        ),
+        (
+            Client::Codex,
+            "[mcp_servers.asset-sandbox]\nurl = \"CANARY\"\nenabled = false\ndisabled_tools = [\"pay\"]\n[mcp_servers.asset-sandbox.env]\nA = \"CANARY\"\n".to_owned(),
+            vec!["enabled", "disabled_tools"],
+        ),
+        (
+            Client::Codex,
+            "[mcp_servers]\nasset-sandbox = { url = \"CANARY\", enabled = false }\n".to_owned(),
+            vec!["enabled"],
+        ),
+        (
+            Client::Codex,
+            "mcp_servers = { asset-sandbox = { url = \"CANARY\", enabled = false } }\n".to_owned(),
+            vec!["enabled"],
+        ),
+        (
+            Client::Goose,
+            "extensions:\n  asset-sandbox:\n      uri: CANARY\n      enabled: false\n      headers:\n        A: CANARY\n      available_tools:\n      - list\n      - get\n  z:\n    cmd: x\n".to_owned(),
+            vec!["enabled", "available_tools"],
+        ),
+        (
+            Client::Goose,
+            "extensions:\n  asset-sandbox: {uri: CANARY, enabled: false , description: 'it''s'}\n  z:\n    cmd: x\n".to_owned(),
+            vec!["enabled", "description"],
+        ),
+    ];
+    for (client, before, stay) in cases {
+        let after = with(client, &before, &full_entry(client));
+        assert!(!after.contains("CANARY"), "{after}");
+        let documents = [&before, &after].map(|text| Document::read(client, text).unwrap());
+        let [old, new] = documents.each_ref().map(|document| document.server("asset-sandbox").unwrap());
+        for key in stay {
+            assert!(old.get(key).unwrap().kind.is_same(&new.get(key).unwrap().kind), "{key}: {after}");
+        }
+        assert!(full_entry(client).is_that_of(client, new), "{after}");
+        assert_eq!(with(client, &after, &full_entry(client)), after, "twice is once");
+    }
+    let nested = "extensions:\n  asset-sandbox: {uri: x, available_tools: [list]}\n  z:\n    cmd: x\n";
+    let outcome = change::applied(Client::Goose, nested, &[Change::Put(entry())]);
+    assert_eq!(outcome, Err(DocumentError::Unsupported { line: 2, what: "YAML that is not plain lines" }));
+}
+
+#[test]
+fn an_entry_that_is_referred_to_stays() {
+    let text = "extensions:\n  asset-sandbox:\n    cmd: x\n    envs: &e\n      A: b\n  other:\n    cmd: y\n    envs: *e\n";
+    let what = "an entry that another part of the file refers to";
+    for change in [Change::Put(entry()), Change::Take(entry().name)] {
+        let outcome = change::applied(Client::Goose, text, std::slice::from_ref(&change));
+        assert_eq!(outcome, Err(DocumentError::Unsupported { line: 2, what }));
+        assert!(change::applied(Client::Goose, &text.replace("*e", "{}"), &[change]).is_ok());
+    }
+}
+
+/// t142: in YAML's brackets too.
+#[test]
+fn t142_a_secret_in_brackets_does_not_show() {
+    let text = "extensions:\n  x:\n    uri: https://x/\n    headers: {Authorization: Bearer CANARY-1}\n    envs: {A: 'CANARY-2'}\n";
+    let document = Document::read(Client::Goose, text).unwrap();
+    let masked = plaintext::masked(&document, Client::Goose.format());
+    assert!(!masked.contains("CANARY") && masked.contains("headers: {Authorization: ***}"), "{masked}");
+}

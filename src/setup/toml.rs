@@ -4,7 +4,7 @@ use toml_edit::{Array, Document, DocumentMut, InlineTable, Item, Table, TableLik
 
 use crate::setup::{
     document::{DocumentError, line_at, newline},
-    entry::{Members, Value},
+    entry::{Members, Value, is_of_connection},
     tree::{Kind, Member, Node},
 };
 
@@ -60,15 +60,17 @@ pub(super) fn with(text: &str, container: &str, name: &str, members: &Members) -
     };
     match document.entry(container).or_insert_with(implicit) {
         Item::Table(servers) => {
-            let mut server = full(members);
-            if let Some(before) = servers.get(name).and_then(Item::as_table) {
-                server.decor_mut().clone_from(before.decor());
-                server.set_position(before.position());
-            }
-            servers.insert(name, Item::Table(server));
+            let before = match servers.get(name) {
+                Some(Item::Table(before)) => before.clone(),
+                Some(Item::Value(toml_edit::Value::InlineTable(before))) => before.clone().into_table(),
+                _ => Table::new(),
+            };
+            servers.insert(name, Item::Table(full(before, members)));
         }
         Item::Value(toml_edit::Value::InlineTable(servers)) => {
-            servers.insert(name, toml_edit::Value::InlineTable(full(members).into_inline_table()));
+            let before = servers.get(name).and_then(toml_edit::Value::as_inline_table).cloned().unwrap_or_default();
+            let server = full(before.into_table(), members).into_inline_table();
+            servers.insert(name, toml_edit::Value::InlineTable(server));
         }
         _ => return Err(DocumentError::Unsupported { line: 1, what: "this layout" }),
     }
@@ -85,8 +87,10 @@ pub(super) fn without(text: &str, container: &str, name: &str) -> Result<String,
     Ok(in_lines_of(text, document.to_string()))
 }
 
-fn full(members: &Members) -> Table {
-    let mut table = Table::new();
+/// A table of `members`, and of what stays of `before`.
+fn full(before: Table, members: &Members) -> Table {
+    let mut table = before;
+    table.retain(|key, _| !is_of_connection(key));
     for (key, value) in members {
         table.insert(key, toml_edit::value(edited(value)));
     }

@@ -2,11 +2,11 @@
 //! added, replaced or removed. Whatever else there is (anchors, block texts, values over several lines) is stepped
 //! over whole; where a change would have to go through it, there is an error and no change.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use crate::setup::{
-    document::{DocumentError, newline},
-    entry::{Members, Value},
+    document::{DocumentError, line_at, line_start, newline, replaced},
+    entry::{Members, Value, kept},
     tree::{Kind, Member, Node},
 };
 
@@ -58,7 +58,7 @@ pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
     let Some(first) = reader.peek() else { return Ok(Node { span: text.len()..text.len(), kind: Kind::Null }) };
     if reader.lines.len() == 1 && key_of(first.content).is_none() {
         let (kind, _) = scalar(first.content);
-        return Ok(Node { span: first.start..first.end(), kind });
+        return Ok(placed(Node { span: 0..first.content.len(), kind }, first.start + first.indent));
     }
     let root = reader.block(first.indent)?;
     match reader.peek() {
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
         if goes_on || matches!(kind, Kind::Opaque(_)) {
             return self.opaque(start, indent);
         }
-        Ok(Node { span: start..start + length, kind })
+        Ok(placed(Node { span: 0..length, kind }, start))
     }
 
     /// From `start` past all that is deeper than `indent`.
@@ -157,6 +157,24 @@ impl<'a> Reader<'a> {
         let end = self.lines.get(self.at - 1).map_or(start, Line::end);
         Ok(Node { span: start..end, kind: Kind::Opaque(self.text[start..end].to_owned()) })
     }
+}
+
+/// `node`, whose spans count from the byte at `start`, with spans that count from the text's beginning.
+fn placed(node: Node, start: usize) -> Node {
+    let moved = |span: Range<usize>| span.start + start..span.end + start;
+    let kind = match node.kind {
+        Kind::List(elements) => Kind::List(elements.into_iter().map(|element| placed(element, start)).collect()),
+        Kind::Table(members) => {
+            let member = |member: Member| Member {
+                span: moved(member.span),
+                value: placed(member.value, start),
+                ..member
+            };
+            Kind::Table(members.into_iter().map(member).collect())
+        }
+        kind => kind,
+    };
+    Node { span: moved(node.span), kind }
 }
 
 /// The key that `content` begins with, and how long it is with its colon.
@@ -291,7 +309,9 @@ pub(super) fn with(
 ) -> Result<String, DocumentError> {
     let newline = newline(text);
     let lines = |indent: usize| -> String {
-        entry(name, members).iter().map(|line| format!("{:indent$}{line}{newline}", "")).collect()
+        let line = |line: String| format!("{:1$}{line}{newline}", "", indent + 2);
+        let own: String = members.iter().flat_map(spelled).map(line).collect();
+        format!("{:indent$}{}:{newline}{own}", "", word(name))
     };
     let Some(at) = root.member(container) else {
         let rest = if root.kind == Kind::Null { replaced(text, &root.span, "") } else { text.to_owned() };
@@ -305,8 +325,23 @@ pub(super) fn with(
         (Kind::Table(_), [first, ..]) if is_own_line(text, first.span.start) => {
             let indent = column(text, first.span.start);
             if let Some(server) = servers.member(name) {
-                let whole = line_start(text, server.span.start)..line_end(text, server.span.end);
-                return Ok(replaced(text, &whole, &lines(indent)));
+                let whole = lines_of(text, server)?;
+                let server = &server.value;
+                if let Kind::Opaque(_) = server.kind {
+                    let what = "YAML that is not plain lines";
+                    return Err(DocumentError::Unsupported { line: line_at(text, server.span.start), what });
+                }
+                // What stays keeps its lines, so the others take their indentation.
+                let first = kept(server).find(|member| is_own_line(text, member.span.start));
+                let deeper = first.map_or(indent + 2, |member| column(text, member.span.start));
+                let ours = members.iter().filter(|(key, _)| !kept(server).any(|member| member.key == *key));
+                let ours = ours.flat_map(spelled).map(|line| format!("{:deeper$}{line}{newline}", ""));
+                let theirs = kept(server).map(|member| {
+                    let spelled = text[member.span.clone()].trim_end();
+                    format!("{:deeper$}{spelled}{newline}", "")
+                });
+                let head = format!("{:indent$}{}:{newline}", "", word(name));
+                return Ok(replaced(text, &whole, &ours.chain(theirs).fold(head, |lines, line| lines + &line)));
             }
             Ok(inserted(text, servers.span.end, &lines(indent), newline))
         }
@@ -319,19 +354,21 @@ pub(super) fn with(
             Ok(inserted(&bare, head, &lines(outer + 2), newline))
         }
         _ => Err(DocumentError::Unsupported {
-            line: super::document::line_at(text, servers.span.start),
+            line: line_at(text, servers.span.start),
             what: "servers in one line",
         }),
     }
 }
 
 /// `text` without `container`'s member `name`.
-pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> String {
-    let Some(servers) = root.get(container) else { return text.to_owned() };
-    let Some(server) = servers.member(name) else { return text.to_owned() };
-    let whole = line_start(text, server.span.start)..line_end(text, server.span.end);
-    let changed = replaced(text, &whole, "");
-    match (servers.members().len(), root.member(container)) {
+///
+/// # Errors
+/// [`DocumentError::Unsupported`].
+pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> Result<String, DocumentError> {
+    let Some(servers) = root.get(container) else { return Ok(text.to_owned()) };
+    let Some(server) = servers.member(name) else { return Ok(text.to_owned()) };
+    let changed = replaced(text, &lines_of(text, server)?, "");
+    Ok(match (servers.members().len(), root.member(container)) {
         // A key with nothing beneath would be no mapping any more.
         (1, Some(member)) => {
             let colon = line_end(&changed, member.span.start);
@@ -341,29 +378,41 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> S
             format!("{} {{}}{}", &changed[..at], &changed[at..])
         }
         _ => changed,
+    })
+}
+
+/// The lines of `server`, if nothing outside of them refers to a part of it.
+fn lines_of(text: &str, server: &Member) -> Result<Range<usize>, DocumentError> {
+    let whole = line_start(text, server.span.start)..line_end(text, server.span.end);
+    let outside = replaced(text, &whole, "\n");
+    match marked(&text[whole.clone()], '&').any(|anchor| marked(&outside, '*').any(|alias| alias == anchor)) {
+        false => Ok(whole),
+        true => Err(DocumentError::Unsupported {
+            line: line_at(text, whole.start),
+            what: "an entry that another part of the file refers to",
+        }),
     }
 }
 
-fn entry(name: &str, members: &Members) -> Vec<String> {
-    let mut lines = vec![format!("{}:", word(name))];
-    for (key, value) in members {
-        match value {
-            Value::Text(text) => lines.push(format!("  {key}: {}", word(text))),
-            Value::Truth(truth) => lines.push(format!("  {key}: {truth}")),
-            Value::Number(number) => lines.push(format!("  {key}: {number}")),
-            Value::List(texts) => {
-                lines.push(format!("  {key}:"));
-                lines.extend(texts.iter().map(|text| format!("  - {}", word(text))));
-            }
-            Value::Table(table) => lines.extend(mapping(key, table)),
+/// The names behind each `sign` in `text` that can be that of an anchor or an alias.
+fn marked(text: &str, sign: char) -> impl Iterator<Item = &str> {
+    let is_edge = |letter: char| letter.is_whitespace() || "[]{},".contains(letter);
+    let starts = text.match_indices(sign).map(|(at, _)| at).filter(move |at| text[..*at].ends_with(is_edge));
+    starts.map(move |at| text[at + 1..].split(is_edge).next().unwrap_or_default())
+}
+
+/// The lines of a member.
+fn spelled((key, value): &(&'static str, Value)) -> Vec<String> {
+    let below = |lines: Vec<String>| std::iter::once(format!("{key}:")).chain(lines).collect();
+    match value {
+        Value::Text(text) => vec![format!("{key}: {}", word(text))],
+        Value::Truth(truth) => vec![format!("{key}: {truth}")],
+        Value::Number(number) => vec![format!("{key}: {number}")],
+        Value::List(texts) => below(texts.iter().map(|text| format!("- {}", word(text))).collect()),
+        Value::Table(table) => {
+            below(table.iter().map(|(key, text)| format!("  {}: {}", word(key), word(text))).collect())
         }
     }
-    lines
-}
-
-fn mapping(key: &str, table: &BTreeMap<String, String>) -> Vec<String> {
-    let members = table.iter().map(|(key, text)| format!("    {}: {}", word(key), word(text)));
-    std::iter::once(format!("  {key}:")).chain(members).collect()
 }
 
 /// `text` as a value: bare where no reader of YAML can take it for anything else.
@@ -380,14 +429,6 @@ fn inserted(text: &str, offset: usize, lines: &str, newline: &str) -> String {
     let (head, rest) = text.split_at(at);
     let gap = if head.is_empty() || head.ends_with('\n') { "" } else { newline };
     format!("{head}{gap}{lines}{rest}")
-}
-
-fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
-    format!("{}{with}{}", &text[..span.start], &text[span.end..])
-}
-
-fn line_start(text: &str, offset: usize) -> usize {
-    text[..offset].rfind('\n').map_or(0, |at| at + 1)
 }
 
 /// Where the next line starts.
