@@ -122,6 +122,9 @@ impl Machine {
         "SSL_CERT_DIR",
     ];
 
+    /// Those of them that are paths.
+    pub const PLACES: [&str; 4] = ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
     /// What is looked at of the environment.
     pub fn variable_names() -> impl Iterator<Item = &'static str> {
         Self::FOLDERS.into_iter().chain(Self::NEEDED)

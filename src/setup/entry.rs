@@ -194,10 +194,8 @@ impl Surroundings {
         }
         for name in Machine::NEEDED {
             let Some(value) = machine.variables.get(name).filter(|_| !client.passes(name)) else { continue };
-            let is_place =
-                ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"].contains(&name);
-            let hidden = plaintext::has_password(value) || value.contains('@');
-            match hidden && !is_place {
+            let is_place = Machine::PLACES.contains(&name);
+            match plaintext::may_hold_password(name, value) {
                 true if client.passed_by_name().is_empty() => needed.withheld.push(name),
                 true => needed.passed.push(name.to_owned()),
                 false => {

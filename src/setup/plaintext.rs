@@ -1,7 +1,7 @@
 //! Secrets that lie open in a client's file: what is hidden when the file is shown, and which servers finmcp can take
 //! over, so that they need none.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::setup::{
     client::{Format, Machine},
@@ -54,27 +54,33 @@ fn of_server(server: &Member) -> Option<Exposed> {
 }
 
 fn holds_secret(node: &Node) -> bool {
-    let mut secrets = BTreeSet::new();
+    let mut secrets = Spans::new();
     mark("", node, Rule::Certain, &mut secrets);
     !secrets.is_empty()
 }
 
 /// The text of `document`, with `***` for each value that is, or may be, a secret: of this server or another.
 pub fn masked(document: &Document, format: Format) -> String {
-    let mut spans = BTreeSet::new();
+    let mut spans = Spans::new();
     mark("", document.root(), Rule::Cautious, &mut spans);
+    let entries = document.entries();
+    let is_ours = |name: &str| entries.iter().any(|entry| entry.name == name && entry.runs_finmcp());
+    for server in document.members().iter().filter(|server| !is_ours(&server.key)) {
+        mark_foreign(&server.value, &mut spans);
+    }
     let mut text = document.text().to_owned();
-    let stars = if format == Format::Yaml { "***" } else { "\"***\"" };
+    let quote = if format == Format::Yaml { "" } else { "\"" };
     if format == Format::Json {
         let remarks = json::comments(&text).into_iter().filter(|span| gives_away(&text[span.clone()]));
-        spans.extend(remarks.map(|span| (span.start, span.end)));
+        spans.extend(remarks.map(|span| ((span.start, span.end), String::new())));
     }
     // From the end, so that what comes before keeps its place.
     let mut edge = usize::MAX;
-    for (start, end) in spans.into_iter().rev() {
+    for ((start, end), seen) in spans.into_iter().rev() {
         if end <= edge {
-            let with = if text[start..end].starts_with('/') { "/* *** */" } else { stars };
-            text.replace_range(start..end, with);
+            let is_remark = format == Format::Json && text[start..end].starts_with('/');
+            let with = if is_remark { "/* *** */".to_owned() } else { format!("{quote}{seen}***{quote}") };
+            text.replace_range(start..end, &with);
             edge = start;
         }
     }
@@ -98,6 +104,9 @@ fn gives_away(remark: &str) -> bool {
     looks_secret(remark) || says_bearer(remark)
 }
 
+/// Where secrets are in a text, each with what may be seen of it.
+type Spans = BTreeMap<(usize, usize), String>;
+
 /// How much is taken for a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
@@ -108,7 +117,7 @@ enum Rule {
 }
 
 /// Collects where in `node`, which is called `key`, secrets are.
-fn mark(key: &str, node: &Node, rule: Rule, spans: &mut BTreeSet<(usize, usize)>) {
+fn mark(key: &str, node: &Node, rule: Rule, spans: &mut Spans) {
     match &node.kind {
         Kind::Text(text) if is_secret(key, text, rule) => found(spans, node),
         Kind::Plain(_)
@@ -124,7 +133,7 @@ fn mark(key: &str, node: &Node, rule: Rule, spans: &mut BTreeSet<(usize, usize)>
                 let harmless = Machine::NEEDED.contains(&member.key.as_str());
                 match &member.value.kind {
                     Kind::Text(text) if harmless => {
-                        if has_password(text) {
+                        if may_hold_password(&member.key, text) {
                             found(spans, &member.value);
                         }
                     }
@@ -146,8 +155,38 @@ fn mark(key: &str, node: &Node, rule: Rule, spans: &mut BTreeSet<(usize, usize)>
     }
 }
 
-fn found(spans: &mut BTreeSet<(usize, usize)>, node: &Node) {
-    spans.insert((node.span.start, node.span.end));
+fn found(spans: &mut Spans, node: &Node) {
+    spans.insert((node.span.start, node.span.end), String::new());
+}
+
+/// Collects what may be a secret in a server that is not finmcp's, whose options nobody here knows: what follows one,
+/// what looks like a key, and of a URL all but its host.
+fn mark_foreign(node: &Node, spans: &mut Spans) {
+    let mut follows_option = false;
+    for element in node.elements() {
+        let Some(word) = element.text() else { continue };
+        let is_option = word.starts_with('-');
+        if (follows_option && !is_option) || (is_option && word.contains('=')) || looks_like_key(word) {
+            found(spans, element);
+        }
+        follows_option = is_option;
+    }
+    if let Some(url) = node.text().and_then(|text| url::Url::parse(text).ok())
+        && let Some(host) = url.host_str()
+        && (url.path().len() > 1 || url.query().is_some() || url.fragment().is_some())
+    {
+        let seen = format!("{}://{host}/", url.scheme());
+        spans.entry((node.span.start, node.span.end)).or_insert(seen);
+    }
+    for inner in node.elements().iter().chain(node.members().iter().map(|member| &member.value)) {
+        mark_foreign(inner, spans);
+    }
+}
+
+fn looks_like_key(word: &str) -> bool {
+    let known = ["sk-", "ghp_", "xox", "eyJ"];
+    let of_key = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    known.iter().any(|start| word.starts_with(start)) || word.split(|letter| !of_key(letter)).any(|run| run.len() >= 20)
 }
 
 fn is_secret(key: &str, text: &str, rule: Rule) -> bool {
@@ -196,8 +235,14 @@ fn looks_secret(name: &str) -> bool {
     .any(|word| name.contains(word))
 }
 
+/// Whether `value`, of the variable `name` of [`Machine::NEEDED`], may hold a password: a proxy is named without a scheme
+/// too.
+pub fn may_hold_password(name: &str, value: &str) -> bool {
+    !Machine::PLACES.contains(&name) && (has_password(value) || value.contains('@'))
+}
+
 /// Whether a URL holds a password, or a parameter that is called like one.
-pub fn has_password(text: &str) -> bool {
+fn has_password(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| {
         let user = url.password().is_some() || (!url.username().is_empty() && url.scheme().starts_with("http"));
         user || url.query_pairs().any(|(name, value)| !value.is_empty() && (looks_secret(&name) || name == "key"))
