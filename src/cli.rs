@@ -183,7 +183,7 @@ pub struct Disposal {
 }
 
 /// What a sign-in is asked for with: who the client is, for what, and where.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Registration {
     /// How to sign in; the preset or the server decides otherwise
     #[arg(long, value_enum)]

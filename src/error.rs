@@ -23,7 +23,11 @@ use crate::{
     profile::{Profile, SelectorError},
     server_url::{ServerUrlError, reach::Zone},
     settings::SettingsError,
-    setup::{change::Taken, document::DocumentError, file::FileError},
+    setup::{
+        change::{Holder, Taken},
+        document::DocumentError,
+        file::FileError,
+    },
     tool::arguments::ArgumentError,
 };
 
@@ -263,10 +267,14 @@ impl From<FileError> for Error {
 
 impl From<Taken> for Error {
     fn from(error: Taken) -> Self {
-        Self::from_source(ErrorKind::Failure, error).hint(
-            "nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, \
-             and --dry-run with either shows what would change",
-        )
+        let hint = match error.holder {
+            Holder::Other | Holder::Finmcp => {
+                "nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, \
+                 and --dry-run with either shows what would change"
+            }
+            Holder::Replaced => "nothing was changed: --name gives finmcp's another name",
+        };
+        Self::from_source(ErrorKind::Failure, error).hint(hint)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, Serve, setup::Setup},
+    cli::{Cli, Command, Registration, Serve, Server, setup::Setup},
     commands::App,
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
@@ -102,6 +102,8 @@ struct Job<'a> {
     machine: Machine,
     arguments: Setup,
     target: Target,
+    /// Whether the options for `serve` say how to sign in to the target: no other server is to see that.
+    registers: bool,
     program: String,
 }
 
@@ -115,27 +117,31 @@ struct Target {
 }
 
 impl Target {
-    fn select(app: &App, arguments: &Setup) -> Result<Self, Error> {
-        let server = &arguments.server;
-        let selector = Selector {
-            server: server.server.clone(),
-            environment: server.which.environment.clone(),
-            url: server.which.url.clone(),
-            profile: server.which.profile.clone(),
-        };
-        if let Some(name) = server.server.as_deref().filter(|name| app.settings.is_embedded(Some(name))) {
-            let environment = server.which.environment.iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
+    fn select(selector: &Selector, settings: &Settings) -> Result<Self, Error> {
+        if let Some(name) = selector.server.as_deref().filter(|name| settings.is_embedded(Some(name))) {
+            let environment = selector.environment.as_ref();
+            let option = environment.into_iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
             return Ok(Self {
                 profile: None,
-                name: server
-                    .which
-                    .environment
-                    .as_ref()
-                    .map_or(name.to_owned(), |environment| format!("{name}-{environment}")),
-                arguments: std::iter::once(name.to_owned()).chain(environment).collect(),
+                name: environment.map_or(name.to_owned(), |environment| format!("{name}-{environment}")),
+                arguments: std::iter::once(name.to_owned()).chain(option).collect(),
             });
         }
-        Ok(Self::of(Profile::select(&selector, &app.settings)?))
+        Ok(Self::of(Profile::select(selector, settings)?))
+    }
+
+    /// The server that these arguments of `finmcp` mean; none where they mean none.
+    fn meant(arguments: &[String], settings: &Settings) -> Option<Self> {
+        let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
+        match Cli::try_parse_from(words).ok()?.command {
+            Command::Serve(serve) => Self::select(&Selector::from(serve.server), settings).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether both are the same server, by the same sign-in.
+    fn is_same(&self, other: &Self) -> bool {
+        self.arguments == other.arguments
     }
 
     fn of(profile: Profile) -> Self {
@@ -146,11 +152,22 @@ impl Target {
 
 impl<'a> Job<'a> {
     fn new(app: &'a App, machine: Machine, arguments: Setup) -> Result<Self, Error> {
-        let target = Target::select(app, &arguments)?;
-        check_serve_options(&target, &arguments.serve)?;
+        let Server { server, which } = &arguments.server;
+        let (environment, url, profile) = (which.environment.clone(), which.url.clone(), which.profile.clone());
+        let target = Target::select(&Selector { server: server.clone(), environment, url, profile }, &app.settings)?;
+        let registers = check_serve_options(&target, &arguments.serve)?;
+        let words = std::iter::once("serve".to_owned()).chain(target.arguments.clone());
+        let words: Vec<String> = words.chain(arguments.serve.iter().cloned()).collect();
+        if !Target::meant(&words, &app.settings).is_some_and(|meant| meant.is_same(&target)) {
+            return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
+        }
         let start = Settings::start()?;
         let program = program::lasting(&start, &machine.path, is_same_file);
-        Ok(Self { app, machine, arguments, target, program: program.to_string_lossy().into_owned() })
+        let program = program.into_os_string().into_string().map_err(|program| {
+            usage(format!("finmcp is in {}, which no client's file can spell", Path::new(&program).display()))
+                .hint("move it to a folder whose whole path is plain Unicode, and run it from there")
+        })?;
+        Ok(Self { app, machine, arguments, target, registers, program })
     }
 
     /// Everything for one client.
@@ -222,15 +239,17 @@ impl<'a> Job<'a> {
             profile_of(&self.app.settings, is_it).map(Target::of)
         };
         let found = plaintext::exposed(document).into_iter();
-        found.filter_map(|exposed| target(&exposed).map(|target| (exposed, target))).collect()
+        let known = found.filter_map(|exposed| target(&exposed).map(|target| (exposed, target)));
+        known.filter(|(_, target)| !self.registers || target.is_same(&self.target)).collect()
     }
 
     /// The entry that does the work of `exposed`; none where that is the wished one.
     fn other(&self, exposed: &Exposed, target: &Target, wish: &Wish) -> Option<Entry> {
-        if target.arguments == self.target.arguments {
+        if target.is_same(&self.target) {
             return None;
         }
-        let arguments = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
+        let serve = ["serve".to_owned()];
+        let arguments = serve.iter().chain(&target.arguments).chain(&self.arguments.serve).cloned().collect();
         Some(Entry { name: exposed.name.clone(), arguments, ..wish.entry.clone() })
     }
 
@@ -251,13 +270,21 @@ impl<'a> Job<'a> {
             return self.app.console.confirm(&format!("{report}Replace them? [y/N] ")).await;
         }
         let scope = if self.arguments.scope == Scope::Project { " --scope project" } else { "" };
-        let command = format!("finmcp setup {} {}{scope} --replace", client.id(), self.target.arguments.join(" "));
+        let name = self.arguments.name.iter().map(|name| format!(" --name {name}")).collect::<String>();
+        let options: Vec<String> = self.arguments.serve.iter().map(|word| in_shell(word)).collect();
+        let options = if options.is_empty() { String::new() } else { format!(" -- {}", options.join(" ")) };
+        let server = self.target.arguments.join(" ");
+        let command = format!("finmcp setup {} {server}{scope}{name} --replace{options}", client.id());
         self.app.console.say(&format!("{report}To replace them: `{command}`"));
         false
     }
 
     async fn remove(&self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
-        let changes = change::unwanted(client, document, wish)?;
+        let is_meant = |entry: &Entry| {
+            let meant = Target::meant(&entry.arguments, &self.app.settings);
+            meant.is_some_and(|meant| meant.is_same(&self.target))
+        };
+        let changes = change::unwanted(client, document, wish, is_meant)?;
         if changes.is_empty() {
             let name = &wish.entry.name;
             self.app.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
@@ -433,13 +460,13 @@ fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option
     saved.next().filter(|_| saved.next().is_none())
 }
 
-/// Holds what is behind `--` to what `serve` takes, and to what can stand in a file.
-fn check_serve_options(target: &Target, options: &[String]) -> Result<(), Error> {
+/// Holds what is behind `--` to what `serve` takes, and to what can stand in a file. Whether it says how to sign in.
+fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Error> {
     let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
     let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
     let serve: Serve = match parsed {
         Ok(Cli { command: Command::Serve(serve), .. }) => *serve,
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(false),
         Err(error) => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -464,7 +491,7 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<(), Error>
     match files.into_iter().flatten().find(|path| path.is_relative()) {
         Some(path) => Err(usage(format!("{} depends on the folder that the client starts finmcp in", path.display()))
             .hint("give the whole path")),
-        None => Ok(()),
+        None => Ok(serve.registration != Registration::default()),
     }
 }
 
@@ -475,6 +502,15 @@ fn read(client: Client, file: &ConfigFile) -> Result<Document, FileError> {
 /// What went wrong, with the file that it is about.
 fn about<T>(file: &ConfigFile, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
     outcome.map_err(|error| FileError::Document { path: file.path.clone(), error })
+}
+
+/// `word` as a shell takes it for one.
+fn in_shell(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

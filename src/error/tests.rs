@@ -367,10 +367,18 @@ fn why_a_clients_file_is_left_as_it_is() {
             of_document(DocumentError::Malformed { line: 3, format: "JSON" }),
         ]
     );
-    insta::assert_snapshot!(written(Taken { client: Client::ClaudeCode, name: "asset".to_owned() }), @r#"
+    use crate::setup::change::Holder;
+    let taken = |holder| written(Taken { client: Client::ClaudeCode, name: "asset".to_owned(), holder });
+    insta::assert_snapshot!([Holder::Other, Holder::Finmcp, Holder::Replaced].map(taken).join(""), @r#"
     exit code 1
     error: Claude Code has another server called "asset"
     hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    exit code 1
+    error: Claude Code has another entry of finmcp called "asset"
+    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    exit code 1
+    error: Claude Code has another server that is to be replaced, called "asset"
+    hint: nothing was changed: --name gives finmcp's another name
     "#);
 }
 

@@ -1,10 +1,13 @@
 //! What is to change in a client's file, and what it then says.
 
+use std::fmt;
+
 use crate::setup::{
     client::Client,
     document::{Document, DocumentError},
     entry::Entry,
     plaintext::Exposed,
+    tree::Node,
 };
 
 /// One change.
@@ -37,14 +40,46 @@ pub struct Wish {
     pub force: bool,
 }
 
-/// Another server has that name.
+/// Something else has that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} has another server called {name:?}", client.title())]
+#[error("{} has {holder} called {name:?}", client.title())]
 pub struct Taken {
     /// Whose file.
     pub client: Client,
     /// The name.
     pub name: String,
+    /// What has it.
+    pub holder: Holder,
+}
+
+/// What has a name that is wished for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A server that is not finmcp's.
+    Other,
+    /// An entry of finmcp: for another server, with other options, or of a program elsewhere.
+    Finmcp,
+    /// A server that finmcp is to replace as well, under its own name.
+    Replaced,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Other => "another server",
+            Self::Finmcp => "another entry of finmcp",
+            Self::Replaced => "another server that is to be replaced,",
+        })
+    }
+}
+
+impl Holder {
+    fn of(client: Client, name: &str, node: &Node) -> Self {
+        match Entry::read(client, name, node) {
+            Some(entry) if entry.runs_finmcp() => Self::Finmcp,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What makes `document` say what is wished, with each of `replaced` (a server that lies open, and the entry that does
@@ -71,39 +106,49 @@ pub fn wanted(
             None => Change::Take(exposed.name.clone()),
         });
     }
-    if placed {
-        return Ok(changes);
-    }
-    let gone = |name: &str| changes.iter().any(|change| *change == Change::Take(name.to_owned()));
-    match document.server(&wish.entry.name) {
+    let name = &wish.entry.name;
+    match document.server(name) {
+        _ if placed => {}
         Some(node) if wish.entry.is_that_of(client, node) => {}
-        Some(_) if !wish.force && !gone(&wish.entry.name) => {
-            return Err(Taken { client, name: wish.entry.name.clone() });
+        Some(_) if changes.iter().any(|change| change.name() == name) => {
+            return Err(Taken { client, name: name.clone(), holder: Holder::Replaced });
+        }
+        Some(node) if !wish.force => {
+            return Err(Taken { client, name: name.clone(), holder: Holder::of(client, name, node) });
         }
         _ => changes.push(Change::Put(wish.entry.clone())),
     }
     Ok(changes)
 }
 
-/// What takes finmcp's entry for the server of `entry` out of `document`: the one of its name, else those that start
-/// the same.
+/// What takes finmcp's entry for the wished server out of `document`: the one of its name, else all that `is_meant` says
+/// are for that server.
 ///
 /// # Errors
 /// [`Taken`] where that name is another server's.
-pub fn unwanted(client: Client, document: &Document, wish: &Wish) -> Result<Vec<Change>, Taken> {
+pub fn unwanted(
+    client: Client,
+    document: &Document,
+    wish: &Wish,
+    is_meant: impl Fn(&Entry) -> bool,
+) -> Result<Vec<Change>, Taken> {
     let name = &wish.entry.name;
-    if let Some(node) = document.server(name) {
-        let ours = Entry::read(client, name, node).is_some_and(|entry| entry.runs_finmcp());
-        return match ours || wish.force {
-            true => Ok(vec![Change::Take(name.clone())]),
-            false => Err(Taken { client, name: name.clone() }),
-        };
+    let entries = document.entries().into_iter();
+    let mut same: Vec<String> =
+        entries.filter(|entry| entry.runs_finmcp() && is_meant(entry)).map(|entry| entry.name).collect();
+    let held = document.server(name);
+    if held.is_some() && (wish.force || same.contains(name)) {
+        return Ok(vec![Change::Take(name.clone())]);
     }
     if wish.named {
-        return Ok(Vec::new());
+        same.clear();
     }
-    let same = |entry: &Entry| entry.runs_finmcp() && entry.arguments.starts_with(&wish.entry.arguments);
-    Ok(document.entries().into_iter().filter(same).map(|entry| Change::Take(entry.name)).collect())
+    match held {
+        Some(node) if same.is_empty() => {
+            Err(Taken { client, name: name.clone(), holder: Holder::of(client, name, node) })
+        }
+        _ => Ok(same.into_iter().map(Change::Take).collect()),
+    }
 }
 
 /// `text` with `changes` made.

@@ -177,10 +177,13 @@ impl<'a> Layout<'a> {
     /// An object of `members`, and of what stays of `before`, as it is spelled there.
     fn members(&self, members: &Members, before: &Node, indent: &str) -> String {
         let deeper = format!("{indent}{}", self.unit);
-        let ours = members.iter().filter(|(key, _)| !kept(before).any(|member| member.key == *key));
-        let ours = ours.map(|(key, value)| format!("{}: {}", quoted(key), self.value(value, &deeper)));
-        let lines: Vec<String> =
-            ours.chain(kept(before).map(|member| self.text[member.span.clone()].to_owned())).collect();
+        let theirs = |member: &Member| self.text[member.span.clone()].to_owned();
+        let line = |(key, value): &(&'static str, Value)| match kept(before).find(|member| member.key == *key) {
+            Some(member) => theirs(member),
+            None => format!("{}: {}", quoted(key), self.value(value, &deeper)),
+        };
+        let others = kept(before).filter(|member| !members.iter().any(|(key, _)| *key == member.key));
+        let lines: Vec<String> = members.iter().map(line).chain(others.map(theirs)).collect();
         self.object(&lines, indent)
     }
 

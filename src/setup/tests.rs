@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{
-    change::{self, Change, Wish},
+    change::{self, Change, Holder, Wish},
     client::{Client, Machine, Scope, System},
     deeplink::deeplink,
     document::{Document, DocumentError},
     entry::{Entry, Surroundings},
-    plaintext::{self, Place},
+    plaintext::{self, Exposed, Place},
 };
 
 fn entry() -> Entry {
@@ -279,9 +279,31 @@ fn another_entry_is_not_replaced_unasked() {
     let added = Document::read(client, &added).unwrap();
     assert_eq!(change::wanted(client, &added, &wish(false), &[]), Ok(vec![]), "what a person added is theirs");
     let other = Document::read(client, r#"{"mcpServers":{"asset-sandbox":{"command":"x"}}}"#).unwrap();
-    assert!(change::unwanted(client, &other, &wish(false)).is_err(), "not ours to take out");
+    assert!(change::unwanted(client, &other, &wish(false), |_| true).is_err(), "not ours to take out");
     let renamed = Document::read(client, &with(client, "", &Entry { name: "books".to_owned(), ..entry() })).unwrap();
-    assert_eq!(change::unwanted(client, &renamed, &wish(false)), Ok(vec![Change::Take("books".to_owned())]));
+    let unwanted = |is_meant: bool| change::unwanted(client, &renamed, &wish(false), |_| is_meant);
+    assert_eq!(unwanted(true), Ok(vec![Change::Take("books".to_owned())]));
+    assert_eq!(unwanted(false), Ok(vec![]));
+    let taken = change::unwanted(client, &same, &wish(false), |_| false).unwrap_err();
+    assert_eq!(taken.holder, Holder::Finmcp, "of another server of ours");
+    assert_eq!(change::wanted(client, &document, &wish(false), &[]).unwrap_err().holder, Holder::Finmcp);
+    assert_eq!(change::wanted(client, &other, &wish(false), &[]).unwrap_err().holder, Holder::Other);
+}
+
+/// Two entries of one name would be one.
+#[test]
+fn two_changes_of_one_name_are_refused() {
+    let client = Client::Cursor;
+    let text = r#"{"mcpServers":{"asset-sandbox":{"url":"https://mcp.tesorio.com/v1/mcp"}}}"#;
+    let document = Document::read(client, text).unwrap();
+    let exposed = Exposed { name: entry().name, url: String::new(), place: Place::Here };
+    let tesorio = Entry { arguments: vec!["serve".to_owned(), "tesorio".to_owned()], ..entry() };
+    let wish = |name: &str| Wish { entry: Entry { name: name.to_owned(), ..entry() }, named: true, force: true };
+    let replaced = [(exposed, Some(tesorio.clone()))];
+    let taken = change::wanted(client, &document, &wish("asset-sandbox"), &replaced).unwrap_err();
+    assert_eq!((taken.name.as_str(), taken.holder), ("asset-sandbox", Holder::Replaced));
+    let changes = change::wanted(client, &document, &wish("mine"), &replaced).unwrap();
+    assert_eq!(changes, [Change::Put(tesorio), Change::Put(wish("mine").entry)]);
 }
 
 #[test]
@@ -299,13 +321,26 @@ fn t142_secrets_are_found_and_do_not_show() {
     "c": {"url": "https://c/", "headers": {"Authorization": "Bearer ${env:TOKEN}"}},
     "d": {"url": "https://d/?token=CANARY-11"},
     "e": {"url": "https://e/"},
-    "f": {"command": "finmcp", "env": {"FINMCP_STORE": "file", "HTTPS_PROXY": "http://u:CANARY-12@p/"}}
+    "f": {"command": "finmcp", "env": {"FINMCP_STORE": "file", "HTTPS_PROXY": "http://u:CANARY-12@p/"}},
+    "g": {"command": "/opt/finmcp", "args": ["serve", "asset", "--url", "https://asset.example/a"],
+          "env": {"HTTPS_PROXY": "ada:CANARY-13@proxy:8080", "FINMCP_STORE_KEY_FILE": "/k@y"}},
+    "h": {"command": "c", "args": ["-k", "CANARY-14", "--k=CANARY-15", "sk-CANARY-16", "plain", "a:CANARY_0123456789abc"]},
+    "i": {"url": "https://hooks.example/s/CANARY-17/mcp"}
   }
 }"#;
     let document = Document::read(Client::Cursor, text).unwrap();
     let masked = plaintext::masked(&document, Client::Cursor.format());
     assert!(!masked.contains("CANARY"), "{masked}");
-    for kept in ["\"maxTokens\": 5", "https://mcp.tesorio.com/v1/mcp", "\"FINMCP_STORE\": \"file\"", "https://e/"] {
+    for kept in [
+        "\"maxTokens\": 5",
+        "\"https://mcp.tesorio.com/***\"",
+        "\"FINMCP_STORE\": \"file\"",
+        "https://e/",
+        "https://asset.example/a",
+        "/k@y",
+        "\"plain\"",
+        "\"https://hooks.example/***\"",
+    ] {
         assert!(masked.contains(kept), "{masked}");
     }
     let found: Vec<_> = plaintext::exposed(&document).into_iter().map(|found| (found.name, found.place)).collect();
@@ -315,6 +350,7 @@ fn t142_secrets_are_found_and_do_not_show() {
         ("a", Place::McpRemote),
         ("b", Place::Here),
         ("d", Place::Here),
+        ("g", Place::Here),
     ];
     assert_eq!(found, expected.map(|(name, place)| (name.to_owned(), place)));
 
@@ -533,13 +569,17 @@ fn restrictions_stay_when_an_entry_is_replaced() {
 
 #[test]
 fn an_entry_that_is_referred_to_stays() {
-    let text = "extensions:\n  asset-sandbox:\n    cmd: x\n    envs: &e\n      A: b\n  other:\n    cmd: y\n    envs: *e\n";
-    let what = "an entry that another part of the file refers to";
+    let text =
+        "extensions:\n  asset-sandbox:\n    cmd: x\n    envs: &e\n      A: b\n  other:\n    cmd: y\n    envs: *e\n";
+    let what = "an entry that has a part which is used elsewhere";
     for change in [Change::Put(entry()), Change::Take(entry().name)] {
         let outcome = change::applied(Client::Goose, text, std::slice::from_ref(&change));
         assert_eq!(outcome, Err(DocumentError::Unsupported { line: 2, what }));
         assert!(change::applied(Client::Goose, &text.replace("*e", "{}"), &[change]).is_ok());
     }
+    let within = text.replace("*e", "{}").replace("      A: b\n", "      A: b\n    more: *e\n");
+    let outcome = change::applied(Client::Goose, &within, &[Change::Put(entry())]);
+    assert_eq!(outcome, Err(DocumentError::Unsupported { line: 2, what }));
 }
 
 /// t142: in YAML's brackets too.

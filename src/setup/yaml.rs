@@ -165,11 +165,8 @@ fn placed(node: Node, start: usize) -> Node {
     let kind = match node.kind {
         Kind::List(elements) => Kind::List(elements.into_iter().map(|element| placed(element, start)).collect()),
         Kind::Table(members) => {
-            let member = |member: Member| Member {
-                span: moved(member.span),
-                value: placed(member.value, start),
-                ..member
-            };
+            let member =
+                |member: Member| Member { span: moved(member.span), value: placed(member.value, start), ..member };
             Kind::Table(members.into_iter().map(member).collect())
         }
         kind => kind,
@@ -334,14 +331,21 @@ pub(super) fn with(
                 // What stays keeps its lines, so the others take their indentation.
                 let first = kept(server).find(|member| is_own_line(text, member.span.start));
                 let deeper = first.map_or(indent + 2, |member| column(text, member.span.start));
-                let ours = members.iter().filter(|(key, _)| !kept(server).any(|member| member.key == *key));
-                let ours = ours.flat_map(spelled).map(|line| format!("{:deeper$}{line}{newline}", ""));
-                let theirs = kept(server).map(|member| {
-                    let spelled = text[member.span.clone()].trim_end();
-                    format!("{:deeper$}{spelled}{newline}", "")
-                });
+                let theirs = |member: &Member| vec![text[member.span.clone()].trim_end().to_owned()];
+                let lines = |ours: &(&'static str, Value)| {
+                    let member = kept(server).find(|member| member.key == ours.0);
+                    member.map_or_else(|| spelled(ours), theirs)
+                };
+                let others = kept(server).filter(|member| !members.iter().any(|(key, _)| *key == member.key));
+                let all = members.iter().flat_map(lines).chain(others.flat_map(theirs));
                 let head = format!("{:indent$}{}:{newline}", "", word(name));
-                return Ok(replaced(text, &whole, &ours.chain(theirs).fold(head, |lines, line| lines + &line)));
+                let lines = all.fold(head, |lines, line| format!("{lines}{:deeper$}{line}{newline}", ""));
+                let mut gone =
+                    marked(&text[whole.clone()], '&').filter(|name| !marked(&lines, '&').any(|n| n == *name));
+                return match gone.any(|name| marked(&lines, '*').any(|alias| alias == name)) {
+                    false => Ok(replaced(text, &whole, &lines)),
+                    true => Err(referred(text, &whole)),
+                };
             }
             Ok(inserted(text, servers.span.end, &lines(indent), newline))
         }
@@ -353,10 +357,7 @@ pub(super) fn with(
             bare.replace_range(head..colon, "");
             Ok(inserted(&bare, head, &lines(outer + 2), newline))
         }
-        _ => Err(DocumentError::Unsupported {
-            line: line_at(text, servers.span.start),
-            what: "servers in one line",
-        }),
+        _ => Err(DocumentError::Unsupported { line: line_at(text, servers.span.start), what: "servers in one line" }),
     }
 }
 
@@ -387,18 +388,20 @@ fn lines_of(text: &str, server: &Member) -> Result<Range<usize>, DocumentError> 
     let outside = replaced(text, &whole, "\n");
     match marked(&text[whole.clone()], '&').any(|anchor| marked(&outside, '*').any(|alias| alias == anchor)) {
         false => Ok(whole),
-        true => Err(DocumentError::Unsupported {
-            line: line_at(text, whole.start),
-            what: "an entry that another part of the file refers to",
-        }),
+        true => Err(referred(text, &whole)),
     }
+}
+
+fn referred(text: &str, whole: &Range<usize>) -> DocumentError {
+    let what = "an entry that has a part which is used elsewhere";
+    DocumentError::Unsupported { line: line_at(text, whole.start), what }
 }
 
 /// The names behind each `sign` in `text` that can be that of an anchor or an alias.
 fn marked(text: &str, sign: char) -> impl Iterator<Item = &str> {
     let is_edge = |letter: char| letter.is_whitespace() || "[]{},".contains(letter);
     let starts = text.match_indices(sign).map(|(at, _)| at).filter(move |at| text[..*at].ends_with(is_edge));
-    starts.map(move |at| text[at + 1..].split(is_edge).next().unwrap_or_default())
+    starts.filter_map(move |at| text[at + 1..].split(is_edge).next()).filter(|name| !name.is_empty())
 }
 
 /// The lines of a member.

@@ -167,6 +167,55 @@ fn t142_plain_text_is_replaced_with_consent() {
     sandbox.assert_no_secret(&[secret]);
 }
 
+/// Another environment's entry is another server's, however its arguments begin.
+#[test]
+fn only_the_meant_server_is_removed() {
+    let sandbox = Sandbox::new();
+    let path = cursor_file(&sandbox);
+    cursor(&sandbox, &ASSET).expect_success();
+    let before = read(&path);
+    cursor(&sandbox, &["asset", "--remove"]).expect_success().expect_stderr(&["nothing to remove"]);
+    assert_eq!(read(&path), before);
+    cursor(&sandbox, &["asset", "--remove", "--name", "asset-sandbox"])
+        .expect_code(1)
+        .expect_stderr(&["another entry of finmcp called \"asset-sandbox\""]);
+    cursor(&sandbox, &[&ASSET[..], &["--remove"]].concat()).expect_success();
+    // By what it means, whatever it is called and however it is served.
+    write(
+        &path,
+        r#"{"mcpServers": {"books": {"command": "finmcp", "args": ["serve", "--env=sandbox", "--label", "asset"]}}}"#,
+    );
+    cursor(&sandbox, &[&ASSET[..], &["--remove"]].concat()).expect_success();
+    assert_eq!(json_in(&path)["mcpServers"], json!({}));
+    cursor(&sandbox, &["asset", "--", "--env", "sandbox"]).expect_code(2).expect_stderr(&["name it before the --"]);
+}
+
+/// What was typed is in the command that is suggested, and in every entry that is made.
+#[test]
+fn options_are_not_lost_when_entries_are_replaced() {
+    let sandbox = Sandbox::new();
+    let path = cursor_file(&sandbox);
+    write(
+        &path,
+        r#"{"mcpServers": {"receivables": {"command": "npx", "args": ["mcp-remote", "https://mcp.tesorio.com/v1/mcp"]}}}"#,
+    );
+    let before = read(&path);
+    let options = ["--name", "books", "--", "--read-only", "--allow-tool", "get_*"];
+    cursor(&sandbox, &[&["asset", "--dry-run"], &options[..]].concat())
+        .expect_success()
+        .expect_stderr(&["`finmcp setup cursor asset --name books --replace -- --read-only --allow-tool 'get_*'`"]);
+    cursor(&sandbox, &[&["asset", "--replace"], &options[..]].concat()).expect_success();
+    let servers = json_in(&path)["mcpServers"].clone();
+    assert_eq!(servers["receivables"]["args"], json!(["serve", "tesorio", "--read-only", "--allow-tool", "get_*"]));
+    assert_eq!(servers["books"]["args"], json!(["serve", "asset", "--read-only", "--allow-tool", "get_*"]));
+    // How one vendor knows the client is nothing for another.
+    write(&path, &before);
+    cursor(&sandbox, &["asset", "--replace", "--", "--client-id", "mine"]).expect_success();
+    let servers = json_in(&path)["mcpServers"].clone();
+    assert_eq!(servers["receivables"]["command"], "npx");
+    assert_eq!(servers["asset"]["args"], json!(["serve", "asset", "--client-id", "mine"]));
+}
+
 #[cfg(unix)]
 fn mode(path: &Path) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777
@@ -347,7 +396,11 @@ mod unix {
                 (_, Some(text)) => {
                     asks(&terminal, "changed by another program");
                     assert_eq!(read(&path), text);
-                    assert_eq!(read(&backup(&path)), "of the first time", "no copy of a token, and the earlier one stays");
+                    assert_eq!(
+                        read(&backup(&path)),
+                        "of the first time",
+                        "no copy of a token, and the earlier one stays"
+                    );
                 }
                 _ => {
                     asks(&terminal, "another server called");
@@ -402,6 +455,22 @@ mod unix {
         assert!(!run.stderr.contains("nothing was changed"), "{}", run.stderr);
         run.expect_stderr(&["Claude Code's own command, or another program, has changed it", ".before-finmcp"]);
         assert_eq!(read(&backup(&path)), before);
+    }
+
+    /// A path that JSON cannot spell would be one of a program that is not there.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_path_that_cannot_be_spelled_is_refused() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let sandbox = Sandbox::new();
+        let folder = sandbox.home().join(OsStr::from_bytes(b"b\xffn"));
+        fs::create_dir(&folder).unwrap();
+        let program = folder.join("finmcp");
+        symlink(env!("CARGO_BIN_EXE_finmcp"), &program).unwrap();
+        let mut command = sandbox.command(&program);
+        command.args(["setup", "cursor", "tesorio"]);
+        sandbox.run(command, Vec::new()).expect_code(2).expect_stderr(&["no client's file can spell"]);
+        assert!(!cursor_file(&sandbox).exists());
     }
 
     /// The path that a package manager keeps stable goes into the entry, not the one of this version.
