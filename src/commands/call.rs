@@ -173,10 +173,10 @@ impl<'a> Place<'a> {
     /// Makes sure that a file can be written to `path`.
     fn prepare(path: &'a Path) -> Result<Self, Error> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // As any other file of the person's: what they may read is up to their umask.
+        let builder = &mut tempfile::Builder::new();
+        // As any other file of the person's: who may read it is up to their umask.
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         if path == Path::new("-") {
             return Err(Error::new(ErrorKind::Usage, "--output wants a file, not stdout")
                 .hint("name one; --json prints everything, files in Base64"));
@@ -196,7 +196,7 @@ impl<'a> Place<'a> {
                 .hint("the call was carried out, and this is all it answered: do not repeat it for that"));
         };
         let (path, mut first) = (self.path, self.first);
-        let written = first.write_all(bytes).and_then(|()| Ok(first.persist(path).map_err(io::Error::from)?));
+        let written = first.write_all(bytes).and_then(|()| first.persist(path).map_err(io::Error::from));
         written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
         app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
         let mut number = 2;
