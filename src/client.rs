@@ -110,6 +110,8 @@ impl Client {
                 Kind::Response { id: Some(answered), succeeded } if answered == id => {
                     return if *succeeded { Ok(Heard::Result(message)) } else { Err(refusal(&message)) };
                 }
+                // What the other side could not even read: it is the one that is under way.
+                Kind::Response { id: None, succeeded: false } => return Err(refusal(&message)),
                 // To a request that was given up.
                 Kind::Response { .. } => {}
                 Kind::Request { id, method } if &**method == "ping" => {

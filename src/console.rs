@@ -102,7 +102,7 @@ impl Console {
 
     /// A line that shows how far something has come.
     pub fn progress(&self) -> Progress {
-        Progress::new()
+        Progress::new(self.voice)
     }
 
     /// How many characters a line for people may have.

@@ -136,6 +136,12 @@ impl Error {
         Self { kind, ..self }
     }
 
+    /// Whether nobody reads what it wanted to say any more, as behind `| head`.
+    pub fn is_of_a_closed_pipe(&self) -> bool {
+        let cause = self.source.downcast_ref::<io::Error>();
+        cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// What happened.
     pub fn message(&self) -> String {
         self.source.to_string()
@@ -280,7 +286,7 @@ impl From<Taken> for Error {
 
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
-        let open = "a call may have been carried out all the same: look before you repeat it";
+        let open = "if it was a call, it may have been carried out all the same: look before you repeat it";
         let (kind, hint) = match &error {
             // The bridge has said what to do; what else a server refuses is its own affair.
             ClientError::Refused { code, .. } => (ErrorKind::of_reply(*code), None),
@@ -307,6 +313,7 @@ impl From<ArgumentError> for Error {
             }
             ArgumentError::Mistyped { .. } => Some("NAME:=JSON sends a value as it stands".to_owned()),
             ArgumentError::Twice(_) => Some("give it once; NAME:=[…] gives a list".to_owned()),
+            ArgumentError::Unreadable(_) => Some("give one JSON object, such as {\"name\": \"value\"}".to_owned()),
             ArgumentError::Malformed { .. } => Some(
                 "JSON has its texts in double quotes; in a shell, put all of it in single quotes: NAME:='\"text\"'"
                     .to_owned(),

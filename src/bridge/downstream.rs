@@ -2,7 +2,6 @@
 //!
 //! A client starts us with pipes (Python, Rust, Go) or with sockets (Node); both are read and written without a thread
 //! in between. Files and terminals go through tokio's blocking handles.
-#![expect(clippy::disallowed_methods, reason = "the one room that owns stdout while serving")]
 
 use std::{
     collections::VecDeque,
@@ -166,6 +165,7 @@ impl Writer {
 }
 
 #[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "the one room that owns stdout while serving")]
 mod descriptors {
     use std::{
         fs::File,

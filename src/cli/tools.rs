@@ -97,8 +97,9 @@ Examples:
 
 /// What `finmcp help call` says at its end.
 pub const CALL_HELP: &str = "\
-A call is sent once. When its outcome is not known, that is said, and nothing is repeated.
-In a terminal, what the server asks meanwhile is asked here.
+A call is sent once. When its outcome is not known, that is said, and nothing is
+repeated. Without --server: the default of config.toml, else the only server you
+are signed in to. In a terminal, what the server asks meanwhile is asked here.
 
 Examples:
   finmcp call profit_and_loss from=2025-01-01 to=2025-12-31 --server demo

@@ -1,9 +1,14 @@
 //! `finmcp call`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use crate::{
@@ -13,7 +18,7 @@ use crate::{
     },
     cli::tools::{Call, Json},
     client::{ClientError, Heard},
-    commands::{App, connection::Connection, questions, tools::no_such_tool},
+    commands::{App, connection::Connection, questions, tools::no_such_tool, unless_interrupted},
     console::progress::Progress,
     error::{Error, ErrorKind},
     profile::Selector,
@@ -42,7 +47,9 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
         let error = Error::new(ErrorKind::Usage, "arguments come from stdin or from the command line, not from both");
         return Err(error.hint("leave `-` behind --json out, or put everything into the JSON object"));
     }
-    let whole = if from_stdin { Some(stdin().await?) } else { None };
+    let whole = if from_stdin { Some(unless_interrupted(stdin()).await??) } else { None };
+    // A file that cannot be written must not show only when the call is made.
+    let place = output.as_deref().map(Place::prepare).transpose()?;
 
     let capabilities = if app.console.is_attended() { questions::CAPABILITIES } else { "{}" };
     let mut connection = Connection::open(app, &Selector::from(server), timeout, capabilities).await?;
@@ -53,22 +60,31 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
     let Some(result) = result.result::<&RawValue>() else {
         return Err(ClientError::Nonsense("there is no result in it").into());
     };
-    let answer = Answer::parse(result.get())
-        .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
-    if let Some(path) = &output {
-        keep(app, &answer, path)?;
-    }
     if is_raw {
         app.console.server_data(&format!("{}\n", result.get()))?;
     }
-    match (answer.failed, is_raw) {
-        (true, true) => Err(Error::new(ErrorKind::Failure, format!("{tool} says that it failed"))),
-        (true, false) => {
-            Err(Error::new(ErrorKind::Failure, answer.text()).while_doing(format!("{tool} says that it failed")))
-        }
-        (false, true) => Ok(()),
-        (false, false) => Ok(app.console.server_data(&answer.text())?),
+    let answer = Answer::parse(result.get())
+        .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
+    if answer.failed {
+        let failed = format!("{tool} says that it failed");
+        let error = if is_raw {
+            Error::new(ErrorKind::Failure, failed)
+        } else {
+            Error::new(ErrorKind::Failure, answer.text()).while_doing(failed)
+        };
+        return Err(error);
     }
+    if !is_raw {
+        app.console.server_data(&answer.text())?;
+    }
+    match place {
+        Some(place) => place.keep(app, &answer)?,
+        None if !is_raw && answer.files().next().is_some() => {
+            app.console.note("What is in brackets is not shown: --output FILE keeps it, and --json prints it.");
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 async fn stdin() -> Result<String, Error> {
@@ -113,17 +129,18 @@ async fn conversation(
     progress: &Progress,
 ) -> Result<Message, Error> {
     let title = connection.title.clone();
-    let id = connection.client.ask("tools/call", params).await?;
+    let id = connection.client.ask("tools/call", params).await.map_err(|error| connection.error(error))?;
     loop {
         match connection.client.hear(&id).await {
             Ok(Heard::Result(result)) => return Ok(result),
             Ok(Heard::Notice(notice)) => report(&notice, progress),
             Ok(Heard::Question(question)) => {
                 progress.hide();
-                match questions::answer(app, &title, &question).await? {
-                    Some(answer) => connection.client.answer(&question, &answer).await?,
-                    None => connection.client.decline(&question).await?,
-                }
+                let said = match questions::answer(app, &title, &question).await? {
+                    Some(answer) => connection.client.answer(&question, &answer).await,
+                    None => connection.client.decline(&question).await,
+                };
+                said.map_err(|error| connection.error(error))?;
             }
             Err(error) => return Err(connection.error(error)),
         }
@@ -146,28 +163,61 @@ fn report(notice: &Message, progress: &Progress) {
     }
 }
 
-/// Writes the files of an answer to `path` and its neighbours.
-fn keep(app: &App, answer: &Answer, path: &Path) -> Result<(), Error> {
-    let mut kept = 0;
-    for (index, bytes) in answer.files().enumerate() {
-        let path = numbered(path, index + 1);
-        std::fs::write(&path, bytes)
-            .map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
-        app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
-        kept += 1;
-    }
-    if kept == 0 && !answer.failed {
-        return Err(Error::new(ErrorKind::Failure, "the result holds no file to keep")
-            .hint("leave --output out to see what it holds; the call was carried out"));
-    }
-    Ok(())
+/// Where the files of an answer go: a path, and its neighbours.
+struct Place<'a> {
+    path: &'a Path,
+    first: NamedTempFile,
 }
 
-/// `path` for the first file, `path-2` and so on for the others, before its extension.
-fn numbered(path: &Path, number: usize) -> PathBuf {
-    if number == 1 {
-        return path.to_owned();
+impl<'a> Place<'a> {
+    /// Makes sure that a file can be written to `path`.
+    fn prepare(path: &'a Path) -> Result<Self, Error> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let builder = &mut tempfile::Builder::new();
+        // As any other file of the person's: who may read it is up to their umask.
+        #[cfg(unix)]
+        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        if path == Path::new("-") {
+            return Err(Error::new(ErrorKind::Usage, "--output wants a file, not stdout")
+                .hint("name one; --json prints everything, files in Base64"));
+        }
+        let first = if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(folder) };
+        first.map(|first| Self { path, first }).map_err(|error| {
+            let error = Error::from(error).while_doing(format!("cannot write {}", path.display()));
+            error.hint("nothing was called: name a file in a folder that is there")
+        })
     }
+
+    /// Writes the files of `answer`, each to a path of its own; only the first can replace one that was there.
+    fn keep(self, app: &App, answer: &Answer) -> Result<(), Error> {
+        let mut files = answer.files();
+        let Some(bytes) = files.next() else {
+            return Err(Error::new(ErrorKind::Failure, "the result holds no file to keep")
+                .hint("the call was carried out, and this is all it answered: do not repeat it for that"));
+        };
+        let (path, mut first) = (self.path, self.first);
+        let written = first.write_all(bytes).and_then(|()| first.persist(path).map_err(io::Error::from));
+        written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
+        app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+        let mut number = 2;
+        for bytes in files {
+            let (mut file, path) = loop {
+                let path = numbered(path, number);
+                number += 1;
+                match File::create_new(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    file => break (file?, path),
+                }
+            };
+            file.write_all(bytes)?;
+            app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// `path-2` and so on, before its extension.
+fn numbered(path: &Path, number: usize) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
     path.with_file_name(format!("{stem}-{number}{extension}"))

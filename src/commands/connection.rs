@@ -20,7 +20,7 @@ use crate::{
     bridge::{Bridge, Ends, downstream},
     cli::Control,
     client::{Client, ClientError},
-    commands::{App, interrupted, serve},
+    commands::{App, interrupted, serve, unless_interrupted},
     error::{Error, ErrorKind},
     profile::{Profile, Selector},
 };
@@ -49,7 +49,7 @@ impl Connection {
         let deadline = serve::deadline(app, timeout);
         #[cfg(feature = "demo")]
         if app.settings.is_embedded(selector.server.as_deref()) {
-            let embedded = demo::start(app, selector).await?;
+            let embedded = unless_interrupted(demo::start(app, selector)).await??;
             let connection = Self::with(&embedded.app, &embedded.profile, deadline, capabilities).await?;
             return Ok(Self { _embedded: Some(embedded), ..connection });
         }
@@ -60,7 +60,8 @@ impl Connection {
     async fn with(app: &App, profile: &Profile, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
         let tokens = serve::tokens(app, profile);
         // Said here rather than by the bridge, since here is where `finmcp login` can be run.
-        tokens.access_token(Duration::ZERO).await.map_err(|error| Error::of_token(error, profile))?;
+        let token = unless_interrupted(tokens.access_token(Duration::ZERO)).await?;
+        token.map_err(|error| Error::of_token(error, profile))?;
         let ends = serve::ends(app, profile, tokens, deadline, &Control::default())?;
         // Whoever asks here wants to know what the server says now.
         Self::through(Ends { remembered: None, ..ends }, capabilities).await
@@ -85,28 +86,43 @@ impl Connection {
         };
         let bridge = tokio::spawn(bridge.run(stop));
         let (input, output) = split(near);
-        let client = Client::connect(downstream::over(Box::pin(input), Box::pin(output)), capabilities).await?;
-        Ok(Self {
-            client,
-            title,
-            bridge,
-            interrupted: stopped,
-            #[cfg(feature = "demo")]
-            _embedded: None,
-        })
+        match Client::connect(downstream::over(Box::pin(input), Box::pin(output)), capabilities).await {
+            Ok(client) => Ok(Self {
+                client,
+                title,
+                bridge,
+                interrupted: stopped,
+                #[cfg(feature = "demo")]
+                _embedded: None,
+            }),
+            Err(error) => {
+                end(bridge).await;
+                Err(reason(error, &stopped))
+            }
+        }
     }
 
-    /// Why a request came to nothing: because somebody wanted the process to end, if so.
+    /// Why a request came to nothing.
     pub fn error(&self, error: ClientError) -> Error {
-        let error = Error::from(error);
-        if self.interrupted.load(Relaxed) { error.because_of(ErrorKind::Interrupted) } else { error }
+        reason(error, &self.interrupted)
     }
 
     /// Ends the session at the server, too.
     pub async fn close(self) {
         drop(self.client);
-        if let Ok(Err(error)) = self.bridge.await {
-            tracing::debug!(%error, "the session did not end in good order");
-        }
+        end(self.bridge).await;
     }
+}
+
+/// Waits until the bridge has ended the session: its client is gone.
+async fn end(bridge: JoinHandle<io::Result<()>>) {
+    if let Ok(Err(error)) = bridge.await {
+        tracing::debug!(%error, "the session did not end in good order");
+    }
+}
+
+/// `error` as the reason why a command failed: because somebody wanted the process to end, if so.
+fn reason(error: ClientError, interrupted: &AtomicBool) -> Error {
+    let error = Error::from(error);
+    if interrupted.load(Relaxed) { error.because_of(ErrorKind::Interrupted) } else { error }
 }

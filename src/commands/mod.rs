@@ -69,6 +69,8 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever closed the pipe has seen enough.
+        Err(error) if error.is_of_a_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             console.report(&error);
             error.kind.into()
@@ -136,11 +138,7 @@ impl App {
         if ends_itself {
             return work.await;
         }
-        tokio::select! {
-            biased;
-            () = interrupted() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
-            outcome = work => outcome,
-        }
+        unless_interrupted(work).await?
     }
 
     async fn work(&self, command: Command) -> Result<(), Error> {
@@ -184,6 +182,18 @@ impl App {
     async fn settle(&self) {
         let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(sources.iter().map(TokenSource::settle)).await;
+    }
+}
+
+/// What `work` brings.
+///
+/// # Errors
+/// Somebody wants the process to end first.
+pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = interrupted() => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
+        outcome = work => Ok(outcome),
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::{
     bridge::{message::Message, object::Object},
-    commands::{App, interrupted},
-    error::{Error, ErrorKind},
+    commands::{App, unless_interrupted},
+    error::Error,
     login::browser::Browser,
     server_url::ServerUrl,
     settings::Screen,
@@ -45,11 +45,7 @@ pub async fn answer(app: &App, title: &str, question: &Message) -> Result<Option
         return Ok(None);
     }
     let Some(elicitation) = question.parameters::<Elicitation>() else { return Ok(None) };
-    let decision = tokio::select! {
-        decision = decide(app, title, elicitation) => decision,
-        () = interrupted() => return Err(Error::new(ErrorKind::Interrupted, "interrupted")),
-    };
-    Ok(Some(match decision {
+    Ok(Some(match unless_interrupted(decide(app, title, elicitation)).await? {
         Decision::Accept(Some(content)) => format!(r#"{{"action":"accept","content":{content}}}"#),
         Decision::Accept(None) => r#"{"action":"accept"}"#.to_owned(),
         Decision::Decline => r#"{"action":"decline"}"#.to_owned(),
@@ -80,9 +76,12 @@ async fn decide(app: &App, title: &str, elicitation: Elicitation) -> Decision {
 
 /// The person sees the whole address before anything is opened ("Safe URL Handling").
 async fn page(app: &App, url: &str) -> Decision {
-    let Ok(url) = url.parse::<ServerUrl>() else {
-        app.console.say("It names an address that is not opened: only https is.");
-        return Decision::Cancel;
+    let url = match url.parse::<ServerUrl>() {
+        Ok(url) => url,
+        Err(error) => {
+            app.console.say(&format!("It names an address that is not opened: {error}."));
+            return Decision::Cancel;
+        }
     };
     app.console.say(&format!("It wants you to open  {url}"));
     let Screen::Browser(browser) = app.settings.screen.clone() else {

@@ -224,6 +224,10 @@ pub async fn examine_token(
         }
     };
     let finding = token(patient, credential).await;
+    // It may have been renewed: what is sent from here on is another one.
+    if let Ok(Some(credential)) = stored(patient).await {
+        chart.conceal(secrets(&credential));
+    }
     let is_bad = matches!(finding, Finding::Failed(_));
     chart.note("token", finding);
     if is_bad { Err("token") } else { Ok(()) }

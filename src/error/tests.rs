@@ -390,7 +390,7 @@ fn why_a_call_brought_nothing() {
     assert_words!(ClientError { Refused Nonsense Ended Broken }, refused.into_iter().chain(others).collect());
     let (tool, name) = (|| "list_invoices".to_owned(), || "from".to_owned());
     assert_words!(
-        ArgumentError { Unnamed Unknown Twice Missing Mistyped Malformed NoObject },
+        ArgumentError { Unnamed Unknown Twice Missing Mistyped Malformed Unreadable NoObject },
         vec![
             ArgumentError::Unnamed("2025".to_owned()),
             ArgumentError::Unknown { tool: tool(), name: "form".to_owned(), known: names(&["from", "to"]) },
@@ -398,6 +398,7 @@ fn why_a_call_brought_nothing() {
             ArgumentError::Twice(name()),
             ArgumentError::Missing { tool: tool(), missing: names(&["from", "to"]) },
             ArgumentError::Mistyped { name: name(), wanted: "number".to_owned(), value: "x".to_owned() },
+            ArgumentError::Unreadable("EOF while parsing a value at line 1 column 0".to_owned()),
             ArgumentError::Malformed { name: name(), problem: "expected value at line 1 column 1".to_owned() },
             ArgumentError::NoObject,
         ]

@@ -94,7 +94,7 @@ pub struct Machine {
     pub home: String,
     /// The folder of the project at hand.
     pub project: String,
-    /// What is set of [`Machine::VARIABLES`].
+    /// What is set of [`Machine::variable_names`].
     pub variables: BTreeMap<String, String>,
     /// The folders of `PATH`.
     pub path: Vec<PathBuf>,

@@ -157,7 +157,7 @@ impl Block {
             Self::Text(text) => indented(text).unwrap_or_else(|| text.clone()),
             Self::File { media_type, bytes } => {
                 let kind = if media_type.is_empty() { "a file" } else { media_type };
-                format!("[{kind}, {} bytes: --output FILE keeps it, --json shows it]", bytes.len())
+                format!("[{kind}, {} bytes]", bytes.len())
             }
             Self::Link { uri, name } if name.is_empty() => format!("[{uri}]"),
             Self::Link { uri, name } => format!("[{name}: {uri}]"),
@@ -165,6 +165,9 @@ impl Block {
         }
     }
 }
+
+/// How deep a structure may be that gets lines; a deeper one is nothing that a person reads.
+const DEEPEST: usize = 64;
 
 /// A JSON object or list with a line for each value, which are themselves as they were written; none for other text.
 pub fn indented(text: &str) -> Option<String> {
@@ -193,6 +196,7 @@ pub fn indented(text: &str) -> Option<String> {
                 while characters.next_if(char::is_ascii_whitespace).is_some() {}
                 match characters.next_if(|next| matches!(next, '}' | ']')) {
                     Some(end) => lines.push(end),
+                    None if depth == DEEPEST => return None,
                     None => {
                         depth += 1;
                         break_line(&mut lines, depth);
@@ -232,7 +236,9 @@ mod tests {
         assert_eq!(indented(text).unwrap(), expected);
         // Once more changes nothing.
         assert_eq!(indented(expected).unwrap(), expected);
-        for other in ["", "text", "{not json}", "5", "\"a\"", "[1] and more"] {
+        // A tower of brackets would take more room than there is.
+        let tower = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        for other in ["", "text", "{not json}", "5", "\"a\"", "[1] and more", &tower] {
             assert_eq!(indented(other), None, "{other}");
         }
     }
@@ -252,8 +258,8 @@ mod tests {
         assert!(answer.failed);
         assert_eq!(
             answer.text(),
-            "a\n[image/png, 2 bytes: --output FILE keeps it, --json shows it]\n\
-             [audio/wav, 2 bytes: --output FILE keeps it, --json shows it]\n[x: file:///x]\n[\n  1\n]\n\
+            "a\n[image/png, 2 bytes]\n\
+             [audio/wav, 2 bytes]\n[x: file:///x]\n[\n  1\n]\n\
              [a file that is not Base64: --json shows it]\n\
              [content of a kind that finmcp does not know: --json shows it]\n"
         );

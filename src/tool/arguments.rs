@@ -2,7 +2,9 @@
 //!
 //! A number is passed on as it was typed: `1.10` stays `1.10`.
 
-use serde_json::{Value, value::RawValue};
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 
 use crate::{
     bridge::object::{self, Object},
@@ -49,7 +51,7 @@ pub enum ArgumentError {
         /// What was typed.
         value: String,
     },
-    /// What stands behind `:=`, or came as a whole, is not JSON.
+    /// What stands behind `:=` is not JSON.
     #[error("{name} is not JSON: {problem}")]
     Malformed {
         /// Whose value.
@@ -57,6 +59,9 @@ pub enum ArgumentError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What came on stdin is not JSON.
+    #[error("what came on stdin is not JSON: {0}")]
+    Unreadable(String),
     /// Arguments that came as a whole and are no object.
     #[error("the arguments are not a JSON object")]
     NoObject,
@@ -68,8 +73,10 @@ pub enum ArgumentError {
 /// Any [`ArgumentError`].
 pub fn typed(tool: &Tool, words: &[String]) -> Result<String, ArgumentError> {
     let mut arguments = Object::default();
+    let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for word in words {
-        let (name, value) = word.split_once('=').ok_or_else(|| ArgumentError::Unnamed(word.clone()))?;
+        let named = word.split_once('=').filter(|(name, _)| !matches!(*name, "" | ":"));
+        let (name, value) = named.ok_or_else(|| ArgumentError::Unnamed(word.clone()))?;
         if let Some(name) = name.strip_suffix(':') {
             set(&mut arguments, name, json(name, value)?.to_owned())?;
             continue;
@@ -86,12 +93,12 @@ pub fn typed(tool: &Tool, words: &[String]) -> Result<String, ArgumentError> {
         match item {
             // A list may be given item by item.
             Some(item) if !value.trim_start().starts_with('[') => {
-                let item = item.read(value).ok_or_else(|| mistyped(item.words()))?;
-                let list = match arguments.get(name) {
-                    None => format!("[{item}]"),
-                    Some(list) => format!("{},{item}]", list.strip_suffix(']').unwrap_or(list)),
-                };
-                arguments.set(name, list);
+                if arguments.get(name).is_some() && !lists.contains_key(name) {
+                    return Err(ArgumentError::Twice(name.to_owned()));
+                }
+                let list = lists.entry(name).or_default();
+                list.push(item.read(value).ok_or_else(|| mistyped(item.words()))?);
+                arguments.set(name, format!("[{}]", list.join(",")));
             }
             _ => set(&mut arguments, name, shape.read(value).ok_or_else(|| mistyped(shape.words()))?)?,
         }
@@ -109,9 +116,10 @@ pub fn typed(tool: &Tool, words: &[String]) -> Result<String, ArgumentError> {
 /// Arguments that came as a whole: a JSON object, as it was written.
 ///
 /// # Errors
-/// [`ArgumentError::Malformed`] or [`ArgumentError::NoObject`].
+/// [`ArgumentError::Unreadable`] or [`ArgumentError::NoObject`].
 pub fn whole(text: &str) -> Result<&str, ArgumentError> {
-    let text = json("what came on stdin", text.trim())?;
+    let text = text.trim();
+    serde_json::from_str::<&RawValue>(text).map_err(|problem| ArgumentError::Unreadable(problem.to_string()))?;
     Object::parse(text).map(|_| text).ok_or(ArgumentError::NoObject)
 }
 
@@ -144,7 +152,9 @@ impl Shape {
         }
         let value = typed.trim();
         let kind = serde_json::from_str::<&RawValue>(value).ok().and_then(|json| kind(json.get()));
-        // A text stays a text where texts are allowed, unless the schema names the other type, too.
+        // A text stays a text where texts are allowed, unless the schema names the other type, too. That it may be `null`
+        // does not count: what a script has not set must not take a condition away.
+        let kind = kind.filter(|kind| *kind != Type::Null || !self.allows(Type::String));
         match kind {
             Some(kind) if kind != Type::String && self.names(kind) => Some(value.to_owned()),
             Some(Type::String) if !self.allows(Type::String) => None,
@@ -178,11 +188,6 @@ fn is_whole(number: &str) -> bool {
     fraction.bytes().all(|digit| digit == b'0') && whole.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
 }
 
-/// What a person sees of a value that a schema names.
-pub fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -202,6 +207,7 @@ mod tests {
                 "sums": {"type": "array", "items": {"type": "integer"}},
                 "note": {"type": ["string", "null"]},
                 "id": {"type": ["integer", "string"]},
+                "due": {"type": ["integer", "null"]},
                 "free": {},
                 "nested": {"type": "object"},
             },
@@ -228,7 +234,9 @@ mod tests {
             ("tags=a,b", r#"{"tags":["a,b"]}"#),
             (r#"tags=["a","b"]"#, r#"{"tags":["a","b"]}"#),
             ("note=5", r#"{"note":"5"}"#),
-            ("note=null", r#"{"note":null}"#),
+            ("note=null", r#"{"note":"null"}"#),
+            ("note:=null", r#"{"note":null}"#),
+            ("due=null", r#"{"due":null}"#),
             ("note=", r#"{"note":""}"#),
             ("note= a=b ", r#"{"note":" a=b "}"#),
             ("id=7", r#"{"id":7}"#),
@@ -256,11 +264,17 @@ mod tests {
             ("nested=a", "nested must be JSON object, not \"a\""),
             ("form=2025", "t takes no \"form\""),
             ("2025", "\"2025\" is not NAME=VALUE"),
+            ("=2025", "\"=2025\" is not NAME=VALUE"),
+            (":=2025", "\":=2025\" is not NAME=VALUE"),
             ("from=y", "from is given twice"),
+            ("tags:=1 ", "tags is given twice"),
+            ("tags=[]", "tags is given twice"),
             ("free:=x", "free is not JSON: expected value at line 1 column 1"),
         ] {
-            assert_eq!(typed_words(&[word]).unwrap_err().to_string(), expected, "{word}");
+            let words = if word.starts_with("tags") { vec![word, "tags=a"] } else { vec![word] };
+            assert_eq!(typed_words(&words).unwrap_err().to_string(), expected, "{word}");
         }
+        assert_eq!(typed_words(&["tags=a", "tags=[]"]), Err(ArgumentError::Twice("tags".to_owned())));
         assert_eq!(typed(&tool(), &[]).unwrap_err().to_string(), "t needs from");
     }
 
@@ -268,6 +282,6 @@ mod tests {
     fn arguments_as_a_whole_stay_as_they_are() {
         assert_eq!(whole(" {\"a\": 1.10,\n\"a\": 2}\n"), Ok("{\"a\": 1.10,\n\"a\": 2}"));
         assert_eq!(whole("[]"), Err(ArgumentError::NoObject));
-        assert!(matches!(whole("{"), Err(ArgumentError::Malformed { .. })));
+        assert!(matches!(whole("{"), Err(ArgumentError::Unreadable(_))));
     }
 }

@@ -4,8 +4,7 @@ use crate::{
     paragraph::hung,
     tool::{
         Effect, Tool,
-        arguments::shown,
-        parameter::{Parameter, Shape},
+        parameter::{Parameter, Shape, word},
     },
 };
 
@@ -58,7 +57,7 @@ fn about(parameter: &Parameter) -> String {
         notes.push("optional".to_owned());
     }
     if let Some(default) = &parameter.default {
-        notes.push(format!("default {}", shown(default)));
+        notes.push(format!("default {}", word(default)));
     }
     let mut text = parameter.description.split_whitespace().collect::<Vec<_>>().join(" ");
     if brief(&parameter.shape) != parameter.shape.words() {

@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 /// How far references and alternatives are followed.
 const DEPTH: usize = 8;
 
+/// How many parts of one schema are looked at. A server that has more to say does not say it to a person.
+const PARTS: usize = 2000;
+
 /// One named value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -69,6 +72,7 @@ impl Parameter {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let properties = schema["properties"].as_object();
+        let mut parts = PARTS;
         let mut parameters: Vec<Self> = properties
             .into_iter()
             .flatten()
@@ -76,7 +80,7 @@ impl Parameter {
                 name: name.clone(),
                 description: property["description"].as_str().or(property["title"].as_str()).unwrap_or("").to_owned(),
                 is_required: required.contains(&name.as_str()),
-                shape: Shape::of(property, schema, DEPTH),
+                shape: Shape::of(property, schema, DEPTH, &mut parts),
                 default: property.get("default").filter(|value| !value.is_null()).cloned(),
             })
             .collect();
@@ -89,21 +93,23 @@ impl Parameter {
 }
 
 impl Shape {
-    /// The shape that `schema` allows, a part of `root`.
-    fn of(schema: &Value, root: &Value, depth: usize) -> Self {
-        let Some(deeper) = depth.checked_sub(1) else { return Self::default() };
+    /// The shape that `schema` allows, a part of `root`; as far as `depth` and `parts` reach, which are what is left to look
+    /// at.
+    fn of(schema: &Value, root: &Value, depth: usize, parts: &mut usize) -> Self {
+        let (Some(deeper), Some(rest)) = (depth.checked_sub(1), parts.checked_sub(1)) else { return Self::default() };
+        *parts = rest;
         if let Some(target) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
-            return root.pointer(target).map(|target| Self::of(target, root, deeper)).unwrap_or_default();
+            return root.pointer(target).map(|target| Self::of(target, root, deeper, parts)).unwrap_or_default();
         }
         let Some(schema) = schema.as_object() else { return Self::default() };
         let mut shape = Self {
             types: types(schema),
             choices: choices(schema),
-            items: schema.get("items").map(|items| Box::new(Self::of(items, root, deeper))),
+            items: schema.get("items").map(|items| Box::new(Self::of(items, root, deeper, parts))),
             format: schema.get("format").and_then(Value::as_str).map(str::to_owned),
         };
         for alternative in alternatives(schema) {
-            let other = Self::of(alternative, root, deeper);
+            let other = Self::of(alternative, root, deeper, parts);
             shape.types.extend(other.types.into_iter().filter(|kind| !shape.types.contains(kind)).collect::<Vec<_>>());
             shape.choices.extend(other.choices);
             shape.items = shape.items.or(other.items);
@@ -170,8 +176,13 @@ impl Type {
 impl Choice {
     /// The value as it is typed.
     pub fn word(&self) -> String {
-        self.value.as_str().map_or_else(|| self.value.to_string(), str::to_owned)
+        word(&self.value)
     }
+}
+
+/// A value as it is typed: a text without its quotes.
+pub fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn types(schema: &Map<String, Value>) -> Vec<Type> {
@@ -231,6 +242,14 @@ mod tests {
         ] {
             assert_eq!(words(schema.clone()), expected, "{schema}");
         }
+    }
+
+    /// t126: a schema that refers to itself over and over is given up, not followed.
+    #[test]
+    fn t126_a_schema_that_never_ends_is_given_up() {
+        let again = vec![json!({"$ref": "#/properties/p"}); 300];
+        let shape = &Parameter::all(&json!({"properties": {"p": {"anyOf": again, "type": "string"}}}))[0].shape;
+        assert_eq!(shape.types, [Type::String]);
     }
 
     #[test]

@@ -148,6 +148,9 @@ fn a_tool_that_fails_ends_with_1() {
     let run = sandbox.finmcp(["call", "raw", "name=hard", "--server", &vendor.url()]).expect_code(1);
     assert!(run.stderr.contains("name is wrong"), "{}", run.stderr);
     call_raw(&sandbox, &vendor, "[]", &[]).expect_code(3).expect_stderr(&["makes no sense"]);
+    // With --json it is shown all the same.
+    let odd = r#"{"content":null,"isError":null}"#;
+    assert_eq!(call_raw(&sandbox, &vendor, odd, &["--json"]).expect_code(3).stdout, format!("{odd}\n"));
 }
 
 #[test]
@@ -159,11 +162,23 @@ fn files_are_kept_where_they_are_wanted() {
     assert!(run.stdout.starts_with("two\n[image/png, 2 bytes"), "{}", run.stdout);
     assert_eq!(std::fs::read(&path).unwrap(), b"hi");
     assert_eq!(std::fs::read(sandbox.home().join("picture-2.png")).unwrap(), b"yo");
+    call_raw(&sandbox, &vendor, result, &["-o", "-"]).expect_code(2).expect_stderr(&["wants a file"]);
+    let run = call_raw(&sandbox, &vendor, result, &[]).expect_success();
+    assert!(run.stderr.contains("--output FILE keeps it"), "{}", run.stderr);
     let nowhere = sandbox.home().join("no/such/folder");
-    let run = call_raw(&sandbox, &vendor, result, &["-o", nowhere.to_str().unwrap()]).expect_code(1);
-    assert!(run.stderr.contains("cannot write"), "{}", run.stderr);
-    let run = call_raw(&sandbox, &vendor, r#"{"content":[]}"#, &["-o", path.to_str().unwrap()]).expect_code(1);
-    assert!(run.stderr.contains("holds no file"), "{}", run.stderr);
+    let before = vendor.executed().len();
+    for place in [&nowhere, &sandbox.home()] {
+        let run = call_raw(&sandbox, &vendor, result, &["-o", place.to_str().unwrap()]).expect_code(1);
+        assert!(run.stderr.contains("cannot write") && run.stderr.contains("nothing was called"), "{}", run.stderr);
+    }
+    assert_eq!(vendor.executed().len(), before);
+    // The one that is named is replaced, its neighbours are not.
+    call_raw(&sandbox, &vendor, result, &["--output", path.to_str().unwrap()]).expect_success();
+    assert_eq!(std::fs::read(sandbox.home().join("picture-3.png")).unwrap(), b"yo");
+    let result = r#"{"content":[{"type":"text","text":"paid"}]}"#;
+    let run = call_raw(&sandbox, &vendor, result, &["-o", path.to_str().unwrap()]).expect_code(1);
+    assert!(run.stderr.contains("holds no file") && run.stderr.contains("do not repeat it"), "{}", run.stderr);
+    assert_eq!(run.stdout, "paid\n", "what was answered is shown in any case");
     assert_eq!(std::fs::read(&path).unwrap(), b"hi");
 }
 
@@ -307,6 +322,27 @@ mod at_a_terminal {
         assert!(terminal.shown().contains('%'), "{}", terminal.shown());
         let run = sandbox.finmcp(words).expect_success();
         assert_eq!((&*run.stdout, &*run.stderr), ("", ""));
+    }
+
+    /// t070: a renewal that is under way when somebody presses Ctrl-C is seen to its end: what it brings is kept.
+    #[test]
+    fn t070_ctrl_c_loses_no_renewed_sign_in() {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        vendor.change(|script| script.access_lifetime = std::time::Duration::from_secs(1));
+        sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        vendor.change(|script| script.access_lifetime = std::time::Duration::from_secs(3600));
+        vendor.fault(On::Path("/token"), Effect::Delay(std::time::Duration::from_secs(1)));
+        let before = vendor.records_at("/token").len();
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        let mut child =
+            command.args(["call", "echo", "message=hi", "-s", "books"]).stderr(Stdio::null()).spawn().unwrap();
+        eventually("the renewal", || (vendor.records_at("/token").len() > before).then_some(()));
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert_eq!(wait(&mut child, PATIENCE), Some(Some(130)));
+        sandbox.finmcp(["call", "echo", "message=hi", "-s", "books"]).expect_success();
+        assert_eq!(vendor.replays(), 0);
     }
 
     /// Ctrl-C cancels the call at the server, too, and ends the session.

@@ -166,3 +166,16 @@ fn colours_are_for_terminals() {
     }
     assert!(!Sandbox::new().finmcp(["token", "asset"]).expect_code(4).stderr.contains('\u{1b}'));
 }
+
+/// `finmcp man | head -1`: whoever has seen enough is not told of an error.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let sandbox = Sandbox::new();
+    for arguments in [&["man"][..], &["doctor"], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        let output = command.args(arguments).stdin(std::process::Stdio::null()).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
