@@ -139,6 +139,12 @@ impl Target {
         }
     }
 
+    /// Whether both mean the same server.
+    fn is_meant_by_both(some: &[String], others: &[String], settings: &Settings) -> bool {
+        let [one, other] = [some, others].map(|arguments| Self::meant(arguments, settings));
+        some == others || one.zip(other).is_some_and(|(one, other)| one.is_same(&other))
+    }
+
     /// Whether both are the same server, by the same sign-in.
     fn is_same(&self, other: &Self) -> bool {
         self.arguments == other.arguments
@@ -156,9 +162,9 @@ impl<'a> Job<'a> {
         let (environment, url, profile) = (which.environment.clone(), which.url.clone(), which.profile.clone());
         let target = Target::select(&Selector { server: server.clone(), environment, url, profile }, &app.settings)?;
         let registers = check_serve_options(&target, &arguments.serve)?;
-        let words = std::iter::once("serve".to_owned()).chain(target.arguments.clone());
-        let words: Vec<String> = words.chain(arguments.serve.iter().cloned()).collect();
-        if !Target::meant(&words, &app.settings).is_some_and(|meant| meant.is_same(&target)) {
+        let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
+        let with_options = [&plain[..], &arguments.serve].concat();
+        if !Target::is_meant_by_both(&plain, &with_options, &app.settings) {
             return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
         }
         let start = Settings::start()?;
@@ -280,11 +286,12 @@ impl<'a> Job<'a> {
     }
 
     async fn remove(&self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
-        let is_meant = |entry: &Entry| {
-            let meant = Target::meant(&entry.arguments, &self.app.settings);
-            meant.is_some_and(|meant| meant.is_same(&self.target))
-        };
-        let changes = change::unwanted(client, document, wish, is_meant)?;
+        let settings = &self.app.settings;
+        let is_meant = |entry: &Entry| Target::is_meant_by_both(&entry.arguments, &wish.entry.arguments, settings);
+        let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
+            Error::from_source(ErrorKind::Failure, taken)
+                .hint("nothing was changed: --force takes it out all the same, --name says which other one is meant")
+        })?;
         if changes.is_empty() {
             let name = &wish.entry.name;
             self.app.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));

@@ -126,7 +126,8 @@ fn removing_restores() {
     }
     let sandbox = Sandbox::new();
     write(&cursor_file(&sandbox), r#"{"mcpServers": {"tesorio": {"command": "other"}}}"#);
-    cursor(&sandbox, &["tesorio", "--remove"]).expect_code(1).expect_stderr(&["another server called"]);
+    let run = cursor(&sandbox, &["tesorio", "--remove"]).expect_code(1);
+    run.expect_stderr(&["another server called", "--force takes it out"]);
 }
 
 /// t142: a token that lies in the file is spoken of, never shown, and goes when its owner says so.
@@ -438,6 +439,25 @@ mod unix {
             assert!(json_in(&path)["mcpServers"]["tesorio"].is_null());
             assert!(read(&log).ends_with("mcp remove tesorio --scope user\n"), "{}", read(&log));
         }
+    }
+
+    /// Its command would take the whole entry out, and what a person decided with it.
+    #[test]
+    fn claude_code_is_not_asked_where_something_is_to_stay() {
+        let mut sandbox = Sandbox::new();
+        let (folder, path) = (sandbox.home().join("bin"), sandbox.home().join(".claude.json"));
+        write(&folder.join("claude"), "#!/bin/sh\necho '{}' > \"$HOME/.claude.json\"\n");
+        fs::set_permissions(folder.join("claude"), fs::Permissions::from_mode(0o755)).unwrap();
+        sandbox.set("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+        write(
+            &path,
+            r#"{"mcpServers": {"tesorio": {"command": "/old/finmcp", "args": ["serve", "tesorio"], "timeout": 5}}}"#,
+        );
+        let run = sandbox.finmcp(["setup", "claude-code", "tesorio"]).expect_code(1);
+        run.expect_stderr(&["another entry of finmcp"]);
+        sandbox.finmcp(["setup", "claude-code", "tesorio", "--force"]).expect_success();
+        let entry = json_in(&path)["mcpServers"]["tesorio"].clone();
+        assert_eq!((&entry["timeout"], &entry["args"]), (&json!(5), &json!(["serve", "tesorio"])));
     }
 
     /// Claude Code took the old entry out and finmcp's could not be put in: the copy of the old one stays, and is named.
