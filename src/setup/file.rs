@@ -87,16 +87,25 @@ impl ConfigFile {
         Ok(Self { path: path.to_owned(), text, exists })
     }
 
-    /// Where the copy of the file before is kept.
-    pub fn backup_path(&self) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(BACKUP_ENDING);
-        self.path.with_file_name(name)
+    /// The copies of what was there before, the oldest first, and where the next one goes: none takes another's place,
+    /// since it may be all that is left of what a person had.
+    fn backups(&self) -> (Vec<PathBuf>, PathBuf) {
+        let named = |number: usize| {
+            let mut name = self.path.file_name().unwrap_or_default().to_owned();
+            name.push(BACKUP_ENDING);
+            if number > 1 {
+                name.push(format!("-{number}"));
+            }
+            self.path.with_file_name(name)
+        };
+        let there: Vec<PathBuf> = (1..).map(named).take_while(|path| fs::symlink_metadata(path).is_ok()).collect();
+        let next = named(there.len() + 1);
+        (there, next)
     }
 
-    /// What the copy beside it says, if there is one.
+    /// What the latest copy beside it says, if there is one.
     pub fn backup(&self) -> Option<String> {
-        fs::read_to_string(self.backup_path()).ok()
+        fs::read_to_string(self.backups().0.last()?).ok()
     }
 
     /// Copies the file as it was read to its backup, for `access`, if it is still so; nothing where there was none.
@@ -148,7 +157,7 @@ impl ConfigFile {
 
     fn copy(&self, access: Access) -> Result<Option<Staged>, FileError> {
         let model = if access == Access::AsBefore { Some(self.path.as_path()) } else { None };
-        self.exists.then(|| Staged::write(self.backup_path(), &self.text, model)).transpose()
+        self.exists.then(|| Staged::write(self.backups().1, &self.text, model)).transpose()
     }
 
     fn check_unchanged(&self) -> Result<(), FileError> {

@@ -250,6 +250,9 @@ fn what_cannot_be_read_or_changed_is_said_with_its_line() {
         (Client::Codex, "mcp_servers = 1", "line 1: mcp_servers is not a table"),
         (Client::Goose, "a: 1\n b\n\tc: SECRET", "line 3 is not valid YAML"),
         (Client::Goose, "a: 1\nSECRET", "line 2 is not valid YAML"),
+        (Client::Goose, "a: [SECRET", "line 1 is not valid YAML"),
+        (Client::Goose, "a: 1\nextensions:\n  x: {SECRET: '}'", "line 3 is not valid YAML"),
+        (Client::Goose, "a: \"SECRET", "line 1 is not valid YAML"),
         (Client::Goose, "a: 1\n---\nb: 2", "line 2: finmcp cannot change several documents in one file safely"),
         (
             Client::Goose,

@@ -155,8 +155,37 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         let end = self.lines.get(self.at - 1).map_or(start, Line::end);
-        Ok(Node { span: start..end, kind: Kind::Opaque(self.text[start..end].to_owned()) })
+        let text = &self.text[start..end];
+        if text.starts_with(['[', '{', '"', '\'']) && !is_closed(text) {
+            let line = self.text[..start].matches('\n').count() + 1;
+            return Err(DocumentError::Malformed { line, format: "YAML" });
+        }
+        Ok(Node { span: start..end, kind: Kind::Opaque(text.to_owned()) })
     }
+}
+
+/// Whether each bracket and quote of `text` has its end.
+fn is_closed(text: &str) -> bool {
+    let (mut depth, mut quote, mut before) = (0_usize, None, ' ');
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (Some('"'), '\\') => drop(characters.next()),
+            (Some(open), _) if open == character => quote = None,
+            (Some(_), _) => {}
+            // Within a word it is an apostrophe.
+            (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(character),
+            (None, '[' | '{') => depth += 1,
+            (None, ']' | '}') => match depth.checked_sub(1) {
+                Some(outer) => depth = outer,
+                None => return false,
+            },
+            (None, '#') if before.is_whitespace() => drop(characters.by_ref().find(|next| *next == '\n')),
+            (None, _) => {}
+        }
+        before = character;
+    }
+    depth == 0 && quote.is_none()
 }
 
 /// `node`, whose spans count from the byte at `start`, with spans that count from the text's beginning.

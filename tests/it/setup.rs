@@ -98,7 +98,9 @@ fn another_entry_is_replaced_by_force_only() {
     cursor(&sandbox, &["tesorio", "--force"]).expect_success();
     assert_eq!(json_in(&path)["mcpServers"]["tesorio"]["args"], json!(["serve", "tesorio"]));
     assert!(read(&path).contains("1.10"));
-    assert_eq!(read(&backup(&path)), between);
+    // No copy takes another's place: the first is what this person had.
+    assert_eq!(read(&backup(&path)), before);
+    assert_eq!(read(&path.with_file_name("mcp.json.before-finmcp-2")), between);
     cursor(&sandbox, &["tesorio", "--name", "a b"]).expect_code(2);
 }
 
