@@ -102,7 +102,7 @@ pub enum Command {
 }
 
 /// Which server.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Server {
     /// A preset, a saved profile, or an https URL
     pub server: Option<String>,
@@ -112,7 +112,7 @@ pub struct Server {
 }
 
 /// Which of a server's environments, addresses and sign-ins.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Which {
     /// The vendor's environment, such as sandbox
     #[arg(long = "env", value_name = "NAME")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, Registration, Serve, Server, setup::Setup},
+    cli::{Cli, Command, Registration, Serve, setup::Setup},
     commands::App,
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
@@ -68,7 +68,13 @@ async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<
     match arguments.named_client() {
         Ok(Some(client)) => Ok(vec![client]),
         Err(name) => Err(usage(format!("there is no AI client {name:?} that finmcp knows")).hint(list())),
-        Ok(None) => Ok(vec![choose(app, &detected).await?]),
+        Ok(None) => {
+            if app.console.is_attended() {
+                // Nobody is asked for the client of a server that is not clear.
+                Target::select(&arguments.server.clone().into(), &app.settings)?;
+            }
+            Ok(vec![choose(app, &detected).await?])
+        }
     }
 }
 
@@ -158,9 +164,7 @@ impl Target {
 
 impl<'a> Job<'a> {
     fn new(app: &'a App, machine: Machine, arguments: Setup) -> Result<Self, Error> {
-        let Server { server, which } = &arguments.server;
-        let (environment, url, profile) = (which.environment.clone(), which.url.clone(), which.profile.clone());
-        let target = Target::select(&Selector { server: server.clone(), environment, url, profile }, &app.settings)?;
+        let target = Target::select(&arguments.server.clone().into(), &app.settings)?;
         let registers = check_serve_options(&target, &arguments.serve)?;
         let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
         let with_options = [&plain[..], &arguments.serve].concat();
