@@ -32,14 +32,14 @@ mod tests {
         let start = |called: &str| Start {
             called: Some(called.into()),
             file: "/brew/Cellar/finmcp/0.1.0/bin/finmcp".into(),
-            folder: "/work".into(),
+            folder: "/books".into(),
         };
         let path = ["/usr/bin", "relative", "/brew/bin"].map(PathBuf::from);
         let cases = [
             ("finmcp", "/brew/bin/finmcp", "/brew/bin/finmcp"),
             ("/brew/Cellar/finmcp/0.1.0/bin/finmcp", "/brew/bin/finmcp", "/brew/bin/finmcp"),
-            ("bin/finmcp", "/work/bin/finmcp", "/work/bin/finmcp"),
-            ("./finmcp", "/work/finmcp", "/work/finmcp"),
+            ("bin/finmcp", "/books/bin/finmcp", "/books/bin/finmcp"),
+            ("./finmcp", "/books/finmcp", "/books/finmcp"),
             ("finmcp", "/nowhere", "/brew/Cellar/finmcp/0.1.0/bin/finmcp"),
         ];
         for (called, same, expected) in cases {

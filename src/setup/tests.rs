@@ -40,9 +40,9 @@ fn without(client: Client, text: &str) -> String {
 
 fn machine(system: System, variables: &[(&str, &str)]) -> Machine {
     let (home, project) = match system {
-        System::Windows => (r"C:\Users\me", r"C:\work"),
-        System::Macos => ("/Users/me", "/work"),
-        System::Linux => ("/home/me", "/work"),
+        System::Windows => (r"C:\Users\me", r"C:\books"),
+        System::Macos => ("/Users/me", "/books"),
+        System::Linux => ("/home/me", "/books"),
     };
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Machine { system, home: home.to_owned(), project: project.to_owned(), variables, path: Vec::new() }
