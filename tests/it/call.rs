@@ -329,8 +329,10 @@ mod at_a_terminal {
     fn t070_ctrl_c_loses_no_renewed_sign_in() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-        vendor.change(|script| script.access_lifetime = std::time::Duration::ZERO);
+        vendor.change(|script| script.access_lifetime = std::time::Duration::from_secs(1));
         sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(1);
+        eventually("the token's end", || (std::time::Instant::now() > end).then_some(()));
         vendor.change(|script| script.access_lifetime = std::time::Duration::from_secs(3600));
         vendor.fault(On::Path("/token"), Effect::Delay(std::time::Duration::from_secs(1)));
         let before = vendor.records_at("/token").len();
