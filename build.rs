@@ -4,7 +4,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-/// Added to the linker's own script, in place of none of it.
+/// Added to the linker's own script, of which it replaces nothing.
 const SCRIPT: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT BEFORE .text;\n";
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -41,7 +41,7 @@
 //!    never upward.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
 //!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
-//!    in [`setup`] all but `file` and the questions of `client` whether a file is there.
+//!    in [`setup`] all but `file`, `claude` and the questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only

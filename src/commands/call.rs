@@ -60,9 +60,7 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
     let Some(result) = result.result::<&RawValue>() else {
         return Err(ClientError::Nonsense("there is no result in it").into());
     };
-    if is_raw {
-        app.console.server_data(&format!("{}\n", result.get()))?;
-    }
+    let shown = if is_raw { app.console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
     let answer = Answer::parse(result.get())
         .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
     if answer.failed {
@@ -74,9 +72,8 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
         };
         return Err(error);
     }
-    if !is_raw {
-        app.console.server_data(&answer.text())?;
-    }
+    let shown = if is_raw { shown } else { app.console.server_data(&answer.text()) };
+    // Whoever closes the pipe too soon gets the file all the same: the call is made once.
     match place {
         Some(place) => place.keep(app, &answer)?,
         None if !is_raw && answer.files().next().is_some() => {
@@ -84,7 +81,7 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
         }
         None => {}
     }
-    Ok(())
+    Ok(shown?)
 }
 
 async fn stdin() -> Result<String, Error> {

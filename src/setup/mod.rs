@@ -1,8 +1,8 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`.
 //!
 //! [`client`] knows the clients, [`entry`] what an entry says, [`document`] how a file is changed in one place only,
-//! [`change`] what is to change, [`plaintext`] what must not be shown. These are pure. [`mod@file`] reads and replaces
-//! files; [`claude`] asks Claude Code to do it.
+//! [`change`] what is to change, [`plaintext`] what must not be shown. These are pure, but that [`client`] asks whether a
+//! file is there. [`mod@file`] reads and replaces files; [`claude`] asks Claude Code to do it.
 
 pub mod change;
 pub mod claude;

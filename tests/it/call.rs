@@ -172,6 +172,16 @@ fn files_are_kept_where_they_are_wanted() {
         assert!(run.stderr.contains("cannot write") && run.stderr.contains("nothing was called"), "{}", run.stderr);
     }
     assert_eq!(vendor.executed().len(), before);
+    // Somebody who reads no more gets the file all the same.
+    for raw in [&[][..], &["--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let early = sandbox.home().join(format!("early-{}.png", raw.len()));
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        command.args(["call", "raw", "name=hard", "-s", &vendor.url(), "-o", early.to_str().unwrap()]).args(raw);
+        assert!(command.stdout(writer).status().unwrap().success());
+        assert_eq!(std::fs::read(early).unwrap(), b"hi");
+    }
     // The one that is named is replaced, its neighbours are not.
     call_raw(&sandbox, &vendor, result, &["--output", path.to_str().unwrap()]).expect_success();
     assert_eq!(std::fs::read(sandbox.home().join("picture-3.png")).unwrap(), b"yo");
