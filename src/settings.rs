@@ -263,6 +263,11 @@ impl Settings {
         name.and_then(|name| self.providers.get(name)).is_some_and(|provider| provider.embedded)
     }
 
+    /// The file `config.toml`.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("config.toml")
+    }
+
     /// The folder of the cross-process locks.
     pub fn locks(&self) -> PathBuf {
         self.folder.join("locks")

@@ -85,7 +85,10 @@ struct Subscription {
     waiting: Vec<Id>,
     /// It has ended by itself: the client may have missed something.
     is_cut: bool,
+    /// How long the last pause was before it was opened again; none since the client was heard of.
     pause: Duration,
+    /// It was opened again often enough, and the client has said nothing since: an idle process keeps no server busy.
+    is_given_up: bool,
 }
 
 /// A server's result that asks for input.
@@ -132,6 +135,10 @@ impl LegacyClient {
 
     /// What the client says.
     pub fn client(&mut self, message: Message, steps: &mut Vec<Step>) {
+        self.subscription.pause = Duration::ZERO;
+        if std::mem::take(&mut self.subscription.is_given_up) {
+            self.woken(steps);
+        }
         match &message.kind {
             Kind::Request { id, .. } if self.calls.contains_key(id) => {
                 steps.push(Step::Refuse(Refusal::unsent(message, Failure::IdInUse)));
@@ -202,7 +209,10 @@ impl LegacyClient {
                     self.subscribed(id, steps);
                 }
             }
-            _ => steps.push(Step::ToClient(message)),
+            _ => {
+                self.subscription.pause = Duration::ZERO;
+                steps.push(Step::ToClient(message));
+            }
         }
     }
 
@@ -373,7 +383,8 @@ impl LegacyClient {
         });
         call.stage = Stage::Sent(next.clone());
         self.again.insert(next, id.clone());
-        steps.push(Step::ToServer(self.modern(&request)));
+        // The server answered the call before: this is another one.
+        steps.push(Step::ToServer(self.modern(&request).unsent()));
     }
 
     // What changes on the server.
@@ -409,7 +420,6 @@ impl LegacyClient {
         if let Some(before) = self.subscription.open.replace(id) {
             steps.push(Step::ToServer(Message::cancellation(&before)));
         }
-        self.subscription.pause = Duration::ZERO;
         self.answer_waiting(steps);
         if std::mem::take(&mut self.subscription.is_cut) {
             self.tell_what_may_have_changed(steps);
@@ -453,7 +463,8 @@ impl LegacyClient {
             Failure::Stopped => true,
             _ => false,
         };
-        if !is_final {
+        self.subscription.is_given_up = self.subscription.pause == PAUSES.1 || failure.needs_login();
+        if !is_final && !self.subscription.is_given_up {
             steps.push(Step::Wake(self.subscription.pause));
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::bridge::{
+    attempts::Attempts,
     era::meta::SUBSCRIPTION_ID,
     object::{self, Object},
 };
@@ -17,6 +18,7 @@ pub struct Message {
     raw: Bytes,
     /// What it is.
     pub kind: Kind,
+    attempts: Option<Attempts>,
 }
 
 /// The three kinds of message (JSON-RPC 2.0 sections 4 and 5).
@@ -107,19 +109,19 @@ impl Message {
             (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
             _ => return Err(Malformed::Message),
         };
-        Ok(Self { raw, kind })
+        Ok(Self { raw, kind, attempts: None })
     }
 
     /// A request of ours; `params` is JSON.
     pub fn request(id: Id, method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), kind: Kind::Request { id, method: method.into() } }
+        Self { raw: raw.into(), kind: Kind::Request { id, method: method.into() }, attempts: None }
     }
 
     /// A notification of ours; `params` is JSON.
     pub fn notification(method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), kind: Kind::Notification { method: method.into() } }
+        Self { raw: raw.into(), kind: Kind::Notification { method: method.into() }, attempts: None }
     }
 
     /// A notification of ours that the request `id` is not wanted any more.
@@ -130,7 +132,7 @@ impl Message {
     /// A result of ours for the request `id`; `result` is JSON.
     pub fn response(id: &Id, result: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
-        Self { raw: raw.into(), kind: Kind::Response { id: Some(id.clone()), succeeded: true } }
+        Self { raw: raw.into(), kind: Kind::Response { id: Some(id.clone()), succeeded: true }, attempts: None }
     }
 
     /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
@@ -143,7 +145,7 @@ impl Message {
         let spelled = id.map_or("null".to_owned(), Id::to_string);
         let message = object::text(message);
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{spelled},"error":{{"code":{code},"message":{message}}}}}"#);
-        Self { raw: raw.into(), kind: Kind::Response { id: id.cloned(), succeeded: false } }
+        Self { raw: raw.into(), kind: Kind::Response { id: id.cloned(), succeeded: false }, attempts: None }
     }
 
     /// The message with other members: what `edit` does not touch stays as it was written. As it is where that is no
@@ -152,7 +154,25 @@ impl Message {
         let text = std::str::from_utf8(&self.raw).unwrap_or_default();
         let Some(mut object) = Object::parse(text) else { return self.clone() };
         edit(&mut object);
-        Self::parse(object.to_string().into()).unwrap_or_else(|_| self.clone())
+        let edited = Self::parse(object.to_string().into()).unwrap_or_else(|_| self.clone());
+        Self { attempts: self.attempts.clone(), ..edited }
+    }
+
+    /// The message with a record of what is tried for it, which its clones and edited forms share. One that has a
+    /// record keeps it.
+    pub fn recorded(mut self) -> Self {
+        self.attempts.get_or_insert_default();
+        self
+    }
+
+    /// The message as one that was never sent: its record stays behind.
+    pub fn unsent(self) -> Self {
+        Self { attempts: None, ..self }
+    }
+
+    /// What was tried for it: nothing that counts, where nobody keeps a record.
+    pub fn attempts(&self) -> Attempts {
+        self.attempts.clone().unwrap_or_default()
     }
 
     /// The request or response in the name of another id, wherever it carries one.
@@ -203,11 +223,12 @@ impl Message {
             Kind::Response { id: Some(current), succeeded } => {
                 let Some(place) = self.place_of(current) else { return self.renamed(id) };
                 let raw = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
-                Self { kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded }, raw }
+                Self { kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded }, raw, ..self }
             }
             Kind::Response { id: None, succeeded } => Self {
                 kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
                 raw: with_id(&self.raw, id),
+                ..self
             },
             _ => self,
         }

@@ -4,6 +4,7 @@
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
 mod acknowledged;
+pub mod attempts;
 pub mod audit;
 pub mod conversation;
 pub mod description;
@@ -15,6 +16,7 @@ pub mod headers;
 pub mod host;
 pub mod label;
 pub mod legacy_client;
+pub mod lost_session;
 pub mod message;
 pub mod modern_client;
 pub mod object;
@@ -48,9 +50,9 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle, spawn_blocking},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -110,8 +112,10 @@ pub struct Bridge {
     reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
     farewells: Vec<JoinHandle<()>>,
-    /// Looks out for a sign-in that happens elsewhere.
-    watch: Option<AbortHandle>,
+    /// Waits for a sign-in that happens elsewhere.
+    polling: Option<JoinHandle<()>>,
+    /// Told whenever the client says something.
+    heard: Arc<Notify>,
     /// When unanswered requests are given up; set once the client has closed its side.
     grace: Option<Instant>,
 }
@@ -174,7 +178,8 @@ impl Bridge {
             reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
-            watch: None,
+            polling: None,
+            heard: Arc::default(),
             grace: None,
         }
     }
@@ -252,6 +257,7 @@ impl Bridge {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
             Event::Received(message) => {
+                self.heard.notify_one();
                 tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
                     answer.iter().for_each(|answer| self.writer.push(answer.line()));
@@ -301,9 +307,9 @@ impl Bridge {
                     }
                 }
                 Action::Watch => {
-                    if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
-                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.reports.clone()));
-                        self.watch = Some(watching.abort_handle());
+                    if self.polling.as_ref().is_none_or(JoinHandle::is_finished) {
+                        let polling = poll_sign_in(self.tokens.clone(), self.heard.clone(), self.reports.clone());
+                        self.polling = Some(tokio::spawn(polling));
                     }
                 }
                 Action::Remember(description) => {
@@ -342,7 +348,7 @@ async fn remember(mut described: watch::Receiver<Option<Description>>, remember:
 
 /// Reports `event` after a while.
 async fn later(after: Duration, event: Event, reports: Reports) {
-    tokio::time::sleep(after).await;
+    sleep(after).await;
     let _ = reports.send(event, 0).await;
 }
 
@@ -363,13 +369,23 @@ async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports
     let _ = reports.send(event, 0).await;
 }
 
-/// Reports when somebody is signed in, by whatever process.
-async fn look_out(tokens: TokenSource, reports: Reports) {
-    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Reports when somebody is signed in, by whatever process. Until then it looks at the times of two files, as soon as the
+/// client is heard of, and more and more rarely while it is not: the store is asked only when these have changed.
+async fn poll_sign_in(tokens: TokenSource, heard: Arc<Notify>, reports: Reports) {
+    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
     let mut pause = PAUSES.0;
+    let mut trace = tokens.trace().await;
     while !tokens.is_signed_in().await {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 11 / 10).min(PAUSES.1);
+        loop {
+            sleep(PAUSES.0).await;
+            let is_heard = timeout(pause - PAUSES.0, heard.notified()).await.is_ok();
+            pause = if is_heard { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
+            let now = tokens.trace().await;
+            if now != trace {
+                trace = now;
+                break;
+            }
+        }
     }
     let _ = reports.send(Event::SignedIn, 0).await;
 }

@@ -10,7 +10,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    bridge::{message::Message, patience},
+    bridge::{
+        attempts::{Reason, SENDS_LIMIT},
+        message::Message,
+    },
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
     printable::quoted,
@@ -125,18 +128,21 @@ pub enum Failure {
     /// What the client answers to was never asked, or too long ago.
     #[error("the question that this answers is not open any more; make the request again")]
     Forgotten,
+    /// The law of attempts forbids another delivery, and nothing was sent.
+    #[error("the server refused this {SENDS_LIMIT} times")]
+    TriedTooOften,
     /// finmcp is told to stop.
     #[error("finmcp was stopped before the server answered")]
     Stopped,
 }
 
-/// What may help.
+/// What may help: to send the message again, if the law of attempts admits this reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
-    /// To send nothing at all to the server for so long, by any process, and then this again.
-    HoldAll(Duration),
-    /// To send this again after so long.
-    Wait(Duration),
+pub struct Remedy {
+    /// Why.
+    pub reason: Reason,
+    /// How long the server asks to be left alone (RFC 9110 section 10.2.3).
+    pub retry_after: Option<Duration>,
 }
 
 /// Whether the server may have acted on a message.
@@ -159,6 +165,7 @@ impl Failure {
             | Self::NoSession
             | Self::IdInUse
             | Self::Forgotten
+            | Self::TriedTooOften
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
             Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,
@@ -175,30 +182,23 @@ impl Failure {
         }
     }
 
-    /// What may be done about a request of this method, in the attempt of this number (from 0); none where it is over.
-    /// `random` is any number.
+    /// Why a message of this method may be sent again; none where it is over.
     ///
     /// A message that was certainly not taken may be sent again, whatever it is; one that perhaps was, only where that
     /// changes nothing: what MCP itself says reads, no matter how a server describes its tools.
-    pub fn remedy(&self, method: Option<&str>, attempt: u32, random: u32) -> Option<Remedy> {
-        const UNSENT_LIMIT: u32 = 2;
-        const UNSURE_LIMIT: u32 = 2;
-        const REFUSED_LIMIT: u32 = 8;
+    pub fn remedy(&self, method: Option<&str>) -> Option<Remedy> {
+        let because = |reason, retry_after| Some(Remedy { reason, retry_after });
         match self {
-            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } if attempt < REFUSED_LIMIT => {
-                Some(Remedy::HoldAll(patience::wait(*retry_after, attempt, random)))
+            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
+                because(Reason::RateLimited, *retry_after)
             }
-            Self::Http(error) if error.is_unsent() && !error.is_refusal() && attempt < UNSENT_LIMIT => {
-                Some(Remedy::Wait(patience::wait(None, attempt, random)))
-            }
+            Self::Http(error) if error.is_unsent() && !error.is_refusal() => because(Reason::NotSent, None),
             Self::Status { status, retry_after }
-                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) && attempt < UNSURE_LIMIT =>
+                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) =>
             {
-                Some(Remedy::Wait(patience::wait(*retry_after, attempt, random)))
+                because(Reason::Unknown, *retry_after)
             }
-            Self::Http(HttpError::Broken { .. }) | Self::Cut if only_reads(method) && attempt < UNSURE_LIMIT => {
-                Some(Remedy::Wait(patience::wait(None, attempt, random)))
-            }
+            Self::Http(HttpError::Broken { .. }) | Self::Cut if only_reads(method) => because(Reason::Unknown, None),
             _ => None,
         }
     }
@@ -235,12 +235,14 @@ impl Failure {
     }
 }
 
-/// Whether a request of this method changes nothing on the server, by MCP's own definition.
-fn only_reads(method: Option<&str>) -> bool {
+/// Whether a request of this method changes nothing on the server, by MCP's own definition. (An `initialize` whose answer
+/// was lost leaves a session that nothing was done in.)
+pub fn only_reads(method: Option<&str>) -> bool {
     matches!(
         method,
         Some(
             "ping"
+                | "initialize"
                 | "server/discover"
                 | "tools/list"
                 | "prompts/list"

@@ -3,8 +3,6 @@
 //! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
-use std::collections::HashSet;
-
 use crate::bridge::{
     description,
     era::{Era, meta},
@@ -52,8 +50,6 @@ pub struct SignIn {
     asked: Vec<(Id, Message)>,
     /// The calls whose person is signing in.
     waiting: Vec<Message>,
-    /// The calls that were made again after the last sign-in.
-    again: HashSet<Id>,
     /// The tool is in a list that the client has.
     listed: bool,
 }
@@ -140,11 +136,6 @@ impl SignIn {
         }
     }
 
-    /// Whether `call` has been made again after a sign-in: another one would not help it.
-    pub fn has_helped(&mut self, call: &Message) -> bool {
-        call.id().is_some_and(|id| self.again.remove(id))
-    }
-
     /// The call `call` needs somebody to sign in, since it was refused for `reason`. Whether a sign-in is to be begun.
     pub fn wanted(&mut self, call: Message, reason: Option<String>) -> bool {
         self.calls.push((call, reason));
@@ -201,7 +192,6 @@ impl SignIn {
     pub fn done(&mut self) -> (Vec<Message>, Vec<Message>) {
         (self.under_way, self.invitation) = (false, None);
         let calls: Vec<_> = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).collect();
-        self.again = calls.iter().filter_map(|call| call.id().cloned()).collect();
         calls.into_iter().partition(is_for_tool)
     }
 

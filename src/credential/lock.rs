@@ -6,8 +6,8 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    path::Path,
-    time::Duration,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
@@ -53,7 +53,7 @@ impl Lock {
     /// Any [`LockError`].
     pub async fn acquire(folder: &Path, entry: &str, deadline: Duration) -> Result<Self, LockError> {
         private_folder::ensure(folder)?;
-        let path = folder.join(format!("{entry}.lock"));
+        let path = Self::path(folder, entry);
         let file = private_folder::open(&path, OpenOptions::new().read(true).write(true).create(true))?;
         let until = Instant::now() + deadline;
         let mut pause = Duration::from_millis(1);
@@ -69,6 +69,19 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(private_folder::failed("lock", &path)(error).into()),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The file of `entry`'s lock in `folder`.
+    pub fn path(folder: &Path, entry: &str) -> PathBuf {
+        folder.join(format!("{entry}.lock"))
+    }
+
+    /// Lets the file's time of modification tell that what the lock protects is another now. Where that cannot be set, it
+    /// is only noticed later.
+    pub fn touch(&self) {
+        if let Err(error) = self.file.set_modified(SystemTime::now()) {
+            tracing::debug!(%error, "a lock's file does not show a change");
         }
     }
 

@@ -499,6 +499,7 @@ impl LoginRequest {
             parameters: self.parameters,
             dpop_key,
             tokens: None,
+            end: None,
         })
     }
 }

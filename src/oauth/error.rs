@@ -168,6 +168,12 @@ impl TokenError {
         matches!(self, Self::Refused(error) if error.code == "invalid_client")
     }
 
+    /// Whether it is the server's last word on what it was sent: a definite refusal, in whatever words. A busy or broken
+    /// server says nothing final.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::InvalidGrant(_) | Self::Refused(_))
+    }
+
     /// Whether it is no trouble of the network or of the request, but an answer that must not be used.
     pub fn is_refusal(&self) -> bool {
         match self {

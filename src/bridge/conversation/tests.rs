@@ -796,7 +796,7 @@ impl Rig {
             Deed::UnknownMethod => deliver(self, unknown_method()),
             Deed::Accepted => self.network(session::Event::Accepted(exchange, None)),
             Deed::Complete => end(self, Ending::Complete),
-            Deed::Lost if message.method() != Some("initialize") => end(self, Ending::SessionLost),
+            Deed::Lost if message.method() != Some("initialize") => end(self, lost_session()),
             Deed::Lost => {}
             Deed::Status(code) => end(self, Ending::Failed(status(code))),
             Deed::SignedOut => end(self, Ending::Failed(signed_out())),
@@ -908,4 +908,9 @@ proptest! {
         let open = rig.written.iter().filter(|line| line.get("method").is_none() && line["id"].is_null()).count();
         prop_assert_eq!(open, 0);
     }
+}
+
+/// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
+fn lost_session() -> Ending {
+    Ending::SessionLost(session::Said::Failure(Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None }))
 }

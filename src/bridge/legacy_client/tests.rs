@@ -378,7 +378,9 @@ fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
     }
     // Nothing has been missed: none was open.
     assert!(server(&mut translator, &acknowledged(4)).is_empty());
-    // The server ends it itself, as it may.
+    let changed = r#"{"method":"notifications/tools/list_changed","params":{}}"#;
+    assert_eq!(server(&mut translator, changed).len(), 1);
+    // The server ends it itself, as it may, after it was of use.
     let ended = server(&mut translator, r#"{"id":"finmcp-4","result":{"resultType":"complete"}}"#);
     assert_eq!(ended, ["wake after 500 ms"]);
     told(|steps| translator.woken(steps));
@@ -390,6 +392,32 @@ fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
             r#"to client {"jsonrpc":"2.0","method":"notifications/resources/list_changed","params":{}}"#,
         ]
     );
+}
+
+/// a2: a server that ends each subscription at once is left alone after a while, until the client says something.
+#[test]
+fn a2_an_idle_client_keeps_no_server_busy() {
+    let mut translator = translator(SOME_LISTS);
+    client(&mut translator, INITIALIZED);
+    let mut number = 1;
+    let mut told_to_wake = 0;
+    loop {
+        server(&mut translator, &acknowledged(number));
+        if cut(&mut translator, number, Failure::Cut).is_empty() {
+            break;
+        }
+        told_to_wake += 1;
+        assert!(told_to_wake < 10);
+        number += 1;
+        told(|steps| translator.woken(steps));
+    }
+    let opened = client(&mut translator, r#"{"id":9,"method":"tools/list"}"#);
+    assert!(opened[0].contains("subscriptions/listen"), "{opened:?}");
+    assert_eq!(cut(&mut translator, number + 1, Failure::Cut), ["wake after 500 ms"]);
+    // Nobody who is not signed in hears of changes.
+    let signed_out = Failure::Refused;
+    told(|steps| translator.woken(steps));
+    assert!(cut(&mut translator, number + 2, signed_out).is_empty());
 }
 
 #[test]

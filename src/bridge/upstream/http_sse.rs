@@ -19,9 +19,10 @@ use tokio::{
 
 use crate::{
     bridge::{
+        attempts::Attempts,
         message::{Id, Kind, Message},
         retry::Failure,
-        session::{Ending, Event, Exchange},
+        session::{Ending, Event, Exchange, Said},
         sse::Decoder,
         upstream::{
             ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
@@ -100,11 +101,11 @@ impl Upstream {
         } else {
             match channel.stream() {
                 Some(stream) => stream,
-                None => return Ok(Ending::SessionLost),
+                None => return Ok(Ending::SessionLost(Said::Failure(Failure::NoSession))),
             }
         };
         let answer = stream.answers.expect(message, exchange, self.deadline);
-        let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
+        let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
             Ok(response) if response.status().is_success() => {
                 self.report(Event::Accepted(exchange, None)).await?;
                 return Ok(match answer {
@@ -126,7 +127,7 @@ impl Upstream {
     async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Stream, Outcome> {
         let opening = Self { deadline: self.deadline.min(OPENING), channel: None, ..self.clone() };
         let failed = |failure| Err(Ok(Ending::Failed(failure)));
-        match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
+        match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new(), &Attempts::default()).await {
             Ok(response) if response.status().is_success() => {
                 opening.begin_stream(exchange, response, self.deadline).await.or_else(failed)
             }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     bridge::{
+        attempts::Attempts,
         headers,
         message::{Kind, Message},
         patience,
@@ -27,6 +28,9 @@ use crate::{
 const SESSION_ID_LIMIT: usize = 1 << 10;
 
 const LAST_EVENT_ID: &str = "last-event-id";
+
+/// How often in a row a GET stream on which nothing comes is opened again before the client has to be heard of.
+const SILENT_STREAMS: u32 = 6;
 
 /// An event stream, and what has come of it.
 struct Stream {
@@ -58,7 +62,7 @@ impl Stream {
 impl Upstream {
     /// POSTs `message` and reads what answers it.
     pub(super) async fn post_for_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap) -> Outcome {
-        match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
+        match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
             Ok(response) => self.read_answer(exchange, message, headers, response).await,
             Err(failure) => Ok(Ending::Failed(failure)),
         }
@@ -66,13 +70,13 @@ impl Upstream {
 
     /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
-    /// Redelivery").
+    /// Redelivery"), so often; after that the client has to be heard of again: an idle process keeps no server busy.
     pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
         let (mut asked, mut silent) = (None, 0_u32);
         loop {
             let begun = Instant::now();
-            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
-            match answer {
+            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await;
+            let failure = match answer {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::new();
@@ -84,27 +88,39 @@ impl Upstream {
                         headers.insert(LAST_EVENT_ID, id);
                     }
                     asked = stream.decoder.retry().map(Duration::from_millis).or(asked);
+                    Failure::Cut
                 }
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     let retry_after = response.headers().get(header::RETRY_AFTER);
                     asked = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes())).or(asked);
+                    Failure::Status { status: response.status(), retry_after: asked }
+                }
+                Ok(response) if response.status().is_server_error() => {
+                    Failure::Status { status: response.status(), retry_after: None }
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
-                Ok(response) if !response.status().is_server_error() => break,
-                Ok(_) | Err(Failure::Http(_)) => {}
-                Err(_) => break,
+                Ok(_) => return Ok(Ending::Complete),
+                Err(failure @ Failure::Http(_)) => failure,
+                Err(failure) => return Ok(Ending::Failed(failure)),
+            };
+            if silent >= SILENT_STREAMS {
+                return Ok(Ending::Failed(failure));
             }
             sleep(patience::reconnect(asked, silent, getrandom::u32().unwrap_or_default())).await;
-            silent = silent.saturating_add(1);
+            silent += 1;
         }
-        Ok(Ending::Complete)
     }
 
-    /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
+    /// Ends the session (MCP 2025-11-25 transports, "Session Management"), with the token in use: none is fetched for
+    /// this, and the server's answer does not matter.
     pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
-        let _ = self
-            .send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref())
-            .await;
+        let token = self.tokens.held();
+        for _ in 0..2 {
+            match self.transmit(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, token.as_ref()).await {
+                Ok((_, true)) => {} // its proof lacked a nonce, and has one now
+                _ => return,
+            }
+        }
     }
 
     async fn read_answer(
@@ -181,7 +197,7 @@ impl Upstream {
                 return Ok(Ending::Failed(self.timed_out()));
             }
             sleep_until(again).await;
-            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
+            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
                 _ => return Ok(ending),
             };

@@ -173,15 +173,15 @@ fn remember(app: &App, profile: &Profile) -> Remember {
 
 /// The tokens of whoever is signed in to `profile`, now or later.
 pub fn tokens(app: &App, profile: &Profile) -> TokenSource {
-    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(profile));
+    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(app, profile));
     // Vendors that finmcp knows serve nobody without a token.
     if profile.provider.is_some() { tokens.guarded() } else { tokens }
 }
 
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
-fn lookup(profile: &Profile) -> Lookup {
+fn lookup(app: &App, profile: &Profile) -> Lookup {
     let (name, server) = (profile.name.clone(), profile.server.clone());
-    Arc::new(move || current(&name, &server)?.signed_in)
+    Lookup { find: Arc::new(move || current(&name, &server)?.signed_in), file: app.settings.config_file() }
 }
 
 /// The profile as it is saved now.

@@ -187,7 +187,7 @@ fn failure(error: &Error) -> SignInFailure {
 async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
     let identity = current(&profile.name, &profile.server)?.signed_in?;
     let credential = app.tokens(Some(identity.clone())).credential().await.ok()??;
-    credential.tokens.is_some().then_some((identity, credential.generation))
+    credential.is_alive().then_some((identity, credential.generation))
 }
 
 #[cfg(test)]
