@@ -43,6 +43,7 @@ const TLS_HINT: &str =
     "nothing was sent; check the certificates that this machine trusts, and `ca_file` in config.toml";
 const REDIRECT_HINT: &str = "nothing was sent there; check the address, or ask whoever runs the server";
 const ANSWER_HINT: &str = "nothing of its answer was kept; ask whoever runs the server";
+const WORDS_HINT: &str = "these are the server's words: ask whoever runs it what they mean";
 const LATER_HINT: &str = "try again in a while";
 const CLIENT_HINT: &str = "ask the vendor for a client id and give it with --client-id; or, if it reads client metadata \
                            documents, give the URL of yours with --client-metadata-url";
@@ -440,7 +441,7 @@ fn refusal_hint(refusal: &OAuthError) -> &'static str {
         "unauthorized_client" | "unsupported_grant_type" | "unsupported_response_type" => {
             "ask the vendor how this client may sign in; --grant chooses another way"
         }
-        _ => "these are the server's words: ask whoever runs it what they mean",
+        _ => WORDS_HINT,
     }
 }
 
@@ -452,7 +453,8 @@ fn may_recover(status: u16) -> bool {
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { status } if !may_recover(*status) => {
+        TokenError::Unexplained { words: Some(_), .. } => (ErrorKind::Failure, Some(WORDS_HINT.to_owned())),
+        TokenError::Unexplained { words: None, .. } => {
             let hint = "check the address of its token endpoint, or ask whoever runs it";
             (ErrorKind::Network, Some(hint.to_owned()))
         }

@@ -111,7 +111,8 @@ fn token_errors() -> Vec<TokenError> {
     let mut errors = vec![
         TokenError::InvalidGrant(said("invalid_grant")),
         TokenError::Unavailable { status: 503 },
-        TokenError::Unavailable { status: 404 },
+        TokenError::Unexplained { status: 400, words: Some("gone".to_owned()) },
+        TokenError::Unexplained { status: 404, words: None },
         TokenError::Unusable("its `token_type` is not Bearer"),
         TokenError::Audience { expected: "https://a.example".to_owned(), found: "https://b.example".to_owned() },
         TokenError::NonceWanted,
@@ -280,7 +281,7 @@ fn what_is_found_at_a_server() {
 #[test]
 fn why_there_is_no_token() {
     assert_words!(
-        TokenError { InvalidGrant Refused Unavailable Unusable Audience NonceWanted PrivateKey Http },
+        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
         token_errors()
     );
     assert_words!(
