@@ -34,8 +34,8 @@ use crate::{
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
 const REFUSAL_HINT: &str = "no secret was sent to it; ask whoever runs the server";
 const PRIVATE_HINT: &str = "if that server is meant to be in your own network, sign in with --allow-private-network";
-const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, set \
-                           `issuer_override` for it in config.toml";
+const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, sign in \
+                           with --issuer and that name, or set `issuer_override` for it in config.toml";
 const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
                          `allow_missing_pkce_metadata` for it in config.toml";
 const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
@@ -402,6 +402,9 @@ impl From<DiscoveryError> for Error {
                     }
                     DiscoveryError::NoIdentityProvider { .. } => {
                         "check --identity-provider: it is the address that the identity provider calls its issuer"
+                    }
+                    DiscoveryError::AllSilent { .. } => {
+                        "try again in a while; --issuer with the name of one of them asks no other"
                     }
                     DiscoveryError::NotMcp { .. } => {
                         "check the address: it is the whole URL of the MCP server, and often ends in /mcp"

@@ -262,13 +262,25 @@ fn why_a_sign_in_failed() {
 #[test]
 fn what_is_found_at_a_server() {
     assert_words!(
-        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable Http },
+        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable AllSilent Http },
         vec![
             DiscoveryError::Untrusted(Untrusted::Pkce),
             DiscoveryError::NoMetadata { host: host() },
             DiscoveryError::NoIdentityProvider { host: host() },
             DiscoveryError::NotMcp { host: host(), status: 404 },
             DiscoveryError::Unavailable { host: host(), status: 503 },
+            DiscoveryError::AllSilent {
+                silent: vec![
+                    crate::oauth::discovery::SilentServer {
+                        issuer: "https://as.example".to_owned(),
+                        error: DiscoveryError::Unavailable { host: host(), status: 503 },
+                    },
+                    crate::oauth::discovery::SilentServer {
+                        issuer: "https://as2.example".to_owned(),
+                        error: DiscoveryError::NoMetadata { host: "as2.example".to_owned() },
+                    },
+                ],
+            },
             DiscoveryError::Http(HttpError::OldTls { host: host() }),
         ]
     );
