@@ -34,8 +34,8 @@ use crate::{
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
 const REFUSAL_HINT: &str = "no secret was sent to it; ask whoever runs the server";
 const PRIVATE_HINT: &str = "if that server is meant to be in your own network, sign in with --allow-private-network";
-const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, set \
-                           `issuer_override` for it in config.toml";
+const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, sign in \
+                           with --issuer and that name, or set `issuer_override` for it in config.toml";
 const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
                          `allow_missing_pkce_metadata` for it in config.toml";
 const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
@@ -43,6 +43,7 @@ const TLS_HINT: &str =
     "nothing was sent; check the certificates that this machine trusts, and `ca_file` in config.toml";
 const REDIRECT_HINT: &str = "nothing was sent there; check the address, or ask whoever runs the server";
 const ANSWER_HINT: &str = "nothing of its answer was kept; ask whoever runs the server";
+const WORDS_HINT: &str = "these are the server's words: ask whoever runs it what they mean";
 const LATER_HINT: &str = "try again in a while";
 const CLIENT_HINT: &str = "ask the vendor for a client id and give it with --client-id; or, if it reads client metadata \
                            documents, give the URL of yours with --client-metadata-url";
@@ -402,6 +403,9 @@ impl From<DiscoveryError> for Error {
                     DiscoveryError::NoIdentityProvider { .. } => {
                         "check --identity-provider: it is the address that the identity provider calls its issuer"
                     }
+                    DiscoveryError::AllSilent { .. } => {
+                        "try again in a while; --issuer with the name of one of them asks no other"
+                    }
                     DiscoveryError::NotMcp { .. } => {
                         "check the address: it is the whole URL of the MCP server, and often ends in /mcp"
                     }
@@ -440,7 +444,7 @@ fn refusal_hint(refusal: &OAuthError) -> &'static str {
         "unauthorized_client" | "unsupported_grant_type" | "unsupported_response_type" => {
             "ask the vendor how this client may sign in; --grant chooses another way"
         }
-        _ => "these are the server's words: ask whoever runs it what they mean",
+        _ => WORDS_HINT,
     }
 }
 
@@ -452,7 +456,8 @@ fn may_recover(status: u16) -> bool {
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { status } if !may_recover(*status) => {
+        TokenError::Unexplained { words: Some(_), .. } => (ErrorKind::Failure, Some(WORDS_HINT.to_owned())),
+        TokenError::Unexplained { words: None, .. } => {
             let hint = "check the address of its token endpoint, or ask whoever runs it";
             (ErrorKind::Network, Some(hint.to_owned()))
         }

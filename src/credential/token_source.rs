@@ -125,10 +125,9 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant(_) | TokenError::PrivateKey(_) => {
-                Self::Refused(Arc::new(error))
-            }
-            _ => Self::Unavailable(Arc::new(error)),
+            TokenError::PrivateKey(_) => Self::Refused(Arc::new(error)),
+            error if error.is_definite_refusal() => Self::Refused(Arc::new(error)),
+            error => Self::Unavailable(Arc::new(error)),
         }
     }
 }

@@ -111,7 +111,8 @@ fn token_errors() -> Vec<TokenError> {
     let mut errors = vec![
         TokenError::InvalidGrant(said("invalid_grant")),
         TokenError::Unavailable { status: 503 },
-        TokenError::Unavailable { status: 404 },
+        TokenError::Unexplained { status: 400, words: Some("gone".to_owned()) },
+        TokenError::Unexplained { status: 404, words: None },
         TokenError::Unusable("its `token_type` is not Bearer"),
         TokenError::Audience { expected: "https://a.example".to_owned(), found: "https://b.example".to_owned() },
         TokenError::NonceWanted,
@@ -261,13 +262,25 @@ fn why_a_sign_in_failed() {
 #[test]
 fn what_is_found_at_a_server() {
     assert_words!(
-        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable Http },
+        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable AllSilent Http },
         vec![
             DiscoveryError::Untrusted(Untrusted::Pkce),
             DiscoveryError::NoMetadata { host: host() },
             DiscoveryError::NoIdentityProvider { host: host() },
             DiscoveryError::NotMcp { host: host(), status: 404 },
             DiscoveryError::Unavailable { host: host(), status: 503 },
+            DiscoveryError::AllSilent {
+                silent: vec![
+                    crate::oauth::discovery::SilentServer {
+                        issuer: "https://as.example".to_owned(),
+                        error: DiscoveryError::Unavailable { host: host(), status: 503 },
+                    },
+                    crate::oauth::discovery::SilentServer {
+                        issuer: "https://as2.example".to_owned(),
+                        error: DiscoveryError::NoMetadata { host: "as2.example".to_owned() },
+                    },
+                ],
+            },
             DiscoveryError::Http(HttpError::OldTls { host: host() }),
         ]
     );
@@ -280,7 +293,7 @@ fn what_is_found_at_a_server() {
 #[test]
 fn why_there_is_no_token() {
     assert_words!(
-        TokenError { InvalidGrant Refused Unavailable Unusable Audience NonceWanted PrivateKey Http },
+        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
         token_errors()
     );
     assert_words!(

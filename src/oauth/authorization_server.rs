@@ -222,6 +222,18 @@ pub fn origin(server: &ServerUrl) -> String {
     server.as_url().origin().ascii_serialization()
 }
 
+/// The other spelling of an issuer that is an origin without a path: with the one slash at its end, or without. Some
+/// libraries write it into every URL that they publish. Byte for byte it is another issuer, but no other server can
+/// answer for it: the origin is the same, and so are the places of its metadata.
+pub fn respelled(issuer: &str) -> Option<String> {
+    let bare = issuer.strip_suffix('/').unwrap_or(issuer);
+    let (_, authority) = bare.split_once("://")?;
+    if authority.is_empty() || authority.contains(['/', '?', '#']) {
+        return None;
+    }
+    Some(if bare.len() == issuer.len() { format!("{issuer}/") } else { bare.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -317,6 +329,34 @@ mod tests {
         }
         let refused = with("issuer", json!("https://evil.example/\u{1b}]52;c;x")).unwrap_err().to_string();
         assert!(refused.contains("https://evil.example/") && refused.contains(ISSUER) && !refused.contains('\u{1b}'));
+    }
+
+    /// d2: the one slash after an origin, and nothing else.
+    #[test]
+    fn d2_the_other_spelling_of_an_origin() {
+        for (one, other) in [
+            ("https://as.example", "https://as.example/"),
+            ("http://127.0.0.1:9", "http://127.0.0.1:9/"),
+            ("https://[::1]:9", "https://[::1]:9/"),
+            ("https://AS.example", "https://AS.example/"),
+        ] {
+            assert_eq!(respelled(one).as_deref(), Some(other));
+            assert_eq!(respelled(other).as_deref(), Some(one));
+        }
+        for none in [
+            "https://as.example/tenant1",
+            "https://as.example/tenant1/",
+            "https://as.example//",
+            "https://as.example?x",
+            "https://as.example/?x",
+            "https://as.example#x",
+            "https:///",
+            "https://",
+            "as.example/",
+            "",
+        ] {
+            assert_eq!(respelled(none), None, "{none}");
+        }
     }
 
     /// t020, t021: no S256, no sign-in; client credentials need none.

@@ -42,6 +42,8 @@ mod login;
 mod logout;
 mod network;
 #[cfg(unix)]
+mod oauth;
+#[cfg(unix)]
 mod openid;
 #[cfg(unix)]
 mod packaging;

@@ -215,7 +215,9 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         StateParameter::Absent => {}
     }
     match state.script.callback_issuer {
-        IssuerParameter::Right => answer.push(("iss", shared.origin.clone())),
+        IssuerParameter::Right => {
+            answer.push(("iss", state.script.iss.clone().unwrap_or_else(|| shared.origin.clone())));
+        }
         IssuerParameter::Wrong => answer.push(("iss", "https://evil.example".to_owned())),
         IssuerParameter::Absent => {}
     }

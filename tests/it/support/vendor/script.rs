@@ -45,6 +45,8 @@ pub struct Script {
     pub id_token: Value,
     pub callback_state: StateParameter,
     pub callback_issuer: IssuerParameter,
+    /// The right `iss`, where that is not the vendor's origin.
+    pub iss: Option<String>,
     pub access_lifetime: Duration,
     pub expires_in: ExpiresIn,
     pub token_shape: TokenShape,
@@ -87,6 +89,7 @@ impl Default for Script {
             id_token: Value::Null,
             callback_state: StateParameter::Right,
             callback_issuer: IssuerParameter::Right,
+            iss: None,
             access_lifetime: AN_HOUR,
             expires_in: ExpiresIn::Seconds,
             token_shape: TokenShape::Opaque,
