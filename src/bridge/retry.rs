@@ -194,7 +194,7 @@ impl Failure {
             }
             Self::Http(error) if error.is_unsent() && !error.is_refusal() => because(Reason::NotSent, None),
             Self::Status { status, retry_after }
-                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) =>
+                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) && method != Some("initialize") =>
             {
                 because(Reason::Unknown, *retry_after)
             }

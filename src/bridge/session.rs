@@ -59,7 +59,7 @@ pub enum Ending {
     /// As it should, or so it seems.
     Complete,
     /// The server does not know the session any more; with what it said, for where no other session helps.
-    SessionLost(Said),
+    SessionLost(Box<Said>),
     /// Without a response.
     Failed(Failure),
 }
@@ -616,7 +616,7 @@ impl Session {
         }
         let said = match ending {
             Ending::Complete => Said::Failure(Failure::Cut),
-            Ending::SessionLost(said) => said,
+            Ending::SessionLost(said) => *said,
             Ending::Failed(failure) => Said::Failure(failure),
         };
         if self.handshake == Handshake::Confirming(exchange) {

@@ -7,7 +7,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -75,14 +75,6 @@ impl Lock {
     /// The file of `entry`'s lock in `folder`.
     pub fn path(folder: &Path, entry: &str) -> PathBuf {
         folder.join(format!("{entry}.lock"))
-    }
-
-    /// Lets the file's time of modification tell that what the lock protects is another now. Where that cannot be set, it
-    /// is only noticed later.
-    pub fn touch(&self) {
-        if let Err(error) = self.file.set_modified(SystemTime::now()) {
-            tracing::debug!(%error, "a lock's file does not show a change");
-        }
     }
 
     /// What a holder before left; nothing at first.

@@ -194,7 +194,8 @@ impl Account {
         let Some(tokens) = &credential.tokens else { return credential.is_alive() };
         let token = AccessToken::new(tokens, &credential);
         let is_refused = self.state().refused.as_ref() == Some(&token);
-        !is_refused && (credential.renews_by_itself() || credential.is_alive() && token.is_usable(self.parts.clock.now()))
+        !is_refused
+            && (credential.renews_by_itself() || credential.is_alive() && token.is_usable(self.parts.clock.now()))
     }
 
     /// What shows of a sign-in by another process without a look at the store.
@@ -245,7 +246,10 @@ impl Account {
         };
         let credential = Credential { generation: generation.saturating_add(1), ..credential };
         self.save(&credential).await?;
-        lock.touch();
+        // When its file was written tells every process that looks out for this.
+        if let Err(error) = lock.leave(credential.generation.to_string().as_bytes()) {
+            tracing::debug!(%error, "other processes notice the sign-in late");
+        }
         let mut state = self.state();
         state.refused = None;
         state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, &credential));
@@ -344,8 +348,7 @@ impl Account {
         }
         match &stored {
             None => return Err(TokenSourceError::LoginRequired(LoginReason::SignedOut)),
-            // Only a person who insists has it tried once more.
-            Some(Credential { end: Some(end), .. }) if !matches!(need, Need::New) => {
+            Some(Credential { end: Some(end), .. }) => {
                 return Err(TokenSourceError::LoginRequired((*end).into()));
             }
             Some(_) => {}
@@ -419,7 +422,7 @@ impl Account {
         self.begin(&credential.renewal)?;
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
-            Err(error) if matches!(credential.renewal, Renewal::RefreshToken) && error.is_final() => {
+            Err(error) if matches!(credential.renewal, Renewal::RefreshToken) && error.is_definite_refusal() => {
                 self.end(credential, error).await
             }
             Err(error) => Err(error.into()),
@@ -442,8 +445,12 @@ impl Account {
         let spent = credential.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
         let tokens = merged(tokens, credential.tokens.as_ref());
         let token = AccessToken::new(&tokens, &credential);
-        let renewed =
-            Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), end: None, ..credential };
+        let renewed = Credential {
+            generation: credential.generation.saturating_add(1),
+            tokens: Some(tokens),
+            end: None,
+            ..credential
+        };
         match self.save(&renewed).await {
             Ok(()) => tracing::debug!(generation = renewed.generation, "has saved a renewed sign-in"),
             Err(error) => {
@@ -472,8 +479,7 @@ impl Account {
         tracing::debug!(error = %refusal, "the server has ended the sign-in");
         let is_forgotten = refusal.is_invalid_client() && refused.registration.is_dynamic();
         let end = if is_forgotten { End::ClientForgotten } else { End::Refused };
-        let mut ended =
-            Credential { generation: refused.generation.saturating_add(1), end: Some(end), ..refused };
+        let mut ended = Credential { generation: refused.generation.saturating_add(1), end: Some(end), ..refused };
         if is_forgotten {
             // The next sign-in registers another client.
             ended.registration.expires_at = Some(self.parts.clock.now());

@@ -260,12 +260,6 @@ impl TokenError {
         matches!(self, Self::Refused(error) if error.code == "invalid_client")
     }
 
-    /// Whether it is the server's last word on what it was sent: a definite refusal, in whatever words. A busy or broken
-    /// server says nothing final.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::InvalidGrant(_) | Self::Refused(_))
-    }
-
     /// Whether it is no trouble of the network or of the request, but an answer that must not be used.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -284,6 +278,16 @@ impl TokenError {
                 status,
                 words: words.filter(|words| !secrets.iter().any(|secret| secret.is_repeated_in(words))),
             },
+            other => other,
+        }
+    }
+
+    /// The same without the server's words, but for its code.
+    pub fn without_words(self) -> Self {
+        match self {
+            Self::Refused(error) => Self::Refused(OAuthError { description: None, ..error }),
+            Self::InvalidGrant(error) => Self::InvalidGrant(OAuthError { description: None, ..error }),
+            Self::Unexplained { status, .. } => Self::Unexplained { status, words: None },
             other => other,
         }
     }

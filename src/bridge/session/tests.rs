@@ -679,5 +679,6 @@ proptest! {
 
 /// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
-    Ending::SessionLost(Said::Failure(Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None }))
+    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None };
+    Ending::SessionLost(Box::new(Said::Failure(failure)))
 }

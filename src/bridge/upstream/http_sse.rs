@@ -101,21 +101,22 @@ impl Upstream {
         } else {
             match channel.stream() {
                 Some(stream) => stream,
-                None => return Ok(Ending::SessionLost(Said::Failure(Failure::NoSession))),
+                None => return Ok(Ending::SessionLost(Box::new(Said::Failure(Failure::NoSession)))),
             }
         };
         let answer = stream.answers.expect(message, exchange, self.deadline);
-        let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
-            Ok(response) if response.status().is_success() => {
-                self.report(Event::Accepted(exchange, None)).await?;
-                return Ok(match answer {
-                    Some(answer) => answer.wait().await,
-                    None => Ending::Complete,
-                });
-            }
-            Ok(response) => stream.endpoint.read_refusal(exchange, message, response, !is_opening).await?,
-            Err(failure) => Ending::Failed(failure),
-        };
+        let ending =
+            match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
+                Ok(response) if response.status().is_success() => {
+                    self.report(Event::Accepted(exchange, None)).await?;
+                    return Ok(match answer {
+                        Some(answer) => answer.wait().await,
+                        None => Ending::Complete,
+                    });
+                }
+                Ok(response) => stream.endpoint.read_refusal(exchange, message, response, !is_opening).await?,
+                Err(failure) => Ending::Failed(failure),
+            };
         match answer {
             // Whatever became of the POST, the server has taken the message.
             Some(answer) if answer.is_there() => Ok(answer.wait().await),

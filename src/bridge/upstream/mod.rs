@@ -155,7 +155,9 @@ impl Upstream {
             let challenge = Challenge::from_headers(response.headers());
             let refused = match response.status() {
                 // Another token would not be what it wants.
-                _ if challenge.nonce_wanted && token.as_ref().is_some_and(AccessToken::is_bound) => return Ok(response),
+                _ if challenge.nonce_wanted && token.as_ref().is_some_and(AccessToken::is_bound) => {
+                    return Ok(response);
+                }
                 StatusCode::UNAUTHORIZED => Reason::Token,
                 StatusCode::FORBIDDEN if challenge.lacks_scope() => Reason::Scope,
                 status => {
@@ -227,7 +229,7 @@ impl Upstream {
         let refusal = Message::parse(body).ok().filter(|refusal| refusal.error_code().is_some());
         if in_session && lost_session::is_meant(status, refusal.as_ref(), message.id()) {
             let said = refusal.map_or_else(|| Said::Failure(Failure::Status { status, retry_after }), Said::Answer);
-            return Ok(Ending::SessionLost(said));
+            return Ok(Ending::SessionLost(Box::new(said)));
         }
         // No sign-in helps at a server that is content with no nonce.
         if status == StatusCode::UNAUTHORIZED && !challenge.nonce_wanted {

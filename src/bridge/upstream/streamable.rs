@@ -197,7 +197,8 @@ impl Upstream {
                 return Ok(Ending::Failed(self.timed_out()));
             }
             sleep_until(again).await;
-            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await {
+            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await
+            {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
                 _ => return Ok(ending),
             };

@@ -166,7 +166,13 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
                 Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
                     Err(TokenError::NonceWanted)
                 }
-                Some(error) => Err(error.without_echo(&sent)),
+                Some(error) => {
+                    let error = error.without_echo(&sent);
+                    // A server that repeats what was sent here may repeat what was sent before, too.
+                    let text = String::from_utf8_lossy(&reply.body);
+                    let is_echo = sent.iter().any(|secret| secret.is_repeated_in(&text));
+                    Err(if is_echo { error.without_words() } else { error })
+                }
                 None => Ok(HttpResponse::new(reply.body.to_vec())),
             }
         })
