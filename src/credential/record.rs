@@ -106,7 +106,7 @@ pub struct Credential {
     pub dpop_key: Option<Arc<DpopKey>>,
     /// The tokens; none before the first.
     pub tokens: Option<TokenSet>,
-    /// Why the tokens are no longer renewed. The access token may still be good until it expires.
+    /// Why the tokens are no longer used: they are kept to be revoked.
     pub end: Option<End>,
 }
 

@@ -388,7 +388,8 @@ impl Account {
     }
 
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
-        let credential = stored?;
+        // What the server refused to renew is no sign-in for anybody, though it may have some time left.
+        let credential = stored.filter(|stored| stored.end.is_none())?;
         let token = AccessToken::new(credential.tokens.as_ref()?, credential);
         need.is_met_by(&token, self.parts.clock.now()).then_some(token)
     }

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod assertion;
+mod attempts;
 mod audit;
 #[cfg(unix)]
 mod binding;
