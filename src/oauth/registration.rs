@@ -94,7 +94,7 @@ impl ClientAuthentication {
 }
 
 /// A request for a registration (RFC 7591 section 3.1): the client metadata of section 2.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RegistrationRequest {
     client_name: &'static str,
     /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and

@@ -2,6 +2,7 @@
 
 mod device;
 mod form;
+mod inquiry;
 mod registration;
 mod revocation;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, 
 
 pub use self::{
     device::{DeviceRequest, authorize_device},
+    inquiry::is_client_unknown,
     registration::register,
     revocation::{RevocableToken, revoke},
     token_exchange::{TokenExchange, exchange_token},
