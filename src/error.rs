@@ -47,10 +47,8 @@ const WORDS_HINT: &str = "these are the server's words: ask whoever runs it what
 const LATER_HINT: &str = "try again in a while";
 const CLIENT_HINT: &str = "ask the vendor for a client id and give it with --client-id; or, if it reads client metadata \
                            documents, give the URL of yours with --client-metadata-url";
-const METHOD_HINT: &str = "run it again with --force, which registers a new client; if that does not help, choose how it \
-                           authenticates: set `overrides = { token_endpoint_auth_method = \"client_secret_basic\" }` (or \
-                           \"client_secret_post\" or \"none\") for it in config.toml; or ask the vendor for a client id and \
-                           give it with --client-id";
+const METHOD_HINT: &str = "choose how the client authenticates: set `overrides = { token_endpoint_auth_method = \
+                           \"client_secret_basic\" }` (or \"client_secret_post\", or \"none\") for it in config.toml";
 const RESOURCE_HINT: &str =
     "no secret was sent to it; check the address letter by letter, or ask whoever runs the server";
 const AUDIENCE_HINT: &str =
@@ -556,7 +554,9 @@ impl From<LoginError> for Error {
                 };
                 Self::from_source(ErrorKind::Failure, error).hint(hint)
             }
-            LoginError::NewClientRefused(_) => Self::from_source(ErrorKind::Failure, error).hint(METHOD_HINT),
+            LoginError::NewClientRefused(_) => Self::from_source(ErrorKind::Failure, error)
+                .hint(METHOD_HINT)
+                .hint("or ask its vendor for a client id, and give it with --client-id"),
             LoginError::ClientForgotten(_) => {
                 Self::from_source(ErrorKind::Failure, error).hint("run it again with --force: that registers a new client")
             }

@@ -518,7 +518,7 @@ fn d1_a_client_that_is_refused_both_ways() {
         "{}",
         run.stderr
     );
-    assert!(run.stderr.contains("--force") && !run.stderr.contains("its secret or key"), "{}", run.stderr);
+    assert!(run.stderr.contains("--client-id") && !run.stderr.contains("its secret or key"), "{}", run.stderr);
     assert_eq!((vendor.records_at("/token").len(), browser.starts().len()), (2, 1));
 
     let secret = "client-secret-5f1c9e77a0b24d6e8c";
