@@ -47,6 +47,8 @@ const WORDS_HINT: &str = "these are the server's words: ask whoever runs it what
 const LATER_HINT: &str = "try again in a while";
 const CLIENT_HINT: &str = "ask the vendor for a client id and give it with --client-id; or, if it reads client metadata \
                            documents, give the URL of yours with --client-metadata-url";
+const METHOD_HINT: &str = "choose how the client authenticates: set `overrides = { token_endpoint_auth_method = \
+                           \"client_secret_basic\" }` (or \"client_secret_post\", or \"none\") for it in config.toml";
 const RESOURCE_HINT: &str =
     "no secret was sent to it; check the address letter by letter, or ask whoever runs the server";
 const AUDIENCE_HINT: &str =
@@ -519,6 +521,9 @@ impl From<LoginError> for Error {
                 let hint = if may_recover(status) { LATER_HINT } else { CLIENT_HINT };
                 Self::from_source(ErrorKind::Network, error).hint(hint)
             }
+            LoginError::Registration(error @ RegistrationError::Busy { .. }) => {
+                Self::from_source(ErrorKind::Network, error).hint("try again then")
+            }
             LoginError::Registration(error @ RegistrationError::Refused(_)) => {
                 Self::from_source(ErrorKind::Failure, error).hint(CLIENT_HINT)
             }
@@ -541,6 +546,19 @@ impl From<LoginError> for Error {
                     _ => "give another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
                 };
                 Self::from_source(ErrorKind::Usage, error).hint(hint)
+            }
+            LoginError::PushedOnly { device_codes, .. } => {
+                let hint = match device_codes {
+                    true => "sign in with --grant device-code",
+                    false => "ask its vendor for a client that need not push its requests (RFC 9126)",
+                };
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
+            }
+            LoginError::NewClientRefused(_) => Self::from_source(ErrorKind::Failure, error)
+                .hint(METHOD_HINT)
+                .hint("or ask its vendor for a client id, and give it with --client-id"),
+            LoginError::ClientForgotten(_) => {
+                Self::from_source(ErrorKind::Failure, error).hint("run it again with --force: that registers a new client")
             }
             LoginError::NoDpop { .. } => Self::from_source(ErrorKind::Failure, error)
                 .hint("leave --dpop out if it was you who asked for that; else ask whoever runs the server"),

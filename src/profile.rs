@@ -380,6 +380,7 @@ impl Profile {
                 Some(client_id) => known.registration.client_id == *client_id,
                 None => known.registration.is_dynamic(),
             }),
+            registers_anew: false,
             scope: options.scope.clone(),
             challenge: None,
             resource: options.resource.clone(),

@@ -288,7 +288,8 @@ impl StandIn {
         };
         let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
         let secrets = Secrets { client: secret, ..Secrets::default() };
-        let outcome = login::sign_in(own, &self.profile(vendors), secrets, None, None, person).await;
+        let outcome =
+            login::sign_in(own, &self.profile(vendors), secrets, None, login::Before::default(), person).await;
         outcome.map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", self.title())))
     }
 }

@@ -282,7 +282,7 @@ enum AssertionDocument<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RegistrationDocument<'a> {
+pub(super) struct RegistrationDocument<'a> {
     client_id: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_secret: Option<Cow<'a, str>>,

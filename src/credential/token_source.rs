@@ -93,8 +93,8 @@ pub enum LoginReason {
     /// The server no longer knows the client that it once registered (`invalid_client`, RFC 6749 section 5.2).
     #[error("the server has forgotten this client")]
     ClientForgotten,
-    /// The access token ended and there is nothing to renew it with.
-    #[error("the access token ended and the server gave no refresh token")]
+    /// The access token has ended, or is not wanted any more, and there is nothing to renew it with.
+    #[error("the access token cannot be renewed: the server gave no refresh token")]
     NotRenewable,
     /// The sign-in does not include the scope that is needed.
     #[error("the sign-in does not include the scope that this needs")]

@@ -221,6 +221,8 @@ fn why_a_sign_in_failed() {
         LoginError::NotRequired { host: host() },
         LoginError::NeedsRegistration { host: host() },
         LoginError::NoDeviceCode { host: host() },
+        LoginError::PushedOnly { host: host(), device_codes: false },
+        LoginError::PushedOnly { host: host(), device_codes: true },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
         LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: Vec::new() },
@@ -229,6 +231,8 @@ fn why_a_sign_in_failed() {
         LoginError::Assertion(AssertionError::NotJwt { path: path() }),
         LoginError::Denied(said("access_denied")),
         LoginError::Refused(said("invalid_scope")),
+        LoginError::NewClientRefused(said("invalid_client")),
+        LoginError::ClientForgotten(said("invalid_client")),
         LoginError::TimedOut { after, known_client: false },
         LoginError::TimedOut { after, known_client: true },
         LoginError::Listener { port: Some(80), source: denied() },
@@ -241,17 +245,18 @@ fn why_a_sign_in_failed() {
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret KeyRefused NeedsAssertion Assertion
-            Denied Refused TimedOut Listener Discovery Registration Token Http
+            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret KeyRefused NeedsAssertion
+            Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Token Http
         },
         examples
     );
     assert_words!(
-        RegistrationError { Refused Unavailable Unusable Http },
+        RegistrationError { Refused Unavailable Busy Unusable Http },
         vec![
             RegistrationError::Refused(said("invalid_client_metadata")),
             RegistrationError::Unavailable { status: 503 },
             RegistrationError::Unavailable { status: 401 },
+            RegistrationError::Busy { after: Duration::from_secs(600) },
             RegistrationError::Unusable("its `client_id` is empty"),
             RegistrationError::Http(HttpError::OldTls { host: host() }),
         ],

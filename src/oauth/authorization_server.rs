@@ -52,6 +52,8 @@ pub struct AuthorizationServer {
     /// Whether it binds tokens to keys for ES256: `dpop_signing_alg_values_supported` (RFC 9449 section 5.1). Nothing is
     /// known of a server of which only the token endpoint is known.
     pub dpop: Option<bool>,
+    /// `require_pushed_authorization_requests` (RFC 9126 section 5).
+    pub pushed_requests_only: bool,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether it supports S256, if it says so.
     pkce: Option<bool>,
@@ -73,6 +75,7 @@ struct Document {
     authorization_response_iss_parameter_supported: Option<bool>,
     client_id_metadata_document_supported: Option<bool>,
     dpop_signing_alg_values_supported: Option<Vec<String>>,
+    require_pushed_authorization_requests: Option<bool>,
 }
 
 /// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
@@ -141,6 +144,7 @@ impl AuthorizationServer {
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
             dpop: Some(lists(&document.dpop_signing_alg_values_supported, Algorithm::Es256.name())),
+            pushed_requests_only: document.require_pushed_authorization_requests.unwrap_or(false),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -167,6 +171,7 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
+            pushed_requests_only: false,
             client_metadata_documents: false,
             dpop: Some(false),
             pkce: Some(true),
@@ -189,6 +194,7 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
+            pushed_requests_only: false,
             client_metadata_documents: false,
             dpop: None,
             pkce: None,

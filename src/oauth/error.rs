@@ -1,5 +1,7 @@
 //! How OAuth can fail, sorted by what the caller does next.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -69,6 +71,12 @@ pub enum RegistrationError {
     Unavailable {
         /// The HTTP status.
         status: u16,
+    },
+    /// The server asks for a pause (429 or 503 with `Retry-After`).
+    #[error("the registration endpoint is busy, and asks to wait {} s", .after.as_secs())]
+    Busy {
+        /// How long.
+        after: Duration,
     },
     /// A registration that finmcp cannot use.
     #[error("the registration cannot be used: {0}")]
@@ -258,6 +266,12 @@ impl TokenError {
     /// Whether the server does not know the client, or no longer (`invalid_client`, RFC 6749 section 5.2).
     pub fn is_invalid_client(&self) -> bool {
         matches!(self, Self::Refused(error) if error.code == "invalid_client")
+    }
+
+    /// Whether the server refuses the client, before it looks at anything else: `invalid_client`, or what some say for
+    /// it.
+    pub fn refuses_client(&self) -> bool {
+        matches!(self, Self::Refused(error) if matches!(error.code.as_str(), "invalid_client" | "unauthorized_client"))
     }
 
     /// Whether it is no trouble of the network or of the request, but an answer that must not be used.

@@ -68,6 +68,14 @@ pub(super) fn extra_fields<'a>(
     resource.map(|resource| ("resource", resource)).into_iter().chain(further)
 }
 
+/// `client_id` besides the `Authorization` header, for a client that registered itself: some servers that register
+/// clients look for it in the form whatever the header says. Others refuse that, and know their clients beforehand.
+pub(super) fn client_id_field(registration: &ClientRegistration) -> Option<(&'static str, &str)> {
+    let is_in_header =
+        registration.authentication == ClientAuthentication::Basic && registration.client_secret.is_some();
+    (is_in_header && registration.is_dynamic()).then_some(("client_id", registration.client_id.as_str()))
+}
+
 /// A client that authenticates as it is registered (RFC 6749 section 2.3.1).
 pub(super) fn client(registration: &ClientRegistration) -> Client {
     let client = Client::new(ClientId::new(registration.client_id.clone()));
@@ -108,7 +116,7 @@ pub(super) fn message<'f>(
     now: Timestamp,
 ) -> Result<HttpRequest, TokenError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(fields);
+    form.extend_pairs(fields).extend_pairs(client_id_field(registration));
     let mut message = Request::new(Vec::new());
     *message.method_mut() = Method::POST;
     let headers = message.headers_mut();

@@ -27,6 +27,8 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// The one place where a client's secret is looked for at the token endpoint; else wherever it is.
+    pub secret_place: Option<SecretPlace>,
     /// Whether tokens are bound to keys (RFC 9449), and who says so.
     pub dpop: Option<Dpop>,
     /// Whether proofs of possession need a nonce.
@@ -79,6 +81,7 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            secret_place: None,
             dpop: None,
             nonces: false,
             trusted_issuer: None,
@@ -192,6 +195,15 @@ pub enum Registration {
     Confidential,
     /// Only the clients known in advance.
     Closed,
+}
+
+/// Where a client's secret is looked for (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// The form, like the Python SDK's authorization server.
+    Form,
+    /// The `Authorization` header, with the client's id in the form.
+    Header,
 }
 
 /// A person with a device code (RFC 8628).
