@@ -23,6 +23,11 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
     }
 
+    /// The value of the last member `name`, where there may be several.
+    pub fn last(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
+    }
+
     /// The members in their order: names, and values as JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         self.0.iter().map(|(written, value)| (serde_json::from_str(written).unwrap_or_default(), &**value))
