@@ -49,26 +49,41 @@ impl Label {
         }
     }
 
-    /// What goes to the client, with the label where it says who the server is.
+    /// What goes to the client, with the label where it says who the server is: at least in the instructions, if the
+    /// server's own name cannot be edited.
     pub fn put_on(&mut self, message: Message) -> Message {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
         match self.asked.remove(id) {
-            Some(method) if *succeeded => message.edited(|message| {
-                message.edit("result", |result| {
-                    if &*method == "initialize" {
-                        result.edit("serverInfo", |server| self.entitle(server));
-                    } else {
-                        result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
-                    }
-                    let instructions = match result.get("instructions") {
-                        Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
-                        _ => self.sentence.clone(),
-                    };
-                    result.set("instructions", instructions);
+            Some(method) if *succeeded => {
+                let whole = message.edited(|message| {
+                    message.edit("result", |result| {
+                        self.put_on_title(&method, result);
+                        self.put_on_instructions(result);
+                    });
                 });
-            }),
+                let labelled = whole.or_else(|| {
+                    message.edited(|message| message.edit("result", |result| self.put_on_instructions(result)))
+                });
+                labelled.unwrap_or(message)
+            }
             _ => message,
         }
+    }
+
+    fn put_on_title(&self, method: &str, result: &mut Object<'_>) {
+        if method == "initialize" {
+            result.edit("serverInfo", |server| self.entitle(server));
+        } else {
+            result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
+        }
+    }
+
+    fn put_on_instructions(&self, result: &mut Object<'_>) {
+        let instructions = match result.get("instructions") {
+            Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
+            _ => self.sentence.clone(),
+        };
+        result.set("instructions", instructions);
     }
 
     fn entitle(&self, server: &mut Object<'_>) {

@@ -10,7 +10,7 @@ use crate::bridge::{
     era::{Era, meta},
     message::{Id, Kind, Message},
     object::{self, Object},
-    reply::Words,
+    reply::{self, Words},
     translation::Numbers,
 };
 
@@ -121,7 +121,11 @@ impl SignIn {
         let call = message.edited(|message| {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
-        self.decided(call, is_accepted, words)
+        match (call, message.id()) {
+            (Some(call), _) => self.decided(call, is_accepted, words),
+            (None, Some(id)) => Begin::Answer(reply::untranslatable(id)),
+            (None, None) => Begin::Nothing,
+        }
     }
 
     fn decided(&mut self, call: Message, is_accepted: bool, words: &Words) -> Begin {

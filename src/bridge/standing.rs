@@ -50,7 +50,8 @@ impl Standing {
     /// Requests of ours that set everything again, except what requests `under_way` are about to.
     pub fn again(&mut self, under_way: &BTreeSet<Subject>) -> Vec<Message> {
         let requests = self.requests.iter().filter(|(subject, _)| !under_way.contains(subject));
-        let renamed = requests.map(|(_, request)| {
+        // (One that cannot be renamed is not sent under an id that is the client's.)
+        let renamed = requests.filter_map(|(_, request)| {
             self.count += 1;
             request.renamed(&Id::named(&format!("finmcp-again-{}", self.count)))
         });
