@@ -1,8 +1,9 @@
 //! The audit log: who called which tool, when, and what came of it.
 //!
 //! One line of JSON for each `tools/call`, appended to a file as soon as its outcome is known and before the client
-//! hears of it; and one more when the client hears how the task ended that a call has become. A line is written in one piece, so that several processes can share the file. Where a line cannot be
-//! written, it is kept, somebody is told, and no further tool is called until it is written.
+//! hears of it; and one more when the client hears how the task ended that a call has become. A line is written in one
+//! piece, so that several processes can share the file. Where a line cannot be written, it is kept, somebody is told, and
+//! no further tool is called until it is written.
 
 use std::{
     borrow::Cow,

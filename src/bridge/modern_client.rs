@@ -685,11 +685,13 @@ fn is_within(uri: &str, whole: &str) -> bool {
 /// that cannot be taken out of it.
 fn legacy(message: &Message) -> Option<Message> {
     const MODERN_ONLY: [&str; 4] = [meta::VERSION, meta::CLIENT, meta::CAPABILITIES, meta::LOG_LEVEL];
-    let whole = Object::parse(std::str::from_utf8(message.raw()).ok()?)?;
     let has_meta = match message.parameters::<Object<'_>>() {
         Some(parameters) => parameters.get("_meta").is_some(),
         // Parameters that are no object have nothing of the kind; an object that cannot be read is there twice.
-        None => whole.get("params").is_some_and(|parameters| parameters.starts_with('{')),
+        None => {
+            let whole = Object::parse(std::str::from_utf8(message.raw()).ok()?)?;
+            whole.get("params").is_some_and(|parameters| parameters.starts_with('{'))
+        }
     };
     if !has_meta {
         return Some(message.clone());
