@@ -120,6 +120,22 @@ mod tests {
         String::from_utf8(label.put_on(message(answer)).raw().to_vec()).unwrap()
     }
 
+    /// a16: a server whose name cannot be edited is labelled all the same.
+    #[test]
+    fn a16_an_answer_whose_title_cannot_be_edited_is_labelled_in_its_instructions() {
+        for (method, odd) in [
+            ("initialize", r#""serverInfo":["n"]"#),
+            ("initialize", r#""serverInfo":{},"serverInfo":{"name":"n"}"#),
+            ("server/discover", r#""_meta":1"#),
+            ("server/discover", r#""_meta":{"io.modelcontextprotocol/serverInfo":"n"}"#),
+        ] {
+            let said =
+                r#""instructions":"This is Asset \"x\", environment \"sandbox\" (finmcp profile \"asset-sandbox\").""#;
+            let labelled = labelled(method, &format!(r#"{{"id":"a","result":{{{odd}}}}}"#));
+            assert_eq!(labelled, format!(r#"{{"id":"a","result":{{{odd},{said}}}}}"#));
+        }
+    }
+
     #[test]
     fn the_title_and_the_instructions_carry_it_and_nothing_else_changes() {
         assert_eq!(
