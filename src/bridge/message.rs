@@ -148,14 +148,16 @@ impl Message {
         Self { raw: raw.into(), kind: Kind::Response { id: id.cloned(), succeeded: false }, attempts: None }
     }
 
-    /// The message with other members: what `edit` does not touch stays as it was written. As it is where that is no
-    /// message.
-    pub fn edited(&self, edit: impl FnOnce(&mut Object<'_>)) -> Self {
-        let text = std::str::from_utf8(&self.raw).unwrap_or_default();
-        let Some(mut object) = Object::parse(text) else { return self.clone() };
+    /// The message with other members: what `edit` does not touch stays as it was written. None where it cannot be edited
+    /// so: it is not UTF-8, or `edit` failed, or leaves no message. It must not pass as though it had been edited.
+    pub fn edited(&self, edit: impl FnOnce(&mut Object<'_>)) -> Option<Self> {
+        let mut object = Object::parse(std::str::from_utf8(&self.raw).ok()?)?;
         edit(&mut object);
-        let edited = Self::parse(object.to_string().into()).unwrap_or_else(|_| self.clone());
-        Self { attempts: self.attempts.clone(), ..edited }
+        if object.has_failed() {
+            return None;
+        }
+        let edited = Self::parse(object.to_string().into()).ok()?;
+        Some(Self { attempts: self.attempts.clone(), ..edited })
     }
 
     /// The message with a record of what is tried for it, which its clones and edited forms share. One that has a
@@ -175,8 +177,8 @@ impl Message {
         self.attempts.clone().unwrap_or_default()
     }
 
-    /// The request or response in the name of another id, wherever it carries one.
-    pub fn renamed(&self, id: &Id) -> Self {
+    /// The request or response in the name of another id, wherever it carries one; none where it cannot be edited.
+    pub fn renamed(&self, id: &Id) -> Option<Self> {
         self.edited(|message| message.set("id", id.to_string()))
     }
 
@@ -221,9 +223,15 @@ impl Message {
         match &self.kind {
             Kind::Response { id: Some(current), .. } if current.text == id.text => self,
             Kind::Response { id: Some(current), succeeded } => {
-                let Some(place) = self.place_of(current) else { return self.renamed(id) };
-                let raw = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
-                Self { kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded }, raw, ..self }
+                let Some(place) = self.place_of(current) else {
+                    // (A message of ours, which is not cut from anything. It can be edited.)
+                    let error = || Self::error(Some(id), -32603, "the answer could not be addressed");
+                    return self.renamed(id).unwrap_or_else(error);
+                };
+                let raw: Bytes = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
+                let text = raw.slice(place.start..place.start + id.text.len());
+                let id = Id { text, meaning: id.meaning.clone() };
+                Self { kind: Kind::Response { id: Some(id), succeeded: *succeeded }, raw, ..self }
             }
             Kind::Response { id: None, succeeded } => Self {
                 kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
@@ -461,6 +469,23 @@ mod tests {
             Message::response(&Id::ours(1), "1.0").addressed_to(&id).raw(),
             r#"{"jsonrpc":"2.0","id":"\u0061","result":1.0}"#.as_bytes()
         );
+    }
+
+    /// a16: what cannot be edited is not passed on as it was; an answer is addressed all the same.
+    #[test]
+    fn a16_a_message_that_cannot_be_edited_is_none() {
+        let odd =
+            Message::parse(Bytes::from_static(b"{\"id\":1,\"method\":\"m\",\"params\":{\"x\":\"\xff\"}}")).unwrap();
+        assert!(odd.renamed(&Id::ours(1)).is_none() && odd.edited(|_| ()).is_none());
+        for text in [r#"{"id":1,"method":"m","params":[]}"#, r#"{"id":1,"method":"m","params":{},"params":{}}"#] {
+            let message = parse(text).unwrap();
+            assert!(message.edited(|message| message.edit("params", |_| ())).is_none(), "{text}");
+            assert!(message.renamed(&Id::ours(1)).is_some(), "{text}");
+        }
+        assert!(parse(r#"{"id":1,"method":"m"}"#).unwrap().edited(|message| message.set("id", "[]")).is_none());
+        let odd = Message::parse(Bytes::from_static(b"{\"id\":1,\"result\":0,\"x\":\"\xff\"}")).unwrap();
+        let twice = odd.addressed_to(&Id::named("a long id")).addressed_to(&Id::from_number(2));
+        assert_eq!(twice.raw(), b"{\"id\":2,\"result\":0,\"x\":\"\xff\"}".as_slice());
     }
 
     /// t103: one message, one line.

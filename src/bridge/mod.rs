@@ -29,6 +29,7 @@ pub mod session;
 pub mod sign_in;
 pub mod sse;
 pub mod standing;
+pub mod tasks;
 pub mod tools;
 pub mod translation;
 pub mod transport;

@@ -8,9 +8,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The members of an object, in their order: each a name and a value, both JSON text.
+/// The members of an object, in their order: each a name and a value, both JSON text; and whether an edit of them failed.
 #[derive(Debug, Clone, Default)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>, bool);
 
 impl<'a> Object<'a> {
     /// Reads `text`; none where it is no object.
@@ -23,6 +23,11 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
     }
 
+    /// The value of the last member `name`, where there may be several.
+    pub fn last(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
+    }
+
     /// The members in their order: names, and values as JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         self.0.iter().map(|(written, value)| (serde_json::from_str(written).unwrap_or_default(), &**value))
@@ -33,11 +38,21 @@ impl<'a> Object<'a> {
         self.0.is_empty()
     }
 
-    /// Gives the member `name` the value `value`: where it was, or at the end.
+    /// Whether an edit failed, here or in a member: then this is not what was meant.
+    pub fn has_failed(&self) -> bool {
+        self.1
+    }
+
+    /// Gives the member `name` the value `value`: where it was (everywhere, if it was there more than once), or at the end.
     pub fn set(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
-        match self.0.iter_mut().find(|(written, _)| is(written, name)) {
-            Some((_, current)) => *current = value.into(),
-            None => self.0.push((text(name).into(), value.into())),
+        let value = value.into();
+        let mut is_there = false;
+        for (_, current) in self.0.iter_mut().filter(|(written, _)| is(written, name)) {
+            current.clone_from(&value);
+            is_there = true;
+        }
+        if !is_there {
+            self.0.push((text(name).into(), value));
         }
     }
 
@@ -47,11 +62,18 @@ impl<'a> Object<'a> {
             .retain(|(written, _)| serde_json::from_str::<Cow<'_, str>>(written).map_or(true, |name| !unwanted(&name)));
     }
 
-    /// Changes the object that is the member `name`, which comes into being where there is none.
+    /// Changes the object that is the member `name`, which comes into being where there is none or `null`. The edit fails
+    /// where something else is there, or where the name is there twice and the receiver's choice is not known.
     pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
-        let current = self.get(name).unwrap_or_default().to_owned();
-        let mut member = Object::parse(&current).unwrap_or_default();
+        let current = self.get(name).unwrap_or("null").to_owned();
+        let is_one = self.0.iter().filter(|(written, _)| is(written, name)).count() < 2;
+        let member = if current == "null" { Some(Object::default()) } else { Object::parse(&current) };
+        let Some(mut member) = member.filter(|_| is_one) else {
+            self.1 = true;
+            return;
+        };
         edit(&mut member);
+        self.1 |= member.1;
         let edited = member.to_string();
         self.set(name, edited);
     }
@@ -104,7 +126,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                 while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
                     members.push((name.get().into(), value.get().into()));
                 }
-                Ok(Object(members))
+                Ok(Object(members, false))
             }
         }
         deserializer.deserialize_map(Members)
@@ -128,6 +150,26 @@ mod tests {
         object.edit("made", |made| made.set("it", "1"));
         let edited = r#"{"a\u0062":2,"z":{"x":1e400,"y":0.0},"a":12345678901234567890123,"new":[],"made":{"it":1}}"#;
         assert_eq!(object.to_string(), edited);
+    }
+
+    /// a16: an edit that did not happen is known, however deep.
+    #[test]
+    fn a16_a_failed_edit_is_known() {
+        let edited = |text: &str| {
+            let mut object = Object::parse(text).unwrap();
+            object.edit("a", |a| a.edit("b", |b| b.set("c", "1")));
+            (object.has_failed(), object.to_string())
+        };
+        let failed = |text: &str| (true, text.to_owned());
+        for text in [r#"{"a":[1]}"#, r#"{"a":"x"}"#, r#"{"a":{"b":7}}"#, r#"{"a":{},"\u0061":{}}"#] {
+            assert_eq!(edited(text), failed(text));
+        }
+        for text in ["{}", r#"{"a":null}"#, r#"{"a":{}}"#, r#"{"a":{"b":null}}"#] {
+            assert_eq!(edited(text), (false, r#"{"a":{"b":{"c":1}}}"#.to_owned()), "{text}");
+        }
+        let mut twice = Object::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap();
+        twice.set("a", "4");
+        assert_eq!((twice.has_failed(), twice.to_string()), (false, r#"{"a":4,"b":2,"a":4}"#.to_owned()));
     }
 
     #[test]

@@ -64,6 +64,18 @@ pub fn error(id: &Id, code: ReplyCode, message: &str) -> Message {
     Message::error(Some(id), code as i32, message)
 }
 
+/// Whether an error is one of finmcp's own, by its code.
+pub fn is_ours(answer: &Message) -> bool {
+    answer.error_code().is_some_and(|code| (-31999..=-31000).contains(&code))
+}
+
+/// The answer to a request that has to be put in other words, and cannot be: it is not sent.
+pub fn untranslatable(id: &Id) -> Message {
+    const SAID: &str = "this request cannot be translated for the server: its members must be UTF-8, each name once, and \
+                        `params` and `_meta` objects";
+    error(id, ReplyCode::InvalidRequest, SAID)
+}
+
 impl Words {
     /// The answer to a request which brought no response; none where it was no request.
     pub fn refused(&self, refusal: &Refusal) -> Option<Message> {

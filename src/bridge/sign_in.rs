@@ -8,7 +8,7 @@ use crate::bridge::{
     era::{Era, meta},
     message::{Id, Kind, Message},
     object::{self, Object},
-    reply::Words,
+    reply::{self, Words},
     translation::Numbers,
 };
 
@@ -117,7 +117,11 @@ impl SignIn {
         let call = message.edited(|message| {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
-        self.decided(call, is_accepted, words)
+        match (call, message.id()) {
+            (Some(call), _) => self.decided(call, is_accepted, words),
+            (None, Some(id)) => Begin::Answer(reply::untranslatable(id)),
+            (None, None) => Begin::Nothing,
+        }
     }
 
     fn decided(&mut self, call: Message, is_accepted: bool, words: &Words) -> Begin {
@@ -266,4 +270,24 @@ fn text_result(call: &Message, is_error: bool, said: &str) -> Message {
     result.set("isError", is_error.to_string());
     let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
     Message::response(&id, &result.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// a16: what is between the client and finmcp alone does not go to the server.
+    #[test]
+    fn a16_a_return_that_cannot_be_edited_is_answered() {
+        let words = Words { title: "T".to_owned(), login_command: "finmcp login t".to_owned() };
+        let raw: &[u8] = b"{\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"n\",\"requestState\":\"finmcp-sign-in\",\"inputResponses\":{\"sign_in\":{\"action\":\"accept\"}}},\"x\":\"\xff\"}";
+        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words);
+        let Some(Begin::Answer(answer)) = taken else { panic!("{taken:?}") };
+        assert_eq!((answer.id(), answer.error_code()), (Some(&Id::from_number(1)), Some(-32600)));
+        // One that can be edited goes on, without it.
+        let raw = [&raw[..raw.len() - 9], b"}"].concat();
+        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words);
+        let Some(Begin::For(call, None)) = taken else { panic!("{taken:?}") };
+        assert_eq!(call.raw(), r#"{"id":1,"method":"tools/call","params":{"name":"n"}}"#.as_bytes());
+    }
 }

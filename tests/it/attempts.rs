@@ -197,8 +197,8 @@ fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
     const LENGTH: u32 = 12;
     let cases: Vec<_> = (0..CASES).collect();
     let run = |case: u32| {
-        let script = if case % 2 == 0 { Script::people() } else { Script::people().modern() };
-        let era = if case % 2 == 0 { Era::Legacy } else { Era::Modern };
+        let era = if case.is_multiple_of(2) { Era::Legacy } else { Era::Modern };
+        let script = Script { era, ..Script::people() };
         let (sandbox, vendor, _browser) = signed_in(script);
         let mut serve = sandbox.serve([vendor.url()]);
         serve.greet(era);
