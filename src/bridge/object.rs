@@ -47,6 +47,16 @@ impl<'a> Object<'a> {
             .retain(|(written, _)| serde_json::from_str::<Cow<'_, str>>(written).map_or(true, |name| !unwanted(&name)));
     }
 
+    /// Leaves only the last of several members `name`, which is the one that most readers take (RFC 8259 section 4).
+    pub fn keep_last(&mut self, name: &str) {
+        let mut later = self.0.iter().filter(|(written, _)| is(written, name)).count();
+        self.0.retain(|(written, _)| {
+            let is_named = is(written, name);
+            later -= usize::from(is_named);
+            !is_named || later == 0
+        });
+    }
+
     /// Changes the object that is the member `name`, which comes into being where there is none.
     pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
         let current = self.get(name).unwrap_or_default().to_owned();
@@ -128,6 +138,14 @@ mod tests {
         object.edit("made", |made| made.set("it", "1"));
         let edited = r#"{"a\u0062":2,"z":{"x":1e400,"y":0.0},"a":12345678901234567890123,"new":[],"made":{"it":1}}"#;
         assert_eq!(object.to_string(), edited);
+    }
+
+    #[test]
+    fn the_last_of_several_members_stays() {
+        let mut object = Object::parse(r#"{"a":1,"b":1,"\u0061":2,"a":3,"c":1,"b":2}"#).unwrap();
+        object.keep_last("a");
+        object.keep_last("d");
+        assert_eq!(object.to_string(), r#"{"b":1,"a":3,"c":1,"b":2}"#);
     }
 
     #[test]

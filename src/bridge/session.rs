@@ -178,6 +178,8 @@ pub struct Session {
     held: VecDeque<Carried>,
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
+    /// Responses that name no request, by the exchanges that they came in; none where there were several.
+    strays: HashMap<Exchange, Option<Message>>,
     listening: Option<Exchange>,
     relisting: Option<Relisting>,
     relists: u64,
@@ -207,7 +209,10 @@ impl Session {
             Event::Closed => self.closed(),
             Event::Accepted(exchange, session_id) => self.accepted(exchange, session_id),
             Event::Delivered(exchange, message) => self.delivered(exchange, message),
-            Event::Finished(exchange, ending) => self.finished(exchange, ending),
+            Event::Finished(exchange, ending) => {
+                self.take_stray(exchange);
+                self.finished(exchange, ending);
+            }
             Event::HoldExpired(exchange) => self.opened(exchange),
             Event::Stopping => self.stopping(),
         }
@@ -427,12 +432,10 @@ impl Session {
     fn delivered(&mut self, exchange: Exchange, message: Message) {
         match &message.kind {
             Kind::Response { id, succeeded } => {
-                let asked = self.carried.get(&exchange).and_then(|carried| match &carried.message.kind {
-                    Kind::Request { id, .. } => Some(id.clone()),
-                    _ => None,
-                });
-                // Without an id it can only answer the request that it is the answer to.
-                let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
+                let asked = self.asked_in(exchange);
+                let Some(id) = self.meant_by(id.as_ref(), asked.as_ref()) else {
+                    return self.keep_stray(exchange, message);
+                };
                 if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
                     let for_us = self.reopening;
                     if *succeeded {
@@ -468,6 +471,44 @@ impl Session {
                 let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
                 self.actions.push(Action::Pass(message, within));
             }
+        }
+    }
+
+    /// The request that the exchange answers.
+    fn asked_in(&self, exchange: Exchange) -> Option<Id> {
+        let message = &self.carried.get(&exchange)?.message;
+        matches!(message.kind, Kind::Request { .. }).then(|| message.id().cloned()).flatten()
+    }
+
+    /// The request that a response with this id means, in the exchange that answers `asked`. An id that is on its way to
+    /// the server names its request, wherever the response comes. Without an id, or with one of another type, it can only
+    /// answer the request that it is the answer to.
+    fn meant_by(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
+        let Some(id) = id else { return asked.cloned() };
+        let is_sent = self.pending.get(id).is_some_and(|pending| pending.exchange.is_some());
+        if is_sent || self.relisting.as_ref().is_some_and(|relisting| relisting.id == *id) {
+            return Some(id.clone());
+        }
+        asked.filter(|asked| id.resembles(asked)).cloned()
+    }
+
+    /// Keeps a response that names no request. It is the answer to the one that its exchange answers, if no better one
+    /// comes and it is the only one (see [`Self::take_stray`]).
+    fn keep_stray(&mut self, exchange: Exchange, message: Message) {
+        let carried = &self.carried;
+        self.strays.retain(|exchange, _| carried.contains_key(exchange));
+        if self.asked_in(exchange).is_some_and(|asked| self.pending.contains_key(&asked)) {
+            self.strays.entry(exchange).and_modify(|stray| *stray = None).or_insert(Some(message));
+        }
+    }
+
+    /// The exchange is over: the one response in the answer to a POST is the answer, whatever its id.
+    fn take_stray(&mut self, exchange: Exchange) {
+        let stray = self.strays.remove(&exchange).flatten();
+        if let Some((stray, asked)) =
+            stray.zip(self.asked_in(exchange)).filter(|(_, asked)| self.pending.contains_key(asked))
+        {
+            self.delivered(exchange, stray.addressed_to(&asked));
         }
     }
 
