@@ -1,5 +1,6 @@
-//! Batches: JSON arrays of messages (JSON-RPC 2.0 section 6). Only MCP 2025-03-26 has them; a client of that revision gets
-//! the responses to the requests of a batch in one array too. The server gets the messages one by one.
+//! Batches: JSON arrays of messages (JSON-RPC 2.0 section 6). Only MCP 2025-03-26 has them; a client of that
+//! revision gets the responses to the requests of a batch in one array too. The server gets the messages one by
+//! one.
 
 use std::{collections::HashMap, fmt};
 
@@ -68,8 +69,8 @@ pub struct Batches {
     agreed: bool,
     /// The client's `initialize` that is not answered yet.
     initialize: Option<Id>,
-    /// The unanswered requests, each with the number of its batch where it is in one. Of several with one id the last is
-    /// answered first: it is refused for that.
+    /// The unanswered requests, each with the number of its batch where it is in one. Of several with one id the
+    /// last is answered first: it is refused for that.
     requests: HashMap<Id, Vec<Option<u64>>>,
     open: HashMap<u64, Batch>,
     last: u64,
@@ -91,8 +92,8 @@ impl Batches {
         Self { agreed: false, initialize: None, requests: HashMap::new(), open: HashMap::new(), last: 0, limit }
     }
 
-    /// Takes note of a message that the client sends outside of a batch. What is to be written at once: the responses to
-    /// a batch whose last unanswered request is cancelled.
+    /// Takes note of a message that the client sends outside of a batch. What is to be written at once: the
+    /// responses to a batch whose last unanswered request is cancelled.
     pub fn received(&mut self, message: &Message) -> Option<Bytes> {
         self.note(message, None).and_then(|number| self.complete(number))
     }

@@ -1,8 +1,8 @@
 //! What one JSON text of a server delivers: the messages in it, each of them valid.
 //!
-//! A valid message passes byte for byte. Servers also send heartbeats that are no messages, arrays of one message, errors
-//! that are plain text, and `null` for members that are not there. Those are taken for what they mean, so that a client
-//! only ever gets what JSON-RPC 2.0 allows.
+//! A valid message passes byte for byte. Servers also send heartbeats that are no messages, arrays of one message,
+//! errors that are plain text, and `null` for members that are not there. Those are taken for what they mean, so
+//! that a client only ever gets what JSON-RPC 2.0 allows.
 
 use std::borrow::Cow;
 
@@ -36,8 +36,8 @@ const NO_MESSAGE: &str = r#""The server reported an error without a description"
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Delivery {
-    /// Reads `text`. What is not UTF-8 in it is replaced (WHATWG Encoding, "UTF-8 decode"; a stream of events is decoded
-    /// so, and most clients decode JSON so).
+    /// Reads `text`. What is not UTF-8 in it is replaced (WHATWG Encoding, "UTF-8 decode"; a stream of events is
+    /// decoded so, and most clients decode JSON so).
     pub fn read(text: Bytes) -> Self {
         if let Some(message) = Message::parse_valid(&text) {
             return Self::Messages(vec![message]);
@@ -144,7 +144,8 @@ fn has_code(error: &str) -> bool {
     Object::parse(error).is_some_and(|error| error.get("code").and_then(integer).is_some())
 }
 
-/// The error object for what a server calls an error. What had no place in it is in its `data`; so is a result beside it.
+/// The error object for what a server calls an error. What had no place in it is in its `data`; so is a result
+/// beside it.
 fn repaired_error(said: &str, result: Option<&str>) -> String {
     let mut error = Object::parse(said).unwrap_or_default();
     for member in ["code", "message", "data"] {

@@ -48,7 +48,8 @@ pub enum Kind {
 pub enum Malformed {
     /// Not JSON: -32700.
     Json,
-    /// JSON, but neither request, notification nor response; batches among them, which only one revision of MCP has: -32600.
+    /// JSON, but neither request, notification nor response; batches among them, which only one revision of MCP
+    /// has: -32600.
     Message,
     /// Longer than a message may be: -32600.
     TooLong,
@@ -120,8 +121,8 @@ impl Envelope<'_> {
     }
 }
 
-/// Whether `error` is an error object: with a code that is an integer, which every peer can read, and a message that is a
-/// string (JSON-RPC 2.0 section 5.1).
+/// Whether `error` is an error object: with a code that is an integer, which every peer can read, and a message
+/// that is a string (JSON-RPC 2.0 section 5.1).
 fn is_valid_error(error: &str) -> bool {
     #[derive(Deserialize)]
     struct Fields<'a> {

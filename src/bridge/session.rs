@@ -480,9 +480,9 @@ impl Session {
         matches!(message.kind, Kind::Request { .. }).then(|| message.id().cloned()).flatten()
     }
 
-    /// The request that a response with this id means, in the exchange that answers `asked`. An id that is on its way to
-    /// the server names its request, wherever the response comes. Without an id, or with one of another type, it can only
-    /// answer the request that it is the answer to.
+    /// The request that a response with this id means, in the exchange that answers `asked`. An id that is on its
+    /// way to the server names its request, wherever the response comes. Without an id, or with one of another
+    /// type, it can only answer the request that it is the answer to.
     fn meant_by(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
         let Some(id) = id else { return asked.cloned() };
         let is_sent = self.pending.get(id).is_some_and(|pending| pending.exchange.is_some());

@@ -530,8 +530,8 @@ fn a5_heartbeats_in_a_calls_stream_are_skipped() {
     }
 }
 
-/// Row A4: on one stream, the answer with the right id is the answer, whatever else comes; what names another request that
-/// waits is for that one; and where there are two that name none, nobody knows.
+/// Row A4: on one stream, the answer with the right id is the answer, whatever else comes; what names another
+/// request that waits is for that one; and where there are two that name none, nobody knows.
 #[test]
 fn a4_a_response_goes_to_the_request_that_it_means() {
     let result =
@@ -801,7 +801,8 @@ fn a18_each_request_of_a_batch_has_one_answer() {
     assert_eq!(answers["90"]["error"]["code"], OUTCOME_UNKNOWN);
 }
 
-/// Row A18: what asks for nothing is not answered; what is no batch, and a batch of another revision, is refused as ever.
+/// Row A18: what asks for nothing is not answered; what is no batch, and a batch of another revision, is refused as
+/// ever.
 #[test]
 fn a18_only_one_revision_has_batches() {
     let (_sandbox, vendor, mut serve) = open_with_batches(Era::Legacy);

@@ -597,7 +597,8 @@ fn t118_the_token_is_on_the_stream_and_on_the_messages() {
         assert_eq!(vendor.records_at("/token").len(), 2, "of the sign-in, and of the renewal");
         assert_eq!(vendor.executed(), ["hang", "echo"]);
         let count = |path: &str| vendor.records_at(path).len();
-        // The two questions at first; a stream, and another twice; the handshake and the calls, all of it or one call twice.
+        // The two questions at first; a stream, and another twice; the handshake and the calls, all of it or one
+        // call twice.
         assert_eq!((count("/mcp"), count("/messages")), if on_stream { (2 + 1 + 2, 3 + 3) } else { (2 + 1, 3 + 2) });
         serve.close_stdin();
         serve.exit_within(SOON);

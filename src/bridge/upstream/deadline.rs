@@ -26,8 +26,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all. What is longer than thirty years is
-    /// thirty years.
+    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all. What is longer than thirty
+    /// years is thirty years.
     pub fn new(idle: Duration) -> Self {
         let now = Instant::now();
         let idle = idle.min(FAR);

@@ -276,8 +276,8 @@ impl Answers {
         Some(Answer { answers: self.clone(), id: id.clone(), exchange, idle, done })
     }
 
-    /// The exchange that waits for the answer with this id; the answer is there now. Some servers give it an id of another
-    /// type, which can be meant for one request only.
+    /// The exchange that waits for the answer with this id; the answer is there now. Some servers give it an id of
+    /// another type, which can be meant for one request only.
     fn take(&self, id: Option<&Id>) -> Option<Asked> {
         let (id, mut state) = (id?, self.locked());
         if let Some(awaited) = state.awaited.get_mut(id) {
