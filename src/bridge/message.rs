@@ -75,6 +75,19 @@ enum Meaning {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// The members that JSON-RPC 2.0 has a rule about.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
     jsonrpc: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
@@ -107,10 +120,12 @@ impl Envelope<'_> {
             _ => return Err(Malformed::Message),
         })
     }
+}
 
-    /// Whether every member is what JSON-RPC 2.0 wants it to be, and none too many. What [`Self::kind`] checks is not
+impl Members<'_> {
+    /// Whether every member is what JSON-RPC 2.0 wants it to be, and none too many. What [`Envelope::kind`] checks is not
     /// checked again.
-    fn is_valid(&self) -> bool {
+    fn are_valid(&self) -> bool {
         let starts_with =
             |value: &RawValue, first: &[u8]| value.get().as_bytes().first().is_some_and(|byte| first.contains(byte));
         let is_message = self.jsonrpc.is_some_and(|version| version.get() == r#""2.0""#);
@@ -162,8 +177,9 @@ impl Message {
     /// may lack the id that [`Self::addressed_to`] gives it.
     pub fn parse_valid(raw: &Bytes) -> Option<Self> {
         let text = std::str::from_utf8(raw).ok()?;
-        let envelope: Envelope<'_> = serde_json::from_str(text).ok()?;
-        let kind = envelope.kind(raw).ok().filter(|_| is_object(raw) && envelope.is_valid())?;
+        let members: Members<'_> = serde_json::from_str(text).ok().filter(|_| is_object(raw))?;
+        let Members { id, method, result, error, .. } = members;
+        let kind = Envelope { id, method, result, error }.kind(raw).ok().filter(|_| members.are_valid())?;
         Some(Self { raw: raw.clone(), kind })
     }
 

@@ -424,19 +424,21 @@ fn t123_a_cut_stream_leaves_the_outcome_open() {
     }
 }
 
-/// A stream that makes no sense is cut by us: the answers are not to be found in it any more.
+/// a5: what cannot be read is the answer to the only request that waits, and the stream goes on.
 #[test]
-fn a_stream_that_makes_no_sense_is_closed() {
+fn a5_what_makes_no_sense_on_the_stream_does_not_end_it() {
     let (_sandbox, vendor, mut serve) = bridge();
     serve.initialize();
     let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
     eventually("the call", || (vendor.executed().len() == 1).then_some(()));
-    vendor.push("nonsense");
+    vendor.push("{nonsense");
     let error = serve.answer_to(&call).error();
     assert_eq!(error["code"], -31010);
     assert!(error["message"].as_str().unwrap().contains("not a JSON-RPC message"), "{error}");
+    vendor.push("nonsense");
     serve.call("echo", json!({"message": "hi"})).result();
     assert_eq!(vendor.stream_count(), 1);
+    assert_eq!(vendor.records().iter().filter(|record| record.method == "GET").count(), 1);
 }
 
 /// t119: a message that the server refuses for want of a session is sent once more, in a new one.
