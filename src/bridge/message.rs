@@ -1,6 +1,6 @@
 //! One JSON-RPC message: its bytes as they came, and the little that relaying needs to know of it.
 
-use std::{borrow::Cow, fmt, hash};
+use std::{fmt, hash};
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
@@ -50,7 +50,8 @@ pub enum Kind {
 pub enum Malformed {
     /// Not JSON: -32700.
     Json,
-    /// JSON, but neither request, notification nor response; batches among them, which MCP has given up: -32600.
+    /// JSON, but neither request, notification nor response; batches among them, which only one revision of MCP
+    /// has: -32600.
     Message,
     /// Longer than a message may be: -32600.
     TooLong,
@@ -77,8 +78,25 @@ enum Meaning {
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// The members that JSON-RPC 2.0 has a rule about.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -90,26 +108,81 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+impl Envelope<'_> {
+    fn kind(&self, raw: &Bytes) -> Result<Kind, Malformed> {
+        let id = self.id.map(|id| Id::parse(raw.slice_ref(id.get().as_bytes()), id.get())).transpose()?;
+        let method = self.method.map_or(Ok(None), |method| serde_json::from_str::<Option<Box<str>>>(method.get()));
+        let method = method.map_err(|_| Malformed::Message)?;
+        Ok(match (method, id, self.result.is_some(), self.error.is_some()) {
+            (Some(method), Some(Some(id)), false, false) => Kind::Request { id, method },
+            (Some(method), None, false, false) => Kind::Notification { method },
+            (None, Some(id), true, false) => Kind::Response { id, succeeded: true },
+            // Some peers send `"result": null` beside an error, or an error with no id at all.
+            (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
+            _ => return Err(Malformed::Message),
+        })
+    }
+}
+
+impl Members<'_> {
+    /// Whether every member is what JSON-RPC 2.0 wants it to be, and none too many. What [`Envelope::kind`] checks is not
+    /// checked again.
+    fn are_valid(&self) -> bool {
+        let starts_with =
+            |value: &RawValue, first: &[u8]| value.get().as_bytes().first().is_some_and(|byte| first.contains(byte));
+        let is_message = self.jsonrpc.is_some_and(|version| version.get() == r#""2.0""#);
+        let is_request = self.method.is_some_and(|method| starts_with(method, b"\""));
+        let parameters_fit = !is_request || self.params.is_none_or(|params| starts_with(params, b"{["));
+        let error_fits = self.error.is_none_or(|error| self.result.is_none() && is_valid_error(error.get()));
+        is_message && parameters_fit && error_fits && (is_request || self.method.is_none())
+    }
+}
+
+/// Whether `error` is an error object: with a code that is an integer, which every peer can read, and a message
+/// that is a string (JSON-RPC 2.0 section 5.1).
+fn is_valid_error(error: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(rename = "code")]
+        _code: i64,
+        #[serde(borrow)]
+        message: &'a RawValue,
+    }
+    let fields = serde_json::from_str::<Fields<'_>>(error);
+    is_object(error.as_bytes()) && fields.is_ok_and(|error| error.message.get().starts_with('"'))
+}
+
+/// Whether the JSON text `raw` is an object: an array of the members in their order would do for serde too.
+fn is_object(raw: &[u8]) -> bool {
+    raw.trim_ascii_start().starts_with(b"{")
+}
+
 impl Message {
     /// Reads the envelope of `raw`, which is one JSON text.
     ///
     /// # Errors
     /// [`Malformed`], by what it should be answered with.
     pub fn parse(raw: Bytes) -> Result<Self, Malformed> {
-        let envelope: Envelope<'_> = serde_json::from_slice(&raw).map_err(|error| match error.classify() {
+        if !is_object(&raw) {
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_ok();
+            return Err(if is_json { Malformed::Message } else { Malformed::Json });
+        }
+        let envelope = serde_json::from_slice::<Envelope<'_>>(&raw).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Malformed::Message,
             _ => Malformed::Json,
         })?;
-        let id = envelope.id.map(|id| Id::parse(raw.slice_ref(id.get().as_bytes()), id.get())).transpose()?;
-        let kind = match (envelope.method, id, envelope.result.is_some(), envelope.error.is_some()) {
-            (Some(method), Some(Some(id)), false, false) => Kind::Request { id, method: method.into() },
-            (Some(method), None, false, false) => Kind::Notification { method: method.into() },
-            (None, Some(id), true, false) => Kind::Response { id, succeeded: true },
-            // Some peers send `"result": null` beside an error, or an error with no id at all.
-            (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
-            _ => return Err(Malformed::Message),
-        };
+        let kind = envelope.kind(&raw)?;
         Ok(Self { raw, kind, attempts: None })
+    }
+
+    /// The message in `raw`, where that is valid in every respect (JSON-RPC 2.0 sections 4 and 5), except that a response
+    /// may lack the id that [`Self::addressed_to`] gives it.
+    pub fn parse_valid(raw: &Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(raw).ok()?;
+        let members: Members<'_> = serde_json::from_str(text).ok().filter(|_| is_object(raw))?;
+        let Members { id, method, result, error, .. } = members;
+        let kind = Envelope { id, method, result, error }.kind(raw).ok().filter(|_| members.are_valid())?;
+        Some(Self { raw: raw.clone(), kind, attempts: None })
     }
 
     /// A request of ours; `params` is JSON.
@@ -305,15 +378,15 @@ impl Message {
     }
 }
 
-/// An error response without an id, or with `null`, given one.
+/// A response without an id, or with `null`, given one.
 fn with_id(raw: &Bytes, id: &Id) -> Bytes {
-    #[derive(Deserialize)]
-    struct Outcome<'a> {
-        #[serde(borrow)]
-        error: &'a RawValue,
+    let null = serde_json::from_slice::<Envelope<'_>>(raw).ok().and_then(|envelope| envelope.id);
+    if let Some(null) = null {
+        let start = null.get().as_ptr() as usize - raw.as_ptr() as usize;
+        return [&raw[..start], &id.text, &raw[start + null.get().len()..]].concat().into();
     }
-    let error = serde_json::from_slice::<Outcome<'_>>(raw).map_or("null", |outcome| outcome.error.get());
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+    let open = memchr::memchr(b'{', raw).map_or(0, |brace| brace + 1);
+    [&raw[..open], b"\"id\":", &id.text, b",", &raw[open..]].concat().into()
 }
 
 impl Id {
@@ -347,6 +420,15 @@ impl Id {
     /// The id that is this text.
     pub fn named(name: &str) -> Self {
         Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }
+    }
+
+    /// Whether a server that takes numbers and strings for the same may mean `other`: `"2"` or `2.0` for `2`.
+    pub fn resembles(&self, other: &Self) -> bool {
+        fn bare(id: &Id) -> &[u8] {
+            let text = id.text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(&id.text);
+            text.strip_suffix(b".0").unwrap_or(text)
+        }
+        self == other || bare(self) == bare(other)
     }
 
     /// The id that `json` is, as a member of some other message.
@@ -421,6 +503,7 @@ mod tests {
         }
         for text in [
             "[]",
+            r#"["2.0",1,"tools/call"]"#,
             r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call"}]"#,
             "{}",
             "1",
@@ -452,13 +535,30 @@ mod tests {
         assert_eq!(id("1180591620717411303424"), id("1180591620717411303424"));
     }
 
+    /// a5: some servers answer with an id of another type.
+    #[test]
+    fn a5_an_id_of_another_type_is_recognised() {
+        let id = |text: &str| Id::from_json(text).unwrap();
+        for (one, other) in
+            [("2", "\"2\""), ("2", "2.0"), ("\"-7\"", "-7"), ("1e3", "\"1e3\""), ("\"a\"", "\"\\u0061\"")]
+        {
+            assert!(id(one).resembles(&id(other)) && id(other).resembles(&id(one)), "{one} {other}");
+        }
+        for (one, other) in [("2", "3"), ("2", "\"02\""), ("2", "20"), ("2", "2.5"), ("\"a\"", "\"b\""), ("\"\"", "0")]
+        {
+            assert!(!id(one).resembles(&id(other)), "{one} {other}");
+        }
+    }
+
     #[test]
     fn a_response_is_addressed_in_the_spelling_of_its_request() {
         let Kind::Request { id, .. } = parse(r#"{"id":"\u0061","method":"m"}"#).unwrap().kind else { panic!() };
         for (came, goes) in [
             (r#"{"result":{"x":1.10},"id":"a" , "z":1}"#, r#"{"result":{"x":1.10},"id":"\u0061" , "z":1}"#),
             (r#"{"id":"\u0061","result":1}"#, r#"{"id":"\u0061","result":1}"#),
-            (r#"{"id":null,"error":{"code":1.0}}"#, r#"{"jsonrpc":"2.0","id":"\u0061","error":{"code":1.0}}"#),
+            (r#"{"z":1, "id":null ,"error":{"code":1}}"#, r#"{"z":1, "id":"\u0061" ,"error":{"code":1}}"#),
+            (r#" {"error":{"code":1},"y":1.0}"#, r#" {"id":"\u0061","error":{"code":1},"y":1.0}"#),
+            (r#"{"id":null,"result":{"x":1.10}}"#, r#"{"id":"\u0061","result":{"x":1.10}}"#),
         ] {
             assert_eq!(parse(came).unwrap().addressed_to(&id).raw(), goes.as_bytes());
         }

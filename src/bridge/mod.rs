@@ -6,7 +6,9 @@
 mod acknowledged;
 pub mod attempts;
 pub mod audit;
+pub mod batch;
 pub mod conversation;
+mod delivery;
 pub mod description;
 pub mod downstream;
 pub mod era;
@@ -46,6 +48,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, join_all},
@@ -59,11 +62,12 @@ use tokio::{
 use crate::{
     bridge::{
         audit::Audit,
+        batch::Batches,
         conversation::{Action, Conversation, Event, Need},
         description::Description,
-        downstream::{Reader, Writer},
+        downstream::{Line, Reader, Writer},
         label::Label,
-        message::Message,
+        message::{Malformed, Message},
         policy::Rules,
         reply::Words,
         reports::{Report, Reports},
@@ -107,6 +111,7 @@ pub struct Bridge {
     remembering: JoinHandle<()>,
     label: Option<Label>,
     audit: Option<Audit>,
+    batches: Batches,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Report>,
@@ -173,6 +178,7 @@ impl Bridge {
             description,
             label: ends.label,
             audit: ends.audit,
+            batches: Batches::new(upstream::MESSAGE_LIMIT),
             reader,
             writer,
             events,
@@ -222,8 +228,16 @@ impl Bridge {
                 }
                 Some(report) = self.events.recv(), if room => report.event,
                 line = self.reader.next(), if reading => match line? {
-                    Some(Ok(message)) => Event::Received(message),
-                    Some(Err(malformed)) => Event::Malformed(malformed),
+                    Some(Line::Message(message)) => {
+                        let answers = self.batches.received(&message);
+                        self.push(answers);
+                        Event::Received(message)
+                    }
+                    Some(Line::Batch(line)) => match self.open_batch(&line) {
+                        Ok(()) => continue,
+                        Err(malformed) => Event::Malformed(malformed),
+                    },
+                    Some(Line::Malformed(malformed)) => Event::Malformed(malformed),
                     None => {
                         self.grace = Some(Instant::now() + GRACE);
                         Event::Closed
@@ -261,7 +275,7 @@ impl Bridge {
                 self.heard.notify_one();
                 tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
-                    answer.iter().for_each(|answer| self.writer.push(answer.line()));
+                    answer.iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
                     return Flow::On;
                 }
             }
@@ -293,11 +307,11 @@ impl Bridge {
                 Action::Do(Task::Stop) => flow = Flow::Ended,
                 Action::Write(message) => {
                     self.audit.iter_mut().for_each(|audit| audit.answered(&message));
-                    write(&mut self.writer, self.label.as_mut(), message);
+                    write(&mut self.writer, &mut self.batches, &labelled(self.label.as_mut(), message));
                 }
                 Action::Decline(message) => {
                     self.audit.iter_mut().for_each(|audit| audit.declined(&message));
-                    write(&mut self.writer, self.label.as_mut(), message);
+                    write(&mut self.writer, &mut self.batches, &labelled(self.label.as_mut(), message));
                 }
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
@@ -321,6 +335,20 @@ impl Bridge {
         flow
     }
 
+    /// Takes the messages of a batch one by one.
+    fn open_batch(&mut self, line: &Bytes) -> Result<(), Malformed> {
+        let (messages, answers) = self.batches.opened(line)?;
+        self.push(answers);
+        for message in messages {
+            self.take(Event::Received(message));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, line: Option<Bytes>) {
+        line.into_iter().for_each(|line| self.writer.push(line));
+    }
+
     /// Takes note of what the client says, which goes no further where this breaks off: then it is answered so, if it waits
     /// for an answer.
     fn hear(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
@@ -329,13 +357,17 @@ impl Bridge {
     }
 }
 
-/// Writes `message` to the client, labelled where it says who the server is.
-fn write(writer: &mut Writer, label: Option<&mut Label>, message: Message) {
-    let message = match label {
+/// `message` with the label, where it says who the server is.
+fn labelled(label: Option<&mut Label>, message: Message) -> Message {
+    match label {
         Some(label) => label.put_on(message),
         None => message,
-    };
-    writer.push(message.line());
+    }
+}
+
+/// Writes `message` to the client, or all the responses to its batch when it is the last.
+fn write(writer: &mut Writer, batches: &mut Batches, message: &Message) {
+    batches.answered(message).into_iter().for_each(|line| writer.push(line));
 }
 
 /// Keeps what the server says of itself, the latest last.

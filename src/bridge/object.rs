@@ -62,6 +62,16 @@ impl<'a> Object<'a> {
             .retain(|(written, _)| serde_json::from_str::<Cow<'_, str>>(written).map_or(true, |name| !unwanted(&name)));
     }
 
+    /// Leaves only the last of several members `name`, which is the one that most readers take (RFC 8259 section 4).
+    pub fn keep_last(&mut self, name: &str) {
+        let mut later = self.0.iter().filter(|(written, _)| is(written, name)).count();
+        self.0.retain(|(written, _)| {
+            let is_named = is(written, name);
+            later -= usize::from(is_named);
+            !is_named || later == 0
+        });
+    }
+
     /// Changes the object that is the member `name`, which comes into being where there is none or `null`. The edit fails
     /// where something else is there, or where the name is there twice and the receiver's choice is not known.
     pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
@@ -170,6 +180,14 @@ mod tests {
         let mut twice = Object::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap();
         twice.set("a", "4");
         assert_eq!((twice.has_failed(), twice.to_string()), (false, r#"{"a":4,"b":2,"a":4}"#.to_owned()));
+    }
+
+    #[test]
+    fn the_last_of_several_members_stays() {
+        let mut object = Object::parse(r#"{"a":1,"b":1,"\u0061":2,"a":3,"c":1,"b":2}"#).unwrap();
+        object.keep_last("a");
+        object.keep_last("d");
+        assert_eq!(object.to_string(), r#"{"b":1,"a":3,"c":1,"b":2}"#);
     }
 
     #[test]

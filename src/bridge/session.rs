@@ -186,6 +186,8 @@ pub struct Session {
     held: VecDeque<Carried>,
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
+    /// Responses that name no request, by the exchanges that they came in; none where there were several.
+    strays: HashMap<Exchange, Option<Message>>,
     listening: Option<Exchange>,
     /// The GET stream was there, or could have been, and is not any more.
     has_lost_stream: bool,
@@ -217,7 +219,10 @@ impl Session {
             Event::Closed => self.closed(),
             Event::Accepted(exchange, session_id) => self.accepted(exchange, session_id),
             Event::Delivered(exchange, message) => self.delivered(exchange, message),
-            Event::Finished(exchange, ending) => self.finished(exchange, ending),
+            Event::Finished(exchange, ending) => {
+                self.take_stray(exchange);
+                self.finished(exchange, ending);
+            }
             Event::HoldExpired(exchange) => self.opened(exchange),
             Event::Stopping => self.stopping(),
         }
@@ -452,18 +457,16 @@ impl Session {
     fn delivered(&mut self, exchange: Exchange, message: Message) {
         match &message.kind {
             Kind::Response { id, succeeded } => {
-                let asked = self.carried.get(&exchange).and_then(|carried| match &carried.message.kind {
-                    Kind::Request { id, .. } => Some(id.clone()),
-                    _ => None,
-                });
-                if !succeeded && self.session_id.is_some() && lost_session::is_said(&message) {
-                    let is_own = Some(id.as_ref()) == Some(asked.as_ref());
+                let asked = self.asked_in(exchange);
+                let meant = self.meant_by(id.as_ref(), asked.as_ref());
+                let is_for_this = meant.is_none() || meant == asked;
+                if !succeeded && is_for_this && self.session_id.is_some() && lost_session::is_said(&message) {
+                    let is_own = id.is_some() && meant.is_some();
                     if self.denied(exchange, is_own) {
                         return;
                     }
                 }
-                // Without an id it can only answer the request that it is the answer to.
-                let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
+                let Some(id) = meant else { return self.keep_stray(exchange, message) };
                 if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
                     let for_us = self.reopening;
                     if *succeeded {
@@ -518,6 +521,44 @@ impl Session {
             self.handshake = Handshake::Lost;
         }
         false
+    }
+
+    /// The request that the exchange answers.
+    fn asked_in(&self, exchange: Exchange) -> Option<Id> {
+        let message = &self.carried.get(&exchange)?.message;
+        matches!(message.kind, Kind::Request { .. }).then(|| message.id().cloned()).flatten()
+    }
+
+    /// The request that a response with this id means, in the exchange that answers `asked`. An id that is on its
+    /// way to the server names its request, wherever the response comes. Without an id, or with one of another
+    /// type, it can only answer the request that it is the answer to.
+    fn meant_by(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
+        let Some(id) = id else { return asked.cloned() };
+        let is_sent = self.pending.get(id).is_some_and(|pending| pending.exchange.is_some());
+        if is_sent || self.relisting.as_ref().is_some_and(|relisting| relisting.id == *id) {
+            return Some(id.clone());
+        }
+        asked.filter(|asked| id.resembles(asked)).cloned()
+    }
+
+    /// Keeps a response that names no request. It is the answer to the one that its exchange answers, if no better one
+    /// comes and it is the only one (see [`Self::take_stray`]).
+    fn keep_stray(&mut self, exchange: Exchange, message: Message) {
+        let carried = &self.carried;
+        self.strays.retain(|exchange, _| carried.contains_key(exchange));
+        if self.asked_in(exchange).is_some_and(|asked| self.pending.contains_key(&asked)) {
+            self.strays.entry(exchange).and_modify(|stray| *stray = None).or_insert(Some(message));
+        }
+    }
+
+    /// The exchange is over: the one response in the answer to a POST is the answer, whatever its id.
+    fn take_stray(&mut self, exchange: Exchange) {
+        let stray = self.strays.remove(&exchange).flatten();
+        if let Some((stray, asked)) =
+            stray.zip(self.asked_in(exchange)).filter(|(_, asked)| self.pending.contains_key(asked))
+        {
+            self.delivered(exchange, stray.addressed_to(&asked));
+        }
     }
 
     // Calls whose headers were not what the server's tools want.

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
+mod answers;
 mod architecture;
 mod assertion;
 mod attempts;

@@ -25,7 +25,9 @@ use crate::{
         session::{Ending, Event, Exchange, Said},
         sse::Decoder,
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
+            ACCEPT_ANY, ACCEPT_STREAM, Outcome, Upstream, content_type,
+            deadline::Deadline,
+            event_stream::{EventStream, Heard},
             is_event_stream,
         },
     },
@@ -65,9 +67,12 @@ struct State {
     over: bool,
 }
 
+/// An exchange that an answer is for, and who is told that it has been passed on.
+type Asked = (Exchange, oneshot::Sender<Result<(), Failure>>);
+
 struct Awaited {
     exchange: Exchange,
-    /// Whatever the server says on the stream moves it: it cannot be told about which request that is.
+    /// Whatever comes on the stream moves it, be it a comment: it cannot be told which request that is about.
     deadline: Deadline,
     /// Takes note that the answer has been passed on, or why there is none. Gone as soon as the answer is there.
     done: Option<oneshot::Sender<Result<(), Failure>>>,
@@ -154,12 +159,12 @@ impl Upstream {
             let content_type = quoted(&content_type(&response).unwrap_or_default());
             return Err(Failure::NotMcp { content_type });
         }
-        let mut decoder = Decoder::new(MESSAGE_LIMIT);
-        let first = timeout(self.deadline, self.read_endpoint(&mut response, &mut decoder)).await;
+        let mut events = EventStream::new();
+        let first = timeout(self.deadline, self.read_endpoint(&mut response, events.decoder())).await;
         let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
         let endpoint = Self { server: endpoint(&self.server, &first)?, deadline, ..self.clone() };
         let answers = Arc::new(Answers::new());
-        let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, decoder, answers.clone()));
+        let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, events, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })
     }
 
@@ -180,11 +185,23 @@ impl Upstream {
     }
 
     /// Passes on what comes on the stream. What is no answer comes in the name of the `exchange` that opened it.
-    async fn pass_on(self, exchange: Exchange, mut response: Response, mut decoder: Decoder, answers: Arc<Answers>) {
+    async fn pass_on(self, exchange: Exchange, mut response: Response, mut events: EventStream, answers: Arc<Answers>) {
         loop {
             // A stream may be silent for as long as nobody waits for anything.
-            let message = match self.next_message(&mut response, &mut decoder, Deadline::never().end()).await {
-                Ok(Some(message)) => message,
+            let message = match self.hear(&mut response, &mut events, Deadline::never().end()).await {
+                Ok(Some(Heard::Message(message))) => message,
+                Ok(Some(Heard::SignOfLife)) => {
+                    answers.alive();
+                    continue;
+                }
+                Ok(Some(Heard::Blank(id))) => {
+                    refuse(answers.take(Some(&id)));
+                    continue;
+                }
+                Ok(Some(Heard::Unreadable)) => {
+                    refuse(answers.take_only());
+                    continue;
+                }
                 Ok(None) => return answers.end(&Failure::Cut),
                 Err(failure) => return answers.end(&failure),
             };
@@ -203,6 +220,13 @@ impl Upstream {
                 let _ = done.send(Ok(()));
             }
         }
+    }
+}
+
+/// Ends the wait for an answer that came and cannot be read.
+fn refuse(asked: Option<Asked>) {
+    if let Some((_, done)) = asked {
+        let _ = done.send(Err(Failure::Malformed));
     }
 }
 
@@ -254,15 +278,33 @@ impl Answers {
         Some(Answer { answers: self.clone(), id: id.clone(), exchange, idle, done })
     }
 
-    /// The exchange that waits for the answer with this id; the answer is there now.
-    fn take(&self, id: Option<&Id>) -> Option<(Exchange, oneshot::Sender<Result<(), Failure>>)> {
+    /// The exchange that waits for the answer with this id; the answer is there now. Some servers give it an id of
+    /// another type, which can be meant for one request only.
+    fn take(&self, id: Option<&Id>) -> Option<Asked> {
+        let (id, mut state) = (id?, self.locked());
+        if let Some(awaited) = state.awaited.get_mut(id) {
+            return Some((awaited.exchange, awaited.done.take()?));
+        }
+        let alike = state.awaited.iter_mut().filter(|(asked, awaited)| asked.resembles(id) && awaited.done.is_some());
+        let mut alike = alike.map(|(_, awaited)| awaited);
+        let awaited = alike.next().filter(|_| alike.next().is_none())?;
+        Some((awaited.exchange, awaited.done.take()?))
+    }
+
+    /// The same of the only exchange that waits for an answer, whatever the id of that.
+    fn take_only(&self) -> Option<Asked> {
         let mut state = self.locked();
-        let awaited = state.awaited.get_mut(id?)?;
+        let mut waiting = state.awaited.values_mut().filter(|awaited| awaited.done.is_some());
+        let awaited = waiting.next().filter(|_| waiting.next().is_none())?;
         Some((awaited.exchange, awaited.done.take()?))
     }
 
     fn hear(&self, message: &Message) {
         self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.heard(message));
+    }
+
+    fn alive(&self) {
+        self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.alive());
     }
 
     /// Nothing more will come: whoever waits is told why.
@@ -292,10 +334,10 @@ impl Answer {
     }
 
     /// Waits until it has been passed on, for as long as a [`Deadline`] lets it from when the server has taken the request.
-    /// What only keeps the stream alive is no sign of life. Once the answer is there, the client has all the time it wants.
+    /// Once the answer is there, the client has all the time it wants.
     async fn wait(mut self) -> Ending {
         if let Some(awaited) = self.answers.locked().awaited.get_mut(&self.id) {
-            awaited.deadline.begin();
+            awaited.deadline.alive();
         }
         loop {
             let end = self.end();

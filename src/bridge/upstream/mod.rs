@@ -1,6 +1,7 @@
 //! The server's side: who sends what, with a token on every request. How messages travel is the modules' below.
 
 mod deadline;
+mod event_stream;
 mod http_sse;
 mod streamable;
 
@@ -14,13 +15,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::{
     bridge::{
         attempts::{Attempts, Reason},
+        delivery::Delivery,
         era, lost_session,
         message::{Kind, Message},
         patience,
         reports::Reports,
         retry::{Failure, Remedy, Taken, only_reads},
         session::{Ending, Event, Exchange, Said},
-        sse::Decoder,
         transport::{self, Transport},
         turnstile::{Turnstile, UsedUp},
         upstream::{deadline::Deadline, http_sse::Channel},
@@ -226,7 +227,7 @@ impl Upstream {
         let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let challenge = Challenge::from_headers(response.headers());
         let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
-        let refusal = Message::parse(body).ok().filter(|refusal| refusal.error_code().is_some());
+        let refusal = Delivery::refusal(body).filter(|refusal| refusal.error_code().is_some());
         if in_session && lost_session::is_meant(status, refusal.as_ref(), message.id()) {
             let said = refusal.map_or_else(|| Said::Failure(Failure::Status { status, retry_after }), Said::Answer);
             return Ok(Ending::SessionLost(Box::new(said)));
@@ -274,28 +275,6 @@ impl Upstream {
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
-    }
-
-    /// The next message on an event stream; none at its end.
-    async fn next_message(
-        &self,
-        response: &mut Response,
-        decoder: &mut Decoder,
-        until: Instant,
-    ) -> Result<Option<Message>, Failure> {
-        loop {
-            match decoder.next_event() {
-                // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that keeps
-                // a stream alive.
-                Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
-                Ok(Some(event)) => return Message::parse(event.data).map(Some).map_err(|_| Failure::Malformed),
-                Ok(None) => match self.next_chunk(response, until).await? {
-                    Some(chunk) => decoder.push(&chunk),
-                    None => return Ok(None),
-                },
-                Err(_) => return Err(Failure::TooLarge { limit: MESSAGE_LIMIT }),
-            }
-        }
     }
 
     async fn next_chunk(&self, response: &mut Response, until: Instant) -> Result<Option<Bytes>, Failure> {

@@ -10,14 +10,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     bridge::{
         attempts::Attempts,
+        delivery::Delivery,
         headers,
-        message::{Kind, Message},
+        message::{Id, Kind, Message},
         patience,
         retry::Failure,
         session::{Ending, Event, Exchange},
-        sse::Decoder,
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
+            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type,
+            deadline::Deadline,
+            event_stream::{EventStream, Heard},
             is_event_stream,
         },
     },
@@ -25,7 +27,7 @@ use crate::{
 };
 
 /// The longest session id that is sent back with every request, in bytes.
-const SESSION_ID_LIMIT: usize = 1 << 10;
+const SESSION_ID_LIMIT: usize = 8 << 10;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -34,15 +36,24 @@ const SILENT_STREAMS: u32 = 6;
 
 /// An event stream, and what has come of it.
 struct Stream {
-    decoder: Decoder,
+    events: EventStream,
+    /// The request that it answers.
+    asked: Option<Id>,
     messages: usize,
-    /// A response was among them.
+    /// The answer was among them.
     answered: bool,
+    /// Something else that may have been it could not be read.
+    unreadable: bool,
 }
 
 impl Stream {
-    fn new() -> Self {
-        Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
+    fn answering(asked: Option<&Id>) -> Self {
+        Self { events: EventStream::new(), asked: asked.cloned(), messages: 0, answered: false, unreadable: false }
+    }
+
+    /// Whether a response with this id, or without one, answers the request.
+    fn is_answered_by(&self, id: Option<&Id>) -> bool {
+        id.is_none_or(|id| self.asked.as_ref().is_some_and(|asked| id.resembles(asked)))
     }
 
     /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it, such
@@ -52,10 +63,18 @@ impl Stream {
         self.messages > 0 || lasted >= LASTING
     }
 
+    /// How the exchange ends where the stream ended so.
+    fn ending(&self, ending: Ending) -> Ending {
+        match ending {
+            Ending::Complete if self.unreadable && !self.answered => Ending::Failed(Failure::Malformed),
+            ending => ending,
+        }
+    }
+
     /// How far the server has come. Where it says when to come back, a new event id without a message is a step too: it
     /// wants to be polled.
     fn said(&self) -> (usize, Option<Bytes>) {
-        (self.messages, self.decoder.last_event_id().filter(|_| self.decoder.retry().is_some()).cloned())
+        (self.messages, self.events.last_event_id().filter(|_| self.events.retry().is_some()).cloned())
     }
 }
 
@@ -79,15 +98,15 @@ impl Upstream {
             let failure = match answer {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
                     self.report(Event::Accepted(exchange, None)).await?;
-                    let mut stream = Stream::new();
+                    let mut stream = Stream::answering(None);
                     self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
                     if stream.was_of_use(begun.elapsed()) {
                         silent = 0;
                     }
-                    if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
+                    if let Some(id) = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
                     }
-                    asked = stream.decoder.retry().map(Duration::from_millis).or(asked);
+                    asked = stream.events.retry().map(Duration::from_millis).or(asked);
                     Failure::Cut
                 }
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
@@ -151,18 +170,32 @@ impl Upstream {
             // A subscription says nothing for as long as nothing changes.
             let is_subscription = message.method() == Some("subscriptions/listen");
             let deadline = if is_subscription { Deadline::never() } else { Deadline::new(self.deadline) };
-            return self.read_stream(exchange, headers, response, deadline).await;
+            return self.read_stream(exchange, message.id(), headers, response, deadline).await;
         }
         let content_type = content_type(&response);
-        if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
-            return match self.read_body(response, MESSAGE_LIMIT).await {
-                Ok(body) if body.is_empty() => Ok(Ending::Complete),
-                Ok(body) => self.deliver(exchange, body).await,
-                Err(failure) => Ok(Ending::Failed(failure)),
-            };
+        let is_page = matches!(content_type.as_deref(), Some("text/html" | "application/xhtml+xml"));
+        let body = if is_page {
+            Bytes::new()
+        } else {
+            match self.read_body(response, MESSAGE_LIMIT).await {
+                Ok(body) => body,
+                Err(failure) => return Ok(Ending::Failed(failure)),
+            }
+        };
+        // Some servers do not say that it is JSON, or say something else (text/plain).
+        if let Delivery::Messages(messages) = Delivery::read(body.clone()) {
+            for message in messages {
+                self.report(Event::Delivered(exchange, message)).await?;
+            }
+            return Ok(Ending::Complete);
         }
-        let content_type = quoted(&content_type.unwrap_or_default());
-        Ok(Ending::Failed(Failure::NotMcp { content_type }))
+        match content_type {
+            Some(other) if other != "application/json" && !other.ends_with("+json") => {
+                Ok(Ending::Failed(Failure::NotMcp { content_type: quoted(&other) }))
+            }
+            _ if body.is_empty() => Ok(Ending::Complete),
+            _ => Ok(Ending::Failed(Failure::Malformed)),
+        }
     }
 
     /// Reads the stream that answers a POST. One that ends before the response is taken up where it was, with GET and
@@ -171,6 +204,7 @@ impl Upstream {
     async fn read_stream(
         &self,
         exchange: Exchange,
+        asked: Option<&Id>,
         headers: &HeaderMap,
         mut response: Response,
         mut deadline: Deadline,
@@ -178,18 +212,20 @@ impl Upstream {
         const ATTEMPTS: u32 = 3;
         /// Where the server asks for no other.
         const PAUSE: Duration = Duration::from_millis(100);
-        let mut stream = Stream::new();
+        let mut stream = Stream::answering(asked);
         let mut attempts = 0;
         loop {
             let said = stream.said();
             let ending = self.read_events(exchange, response, &mut stream, &mut deadline).await?;
             let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
             attempts = if stream.said() == said { attempts + 1 } else { 0 };
-            let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
-            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
+            let id = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
+            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else {
+                return Ok(stream.ending(ending));
+            };
             let mut headers = headers.clone();
             headers.insert(LAST_EVENT_ID, id);
-            let asked = stream.decoder.retry().map_or(PAUSE, Duration::from_millis);
+            let asked = stream.events.retry().map_or(PAUSE, Duration::from_millis);
             let pause = patience::reconnect(Some(asked), attempts, getrandom::u32().unwrap_or_default());
             let again = Instant::now() + pause;
             deadline.pause(pause);
@@ -200,9 +236,9 @@ impl Upstream {
             response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await
             {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
-                _ => return Ok(ending),
+                _ => return Ok(stream.ending(ending)),
             };
-            stream.decoder = stream.decoder.resumed();
+            stream.events = stream.events.resumed();
         }
     }
 
@@ -214,26 +250,28 @@ impl Upstream {
         deadline: &mut Deadline,
     ) -> Outcome {
         loop {
-            match self.next_message(&mut response, &mut stream.decoder, deadline.end()).await {
-                Ok(Some(message)) => {
+            match self.hear(&mut response, &mut stream.events, deadline.end()).await {
+                Ok(Some(Heard::Message(message))) => {
                     stream.messages += 1;
                     deadline.heard(&message);
-                    stream.answered |= matches!(message.kind, Kind::Response { .. });
+                    if let Kind::Response { id, .. } = &message.kind {
+                        stream.answered |= stream.is_answered_by(id.as_ref());
+                    }
                     self.report(Event::Delivered(exchange, message)).await?;
+                }
+                Ok(Some(Heard::Blank(id))) if !stream.answered && stream.is_answered_by(Some(&id)) => {
+                    return Ok(Ending::Failed(Failure::Malformed));
+                }
+                Ok(Some(other)) => {
+                    stream.unreadable |= matches!(other, Heard::Unreadable);
+                    // (After the answer nothing is waited for but the end.)
+                    if !stream.answered {
+                        deadline.alive();
+                    }
                 }
                 Ok(None) => return Ok(Ending::Complete),
                 Err(failure) => return Ok(Ending::Failed(failure)),
             }
-        }
-    }
-
-    async fn deliver(&self, exchange: Exchange, bytes: Bytes) -> Outcome {
-        match Message::parse(bytes) {
-            Ok(message) => {
-                self.report(Event::Delivered(exchange, message)).await?;
-                Ok(Ending::Complete)
-            }
-            Err(_) => Ok(Ending::Failed(Failure::Malformed)),
         }
     }
 }
@@ -245,7 +283,7 @@ mod tests {
     /// t124: only a stream that ends at once and has said nothing is opened again more and more rarely.
     #[test]
     fn t124_a_stream_that_lasts_is_of_use() {
-        let mut stream = Stream::new();
+        let mut stream = Stream::answering(None);
         assert!(!stream.was_of_use(Duration::from_secs(29)));
         assert!(stream.was_of_use(Duration::from_secs(30)));
         stream.messages = 1;

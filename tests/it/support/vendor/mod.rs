@@ -444,6 +444,16 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
     };
     match effect {
         Some(Effect::Answer(reply)) => return Ok(dated(reply, &shared).into_response()),
+        Some(Effect::Drip(parts, pause)) => {
+            let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
+            tokio::spawn(async move {
+                for part in parts {
+                    tokio::time::sleep(pause).await;
+                    let _ = events.send(part.into());
+                }
+            });
+            return Ok(Reply::new(200).events(receiver).into_response());
+        }
         Some(Effect::CutBefore) => return Err(Cut),
         Some(Effect::CutAfter) => {
             let _ = route(&record, &shared).await;

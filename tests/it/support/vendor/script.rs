@@ -289,6 +289,8 @@ impl On {
 pub enum Effect {
     /// This answer instead of the right one; the request has no effect.
     Answer(Reply),
+    /// A stream of these parts, one after each pause, and then its end; the request has no effect.
+    Drip(Vec<String>, Duration),
     /// The connection is cut; the request has no effect.
     CutBefore,
     /// The request has its effect, then the connection is cut before the answer.
