@@ -13,6 +13,7 @@ pub use doctor::Doctor;
 
 use crate::{
     cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
+    login::{parameters, redirect_uri::RedirectUri},
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
     profile::Selector,
     provider::GrantKind,
@@ -151,7 +152,7 @@ pub struct Login {
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
     /// The port on 127.0.0.1 that the browser comes back to
-    #[arg(long, value_name = "PORT", help_heading = "Browser")]
+    #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
@@ -209,6 +210,9 @@ pub struct Registration {
     /// A document about the client that you publish, for servers that read such
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// The redirect URI that the client is registered with, such as http://localhost:3118/callback
+    #[arg(long, value_name = "URI", help_heading = "Client")]
+    pub redirect_uri: Option<RedirectUri>,
     /// A file with a JWT that says who signs in, such as a workload's token; it is read anew for each access token
     #[arg(long, value_name = "PATH", help_heading = "Assertion")]
     pub assertion_file: Option<PathBuf>,
@@ -237,7 +241,7 @@ pub struct Registration {
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
     /// A further parameter for the authorization server; may be repeated
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = parameter, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
     /// The resource parameter, in place of the server's own; none to leave it out
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
@@ -407,9 +411,12 @@ install.sh does this for you. By hand:
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+fn parameter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some((key, value)) if !key.is_empty() => {
+            parameters::check(key).map_err(|error| error.to_string())?;
+            Ok((key.to_owned(), value.to_owned()))
+        }
         _ => Err("must be KEY=VALUE".to_owned()),
     }
 }

@@ -43,6 +43,10 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         refuse_takeover(app, &profile)?;
     }
     profile.registration = options.or(profile.registration);
+    // The port of 127.0.0.1 that is asked for now is another redirect URI.
+    if arguments.port.is_some() {
+        profile.registration.redirect_uri = None;
+    }
     if let Some(ImportSource::McpRemote) = arguments.import {
         return import::run(app, profile, arguments.disposal).await;
     }
@@ -140,7 +144,10 @@ pub async fn sign_in(
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
     let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, earlier.as_ref()));
     let mut request = LoginRequest { challenge, ..profile.login_request(secrets.client, earlier) };
-    request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+    if request.redirect_uri.is_none() {
+        // The document that everybody shares has finmcp's own redirect URI in it, and no other.
+        request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+    }
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await

@@ -111,6 +111,7 @@ fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
         client_id: arguments.client_id,
         client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
         client_metadata_url: arguments.client_metadata_url,
+        redirect_uri: arguments.redirect_uri,
         scope,
         token_endpoint: arguments.token_endpoint,
         issuer: arguments.issuer,

@@ -3,9 +3,13 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    future::pending,
     io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,13 +20,19 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
-    task::{self, AbortHandle, JoinSet},
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
 };
 
-use crate::login::page::Page;
+use crate::{
+    login::{
+        page::Page,
+        redirect_uri::{LoopbackHost, RedirectUri},
+    },
+    secret::Secret,
+};
 
-/// The path of the redirect URI.
+/// The path of the redirect URI, where the person has not fixed another.
 const PATH: &str = "/callback";
 
 /// The most of a request's head that is read, in bytes.
@@ -37,39 +47,100 @@ const SUSPENSE: Duration = Duration::from_secs(10);
 /// The most connections at once. One more drops the oldest, so that idle ones cannot keep the person's browser out.
 const CONNECTIONS: usize = 16;
 
-/// A bound port of 127.0.0.1. Dropping it frees the port and cuts every connection.
+/// How many ports the system may pick until one is free on both addresses of `localhost`.
+const PICKS: usize = 8;
+
+/// A bound port of the loopback interface. Dropping it frees the port and cuts every connection.
 #[derive(Debug)]
 pub struct Loopback {
-    listener: TcpListener,
-    port: u16,
+    first: TcpListener,
+    /// `localhost` has two addresses.
+    second: Option<TcpListener>,
+    redirect_uri: RedirectUri,
 }
 
-/// Whoever brought the answer: a browser that waits for its page. Dropping it sends the browser away without one.
+/// Why no answer can be listened for.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen for the answer on {address}")]
+pub struct ListenError {
+    /// The address; its port is 0 where the system was to pick one.
+    pub address: SocketAddr,
+    /// What the system says.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The browser that brought the answer, and waits for its page. It may ask again with the same answer as long as this
+/// lives. Dropping it sends the browser away without a page.
 #[derive(Debug)]
 pub struct Visitor {
-    page: oneshot::Sender<Page>,
-    connections: JoinSet<()>,
+    page: watch::Sender<Option<Page>>,
+    /// The one task that listens; it owns those that serve.
+    listening: JoinSet<io::Result<()>>,
 }
 
 impl Loopback {
-    /// Binds `port`, or one that the system picks. Only the literal address: a name could resolve to elsewhere (RFC
-    /// 8252 section 8.3).
+    /// Binds `port` of 127.0.0.1, or one that the system picks. Only the literal address: a name could resolve to
+    /// elsewhere (RFC 8252 section 8.3).
     ///
     /// # Errors
     /// Whatever the system says, such as that the port is taken.
-    pub async fn bind(port: Option<u16>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await?;
-        let port = listener.local_addr()?.port();
-        Ok(Self { listener, port })
+    pub async fn bind(port: Option<u16>) -> Result<Self, ListenError> {
+        Self::at(&RedirectUri::new(LoopbackHost::V4, port.unwrap_or(0), PATH)).await
+    }
+
+    /// Binds the address that `redirect_uri` names, and for `localhost` both, where this machine has both: on one that
+    /// is left to another program, that program would be given the code.
+    ///
+    /// # Errors
+    /// Whatever the system says, such as that the port is taken.
+    pub async fn at(redirect_uri: &RedirectUri) -> Result<Self, ListenError> {
+        let (host, port) = (redirect_uri.host(), redirect_uri.port());
+        let first = match host {
+            LoopbackHost::V4 | LoopbackHost::Localhost => IpAddr::from(Ipv4Addr::LOCALHOST),
+            LoopbackHost::V6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        let (first, bound) = listen((first, port).into()).await?;
+        let second = match host {
+            LoopbackHost::V4 | LoopbackHost::V6 => None,
+            LoopbackHost::Localhost => second(bound).await?,
+        };
+        let redirect_uri = match port {
+            0 => RedirectUri::new(host, bound, redirect_uri.path()),
+            _ => redirect_uri.clone(),
+        };
+        Ok(Self { first, second, redirect_uri })
+    }
+
+    /// The same under the name `localhost`, for servers that know this machine by no other name. `port` is the one that
+    /// the person chose; otherwise the system may pick another.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub async fn as_localhost(self, port: Option<u16>) -> Result<Self, ListenError> {
+        let Self { first, redirect_uri, .. } = self;
+        let own = RedirectUri::new(LoopbackHost::Localhost, redirect_uri.port(), PATH);
+        let mut error = match second(own.port()).await {
+            Ok(second) => return Ok(Self { first, second, redirect_uri: own }),
+            Err(error) => error,
+        };
+        let picks = if port.is_none() { PICKS } else { 0 };
+        for _ in 0..picks {
+            match Self::at(&RedirectUri::new(LoopbackHost::Localhost, 0, PATH)).await {
+                Ok(loopback) => return Ok(loopback),
+                Err(other) => error = other,
+            }
+        }
+        Err(error)
     }
 
     /// The redirect URI to register and to ask with.
-    pub fn redirect_uri(&self) -> String {
-        format!("http://{}{PATH}", self.authority())
+    pub fn redirect_uri(&self) -> &RedirectUri {
+        &self.redirect_uri
     }
 
-    /// Serves until `judge` finds an answer in a request's query, and gives that with whoever brought it, who is to be
-    /// shown a page. The port is free then.
+    /// Serves until `judge` finds an answer in a request's query, and gives that with the browser that brought it, which
+    /// is to be shown a page.
     ///
     /// # Errors
     /// Whatever the listener says.
@@ -77,69 +148,112 @@ impl Loopback {
         self,
         judge: impl Fn(&str) -> Option<T> + Send + Sync + 'static,
     ) -> io::Result<(T, Visitor)> {
-        // The first answer counts (RFC 6749 section 4.1.2: a code is used once).
+        let (page, shown) = watch::channel(None);
         let (answers, mut answered) = mpsc::channel(1);
-        let redirect = Arc::new(Redirect { authority: self.authority(), judge, answers });
+        let redirect_uri = self.redirect_uri.clone();
+        let redirect = Redirect { redirect_uri, judge, taken: OnceLock::new(), answers, page: shown };
+        let mut listening = JoinSet::new();
+        listening.spawn(self.listen(Arc::new(redirect)));
+        tokio::select! {
+            Some(answer) = answered.recv() => Ok((answer, Visitor { page, listening })),
+            Some(ended) = listening.join_next() => Err(ended.map_err(io::Error::other).flatten().err().unwrap_or_else(
+                || io::ErrorKind::BrokenPipe.into(),
+            )),
+        }
+    }
+
+    /// Serves whoever comes until there is a page, and then those that wait for it.
+    async fn listen<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static>(
+        self,
+        redirect: Arc<Redirect<T, J>>,
+    ) -> io::Result<()> {
+        let mut page = redirect.page.clone();
         let mut connections = JoinSet::new();
         let mut handles: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => {
+                accepted = self.accept() => {
                     handles.retain(|handle| !handle.is_finished());
                     if handles.len() >= CONNECTIONS && let Some(oldest) = handles.pop_front() {
                         oldest.abort();
                     }
                     match accepted {
-                        Ok((stream, _)) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
+                        Ok(stream) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
                         // A connection that was gone before it was taken is no reason to stop; a broken listener is.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => return Err(error),
                     }
                 }
-                Some(Answered { answer, connection, page }) = answered.recv() => {
-                    for others in handles.iter().filter(|handle| handle.id() != connection) {
-                        others.abort();
-                    }
-                    return Ok((answer, Visitor { page, connections }));
-                }
                 Some(_) = connections.join_next() => {}
+                _ = page.wait_for(Option::is_some) => break,
             }
         }
+        drop(self);
+        while connections.join_next().await.is_some() {}
+        Ok(())
     }
 
-    fn authority(&self) -> String {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)).to_string()
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let second = async {
+            match &self.second {
+                Some(second) => second.accept().await,
+                None => pending().await,
+            }
+        };
+        let accepted = tokio::select! {
+            accepted = self.first.accept() => accepted,
+            accepted = second => accepted,
+        };
+        accepted.map(|(stream, _)| stream)
+    }
+}
+
+/// A listener at `address`, and the port that it has.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), ListenError> {
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    });
+    bound.map_err(|source| ListenError { address, source })
+}
+
+/// The listener at the other address of `localhost`; none where this machine does not have that address.
+async fn second(port: u16) -> Result<Option<TcpListener>, ListenError> {
+    match listen((Ipv6Addr::LOCALHOST, port).into()).await {
+        Ok((listener, _)) => Ok(Some(listener)),
+        Err(error) if matches!(error.source.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+            Err(error)
+        }
+        Err(_) => Ok(None),
     }
 }
 
 impl Visitor {
-    /// Shows the page, and returns when it is with the system or its time is up.
+    /// Shows the page, and returns when it is with the system or its time is up. The port is free then.
     pub async fn show(self, page: Page) {
-        let Self { page: waiting, mut connections } = self;
-        // A browser that waits no longer has left, or has read that nobody knows yet.
-        let _ = waiting.send(page);
-        let gone = async { while connections.join_next().await.is_some() {} };
+        let Self { page: waiting, mut listening } = self;
+        let _ = waiting.send(Some(page));
+        let gone = async { while listening.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(CONNECTION_DEADLINE, gone).await;
     }
 }
 
 /// What every connection shares.
 struct Redirect<T, J> {
-    authority: String,
+    redirect_uri: RedirectUri,
     judge: J,
-    answers: mpsc::Sender<Answered<T>>,
-}
-
-/// An answer, the connection that it came by, and the way to tell its browser what became of it.
-struct Answered<T> {
-    answer: T,
-    connection: task::Id,
-    page: oneshot::Sender<Page>,
+    /// The query of the answer that was taken. The first one counts: a code is used once (RFC 6749 section 4.1.2).
+    taken: OnceLock<Secret>,
+    answers: mpsc::Sender<T>,
+    /// What became of it, once that is known.
+    page: watch::Receiver<Option<Page>>,
 }
 
 impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redirect<T, J> {
-    /// Serves one request and closes. It ends when the page is with the system, or its time is up.
+    /// Serves one request and closes. It ends when the page is with the system, or its time is up; and where it has not
+    /// brought the answer, as soon as somebody else's is dealt with.
     async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let waits = AtomicBool::new(false);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(CONNECTION_DEADLINE)
@@ -147,20 +261,29 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
             .keep_alive(false)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(|request| async { Ok::<_, Infallible>(self.respond(request).await) }),
+                service_fn(|request| async { Ok::<_, Infallible>(self.respond(request, &waits).await) }),
             );
-        // Whatever ends a connection, the wait goes on.
-        let _ = tokio::time::timeout(2 * CONNECTION_DEADLINE + SUSPENSE, connection).await;
+        let over = async {
+            let _ = self.page.clone().wait_for(Option::is_some).await;
+            if waits.load(Relaxed) {
+                pending().await
+            }
+        };
+        tokio::select! {
+            // Whatever ends a connection, the wait goes on.
+            _ = tokio::time::timeout(2 * CONNECTION_DEADLINE + SUSPENSE, connection) => {}
+            () = over => {}
+        }
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>, waits: &AtomicBool) -> Response<Full<Bytes>> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
-        let own_host = hosts.next().is_some_and(|host| host == &self.authority) && hosts.next().is_none();
+        let own_host = hosts.next().is_some_and(|host| host == &self.redirect_uri.authority()) && hosts.next().is_none();
         // A page elsewhere whose name was made to resolve to this machine asks under its own name.
         if !own_host || request.uri().authority().is_some() {
             return Page::unrelated().response(StatusCode::FORBIDDEN);
         }
-        if request.uri().path() != PATH {
+        if request.uri().path() != self.redirect_uri.path() {
             return Page::unrelated().response(StatusCode::NOT_FOUND);
         }
         if request.method() != Method::GET {
@@ -168,15 +291,27 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return response;
         }
-        let (page, shown) = oneshot::channel();
-        let answer = (self.judge)(request.uri().query().unwrap_or_default());
-        let answer = answer.map(|answer| Answered { answer, connection: task::id(), page });
-        match answer.map(|answer| self.answers.try_send(answer)) {
-            Some(Ok(())) => {}
-            None | Some(Err(_)) => return Page::unrelated().response(StatusCode::BAD_REQUEST),
+        if !self.takes(request.uri().query().unwrap_or_default()) {
+            return Page::unrelated().response(StatusCode::BAD_REQUEST);
         }
-        let page = tokio::time::timeout(SUSPENSE, shown).await.ok().and_then(Result::ok);
+        waits.store(true, Relaxed);
+        let mut page = self.page.clone();
+        let page = async { page.wait_for(Option::is_some).await.ok().and_then(|page| page.clone()) };
+        let page = tokio::time::timeout(SUSPENSE, page).await.ok().flatten();
         page.unwrap_or_else(Page::undecided).response(StatusCode::OK)
+    }
+
+    /// Whether the query is the answer: the first one, or the same once more, from a browser that loads the page again or
+    /// had loaded it before its person looked. The code in it is used once.
+    fn takes(&self, query: &str) -> bool {
+        let asked = Secret::new(query.to_owned());
+        if self.taken.get().is_none()
+            && let Some(answer) = (self.judge)(query)
+            && self.taken.set(asked.clone()).is_ok()
+        {
+            return self.answers.try_send(answer).is_ok();
+        }
+        self.taken.get().is_some_and(|taken| taken.same_as(&asked))
     }
 }
 

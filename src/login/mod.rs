@@ -7,7 +7,9 @@ pub mod jwt_bearer;
 pub mod loopback;
 pub mod mcp_remote;
 pub mod page;
+pub mod parameters;
 pub mod paste;
+pub mod redirect_uri;
 pub mod turn;
 
 #[cfg(test)]
@@ -15,7 +17,12 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -29,9 +36,10 @@ use crate::{
     login::{
         answer::{Answer, Asked},
         browser::{Browser, BrowserError},
-        loopback::Loopback,
+        loopback::{ListenError, Loopback},
         page::Page,
         paste::{Paste, PasteError},
+        redirect_uri::RedirectUri,
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
@@ -78,6 +86,8 @@ pub struct LoginRequest {
     /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
     /// asked for besides the chosen one.
     pub challenge: Option<Challenge>,
+    /// The redirect URI that the client is registered with, where a person has fixed it.
+    pub redirect_uri: Option<RedirectUri>,
     /// The `resource` parameter.
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
@@ -123,7 +133,8 @@ pub enum ResourceParameter {
 /// How the answer of a person's sign-in comes back.
 #[derive(Debug)]
 pub struct Redirection {
-    /// The port of 127.0.0.1 to listen on; else that of an earlier registration if it is free, else any.
+    /// The port of 127.0.0.1 to listen on; else the fixed redirect URI, else that of an earlier registration if its port is
+    /// free, else any port.
     pub port: Option<u16>,
     /// Where the person can paste it, when the browser cannot come back here.
     pub paste: Option<Paste>,
@@ -234,10 +245,12 @@ pub enum LoginError {
         known_client: bool,
     },
     /// The redirect URI's port cannot be used.
-    #[error("cannot listen for the answer on 127.0.0.1{}", .port.map(|port| format!(":{port}")).unwrap_or_default())]
+    #[error("cannot listen for the answer on {}", listened_at(.address))]
     Listener {
-        /// The port that was asked for.
-        port: Option<u16>,
+        /// Where; port 0 is any port.
+        address: SocketAddr,
+        /// The option that chose the port; none where the system was to pick one.
+        option: Option<&'static str>,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -254,6 +267,10 @@ pub enum LoginError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+fn listened_at(address: &SocketAddr) -> String {
+    if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 
 fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
@@ -297,13 +314,14 @@ async fn ask_person(
     server.authorization_endpoint()?;
     let scope = request.scope_for_person(&discovery);
     // The port first: a registration and a sign-in page are of no use without it.
-    let (loopback, reusable) = listen(request.registration(server, context.clock.now()), redirection.port).await?;
-    let redirect_uri = loopback.redirect_uri();
+    let place = Place { fixed: request.redirect_uri.as_ref(), port: redirection.port };
+    let (loopback, reusable) = place.listen(request.registration(server, context.clock.now())).await?;
     let known_client = reusable.as_ref().is_some_and(ClientRegistration::is_dynamic);
-    let registration = match reusable {
-        Some(registration) => registration,
-        None => register(server, &redirect_uri, scope.as_ref(), context).await?,
+    let (loopback, registration) = match reusable {
+        Some(registration) => (loopback, registration),
+        None => place.register(server, loopback, scope.as_ref(), context).await?,
     };
+    let redirect_uri = loopback.redirect_uri().to_string();
     let (title, host) = (request.title.clone(), request.server.host());
     let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
@@ -518,23 +536,71 @@ fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -
     Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 
-/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
-/// cannot.
-async fn listen(
-    registration: Option<ClientRegistration>,
+/// Where a person wants the answer to come back.
+struct Place<'a> {
+    fixed: Option<&'a RedirectUri>,
     port: Option<u16>,
-) -> Result<(Loopback, Option<ClientRegistration>), LoginError> {
-    let registered = registration.as_ref().and_then(|registration| registration.redirect_uri.clone());
-    let earlier = registered.as_deref().and_then(|uri| uri.parse::<ServerUrl>().ok()?.as_url().port());
-    if port.is_none()
-        && let Some(earlier) = earlier
-        && let Ok(loopback) = Loopback::bind(Some(earlier)).await
-    {
-        return Ok((loopback, registration));
+}
+
+impl Place<'_> {
+    /// Listens there, and says whether `registration` can be used with it: one with another redirect URI cannot.
+    async fn listen(
+        &self,
+        registration: Option<ClientRegistration>,
+    ) -> Result<(Loopback, Option<ClientRegistration>), LoginError> {
+        let registered = registration.as_ref().and_then(|registration| registration.redirect_uri.clone());
+        let earlier = registered.as_deref().and_then(|uri| uri.parse::<RedirectUri>().ok());
+        if let (None, None, Some(earlier)) = (self.port, self.fixed, earlier)
+            && let Ok(loopback) = Loopback::at(&earlier).await
+        {
+            return Ok((loopback, registration));
+        }
+        let loopback = match (self.port, self.fixed) {
+            (None, Some(fixed)) => Loopback::at(fixed).await,
+            (port, _) => Loopback::bind(port).await,
+        };
+        let loopback = loopback.map_err(|error| self.error(error))?;
+        let usable = registered.is_none_or(|uri| uri == loopback.redirect_uri().as_str());
+        Ok((loopback, registration.filter(|_| usable)))
     }
-    let loopback = Loopback::bind(port).await.map_err(|source| LoginError::Listener { port, source })?;
-    let usable = registered.is_none_or(|uri| uri == loopback.redirect_uri());
-    Ok((loopback, registration.filter(|_| usable)))
+
+    /// Registers a client that is sent back to `loopback`. Some servers know a native application by `localhost` alone:
+    /// one that refuses 127.0.0.1 is asked once more, unless the person has fixed the redirect URI.
+    async fn register(
+        &self,
+        server: &AuthorizationServer,
+        loopback: Loopback,
+        scope: Option<&Scope>,
+        context: &Context<'_>,
+    ) -> Result<(Loopback, ClientRegistration), LoginError> {
+        // RFC 7591 section 3.2.2 has the first for this. Servers also say the others.
+        const REFUSALS: [&str; 3] = ["invalid_redirect_uri", "invalid_client_metadata", "invalid_request"];
+        let is_chosen = self.fixed.is_some() && self.port.is_none();
+        match register(server, loopback.redirect_uri().as_str(), scope, context).await {
+            Ok(registration) => Ok((loopback, registration)),
+            Err(LoginError::Registration(RegistrationError::Refused(refusal)))
+                if !is_chosen && REFUSALS.contains(&&refusal.code[..]) =>
+            {
+                let Ok(loopback) = loopback.as_localhost(self.port).await else {
+                    return Err(LoginError::Registration(RegistrationError::Refused(refusal)));
+                };
+                let registration = register(server, loopback.redirect_uri().as_str(), scope, context).await;
+                // Where that does not help, the first refusal says why.
+                let refused = |_| LoginError::Registration(RegistrationError::Refused(refusal));
+                Ok((loopback, registration.map_err(refused)?))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn error(&self, ListenError { address, source }: ListenError) -> LoginError {
+        let option = match (self.port, self.fixed) {
+            (Some(_), _) => Some("--port"),
+            (None, Some(_)) => Some("--redirect-uri"),
+            (None, None) => None,
+        };
+        LoginError::Listener { address, option, source }
+    }
 }
 
 async fn register(

@@ -32,6 +32,7 @@ fn request(stage: &Stage) -> LoginRequest {
         known: None,
         scope: None,
         challenge: None,
+        redirect_uri: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
         dpop: false,
