@@ -52,7 +52,7 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     }
 
     let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile)? } else { None };
+    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
     let tell = spoken(app.console, &profile.title);
@@ -63,9 +63,9 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
 }
 
 /// What shows the sign-in page; nothing where somebody at a terminal opens it elsewhere.
-fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
-    match &app.settings.screen {
-        Screen::Browser(browser) => Ok(Some(Arc::new(browser.clone()))),
+async fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
+    match app.settings.surroundings.screen().await {
+        Screen::Browser(browser) => Ok(Some(Arc::new(browser))),
         Screen::Terminal => Ok(None),
         Screen::Nobody(reason) => {
             let error = format!("a person has to sign in to {}, and nobody is here: {reason}", profile.title);

@@ -70,7 +70,8 @@ impl Asked<'_> {
         let authorization = Arc::clone(self.authorization);
         let mut visited = pin!(loopback.wait(move |query| judged(&authorization, query)));
         let visit = |outcome: io::Result<_>| {
-            let (answer, visitor) = outcome.map_err(|source| LoginError::Listener { address: ANY, option: None, source })?;
+            let (answer, visitor) =
+                outcome.map_err(|source| LoginError::Listener { address: ANY, option: None, source })?;
             Ok(Answer::Here(answer, Some(visitor)))
         };
 

@@ -278,7 +278,8 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
 
     async fn respond(&self, request: Request<Incoming>, waits: &AtomicBool) -> Response<Full<Bytes>> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
-        let own_host = hosts.next().is_some_and(|host| host == &self.redirect_uri.authority()) && hosts.next().is_none();
+        let own_host =
+            hosts.next().is_some_and(|host| host == &self.redirect_uri.authority()) && hosts.next().is_none();
         // A page elsewhere whose name was made to resolve to this machine asks under its own name.
         if !own_host || request.uri().authority().is_some() {
             return Page::unrelated().response(StatusCode::FORBIDDEN);

@@ -9,6 +9,7 @@ pub mod mcp_remote;
 pub mod page;
 pub mod parameters;
 pub mod paste;
+pub mod portal;
 pub mod redirect_uri;
 pub mod turn;
 
@@ -17,12 +18,7 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
