@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -152,13 +153,15 @@ impl Loopback {
         let (answers, mut answered) = mpsc::channel(1);
         let redirect_uri = self.redirect_uri.clone();
         let redirect = Redirect { redirect_uri, judge, taken: OnceLock::new(), answers, page: shown };
-        let mut listening = JoinSet::new();
-        listening.spawn(self.listen(Arc::new(redirect)));
+        // In this task until there is an answer: giving up frees the port at once.
+        let mut listen = self.listen(Arc::new(redirect)).boxed();
         tokio::select! {
-            Some(answer) = answered.recv() => Ok((answer, Visitor { page, listening })),
-            Some(ended) = listening.join_next() => Err(ended.map_err(io::Error::other).flatten().err().unwrap_or_else(
-                || io::ErrorKind::BrokenPipe.into(),
-            )),
+            Some(answer) = answered.recv() => {
+                let mut listening = JoinSet::new();
+                listening.spawn(listen);
+                Ok((answer, Visitor { page, listening }))
+            }
+            ended = &mut listen => Err(ended.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -320,7 +323,6 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
 mod tests {
     use std::time::Instant;
 
-    use futures_util::FutureExt;
     use http_body_util::BodyExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -332,7 +334,7 @@ mod tests {
     /// A wait for `/callback?ok` or `/callback?bad`, after which the page says that it failed.
     async fn waiting() -> (u16, JoinHandle<io::Result<String>>) {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let judge = |query: &str| ["ok", "bad"].contains(&query).then(|| query.to_owned());
         let wait = async move {
             let (answer, visitor) = loopback.wait(judge).await?;
@@ -353,7 +355,10 @@ mod tests {
     }
 
     async fn send(port: u16, request: &str) -> String {
-        let mut stream = connect(port).await;
+        exchange(connect(port).await, request).await
+    }
+
+    async fn exchange(mut stream: TcpStream, request: &str) -> String {
         // The other end may have closed before all is written, or with some of it unread.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut response = Vec::new();
@@ -442,26 +447,154 @@ mod tests {
         assert_eq!(wait.await.unwrap().unwrap(), "ok");
     }
 
-    /// The page is what became of the answer. Until that is known the browser waits, while the port is free already; and
-    /// it does not wait for ever.
+    /// The page is what became of the answer. Until that is known the browser waits; and it does not wait for ever.
     #[tokio::test]
     async fn the_browser_waits_for_the_outcome() {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let browser = tokio::spawn(async move { get(port, "/callback").await });
         let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
-        assert!(Loopback::bind(Some(port)).await.is_ok());
-        tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!browser.is_finished());
         let page = Page::signed_in("T", "s", "a");
         visitor.show(page.clone()).await;
         assert!(browser.await.unwrap().ends_with(&html(page)));
     }
 
+    /// A browser that loads the page again, or had loaded it before its person looked, gets the same page, however often;
+    /// whoever comes with another answer gets nothing; and there is one answer.
+    #[tokio::test]
+    async fn b13_the_same_answer_gets_the_page_again() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.redirect_uri().port();
+        let judged = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = judged.clone();
+        let first = tokio::spawn(async move { get(port, "/callback?code=a&state=s").await });
+        let judge = move |query: &str| {
+            counted.fetch_add(1, Relaxed);
+            query.contains("state=s").then(|| query.to_owned())
+        };
+        let (answer, visitor) = loopback.wait(judge).await.unwrap();
+        assert_eq!(answer, "code=a&state=s");
+        // The person is impatient: the browser drops the first request, and sends it again.
+        first.abort();
+        let again = [(); 3].map(|()| tokio::spawn(async move { get(port, "/callback?code=a&state=s").await }));
+        for other in ["code=b&state=s", "code=a&state=t", "code=a&state=s&x=y", "state=s&code=a", "", "code=a"] {
+            assert_eq!(status(&get(port, &format!("/callback?{other}")).await), "400", "{other}");
+        }
+        for host in ["evil.example", "localhost"] {
+            let request = format!("GET /callback?code=a&state=s HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+            assert_eq!(status(&send(port, &request).await), "403", "{host}");
+        }
+        let page = Page::signed_in("T", "s", "a");
+        visitor.show(page.clone()).await;
+        for again in again {
+            assert!(again.await.unwrap().ends_with(&html(page.clone())));
+        }
+        assert_eq!(judged.load(Relaxed), 1, "the answer is judged once");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(), "open after the sign-in");
+    }
+
+    /// Browsers keep spare connections: the end of a sign-in does not wait for them.
+    #[tokio::test]
+    async fn b13_a_spare_connection_holds_up_nothing() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.redirect_uri().port();
+        let mut spare = connect(port).await;
+        let browser = tokio::spawn(async move { get(port, "/callback").await });
+        let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        let begun = Instant::now();
+        visitor.show(Page::failed("T")).await;
+        assert!(begun.elapsed() < CONNECTION_DEADLINE, "{:?}", begun.elapsed());
+        assert!(browser.await.unwrap().ends_with(&html(Page::failed("T"))));
+        assert!(spare.read_u8().await.is_err());
+    }
+
+    /// A sign-in that ends without a page, and a wait that is given up, leave nothing that listens.
+    #[tokio::test]
+    async fn b13_t035_no_page_and_no_listener_is_left() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.redirect_uri().port();
+        let browser = tokio::spawn(async move { get(port, "/callback").await });
+        let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        drop(visitor);
+        assert_eq!(status(&browser.await.unwrap()), "none");
+        assert!(Loopback::bind(Some(port)).await.is_ok());
+    }
+
+    /// The host that is registered is the one that the browser must name, and the addresses that it stands for are those
+    /// that are listened at.
+    #[tokio::test]
+    async fn b2_t029_the_registered_host_alone_has_a_say() {
+        for (host, own, other) in [
+            (LoopbackHost::V4, "127.0.0.1", "localhost"),
+            (LoopbackHost::Localhost, "localhost", "127.0.0.1"),
+            (LoopbackHost::V6, "[::1]", "localhost"),
+        ] {
+            let Ok(loopback) = Loopback::at(&RedirectUri::new(host, 0, "/a/b")).await else {
+                assert_eq!(host, LoopbackHost::V6, "only ::1 may be missing");
+                continue;
+            };
+            let (port, has_second) = (loopback.redirect_uri().port(), loopback.second.is_some());
+            assert_eq!(loopback.redirect_uri().as_str(), format!("http://{own}:{port}/a/b"));
+            let wait = tokio::spawn(loopback.wait(|query| (query == "ok").then_some(())));
+            let addresses: &[IpAddr] = match (host, has_second) {
+                (LoopbackHost::V6, _) => &[IpAddr::V6(Ipv6Addr::LOCALHOST)],
+                (LoopbackHost::Localhost, true) => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+                _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            };
+            for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                let stream = TcpStream::connect((address, port)).await;
+                assert_eq!(stream.is_ok(), addresses.contains(&address), "{own}: {address}");
+            }
+            let ask = async |host: &str, target: &str| {
+                let stream = TcpStream::connect((*addresses.last().unwrap(), port)).await.unwrap();
+                exchange(stream, &format!("GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n")).await
+            };
+            assert_eq!(status(&ask(other, "/a/b?ok").await), "403");
+            assert_eq!(status(&ask(own, "/callback?ok").await), "404");
+            assert_eq!(status(&ask(own, "/a/b/?ok").await), "404");
+            assert!(!wait.is_finished());
+            let browser = tokio::spawn({
+                let address = *addresses.last().unwrap();
+                async move {
+                    let stream = TcpStream::connect((address, port)).await.unwrap();
+                    exchange(stream, &format!("GET /a/b?ok HTTP/1.1\r\nHost: {own}:{port}\r\n\r\n")).await
+                }
+            });
+            wait.await.unwrap().unwrap().1.show(Page::failed("T")).await;
+            assert_eq!(status(&browser.await.unwrap()), "200");
+        }
+    }
+
+    /// t033: where another program has either address of `localhost`, the code might go there: it is an error. Where the
+    /// system picks the port, it picks one that is free on both.
+    #[tokio::test]
+    async fn b2_t033_a_port_that_is_taken_on_either_address_is_an_error() {
+        let any = RedirectUri::new(LoopbackHost::Localhost, 0, PATH);
+        let Ok(squatter) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
+            assert!(Loopback::at(&any).await.unwrap().second.is_none(), "127.0.0.1 is enough where there is no ::1");
+            return;
+        };
+        let port = squatter.local_addr().unwrap().port();
+        let uri = RedirectUri::new(LoopbackHost::Localhost, port, PATH);
+        let error = Loopback::at(&uri).await.unwrap_err();
+        assert_eq!(
+            (error.source.kind(), error.address),
+            (io::ErrorKind::AddrInUse, (Ipv6Addr::LOCALHOST, port).into())
+        );
+        let here = || async { Loopback::bind(Some(port)).await.unwrap() };
+        assert!(here().await.as_localhost(Some(port)).await.is_err(), "the person's port");
+        let elsewhere = here().await.as_localhost(None).await.unwrap();
+        assert_ne!(elsewhere.redirect_uri().port(), port);
+        drop(squatter);
+        let both = here().await.as_localhost(Some(port)).await.unwrap();
+        assert_eq!(both.redirect_uri().as_str(), format!("http://localhost:{port}/callback"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_outcome_that_takes_long_is_not_waited_for() {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let browser = tokio::spawn(async move { get(port, "/callback").await });
         let (_, visitor) = loopback.wait(|_| Some(())).await.unwrap();
         let begun = tokio::time::Instant::now();
@@ -479,7 +612,7 @@ mod tests {
         assert_eq!(wait.await.unwrap().unwrap(), "bad");
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
         assert_eq!(
-            Loopback::bind(Some(port)).await.unwrap().redirect_uri(),
+            Loopback::bind(Some(port)).await.unwrap().redirect_uri().as_str(),
             format!("http://127.0.0.1:{port}/callback")
         );
     }
@@ -488,14 +621,17 @@ mod tests {
     #[tokio::test]
     async fn t033_a_taken_port_is_an_error() {
         let holder = Loopback::bind(None).await.unwrap();
-        assert_eq!(Loopback::bind(Some(holder.port)).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            Loopback::bind(Some(holder.redirect_uri().port())).await.unwrap_err().source.kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 
     /// t035: giving up frees the port, with connections open.
     #[tokio::test]
     async fn t035_giving_up_frees_the_port() {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let wait = loopback.wait(|_| None::<()>);
         let mut idle = None;
         let given_up = tokio::time::timeout(Duration::from_millis(50), async {
