@@ -13,7 +13,7 @@ pub use doctor::Doctor;
 
 use crate::{
     cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
-    login::{parameters, redirect_uri::RedirectUri},
+    login::redirect_uri::RedirectUri,
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
     profile::Selector,
     provider::GrantKind,
@@ -241,7 +241,7 @@ pub struct Registration {
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
     /// A further parameter for the authorization server; may be repeated
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = parameter, help_heading = "Request")]
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
     /// The resource parameter, in place of the server's own; none to leave it out
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
@@ -411,12 +411,9 @@ install.sh does this for you. By hand:
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
-fn parameter(text: &str) -> Result<(String, String), String> {
+fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => {
-            parameters::check(key).map_err(|error| error.to_string())?;
-            Ok((key.to_owned(), value.to_owned()))
-        }
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("must be KEY=VALUE".to_owned()),
     }
 }

@@ -222,6 +222,7 @@ fn b8_the_portal_opens_the_page() {
         sandbox.finmcp(["logout", &vendor.url()]).expect_success();
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize();
+        serve.request("tools/list", json!({})).result();
         let result = serve.call("finmcp_sign_in", json!({})).result();
         let text = result["content"][0]["text"].as_str().unwrap();
         let pages = portal.opened();

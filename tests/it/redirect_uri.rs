@@ -133,6 +133,7 @@ fn b2_what_cannot_be_asked_for_is_a_usage_error() {
         (&["--redirect-uri", "http://localhost:3118/callback?x=y"], "no query"),
         (&["--redirect-uri", "http://localhost:3118/callback", "--port", "3118"], "--port"),
         (&["--param", "redirect_uri=http://localhost:3118/callback"], "redirect_uri is set with --redirect-uri"),
+        (&["--param", "client_secret=CANARY"], "client_secret is set with --client-secret-file"),
         (&["--param", "client_id=x"], "client_id is set with --client-id"),
         (&["--param", "scope=x"], "scope is set with --scope"),
         (&["--param", "resource=x"], "resource is set with --resource"),
@@ -146,10 +147,14 @@ fn b2_what_cannot_be_asked_for_is_a_usage_error() {
                 continue;
             }
             let arguments = [&[command, &url], arguments].concat();
-            sandbox.finmcp(&arguments).expect_code(2).expect_stderr(&[said]);
+            let run = sandbox.finmcp(&arguments).expect_code(2).expect_stderr(&[said]);
+            assert!(!run.stderr.contains("CANARY"), "{}", run.stderr);
         }
     }
     assert!(vendor.records().is_empty());
+    // Nor is it written into a client's file, where it would be refused later.
+    let cursor = ["setup", "cursor", "tesorio", "--print", "--", "--param", "state=x"];
+    sandbox.finmcp(cursor).expect_code(2).expect_stderr(&["state is set by finmcp"]);
     // The same in config.toml: the profile says what is wrong with it.
     for (line, said) in [
         ("redirect_uri = 'http://evil.example:1/'", "redirect_uri its host must be"),
