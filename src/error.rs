@@ -572,7 +572,14 @@ impl From<LoginError> for Error {
                     false => error,
                 }
             }
-            LoginError::Listener { port: Some(_), .. } => {
+            LoginError::Listener { option: Some("--redirect-uri"), ref source, .. } => {
+                let hint = match source.kind() {
+                    io::ErrorKind::AddrInUse => "another program has the port of --redirect-uri: end it, or register another redirect URI with the vendor and give that",
+                    _ => "register another redirect URI with the vendor, and give that with --redirect-uri",
+                };
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
+            }
+            LoginError::Listener { option: Some(_), .. } => {
                 let is_taken = matches!(&error, LoginError::Listener { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
                 let hint = match is_taken {
                     true => "another program has that port: leave --port out, or choose another",
@@ -580,7 +587,7 @@ impl From<LoginError> for Error {
                 };
                 Self::from_source(ErrorKind::Failure, error).hint(hint)
             }
-            LoginError::Listener { port: None, .. } => Self::from_source(ErrorKind::Failure, error)
+            LoginError::Listener { option: None, .. } => Self::from_source(ErrorKind::Failure, error)
                 .hint("see what forbids programs to listen on this machine; --grant device-code needs no port, where the server offers it"),
             LoginError::Denied(_) => Self::from_source(ErrorKind::Failure, error)
                 .hint("if it was you who said no, run it again to say yes; else ask who administers your account there"),

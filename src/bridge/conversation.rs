@@ -19,7 +19,7 @@ use crate::bridge::{
     reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-    sign_in::{self, Begin, Invitation, SignIn},
+    sign_in::{self, Begin, Invitation, ShownBy, SignIn},
     translation::{Numbers, Step},
     transport::Transport,
 };
@@ -68,7 +68,7 @@ pub enum Action {
     /// Report [`Event::Woken`] after this long.
     Wake(Alarm, Duration),
     /// Begin a sign-in, and report what comes of it.
-    SignIn(Need),
+    SignIn(Need, ShownBy),
     /// Report [`Event::SignedIn`] as soon as somebody is.
     Watch,
     /// Remember what the server says of itself.
@@ -699,9 +699,9 @@ impl Conversation {
     fn sign_in_wanted(&mut self, wanted: Begin) {
         match wanted {
             Begin::For(call, reason) => {
-                if self.sign_in.wanted(call, reason) {
+                if let Some(shown_by) = self.sign_in.wanted(call, reason, &self.capabilities) {
                     let need = if std::mem::take(&mut self.fresh) { Need::Another } else { Need::Any };
-                    self.actions.push(Action::SignIn(need));
+                    self.actions.push(Action::SignIn(need, shown_by));
                 }
                 self.sign_in_answers();
             }

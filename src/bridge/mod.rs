@@ -72,7 +72,7 @@ use crate::{
         reply::Words,
         reports::{Report, Reports},
         session::{Exchange, Task},
-        sign_in::{Invitation, SignIn},
+        sign_in::{Invitation, ShownBy, SignIn},
         turnstile::Turnstile,
         upstream::Upstream,
     },
@@ -157,9 +157,10 @@ pub struct Ends {
 /// Keeps what a server says of itself for the next conversation. Called in a task that may block.
 pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
 
-/// Begins a sign-in: the sender takes where a person does it; the outcome is known when that is over, with the
-/// reason where it came to nothing.
-pub type Offer = Arc<dyn Fn(oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Begins a sign-in, whose page the client shows or does not: the sender takes where a person does it; the outcome is known
+/// when that is over, with the reason where it came to nothing.
+pub type Offer =
+    Arc<dyn Fn(ShownBy, oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Bridge {
     /// A conversation with the client at the other end of `reader` and `writer`; nothing has been sent yet.
@@ -316,9 +317,9 @@ impl Bridge {
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
                 }
-                Action::SignIn(need) => {
+                Action::SignIn(need, shown_by) => {
                     if let Some(offer) = self.offer.clone() {
-                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.reports.clone()));
+                        tokio::spawn(sign_in(offer, need, shown_by, self.tokens.clone(), self.reports.clone()));
                     }
                 }
                 Action::Watch => {
@@ -386,7 +387,7 @@ async fn later(after: Duration, event: Event, reports: Reports) {
 }
 
 /// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports) {
+async fn sign_in(offer: Offer, need: Need, shown_by: ShownBy, tokens: TokenSource, reports: Reports) {
     if need == Need::Any && tokens.is_signed_in().await {
         let _ = reports.send(Event::SignedIn, 0).await;
         return;
@@ -397,7 +398,7 @@ async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports
             let _ = reports.send(Event::SignInOffered(invitation), 0).await;
         }
     };
-    let (outcome, ()) = tokio::join!(offer(tell), invited);
+    let (outcome, ()) = tokio::join!(offer(shown_by, tell), invited);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
     let _ = reports.send(event, 0).await;
 }

@@ -46,12 +46,16 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         refuse_takeover(app, &profile)?;
     }
     profile.registration = options.or(profile.registration);
+    // The port of 127.0.0.1 that is asked for now is another redirect URI.
+    if arguments.port.is_some() {
+        profile.registration.redirect_uri = None;
+    }
     if let Some(ImportSource::McpRemote) = arguments.import {
         return import::run(app, profile, arguments.disposal).await;
     }
 
     let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile)? } else { None };
+    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
     let tell = spoken(app.console, &profile.title);
@@ -62,9 +66,9 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
 }
 
 /// What shows the sign-in page; nothing where somebody at a terminal opens it elsewhere.
-fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
-    match &app.settings.screen {
-        Screen::Browser(browser) => Ok(Some(Arc::new(browser.clone()))),
+async fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
+    match app.settings.surroundings.screen().await {
+        Screen::Browser(browser) => Ok(Some(Arc::new(browser))),
         Screen::Terminal => Ok(None),
         Screen::Nobody(reason) => {
             let error = format!("a person has to sign in to {}, and nobody is here: {reason}", profile.title);
@@ -166,7 +170,10 @@ pub async fn sign_in(
     let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, before.credential.as_ref()));
     let Before { credential, registers_anew } = before;
     let mut request = LoginRequest { challenge, registers_anew, ..profile.login_request(secrets.client, credential) };
-    request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+    if request.redirect_uri.is_none() {
+        // The document that everybody shares has finmcp's own redirect URI in it, and no other.
+        request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+    }
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await

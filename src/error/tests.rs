@@ -216,6 +216,7 @@ fn which_server_is_meant() {
 #[test]
 fn why_a_sign_in_failed() {
     let after = Duration::from_secs(300);
+    let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let examples = vec![
         LoginError::Untrusted(Untrusted::MixUp),
         LoginError::NotRequired { host: host() },
@@ -235,9 +236,15 @@ fn why_a_sign_in_failed() {
         LoginError::ClientForgotten(said("invalid_client")),
         LoginError::TimedOut { after, known_client: false },
         LoginError::TimedOut { after, known_client: true },
-        LoginError::Listener { port: Some(80), source: denied() },
-        LoginError::Listener { port: Some(8000), source: io::ErrorKind::AddrInUse.into() },
-        LoginError::Listener { port: None, source: denied() },
+        LoginError::Listener { address: at(80), option: Some("--port"), source: denied() },
+        LoginError::Listener { address: at(8000), option: Some("--port"), source: io::ErrorKind::AddrInUse.into() },
+        LoginError::Listener { address: at(80), option: Some("--redirect-uri"), source: denied() },
+        LoginError::Listener {
+            address: ([0, 0, 0, 0, 0, 0, 0, 1], 3118).into(),
+            option: Some("--redirect-uri"),
+            source: io::ErrorKind::AddrInUse.into(),
+        },
+        LoginError::Listener { address: at(0), option: None, source: denied() },
         LoginError::Discovery(DiscoveryError::NotMcp { host: host(), status: 404 }),
         LoginError::Registration(RegistrationError::Refused(said("invalid_redirect_uri"))),
         LoginError::Token(TokenError::NonceWanted),

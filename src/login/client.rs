@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     credential::{record::Identity, registrations::Pending},
-    login::{Context, LoginError, LoginRequest, Progress, loopback::Loopback},
+    login::{Context, LoginError, LoginRequest, Progress, loopback::Loopback, place::Place},
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
         authorization_server::AuthorizationServer,
@@ -66,11 +66,11 @@ impl Applicant<'_> {
     /// no use without it.
     pub(super) async fn for_browser(
         &self,
-        port: Option<u16>,
+        place: &Place<'_>,
         progress: Tell<'_>,
     ) -> Result<(Loopback, ClientRegistration, Origin), LoginError> {
         let given = self.request.registration(self.server(), self.context.clock.now());
-        let (loopback, reusable) = listen(given, port).await?;
+        let (loopback, reusable) = place.listen(given).await?;
         let mut forgotten = None;
         if let Some(registration) = reusable {
             if !registration.is_dynamic() {
@@ -85,14 +85,11 @@ impl Applicant<'_> {
         let candidates = pending.as_ref().map(Pending::clients).unwrap_or_default().to_vec();
         for registration in candidates.into_iter().filter(|client| self.is_usable(client)) {
             let uri = registration.redirect_uri.as_deref();
-            if uri == Some(&loopback.redirect_uri()) {
+            if uri == Some(loopback.redirect_uri().as_str()) {
                 if !self.is_forgotten(&registration, &loopback).await {
                     return Ok((loopback, registration, Origin::Pending));
                 }
-            } else if port.is_none()
-                && let Some(own) = uri.and_then(registered_port)
-                && let Ok(own) = Loopback::bind(Some(own)).await
-            {
+            } else if let Some(own) = place.listen_again(uri).await {
                 if !self.is_forgotten(&registration, &own).await {
                     return Ok((own, registration, Origin::Pending));
                 }
@@ -102,22 +99,56 @@ impl Applicant<'_> {
             }
             drop_client(pending.as_mut(), &registration).await;
         }
-        let request = |scope| self.registration_request(&loopback.redirect_uri(), scope);
-        // Some servers offer the device grant, and not to everybody.
-        let lesser =
-            [self.scope.map(|_| request(None)), self.server().device_codes.then(|| request(None).for_browsers())];
-        match (self.register(request(self.scope), lesser, progress).await, forgotten) {
-            (Ok(registration), _) => {
+        match (self.register_at(place, loopback, progress).await, forgotten) {
+            (Ok((loopback, registration)), _) => {
                 keep_client(pending.as_mut(), &registration).await;
                 Ok((loopback, registration, Origin::New))
             }
             // It is not certain that the client is forgotten, and there is no other.
             (Err(error), Some(forgotten)) => {
                 tracing::warn!(%error, "the server seems to have forgotten this client, and registers no other");
-                Ok((loopback, forgotten, Origin::Earlier))
+                let (loopback, usable) = place.listen(Some(forgotten)).await?;
+                Ok((loopback, usable.ok_or(error)?, Origin::Earlier))
             }
             (Err(error), None) => Err(error),
         }
+    }
+
+    /// Registers a client that is sent back to `loopback`, or to `localhost` where the server refuses 127.0.0.1.
+    async fn register_at(
+        &self,
+        place: &Place<'_>,
+        loopback: Loopback,
+        progress: Tell<'_>,
+    ) -> Result<(Loopback, ClientRegistration), LoginError> {
+        // RFC 7591 section 3.2.2 has the first for this. Servers also say the others.
+        const REFUSALS: [&str; 3] = ["invalid_redirect_uri", "invalid_client_metadata", "invalid_request"];
+        let refusal = match self.register_for_browser(&loopback, progress).await {
+            Ok(registration) => return Ok((loopback, registration)),
+            Err(LoginError::Registration(RegistrationError::Refused(refusal)))
+                if REFUSALS.contains(&&refusal.code[..]) =>
+            {
+                refusal
+            }
+            Err(error) => return Err(error),
+        };
+        // Where that does not help, the first refusal says why.
+        let refused = || LoginError::Registration(RegistrationError::Refused(refusal.clone()));
+        let localhost = place.as_localhost(loopback).await.ok_or_else(refused)?;
+        let registration = self.register_for_browser(&localhost, progress).await.map_err(|_| refused())?;
+        Ok((localhost, registration))
+    }
+
+    async fn register_for_browser(
+        &self,
+        loopback: &Loopback,
+        progress: Tell<'_>,
+    ) -> Result<ClientRegistration, LoginError> {
+        let request = |scope| self.registration_request(loopback.redirect_uri().as_str(), scope);
+        // Some servers offer the device grant, and not to everybody.
+        let lesser =
+            [self.scope.map(|_| request(None)), self.server().device_codes.then(|| request(None).for_browsers())];
+        self.register(request(self.scope), lesser, progress).await
     }
 
     /// The client of a sign-in on another device, which needs no listener. `redirect_uri` is one that it might use
@@ -188,7 +219,7 @@ impl Applicant<'_> {
             dpop_jkt: None,
             parameters: &self.request.parameters,
         };
-        match AuthorizationRequest::new(self.server(), registration, &loopback.redirect_uri(), wanted) {
+        match AuthorizationRequest::new(self.server(), registration, loopback.redirect_uri().as_str(), wanted) {
             Ok(request) => client::is_client_unknown(self.context.http, &request).await,
             Err(_) => false,
         }
@@ -254,27 +285,4 @@ async fn drop_client(pending: Option<&mut Pending>, registration: &ClientRegistr
     {
         tracing::debug!(%error, "a forgotten registration stays stored");
     }
-}
-
-/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
-/// cannot.
-async fn listen(
-    registration: Option<ClientRegistration>,
-    port: Option<u16>,
-) -> Result<(Loopback, Option<ClientRegistration>), LoginError> {
-    let registered = registration.as_ref().and_then(|registration| registration.redirect_uri.clone());
-    let earlier = registered.as_deref().and_then(registered_port);
-    if port.is_none()
-        && let Some(earlier) = earlier
-        && let Ok(loopback) = Loopback::bind(Some(earlier)).await
-    {
-        return Ok((loopback, registration));
-    }
-    let loopback = Loopback::bind(port).await.map_err(|source| LoginError::Listener { port, source })?;
-    let usable = registered.is_none_or(|uri| uri == loopback.redirect_uri());
-    Ok((loopback, registration.filter(|_| usable)))
-}
-
-fn registered_port(uri: &str) -> Option<u16> {
-    uri.parse::<ServerUrl>().ok()?.as_url().port()
 }

@@ -8,7 +8,11 @@ pub mod jwt_bearer;
 pub mod loopback;
 pub mod mcp_remote;
 pub mod page;
+pub mod parameters;
 pub mod paste;
+mod place;
+pub mod portal;
+pub mod redirect_uri;
 pub mod turn;
 
 #[cfg(test)]
@@ -16,7 +20,7 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -34,6 +38,8 @@ use crate::{
         client::{Applicant, Origin},
         page::Page,
         paste::{Paste, PasteError},
+        place::Place,
+        redirect_uri::RedirectUri,
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
@@ -82,6 +88,8 @@ pub struct LoginRequest {
     /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
     /// asked for besides the chosen one.
     pub challenge: Option<Challenge>,
+    /// The redirect URI that the client is registered with, where a person has fixed it.
+    pub redirect_uri: Option<RedirectUri>,
     /// The `resource` parameter.
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
@@ -127,7 +135,8 @@ pub enum ResourceParameter {
 /// How the answer of a person's sign-in comes back.
 #[derive(Debug)]
 pub struct Redirection {
-    /// The port of 127.0.0.1 to listen on; else that of an earlier registration if it is free, else any.
+    /// The port of 127.0.0.1 to listen on; else the fixed redirect URI, else that of an earlier registration if its port is
+    /// free, else any port.
     pub port: Option<u16>,
     /// Where the person can paste it, when the browser cannot come back here.
     pub paste: Option<Paste>,
@@ -256,10 +265,12 @@ pub enum LoginError {
         known_client: bool,
     },
     /// The redirect URI's port cannot be used.
-    #[error("cannot listen for the answer on 127.0.0.1{}", .port.map(|port| format!(":{port}")).unwrap_or_default())]
+    #[error("cannot listen for the answer on {}", listened_at(.address))]
     Listener {
-        /// The port that was asked for.
-        port: Option<u16>,
+        /// Where; port 0 is any port.
+        address: SocketAddr,
+        /// The option that chose the port; none where the system was to pick one.
+        option: Option<&'static str>,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -276,6 +287,10 @@ pub enum LoginError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+fn listened_at(address: &SocketAddr) -> String {
+    if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 
 fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
@@ -318,9 +333,10 @@ async fn ask_person(
         return Err(LoginError::PushedOnly { host: server.token_endpoint.host(), device_codes: server.device_codes });
     }
     let scope = request.scope_for_person(&discovery);
+    let place = Place { fixed: request.redirect_uri.as_ref(), port: redirection.port };
     let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context };
-    let (loopback, registration, origin) = applicant.for_browser(redirection.port, progress).await?;
-    let redirect_uri = loopback.redirect_uri();
+    let (loopback, registration, origin) = applicant.for_browser(&place, progress).await?;
+    let redirect_uri = loopback.redirect_uri().to_string();
     let other = request.other_authentication(&registration, origin);
     let (title, host) = (request.title.clone(), request.server.host());
     let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;

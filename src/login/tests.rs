@@ -34,6 +34,7 @@ fn request(stage: &Stage) -> LoginRequest {
         registers_anew: false,
         scope: None,
         challenge: None,
+        redirect_uri: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
         dpop: false,
@@ -661,11 +662,11 @@ async fn t040_a_forgotten_client_registers_anew_once() {
     let script = Script { token: (401, json!({"error": "invalid_client"})), ..Script::good() };
     let stage = script.stage().await;
     let person = Arc::new(Person::default());
-    let port = Loopback::bind(None).await.unwrap().redirect_uri();
+    let uri = Loopback::bind(None).await.unwrap().redirect_uri().to_string();
     let mut request = request(&stage);
     request.known = known(&request, None);
     if let Some(known) = &mut request.known {
-        known.registration.redirect_uri = Some(port);
+        known.registration.redirect_uri = Some(uri);
     }
     let outcome = sign_in(request, &person, PATIENT).await.0;
     assert!(matches!(outcome, Err(LoginError::NewClientRefused(_))));
@@ -825,6 +826,7 @@ fn a_sign_in_can_change_threads() {
         registers_anew: false,
         scope: None,
         challenge: None,
+        redirect_uri: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
         dpop: false,

@@ -1,7 +1,7 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
-//! `clients`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm` and `setup::agents` need programs that
+//! `clients`, `desktop`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm` and `setup::agents` need programs that
 //! only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
@@ -22,6 +22,8 @@ mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(target_os = "linux")]
+mod desktop;
 #[cfg(unix)]
 mod doctor;
 #[cfg(unix)]
@@ -53,6 +55,8 @@ mod patience;
 mod peer;
 mod policy;
 mod recovery;
+#[cfg(unix)]
+mod redirect_uri;
 #[cfg(unix)]
 mod refusals;
 #[cfg(unix)]

@@ -67,7 +67,7 @@ impl Rig {
                     self.written.push(serde_json::from_slice(message.raw()).unwrap());
                 }
                 Action::Wake(alarm, _) => self.alarms.push(alarm),
-                Action::SignIn(need) => self.sign_ins.push(need),
+                Action::SignIn(need, _) => self.sign_ins.push(need),
                 Action::Watch => self.watches += 1,
                 Action::Remember(description) => self.remembered = Some(*description),
             }
@@ -190,7 +190,7 @@ fn status(code: u16) -> Failure {
 }
 
 fn offered(address: &str) -> Event {
-    Event::SignInOffered(Invitation { address: address.to_owned(), code: None })
+    Event::SignInOffered(Invitation { address: address.to_owned(), code: None, window: sign_in::Window::None })
 }
 
 fn signed_out() -> Failure {

@@ -486,7 +486,9 @@ pub fn error(status: u16, code: &str, description: &str) -> Reply {
 }
 
 fn is_loopback(uri: &str) -> bool {
-    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "http" && uri.host_str() == Some("127.0.0.1"))
+    let hosts = ["127.0.0.1", "[::1]", "localhost"];
+    url::Url::parse(uri)
+        .is_ok_and(|uri| uri.scheme() == "http" && uri.host_str().is_some_and(|host| hosts.contains(&host)))
 }
 
 /// Loopback redirects are compared without their port (RFC 8252 section 7.3).
