@@ -91,8 +91,13 @@ impl Words {
         } else if failure.is_refusal() {
             // A sign-in that was refused has said what to do already.
             if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
+                let spared = match &**failure {
+                    failure if failure.spared_the_token() => "No token went there",
+                    Failure::Token(_) => "The sign-in is kept, and that answer is not used",
+                    _ => "That answer is not used",
+                };
                 text.push_str(&format!(
-                    ". No token went there. Ask whoever runs the server, or run `{}` in a terminal to see more",
+                    ". {spared}. Ask whoever runs the server, or run `{}` in a terminal to see more",
                     self.login_command
                 ));
             }
@@ -131,7 +136,7 @@ impl Words {
                     text.push_str(LATER);
                     ReplyCode::Network
                 }
-                Failure::Status { status, retry_after: None } if status.is_server_error() => {
+                Failure::Status { status, retry_after: None, .. } if status.is_server_error() => {
                     text.push_str(LATER);
                     ReplyCode::Network
                 }
@@ -260,7 +265,7 @@ mod tests {
         let token = TokenError::Unusable("its `token_type` is not Bearer");
         for failure in [
             Failure::Http(refused),
-            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
+            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
             Failure::Token(TokenSourceError::Unavailable(Arc::new(token))),
         ] {
             let why = format!("Asset: {failure}. ");

@@ -565,7 +565,9 @@ impl Session {
         }
         let failure = Arc::new(match ending {
             Ending::Complete => Failure::Cut,
-            Ending::SessionLost => Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None },
+            Ending::SessionLost => {
+                Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None }
+            }
             Ending::Failed(failure) => failure,
         });
         match self.handshake {

@@ -1,6 +1,7 @@
 //! The limits of the network, against real sockets.
 
 use std::{
+    io::Write,
     net::SocketAddr,
     sync::{
         Arc,
@@ -8,6 +9,10 @@ use std::{
     },
 };
 
+use flate2::{
+    Compression,
+    write::{GzEncoder, ZlibEncoder},
+};
 use futures_util::FutureExt;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
@@ -103,18 +108,96 @@ async fn t015_large_documents_are_refused() {
     }
 }
 
-/// t015, t059: a small answer that would become a large one is not unpacked.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A `{}` in Brotli (RFC 7932), as the reference encoder writes it.
+const BROTLI: &[u8] = b"\x8b\0\x80{}\x03";
+
+/// A request says which codings are accepted, and an answer in one of them is decoded; one without is left as it is.
 #[tokio::test]
-async fn t015_compressed_answers_are_refused() {
-    let server = Server::answering(|path, _| {
-        response("200", &format!("content-encoding: {}\r\n", &path[1..]), b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
+async fn a6_what_is_accepted_is_said_and_decoded() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heads = asked.clone();
+    let server = Server::start(move |mut stream, _| {
+        let heads = heads.clone();
+        async move {
+            let head = read_head(&mut stream).await.to_ascii_lowercase();
+            let (headers, body) = match head.split(' ').nth(1).unwrap_or_default() {
+                "/gzip" => ("content-encoding: gzip\r\n", gzip(b"{}")),
+                "/deflate" => ("content-encoding: deflate\r\n", deflate(b"{}")),
+                "/br" => ("content-encoding: br\r\n", BROTLI.to_vec()),
+                "/identity" => ("content-encoding: identity\r\n", b"{}".to_vec()),
+                _ => ("", b"{}".to_vec()),
+            };
+            heads.lock().unwrap().push(head);
+            stream.write_all(&response("200", headers, &body)).await.unwrap();
+        }
     })
     .await;
-    for encoding in ["gzip", "br", "zstd", "deflate", "identity,gzip"] {
-        let refused = get(&server.url(&format!("/{encoding}"))).await.unwrap_err();
-        assert!(matches!(refused, HttpError::Compressed { .. }), "{encoding}: {refused}");
+    let http = Http::default();
+    for path in ["/gzip", "/deflate", "/br", "/identity", "/plain"] {
+        let url = server.url(path);
+        assert_eq!(&http.fetch(&url, HeaderMap::new()).await.unwrap().body[..], b"{}", "{path}");
+        assert_eq!(&http.submit(&url, http::Request::new(Vec::new())).await.unwrap().body[..], b"{}", "{path}");
+        let mut answer = post(&http, &url).await.unwrap();
+        assert_eq!(&answer.chunk().await.unwrap().unwrap()[..], b"{}", "{path}");
     }
-    assert!(get(&server.url("/identity")).await.is_ok());
+    for head in asked.lock().unwrap().iter() {
+        let accepted = head.lines().find_map(|line| line.strip_prefix("accept-encoding: ")).unwrap_or_default();
+        let mut accepted: Vec<&str> = accepted.split(',').map(str::trim).collect();
+        accepted.sort_unstable();
+        assert_eq!(accepted, ["br", "deflate", "gzip"], "{head}");
+    }
+}
+
+/// t015, t059: a small answer that becomes a large one is refused where it passes the limit; what was not asked for, and
+/// what is damaged, with a reason.
+#[tokio::test]
+async fn t015_a6_what_unpacks_to_too_much_is_refused() {
+    let bomb = vec![b' '; 64 << 20];
+    let (by_gzip, by_deflate) = (gzip(&bomb), deflate(&bomb));
+    assert!(by_gzip.len() < 1 << 17);
+    let twice = gzip(&by_gzip);
+    let server = Server::answering(move |path, _| {
+        let coded = |coding: &str, body: &[u8]| response("200", &format!("content-encoding: {coding}\r\n"), body);
+        match path {
+            "/gzip" => coded("gzip", &by_gzip),
+            "/deflate" => coded("deflate", &by_deflate),
+            "/fits" => coded("gzip", &gzip(&vec![b' '; DOCUMENT_LIMIT])),
+            "/beyond" => coded("gzip", &gzip(&vec![b' '; DOCUMENT_LIMIT + 1])),
+            "/twice" => coded("gzip, gzip", &twice),
+            "/cut" => coded("gzip", &by_gzip[..100]),
+            "/plain" => coded("gzip", b"{}{}{}{}{}{}{}{}"),
+            coding => coded(&coding[1..], b"\x1f\x8b\x08\0\0\0\0\0\0\x03"),
+        }
+    })
+    .await;
+    assert_eq!(get(&server.url("/fits")).await.unwrap().body.len(), DOCUMENT_LIMIT);
+    for path in ["/gzip", "/deflate", "/beyond"] {
+        let refused = get(&server.url(path)).await.unwrap_err();
+        assert!(matches!(refused, HttpError::TooLarge { .. }), "{path}: {refused}");
+    }
+    for (path, problem) in [
+        ("/twice", "Content-Encoding: gzip, gzip"),
+        ("/zstd", "Content-Encoding: zstd"),
+        ("/compress", "Content-Encoding: compress"),
+        ("/cut", "damaged"),
+        ("/plain", "damaged"),
+    ] {
+        let refused = get(&server.url(path)).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Undecodable { .. }) && refused.is_refusal(), "{path}: {refused:?}");
+        assert!(!refused.is_unsent() && refused.to_string().contains(problem), "{path}: {refused}");
+    }
 }
 
 /// t015, t059: the time limit is for the whole of an answer, however lively it drips; neither do headers go on for
@@ -197,20 +280,35 @@ async fn t048_a_post_is_not_redirected() {
     }
 }
 
-/// t047: a request of the bridge goes on within its origin where the server says so and the request stays what it is,
-/// three times; else the redirect is what is answered.
+/// Sends what the bridge sends.
+async fn post(http: &Http, url: &ServerUrl) -> Result<reqwest::Response, HttpError> {
+    let headers = |_: &ServerUrl| {
+        Ok::<_, HttpError>(HeaderMap::from_iter([(
+            header::AUTHORIZATION,
+            http::HeaderValue::from_static("Bearer CANARY"),
+        )]))
+    };
+    http.send(url, &Method::POST, &Bytes::from_static(b"{}"), &headers).await
+}
+
+/// t047, a8: a request of the bridge goes on to its own address, give or take a slash, once; else the redirect is what is
+/// answered.
 #[tokio::test]
-async fn t047_a_request_stays_in_its_origin_and_as_it_is() {
+async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
     let elsewhere = Server::answering(|_, _| response("200", "", b"{}")).await;
     let other = elsewhere.address.to_string();
     let server = Server::answering(move |path, address| {
         let location = match path {
-            "/307-3" => "/307-2".to_owned(),
-            "/307-2" => format!("http://{address}/308-1"),
-            "/308-1" | "/301-1" | "/302-1" | "/303-1" => "0".to_owned(),
-            "/0" => return response("200", "", b"{}"),
-            "/307-4" => "/307-3".to_owned(),
+            "/301-slash" | "/302-slash" | "/303-slash" | "/307-slash" | "/308-slash" => format!("{path}/"),
+            "/308-bare/" => format!("http://{address}/308-bare"),
+            "/301-slash/" | "/302-slash/" | "/307-slash/" | "/308-slash/" | "/308-bare" | "/0" => {
+                return response("200", "", b"{}");
+            }
+            "/307-path" | "/308-path" | "/301-path" | "/302-path" => "0".to_owned(),
+            "/307-query" => "/307-query/?a=b".to_owned(),
             "/307-round" => "/307-round".to_owned(),
+            "/307-between" => "/307-between/".to_owned(),
+            "/307-between/" => "/307-between".to_owned(),
             "/308-port" => format!("http://{other}/0"),
             "/307-slashes" => format!("//{other}/0"),
             "/307-name" => format!("http://localhost:{}/0", address.port()),
@@ -222,22 +320,30 @@ async fn t047_a_request_stays_in_its_origin_and_as_it_is() {
         response(&path[1..4], &format!("location: {location}\r\n"), b"")
     })
     .await;
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, http::HeaderValue::from_static("Bearer CANARY"))]);
-    let body = Bytes::from_static(b"{}");
     let http = Http::default();
     let send = async |path: &str| {
         let before = server.connections();
-        let answer = http.send(&server.url(path), &Method::POST, &headers, &body).await.unwrap();
+        let answer = post(&http, &server.url(path)).await.unwrap();
         (answer.status().as_u16(), server.connections() - before)
     };
-    assert_eq!(send("/307-3").await, (200, 4));
-    assert_eq!(send("/308-1").await, (200, 2));
-    assert_eq!(send("/307-4").await, (308, 4));
-    assert_eq!(send("/307-round").await, (307, 4));
+    for path in ["/301-slash", "/302-slash", "/307-slash", "/308-slash", "/308-bare/"] {
+        assert_eq!(send(path).await, (200, 2), "{path}");
+        // It is known now.
+        assert_eq!(send(path).await, (200, 1), "{path}");
+    }
+    // One that goes round is left after the first, and nothing is remembered of it.
+    for _ in 0..2 {
+        assert_eq!(send("/307-round").await, (307, 2));
+        assert_eq!(send("/307-between").await, (307, 2));
+        assert_eq!(http.place(&server.url("/307-between")), server.url("/307-between"));
+    }
     for path in [
-        "/301-1",
-        "/302-1",
-        "/303-1",
+        "/303-slash",
+        "/301-path",
+        "/302-path",
+        "/307-path",
+        "/308-path",
+        "/307-query",
         "/308-port",
         "/307-slashes",
         "/307-name",
@@ -284,7 +390,7 @@ async fn t006_t009_a_name_that_leads_here_is_not_called() {
             let http = Http { lookup, ..client() };
             for refused in [
                 http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err(),
-                http.send(&url, &Method::POST, &HeaderMap::new(), &Bytes::new()).await.unwrap_err(),
+                post(&http, &url).await.unwrap_err(),
             ] {
                 assert!(matches!(refused, HttpError::OutOfReach { zone: found, .. } if found == zone), "{refused:?}");
                 assert!(refused.is_unsent() && refused.is_refusal());
@@ -363,13 +469,13 @@ async fn t134_the_persons_proxy_may_be_anywhere() {
 
 type Ca = Issuer<'static, KeyPair>;
 
-fn authority(name: &str) -> (Certificate, Ca) {
+fn authority(name: &str) -> (CertificateDer<'static>, Ca) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    (Certificate::from_der(certificate.der()).unwrap(), Issuer::new(params, key))
+    (certificate.der().clone(), Issuer::new(params, key))
 }
 
 /// What shows such a certificate for itself, and offers these protocols (RFC 7301).

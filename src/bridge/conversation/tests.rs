@@ -186,7 +186,7 @@ fn unknown_method() -> Value {
 }
 
 fn status(code: u16) -> Failure {
-    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None }
 }
 
 fn offered(address: &str) -> Event {

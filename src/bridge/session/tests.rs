@@ -329,7 +329,7 @@ fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
-    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None };
+    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, reason: None };
     rig.handle(Event::Finished(rig.post("\"initialize\""), Ending::Failed(gone)));
     assert!(rig.replies[0].contains("503"), "{:?}", rig.replies);
     rig.client(&CALL.replace('7', "8"));

@@ -155,7 +155,7 @@ impl Upstream {
         let mut decoder = Decoder::new(MESSAGE_LIMIT);
         let first = timeout(self.deadline, self.read_endpoint(&mut response, &mut decoder)).await;
         let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
-        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline, ..self.clone() };
+        let endpoint = Self { server: endpoint(&self.http.place(&self.server), &first)?, deadline, ..self.clone() };
         let answers = Arc::new(Answers::new());
         let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, decoder, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })
