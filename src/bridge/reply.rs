@@ -260,19 +260,27 @@ mod tests {
 
     /// A server that must not be believed is named, with what is wrong and the way out.
     #[test]
-    fn a_refusal_says_why_and_what_to_do() {
+    fn b11_a_refusal_says_why_what_to_do_and_whether_a_secret_went_there() {
         let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
-        let token = TokenError::Unusable("its `token_type` is not Bearer");
-        for failure in [
-            Failure::Http(refused),
-            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
-            Failure::Token(TokenSourceError::Unavailable(Arc::new(token))),
+        let token = |error| Failure::Token(TokenSourceError::Unavailable(Arc::new(error)));
+        let host = || "h".to_owned();
+        let redirected = HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None };
+        for (failure, spared) in [
+            (Failure::Http(refused), "No token went there"),
+            (Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None }, "No token went there"),
+            (token(TokenError::Http(redirected)), "No token went there"),
+            (token(TokenError::Http(HttpError::OldTls { host: host() })), "No token went there"),
+            // The refresh token has gone there.
+            (token(TokenError::Unusable("it is not JSON")), "The sign-in is kept"),
+            (token(TokenError::Http(HttpError::TooLarge { host: host(), limit: 1 })), "The sign-in is kept"),
+            (Failure::Http(HttpError::Undecodable { host: host(), problem: host() }), "That answer is not used"),
         ] {
             let why = format!("Asset: {failure}. ");
-            let error = failed("tools/call", failure);
+            let error = failed("tools/list", failure);
             let text = error["error"]["message"].as_str().unwrap();
             assert_eq!(error["error"]["code"], -31005, "{text}");
             assert!(text.starts_with(&why) && text.contains("finmcp login asset"), "{text}");
+            assert!(text[why.len()..].starts_with(spared), "{text}");
         }
     }
 

@@ -291,9 +291,6 @@ mod tests {
     fn t114_a_failure_after_sending_leaves_the_outcome_open() {
         let status =
             |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None };
-        for code in [400, 408, 409, 500, 502, 503, 504] {
-            assert_eq!(status(code).taken(), Taken::Perhaps, "{code}");
-        }
         for code in [401, 403, 404, 405, 429] {
             assert_eq!(status(code).taken(), Taken::No, "{code}");
         }
@@ -306,8 +303,32 @@ mod tests {
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
+        let host = || "h".to_owned();
+        for error in [
+            HttpError::TimedOut { host: host(), after: Duration::ZERO },
+            HttpError::Undecodable { host: host(), problem: String::new() },
+            HttpError::TooLarge { host: host(), limit: 1 },
+        ] {
+            assert_eq!(Failure::Http(error).taken(), Taken::Perhaps);
+        }
         for failure in [Failure::Refused, Failure::NoEndpoint { status: None }, Failure::ForeignEndpoint] {
             assert_eq!(failure.taken(), Taken::No, "{failure:?}");
+        }
+    }
+
+    /// Statuses of a request that was refused as it stood say so. No success, no failure of the server's, and no 408, with
+    /// which a server also gives up on its own backend, ever does.
+    #[test]
+    fn a10_a_status_of_a_refused_request_is_not_taken() {
+        let refused = [
+            400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 425, 426, 428,
+            429, 431, 451,
+        ];
+        for code in 100..=599 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let taken = if refused.contains(&code) { Taken::No } else { Taken::Perhaps };
+            assert_eq!(Failure::Status { status, retry_after: None, reason: None }.taken(), taken, "{code}");
+            assert!(!(status.is_success() || status.is_server_error() || code == 408) || taken == Taken::Perhaps);
         }
     }
 }

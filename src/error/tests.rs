@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::*;
 use crate::{
@@ -412,13 +412,24 @@ async fn http_errors() -> Vec<HttpError> {
         async |http: &Http, url: &str| http.fetch(&url.parse().unwrap(), Default::default()).await.unwrap_err();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let closing = tokio::spawn(async move { drop(listener.accept().await) });
-    let broken = failing(&http, &format!("http://{address}/")).await;
+    let closing = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The request has left by then.
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    });
+    let submitted = async || {
+        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new())).await.unwrap_err()
+    };
+    let broken = submitted().await;
+    let HttpError::Broken { source, .. } = submitted().await else { panic!("not broken") };
+    let unprocessed = HttpError::Unprocessed { host: host(), source };
     closing.await.unwrap();
     let unreachable = failing(&http, &format!("http://{address}/")).await;
     let no_certificate = b"no certificate".to_vec().into();
     let setup = failing(&Http::trusting(vec![no_certificate]), "https://a.example/").await;
-    vec![unreachable, broken, setup]
+    vec![unreachable, broken, unprocessed, setup]
 }
 
 #[cfg(unix)]

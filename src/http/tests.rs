@@ -331,6 +331,14 @@ async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
         // It is known now.
         assert_eq!(send(path).await, (200, 1), "{path}");
     }
+    // What is made for an address is made for the one that is asked.
+    let places = Mutex::new(Vec::new());
+    let headers = |place: &ServerUrl| {
+        places.lock().unwrap().push(place.as_url().path().to_owned());
+        Ok::<_, HttpError>(HeaderMap::new())
+    };
+    Http::default().send(&server.url("/308-slash"), &Method::GET, &Bytes::new(), &headers).await.unwrap();
+    assert_eq!(*places.lock().unwrap(), ["/308-slash", "/308-slash/"]);
     // One that goes round is left after the first, and nothing is remembered of it.
     for _ in 0..2 {
         assert_eq!(send("/307-round").await, (307, 2));
@@ -480,6 +488,14 @@ fn authority(name: &str) -> (CertificateDer<'static>, Ca) {
 
 /// What shows such a certificate for itself, and offers these protocols (RFC 7301).
 fn acceptor(params: CertificateParams, authority: Option<&Ca>, protocols: &[&str]) -> TlsAcceptor {
+    acceptor_showing(params, authority, protocols).0
+}
+
+fn acceptor_showing(
+    params: CertificateParams,
+    authority: Option<&Ca>,
+    protocols: &[&str],
+) -> (TlsAcceptor, CertificateDer<'static>) {
     let key = KeyPair::generate().unwrap();
     let certificate = match authority {
         Some(authority) => params.signed_by(&key, authority).unwrap(),
@@ -493,12 +509,21 @@ fn acceptor(params: CertificateParams, authority: Option<&Ca>, protocols: &[&str
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    TlsAcceptor::from(Arc::new(config))
+    (TlsAcceptor::from(Arc::new(config)), certificate.der().clone())
 }
 
 /// A TLS server, and whether a request reached it.
 async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, Arc<AtomicUsize>) {
-    let acceptor = acceptor(params, authority, &[]);
+    let (url, requests, _) = tls_showing(params, authority).await;
+    (url, requests)
+}
+
+/// The same, and what it shows for itself.
+async fn tls_showing(
+    params: CertificateParams,
+    authority: Option<&Ca>,
+) -> (ServerUrl, Arc<AtomicUsize>, CertificateDer<'static>) {
+    let (acceptor, certificate) = acceptor_showing(params, authority, &[]);
     let requests = Arc::new(AtomicUsize::new(0));
     let count = requests.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -514,7 +539,7 @@ async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, A
             }
         }
     });
-    (url, requests)
+    (url, requests, certificate)
 }
 
 /// t132: a server that knows nothing later than TLS 1.1, or says so, before the first byte of a request.
@@ -643,4 +668,245 @@ async fn t131_what_cannot_be_reached_is_said_with_the_reason() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let failed = get(&format!("http://{nobody}/").parse().unwrap()).await.unwrap_err();
     assert!(failed.why_unreachable().unwrap().contains("refused"), "{failed:?}");
+}
+
+/// b14: the certificate that `ca_file` names is taken for the server's own, though it says that it is an authority's: that
+/// one, for its name, in its time.
+#[tokio::test]
+async fn t132_b14_a_server_may_show_the_certificate_that_is_named() {
+    let own = |name: &str| {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let mut expired = own("localhost");
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    let mut early = own("localhost");
+    early.not_before = date_time_ymd(2999, 1, 1);
+    let mut plain = own("localhost");
+    plain.is_ca = IsCa::NoCa;
+    for (params, is_named, problem) in [
+        (own("localhost"), true, None),
+        (plain, true, None),
+        (own("localhost"), false, Some("self-signed")),
+        (own("other.example"), true, Some("is for another name")),
+        (expired, true, Some("has expired")),
+        (early, true, Some("is not valid yet")),
+    ] {
+        let (url, requests, certificate) = tls_showing(params.clone(), None).await;
+        // One of the same names and dates, by another key, is another one.
+        let key = KeyPair::generate().unwrap();
+        let another = params.self_signed(&key).unwrap().der().clone();
+        let http = Http::trusting(vec![if is_named { certificate } else { another }]);
+        let answer = http.exchange(&url, http::Request::new(Vec::new())).await;
+        match (answer, problem) {
+            (Ok(_), None) => assert_eq!(requests.load(Ordering::SeqCst), 1),
+            (Err(refused @ HttpError::Certificate { .. }), Some(problem)) => {
+                assert!(refused.to_string().contains(problem), "{refused}");
+                assert_eq!(requests.load(Ordering::SeqCst), 0);
+            }
+            (answer, problem) => panic!("{problem:?}: {answer:?}"),
+        }
+    }
+}
+
+/// d3: a connection that the server closes under a request for public metadata costs another connection. A form with a
+/// secret has a connection of its own from the start, and goes out once.
+#[tokio::test]
+async fn d3_public_metadata_are_asked_for_once_more_and_forms_are_not() {
+    // The first request on a connection is answered; under the second it is closed.
+    let fickle = Server::start(|mut stream, _| async move {
+        if read_head(&mut stream).await.contains("\r\n\r\n") {
+            let _ = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await;
+            read_head(&mut stream).await;
+        }
+    })
+    .await;
+    let http = Http::default();
+    for _ in 0..3 {
+        for path in ["/.well-known/a", "/.well-known/b"] {
+            assert_eq!(http.fetch(&fickle.url(path), HeaderMap::new()).await.unwrap().status, 200);
+        }
+        let mut form = http::Request::new(b"refresh_token=CANARY".to_vec());
+        *form.method_mut() = Method::POST;
+        assert_eq!(http.submit(&fickle.url("/token"), form).await.unwrap().status, 200);
+    }
+
+    // One that answers nothing is asked twice, and gets a form once.
+    let silent = Server::start(|mut stream, _| async move { drop(read_head(&mut stream).await) }).await;
+    assert!(matches!(http.fetch(&silent.url("/"), HeaderMap::new()).await, Err(HttpError::Broken { .. })));
+    assert_eq!(silent.connections(), 2);
+    for connections in 3..6 {
+        let mut form = http::Request::new(b"refresh_token=CANARY".to_vec());
+        *form.method_mut() = Method::POST;
+        let lost = http.submit(&silent.url("/token"), form).await.unwrap_err();
+        assert!(matches!(lost, HttpError::Broken { .. }) && !lost.is_unsent(), "{lost:?}");
+        assert_eq!(silent.connections(), connections);
+    }
+}
+
+/// d3: after a refusal, which may have come before the body was read, no request goes over the same connection.
+#[tokio::test]
+async fn d3_no_connection_is_used_after_a_refusal_that_may_be_early() {
+    for status in ["401", "400", "403", "307", "503", "429"] {
+        let early = Server::start(move |mut stream, _| async move {
+            // (No more of it than the head: the body may still be under way.)
+            while read_head(&mut stream).await.contains("POST /early ") {
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let http = Http::default();
+        for connections in 1..4 {
+            let answer = post(&http, &early.url("/early")).await.unwrap();
+            assert_eq!((answer.status().as_str(), early.connections()), (status, connections));
+        }
+    }
+    // What was carried out has been read.
+    let server = Server::start(|mut stream, _| async move {
+        while read_head(&mut stream).await.contains("\r\n\r\n") {
+            stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        }
+    })
+    .await;
+    let http = Http::default();
+    for _ in 0..3 {
+        let mut answer = post(&http, &server.url("/")).await.unwrap();
+        while answer.chunk().await.unwrap().is_some() {}
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+/// a10: of an HTTP/2 stream that is lost, what the server says it did not process may be sent again, and nothing else (RFC
+/// 9113 sections 6.8 and 8.7).
+#[tokio::test]
+async fn a10_only_a_stream_that_was_not_processed_is_unsent() {
+    const REFUSED_STREAM: u32 = 7;
+    let reset = |code: u32| [&[0, 0, 4, 3, 0, 0, 0, 0, 1][..], &code.to_be_bytes()].concat();
+    let go_away =
+        |last: u32, code: u32| [&[0, 0, 8, 7, 0, 0, 0, 0, 0][..], &last.to_be_bytes(), &code.to_be_bytes()].concat();
+    let (trusted, ours) = authority("ours");
+    for (what, frame, is_unsent) in [
+        ("REFUSED_STREAM", reset(REFUSED_STREAM), true),
+        ("NO_ERROR", reset(0), false),
+        ("INTERNAL_ERROR", reset(2), false),
+        ("CANCEL", reset(8), false),
+        ("ENHANCE_YOUR_CALM", reset(11), false),
+        ("GOAWAY before the stream", go_away(0, 0), true),
+        ("GOAWAY after the stream", go_away(1, 0), false),
+        ("GOAWAY, for an error", go_away(0, 2), false),
+        ("GOAWAY, for an error after the stream", go_away(1, 2), false),
+    ] {
+        let acceptor = acceptor(CertificateParams::new(vec!["localhost".to_owned()]).unwrap(), Some(&ours), &["h2"]);
+        let server = Server::start(move |stream, _| {
+            let (acceptor, frame) = (acceptor.clone(), frame.clone());
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                stream.read_exact(&mut [0; 24]).await.unwrap();
+                stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap(); // SETTINGS
+                loop {
+                    let mut head = [0; 9];
+                    stream.read_exact(&mut head).await.unwrap();
+                    let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+                    stream.read_exact(&mut payload).await.unwrap();
+                    // HEADERS
+                    if head[3] == 1 {
+                        break;
+                    }
+                }
+                stream.write_all(&frame).await.unwrap();
+                let _ = stream.shutdown().await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+        let http = Http::trusting(vec![trusted.clone()]);
+        let url: ServerUrl = format!("https://localhost:{}/", server.address.port()).parse().unwrap();
+        let lost = post(&http, &url).await.unwrap_err();
+        assert_eq!(lost.is_unsent(), is_unsent, "{what}: {lost:?}");
+        assert!(!lost.is_refusal() && !lost.is_unconnected(), "{what}: {lost:?}");
+        assert_eq!(server.connections(), 1, "{what}");
+    }
+}
+
+/// a6: of a compressed stream each event is there as soon as the server has flushed it.
+#[tokio::test]
+async fn a6_a_compressed_stream_comes_event_by_event() {
+    for coding in ["gzip", "deflate"] {
+        let heard = Arc::new(tokio::sync::Notify::new());
+        let next = heard.clone();
+        let server = Server::start(move |mut stream, _| {
+            let next = next.clone();
+            async move {
+                read_head(&mut stream).await;
+                let head = format!(
+                    "HTTP/1.1 200 x\r\ncontent-type: text/event-stream\r\ncontent-encoding: {coding}\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+                for number in 0..3 {
+                    let event = format!("data: {number}\n\n");
+                    let bytes = if coding == "gzip" {
+                        gzip.write_all(event.as_bytes()).unwrap();
+                        gzip.flush().unwrap();
+                        std::mem::take(gzip.get_mut())
+                    } else {
+                        zlib.write_all(event.as_bytes()).unwrap();
+                        zlib.flush().unwrap();
+                        std::mem::take(zlib.get_mut())
+                    };
+                    stream.write_all(&bytes).await.unwrap();
+                    next.notified().await;
+                }
+            }
+        })
+        .await;
+        let mut answer = post(&Http::default(), &server.url("/")).await.unwrap();
+        for number in 0..3 {
+            let mut event = Vec::new();
+            while !event.ends_with(b"\n\n") {
+                event.extend_from_slice(&answer.chunk().await.unwrap().unwrap());
+            }
+            assert_eq!(event, format!("data: {number}\n\n").as_bytes(), "{coding}");
+            heard.notify_one();
+        }
+    }
+}
+
+/// a7: what an MCP server has set goes back to it; nothing of it goes to another port, or with a request for metadata or
+/// for a token, at the same origin.
+#[tokio::test]
+async fn a7_cookies_are_the_mcp_servers_alone() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let start = async || {
+        let heads = heads.clone();
+        Server::start(move |mut stream, _| {
+            let heads = heads.clone();
+            async move {
+                let head = read_head(&mut stream).await;
+                heads.lock().unwrap().push(head);
+                let _ = stream.write_all(&response("200", "set-cookie: node=STICKY; Path=/\r\n", b"{}")).await;
+            }
+        })
+        .await
+    };
+    let (server, other) = (start().await, start().await);
+    let http = Http::default();
+    let has_cookie = || heads.lock().unwrap().pop().unwrap().to_ascii_lowercase().contains("cookie: node=sticky");
+    post(&http, &server.url("/mcp")).await.unwrap();
+    assert!(!has_cookie());
+    post(&http, &server.url("/mcp")).await.unwrap();
+    assert!(has_cookie());
+    http.fetch(&server.url("/.well-known/oauth-protected-resource"), HeaderMap::new()).await.unwrap();
+    assert!(!has_cookie());
+    http.submit(&server.url("/token"), http::Request::new(Vec::new())).await.unwrap();
+    assert!(!has_cookie());
+    post(&http, &other.url("/mcp")).await.unwrap();
+    assert!(!has_cookie());
+    // Another process knows none: nothing is on disk.
+    post(&Http::default(), &server.url("/mcp")).await.unwrap();
+    assert!(!has_cookie());
 }
