@@ -241,7 +241,11 @@ async fn t043_the_three_grants() {
 #[tokio::test]
 async fn t060_bad_answers() {
     for (status, body, shown) in [
-        ("200 OK", "<html>CANARY</html>", "the token response cannot be used: it is not JSON"),
+        (
+            "200 OK",
+            "<html>CANARY</html>",
+            "the token response cannot be used: it is a web page, such as one about maintenance",
+        ),
         ("200 OK", "", "the token response cannot be used: it is not JSON"),
         ("200 OK", r#"{"access_token":"CANARY"}{}"#, "the token response cannot be used: it is not JSON"),
         (
