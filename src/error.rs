@@ -38,10 +38,12 @@ const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor
                            with --issuer and that name, or set `issuer_override` for it in config.toml";
 const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
                          `allow_missing_pkce_metadata` for it in config.toml";
-const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
+const CERTIFICATE_HINT: &str = "nothing was sent to it; if you know that certificate to be the server's own, or your \
+                                network has its own authority, name the certificate's file with `ca_file` in config.toml";
 const TLS_HINT: &str =
     "nothing was sent; check the certificates that this machine trusts, and `ca_file` in config.toml";
-const REDIRECT_HINT: &str = "nothing was sent there; check the address, or ask whoever runs the server";
+const REDIRECT_HINT: &str =
+    "nothing was sent there; check the address: if the server has moved there, use the new one; or ask whoever runs it";
 const ANSWER_HINT: &str = "nothing of its answer was kept; ask whoever runs the server";
 const WORDS_HINT: &str = "these are the server's words: ask whoever runs it what they mean";
 const LATER_HINT: &str = "try again in a while";
@@ -375,7 +377,7 @@ fn judge_http(error: &HttpError) -> Judgement {
         HttpError::OutOfReach { zone: Zone::Private, .. } => (ErrorKind::Untrusted, Some(PRIVATE_HINT.to_owned())),
         HttpError::Certificate { .. } => (ErrorKind::Untrusted, Some(CERTIFICATE_HINT.to_owned())),
         HttpError::Redirected { .. } => (ErrorKind::Untrusted, Some(REDIRECT_HINT.to_owned())),
-        HttpError::TooLarge { .. } | HttpError::Compressed { .. } => {
+        HttpError::TooLarge { .. } | HttpError::Undecodable { .. } => {
             (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned()))
         }
         HttpError::Setup(_) => (ErrorKind::Network, Some(TLS_HINT.to_owned())),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Certificate;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     config::{self, ProfileDocument},
@@ -45,7 +45,7 @@ pub struct Settings {
     pub default_server: Option<String>,
     profiles: BTreeMap<String, ProfileDocument>,
     /// Certificate authorities that are trusted besides those of the system.
-    pub authorities: Vec<Certificate>,
+    pub authorities: Vec<CertificateDer<'static>>,
     /// Where secrets are kept.
     pub store: StoreChoice,
     /// What tells whom a page can be shown to, and how.
@@ -479,9 +479,9 @@ impl Surroundings {
 }
 
 /// The certificates in a PEM file.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, SettingsError> {
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let bytes = fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-    match Certificate::from_pem_bundle(&bytes) {
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(SettingsError::Config {
             path: path.to_owned(),

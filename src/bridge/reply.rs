@@ -103,8 +103,13 @@ impl Words {
         } else if failure.is_refusal() {
             // A sign-in that was refused has said what to do already.
             if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
+                let spared = match &**failure {
+                    failure if failure.spared_the_token() => "No token went there",
+                    Failure::Token(_) => "The sign-in is kept, and that answer is not used",
+                    _ => "That answer is not used",
+                };
                 text.push_str(&format!(
-                    ". No token went there. Ask whoever runs the server, or run `{}` in a terminal to see more",
+                    ". {spared}. Ask whoever runs the server, or run `{}` in a terminal to see more",
                     self.login_command
                 ));
             }
@@ -143,7 +148,7 @@ impl Words {
                     text.push_str(LATER);
                     ReplyCode::Network
                 }
-                Failure::Status { status, retry_after: None } if status.is_server_error() => {
+                Failure::Status { status, retry_after: None, .. } if status.is_server_error() => {
                     text.push_str(LATER);
                     ReplyCode::Network
                 }
@@ -267,19 +272,27 @@ mod tests {
 
     /// A server that must not be believed is named, with what is wrong and the way out.
     #[test]
-    fn a_refusal_says_why_and_what_to_do() {
+    fn b11_a_refusal_says_why_what_to_do_and_whether_a_secret_went_there() {
         let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
-        let token = TokenError::Unusable("its `token_type` is not Bearer");
-        for failure in [
-            Failure::Http(refused),
-            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
-            Failure::Token(TokenSourceError::Unavailable(Arc::new(token))),
+        let token = |error| Failure::Token(TokenSourceError::Unavailable(Arc::new(error)));
+        let host = || "h".to_owned();
+        let redirected = HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None };
+        for (failure, spared) in [
+            (Failure::Http(refused), "No token went there"),
+            (Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None }, "No token went there"),
+            (token(TokenError::Http(redirected)), "No token went there"),
+            (token(TokenError::Http(HttpError::OldTls { host: host() })), "No token went there"),
+            // The refresh token has gone there.
+            (token(TokenError::Unusable("it is not JSON")), "The sign-in is kept"),
+            (token(TokenError::Http(HttpError::TooLarge { host: host(), limit: 1 })), "The sign-in is kept"),
+            (Failure::Http(HttpError::Undecodable { host: host(), problem: host() }), "That answer is not used"),
         ] {
             let why = format!("Asset: {failure}. ");
-            let error = failed("tools/call", failure);
+            let error = failed("tools/list", failure);
             let text = error["error"]["message"].as_str().unwrap();
             assert_eq!(error["error"]["code"], -31005, "{text}");
             assert!(text.starts_with(&why) && text.contains("finmcp login asset"), "{text}");
+            assert!(text[why.len()..].starts_with(spared), "{text}");
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     },
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
+    oauth::error::TokenError,
     printable::quoted,
 };
 
@@ -41,12 +42,14 @@ pub enum Failure {
     #[error("{0}")]
     Http(#[from] HttpError),
     /// An HTTP status with no JSON-RPC answer in it.
-    #[error("the server answered HTTP {}{}", .status.as_u16(), .retry_after.map(|wait| format!(", to be asked again in {} s", wait.as_secs())).unwrap_or_default())]
+    #[error("the server answered HTTP {}{}{}", .status.as_u16(), .reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default(), .retry_after.map(|wait| format!(", to be asked again in {} s", wait.as_secs())).unwrap_or_default())]
     Status {
         /// The status.
         status: StatusCode,
         /// When to come back (RFC 9110 section 10.2.3).
         retry_after: Option<Duration>,
+        /// What the server says of it, fit to be shown.
+        reason: Option<String>,
     },
     /// The same with a JSON-RPC error, from a place where perhaps nobody takes messages: it neither answers this one nor
     /// is of MCP's own.
@@ -63,11 +66,13 @@ pub enum Failure {
         /// When there is room again.
         wait: Duration,
     },
-    /// A redirect to another origin, or one that would make another request of this one (301, 302, 303).
-    #[error("the server redirects elsewhere (HTTP {}), which is not followed: its address may have changed", .status.as_u16())]
+    /// A redirect to another address than the server's own, give or take a trailing slash.
+    #[error("the server redirects elsewhere (HTTP {}{}), which is not followed: its address may have changed", .status.as_u16(), .target.as_deref().map(|target| format!(" to {target}")).unwrap_or_default())]
     Redirected {
         /// The status.
         status: StatusCode,
+        /// Where to, fit to be shown.
+        target: Option<String>,
     },
     /// A 2xx answer that is neither JSON nor an event stream.
     #[error(
@@ -171,13 +176,9 @@ impl Failure {
             Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // These two send the very same request elsewhere: it was not taken here (RFC 9110 section 15.4.8).
-            Self::Redirected { status } if matches!(status.as_u16(), 307 | 308) => Taken::No,
-            // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
-            Self::Status { status, .. } | Self::Unaddressed { status, .. }
-                if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) =>
-            {
-                Taken::No
-            }
+            Self::Redirected { status, .. } if matches!(status.as_u16(), 307 | 308) => Taken::No,
+            Self::Status { status, .. } if refuses(*status) || is_telling(*status) => Taken::No,
+            Self::Unaddressed { status, .. } if refuses(*status) => Taken::No,
             _ => Taken::Perhaps,
         }
     }
@@ -189,11 +190,11 @@ impl Failure {
     pub fn remedy(&self, method: Option<&str>) -> Option<Remedy> {
         let because = |reason, retry_after| Some(Remedy { reason, retry_after });
         match self {
-            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } => {
+            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after, .. } => {
                 because(Reason::RateLimited, *retry_after)
             }
             Self::Http(error) if error.is_unsent() && !error.is_refusal() => because(Reason::NotSent, None),
-            Self::Status { status, retry_after }
+            Self::Status { status, retry_after, .. }
                 if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) && method != Some("initialize") =>
             {
                 because(Reason::Unknown, *retry_after)
@@ -211,6 +212,19 @@ impl Failure {
             | Self::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => true,
             Self::Http(error) => error.is_refusal(),
             Self::Token(TokenSourceError::Unavailable(error)) => error.is_refusal(),
+            _ => false,
+        }
+    }
+
+    /// Whether no token or other secret has reached the place that must not be believed.
+    pub fn spared_the_token(&self) -> bool {
+        let is_spared = |error: &HttpError| error.is_unconnected() || matches!(error, HttpError::Redirected { .. });
+        match self {
+            Self::Redirected { .. } | Self::ForeignEndpoint => true,
+            Self::Http(error) => is_spared(error),
+            Self::Token(TokenSourceError::Unavailable(error)) => {
+                matches!(&**error, TokenError::Http(error) if is_spared(error))
+            }
             _ => false,
         }
     }
@@ -233,6 +247,21 @@ impl Failure {
             _ => false,
         }
     }
+}
+
+/// Whether a status says by itself that the request was refused before anything was run: a server, or something before
+/// it, limits a rate, wants authentication, knows no such place or method, or does not take a request of this form (RFC
+/// 9110 section 15.5, RFC 6585). Never 408: a server that gives up waiting for an answer of its own says that too.
+fn refuses(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        401 | 403 | 404 | 405 | 406 | 407 | 410 | 411 | 412 | 413 | 414 | 415 | 417 | 421 | 425 | 426 | 428 | 429 | 431
+    )
+}
+
+/// Whether a status says the same, unless there is a message in the answer: then the server has looked at the request.
+pub fn is_telling(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 402 | 409 | 422 | 451)
 }
 
 /// Whether a request of this method changes nothing on the server, by MCP's own definition. (An `initialize` whose answer
@@ -262,24 +291,46 @@ mod tests {
     /// t114: only what is certain counts as not taken.
     #[test]
     fn t114_a_failure_after_sending_leaves_the_outcome_open() {
-        let status = |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None };
-        for code in [400, 408, 409, 500, 502, 503, 504] {
-            assert_eq!(status(code).taken(), Taken::Perhaps, "{code}");
-        }
+        let status =
+            |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None };
         for code in [401, 403, 404, 405, 429] {
             assert_eq!(status(code).taken(), Taken::No, "{code}");
         }
         for (code, taken) in
             [(301, Taken::Perhaps), (302, Taken::Perhaps), (303, Taken::Perhaps), (307, Taken::No), (308, Taken::No)]
         {
-            let redirected = Failure::Redirected { status: StatusCode::from_u16(code).unwrap() };
+            let redirected = Failure::Redirected { status: StatusCode::from_u16(code).unwrap(), target: None };
             assert_eq!(redirected.taken(), taken, "{code}");
         }
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
+        let host = || "h".to_owned();
+        for error in [
+            HttpError::TimedOut { host: host(), after: Duration::ZERO },
+            HttpError::Undecodable { host: host(), problem: String::new() },
+            HttpError::TooLarge { host: host(), limit: 1 },
+        ] {
+            assert_eq!(Failure::Http(error).taken(), Taken::Perhaps);
+        }
         for failure in [Failure::Refused, Failure::NoEndpoint { status: None }, Failure::ForeignEndpoint] {
             assert_eq!(failure.taken(), Taken::No, "{failure:?}");
+        }
+    }
+
+    /// Statuses of a request that was refused as it stood say so. No success, no failure of the server's, and no 408, with
+    /// which a server also gives up on its own backend, ever does.
+    #[test]
+    fn a10_a_status_of_a_refused_request_is_not_taken() {
+        let refused = [
+            400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 425, 426, 428,
+            429, 431, 451,
+        ];
+        for code in 100..=599 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let taken = if refused.contains(&code) { Taken::No } else { Taken::Perhaps };
+            assert_eq!(Failure::Status { status, retry_after: None, reason: None }.taken(), taken, "{code}");
+            assert!(!(status.is_success() || status.is_server_error() || code == 408) || taken == Taken::Perhaps);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::*;
 use crate::{
@@ -437,13 +437,24 @@ async fn http_errors() -> Vec<HttpError> {
         async |http: &Http, url: &str| http.fetch(&url.parse().unwrap(), Default::default()).await.unwrap_err();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let closing = tokio::spawn(async move { drop(listener.accept().await) });
-    let broken = failing(&http, &format!("http://{address}/")).await;
+    let closing = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The request has left by then.
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    });
+    let submitted = async || {
+        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new())).await.unwrap_err()
+    };
+    let broken = submitted().await;
+    let HttpError::Broken { source, .. } = submitted().await else { panic!("not broken") };
+    let unprocessed = HttpError::Unprocessed { host: host(), source };
     closing.await.unwrap();
     let unreachable = failing(&http, &format!("http://{address}/")).await;
-    let no_certificate = reqwest::Certificate::from_der(b"no certificate").unwrap();
+    let no_certificate = b"no certificate".to_vec().into();
     let setup = failing(&Http::trusting(vec![no_certificate]), "https://a.example/").await;
-    vec![unreachable, broken, setup]
+    vec![unreachable, broken, unprocessed, setup]
 }
 
 #[cfg(unix)]
@@ -458,12 +469,17 @@ async fn what_the_network_says() {
         out_of_reach(Zone::Special),
         HttpError::Certificate { host: host(), problem: "has expired" },
         HttpError::OldTls { host: host() },
-        HttpError::Redirected { host: host(), status: StatusCode::FOUND },
-        HttpError::Compressed { host: host() },
+        HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None },
+        HttpError::Redirected {
+            host: host(),
+            status: StatusCode::FOUND,
+            target: Some("https://b.example/login".to_owned()),
+        },
+        HttpError::Undecodable { host: host(), problem: "Content-Encoding: zstd".to_owned() },
     ]);
     assert_words!(
         HttpError {
-            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Compressed Setup
+            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Undecodable Setup Unprocessed
         },
         examples,
         |error| steady(&written(error))
@@ -488,12 +504,15 @@ async fn what_a_client_is_told() {
     let status = |status: u16, retry_after: Option<u64>| Failure::Status {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after: retry_after.map(Duration::from_secs),
+        reason: (status == 503).then(|| "upstream not configured".to_owned()),
     };
     let tokens = [
         TokenSourceError::LoginRequired(LoginReason::SignedOut),
         TokenSourceError::Rejected,
         TokenSourceError::from(TokenError::Refused(said("invalid_client"))),
         TokenSourceError::from(TokenError::Unavailable { status: 503 }),
+        TokenSourceError::from(TokenError::Unusable("it is a web page, such as one about maintenance")),
+        TokenSourceError::from(TokenError::Http(HttpError::OldTls { host: host() })),
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),
         TokenSourceError::from(LockError::TimedOut(Duration::from_secs(5))),
@@ -511,6 +530,7 @@ async fn what_a_client_is_told() {
         Failure::InsufficientScope { missing: Some("write".to_owned()), wanted: names(&["read", "write"]) },
         Failure::InsufficientScope { missing: None, wanted: Vec::new() },
         Failure::Http(HttpError::Certificate { host: host(), problem: "has expired" }),
+        Failure::Http(HttpError::Undecodable { host: host(), problem: "Content-Encoding: zstd".to_owned() }),
         status(503, None),
         status(429, Some(90)),
         status(400, None),
@@ -519,7 +539,11 @@ async fn what_a_client_is_told() {
             said: Box::new(Message::parse(unaddressed.into()).unwrap()),
         },
         Failure::UsedUp { wait: Duration::from_secs(59) },
-        Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
+        Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
+        Failure::Redirected {
+            status: StatusCode::PERMANENT_REDIRECT,
+            target: Some("https://b.example/login".to_owned()),
+        },
         Failure::NotMcp { content_type: "text/html".to_owned() },
         Failure::Malformed,
         Failure::TooLarge { limit: 64 << 20 },

@@ -1,10 +1,10 @@
 //! Finding out what a server wants: the refused request, its metadata, its authorization server's metadata.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    http::{DOCUMENT_DEADLINE, Http, HttpError},
+    http::{DOCUMENT_DEADLINE, Http, HttpError, redirect},
     oauth::{
         authorization_server::{self, AuthorizationServer},
         challenge::Challenge,
@@ -114,7 +114,14 @@ pub enum Probe {
     Served,
     /// It wants authorization.
     Challenged(Challenge),
-    /// Neither.
+    /// It sends it elsewhere, where it was not sent.
+    Redirected {
+        /// How.
+        status: StatusCode,
+        /// Where to, fit to be shown.
+        target: Option<String>,
+    },
+    /// None of these.
     Unclear(StatusCode),
 }
 
@@ -278,8 +285,9 @@ impl<'a> Inquiry<'a> {
             (None, Probe::Challenged(_)) if probe.pointer().is_none() => own_server(http, server, overrides).await?,
             (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
             (None, Probe::Served) => return Ok(None),
-            (None, Probe::Unclear(status)) if status.is_redirection() => {
-                return Err(HttpError::Redirected { host: server.host(), status: *status }.into());
+            (None, Probe::Redirected { status, target }) => {
+                let (host, status, target) = (server.host(), *status, target.clone());
+                return Err(HttpError::Redirected { host, status, target }.into());
             }
             (None, Probe::Unclear(status)) => {
                 return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
@@ -327,16 +335,21 @@ async fn ask(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     let message = Bytes::from_static(message.as_bytes());
-    let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
-    let sending = http.send(server, &Method::POST, &headers, &message);
-    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
-    let (status, headers) = (response.status(), response.headers().clone());
-    drop(response);
+    // Nothing is lost where a request without credentials is taken twice.
+    let (status, headers) = match send(http, server, &Method::POST, &headers, &message).await {
+        Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
+            send(http, server, &Method::POST, &headers, &message).await?
+        }
+        outcome => outcome?,
+    };
     let challenge = Challenge::from_headers(&headers);
     let answer = match status {
         StatusCode::UNAUTHORIZED => Probe::Challenged(challenge),
         StatusCode::FORBIDDEN if challenge != Challenge::default() => Probe::Challenged(challenge),
         status if status.is_success() => Probe::Served,
+        status if status.is_redirection() => {
+            Probe::Redirected { status, target: redirect::target(&http.place(server), &headers) }
+        }
         status => Probe::Unclear(status),
     };
     Ok((answer, headers))
@@ -348,10 +361,22 @@ async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
     if !session.contains_key(SESSION_HEADER) {
         return;
     }
-    let mut request = Request::new(Vec::new());
-    *request.method_mut() = Method::DELETE;
-    *request.headers_mut() = session;
-    let _ = http.exchange(server, request).await;
+    let _ = send(http, server, &Method::DELETE, &session, &Bytes::new()).await;
+}
+
+/// Sends a request as the bridge does, with the same cookies and redirects: what a sign-in finds, `serve` finds too.
+async fn send(
+    http: &Http,
+    server: &ServerUrl,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(StatusCode, HeaderMap), HttpError> {
+    let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
+    let headers = |_: &ServerUrl| Ok::<_, HttpError>(headers.clone());
+    let sending = http.send(server, method, body, &headers);
+    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
+    Ok((response.status(), response.headers().clone()))
 }
 
 /// The metadata of an issuer that somebody named.

@@ -33,6 +33,7 @@ mod faults;
 mod fidelity;
 #[cfg(target_os = "linux")]
 mod floods;
+mod http;
 mod http_sse;
 #[cfg(unix)]
 mod import;

@@ -186,7 +186,7 @@ fn unknown_method() -> Value {
 }
 
 fn status(code: u16) -> Failure {
-    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None }
 }
 
 fn offered(address: &str) -> Event {
@@ -912,6 +912,6 @@ proptest! {
 
 /// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
-    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None };
+    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };
     Ending::SessionLost(Box::new(session::Said::Failure(failure)))
 }

@@ -436,7 +436,8 @@ fn the_resources_that_may_have_changed_are_named() {
 
 #[test]
 fn a_server_without_subscriptions_is_asked_once() {
-    let status = |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None };
+    let status =
+        |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None };
     for (code, told) in [(404, 0), (400, 0), (503, 1), (429, 1)] {
         let mut translator = translator(SOME_LISTS);
         client(&mut translator, INITIALIZED);

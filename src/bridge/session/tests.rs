@@ -329,7 +329,7 @@ fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
-    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None };
+    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, reason: None };
     rig.handle(Event::Finished(rig.post("\"initialize\""), Ending::Failed(gone)));
     assert!(rig.replies[0].contains("503"), "{:?}", rig.replies);
     rig.client(&CALL.replace('7', "8"));
@@ -679,6 +679,6 @@ proptest! {
 
 /// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
-    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None };
+    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };
     Ending::SessionLost(Box::new(Said::Failure(failure)))
 }

@@ -162,7 +162,7 @@ impl Upstream {
         let mut events = EventStream::new();
         let first = timeout(self.deadline, self.read_endpoint(&mut response, events.decoder())).await;
         let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
-        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline, ..self.clone() };
+        let endpoint = Self { server: endpoint(&self.http.place(&self.server), &first)?, deadline, ..self.clone() };
         let answers = Arc::new(Answers::new());
         let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, events, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })

@@ -20,14 +20,18 @@ use crate::{
         message::{Kind, Message},
         patience,
         reports::Reports,
-        retry::{Failure, Remedy, Taken, only_reads},
+        retry::{self, Failure, Remedy, Taken, only_reads},
         session::{Ending, Event, Exchange, Said},
         transport::{self, Transport},
         turnstile::{Turnstile, UsedUp},
         upstream::{deadline::Deadline, http_sse::Channel},
     },
     credential::token_source::{AccessToken, TokenSource, TokenSourceError},
-    http::{Http, HttpError},
+    http::{
+        Http, HttpError,
+        reason::{self, Sent},
+        redirect,
+    },
     oauth::challenge::Challenge,
     server_url::ServerUrl,
 };
@@ -196,15 +200,19 @@ impl Upstream {
         headers: &HeaderMap,
         token: Option<&AccessToken>,
     ) -> Result<(Response, bool), Failure> {
-        let mut all = headers.clone();
-        all.insert(header::ACCEPT, accept.clone());
-        if !body.is_empty() {
-            all.insert(header::CONTENT_TYPE, JSON);
-        }
-        if let Some(token) = token {
-            self.tokens.authorize(token, &mut all, method, &self.server).map_err(Failure::Token)?;
-        }
-        let sending = self.http.send(&self.server, method, &all, body);
+        // A proof of possession is for one address.
+        let headers = |place: &ServerUrl| {
+            let mut all = headers.clone();
+            all.insert(header::ACCEPT, accept.clone());
+            if !body.is_empty() {
+                all.insert(header::CONTENT_TYPE, JSON);
+            }
+            if let Some(token) = token {
+                self.tokens.authorize(token, &mut all, method, place).map_err(Failure::Token)?;
+            }
+            Ok::<_, Failure>(all)
+        };
+        let sending = self.http.send(&self.server, method, body, &headers);
         let response = timeout(self.deadline, sending).await.map_err(|_| self.timed_out())??;
         let (status, headers) = (response.status(), response.headers());
         let lacked_nonce = token.is_some_and(|token| token.lacked_nonce(&self.server, status, headers));
@@ -221,16 +229,26 @@ impl Upstream {
     ) -> Outcome {
         let status = response.status();
         if status.is_redirection() {
-            return Ok(Ending::Failed(Failure::Redirected { status }));
+            let target = redirect::target(&self.http.place(&self.server), response.headers());
+            let sent = response.extensions().get::<Sent>();
+            let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_in(target)));
+            return Ok(Ending::Failed(Failure::Redirected { status, target }));
         }
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let challenge = Challenge::from_headers(response.headers());
-        let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
-        let refusal = Delivery::refusal(body).filter(|refusal| refusal.error_code().is_some());
-        if in_session && lost_session::is_meant(status, refusal.as_ref(), message.id()) {
-            let said = refusal.map_or_else(|| Said::Failure(Failure::Status { status, retry_after }), Said::Answer);
-            return Ok(Ending::SessionLost(Box::new(said)));
+        let (headers, sent) = (response.headers().clone(), response.extensions().get::<Sent>().cloned());
+        let body = match self.read_body(response, ERROR_LIMIT).await {
+            // What is in it would say what became of the message.
+            Err(failure) if retry::is_telling(status) => return Ok(Ending::Failed(failure)),
+            body => body.unwrap_or_default(),
+        };
+        let reason = reason::of(&headers, &body, &sent.unwrap_or_default());
+        let refusal = Delivery::refusal(body.clone()).filter(|refusal| refusal.error_code().is_some());
+        let says_more = refusal.is_none() && matches!(Delivery::read(body), Delivery::Messages(_));
+        if in_session && !says_more && lost_session::is_meant(status, refusal.as_ref(), message.id()) {
+            let failure = || Said::Failure(Failure::Status { status, retry_after, reason });
+            return Ok(Ending::SessionLost(Box::new(refusal.map_or_else(failure, Said::Answer))));
         }
         // No sign-in helps at a server that is content with no nonce.
         if status == StatusCode::UNAUTHORIZED && !challenge.nonce_wanted {
@@ -238,7 +256,7 @@ impl Upstream {
         }
         // Whatever it says: the message was not taken, and later it will be.
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Ok(Ending::Failed(Failure::Status { status, retry_after }));
+            return Ok(Ending::Failed(Failure::Status { status, retry_after, reason }));
         }
         match (refusal, &message.kind) {
             (Some(said), Kind::Request { id, method })
@@ -254,7 +272,11 @@ impl Upstream {
                 self.report(Event::Delivered(exchange, refusal.addressed_to(id))).await?;
                 Ok(Ending::Complete)
             }
-            _ => Ok(Ending::Failed(Failure::Status { status, retry_after })),
+            // A message that is no error, though the status says so: the server has looked at the request.
+            (None, Kind::Request { .. }) if says_more && retry::is_telling(status) => {
+                Ok(Ending::Failed(Failure::Malformed))
+            }
+            _ => Ok(Ending::Failed(Failure::Status { status, retry_after, reason })),
         }
     }
 

@@ -112,10 +112,10 @@ impl Upstream {
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     let retry_after = response.headers().get(header::RETRY_AFTER);
                     asked = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes())).or(asked);
-                    Failure::Status { status: response.status(), retry_after: asked }
+                    Failure::Status { status: response.status(), retry_after: asked, reason: None }
                 }
                 Ok(response) if response.status().is_server_error() => {
-                    Failure::Status { status: response.status(), retry_after: None }
+                    Failure::Status { status: response.status(), retry_after: None, reason: None }
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
                 Ok(_) => return Ok(Ending::Complete),

@@ -216,7 +216,10 @@ impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
     fn call(&'c self, message: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let answer = self.0.call(message).await?;
-            json::read::<IgnoredAny>(answer.body()).map_err(TokenError::Unusable)?;
+            json::read::<IgnoredAny>(answer.body()).map_err(|reason| {
+                let is_page = answer.body().trim_ascii_start().starts_with(b"<");
+                TokenError::Unusable(if is_page { "it is a web page, such as one about maintenance" } else { reason })
+            })?;
             Ok(answer)
         })
     }

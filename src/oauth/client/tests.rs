@@ -285,7 +285,11 @@ async fn d1_the_client_id_is_in_the_form_too() {
 #[tokio::test]
 async fn t060_bad_answers() {
     for (status, body, shown) in [
-        ("200 OK", "<html>CANARY</html>", "the token response cannot be used: it is not JSON"),
+        (
+            "200 OK",
+            "<html>CANARY</html>",
+            "the token response cannot be used: it is a web page, such as one about maintenance",
+        ),
         ("200 OK", "", "the token response cannot be used: it is not JSON"),
         ("200 OK", r#"{"access_token":"CANARY"}{}"#, "the token response cannot be used: it is not JSON"),
         (
