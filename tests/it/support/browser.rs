@@ -156,7 +156,9 @@ fn step(page: &Page, person: Person) -> Option<Step> {
         return Some(Step { method: "GET", target: attribute(link, "href")?, form: String::new() });
     }
     let (form, _) = form.split_once("</form>")?;
-    let fields = form.split("<input").skip(1).filter_map(|input| {
+    let (inputs, buttons) = form.split_once("<button").unwrap_or((form, ""));
+    // The first button is the one that is pressed.
+    let fields = inputs.split("<input").skip(1).chain([buttons]).filter_map(|input| {
         let input = input.split_once('>')?.0;
         Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_else(|| "somebody".to_owned())))
     });
