@@ -75,7 +75,7 @@ impl Process {
         if interpreter == NODE {
             command.env(NODE_MODULES, installed(NODE_MODULES));
         } else {
-            command.args(["-B", "-W", "ignore"]);
+            command.args(["-B", "-W", "ignore"]).env("FASTMCP_LOG_LEVEL", "ERROR");
         }
         command.arg(fixture("stacks", script)).args(arguments).arg(folder).arg(port.to_string()).args(before);
         Self::launch(command, "url")

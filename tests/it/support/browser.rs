@@ -163,7 +163,7 @@ fn step(page: &Page, person: Person) -> Option<Step> {
         Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_else(|| "somebody".to_owned())))
     });
     let fields = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    Some(Step { method: "POST", target: attribute(form, "action")?, form: fields })
+    Some(Step { method: "POST", target: attribute(form, "action").unwrap_or_default(), form: fields })
 }
 
 /// The value of an attribute in a tag, which must hold nothing that HTML escapes.
