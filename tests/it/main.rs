@@ -2,7 +2,8 @@
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
 //! `clients`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm`, `setup::agents` and `stacks` need
-//! programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they are run without.
+//! programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they
+//! are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 

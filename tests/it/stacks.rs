@@ -212,10 +212,8 @@ fn live_with(stack: &'static Stack) {
 
     drop(serve);
     let logout = sandbox.finmcp(["logout", &url]).expect_success();
-    let is_revoked = !logout.stderr.contains("works there until") && !logout.stderr.contains("could not be revoked");
-    assert!(is_revoked || !stack.looks_tokens_up, "{}", logout.stderr);
     sandbox.finmcp(["token", &url]).expect_code(4);
-    assert!(!stack.looks_tokens_up || !server.accepts(&third), "the access token still works after the logout");
+    assert!(!stack.looks_tokens_up || !server.accepts(&third), "still good after: {}", logout.stderr);
     sandbox.assert_no_secret(&[first, second, third]);
 }
 
