@@ -115,8 +115,7 @@ impl Batches {
         for element in elements {
             match read(line.slice_ref(element.as_bytes()), element, &messages) {
                 Ok(message) => messages.push(message),
-                Err(Some(answer)) => batch.push(&answer),
-                Err(None) => {}
+                Err(answer) => batch.push(&answer),
             }
         }
         batch.unanswered = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
@@ -196,21 +195,20 @@ impl Batch {
     }
 }
 
-/// The message that `raw`, one of a batch, is; or what it is answered with, where it is answered.
-fn read(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Option<Message>> {
+/// The message that `raw`, one of a batch, is, or what it is answered with.
+fn read(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Box<Message>> {
     let Ok(message) = Message::parse(raw) else {
         let id = Object::parse(text).and_then(|object| Id::from_json(object.get("id")?));
-        return Err(Some(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NO_MESSAGE)));
+        return Err(Box::new(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NO_MESSAGE)));
     };
     let Kind::Request { id, method } = &message.kind else { return Ok(message) };
     let is_used = before.iter().any(|other| matches!(&other.kind, Kind::Request { id: used, .. } if used == id));
-    if is_used {
-        return Err(Some(reply::error(id, ReplyCode::InvalidRequest, ID_USED)));
-    }
-    if &**method == "initialize" {
-        return Err(Some(reply::error(id, ReplyCode::InvalidRequest, NO_INITIALIZE)));
-    }
-    Ok(message)
+    let objection = match &**method {
+        _ if is_used => ID_USED,
+        "initialize" => NO_INITIALIZE,
+        _ => return Ok(message),
+    };
+    Err(Box::new(reply::error(id, ReplyCode::InvalidRequest, objection)))
 }
 
 #[cfg(test)]

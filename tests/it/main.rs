@@ -1,8 +1,9 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
-//! `clients`, `desktop`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm` and `setup::agents` need programs that
-//! only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they are run without.
+//! `clients`, `desktop`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm`, `setup::agents` and `stacks`
+//! need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where
+//! they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
@@ -73,6 +74,8 @@ mod setup;
 mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
+#[cfg(unix)]
+mod stacks;
 #[cfg(unix)]
 mod status;
 #[cfg(target_os = "linux")]
