@@ -16,7 +16,6 @@ use crate::{
     },
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
-    oauth::error::TokenError,
     printable::quoted,
 };
 
@@ -218,13 +217,10 @@ impl Failure {
 
     /// Whether no token or other secret has reached the place that must not be believed.
     pub fn spared_the_token(&self) -> bool {
-        let is_spared = |error: &HttpError| error.is_unconnected() || matches!(error, HttpError::Redirected { .. });
         match self {
             Self::Redirected { .. } | Self::ForeignEndpoint => true,
-            Self::Http(error) => is_spared(error),
-            Self::Token(TokenSourceError::Unavailable(error)) => {
-                matches!(&**error, TokenError::Http(error) if is_spared(error))
-            }
+            Self::Http(error) => error.spared_secrets(),
+            Self::Token(TokenSourceError::Unavailable(error)) => error.spared_secrets(),
             _ => false,
         }
     }

@@ -511,7 +511,7 @@ async fn what_a_client_is_told() {
         TokenSourceError::Rejected,
         TokenSourceError::from(TokenError::Refused(said("invalid_client"))),
         TokenSourceError::from(TokenError::Unavailable { status: 503 }),
-        TokenSourceError::from(TokenError::Unusable("it is a web page, such as one about maintenance")),
+        TokenSourceError::from(TokenError::Unusable("it is not JSON but a web page, such as one about maintenance")),
         TokenSourceError::from(TokenError::Http(HttpError::OldTls { host: host() })),
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),

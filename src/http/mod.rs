@@ -229,6 +229,12 @@ impl HttpError {
         matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
     }
 
+    /// Whether no secret has reached the place that the error is about: there is no connection to it, or the redirect
+    /// there was not followed.
+    pub fn spared_secrets(&self) -> bool {
+        self.is_unconnected() || matches!(self, Self::Redirected { .. })
+    }
+
     /// Why there is no connection, in the words of who found out; none of anything else.
     pub fn why_unreachable(&self) -> Option<String> {
         let Self::Unreachable { source, .. } = self else { return None };

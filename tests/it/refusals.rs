@@ -12,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 use crate::{
@@ -452,11 +453,19 @@ fn bad_documents(good: &Value) -> Vec<(&'static str, Reply, &'static str)> {
     let (first, _) = good.as_object().unwrap().iter().next().unwrap();
     let twice = text.replacen('{', &format!("{{{:?}:{},", first, good[first]), 1);
     let deep = |depth: usize| format!("{},\"x\":{}{}}}", &text[..text.len() - 1], "[".repeat(depth), "]".repeat(depth));
-    // The gzip form of nothing at all, which stands for one that becomes ten gigabytes: it is not looked into.
-    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0".to_vec();
+    // A good document of 64 MiB, in 64 KiB.
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(format!("{text}{}", " ".repeat(64 << 20)).as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let coded = |coding: &str, body: &[u8]| {
+        Reply::new(200).header("content-encoding", coding).body("application/json", body.to_vec())
+    };
     vec![
         ("large", json(format!("{text}{}", " ".repeat(1 << 20))), "sent more than 1048576 bytes"),
-        ("compressed", Reply::new(200).header("content-encoding", "gzip").body("application/json", gzip), "compressed"),
+        ("bomb", coded("gzip", &gzip), "sent more than 1048576 bytes"),
+        ("compressed twice", coded("gzip, gzip", &gzip), "cannot be decoded (Content-Encoding: gzip, gzip)"),
+        ("unknown coding", coded("zstd", &gzip), "cannot be decoded (Content-Encoding: zstd)"),
+        ("damaged", coded("gzip", &gzip[..100]), "compressed data are damaged"),
         ("deep", json(deep(64)), "nested too deeply"),
         ("very deep", json(deep(500_000)), "nested too deeply"),
         ("twice", json(twice), "there twice"),
@@ -558,7 +567,7 @@ fn t007_documents_of_other_origins_are_not_fetched() {
             ] {
                 let what = format!("{status} {path} {location}");
                 let reply = Reply::new(status).header("location", location);
-                cases.push(Hostile::answering(what, path, reply, &[&format!("redirects elsewhere (HTTP {status})")]));
+                cases.push(Hostile::answering(what, path, reply, &[&format!("redirects elsewhere (HTTP {status}")]));
             }
         }
     }
@@ -588,7 +597,7 @@ fn t048_no_secret_is_sent_on() {
         vendor.fault(On::Path(path), Effect::Answer(reply));
     };
     for status in [301, 302, 303, 307, 308] {
-        let said = format!("redirects elsewhere (HTTP {status})");
+        let said = format!("redirects elsewhere (HTTP {status}");
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(confidential()));
         redirect(&vendor, "/token", status);
         login(&sandbox, &vendor).expect_code(5).expect_stderr(&[&said, "hint: "]);

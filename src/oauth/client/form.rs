@@ -218,7 +218,11 @@ impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
             let answer = self.0.call(message).await?;
             json::read::<IgnoredAny>(answer.body()).map_err(|reason| {
                 let is_page = answer.body().trim_ascii_start().starts_with(b"<");
-                TokenError::Unusable(if is_page { "it is a web page, such as one about maintenance" } else { reason })
+                TokenError::Unusable(if is_page {
+                    "it is not JSON but a web page, such as one about maintenance"
+                } else {
+                    reason
+                })
             })?;
             Ok(answer)
         })

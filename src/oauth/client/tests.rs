@@ -288,7 +288,7 @@ async fn t060_bad_answers() {
         (
             "200 OK",
             "<html>CANARY</html>",
-            "the token response cannot be used: it is a web page, such as one about maintenance",
+            "the token response cannot be used: it is not JSON but a web page, such as one about maintenance",
         ),
         ("200 OK", "", "the token response cannot be used: it is not JSON"),
         ("200 OK", r#"{"access_token":"CANARY"}{}"#, "the token response cannot be used: it is not JSON"),
