@@ -19,11 +19,14 @@ const SENDS_LIMIT: usize = 10;
 /// Longer than a loop would need to show.
 const QUIET: Duration = Duration::from_secs(3);
 
-fn signed_in(script: Script) -> (Sandbox, Vendor, FakeBrowser) {
+/// Somebody has signed in, and nobody is there any more.
+fn signed_in(script: Script) -> (Sandbox, Vendor) {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     sandbox.finmcp(["login", &vendor.url()]).expect_success();
-    (sandbox, vendor, browser)
+    drop(browser);
+    sandbox.set("FINMCP_BROWSER", "false");
+    (sandbox, vendor)
 }
 
 fn unauthorized() -> Effect {
@@ -41,7 +44,7 @@ fn a1_a_revoked_token_is_answered_with_the_way_in() {
     for mode in ["tool", "off"] {
         for (client, server) in Era::COMBINATIONS {
             let script = Script { refresh_tokens: false, era: server, ..Script::people() };
-            let (sandbox, vendor, _browser) = signed_in(script);
+            let (sandbox, vendor) = signed_in(script);
             let mut serve = sandbox.serve([&vendor.url(), "--sign-in", mode]);
             serve.greet(client);
             serve.call_in(client, "echo", json!({"message": "hi"})).result();
@@ -62,7 +65,7 @@ fn a1_a_revoked_token_is_answered_with_the_way_in() {
 #[test]
 fn a1_one_tool_that_refuses_the_token_stops_no_other() {
     for refresh_tokens in [true, false] {
-        let (sandbox, vendor, _browser) = signed_in(Script { refresh_tokens, ..Script::people() });
+        let (sandbox, vendor) = signed_in(Script { refresh_tokens, ..Script::people() });
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize();
         serve.request("tools/list", json!({})).result();
@@ -86,7 +89,7 @@ fn a2_a_dead_sign_in_is_asked_for_once() {
     for (status, error) in
         [(401, "invalid_client"), (400, "invalid_grant"), (403, "unauthorized_client"), (200, "bad_refresh_token")]
     {
-        let (sandbox, vendor, _browser) = signed_in(Script::people());
+        let (mut sandbox, vendor) = signed_in(Script::people());
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize();
         serve.request("ping", json!({})).result();
@@ -111,6 +114,7 @@ fn a2_a_dead_sign_in_is_asked_for_once() {
         assert!(status.stdout.contains(r#""signed_in": false"#), "{}", status.stdout);
         // A sign-in in a terminal helps the client that is running.
         vendor.heal();
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         sandbox.finmcp(["login", &vendor.url()]).expect_success();
         serve.call("echo", json!({"message": "hi"})).result();
     }
@@ -199,7 +203,7 @@ fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
     let run = |case: u32| {
         let era = if case.is_multiple_of(2) { Era::Legacy } else { Era::Modern };
         let script = Script { era, ..Script::people() };
-        let (sandbox, vendor, _browser) = signed_in(script);
+        let (sandbox, vendor) = signed_in(script);
         let mut serve = sandbox.serve([vendor.url()]);
         serve.greet(era);
         serve.request_in(era, "tools/list", json!({})).result();
@@ -263,7 +267,8 @@ fn d3_what_changes_nothing_is_sent_again_when_the_connection_breaks() {
 /// b6: a profile whose stored credential is gone is signed out, whoever took it away: `auto` opens the browser.
 #[test]
 fn b6_a_credential_that_is_gone_is_a_sign_in_to_make() {
-    let (sandbox, vendor, browser) = signed_in(Script::people());
+    let (mut sandbox, vendor) = signed_in(Script::people());
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let stored = sandbox.files().into_iter().filter(|file| {
         file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("finmcp-"))
             && file.extension().is_none_or(|kind| kind != "lock")
@@ -271,11 +276,11 @@ fn b6_a_credential_that_is_gone_is_a_sign_in_to_make() {
     let removed = stored.map(|file| fs::remove_file(file).unwrap()).count();
     assert!(removed > 0, "{:?}", sandbox.files());
     sandbox.finmcp(["token", &vendor.url()]).expect_code(4);
-    assert_eq!(browser.starts().len(), 1);
+    assert!(browser.starts().is_empty());
     let mut serve = sandbox.serve([&vendor.url(), "--sign-in", "auto"]);
     serve.initialize();
     serve.call("echo", json!({"message": "hi"})).result();
-    assert_eq!(browser.starts().len(), 2);
+    assert_eq!(browser.starts().len(), 1);
     assert_eq!(vendor.executed(), ["echo"]);
 }
 
