@@ -515,7 +515,7 @@ fn t114_a_call_that_was_answered_is_not_sent_again() {
 /// t114: whatever the POST comes to otherwise, it is made once.
 #[test]
 fn t114_a_call_that_may_have_been_taken_is_not_sent_again() {
-    for effect in [Effect::CutBefore, Effect::status(400), Effect::status(500), Effect::status(503)] {
+    for effect in [Effect::CutBefore, Effect::status(408), Effect::status(500), Effect::status(503)] {
         let (_sandbox, vendor, mut serve) = bridge();
         serve.initialize();
         serve.request("ping", json!({})).result();
