@@ -19,7 +19,7 @@ use crate::bridge::{
     reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-    sign_in::{self, Begin, Invitation, ShownBy, SignIn},
+    sign_in::{self, Begin, Invitation, ShownBy, SignIn, Wanted},
     translation::{Numbers, Step},
     transport::Transport,
 };
@@ -69,6 +69,8 @@ pub enum Action {
     Wake(Alarm, Duration),
     /// Begin a sign-in, and report what comes of it.
     SignIn(Need, ShownBy),
+    /// Show the page of the sign-in under way in a browser, where there is one.
+    ShowSignIn,
     /// Report [`Event::SignedIn`] as soon as somebody is.
     Watch,
     /// Remember what the server says of itself.
@@ -699,9 +701,13 @@ impl Conversation {
     fn sign_in_wanted(&mut self, wanted: Begin) {
         match wanted {
             Begin::For(call, reason) => {
-                if let Some(shown_by) = self.sign_in.wanted(call, reason, &self.capabilities) {
-                    let need = if std::mem::take(&mut self.fresh) { Need::Another } else { Need::Any };
-                    self.actions.push(Action::SignIn(need, shown_by));
+                match self.sign_in.wanted(call, reason, &self.capabilities) {
+                    Wanted::SignIn(shown_by) => {
+                        let need = if std::mem::take(&mut self.fresh) { Need::Another } else { Need::Any };
+                        self.actions.push(Action::SignIn(need, shown_by));
+                    }
+                    Wanted::Browser => self.actions.push(Action::ShowSignIn),
+                    Wanted::Nothing => {}
                 }
                 self.sign_in_answers();
             }

@@ -118,6 +118,8 @@ pub struct Bridge {
     reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
     farewells: Vec<JoinHandle<()>>,
+    /// Who shows the page of the last sign-in that was begun here.
+    shown_by: Option<watch::Sender<ShownBy>>,
     /// Waits for a sign-in that happens elsewhere.
     polling: Option<JoinHandle<()>>,
     /// Told whenever the client says something.
@@ -157,10 +159,13 @@ pub struct Ends {
 /// Keeps what a server says of itself for the next conversation. Called in a task that may block.
 pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
 
-/// Begins a sign-in, whose page the client shows or does not: the sender takes where a person does it; the outcome is known
-/// when that is over, with the reason where it came to nothing.
-pub type Offer =
-    Arc<dyn Fn(ShownBy, oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Begins a sign-in, whose page is shown as the receiver says by now: the sender takes where a person does it; the outcome
+/// is known when that is over, with the reason where it came to nothing.
+pub type Offer = Arc<
+    dyn Fn(watch::Receiver<ShownBy>, oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>>
+        + Send
+        + Sync,
+>;
 
 impl Bridge {
     /// A conversation with the client at the other end of `reader` and `writer`; nothing has been sent yet.
@@ -186,6 +191,7 @@ impl Bridge {
             reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
+            shown_by: None,
             polling: None,
             heard: Arc::default(),
             grace: None,
@@ -319,7 +325,13 @@ impl Bridge {
                 }
                 Action::SignIn(need, shown_by) => {
                     if let Some(offer) = self.offer.clone() {
+                        let shown_by = self.shown_by.insert(watch::Sender::new(shown_by)).subscribe();
                         tokio::spawn(sign_in(offer, need, shown_by, self.tokens.clone(), self.reports.clone()));
+                    }
+                }
+                Action::ShowSignIn => {
+                    if let Some(shown_by) = &self.shown_by {
+                        shown_by.send_replace(ShownBy::Browser);
                     }
                 }
                 Action::Watch => {
@@ -387,7 +399,7 @@ async fn later(after: Duration, event: Event, reports: Reports) {
 }
 
 /// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, need: Need, shown_by: ShownBy, tokens: TokenSource, reports: Reports) {
+async fn sign_in(offer: Offer, need: Need, shown_by: watch::Receiver<ShownBy>, tokens: TokenSource, reports: Reports) {
     if need == Need::Any && tokens.is_signed_in().await {
         let _ = reports.send(Event::SignedIn, 0).await;
         return;

@@ -46,10 +46,21 @@ pub enum Window {
 /// Who shows the page of a sign-in to the person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShownBy {
-    /// The client (URL elicitation).
+    /// The client: by URL elicitation, or in the result of the call.
     Client,
-    /// Nobody yet: a browser is opened where there is one.
+    /// A browser, where there is one.
     Browser,
+}
+
+/// What is to be done for a call that needs somebody to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A sign-in is to be begun.
+    SignIn(ShownBy),
+    /// The page of the one under way is to be shown in a browser, too.
+    Browser,
+    /// The one under way will do.
+    Nothing,
 }
 
 impl Invitation {
@@ -162,12 +173,19 @@ impl SignIn {
         }
     }
 
-    /// The call `call` needs somebody to sign in, since it was refused for `reason`. Where a sign-in is to be begun, who
-    /// shows its page.
-    pub fn wanted(&mut self, call: Message, reason: Option<String>, capabilities: &str) -> Option<ShownBy> {
-        let shown_by = if shows_pages(&call, capabilities) { ShownBy::Client } else { ShownBy::Browser };
+    /// The call `call` needs somebody to sign in, since it was refused for `reason`. What is to be done for that.
+    ///
+    /// A browser opens only for a call of the tool, which somebody has asked for: an agent that is refused goes on calling
+    /// while nobody is there.
+    pub fn wanted(&mut self, call: Message, reason: Option<String>, capabilities: &str) -> Wanted {
+        let opens_browser = is_for_tool(&call) && !shows_pages(&call, capabilities);
         self.calls.push((call, reason));
-        (!std::mem::replace(&mut self.under_way, true)).then_some(shown_by)
+        let shown_by = if opens_browser { ShownBy::Browser } else { ShownBy::Client };
+        match (std::mem::replace(&mut self.under_way, true), shown_by) {
+            (false, shown_by) => Wanted::SignIn(shown_by),
+            (true, ShownBy::Browser) => Wanted::Browser,
+            (true, ShownBy::Client) => Wanted::Nothing,
+        }
     }
 
     /// The sign-in that is under way can be done there.

@@ -198,28 +198,48 @@ fn said(result: &Value) -> &str {
 /// call that was refused. The address is in the answer all the same.
 #[test]
 fn b7_a_browser_opens_once_for_a_sign_in() {
-    for tool in ["finmcp_sign_in", "echo"] {
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-        let mut serve = sandbox.serve([vendor.url()]);
-        open(&mut serve, json!({}));
-        assert!(browser.starts().is_empty(), "{tool}: nobody has asked yet");
-        let first = serve.call(tool, json!({"message": "hi"})).result();
-        let again = serve.call("finmcp_sign_in", json!({})).result();
-        let other = serve.call("echo", json!({"message": "hi"})).result();
-        for result in [&first, &again, &other] {
-            assert!(said(result).contains("A browser window was opened"), "{tool}: {result}");
-            assert_eq!(address(result), address(&first), "{tool}");
-        }
-        let starts = browser.starts();
-        assert_eq!(starts.len(), 1, "{tool}: {starts:?}");
-        assert_eq!(starts[0].arguments, [address(&first)], "{tool}");
-        sign_in_at(&address(&first));
-        serve.incoming("notifications/tools/list_changed");
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
-        assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1), "{tool}");
-        sandbox.assert_no_secret(&vendor.secrets());
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    assert!(browser.starts().is_empty(), "nobody has asked yet");
+    let first = serve.call("finmcp_sign_in", json!({})).result();
+    let again = serve.call("finmcp_sign_in", json!({})).result();
+    let other = serve.call("echo", json!({"message": "hi"})).result();
+    for result in [&first, &again, &other] {
+        assert!(said(result).contains("A browser window was opened"), "{result}");
+        assert_eq!(address(result), address(&first));
     }
+    let starts = browser.starts();
+    assert_eq!(starts.len(), 1, "{starts:?}");
+    assert_eq!(starts[0].arguments, [address(&first)]);
+    sign_in_at(&address(&first));
+    serve.incoming("notifications/tools/list_changed");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1));
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// b7, t036: an agent that is refused opens no window by going on; the call of the tool shows the page of the same sign-in.
+#[test]
+fn b7_a_refused_call_opens_no_browser_and_the_tool_does() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    let refused = serve.call("echo", json!({"message": "hi"})).result();
+    let again = serve.call("echo", json!({"message": "hi"})).result();
+    assert!(!said(&refused).contains("window") && !said(&again).contains("window"), "{refused}");
+    assert!(browser.starts().is_empty(), "serve opens no browser unasked");
+    let asked = serve.call("finmcp_sign_in", json!({})).result();
+    assert_eq!(address(&asked), address(&refused));
+    crate::support::eventually("the window", || (browser.starts().len() == 1).then_some(()));
+    serve.call("finmcp_sign_in", json!({})).result();
+    assert_eq!(browser.starts()[0].arguments, [address(&refused)]);
+    sign_in_at(&address(&refused));
+    serve.incoming("notifications/tools/list_changed");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1));
 }
 
 /// The person before the window is enough: the client asks once, and its tools work.

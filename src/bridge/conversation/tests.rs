@@ -68,6 +68,7 @@ impl Rig {
                 }
                 Action::Wake(alarm, _) => self.alarms.push(alarm),
                 Action::SignIn(need, _) => self.sign_ins.push(need),
+                Action::ShowSignIn => {}
                 Action::Watch => self.watches += 1,
                 Action::Remember(description) => self.remembered = Some(*description),
             }

@@ -1,12 +1,16 @@
 //! Signing a person in while a client is running.
 
 use std::{
+    future::pending,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use futures_util::FutureExt;
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{SetOnce, oneshot, watch},
+    task::spawn_blocking,
+};
 
 use crate::{
     bridge::{
@@ -81,7 +85,7 @@ impl Admission {
     async fn by_client(
         self,
         tokens: TokenSource,
-        shown_by: ShownBy,
+        mut shown_by: watch::Receiver<ShownBy>,
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
         let profile = self.profile();
@@ -94,7 +98,8 @@ impl Admission {
             }
             Some(GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
         }
-        let here = match shown_by {
+        let begun_by = *shown_by.borrow();
+        let here = match begun_by {
             ShownBy::Client => Here::Nothing,
             ShownBy::Browser => self.here().await,
         };
@@ -109,6 +114,8 @@ impl Admission {
         };
         let browser = ForClient { browser, window: window.clone() };
         let (mut tell, mut page) = (Some(tell), None);
+        let shown = Arc::new(SetOnce::new());
+        let place = shown.clone();
         let mut invite = move |invitation| {
             if let Some(tell) = tell.take() {
                 let _ = tell.send(invitation);
@@ -116,7 +123,10 @@ impl Admission {
         };
         let attempt = Attempt {
             tell: Box::new(move |progress| match progress {
-                Progress::Page(address) => page = Some(address.as_str().to_owned()),
+                Progress::Page(address) => {
+                    page = Some(address.as_str().to_owned());
+                    let _ = place.set(address.clone());
+                }
                 Progress::Opened => {
                     let window = *window.get().unwrap_or(&Window::None);
                     page.take().into_iter().for_each(|address| invite(Invitation { address, code: None, window }));
@@ -129,7 +139,23 @@ impl Admission {
             }),
             ..self.attempt(tokens.last_challenge(), Some(Arc::new(browser)))
         };
-        let kept = login::sign_in_and_keep(&self.app, profile, attempt).await;
+        // A person may ask for the browser later than an agent for a sign-in.
+        let showing = async {
+            let is_asked = shown_by.wait_for(|now| *now == ShownBy::Browser).await.is_ok();
+            let page = shown.wait().await.clone();
+            if is_asked
+                && begun_by == ShownBy::Client
+                && let Here::Browser(browser, _turn) = self.here().await
+            {
+                let _ = spawn_blocking(move || browser.open(&page)).await;
+                pending::<()>().await; // it is this process's turn until the sign-in is over
+            }
+            pending().await
+        };
+        let kept = tokio::select! {
+            kept = login::sign_in_and_keep(&self.app, profile, attempt) => kept,
+            never = showing => never,
+        };
         if let Some(turn) = turn {
             turn.end(kept.as_ref().err().map(failure).as_ref(), self.app.clock.now());
         }
