@@ -134,6 +134,23 @@ impl AuthorizationRequest {
             _ => Err(CallbackError::Unrelated),
         }
     }
+
+    /// Whether a redirect to `location` says that the server does not know the client: not to the redirect URI, which an
+    /// unknown client has none of, but to a page of the server's about this error.
+    pub fn leads_to_unknown_client(&self, location: &str) -> bool {
+        let Ok(target) = self.url.as_url().join(location) else { return false };
+        let is_answer = self.url.as_url().query_pairs().any(|(name, value)| {
+            name == "redirect_uri" && Url::parse(&value).is_ok_and(|uri| is_same_place(&uri, &target))
+        });
+        let says = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
+            name == "error" && matches!(&*value, "invalid_client" | "unauthorized_client")
+        };
+        !is_answer && target.query_pairs().any(says)
+    }
+}
+
+fn is_same_place(a: &Url, b: &Url) -> bool {
+    a.origin() == b.origin() && a.path() == b.path()
 }
 
 /// Whether an answer to an authorization request that redirects nowhere says that the server does not know the client, or
@@ -269,6 +286,25 @@ mod tests {
 
     fn request(names_itself: bool) -> AuthorizationRequest {
         request_to("https://as.example/authorize", names_itself, None, &[])
+    }
+
+    /// b5: a redirect to the server's own page about an unknown client; the answer at the redirect URI is another matter.
+    #[test]
+    fn b5_a_redirect_may_say_that_the_client_is_unknown() {
+        let request = request(true);
+        for (location, says) in [
+            ("/api/auth/error?error=invalid_client&error_description=client_id+is+required", true),
+            ("https://as.example/oops?error=unauthorized_client", true),
+            ("https://login.example/error?x=1&error=invalid_client", true),
+            ("http://127.0.0.1:5000/callback?error=invalid_client&state=x", false),
+            ("http://127.0.0.1:5000/callback?error=unauthorized_client", false),
+            ("/login?error=login_required", false),
+            ("/login?next=%2Fauthorize%3Ferror%3Dinvalid_client", false),
+            ("/login", false),
+            ("http://[", false),
+        ] {
+            assert_eq!(request.leads_to_unknown_client(location), says, "{location}");
+        }
     }
 
     fn pairs(request: &AuthorizationRequest) -> Vec<(String, String)> {

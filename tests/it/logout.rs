@@ -92,3 +92,26 @@ fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
         sandbox.assert_no_secret(&vendor.secrets());
     }
 }
+
+/// d1: a server that wants a `client_secret` of every client is given an empty one by a client that has none; the token is
+/// revoked then.
+#[cfg(unix)]
+#[test]
+fn d1_a_client_without_a_secret_revokes_where_one_is_wanted() {
+    use crate::support::{
+        browser::{FakeBrowser, Person},
+        vendor::{Reply, Script, Vendor},
+    };
+    use serde_json::json;
+
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    let refusal = json!({"error": "invalid_request", "error_description": "client_secret: Field required"});
+    vendor.fault(On::Path("/revoke"), Effect::Answer(Reply::new(400).json(&refusal)));
+    let run = sandbox.finmcp(["logout", &vendor.url()]).expect_success();
+    assert!(!run.stderr.contains("could not be revoked"), "{}", run.stderr);
+    let sent: Vec<_> =
+        vendor.records_at("/revoke").iter().map(|record| record.form().get("client_secret").cloned()).collect();
+    assert_eq!(sent[..2], [None, Some(String::new())]);
+}

@@ -19,7 +19,11 @@ pub async fn is_client_unknown(http: &Http, request: &AuthorizationRequest) -> b
     let mut message = Request::new(Vec::new());
     message.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/html, application/json;q=0.9"));
     match tokio::time::timeout(DEADLINE, http.exchange(&request.url, message)).await {
-        Ok(Ok(reply)) => says_unknown_client(reply.status, &reply.body),
+        Ok(Ok(reply)) => {
+            let location = reply.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+            location.is_some_and(|location| request.leads_to_unknown_client(location))
+                || says_unknown_client(reply.status, &reply.body)
+        }
         Ok(Err(error)) => {
             tracing::debug!(%error, "the authorization server does not say whether it knows the client");
             false

@@ -35,6 +35,29 @@ pub async fn revoke(
     token: RevocableToken<'_>,
     now: Timestamp,
 ) -> Result<(), TokenError> {
+    match revoke_with(http, endpoint, issuer, registration, token, now, None).await {
+        // Some servers want the parameter of every client; a client without a secret has an empty one (RFC 6749 section
+        // 2.3.1).
+        Err(TokenError::Refused(refusal))
+            if refusal.code == "invalid_request" && registration.client_secret.is_none() =>
+        {
+            let empty = Some(("client_secret", ""));
+            let outcome = revoke_with(http, endpoint, issuer, registration, token, now, empty).await;
+            outcome.map_err(|_| TokenError::Refused(refusal))
+        }
+        outcome => outcome,
+    }
+}
+
+async fn revoke_with(
+    http: &Http,
+    endpoint: &ServerUrl,
+    issuer: &str,
+    registration: &ClientRegistration,
+    token: RevocableToken<'_>,
+    now: Timestamp,
+    further: Option<(&'static str, &'static str)>,
+) -> Result<(), TokenError> {
     let mut url = endpoint.as_url().clone();
     // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
     let _ = url.set_scheme("https");
@@ -47,7 +70,7 @@ pub async fn revoke(
     for (name, value) in assertion_fields(registration, issuer, now)? {
         request = request.add_extra_param(name, value.expose().clone());
     }
-    if let Some((name, value)) = client_id_field(registration) {
+    for (name, value) in client_id_field(registration).into_iter().chain(further) {
         request = request.add_extra_param(name, value.to_owned());
     }
     request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
