@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "finmcp", version, arg_required_else_help = true, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// Say only what went wrong, and what you have to do
+    /// Only print errors and required actions
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// What to do.
@@ -48,7 +48,7 @@ Examples:
 Environment:
   FINMCP_CONFIG_DIR         where settings are
   FINMCP_STORE              keychain (the default), file, or memory
-  FINMCP_STORE_KEY_FILE     the file store's key: any file of 32 bytes or more
+  FINMCP_STORE_KEY_FILE     the file store's key: a file of 32 bytes or more
   FINMCP_STORE_PASSPHRASE   or a passphrase
   FINMCP_CLIENT_SECRET      the client secret for login and serve
   FINMCP_BROWSER            the program that opens the sign-in page
@@ -72,9 +72,9 @@ pub enum Command {
     /// Speak MCP on stdin and stdout, and forward to the server with a fresh token
     #[command(after_help = SERVE_HELP)]
     Serve(Box<Serve>),
-    /// Show whom you are signed in as, and where
+    /// List your sign-ins
     Status(Status),
-    /// Look at each step from the settings to the list of tools: what is wrong, and what to do
+    /// Diagnose settings, sign-in and connection, step by step
     #[command(after_help = doctor::HELP)]
     Doctor(Doctor),
     /// Revoke a credential and forget it
@@ -88,7 +88,7 @@ pub enum Command {
     /// Call a tool, once, and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
-    /// See it all work on stand-ins of the vendors inside this program, with no account
+    /// Try everything with simulated vendors, no account needed
     #[cfg(feature = "demo")]
     Demo(Demo),
     /// Print a script that completes commands, servers and environments in a shell
@@ -148,7 +148,7 @@ pub struct Login {
     /// How to sign in.
     #[command(flatten)]
     pub registration: Registration,
-    /// Open nothing: print the address, and read from stdin the one that the browser ends on
+    /// Do not open a browser: print the address, and read the final one from stdin
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
     /// The port on 127.0.0.1 that the browser comes back to
@@ -163,7 +163,7 @@ pub struct Login {
     /// What becomes of that.
     #[command(flatten)]
     pub disposal: Disposal,
-    /// Register a new client with the server, and replace a saved profile of that name that belongs to another one
+    /// Register a new client, and replace a saved profile of that name that belongs to another server
     #[arg(long)]
     pub force: bool,
 }
@@ -207,13 +207,13 @@ pub struct Registration {
     /// Not accepted: whatever is typed as an argument can be seen by others
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,
-    /// A document about the client that you publish, for servers that read such
+    /// URL of a Client ID Metadata Document that you host
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// The redirect URI that the client is registered with, such as http://localhost:3118/callback
+    /// The redirect URI registered for the client, on this machine only, such as http://localhost:3118/callback
     #[arg(long, value_name = "URI", help_heading = "Client")]
     pub redirect_uri: Option<RedirectUri>,
-    /// A file with a JWT that says who signs in, such as a workload's token; it is read anew for each access token
+    /// A file with a JWT that says who signs in, such as a workload's token; re-read for every access token
     #[arg(long, value_name = "PATH", help_heading = "Assertion")]
     pub assertion_file: Option<PathBuf>,
     /// Your company's identity provider, which grants access in a person's name (enterprise-managed authorization)
@@ -231,7 +231,7 @@ pub struct Registration {
     /// A file with the client secret there, or - for stdin
     #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
     pub identity_provider_client_secret_file: Option<PathBuf>,
-    /// A file with the person's ID token from there; it is read anew for each access token
+    /// A file with the person's ID token from there; re-read for every access token
     #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
     pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
@@ -240,7 +240,7 @@ pub struct Registration {
     /// A scope to ask for; may be repeated
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
-    /// A further parameter for the authorization server; may be repeated
+    /// A further parameter for the authorization server, which finmcp does not set itself; may be repeated
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
     /// The resource parameter, in place of the server's own; none to leave it out
@@ -249,13 +249,13 @@ pub struct Registration {
     /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
     #[arg(long, help_heading = "Request")]
     pub dpop: bool,
-    /// The token endpoint: nothing is discovered then
+    /// Token endpoint (skips discovery)
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub token_endpoint: Option<ServerUrl>,
-    /// The authorization server to expect
+    /// The authorization server to use, by its issuer URL
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub issuer: Option<String>,
-    /// Let this server name others in private networks, such as your company's authorization server
+    /// Allow this server's sign-in server to be on a private network
     #[arg(long, help_heading = "Authorization server")]
     pub allow_private_network: bool,
 }
@@ -266,6 +266,7 @@ Examples:
   finmcp login asset --env sandbox --client-id ID --client-secret-file secret.txt
   finmcp login masset --url https://your-masset-url/mcp
   finmcp login https://mcp.example.com/mcp
+  finmcp login https://mcp.example.com/mcp --client-id ID --redirect-uri http://localhost:3118/callback
   finmcp login https://mcp.example.com/mcp --assertion-file /var/run/secrets/tokens/mcp";
 
 /// `finmcp token`.
@@ -289,7 +290,8 @@ pub struct Token {
 }
 
 const TOKEN_HELP: &str = "\
-Never asks and never opens a browser: exit code 4 means that somebody has to run finmcp login.
+Never asks and never opens a browser: exit code 4 means that you have to run
+finmcp login, also when the server has ended the sign-in.
 
 Examples:
   finmcp token --env sandbox
@@ -301,7 +303,7 @@ pub struct Serve {
     /// Which server.
     #[command(flatten)]
     pub server: Server,
-    /// What to do when somebody has to sign in
+    /// What to do when a sign-in is needed
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// How long a request may take, in seconds
@@ -319,13 +321,13 @@ pub struct Serve {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Control")]
 pub struct Control {
-    /// Let only tools through that do nothing but read, as the server or its vendor says
+    /// Allow only tools that read, as the server or its vendor says
     #[arg(long)]
     pub read_only: bool,
-    /// Let only tools of such names through, such as 'get_*'; may be repeated
+    /// Allow only tools matching GLOB, such as 'get_*'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub allow_tool: Vec<Pattern>,
-    /// Keep tools of such names away, whatever else is allowed; may be repeated
+    /// Block tools matching GLOB (overrides --allow-tool); may be repeated
     #[arg(long, value_name = "GLOB")]
     pub deny_tool: Vec<Pattern>,
     /// Append a line of JSON to this file for each call of a tool
@@ -342,9 +344,9 @@ pub struct Control {
 /// What `serve` does when somebody has to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SignInMode {
-    /// Lists a tool that gives the address where a person signs in.
+    /// Lists a tool that opens the sign-in page and gives its address.
     Tool,
-    /// Opens the browser, one for all finmcp processes, and lets the request wait.
+    /// Opens the browser, once for all finmcp processes, and lets the request wait.
     Auto,
     /// Answers with the command to run.
     Off,

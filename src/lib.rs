@@ -24,15 +24,15 @@
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
-//! | [`bridge`] | `serve`: the relay |
+//! | [`bridge`] | `serve`: the relay. `attempts` is the law of sending again, `delivery` what a server's text holds |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`tool`] | tools: what they take, and what they answer |
-//! | [`login`] | signing in: the flows, the browser, the loopback listener, what a person pastes |
+//! | [`login`] | signing in: flows, client, browser, desktop portal, loopback listener, what a person pastes |
 //! | [`doctor`] | what is wrong, step by step, and what to do |
 //! | [`credential`] | stores, locks, and a token that is always fresh |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
-//! | [`http`], [`server_url`], [`secret`] | the network, where a secret may go, what must not be seen |
+//! | [`http`], [`server_url`], [`secret`] | the network (also redirects, cookies), where a secret may go, what must not be seen |
 //! | `demo` | the vendors' stand-ins (feature `demo`) |
 //!
 //! # Invariants
