@@ -291,18 +291,26 @@ macro_rules! stacks {
     };
 }
 
-const PROXY: &str = "fastmcp_proxy.py";
-
 stacks! {
     python_sdk: stack(&[Program(PYTHON, "simple_auth.py", &[])]);
     python_sdk_legacy: stack(&[Program(PYTHON_LEGACY, "simple_auth.py", &[])]);
     fastmcp: stack(&[Program(PYTHON, "fastmcp_memory.py", &[])]);
     fastmcp_legacy: stack(&[Program(PYTHON_LEGACY, "fastmcp_memory.py", &[])]);
-    fastmcp_proxy: Stack { has_provider: true, ..stack(&[Program(PYTHON, PROXY, &[])]) };
-    fastmcp_proxy_legacy: Stack { has_provider: true, ..stack(&[Program(PYTHON_LEGACY, PROXY, &[])]) };
     django: stack(&[Program(DJANGO, "django_provider.py", &[]), Program(PYTHON, "resource_server.py", &[])]);
     workers: stack(&[Program(NODE, "workers.mjs", &["@cloudflare/workers-oauth-provider"])]);
     workers_before: stack(&[Program(NODE, "workers.mjs", &["workers-oauth-provider-before"])]);
     // Its access tokens are JWTs.
     better_auth: Stack { looks_tokens_up: false, ..stack(&[Program(NODE, "better_auth.mjs", &[])]) };
+}
+
+/// FastMCP's proxy in front of an OpenID provider gives out tokens of its own, and goes on taking them after it has revoked
+/// them.
+#[test]
+fn fastmcp_proxy_signs_in_refreshes_restarts_and_signs_out() {
+    const PROXY: &str = "fastmcp_proxy.py";
+    static NEW: Stack = Stack { has_provider: true, looks_tokens_up: false, ..stack(&[Program(PYTHON, PROXY, &[])]) };
+    static BEFORE: Stack =
+        Stack { has_provider: true, looks_tokens_up: false, ..stack(&[Program(PYTHON_LEGACY, PROXY, &[])]) };
+    live_with(&NEW);
+    live_with(&BEFORE);
 }

@@ -17,7 +17,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// its state and verifier are never used. Nothing is followed, and an answer that says nothing clear says no.
 pub async fn is_client_unknown(http: &Http, request: &AuthorizationRequest) -> bool {
     let mut message = Request::new(Vec::new());
-    message.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/html, application/json;q=0.9"));
+    // As a browser asks: some servers answer a script with 200 and tell it where to go.
+    message.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/html"));
+    message.headers_mut().insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
     match tokio::time::timeout(DEADLINE, http.exchange(&request.url, message)).await {
         Ok(Ok(reply)) => {
             let location = reply.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
