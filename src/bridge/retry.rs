@@ -203,6 +203,14 @@ impl Failure {
         }
     }
 
+    /// How long the server asks not to be asked, in its own number (RFC 9110 section 10.2.3).
+    pub fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the server must not be believed.
     pub fn is_refusal(&self) -> bool {
         match self {

@@ -100,7 +100,9 @@ impl Upstream {
             let Ok(Ending::Failed(failure)) = &ending else { break ending };
             let random = getrandom::u32().unwrap_or_default();
             match failure.remedy(message.method(), attempts, random) {
-                Some(Remedy::HoldAll(wait)) => self.turnstile.hold(wait).await,
+                Some(Remedy::HoldAll(wait)) => {
+                    self.turnstile.hold(wait.max(failure.asked_wait().unwrap_or_default())).await
+                }
                 Some(Remedy::Wait(wait)) if begun.elapsed() + wait < PATIENCE => sleep(wait).await,
                 _ => break ending,
             }
