@@ -4,7 +4,7 @@
 //! asks in the middle of a call becomes an `input_required` result, and the call stays open until the client comes back
 //! with the answers (MCP 2026-07-28, "Multi Round-Trip Requests"); `subscriptions/listen` is told what the session hears.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::Deserialize;
 
@@ -346,7 +346,7 @@ impl ModernClient {
         self.resumed.remove(&current);
         let mut requests = Object::default();
         for question in &mut call.questions {
-            requests.set(&question.key, question.request.clone());
+            requests.add(&question.key, question.request.clone()); // every key is new
             question.asked = true;
         }
         let mut result = Object::default();
@@ -381,6 +381,7 @@ impl ModernClient {
         self.thinking.retain(|thinking| *thinking != about);
         let answers = message.member("inputResponses").unwrap_or_default();
         let answers = Object::parse(&answers).unwrap_or_default();
+        let answers: HashMap<String, &str> = answers.iter().collect();
         let mut all_opened = true;
         call.questions.retain(|question| match answers.get(&question.key).filter(|_| question.asked) {
             Some(answer) => {
@@ -530,10 +531,8 @@ impl ModernClient {
     }
 
     fn unsubscribe(&mut self, filter: &Filter, steps: &mut Vec<Step>) {
-        for uri in &filter.uris {
-            if self.subscriptions.values().any(|other| other.uris.contains(uri)) {
-                continue;
-            }
+        let others: HashSet<&String> = self.subscriptions.values().flat_map(|other| &other.uris).collect();
+        for uri in filter.uris.iter().filter(|uri| !others.contains(uri)) {
             let own = self.numbers.next_id();
             self.own.insert(own.clone(), Own::Other);
             let parameters = format!(r#"{{"uri":{}}}"#, object::text(uri));

@@ -41,6 +41,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Adds the member `name`, which it does not have yet.
+    pub fn add(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
+        self.0.push((text(name).into(), value.into()));
+    }
+
     /// Removes the members that `unwanted` says yes to, by their names.
     pub fn remove(&mut self, unwanted: impl Fn(&str) -> bool) {
         self.0
