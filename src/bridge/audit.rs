@@ -67,7 +67,9 @@ pub struct AuditError(String);
 struct Call {
     /// The tool's name, as JSON.
     tool: Cow<'static, str>,
-    /// The arguments exactly as the client wrote them.
+    /// The digest of the arguments exactly as the client wrote them, as JSON.
+    digest: Cow<'static, str>,
+    /// They themselves, where they are recorded.
     arguments: Option<String>,
     time: Timestamp,
     begun: Instant,
@@ -141,7 +143,13 @@ impl Audit {
         let name = parameters.name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
         Call {
             tool: name.map_or("null".into(), |name| object::text(&name).into()),
-            arguments: parameters.arguments.map(|arguments| arguments.get().to_owned()),
+            digest: parameters
+                .arguments
+                .map_or("null".into(), |arguments| object::text(&hexadecimal(&Sha256::digest(arguments.get()))).into()),
+            arguments: parameters
+                .arguments
+                .filter(|_| self.terms.arguments)
+                .map(|arguments| arguments.get().to_owned()),
             time: self.terms.clock.now(),
             begun: Instant::now(),
         }
@@ -166,13 +174,12 @@ impl Audit {
 
     fn record(&mut self, call: &Call, outcome: &str) {
         let Terms { profile, environment, .. } = &self.terms;
-        let digest = |arguments: &String| object::text(&hexadecimal(&Sha256::digest(arguments)));
         let mut line = Object::default();
         line.set("time", object::text(&format!("{:.3}", call.time)));
         line.set("profile", object::text(profile));
         line.set("environment", if environment.is_empty() { "null".to_owned() } else { object::text(environment) });
         line.set("tool", &*call.tool);
-        line.set("arguments_sha256", call.arguments.as_ref().map_or("null".to_owned(), digest));
+        line.set("arguments_sha256", &*call.digest);
         if self.terms.arguments {
             // A line break between two tokens is all that can be one in JSON.
             line.set("arguments", call.arguments.as_deref().unwrap_or("null").replace(['\r', '\n'], " "));

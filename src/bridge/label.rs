@@ -58,7 +58,9 @@ impl Label {
                     if &*method == "initialize" {
                         result.edit("serverInfo", |server| self.entitle(server));
                     } else {
-                        result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
+                        result.edit("_meta", |meta| {
+                            meta.edit(meta::SERVER, |server| self.entitle(server));
+                        });
                     }
                     let instructions = match result.get("instructions") {
                         Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),

@@ -127,7 +127,7 @@ impl LegacyClient {
     /// A modern client's `server/discover` in this client's name.
     pub fn discover(initialize: &Message, id: Id) -> Message {
         let this = Self::new(initialize, &Description::minimal(""), Numbers::default());
-        this.modern(&Message::request(id, "server/discover", "{}"))
+        this.modern(Message::request(id, "server/discover", "{}"))
     }
 
     /// What the client says.
@@ -164,16 +164,16 @@ impl LegacyClient {
                 "tools/call" | "prompts/get" | "resources/read" => {
                     let call = Call { message: message.clone(), rounds: 0, stage: Stage::Sent(id.clone()) };
                     self.calls.insert(id.clone(), call);
-                    steps.push(Step::ToServer(self.modern(&message)));
+                    steps.push(Step::ToServer(self.modern(message)));
                 }
-                _ => steps.push(Step::ToServer(self.modern(&message))),
+                _ => steps.push(Step::ToServer(self.modern(message))),
             },
             Kind::Notification { method } => match &**method {
                 "notifications/initialized" => self.subscribe(steps),
                 "notifications/cancelled" => self.cancelled(message, steps),
                 // The modern era has no such.
                 "notifications/roots/list_changed" | "notifications/progress" => {}
-                _ => steps.push(Step::ToServer(self.modern(&message))),
+                _ => steps.push(Step::ToServer(self.modern(message))),
             },
             Kind::Response { id, .. } => {
                 if let Some((call, key)) = id.as_ref().and_then(|id| self.asked.remove(id)) {
@@ -236,7 +236,7 @@ impl LegacyClient {
     }
 
     /// A request as a modern client would send it: with what every request says about its sender.
-    fn modern(&self, message: &Message) -> Message {
+    fn modern(&self, message: Message) -> Message {
         message.edited(|message| {
             message.edit("params", |parameters| {
                 parameters.edit("_meta", |meta| {
@@ -360,7 +360,7 @@ impl LegacyClient {
         let Some(call) = self.calls.get_mut(id) else { return };
         let Stage::Asking { answers, missing: 0, state } = &call.stage else { return };
         let next = self.numbers.next_id();
-        let request = call.message.edited(|message| {
+        let request = call.message.clone().edited(|message| {
             message.set("id", next.to_string());
             message.edit("params", |parameters| {
                 if !answers.is_empty() {
@@ -373,7 +373,7 @@ impl LegacyClient {
         });
         call.stage = Stage::Sent(next.clone());
         self.again.insert(next, id.clone());
-        steps.push(Step::ToServer(self.modern(&request)));
+        steps.push(Step::ToServer(self.modern(request)));
     }
 
     // What changes on the server.
@@ -398,7 +398,7 @@ impl LegacyClient {
         let id = self.numbers.next_id();
         let request = Message::request(id.clone(), SUBSCRIBE, &format!(r#"{{"notifications":{filter}}}"#));
         self.subscription.opening = Some(id);
-        steps.push(Step::ToServer(self.modern(&request)));
+        steps.push(Step::ToServer(self.modern(request)));
     }
 
     fn subscribed(&mut self, id: Id, steps: &mut Vec<Step>) {
@@ -439,7 +439,7 @@ impl LegacyClient {
         }
         self.subscription.forget(id);
         let waiting = std::mem::take(&mut self.subscription.waiting);
-        steps.extend(waiting.iter().map(|id| Step::ToClient(answer.renamed(id))));
+        steps.extend(waiting.iter().map(|id| Step::ToClient(answer.clone().renamed(id))));
     }
 
     /// The subscription `id` has ended, or could not be opened.

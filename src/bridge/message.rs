@@ -9,12 +9,15 @@ use serde_json::value::RawValue;
 use crate::bridge::{
     era::meta::SUBSCRIPTION_ID,
     object::{self, Object},
+    splice::{Piece, splice},
 };
 
 /// A message that can be relayed. Its bytes are never written anew: what came in goes out.
 #[derive(Debug, Clone)]
 pub struct Message {
     raw: Bytes,
+    /// From where to where in the bytes the id stands, where it was read there.
+    place: Option<(usize, usize)>,
     /// What it is.
     pub kind: Kind,
 }
@@ -98,7 +101,11 @@ impl Message {
             serde_json::error::Category::Data => Malformed::Message,
             _ => Malformed::Json,
         })?;
-        let id = envelope.id.map(|id| Id::parse(raw.slice_ref(id.get().as_bytes()), id.get())).transpose()?;
+        let place = envelope.id.map(|id| {
+            let start = id.get().as_ptr() as usize - raw.as_ptr() as usize;
+            (start, start + id.get().len())
+        });
+        let id = envelope.id.map(|id| Id::parse(Id::part_of(&raw, id.get()), id.get())).transpose()?;
         let kind = match (envelope.method, id, envelope.result.is_some(), envelope.error.is_some()) {
             (Some(method), Some(Some(id)), false, false) => Kind::Request { id, method: method.into() },
             (Some(method), None, false, false) => Kind::Notification { method: method.into() },
@@ -107,19 +114,19 @@ impl Message {
             (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
             _ => return Err(Malformed::Message),
         };
-        Ok(Self { raw, kind })
+        Ok(Self { raw, place, kind })
     }
 
     /// A request of ours; `params` is JSON.
     pub fn request(id: Id, method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), kind: Kind::Request { id, method: method.into() } }
+        Self { raw: raw.into(), place: None, kind: Kind::Request { id, method: method.into() } }
     }
 
     /// A notification of ours; `params` is JSON.
     pub fn notification(method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), kind: Kind::Notification { method: method.into() } }
+        Self { raw: raw.into(), place: None, kind: Kind::Notification { method: method.into() } }
     }
 
     /// A notification of ours that the request `id` is not wanted any more.
@@ -130,7 +137,7 @@ impl Message {
     /// A result of ours for the request `id`; `result` is JSON.
     pub fn response(id: &Id, result: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
-        Self { raw: raw.into(), kind: Kind::Response { id: Some(id.clone()), succeeded: true } }
+        Self { raw: raw.into(), place: None, kind: Kind::Response { id: Some(id.clone()), succeeded: true } }
     }
 
     /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
@@ -143,20 +150,22 @@ impl Message {
         let spelled = id.map_or("null".to_owned(), Id::to_string);
         let message = object::text(message);
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{spelled},"error":{{"code":{code},"message":{message}}}}}"#);
-        Self { raw: raw.into(), kind: Kind::Response { id: id.cloned(), succeeded: false } }
+        Self { raw: raw.into(), place: None, kind: Kind::Response { id: id.cloned(), succeeded: false } }
     }
 
-    /// The message with other members: what `edit` does not touch stays as it was written. As it is where that is no
-    /// message.
-    pub fn edited(&self, edit: impl FnOnce(&mut Object<'_>)) -> Self {
+    /// The message with other members: what `edit` does not touch stays as it was written, and where it is in memory, if
+    /// nobody else has a hold of it. As it is where that is no message.
+    pub fn edited(self, edit: impl FnOnce(&mut Object<'_>)) -> Self {
         let text = std::str::from_utf8(&self.raw).unwrap_or_default();
-        let Some(mut object) = Object::parse(text) else { return self.clone() };
-        edit(&mut object);
-        Self::parse(object.to_string().into()).unwrap_or_else(|_| self.clone())
+        let Some(pieces) = Object::edited(text, edit) else { return self };
+        let Self { raw, kind, .. } = self;
+        // What is read of a message that is none any more would have to be made up: members are named to be one.
+        let edited = splice(raw, &pieces);
+        Self::parse(edited.clone()).unwrap_or(Self { raw: edited, place: None, kind })
     }
 
     /// The request or response in the name of another id, wherever it carries one.
-    pub fn renamed(&self, id: &Id) -> Self {
+    pub fn renamed(self, id: &Id) -> Self {
         self.edited(|message| message.set("id", id.to_string()))
     }
 
@@ -176,11 +185,11 @@ impl Message {
 
     /// The bytes as one line. A line break between two tokens of JSON (inside a string there can be none) becomes a
     /// space, since stdio's messages end where the line ends (MCP stdio transport).
-    pub fn line(&self) -> Bytes {
+    pub fn line(self) -> Bytes {
         if memchr::memchr2(b'\n', b'\r', &self.raw).is_none() {
-            return self.raw.clone();
+            return self.raw;
         }
-        let mut line = BytesMut::from(&self.raw[..]);
+        let mut line = self.raw.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         for byte in line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
             *byte = b' ';
         }
@@ -200,24 +209,20 @@ impl Message {
     pub fn addressed_to(self, id: &Id) -> Self {
         match &self.kind {
             Kind::Response { id: Some(current), .. } if current.text == id.text => self,
-            Kind::Response { id: Some(current), succeeded } => {
-                let Some(place) = self.place_of(current) else { return self.renamed(id) };
-                let raw = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
-                Self { kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded }, raw }
+            Kind::Response { id: Some(_), succeeded } => {
+                let kind = Kind::Response { id: Some(id.clone()), succeeded: *succeeded };
+                let Some((start, end)) = self.place else { return self.renamed(id) };
+                let pieces = [Piece::Kept(0..start), Piece::New(id.to_string()), Piece::Kept(end..self.raw.len())];
+                let place = Some((start, start + id.text.len()));
+                Self { raw: splice(self.raw, &pieces), place, kind }
             }
             Kind::Response { id: None, succeeded } => Self {
                 kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
                 raw: with_id(&self.raw, id),
+                place: None,
             },
             _ => self,
         }
-    }
-
-    /// Where in the bytes the id was cut from; none where it came from elsewhere.
-    fn place_of(&self, id: &Id) -> Option<std::ops::Range<usize>> {
-        let start = (id.text.as_ptr() as usize).checked_sub(self.raw.as_ptr() as usize)?;
-        let end = start.checked_add(id.text.len())?;
-        (end <= self.raw.len()).then_some(start..end)
     }
 
     /// The member `name` of `params`, as JSON.
@@ -276,6 +281,12 @@ impl Message {
     }
 }
 
+impl AsRef<Self> for Message {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// An error response without an id, or with `null`, given one.
 fn with_id(raw: &Bytes, id: &Id) -> Bytes {
     #[derive(Deserialize)]
@@ -303,6 +314,16 @@ impl Id {
             _ => return Err(Malformed::Message),
         };
         Ok(Some(Self { text, meaning }))
+    }
+
+    /// `spelled`, which is a part of `raw`, without a hold on all of that where it is short: large messages are let go, and
+    /// changed where they are.
+    fn part_of(raw: &Bytes, spelled: &str) -> Bytes {
+        const SHORT: usize = 128;
+        match spelled.len() {
+            ..=SHORT => Bytes::copy_from_slice(spelled.as_bytes()),
+            _ => raw.slice_ref(spelled.as_bytes()),
+        }
     }
 
     /// The `number`th id of ours. No client or server is known to number its requests so.

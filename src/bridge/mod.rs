@@ -12,6 +12,7 @@ pub mod era;
 pub mod governor;
 pub mod greeting;
 pub mod headers;
+mod held;
 pub mod host;
 pub mod label;
 pub mod legacy_client;
@@ -25,6 +26,7 @@ pub mod reports;
 pub mod retry;
 pub mod session;
 pub mod sign_in;
+mod splice;
 pub mod sse;
 pub mod standing;
 pub mod tools;
@@ -56,7 +58,7 @@ use tokio::{
 use crate::{
     bridge::{
         audit::Audit,
-        conversation::{Action, Conversation, Event, Need},
+        conversation::{Action, BACKLOG_LIMIT, Conversation, Event, Need},
         description::Description,
         downstream::{Reader, Writer},
         label::Label,
@@ -88,6 +90,10 @@ const HOLD: Duration = Duration::from_secs(1);
 /// the server, a cancellation or the end may stand behind them.
 const READ_AHEAD_LIMIT: usize = 1 << 16;
 
+/// How long the client may be kept waiting for room, once as many bytes of it are under way as may be. Then it is read on,
+/// and large requests are refused: what is under way may wait for what the client says next.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
 /// How many bytes may wait for the client; then no more are taken from the server.
 const WAITING_LIMIT: usize = 1 << 20;
 
@@ -112,6 +118,8 @@ pub struct Bridge {
     farewells: Vec<JoinHandle<()>>,
     /// Looks out for a sign-in that happens elsewhere.
     watch: Option<AbortHandle>,
+    /// When the client is read on although too many of its bytes are under way; set while that is so.
+    standstill: Option<Instant>,
     /// When unanswered requests are given up; set once the client has closed its side.
     grace: Option<Instant>,
 }
@@ -175,6 +183,7 @@ impl Bridge {
             exchanges: HashMap::new(),
             farewells: Vec::new(),
             watch: None,
+            standstill: None,
             grace: None,
         }
     }
@@ -202,7 +211,12 @@ impl Bridge {
     async fn relay(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
             let room = self.writer.waiting() < WAITING_LIMIT;
+            let is_full = self.conversation.backlog() >= BACKLOG_LIMIT;
+            let standstill = is_full.then(|| *self.standstill.get_or_insert_with(|| Instant::now() + STANDSTILL));
+            self.standstill = standstill;
+            let is_held_up = standstill.is_some_and(|end| Instant::now() < end);
             let reading = self.grace.is_none()
+                && !is_held_up
                 && self.conversation.in_flight() < READ_AHEAD_LIMIT
                 && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
@@ -210,6 +224,7 @@ impl Bridge {
                 biased;
                 () = &mut stop => Event::Stopping,
                 () = until(grace) => Event::Stopping,
+                () = until(standstill), if is_held_up => continue,
                 written = self.writer.write(), if self.writer.waiting() > 0 => {
                     written?;
                     continue;
@@ -254,7 +269,7 @@ impl Bridge {
             Event::Received(message) => {
                 tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
-                    answer.iter().for_each(|answer| self.writer.push(answer.line()));
+                    answer.into_iter().for_each(|answer| self.writer.push(answer.line()));
                     return Flow::On;
                 }
             }

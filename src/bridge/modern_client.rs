@@ -151,7 +151,7 @@ impl ModernClient {
             },
             Kind::Notification { method } if &**method == "notifications/cancelled" => self.cancelled(message, steps),
             // A modern client answers nothing: it is asked nothing.
-            Kind::Notification { .. } => steps.push(Step::ToServer(legacy(&message))),
+            Kind::Notification { .. } => steps.push(Step::ToServer(legacy(message))),
             Kind::Response { .. } => {}
         }
     }
@@ -214,12 +214,12 @@ impl ModernClient {
     }
 
     fn request(&mut self, message: Message, steps: &mut Vec<Step>) {
-        let Kind::Request { id, method } = &message.kind else { return };
+        let Kind::Request { id, method } = message.kind.clone() else { return };
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
         let level = meta.get(meta::LOG_LEVEL).and_then(log_level);
-        let request = legacy(&message);
-        if matches!(&**method, "tools/call" | "prompts/get" | "resources/read") {
+        let request = legacy(message);
+        if matches!(&*method, "tools/call" | "prompts/get" | "resources/read") {
             let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
             let call = Call {
                 request: request.clone(),
@@ -421,7 +421,7 @@ impl ModernClient {
     fn call_again(&mut self, about: &Id, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.remove(about) else { return };
         let id = self.numbers.next_id();
-        let request = call.request.renamed(&id);
+        let request = call.request.clone().renamed(&id);
         if let Some(current) = &call.current {
             self.resumed.insert(current.clone(), id.clone());
         }
@@ -464,10 +464,12 @@ impl ModernClient {
         let call = self.calls.values().find(|call| {
             matches!((&call.token, &token), (Some((known, wanted)), Some(token)) if known == token && known != wanted)
         });
-        let renamed = call.and_then(|call| call.token.clone()).map(|(_, wanted)| {
-            message.edited(|message| message.edit("params", |members| members.set("progressToken", wanted)))
-        });
-        steps.push(Step::ToClient(renamed.unwrap_or(message)));
+        steps.push(Step::ToClient(match call.and_then(|call| call.token.clone()) {
+            Some((_, wanted)) => message.edited(|message| {
+                message.edit("params", |members| members.set("progressToken", wanted));
+            }),
+            None => message,
+        }));
     }
 
     /// The server does not want to know something any more.
@@ -551,7 +553,7 @@ impl ModernClient {
             (None, None) => false,
         };
         for (id, _) in self.subscriptions.iter().filter(|(_, filter)| wanted(filter)) {
-            let told = message.edited(|message| {
+            let told = message.clone().edited(|message| {
                 message.edit("params", |parameters| {
                     parameters.edit("_meta", |meta| meta.set(SUBSCRIPTION_ID, id.to_string()));
                 });
@@ -594,15 +596,14 @@ fn is_within(uri: &str, whole: &str) -> bool {
 }
 
 /// A message without what only a modern one says about itself. A server that knows both eras would believe it.
-fn legacy(message: &Message) -> Message {
+fn legacy(message: Message) -> Message {
     const MODERN_ONLY: [&str; 4] = [meta::VERSION, meta::CLIENT, meta::CAPABILITIES, meta::LOG_LEVEL];
     if message.member("_meta").is_none() {
-        return message.clone();
+        return message;
     }
     message.edited(|message| {
         message.edit("params", |parameters| {
-            parameters.edit("_meta", |meta| meta.remove(|name| MODERN_ONLY.contains(&name)));
-            if parameters.get("_meta") == Some("{}") {
+            if !parameters.edit("_meta", |meta| meta.remove(|name| MODERN_ONLY.contains(&name))) {
                 parameters.remove(|name| name == "_meta");
             }
         });

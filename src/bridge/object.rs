@@ -8,9 +8,19 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use crate::bridge::splice::{self, Piece};
+
 /// The members of an object, in their order: each a name and a value, both JSON text.
 #[derive(Debug, Clone, Default)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+
+/// The value of a member.
+#[derive(Debug, Clone)]
+enum Value<'a> {
+    Text(Cow<'a, str>),
+    /// One that is being changed: it may be large, and is not written down before the whole is.
+    Edited(Object<'a>),
+}
 
 impl<'a> Object<'a> {
     /// Reads `text`; none where it is no object.
@@ -18,14 +28,15 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// The value of the member `name`.
+    /// The value of the member `name`; none of one that [`Object::edit`] has changed.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
+        self.0.iter().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
     }
 
     /// The members in their order: names, and values as JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
-        self.0.iter().map(|(written, value)| (serde_json::from_str(written).unwrap_or_default(), &**value))
+        let texts = self.0.iter().filter_map(|(written, value)| Some((written, value.text()?)));
+        texts.map(|(written, text)| (serde_json::from_str(written).unwrap_or_default(), text))
     }
 
     /// Whether it has no members.
@@ -36,14 +47,14 @@ impl<'a> Object<'a> {
     /// Gives the member `name` the value `value`: where it was, or at the end.
     pub fn set(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
         match self.0.iter_mut().find(|(written, _)| is(written, name)) {
-            Some((_, current)) => *current = value.into(),
-            None => self.0.push((text(name).into(), value.into())),
+            Some((_, current)) => *current = Value::Text(value.into()),
+            None => self.add(name, value),
         }
     }
 
     /// Adds the member `name`, which it does not have yet.
     pub fn add(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
-        self.0.push((text(name).into(), value.into()));
+        self.0.push((text(name).into(), Value::Text(value.into())));
     }
 
     /// Removes the members that `unwanted` says yes to, by their names.
@@ -52,13 +63,64 @@ impl<'a> Object<'a> {
             .retain(|(written, _)| serde_json::from_str::<Cow<'_, str>>(written).map_or(true, |name| !unwanted(&name)));
     }
 
-    /// Changes the object that is the member `name`, which comes into being where there is none.
-    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
-        let current = self.get(name).unwrap_or_default().to_owned();
-        let mut member = Object::parse(&current).unwrap_or_default();
-        edit(&mut member);
-        let edited = member.to_string();
-        self.set(name, edited);
+    /// Changes the object that is the member `name`, which comes into being where there is none. Whether it has members
+    /// then.
+    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) -> bool {
+        let position = self.0.iter().position(|(written, _)| is(written, name)).unwrap_or_else(|| {
+            self.add(name, "{}");
+            self.0.len() - 1
+        });
+        let value = &mut self.0[position].1;
+        let mut object = match std::mem::replace(value, Value::Text(Cow::Borrowed("{}"))) {
+            Value::Edited(object) => object,
+            Value::Text(Cow::Borrowed(text)) => Object::parse(text).unwrap_or_default(),
+            Value::Text(Cow::Owned(text)) => {
+                let mut object = Object::parse(&text).unwrap_or_default();
+                edit(&mut object);
+                let is_filled = !object.is_empty();
+                *value = Value::Text(object.to_string().into());
+                return is_filled;
+            }
+        };
+        edit(&mut object);
+        let is_filled = !object.is_empty();
+        *value = Value::Edited(object);
+        is_filled
+    }
+
+    /// What `edit` makes of `text`: of which parts that consists. None where it is no object.
+    pub fn edited(text: &str, edit: impl FnOnce(&mut Object<'_>)) -> Option<Vec<Piece>> {
+        let mut object = Object::parse(text)?;
+        edit(&mut object);
+        let mut parts = Vec::new();
+        object.write(&mut |part| parts.push(part));
+        Some(splice::pieces(text, parts.into_iter()))
+    }
+
+    /// Writes it down, part by part.
+    fn write<'b>(&'b self, take: &mut impl FnMut(&'b str)) {
+        take("{");
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            if index > 0 {
+                take(",");
+            }
+            take(name);
+            take(":");
+            match value {
+                Value::Text(text) => take(text),
+                Value::Edited(object) => object.write(take),
+            }
+        }
+        take("}");
+    }
+}
+
+impl Value<'_> {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Edited(_) => None,
+        }
     }
 }
 
@@ -85,12 +147,9 @@ pub fn text(value: &str) -> String {
 /// JSON text again.
 impl fmt::Display for Object<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("{")?;
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(formatter, "{comma}{name}:{value}")?;
-        }
-        formatter.write_str("}")
+        let mut outcome = Ok(());
+        self.write(&mut |part| outcome = outcome.and_then(|()| formatter.write_str(part)));
+        outcome
     }
 }
 
@@ -107,7 +166,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    members.push((name.get().into(), value.get().into()));
+                    members.push((name.get().into(), Value::Text(value.get().into())));
                 }
                 Ok(Object(members))
             }

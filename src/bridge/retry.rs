@@ -125,6 +125,9 @@ pub enum Failure {
     /// What the client answers to was never asked, or too long ago.
     #[error("the question that this answers is not open any more; make the request again")]
     Forgotten,
+    /// The client has more under way than can be kept.
+    #[error("too much is under way: so many large requests wait for their answers that there is no room for this one")]
+    Crowded,
     /// finmcp is told to stop.
     #[error("finmcp was stopped before the server answered")]
     Stopped,
@@ -159,6 +162,7 @@ impl Failure {
             | Self::NoSession
             | Self::IdInUse
             | Self::Forgotten
+            | Self::Crowded
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
             Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,

@@ -52,7 +52,7 @@ impl Standing {
         let requests = self.requests.iter().filter(|(subject, _)| !under_way.contains(subject));
         let renamed = requests.map(|(_, request)| {
             self.count += 1;
-            request.renamed(&Id::named(&format!("finmcp-again-{}", self.count)))
+            request.clone().renamed(&Id::named(&format!("finmcp-again-{}", self.count)))
         });
         renamed.collect()
     }

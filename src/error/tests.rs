@@ -508,6 +508,7 @@ async fn what_a_client_is_told() {
         Failure::AskedTooOften,
         Failure::Unasked,
         Failure::Forgotten,
+        Failure::Crowded,
         Failure::Stopped,
     ]);
     let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
@@ -523,7 +524,8 @@ async fn what_a_client_is_told() {
     assert_words!(
         Failure {
             Token Refused InsufficientScope Http Status Unaddressed UsedUp Redirected NotMcp Malformed TooLarge Cut
-            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Stopped
+            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Crowded
+            Stopped
         },
         examples,
         replies
