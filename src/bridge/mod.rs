@@ -57,7 +57,7 @@ use tokio::{
 
 use crate::{
     bridge::{
-        audit::Audit,
+        audit::{Audit, Released},
         conversation::{Action, BACKLOG_LIMIT, Conversation, Event, Need},
         description::Description,
         downstream::{Reader, Writer},
@@ -82,6 +82,9 @@ const GRACE: Duration = Duration::from_millis(1200);
 
 /// How long the server may take to end the session.
 const FAREWELL: Duration = Duration::from_millis(400);
+
+/// How long the log of the calls may take for its last lines.
+const LAST_LINES: Duration = Duration::from_millis(300);
 
 /// How long messages wait for the GET stream to open.
 const HOLD: Duration = Duration::from_secs(1);
@@ -196,6 +199,7 @@ impl Bridge {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let outcome = self.relay(pin!(stop)).await;
         self.take(Event::Stopping);
+        self.settle_audit().await;
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
@@ -211,7 +215,7 @@ impl Bridge {
     async fn relay(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
             let room = self.writer.waiting() < WAITING_LIMIT;
-            let is_full = self.conversation.backlog() >= BACKLOG_LIMIT;
+            let is_full = self.conversation.backlog() + self.audit.as_ref().map_or(0, Audit::bytes) >= BACKLOG_LIMIT;
             let standstill = is_full.then(|| *self.standstill.get_or_insert_with(|| Instant::now() + STANDSTILL));
             self.standstill = standstill;
             let is_held_up = standstill.is_some_and(|end| Instant::now() < end);
@@ -229,6 +233,12 @@ impl Bridge {
                     written?;
                     continue;
                 }
+                () = changed(&mut self.audit) => {
+                    if self.take_up() == Flow::Ended {
+                        return self.farewell().await;
+                    }
+                    continue;
+                }
                 Some(report) = self.events.recv(), if room => report.event,
                 line = self.reader.next(), if reading => match line? {
                     Some(Ok(message)) => Event::Received(message),
@@ -240,8 +250,7 @@ impl Bridge {
                 },
             };
             if self.take(event) == Flow::Ended || self.take_what_is_ready() == Flow::Ended {
-                // The client may be gone, or not be reading any more: then there is nobody to finish for.
-                return timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()));
+                return self.farewell().await;
             }
             // Whatever the client takes at once goes out in one piece, without another round of the loop.
             if self.writer.waiting() > 0
@@ -263,6 +272,47 @@ impl Bridge {
         Flow::On
     }
 
+    /// Writes what the client is still to be told. It may be gone, or not be reading any more: then there is nobody to
+    /// finish for.
+    async fn farewell(&mut self) -> io::Result<()> {
+        self.settle_audit().await;
+        timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()))
+    }
+
+    /// Gives the log of the calls the time to be written.
+    async fn settle_audit(&mut self) {
+        let written = async {
+            while self.audit.as_ref().is_some_and(Audit::is_waited_for) {
+                changed(&mut self.audit).await;
+                self.take_up();
+            }
+        };
+        let _ = timeout(LAST_LINES, written).await;
+        let left = self.audit.as_mut().map(Audit::abandoned).unwrap_or_default();
+        self.go_on(left);
+    }
+
+    /// Goes on with what has waited for the log of the calls.
+    fn take_up(&mut self) -> Flow {
+        let released = self.audit.as_mut().map(Audit::released).unwrap_or_default();
+        self.go_on(released)
+    }
+
+    fn go_on(&mut self, released: Vec<Released>) -> Flow {
+        let mut flow = Flow::On;
+        for released in released {
+            match released {
+                Released::Call(call) => {
+                    if self.carry_out(Event::Received(call)) == Flow::Ended {
+                        flow = Flow::Ended;
+                    }
+                }
+                Released::Answer(answer) => self.writer.push(answer.line()),
+            }
+        }
+        flow
+    }
+
     fn take(&mut self, event: Event) -> Flow {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
@@ -275,6 +325,11 @@ impl Bridge {
             }
             _ => {}
         }
+        self.carry_out(event)
+    }
+
+    /// Has the conversation take `event` in, and does what it wants done.
+    fn carry_out(&mut self, event: Event) -> Flow {
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
             match action {
@@ -300,12 +355,18 @@ impl Bridge {
                 }
                 Action::Do(Task::Stop) => flow = Flow::Ended,
                 Action::Write(message) => {
-                    self.audit.iter_mut().for_each(|audit| audit.answered(&message));
-                    write(&mut self.writer, self.label.as_mut(), message);
+                    let message = match &mut self.audit {
+                        Some(audit) => audit.answered(message),
+                        None => Some(message),
+                    };
+                    message.into_iter().for_each(|message| write(&mut self.writer, self.label.as_mut(), message));
                 }
                 Action::Decline(message) => {
-                    self.audit.iter_mut().for_each(|audit| audit.declined(&message));
-                    write(&mut self.writer, self.label.as_mut(), message);
+                    let message = match &mut self.audit {
+                        Some(audit) => audit.declined(message),
+                        None => Some(message),
+                    };
+                    message.into_iter().for_each(|message| write(&mut self.writer, self.label.as_mut(), message));
                 }
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
@@ -344,6 +405,14 @@ fn write(writer: &mut Writer, label: Option<&mut Label>, message: Message) {
         None => message,
     };
     writer.push(message.line());
+}
+
+/// Returns when the log of the calls has got on; never, where nothing waits for it.
+async fn changed(audit: &mut Option<Audit>) {
+    match audit {
+        Some(audit) if audit.is_waited_for() => audit.changed().await,
+        _ => pending().await,
+    }
 }
 
 /// Keeps what the server says of itself, the latest last.
