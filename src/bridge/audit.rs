@@ -196,7 +196,7 @@ impl Audit {
     /// Takes note of what the client is to be told, and gives it back where it need not wait for its line.
     pub fn answered(&mut self, message: Message) -> Option<Message> {
         match self.answered_call(&message) {
-            Some(call) => self.recorded(&call, &outcome(&message).into_owned(), message),
+            Some(call) => self.recorded(&call, &outcome(&message), message),
             None => Some(message),
         }
     }

@@ -132,7 +132,7 @@ impl Turnstile {
 
     /// Changes what is used up, for all processes. Where they cannot meet, each keeps to the rate for itself: a request
     /// does not fail for that.
-    async fn change<T>(&self, change: impl Fn(&mut Usage, Rate, u64) -> T) -> T {
+    async fn change<T>(&self, change: impl Fn(&mut Usage, Rate, u64) -> T + Sync) -> T {
         if let Some(place) = &self.place {
             match self.change_together(place, &change).await {
                 Ok(outcome) => return outcome,
@@ -146,14 +146,14 @@ impl Turnstile {
     async fn change_together<T>(
         &self,
         place: &Place,
-        change: impl Fn(&mut Usage, Rate, u64) -> T,
+        change: impl Fn(&mut Usage, Rate, u64) -> T + Sync,
     ) -> Result<T, LockError> {
         let lock = Lock::acquire(&place.folder, &place.entry, LOCK_DEADLINE).await?;
         // The time by which it is this process's turn: others may have noted a later one while it waited for the lock.
         let now = self.now();
-        let mut usage = Usage::from_text(&lock.note()?, self.rate, now);
+        let mut usage = Usage::from_text(&lock.note().await?, self.rate, now);
         let outcome = change(&mut usage, self.rate, now);
-        lock.leave(usage.to_text().as_bytes())?;
+        lock.leave(usage.to_text().as_bytes()).await?;
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
         Ok(outcome)
     }
@@ -386,9 +386,9 @@ mod tests {
         let waiting = one.clone();
         let waiting = tokio::spawn(async move { waiting.take().await });
         sleep(LOCK_DEADLINE / 2).await;
-        let mut usage = Usage::from_text(&held.note().unwrap(), one.rate, one.now());
+        let mut usage = Usage::from_text(&held.note().await.unwrap(), one.rate, one.now());
         usage.take(one.rate, one.now()).unwrap_err();
-        held.leave(usage.to_text().as_bytes()).unwrap();
+        held.leave(usage.to_text().as_bytes()).await.unwrap();
         drop(held);
         waiting.await.unwrap().unwrap_err();
         let wait = other.take().await.unwrap_err();

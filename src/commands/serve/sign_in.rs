@@ -117,7 +117,7 @@ impl Admission {
             Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
             _ => {}
         }
-        if let Some(refusal) = turn.refusal(app.clock.now()) {
+        if let Some(refusal) = turn.refusal(app.clock.now()).await {
             return Err(refusal);
         }
         let attempt = self.attempt(Some(challenge), browser);
@@ -125,7 +125,7 @@ impl Admission {
             profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
         });
         let outcome = outcome.map_err(reported);
-        turn.end(outcome.as_ref().err(), app.clock.now());
+        turn.end(outcome.as_ref().err(), app.clock.now()).await;
         outcome
     }
 
