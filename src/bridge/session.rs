@@ -3,10 +3,7 @@
 //! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
 //! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use crate::bridge::{
     acknowledged::wants_tools,
@@ -188,8 +185,8 @@ pub struct Session {
     /// What waits for the handshake, or for room.
     held: Held<Carried>,
     pending: HashMap<Id, Pending>,
-    /// What the server has asked the client in this session, and the client has not answered.
-    asked: HashSet<Id>,
+    /// What the server has asked the client, and the client has not answered; with the exchange in which it did.
+    asked: HashMap<Id, Exchange>,
     carried: HashMap<Exchange, Carried>,
     listening: Option<Exchange>,
     relisting: Option<Relisting>,
@@ -286,7 +283,7 @@ impl Session {
     /// something, whether an odd answer is one is for it to say.)
     fn is_awaited(&mut self, id: Option<&Id>) -> bool {
         let asks = !self.asked.is_empty();
-        id.is_some_and(|id| self.asked.remove(id)) || asks
+        id.is_some_and(|id| self.asked.remove(id).is_some()) || asks
     }
 
     fn fresh(&self, message: Message) -> Carried {
@@ -500,7 +497,7 @@ impl Session {
                 if let Kind::Request { id, .. } = kind
                     && self.asked.len() < ASKED_LIMIT
                 {
-                    self.asked.insert(id.clone());
+                    self.asked.insert(id.clone(), exchange);
                 }
                 let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
                 self.actions.push(Action::Pass(message, within));
@@ -676,8 +673,10 @@ impl Session {
         self.stop_listening();
         self.session_id = None;
         self.version = None;
-        // What it has asked is not awaited any more: an answer would be taken for one to another question.
-        for id in self.asked.drain() {
+        // What it has asked is not awaited any more, and an answer would be taken for one to another question; but where a
+        // call goes on, the server does.
+        let carried = &self.carried;
+        for (id, _) in self.asked.extract_if(|_, within| !carried.contains_key(within)) {
             self.actions.push(Action::Pass(Message::cancellation(&id), None));
         }
         self.reopening = true;

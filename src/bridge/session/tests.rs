@@ -676,3 +676,34 @@ proptest! {
         }
     }
 }
+
+/// a11: the client's answer to what a lost session asked goes to nobody, and the client hears that; what is asked in a
+/// call that goes on is answered, and so is what the new session asks.
+#[test]
+fn a11_an_answer_is_for_whoever_asked() {
+    let question = |id: u8| format!(r#"{{"jsonrpc":"2.0","id":"q{id}","method":"roots/list"}}"#);
+    let answer = |id: u8| format!(r#"{{"jsonrpc":"2.0","id":"q{id}","result":{{"roots":[{id}]}}}}"#);
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    for goes_on in [false, true] {
+        let mut rig = Rig::ready();
+        rig.client(&answer(9));
+        rig.client(progress);
+        assert_eq!((rig.count("result"), rig.count("progress")), (0, 0), "nobody has asked");
+        let stream = *rig.listens.last().unwrap();
+        rig.client(&CALL.replace('7', "8"));
+        let asking = if goes_on { rig.post("\"id\":8") } else { stream };
+        rig.server(asking, &question(1));
+        rig.client(progress);
+        assert_eq!(rig.count("progress"), 1);
+        rig.client(CALL);
+        rig.handle(Event::Finished(rig.post("\"id\":7"), Ending::SessionLost));
+        assert_eq!(rig.replies.iter().any(|line| line.contains("notifications/cancelled")), !goes_on);
+        rig.open("two");
+        rig.settle();
+        rig.client(&answer(1));
+        assert_eq!(rig.count("[1]"), usize::from(goes_on));
+        rig.server(*rig.listens.last().unwrap(), &question(2));
+        rig.client(&answer(2));
+        assert_eq!(rig.count("[2]"), 1);
+    }
+}
