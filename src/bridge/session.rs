@@ -185,8 +185,8 @@ pub struct Session {
     /// What waits for the handshake, or for room.
     held: Held<Carried>,
     pending: HashMap<Id, Pending>,
-    /// What the server has asked the client, and the client has not answered; with the exchange in which it did.
-    asked: HashMap<Id, Exchange>,
+    /// What the server has asked the client, and the client has not answered.
+    asked: HashSet<Id>,
     carried: HashMap<Exchange, Carried>,
     listening: Option<Exchange>,
     relisting: Option<Relisting>,
@@ -283,7 +283,7 @@ impl Session {
     /// something, whether an odd answer is one is for it to say.)
     fn is_awaited(&mut self, id: Option<&Id>) -> bool {
         let asks = !self.asked.is_empty();
-        id.is_some_and(|id| self.asked.remove(id).is_some()) || asks
+        id.is_some_and(|id| self.asked.remove(id)) || asks
     }
 
     fn fresh(&self, message: Message) -> Carried {
@@ -497,7 +497,7 @@ impl Session {
                 if let Kind::Request { id, .. } = kind
                     && self.asked.len() < ASKED_LIMIT
                 {
-                    self.asked.insert(id.clone(), exchange);
+                    self.asked.insert(id.clone());
                 }
                 let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
                 self.actions.push(Action::Pass(message, within));
@@ -674,10 +674,11 @@ impl Session {
         self.session_id = None;
         self.version = None;
         // What it has asked is not awaited any more, and an answer would be taken for one to another question; but where a
-        // call goes on, the server does.
-        let carried = &self.carried;
-        for (id, _) in self.asked.extract_if(|_, within| !carried.contains_key(within)) {
-            self.actions.push(Action::Pass(Message::cancellation(&id), None));
+        // call goes on, the server may have asked in the middle of it.
+        if !self.carried.values().any(|carried| matches!(carried.message.kind, Kind::Request { .. })) {
+            for id in self.asked.drain() {
+                self.actions.push(Action::Pass(Message::cancellation(&id), None));
+            }
         }
         self.reopening = true;
         let exchange = self.post(Carried { again: true, ..self.fresh(message) });
