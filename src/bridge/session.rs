@@ -3,7 +3,10 @@
 //! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
 //! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::bridge::{
     acknowledged::wants_tools,
