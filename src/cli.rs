@@ -13,6 +13,7 @@ pub use doctor::Doctor;
 
 use crate::{
     cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
+    login::redirect_uri::RedirectUri,
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
     profile::Selector,
     provider::GrantKind,
@@ -151,7 +152,7 @@ pub struct Login {
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
     /// The port on 127.0.0.1 that the browser comes back to
-    #[arg(long, value_name = "PORT", help_heading = "Browser")]
+    #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
     /// How long to wait for the person, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
@@ -209,6 +210,9 @@ pub struct Registration {
     /// A document about the client that you publish, for servers that read such
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// The redirect URI that the client is registered with, such as http://localhost:3118/callback
+    #[arg(long, value_name = "URI", help_heading = "Client")]
+    pub redirect_uri: Option<RedirectUri>,
     /// A file with a JWT that says who signs in, such as a workload's token; it is read anew for each access token
     #[arg(long, value_name = "PATH", help_heading = "Assertion")]
     pub assertion_file: Option<PathBuf>,

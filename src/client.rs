@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bridge::{
-    downstream::{Reader, Writer},
+    downstream::{Line, Reader, Writer},
     era::LEGACY,
     message::{Id, Kind, Malformed, Message},
     object,
@@ -102,8 +102,9 @@ impl Client {
     pub async fn hear(&mut self, id: &Id) -> Result<Heard, ClientError> {
         loop {
             let message = match self.reader.next().await? {
-                Some(Ok(message)) => message,
-                Some(Err(malformed)) => return Err(ClientError::Nonsense(named(malformed))),
+                Some(Line::Message(message)) => message,
+                Some(Line::Batch(_)) => return Err(ClientError::Nonsense(named(Malformed::Message))),
+                Some(Line::Malformed(malformed)) => return Err(ClientError::Nonsense(named(malformed))),
                 None => return Err(ClientError::Ended),
             };
             match &message.kind {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     credential::{lock::Lock, record::Identity},
-    login::{ResourceParameter, jwt_bearer::Assertion},
+    login::{ResourceParameter, jwt_bearer::Assertion, parameters, redirect_uri::RedirectUriError},
     oauth::overrides::Overrides,
     profile::{Profile, RegistrationOptions},
     provider::{GrantKind, ProviderDocument},
@@ -58,6 +58,8 @@ pub(crate) struct ProfileDocument {
     assertion_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity_provider: Option<IdentityProviderDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +133,9 @@ impl ProfileDocument {
             ),
             None => None,
         };
+        for name in self.parameters.keys() {
+            parameters::check(name).map_err(|error| format!("parameters: {error}"))?;
+        }
         let url = self.url.as_deref().map(str::parse).transpose().map_err(|error| format!("url: {error}"))?;
         let preset_url = preset.and_then(|(_, environment)| environment.server.clone());
         let server = url.or_else(|| preset_url.clone()).ok_or("it needs a url")?;
@@ -154,6 +159,12 @@ impl ProfileDocument {
                 }),
                 (None, None) => None,
             },
+            redirect_uri: self
+                .redirect_uri
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(|error: RedirectUriError| format!("redirect_uri {error}"))?,
             scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
             token_endpoint: self
                 .token_endpoint
@@ -223,6 +234,7 @@ impl From<&Profile> for ProfileDocument {
             grant: options.grant,
             client_id: options.client_id.clone(),
             client_metadata_url: options.client_metadata_url.as_ref().map(ToString::to_string),
+            redirect_uri: options.redirect_uri.as_ref().map(ToString::to_string),
             scope: options.scope.as_ref().map(ToString::to_string),
             token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
             issuer: options.issuer.clone(),

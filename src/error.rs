@@ -34,18 +34,23 @@ use crate::{
 const NETWORK_HINT: &str = "check the address, your connection, VPN and proxy, and try again";
 const REFUSAL_HINT: &str = "no secret was sent to it; ask whoever runs the server";
 const PRIVATE_HINT: &str = "if that server is meant to be in your own network, sign in with --allow-private-network";
-const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, set \
-                           `issuer_override` for it in config.toml";
+const ISSUER_HINT: &str = "no secret was sent to it; if you know from its vendor that this is its right name, sign in \
+                           with --issuer and that name, or set `issuer_override` for it in config.toml";
 const PKCE_HINT: &str = "no secret was sent to it; if you know from its vendor that it supports PKCE, set \
                          `allow_missing_pkce_metadata` for it in config.toml";
-const CERTIFICATE_HINT: &str = "nothing was sent to it; if your network has an authority of its own, name its certificate with `ca_file` in config.toml";
+const CERTIFICATE_HINT: &str = "nothing was sent to it; if you know that certificate to be the server's own, or your \
+                                network has its own authority, name the certificate's file with `ca_file` in config.toml";
 const TLS_HINT: &str =
     "nothing was sent; check the certificates that this machine trusts, and `ca_file` in config.toml";
-const REDIRECT_HINT: &str = "nothing was sent there; check the address, or ask whoever runs the server";
+const REDIRECT_HINT: &str =
+    "nothing was sent there; check the address: if the server has moved there, use the new one; or ask whoever runs it";
 const ANSWER_HINT: &str = "nothing of its answer was kept; ask whoever runs the server";
+const WORDS_HINT: &str = "these are the server's words: ask whoever runs it what they mean";
 const LATER_HINT: &str = "try again in a while";
 const CLIENT_HINT: &str = "ask the vendor for a client id and give it with --client-id; or, if it reads client metadata \
                            documents, give the URL of yours with --client-metadata-url";
+const METHOD_HINT: &str = "choose how the client authenticates: set `overrides = { token_endpoint_auth_method = \
+                           \"client_secret_basic\" }` (or \"client_secret_post\", or \"none\") for it in config.toml";
 const RESOURCE_HINT: &str =
     "no secret was sent to it; check the address letter by letter, or ask whoever runs the server";
 const AUDIENCE_HINT: &str =
@@ -372,7 +377,7 @@ fn judge_http(error: &HttpError) -> Judgement {
         HttpError::OutOfReach { zone: Zone::Private, .. } => (ErrorKind::Untrusted, Some(PRIVATE_HINT.to_owned())),
         HttpError::Certificate { .. } => (ErrorKind::Untrusted, Some(CERTIFICATE_HINT.to_owned())),
         HttpError::Redirected { .. } => (ErrorKind::Untrusted, Some(REDIRECT_HINT.to_owned())),
-        HttpError::TooLarge { .. } | HttpError::Compressed { .. } => {
+        HttpError::TooLarge { .. } | HttpError::Undecodable { .. } => {
             (ErrorKind::Untrusted, Some(ANSWER_HINT.to_owned()))
         }
         HttpError::Setup(_) => (ErrorKind::Network, Some(TLS_HINT.to_owned())),
@@ -401,6 +406,9 @@ impl From<DiscoveryError> for Error {
                     }
                     DiscoveryError::NoIdentityProvider { .. } => {
                         "check --identity-provider: it is the address that the identity provider calls its issuer"
+                    }
+                    DiscoveryError::AllSilent { .. } => {
+                        "try again in a while; --issuer with the name of one of them asks no other"
                     }
                     DiscoveryError::NotMcp { .. } => {
                         "check the address: it is the whole URL of the MCP server, and often ends in /mcp"
@@ -440,7 +448,7 @@ fn refusal_hint(refusal: &OAuthError) -> &'static str {
         "unauthorized_client" | "unsupported_grant_type" | "unsupported_response_type" => {
             "ask the vendor how this client may sign in; --grant chooses another way"
         }
-        _ => "these are the server's words: ask whoever runs it what they mean",
+        _ => WORDS_HINT,
     }
 }
 
@@ -452,7 +460,8 @@ fn may_recover(status: u16) -> bool {
 fn judge_token(error: &TokenError) -> Judgement {
     match error {
         TokenError::Http(error) => judge_http(error),
-        TokenError::Unavailable { status } if !may_recover(*status) => {
+        TokenError::Unexplained { words: Some(_), .. } => (ErrorKind::Failure, Some(WORDS_HINT.to_owned())),
+        TokenError::Unexplained { words: None, .. } => {
             let hint = "check the address of its token endpoint, or ask whoever runs it";
             (ErrorKind::Network, Some(hint.to_owned()))
         }
@@ -514,6 +523,9 @@ impl From<LoginError> for Error {
                 let hint = if may_recover(status) { LATER_HINT } else { CLIENT_HINT };
                 Self::from_source(ErrorKind::Network, error).hint(hint)
             }
+            LoginError::Registration(error @ RegistrationError::Busy { .. }) => {
+                Self::from_source(ErrorKind::Network, error).hint("try again then")
+            }
             LoginError::Registration(error @ RegistrationError::Refused(_)) => {
                 Self::from_source(ErrorKind::Failure, error).hint(CLIENT_HINT)
             }
@@ -537,6 +549,19 @@ impl From<LoginError> for Error {
                 };
                 Self::from_source(ErrorKind::Usage, error).hint(hint)
             }
+            LoginError::PushedOnly { device_codes, .. } => {
+                let hint = match device_codes {
+                    true => "sign in with --grant device-code",
+                    false => "ask its vendor for a client that need not push its requests (RFC 9126)",
+                };
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
+            }
+            LoginError::NewClientRefused(_) => Self::from_source(ErrorKind::Failure, error)
+                .hint(METHOD_HINT)
+                .hint("or ask its vendor for a client id, and give it with --client-id"),
+            LoginError::ClientForgotten(_) => {
+                Self::from_source(ErrorKind::Failure, error).hint("run it again with --force: that registers a new client")
+            }
             LoginError::NoDpop { .. } => Self::from_source(ErrorKind::Failure, error)
                 .hint("leave --dpop out if it was you who asked for that; else ask whoever runs the server"),
             LoginError::NeedsAssertion => Self::from_source(ErrorKind::Usage, error)
@@ -549,7 +574,14 @@ impl From<LoginError> for Error {
                     false => error,
                 }
             }
-            LoginError::Listener { port: Some(_), .. } => {
+            LoginError::Listener { option: Some("--redirect-uri"), ref source, .. } => {
+                let hint = match source.kind() {
+                    io::ErrorKind::AddrInUse => "another program has the port of --redirect-uri: end it, or register another redirect URI with the vendor and give that",
+                    _ => "register another redirect URI with the vendor, and give that with --redirect-uri",
+                };
+                Self::from_source(ErrorKind::Failure, error).hint(hint)
+            }
+            LoginError::Listener { option: Some(_), .. } => {
                 let is_taken = matches!(&error, LoginError::Listener { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
                 let hint = match is_taken {
                     true => "another program has that port: leave --port out, or choose another",
@@ -557,7 +589,7 @@ impl From<LoginError> for Error {
                 };
                 Self::from_source(ErrorKind::Failure, error).hint(hint)
             }
-            LoginError::Listener { port: None, .. } => Self::from_source(ErrorKind::Failure, error)
+            LoginError::Listener { option: None, .. } => Self::from_source(ErrorKind::Failure, error)
                 .hint("see what forbids programs to listen on this machine; --grant device-code needs no port, where the server offers it"),
             LoginError::Denied(_) => Self::from_source(ErrorKind::Failure, error)
                 .hint("if it was you who said no, run it again to say yes; else ask who administers your account there"),

@@ -2,7 +2,9 @@
 
 use crate::{
     credential::record::{Credential, Identity},
-    login::{KnownClient, LoginRequest, PreRegistered, ResourceParameter, jwt_bearer::Assertion},
+    login::{
+        KnownClient, LoginRequest, PreRegistered, ResourceParameter, jwt_bearer::Assertion, redirect_uri::RedirectUri,
+    },
     oauth::{
         client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
     },
@@ -48,6 +50,8 @@ pub struct RegistrationOptions {
     pub client_metadata_url: Option<ClientMetadataUrl>,
     /// Who says who signs in, where somebody else does.
     pub assertion: Option<Assertion>,
+    /// The redirect URI that the client is registered with, where the server compares it byte for byte.
+    pub redirect_uri: Option<RedirectUri>,
     /// The scope to ask for.
     pub scope: Option<Scope>,
     /// A pinned token endpoint: nothing is discovered.
@@ -75,6 +79,7 @@ impl RegistrationOptions {
             client_authentication: self.client_authentication.or(other.client_authentication),
             client_metadata_url: self.client_metadata_url.or(other.client_metadata_url),
             assertion: self.assertion.or(other.assertion),
+            redirect_uri: self.redirect_uri.or(other.redirect_uri),
             scope: self.scope.or(other.scope),
             token_endpoint: self.token_endpoint.or(other.token_endpoint),
             issuer: self.issuer.or(other.issuer),
@@ -380,8 +385,10 @@ impl Profile {
                 Some(client_id) => known.registration.client_id == *client_id,
                 None => known.registration.is_dynamic(),
             }),
+            registers_anew: false,
             scope: options.scope.clone(),
             challenge: None,
+            redirect_uri: options.redirect_uri.clone(),
             resource: options.resource.clone(),
             parameters: options.parameters.clone(),
             dpop: options.dpop,

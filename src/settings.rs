@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Certificate;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
     config::{self, ProfileDocument},
@@ -20,7 +20,7 @@ use crate::{
         record::Identity,
         store::{KeySource, StoreChoice},
     },
-    login::browser::SystemBrowser,
+    login::{browser::SystemBrowser, portal::Desktop},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::Profile,
     provider::{Provider, ProviderError},
@@ -45,11 +45,11 @@ pub struct Settings {
     pub default_server: Option<String>,
     profiles: BTreeMap<String, ProfileDocument>,
     /// Certificate authorities that are trusted besides those of the system.
-    pub authorities: Vec<Certificate>,
+    pub authorities: Vec<CertificateDer<'static>>,
     /// Where secrets are kept.
     pub store: StoreChoice,
-    /// Whom a page can be shown to, and how.
-    pub screen: Screen,
+    /// What tells whom a page can be shown to, and how.
+    pub surroundings: Surroundings,
     /// `FINMCP_CLIENT_SECRET`.
     pub client_secret: Option<Secret>,
     /// The document about finmcp, for authorization servers that read such: `config.toml`'s, else this build's own.
@@ -154,7 +154,7 @@ impl Settings {
             default_server: config.default,
             profiles: config.profiles,
             authorities: config.ca_file.map_or(Ok(Vec::new()), |file| authorities(&file))?,
-            screen: Surroundings::read()?.screen(),
+            surroundings: Surroundings::read()?,
             client_secret: text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new),
             request_timeout: request_timeout()?,
             log: text_variable("FINMCP_LOG")?,
@@ -225,7 +225,7 @@ impl Settings {
             default_server: None,
             profiles: BTreeMap::new(),
             authorities: self.authorities.clone(),
-            screen: self.screen.clone(),
+            surroundings: self.surroundings.clone(),
             client_secret: None,
             client_metadata_url: None,
             request_timeout: self.request_timeout,
@@ -244,7 +244,7 @@ impl Settings {
             profiles: config.profiles,
             authorities: Vec::new(),
             store: StoreChoice::Memory,
-            screen: Screen::Nobody("this is a test"),
+            surroundings: Surroundings { is_ci: true, ..Surroundings::default() },
             client_secret: None,
             client_metadata_url: None,
             request_timeout: None,
@@ -261,6 +261,11 @@ impl Settings {
     /// Whether `name` is the preset of the stand-ins inside this binary.
     pub fn is_embedded(&self, name: Option<&str>) -> bool {
         name.and_then(|name| self.providers.get(name)).is_some_and(|provider| provider.embedded)
+    }
+
+    /// The file `config.toml`.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("config.toml")
     }
 
     /// The folder of the cross-process locks.
@@ -420,13 +425,16 @@ fn text_variable(name: &'static str) -> Result<Option<String>, SettingsError> {
 }
 
 /// What tells whether somebody is there to see a page.
-struct Surroundings {
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
     /// `CI`, which build machines set.
     is_ci: bool,
     /// `FINMCP_BROWSER`, else `BROWSER`.
     browser: Option<SystemBrowser>,
     has_display: bool,
     has_terminal: bool,
+    /// Whoever comes by SSH sits before another screen than this machine's.
+    is_remote: bool,
 }
 
 impl Surroundings {
@@ -436,21 +444,33 @@ impl Surroundings {
             Some(program) => Some(SystemBrowser::Program(program.into())),
             None => text_variable("BROWSER")?.map(|commands| SystemBrowser::from_variable(&commands)),
         };
-        // Whoever comes by SSH sits before another screen than this machine's, unless theirs is handed on.
-        let is_here = !is_set("SSH_CONNECTION");
+        let is_remote = is_set("SSH_CONNECTION");
         let has_desktop = cfg!(any(windows, target_os = "macos")) || is_set("WSL_DISTRO_NAME");
         Ok(Self {
             is_ci: text_variable("CI")?.is_some_and(|value| !value.eq_ignore_ascii_case("false")),
             browser,
-            has_display: is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || (is_here && has_desktop),
+            // SSH hands the person's own display on in these.
+            has_display: is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || (!is_remote && has_desktop),
             has_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
+            is_remote,
         })
     }
 
-    fn screen(self) -> Screen {
+    /// Whom a page can be shown to. Where no variable tells, the desktop is looked for: that takes seconds where it does
+    /// not answer, so it is asked for only when there is a page to show.
+    pub async fn screen(&self) -> Screen {
+        match self.named() {
+            screen @ Screen::Browser(_) => screen,
+            screen if self.is_ci || self.is_remote => screen,
+            screen => Desktop::find().await.map_or(screen, |desktop| Screen::Browser(SystemBrowser::Desktop(desktop))),
+        }
+    }
+
+    /// As the variables say.
+    fn named(&self) -> Screen {
         match self {
             Self { is_ci: true, .. } => Screen::Nobody("CI is set"),
-            Self { browser: Some(browser), .. } => Screen::Browser(browser),
+            Self { browser: Some(browser), .. } => Screen::Browser(browser.clone()),
             Self { has_display: true, .. } => Screen::Browser(SystemBrowser::Default),
             Self { has_terminal: true, .. } => Screen::Terminal,
             _ => Screen::Nobody("there is no terminal, no display, and no FINMCP_BROWSER"),
@@ -459,9 +479,9 @@ impl Surroundings {
 }
 
 /// The certificates in a PEM file.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, SettingsError> {
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let bytes = fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
-    match Certificate::from_pem_bundle(&bytes) {
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(SettingsError::Config {
             path: path.to_owned(),
@@ -479,7 +499,7 @@ mod tests {
     fn whom_a_page_is_shown_to() {
         let program = || SystemBrowser::Program("b".into());
         let screen = |is_ci, browser: Option<SystemBrowser>, has_display, has_terminal| {
-            Surroundings { is_ci, browser, has_display, has_terminal }.screen()
+            Surroundings { is_ci, browser, has_display, has_terminal, is_remote: false }.named()
         };
         for has_terminal in [true, false] {
             assert_eq!(screen(false, Some(program()), false, has_terminal), Screen::Browser(program()));

@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly cache=${FINMCP_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/finmcp-tests}
 readonly clients=$PWD/tests/fixtures/clients
+readonly stacks=$PWD/tests/fixtures/stacks
 readonly nextest_version=0.9.143
 
 step() {
@@ -123,7 +124,8 @@ install_rust_tools() {
     fi
 }
 
-# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, AI agents, and the official conformance suite.
+# The TypeScript SDKs, their servers, MCP Inspector, an OpenID provider, OAuth stacks, AI agents, and the official
+# conformance suite.
 install_node_packages() {
     local version
     version=$(node --version)
@@ -141,6 +143,8 @@ install_node_packages() {
     export FINMCP_TEST_AGENTS=$folder/node_modules
     npm_folder "$PWD/tests/conformance" "the official conformance suite"
     export FINMCP_TEST_CONFORMANCE=$folder/node_modules
+    npm_folder "$stacks" "better-auth, and workers-oauth-provider with workerd (200 MB)"
+    export FINMCP_TEST_STACKS_NODE_MODULES=$folder/node_modules
     npm_folder "$PWD/packaging" "what packs bundles, and a reader of workflows"
     export FINMCP_TEST_PACKAGING=$folder/node_modules
 }
@@ -158,12 +162,14 @@ npm_folder() {
     fi
 }
 
-# The Python SDK and fastmcp, of both generations.
+# The Python SDK and fastmcp, of both generations, and django-oauth-toolkit.
 install_python_packages() {
     python_folder "$clients/requirements.txt" "the Python SDK and fastmcp"
     export FINMCP_TEST_PYTHON=$folder/bin/python
     python_folder "$clients/requirements-legacy.txt" "the Python SDK and fastmcp as they were before"
     export FINMCP_TEST_PYTHON_LEGACY=$folder/bin/python
+    python_folder "$stacks/requirements.txt" "django-oauth-toolkit"
+    export FINMCP_TEST_STACKS_DJANGO=$folder/bin/python
 }
 
 # Installs the packages that $1 lists, called $2, into an environment named after the exact versions: $folder.

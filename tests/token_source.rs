@@ -245,6 +245,7 @@ impl Machine {
                 scope: Some("read write".parse().unwrap()),
                 person: Some("p@example".to_owned()),
             }),
+            end: None,
         };
         let folder = tempfile::tempdir().unwrap();
         let machine = Self { folder, clock, server, store: Arc::default(), identity, credential };
@@ -388,26 +389,20 @@ async fn the_steady_state_touches_no_store() {
     assert_eq!(token(&anonymous).await.unwrap(), "access-0");
 }
 
-/// t060, t067: whatever goes wrong, the credential stays, and the next attempt works; `invalid_grant` alone ends it.
+/// t060, t067, b1: a server that is busy, broken or makes no sense ends nothing: the next attempt works.
 #[tokio::test]
-async fn t060_only_invalid_grant_ends_a_credential() {
+async fn t060_a_server_in_trouble_ends_no_sign_in() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
     for (status, body) in [
-        (400, r#"{"error":"invalid_client"}"#),
-        (401, r#"{"error":"invalid_client"}"#),
-        (400, r#"{"error":"invalid_target"}"#),
-        (400, r#"{"error":"invalid_request"}"#),
-        (400, r#"{"error":"unauthorized_client"}"#),
-        (400, r#"{"error":"invalid_scope"}"#),
-        (400, r#"{"error":"something_new"}"#),
-        (400, "{}"),
-        (400, "<html>"),
-        (403, ""),
-        (404, "not found"),
+        (408, ""),
+        (425, ""),
         (429, r#"{"error":"slow_down"}"#),
+        (429, r#"{"error":"invalid_grant"}"#),
         (500, r#"{"error":"server_error"}"#),
+        (500, r#"{"error":"invalid_grant"}"#),
+        (400, r#"{"error":"temporarily_unavailable"}"#),
         (502, "<html>bad gateway</html>"),
         (503, ""),
         (200, "<html>sign in</html>"),
@@ -418,26 +413,99 @@ async fn t060_only_invalid_grant_ends_a_credential() {
     ] {
         machine.server.answer(Answer::Fixed(StatusCode::from_u16(status).unwrap(), body));
         let outcome = token(&source).await;
-        assert!(
-            matches!(outcome, Err(TokenSourceError::Refused(_) | TokenSourceError::Unavailable(_))),
-            "{status} {body}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(TokenSourceError::Unavailable(_))), "{status} {body}: {outcome:?}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{status} {body}");
+        assert_eq!(machine.stored().await.end, None, "{status} {body}");
     }
     machine.server.answer(Answer::Rotate);
     token(&source).await.unwrap();
     assert_eq!(machine.server.reuses(), 0);
+}
 
-    machine.expire();
-    machine.server.answer(Answer::Fixed(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#));
-    let asked = machine.server.requests();
-    for source in [&source, &source, &machine.process()] {
-        assert!(matches!(token(source).await, Err(TokenSourceError::LoginRequired(LoginReason::Ended))));
+/// t060, b1: a definite refusal ends the sign-in in whatever words it comes. It is asked for once, in all processes; the
+/// tokens are kept until the next sign-in.
+#[tokio::test]
+async fn b1_a_definite_refusal_ends_a_sign_in_in_whatever_words() {
+    for (status, body) in [
+        (400, r#"{"error":"invalid_grant"}"#),
+        (401, r#"{"error":"invalid_grant"}"#),
+        (200, r#"{"error":"bad_refresh_token","error_description":"The refresh token is incorrect or expired."}"#),
+        (403, r#"{"error":"unauthorized_client"}"#),
+        (400, r#"{"error":"invalid_request"}"#),
+        (400, r#"{"error":"invalid_client"}"#),
+        (400, r#"{"error":"something_new"}"#),
+        (400, r#"{"error":{"code":400,"message":"Token has been revoked","status":"INVALID_ARGUMENT"}}"#),
+        (400, r#"["no"]"#),
+        (400, "{}"),
+        (401, "the refresh token is unknown"),
+        (403, ""),
+        (404, "not found"),
+    ] {
+        let machine = Machine::new().await;
+        let source = machine.process();
+        machine.expire();
+        machine.server.answer(Answer::Fixed(StatusCode::from_u16(status).unwrap(), body));
+        for source in [&source, &source, &machine.process()] {
+            let outcome = token(source).await;
+            assert!(matches!(outcome, Err(TokenSourceError::LoginRequired(LoginReason::Ended))), "{body}: {outcome:?}");
+            assert!(!source.is_signed_in().await, "{body}");
+        }
+        assert_eq!(machine.server.requests(), 1, "once it is known nobody asks again: {body}");
+        assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
+        // What it takes to sign in again is still there.
+        assert_eq!(machine.stored().await.registration.client_id, "client");
+        assert!(source.force_refresh().await.is_err());
+        assert_eq!(machine.server.requests(), 1, "{body}");
+        source.sign_in(machine.credential.clone()).await.unwrap();
+        assert!(source.is_signed_in().await, "{body}");
     }
-    assert_eq!(machine.server.requests(), asked + 1, "once it is known nobody asks again");
-    assert!(machine.stored().await.tokens.is_none());
-    // What it takes to sign in again is still there.
-    assert_eq!(machine.stored().await.registration.client_id, "client");
+}
+
+/// a1: a token that the resource server refused and that nothing replaces is no sign-in, whatever its lifetime says: not
+/// until the server takes it after all, or somebody signs in.
+#[tokio::test]
+async fn a1_a_refused_token_is_no_sign_in() {
+    let mut machine = Machine::new().await;
+    let tokens = machine.credential.tokens.as_mut().unwrap();
+    tokens.refresh_token = None;
+    let credential = machine.credential.clone();
+    let source = machine.process();
+    source.sign_in(credential.clone()).await.unwrap();
+    assert!(source.is_signed_in().await);
+    let held = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+    let renewed = source.renew(&held, Challenge::default()).await;
+    assert!(matches!(renewed, Err(TokenSourceError::LoginRequired(LoginReason::NotRenewable))), "{renewed:?}");
+    assert!(!source.is_signed_in().await);
+    // For another request it may do.
+    assert_eq!(token(&source).await.unwrap(), "access-0");
+    assert!(!source.is_signed_in().await);
+    source.helped(&held);
+    assert!(source.is_signed_in().await);
+    source.refused(&held);
+    assert!(!source.is_signed_in().await);
+    let fresh = TokenSet { access_token: Secret::new("access-9".to_owned()), ..credential.tokens.clone().unwrap() };
+    machine.process().sign_in(Credential { tokens: Some(fresh), ..credential }).await.unwrap();
+    assert!(source.is_signed_in().await);
+}
+
+/// a2: nothing is renewed to find out whether somebody is signed in; and a sign-in by another process shows without a look
+/// at the store.
+#[tokio::test]
+async fn a2_looking_for_a_sign_in_renews_nothing() {
+    let machine = Machine::new().await;
+    let source = machine.process();
+    token(&source).await.unwrap();
+    machine.expire();
+    for _ in 0..3 {
+        assert!(source.is_signed_in().await, "it can be renewed");
+    }
+    assert_eq!(machine.server.requests(), 0);
+    let before = source.trace().await;
+    let loads = machine.store.loads.load(Ordering::SeqCst);
+    assert_eq!(source.trace().await, before);
+    assert_eq!(machine.store.loads.load(Ordering::SeqCst), loads);
+    machine.process().sign_in(machine.credential.clone()).await.unwrap();
+    assert_ne!(source.trace().await, before);
 }
 
 /// t067: no network at all.

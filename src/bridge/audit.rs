@@ -1,8 +1,9 @@
 //! The audit log: who called which tool, when, and what came of it.
 //!
 //! One line of JSON for each `tools/call`, appended to a file as soon as its outcome is known and before the client
-//! hears of it. A line is written in one piece, so that several processes can share the file. Where a line cannot be
-//! written, it is kept, somebody is told, and no further tool is called until it is written.
+//! hears of it; and one more when the client hears how the task ended that a call has become. A line is written in one
+//! piece, so that several processes can share the file. Where a line cannot be written, it is kept, somebody is told, and
+//! no further tool is called until it is written.
 //!
 //! The file may be on a network, and a write to it may take as long as it likes: a thread of its own does that. The answer
 //! to a call waits for its line meanwhile, and so does the next call; everything else goes on.
@@ -33,6 +34,7 @@ use crate::{
         message::{Id, Kind, Message},
         object::{self, Object},
         reply::{self, ReplyCode},
+        tasks::{self, Task},
     },
     credential::{
         clock::Clock,
@@ -63,7 +65,8 @@ const STANDSTILL: Duration = Duration::from_secs(5);
 pub struct Audit {
     terms: Terms,
     /// The client's unanswered requests. Of several with one id the last is answered first: it is refused for that.
-    open: HashMap<Id, Vec<Option<Call>>>,
+    open: HashMap<Id, Vec<Open>>,
+    tasks: Tasks,
     orders: std::sync::mpsc::Sender<Order>,
     reports: mpsc::UnboundedReceiver<Option<AuditError>>,
     /// How many orders were given, and how many reports have come: one for each.
@@ -88,7 +91,7 @@ enum Order {
 enum Waiting {
     /// A call of the client's.
     Call(Message),
-    /// The answer to one.
+    /// The answer to one, or what else the client hears of the end of a task by.
     Answer(Message),
 }
 
@@ -106,6 +109,16 @@ pub enum Released {
 #[error("{0}")]
 pub struct AuditError(String);
 
+/// A request of the client that has no answer yet.
+enum Open {
+    Call(Call),
+    /// About the task of this id, by this method.
+    Task(String, Box<str>),
+    /// `tasks/list`.
+    Tasks,
+    Other,
+}
+
 /// A call that has no outcome yet.
 struct Call {
     /// The tool's name, as JSON.
@@ -116,6 +129,45 @@ struct Call {
     arguments: Option<String>,
     time: Timestamp,
     begun: Instant,
+}
+
+/// How many tasks are remembered; then the oldest is forgotten, and with it only which call it was.
+const TASKS_LIMIT: usize = 4096;
+
+/// The tasks that the client has heard of, by the digests of their ids.
+#[derive(Default)]
+struct Tasks {
+    seen: HashMap<String, Seen>,
+    order: VecDeque<String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The call that became it, where that was in this conversation.
+    call: Option<Begun>,
+    /// How it ended, as it was recorded.
+    end: Option<String>,
+}
+
+/// What is kept of a call that became a task, for the line of its end.
+struct Begun {
+    tool: Cow<'static, str>,
+    digest: Cow<'static, str>,
+    begun: Instant,
+}
+
+impl Tasks {
+    fn see(&mut self, task: &str) -> &mut Seen {
+        if !self.seen.contains_key(task) {
+            if self.order.len() == TASKS_LIMIT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.seen.remove(&oldest);
+            }
+            self.order.push_back(task.to_owned());
+        }
+        self.seen.entry(task.to_owned()).or_default()
+    }
 }
 
 impl Audit {
@@ -141,6 +193,7 @@ impl Audit {
         Ok(Self {
             terms,
             open: HashMap::new(),
+            tasks: Tasks::default(),
             orders,
             reports,
             given: 0,
@@ -156,12 +209,17 @@ impl Audit {
     pub fn received(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
         let is_call = message.method() == Some("tools/call");
         match &message.kind {
-            Kind::Request { id, .. } => {
+            Kind::Request { id, method } => {
                 if is_call && self.failure.is_some() && !self.is_settled() {
                     return ControlFlow::Break(Some(self.refusal(id)));
                 }
-                let call = is_call.then(|| self.call(message));
-                self.open.entry(id.clone()).or_default().push(call);
+                let open = match (&**method, tasks::asked_about(message)) {
+                    ("tools/call", _) => Open::Call(self.call(message)),
+                    ("tasks/list", _) => Open::Tasks,
+                    (_, Some(task)) => Open::Task(task, method.clone()),
+                    _ => Open::Other,
+                };
+                self.open.entry(id.clone()).or_default().push(open);
                 if is_call && self.failure.is_some() {
                     self.order(Order::TryAgain);
                 }
@@ -173,13 +231,13 @@ impl Audit {
             // It would have no outcome, and MCP has no such thing.
             Kind::Notification { .. } if is_call => {
                 let call = self.call(message);
-                self.record(&call, "refused");
+                self.record(&call, "refused", None);
                 return ControlFlow::Break(None);
             }
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
                 let Some(id) = message.cancels() else { return ControlFlow::Continue(()) };
-                if let Some(call) = self.close(&id) {
-                    self.record(&call, "cancelled");
+                if let Some(Open::Call(call)) = self.close(&id) {
+                    self.record(&call, "cancelled", None);
                 }
                 let is_it = |waiting: &Waiting| matches!(waiting, Waiting::Call(call) if call.id() == Some(&id));
                 let before = self.waiting.len();
@@ -195,17 +253,25 @@ impl Audit {
 
     /// Takes note of what the client is to be told, and gives it back where it need not wait for its line.
     pub fn answered(&mut self, message: Message) -> Option<Message> {
-        match self.answered_call(&message) {
-            Some(call) => self.recorded(&call, &outcome(&message), message),
-            None => Some(message),
+        let before = self.given;
+        match self.answered_request(&message) {
+            Some(Open::Call(call)) => self.call_answered(call, &message),
+            Some(Open::Task(id, method)) => self.task_answered(&id, &method, &message),
+            Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_told(task)),
+            Some(Open::Other) => {}
+            None => tasks::told(&message).iter().for_each(|task| self.task_told(task)),
         }
+        self.after_its_line(before, message)
     }
 
     /// The same of what finmcp tells the client itself, where no server has carried out what was asked for.
     pub fn declined(&mut self, message: Message) -> Option<Message> {
-        let Some(call) = self.answered_call(&message) else { return Some(message) };
-        let outcome = outcome(&message).into_owned();
-        self.recorded(&call, if matches!(&*outcome, "ok" | "input_required") { &outcome } else { "refused" }, message)
+        let before = self.given;
+        if let Some(Open::Call(call)) = self.answered_request(&message) {
+            let outcome = outcome(&message);
+            self.record(&call, if matches!(&*outcome, "ok" | "input_required") { &outcome } else { "refused" }, None);
+        }
+        self.after_its_line(before, message)
     }
 
     /// Returns when something that waits may go on, or when the file has taken too long. Nothing is lost where it is
@@ -308,13 +374,76 @@ impl Audit {
         self.failure = Some(error);
     }
 
-    fn recorded(&mut self, call: &Call, outcome: &str, message: Message) -> Option<Message> {
-        self.record(call, outcome);
-        if self.is_settled() || self.failure.is_some() {
+    /// What the client is to be told, back at once where nothing was ordered to be written for it since the order
+    /// `before`, or where nothing can be.
+    fn after_its_line(&mut self, before: u64, message: Message) -> Option<Message> {
+        if self.given == before || self.is_settled() || self.failure.is_some() {
             return Some(message);
         }
         self.wait(Waiting::Answer(message));
         None
+    }
+
+    fn call_answered(&mut self, call: Call, answer: &Message) {
+        let Some(task) = tasks::created(answer) else { return self.record(&call, &outcome(answer), None) };
+        let id = hexadecimal(&Sha256::digest(&task.id));
+        self.record(&call, "task", Some(&id));
+        let begun = Begun { tool: call.tool, digest: call.digest, begun: call.begun };
+        *self.tasks.see(&id) = Seen { call: Some(begun), end: None };
+        self.task_told(&task);
+    }
+
+    /// The server has answered a request about a task: what the client hears by that of its end.
+    fn task_answered(&mut self, id: &str, method: &str, answer: &Message) {
+        let succeeded = matches!(answer.kind, Kind::Response { succeeded: true, .. });
+        let end = match method {
+            "tasks/get" => tasks::described(answer).and_then(|task| task.end),
+            // (An error is the call's own, or says that there is no such task; or comes from finmcp.)
+            "tasks/result" if succeeded || self.is_running(id) && !reply::is_ours(answer) => {
+                Some(outcome(answer).into_owned())
+            }
+            // The extension's answer says no more than that the server has understood.
+            "tasks/cancel" if succeeded => match tasks::described(answer) {
+                Some(task) if task.has_status => task.end,
+                _ => Some("cancelled".to_owned()),
+            },
+            _ => None,
+        };
+        if let Some(end) = end {
+            self.task_ended(id, end);
+        }
+    }
+
+    /// The server says what has become of a task, of which the client has not asked here: it counts where it is known.
+    fn task_told(&mut self, task: &Task) {
+        if let Some(end) = task.end.as_ref().filter(|_| self.is_running(&task.id)) {
+            self.task_ended(&task.id, end.clone());
+        }
+    }
+
+    /// Whether the task is one that the client has heard of, and no end of it.
+    fn is_running(&self, id: &str) -> bool {
+        let seen = self.tasks.seen.get(&hexadecimal(&Sha256::digest(id)));
+        seen.is_some_and(|seen| seen.end.is_none())
+    }
+
+    /// Records the end of a task, once; and what the server says later, should that be something else.
+    fn task_ended(&mut self, id: &str, end: String) {
+        let id = hexadecimal(&Sha256::digest(id));
+        let seen = self.tasks.see(&id);
+        if seen.end.as_ref() == Some(&end) {
+            return;
+        }
+        let call = seen.call.as_ref();
+        let (tool, arguments) = call.map_or(("null", "null"), |call| (&*call.tool, &*call.digest));
+        let duration = call.map_or("null".to_owned(), |call| call.begun.elapsed().as_millis().to_string());
+        let (tool, arguments) = (tool.to_owned(), arguments.to_owned());
+        let mut line = self.line(self.terms.clock.now(), &tool, &arguments);
+        line.set("outcome", object::text(&end));
+        line.set("duration_ms", duration);
+        line.set("task_sha256", object::text(&id));
+        self.tasks.see(&id).end = Some(end);
+        self.write(&line);
     }
 
     fn call(&self, message: &Message) -> Call {
@@ -342,37 +471,51 @@ impl Audit {
         }
     }
 
-    fn answered_call(&mut self, message: &Message) -> Option<Call> {
+    fn answered_request(&mut self, message: &Message) -> Option<Open> {
         match &message.kind {
             Kind::Response { id: Some(id), .. } => self.close(id),
             _ => None,
         }
     }
 
-    /// Ends the last request of that id; gives it where it is a call.
-    fn close(&mut self, id: &Id) -> Option<Call> {
+    /// Ends the last request of that id.
+    fn close(&mut self, id: &Id) -> Option<Open> {
         let alike = self.open.get_mut(id)?;
-        let call = alike.pop().flatten();
+        let open = alike.pop();
         if alike.is_empty() {
             self.open.remove(id);
         }
-        call
+        open
     }
 
-    fn record(&mut self, call: &Call, outcome: &str) {
-        let Terms { profile, environment, .. } = &self.terms;
-        let mut line = Object::default();
-        line.set("time", object::text(&format!("{:.3}", call.time)));
-        line.set("profile", object::text(profile));
-        line.set("environment", if environment.is_empty() { "null".to_owned() } else { object::text(environment) });
-        line.set("tool", &*call.tool);
-        line.set("arguments_sha256", &*call.digest);
+    /// Records what came of a call; with the digest of its id, where it became a task.
+    fn record(&mut self, call: &Call, outcome: &str, task: Option<&str>) {
+        let mut line = self.line(call.time, &call.tool, &call.digest);
         if self.terms.arguments {
             // A line break between two tokens is all that can be one in JSON.
             line.set("arguments", call.arguments.as_deref().unwrap_or("null").replace(['\r', '\n'], " "));
         }
         line.set("outcome", object::text(outcome));
         line.set("duration_ms", call.begun.elapsed().as_millis().to_string());
+        if let Some(task) = task {
+            line.set("task_sha256", object::text(task));
+        }
+        self.write(&line);
+    }
+
+    /// A line with what every line begins with.
+    fn line<'a>(&self, time: Timestamp, tool: &'a str, arguments_sha256: &'a str) -> Object<'a> {
+        let Terms { profile, environment, .. } = &self.terms;
+        let mut line = Object::default();
+        line.set("time", object::text(&format!("{time:.3}")));
+        line.set("profile", object::text(profile));
+        line.set("environment", if environment.is_empty() { "null".to_owned() } else { object::text(environment) });
+        line.set("tool", tool);
+        line.set("arguments_sha256", arguments_sha256);
+        line
+    }
+
+    fn write(&mut self, line: &Object<'_>) {
         self.order(Order::Write(format!("{line}\n").into_bytes()));
     }
 }

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::bridge::{
     acknowledged::Acknowledged,
+    attempts::Reason,
     description::{self, Description},
     era::{Era, meta::SUBSCRIPTION_ID},
     greeting::{Greeting, Outcome, Question},
@@ -18,7 +19,7 @@ use crate::bridge::{
     reply::{self, ReplyCode, Words},
     retry::{Failure, Taken},
     session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-    sign_in::{self, Begin, Invitation, SignIn},
+    sign_in::{self, Begin, Invitation, ShownBy, SignIn},
     translation::{Numbers, Step},
     transport::Transport,
 };
@@ -73,7 +74,7 @@ pub enum Action {
     /// Report [`Event::Woken`] after this long.
     Wake(Alarm, Duration),
     /// Begin a sign-in, and report what comes of it.
-    SignIn(Need),
+    SignIn(Need, ShownBy),
     /// Report [`Event::SignedIn`] as soon as somebody is.
     Watch,
     /// Remember what the server says of itself.
@@ -223,6 +224,7 @@ impl Conversation {
     // The client's side.
 
     fn received(&mut self, message: Message) {
+        let message = message.recorded();
         if message.method() == Some("initialize") {
             self.capabilities = message.member("capabilities").unwrap_or_else(|| "{}".to_owned());
             return self.greet(message);
@@ -307,7 +309,7 @@ impl Conversation {
 
     fn ask(&mut self, question: Question) {
         let Dialect::Greeting(greeting) = &mut self.dialect else { return };
-        let message = greeting.ask(question, &self.numbers);
+        let message = greeting.ask(question, &self.numbers).unsent();
         self.session.reset();
         self.travel_by(question.transport());
         self.carry(session::Event::Received(message));
@@ -475,7 +477,8 @@ impl Conversation {
 
     /// Answers a request of the client's that came to nothing.
     fn refuse(&mut self, refusal: Refusal) {
-        let has_helped = self.sign_in.has_helped(&refusal.message);
+        // Another sign-in would not help what was sent again after one.
+        let may_help = refusal.message.attempts().admits(Reason::SignIn);
         let (method, needs_login) = (refusal.message.method(), refusal.failure.needs_login());
         if method == Some(SUBSCRIBE) && refusal.message.id().is_some_and(|id| self.acknowledged.keep(id)) {
             return;
@@ -487,7 +490,7 @@ impl Conversation {
         {
             return;
         }
-        if needs_login && self.sign_in.is_offered() && !has_helped && !self.closing {
+        if needs_login && self.sign_in.is_offered() && may_help && !self.closing {
             if refusal.failure.is_signed_out() {
                 self.actions.push(Action::Watch);
             }
@@ -713,9 +716,9 @@ impl Conversation {
     fn sign_in_wanted(&mut self, wanted: Begin) {
         match wanted {
             Begin::For(call, reason) => {
-                if self.sign_in.wanted(call, reason) {
+                if let Some(shown_by) = self.sign_in.wanted(call, reason, &self.capabilities) {
                     let need = if std::mem::take(&mut self.fresh) { Need::Another } else { Need::Any };
-                    self.actions.push(Action::SignIn(need));
+                    self.actions.push(Action::SignIn(need, shown_by));
                 }
                 self.sign_in_answers();
             }
@@ -755,7 +758,11 @@ impl Conversation {
         let answers: Vec<_> = answers.iter().map(|call| sign_in::signed_in(call, &self.words)).collect();
         self.decline(answers);
         for call in calls {
-            self.received(call);
+            if call.attempts().admit(Reason::SignIn) {
+                self.received(call);
+            } else {
+                self.refuse(Refusal::unsent(call, Failure::TriedTooOften));
+            }
         }
     }
 }

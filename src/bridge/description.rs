@@ -9,6 +9,7 @@ use crate::bridge::{
     era::{Era, LEGACY, LEGACY_REVISIONS, MODERN, meta},
     message::Message,
     object::{self, Object},
+    tasks,
     transport::Transport,
 };
 
@@ -123,6 +124,7 @@ impl Description {
             let server = Object::parse(result.get("_meta").unwrap_or_default())
                 .and_then(|meta| meta.get(meta::SERVER).map(str::to_owned));
             result.remove(|name| !matches!(name, "capabilities" | "instructions"));
+            offer_no_tasks(&mut result);
             result.set("protocolVersion", object::text(known.unwrap_or(LEGACY)));
             result.set("serverInfo", server.unwrap_or_else(|| r#"{"name":"MCP server","version":""}"#.to_owned()));
         } else if let Some(known) = known {
@@ -137,6 +139,7 @@ impl Description {
         if self.era == Era::Legacy {
             let server = result.get("serverInfo").map(str::to_owned);
             result.remove(|name| !matches!(name, "capabilities" | "instructions"));
+            offer_no_tasks(&mut result);
             result.set("resultType", r#""complete""#);
             result.set("supportedVersions", format!("[{}]", object::text(MODERN)));
             result.set("ttlMs", "0");
@@ -169,6 +172,13 @@ impl Description {
     }
 }
 
+/// Takes out of a server's capabilities what a client of the other era could not use.
+fn offer_no_tasks(result: &mut Object<'_>) {
+    if let Some(rest) = result.get("capabilities").map(tasks::not_offered) {
+        result.set("capabilities", rest);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +208,20 @@ mod tests {
         );
         assert!(modern.as_initialize_result("2099-01-01").contains(r#""protocolVersion":"2025-11-25""#));
         assert_eq!(modern.supported_versions(), ["2026-07-28"]);
+    }
+
+    /// b15: what one era calls tasks the other does not know.
+    #[test]
+    fn b15_a_servers_tasks_are_offered_in_its_own_era_only() {
+        let legacy = r#"{"protocolVersion":"2025-11-25","capabilities":{"tasks":{"list":{}},"tools":{}},"serverInfo":{"name":"L","version":"1"}}"#;
+        let legacy = description(Era::Legacy, legacy);
+        assert!(legacy.as_initialize_result("2025-11-25").contains(r#""tasks":{"list":{}}"#));
+        assert!(legacy.as_discover_result().starts_with(r#"{"capabilities":{"tools":{}},"#));
+        let modern = r#"{"supportedVersions":["2026-07-28"],"capabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}},"tools":{}}}"#;
+        let modern = description(Era::Modern, modern);
+        assert!(modern.as_discover_result().contains("io.modelcontextprotocol/tasks"));
+        assert!(modern.as_initialize_result("2025-11-25").starts_with(r#"{"capabilities":{"tools":{}},"#));
+        assert!(!modern.tentative().as_initialize_result("2025-11-25").contains("io.modelcontextprotocol/tasks"));
     }
 
     #[test]

@@ -12,7 +12,10 @@ use std::{
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::bridge::message::{Malformed, Message};
+use crate::bridge::{
+    delivery,
+    message::{Malformed, Message},
+};
 
 /// The longest line that is taken from a client, in bytes.
 const LINE_LIMIT: usize = 64 << 20;
@@ -22,6 +25,17 @@ const READ_SIZE: usize = 64 << 10;
 
 /// A queue of more parts than this does not keep its memory when it gets shorter.
 const LONG_QUEUE: usize = 1 << 10;
+
+/// What stands in one line.
+#[derive(Debug, Clone)]
+pub enum Line {
+    /// One message.
+    Message(Message),
+    /// A JSON array, or what begins like one.
+    Batch(Bytes),
+    /// None of these.
+    Malformed(Malformed),
+}
 
 /// The messages of the other side.
 pub struct Reader {
@@ -55,12 +69,12 @@ pub fn over(input: Pin<Box<dyn AsyncRead + Send>>, output: Pin<Box<dyn AsyncWrit
 }
 
 impl Reader {
-    /// The next message, or what came in place of one; none at the end. Can be dropped and called again: nothing is
+    /// The next line that is not empty; none at the end. Can be dropped and called again: nothing is
     /// lost.
     ///
     /// # Errors
     /// What the system says.
-    pub async fn next(&mut self) -> io::Result<Option<Result<Message, Malformed>>> {
+    pub async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             if let Some(message) = self.next_line() {
                 return Ok(Some(message));
@@ -72,8 +86,8 @@ impl Reader {
         }
     }
 
-    /// The next message that has been read already.
-    pub fn next_line(&mut self) -> Option<Result<Message, Malformed>> {
+    /// The next such line that has been read already.
+    pub fn next_line(&mut self) -> Option<Line> {
         loop {
             let Some(offset) = memchr::memchr(b'\n', &self.unread[self.scanned..]) else {
                 self.scanned = self.unread.len();
@@ -81,7 +95,7 @@ impl Reader {
                     self.unread = BytesMut::new();
                     self.scanned = 0;
                     if !std::mem::replace(&mut self.dropping, true) {
-                        return Some(Err(Malformed::TooLong));
+                        return Some(Line::Malformed(Malformed::TooLong));
                     }
                 }
                 return None;
@@ -103,18 +117,21 @@ impl Reader {
     }
 
     /// What stands behind the last line end: a client that closed its side too soon, and meant it all the same.
-    fn last_line(&mut self) -> Option<Result<Message, Malformed>> {
+    fn last_line(&mut self) -> Option<Line> {
         let rest = std::mem::take(&mut self.unread).freeze();
         self.scanned = 0;
         if self.dropping { None } else { parse(rest) }
     }
 }
 
-/// The message in `line`; none in an empty one.
-fn parse(line: Bytes) -> Option<Result<Message, Malformed>> {
+/// What stands in `line`; none in an empty one. A byte order mark is nothing: some shells write one first.
+fn parse(line: Bytes) -> Option<Line> {
+    let line = delivery::without_mark(line);
     let line = line.strip_suffix(b"\r").map_or_else(|| line.clone(), |bare| line.slice_ref(bare));
-    let blank = line.iter().all(u8::is_ascii_whitespace);
-    (!blank).then(|| Message::parse(line))
+    match line.trim_ascii_start().first()? {
+        b'[' => Some(Line::Batch(line)),
+        _ => Some(Message::parse(line).map_or_else(Line::Malformed, Line::Message)),
+    }
 }
 
 impl Writer {
@@ -277,19 +294,25 @@ mod tests {
     /// t100: lines end at LF alone; blank ones are nothing; a bad one does not stop the next.
     #[tokio::test]
     async fn t100_lines_are_read_one_by_one() {
-        let mut reader =
-            reader(b"{\"id\":1,\"method\":\"a\"}\r\n\n \t\nnonsense\n[]\n{\"method\":\"\xff\"}\n{\"method\":\"b\"}");
+        let mut reader = reader(
+            b"\xef\xbb\xbf{\"id\":1,\"method\":\"a\"}\r\n\n \t\nnonsense\n[]\r\n\xef\xbb\xbf\n{\"method\":\"\xff\"}\n1\n{\"method\":\"b\"}",
+        );
         let mut seen = Vec::new();
         while let Some(next) = reader.next().await.unwrap() {
-            seen.push(next.map(|message| message.raw().clone()));
+            seen.push(match next {
+                Line::Message(message) => Ok(message.raw().clone()),
+                Line::Batch(line) => Ok(line),
+                Line::Malformed(malformed) => Err(malformed),
+            });
         }
         assert_eq!(
             seen,
             [
                 Ok(Bytes::from_static(b"{\"id\":1,\"method\":\"a\"}")),
                 Err(Malformed::Json),
-                Err(Malformed::Message),
+                Ok(Bytes::from_static(b"[]")),
                 Err(Malformed::Json),
+                Err(Malformed::Message),
                 Ok(Bytes::from_static(b"{\"method\":\"b\"}")),
             ]
         );
@@ -302,11 +325,11 @@ mod tests {
         let mut refusals = 0;
         for _ in 0..3 {
             reader.unread.extend_from_slice(&vec![b'x'; LINE_LIMIT + 1]);
-            refusals += usize::from(matches!(reader.next_line(), Some(Err(Malformed::TooLong))));
+            refusals += usize::from(matches!(reader.next_line(), Some(Line::Malformed(Malformed::TooLong))));
         }
         assert_eq!(refusals, 1);
         reader.unread.extend_from_slice(b"x\n{\"method\":\"b\"}\n");
-        assert!(matches!(reader.next_line(), Some(Ok(_))));
+        assert!(matches!(reader.next_line(), Some(Line::Message(_))));
     }
 
     #[tokio::test]

@@ -436,7 +436,7 @@ mod tests {
     }
 
     fn status(code: u16) -> Failure {
-        Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+        Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None }
     }
 
     fn refuse(greeting: &mut Greeting, failure: Failure) -> Outcome {

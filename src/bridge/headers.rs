@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::bridge::message::Message;
+use crate::bridge::{message::Message, tasks};
 
 /// The protocol version of a message or session (MCP transports, "Protocol Version Header").
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -43,7 +43,7 @@ pub fn modern(message: &Message, version: &str) -> HeaderMap {
     headers
 }
 
-/// What a request is about: a tool's or prompt's name, a resource's URI.
+/// What a request is about: a tool's or prompt's name, a resource's URI, a task's id (SEP-2663, "Routing Headers").
 fn name(message: &Message, method: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -56,7 +56,7 @@ fn name(message: &Message, method: &str) -> Option<String> {
     match method {
         "tools/call" | "prompts/get" => message.parameters::<Named>().map(|parameters| parameters.name),
         "resources/read" => message.parameters::<Located>().map(|parameters| parameters.uri),
-        _ => None,
+        _ => tasks::asked_about(message),
     }
 }
 
@@ -91,6 +91,16 @@ mod tests {
             (r#"{"id":1,"method":"prompts/get","params":{"name":"p"}}"#, "prompts/get", Some("p")),
             (r#"{"id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#, "resources/read", Some("file:///a")),
             (r#"{"id":1,"method":"tools/call","params":{"name":7}}"#, "tools/call", None),
+            (r#"{"id":1,"method":"tasks/get","params":{"taskId":"a-1"}}"#, "tasks/get", Some("a-1")),
+            (
+                r#"{"id":1,"method":"tasks/update","params":{"taskId":"\u0061 "}}"#,
+                "tasks/update",
+                Some("=?base64?YSA=?="),
+            ),
+            (r#"{"id":1,"method":"tasks/cancel","params":{"taskId":"a","name":"b"}}"#, "tasks/cancel", Some("a")),
+            (r#"{"id":1,"method":"tasks/result","params":{"taskId":"a"}}"#, "tasks/result", Some("a")),
+            (r#"{"id":1,"method":"tasks/get","params":{"taskId":7}}"#, "tasks/get", None),
+            (r#"{"id":1,"method":"tasks/list","params":{"taskId":"a"}}"#, "tasks/list", None),
         ] {
             let mut expected = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
             expected.extend(name.map(|name| ("mcp-name", name)));

@@ -49,28 +49,42 @@ impl Label {
         }
     }
 
-    /// What goes to the client, with the label where it says who the server is.
+    /// What goes to the client, with the label where it says who the server is: at least in the instructions, if the
+    /// server's own name cannot be edited.
     pub fn put_on(&mut self, message: Message) -> Message {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
         match self.asked.remove(id) {
-            Some(method) if *succeeded => message.edited(|message| {
-                message.edit("result", |result| {
-                    if &*method == "initialize" {
-                        result.edit("serverInfo", |server| self.entitle(server));
-                    } else {
-                        result.edit("_meta", |meta| {
-                            meta.edit(meta::SERVER, |server| self.entitle(server));
-                        });
-                    }
-                    let instructions = match result.get("instructions") {
-                        Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
-                        _ => self.sentence.clone(),
-                    };
-                    result.set("instructions", instructions);
+            Some(method) if *succeeded => {
+                let whole = message.clone().edited(|message| {
+                    message.edit("result", |result| {
+                        self.put_on_title(&method, result);
+                        self.put_on_instructions(result);
+                    });
                 });
-            }),
+                let labelled = whole.or_else(|| {
+                    let message = message.clone();
+                    message.edited(|message| message.edit("result", |result| self.put_on_instructions(result)))
+                });
+                labelled.unwrap_or(message)
+            }
             _ => message,
         }
+    }
+
+    fn put_on_title(&self, method: &str, result: &mut Object<'_>) {
+        if method == "initialize" {
+            result.edit("serverInfo", |server| self.entitle(server));
+        } else {
+            result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
+        }
+    }
+
+    fn put_on_instructions(&self, result: &mut Object<'_>) {
+        let instructions = match result.get("instructions") {
+            Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
+            _ => self.sentence.clone(),
+        };
+        result.set("instructions", instructions);
     }
 
     fn entitle(&self, server: &mut Object<'_>) {
@@ -105,6 +119,22 @@ mod tests {
         label.received(&message(&format!(r#"{{"id":"a","method":"{method}"}}"#)));
         label.received(&message(r#"{"id":"b","method":"tools/call"}"#));
         String::from_utf8(label.put_on(message(answer)).raw().to_vec()).unwrap()
+    }
+
+    /// a16: a server whose name cannot be edited is labelled all the same.
+    #[test]
+    fn a16_an_answer_whose_title_cannot_be_edited_is_labelled_in_its_instructions() {
+        for (method, odd) in [
+            ("initialize", r#""serverInfo":["n"]"#),
+            ("initialize", r#""serverInfo":{},"serverInfo":{"name":"n"}"#),
+            ("server/discover", r#""_meta":1"#),
+            ("server/discover", r#""_meta":{"io.modelcontextprotocol/serverInfo":"n"}"#),
+        ] {
+            let said =
+                r#""instructions":"This is Asset \"x\", environment \"sandbox\" (finmcp profile \"asset-sandbox\").""#;
+            let labelled = labelled(method, &format!(r#"{{"id":"a","result":{{{odd}}}}}"#));
+            assert_eq!(labelled, format!(r#"{{"id":"a","result":{{{odd},{said}}}}}"#));
+        }
     }
 
     #[test]

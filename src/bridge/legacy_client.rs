@@ -12,18 +12,22 @@ use std::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bridge::{
-    description::Description,
-    era::{
-        MODERN,
-        meta::{self, SUBSCRIPTION_ID},
+use crate::{
+    bridge::{
+        description::Description,
+        era::{
+            MODERN,
+            meta::{self, SUBSCRIPTION_ID},
+        },
+        message::{Id, Kind, Message},
+        object::{self, Object},
+        reply::{self, ReplyCode},
+        retry::Failure,
+        session::{Refusal, SUBSCRIBE},
+        tasks::{self, Task},
+        translation::{LISTS, Numbers, Step, log_level},
     },
-    message::{Id, Kind, Message},
-    object::{self, Object},
-    reply::{self, ReplyCode},
-    retry::Failure,
-    session::{Refusal, SUBSCRIBE},
-    translation::{LISTS, Numbers, Step, log_level},
+    printable::quoted,
 };
 
 /// How often a server may ask for more before it answers.
@@ -42,6 +46,8 @@ pub struct LegacyClient {
     level: Option<String>,
     /// The client's requests that may need input, by their ids.
     calls: HashMap<Id, Call>,
+    /// Its other requests, as it wrote them.
+    requests: HashMap<Id, Message>,
     /// The ids under which such requests were sent again.
     again: HashMap<Id, Id>,
     /// What the client was asked: for which of its requests, under which key.
@@ -66,8 +72,6 @@ enum Stage {
     Asking {
         /// What it has answered: keys and results, as JSON.
         answers: Object<'static>,
-        /// How many answers are missing.
-        missing: usize,
         /// The server's own, to be sent back.
         state: Option<String>,
     },
@@ -85,7 +89,10 @@ struct Subscription {
     waiting: Vec<Id>,
     /// It has ended by itself: the client may have missed something.
     is_cut: bool,
+    /// How long the last pause was before it was opened again; none since the client was heard of.
     pause: Duration,
+    /// It was opened again often enough, and the client has said nothing since: an idle process keeps no server busy.
+    is_given_up: bool,
 }
 
 /// A server's result that asks for input.
@@ -111,9 +118,10 @@ impl LegacyClient {
         Self {
             version: version.cloned().unwrap_or_else(|| MODERN.to_owned()),
             client: member("clientInfo"),
-            capabilities: member("capabilities"),
+            capabilities: tasks::not_offered(&member("capabilities")),
             level: None,
             calls: HashMap::new(),
+            requests: HashMap::new(),
             again: HashMap::new(),
             asked: HashMap::new(),
             subscription: Subscription {
@@ -127,11 +135,15 @@ impl LegacyClient {
     /// A modern client's `server/discover` in this client's name.
     pub fn discover(initialize: &Message, id: Id) -> Message {
         let this = Self::new(initialize, &Description::minimal(""), Numbers::default());
-        this.modern(Message::request(id, "server/discover", "{}"))
+        this.request(id, "server/discover", Object::default())
     }
 
     /// What the client says.
     pub fn client(&mut self, message: Message, steps: &mut Vec<Step>) {
+        self.subscription.pause = Duration::ZERO;
+        if std::mem::take(&mut self.subscription.is_given_up) {
+            self.woken(steps);
+        }
         match &message.kind {
             Kind::Request { id, .. } if self.calls.contains_key(id) => {
                 steps.push(Step::Refuse(Refusal::unsent(message, Failure::IdInUse)));
@@ -162,18 +174,27 @@ impl LegacyClient {
                     self.subscribe(steps);
                 }
                 "tools/call" | "prompts/get" | "resources/read" => {
+                    let Some(request) = self.modern(message.clone()) else {
+                        return steps.push(Step::ToClient(reply::untranslatable(id)));
+                    };
                     let call = Call { message: message.clone(), rounds: 0, stage: Stage::Sent(id.clone()) };
                     self.calls.insert(id.clone(), call);
-                    steps.push(Step::ToServer(self.modern(message)));
+                    steps.push(Step::ToServer(request));
                 }
-                _ => steps.push(Step::ToServer(self.modern(message))),
+                _ => {
+                    let Some(request) = self.modern(message.clone()) else {
+                        return steps.push(Step::ToClient(reply::untranslatable(id)));
+                    };
+                    self.requests.insert(id.clone(), message.clone());
+                    steps.push(Step::ToServer(request));
+                }
             },
             Kind::Notification { method } => match &**method {
                 "notifications/initialized" => self.subscribe(steps),
                 "notifications/cancelled" => self.cancelled(message, steps),
                 // The modern era has no such.
                 "notifications/roots/list_changed" | "notifications/progress" => {}
-                _ => steps.push(Step::ToServer(self.modern(message))),
+                _ => steps.extend(self.modern(message).map(Step::ToServer)),
             },
             Kind::Response { id, .. } => {
                 if let Some((call, key)) = id.as_ref().and_then(|id| self.asked.remove(id)) {
@@ -193,7 +214,10 @@ impl LegacyClient {
                 let id = self.again.remove(id).unwrap_or_else(|| id.clone());
                 match self.calls.remove(&id) {
                     Some(call) => self.call_answered(id, call, message, steps),
-                    None => steps.push(Step::ToClient(message)),
+                    None => {
+                        self.requests.remove(&id);
+                        steps.push(Step::ToClient(message));
+                    }
                 }
             }
             Kind::Notification { method } if &**method == "notifications/subscriptions/acknowledged" => {
@@ -202,7 +226,10 @@ impl LegacyClient {
                     self.subscribed(id, steps);
                 }
             }
-            _ => steps.push(Step::ToClient(message)),
+            _ => {
+                self.subscription.pause = Duration::ZERO;
+                steps.push(Step::ToClient(message));
+            }
         }
     }
 
@@ -213,7 +240,9 @@ impl LegacyClient {
             return self.unsubscribed(&id, &refusal.failure, steps);
         }
         let id = self.again.remove(&id).unwrap_or(id);
-        let message = self.calls.remove(&id).map_or(refusal.message, |call| call.message);
+        // In the client's own words: it may be made again, or be answered in them.
+        let written = self.calls.remove(&id).map(|call| call.message).or_else(|| self.requests.remove(&id));
+        let message = written.unwrap_or(refusal.message);
         steps.push(Step::Refuse(Refusal { message, ..refusal }));
     }
 
@@ -235,24 +264,32 @@ impl LegacyClient {
         steps.extend(asking.map(|(_, call)| Step::Refuse(Refusal::unsent(call.message, Failure::Unasked))));
     }
 
-    /// A request as a modern client would send it: with what every request says about its sender.
-    fn modern(&self, message: Message) -> Message {
+    /// A message as a modern client would send it: with what every request says about its sender. None where that cannot be
+    /// said in it.
+    fn modern(&self, message: Message) -> Option<Message> {
         message.edited(|message| {
-            message.edit("params", |parameters| {
-                parameters.edit("_meta", |meta| {
-                    meta.set(meta::VERSION, object::text(&self.version));
-                    meta.set(meta::CLIENT, self.client.clone());
-                    meta.set(meta::CAPABILITIES, self.capabilities.clone());
-                    if let Some(level) = &self.level {
-                        meta.set(meta::LOG_LEVEL, level.clone());
-                    }
-                });
-            });
+            message.edit("params", |parameters| parameters.edit("_meta", |meta| self.describe(meta)));
         })
+    }
+
+    /// A request of ours.
+    fn request(&self, id: Id, method: &str, mut parameters: Object<'_>) -> Message {
+        parameters.edit("_meta", |meta| self.describe(meta));
+        Message::request(id, method, &parameters.to_string())
+    }
+
+    fn describe(&self, meta: &mut Object<'_>) {
+        meta.set(meta::VERSION, object::text(&self.version));
+        meta.set(meta::CLIENT, self.client.clone());
+        meta.set(meta::CAPABILITIES, self.capabilities.clone());
+        if let Some(level) = &self.level {
+            meta.set(meta::LOG_LEVEL, level.clone());
+        }
     }
 
     fn cancelled(&mut self, message: Message, steps: &mut Vec<Step>) {
         let Some(id) = message.cancels() else { return };
+        self.requests.remove(&id);
         match self.calls.remove(&id) {
             None => steps.push(Step::ToServer(message)),
             Some(Call { stage: Stage::Sent(sent), .. }) => {
@@ -276,7 +313,10 @@ impl LegacyClient {
         let required = asks.then(|| answer.result::<InputRequired<'_>>()).flatten();
         match required.filter(|required| required.kind == "input_required") {
             Some(required) => self.ask(id, call, &required, steps),
-            None => steps.push(Step::ToClient(answer.addressed_to(&id))),
+            None => steps.push(Step::ToClient(match tasks::extension_task(&answer) {
+                Some(task) => unknown_task(&id, &task),
+                None => answer.addressed_to(&id),
+            })),
         }
     }
 
@@ -299,8 +339,7 @@ impl LegacyClient {
             }
         }
         let state = required.state.map(|state| state.get().to_owned());
-        let (answers, missing) = (Object::default(), questions.len());
-        call.stage = Stage::Asking { answers, missing, state };
+        call.stage = Stage::Asking { answers: Object::default(), state };
         for (key, question) in questions {
             if let Some(asking) = question.id() {
                 self.asked.insert(asking.clone(), (id.clone(), key));
@@ -339,26 +378,24 @@ impl LegacyClient {
 
     /// The client has answered one question of the call `id`.
     fn answered(&mut self, id: &Id, key: String, answer: &Message, steps: &mut Vec<Step>) {
-        let Some(Call { stage: Stage::Asking { answers, missing, .. }, .. }) = self.calls.get_mut(id) else { return };
-        match answer.result::<&RawValue>() {
-            Some(result) => {
-                answers.set(&key, result.get().to_owned());
-                *missing -= 1;
-                self.send_again_if_complete(id, steps);
-            }
-            // There is no way to tell a modern server that its question failed: the call ends with the client's error.
-            None => {
-                self.calls.remove(id);
-                self.take_back(id, steps);
-                steps.push(Step::ToClient(answer.clone().addressed_to(id)));
-            }
+        let Some(Call { stage: Stage::Asking { answers, .. }, .. }) = self.calls.get_mut(id) else { return };
+        if let Some(result) = answer.result::<&RawValue>() {
+            answers.set(&key, result.get().to_owned());
+            return self.send_again_if_complete(id, steps);
         }
+        // There is no way to tell a modern server that its question failed: the call ends with the client's error.
+        self.calls.remove(id);
+        self.take_back(id, steps);
+        steps.push(Step::ToClient(answer.clone().addressed_to(id)));
     }
 
     /// Sends the call again with what its questions have brought, once nothing is missing: under a new id.
     fn send_again_if_complete(&mut self, id: &Id, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        let Stage::Asking { answers, missing: 0, state } = &call.stage else { return };
+        let Stage::Asking { answers, state } = &call.stage else { return };
+        if self.asked.values().any(|(asking, _)| asking == id) {
+            return;
+        }
         let next = self.numbers.next_id();
         let request = call.message.clone().edited(|message| {
             message.set("id", next.to_string());
@@ -372,8 +409,13 @@ impl LegacyClient {
             });
         });
         call.stage = Stage::Sent(next.clone());
+        let Some(request) = request.and_then(|request| self.modern(request)) else {
+            self.calls.remove(id);
+            return steps.push(Step::ToClient(reply::untranslatable(id)));
+        };
         self.again.insert(next, id.clone());
-        steps.push(Step::ToServer(self.modern(request)));
+        // The server answered the call before: this is another one.
+        steps.push(Step::ToServer(request.unsent()));
     }
 
     // What changes on the server.
@@ -396,9 +438,11 @@ impl LegacyClient {
             filter.set("resourceSubscriptions", serde_json::json!(self.subscription.uris).to_string());
         }
         let id = self.numbers.next_id();
-        let request = Message::request(id.clone(), SUBSCRIBE, &format!(r#"{{"notifications":{filter}}}"#));
+        let mut parameters = Object::default();
+        parameters.set("notifications", filter.to_string());
+        let request = self.request(id.clone(), SUBSCRIBE, parameters);
         self.subscription.opening = Some(id);
-        steps.push(Step::ToServer(self.modern(request)));
+        steps.push(Step::ToServer(request));
     }
 
     fn subscribed(&mut self, id: Id, steps: &mut Vec<Step>) {
@@ -409,7 +453,6 @@ impl LegacyClient {
         if let Some(before) = self.subscription.open.replace(id) {
             steps.push(Step::ToServer(Message::cancellation(&before)));
         }
-        self.subscription.pause = Duration::ZERO;
         self.answer_waiting(steps);
         if std::mem::take(&mut self.subscription.is_cut) {
             self.tell_what_may_have_changed(steps);
@@ -439,7 +482,7 @@ impl LegacyClient {
         }
         self.subscription.forget(id);
         let waiting = std::mem::take(&mut self.subscription.waiting);
-        steps.extend(waiting.iter().map(|id| Step::ToClient(answer.clone().renamed(id))));
+        steps.extend(waiting.iter().map(|id| Step::ToClient(answer.clone().addressed_to(id))));
     }
 
     /// The subscription `id` has ended, or could not be opened.
@@ -453,10 +496,24 @@ impl LegacyClient {
             Failure::Stopped => true,
             _ => false,
         };
-        if !is_final {
+        self.subscription.is_given_up = self.subscription.pause == PAUSES.1 || failure.needs_login();
+        if !is_final && !self.subscription.is_given_up {
             steps.push(Step::Wake(self.subscription.pause));
         }
     }
+}
+
+/// The answer to a request that a server has made a task of, against the rules: this client has not offered to follow any.
+/// It runs on, and only the server knows what comes of it.
+fn unknown_task(id: &Id, task: &Task) -> Message {
+    let said = format!(
+        "the server made a task of this call ({}), which this client cannot follow. It is not known whether the call is \
+         carried out; it was not sent again. Check before repeating it",
+        quoted(&task.id)
+    );
+    let error = reply::error(id, ReplyCode::OutcomeUnknown, &said);
+    let data = format!(r#"{{"taskId":{}}}"#, object::text(&task.id));
+    error.clone().edited(|message| message.edit("error", |error| error.set("data", data))).unwrap_or(error)
 }
 
 impl Subscription {

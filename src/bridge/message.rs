@@ -1,12 +1,13 @@
 //! One JSON-RPC message: its bytes as they came, and the little that relaying needs to know of it.
 
-use std::{borrow::Cow, fmt, hash};
+use std::{fmt, hash};
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::bridge::{
+    attempts::Attempts,
     era::meta::SUBSCRIPTION_ID,
     object::{self, Object},
     splice::{Piece, splice},
@@ -16,10 +17,11 @@ use crate::bridge::{
 #[derive(Debug, Clone)]
 pub struct Message {
     raw: Bytes,
-    /// From where to where in the bytes the id stands, where it was read there.
+    /// From where to where in the bytes the id stands, be it `null`; none where there is none.
     place: Option<(usize, usize)>,
     /// What it is.
     pub kind: Kind,
+    attempts: Option<Attempts>,
 }
 
 /// The three kinds of message (JSON-RPC 2.0 sections 4 and 5).
@@ -51,7 +53,8 @@ pub enum Kind {
 pub enum Malformed {
     /// Not JSON: -32700.
     Json,
-    /// JSON, but neither request, notification nor response; batches among them, which MCP has given up: -32600.
+    /// JSON, but neither request, notification nor response; batches among them, which only one revision of MCP
+    /// has: -32600.
     Message,
     /// Longer than a message may be: -32600.
     TooLong,
@@ -78,8 +81,25 @@ enum Meaning {
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// The members that JSON-RPC 2.0 has a rule about.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -91,42 +111,107 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+impl Envelope<'_> {
+    fn kind(&self, raw: &Bytes) -> Result<Kind, Malformed> {
+        let id = self.id.map(|id| Id::parse(Id::part_of(raw, id.get()), id.get())).transpose()?;
+        let method = self.method.map_or(Ok(None), |method| serde_json::from_str::<Option<Box<str>>>(method.get()));
+        let method = method.map_err(|_| Malformed::Message)?;
+        Ok(match (method, id, self.result.is_some(), self.error.is_some()) {
+            (Some(method), Some(Some(id)), false, false) => Kind::Request { id, method },
+            (Some(method), None, false, false) => Kind::Notification { method },
+            (None, Some(id), true, false) => Kind::Response { id, succeeded: true },
+            // Some peers send `"result": null` beside an error, or an error with no id at all.
+            (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
+            _ => return Err(Malformed::Message),
+        })
+    }
+
+    /// Where in `raw`, which this was read from, the id stands.
+    fn place(&self, raw: &Bytes) -> Option<(usize, usize)> {
+        let id = self.id?.get();
+        let start = id.as_ptr() as usize - raw.as_ptr() as usize;
+        Some((start, start + id.len()))
+    }
+}
+
+impl Members<'_> {
+    /// Whether every member is what JSON-RPC 2.0 wants it to be, and none too many. What [`Envelope::kind`] checks is not
+    /// checked again.
+    fn are_valid(&self) -> bool {
+        let starts_with =
+            |value: &RawValue, first: &[u8]| value.get().as_bytes().first().is_some_and(|byte| first.contains(byte));
+        let is_message = self.jsonrpc.is_some_and(|version| version.get() == r#""2.0""#);
+        let is_request = self.method.is_some_and(|method| starts_with(method, b"\""));
+        let parameters_fit = !is_request || self.params.is_none_or(|params| starts_with(params, b"{["));
+        let error_fits = self.error.is_none_or(|error| self.result.is_none() && is_valid_error(error.get()));
+        is_message && parameters_fit && error_fits && (is_request || self.method.is_none())
+    }
+}
+
+/// Whether `error` is an error object: with a code that is an integer, which every peer can read, and a message
+/// that is a string (JSON-RPC 2.0 section 5.1).
+fn is_valid_error(error: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(rename = "code")]
+        _code: i64,
+        #[serde(borrow)]
+        message: &'a RawValue,
+    }
+    let fields = serde_json::from_str::<Fields<'_>>(error);
+    is_object(error.as_bytes()) && fields.is_ok_and(|error| error.message.get().starts_with('"'))
+}
+
+/// Whether the JSON text `raw` is an object: an array of the members in their order would do for serde too.
+fn is_object(raw: &[u8]) -> bool {
+    raw.trim_ascii_start().starts_with(b"{")
+}
+
 impl Message {
     /// Reads the envelope of `raw`, which is one JSON text.
     ///
     /// # Errors
     /// [`Malformed`], by what it should be answered with.
     pub fn parse(raw: Bytes) -> Result<Self, Malformed> {
-        let envelope: Envelope<'_> = serde_json::from_slice(&raw).map_err(|error| match error.classify() {
+        if !is_object(&raw) {
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_ok();
+            return Err(if is_json { Malformed::Message } else { Malformed::Json });
+        }
+        let envelope = serde_json::from_slice::<Envelope<'_>>(&raw).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => Malformed::Message,
             _ => Malformed::Json,
         })?;
-        let place = envelope.id.map(|id| {
-            let start = id.get().as_ptr() as usize - raw.as_ptr() as usize;
-            (start, start + id.get().len())
-        });
-        let id = envelope.id.map(|id| Id::parse(Id::part_of(&raw, id.get()), id.get())).transpose()?;
-        let kind = match (envelope.method, id, envelope.result.is_some(), envelope.error.is_some()) {
-            (Some(method), Some(Some(id)), false, false) => Kind::Request { id, method: method.into() },
-            (Some(method), None, false, false) => Kind::Notification { method: method.into() },
-            (None, Some(id), true, false) => Kind::Response { id, succeeded: true },
-            // Some peers send `"result": null` beside an error, or an error with no id at all.
-            (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
-            _ => return Err(Malformed::Message),
-        };
-        Ok(Self { raw, place, kind })
+        let kind = envelope.kind(&raw)?;
+        let place = envelope.place(&raw);
+        Ok(Self { raw, place, kind, attempts: None })
+    }
+
+    /// The message in `raw`, where that is valid in every respect (JSON-RPC 2.0 sections 4 and 5), except that a response
+    /// may lack the id that [`Self::addressed_to`] gives it.
+    pub fn parse_valid(raw: &Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(raw).ok()?;
+        let members: Members<'_> = serde_json::from_str(text).ok().filter(|_| is_object(raw))?;
+        let Members { id, method, result, error, .. } = members;
+        let envelope = Envelope { id, method, result, error };
+        let kind = envelope.kind(raw).ok().filter(|_| members.are_valid())?;
+        Some(Self { raw: raw.clone(), place: envelope.place(raw), kind, attempts: None })
     }
 
     /// A request of ours; `params` is JSON.
     pub fn request(id: Id, method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), place: None, kind: Kind::Request { id, method: method.into() } }
+        Self {
+            place: own_place(&id),
+            raw: raw.into(),
+            kind: Kind::Request { id, method: method.into() },
+            attempts: None,
+        }
     }
 
     /// A notification of ours; `params` is JSON.
     pub fn notification(method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), place: None, kind: Kind::Notification { method: method.into() } }
+        Self { raw: raw.into(), place: None, kind: Kind::Notification { method: method.into() }, attempts: None }
     }
 
     /// A notification of ours that the request `id` is not wanted any more.
@@ -137,7 +222,8 @@ impl Message {
     /// A result of ours for the request `id`; `result` is JSON.
     pub fn response(id: &Id, result: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
-        Self { raw: raw.into(), place: None, kind: Kind::Response { id: Some(id.clone()), succeeded: true } }
+        let kind = Kind::Response { id: Some(id.clone()), succeeded: true };
+        Self { raw: raw.into(), place: own_place(id), kind, attempts: None }
     }
 
     /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
@@ -150,22 +236,40 @@ impl Message {
         let spelled = id.map_or("null".to_owned(), Id::to_string);
         let message = object::text(message);
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{spelled},"error":{{"code":{code},"message":{message}}}}}"#);
-        Self { raw: raw.into(), place: None, kind: Kind::Response { id: id.cloned(), succeeded: false } }
+        let kind = Kind::Response { id: id.cloned(), succeeded: false };
+        Self { raw: raw.into(), place: own_place(&spelled), kind, attempts: None }
     }
 
     /// The message with other members: what `edit` does not touch stays as it was written, and where it is in memory, if
-    /// nobody else has a hold of it. As it is where that is no message.
-    pub fn edited(self, edit: impl FnOnce(&mut Object<'_>)) -> Self {
-        let text = std::str::from_utf8(&self.raw).unwrap_or_default();
-        let Some(pieces) = Object::edited(text, edit) else { return self };
-        let Self { raw, kind, .. } = self;
-        // What is read of a message that is none any more would have to be made up: members are named to be one.
-        let edited = splice(raw, &pieces);
-        Self::parse(edited.clone()).unwrap_or(Self { raw: edited, place: None, kind })
+    /// nobody else has a hold of it. None where it cannot be edited so: it is not UTF-8, or `edit` failed, or leaves no
+    /// message. It must not pass as though it had been edited.
+    pub fn edited(self, edit: impl FnOnce(&mut Object<'_>)) -> Option<Self> {
+        let pieces = Object::edited(std::str::from_utf8(&self.raw).ok()?, edit)?;
+        // (An id may have a hold of the bytes.)
+        let Self { raw, attempts, .. } = self;
+        let edited = Self::parse(splice(raw, &pieces)).ok()?;
+        Some(Self { attempts, ..edited })
     }
 
-    /// The request or response in the name of another id, wherever it carries one.
-    pub fn renamed(self, id: &Id) -> Self {
+    /// The message with a record of what is tried for it, which its clones and edited forms share. One that has a
+    /// record keeps it.
+    pub fn recorded(mut self) -> Self {
+        self.attempts.get_or_insert_default();
+        self
+    }
+
+    /// The message as one that was never sent: its record stays behind.
+    pub fn unsent(self) -> Self {
+        Self { attempts: None, ..self }
+    }
+
+    /// What was tried for it: nothing that counts, where nobody keeps a record.
+    pub fn attempts(&self) -> Attempts {
+        self.attempts.clone().unwrap_or_default()
+    }
+
+    /// The request or response in the name of another id, wherever it carries one; none where it cannot be edited.
+    pub fn renamed(self, id: &Id) -> Option<Self> {
         self.edited(|message| message.set("id", id.to_string()))
     }
 
@@ -207,21 +311,25 @@ impl Message {
     /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member
     /// changed.
     pub fn addressed_to(self, id: &Id) -> Self {
-        match &self.kind {
-            Kind::Response { id: Some(current), .. } if current.text == id.text => self,
-            Kind::Response { id: Some(_), succeeded } => {
-                let kind = Kind::Response { id: Some(id.clone()), succeeded: *succeeded };
-                let Some((start, end)) = self.place else { return self.renamed(id) };
-                let pieces = [Piece::Kept(0..start), Piece::New(id.to_string()), Piece::Kept(end..self.raw.len())];
-                let place = Some((start, start + id.text.len()));
-                Self { raw: splice(self.raw, &pieces), place, kind }
-            }
-            Kind::Response { id: None, succeeded } => Self {
-                kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
-                raw: with_id(&self.raw, id),
-                place: None,
-            },
-            _ => self,
+        let (current, succeeded) = match &self.kind {
+            Kind::Response { id, succeeded } => (id, *succeeded),
+            _ => return self,
+        };
+        if current.as_ref().is_some_and(|current| current.text == id.text) {
+            return self;
+        }
+        let before = if self.place.is_some() { "" } else { r#""id":"# };
+        let after = if self.place.is_some() { "" } else { "," };
+        let first = memchr::memchr(b'{', &self.raw).map_or(0, |brace| brace + 1);
+        let (start, end) = self.place.unwrap_or((first, first));
+        let new = Piece::New(format!("{before}{id}{after}"));
+        let pieces = [Piece::Kept(0..start), new, Piece::Kept(end..self.raw.len())];
+        let start = start + before.len();
+        Self {
+            raw: splice(self.raw, &pieces),
+            place: Some((start, start + id.text.len())),
+            kind: Kind::Response { id: Some(id.clone()), succeeded },
+            attempts: self.attempts,
         }
     }
 
@@ -287,15 +395,10 @@ impl AsRef<Self> for Message {
     }
 }
 
-/// An error response without an id, or with `null`, given one.
-fn with_id(raw: &Bytes, id: &Id) -> Bytes {
-    #[derive(Deserialize)]
-    struct Outcome<'a> {
-        #[serde(borrow)]
-        error: &'a RawValue,
-    }
-    let error = serde_json::from_slice::<Outcome<'_>>(raw).map_or("null", |outcome| outcome.error.get());
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into()
+/// Where the id that is spelled so stands in a message of ours.
+fn own_place(spelled: &impl ToString) -> Option<(usize, usize)> {
+    const START: usize = r#"{"jsonrpc":"2.0","id":"#.len();
+    Some((START, START + spelled.to_string().len()))
 }
 
 impl Id {
@@ -339,6 +442,15 @@ impl Id {
     /// The id that is this text.
     pub fn named(name: &str) -> Self {
         Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }
+    }
+
+    /// Whether a server that takes numbers and strings for the same may mean `other`: `"2"` or `2.0` for `2`.
+    pub fn resembles(&self, other: &Self) -> bool {
+        fn bare(id: &Id) -> &[u8] {
+            let text = id.text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(&id.text);
+            text.strip_suffix(b".0").unwrap_or(text)
+        }
+        self == other || bare(self) == bare(other)
     }
 
     /// The id that `json` is, as a member of some other message.
@@ -413,6 +525,7 @@ mod tests {
         }
         for text in [
             "[]",
+            r#"["2.0",1,"tools/call"]"#,
             r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call"}]"#,
             "{}",
             "1",
@@ -444,13 +557,30 @@ mod tests {
         assert_eq!(id("1180591620717411303424"), id("1180591620717411303424"));
     }
 
+    /// a5: some servers answer with an id of another type.
+    #[test]
+    fn a5_an_id_of_another_type_is_recognised() {
+        let id = |text: &str| Id::from_json(text).unwrap();
+        for (one, other) in
+            [("2", "\"2\""), ("2", "2.0"), ("\"-7\"", "-7"), ("1e3", "\"1e3\""), ("\"a\"", "\"\\u0061\"")]
+        {
+            assert!(id(one).resembles(&id(other)) && id(other).resembles(&id(one)), "{one} {other}");
+        }
+        for (one, other) in [("2", "3"), ("2", "\"02\""), ("2", "20"), ("2", "2.5"), ("\"a\"", "\"b\""), ("\"\"", "0")]
+        {
+            assert!(!id(one).resembles(&id(other)), "{one} {other}");
+        }
+    }
+
     #[test]
     fn a_response_is_addressed_in_the_spelling_of_its_request() {
         let Kind::Request { id, .. } = parse(r#"{"id":"\u0061","method":"m"}"#).unwrap().kind else { panic!() };
         for (came, goes) in [
             (r#"{"result":{"x":1.10},"id":"a" , "z":1}"#, r#"{"result":{"x":1.10},"id":"\u0061" , "z":1}"#),
             (r#"{"id":"\u0061","result":1}"#, r#"{"id":"\u0061","result":1}"#),
-            (r#"{"id":null,"error":{"code":1.0}}"#, r#"{"jsonrpc":"2.0","id":"\u0061","error":{"code":1.0}}"#),
+            (r#"{"z":1, "id":null ,"error":{"code":1}}"#, r#"{"z":1, "id":"\u0061" ,"error":{"code":1}}"#),
+            (r#" {"error":{"code":1},"y":1.0}"#, r#" {"id":"\u0061","error":{"code":1},"y":1.0}"#),
+            (r#"{"id":null,"result":{"x":1.10}}"#, r#"{"id":"\u0061","result":{"x":1.10}}"#),
         ] {
             assert_eq!(parse(came).unwrap().addressed_to(&id).raw(), goes.as_bytes());
         }
@@ -461,6 +591,23 @@ mod tests {
             Message::response(&Id::ours(1), "1.0").addressed_to(&id).raw(),
             r#"{"jsonrpc":"2.0","id":"\u0061","result":1.0}"#.as_bytes()
         );
+    }
+
+    /// a16: what cannot be edited is not passed on as it was; an answer is addressed all the same.
+    #[test]
+    fn a16_a_message_that_cannot_be_edited_is_none() {
+        let odd =
+            Message::parse(Bytes::from_static(b"{\"id\":1,\"method\":\"m\",\"params\":{\"x\":\"\xff\"}}")).unwrap();
+        assert!(odd.clone().renamed(&Id::ours(1)).is_none() && odd.edited(|_| ()).is_none());
+        for text in [r#"{"id":1,"method":"m","params":[]}"#, r#"{"id":1,"method":"m","params":{},"params":{}}"#] {
+            let message = parse(text).unwrap();
+            assert!(message.clone().edited(|message| message.edit("params", |_| ())).is_none(), "{text}");
+            assert!(message.renamed(&Id::ours(1)).is_some(), "{text}");
+        }
+        assert!(parse(r#"{"id":1,"method":"m"}"#).unwrap().edited(|message| message.set("id", "[]")).is_none());
+        let odd = Message::parse(Bytes::from_static(b"{\"id\":1,\"result\":0,\"x\":\"\xff\"}")).unwrap();
+        let twice = odd.addressed_to(&Id::named("a long id")).addressed_to(&Id::from_number(2));
+        assert_eq!(twice.raw(), b"{\"id\":2,\"result\":0,\"x\":\"\xff\"}".as_slice());
     }
 
     /// t103: one message, one line.

@@ -4,8 +4,11 @@
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
 mod acknowledged;
+pub mod attempts;
 pub mod audit;
+pub mod batch;
 pub mod conversation;
+mod delivery;
 pub mod description;
 pub mod downstream;
 pub mod era;
@@ -16,6 +19,7 @@ mod held;
 pub mod host;
 pub mod label;
 pub mod legacy_client;
+pub mod lost_session;
 pub mod message;
 pub mod modern_client;
 pub mod object;
@@ -29,6 +33,7 @@ pub mod sign_in;
 mod splice;
 pub mod sse;
 pub mod standing;
+pub mod tasks;
 pub mod tools;
 pub mod translation;
 pub mod transport;
@@ -45,29 +50,31 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle, spawn_blocking},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
     bridge::{
         audit::{Audit, Released},
+        batch::Batches,
         conversation::{Action, BACKLOG_LIMIT, Conversation, Event, Need},
         description::Description,
-        downstream::{Reader, Writer},
+        downstream::{Line, Reader, Writer},
         label::Label,
-        message::Message,
+        message::{Malformed, Message},
         policy::Rules,
         reply::Words,
         reports::{Report, Reports},
         session::{Exchange, Task},
-        sign_in::{Invitation, SignIn},
+        sign_in::{Invitation, ShownBy, SignIn},
         turnstile::Turnstile,
         upstream::Upstream,
     },
@@ -113,16 +120,19 @@ pub struct Bridge {
     remembering: JoinHandle<()>,
     label: Option<Label>,
     audit: Option<Audit>,
+    batches: Batches,
     reader: Reader,
     writer: Writer,
     events: mpsc::Receiver<Report>,
     reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
     farewells: Vec<JoinHandle<()>>,
-    /// Looks out for a sign-in that happens elsewhere.
-    watch: Option<AbortHandle>,
     /// When the client is read on although too many of its bytes are under way; set while that is so.
     standstill: Option<Instant>,
+    /// Waits for a sign-in that happens elsewhere.
+    polling: Option<JoinHandle<()>>,
+    /// Told whenever the client says something.
+    heard: Arc<Notify>,
     /// When unanswered requests are given up; set once the client has closed its side.
     grace: Option<Instant>,
 }
@@ -158,9 +168,10 @@ pub struct Ends {
 /// Keeps what a server says of itself for the next conversation. Called in a task that may block.
 pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
 
-/// Begins a sign-in: the sender takes where a person does it; the outcome is known when that is over, with the
-/// reason where it came to nothing.
-pub type Offer = Arc<dyn Fn(oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Begins a sign-in, whose page the client shows or does not: the sender takes where a person does it; the outcome is known
+/// when that is over, with the reason where it came to nothing.
+pub type Offer =
+    Arc<dyn Fn(ShownBy, oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl Bridge {
     /// A conversation with the client at the other end of `reader` and `writer`; nothing has been sent yet.
@@ -179,14 +190,16 @@ impl Bridge {
             description,
             label: ends.label,
             audit: ends.audit,
+            batches: Batches::new(upstream::MESSAGE_LIMIT),
             reader,
             writer,
             events,
             reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
-            watch: None,
             standstill: None,
+            polling: None,
+            heard: Arc::default(),
             grace: None,
         }
     }
@@ -241,8 +254,16 @@ impl Bridge {
                 }
                 Some(report) = self.events.recv(), if room => report.event,
                 line = self.reader.next(), if reading => match line? {
-                    Some(Ok(message)) => Event::Received(message),
-                    Some(Err(malformed)) => Event::Malformed(malformed),
+                    Some(Line::Message(message)) => {
+                        let answers = self.batches.received(&message);
+                        self.push(answers);
+                        Event::Received(message)
+                    }
+                    Some(Line::Batch(line)) => match self.open_batch(&line) {
+                        Ok(()) => continue,
+                        Err(malformed) => Event::Malformed(malformed),
+                    },
+                    Some(Line::Malformed(malformed)) => Event::Malformed(malformed),
                     None => {
                         self.grace = Some(Instant::now() + GRACE);
                         Event::Closed
@@ -307,7 +328,9 @@ impl Bridge {
                         flow = Flow::Ended;
                     }
                 }
-                Released::Answer(answer) => self.writer.push(answer.line()),
+                Released::Answer(message) => {
+                    write(&mut self.writer, &mut self.batches, labelled(self.label.as_mut(), message))
+                }
             }
         }
         flow
@@ -317,9 +340,10 @@ impl Bridge {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
             Event::Received(message) => {
+                self.heard.notify_one();
                 tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
-                    answer.into_iter().for_each(|answer| self.writer.push(answer.line()));
+                    answer.into_iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
                     return Flow::On;
                 }
             }
@@ -359,27 +383,31 @@ impl Bridge {
                         Some(audit) => audit.answered(message),
                         None => Some(message),
                     };
-                    message.into_iter().for_each(|message| write(&mut self.writer, self.label.as_mut(), message));
+                    if let Some(message) = message {
+                        write(&mut self.writer, &mut self.batches, labelled(self.label.as_mut(), message));
+                    }
                 }
                 Action::Decline(message) => {
                     let message = match &mut self.audit {
                         Some(audit) => audit.declined(message),
                         None => Some(message),
                     };
-                    message.into_iter().for_each(|message| write(&mut self.writer, self.label.as_mut(), message));
+                    if let Some(message) = message {
+                        write(&mut self.writer, &mut self.batches, labelled(self.label.as_mut(), message));
+                    }
                 }
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
                 }
-                Action::SignIn(need) => {
+                Action::SignIn(need, shown_by) => {
                     if let Some(offer) = self.offer.clone() {
-                        tokio::spawn(sign_in(offer, need, self.tokens.clone(), self.reports.clone()));
+                        tokio::spawn(sign_in(offer, need, shown_by, self.tokens.clone(), self.reports.clone()));
                     }
                 }
                 Action::Watch => {
-                    if self.watch.as_ref().is_none_or(AbortHandle::is_finished) {
-                        let watching = tokio::spawn(look_out(self.tokens.clone(), self.reports.clone()));
-                        self.watch = Some(watching.abort_handle());
+                    if self.polling.as_ref().is_none_or(JoinHandle::is_finished) {
+                        let polling = poll_sign_in(self.tokens.clone(), self.heard.clone(), self.reports.clone());
+                        self.polling = Some(tokio::spawn(polling));
                     }
                 }
                 Action::Remember(description) => {
@@ -390,6 +418,20 @@ impl Bridge {
         flow
     }
 
+    /// Takes the messages of a batch one by one.
+    fn open_batch(&mut self, line: &Bytes) -> Result<(), Malformed> {
+        let (messages, answers) = self.batches.opened(line)?;
+        self.push(answers);
+        for message in messages {
+            self.take(Event::Received(message));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, line: Option<Bytes>) {
+        line.into_iter().for_each(|line| self.writer.push(line));
+    }
+
     /// Takes note of what the client says, which goes no further where this breaks off: then it is answered so, if it waits
     /// for an answer.
     fn hear(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
@@ -398,13 +440,17 @@ impl Bridge {
     }
 }
 
-/// Writes `message` to the client, labelled where it says who the server is.
-fn write(writer: &mut Writer, label: Option<&mut Label>, message: Message) {
-    let message = match label {
+/// `message` with the label, where it says who the server is.
+fn labelled(label: Option<&mut Label>, message: Message) -> Message {
+    match label {
         Some(label) => label.put_on(message),
         None => message,
-    };
-    writer.push(message.line());
+    }
+}
+
+/// Writes `message` to the client, or all the responses to its batch when it is the last.
+fn write(writer: &mut Writer, batches: &mut Batches, message: Message) {
+    batches.answered(message).into_iter().for_each(|line| writer.push(line));
 }
 
 /// Returns when the log of the calls has got on; never, where nothing waits for it.
@@ -426,12 +472,12 @@ async fn remember(mut described: watch::Receiver<Option<Description>>, remember:
 
 /// Reports `event` after a while.
 async fn later(after: Duration, event: Event, reports: Reports) {
-    tokio::time::sleep(after).await;
+    sleep(after).await;
     let _ = reports.send(event, 0).await;
 }
 
 /// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports) {
+async fn sign_in(offer: Offer, need: Need, shown_by: ShownBy, tokens: TokenSource, reports: Reports) {
     if need == Need::Any && tokens.is_signed_in().await {
         let _ = reports.send(Event::SignedIn, 0).await;
         return;
@@ -442,18 +488,28 @@ async fn sign_in(offer: Offer, need: Need, tokens: TokenSource, reports: Reports
             let _ = reports.send(Event::SignInOffered(invitation), 0).await;
         }
     };
-    let (outcome, ()) = tokio::join!(offer(tell), invited);
+    let (outcome, ()) = tokio::join!(offer(shown_by, tell), invited);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
     let _ = reports.send(event, 0).await;
 }
 
-/// Reports when somebody is signed in, by whatever process.
-async fn look_out(tokens: TokenSource, reports: Reports) {
-    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Reports when somebody is signed in, by whatever process. Until then it looks at the times of two files, as soon as the
+/// client is heard of, and more and more rarely while it is not: the store is asked only when these have changed.
+async fn poll_sign_in(tokens: TokenSource, heard: Arc<Notify>, reports: Reports) {
+    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
     let mut pause = PAUSES.0;
+    let mut trace = tokens.trace().await;
     while !tokens.is_signed_in().await {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 11 / 10).min(PAUSES.1);
+        loop {
+            sleep(PAUSES.0).await;
+            let is_heard = timeout(pause - PAUSES.0, heard.notified()).await.is_ok();
+            pause = if is_heard { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
+            let now = tokens.trace().await;
+            if now != trace {
+                trace = now;
+                break;
+            }
+        }
     }
     let _ = reports.send(Event::SignedIn, 0).await;
 }

@@ -4,7 +4,10 @@
 //! asks in the middle of a call becomes an `input_required` result, and the call stays open until the client comes back
 //! with the answers (MCP 2026-07-28, "Multi Round-Trip Requests"); `subscriptions/listen` is told what the session hears.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use serde::Deserialize;
 
@@ -19,6 +22,7 @@ use crate::bridge::{
     reply::{self, ReplyCode},
     retry::Failure,
     session::{Refusal, SUBSCRIBE},
+    tasks,
     translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
 };
 
@@ -31,6 +35,8 @@ pub struct ModernClient {
     server: Description,
     /// The requests that the server may ask something about, by the ids that the server knows them by.
     calls: HashMap<Id, Call>,
+    /// The client's other requests, as it wrote them.
+    requests: HashMap<Id, Message>,
     /// Which call an id of the client's is about, where it is not the server's.
     resumed: HashMap<Id, Id>,
     /// The calls whose client has been asked, longest ago first.
@@ -51,13 +57,16 @@ pub struct ModernClient {
 /// A request that the server may ask something about.
 #[derive(Debug)]
 struct Call {
-    /// What the server was sent.
+    /// What the client wrote, and what the server was sent.
+    written: Message,
     request: Message,
     method: Box<str>,
     /// The client's request that waits for the answer; none while the client has been asked.
     current: Option<Id>,
     /// What the client can be asked, as it said with the request.
     capabilities: String,
+    /// The level from which on the client wants log messages.
+    level: Option<usize>,
     /// The call's progress token as the server knows it, and as the client wants it.
     token: Option<(String, String)>,
     /// What the server wants to know.
@@ -90,8 +99,8 @@ struct Filter {
     /// `toolsListChanged` and its like.
     lists: Vec<&'static str>,
     uris: Vec<String>,
-    /// How many of `resources/subscribe` are not answered yet.
-    unanswered: usize,
+    /// The `resources/subscribe` for it that are not answered yet.
+    unanswered: HashSet<Id>,
 }
 
 #[derive(Debug)]
@@ -110,6 +119,7 @@ impl ModernClient {
         Self {
             server,
             calls: HashMap::new(),
+            requests: HashMap::new(),
             resumed: HashMap::new(),
             thinking: VecDeque::new(),
             logged: HashMap::new(),
@@ -127,7 +137,7 @@ impl ModernClient {
         let meta = Object::parse(&meta).unwrap_or_default();
         let mut parameters = Object::default();
         parameters.set("protocolVersion", object::text(LEGACY));
-        parameters.set("capabilities", meta.get(meta::CAPABILITIES).unwrap_or("{}").to_owned());
+        parameters.set("capabilities", tasks::not_offered(meta.get(meta::CAPABILITIES).unwrap_or("{}")));
         let unnamed = r#"{"name":"unnamed client","version":""}"#;
         parameters.set("clientInfo", meta.get(meta::CLIENT).unwrap_or(unnamed).to_owned());
         Message::request(id, "initialize", &parameters.to_string())
@@ -151,7 +161,7 @@ impl ModernClient {
             },
             Kind::Notification { method } if &**method == "notifications/cancelled" => self.cancelled(message, steps),
             // A modern client answers nothing: it is asked nothing.
-            Kind::Notification { .. } => steps.push(Step::ToServer(legacy(message))),
+            Kind::Notification { .. } => steps.extend(legacy(message).map(Step::ToServer)),
             Kind::Response { .. } => {}
         }
     }
@@ -160,12 +170,15 @@ impl ModernClient {
     pub fn server(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => match self.own.remove(id) {
-                Some(own) => self.own_answered(own, *succeeded, steps),
+                Some(own) => self.own_answered(id, own, *succeeded, steps),
                 None => {
                     self.logs_no_more(id);
                     match self.calls.remove(&id.clone()) {
                         Some(call) => self.call_ended(id.clone(), call, Outcome::Answer(message), steps),
-                        None => steps.push(Step::ToClient(complete(message))),
+                        None => {
+                            let written = self.requests.remove(id);
+                            steps.push(completed(message, written.as_ref()));
+                        }
                     }
                 }
             },
@@ -179,7 +192,7 @@ impl ModernClient {
                         steps.push(Step::ToClient(message));
                     }
                 }
-                "notifications/progress" => self.progressed(message, steps),
+                "notifications/progress" => self.progressed(message, within.as_ref(), steps),
                 "notifications/cancelled" => self.taken_back(&message),
                 _ => self.changed(&message, steps),
             },
@@ -192,11 +205,15 @@ impl ModernClient {
         let Some(id) = refusal.message.id().cloned() else { return };
         self.logs_no_more(&id);
         if let Some(own) = self.own.remove(&id) {
-            return self.own_answered(own, false, steps);
+            return self.own_answered(&id, own, false, steps);
         }
         match self.calls.remove(&id) {
             Some(call) => self.call_ended(id, call, Outcome::Refusal(refusal), steps),
-            None => steps.push(Step::Refuse(refusal)),
+            None => {
+                // In the client's own words: it may be made again, or be answered in them.
+                let message = self.requests.remove(&id).unwrap_or(refusal.message);
+                steps.push(Step::Refuse(Refusal { message, ..refusal }));
+            }
         }
     }
 
@@ -218,20 +235,26 @@ impl ModernClient {
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
         let level = meta.get(meta::LOG_LEVEL).and_then(log_level);
-        let request = legacy(message);
+        let Some(request) = legacy(message.clone()) else {
+            return steps.push(Step::ToClient(reply::untranslatable(&id)));
+        };
         if matches!(&*method, "tools/call" | "prompts/get" | "resources/read") {
             let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
             let call = Call {
+                written: message.clone(),
                 request: request.clone(),
                 method: method.clone(),
                 current: Some(id.clone()),
                 capabilities: meta.get(meta::CAPABILITIES).unwrap_or("{}").to_owned(),
+                level,
                 token,
                 questions: Vec::new(),
                 early: None,
                 is_refused: false,
             };
             self.calls.insert(id.clone(), call);
+        } else {
+            self.requests.insert(id.clone(), message.clone());
         }
         match level {
             Some(level) => self.log(id.clone(), level, request, steps),
@@ -246,13 +269,22 @@ impl ModernClient {
     /// that of a request before it which wanted more: what is too much for this one is left out on the way back.
     fn log(&mut self, id: Id, level: usize, request: Message, steps: &mut Vec<Step>) {
         self.logged.insert(id, level);
-        let is_told = self.level.is_some_and(|told| told <= level);
-        if is_told || self.server.capability(&["logging"]).is_none() {
-            return steps.push(Step::ToServer(request));
+        if self.is_level_told(level) {
+            steps.push(Step::ToServer(request));
+        } else {
+            self.tell_level(level, Own::Level(request), steps);
         }
+    }
+
+    /// Whether the server logs at that level already, or at none.
+    fn is_level_told(&self, level: usize) -> bool {
+        self.level.is_some_and(|told| told <= level) || self.server.capability(&["logging"]).is_none()
+    }
+
+    fn tell_level(&mut self, level: usize, then: Own, steps: &mut Vec<Step>) {
         self.level = Some(level);
         let own = self.numbers.next_id();
-        self.own.insert(own.clone(), Own::Level(request));
+        self.own.insert(own.clone(), then);
         let set = Message::request(own, "logging/setLevel", &format!(r#"{{"level":"{}"}}"#, LOG_LEVELS[level]));
         steps.push(Step::ToServer(set));
     }
@@ -280,15 +312,17 @@ impl ModernClient {
         let id = self.resumed.remove(&id).unwrap_or(id);
         self.logs_no_more(&id);
         self.calls.remove(&id);
+        self.requests.remove(&id);
         self.thinking.retain(|thinking| *thinking != id);
         let is_unsent = |own: &Own| matches!(own, Own::Level(request) if request.id() == Some(&id));
         if let Some(own) = self.own.values_mut().find(|own| is_unsent(own)) {
             *own = Own::Other;
             return;
         }
-        steps.push(Step::ToServer(message.edited(|message| {
+        let edited = message.edited(|message| {
             message.edit("params", |parameters| parameters.set("requestId", id.to_string()));
-        })));
+        });
+        steps.push(Step::ToServer(edited.unwrap_or_else(|| Message::cancellation(&id))));
     }
 
     // What the server asks in the middle of a call.
@@ -314,6 +348,9 @@ impl ModernClient {
         };
         if object::found(&call.capabilities, path).is_none() {
             return refuse(ReplyCode::MethodNotFound, "this client does not offer that");
+        }
+        if parameters.is_none() && &**method != "roots/list" {
+            return refuse(ReplyCode::InvalidParameters, "the parameters cannot be read");
         }
         let mut request = Object::default();
         request.set("method", object::text(method));
@@ -364,6 +401,7 @@ impl ModernClient {
 
     /// Ends a call whose client has been asked and has not come back.
     fn give_up(&mut self, id: &Id, steps: &mut Vec<Step>) {
+        self.logged.remove(id);
         if self.calls.remove(id).is_some_and(|call| call.early.is_none()) {
             steps.push(Step::ToServer(Message::cancellation(id)));
         }
@@ -382,11 +420,11 @@ impl ModernClient {
         let answers = message.member("inputResponses").unwrap_or_default();
         let answers = Object::parse(&answers).unwrap_or_default();
         let answers: HashMap<String, &str> = answers.iter().collect();
-        let mut all_opened = true;
+        let (mut all_opened, mut replies) = (true, Vec::new());
         call.questions.retain(|question| match answers.get(&question.key).filter(|_| question.asked) {
             Some(answer) => {
                 match &question.id {
-                    Some(id) => steps.push(Step::ToServer(Message::response(id, answer))),
+                    Some(id) => replies.push(Step::ToServer(Message::response(id, answer))),
                     None => all_opened &= object::found(answer, &["action"]).as_deref() == Some("\"accept\""),
                 }
                 false
@@ -398,6 +436,10 @@ impl ModernClient {
         if let Some((_, wanted)) = &mut call.token {
             *wanted = meta.get("progressToken").unwrap_or(wanted).to_owned();
         }
+        if let Some(capabilities) = meta.get(meta::CAPABILITIES) {
+            capabilities.clone_into(&mut call.capabilities);
+        }
+        call.level = meta.get(meta::LOG_LEVEL).and_then(log_level);
         call.current = Some(id.clone());
         self.resumed.insert(id.clone(), about.clone());
         if call.is_refused && all_opened {
@@ -407,7 +449,12 @@ impl ModernClient {
                 self.pass_questions_on(&about, steps)
             };
         }
-        match call.early.take() {
+        let (early, level) = (call.early.take(), call.level);
+        if early.is_none() {
+            self.log_from_now_on(&about, level, steps);
+        }
+        steps.extend(replies);
+        match early {
             Some(outcome) => {
                 if let Some(call) = self.calls.remove(&about) {
                     self.call_ended(about, call, outcome, steps);
@@ -417,16 +464,38 @@ impl ModernClient {
         }
     }
 
+    /// The client has come back to a call that the server is still busy with: from now on it wants the log from `level` on.
+    fn log_from_now_on(&mut self, about: &Id, level: Option<usize>, steps: &mut Vec<Step>) {
+        let Some(level) = level else {
+            self.logged.remove(about);
+            return;
+        };
+        self.logged.insert(about.clone(), level);
+        if !self.is_level_told(level) {
+            self.tell_level(level, Own::Other, steps);
+        }
+    }
+
     /// What the server refused the call for has been done: it is made again, under a new id.
     fn call_again(&mut self, about: &Id, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.remove(about) else { return };
         let id = self.numbers.next_id();
-        let request = call.request.clone().renamed(&id);
+        let Some(request) = call.request.clone().renamed(&id) else {
+            let answer = call.current.map(|current| {
+                self.resumed.remove(&current);
+                reply::untranslatable(&current)
+            });
+            return steps.extend(answer.map(Step::ToClient));
+        };
         if let Some(current) = &call.current {
             self.resumed.insert(current.clone(), id.clone());
         }
-        steps.push(Step::ToServer(request.clone()));
-        self.calls.insert(id, Call { request, early: None, is_refused: false, ..call });
+        let level = call.level;
+        self.calls.insert(id.clone(), Call { request: request.clone(), early: None, is_refused: false, ..call });
+        match level {
+            Some(level) => self.log(id, level, request, steps),
+            None => steps.push(Step::ToServer(request)),
+        }
     }
 
     /// The server has answered the call, or it came to nothing.
@@ -451,25 +520,34 @@ impl ModernClient {
             return self.pass_questions_on(&id, steps);
         }
         self.resumed.remove(&current);
-        steps.push(match outcome {
-            Outcome::Answer(message) => Step::ToClient(complete(message).addressed_to(&current)),
-            Outcome::Refusal(refusal) => {
-                Step::Refuse(Refusal { message: refusal.message.renamed(&current), ..refusal })
+        // The call as the client wrote it, in the name of the request that it waits for now.
+        let written =
+            if call.written.id() == Some(&current) { Some(call.written) } else { call.written.renamed(&current) };
+        steps.push(match (outcome, written) {
+            (Outcome::Answer(message), written) => completed(message.addressed_to(&current), written.as_ref()),
+            (Outcome::Refusal(refusal), Some(message)) => Step::Refuse(Refusal { message, ..refusal }),
+            (Outcome::Refusal(refusal), None) => {
+                Step::ToClient(reply::error(&current, ReplyCode::Failure, &refusal.failure.to_string()))
             }
         });
     }
 
-    fn progressed(&mut self, message: Message, steps: &mut Vec<Step>) {
+    /// Tells of a call's progress under the token that the client gave last. Where two calls have begun with one token, it
+    /// is that of the call in whose exchange it came.
+    fn progressed(&mut self, message: Message, within: Option<&Id>, steps: &mut Vec<Step>) {
         let token = message.member("progressToken");
-        let call = self.calls.values().find(|call| {
-            matches!((&call.token, &token), (Some((known, wanted)), Some(token)) if known == token && known != wanted)
-        });
-        steps.push(Step::ToClient(match call.and_then(|call| call.token.clone()) {
-            Some((_, wanted)) => message.edited(|message| {
-                message.edit("params", |members| members.set("progressToken", wanted));
-            }),
-            None => message,
-        }));
+        let is_known =
+            |call: &&Call| matches!((&call.token, &token), (Some((known, _)), Some(token)) if known == token);
+        let own = within.and_then(|id| self.calls.get(id)).filter(is_known);
+        let call = own.or_else(|| self.calls.values().find(is_known));
+        let renamed = call.and_then(|call| call.token.clone()).filter(|(known, wanted)| known != wanted);
+        let told = match renamed {
+            Some((_, wanted)) => {
+                message.edited(|message| message.edit("params", |members| members.set("progressToken", wanted)))
+            }
+            None => Some(message),
+        };
+        steps.extend(told.map(Step::ToClient));
     }
 
     /// The server does not want to know something any more.
@@ -493,20 +571,21 @@ impl ModernClient {
             .and_then(|filter| serde_json::from_str(filter.get("resourceSubscriptions")?).ok())
             .filter(|_| has_uris)
             .unwrap_or_default();
+        let mut unanswered = HashSet::new();
         for uri in &uris {
             let own = self.numbers.next_id();
+            unanswered.insert(own.clone());
             self.own.insert(own.clone(), Own::Subscribe(id.clone(), uri.clone()));
             let parameters = format!(r#"{{"uri":{}}}"#, object::text(uri));
             steps.push(Step::ToServer(Message::request(own, "resources/subscribe", &parameters)));
         }
-        let unanswered = uris.len();
         self.subscriptions.insert(id.clone(), Filter { lists, uris, unanswered });
         self.acknowledge(&id, steps);
     }
 
     /// Tells the client what it will hear of, once that is settled (MCP 2026-07-28 subscriptions, "Acknowledgment").
     fn acknowledge(&mut self, id: &Id, steps: &mut Vec<Step>) {
-        let Some(filter) = self.subscriptions.get(id).filter(|filter| filter.unanswered == 0) else { return };
+        let Some(filter) = self.subscriptions.get(id).filter(|filter| filter.unanswered.is_empty()) else { return };
         let mut honoured = Object::default();
         for name in &filter.lists {
             honoured.set(name, "true");
@@ -518,14 +597,16 @@ impl ModernClient {
         steps.push(Step::ToClient(Message::notification("notifications/subscriptions/acknowledged", &parameters)));
     }
 
-    fn own_answered(&mut self, own: Own, succeeded: bool, steps: &mut Vec<Step>) {
+    fn own_answered(&mut self, id: &Id, own: Own, succeeded: bool, steps: &mut Vec<Step>) {
         match own {
             Own::Level(request) => steps.push(Step::ToServer(request)),
-            Own::Subscribe(id, uri) => {
-                if let Some(filter) = self.subscriptions.get_mut(&id) {
-                    filter.unanswered -= 1;
+            Own::Subscribe(subscription, uri) => {
+                // (It may have been for one that is over, and whose id is that of another one now.)
+                if let Some(filter) = self.subscriptions.get_mut(&subscription)
+                    && filter.unanswered.remove(id)
+                {
                     filter.uris.retain(|honoured| succeeded || *honoured != uri);
-                    self.acknowledge(&id, steps);
+                    self.acknowledge(&subscription, steps);
                 }
             }
             Own::Other => {}
@@ -558,7 +639,13 @@ impl ModernClient {
                     parameters.edit("_meta", |meta| meta.set(SUBSCRIPTION_ID, id.to_string()));
                 });
             });
-            steps.push(Step::ToClient(told));
+            // Without that the client could not tell what it is about: then it is said in words of ours.
+            let own = || {
+                let uri = uri.as_ref().map(|uri| format!(r#","uri":{}"#, object::text(uri))).unwrap_or_default();
+                let parameters = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}{uri}}}"#);
+                Message::notification(message.method().unwrap_or_default(), &parameters)
+            };
+            steps.push(Step::ToClient(told.unwrap_or_else(own)));
         }
     }
 }
@@ -595,25 +682,57 @@ fn is_within(uri: &str, whole: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || whole.ends_with('/') || rest.starts_with(['/', '?', '#']))
 }
 
-/// A message without what only a modern one says about itself. A server that knows both eras would believe it.
-fn legacy(message: Message) -> Message {
+/// A message without what only a modern one says about itself: a server that knows both eras would believe it. None where
+/// that cannot be taken out of it.
+fn legacy(message: Message) -> Option<Message> {
     const MODERN_ONLY: [&str; 4] = [meta::VERSION, meta::CLIENT, meta::CAPABILITIES, meta::LOG_LEVEL];
-    if message.member("_meta").is_none() {
-        return message;
+    let has_meta = match message.parameters::<Object<'_>>() {
+        Some(parameters) => parameters.get("_meta").is_some(),
+        // Parameters that are no object have nothing of the kind; an object that cannot be read is there twice.
+        None => {
+            let whole = Object::parse(std::str::from_utf8(message.raw()).ok()?)?;
+            whole.get("params").is_some_and(|parameters| parameters.starts_with('{'))
+        }
+    };
+    if !has_meta {
+        return Some(message);
     }
     message.edited(|message| {
         message.edit("params", |parameters| {
-            if !parameters.edit("_meta", |meta| meta.remove(|name| MODERN_ONLY.contains(&name))) {
+            let mut is_empty = false;
+            parameters.edit("_meta", |meta| {
+                meta.remove(|name| MODERN_ONLY.contains(&name));
+                is_empty = meta.is_empty();
+            });
+            if is_empty {
                 parameters.remove(|name| name == "_meta");
             }
         });
     })
 }
 
+/// The answer to the request that the client has `written`, as a modern server would give it. One that cannot be completed
+/// is none: a client of that era could not read it.
+fn completed(answer: Message, written: Option<&Message>) -> Step {
+    let id = answer.id().cloned();
+    if let Some(whole) = complete(answer) {
+        return Step::ToClient(whole);
+    }
+    let failure = Failure::Malformed;
+    match (written, id) {
+        (Some(message), _) => {
+            let taken = failure.taken();
+            Step::Refuse(Refusal { message: message.clone(), failure: Arc::new(failure), taken })
+        }
+        (None, Some(id)) => Step::ToClient(reply::error(&id, ReplyCode::Network, &failure.to_string())),
+        (None, None) => Step::ToClient(Message::error(None, ReplyCode::Network as i32, &failure.to_string())),
+    }
+}
+
 /// A legacy server's result with what every modern one has: its type, and how long it may be kept where it is a list or a
 /// resource (MCP 2026-07-28, "Results" and "Caching"). An error is an error in both eras.
-fn complete(answer: Message) -> Message {
-    let Kind::Response { succeeded: true, .. } = &answer.kind else { return answer };
+fn complete(answer: Message) -> Option<Message> {
+    let Kind::Response { succeeded: true, .. } = &answer.kind else { return Some(answer) };
     answer.edited(|message| {
         message.edit("result", |result| {
             if result.get("resultType").is_none() {

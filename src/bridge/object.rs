@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::bridge::splice::{self, Piece};
 
-/// The members of an object, in their order: each a name and a value, both JSON text.
+/// The members of an object, in their order: each a name and a value, both JSON text; and whether an edit of them failed.
 #[derive(Debug, Clone, Default)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>, bool);
 
 /// The value of a member.
 #[derive(Debug, Clone)]
@@ -33,6 +33,11 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
     }
 
+    /// The value of the last member `name`, where there may be several; none of one that [`Object::edit`] has changed.
+    pub fn last(&self, name: &str) -> Option<&str> {
+        self.0.iter().rev().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
+    }
+
     /// The members in their order: names, and values as JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         let texts = self.0.iter().filter_map(|(written, value)| Some((written, value.text()?)));
@@ -44,11 +49,21 @@ impl<'a> Object<'a> {
         self.0.is_empty()
     }
 
-    /// Gives the member `name` the value `value`: where it was, or at the end.
+    /// Whether an edit failed, here or in a member: then this is not what was meant.
+    pub fn has_failed(&self) -> bool {
+        self.1
+    }
+
+    /// Gives the member `name` the value `value`: where it was (everywhere, if it was there more than once), or at the end.
     pub fn set(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
-        match self.0.iter_mut().find(|(written, _)| is(written, name)) {
-            Some((_, current)) => *current = Value::Text(value.into()),
-            None => self.add(name, value),
+        let value = value.into();
+        let mut is_there = false;
+        for (_, current) in self.0.iter_mut().filter(|(written, _)| is(written, name)) {
+            *current = Value::Text(value.clone());
+            is_there = true;
+        }
+        if !is_there {
+            self.add(name, value);
         }
     }
 
@@ -63,35 +78,37 @@ impl<'a> Object<'a> {
             .retain(|(written, _)| serde_json::from_str::<Cow<'_, str>>(written).map_or(true, |name| !unwanted(&name)));
     }
 
-    /// Changes the object that is the member `name`, which comes into being where there is none. Whether it has members
-    /// then.
-    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) -> bool {
-        let position = self.0.iter().position(|(written, _)| is(written, name)).unwrap_or_else(|| {
-            self.add(name, "{}");
+    /// Leaves only the last of several members `name`, which is the one that most readers take (RFC 8259 section 4).
+    pub fn keep_last(&mut self, name: &str) {
+        let mut later = self.0.iter().filter(|(written, _)| is(written, name)).count();
+        self.0.retain(|(written, _)| {
+            let is_named = is(written, name);
+            later -= usize::from(is_named);
+            !is_named || later == 0
+        });
+    }
+
+    /// Changes the object that is the member `name`, which comes into being where there is none or `null`. The edit fails
+    /// where something else is there, or where the name is there twice and the receiver's choice is not known.
+    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
+        let mut positions = (0..self.0.len()).filter(|position| is(&self.0[*position].0, name));
+        let (first, second) = (positions.next(), positions.next());
+        let position = first.unwrap_or_else(|| {
+            self.add(name, "null");
             self.0.len() - 1
         });
         let value = &mut self.0[position].1;
-        let mut object = match std::mem::replace(value, Value::Text(Cow::Borrowed("{}"))) {
-            Value::Edited(object) => object,
-            Value::Text(Cow::Borrowed(text)) => Object::parse(text).unwrap_or_default(),
-            Value::Text(Cow::Owned(text)) => {
-                let mut object = Object::parse(&text).unwrap_or_default();
-                edit(&mut object);
-                let is_filled = !object.is_empty();
-                *value = Value::Text(object.to_string().into());
-                return is_filled;
-            }
-        };
-        edit(&mut object);
-        let is_filled = !object.is_empty();
-        *value = Value::Edited(object);
-        is_filled
+        let has_failed = second.is_some() || !value.edit(edit);
+        self.1 |= has_failed;
     }
 
-    /// What `edit` makes of `text`: of which parts that consists. None where it is no object.
+    /// What `edit` makes of `text`: of which parts that consists. None where it is no object, or where `edit` failed.
     pub fn edited(text: &str, edit: impl FnOnce(&mut Object<'_>)) -> Option<Vec<Piece>> {
         let mut object = Object::parse(text)?;
         edit(&mut object);
+        if object.has_failed() {
+            return None;
+        }
         let mut parts = Vec::new();
         object.write(&mut |part| parts.push(part));
         Some(splice::pieces(text, parts.into_iter()))
@@ -120,6 +137,32 @@ impl Value<'_> {
         match self {
             Self::Text(text) => Some(text),
             Self::Edited(_) => None,
+        }
+    }
+
+    /// Changes the object that this is, or that takes the place of `null`. Whether that has succeeded.
+    fn edit(&mut self, edit: impl FnOnce(&mut Object<'_>)) -> bool {
+        match self {
+            Self::Edited(object) => {
+                edit(object);
+                !object.has_failed()
+            }
+            Self::Text(text) if text == "null" => {
+                *self = Self::Edited(Object::default());
+                self.edit(edit)
+            }
+            Self::Text(Cow::Borrowed(text)) => {
+                let Some(object) = Object::parse(text) else { return false };
+                *self = Self::Edited(object);
+                self.edit(edit)
+            }
+            Self::Text(Cow::Owned(text)) => {
+                let Some(mut object) = Object::parse(text) else { return false };
+                edit(&mut object);
+                let (edited, has_failed) = (object.to_string(), object.has_failed());
+                *text = edited;
+                !has_failed
+            }
         }
     }
 }
@@ -168,7 +211,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
                 while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
                     members.push((name.get().into(), Value::Text(value.get().into())));
                 }
-                Ok(Object(members))
+                Ok(Object(members, false))
             }
         }
         deserializer.deserialize_map(Members)
@@ -192,6 +235,34 @@ mod tests {
         object.edit("made", |made| made.set("it", "1"));
         let edited = r#"{"a\u0062":2,"z":{"x":1e400,"y":0.0},"a":12345678901234567890123,"new":[],"made":{"it":1}}"#;
         assert_eq!(object.to_string(), edited);
+    }
+
+    /// a16: an edit that did not happen is known, however deep.
+    #[test]
+    fn a16_a_failed_edit_is_known() {
+        let edited = |text: &str| {
+            let mut object = Object::parse(text).unwrap();
+            object.edit("a", |a| a.edit("b", |b| b.set("c", "1")));
+            (object.has_failed(), object.to_string())
+        };
+        let failed = |text: &str| (true, text.to_owned());
+        for text in [r#"{"a":[1]}"#, r#"{"a":"x"}"#, r#"{"a":{"b":7}}"#, r#"{"a":{},"\u0061":{}}"#] {
+            assert_eq!(edited(text), failed(text));
+        }
+        for text in ["{}", r#"{"a":null}"#, r#"{"a":{}}"#, r#"{"a":{"b":null}}"#] {
+            assert_eq!(edited(text), (false, r#"{"a":{"b":{"c":1}}}"#.to_owned()), "{text}");
+        }
+        let mut twice = Object::parse(r#"{"a":1,"b":2,"a":3}"#).unwrap();
+        twice.set("a", "4");
+        assert_eq!((twice.has_failed(), twice.to_string()), (false, r#"{"a":4,"b":2,"a":4}"#.to_owned()));
+    }
+
+    #[test]
+    fn the_last_of_several_members_stays() {
+        let mut object = Object::parse(r#"{"a":1,"b":1,"\u0061":2,"a":3,"c":1,"b":2}"#).unwrap();
+        object.keep_last("a");
+        object.keep_last("d");
+        assert_eq!(object.to_string(), r#"{"b":1,"a":3,"c":1,"b":2}"#);
     }
 
     #[test]

@@ -64,6 +64,18 @@ pub fn error(id: &Id, code: ReplyCode, message: &str) -> Message {
     Message::error(Some(id), code as i32, message)
 }
 
+/// Whether an error is one of finmcp's own, by its code.
+pub fn is_ours(answer: &Message) -> bool {
+    answer.error_code().is_some_and(|code| (-31999..=-31000).contains(&code))
+}
+
+/// The answer to a request that has to be put in other words, and cannot be: it is not sent.
+pub fn untranslatable(id: &Id) -> Message {
+    const SAID: &str = "this request cannot be translated for the server: its members must be UTF-8, each name once, and \
+                        `params` and `_meta` objects";
+    error(id, ReplyCode::InvalidRequest, SAID)
+}
+
 impl Words {
     /// The answer to a request which brought no response; none where it was no request.
     pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
@@ -91,8 +103,13 @@ impl Words {
         } else if failure.is_refusal() {
             // A sign-in that was refused has said what to do already.
             if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
+                let spared = match &**failure {
+                    failure if failure.spared_the_token() => "No token went there",
+                    Failure::Token(_) => "The sign-in is kept, and that answer is not used",
+                    _ => "That answer is not used",
+                };
                 text.push_str(&format!(
-                    ". No token went there. Ask whoever runs the server, or run `{}` in a terminal to see more",
+                    ". {spared}. Ask whoever runs the server, or run `{}` in a terminal to see more",
                     self.login_command
                 ));
             }
@@ -135,7 +152,7 @@ impl Words {
                     text.push_str(LATER);
                     ReplyCode::Network
                 }
-                Failure::Status { status, retry_after: None } if status.is_server_error() => {
+                Failure::Status { status, retry_after: None, .. } if status.is_server_error() => {
                     text.push_str(LATER);
                     ReplyCode::Network
                 }
@@ -259,19 +276,27 @@ mod tests {
 
     /// A server that must not be believed is named, with what is wrong and the way out.
     #[test]
-    fn a_refusal_says_why_and_what_to_do() {
+    fn b11_a_refusal_says_why_what_to_do_and_whether_a_secret_went_there() {
         let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
-        let token = TokenError::Unusable("its `token_type` is not Bearer");
-        for failure in [
-            Failure::Http(refused),
-            Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
-            Failure::Token(TokenSourceError::Unavailable(Arc::new(token))),
+        let token = |error| Failure::Token(TokenSourceError::Unavailable(Arc::new(error)));
+        let host = || "h".to_owned();
+        let redirected = HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None };
+        for (failure, spared) in [
+            (Failure::Http(refused), "No token went there"),
+            (Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None }, "No token went there"),
+            (token(TokenError::Http(redirected)), "No token went there"),
+            (token(TokenError::Http(HttpError::OldTls { host: host() })), "No token went there"),
+            // The refresh token has gone there.
+            (token(TokenError::Unusable("it is not JSON")), "The sign-in is kept"),
+            (token(TokenError::Http(HttpError::TooLarge { host: host(), limit: 1 })), "The sign-in is kept"),
+            (Failure::Http(HttpError::Undecodable { host: host(), problem: host() }), "That answer is not used"),
         ] {
             let why = format!("Asset: {failure}. ");
-            let error = failed("tools/call", failure);
+            let error = failed("tools/list", failure);
             let text = error["error"]["message"].as_str().unwrap();
             assert_eq!(error["error"]["code"], -31005, "{text}");
             assert!(text.starts_with(&why) && text.contains("finmcp login asset"), "{text}");
+            assert!(text[why.len()..].starts_with(spared), "{text}");
         }
     }
 

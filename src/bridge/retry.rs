@@ -10,9 +10,13 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    bridge::{message::Message, patience},
+    bridge::{
+        attempts::{Reason, SENDS_LIMIT},
+        message::Message,
+    },
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
+    oauth::error::TokenError,
     printable::quoted,
 };
 
@@ -38,12 +42,14 @@ pub enum Failure {
     #[error("{0}")]
     Http(#[from] HttpError),
     /// An HTTP status with no JSON-RPC answer in it.
-    #[error("the server answered HTTP {}{}", .status.as_u16(), .retry_after.map(|wait| format!(", to be asked again in {} s", wait.as_secs())).unwrap_or_default())]
+    #[error("the server answered HTTP {}{}{}", .status.as_u16(), .reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default(), .retry_after.map(|wait| format!(", to be asked again in {} s", wait.as_secs())).unwrap_or_default())]
     Status {
         /// The status.
         status: StatusCode,
         /// When to come back (RFC 9110 section 10.2.3).
         retry_after: Option<Duration>,
+        /// What the server says of it, fit to be shown.
+        reason: Option<String>,
     },
     /// The same with a JSON-RPC error, from a place where perhaps nobody takes messages: it neither answers this one nor
     /// is of MCP's own.
@@ -60,11 +66,13 @@ pub enum Failure {
         /// When there is room again.
         wait: Duration,
     },
-    /// A redirect to another origin, or one that would make another request of this one (301, 302, 303).
-    #[error("the server redirects elsewhere (HTTP {}), which is not followed: its address may have changed", .status.as_u16())]
+    /// A redirect to another address than the server's own, give or take a trailing slash.
+    #[error("the server redirects elsewhere (HTTP {}{}), which is not followed: its address may have changed", .status.as_u16(), .target.as_deref().map(|target| format!(" to {target}")).unwrap_or_default())]
     Redirected {
         /// The status.
         status: StatusCode,
+        /// Where to, fit to be shown.
+        target: Option<String>,
     },
     /// A 2xx answer that is neither JSON nor an event stream.
     #[error(
@@ -128,18 +136,21 @@ pub enum Failure {
     /// The client has more under way than can be kept.
     #[error("too much is under way: so many large requests wait for their answers that there is no room for this one")]
     Crowded,
+    /// The law of attempts forbids another delivery, and nothing was sent.
+    #[error("the server refused this {SENDS_LIMIT} times")]
+    TriedTooOften,
     /// finmcp is told to stop.
     #[error("finmcp was stopped before the server answered")]
     Stopped,
 }
 
-/// What may help.
+/// What may help: to send the message again, if the law of attempts admits this reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remedy {
-    /// To send nothing at all to the server for so long, by any process, and then this again.
-    HoldAll(Duration),
-    /// To send this again after so long.
-    Wait(Duration),
+pub struct Remedy {
+    /// Why.
+    pub reason: Reason,
+    /// How long the server asks to be left alone (RFC 9110 section 10.2.3).
+    pub retry_after: Option<Duration>,
 }
 
 /// Whether the server may have acted on a message.
@@ -163,46 +174,36 @@ impl Failure {
             | Self::IdInUse
             | Self::Forgotten
             | Self::Crowded
+            | Self::TriedTooOften
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
             Self::NoEndpoint { .. } | Self::ForeignEndpoint => Taken::No,
             Self::Http(error) if error.is_unsent() => Taken::No,
             // These two send the very same request elsewhere: it was not taken here (RFC 9110 section 15.4.8).
-            Self::Redirected { status } if matches!(status.as_u16(), 307 | 308) => Taken::No,
-            // A server that limits a rate, wants authentication, or knows no such place or method has not run anything.
-            Self::Status { status, .. } | Self::Unaddressed { status, .. }
-                if matches!(status.as_u16(), 401 | 403 | 404 | 405 | 429) =>
-            {
-                Taken::No
-            }
+            Self::Redirected { status, .. } if matches!(status.as_u16(), 307 | 308) => Taken::No,
+            Self::Status { status, .. } if refuses(*status) || is_telling(*status) => Taken::No,
+            Self::Unaddressed { status, .. } if refuses(*status) => Taken::No,
             _ => Taken::Perhaps,
         }
     }
 
-    /// What may be done about a request of this method, in the attempt of this number (from 0); none where it is over.
-    /// `random` is any number.
+    /// Why a message of this method may be sent again; none where it is over.
     ///
     /// A message that was certainly not taken may be sent again, whatever it is; one that perhaps was, only where that
     /// changes nothing: what MCP itself says reads, no matter how a server describes its tools.
-    pub fn remedy(&self, method: Option<&str>, attempt: u32, random: u32) -> Option<Remedy> {
-        const UNSENT_LIMIT: u32 = 2;
-        const UNSURE_LIMIT: u32 = 2;
-        const REFUSED_LIMIT: u32 = 8;
+    pub fn remedy(&self, method: Option<&str>) -> Option<Remedy> {
+        let because = |reason, retry_after| Some(Remedy { reason, retry_after });
         match self {
-            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after } if attempt < REFUSED_LIMIT => {
-                Some(Remedy::HoldAll(patience::wait(*retry_after, attempt, random)))
+            Self::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after, .. } => {
+                because(Reason::RateLimited, *retry_after)
             }
-            Self::Http(error) if error.is_unsent() && !error.is_refusal() && attempt < UNSENT_LIMIT => {
-                Some(Remedy::Wait(patience::wait(None, attempt, random)))
-            }
-            Self::Status { status, retry_after }
-                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) && attempt < UNSURE_LIMIT =>
+            Self::Http(error) if error.is_unsent() && !error.is_refusal() => because(Reason::NotSent, None),
+            Self::Status { status, retry_after, .. }
+                if matches!(status.as_u16(), 500 | 502..=504) && only_reads(method) && method != Some("initialize") =>
             {
-                Some(Remedy::Wait(patience::wait(*retry_after, attempt, random)))
+                because(Reason::Unknown, *retry_after)
             }
-            Self::Http(HttpError::Broken { .. }) | Self::Cut if only_reads(method) && attempt < UNSURE_LIMIT => {
-                Some(Remedy::Wait(patience::wait(None, attempt, random)))
-            }
+            Self::Http(HttpError::Broken { .. }) | Self::Cut if only_reads(method) => because(Reason::Unknown, None),
             _ => None,
         }
     }
@@ -227,6 +228,19 @@ impl Failure {
         }
     }
 
+    /// Whether no token or other secret has reached the place that must not be believed.
+    pub fn spared_the_token(&self) -> bool {
+        let is_spared = |error: &HttpError| error.is_unconnected() || matches!(error, HttpError::Redirected { .. });
+        match self {
+            Self::Redirected { .. } | Self::ForeignEndpoint => true,
+            Self::Http(error) => is_spared(error),
+            Self::Token(TokenSourceError::Unavailable(error)) => {
+                matches!(&**error, TokenError::Http(error) if is_spared(error))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether nobody is signed in, so that it helps when somebody is, wherever that happens.
     pub fn is_signed_out(&self) -> bool {
         matches!(self, Self::Token(TokenSourceError::LoginRequired(_)))
@@ -247,12 +261,29 @@ impl Failure {
     }
 }
 
-/// Whether a request of this method changes nothing on the server, by MCP's own definition.
-fn only_reads(method: Option<&str>) -> bool {
+/// Whether a status says by itself that the request was refused before anything was run: a server, or something before
+/// it, limits a rate, wants authentication, knows no such place or method, or does not take a request of this form (RFC
+/// 9110 section 15.5, RFC 6585). Never 408: a server that gives up waiting for an answer of its own says that too.
+fn refuses(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        401 | 403 | 404 | 405 | 406 | 407 | 410 | 411 | 412 | 413 | 414 | 415 | 417 | 421 | 425 | 426 | 428 | 429 | 431
+    )
+}
+
+/// Whether a status says the same, unless there is a message in the answer: then the server has looked at the request.
+pub fn is_telling(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 402 | 409 | 422 | 451)
+}
+
+/// Whether a request of this method changes nothing on the server, by MCP's own definition. (An `initialize` whose answer
+/// was lost leaves a session that nothing was done in.)
+pub fn only_reads(method: Option<&str>) -> bool {
     matches!(
         method,
         Some(
             "ping"
+                | "initialize"
                 | "server/discover"
                 | "tools/list"
                 | "prompts/list"
@@ -272,24 +303,46 @@ mod tests {
     /// t114: only what is certain counts as not taken.
     #[test]
     fn t114_a_failure_after_sending_leaves_the_outcome_open() {
-        let status = |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None };
-        for code in [400, 408, 409, 500, 502, 503, 504] {
-            assert_eq!(status(code).taken(), Taken::Perhaps, "{code}");
-        }
+        let status =
+            |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None };
         for code in [401, 403, 404, 405, 429] {
             assert_eq!(status(code).taken(), Taken::No, "{code}");
         }
         for (code, taken) in
             [(301, Taken::Perhaps), (302, Taken::Perhaps), (303, Taken::Perhaps), (307, Taken::No), (308, Taken::No)]
         {
-            let redirected = Failure::Redirected { status: StatusCode::from_u16(code).unwrap() };
+            let redirected = Failure::Redirected { status: StatusCode::from_u16(code).unwrap(), target: None };
             assert_eq!(redirected.taken(), taken, "{code}");
         }
         assert_eq!(Failure::Cut.taken(), Taken::Perhaps);
         assert_eq!(Failure::TimedOut { seconds: 1 }.taken(), Taken::Perhaps);
         assert_eq!(Failure::Malformed.taken(), Taken::Perhaps);
+        let host = || "h".to_owned();
+        for error in [
+            HttpError::TimedOut { host: host(), after: Duration::ZERO },
+            HttpError::Undecodable { host: host(), problem: String::new() },
+            HttpError::TooLarge { host: host(), limit: 1 },
+        ] {
+            assert_eq!(Failure::Http(error).taken(), Taken::Perhaps);
+        }
         for failure in [Failure::Refused, Failure::NoEndpoint { status: None }, Failure::ForeignEndpoint] {
             assert_eq!(failure.taken(), Taken::No, "{failure:?}");
+        }
+    }
+
+    /// Statuses of a request that was refused as it stood say so. No success, no failure of the server's, and no 408, with
+    /// which a server also gives up on its own backend, ever does.
+    #[test]
+    fn a10_a_status_of_a_refused_request_is_not_taken() {
+        let refused = [
+            400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 417, 421, 422, 425, 426, 428,
+            429, 431, 451,
+        ];
+        for code in 100..=599 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let taken = if refused.contains(&code) { Taken::No } else { Taken::Perhaps };
+            assert_eq!(Failure::Status { status, retry_after: None, reason: None }.taken(), taken, "{code}");
+            assert!(!(status.is_success() || status.is_server_error() || code == 408) || taken == Taken::Perhaps);
         }
     }
 }

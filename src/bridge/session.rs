@@ -10,11 +10,13 @@ use std::{
 
 use crate::bridge::{
     acknowledged::wants_tools,
+    attempts::Reason,
     era, headers,
     held::Held,
+    lost_session,
     message::{Id, Kind, Message},
     object::Object,
-    retry::{Failure, Taken},
+    retry::{Failure, Taken, only_reads},
     standing::{Standing, Subject},
     tools::Tools,
     transport::Transport,
@@ -62,10 +64,19 @@ pub enum Event {
 pub enum Ending {
     /// As it should, or so it seems.
     Complete,
-    /// The server does not know the session any more (MCP 2025-11-25 transports, "Session Management": 404).
-    SessionLost,
+    /// The server does not know the session any more; with what it said, for where no other session helps.
+    SessionLost(Box<Said>),
     /// Without a response.
     Failed(Failure),
+}
+
+/// What a server said in place of a result.
+#[derive(Debug)]
+pub enum Said {
+    /// A JSON-RPC error.
+    Answer(Message),
+    /// Nothing that a client could be told as it is.
+    Failure(Failure),
 }
 
 /// What is to be done.
@@ -153,8 +164,6 @@ struct Carried {
     message: Message,
     /// The session it was sent in.
     generation: u64,
-    /// It was refused by a lost session before.
-    again: bool,
 }
 
 impl AsRef<Message> for Carried {
@@ -191,7 +200,11 @@ pub struct Session {
     /// What the server has asked the client, and the client has not answered.
     asked: HashSet<Id>,
     carried: HashMap<Exchange, Carried>,
+    /// Responses that name no request, by the exchanges that they came in; none where there were several.
+    strays: HashMap<Exchange, Option<Message>>,
     listening: Option<Exchange>,
+    /// The GET stream was there, or could have been, and is not any more.
+    has_lost_stream: bool,
     relisting: Option<Relisting>,
     relists: u64,
     standing: Standing,
@@ -225,7 +238,10 @@ impl Session {
             Event::Closed => self.closed(),
             Event::Accepted(exchange, session_id) => self.accepted(exchange, session_id),
             Event::Delivered(exchange, message) => self.delivered(exchange, message),
-            Event::Finished(exchange, ending) => self.finished(exchange, ending),
+            Event::Finished(exchange, ending) => {
+                self.take_stray(exchange);
+                self.finished(exchange, ending);
+            }
             Event::HoldExpired(exchange) => self.opened(exchange),
             Event::Stopping => self.stopping(),
         }
@@ -252,8 +268,10 @@ impl Session {
     // The client's side.
 
     fn received(&mut self, message: Message) {
+        let message = message.recorded();
         match &message.kind {
             Kind::Request { id, method } => {
+                self.listen_again();
                 if self.pending.contains_key(id) {
                     return self.actions.push(Action::Refuse(Refusal::unsent(message, Failure::IdInUse)));
                 }
@@ -290,7 +308,7 @@ impl Session {
     }
 
     fn fresh(&self, message: Message) -> Carried {
-        Carried { message, generation: self.generation, again: false }
+        Carried { message, generation: self.generation }
     }
 
     /// The client's `initialize`: whatever was before is over.
@@ -304,8 +322,8 @@ impl Session {
     /// Tells the server that the handshake is over, as the client said it.
     fn confirm(&mut self) {
         if let Some(message) = self.initialized.clone() {
-            // A session that was opened anew and is lost at once is not opened once more for this.
-            let exchange = self.post(Carried { again: self.reopening, ..self.fresh(message) });
+            let message = if self.reopening { of_reopening(message) } else { message };
+            let exchange = self.post(self.fresh(message));
             self.handshake = Handshake::Confirming(exchange);
         }
     }
@@ -421,11 +439,24 @@ impl Session {
     /// Opens the GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for
     /// Messages from the Server").
     fn open_stream(&mut self) {
+        let exchange = self.listen();
+        self.handshake = Handshake::Opening(exchange);
+        self.act(Task::HoldFor(exchange));
+    }
+
+    fn listen(&mut self) -> Exchange {
         let exchange = self.next_exchange();
         self.listening = Some(exchange);
-        self.handshake = Handshake::Opening(exchange);
+        self.has_lost_stream = false;
         self.act(Task::Listen(exchange, self.session_headers()));
-        self.act(Task::HoldFor(exchange));
+        exchange
+    }
+
+    /// The client is heard of again: so may be a server whose stream was given up.
+    fn listen_again(&mut self) {
+        if self.has_lost_stream && self.handshake == Handshake::Ready {
+            self.listen();
+        }
     }
 
     /// Lets the held messages go: the GET stream is open, or is not needed, or takes too long.
@@ -446,7 +477,7 @@ impl Session {
         let of_client = under_way.filter(|message| message.id().is_some_and(|id| self.pending.contains_key(id)));
         let under_way = of_client.filter_map(Subject::of).collect();
         for message in self.standing.again(&under_way) {
-            self.send_in_turn(Carried { again: true, ..self.fresh(message) });
+            self.send_in_turn(self.fresh(of_reopening(message)));
         }
     }
 
@@ -459,12 +490,16 @@ impl Session {
     fn delivered(&mut self, exchange: Exchange, message: Message) {
         match &message.kind {
             Kind::Response { id, succeeded } => {
-                let asked = self.carried.get(&exchange).and_then(|carried| match &carried.message.kind {
-                    Kind::Request { id, .. } => Some(id.clone()),
-                    _ => None,
-                });
-                // Without an id it can only answer the request that it is the answer to.
-                let Some(id) = id.clone().or_else(|| asked.clone()) else { return };
+                let asked = self.asked_in(exchange);
+                let meant = self.meant_by(id.as_ref(), asked.as_ref());
+                let is_for_this = meant.is_none() || meant == asked;
+                if !succeeded && is_for_this && self.session_id.is_some() && lost_session::is_said(&message) {
+                    let is_own = id.is_some() && meant.is_some();
+                    if self.denied(exchange, is_own) {
+                        return;
+                    }
+                }
+                let Some(id) = meant else { return self.keep_stray(exchange, message) };
                 if self.handshake == Handshake::Initializing(exchange) && Some(&id) == asked.as_ref() {
                     let for_us = self.reopening;
                     if *succeeded {
@@ -508,19 +543,76 @@ impl Session {
         }
     }
 
+    /// The server says with a status of success that it does not know the session. Whether the request is sent again: one
+    /// with an answer for its own id only where that changes nothing; but the next one has a new session.
+    fn denied(&mut self, exchange: Exchange, is_own: bool) -> bool {
+        let Some(carried) = self.carried.get(&exchange) else { return false };
+        let message = &carried.message;
+        let may_be_sent = !is_own || only_reads(message.method());
+        if may_be_sent && self.initialize.is_some() && message.attempts().admit(Reason::SessionLost) {
+            if let Some(carried) = self.carried.remove(&exchange) {
+                self.lost(exchange, carried);
+            }
+            return true;
+        }
+        if carried.generation == self.generation && self.handshake == Handshake::Ready {
+            self.handshake = Handshake::Lost;
+        }
+        false
+    }
+
+    /// The request that the exchange answers.
+    fn asked_in(&self, exchange: Exchange) -> Option<Id> {
+        let message = &self.carried.get(&exchange)?.message;
+        matches!(message.kind, Kind::Request { .. }).then(|| message.id().cloned()).flatten()
+    }
+
+    /// The request that a response with this id means, in the exchange that answers `asked`. An id that is on its
+    /// way to the server names its request, wherever the response comes. Without an id, or with one of another
+    /// type, it can only answer the request that it is the answer to.
+    fn meant_by(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
+        let Some(id) = id else { return asked.cloned() };
+        let is_sent = self.pending.get(id).is_some_and(|pending| pending.exchange.is_some());
+        if is_sent || self.relisting.as_ref().is_some_and(|relisting| relisting.id == *id) {
+            return Some(id.clone());
+        }
+        asked.filter(|asked| id.resembles(asked)).cloned()
+    }
+
+    /// Keeps a response that names no request. It is the answer to the one that its exchange answers, if no better one
+    /// comes and it is the only one (see [`Self::take_stray`]).
+    fn keep_stray(&mut self, exchange: Exchange, message: Message) {
+        let carried = &self.carried;
+        self.strays.retain(|exchange, _| carried.contains_key(exchange));
+        if self.asked_in(exchange).is_some_and(|asked| self.pending.contains_key(&asked)) {
+            self.strays.entry(exchange).and_modify(|stray| *stray = None).or_insert(Some(message));
+        }
+    }
+
+    /// The exchange is over: the one response in the answer to a POST is the answer, whatever its id.
+    fn take_stray(&mut self, exchange: Exchange) {
+        let stray = self.strays.remove(&exchange).flatten();
+        if let Some((stray, asked)) =
+            stray.zip(self.asked_in(exchange)).filter(|(_, asked)| self.pending.contains_key(asked))
+        {
+            self.delivered(exchange, stray.addressed_to(&asked));
+        }
+    }
+
     // Calls whose headers were not what the server's tools want.
 
     /// The server refuses a call since its tools have changed: they are listed again, and the call is sent once more (MCP
     /// 2026-07-28 transports, "Client Behavior"). Whether that is done.
     fn relist(&mut self, exchange: Exchange, error: &Message) -> bool {
-        let Some(carried) = self.carried.remove(&exchange) else { return false };
-        if self.handshake != Handshake::None || carried.again || carried.message.method() != Some("tools/call") {
-            self.carried.insert(exchange, carried);
+        let Some(Carried { message, .. }) = self.carried.get(&exchange) else { return false };
+        let is_call = self.handshake == Handshake::None && message.method() == Some("tools/call");
+        if !is_call || !message.attempts().admit(Reason::HeaderMismatch) {
             return false;
         }
+        let Some(carried) = self.carried.remove(&exchange) else { return false };
         let parameters =
             carried.message.member("_meta").map_or("{}".to_owned(), |meta| format!(r#"{{"_meta":{meta}}}"#));
-        let refused = (Carried { again: true, ..carried }, error.clone());
+        let refused = (carried, error.clone());
         match &mut self.relisting {
             Some(relisting) => relisting.calls.push(refused),
             None => {
@@ -585,38 +677,46 @@ impl Session {
     fn finished(&mut self, exchange: Exchange, ending: Ending) {
         if self.listening == Some(exchange) {
             self.listening = None;
+            self.has_lost_stream = matches!(ending, Ending::Failed(_));
             return self.opened(exchange);
         }
         let Some(carried) = self.carried.remove(&exchange) else { return };
         if self.relisting.as_ref().is_some_and(|relisting| carried.message.id() == Some(&relisting.id)) {
             return self.not_relisted();
         }
-        if let Ending::SessionLost = ending
-            && !carried.again
+        if let Ending::SessionLost(_) = ending
             && self.initialize.is_some()
+            && carried.message.attempts().admit(Reason::SessionLost)
         {
             return self.lost(exchange, carried);
         }
         if carried.message.method() == Some("notifications/cancelled") {
             return self.let_go(&carried.message);
         }
-        let failure = Arc::new(match ending {
-            Ending::Complete => Failure::Cut,
-            Ending::SessionLost => Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None },
-            Ending::Failed(failure) => failure,
-        });
-        match self.handshake {
-            Handshake::Initializing(initializing) if initializing == exchange => {
-                self.handshake_failed(&failure);
-                if self.reopening {
-                    return; // it was ours, not the client's
-                }
-            }
+        let said = match ending {
+            Ending::Complete => Said::Failure(Failure::Cut),
+            Ending::SessionLost(said) => *said,
+            Ending::Failed(failure) => Said::Failure(failure),
+        };
+        if self.handshake == Handshake::Confirming(exchange) {
             // The server may have taken it all the same; what comes next will show.
-            Handshake::Confirming(confirming) if confirming == exchange => self.open_stream(),
-            _ => {}
+            self.open_stream();
         }
-        self.refuse(carried.message, &failure);
+        match said {
+            Said::Answer(answer) => self.answer(&carried.message, answer),
+            Said::Failure(failure) => self.failed(exchange, carried.message, &Arc::new(failure)),
+        }
+    }
+
+    /// An exchange brought no response.
+    fn failed(&mut self, exchange: Exchange, message: Message, failure: &Arc<Failure>) {
+        if self.handshake == Handshake::Initializing(exchange) {
+            self.handshake_failed(failure);
+            if self.reopening {
+                return; // it was ours, not the client's
+            }
+        }
+        self.refuse(message, failure);
     }
 
     /// The server has heard that a request is cancelled: it need not answer it any more, and many never do (MCP 2025-11-25
@@ -628,6 +728,13 @@ impl Session {
             self.pending.remove(&id);
             self.carried.remove(&exchange);
             self.act(Task::Cancel(exchange));
+        }
+    }
+
+    /// Tells the client what the server said in place of a result.
+    fn answer(&mut self, message: &Message, said: Message) {
+        if let Some((id, pending)) = message.id().and_then(|id| self.pending.remove_entry(id)) {
+            self.actions.push(Action::Answer(said.addressed_to(&id), pending.method));
         }
     }
 
@@ -659,11 +766,10 @@ impl Session {
         // A response belongs to a request of the forgotten session, and the handshake is done again anyway.
         let confirmation = self.handshake == Handshake::Confirming(exchange);
         if !confirmation && !matches!(carried.message.kind, Kind::Response { .. }) {
-            let again = Carried { again: true, ..carried };
             if from_before {
-                return self.send_in_turn(again);
+                return self.send_in_turn(carried);
             }
-            self.held.push(again);
+            self.held.push(carried);
         }
         if !from_before && !matches!(self.handshake, Handshake::Initializing(_)) {
             self.reopen();
@@ -684,7 +790,7 @@ impl Session {
             }
         }
         self.reopening = true;
-        let exchange = self.post(Carried { again: true, ..self.fresh(message) });
+        let exchange = self.post(self.fresh(of_reopening(message)));
         self.handshake = Handshake::Initializing(exchange);
     }
 
@@ -746,6 +852,14 @@ impl Session {
         self.reopening = false;
         self.handshake = Handshake::None;
     }
+}
+
+/// `message` as it is sent to open a session in the place of a lost one: with a record of its own, and not again if that
+/// session is lost at once.
+fn of_reopening(message: Message) -> Message {
+    let message = message.unsent().recorded();
+    message.attempts().admit(Reason::SessionLost);
+    message
 }
 
 #[cfg(test)]

@@ -3,14 +3,12 @@
 //! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
-use std::collections::HashSet;
-
 use crate::bridge::{
     description,
     era::{Era, meta},
     message::{Id, Kind, Message},
     object::{self, Object},
-    reply::Words,
+    reply::{self, Words},
     translation::Numbers,
 };
 
@@ -30,6 +28,28 @@ pub struct Invitation {
     pub address: String,
     /// The code to enter there, where there is one (RFC 8628 section 3.3).
     pub code: Option<String>,
+    /// Whether a browser shows it already.
+    pub window: Window,
+}
+
+/// A browser on this machine that shows the page, besides what the client shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// None was opened.
+    None,
+    /// This process opened one.
+    Opened,
+    /// Another finmcp process has one open for the same sign-in.
+    OpenedByAnother,
+}
+
+/// Who shows the page of a sign-in to the person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShownBy {
+    /// The client (URL elicitation).
+    Client,
+    /// Nobody yet: a browser is opened where there is one.
+    Browser,
 }
 
 impl Invitation {
@@ -52,8 +72,6 @@ pub struct SignIn {
     asked: Vec<(Id, Message)>,
     /// The calls whose person is signing in.
     waiting: Vec<Message>,
-    /// The calls that were made again after the last sign-in.
-    again: HashSet<Id>,
     /// The tool is in a list that the client has.
     listed: bool,
 }
@@ -127,7 +145,11 @@ impl SignIn {
         let call = message.clone().edited(|message| {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
-        self.decided(call, is_accepted, words)
+        match (call, message.id()) {
+            (Some(call), _) => self.decided(call, is_accepted, words),
+            (None, Some(id)) => Begin::Answer(reply::untranslatable(id)),
+            (None, None) => Begin::Nothing,
+        }
     }
 
     fn decided(&mut self, call: Message, is_accepted: bool, words: &Words) -> Begin {
@@ -146,15 +168,12 @@ impl SignIn {
         }
     }
 
-    /// Whether `call` has been made again after a sign-in: another one would not help it.
-    pub fn has_helped(&mut self, call: &Message) -> bool {
-        call.id().is_some_and(|id| self.again.remove(id))
-    }
-
-    /// The call `call` needs somebody to sign in, since it was refused for `reason`. Whether a sign-in is to be begun.
-    pub fn wanted(&mut self, call: Message, reason: Option<String>) -> bool {
+    /// The call `call` needs somebody to sign in, since it was refused for `reason`. Where a sign-in is to be begun, who
+    /// shows its page.
+    pub fn wanted(&mut self, call: Message, reason: Option<String>, capabilities: &str) -> Option<ShownBy> {
+        let shown_by = if shows_pages(&call, capabilities) { ShownBy::Client } else { ShownBy::Browser };
         self.calls.push((call, reason));
-        !std::mem::replace(&mut self.under_way, true)
+        (!std::mem::replace(&mut self.under_way, true)).then_some(shown_by)
     }
 
     /// The sign-in that is under way can be done there.
@@ -185,29 +204,30 @@ impl SignIn {
         question.set("mode", r#""url""#);
         question.set("message", object::text(&format!("Sign in to {}.{}", words.title, invitation.instruction())));
         question.set("url", object::text(&invitation.address));
-        let meta = call.member("_meta").unwrap_or_default();
-        if Era::spoken(&call) == Era::Modern {
-            if object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some() {
+        if !shows_pages(&call, capabilities) {
+            return Some(told(&call, reason, invitation, words));
+        }
+        match Era::spoken(&call) {
+            Era::Modern => {
                 let request = format!(r#"{{"method":"elicitation/create","params":{question}}}"#);
                 let result = format!(
                     r#"{{"resultType":"input_required","inputRequests":{{"{KEY}":{request}}},"requestState":"{STATE}"}}"#
                 );
-                return Some(Message::response(call.id()?, &result));
+                Some(Message::response(call.id()?, &result))
             }
-        } else if object::found(capabilities, &["elicitation", "url"]).is_some() {
-            let id = numbers.next_id();
-            question.set("elicitationId", id.to_string());
-            self.asked.push((id.clone(), call));
-            return Some(Message::request(id, "elicitation/create", &question.to_string()));
+            Era::Legacy => {
+                let id = numbers.next_id();
+                question.set("elicitationId", id.to_string());
+                self.asked.push((id.clone(), call));
+                Some(Message::request(id, "elicitation/create", &question.to_string()))
+            }
         }
-        Some(told(&call, reason, invitation, words))
     }
 
     /// Somebody is signed in: the calls of the tool, and the calls that can be made now.
     pub fn done(&mut self) -> (Vec<Message>, Vec<Message>) {
         (self.under_way, self.invitation) = (false, None);
         let calls: Vec<_> = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).collect();
-        self.again = calls.iter().filter_map(|call| call.id().cloned()).collect();
         calls.into_iter().partition(is_for_tool)
     }
 
@@ -229,7 +249,8 @@ impl SignIn {
         self.listed = true;
         let mut tool = Object::default();
         let said = format!(
-            "Nobody is signed in to {}. Call this to get the address where a person can sign in; the other tools work after that.",
+            "Nobody is signed in to {}. Call this to open the page where a person signs in, or to get its address; the other \
+             tools work after that.",
             words.title
         );
         tool.set("name", object::text(TOOL));
@@ -250,6 +271,18 @@ impl SignIn {
     }
 }
 
+/// Whether the client of `call` can be asked to show a page (URL elicitation). A modern client says so in each request, a
+/// legacy one in its `initialize`.
+fn shows_pages(call: &Message, capabilities: &str) -> bool {
+    match Era::spoken(call) {
+        Era::Modern => {
+            let meta = call.member("_meta").unwrap_or_default();
+            object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some()
+        }
+        Era::Legacy => object::found(capabilities, &["elicitation", "url"]).is_some(),
+    }
+}
+
 fn is_for_tool(call: &Message) -> bool {
     call.member("name").is_some_and(|name| name == object::text(TOOL))
 }
@@ -260,8 +293,20 @@ fn told(call: &Message, reason: Option<String>, invitation: &Invitation, words: 
     let place = if invitation.code.is_some() { "on any device" } else { "in a browser on this computer" };
     let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
     let (address, enter) = (&invitation.address, invitation.instruction());
+    let open = match invitation.window {
+        Window::None => format!("To sign in to {title}, open this address {place}"),
+        Window::Opened => {
+            format!(
+                "A browser window was opened to sign in to {title}. If you do not see it, open this address {place}"
+            )
+        }
+        Window::OpenedByAnother => format!(
+            "A browser window is open already to sign in to {title}, for another client. If you do not see it, open this \
+             address {place}"
+        ),
+    };
     let said = format!(
-        "{reason}To sign in to {title}, open this address {place}, and leave this client running until that is done:\n\n\
+        "{reason}{open}, and leave this client running until that is done:\n\n\
          {address}{enter}\n\nOr run this in a terminal: {login_command}\n\nAfter that the tools of {title} work."
     );
     text_result(call, !is_for_tool(call), &said)
@@ -282,4 +327,24 @@ fn text_result(call: &Message, is_error: bool, said: &str) -> Message {
     result.set("isError", is_error.to_string());
     let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
     Message::response(&id, &result.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// a16: what is between the client and finmcp alone does not go to the server.
+    #[test]
+    fn a16_a_return_that_cannot_be_edited_is_answered() {
+        let words = Words { title: "T".to_owned(), login_command: "finmcp login t".to_owned() };
+        let raw: &[u8] = b"{\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"n\",\"requestState\":\"finmcp-sign-in\",\"inputResponses\":{\"sign_in\":{\"action\":\"accept\"}}},\"x\":\"\xff\"}";
+        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words);
+        let Some(Begin::Answer(answer)) = taken else { panic!("{taken:?}") };
+        assert_eq!((answer.id(), answer.error_code()), (Some(&Id::from_number(1)), Some(-32600)));
+        // One that can be edited goes on, without it.
+        let raw = [&raw[..raw.len() - 9], b"}"].concat();
+        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words);
+        let Some(Begin::For(call, None)) = taken else { panic!("{taken:?}") };
+        assert_eq!(call.raw(), r#"{"id":1,"method":"tools/call","params":{"name":"n"}}"#.as_bytes());
+    }
 }

@@ -29,6 +29,9 @@ pub struct Decoder {
     data: Option<Data>,
     last_event_id: Option<Bytes>,
     retry: Option<u64>,
+    /// The event that is being read has a field.
+    has_field: bool,
+    sign_of_life: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +53,8 @@ impl Decoder {
             data: None,
             last_event_id: None,
             retry: None,
+            has_field: false,
+            sign_of_life: false,
         }
     }
 
@@ -73,6 +78,11 @@ impl Decoder {
         self.retry
     }
 
+    /// Whether a comment, or an event that says nothing, has come to its end since this was asked.
+    pub fn take_sign_of_life(&mut self) -> bool {
+        std::mem::take(&mut self.sign_of_life)
+    }
+
     /// The next event that is complete, if there is one.
     ///
     /// # Errors
@@ -80,6 +90,7 @@ impl Decoder {
     pub fn next_event(&mut self) -> Result<Option<SseEvent>, TooLarge> {
         while let Some(line) = self.next_line() {
             if line.is_empty() {
+                self.sign_of_life |= std::mem::take(&mut self.has_field) && self.data.is_none();
                 let name = std::mem::take(&mut self.name);
                 if let Some(data) = self.data.take() {
                     self.let_go(data.len());
@@ -142,7 +153,7 @@ impl Decoder {
 
     fn field(&mut self, line: Bytes) {
         let (name, value) = match memchr::memchr(b':', &line) {
-            Some(0) => return, // a comment
+            Some(0) => return self.sign_of_life = true, // a comment
             Some(colon) => {
                 let value = line.slice(colon + 1..);
                 let padded = value.first() == Some(&b' ');
@@ -150,6 +161,7 @@ impl Decoder {
             }
             None => (line, Bytes::new()),
         };
+        self.has_field = true;
         match &name[..] {
             b"data" => self.data = Some(self.data.take().map_or(Data::Line(value.clone()), |data| data.and(&value))),
             b"event" => self.name = value,

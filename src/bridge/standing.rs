@@ -50,10 +50,31 @@ impl Standing {
     /// Requests of ours that set everything again, except what requests `under_way` are about to.
     pub fn again(&mut self, under_way: &BTreeSet<Subject>) -> Vec<Message> {
         let requests = self.requests.iter().filter(|(subject, _)| !under_way.contains(subject));
-        let renamed = requests.map(|(_, request)| {
+        // (One that cannot be renamed is not sent under an id that is the client's.)
+        let renamed = requests.filter_map(|(_, request)| {
             self.count += 1;
             request.clone().renamed(&Id::named(&format!("finmcp-again-{}", self.count)))
         });
         renamed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// a16: in a new session nothing is sent under an id that is the client's.
+    #[test]
+    fn a16_what_cannot_be_renamed_is_not_sent_again() {
+        let mut standing = Standing::default();
+        let raw: &[u8] = b"{\"id\":1,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"a:b\"},\"x\":\"\xff\"}";
+        standing.carried_out(&Message::parse(raw.into()).unwrap());
+        assert!(standing.again(&BTreeSet::new()).is_empty());
+        let raw: &[u8] = b"{\"id\":1,\"method\":\"resources/subscribe\",\"params\":{\"uri\":\"a:c\"}}";
+        standing.carried_out(&Message::parse(raw.into()).unwrap());
+        let again = standing.again(&BTreeSet::new());
+        assert_eq!(again.len(), 1, "{again:?}");
+        assert_eq!(again[0].member("uri").as_deref(), Some(r#""a:c""#));
+        assert_ne!(again[0].id(), Some(&Id::from_number(1)));
     }
 }

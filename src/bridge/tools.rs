@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::bridge::{headers, message::Message};
+use crate::bridge::{headers, message::Message, object::Object};
 
 const ANNOTATION: &str = "x-mcp-header";
 
@@ -57,28 +57,44 @@ impl Tools {
         })
     }
 
-    /// Adds the headers that the call's arguments are mirrored into.
+    /// Adds the headers that the call's arguments are mirrored into: a string decoded, a number or a boolean exactly as the
+    /// client wrote it. A server that compares texts could otherwise refuse the call for ever.
     pub fn mirror(&self, call: &Message, headers: &mut HeaderMap) {
         #[derive(Deserialize)]
         struct Call {
             name: String,
-            #[serde(default)]
-            arguments: Value,
         }
         if self.0.is_empty() || call.method() != Some("tools/call") {
             return;
         }
-        let Some(call) = call.parameters::<Call>() else { return };
-        for mirrored in self.0.get(&call.name).into_iter().flatten() {
-            let found = mirrored.path.iter().try_fold(&call.arguments, |value, name| value.get(name));
-            let text = match found {
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Bool(value)) => value.to_string(),
-                Some(Value::Number(number)) => number.to_string(),
-                _ => continue,
-            };
-            headers.insert(mirrored.header.clone(), headers::encode(&text));
+        let tool = call.parameters::<Call>().and_then(|call| self.0.get(&call.name));
+        let Some(mirrored) = tool.filter(|mirrored| !mirrored.is_empty()) else { return };
+        let text = std::str::from_utf8(call.raw()).unwrap_or_default();
+        let Some(arguments) = value_at(text, &["params", "arguments"]) else { return };
+        for Mirrored { path, header } in mirrored {
+            if let Some(text) = value_at(&arguments, path).and_then(header_text) {
+                headers.insert(header.clone(), headers::encode(&text));
+            }
         }
+    }
+}
+
+/// The JSON text that `path` leads to in `object`, member by member. Where a name occurs twice, the last one counts, as for
+/// most servers.
+fn value_at(object: &str, path: &[impl AsRef<str>]) -> Option<String> {
+    let (name, rest) = path.split_first()?;
+    let object = Object::parse(object)?;
+    let value = object.last(name.as_ref())?;
+    if rest.is_empty() { Some(value.to_owned()) } else { value_at(value, rest) }
+}
+
+/// What a header says of the argument that is `value` as JSON; nothing where there is no header for it: `null`, an array, an
+/// object, a string that has no UTF-8 form (MCP 2026-07-28 transports, "Value Encoding").
+fn header_text(value: String) -> Option<String> {
+    match value.as_bytes().first()? {
+        b'"' => serde_json::from_str(&value).ok(),
+        b't' | b'f' | b'-' | b'0'..=b'9' => Some(value),
+        _ => None,
     }
 }
 
@@ -165,11 +181,93 @@ mod tests {
         json!({"name": name, "inputSchema": {"type": "object", "properties": properties}})
     }
 
-    fn headers_of(tools: &Tools, arguments: Value) -> Vec<(String, String)> {
-        let call = json!({"id": 1, "method": "tools/call", "params": {"name": "t", "arguments": arguments}});
+    fn headers_of(tools: &Tools, arguments: impl std::fmt::Display) -> Vec<(String, String)> {
+        let call = format!(r#"{{"id":1,"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#);
         let mut headers = HeaderMap::new();
-        tools.mirror(&Message::parse(call.to_string().into()).unwrap(), &mut headers);
+        tools.mirror(&Message::parse(call.into()).unwrap(), &mut headers);
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    /// Tools whose one argument of each type is mirrored: `n`, `s`, `b`, and `a.b/c.~"d`, whose names need escapes.
+    fn mirroring() -> Tools {
+        let mut tools = Tools::default();
+        let nested = json!({"type": "object", "properties": {"b/c": {"type": "object", "properties": {
+            "~\"d": {"type": "integer", "x-mcp-header": "Nested"},
+        }}}});
+        tools.learn(list(&[tool(
+            "t",
+            json!({
+                "n": {"type": "integer", "x-mcp-header": "N"},
+                "s": {"type": "string", "x-mcp-header": "S"},
+                "b": {"type": "boolean", "x-mcp-header": "B"},
+                "a": nested,
+            }),
+        )]));
+        tools
+    }
+
+    /// a12: the header says what the body says, digit by digit.
+    #[test]
+    fn a12_numbers_are_mirrored_as_they_were_written() {
+        let tools = mirroring();
+        for number in [
+            "0",
+            "-0",
+            "-7",
+            "42.0",
+            "1.10",
+            "1e3",
+            "1E5",
+            "1E+2",
+            "12345678901234567890123",
+            "9007199254740993",
+            "18446744073709551616",
+            "-9223372036854775809",
+            "1e400",
+            "0.1000000000000000055511151231257827",
+        ] {
+            for arguments in [format!(r#"{{"n":{number}}}"#), format!("{{ \"n\" :\t{number}\n}}")] {
+                assert_eq!(headers_of(&tools, arguments), [("mcp-param-n".to_owned(), number.to_owned())]);
+            }
+            let nested = format!(r#"{{"a":{{"x":[],"b/c":{{"~\u0022d":{number}}}}}}}"#);
+            assert_eq!(headers_of(&tools, nested), [("mcp-param-nested".to_owned(), number.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn a12_other_values_are_mirrored_where_a_header_can_say_them() {
+        let tools = mirroring();
+        let header = |name: &str, value: &str| vec![(format!("mcp-param-{name}"), value.to_owned())];
+        for (arguments, expected) in [
+            (r#"{"b":true}"#, header("b", "true")),
+            (r#"{"b":false}"#, header("b", "false")),
+            // A string is what it means, not how it is spelled.
+            (r#"{"s":"\u0061\/\"b"}"#, header("s", "a/\"b")),
+            (r#"{"\u0073":"a"}"#, header("s", "a")),
+            (r#"{"s":""}"#, header("s", "")),
+            (r#"{"s":"1e3"}"#, header("s", "1e3")),
+            (r#"{"s":"a\nb"}"#, header("s", "=?base64?YQpi?=")),
+            (r#"{"s":"\ud83d\ude00"}"#, header("s", "=?base64?8J+YgA==?=")),
+            // Of a name that occurs twice the last one counts.
+            (r#"{"n":1,"n":2}"#, header("n", "2")),
+            (r#"{"a":{"b/c":{"~\"d":1}},"a":{"b/c":{"~\"d":2.0}}}"#, header("nested", "2.0")),
+            (r#"{"n":1},"arguments":{"n":2}"#, header("n", "2")),
+            // What stands beside it does not matter.
+            (r#"{"x":"\ud800","\udc00":1e999,"n":7}"#, header("n", "7")),
+            (r#"{"n":null}"#, vec![]),
+            (r#"{"n":1,"n":null}"#, vec![]),
+            (r#"{"n":[1]}"#, vec![]),
+            (r#"{"n":{"n":1}}"#, vec![]),
+            (r#"{"s":"\ud800"}"#, vec![]),
+            (r#"{"a":[{"b/c":{"~\"d":1}}]}"#, vec![]),
+            (r#"{"a":1}"#, vec![]),
+            (r#"{"a.b/c":1}"#, vec![]),
+            ("{}", vec![]),
+            ("[]", vec![]),
+            ("null", vec![]),
+        ] {
+            assert_eq!(headers_of(&tools, arguments), expected, "{arguments}");
+        }
     }
 
     #[test]

@@ -40,10 +40,14 @@ const REDIRECTION: Redirection = Redirection { port: None, paste: None, timeout:
 /// # Errors
 /// Whatever goes wrong on the way: the demo is real.
 pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
-    let own_browser = match &app.settings.screen {
-        _ if !arguments.browser => None,
-        Screen::Browser(browser) => Some(browser.clone()),
-        Screen::Terminal | Screen::Nobody(_) => {
+    let own_browser = match arguments.browser {
+        false => None,
+        true => Some(app.settings.surroundings.screen().await),
+    };
+    let own_browser = match own_browser {
+        None => None,
+        Some(Screen::Browser(browser)) => Some(browser),
+        Some(Screen::Terminal | Screen::Nobody(_)) => {
             let error = Error::new(ErrorKind::LoginRequired, "there is no browser here to sign in with");
             return Err(error.hint("run `finmcp demo`: its own person signs in"));
         }
@@ -288,7 +292,8 @@ impl StandIn {
         };
         let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
         let secrets = Secrets { client: secret, ..Secrets::default() };
-        let outcome = login::sign_in(own, &self.profile(vendors), secrets, None, None, person).await;
+        let outcome =
+            login::sign_in(own, &self.profile(vendors), secrets, None, login::Before::default(), person).await;
         outcome.map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", self.title())))
     }
 }

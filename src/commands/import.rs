@@ -21,7 +21,7 @@ pub async fn run(app: &App, profile: Profile, disposal: cli::Disposal) -> Result
     let folder = Settings::mcp_remote_folder()?;
     let anew = format!("sign in anew instead: `{}`", profile.login_command());
     let leftover = Leftover::find(&folder, &profile.server).map_err(|error| Error::from(error).hint(&anew))?;
-    let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: None };
+    let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: None, registrations: None };
     let credential = leftover
         .adopt(profile.login_request(None, None), &context)
         .await

@@ -15,7 +15,9 @@ use crate::{
     console::Console,
     credential::{
         assertion::AssertionSource,
+        clock::Clock,
         record::{Credential, Identity, Renewal},
+        registrations::Registrations,
     },
     error::{Error, ErrorKind},
     login::{
@@ -30,6 +32,7 @@ use crate::{
     provider::GrantKind,
     secret::Secret,
     settings::Screen,
+    span,
 };
 
 /// Signs in, stores the credential, and saves the profile, so that `token` and `serve` find it by name.
@@ -43,12 +46,16 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
         refuse_takeover(app, &profile)?;
     }
     profile.registration = options.or(profile.registration);
+    // The port of 127.0.0.1 that is asked for now is another redirect URI.
+    if arguments.port.is_some() {
+        profile.registration.redirect_uri = None;
+    }
     if let Some(ImportSource::McpRemote) = arguments.import {
         return import::run(app, profile, arguments.disposal).await;
     }
 
     let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile)? } else { None };
+    let browser = if by_page && !arguments.no_browser { browser_for(app, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
     let tell = spoken(app.console, &profile.title);
@@ -59,9 +66,9 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
 }
 
 /// What shows the sign-in page; nothing where somebody at a terminal opens it elsewhere.
-fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
-    match &app.settings.screen {
-        Screen::Browser(browser) => Ok(Some(Arc::new(browser.clone()))),
+async fn browser_for(app: &App, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
+    match app.settings.surroundings.screen().await {
+        Screen::Browser(browser) => Ok(Some(Arc::new(browser))),
         Screen::Terminal => Ok(None),
         Screen::Nobody(reason) => {
             let error = format!("a person has to sign in to {}, and nobody is here: {reason}", profile.title);
@@ -112,15 +119,32 @@ pub async fn sign_in_and_keep(app: &App, profile: Profile, attempt: Attempt) -> 
     }
     let person = Person { browser, redirection, progress: &mut tell };
     let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
-    let known = earlier.clone().filter(|earlier| !(anew && earlier.registration.is_dynamic()));
-    let credential = sign_in(app, &profile, secrets, challenge, known, person)
+    let before = Before { credential: earlier.clone(), registers_anew: anew };
+    let credential = sign_in(app, &profile, secrets, challenge, before, person)
         .await
         .map_err(|error| Error::from(error).while_doing(format!("could not sign in to {}", profile.title)))?;
     if let Some(audience) = credential.other_audience() {
         console.say(&format!("Note: the token of {title} says that it is for {audience}, not for this server."));
     }
     let profile = keep(app, profile, credential.clone(), earlier).await?;
+    if let Err(error) = registrations(app).forget(&credential.identity).await {
+        tracing::debug!(%error, "the registration that this sign-in took along is still kept for another");
+    }
     Ok((profile, credential))
+}
+
+/// Where clients are kept that nobody has signed in with yet.
+fn registrations(app: &App) -> Registrations {
+    Registrations::new(app.store.clone(), app.settings.locks())
+}
+
+/// What a sign-in comes after.
+#[derive(Default)]
+pub struct Before {
+    /// The credential that the new one replaces.
+    pub credential: Option<Credential>,
+    /// Whether a client that finmcp has registered before is left alone.
+    pub registers_anew: bool,
 }
 
 /// The sign-in itself, by the profile's grant.
@@ -132,15 +156,24 @@ pub async fn sign_in(
     profile: &Profile,
     secrets: Secrets,
     challenge: Option<Challenge>,
-    earlier: Option<Credential>,
+    before: Before,
     person: Person<'_>,
 ) -> Result<Credential, LoginError> {
     let options = &profile.registration;
-    let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: person.browser };
+    let context = Context {
+        http: &app.http,
+        clock: app.clock.as_ref(),
+        browser: person.browser,
+        registrations: Some(registrations(app)),
+    };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
-    let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, earlier.as_ref()));
-    let mut request = LoginRequest { challenge, ..profile.login_request(secrets.client, earlier) };
-    request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+    let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, before.credential.as_ref()));
+    let Before { credential, registers_anew } = before;
+    let mut request = LoginRequest { challenge, registers_anew, ..profile.login_request(secrets.client, credential) };
+    if request.redirect_uri.is_none() {
+        // The document that everybody shares has finmcp's own redirect URI in it, and no other.
+        request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+    }
     match grant {
         GrantKind::ClientCredentials => {
             login::client_credentials(request, options.token_endpoint.clone(), &context).await
@@ -243,7 +276,11 @@ pub fn summarise(app: &App, profile: &Profile, credential: &Credential) {
     console.note(&format!("The credential is in {}.", app.store.description()));
     match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
         _ if credential.renews_by_itself() => console.note("It is renewed by itself."),
-        Some(end) => console.note(&format!("It ends at {end}: the server gave nothing to renew it with.")),
+        Some(end) => {
+            let left = span::spoken((end.as_second() - app.clock.now().as_second()).max(0).unsigned_abs());
+            console
+                .note(&format!("It ends in {left}, and the server gave nothing to renew it with: sign in again then."));
+        }
         None => {}
     }
     console.note(&format!(
@@ -296,6 +333,9 @@ pub fn spoken(console: Console, title: &str) -> Tell {
 
 fn show(console: Console, title: &str, progress: Progress<'_>) {
     match progress {
+        Progress::Busy(pause) => {
+            console.say(&format!("{title} is busy, and asks to wait {} s before finmcp registers.", pause.as_secs()));
+        }
         Progress::Page(url) => {
             console.say(&format!("{title} asks you to sign in at {}.", url.host()));
             console.say(&format!("If no browser opens, open this address yourself:\n\n  {url}\n"));

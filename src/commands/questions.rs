@@ -84,7 +84,7 @@ async fn page(app: &App, url: &str) -> Decision {
         }
     };
     app.console.say(&format!("It wants you to open  {url}"));
-    let Screen::Browser(browser) = app.settings.screen.clone() else {
+    let Screen::Browser(browser) = app.settings.surroundings.screen().await else {
         let opened = app.console.confirm("Open it in a browser; have you? [y/N] ").await;
         return if opened { Decision::Accept(None) } else { Decision::Decline };
     };

@@ -12,7 +12,11 @@ use crate::{
     cli,
     commands::App,
     error::{Error, ErrorKind},
-    login::{ResourceParameter, jwt_bearer::Assertion},
+    login::{
+        ResourceParameter,
+        jwt_bearer::Assertion,
+        parameters::{self, ParameterError},
+    },
     oauth::{overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication, scope::Scope},
     profile::RegistrationOptions,
     provider::GrantKind,
@@ -47,6 +51,7 @@ impl Given {
             return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
                 .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
         }
+        check_parameters(&arguments.parameters)?;
         let secrets = Secrets {
             client: match arguments.private_key_file.clone() {
                 Some(path) => Some(private_key(path).await?),
@@ -82,6 +87,23 @@ impl Given {
 /// The name of a file that is none.
 const STDIN: &str = "-";
 
+/// Refuses a `--param` that finmcp sets itself. Its value, which may be a secret, is not shown.
+///
+/// # Errors
+/// The parameter, and the option that says it.
+pub fn check_parameters(parameters: &[(String, String)]) -> Result<(), Error> {
+    let refused = parameters.iter().find_map(|(name, _)| parameters::check(name).err());
+    match refused {
+        None => Ok(()),
+        Some(error @ ParameterError::Option { option, .. }) => {
+            Err(Error::new(ErrorKind::Usage, error.to_string()).hint(format!("give {option} instead of --param")))
+        }
+        Some(error @ ParameterError::Ours(_)) => {
+            Err(Error::new(ErrorKind::Usage, error.to_string()).hint("leave this --param out"))
+        }
+    }
+}
+
 fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
     let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
         Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
@@ -111,6 +133,7 @@ fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
         client_id: arguments.client_id,
         client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
         client_metadata_url: arguments.client_metadata_url,
+        redirect_uri: arguments.redirect_uri,
         scope,
         token_endpoint: arguments.token_endpoint,
         issuer: arguments.issuer,

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::{
     cli::{Cli, Command, Registration, Serve, setup::Setup},
-    commands::App,
+    commands::{App, registration::check_parameters},
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
     profile::{Profile, Selector},
@@ -491,6 +491,7 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
     if registration.client_secret.is_some() || registration.parameters.iter().any(secret) {
         return Err(usage("a secret is not written into a client's file").hint("sign in with `finmcp login` first"));
     }
+    check_parameters(&registration.parameters)?;
     let files = [
         &serve.control.audit_log,
         &registration.client_secret_file,

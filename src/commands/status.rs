@@ -82,7 +82,7 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
     let scope = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.as_ref().and_then(|c| c.scope.as_ref()));
     let identity = profile.signed_in.as_ref();
     ProfileDocument {
-        signed_in: tokens.is_some(),
+        signed_in: credential.as_ref().is_some_and(Credential::is_alive) && tokens.is_some(),
         person: tokens.and_then(|tokens| tokens.person.clone()),
         account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
         client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),

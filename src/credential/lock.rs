@@ -59,7 +59,7 @@ impl Lock {
     /// Any [`LockError`].
     pub async fn acquire(folder: &Path, entry: &str, deadline: Duration) -> Result<Self, LockError> {
         let until = Instant::now() + deadline;
-        let taking = Self::take(folder.to_owned(), format!("{entry}.lock"), until);
+        let taking = Self::take(folder.to_owned(), Self::path(folder, entry), until);
         // (A file system that hangs holds the thread that asks it, and nobody else.)
         match timeout_at(until + LONGEST_PAUSE, taking).await {
             Ok(Ok(Some(lock))) => Ok(lock),
@@ -69,8 +69,7 @@ impl Lock {
     }
 
     /// Asks for the lock until it is there, or until it is too late.
-    async fn take(folder: PathBuf, name: String, until: Instant) -> Result<Option<Self>, LockError> {
-        let path = folder.join(name);
+    async fn take(folder: PathBuf, path: PathBuf, until: Instant) -> Result<Option<Self>, LockError> {
         let place = path.clone();
         let file = aside(move || {
             private_folder::ensure(&folder)?;
@@ -93,6 +92,11 @@ impl Lock {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// The file of `entry`'s lock in `folder`.
+    pub fn path(folder: &Path, entry: &str) -> PathBuf {
+        folder.join(format!("{entry}.lock"))
     }
 
     /// What a holder before left; nothing at first.

@@ -16,6 +16,7 @@ pub mod memory;
 mod pacing;
 pub(crate) mod private_folder;
 pub mod record;
+pub mod registrations;
 mod renewal;
 pub mod store;
 pub mod token_source;

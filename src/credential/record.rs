@@ -67,6 +67,16 @@ pub enum Renewal {
     JwtBearer(AssertionSource),
 }
 
+/// Why a sign-in is over, though its tokens are kept until the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The authorization server refused the refresh token.
+    Refused,
+    /// The authorization server no longer knows the client that it once registered.
+    ClientForgotten,
+}
+
 /// A credential, whole.
 #[derive(Debug, Clone)]
 pub struct Credential {
@@ -94,8 +104,10 @@ pub struct Credential {
     pub parameters: Vec<(String, String)>,
     /// The key that its tokens are bound to (RFC 9449); none where they are bearer tokens.
     pub dpop_key: Option<Arc<DpopKey>>,
-    /// The tokens; none before the first and after the server said `invalid_grant`.
+    /// The tokens; none before the first.
     pub tokens: Option<TokenSet>,
+    /// Why the tokens are no longer used: they are kept to be revoked.
+    pub end: Option<End>,
 }
 
 impl Credential {
@@ -111,6 +123,14 @@ impl Credential {
             dpop_key: self.dpop_key.as_deref(),
             parameters: &self.parameters,
             audience: self.resource.as_deref().filter(|_| self.require_audience),
+        }
+    }
+
+    /// Whether tokens come of it without a person, as far as this machine knows.
+    pub fn is_alive(&self) -> bool {
+        match self.renewal {
+            Renewal::RefreshToken => self.tokens.is_some() && self.end.is_none(),
+            Renewal::ClientCredentials | Renewal::JwtBearer(_) => true,
         }
     }
 
@@ -131,7 +151,9 @@ impl Credential {
     /// Whether its tokens are renewed without a person.
     pub fn renews_by_itself(&self) -> bool {
         match self.renewal {
-            Renewal::RefreshToken => self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some()),
+            Renewal::RefreshToken => {
+                self.end.is_none() && self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some())
+            }
             Renewal::ClientCredentials | Renewal::JwtBearer(_) => true,
         }
     }
@@ -224,6 +246,8 @@ struct Document<'a> {
     dpop_key: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tokens: Option<TokensDocument<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<End>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -258,7 +282,7 @@ enum AssertionDocument<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct RegistrationDocument<'a> {
+pub(super) struct RegistrationDocument<'a> {
     client_id: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_secret: Option<Cow<'a, str>>,
@@ -339,6 +363,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 scope: tokens.scope.as_ref().map(Scope::to_string),
                 person: tokens.person.as_ref().map(Cow::from),
             }),
+            end: credential.end,
         }
     }
 }
@@ -381,6 +406,7 @@ impl TryFrom<Document<'_>> for Credential {
                 .collect(),
             dpop_key: document.dpop_key.map(dpop_key).transpose()?,
             tokens: document.tokens.map(TokenSet::try_from).transpose()?,
+            end: document.end,
         })
     }
 }
@@ -543,6 +569,7 @@ pub(super) mod tests {
                 scope: Some("a".parse().unwrap()),
                 person: Some("p@example".to_owned()),
             }),
+            end: None,
         }
     }
 

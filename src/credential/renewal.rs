@@ -23,14 +23,14 @@ use crate::{
         clock::Clock,
         lock::Lock,
         pacing::Pacing,
-        record::{Credential, Identity, Renewal},
+        record::{Credential, End, Identity, Renewal},
         store::{CredentialStore, StoreError},
         token_source::{LoginReason, TokenSourceError},
     },
     http::Http,
     oauth::{
         client::{Grant, TokenRequest, request_token},
-        error::{OAuthError, TokenError},
+        error::TokenError,
         scope::Scope,
         token_set::TokenSet,
     },
@@ -87,6 +87,9 @@ struct State {
     is_ending: bool,
     /// The renewals that a 401 caused.
     rejections: Pacing,
+    /// The token that the resource server refused and that nothing could replace. Whatever its lifetime says, it is no
+    /// sign-in, unless the server takes it after all: for another request, perhaps.
+    refused: Option<AccessToken>,
 }
 
 /// A renewed credential that only this process has.
@@ -169,6 +172,37 @@ impl Account {
         }
     }
 
+    /// The token in use, from memory.
+    pub(super) fn held(&self) -> Option<AccessToken> {
+        self.state().token.clone()
+    }
+
+    /// The resource server took `token`.
+    pub(super) fn accepted(&self, token: &AccessToken) {
+        self.state().refused.take_if(|refused| refused == token);
+    }
+
+    /// The resource server refused `token`, and there is no other.
+    pub(super) fn refused(&self, token: &AccessToken) {
+        self.state().refused = Some(token.clone());
+    }
+
+    /// Whether the stored credential brings tokens without a person, as far as this process knows: nothing is renewed to
+    /// find out.
+    pub(super) async fn is_signed_in(&self) -> bool {
+        let Ok(Some(credential)) = self.load().await else { return false };
+        let Some(tokens) = &credential.tokens else { return credential.is_alive() };
+        let token = AccessToken::new(tokens, &credential);
+        let is_refused = self.state().refused.as_ref() == Some(&token);
+        !is_refused
+            && (credential.renews_by_itself() || credential.is_alive() && token.is_usable(self.parts.clock.now()))
+    }
+
+    /// What shows of a sign-in by another process without a look at the store.
+    pub(super) fn mark(&self) -> PathBuf {
+        Lock::path(&self.parts.locks, &self.entry)
+    }
+
     pub(super) async fn replace(self: &Arc<Self>, rejected: &AccessToken) -> Outcome {
         self.obtain(Need::OtherThan(rejected.clone())).await
     }
@@ -204,7 +238,7 @@ impl Account {
     }
 
     pub(super) async fn sign_in(&self, credential: Credential) -> Result<(), TokenSourceError> {
-        let _lock = self.lock().await?;
+        let lock = self.lock().await?;
         let generation = match self.load().await {
             Ok(stored) => stored.map_or(0, |stored| stored.generation),
             Err(error) if is_corrupt(&error) => 0,
@@ -212,7 +246,12 @@ impl Account {
         };
         let credential = Credential { generation: generation.saturating_add(1), ..credential };
         self.save(&credential).await?;
+        // When its file was written tells every process that looks out for this.
+        if let Err(error) = lock.leave(credential.generation.to_string().as_bytes()).await {
+            tracing::debug!(%error, "other processes notice the sign-in late");
+        }
         let mut state = self.state();
+        state.refused = None;
         state.token = credential.tokens.as_ref().map(|tokens| AccessToken::new(tokens, &credential));
         state.unsaved = None;
         state.failed_at = None;
@@ -290,6 +329,11 @@ impl Account {
                 }
                 Err(error) => tracing::debug!(%error, "no renewed token"),
             }
+            if let (Need::OtherThan(refused), Err(error)) = (&*need, &outcome)
+                && matches!(error, TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected)
+            {
+                state.refused = Some(refused.clone());
+            }
             drop(state);
             outcome
         });
@@ -302,8 +346,12 @@ impl Account {
         if let Some(token) = self.adopt(need, stored.as_ref()) {
             return Ok(token);
         }
-        if stored.is_none() {
-            return Err(TokenSourceError::LoginRequired(LoginReason::SignedOut));
+        match &stored {
+            None => return Err(TokenSourceError::LoginRequired(LoginReason::SignedOut)),
+            Some(Credential { end: Some(end), .. }) => {
+                return Err(TokenSourceError::LoginRequired((*end).into()));
+            }
+            Some(_) => {}
         }
         let _lock = self.lock().await?;
         // While we waited somebody may have done it.
@@ -340,7 +388,8 @@ impl Account {
     }
 
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
-        let credential = stored?;
+        // What the server refused to renew is no sign-in for anybody, though it may have some time left.
+        let credential = stored.filter(|stored| stored.end.is_none())?;
         let token = AccessToken::new(credential.tokens.as_ref()?, credential);
         need.is_met_by(&token, self.parts.clock.now()).then_some(token)
     }
@@ -374,11 +423,8 @@ impl Account {
         self.begin(&credential.renewal)?;
         let outcome = match request_token(&self.parts.http, request, self.parts.clock.now()).await {
             Ok(tokens) => Ok(self.keep(credential, tokens).await),
-            Err(TokenError::InvalidGrant(refusal)) if matches!(credential.renewal, Renewal::RefreshToken) => {
-                self.end(credential, refusal).await
-            }
-            Err(error) if error.is_invalid_client() && credential.registration.is_dynamic() => {
-                self.forget_client(credential).await
+            Err(error) if matches!(credential.renewal, Renewal::RefreshToken) && error.is_definite_refusal() => {
+                self.end(credential, error).await
             }
             Err(error) => Err(error.into()),
         };
@@ -400,8 +446,12 @@ impl Account {
         let spent = credential.tokens.as_ref().and_then(|tokens| tokens.refresh_token.clone());
         let tokens = merged(tokens, credential.tokens.as_ref());
         let token = AccessToken::new(&tokens, &credential);
-        let renewed =
-            Credential { generation: credential.generation.saturating_add(1), tokens: Some(tokens), ..credential };
+        let renewed = Credential {
+            generation: credential.generation.saturating_add(1),
+            tokens: Some(tokens),
+            end: None,
+            ..credential
+        };
         match self.save(&renewed).await {
             Ok(()) => tracing::debug!(generation = renewed.generation, "has saved a renewed sign-in"),
             Err(error) => {
@@ -418,33 +468,29 @@ impl Account {
         token
     }
 
-    /// The server has ended the sign-in that `refused` holds. Clears it from the store, unless that has another one by
-    /// now.
-    async fn end(&self, refused: Credential, refusal: OAuthError) -> Outcome {
+    /// The authorization server has ended the sign-in that `refused` holds: nothing renews it any more, unless the store
+    /// has another one by now. Its tokens stay until the next sign-in.
+    async fn end(&self, refused: Credential, refusal: TokenError) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
             return self
                 .adopt(&Need::Usable, stored.as_ref())
-                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(TokenError::InvalidGrant(refusal))));
+                .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(refusal)));
         }
-        let cleared = Credential { generation: refused.generation.saturating_add(1), tokens: None, ..refused };
+        tracing::debug!(error = %refusal, "the server has ended the sign-in");
+        let is_forgotten = refusal.is_invalid_client() && refused.registration.is_dynamic();
+        let end = if is_forgotten { End::ClientForgotten } else { End::Refused };
+        let mut ended = Credential { generation: refused.generation.saturating_add(1), end: Some(end), ..refused };
+        if is_forgotten {
+            // The next sign-in registers another client.
+            ended.registration.expires_at = Some(self.parts.clock.now());
+        }
         if stored.is_some()
-            && let Err(error) = self.save(&cleared).await
+            && let Err(error) = self.save(&ended).await
         {
-            tracing::debug!(%error, "the ended sign-in stays stored");
+            tracing::debug!(%error, "that the sign-in ended is not stored");
         }
-        Err(TokenSourceError::LoginRequired(LoginReason::Ended))
-    }
-
-    /// The server no longer knows the client that registered itself: the next sign-in registers anew. The tokens stay,
-    /// in case the server remembers.
-    async fn forget_client(&self, refused: Credential) -> Outcome {
-        let mut forgotten = Credential { generation: refused.generation.saturating_add(1), ..refused };
-        forgotten.registration.expires_at = Some(self.parts.clock.now());
-        if let Err(error) = self.save(&forgotten).await {
-            tracing::debug!(%error, "the forgotten client stays stored");
-        }
-        Err(TokenSourceError::LoginRequired(LoginReason::ClientForgotten))
+        Err(TokenSourceError::LoginRequired(end.into()))
     }
 
     async fn save_later(self: Arc<Self>) {

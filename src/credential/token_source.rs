@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 pub use crate::credential::access_token::AccessToken;
@@ -12,7 +12,7 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use http::{HeaderMap, Method};
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 
 use crate::{
     credential::{
@@ -20,7 +20,7 @@ use crate::{
         clock::Clock,
         lock::LockError,
         pacing::Pacing,
-        record::{Credential, Identity},
+        record::{Credential, End, Identity},
         renewal::{Account, Parts},
         store::{CredentialStore, StoreError},
     },
@@ -87,18 +87,27 @@ pub enum LoginReason {
     /// Nothing is stored: never signed in, or signed out.
     #[error("there is no stored sign-in")]
     SignedOut,
-    /// The server said `invalid_grant` (RFC 6749 section 5.2): the sign-in ended or was revoked.
+    /// The server refused the refresh token (RFC 6749 section 5.2): the sign-in ended or was revoked.
     #[error("the server ended the sign-in")]
     Ended,
     /// The server no longer knows the client that it once registered (`invalid_client`, RFC 6749 section 5.2).
     #[error("the server has forgotten this client")]
     ClientForgotten,
-    /// The access token ended and there is nothing to renew it with.
-    #[error("the access token ended and the server gave no refresh token")]
+    /// The access token has ended, or is not wanted any more, and there is nothing to renew it with.
+    #[error("the access token cannot be renewed: the server gave no refresh token")]
     NotRenewable,
     /// The sign-in does not include the scope that is needed.
     #[error("the sign-in does not include the scope that this needs")]
     Scope,
+}
+
+impl From<End> for LoginReason {
+    fn from(end: End) -> Self {
+        match end {
+            End::Refused => Self::Ended,
+            End::ClientForgotten => Self::ClientForgotten,
+        }
+    }
 }
 
 impl From<StoreError> for TokenSourceError {
@@ -116,10 +125,9 @@ impl From<LockError> for TokenSourceError {
 impl From<TokenError> for TokenSourceError {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Refused { .. } | TokenError::InvalidGrant(_) | TokenError::PrivateKey(_) => {
-                Self::Refused(Arc::new(error))
-            }
-            _ => Self::Unavailable(Arc::new(error)),
+            TokenError::PrivateKey(_) => Self::Refused(Arc::new(error)),
+            error if error.is_definite_refusal() => Self::Refused(Arc::new(error)),
+            error => Self::Unavailable(Arc::new(error)),
         }
     }
 }
@@ -146,7 +154,17 @@ pub struct TokenSource {
 }
 
 /// Finds out who is signed in by now, where another process may have signed somebody in.
-pub type Lookup = Arc<dyn Fn() -> Option<Identity> + Send + Sync>;
+#[derive(Clone)]
+pub struct Lookup {
+    /// Reads what is saved. Called where it may block.
+    pub find: Arc<dyn Fn() -> Option<Identity> + Send + Sync>,
+    /// The file that it reads.
+    pub file: PathBuf,
+}
+
+/// What shows of sign-ins from outside, with no look at a store: when the files that they change were changed last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace([Option<SystemTime>; 2]);
 
 /// Brings a person to sign in as the challenge asks, stores what that brought, and says whom it belongs to.
 pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, SignInFailure>> + Send + Sync>;
@@ -222,15 +240,30 @@ impl TokenSource {
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
-        let Ok(account) = self.account() else {
-            return if self.is_guarded { self.demanded(Challenge::default()).await.map(Some) } else { Ok(None) };
+        let mut found = match self.account() {
+            Ok(account) => account.access_token(min_ttl).await,
+            Err(_) if !self.is_guarded => return Ok(None),
+            Err(error) => Err(error),
         };
-        match account.access_token(min_ttl).await {
-            Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
-                self.account()?.access_token(min_ttl).await.map(Some)
-            }
-            outcome => outcome.map(Some),
+        if matches!(found, Err(TokenSourceError::LoginRequired(_))) && self.look_again().await {
+            found = self.account()?.access_token(min_ttl).await;
         }
+        match found {
+            Err(error @ TokenSourceError::LoginRequired(_)) if self.sign_in.is_some() && self.may_ask_again(&error) => {
+                if self.is_guarded {
+                    self.ask_person(None, Challenge::default(), error).await.map(Some)
+                } else {
+                    // The server says best what a person is to sign in for: it is asked without a token.
+                    Ok(None)
+                }
+            }
+            found => found.map(Some),
+        }
+    }
+
+    /// The token in use, from memory: nothing is read, asked or renewed for it.
+    pub fn held(&self) -> Option<AccessToken> {
+        self.account().ok()?.held()
     }
 
     /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile, or does so
@@ -239,7 +272,7 @@ impl TokenSource {
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody has.
     pub async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
-        self.look_again();
+        self.look_again().await;
         let found = match self.account() {
             Ok(account) => account.access_token(Duration::ZERO).await,
             Err(error) => Err(error),
@@ -272,7 +305,7 @@ impl TokenSource {
     /// Any [`TokenSourceError`].
     pub async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         match self.account()?.replace(rejected).await {
-            Err(TokenSourceError::LoginRequired(_)) if self.look_again() => {
+            Err(TokenSourceError::LoginRequired(_)) if self.look_again().await => {
                 self.account()?.access_token(Duration::ZERO).await
             }
             Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
@@ -284,9 +317,15 @@ impl TokenSource {
         }
     }
 
-    /// Takes note that the server took a token of this source.
-    pub fn helped(&self) {
+    /// Takes note that the server took `token`.
+    pub fn helped(&self, token: &AccessToken) {
         self.asking().helped = true;
+        self.account().into_iter().for_each(|account| account.accepted(token));
+    }
+
+    /// Takes note that the server refused `token`, which was to replace another that it refused.
+    pub fn refused(&self, token: &AccessToken) {
+        self.account().into_iter().for_each(|account| account.refused(token));
     }
 
     /// Whether another sign-in may help. A server that rejects what a person has only just signed in for is not helped by
@@ -303,7 +342,7 @@ impl TokenSource {
     /// # Errors
     /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
     pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
-        self.look_again();
+        self.look_again().await;
         if let Ok(account) = self.account()
             && let Some(wider) = account.wider(narrow, challenge.scope.as_ref()).await
         {
@@ -329,13 +368,23 @@ impl TokenSource {
         Ok(token)
     }
 
-    /// Whether there is a token by now, be it by another process's sign-in.
+    /// Whether there is a sign-in by now, be it by another process: one that the server has not refused. Nothing is
+    /// renewed to find out.
     pub async fn is_signed_in(&self) -> bool {
-        self.look_again();
+        self.look_again().await;
         match self.account() {
-            Ok(account) => account.access_token(Duration::ZERO).await.is_ok(),
+            Ok(account) => account.is_signed_in().await,
             Err(_) => false,
         }
+    }
+
+    /// What shows of sign-ins by now.
+    pub async fn trace(&self) -> Trace {
+        let config = self.lookup.as_ref().map(|lookup| lookup.file.clone());
+        let mark = self.account().ok().map(|account| account.mark());
+        let modified = |file: PathBuf| std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok();
+        let read = move || Trace([config.and_then(modified), mark.and_then(modified)]);
+        spawn_blocking(read).await.unwrap_or(Trace([None; 2]))
     }
 
     /// What the server said when it last refused a request for which nobody could be asked to sign in.
@@ -396,8 +445,9 @@ impl TokenSource {
     }
 
     /// Whether somebody else is signed in than this source knew.
-    fn look_again(&self) -> bool {
-        let found = self.lookup.as_ref().and_then(|lookup| lookup());
+    async fn look_again(&self) -> bool {
+        let Some(Lookup { find, .. }) = self.lookup.clone() else { return false };
+        let found = spawn_blocking(move || find()).await.ok().flatten();
         let known = self.account().ok();
         match found {
             Some(identity) if known.is_none_or(|known| *known.identity() != identity) => {

@@ -7,6 +7,7 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::Error,
+    login::LoginError,
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},
@@ -54,11 +55,11 @@ pub async fn examine(
     };
     chart.note("resource", Finding::Ok(said));
     let outcome = inquiry.authorization_server(probe, resource.as_ref()).await;
-    let named = match (inquiry.issuer(resource.as_ref()), &outcome) {
-        (Some(issuer), _) => issuer.to_owned(),
-        (None, Ok(Some(server))) => server.issuer.clone(),
-        (None, Ok(None)) => "none, since no sign-in is needed".to_owned(),
-        (None, Err(_)) => "none is named".to_owned(),
+    let named = match (&outcome, inquiry.issuer(resource.as_ref())) {
+        (Ok(Some(server)), _) => server.issuer.clone(),
+        (_, Some(issuer)) => issuer.to_owned(),
+        (Ok(None), None) => "none, since no sign-in is needed".to_owned(),
+        (Err(_), None) => "none is named".to_owned(),
     };
     chart.note("issuer", Finding::Ok(named));
     match outcome {
@@ -92,6 +93,10 @@ fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
     let is_by_page = patient.profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     match server.authorization_endpoint() {
         Err(error) if is_by_page => Finding::Failed(Error::from(error).into()),
+        Ok(_) if is_by_page && server.pushed_requests_only => {
+            let host = server.token_endpoint.host();
+            Finding::Failed(Error::from(LoginError::PushedOnly { host, device_codes: server.device_codes }).into())
+        }
         _ => Finding::Ok(format!("its own; tokens come from {}", server.token_endpoint.host())),
     }
 }

@@ -55,7 +55,7 @@ pub async fn examine(
         return Err("dns");
     }
     let outcome = match inquiry.probe().await {
-        Err(error) if error.is_unsent() => {
+        Err(error) if error.is_unconnected() => {
             let trouble = unreachable(patient, error);
             let trouble = match &proxy {
                 Some(proxy) => trouble
@@ -152,8 +152,9 @@ fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
         }
         Probe::Served => Finding::Ok("it answers, and asks for no sign-in".to_owned()),
         Probe::Challenged(_) => Finding::Ok("it answers, and asks for a sign-in".to_owned()),
-        Probe::Unclear(status) if status.is_redirection() => {
-            Finding::Failed(Error::from(HttpError::Redirected { host, status: *status }).into())
+        Probe::Redirected { status, target } => {
+            let (status, target) = (*status, target.clone());
+            Finding::Failed(Error::from(HttpError::Redirected { host, status, target }).into())
         }
         Probe::Unclear(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
             let trouble = Trouble::new(format!("{host} is there, and does not serve (HTTP {})", status.as_u16()));

@@ -62,8 +62,9 @@ pub async fn examine(
         }
         (None, None) => Finding::Failed(signed_out(patient)),
         (None, Some(_)) => Finding::Failed(lost(patient)),
-        (Some(credential), _) if credential.tokens.is_none() && matches!(credential.renewal, Renewal::RefreshToken) => {
-            Finding::Failed(Error::login_required(patient.profile, LoginReason::Ended).into())
+        (Some(credential), _) if !credential.is_alive() => {
+            let reason = credential.end.map_or(LoginReason::Ended, LoginReason::from);
+            Finding::Failed(Error::login_required(patient.profile, reason).into())
         }
         (Some(credential), _) => signed_in(patient, credential, origin),
     };

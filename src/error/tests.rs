@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::*;
 use crate::{
@@ -111,7 +111,8 @@ fn token_errors() -> Vec<TokenError> {
     let mut errors = vec![
         TokenError::InvalidGrant(said("invalid_grant")),
         TokenError::Unavailable { status: 503 },
-        TokenError::Unavailable { status: 404 },
+        TokenError::Unexplained { status: 400, words: Some("gone".to_owned()) },
+        TokenError::Unexplained { status: 404, words: None },
         TokenError::Unusable("its `token_type` is not Bearer"),
         TokenError::Audience { expected: "https://a.example".to_owned(), found: "https://b.example".to_owned() },
         TokenError::NonceWanted,
@@ -215,11 +216,14 @@ fn which_server_is_meant() {
 #[test]
 fn why_a_sign_in_failed() {
     let after = Duration::from_secs(300);
+    let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let examples = vec![
         LoginError::Untrusted(Untrusted::MixUp),
         LoginError::NotRequired { host: host() },
         LoginError::NeedsRegistration { host: host() },
         LoginError::NoDeviceCode { host: host() },
+        LoginError::PushedOnly { host: host(), device_codes: false },
+        LoginError::PushedOnly { host: host(), device_codes: true },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
         LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: Vec::new() },
@@ -228,11 +232,19 @@ fn why_a_sign_in_failed() {
         LoginError::Assertion(AssertionError::NotJwt { path: path() }),
         LoginError::Denied(said("access_denied")),
         LoginError::Refused(said("invalid_scope")),
+        LoginError::NewClientRefused(said("invalid_client")),
+        LoginError::ClientForgotten(said("invalid_client")),
         LoginError::TimedOut { after, known_client: false },
         LoginError::TimedOut { after, known_client: true },
-        LoginError::Listener { port: Some(80), source: denied() },
-        LoginError::Listener { port: Some(8000), source: io::ErrorKind::AddrInUse.into() },
-        LoginError::Listener { port: None, source: denied() },
+        LoginError::Listener { address: at(80), option: Some("--port"), source: denied() },
+        LoginError::Listener { address: at(8000), option: Some("--port"), source: io::ErrorKind::AddrInUse.into() },
+        LoginError::Listener { address: at(80), option: Some("--redirect-uri"), source: denied() },
+        LoginError::Listener {
+            address: ([0, 0, 0, 0, 0, 0, 0, 1], 3118).into(),
+            option: Some("--redirect-uri"),
+            source: io::ErrorKind::AddrInUse.into(),
+        },
+        LoginError::Listener { address: at(0), option: None, source: denied() },
         LoginError::Discovery(DiscoveryError::NotMcp { host: host(), status: 404 }),
         LoginError::Registration(RegistrationError::Refused(said("invalid_redirect_uri"))),
         LoginError::Token(TokenError::NonceWanted),
@@ -240,17 +252,18 @@ fn why_a_sign_in_failed() {
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret KeyRefused NeedsAssertion Assertion
-            Denied Refused TimedOut Listener Discovery Registration Token Http
+            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret KeyRefused NeedsAssertion
+            Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Token Http
         },
         examples
     );
     assert_words!(
-        RegistrationError { Refused Unavailable Unusable Http },
+        RegistrationError { Refused Unavailable Busy Unusable Http },
         vec![
             RegistrationError::Refused(said("invalid_client_metadata")),
             RegistrationError::Unavailable { status: 503 },
             RegistrationError::Unavailable { status: 401 },
+            RegistrationError::Busy { after: Duration::from_secs(600) },
             RegistrationError::Unusable("its `client_id` is empty"),
             RegistrationError::Http(HttpError::OldTls { host: host() }),
         ],
@@ -261,13 +274,25 @@ fn why_a_sign_in_failed() {
 #[test]
 fn what_is_found_at_a_server() {
     assert_words!(
-        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable Http },
+        DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable AllSilent Http },
         vec![
             DiscoveryError::Untrusted(Untrusted::Pkce),
             DiscoveryError::NoMetadata { host: host() },
             DiscoveryError::NoIdentityProvider { host: host() },
             DiscoveryError::NotMcp { host: host(), status: 404 },
             DiscoveryError::Unavailable { host: host(), status: 503 },
+            DiscoveryError::AllSilent {
+                silent: vec![
+                    crate::oauth::discovery::SilentServer {
+                        issuer: "https://as.example".to_owned(),
+                        error: DiscoveryError::Unavailable { host: host(), status: 503 },
+                    },
+                    crate::oauth::discovery::SilentServer {
+                        issuer: "https://as2.example".to_owned(),
+                        error: DiscoveryError::NoMetadata { host: "as2.example".to_owned() },
+                    },
+                ],
+            },
             DiscoveryError::Http(HttpError::OldTls { host: host() }),
         ]
     );
@@ -280,7 +305,7 @@ fn what_is_found_at_a_server() {
 #[test]
 fn why_there_is_no_token() {
     assert_words!(
-        TokenError { InvalidGrant Refused Unavailable Unusable Audience NonceWanted PrivateKey Http },
+        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
         token_errors()
     );
     assert_words!(
@@ -412,13 +437,24 @@ async fn http_errors() -> Vec<HttpError> {
         async |http: &Http, url: &str| http.fetch(&url.parse().unwrap(), Default::default()).await.unwrap_err();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let closing = tokio::spawn(async move { drop(listener.accept().await) });
-    let broken = failing(&http, &format!("http://{address}/")).await;
+    let closing = tokio::spawn(async move {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // The request has left by then.
+            let _ = stream.read(&mut [0; 64]).await;
+        }
+    });
+    let submitted = async || {
+        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new())).await.unwrap_err()
+    };
+    let broken = submitted().await;
+    let HttpError::Broken { source, .. } = submitted().await else { panic!("not broken") };
+    let unprocessed = HttpError::Unprocessed { host: host(), source };
     closing.await.unwrap();
     let unreachable = failing(&http, &format!("http://{address}/")).await;
-    let no_certificate = reqwest::Certificate::from_der(b"no certificate").unwrap();
+    let no_certificate = b"no certificate".to_vec().into();
     let setup = failing(&Http::trusting(vec![no_certificate]), "https://a.example/").await;
-    vec![unreachable, broken, setup]
+    vec![unreachable, broken, unprocessed, setup]
 }
 
 #[cfg(unix)]
@@ -433,12 +469,17 @@ async fn what_the_network_says() {
         out_of_reach(Zone::Special),
         HttpError::Certificate { host: host(), problem: "has expired" },
         HttpError::OldTls { host: host() },
-        HttpError::Redirected { host: host(), status: StatusCode::FOUND },
-        HttpError::Compressed { host: host() },
+        HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None },
+        HttpError::Redirected {
+            host: host(),
+            status: StatusCode::FOUND,
+            target: Some("https://b.example/login".to_owned()),
+        },
+        HttpError::Undecodable { host: host(), problem: "Content-Encoding: zstd".to_owned() },
     ]);
     assert_words!(
         HttpError {
-            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Compressed Setup
+            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Undecodable Setup Unprocessed
         },
         examples,
         |error| steady(&written(error))
@@ -463,12 +504,15 @@ async fn what_a_client_is_told() {
     let status = |status: u16, retry_after: Option<u64>| Failure::Status {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after: retry_after.map(Duration::from_secs),
+        reason: (status == 503).then(|| "upstream not configured".to_owned()),
     };
     let tokens = [
         TokenSourceError::LoginRequired(LoginReason::SignedOut),
         TokenSourceError::Rejected,
         TokenSourceError::from(TokenError::Refused(said("invalid_client"))),
         TokenSourceError::from(TokenError::Unavailable { status: 503 }),
+        TokenSourceError::from(TokenError::Unusable("it is a web page, such as one about maintenance")),
+        TokenSourceError::from(TokenError::Http(HttpError::OldTls { host: host() })),
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),
         TokenSourceError::from(LockError::TimedOut(Duration::from_secs(5))),
@@ -486,6 +530,7 @@ async fn what_a_client_is_told() {
         Failure::InsufficientScope { missing: Some("write".to_owned()), wanted: names(&["read", "write"]) },
         Failure::InsufficientScope { missing: None, wanted: Vec::new() },
         Failure::Http(HttpError::Certificate { host: host(), problem: "has expired" }),
+        Failure::Http(HttpError::Undecodable { host: host(), problem: "Content-Encoding: zstd".to_owned() }),
         status(503, None),
         status(429, Some(90)),
         status(400, None),
@@ -494,7 +539,11 @@ async fn what_a_client_is_told() {
             said: Box::new(Message::parse(unaddressed.into()).unwrap()),
         },
         Failure::UsedUp { wait: Duration::from_secs(59) },
-        Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT },
+        Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
+        Failure::Redirected {
+            status: StatusCode::PERMANENT_REDIRECT,
+            target: Some("https://b.example/login".to_owned()),
+        },
         Failure::NotMcp { content_type: "text/html".to_owned() },
         Failure::Malformed,
         Failure::TooLarge { limit: 64 << 20 },
@@ -509,6 +558,7 @@ async fn what_a_client_is_told() {
         Failure::Unasked,
         Failure::Forgotten,
         Failure::Crowded,
+        Failure::TriedTooOften,
         Failure::Stopped,
     ]);
     let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
@@ -525,6 +575,7 @@ async fn what_a_client_is_told() {
         Failure {
             Token Refused InsufficientScope Http Status Unaddressed UsedUp Redirected NotMcp Malformed TooLarge Cut
             NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Crowded
+            TriedTooOften
             Stopped
         },
         examples,

@@ -1,31 +1,38 @@
 //! The one way to the network: clients, limits, and errors that say how far a request got.
 //!
-//! No redirect leaves its origin, and a form with a secret follows none at all. Nothing is retried below us: a request
-//! that carries a credential or a tool call goes where it was sent, once. Bodies are not compressed (no
-//! `Accept-Encoding`), so a cap on bytes read is a cap on memory. A URL is called within its reach only.
+//! No redirect leaves its origin, an MCP request follows one to its own address only, and a form with a secret follows
+//! none at all. Nothing is retried below us: a request that carries a credential or a tool call goes where it was sent,
+//! once; only a GET of public metadata goes out again. Limits count decoded bytes, as they come: a cap on bytes read is a
+//! cap on memory. A URL is called within its reach only.
 
+mod cookies;
+mod pinned;
+pub mod reason;
+pub mod redirect;
 mod resolver;
 mod sleep;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    borrow::Cow,
     error::Error,
     net::IpAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Certificate;
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, pki_types::CertificateDer};
 use url::Host;
 
 use crate::{
     http::{
+        cookies::Cookies,
+        reason::Sent,
+        redirect::Moved,
         resolver::{Lookup, OutOfReach, Resolver},
         sleep::Clocks,
     },
@@ -60,8 +67,10 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Http {
     clients: Mutex<Clients>,
     proxies: OnceLock<Matcher>,
-    authorities: Vec<Certificate>,
+    authorities: Vec<CertificateDer<'static>>,
     lookup: Lookup,
+    cookies: Cookies,
+    moved: Moved,
 }
 
 /// A client for each reach, built when first needed and then shared. They share no connection: one that was opened
@@ -69,6 +78,8 @@ pub struct Http {
 #[derive(Debug, Default)]
 struct Clients {
     by_reach: [Option<reqwest::Client>; Reach::COUNT],
+    /// The same, where each request has a connection for itself.
+    without_pool: [Option<reqwest::Client>; Reach::COUNT],
     /// When one was last asked for.
     used: Option<Clocks>,
 }
@@ -97,6 +108,16 @@ pub enum HttpError {
     /// The connection broke after the request may have been taken.
     #[error("the connection to {host} broke")]
     Broken {
+        /// Where to.
+        host: String,
+        /// What the connection said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server says that it has not processed the request (RFC 9113 section 8.7), or the connection ended before it
+    /// was written: sending it again repeats nothing.
+    #[error("{host} closed the connection without processing the request")]
+    Unprocessed {
         /// Where to.
         host: String,
         /// What the connection said.
@@ -142,18 +163,22 @@ pub enum HttpError {
         host: String,
     },
     /// A redirect to another origin, too many of them, or one of a request that must go where it was sent.
-    #[error("{host} redirects elsewhere (HTTP {}), which is not followed", .status.as_u16())]
+    #[error("{host} redirects elsewhere (HTTP {}{}), which is not followed", .status.as_u16(), led_to(.target.as_deref()))]
     Redirected {
         /// Who redirects.
         host: String,
         /// How.
         status: StatusCode,
+        /// Where to, cleaned and without its query.
+        target: Option<String>,
     },
-    /// A compressed answer. None was asked for, and a small one can become a very large one.
-    #[error("{host} sent a compressed answer, which was not asked for")]
-    Compressed {
+    /// An answer in a content coding that was not asked for (RFC 9110 section 8.4), or that cannot be decoded.
+    #[error("{host} sent an answer that cannot be decoded ({problem})")]
+    Undecodable {
         /// Where from.
         host: String,
+        /// Its content coding, cleaned, or that its data are damaged.
+        problem: String,
     },
     /// The TLS set-up of this machine is unusable.
     #[error("could not set up TLS")]
@@ -175,11 +200,31 @@ impl HttpError {
             Some(error) if is_old_tls(error) => return Self::OldTls { host },
             _ => {}
         }
-        if source.is_connect() { Self::Unreachable { host, source } } else { Self::Broken { host, source } }
+        if source.is_connect() {
+            return Self::Unreachable { host, source };
+        }
+        if is_unprocessed(&source) {
+            return Self::Unprocessed { host, source };
+        }
+        // A body that came whole, and is not what its coding says.
+        if source.is_decode() && cause::<hyper::Error>(&source).is_none() {
+            return Self::Undecodable { host, problem: "its compressed data are damaged".to_owned() };
+        }
+        Self::Broken { host, source }
     }
 
-    /// Whether no byte of the request can have reached the server.
+    /// That `headers`, of an answer from `url`, redirect a request that goes nowhere else.
+    fn redirected(url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> Self {
+        Self::Redirected { host: url.host(), status, target: redirect::target(url, headers) }
+    }
+
+    /// Whether the server has certainly not processed the request: no byte of it has left, or the server says so.
     pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unprocessed { .. }) || self.is_unconnected()
+    }
+
+    /// Whether there is no connection, so that no byte has reached the server.
+    pub fn is_unconnected(&self) -> bool {
         use HttpError::{Certificate, OldTls, OutOfReach, Setup, Unreachable};
         matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
     }
@@ -196,9 +241,26 @@ impl HttpError {
 
     /// Whether it is no trouble of the network, but a server that must not be believed.
     pub fn is_refusal(&self) -> bool {
-        use HttpError::{Broken, Setup, TimedOut, Unreachable};
-        !matches!(self, Unreachable { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
+        use HttpError::{Broken, Setup, TimedOut, Unprocessed, Unreachable};
+        !matches!(self, Unreachable { .. } | Unprocessed { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
     }
+}
+
+/// Where a redirect leads, as part of a sentence.
+fn led_to(target: Option<&str>) -> String {
+    target.map(|target| format!(" to {target}")).unwrap_or_default()
+}
+
+/// Whether the server has certainly not processed a request that ended so: it says so of its stream, it leaves and names
+/// an earlier stream as its last, or the connection ended before the request was written.
+fn is_unprocessed(error: &reqwest::Error) -> bool {
+    let is_disowned = |error: &h2::Error| match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => error.is_reset() && error.is_remote(),
+        // With any other reason the streams that it did process end so too.
+        Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
+        _ => false,
+    };
+    cause(error).is_some_and(is_disowned) || cause(error).is_some_and(hyper::Error::is_canceled)
 }
 
 /// The first error of that type behind `error`. An I/O error may wrap one.
@@ -247,8 +309,15 @@ impl Default for Http {
 
 impl Http {
     /// The network, where these authorities are trusted besides those of the system.
-    pub fn trusting(authorities: Vec<Certificate>) -> Self {
-        Self { clients: Mutex::default(), proxies: OnceLock::new(), authorities, lookup: resolver::system }
+    pub fn trusting(authorities: Vec<CertificateDer<'static>>) -> Self {
+        Self {
+            clients: Mutex::default(),
+            proxies: OnceLock::new(),
+            authorities,
+            lookup: resolver::system,
+            cookies: Cookies::default(),
+            moved: Moved::default(),
+        }
     }
 
     /// The client for `url`.
@@ -256,37 +325,64 @@ impl Http {
     /// # Errors
     /// [`HttpError::OutOfReach`]; [`HttpError::Setup`] where this machine's certificates or TLS cannot be used.
     pub fn client_for(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
+        let reach = self.reach_of(url)?;
+        let mut clients = self.clients();
+        shared(&mut clients.by_reach[reach.index()], || self.builder_for(url, reach))
+    }
+
+    /// A client for `url` that opens a connection for each request. What must not be sent twice must not meet a
+    /// connection that the server is about to close.
+    fn client_without_pool(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
+        let reach = self.reach_of(url)?;
+        let mut clients = self.clients();
+        shared(&mut clients.without_pool[reach.index()], || Ok(self.builder_for(url, reach)?.pool_max_idle_per_host(0)))
+    }
+
+    /// Has the next request to `url` open a new connection. What is under way keeps its own.
+    fn leave_connections(&self, url: &ServerUrl) {
+        if let Ok(reach) = self.reach_of(url) {
+            self.clients().by_reach[reach.index()] = None;
+        }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.wake(Clocks::read());
+        clients
+    }
+
+    /// How far a client for `url` may lead.
+    fn reach_of(&self, url: &ServerUrl) -> Result<Reach, HttpError> {
         // An address is resolved by nobody, so that no resolver would refuse it.
         if let Some(zone) = url.zone().filter(|zone| !url.reach().permits(*zone)) {
             return Err(HttpError::OutOfReach { host: url.host(), zone });
         }
+        Ok(match url.as_url().scheme() {
+            "http" => Reach::LOOPBACK,
+            // The person's proxy is where the person put it, and it resolves the name, not we.
+            _ if self.proxy(url).is_some() => Reach::UNLIMITED,
+            _ => url.reach(),
+        })
+    }
+
+    fn builder_for(&self, url: &ServerUrl, reach: Reach) -> Result<reqwest::ClientBuilder, HttpError> {
+        let builder = builder().dns_resolver(Arc::new(Resolver::new(reach, self.lookup)));
         // A proxy has no business with loopback traffic, and reading the system's certificates costs 3 ms that plain
         // http does not need.
         if url.as_url().scheme() == "http" {
-            let plain = || self.within(Reach::LOOPBACK).no_proxy().tls_certs_only([]);
-            return self.shared(Reach::LOOPBACK, plain);
+            return Ok(builder.no_proxy().tls_certs_only([]));
         }
-        // The person's proxy is where the person put it, and it resolves the name, not we.
-        let reach = if self.proxy(url).is_some() { Reach::UNLIMITED } else { url.reach() };
-        self.shared(reach, || self.within(reach).tls_certs_merge(self.authorities.iter().cloned()))
-    }
-
-    fn shared(
-        &self,
-        reach: Reach,
-        builder: impl FnOnce() -> reqwest::ClientBuilder,
-    ) -> Result<reqwest::Client, HttpError> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.wake(Clocks::read());
-        let client = &mut clients.by_reach[reach.index()];
-        match client {
-            Some(client) => Ok(client.clone()),
-            None => Ok(client.insert(builder().build().map_err(HttpError::Setup)?).clone()),
+        if self.authorities.is_empty() {
+            return Ok(builder);
         }
-    }
-
-    fn within(&self, reach: Reach) -> reqwest::ClientBuilder {
-        builder().dns_resolver(Arc::new(Resolver::new(reach, self.lookup)))
+        Ok(match pinned::client_config(&self.authorities) {
+            Ok(config) => builder.tls_backend_preconfigured(config),
+            // The client says what is wrong with them.
+            Err(_) => {
+                let authorities = self.authorities.iter().map(|authority| Certificate::from_der(authority));
+                builder.tls_certs_merge(authorities.collect::<Result<Vec<_>, _>>().map_err(HttpError::Setup)?)
+            }
+        })
     }
 
     /// The proxy on the way to `url`, as the environment or the system has it; none for this machine's own servers.
@@ -327,58 +423,108 @@ impl Http {
     async fn follow(&self, mut url: ServerUrl, headers: HeaderMap) -> Result<Reply, HttpError> {
         let mut left = REDIRECT_LIMIT;
         loop {
-            let mut request = http::Request::new(Vec::new());
-            *request.headers_mut() = headers.clone();
-            let reply = self.exchange(&url, request).await?;
+            let reply = self.get(&url, &headers).await?;
             if !reply.status.is_redirection() {
                 return Ok(reply);
             }
             match own_location(&url, &reply.headers) {
                 Some(next) if left > 0 => url = next,
-                _ => return Err(HttpError::Redirected { host: url.host(), status: reply.status }),
+                _ => return Err(HttpError::redirected(&url, reply.status, &reply.headers)),
             }
             left -= 1;
+        }
+    }
+
+    /// GETs a document; where the connection breaks, once more over a new one. Some servers close a connection that
+    /// seems good for another request.
+    async fn get(&self, url: &ServerUrl, headers: &HeaderMap) -> Result<Reply, HttpError> {
+        let request = || {
+            let mut request = http::Request::new(Vec::new());
+            *request.headers_mut() = headers.clone();
+            request
+        };
+        match self.exchange(url, request()).await {
+            Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
+                self.exchange_over(self.client_without_pool(url)?, url, request()).await
+            }
+            outcome => outcome,
         }
     }
 
     /// Sends a request that may hold a secret, such as a form for a token endpoint: it goes where it is sent and nowhere
-    /// else (RFC 9700 section 4.12).
+    /// else (RFC 9700 section 4.12), and once, over a connection of its own.
     ///
     /// # Errors
     /// Any [`HttpError`]. A status is not an error, but for a redirect's.
     pub async fn submit(&self, url: &ServerUrl, request: http::Request<Vec<u8>>) -> Result<Reply, HttpError> {
-        let reply = self.exchange(url, request).await?;
+        let reply = self.exchange_over(self.client_without_pool(url)?, url, request).await?;
         match reply.status.is_redirection() {
-            true => Err(HttpError::Redirected { host: url.host(), status: reply.status }),
+            true => Err(HttpError::redirected(url, reply.status, &reply.headers)),
             false => Ok(reply),
         }
     }
 
-    /// Sends a request whose answer is a stream, and hands that out as soon as its head is there. Within its own origin
-    /// it follows redirects that leave a request as it is, 307 and 308 (RFC 9110 sections 15.4.8 and 15.4.9), three
-    /// times at most: whoever redirects has not taken the request. Any other is the caller's to judge.
+    /// Sends a request to an MCP server, with the cookies that it has set, and hands its answer out as soon as the head
+    /// is there. The `headers` are those for the address that it is given. Where that is said to have another trailing
+    /// slash, or none, it follows once, with method and body as they are: whoever redirects has not taken the request. Any
+    /// other redirect is the caller's to judge.
     ///
     /// # Errors
-    /// Any [`HttpError`]. A status is not an error.
-    pub async fn send(
+    /// Any [`HttpError`], and whatever `headers` says. A status is not an error.
+    pub async fn send<E: From<HttpError>>(
         &self,
         url: &ServerUrl,
         method: &Method,
-        headers: &HeaderMap,
         body: &Bytes,
-    ) -> Result<reqwest::Response, HttpError> {
-        let mut place = Cow::Borrowed(url);
-        let mut left = REDIRECT_LIMIT;
-        loop {
-            let request = self.client_for(&place)?.request(method.clone(), place.as_url().clone());
-            let response = answer(&place, method, request.headers(headers.clone()).body(body.clone())).await?;
-            let is_kept = matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-            match own_location(&place, response.headers()) {
-                Some(next) if is_kept && left > 0 => place = Cow::Owned(next),
-                _ => return Ok(response),
+        headers: &(dyn Fn(&ServerUrl) -> Result<HeaderMap, E> + Sync),
+    ) -> Result<reqwest::Response, E> {
+        let place = self.moved.place(url);
+        let mut response = self.send_to(&place, method, body, headers(&place)?).await?;
+        let next = redirect::same_address(&place, response.status(), response.headers());
+        let place = match next {
+            Some(next) => {
+                response = self.send_to(&next, method, body, headers(&next)?).await?;
+                next
             }
-            left -= 1;
+            None => place,
+        };
+        if response.status().is_redirection() {
+            // Where it is now is not known: the next request begins at its own address.
+            self.moved.note(url, url);
+        } else {
+            self.moved.note(url, &place);
         }
+        Ok(response)
+    }
+
+    /// Where the server at `url` is sent its messages: there, or at the address's other spelling.
+    pub fn place(&self, url: &ServerUrl) -> ServerUrl {
+        self.moved.place(url)
+    }
+
+    async fn send_to(
+        &self,
+        url: &ServerUrl,
+        method: &Method,
+        body: &Bytes,
+        mut headers: HeaderMap,
+    ) -> Result<reqwest::Response, HttpError> {
+        self.cookies.add(url, &mut headers);
+        let sent = Sent::with(&headers);
+        let request = self.client_for(url)?.request(method.clone(), url.as_url().clone());
+        let mut response = answer(url, method, request.headers(headers).body(body.clone())).await?;
+        self.cookies.note(url, response.headers());
+        let is_success = response.status().is_success();
+        // Some servers refuse a request before they have read its body, and then close the connection.
+        if !is_success && !body.is_empty() && response.version() < Version::HTTP_2 {
+            self.leave_connections(url);
+        }
+        // What an error says beyond its status is no more than a help.
+        if is_success {
+            check_coding(url, response.headers())?;
+        }
+        response.extensions_mut().insert(sent);
+        Ok(response)
     }
 
     /// Sends `request` and reads the whole answer, within [`DOCUMENT_LIMIT`] and [`DOCUMENT_DEADLINE`]. For OAuth's
@@ -387,14 +533,20 @@ impl Http {
     /// # Errors
     /// Any [`HttpError`]. A status is not an error.
     pub async fn exchange(&self, url: &ServerUrl, request: http::Request<Vec<u8>>) -> Result<Reply, HttpError> {
-        let client = self.client_for(url)?;
+        self.exchange_over(self.client_for(url)?, url, request).await
+    }
+
+    async fn exchange_over(
+        &self,
+        client: reqwest::Client,
+        url: &ServerUrl,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<Reply, HttpError> {
         let whole = async {
             let (parts, body) = request.into_parts();
             let request = client.request(parts.method.clone(), url.as_url().clone()).headers(parts.headers).body(body);
             let mut response = answer(url, &parts.method, request).await?;
-            if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-                return Err(HttpError::Compressed { host: url.host() });
-            }
+            check_coding(url, response.headers())?;
             let mut body = BytesMut::new();
             while let Some(chunk) = response.chunk().await.map_err(|source| HttpError::sending(url, source))? {
                 if body.len() + chunk.len() > DOCUMENT_LIMIT {
@@ -415,7 +567,30 @@ impl Clients {
     fn wake(&mut self, now: Clocks) {
         if self.used.replace(now).is_some_and(|before| now.slept_since(before)) {
             self.by_reach = Default::default();
+            self.without_pool = Default::default();
         }
+    }
+}
+
+fn shared(
+    client: &mut Option<reqwest::Client>,
+    builder: impl FnOnce() -> Result<reqwest::ClientBuilder, HttpError>,
+) -> Result<reqwest::Client, HttpError> {
+    match client {
+        Some(client) => Ok(client.clone()),
+        None => Ok(client.insert(builder()?.build().map_err(HttpError::Setup)?).clone()),
+    }
+}
+
+/// Whether an answer is decoded, or needs not be: the client says which codings it accepts, and leaves no
+/// `Content-Encoding` where it decodes one.
+fn check_coding(url: &ServerUrl, headers: &HeaderMap) -> Result<(), HttpError> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") && !coding.is_empty() => {
+            let coding = quoted(&String::from_utf8_lossy(coding.as_bytes()));
+            Err(HttpError::Undecodable { host: url.host(), problem: format!("Content-Encoding: {coding}") })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The limits of the network, against real sockets.
 
 use std::{
+    io::Write,
     net::SocketAddr,
     sync::{
         Arc,
@@ -8,6 +9,10 @@ use std::{
     },
 };
 
+use flate2::{
+    Compression,
+    write::{GzEncoder, ZlibEncoder},
+};
 use futures_util::FutureExt;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
@@ -103,18 +108,96 @@ async fn t015_large_documents_are_refused() {
     }
 }
 
-/// t015, t059: a small answer that would become a large one is not unpacked.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A `{}` in Brotli (RFC 7932), as the reference encoder writes it.
+const BROTLI: &[u8] = b"\x8b\0\x80{}\x03";
+
+/// A request says which codings are accepted, and an answer in one of them is decoded; one without is left as it is.
 #[tokio::test]
-async fn t015_compressed_answers_are_refused() {
-    let server = Server::answering(|path, _| {
-        response("200", &format!("content-encoding: {}\r\n", &path[1..]), b"\x1f\x8b\x08\0\0\0\0\0\0\x03")
+async fn a6_what_is_accepted_is_said_and_decoded() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heads = asked.clone();
+    let server = Server::start(move |mut stream, _| {
+        let heads = heads.clone();
+        async move {
+            let head = read_head(&mut stream).await.to_ascii_lowercase();
+            let (headers, body) = match head.split(' ').nth(1).unwrap_or_default() {
+                "/gzip" => ("content-encoding: gzip\r\n", gzip(b"{}")),
+                "/deflate" => ("content-encoding: deflate\r\n", deflate(b"{}")),
+                "/br" => ("content-encoding: br\r\n", BROTLI.to_vec()),
+                "/identity" => ("content-encoding: identity\r\n", b"{}".to_vec()),
+                _ => ("", b"{}".to_vec()),
+            };
+            heads.lock().unwrap().push(head);
+            stream.write_all(&response("200", headers, &body)).await.unwrap();
+        }
     })
     .await;
-    for encoding in ["gzip", "br", "zstd", "deflate", "identity,gzip"] {
-        let refused = get(&server.url(&format!("/{encoding}"))).await.unwrap_err();
-        assert!(matches!(refused, HttpError::Compressed { .. }), "{encoding}: {refused}");
+    let http = Http::default();
+    for path in ["/gzip", "/deflate", "/br", "/identity", "/plain"] {
+        let url = server.url(path);
+        assert_eq!(&http.fetch(&url, HeaderMap::new()).await.unwrap().body[..], b"{}", "{path}");
+        assert_eq!(&http.submit(&url, http::Request::new(Vec::new())).await.unwrap().body[..], b"{}", "{path}");
+        let mut answer = post(&http, &url).await.unwrap();
+        assert_eq!(&answer.chunk().await.unwrap().unwrap()[..], b"{}", "{path}");
     }
-    assert!(get(&server.url("/identity")).await.is_ok());
+    for head in asked.lock().unwrap().iter() {
+        let accepted = head.lines().find_map(|line| line.strip_prefix("accept-encoding: ")).unwrap_or_default();
+        let mut accepted: Vec<&str> = accepted.split(',').map(str::trim).collect();
+        accepted.sort_unstable();
+        assert_eq!(accepted, ["br", "deflate", "gzip"], "{head}");
+    }
+}
+
+/// t015, t059: a small answer that becomes a large one is refused where it passes the limit; what was not asked for, and
+/// what is damaged, with a reason.
+#[tokio::test]
+async fn t015_a6_what_unpacks_to_too_much_is_refused() {
+    let bomb = vec![b' '; 64 << 20];
+    let (by_gzip, by_deflate) = (gzip(&bomb), deflate(&bomb));
+    assert!(by_gzip.len() < 1 << 17);
+    let twice = gzip(&by_gzip);
+    let server = Server::answering(move |path, _| {
+        let coded = |coding: &str, body: &[u8]| response("200", &format!("content-encoding: {coding}\r\n"), body);
+        match path {
+            "/gzip" => coded("gzip", &by_gzip),
+            "/deflate" => coded("deflate", &by_deflate),
+            "/fits" => coded("gzip", &gzip(&vec![b' '; DOCUMENT_LIMIT])),
+            "/beyond" => coded("gzip", &gzip(&vec![b' '; DOCUMENT_LIMIT + 1])),
+            "/twice" => coded("gzip, gzip", &twice),
+            "/cut" => coded("gzip", &by_gzip[..100]),
+            "/plain" => coded("gzip", b"{}{}{}{}{}{}{}{}"),
+            coding => coded(&coding[1..], b"\x1f\x8b\x08\0\0\0\0\0\0\x03"),
+        }
+    })
+    .await;
+    assert_eq!(get(&server.url("/fits")).await.unwrap().body.len(), DOCUMENT_LIMIT);
+    for path in ["/gzip", "/deflate", "/beyond"] {
+        let refused = get(&server.url(path)).await.unwrap_err();
+        assert!(matches!(refused, HttpError::TooLarge { .. }), "{path}: {refused}");
+    }
+    for (path, problem) in [
+        ("/twice", "Content-Encoding: gzip, gzip"),
+        ("/zstd", "Content-Encoding: zstd"),
+        ("/compress", "Content-Encoding: compress"),
+        ("/cut", "damaged"),
+        ("/plain", "damaged"),
+    ] {
+        let refused = get(&server.url(path)).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Undecodable { .. }) && refused.is_refusal(), "{path}: {refused:?}");
+        assert!(!refused.is_unsent() && refused.to_string().contains(problem), "{path}: {refused}");
+    }
 }
 
 /// t015, t059: the time limit is for the whole of an answer, however lively it drips; neither do headers go on for
@@ -197,20 +280,35 @@ async fn t048_a_post_is_not_redirected() {
     }
 }
 
-/// t047: a request of the bridge goes on within its origin where the server says so and the request stays what it is,
-/// three times; else the redirect is what is answered.
+/// Sends what the bridge sends.
+async fn post(http: &Http, url: &ServerUrl) -> Result<reqwest::Response, HttpError> {
+    let headers = |_: &ServerUrl| {
+        Ok::<_, HttpError>(HeaderMap::from_iter([(
+            header::AUTHORIZATION,
+            http::HeaderValue::from_static("Bearer CANARY"),
+        )]))
+    };
+    http.send(url, &Method::POST, &Bytes::from_static(b"{}"), &headers).await
+}
+
+/// t047, a8: a request of the bridge goes on to its own address, give or take a slash, once; else the redirect is what is
+/// answered.
 #[tokio::test]
-async fn t047_a_request_stays_in_its_origin_and_as_it_is() {
+async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
     let elsewhere = Server::answering(|_, _| response("200", "", b"{}")).await;
     let other = elsewhere.address.to_string();
     let server = Server::answering(move |path, address| {
         let location = match path {
-            "/307-3" => "/307-2".to_owned(),
-            "/307-2" => format!("http://{address}/308-1"),
-            "/308-1" | "/301-1" | "/302-1" | "/303-1" => "0".to_owned(),
-            "/0" => return response("200", "", b"{}"),
-            "/307-4" => "/307-3".to_owned(),
+            "/301-slash" | "/302-slash" | "/303-slash" | "/307-slash" | "/308-slash" => format!("{path}/"),
+            "/308-bare/" => format!("http://{address}/308-bare"),
+            "/301-slash/" | "/302-slash/" | "/307-slash/" | "/308-slash/" | "/308-bare" | "/0" => {
+                return response("200", "", b"{}");
+            }
+            "/307-path" | "/308-path" | "/301-path" | "/302-path" => "0".to_owned(),
+            "/307-query" => "/307-query/?a=b".to_owned(),
             "/307-round" => "/307-round".to_owned(),
+            "/307-between" => "/307-between/".to_owned(),
+            "/307-between/" => "/307-between".to_owned(),
             "/308-port" => format!("http://{other}/0"),
             "/307-slashes" => format!("//{other}/0"),
             "/307-name" => format!("http://localhost:{}/0", address.port()),
@@ -222,22 +320,38 @@ async fn t047_a_request_stays_in_its_origin_and_as_it_is() {
         response(&path[1..4], &format!("location: {location}\r\n"), b"")
     })
     .await;
-    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, http::HeaderValue::from_static("Bearer CANARY"))]);
-    let body = Bytes::from_static(b"{}");
     let http = Http::default();
     let send = async |path: &str| {
         let before = server.connections();
-        let answer = http.send(&server.url(path), &Method::POST, &headers, &body).await.unwrap();
+        let answer = post(&http, &server.url(path)).await.unwrap();
         (answer.status().as_u16(), server.connections() - before)
     };
-    assert_eq!(send("/307-3").await, (200, 4));
-    assert_eq!(send("/308-1").await, (200, 2));
-    assert_eq!(send("/307-4").await, (308, 4));
-    assert_eq!(send("/307-round").await, (307, 4));
+    for path in ["/301-slash", "/302-slash", "/307-slash", "/308-slash", "/308-bare/"] {
+        assert_eq!(send(path).await, (200, 2), "{path}");
+        // It is known now.
+        assert_eq!(send(path).await, (200, 1), "{path}");
+    }
+    // What is made for an address is made for the one that is asked.
+    let places = Mutex::new(Vec::new());
+    let headers = |place: &ServerUrl| {
+        places.lock().unwrap().push(place.as_url().path().to_owned());
+        Ok::<_, HttpError>(HeaderMap::new())
+    };
+    Http::default().send(&server.url("/308-slash"), &Method::GET, &Bytes::new(), &headers).await.unwrap();
+    assert_eq!(*places.lock().unwrap(), ["/308-slash", "/308-slash/"]);
+    // One that goes round is left after the first, and nothing is remembered of it.
+    for _ in 0..2 {
+        assert_eq!(send("/307-round").await, (307, 2));
+        assert_eq!(send("/307-between").await, (307, 2));
+        assert_eq!(http.place(&server.url("/307-between")), server.url("/307-between"));
+    }
     for path in [
-        "/301-1",
-        "/302-1",
-        "/303-1",
+        "/303-slash",
+        "/301-path",
+        "/302-path",
+        "/307-path",
+        "/308-path",
+        "/307-query",
         "/308-port",
         "/307-slashes",
         "/307-name",
@@ -284,7 +398,7 @@ async fn t006_t009_a_name_that_leads_here_is_not_called() {
             let http = Http { lookup, ..client() };
             for refused in [
                 http.exchange(&url, http::Request::new(Vec::new())).await.unwrap_err(),
-                http.send(&url, &Method::POST, &HeaderMap::new(), &Bytes::new()).await.unwrap_err(),
+                post(&http, &url).await.unwrap_err(),
             ] {
                 assert!(matches!(refused, HttpError::OutOfReach { zone: found, .. } if found == zone), "{refused:?}");
                 assert!(refused.is_unsent() && refused.is_refusal());
@@ -363,17 +477,25 @@ async fn t134_the_persons_proxy_may_be_anywhere() {
 
 type Ca = Issuer<'static, KeyPair>;
 
-fn authority(name: &str) -> (Certificate, Ca) {
+fn authority(name: &str) -> (CertificateDer<'static>, Ca) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    (Certificate::from_der(certificate.der()).unwrap(), Issuer::new(params, key))
+    (certificate.der().clone(), Issuer::new(params, key))
 }
 
 /// What shows such a certificate for itself, and offers these protocols (RFC 7301).
 fn acceptor(params: CertificateParams, authority: Option<&Ca>, protocols: &[&str]) -> TlsAcceptor {
+    acceptor_showing(params, authority, protocols).0
+}
+
+fn acceptor_showing(
+    params: CertificateParams,
+    authority: Option<&Ca>,
+    protocols: &[&str],
+) -> (TlsAcceptor, CertificateDer<'static>) {
     let key = KeyPair::generate().unwrap();
     let certificate = match authority {
         Some(authority) => params.signed_by(&key, authority).unwrap(),
@@ -387,12 +509,21 @@ fn acceptor(params: CertificateParams, authority: Option<&Ca>, protocols: &[&str
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    TlsAcceptor::from(Arc::new(config))
+    (TlsAcceptor::from(Arc::new(config)), certificate.der().clone())
 }
 
 /// A TLS server, and whether a request reached it.
 async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, Arc<AtomicUsize>) {
-    let acceptor = acceptor(params, authority, &[]);
+    let (url, requests, _) = tls_showing(params, authority).await;
+    (url, requests)
+}
+
+/// The same, and what it shows for itself.
+async fn tls_showing(
+    params: CertificateParams,
+    authority: Option<&Ca>,
+) -> (ServerUrl, Arc<AtomicUsize>, CertificateDer<'static>) {
+    let (acceptor, certificate) = acceptor_showing(params, authority, &[]);
     let requests = Arc::new(AtomicUsize::new(0));
     let count = requests.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -408,7 +539,7 @@ async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, A
             }
         }
     });
-    (url, requests)
+    (url, requests, certificate)
 }
 
 /// t132: a server that knows nothing later than TLS 1.1, or says so, before the first byte of a request.
@@ -537,4 +668,245 @@ async fn t131_what_cannot_be_reached_is_said_with_the_reason() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let failed = get(&format!("http://{nobody}/").parse().unwrap()).await.unwrap_err();
     assert!(failed.why_unreachable().unwrap().contains("refused"), "{failed:?}");
+}
+
+/// b14: the certificate that `ca_file` names is taken for the server's own, though it says that it is an authority's: that
+/// one, for its name, in its time.
+#[tokio::test]
+async fn t132_b14_a_server_may_show_the_certificate_that_is_named() {
+    let own = |name: &str| {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let mut expired = own("localhost");
+    expired.not_after = date_time_ymd(2020, 1, 1);
+    let mut early = own("localhost");
+    early.not_before = date_time_ymd(2999, 1, 1);
+    let mut plain = own("localhost");
+    plain.is_ca = IsCa::NoCa;
+    for (params, is_named, problem) in [
+        (own("localhost"), true, None),
+        (plain, true, None),
+        (own("localhost"), false, Some("self-signed")),
+        (own("other.example"), true, Some("is for another name")),
+        (expired, true, Some("has expired")),
+        (early, true, Some("is not valid yet")),
+    ] {
+        let (url, requests, certificate) = tls_showing(params.clone(), None).await;
+        // One of the same names and dates, by another key, is another one.
+        let key = KeyPair::generate().unwrap();
+        let another = params.self_signed(&key).unwrap().der().clone();
+        let http = Http::trusting(vec![if is_named { certificate } else { another }]);
+        let answer = http.exchange(&url, http::Request::new(Vec::new())).await;
+        match (answer, problem) {
+            (Ok(_), None) => assert_eq!(requests.load(Ordering::SeqCst), 1),
+            (Err(refused @ HttpError::Certificate { .. }), Some(problem)) => {
+                assert!(refused.to_string().contains(problem), "{refused}");
+                assert_eq!(requests.load(Ordering::SeqCst), 0);
+            }
+            (answer, problem) => panic!("{problem:?}: {answer:?}"),
+        }
+    }
+}
+
+/// d3: a connection that the server closes under a request for public metadata costs another connection. A form with a
+/// secret has a connection of its own from the start, and goes out once.
+#[tokio::test]
+async fn d3_public_metadata_are_asked_for_once_more_and_forms_are_not() {
+    // The first request on a connection is answered; under the second it is closed.
+    let fickle = Server::start(|mut stream, _| async move {
+        if read_head(&mut stream).await.contains("\r\n\r\n") {
+            let _ = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await;
+            read_head(&mut stream).await;
+        }
+    })
+    .await;
+    let http = Http::default();
+    for _ in 0..3 {
+        for path in ["/.well-known/a", "/.well-known/b"] {
+            assert_eq!(http.fetch(&fickle.url(path), HeaderMap::new()).await.unwrap().status, 200);
+        }
+        let mut form = http::Request::new(b"refresh_token=CANARY".to_vec());
+        *form.method_mut() = Method::POST;
+        assert_eq!(http.submit(&fickle.url("/token"), form).await.unwrap().status, 200);
+    }
+
+    // One that answers nothing is asked twice, and gets a form once.
+    let silent = Server::start(|mut stream, _| async move { drop(read_head(&mut stream).await) }).await;
+    assert!(matches!(http.fetch(&silent.url("/"), HeaderMap::new()).await, Err(HttpError::Broken { .. })));
+    assert_eq!(silent.connections(), 2);
+    for connections in 3..6 {
+        let mut form = http::Request::new(b"refresh_token=CANARY".to_vec());
+        *form.method_mut() = Method::POST;
+        let lost = http.submit(&silent.url("/token"), form).await.unwrap_err();
+        assert!(matches!(lost, HttpError::Broken { .. }) && !lost.is_unsent(), "{lost:?}");
+        assert_eq!(silent.connections(), connections);
+    }
+}
+
+/// d3: after a refusal, which may have come before the body was read, no request goes over the same connection.
+#[tokio::test]
+async fn d3_no_connection_is_used_after_a_refusal_that_may_be_early() {
+    for status in ["401", "400", "403", "307", "503", "429"] {
+        let early = Server::start(move |mut stream, _| async move {
+            // (No more of it than the head: the body may still be under way.)
+            while read_head(&mut stream).await.contains("POST /early ") {
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let http = Http::default();
+        for connections in 1..4 {
+            let answer = post(&http, &early.url("/early")).await.unwrap();
+            assert_eq!((answer.status().as_str(), early.connections()), (status, connections));
+        }
+    }
+    // What was carried out has been read.
+    let server = Server::start(|mut stream, _| async move {
+        while read_head(&mut stream).await.contains("\r\n\r\n") {
+            stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        }
+    })
+    .await;
+    let http = Http::default();
+    for _ in 0..3 {
+        let mut answer = post(&http, &server.url("/")).await.unwrap();
+        while answer.chunk().await.unwrap().is_some() {}
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+/// a10: of an HTTP/2 stream that is lost, what the server says it did not process may be sent again, and nothing else (RFC
+/// 9113 sections 6.8 and 8.7).
+#[tokio::test]
+async fn a10_only_a_stream_that_was_not_processed_is_unsent() {
+    const REFUSED_STREAM: u32 = 7;
+    let reset = |code: u32| [&[0, 0, 4, 3, 0, 0, 0, 0, 1][..], &code.to_be_bytes()].concat();
+    let go_away =
+        |last: u32, code: u32| [&[0, 0, 8, 7, 0, 0, 0, 0, 0][..], &last.to_be_bytes(), &code.to_be_bytes()].concat();
+    let (trusted, ours) = authority("ours");
+    for (what, frame, is_unsent) in [
+        ("REFUSED_STREAM", reset(REFUSED_STREAM), true),
+        ("NO_ERROR", reset(0), false),
+        ("INTERNAL_ERROR", reset(2), false),
+        ("CANCEL", reset(8), false),
+        ("ENHANCE_YOUR_CALM", reset(11), false),
+        ("GOAWAY before the stream", go_away(0, 0), true),
+        ("GOAWAY after the stream", go_away(1, 0), false),
+        ("GOAWAY, for an error", go_away(0, 2), false),
+        ("GOAWAY, for an error after the stream", go_away(1, 2), false),
+    ] {
+        let acceptor = acceptor(CertificateParams::new(vec!["localhost".to_owned()]).unwrap(), Some(&ours), &["h2"]);
+        let server = Server::start(move |stream, _| {
+            let (acceptor, frame) = (acceptor.clone(), frame.clone());
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                stream.read_exact(&mut [0; 24]).await.unwrap();
+                stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap(); // SETTINGS
+                loop {
+                    let mut head = [0; 9];
+                    stream.read_exact(&mut head).await.unwrap();
+                    let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+                    stream.read_exact(&mut payload).await.unwrap();
+                    // HEADERS
+                    if head[3] == 1 {
+                        break;
+                    }
+                }
+                stream.write_all(&frame).await.unwrap();
+                let _ = stream.shutdown().await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+        let http = Http::trusting(vec![trusted.clone()]);
+        let url: ServerUrl = format!("https://localhost:{}/", server.address.port()).parse().unwrap();
+        let lost = post(&http, &url).await.unwrap_err();
+        assert_eq!(lost.is_unsent(), is_unsent, "{what}: {lost:?}");
+        assert!(!lost.is_refusal() && !lost.is_unconnected(), "{what}: {lost:?}");
+        assert_eq!(server.connections(), 1, "{what}");
+    }
+}
+
+/// a6: of a compressed stream each event is there as soon as the server has flushed it.
+#[tokio::test]
+async fn a6_a_compressed_stream_comes_event_by_event() {
+    for coding in ["gzip", "deflate"] {
+        let heard = Arc::new(tokio::sync::Notify::new());
+        let next = heard.clone();
+        let server = Server::start(move |mut stream, _| {
+            let next = next.clone();
+            async move {
+                read_head(&mut stream).await;
+                let head = format!(
+                    "HTTP/1.1 200 x\r\ncontent-type: text/event-stream\r\ncontent-encoding: {coding}\r\nconnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+                for number in 0..3 {
+                    let event = format!("data: {number}\n\n");
+                    let bytes = if coding == "gzip" {
+                        gzip.write_all(event.as_bytes()).unwrap();
+                        gzip.flush().unwrap();
+                        std::mem::take(gzip.get_mut())
+                    } else {
+                        zlib.write_all(event.as_bytes()).unwrap();
+                        zlib.flush().unwrap();
+                        std::mem::take(zlib.get_mut())
+                    };
+                    stream.write_all(&bytes).await.unwrap();
+                    next.notified().await;
+                }
+            }
+        })
+        .await;
+        let mut answer = post(&Http::default(), &server.url("/")).await.unwrap();
+        for number in 0..3 {
+            let mut event = Vec::new();
+            while !event.ends_with(b"\n\n") {
+                event.extend_from_slice(&answer.chunk().await.unwrap().unwrap());
+            }
+            assert_eq!(event, format!("data: {number}\n\n").as_bytes(), "{coding}");
+            heard.notify_one();
+        }
+    }
+}
+
+/// a7: what an MCP server has set goes back to it; nothing of it goes to another port, or with a request for metadata or
+/// for a token, at the same origin.
+#[tokio::test]
+async fn a7_cookies_are_the_mcp_servers_alone() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let start = async || {
+        let heads = heads.clone();
+        Server::start(move |mut stream, _| {
+            let heads = heads.clone();
+            async move {
+                let head = read_head(&mut stream).await;
+                heads.lock().unwrap().push(head);
+                let _ = stream.write_all(&response("200", "set-cookie: node=STICKY; Path=/\r\n", b"{}")).await;
+            }
+        })
+        .await
+    };
+    let (server, other) = (start().await, start().await);
+    let http = Http::default();
+    let has_cookie = || heads.lock().unwrap().pop().unwrap().to_ascii_lowercase().contains("cookie: node=sticky");
+    post(&http, &server.url("/mcp")).await.unwrap();
+    assert!(!has_cookie());
+    post(&http, &server.url("/mcp")).await.unwrap();
+    assert!(has_cookie());
+    http.fetch(&server.url("/.well-known/oauth-protected-resource"), HeaderMap::new()).await.unwrap();
+    assert!(!has_cookie());
+    http.submit(&server.url("/token"), http::Request::new(Vec::new())).await.unwrap();
+    assert!(!has_cookie());
+    post(&http, &other.url("/mcp")).await.unwrap();
+    assert!(!has_cookie());
+    // Another process knows none: nothing is on disk.
+    post(&Http::default(), &server.url("/mcp")).await.unwrap();
+    assert!(!has_cookie());
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -19,6 +20,9 @@ use crate::{
     secret::Secret,
     server_url::ServerUrl,
 };
+
+/// Where the listener is, which has been bound already.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What a person is asked.
 pub(super) struct Asked<'a> {
@@ -62,11 +66,12 @@ impl Asked<'_> {
         let Redirection { timeout, paste, .. } = redirection;
         let end = Instant::now() + *timeout;
         let teller = Mutex::new(progress);
-        let redirect_uri = loopback.redirect_uri();
+        let address = loopback.redirect_uri().address();
         let authorization = Arc::clone(self.authorization);
         let mut visited = pin!(loopback.wait(move |query| judged(&authorization, query)));
         let visit = |outcome: io::Result<_>| {
-            let (answer, visitor) = outcome.map_err(|source| LoginError::Listener { port: None, source })?;
+            let (answer, visitor) =
+                outcome.map_err(|source| LoginError::Listener { address: ANY, option: None, source })?;
             Ok(Answer::Here(answer, Some(visitor)))
         };
 
@@ -104,7 +109,7 @@ impl Asked<'_> {
         };
         tokio::select! {
             outcome = visited => visit(outcome),
-            answer = self.pasted(paste, &redirect_uri, &teller) => Ok(Answer::Here(answer, None)),
+            answer = self.pasted(paste, &address, &teller) => Ok(Answer::Here(answer, None)),
             outcome = elsewhere => outcome,
             () = tokio::time::sleep_until(end) => {
                 Err(LoginError::TimedOut { after: *timeout, known_client: self.known_client })
@@ -136,7 +141,7 @@ impl Asked<'_> {
     async fn pasted(
         &self,
         paste: &mut Option<Paste>,
-        redirect_uri: &str,
+        address: &str,
         teller: &Teller<'_>,
     ) -> Result<Secret, LoginError> {
         while let Some(line) = match paste {
@@ -144,7 +149,7 @@ impl Asked<'_> {
             None => None,
         } {
             let answer = line.and_then(|line| {
-                let query = paste::query(&line, redirect_uri)?;
+                let query = paste::query(&line, address)?;
                 judged(self.authorization, query).ok_or(PasteError::Unrelated)
             });
             match answer {

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::server_url::ServerUrl;
+use crate::{
+    login::portal::{Desktop, PortalError},
+    server_url::ServerUrl,
+};
 
 /// Shows a URL to the person.
 pub trait Browser: Send + Sync {
@@ -37,6 +40,8 @@ pub enum SystemBrowser {
     Commands(Vec<Vec<String>>),
     /// Whatever the system opens links with.
     Default,
+    /// The desktop's portal, else whatever the system opens links with, on the display that the desktop has.
+    Desktop(Desktop),
 }
 
 /// Ours, and no business of a browser's.
@@ -69,9 +74,22 @@ impl Browser for SystemBrowser {
             }
             Self::Commands(commands) => commands.iter().filter_map(|words| command(words, url)).collect(),
             Self::Default => open::commands(url.as_str()),
+            Self::Desktop(desktop) => match desktop.ask(url) {
+                Ok(()) => return Ok(()),
+                Err(error) if error == PortalError::Closed || desktop.variables().is_empty() => {
+                    return Err(io::Error::other(error).into());
+                }
+                Err(_) => open::commands(url.as_str()).into_iter().map(|command| on(desktop, command)).collect(),
+            },
         };
         Ok(start_one(commands)?)
     }
+}
+
+/// `command`, on the display of `desktop`.
+fn on(desktop: &Desktop, mut command: Command) -> Command {
+    command.envs(desktop.variables().iter().map(|(name, value)| (name, value)));
+    command
 }
 
 /// The command of these words, with the URL in place of each `%s`, else at the end.

@@ -6,14 +6,11 @@ use tokio::time::Instant;
 
 use crate::{
     credential::record::{Credential, Renewal},
-    login::{Context, LoginError, LoginRequest, Progress, register_as_one_of, with_tokens},
+    login::{Context, LoginError, LoginRequest, Progress, client::Applicant, with_tokens},
     oauth::{
-        authorization_server::AuthorizationServer,
         client::{self, DeviceRequest, Grant},
         device_authorization::DeviceAuthorization,
         error::{OAuthError, TokenError},
-        registration::{ClientRegistration, RegistrationRequest},
-        scope::Scope,
     },
     server_url::ServerUrl,
 };
@@ -38,12 +35,17 @@ pub async fn device_code(
         return Err(LoginError::NoDeviceCode { host: server.token_endpoint.host() });
     };
     let scope = request.scope_for_person(&discovery);
-    let registration = match request.registration(server, context.clock.now()) {
-        Some(registration) => registration,
-        None => register(server, scope.as_ref(), context).await?,
+    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context };
+    let (registration, origin) = applicant.for_device(REDIRECT_URI, progress).await?;
+    let other = request.other_authentication(&registration, origin);
+    let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let authorization = match (begin(endpoint, &credential, context).await, other) {
+        (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => {
+            credential.registration = credential.registration.authenticating(other);
+            begin(endpoint, &credential, context).await.map_err(|_| LoginError::Token(refusal))?
+        }
+        (outcome, _) => outcome?,
     };
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
-    let authorization = begin(endpoint, &credential, context).await?;
     let patience = authorization.expires_in.min(timeout);
     progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });
     progress(Progress::Waiting(patience));
@@ -106,13 +108,4 @@ fn ended(error: TokenError, patience: Duration) -> LoginError {
         }
         error => error.into(),
     }
-}
-
-async fn register(
-    server: &AuthorizationServer,
-    scope: Option<&Scope>,
-    context: &Context<'_>,
-) -> Result<ClientRegistration, LoginError> {
-    let request = |scope| RegistrationRequest::new(server, REDIRECT_URI, scope).for_devices();
-    register_as_one_of(server, request(scope), [scope.map(|_| request(None))], context).await
 }

@@ -3,26 +3,37 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    future::pending,
     io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
-    task::{self, AbortHandle, JoinSet},
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
 };
 
-use crate::login::page::Page;
+use crate::{
+    login::{
+        page::Page,
+        redirect_uri::{LoopbackHost, RedirectUri},
+    },
+    secret::Secret,
+};
 
-/// The path of the redirect URI.
+/// The path of the redirect URI, where the person has not fixed another.
 const PATH: &str = "/callback";
 
 /// The most of a request's head that is read, in bytes.
@@ -37,39 +48,100 @@ const SUSPENSE: Duration = Duration::from_secs(10);
 /// The most connections at once. One more drops the oldest, so that idle ones cannot keep the person's browser out.
 const CONNECTIONS: usize = 16;
 
-/// A bound port of 127.0.0.1. Dropping it frees the port and cuts every connection.
+/// How many ports the system may pick until one is free on both addresses of `localhost`.
+const PICKS: usize = 8;
+
+/// A bound port of the loopback interface. Dropping it frees the port and cuts every connection.
 #[derive(Debug)]
 pub struct Loopback {
-    listener: TcpListener,
-    port: u16,
+    first: TcpListener,
+    /// `localhost` has two addresses.
+    second: Option<TcpListener>,
+    redirect_uri: RedirectUri,
 }
 
-/// Whoever brought the answer: a browser that waits for its page. Dropping it sends the browser away without one.
+/// Why no answer can be listened for.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen for the answer on {address}")]
+pub struct ListenError {
+    /// The address; its port is 0 where the system was to pick one.
+    pub address: SocketAddr,
+    /// What the system says.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The browser that brought the answer, and waits for its page. It may ask again with the same answer as long as this
+/// lives. Dropping it sends the browser away without a page.
 #[derive(Debug)]
 pub struct Visitor {
-    page: oneshot::Sender<Page>,
-    connections: JoinSet<()>,
+    page: watch::Sender<Option<Page>>,
+    /// The one task that listens; it owns those that serve.
+    listening: JoinSet<io::Result<()>>,
 }
 
 impl Loopback {
-    /// Binds `port`, or one that the system picks. Only the literal address: a name could resolve to elsewhere (RFC
-    /// 8252 section 8.3).
+    /// Binds `port` of 127.0.0.1, or one that the system picks. Only the literal address: a name could resolve to
+    /// elsewhere (RFC 8252 section 8.3).
     ///
     /// # Errors
     /// Whatever the system says, such as that the port is taken.
-    pub async fn bind(port: Option<u16>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).await?;
-        let port = listener.local_addr()?.port();
-        Ok(Self { listener, port })
+    pub async fn bind(port: Option<u16>) -> Result<Self, ListenError> {
+        Self::at(&RedirectUri::new(LoopbackHost::V4, port.unwrap_or(0), PATH)).await
+    }
+
+    /// Binds the address that `redirect_uri` names, and for `localhost` both, where this machine has both: on one that
+    /// is left to another program, that program would be given the code.
+    ///
+    /// # Errors
+    /// Whatever the system says, such as that the port is taken.
+    pub async fn at(redirect_uri: &RedirectUri) -> Result<Self, ListenError> {
+        let (host, port) = (redirect_uri.host(), redirect_uri.port());
+        let first = match host {
+            LoopbackHost::V4 | LoopbackHost::Localhost => IpAddr::from(Ipv4Addr::LOCALHOST),
+            LoopbackHost::V6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        let (first, bound) = listen((first, port).into()).await?;
+        let second = match host {
+            LoopbackHost::V4 | LoopbackHost::V6 => None,
+            LoopbackHost::Localhost => second(bound).await?,
+        };
+        let redirect_uri = match port {
+            0 => RedirectUri::new(host, bound, redirect_uri.path()),
+            _ => redirect_uri.clone(),
+        };
+        Ok(Self { first, second, redirect_uri })
+    }
+
+    /// The same under the name `localhost`, for servers that know this machine by no other name. `port` is the one that
+    /// the person chose; otherwise the system may pick another.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub async fn as_localhost(self, port: Option<u16>) -> Result<Self, ListenError> {
+        let Self { first, redirect_uri, .. } = self;
+        let own = RedirectUri::new(LoopbackHost::Localhost, redirect_uri.port(), PATH);
+        let mut error = match second(own.port()).await {
+            Ok(second) => return Ok(Self { first, second, redirect_uri: own }),
+            Err(error) => error,
+        };
+        let picks = if port.is_none() { PICKS } else { 0 };
+        for _ in 0..picks {
+            match Self::at(&RedirectUri::new(LoopbackHost::Localhost, 0, PATH)).await {
+                Ok(loopback) => return Ok(loopback),
+                Err(other) => error = other,
+            }
+        }
+        Err(error)
     }
 
     /// The redirect URI to register and to ask with.
-    pub fn redirect_uri(&self) -> String {
-        format!("http://{}{PATH}", self.authority())
+    pub fn redirect_uri(&self) -> &RedirectUri {
+        &self.redirect_uri
     }
 
-    /// Serves until `judge` finds an answer in a request's query, and gives that with whoever brought it, who is to be
-    /// shown a page. The port is free then.
+    /// Serves until `judge` finds an answer in a request's query, and gives that with the browser that brought it, which
+    /// is to be shown a page.
     ///
     /// # Errors
     /// Whatever the listener says.
@@ -77,69 +149,114 @@ impl Loopback {
         self,
         judge: impl Fn(&str) -> Option<T> + Send + Sync + 'static,
     ) -> io::Result<(T, Visitor)> {
-        // The first answer counts (RFC 6749 section 4.1.2: a code is used once).
+        let (page, shown) = watch::channel(None);
         let (answers, mut answered) = mpsc::channel(1);
-        let redirect = Arc::new(Redirect { authority: self.authority(), judge, answers });
+        let redirect_uri = self.redirect_uri.clone();
+        let redirect = Redirect { redirect_uri, judge, taken: OnceLock::new(), answers, page: shown };
+        // In this task until there is an answer: giving up frees the port at once.
+        let mut listen = self.listen(Arc::new(redirect)).boxed();
+        tokio::select! {
+            Some(answer) = answered.recv() => {
+                let mut listening = JoinSet::new();
+                listening.spawn(listen);
+                Ok((answer, Visitor { page, listening }))
+            }
+            ended = &mut listen => Err(ended.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Serves whoever comes until there is a page, and then those that wait for it.
+    async fn listen<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static>(
+        self,
+        redirect: Arc<Redirect<T, J>>,
+    ) -> io::Result<()> {
+        let mut page = redirect.page.clone();
         let mut connections = JoinSet::new();
         let mut handles: VecDeque<AbortHandle> = VecDeque::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => {
+                accepted = self.accept() => {
                     handles.retain(|handle| !handle.is_finished());
                     if handles.len() >= CONNECTIONS && let Some(oldest) = handles.pop_front() {
                         oldest.abort();
                     }
                     match accepted {
-                        Ok((stream, _)) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
+                        Ok(stream) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
                         // A connection that was gone before it was taken is no reason to stop; a broken listener is.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => return Err(error),
                     }
                 }
-                Some(Answered { answer, connection, page }) = answered.recv() => {
-                    for others in handles.iter().filter(|handle| handle.id() != connection) {
-                        others.abort();
-                    }
-                    return Ok((answer, Visitor { page, connections }));
-                }
                 Some(_) = connections.join_next() => {}
+                _ = page.wait_for(Option::is_some) => break,
             }
         }
+        drop(self);
+        while connections.join_next().await.is_some() {}
+        Ok(())
     }
 
-    fn authority(&self) -> String {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)).to_string()
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let second = async {
+            match &self.second {
+                Some(second) => second.accept().await,
+                None => pending().await,
+            }
+        };
+        let accepted = tokio::select! {
+            accepted = self.first.accept() => accepted,
+            accepted = second => accepted,
+        };
+        accepted.map(|(stream, _)| stream)
+    }
+}
+
+/// A listener at `address`, and the port that it has.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), ListenError> {
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    });
+    bound.map_err(|source| ListenError { address, source })
+}
+
+/// The listener at the other address of `localhost`; none where this machine does not have that address.
+async fn second(port: u16) -> Result<Option<TcpListener>, ListenError> {
+    match listen((Ipv6Addr::LOCALHOST, port).into()).await {
+        Ok((listener, _)) => Ok(Some(listener)),
+        Err(error) if matches!(error.source.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+            Err(error)
+        }
+        Err(_) => Ok(None),
     }
 }
 
 impl Visitor {
-    /// Shows the page, and returns when it is with the system or its time is up.
+    /// Shows the page, and returns when it is with the system or its time is up. The port is free then.
     pub async fn show(self, page: Page) {
-        let Self { page: waiting, mut connections } = self;
-        // A browser that waits no longer has left, or has read that nobody knows yet.
-        let _ = waiting.send(page);
-        let gone = async { while connections.join_next().await.is_some() {} };
+        let Self { page: waiting, mut listening } = self;
+        let _ = waiting.send(Some(page));
+        let gone = async { while listening.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(CONNECTION_DEADLINE, gone).await;
     }
 }
 
 /// What every connection shares.
 struct Redirect<T, J> {
-    authority: String,
+    redirect_uri: RedirectUri,
     judge: J,
-    answers: mpsc::Sender<Answered<T>>,
-}
-
-/// An answer, the connection that it came by, and the way to tell its browser what became of it.
-struct Answered<T> {
-    answer: T,
-    connection: task::Id,
-    page: oneshot::Sender<Page>,
+    /// The query of the answer that was taken. The first one counts: a code is used once (RFC 6749 section 4.1.2).
+    taken: OnceLock<Secret>,
+    answers: mpsc::Sender<T>,
+    /// What became of it, once that is known.
+    page: watch::Receiver<Option<Page>>,
 }
 
 impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redirect<T, J> {
-    /// Serves one request and closes. It ends when the page is with the system, or its time is up.
+    /// Serves one request and closes. It ends when the page is with the system, or its time is up; and where it has not
+    /// brought the answer, as soon as somebody else's is dealt with.
     async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let waits = AtomicBool::new(false);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(CONNECTION_DEADLINE)
@@ -147,20 +264,30 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
             .keep_alive(false)
             .serve_connection(
                 TokioIo::new(stream),
-                service_fn(|request| async { Ok::<_, Infallible>(self.respond(request).await) }),
+                service_fn(|request| async { Ok::<_, Infallible>(self.respond(request, &waits).await) }),
             );
-        // Whatever ends a connection, the wait goes on.
-        let _ = tokio::time::timeout(2 * CONNECTION_DEADLINE + SUSPENSE, connection).await;
+        let over = async {
+            let _ = self.page.clone().wait_for(Option::is_some).await;
+            if waits.load(Relaxed) {
+                pending().await
+            }
+        };
+        tokio::select! {
+            // Whatever ends a connection, the wait goes on.
+            _ = tokio::time::timeout(2 * CONNECTION_DEADLINE + SUSPENSE, connection) => {}
+            () = over => {}
+        }
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: Request<Incoming>, waits: &AtomicBool) -> Response<Full<Bytes>> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
-        let own_host = hosts.next().is_some_and(|host| host == &self.authority) && hosts.next().is_none();
+        let own_host =
+            hosts.next().is_some_and(|host| host == &self.redirect_uri.authority()) && hosts.next().is_none();
         // A page elsewhere whose name was made to resolve to this machine asks under its own name.
         if !own_host || request.uri().authority().is_some() {
             return Page::unrelated().response(StatusCode::FORBIDDEN);
         }
-        if request.uri().path() != PATH {
+        if request.uri().path() != self.redirect_uri.path() {
             return Page::unrelated().response(StatusCode::NOT_FOUND);
         }
         if request.method() != Method::GET {
@@ -168,15 +295,27 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return response;
         }
-        let (page, shown) = oneshot::channel();
-        let answer = (self.judge)(request.uri().query().unwrap_or_default());
-        let answer = answer.map(|answer| Answered { answer, connection: task::id(), page });
-        match answer.map(|answer| self.answers.try_send(answer)) {
-            Some(Ok(())) => {}
-            None | Some(Err(_)) => return Page::unrelated().response(StatusCode::BAD_REQUEST),
+        if !self.takes(request.uri().query().unwrap_or_default()) {
+            return Page::unrelated().response(StatusCode::BAD_REQUEST);
         }
-        let page = tokio::time::timeout(SUSPENSE, shown).await.ok().and_then(Result::ok);
+        waits.store(true, Relaxed);
+        let mut page = self.page.clone();
+        let page = async { page.wait_for(Option::is_some).await.ok().and_then(|page| page.clone()) };
+        let page = tokio::time::timeout(SUSPENSE, page).await.ok().flatten();
         page.unwrap_or_else(Page::undecided).response(StatusCode::OK)
+    }
+
+    /// Whether the query is the answer: the first one, or the same once more, from a browser that loads the page again or
+    /// had loaded it before its person looked. The code in it is used once.
+    fn takes(&self, query: &str) -> bool {
+        let asked = Secret::new(query.to_owned());
+        if self.taken.get().is_none()
+            && let Some(answer) = (self.judge)(query)
+            && self.taken.set(asked.clone()).is_ok()
+        {
+            return self.answers.try_send(answer).is_ok();
+        }
+        self.taken.get().is_some_and(|taken| taken.same_as(&asked))
     }
 }
 
@@ -184,7 +323,6 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
 mod tests {
     use std::time::Instant;
 
-    use futures_util::FutureExt;
     use http_body_util::BodyExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -196,7 +334,7 @@ mod tests {
     /// A wait for `/callback?ok` or `/callback?bad`, after which the page says that it failed.
     async fn waiting() -> (u16, JoinHandle<io::Result<String>>) {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let judge = |query: &str| ["ok", "bad"].contains(&query).then(|| query.to_owned());
         let wait = async move {
             let (answer, visitor) = loopback.wait(judge).await?;
@@ -217,7 +355,10 @@ mod tests {
     }
 
     async fn send(port: u16, request: &str) -> String {
-        let mut stream = connect(port).await;
+        exchange(connect(port).await, request).await
+    }
+
+    async fn exchange(mut stream: TcpStream, request: &str) -> String {
         // The other end may have closed before all is written, or with some of it unread.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut response = Vec::new();
@@ -306,26 +447,154 @@ mod tests {
         assert_eq!(wait.await.unwrap().unwrap(), "ok");
     }
 
-    /// The page is what became of the answer. Until that is known the browser waits, while the port is free already; and
-    /// it does not wait for ever.
+    /// The page is what became of the answer. Until that is known the browser waits; and it does not wait for ever.
     #[tokio::test]
     async fn the_browser_waits_for_the_outcome() {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let browser = tokio::spawn(async move { get(port, "/callback").await });
         let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
-        assert!(Loopback::bind(Some(port)).await.is_ok());
-        tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!browser.is_finished());
         let page = Page::signed_in("T", "s", "a");
         visitor.show(page.clone()).await;
         assert!(browser.await.unwrap().ends_with(&html(page)));
     }
 
+    /// A browser that loads the page again, or had loaded it before its person looked, gets the same page, however often;
+    /// whoever comes with another answer gets nothing; and there is one answer.
+    #[tokio::test]
+    async fn b13_the_same_answer_gets_the_page_again() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.redirect_uri().port();
+        let judged = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = judged.clone();
+        let first = tokio::spawn(async move { get(port, "/callback?code=a&state=s").await });
+        let judge = move |query: &str| {
+            counted.fetch_add(1, Relaxed);
+            query.contains("state=s").then(|| query.to_owned())
+        };
+        let (answer, visitor) = loopback.wait(judge).await.unwrap();
+        assert_eq!(answer, "code=a&state=s");
+        // The person is impatient: the browser drops the first request, and sends it again.
+        first.abort();
+        let again = [(); 3].map(|()| tokio::spawn(async move { get(port, "/callback?code=a&state=s").await }));
+        for other in ["code=b&state=s", "code=a&state=t", "code=a&state=s&x=y", "state=s&code=a", "", "code=a"] {
+            assert_eq!(status(&get(port, &format!("/callback?{other}")).await), "400", "{other}");
+        }
+        for host in ["evil.example", "localhost"] {
+            let request = format!("GET /callback?code=a&state=s HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+            assert_eq!(status(&send(port, &request).await), "403", "{host}");
+        }
+        let page = Page::signed_in("T", "s", "a");
+        visitor.show(page.clone()).await;
+        for again in again {
+            assert!(again.await.unwrap().ends_with(&html(page.clone())));
+        }
+        assert_eq!(judged.load(Relaxed), 1, "the answer is judged once");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(), "open after the sign-in");
+    }
+
+    /// Browsers keep spare connections: the end of a sign-in does not wait for them.
+    #[tokio::test]
+    async fn b13_a_spare_connection_holds_up_nothing() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.redirect_uri().port();
+        let mut spare = connect(port).await;
+        let browser = tokio::spawn(async move { get(port, "/callback").await });
+        let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        let begun = Instant::now();
+        visitor.show(Page::failed("T")).await;
+        assert!(begun.elapsed() < CONNECTION_DEADLINE, "{:?}", begun.elapsed());
+        assert!(browser.await.unwrap().ends_with(&html(Page::failed("T"))));
+        assert!(spare.read_u8().await.is_err());
+    }
+
+    /// A sign-in that ends without a page, and a wait that is given up, leave nothing that listens.
+    #[tokio::test]
+    async fn b13_t035_no_page_and_no_listener_is_left() {
+        let loopback = Loopback::bind(None).await.unwrap();
+        let port = loopback.redirect_uri().port();
+        let browser = tokio::spawn(async move { get(port, "/callback").await });
+        let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
+        drop(visitor);
+        assert_eq!(status(&browser.await.unwrap()), "none");
+        assert!(Loopback::bind(Some(port)).await.is_ok());
+    }
+
+    /// The host that is registered is the one that the browser must name, and the addresses that it stands for are those
+    /// that are listened at.
+    #[tokio::test]
+    async fn b2_t029_the_registered_host_alone_has_a_say() {
+        for (host, own, other) in [
+            (LoopbackHost::V4, "127.0.0.1", "localhost"),
+            (LoopbackHost::Localhost, "localhost", "127.0.0.1"),
+            (LoopbackHost::V6, "[::1]", "localhost"),
+        ] {
+            let Ok(loopback) = Loopback::at(&RedirectUri::new(host, 0, "/a/b")).await else {
+                assert_eq!(host, LoopbackHost::V6, "only ::1 may be missing");
+                continue;
+            };
+            let (port, has_second) = (loopback.redirect_uri().port(), loopback.second.is_some());
+            assert_eq!(loopback.redirect_uri().as_str(), format!("http://{own}:{port}/a/b"));
+            let wait = tokio::spawn(loopback.wait(|query| (query == "ok").then_some(())));
+            let addresses: &[IpAddr] = match (host, has_second) {
+                (LoopbackHost::V6, _) => &[IpAddr::V6(Ipv6Addr::LOCALHOST)],
+                (LoopbackHost::Localhost, true) => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+                _ => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            };
+            for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                let stream = TcpStream::connect((address, port)).await;
+                assert_eq!(stream.is_ok(), addresses.contains(&address), "{own}: {address}");
+            }
+            let ask = async |host: &str, target: &str| {
+                let stream = TcpStream::connect((*addresses.last().unwrap(), port)).await.unwrap();
+                exchange(stream, &format!("GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n")).await
+            };
+            assert_eq!(status(&ask(other, "/a/b?ok").await), "403");
+            assert_eq!(status(&ask(own, "/callback?ok").await), "404");
+            assert_eq!(status(&ask(own, "/a/b/?ok").await), "404");
+            assert!(!wait.is_finished());
+            let browser = tokio::spawn({
+                let address = *addresses.last().unwrap();
+                async move {
+                    let stream = TcpStream::connect((address, port)).await.unwrap();
+                    exchange(stream, &format!("GET /a/b?ok HTTP/1.1\r\nHost: {own}:{port}\r\n\r\n")).await
+                }
+            });
+            wait.await.unwrap().unwrap().1.show(Page::failed("T")).await;
+            assert_eq!(status(&browser.await.unwrap()), "200");
+        }
+    }
+
+    /// t033: where another program has either address of `localhost`, the code might go there: it is an error. Where the
+    /// system picks the port, it picks one that is free on both.
+    #[tokio::test]
+    async fn b2_t033_a_port_that_is_taken_on_either_address_is_an_error() {
+        let any = RedirectUri::new(LoopbackHost::Localhost, 0, PATH);
+        let Ok(squatter) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
+            assert!(Loopback::at(&any).await.unwrap().second.is_none(), "127.0.0.1 is enough where there is no ::1");
+            return;
+        };
+        let port = squatter.local_addr().unwrap().port();
+        let uri = RedirectUri::new(LoopbackHost::Localhost, port, PATH);
+        let error = Loopback::at(&uri).await.unwrap_err();
+        assert_eq!(
+            (error.source.kind(), error.address),
+            (io::ErrorKind::AddrInUse, (Ipv6Addr::LOCALHOST, port).into())
+        );
+        let here = || async { Loopback::bind(Some(port)).await.unwrap() };
+        assert!(here().await.as_localhost(Some(port)).await.is_err(), "the person's port");
+        let elsewhere = here().await.as_localhost(None).await.unwrap();
+        assert_ne!(elsewhere.redirect_uri().port(), port);
+        drop(squatter);
+        let both = here().await.as_localhost(Some(port)).await.unwrap();
+        assert_eq!(both.redirect_uri().as_str(), format!("http://localhost:{port}/callback"));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_outcome_that_takes_long_is_not_waited_for() {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let browser = tokio::spawn(async move { get(port, "/callback").await });
         let (_, visitor) = loopback.wait(|_| Some(())).await.unwrap();
         let begun = tokio::time::Instant::now();
@@ -343,7 +612,7 @@ mod tests {
         assert_eq!(wait.await.unwrap().unwrap(), "bad");
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
         assert_eq!(
-            Loopback::bind(Some(port)).await.unwrap().redirect_uri(),
+            Loopback::bind(Some(port)).await.unwrap().redirect_uri().as_str(),
             format!("http://127.0.0.1:{port}/callback")
         );
     }
@@ -352,14 +621,17 @@ mod tests {
     #[tokio::test]
     async fn t033_a_taken_port_is_an_error() {
         let holder = Loopback::bind(None).await.unwrap();
-        assert_eq!(Loopback::bind(Some(holder.port)).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            Loopback::bind(Some(holder.redirect_uri().port())).await.unwrap_err().source.kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 
     /// t035: giving up frees the port, with connections open.
     #[tokio::test]
     async fn t035_giving_up_frees_the_port() {
         let loopback = Loopback::bind(None).await.unwrap();
-        let port = loopback.port;
+        let port = loopback.redirect_uri().port();
         let wait = loopback.wait(|_| None::<()>);
         let mut idle = None;
         let given_up = tokio::time::timeout(Duration::from_millis(50), async {

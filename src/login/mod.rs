@@ -2,12 +2,17 @@
 
 mod answer;
 pub mod browser;
+mod client;
 pub mod device;
 pub mod jwt_bearer;
 pub mod loopback;
 pub mod mcp_remote;
 pub mod page;
+pub mod parameters;
 pub mod paste;
+mod place;
+pub mod portal;
+pub mod redirect_uri;
 pub mod turn;
 
 #[cfg(test)]
@@ -15,7 +20,7 @@ mod rehearsal;
 #[cfg(test)]
 mod tests;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -24,27 +29,30 @@ use crate::{
         assertion::AssertionError,
         clock::Clock,
         record::{Credential, Identity, Renewal},
+        registrations::Registrations,
     },
     http::{Http, HttpError},
     login::{
         answer::{Answer, Asked},
         browser::{Browser, BrowserError},
-        loopback::Loopback,
+        client::{Applicant, Origin},
         page::Page,
         paste::{Paste, PasteError},
+        place::Place,
+        redirect_uri::RedirectUri,
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
         authorization_server::AuthorizationServer,
         challenge::Challenge,
-        client::{self, Grant},
+        client::{self as oauth_client, Grant},
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         dpop::DpopKey,
         error::{OAuthError, RegistrationError, TokenError, Untrusted, cleaned},
         overrides::Overrides,
         private_key::PrivateKey,
-        registration::{ClientAuthentication, ClientRegistration, RegistrationRequest},
+        registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
     },
     secret::Secret,
@@ -73,11 +81,15 @@ pub struct LoginRequest {
     pub client_metadata_url: Option<ClientMetadataUrl>,
     /// An earlier registration, used again with the same authorization server and with no other.
     pub known: Option<KnownClient>,
+    /// Whether a client that finmcp has registered before is left alone, and a new one registered.
+    pub registers_anew: bool,
     /// What to ask for, where the person or the provider has chosen.
     pub scope: Option<Scope>,
     /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
     /// asked for besides the chosen one.
     pub challenge: Option<Challenge>,
+    /// The redirect URI that the client is registered with, where a person has fixed it.
+    pub redirect_uri: Option<RedirectUri>,
     /// The `resource` parameter.
     pub resource: ResourceParameter,
     /// Further parameters that this server wants, such as `business_id`.
@@ -123,7 +135,8 @@ pub enum ResourceParameter {
 /// How the answer of a person's sign-in comes back.
 #[derive(Debug)]
 pub struct Redirection {
-    /// The port of 127.0.0.1 to listen on; else that of an earlier registration if it is free, else any.
+    /// The port of 127.0.0.1 to listen on; else the fixed redirect URI, else that of an earlier registration if its port is
+    /// free, else any port.
     pub port: Option<u16>,
     /// Where the person can paste it, when the browser cannot come back here.
     pub paste: Option<Paste>,
@@ -140,11 +153,15 @@ pub struct Context<'a> {
     pub clock: &'a dyn Clock,
     /// What shows the sign-in page; none where the person wants to do that.
     pub browser: Option<Arc<dyn Browser>>,
+    /// Where clients are kept that nobody has signed in with yet; none where each sign-in registers its own.
+    pub registrations: Option<Registrations>,
 }
 
 /// What happens meanwhile, for whoever watches.
 #[derive(Debug)]
 pub enum Progress<'a> {
+    /// The authorization server registers no client for this long, and is waited for.
+    Busy(Duration),
     /// The sign-in page, before it is opened: its host is whom the person is about to trust.
     Page(&'a ServerUrl),
     /// The page that the person opens on another device, whose host is whom the person is about to trust, and the code
@@ -193,6 +210,14 @@ pub enum LoginError {
         /// The authorization server.
         host: String,
     },
+    /// The authorization server takes no sign-in whose request did not come to it beforehand (RFC 9126 section 5).
+    #[error("{host} takes only authorization requests that are pushed to it first (PAR), and finmcp does not push yet")]
+    PushedOnly {
+        /// The authorization server.
+        host: String,
+        /// Whether it offers sign-in with a device code, which needs no such request.
+        device_codes: bool,
+    },
     /// Tokens are to be bound to a key, and the authorization server does not say that it does so.
     #[error("{host} does not say that it binds tokens to a key (DPoP with ES256)")]
     NoDpop {
@@ -224,6 +249,12 @@ pub enum LoginError {
     /// The authorization server did not accept the request.
     #[error("the authorization server did not accept the sign-in: {0}")]
     Refused(OAuthError),
+    /// The authorization server refuses the client that it has just registered.
+    #[error("the authorization server refused the client that it has just registered: {0}")]
+    NewClientRefused(OAuthError),
+    /// The authorization server no longer knows the client that it registered for an earlier sign-in.
+    #[error("the authorization server no longer knows the client that it registered: {0}")]
+    ClientForgotten(OAuthError),
     /// Nobody signed in.
     #[error("nobody signed in within {} s", .after.as_secs())]
     TimedOut {
@@ -234,10 +265,12 @@ pub enum LoginError {
         known_client: bool,
     },
     /// The redirect URI's port cannot be used.
-    #[error("cannot listen for the answer on 127.0.0.1{}", .port.map(|port| format!(":{port}")).unwrap_or_default())]
+    #[error("cannot listen for the answer on {}", listened_at(.address))]
     Listener {
-        /// The port that was asked for.
-        port: Option<u16>,
+        /// Where; port 0 is any port.
+        address: SocketAddr,
+        /// The option that chose the port; none where the system was to pick one.
+        option: Option<&'static str>,
         /// What the system says.
         #[source]
         source: io::Error,
@@ -254,6 +287,10 @@ pub enum LoginError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+fn listened_at(address: &SocketAddr) -> String {
+    if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 
 fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
@@ -275,13 +312,10 @@ pub async fn authorization_code(
     context: &Context<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
-    let anew = request.known.as_ref().filter(|known| known.registration.is_dynamic());
-    let anew = anew.map(|_| LoginRequest { known: None, ..request.clone() });
-    match (ask_person(request, &mut redirection, context, progress).await, anew) {
-        (Err(LoginError::Token(error)), Some(anew)) if error.is_invalid_client() => {
-            ask_person(anew, &mut redirection, context, progress).await
-        }
-        (outcome, _) => outcome,
+    let anew = LoginRequest { known: None, registers_anew: true, ..request.clone() };
+    match ask_person(request, &mut redirection, context, progress).await {
+        Err(LoginError::ClientForgotten(_)) => ask_person(anew, &mut redirection, context, progress).await,
+        outcome => outcome,
     }
 }
 
@@ -295,15 +329,15 @@ async fn ask_person(
     let server = &discovery.authorization_server;
     // Whoever a person cannot be sent to is refused before anything is registered or opened.
     server.authorization_endpoint()?;
+    if server.pushed_requests_only {
+        return Err(LoginError::PushedOnly { host: server.token_endpoint.host(), device_codes: server.device_codes });
+    }
     let scope = request.scope_for_person(&discovery);
-    // The port first: a registration and a sign-in page are of no use without it.
-    let (loopback, reusable) = listen(request.registration(server, context.clock.now()), redirection.port).await?;
-    let redirect_uri = loopback.redirect_uri();
-    let known_client = reusable.as_ref().is_some_and(ClientRegistration::is_dynamic);
-    let registration = match reusable {
-        Some(registration) => registration,
-        None => register(server, &redirect_uri, scope.as_ref(), context).await?,
-    };
+    let place = Place { fixed: request.redirect_uri.as_ref(), port: redirection.port };
+    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context };
+    let (loopback, registration, origin) = applicant.for_browser(&place, progress).await?;
+    let redirect_uri = loopback.redirect_uri().to_string();
+    let other = request.other_authentication(&registration, origin);
     let (title, host) = (request.title.clone(), request.server.host());
     let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
@@ -318,7 +352,7 @@ async fn ask_person(
         authorization: &authorization,
         credential: &credential,
         device: server.device_authorization_endpoint.as_ref().filter(|_| server.device_codes),
-        known_client,
+        known_client: origin.may_be_forgotten(),
     };
     let (answer, visitor) = match asked.first_answer(loopback, redirection, context, progress).await? {
         Answer::Elsewhere(credential) => return Ok(*credential),
@@ -329,7 +363,12 @@ async fn ask_person(
             progress(Progress::Answered);
             let verifier = &authorization.verifier;
             let grant = Grant::AuthorizationCode { code: &code, verifier, redirect_uri: &redirect_uri };
-            with_tokens(credential, grant, context).await
+            match with_first_tokens(credential, grant, other, context).await {
+                Err(LoginError::Token(TokenError::Refused(refusal))) if refusal.code == "invalid_client" => {
+                    Err(refused_client(refusal, origin))
+                }
+                outcome => outcome,
+            }
         }
         Err(error) => Err(error),
     };
@@ -341,6 +380,15 @@ async fn ask_person(
         visitor.show(page).await;
     }
     outcome
+}
+
+/// What `invalid_client` means, by where the client comes from.
+fn refused_client(refusal: OAuthError, origin: Origin) -> LoginError {
+    match origin {
+        Origin::Given => LoginError::Token(TokenError::Refused(refusal)),
+        Origin::Earlier | Origin::Pending => LoginError::ClientForgotten(refusal),
+        Origin::New => LoginError::NewClientRefused(refusal),
+    }
 }
 
 /// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned `token_endpoint` wins over whatever the
@@ -407,22 +455,43 @@ impl LoginRequest {
             if let (None, Some(known)) = (&client_secret, known.filter(|known| known.client_id == client_id)) {
                 return Some(known.clone());
             }
-            let authentication = match &client_secret {
+            let usual = match &client_secret {
                 None => ClientAuthentication::None,
-                Some(_) => authentication.unwrap_or_else(|| ClientAuthentication::choose(&server.authentication)),
+                Some(_) => ClientAuthentication::choose(&server.authentication),
             };
-            return Some(ClientRegistration {
+            let registration = ClientRegistration {
                 client_id,
                 client_secret,
-                authentication,
+                authentication: usual,
                 redirect_uri: None,
                 expires_at: None,
-            });
+            };
+            return Some(registration.authenticating(authentication.or(self.overrides.authentication())));
         }
         if let Some(url) = self.client_metadata_url.as_ref().filter(|_| server.client_metadata_documents) {
             return Some(url.registration());
         }
-        known.filter(|known| known.expires_at.is_none_or(|end| end > now)).cloned()
+        let known = known.filter(|known| known.expires_at.is_none_or(|end| end > now));
+        let known = known.filter(|known| !(self.registers_anew && known.is_dynamic()));
+        known.cloned().map(|known| known.authenticating(self.overrides.authentication()))
+    }
+
+    /// How else the client could authenticate if the server refuses it, where it has never been accepted and the person
+    /// has not chosen.
+    fn other_authentication(&self, registration: &ClientRegistration, origin: Origin) -> Option<ClientAuthentication> {
+        let is_open = origin.is_unproven() && self.overrides.authentication().is_none();
+        if is_open { registration.other_authentication() } else { None }
+    }
+
+    /// The resource's identifier, and the `resource` parameter.
+    fn resource(&self, discovery: &Discovery) -> (String, Option<String>) {
+        let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
+        let identifier = published.unwrap_or_else(|| self.server.resource());
+        match self.resource.clone() {
+            ResourceParameter::Discovered => (identifier.clone(), Some(identifier)),
+            ResourceParameter::Fixed(resource) => (resource.clone(), Some(resource)),
+            ResourceParameter::Omitted => (identifier, None),
+        }
     }
 
     fn scope(&self, discovery: &Discovery) -> Option<Scope> {
@@ -471,13 +540,7 @@ impl LoginRequest {
         refuse_key(&discovery.authorization_server, &registration)?;
         let dpop_key = self.dpop_key(discovery)?;
         let server = &discovery.authorization_server;
-        let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
-        let identifier = published.unwrap_or_else(|| self.server.resource());
-        let (identifier, resource) = match self.resource {
-            ResourceParameter::Discovered => (identifier.clone(), Some(identifier)),
-            ResourceParameter::Fixed(resource) => (resource.clone(), Some(resource)),
-            ResourceParameter::Omitted => (identifier, None),
-        };
+        let (identifier, resource) = self.resource(discovery);
         let identity = Identity {
             environment: self.environment,
             issuer: server.issuer.clone(),
@@ -499,6 +562,7 @@ impl LoginRequest {
             parameters: self.parameters,
             dpop_key,
             tokens: None,
+            end: None,
         })
     }
 }
@@ -518,56 +582,22 @@ fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -
     Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 
-/// Binds the port, and says whether `registration` can be used with it: one with another port in its redirect URI
-/// cannot.
-async fn listen(
-    registration: Option<ClientRegistration>,
-    port: Option<u16>,
-) -> Result<(Loopback, Option<ClientRegistration>), LoginError> {
-    let registered = registration.as_ref().and_then(|registration| registration.redirect_uri.clone());
-    let earlier = registered.as_deref().and_then(|uri| uri.parse::<ServerUrl>().ok()?.as_url().port());
-    if port.is_none()
-        && let Some(earlier) = earlier
-        && let Ok(loopback) = Loopback::bind(Some(earlier)).await
-    {
-        return Ok((loopback, registration));
-    }
-    let loopback = Loopback::bind(port).await.map_err(|source| LoginError::Listener { port, source })?;
-    let usable = registered.is_none_or(|uri| uri == loopback.redirect_uri());
-    Ok((loopback, registration.filter(|_| usable)))
-}
-
-async fn register(
-    server: &AuthorizationServer,
-    redirect_uri: &str,
-    scope: Option<&Scope>,
+/// `credential` with its first tokens. A server that refuses a client looks at no code (RFC 6749 section 3.2.1), so that
+/// the `other` way to authenticate is tried with the same one, where there is one. The way that worked stays with the
+/// credential.
+async fn with_first_tokens(
+    credential: Credential,
+    grant: Grant<'_>,
+    other: Option<ClientAuthentication>,
     context: &Context<'_>,
-) -> Result<ClientRegistration, LoginError> {
-    let request = |scope| RegistrationRequest::new(server, redirect_uri, scope);
-    // Some servers offer the device grant, and not to everybody.
-    let lesser = [scope.map(|_| request(None)), server.device_codes.then(|| request(None).for_browsers())];
-    register_as_one_of(server, request(scope), lesser, context).await
-}
-
-/// Registers with `request`, or with the first of `lesser` that the server does not refuse. Some let a client register
-/// for their own scopes only, and grant those of a protected resource all the same: what a registration without is good
-/// for is theirs to say (RFC 7591 section 2).
-async fn register_as_one_of(
-    server: &AuthorizationServer,
-    request: RegistrationRequest,
-    lesser: impl IntoIterator<Item = Option<RegistrationRequest>>,
-    context: &Context<'_>,
-) -> Result<ClientRegistration, LoginError> {
-    let Some(endpoint) = &server.registration_endpoint else {
-        return Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() });
+) -> Result<Credential, LoginError> {
+    let refusal = match (with_tokens(credential.clone(), grant, context).await, other) {
+        (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => refusal,
+        (outcome, _) => return outcome,
     };
-    let mut outcome = client::register(context.http, endpoint, request).await;
-    for lesser in lesser.into_iter().flatten() {
-        if let Err(RegistrationError::Refused(_)) = outcome {
-            outcome = client::register(context.http, endpoint, lesser).await;
-        }
-    }
-    Ok(outcome?)
+    let registration = credential.registration.authenticating(other);
+    tracing::debug!(%refusal, method = registration.authentication.method(), "authenticating in another way");
+    with_tokens(Credential { registration, ..credential }, grant, context).await.map_err(|_| LoginError::Token(refusal))
 }
 
 /// `credential` with its first tokens.
@@ -577,7 +607,7 @@ async fn with_tokens(
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
     let request = credential.token_request(grant);
-    credential.tokens = Some(client::request_token(context.http, request, context.clock.now()).await?);
+    credential.tokens = Some(oauth_client::request_token(context.http, request, context.clock.now()).await?);
     Ok(credential)
 }
 

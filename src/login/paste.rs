@@ -72,16 +72,16 @@ impl Paste {
     }
 }
 
-/// The query in what was pasted: a whole address, with or without its scheme, which must be this redirect URI's; or only
-/// the query.
+/// The query in what was pasted: a whole address, with or without its scheme, which must begin with the redirect URI's
+/// `address`; or only the query.
 ///
 /// # Errors
 /// [`PasteError::Elsewhere`].
-pub fn query<'t>(text: &'t str, redirect_uri: &str) -> Result<&'t str, PasteError> {
+pub fn query<'t>(text: &'t str, address: &str) -> Result<&'t str, PasteError> {
     const SCHEME: &str = "http://";
     let text = text.trim();
     let bare = text.strip_prefix(SCHEME).unwrap_or(text);
-    let query = match bare.strip_prefix(redirect_uri.strip_prefix(SCHEME).unwrap_or(redirect_uri)) {
+    let query = match bare.strip_prefix(address.strip_prefix(SCHEME).unwrap_or(address)) {
         Some(rest) => rest.strip_prefix('?').ok_or(PasteError::Elsewhere)?,
         None if text.contains("://") || !text.contains('=') => return Err(PasteError::Elsewhere),
         None => text.strip_prefix('?').unwrap_or(text),

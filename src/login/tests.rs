@@ -5,6 +5,7 @@ use serde_json::json;
 use url::Url;
 
 use super::{
+    loopback::Loopback,
     rehearsal::{Person, Script, Stage},
     *,
 };
@@ -30,8 +31,10 @@ fn request(stage: &Stage) -> LoginRequest {
         client: None,
         client_metadata_url: None,
         known: None,
+        registers_anew: false,
         scope: None,
         challenge: None,
+        redirect_uri: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
         dpop: false,
@@ -50,10 +53,16 @@ async fn sign_in(
     redirection: Redirection,
 ) -> (Result<Credential, LoginError>, Vec<String>) {
     let http = Http::default();
-    let context = Context { http: &http, clock: &Stopped, browser: Some(Arc::clone(person) as Arc<dyn Browser>) };
+    let context = Context {
+        http: &http,
+        clock: &Stopped,
+        browser: Some(Arc::clone(person) as Arc<dyn Browser>),
+        registrations: None,
+    };
     let mut events = Vec::new();
     let outcome = authorization_code(request, redirection, &context, &mut |event| {
         events.push(match event {
+            Progress::Busy(_) => "busy".to_owned(),
             Progress::Page(url) => format!("page {}", url.as_url().path()),
             Progress::Code { .. } => "code".to_owned(),
             Progress::Opened => "opened".to_owned(),
@@ -507,7 +516,7 @@ async fn no_browser_at_all() {
         let stage = Script::good().stage().await;
         let http = Http::default();
         let told = browser.is_some();
-        let context = Context { http: &http, clock: &Stopped, browser };
+        let context = Context { http: &http, clock: &Stopped, browser, registrations: None };
         let mut not_opened = false;
         let mut progress = |event: Progress<'_>| match event {
             // The person follows the printed URL.
@@ -532,7 +541,7 @@ async fn t042_the_first_answer_ends_the_others() {
         script.server()["device_authorization_endpoint"] = json!("{}/device");
         let stage = script.stage().await;
         let (http, person) = (Http::default(), Arc::new(Person { leaves: !visits, ..Person::default() }));
-        let context = Context { http: &http, clock: &Stopped, browser: None };
+        let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
         let mut progress = |event: Progress<'_>| {
             if let Progress::Page(url) = event {
                 // Not before the device's token was asked for.
@@ -584,7 +593,7 @@ async fn a_pinned_issuer() {
 
 async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> Result<Credential, LoginError> {
     let http = Http::default();
-    let context = Context { http: &http, clock: &Stopped, browser: None };
+    let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
     let endpoint = endpoint.map(|path| format!("{}{path}", stage.origin).parse().unwrap());
     client_credentials(request, endpoint, &context).await
 }
@@ -597,7 +606,7 @@ async fn t042_a_device_code() {
         script.server()["device_authorization_endpoint"] = json!("{}/device");
         let stage = script.stage().await;
         let (http, mut shown) = (Http::default(), Vec::new());
-        let context = Context { http: &http, clock: &Stopped, browser: None };
+        let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
         let outcome = device::device_code(request(&stage), timeout, &context, &mut |event| {
             if let Progress::Code { page, code } = event {
                 shown.push(format!("{} {code}", page.as_url().path()));
@@ -653,14 +662,14 @@ async fn t040_a_forgotten_client_registers_anew_once() {
     let script = Script { token: (401, json!({"error": "invalid_client"})), ..Script::good() };
     let stage = script.stage().await;
     let person = Arc::new(Person::default());
-    let port = Loopback::bind(None).await.unwrap().redirect_uri();
+    let uri = Loopback::bind(None).await.unwrap().redirect_uri().to_string();
     let mut request = request(&stage);
     request.known = known(&request, None);
     if let Some(known) = &mut request.known {
-        known.registration.redirect_uri = Some(port);
+        known.registration.redirect_uri = Some(uri);
     }
     let outcome = sign_in(request, &person, PATIENT).await.0;
-    assert!(matches!(outcome, Err(LoginError::Token(error)) if error.is_invalid_client()));
+    assert!(matches!(outcome, Err(LoginError::NewClientRefused(_))));
     assert_eq!(opened(&person), 2);
     stage.only("/register");
 }
@@ -803,7 +812,7 @@ async fn client_credentials_by_discovery() {
 fn a_sign_in_can_change_threads() {
     fn movable<T: Send>(_: T) {}
     let http = Http::default();
-    let context = Context { http: &http, clock: &Stopped, browser: None };
+    let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
     let request = LoginRequest {
         overrides: Overrides::default(),
         server: "https://mcp.example".parse().unwrap(),
@@ -814,8 +823,10 @@ fn a_sign_in_can_change_threads() {
         client: None,
         client_metadata_url: None,
         known: None,
+        registers_anew: false,
         scope: None,
         challenge: None,
+        redirect_uri: None,
         resource: ResourceParameter::Discovered,
         parameters: Vec::new(),
         dpop: false,

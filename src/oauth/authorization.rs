@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
 use oauth2::{AuthUrl, CsrfToken, PkceCodeChallenge, RedirectUrl, basic::BasicClient};
 use url::{Url, form_urlencoded};
 
@@ -135,6 +136,35 @@ impl AuthorizationRequest {
     }
 }
 
+/// Whether an answer to an authorization request that redirects nowhere says that the server does not know the client, or
+/// not with this redirect URI. There is no form for that (RFC 6749 section 4.1.2.1: "inform the resource owner"): servers
+/// write JSON with various codes, plain text or pages.
+pub fn says_unknown_client(status: StatusCode, body: &[u8]) -> bool {
+    const WORDS: [&str; 12] = [
+        "invalid client",
+        "invalidclient",
+        "unauthorized client",
+        "unknown client",
+        "unrecognized client",
+        "unregistered client",
+        "client id",
+        "clientid",
+        "client not",
+        "client does not exist",
+        "application not found",
+        "redirect uri",
+    ];
+    let is_refusal = status.is_client_error() || status == StatusCode::INTERNAL_SERVER_ERROR;
+    if !is_refusal || status == StatusCode::TOO_MANY_REQUESTS {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(ANSWER_LIMIT)]).to_lowercase().replace(['_', '-'], " ");
+    WORDS.iter().any(|words| text.contains(words))
+}
+
+/// How much of an answer is looked through, in bytes.
+const ANSWER_LIMIT: usize = 64 << 10;
+
 /// Appends each parameter whose key is not in the URL.
 fn add_missing(url: &mut Url, parameters: &[(String, String)]) {
     for (key, value) in parameters {
@@ -166,6 +196,42 @@ mod tests {
     use crate::oauth::registration::ClientAuthentication;
 
     const ISSUER: &str = "https://as.example/t";
+
+    /// b5, d6: how servers say that they have forgotten a client, and what is something else.
+    #[test]
+    fn b5_what_says_that_a_client_is_unknown() {
+        let says =
+            |status: u16, body: &str| says_unknown_client(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+        for (status, body) in [
+            (400, r#"{"error":"invalid_request","error_description":"Client ID 'x' not found"}"#),
+            (400, r#"{"error":"invalid_client"}"#),
+            (401, r#"{"error":"unauthorized_client"}"#),
+            (422, r#"{"message":"Unrecognized client_id"}"#),
+            (404, r#"{"message":"Application not found"}"#),
+            (400, "<html><h1>Client Not Registered</h1>"),
+            (403, "Unknown client"),
+            (400, "unknown client or redirect URI"),
+            (400, r#"{"error":"invalid_redirect_uri"}"#),
+            (500, "Error: Invalid client. The clientId provided does not match to this client."),
+        ] {
+            assert!(says(status, body), "{status} {body}");
+        }
+        for (status, body) in [
+            (200, "<html>Sign in to client id"),
+            (302, "invalid_client"),
+            (429, "too many requests of this client_id"),
+            (503, "client_id"),
+            (403, "<html><title>Just a moment...</title>"),
+            (401, r#"{"error":"login_required"}"#),
+            (400, r#"{"error":"invalid_scope"}"#),
+            (404, ""),
+            (405, "Method Not Allowed"),
+        ] {
+            assert!(!says(status, body), "{status} {body}");
+        }
+        let far = format!("{}invalid_client", " ".repeat(ANSWER_LIMIT));
+        assert!(!says(400, &far));
+    }
 
     fn request_to(
         endpoint: &str,

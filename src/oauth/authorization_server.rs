@@ -52,6 +52,8 @@ pub struct AuthorizationServer {
     /// Whether it binds tokens to keys for ES256: `dpop_signing_alg_values_supported` (RFC 9449 section 5.1). Nothing is
     /// known of a server of which only the token endpoint is known.
     pub dpop: Option<bool>,
+    /// `require_pushed_authorization_requests` (RFC 9126 section 5).
+    pub pushed_requests_only: bool,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether it supports S256, if it says so.
     pkce: Option<bool>,
@@ -73,6 +75,7 @@ struct Document {
     authorization_response_iss_parameter_supported: Option<bool>,
     client_id_metadata_document_supported: Option<bool>,
     dpop_signing_alg_values_supported: Option<Vec<String>>,
+    require_pushed_authorization_requests: Option<bool>,
 }
 
 /// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
@@ -141,6 +144,7 @@ impl AuthorizationServer {
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
             dpop: Some(lists(&document.dpop_signing_alg_values_supported, Algorithm::Es256.name())),
+            pushed_requests_only: document.require_pushed_authorization_requests.unwrap_or(false),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -167,6 +171,7 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
+            pushed_requests_only: false,
             client_metadata_documents: false,
             dpop: Some(false),
             pkce: Some(true),
@@ -189,6 +194,7 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
+            pushed_requests_only: false,
             client_metadata_documents: false,
             dpop: None,
             pkce: None,
@@ -220,6 +226,18 @@ impl AuthorizationServer {
 /// The authorization base URL of the 2025-03-26 specification: the MCP server's URL without its path.
 pub fn origin(server: &ServerUrl) -> String {
     server.as_url().origin().ascii_serialization()
+}
+
+/// The other spelling of an issuer that is an origin without a path: with the one slash at its end, or without. Some
+/// libraries write it into every URL that they publish. Byte for byte it is another issuer, but no other server can
+/// answer for it: the origin is the same, and so are the places of its metadata.
+pub fn respelled(issuer: &str) -> Option<String> {
+    let bare = issuer.strip_suffix('/').unwrap_or(issuer);
+    let (_, authority) = bare.split_once("://")?;
+    if authority.is_empty() || authority.contains(['/', '?', '#']) {
+        return None;
+    }
+    Some(if bare.len() == issuer.len() { format!("{issuer}/") } else { bare.to_owned() })
 }
 
 #[cfg(test)]
@@ -317,6 +335,34 @@ mod tests {
         }
         let refused = with("issuer", json!("https://evil.example/\u{1b}]52;c;x")).unwrap_err().to_string();
         assert!(refused.contains("https://evil.example/") && refused.contains(ISSUER) && !refused.contains('\u{1b}'));
+    }
+
+    /// d2: the one slash after an origin, and nothing else.
+    #[test]
+    fn d2_the_other_spelling_of_an_origin() {
+        for (one, other) in [
+            ("https://as.example", "https://as.example/"),
+            ("http://127.0.0.1:9", "http://127.0.0.1:9/"),
+            ("https://[::1]:9", "https://[::1]:9/"),
+            ("https://AS.example", "https://AS.example/"),
+        ] {
+            assert_eq!(respelled(one).as_deref(), Some(other));
+            assert_eq!(respelled(other).as_deref(), Some(one));
+        }
+        for none in [
+            "https://as.example/tenant1",
+            "https://as.example/tenant1/",
+            "https://as.example//",
+            "https://as.example?x",
+            "https://as.example/?x",
+            "https://as.example#x",
+            "https:///",
+            "https://",
+            "as.example/",
+            "",
+        ] {
+            assert_eq!(respelled(none), None, "{none}");
+        }
     }
 
     /// t020, t021: no S256, no sign-in; client credentials need none.

@@ -1,14 +1,15 @@
 //! Finding out what a server wants: the refused request, its metadata, its authorization server's metadata.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::{
-    http::{DOCUMENT_DEADLINE, Http, HttpError},
+    http::{DOCUMENT_DEADLINE, Http, HttpError, redirect},
     oauth::{
         authorization_server::{self, AuthorizationServer},
         challenge::Challenge,
-        error::Untrusted,
+        error::{Untrusted, cleaned},
+        json,
         overrides::Overrides,
         protected_resource::{self, ProtectedResource},
     },
@@ -80,9 +81,30 @@ pub enum DiscoveryError {
         /// With what.
         status: u16,
     },
+    /// None of the authorization servers that the server lists answers.
+    #[error("none of the server's authorization servers answers: {}", one_by_one(.silent))]
+    AllSilent {
+        /// Each, in the server's order.
+        silent: Vec<SilentServer>,
+    },
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
+}
+
+fn one_by_one(silent: &[SilentServer]) -> String {
+    silent.iter().map(|SilentServer { issuer, error }| format!("{issuer} ({error})")).collect::<Vec<_>>().join(", ")
+}
+
+impl DiscoveryError {
+    /// Whether the server is down, or publishes nothing: no word of it has been refused.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::NoMetadata { .. } | Self::Unavailable { .. } => true,
+            Self::Http(error) => !error.is_refusal(),
+            _ => false,
+        }
+    }
 }
 
 /// How a server answered a request without credentials.
@@ -92,7 +114,14 @@ pub enum Probe {
     Served,
     /// It wants authorization.
     Challenged(Challenge),
-    /// Neither.
+    /// It sends it elsewhere, where it was not sent.
+    Redirected {
+        /// How.
+        status: StatusCode,
+        /// Where to, fit to be shown.
+        target: Option<String>,
+    },
+    /// None of these.
     Unclear(StatusCode),
 }
 
@@ -244,18 +273,21 @@ impl<'a> Inquiry<'a> {
         resource: Option<&ProtectedResource>,
     ) -> Result<Option<AuthorizationServer>, DiscoveryError> {
         let Self { http, server, overrides, .. } = self;
-        let found = match (self.issuer(resource), probe) {
-            (Some(named), _) => {
+        let listed = resource.map(|resource| resource.authorization_servers.as_slice()).unwrap_or_default();
+        let found = match (self.issuer, probe) {
+            (Some(issuer), _) => {
                 // Where a person names the issuer, that is as near as the person likes.
-                let by_person = self.issuer.map(|issuer| server.beside(issuer)).transpose();
+                let by_person = server.beside(issuer);
                 let by_person = by_person.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
-                named_server(http, by_person.as_ref().unwrap_or(server), named, overrides).await?
+                named_server(http, &by_person, issuer, overrides).await?
             }
+            (None, _) if !listed.is_empty() => self.first_listed(listed).await?,
             (None, Probe::Challenged(_)) if probe.pointer().is_none() => own_server(http, server, overrides).await?,
             (None, Probe::Challenged(_)) => return Err(DiscoveryError::NoMetadata { host: server.host() }),
             (None, Probe::Served) => return Ok(None),
-            (None, Probe::Unclear(status)) if status.is_redirection() => {
-                return Err(HttpError::Redirected { host: server.host(), status: *status }.into());
+            (None, Probe::Redirected { status, target }) => {
+                let (host, status, target) = (server.host(), *status, target.clone());
+                return Err(HttpError::Redirected { host, status, target }.into());
             }
             (None, Probe::Unclear(status)) => {
                 return Err(DiscoveryError::NotMcp { host: server.host(), status: status.as_u16() });
@@ -263,6 +295,34 @@ impl<'a> Inquiry<'a> {
         };
         Ok(Some(if overrides.allow_missing_pkce_metadata { found.assuming_pkce() } else { found }))
     }
+
+    /// The first of the `listed` authorization servers that answers: which one to use is the client's choice (RFC 9728
+    /// section 7.6). Only one that is down or publishes nothing is passed over. One that says something wrong is not.
+    async fn first_listed(&self, listed: &[String]) -> Result<AuthorizationServer, DiscoveryError> {
+        let mut silent = Vec::new();
+        for issuer in listed.iter().take(LISTED_LIMIT) {
+            match named_server(self.http, &self.server, issuer, self.overrides).await {
+                Err(error) if listed.len() > 1 && error.is_silence() => {
+                    tracing::debug!(%error, "an authorization server does not answer");
+                    silent.push(SilentServer { issuer: cleaned(issuer), error });
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(DiscoveryError::AllSilent { silent })
+    }
+}
+
+/// The most authorization servers that are tried.
+const LISTED_LIMIT: usize = 4;
+
+/// An authorization server that is down or publishes nothing.
+#[derive(Debug)]
+pub struct SilentServer {
+    /// Its issuer identifier, cleaned.
+    pub issuer: String,
+    /// How it does not answer.
+    pub error: DiscoveryError,
 }
 
 /// One request of a probe. Only the status and the headers count: the body may be a stream without an end.
@@ -275,16 +335,21 @@ async fn ask(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     let message = Bytes::from_static(message.as_bytes());
-    let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
-    let sending = http.send(server, &Method::POST, &headers, &message);
-    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
-    let (status, headers) = (response.status(), response.headers().clone());
-    drop(response);
+    // Nothing is lost where a request without credentials is taken twice.
+    let (status, headers) = match send(http, server, &Method::POST, &headers, &message).await {
+        Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
+            send(http, server, &Method::POST, &headers, &message).await?
+        }
+        outcome => outcome?,
+    };
     let challenge = Challenge::from_headers(&headers);
     let answer = match status {
         StatusCode::UNAUTHORIZED => Probe::Challenged(challenge),
         StatusCode::FORBIDDEN if challenge != Challenge::default() => Probe::Challenged(challenge),
         status if status.is_success() => Probe::Served,
+        status if status.is_redirection() => {
+            Probe::Redirected { status, target: redirect::target(&http.place(server), &headers) }
+        }
         status => Probe::Unclear(status),
     };
     Ok((answer, headers))
@@ -296,10 +361,22 @@ async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
     if !session.contains_key(SESSION_HEADER) {
         return;
     }
-    let mut request = Request::new(Vec::new());
-    *request.method_mut() = Method::DELETE;
-    *request.headers_mut() = session;
-    let _ = http.exchange(server, request).await;
+    let _ = send(http, server, &Method::DELETE, &session, &Bytes::new()).await;
+}
+
+/// Sends a request as the bridge does, with the same cookies and redirects: what a sign-in finds, `serve` finds too.
+async fn send(
+    http: &Http,
+    server: &ServerUrl,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(StatusCode, HeaderMap), HttpError> {
+    let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
+    let headers = |_: &ServerUrl| Ok::<_, HttpError>(headers.clone());
+    let sending = http.send(server, method, body, &headers);
+    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
+    Ok((response.status(), response.headers().clone()))
 }
 
 /// The metadata of an issuer that somebody named.
@@ -312,7 +389,9 @@ async fn named_server(
     let candidates = authorization_server::candidates(issuer, namer)?;
     let (place, body) =
         first_document(http, &candidates).await?.ok_or_else(|| DiscoveryError::NoMetadata { host: namer.host() })?;
-    Ok(read_metadata(&body, &[issuer], place, overrides)?)
+    let respelled = authorization_server::respelled(issuer);
+    let issuers: Vec<&str> = std::iter::once(issuer).chain(respelled.as_deref()).collect();
+    Ok(read_metadata(&body, &issuers, place, overrides)?)
 }
 
 /// The identity provider that a person names by its issuer identifier. It may be wherever the person likes.
@@ -366,7 +445,9 @@ fn read_metadata(
     Err(refused.unwrap_or(Untrusted::MixUp))
 }
 
-/// The first document there is, and where. Only a 4xx means "look elsewhere": whoever publishes a bad document is not shopped around (MCP authorization names the order; the rest is caution).
+/// The first document there is, and where. "Look elsewhere" is a 4xx, and a 200 that is no JSON document: a web
+/// application's page for every path, a health check. Whoever publishes a bad document is not shopped around (MCP
+/// authorization names the order; the rest is caution).
 async fn first_document<'a>(
     http: &Http,
     candidates: &'a [ServerUrl],
@@ -376,8 +457,12 @@ async fn first_document<'a>(
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
         let reply = http.fetch(url, headers).await?;
-        if reply.status == StatusCode::OK {
+        if reply.status == StatusCode::OK && json::is_document(&reply.body) {
             return Ok(Some((url, reply.body)));
+        }
+        if reply.status == StatusCode::OK {
+            tracing::debug!(host = url.host(), "the metadata address answered with no JSON document");
+            continue;
         }
         if !reply.status.is_client_error() || reply.status == StatusCode::TOO_MANY_REQUESTS {
             return Err(DiscoveryError::Unavailable { host: url.host(), status: reply.status.as_u16() });

@@ -24,6 +24,12 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reason> {
     })
 }
 
+/// Whether a body is meant as a JSON document, good or bad. A page, plain text, a bare `"OK"` and nothing are not.
+pub fn is_document(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    body.trim_ascii_start().first().is_some_and(|first| b"{[".contains(first))
+}
+
 /// Whether brackets nest deeper than [`DEPTH_LIMIT`]; those in texts do not count.
 fn is_deep(body: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -70,6 +76,17 @@ mod tests {
             let outcome = read::<Value>(body.as_bytes());
             assert_eq!(outcome.is_ok(), is_shallow, "{}", &body[..body.len().min(80)]);
             assert_eq!(outcome.is_err_and(|reason| reason.contains("deep")), !is_shallow);
+        }
+    }
+
+    /// b3: what is a document, however bad, and what is none.
+    #[test]
+    fn b3_what_is_a_document() {
+        for document in ["{}", " \r\n{\"issuer\":", "[]", "\u{feff}{}", "{{template}}"] {
+            assert!(is_document(document.as_bytes()), "{document}");
+        }
+        for none in ["", " ", "<!doctype html>", "OK", "\"OK\"", "null", "404 page not found", "\u{feff}<html>"] {
+            assert!(!is_document(none.as_bytes()), "{none}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::oauth::registration::ClientAuthentication;
+
 /// Departures from the rules for one server, each by the name that it has in `config.toml`. By default there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +28,32 @@ pub struct Overrides {
     /// Whether to ask for `offline_access`, whatever the server lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline_access: Option<bool>,
+    /// How a client authenticates at the token endpoint, whatever the server lists: what finmcp registers for, and what
+    /// it uses (RFC 7591 section 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_method: Option<AuthenticationMethod>,
+}
+
+/// A method that finmcp can register for, by its name in RFC 7591 section 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthenticationMethod {
+    /// A public client.
+    None,
+    /// The secret in the form.
+    ClientSecretPost,
+    /// The secret in the `Authorization` header.
+    ClientSecretBasic,
+}
+
+impl From<AuthenticationMethod> for ClientAuthentication {
+    fn from(method: AuthenticationMethod) -> Self {
+        match method {
+            AuthenticationMethod::None => Self::None,
+            AuthenticationMethod::ClientSecretPost => Self::Body,
+            AuthenticationMethod::ClientSecretBasic => Self::Basic,
+        }
+    }
 }
 
 impl Overrides {
@@ -38,7 +66,13 @@ impl Overrides {
             require_audience: self.require_audience || other.require_audience,
             scope_on_refresh: self.scope_on_refresh || other.scope_on_refresh,
             offline_access: self.offline_access.or(other.offline_access),
+            token_endpoint_auth_method: self.token_endpoint_auth_method.or(other.token_endpoint_auth_method),
         }
+    }
+
+    /// The method by which clients are to authenticate, where the person has chosen one.
+    pub fn authentication(&self) -> Option<ClientAuthentication> {
+        self.token_endpoint_auth_method.map(ClientAuthentication::from)
     }
 
     /// The names of those that loosen a rule which protects the person.

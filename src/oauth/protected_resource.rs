@@ -37,12 +37,16 @@ struct Document {
 
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
 /// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
-/// the root.
+/// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server.
 ///
 /// # Errors
 /// [`Untrusted`] where the challenge points at a URL that must not be called.
 pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<ServerUrl>, Untrusted> {
-    let pointed = pointer.map(|pointer| trusted_url("resource_metadata", pointer, server)).transpose()?;
+    let pointed = pointer.map(|pointer| match is_path(pointer) {
+        true => server.join(pointer).map_err(|reason| Untrusted::Url { member: "resource_metadata", reason }),
+        false => trusted_url("resource_metadata", pointer, server),
+    });
+    let pointed = pointed.transpose()?;
     let path = server.as_url().path().trim_end_matches('/');
     let inserted = (!path.is_empty()).then_some(path);
     let paths = inserted.into_iter().chain([""]);
@@ -54,6 +58,12 @@ pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<Serve
         }
     }
     Ok(candidates)
+}
+
+/// Whether `reference` is a path, from the root or from the server's own place: a reference that leads to no other host
+/// (RFC 3986 section 4.2).
+fn is_path(reference: &str) -> bool {
+    (reference.starts_with('/') && !reference.starts_with("//")) || reference.starts_with('.')
 }
 
 impl ProtectedResource {
@@ -151,11 +161,41 @@ mod tests {
             "https://x.localhost/",
             "file:///etc/passwd",
             "https://u@mcp.example/",
-            "/relative",
+            "//127.0.0.1/meta",
+            "//other.example/meta",
+            "/\\other.example/meta",
+            "/a b",
+            "/meta#x",
+            "relative",
         ] {
             assert!(candidates(&server("https://mcp.example/mcp"), Some(pointer)).is_err(), "{pointer}");
         }
         assert!(candidates(&server("http://127.0.0.1:1/mcp"), Some("http://127.0.0.1:2/meta")).is_ok());
+    }
+
+    /// b4: a path in the challenge is the server's own, and leads to no other origin.
+    #[test]
+    fn b4_a_path_is_resolved_against_the_server() {
+        for (pointer, place) in [
+            ("/meta", "https://mcp.example:8443/meta"),
+            (
+                "/.well-known/oauth-protected-resource/v1/mcp",
+                "https://mcp.example:8443/.well-known/oauth-protected-resource/v1/mcp",
+            ),
+            ("./meta?x=y", "https://mcp.example:8443/v1/meta?x=y"),
+            ("../../../meta", "https://mcp.example:8443/meta"),
+            (
+                ".well-known/oauth-protected-resource",
+                "https://mcp.example:8443/v1/.well-known/oauth-protected-resource",
+            ),
+            ("/@other.example/", "https://mcp.example:8443/@other.example/"),
+            ("/.//other.example/x", "https://mcp.example:8443//other.example/x"),
+        ] {
+            let server = server("https://mcp.example:8443/v1/mcp");
+            let found = candidates(&server, Some(pointer)).unwrap();
+            assert_eq!(found[0].as_str(), place);
+            assert!(found.len() >= 2 && found.iter().all(|place| place.same_origin(&server)), "{pointer}");
+        }
     }
 
     /// t013: whose metadata this is.

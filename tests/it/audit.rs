@@ -191,6 +191,135 @@ fn a_call_that_asks_something_is_recorded_when_it_is_over() {
     assert_eq!(outcomes(&log_in(&sandbox)), pairs(&[("roots", "input_required"), ("roots", "ok")]));
 }
 
+/// A call that became a task is not done: its end has a line of its own, by whatever the client hears of it first.
+#[test]
+fn b15_a_task_is_recorded_when_it_begins_and_when_its_end_is_seen() {
+    let answer = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":@ID@,"result":{result}}}"#);
+    let status = |status: &str| format!(r#""taskId":"t-1","status":"{status}""#);
+    let done = |is_error: bool| format!(r#""result":{{"content":[],"isError":{is_error}}}"#);
+    let modern_task = format!(r#"{{"resultType":"task",{}}}"#, status("working"));
+    let legacy_task = format!(r#"{{"task":{{{}}}}}"#, status("working"));
+    let asked = |more: &str| answer(&format!(r#"{{"resultType":"complete",{more}}}"#));
+    let failure = r#"{"jsonrpc":"2.0","id":@ID@,"error":{"code":-32603,"message":"no"}}"#.to_owned();
+    for (era, method, said, end) in [
+        (Era::Modern, "tasks/get", asked(&format!("{},{}", status("completed"), done(false))), Some("ok")),
+        (Era::Modern, "tasks/get", asked(&format!("{},{}", status("completed"), done(true))), Some("tool_error")),
+        (
+            Era::Modern,
+            "tasks/get",
+            asked(&format!(r#"{},"error":{{"code":-32001,"message":""}}"#, status("failed"))),
+            Some("error:-32001"),
+        ),
+        (Era::Modern, "tasks/get", asked(&status("working")), None),
+        (Era::Modern, "tasks/get", failure.clone(), None),
+        (Era::Modern, "tasks/update", answer(r#"{"resultType":"complete"}"#), None),
+        (Era::Modern, "tasks/cancel", answer(r#"{"resultType":"complete"}"#), Some("cancelled")),
+        (Era::Legacy, "tasks/get", answer(&format!("{{{}}}", status("completed"))), Some("ok")),
+        (Era::Legacy, "tasks/get", answer(&format!("{{{}}}", status("failed"))), Some("failed")),
+        (Era::Legacy, "tasks/get", answer(&format!("{{{}}}", status("input_required"))), None),
+        (Era::Legacy, "tasks/result", answer(r#"{"content":[]}"#), Some("ok")),
+        (Era::Legacy, "tasks/result", answer(r#"{"content":[],"isError":true}"#), Some("tool_error")),
+        (Era::Legacy, "tasks/result", failure, Some("error:-32603")),
+        (Era::Legacy, "tasks/cancel", answer(&format!("{{{}}}", status("cancelled"))), Some("cancelled")),
+        (Era::Legacy, "tasks/list", answer(&format!(r#"{{"tasks":[{{{}}}]}}"#, status("failed"))), Some("failed")),
+    ] {
+        let what = format!("{era:?} {method} {said}");
+        let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { era, ..Script::default() }));
+        let log = log_in(&sandbox);
+        let mut serve = bridge(&sandbox, &vendor, &[]);
+        serve.greet(era).result();
+        vendor.prepare("long", answer(if era == Era::Modern { &modern_task } else { &legacy_task }));
+        vendor.prepare(method, said);
+        let mut call = json!({"name": "raw", "arguments": {"name": "long"}});
+        if era == Era::Legacy {
+            call["task"] = json!({"ttl": 60000});
+        }
+        serve.request_in(era, "tools/call", call).result();
+        assert_eq!(outcomes(&log), pairs(&[("raw", "task")]), "{what}");
+        // A client that asks again is told the same, and nothing is written twice.
+        for _ in 0..2 {
+            serve.request_in(era, method, json!({"taskId": "t-1"}));
+        }
+        let lines = lines(&log);
+        let ends: Vec<_> = lines[1..].iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+        assert_eq!(ends, end.into_iter().collect::<Vec<_>>(), "{what}");
+        for line in &lines {
+            assert_eq!(line["task_sha256"], digest("t-1"), "{what}");
+            assert_eq!(line["arguments_sha256"], digest(r#"{"name":"long"}"#), "{what}");
+            assert_eq!(line["tool"], "raw", "{what}");
+            assert!(line["duration_ms"].is_u64(), "{what}");
+        }
+        assert!(!fs::read_to_string(&log).unwrap().contains("t-1"), "the id may be all that a reader needs");
+        // The call was made once, and what is asked about a task says which in a header (the vendor complains else).
+        assert_eq!(vendor.executed(), ["raw"], "{what}");
+        assert_eq!(vendor.complaints(), Vec::<String>::new(), "{what}");
+        let header = (era == Era::Modern).then_some("t-1");
+        assert!(vendor.calls(method).iter().all(|call| call.header("mcp-name") == header), "{what}");
+    }
+}
+
+/// The server's own word counts for the tasks that the client has.
+#[test]
+fn b15_a_notification_of_a_tasks_end_is_recorded_and_passes() {
+    for (era, method, task) in [
+        (Era::Legacy, "notifications/tasks/status", r#"{"task":{"taskId":"t-1","status":"working"}}"#),
+        (Era::Modern, "notifications/tasks", r#"{"resultType":"task","taskId":"t-1","status":"working"}"#),
+    ] {
+        let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { era, ..Script::default() }));
+        let mut serve = bridge(&sandbox, &vendor, &[]);
+        serve.greet(era).result();
+        if era == Era::Modern {
+            serve.post_in(era, "subscriptions/listen", json!({"notifications": {"taskIds": ["t-1"]}}));
+            serve.incoming("notifications/subscriptions/acknowledged");
+        }
+        vendor.prepare("long", format!(r#"{{"jsonrpc":"2.0","id":@ID@,"result":{task}}}"#));
+        serve.call_in(era, "raw", json!({"name": "long"})).result();
+        for (id, status) in [("t-2", "completed"), ("t-1", "working"), ("t-1", "failed"), ("t-1", "failed")] {
+            let params = format!(r#"{{"taskId":"{id}","status":"{status}","n":1.10}}"#);
+            let notification = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+            vendor.push(&notification);
+            assert_eq!(serve.incoming(method).raw, notification);
+        }
+        assert_eq!(outcomes(&log_in(&sandbox)), pairs(&[("raw", "task"), ("raw", "failed")]), "{era:?}");
+    }
+}
+
+/// A client may come back to a task that another process began: which call that was is not known here.
+#[test]
+fn b15_the_end_of_a_task_from_before_is_recorded_too() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().modern()));
+    let mut serve = bridge(&sandbox, &vendor, &[]);
+    serve.greet(Era::Modern).result();
+    let result = r#"{"resultType":"complete","taskId":"t-0","status":"completed","result":{"content":[]}}"#;
+    vendor.prepare("tasks/get", format!(r#"{{"jsonrpc":"2.0","id":@ID@,"result":{result}}}"#));
+    serve.request_in(Era::Modern, "tasks/get", json!({"taskId": "t-0"})).result();
+    let lines = lines(&log_in(&sandbox));
+    assert_eq!((lines.len(), &lines[0]["outcome"], &lines[0]["tool"]), (1, &json!("ok"), &Value::Null));
+    assert_eq!((&lines[0]["task_sha256"], &lines[0]["duration_ms"]), (&digest("t-0"), &Value::Null));
+}
+
+/// Neither kind of tasks is offered to the other era; a server that makes one all the same is not believed to be done.
+#[test]
+fn b15_tasks_do_not_cross_the_eras() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().modern()));
+    let mut serve = bridge(&sandbox, &vendor, &[]);
+    let capabilities = json!({"tasks": {"list": {}}, "extensions": {"io.modelcontextprotocol/tasks": {}}});
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "c", "version": "1"}});
+    serve.request("initialize", hello).result();
+    serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    let result = r#"{"resultType":"task","taskId":"t-1","status":"working"}"#;
+    vendor.prepare("long", format!(r#"{{"jsonrpc":"2.0","id":@ID@,"result":{result}}}"#));
+    let error = serve.call("raw", json!({"name": "long"})).error();
+    assert_eq!((&error["code"], &error["data"]["taskId"]), (&json!(-31010), &json!("t-1")));
+    assert_eq!(outcomes(&log_in(&sandbox)), pairs(&[("raw", "task")]));
+    assert_eq!(vendor.executed(), ["raw"]);
+    // (The client's own `initialize` went out first, in case that the server is of its era.)
+    let modern: Vec<_> =
+        vendor.records().into_iter().filter(|record| record.text().contains("clientCapabilities")).collect();
+    assert_eq!(modern.len(), 2, "server/discover and the call");
+    assert!(modern.iter().all(|record| !record.text().contains("tasks")), "it was not offered");
+}
+
 /// Several bridges write one file, and what was there stays.
 #[test]
 fn bridges_share_a_log() {

@@ -154,10 +154,10 @@ fn t044_t046_no_token_is_shared_or_written_down() {
     assert!(second.records().is_empty());
 }
 
-/// t047: the bridge's requests go on within their origin where the server says so, with their token and to their end;
-/// nothing goes to another origin, and none becomes another request.
+/// t047, a8: the bridge's requests go on to their own address where the server says so, once, with their token and to
+/// their end; nothing goes to another path or origin, and none becomes another request.
 #[test]
-fn t047_a_redirect_is_followed_within_the_origin_alone() {
+fn t047_a8_a_redirect_is_followed_to_the_same_address_alone() {
     let elsewhere = Vendor::start(Script { sessions: false, ..Script::default() });
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(confidential()));
     machine_sign_in(&sandbox, &vendor, &[]).expect_success();
@@ -171,16 +171,14 @@ fn t047_a_redirect_is_followed_within_the_origin_alone() {
     serve.initialize().result();
     serve.request("ping", json!({})).result();
     assert_eq!(vendor.stream_count(), 1);
-    for status in [307, 308] {
+    for status in [301, 302, 307, 308] {
         let (received, executed) = (vendor.calls("tools/call").len(), vendor.executed().len());
-        for _ in 0..3 {
-            redirect(On::Rpc("tools/call"), status, &vendor.url());
-        }
+        redirect(On::Rpc("tools/call"), status, &vendor.url());
         let message = format!("after {status}");
         let answer = serve.call("echo", json!({"message": message}));
         assert_eq!(answer.result()["content"][0]["text"], message.as_str());
         let calls = vendor.calls("tools/call").split_off(received);
-        assert_eq!((calls.len(), vendor.executed().len() - executed), (4, 1));
+        assert_eq!((calls.len(), vendor.executed().len() - executed), (2, 1));
         assert!(calls.windows(2).all(|pair| pair[0].body == pair[1].body && pair[0].headers == pair[1].headers));
     }
 
@@ -196,7 +194,8 @@ fn t047_a_redirect_is_followed_within_the_origin_alone() {
             format!("http://u:p@127.0.0.1:{own_port}/mcp"),
             "https://evil.example/mcp".to_owned(),
         ];
-        if status < 307 {
+        locations.extend(["/other", "/", "/mcp/x", "/mcp?a=b"].map(str::to_owned));
+        if status == 303 {
             locations.push("/mcp".to_owned());
         }
         for location in locations {
@@ -204,7 +203,7 @@ fn t047_a_redirect_is_followed_within_the_origin_alone() {
             redirect(On::Rpc("tools/call"), status, &location);
             let error = serve.call("echo", json!({"message": "hi"})).error();
             let text = error["message"].as_str().unwrap();
-            assert!(text.contains(&format!("redirects elsewhere (HTTP {status})")), "{location}: {text}");
+            assert!(text.contains(&format!("redirects elsewhere (HTTP {status}")), "{location}: {text}");
             // Whoever says 307 or 308 has not taken it. The others do not say.
             let code = if status < 307 { -31010 } else { -31005 };
             assert_eq!(error["code"], code, "{location}: {text}");
@@ -212,13 +211,13 @@ fn t047_a_redirect_is_followed_within_the_origin_alone() {
             assert_eq!(vendor.executed().len(), executed, "{status} {location}");
         }
     }
-    // One that goes round is left after the third.
+    // One that goes round is left after the first.
     let received = vendor.calls("tools/call").len();
     for _ in 0..10 {
         redirect(On::Rpc("tools/call"), 307, "/mcp");
     }
     serve.call("echo", json!({"message": "hi"})).error();
-    assert_eq!(vendor.calls("tools/call").len() - received, 4);
+    assert_eq!(vendor.calls("tools/call").len() - received, 2);
     assert!(elsewhere.records().is_empty());
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
@@ -241,7 +240,10 @@ fn t047_a_sign_in_begins_where_the_server_is() {
     for status in [301, 302, 307, 308] {
         open.fault(On::Path("/mcp"), Effect::Answer(Reply::new(status).header("location", elsewhere.url())));
         let run = sandbox.finmcp(["login", &open.url()]).expect_code(5);
-        run.expect_stderr(&[&format!("redirects elsewhere (HTTP {status})"), "check the address"]);
+        run.expect_stderr(&[
+            &format!("redirects elsewhere (HTTP {status} to {})", elsewhere.url()),
+            "check the address",
+        ]);
     }
     assert!(elsewhere.records().is_empty() && browser.starts().len() == 1);
 }

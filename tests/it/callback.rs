@@ -15,8 +15,8 @@ use crate::support::{
     eventually,
     sandbox::Sandbox,
     serve::Serve,
-    vendor::{Effect, On, Script, Vendor},
-    visitor::visit,
+    vendor::{Effect, On, Reply, Script, Vendor},
+    visitor::{Page, visit},
 };
 
 /// A sign-in that waits for its person, who has not even looked yet.
@@ -169,17 +169,75 @@ fn t033_a_port_that_is_taken_is_not_shared() {
     }
 }
 
-/// t034: an answer is taken once: the port is closed before the code is redeemed.
+/// t034: an answer is taken once. While its code is redeemed another answer is turned away, though it is as good; after
+/// that the port is closed.
 #[test]
-fn t034_a_second_answer_finds_nobody() {
+fn t034_a_second_answer_is_not_taken() {
+    let waiting = Waiting::start();
+    let (answer, other) = (waiting.answer(), waiting.answer());
+    assert_ne!(answer, other);
+    waiting.vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_secs(1)));
+    let first = spawn_visit(&answer);
+    waiting.vendor.wait_for("the redemption", |record| record.path == "/token");
+    assert_eq!(visit("GET", other.as_str(), &[], "").unwrap().status, 400);
+    assert_eq!(first.join().unwrap().unwrap().status, 200);
+    let port = waiting.port();
+    waiting.ends_well();
+    assert!(!is_open(([127, 0, 0, 1], port)));
+    assert!(visit("GET", answer.as_str(), &[], "").is_err());
+}
+
+/// A browser that loads the answer again while its code is redeemed, or that had loaded it before its person looked, gets
+/// the last page, as often as it asks; the code is redeemed once. That holds for a refusal, too.
+#[test]
+fn b13_a_callback_that_is_loaded_again_gets_the_page() {
+    for refused in [false, true] {
+        let mut waiting = Waiting::start();
+        let answer = waiting.answer();
+        let effect = match refused {
+            false => Effect::Delay(Duration::from_secs(1)),
+            true => Effect::Answer(Reply::new(400).json(&json!({"error": "invalid_grant"}))),
+        };
+        waiting.vendor.fault(On::Path("/token"), effect);
+        // All of them at once: which one comes first is the system's to say.
+        let visits: Vec<_> = (0..5).map(|_| spawn_visit(&answer)).collect();
+        let mut pages: Vec<_> = visits.into_iter().map(|visit| visit.join().unwrap()).collect();
+        if refused {
+            // The refusal may be there before all of them have come.
+            pages.retain(Result::is_ok);
+            assert_eq!(waiting.login.exit_within(PATIENCE), Some(1));
+            assert_eq!(waiting.redemptions(), 1);
+        }
+        let pages: Vec<_> = pages.into_iter().map(Result::unwrap).collect();
+        let wanted = if refused { "You are not signed in" } else { "You are signed in" };
+        assert!(!pages.is_empty());
+        assert!(pages.iter().all(|page| page.status == 200 && page.text().contains(wanted)), "{pages:?}");
+        if !refused {
+            waiting.ends_well();
+        }
+    }
+}
+
+/// A browser that gives up the first request and asks again, as "reload" does.
+#[test]
+fn b13_a_reload_gets_the_page() {
     let waiting = Waiting::start();
     let answer = waiting.answer();
-    waiting.vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_millis(500)));
-    assert_eq!(visit("GET", answer.as_str(), &[], "").unwrap().status, 200);
+    waiting.vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_secs(1)));
+    let mut first = TcpStream::connect(("127.0.0.1", waiting.port())).unwrap();
+    let target = &answer[url::Position::BeforePath..];
+    first.write_all(format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", waiting.port()).as_bytes()).unwrap();
     waiting.vendor.wait_for("the redemption", |record| record.path == "/token");
-    assert!(!is_open(([127, 0, 0, 1], waiting.port())));
-    assert!(visit("GET", answer.as_str(), &[], "").is_err());
+    drop(first);
+    let page = visit("GET", answer.as_str(), &[], "").unwrap();
+    assert!(page.status == 200 && page.text().contains("You are signed in"), "{page:?}");
     waiting.ends_well();
+}
+
+/// A browser's visit to `url`, which may be made to wait.
+fn spawn_visit(url: &Url) -> std::thread::JoinHandle<Result<Page, reqwest::Error>> {
+    let url = url.clone();
+    std::thread::spawn(move || visit("GET", url.as_str(), &[], ""))
 }
 
 /// t037: a host that loses its patience and kills the bridge in the middle of a sign-in leaves nothing behind that would

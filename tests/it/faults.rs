@@ -243,11 +243,11 @@ fn t115_a_connection_that_closes_as_it_is_used_brings_a_call_once() {
     assert!(!made.is_empty() && !open.is_empty(), "{} and {}", made.len(), open.len());
 }
 
-/// t115: what an HTTP/2 server says it did not process, or leaves unanswered as it goes, is not sent again by the
-/// library below: it has come whole, and only the server knows what became of it.
+/// t115, a10: what an HTTP/2 server says it did not process is sent again (RFC 9113 section 8.7), once for each time that
+/// it says so. What it leaves unanswered as it goes is not: it has come whole, and only the server knows what became of it.
 #[cfg(unix)]
 #[test]
-fn t115_a_stream_that_is_lost_is_not_sent_again() {
+fn t115_a10_a_stream_that_is_lost_is_sent_again_where_it_was_refused() {
     use crate::support::{
         http2::{Http2Server, Loss},
         internet::Internet,
@@ -259,14 +259,18 @@ fn t115_a_stream_that_is_lost_is_not_sent_again() {
     internet.http2_host("mcp.example", server.port());
     let mut serve = sandbox.serve(["https://mcp.example/mcp"]);
     serve.greet(Era::Modern).result();
-    for loss in [Loss::RefusedStream, Loss::GoAway] {
+    for times in 1..=2 {
         let before = server.count("tools/call");
-        server.lose_next_call(loss);
-        let answer = serve.call_modern("pay", json!({}));
-        assert_eq!(code(&answer), -31010, "{loss:?}: {}", answer.raw);
-        assert_eq!(server.count("tools/call"), before + 1, "{loss:?}");
+        (0..times).for_each(|_| server.lose_next_call(Loss::RefusedStream));
         serve.call_modern("pay", json!({})).result();
+        assert_eq!(server.count("tools/call"), before + times + 1);
     }
+    let before = server.count("tools/call");
+    server.lose_next_call(Loss::GoAway);
+    let answer = serve.call_modern("pay", json!({}));
+    assert_eq!(code(&answer), -31010, "{}", answer.raw);
+    assert_eq!(server.count("tools/call"), before + 1);
+    serve.call_modern("pay", json!({})).result();
     assert!(serve.rest(QUIET).is_empty());
 }
 

@@ -1,5 +1,7 @@
 //! Not a byte changes: what the bridge passes on is what it was given, number for number and member for member.
 
+use serde_json::json;
+
 use crate::{
     serve::open_bridge,
     support::{
@@ -153,5 +155,33 @@ fn ten_megabytes_cross_both_ways() {
         let answer = call(&mut serve, &line, "5");
         assert!(answer.raw == response.replace("@ID@", "5"), "{what}: the result changed");
         assert!(last_call(&vendor) == line.replace("@ID@", "5"), "{what}: the request changed");
+    }
+}
+
+/// A server may compare a header with the body text for text: both say the same, digit by digit.
+#[test]
+fn a12_headers_say_of_an_argument_what_the_body_says() {
+    let annotated = |kind: &str, header: &str| json!({"type": kind, "x-mcp-header": header});
+    let tool = json!({"name": "echo", "inputSchema": {"type": "object", "properties": {
+        "whole": annotated("integer", "Whole"), "flag": annotated("boolean", "Flag"), "text": annotated("string", "Text"),
+    }}});
+    for client in [Era::Legacy, Era::Modern] {
+        let script = Script { tool_pages: vec![json!([tool])], ..Script::default().modern() };
+        let (_sandbox, vendor, mut serve) = open_bridge(script);
+        serve.greet(client).result();
+        serve.request_in(client, "tools/list", json!({})).result();
+        let meta = if client == Era::Modern { META } else { r#""_meta":{}"# };
+        for (id, number) in ["12345678901234567890123", "1e3", "-0", "1.10", "1E5", "1e400"].iter().enumerate() {
+            serve.send(format!(
+                r#"{{"jsonrpc":"2.0","id":"c{id}","method":"tools/call","params":{{"name":"echo","arguments":{{"whole":{number},"flag":true,"text":"\u0041\/b","lone":"\ud800","list":[{number}]}},{meta}}}}}"#
+            ));
+            serve.answer_to(&format!("\"c{id}\"")).result();
+            let call = vendor.calls("tools/call").pop().unwrap();
+            let header = |name: &str| call.header(name).map(str::to_owned);
+            assert_eq!(header("mcp-param-whole").as_deref(), Some(*number), "{client:?}");
+            assert_eq!(header("mcp-param-flag").as_deref(), Some("true"), "{client:?} {number}");
+            assert_eq!(header("mcp-param-text").as_deref(), Some("A/b"), "{client:?} {number}");
+        }
+        assert_eq!(vendor.calls("tools/call").len(), 6, "{client:?}: each was sent once");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -424,19 +424,21 @@ fn t123_a_cut_stream_leaves_the_outcome_open() {
     }
 }
 
-/// A stream that makes no sense is cut by us: the answers are not to be found in it any more.
+/// a5: what cannot be read is the answer to the only request that waits, and the stream goes on.
 #[test]
-fn a_stream_that_makes_no_sense_is_closed() {
+fn a5_what_makes_no_sense_on_the_stream_does_not_end_it() {
     let (_sandbox, vendor, mut serve) = bridge();
     serve.initialize();
     let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
     eventually("the call", || (vendor.executed().len() == 1).then_some(()));
-    vendor.push("nonsense");
+    vendor.push("{nonsense");
     let error = serve.answer_to(&call).error();
     assert_eq!(error["code"], -31010);
     assert!(error["message"].as_str().unwrap().contains("not a JSON-RPC message"), "{error}");
+    vendor.push("nonsense");
     serve.call("echo", json!({"message": "hi"})).result();
     assert_eq!(vendor.stream_count(), 1);
+    assert_eq!(vendor.records().iter().filter(|record| record.method == "GET").count(), 1);
 }
 
 /// t119: a message that the server refuses for want of a session is sent once more, in a new one.
@@ -515,7 +517,7 @@ fn t114_a_call_that_was_answered_is_not_sent_again() {
 /// t114: whatever the POST comes to otherwise, it is made once.
 #[test]
 fn t114_a_call_that_may_have_been_taken_is_not_sent_again() {
-    for effect in [Effect::CutBefore, Effect::status(400), Effect::status(500), Effect::status(503)] {
+    for effect in [Effect::CutBefore, Effect::status(408), Effect::status(500), Effect::status(503)] {
         let (_sandbox, vendor, mut serve) = bridge();
         serve.initialize();
         serve.request("ping", json!({})).result();
@@ -527,7 +529,8 @@ fn t114_a_call_that_may_have_been_taken_is_not_sent_again() {
     }
 }
 
-/// t128: a request's deadline runs from one message of the server to the next; what only keeps the stream alive is none.
+/// t128, a9: a request's deadline runs from one message of the server to the next, and what keeps the stream alive moves it
+/// too; not for ever.
 #[test]
 fn t128_a_request_has_a_deadline() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().over_sse()));
@@ -542,8 +545,10 @@ fn t128_a_request_has_a_deadline() {
     for _ in 0..5 {
         assert_eq!(serve.next().method().as_deref(), Some("notifications/progress"));
     }
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
     let alive = thread::spawn(move || {
-        for _ in 0..50 {
+        while !told.load(Ordering::Relaxed) {
             thread::sleep(QUIET);
             vendor.say(": keep-alive\n\n");
         }
@@ -551,7 +556,8 @@ fn t128_a_request_has_a_deadline() {
     });
     let begun = Instant::now();
     assert!(serve.answer_to(&call).error()["message"].as_str().unwrap().contains("within 1 s"));
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    over.store(true, Ordering::Relaxed);
+    assert!((5..14).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     // The stream is none the worse for it.
     let vendor = alive.join().unwrap();
     serve.call("echo", json!({"message": "hi"})).result();
@@ -593,7 +599,8 @@ fn t118_the_token_is_on_the_stream_and_on_the_messages() {
         assert_eq!(vendor.records_at("/token").len(), 2, "of the sign-in, and of the renewal");
         assert_eq!(vendor.executed(), ["hang", "echo"]);
         let count = |path: &str| vendor.records_at(path).len();
-        // The two questions at first; a stream, and another twice; the handshake and the calls, all of it or one call twice.
+        // The two questions at first; a stream, and another twice; the handshake and the calls, all of it or one
+        // call twice.
         assert_eq!((count("/mcp"), count("/messages")), if on_stream { (2 + 1 + 2, 3 + 3) } else { (2 + 1, 3 + 2) });
         serve.close_stdin();
         serve.exit_within(SOON);

@@ -1,13 +1,16 @@
 //! finmcp from outside: the binary, real sockets, and vendors that do as they are told.
 //!
 //! One module for each command or promise; `support` is the rig and `rig` its own tests. The modules `chromium`,
-//! `clients`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm` and `setup::agents` need programs that
-//! only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where they are run without.
+//! `clients`, `desktop`, `eras`, `http_sse::servers`, `keychain`, `openid`, `packaging::npm`, `setup::agents` and `stacks`
+//! need programs that only `tests/run.sh` installs: `cargo nextest run` leaves them out, and they fail, saying so, where
+//! they are run without.
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![cfg(test)]
 
+mod answers;
 mod architecture;
 mod assertion;
+mod attempts;
 mod audit;
 #[cfg(unix)]
 mod binding;
@@ -20,6 +23,8 @@ mod clients;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(target_os = "linux")]
+mod desktop;
 #[cfg(unix)]
 mod doctor;
 #[cfg(unix)]
@@ -29,6 +34,7 @@ mod faults;
 mod fidelity;
 #[cfg(target_os = "linux")]
 mod floods;
+mod http;
 mod http_sse;
 #[cfg(unix)]
 mod import;
@@ -44,6 +50,8 @@ mod login;
 mod logout;
 mod network;
 #[cfg(unix)]
+mod oauth;
+#[cfg(unix)]
 mod openid;
 #[cfg(unix)]
 mod packaging;
@@ -51,6 +59,8 @@ mod patience;
 mod peer;
 mod policy;
 mod recovery;
+#[cfg(unix)]
+mod redirect_uri;
 #[cfg(unix)]
 mod refusals;
 #[cfg(unix)]
@@ -66,6 +76,8 @@ mod setup;
 mod sign_in;
 #[cfg(unix)]
 mod sign_in_tool;
+#[cfg(unix)]
+mod stacks;
 #[cfg(unix)]
 mod status;
 #[cfg(target_os = "linux")]

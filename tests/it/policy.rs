@@ -177,7 +177,7 @@ fn signing_in_is_always_allowed() {
         let what = format!("{client:?} to {server:?}");
         let guarded = Script { guard: Script::people().guard, ..three_tools(server) };
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(guarded));
-        let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let url = vendor.url();
         sandbox.finmcp(["login", &url]).expect_success();
         let mut serve = sandbox.serve([&url]);
@@ -186,6 +186,8 @@ fn signing_in_is_always_allowed() {
         wait_until_remembered(&sandbox);
         drop(serve);
         sandbox.finmcp(["logout", &url]).expect_success();
+        drop(browser);
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
 
         for (flags, listed) in [
             (["--read-only", "--allow-tool", "*"], &["echo", "finmcp_sign_in"][..]),

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Writes `config.toml`, as a person does.
-fn configure(sandbox: &Sandbox, text: &str) -> std::path::PathBuf {
+pub fn configure(sandbox: &Sandbox, text: &str) -> std::path::PathBuf {
     let folder = sandbox.home().join("finmcp");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("config.toml");

@@ -8,7 +8,7 @@ use crate::support::{
     browser::{FakeBrowser, Person, sign_in_at},
     sandbox::Sandbox,
     serve::{Message, Serve, modern},
-    vendor::{Device, Effect, On, Reply, Script, Vendor},
+    vendor::{Device, Effect, Era, On, Reply, Script, Vendor},
 };
 
 /// The names that a list of tools has.
@@ -36,7 +36,8 @@ fn open(serve: &mut Serve, capabilities: Value) {
 #[test]
 fn a_client_signs_in_by_the_tool() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    // Nobody looks at the window that opens: the address is enough.
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
     open(&mut serve, json!({}));
     assert_eq!(names(&serve.request("tools/list", json!({}))), ["finmcp_sign_in"]);
@@ -49,7 +50,7 @@ fn a_client_signs_in_by_the_tool() {
     let listed = names(&serve.request("tools/list", json!({})));
     assert!(listed.contains(&"echo".to_owned()) && !listed.contains(&"finmcp_sign_in".to_owned()), "{listed:?}");
     assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
-    assert!(browser.starts().is_empty(), "nobody asked for a browser");
+    assert_eq!(browser.starts().len(), 1);
     sandbox.finmcp(["token", &vendor.url()]).expect_success();
 
     // The next client, signed out again, sees the tools that it will have.
@@ -106,8 +107,10 @@ fn a_modern_client_shows_the_page_in_the_middle_of_a_call() {
 #[test]
 fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    drop(browser);
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
     open(&mut serve, json!({}));
     serve.call("echo", json!({"message": "hi"})).result();
@@ -184,4 +187,156 @@ fn a_client_is_told_the_code_to_enter() {
     vendor.change(|script| script.device = Device::Consents);
     serve.incoming("notifications/tools/list_changed");
     assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+}
+
+/// The text of a result.
+fn said(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap()
+}
+
+/// The page opens by itself, once for a sign-in: however often the tool is called meanwhile, and whether it is the tool or a
+/// call that was refused. The address is in the answer all the same.
+#[test]
+fn b7_a_browser_opens_once_for_a_sign_in() {
+    for tool in ["finmcp_sign_in", "echo"] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let mut serve = sandbox.serve([vendor.url()]);
+        open(&mut serve, json!({}));
+        assert!(browser.starts().is_empty(), "{tool}: nobody has asked yet");
+        let first = serve.call(tool, json!({"message": "hi"})).result();
+        let again = serve.call("finmcp_sign_in", json!({})).result();
+        let other = serve.call("echo", json!({"message": "hi"})).result();
+        for result in [&first, &again, &other] {
+            assert!(said(result).contains("A browser window was opened"), "{tool}: {result}");
+            assert_eq!(address(result), address(&first), "{tool}");
+        }
+        let starts = browser.starts();
+        assert_eq!(starts.len(), 1, "{tool}: {starts:?}");
+        assert_eq!(starts[0].arguments, [address(&first)], "{tool}");
+        sign_in_at(&address(&first));
+        serve.incoming("notifications/tools/list_changed");
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1), "{tool}");
+        sandbox.assert_no_secret(&vendor.secrets());
+    }
+}
+
+/// The person before the window is enough: the client asks once, and its tools work.
+#[test]
+fn b7_the_window_alone_signs_in() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let mut serve = sandbox.serve([vendor.url()]);
+    open(&mut serve, json!({}));
+    assert_eq!(names(&serve.request("tools/list", json!({}))), ["finmcp_sign_in"]);
+    serve.call("finmcp_sign_in", json!({})).result();
+    serve.incoming("notifications/tools/list_changed");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(browser.starts().len(), 1);
+}
+
+/// However many processes need the same sign-in, in whichever mode, one window opens; each client has an address that
+/// works, and all of them go on.
+#[test]
+fn b7_many_clients_open_one_window() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    let mut clients: Vec<_> = (0..6).map(|_| sandbox.serve([vendor.url()])).collect();
+    for serve in &mut clients {
+        open(serve, json!({}));
+        assert_eq!(names(&serve.request("tools/list", json!({}))), ["finmcp_sign_in"]);
+    }
+    let asked: Vec<_> =
+        clients.iter_mut().map(|serve| serve.post("tools/call", json!({"name": "finmcp_sign_in"}))).collect();
+    let answers: Vec<_> = clients.iter_mut().zip(&asked).map(|(serve, id)| serve.answer_to(id).result()).collect();
+    let opened = answers.iter().filter(|answer| said(answer).contains("A browser window was opened")).count();
+    let elsewhere = answers.iter().filter(|answer| said(answer).contains("is open already")).count();
+    assert_eq!((opened, elsewhere, browser.starts().len()), (1, 5, 1), "{answers:?}");
+    // A bridge that opens browsers by itself waits for that one.
+    let mut auto = sandbox.serve([vendor.url(), "--sign-in".to_owned(), "auto".to_owned()]);
+    auto.initialize().result();
+    let waiting = auto.post("tools/call", json!({"name": "echo", "arguments": {"message": "hi"}}));
+    let shown = answers.iter().find(|answer| said(answer).contains("A browser window was opened")).unwrap();
+    sign_in_at(&address(shown));
+    for serve in &mut clients {
+        serve.incoming("notifications/tools/list_changed");
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    }
+    assert_eq!(auto.answer_to(&waiting).result()["content"][0]["text"], "hi");
+    assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1));
+}
+
+/// A client that shows the page itself needs no second window, and `--sign-in off` opens none.
+#[test]
+fn b7_no_window_beside_the_clients_own() {
+    for (era, mode) in [(Era::Legacy, "tool"), (Era::Modern, "tool"), (Era::Legacy, "off"), (Era::Modern, "off")] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let mut serve = sandbox.serve([vendor.url(), "--sign-in".to_owned(), mode.to_owned()]);
+        let shows = json!({"elicitation": {"url": {}}});
+        let mut params = json!({"name": "echo", "arguments": {"message": "hi"}});
+        if era == Era::Modern {
+            params = modern(params);
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = shows.clone();
+            serve.request("server/discover", modern(json!({})));
+        } else {
+            serve.request("initialize", hello(shows));
+            serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        }
+        let call = serve.post("tools/call", params);
+        match (era, mode) {
+            (_, "off") => assert_eq!(serve.answer_to(&call).error()["code"], -31004),
+            (Era::Modern, _) => assert_eq!(serve.answer_to(&call).result()["resultType"], "input_required"),
+            _ => drop(serve.incoming("elicitation/create")),
+        }
+        assert!(browser.starts().is_empty(), "{era:?} {mode}");
+    }
+}
+
+/// Without a screen, and where the browser does not start, the address is all there is, and it works.
+#[test]
+fn b7_the_address_is_given_where_no_window_opens() {
+    for (variable, value) in [
+        ("CI", "true"),
+        ("FINMCP_BROWSER", "/nonexistent/browser"),
+        ("FINMCP_BROWSER", "/bin/false"),
+        ("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22"),
+    ] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        sandbox.set(variable, value);
+        let mut serve = sandbox.serve([vendor.url()]);
+        open(&mut serve, json!({}));
+        let result = serve.call("finmcp_sign_in", json!({})).result();
+        assert!(!said(&result).contains("window"), "{variable}={value}: {result}");
+        sign_in_at(&address(&result));
+        let answer = crate::support::eventually("the sign-in", || {
+            let answer = serve.call("echo", json!({"message": "hi"})).result();
+            (answer["content"][0]["text"] == "hi").then_some(answer)
+        });
+        assert_eq!(answer["isError"], Value::Null, "{variable}={value}");
+    }
+}
+
+/// t036: a person who says no is not shown another window by whatever is called next, in any client; the address is there
+/// for one who meant to say yes.
+#[test]
+fn b7_t036_a_person_who_says_no_is_shown_no_other_window() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
+    let mut clients = [sandbox.serve([vendor.url()]), sandbox.serve([vendor.url()])];
+    for serve in &mut clients {
+        open(serve, json!({}));
+    }
+    clients[0].call("finmcp_sign_in", json!({})).result();
+    let refused = crate::support::eventually("the refusal", || {
+        let result = clients[0].call("echo", json!({"message": "hi"})).result();
+        (!said(&result).contains("window")).then_some(result)
+    });
+    assert!(said(&refused).contains("/authorize?"), "{refused}");
+    let other = clients[1].call("finmcp_sign_in", json!({})).result();
+    assert!(!said(&other).contains("window was opened"), "{other}");
+    assert_eq!(browser.starts().len(), 1);
+    sign_in_at(&address(&other));
+    clients[1].incoming("notifications/tools/list_changed");
 }

@@ -115,7 +115,9 @@ fn a_legacy_client_and_a_modern_server_get_each_others_own_bytes() {
             let said = format!(",{}", meta(r#"{"elicitation":{},"roots":{}}"#));
             assert_eq!(last_call(&vendor), call(id, "", &said));
         }
-        let error = format!(r#"{{{HARD},"id":@ID@,"error":{{"code":-99999999999,"message":"\ud800",{HARD}}}}}"#);
+        let error = format!(
+            r#"{{{HARD},"id":@ID@,"error":{{"code":-99999999999,"message":"\ud800",{HARD}}},"jsonrpc":"2.0"}}"#
+        );
         vendor.prepare("hard", error.as_str());
         serve.send(call("7", "", ""));
         assert_eq!(serve.first("error", |message| message.raw.contains("error")).raw, error.replace("@ID@", "7"));
@@ -136,7 +138,9 @@ fn a_modern_client_and_a_legacy_server_get_each_others_own_bytes() {
             assert_eq!(serve.answer_to(id).raw, expected);
             assert_eq!(last_call(&vendor), call(id, "", ""));
         }
-        let error = format!(r#"{{{HARD},"id":@ID@,"error":{{"code":-99999999999,"message":"\ud800",{HARD}}}}}"#);
+        let error = format!(
+            r#"{{{HARD},"id":@ID@,"error":{{"code":-99999999999,"message":"\ud800",{HARD}}},"jsonrpc":"2.0"}}"#
+        );
         vendor.prepare("hard", error.as_str());
         serve.send(call("7", "", &format!(",{}", meta("{}"))));
         assert_eq!(serve.first("error", |message| message.raw.contains("error")).raw, error.replace("@ID@", "7"));

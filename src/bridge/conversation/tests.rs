@@ -67,7 +67,7 @@ impl Rig {
                     self.written.push(serde_json::from_slice(message.raw()).unwrap());
                 }
                 Action::Wake(alarm, _) => self.alarms.push(alarm),
-                Action::SignIn(need) => self.sign_ins.push(need),
+                Action::SignIn(need, _) => self.sign_ins.push(need),
                 Action::Watch => self.watches += 1,
                 Action::Remember(description) => self.remembered = Some(*description),
             }
@@ -186,11 +186,11 @@ fn unknown_method() -> Value {
 }
 
 fn status(code: u16) -> Failure {
-    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None }
+    Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None }
 }
 
 fn offered(address: &str) -> Event {
-    Event::SignInOffered(Invitation { address: address.to_owned(), code: None })
+    Event::SignInOffered(Invitation { address: address.to_owned(), code: None, window: sign_in::Window::None })
 }
 
 fn signed_out() -> Failure {
@@ -796,7 +796,7 @@ impl Rig {
             Deed::UnknownMethod => deliver(self, unknown_method()),
             Deed::Accepted => self.network(session::Event::Accepted(exchange, None)),
             Deed::Complete => end(self, Ending::Complete),
-            Deed::Lost if message.method() != Some("initialize") => end(self, Ending::SessionLost),
+            Deed::Lost if message.method() != Some("initialize") => end(self, lost_session()),
             Deed::Lost => {}
             Deed::Status(code) => end(self, Ending::Failed(status(code))),
             Deed::SignedOut => end(self, Ending::Failed(signed_out())),
@@ -938,4 +938,10 @@ fn a14_what_is_under_way_is_bounded_in_bytes() {
     assert!(rig.conversation.backlog() < BACKLOG_LIMIT);
     rig.handle(large(7));
     assert!(rig.written.iter().all(|line| line["id"] != 7));
+}
+
+/// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
+fn lost_session() -> Ending {
+    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };
+    Ending::SessionLost(Box::new(session::Said::Failure(failure)))
 }

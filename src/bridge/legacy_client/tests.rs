@@ -378,7 +378,9 @@ fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
     }
     // Nothing has been missed: none was open.
     assert!(server(&mut translator, &acknowledged(4)).is_empty());
-    // The server ends it itself, as it may.
+    let changed = r#"{"method":"notifications/tools/list_changed","params":{}}"#;
+    assert_eq!(server(&mut translator, changed).len(), 1);
+    // The server ends it itself, as it may, after it was of use.
     let ended = server(&mut translator, r#"{"id":"finmcp-4","result":{"resultType":"complete"}}"#);
     assert_eq!(ended, ["wake after 500 ms"]);
     told(|steps| translator.woken(steps));
@@ -390,6 +392,32 @@ fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
             r#"to client {"jsonrpc":"2.0","method":"notifications/resources/list_changed","params":{}}"#,
         ]
     );
+}
+
+/// a2: a server that ends each subscription at once is left alone after a while, until the client says something.
+#[test]
+fn a2_an_idle_client_keeps_no_server_busy() {
+    let mut translator = translator(SOME_LISTS);
+    client(&mut translator, INITIALIZED);
+    let mut number = 1;
+    let mut told_to_wake = 0;
+    loop {
+        server(&mut translator, &acknowledged(number));
+        if cut(&mut translator, number, Failure::Cut).is_empty() {
+            break;
+        }
+        told_to_wake += 1;
+        assert!(told_to_wake < 10);
+        number += 1;
+        told(|steps| translator.woken(steps));
+    }
+    let opened = client(&mut translator, r#"{"id":9,"method":"tools/list"}"#);
+    assert!(opened[0].contains("subscriptions/listen"), "{opened:?}");
+    assert_eq!(cut(&mut translator, number + 1, Failure::Cut), ["wake after 500 ms"]);
+    // Nobody who is not signed in hears of changes.
+    let signed_out = Failure::Refused;
+    told(|steps| translator.woken(steps));
+    assert!(cut(&mut translator, number + 2, signed_out).is_empty());
 }
 
 #[test]
@@ -408,7 +436,8 @@ fn the_resources_that_may_have_changed_are_named() {
 
 #[test]
 fn a_server_without_subscriptions_is_asked_once() {
-    let status = |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None };
+    let status =
+        |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None };
     for (code, told) in [(404, 0), (400, 0), (503, 1), (429, 1)] {
         let mut translator = translator(SOME_LISTS);
         client(&mut translator, INITIALIZED);
@@ -430,4 +459,104 @@ fn a_refused_subscription_leaves_the_one_before_it() {
     server(&mut translator, r#"{"id":"finmcp-2","error":{"code":-32603,"message":"m"}}"#);
     assert!(told(|steps| translator.woken(steps)).is_empty());
     assert_eq!(cut(&mut translator, 1, Failure::Cut), ["wake after 500 ms"]);
+}
+
+// What must not be lost between two rounds, counted below nothing, or passed on untranslated.
+
+fn refused(translator: &mut LegacyClient, sent: &str, failure: Failure) -> Refusal {
+    let (message, taken) = (message(&sent["to server ".len()..]), failure.taken());
+    let mut steps = Vec::new();
+    translator.refused(Refusal { message, failure: Arc::new(failure), taken }, &mut steps);
+    match steps.pop() {
+        Some(Step::Refuse(refused)) if steps.is_empty() => refused,
+        other => panic!("{steps:?} {other:?}"),
+    }
+}
+
+/// It is answered, and perhaps made again, as the client wrote it: in its own era.
+#[test]
+fn a16_a_request_that_came_to_nothing_is_refused_as_the_client_made_it() {
+    let mut translator = translator("{}");
+    for list in [r#"{ "id":"l","method":"tools/list" }"#, r#"{"id":1,"method":"prompts/list","params":{"n":1.10}}"#] {
+        let sent = client(&mut translator, list);
+        assert_eq!(refused(&mut translator, &sent[0], Failure::Refused).message.raw(), list.as_bytes());
+    }
+    // What is answered or cancelled is not kept.
+    let sent = client(&mut translator, r#"{"id":1,"method":"tools/list"}"#);
+    server(&mut translator, r#"{"id":1,"result":{}}"#);
+    assert_ne!(refused(&mut translator, &sent[0], Failure::Cut).message.raw(), r#"{"id":1,"method":"tools/list"}"#);
+    assert!(translator.requests.is_empty());
+}
+
+/// The questions that wait for an answer are those that wait: none is counted twice.
+#[test]
+fn a16_a_call_goes_on_when_its_last_question_is_answered() {
+    let mut translator = translator("{}");
+    client(&mut translator, CALL);
+    let twice = r#"{"r":{"method":"roots/list"},"r":{"method":"roots/list"},"s":{"method":"roots/list"}}"#;
+    let asked = server(&mut translator, &input_required("7", twice));
+    assert_eq!(asked.len(), 3);
+    let answer = |number: u8| format!(r#"{{"id":"finmcp-{number}","result":{{"n":{number}.0}}}}"#);
+    for number in [1, 1, 2, 9] {
+        assert!(client(&mut translator, &answer(number)).is_empty(), "{number}");
+    }
+    let sent = client(&mut translator, &answer(3));
+    assert!(sent[0].contains(r#""inputResponses":{"r":{"n":2.0},"s":{"n":3.0}}"#), "{sent:?}");
+    assert!(client(&mut translator, &answer(3)).is_empty(), "it is sent once");
+}
+
+/// A server of the modern era refuses what does not say who sends it.
+#[test]
+fn a16_a_request_that_cannot_be_translated_is_answered_and_not_sent() {
+    for method in ["tools/call", "tools/list"] {
+        for params in ["[1]", r#""x""#, r#"{"_meta":[]}"#, r#"{},"params":{}"#, r#"{"_meta":{},"_meta":{}}"#, "\u{1}"] {
+            let mut translator = translator("{}");
+            let text = format!(r#"{{"id":7,"method":"{method}","params":{params}}}"#).replace('\u{1}', r#"{"x":"@"}"#);
+            let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'@' { 0xff } else { byte }).collect();
+            let odd = Message::parse(bytes.into()).unwrap();
+            let told = told(|steps| translator.client(odd, steps));
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":7,"error":{"code":-32600,"#), "{told:?}");
+            assert!(client(&mut translator, CALL)[0].starts_with("to server"), "nothing of it is left");
+        }
+    }
+    let mut translator = translator("{}");
+    assert!(client(&mut translator, r#"{"method":"notifications/x","params":[1]}"#).is_empty());
+    let sent = client(&mut translator, r#"{"id":1,"method":"tools/list","params":null}"#);
+    assert!(sent[0].contains(META), "{sent:?}");
+}
+
+// Tasks.
+
+/// b15: neither kind is known to the other era.
+#[test]
+fn b15_a_legacy_clients_tasks_are_not_offered_to_a_modern_server() {
+    let hello = r#"{"id":0,"method":"initialize","params":{"clientInfo":{"name":"c"},"capabilities":{"tasks":{"list":{}},"extensions":{"io.modelcontextprotocol/tasks":{},"v/ui":1.0},"roots":{"x":1e2}}}}"#;
+    let offered = r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"v/ui":1.0},"roots":{"x":1e2}}"#;
+    let mut translator = LegacyClient::new(&message(hello), &Description::minimal(""), Numbers::default());
+    let sent = client(&mut translator, CALL);
+    assert!(sent[0].contains(offered), "{sent:?}");
+    let discover = LegacyClient::discover(&message(hello), Id::ours(1));
+    assert!(String::from_utf8_lossy(discover.raw()).contains(offered));
+}
+
+/// b15: a server must not make a task of a call whose client does not follow any. One that does runs it all the same.
+#[test]
+fn b15_a_task_that_nobody_offered_to_follow_is_an_outcome_that_is_not_known() {
+    let task = r#"{"id":7,"result":{"taskId":"t-1","status":"working","ttlMs":1.0,"resultType":"task"}}"#;
+    for method in ["tools/call", "prompts/get", "resources/read"] {
+        let mut translator = translator("{}");
+        client(&mut translator, &CALL.replace("tools/call", method));
+        let told = server(&mut translator, task);
+        assert_eq!(told.len(), 1, "it is not asked about, and not made again: {told:?}");
+        assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":7,"error":{"code":-31010,"#), "{told:?}");
+        assert!(told[0].ends_with(r#""data":{"taskId":"t-1"}}}"#), "{told:?}");
+    }
+    // What only looks like one passes.
+    for result in [r#"{"task":{"taskId":"a"}}"#, r#"{"resultType":"complete","x":"task","taskId":"a"}"#] {
+        let mut translator = translator("{}");
+        client(&mut translator, CALL);
+        let answer = format!(r#"{{"id":7,"result":{result}}}"#);
+        assert_eq!(server(&mut translator, &answer), [format!("to client {answer}")]);
+    }
 }

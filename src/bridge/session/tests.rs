@@ -177,7 +177,7 @@ fn t119_a_lost_session_is_opened_anew_once() {
     rig.handle(Event::Finished(calls[0], Ending::Failed(Failure::Cut)));
     assert!(rig.replies.pop().unwrap().contains("not known"), "what the server may have taken is not sent again");
     for call in &calls[1..10] {
-        rig.handle(Event::Finished(*call, Ending::SessionLost));
+        rig.handle(Event::Finished(*call, lost_session()));
     }
     assert_eq!(rig.count("\"initialize\""), 2);
     let (_, again, headers) = rig.posts.last().unwrap();
@@ -190,7 +190,7 @@ fn t119_a_lost_session_is_opened_anew_once() {
     rig.settle();
     // Refusals of the old session that come late need no third one.
     for call in &calls[10..] {
-        rig.handle(Event::Finished(*call, Ending::SessionLost));
+        rig.handle(Event::Finished(*call, lost_session()));
     }
     assert_eq!((rig.count("\"initialize\""), rig.count("notifications/initialized")), (2, 2));
     for id in 11..30 {
@@ -229,7 +229,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     // This one is sent again by itself, and is what the client wants now.
     rig.client(r#"{"jsonrpc":"2.0","id":18,"method":"resources/unsubscribe","params":{"uri":"x:leaving"}}"#);
     let before = rig.posts.len();
-    rig.handle(Event::Finished(rig.post("x:leaving"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("x:leaving"), lost_session()));
     rig.open("two");
     rig.settle();
     let again: Vec<&str> = rig.posts[before..].iter().map(|(_, message, _)| message.as_str()).collect();
@@ -248,7 +248,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     // Whatever becomes of them, nobody hears of it, and no third session is opened for them.
     let (level, kept) = (rig.post("finmcp-again-1"), rig.post("finmcp-again-2"));
     rig.server(level, r#"{"jsonrpc":"2.0","id":"finmcp-again-1","result":{}}"#);
-    rig.handle(Event::Finished(kept, Ending::SessionLost));
+    rig.handle(Event::Finished(kept, lost_session()));
     assert_eq!((rig.replies.as_slice(), rig.count("\"initialize\"")), ([].as_slice(), 2));
     rig.server(rig.post("x:leaving"), r#"{"jsonrpc":"2.0","id":18,"result":{}}"#);
     assert_eq!(rig.replies.len(), 1);
@@ -256,7 +256,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     // The next one is told the same, under new ids; a client that begins anew has set nothing yet.
     rig.handle(Event::Finished(rig.post("x:leaving"), Ending::Complete));
     rig.client(CALL);
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     rig.open("three");
     rig.settle();
     assert_eq!((rig.count("finmcp-again-3"), rig.count("finmcp-again-4"), rig.count("again-5")), (1, 1, 0));
@@ -268,7 +268,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     rig.client(INITIALIZED);
     rig.settle();
     rig.client(&CALL.replace('7', "31"));
-    rig.handle(Event::Finished(rig.post("\"id\":31"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("\"id\":31"), lost_session()));
     rig.server(rig.post("\"initialize\""), &INITIALIZE_RESULT.replace("\"id\":0", "\"id\":30"));
     rig.settle();
     assert_eq!((rig.count("\"id\":31"), rig.count("again-5")), (2, 0));
@@ -278,10 +278,10 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
 fn a_message_that_two_sessions_refuse_is_given_up() {
     let mut rig = Rig::ready();
     rig.client(CALL);
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     rig.open("two");
     rig.settle();
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     assert_eq!(rig.count("tools/call"), 2);
     assert!(rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
 }
@@ -294,14 +294,14 @@ fn t119_a_late_refusal_opens_a_session_where_there_is_none() {
         rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n{id}"}}}}"#));
     }
     let [early, late, _] = [10, 11, 12].map(|id| rig.post(&format!("\"n{id}\"")));
-    rig.handle(Event::Finished(early, Ending::SessionLost));
+    rig.handle(Event::Finished(early, lost_session()));
     rig.open("two");
     rig.settle();
     rig.client(CALL);
-    rig.handle(Event::Finished(rig.post("\"id\":7"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("\"id\":7"), lost_session()));
     rig.handle(Event::Finished(rig.post("initialize\""), Ending::Complete));
     assert_eq!((rig.count("\"initialize\""), rig.replies.len()), (3, 1), "that call is refused: {:?}", rig.replies);
-    rig.handle(Event::Finished(late, Ending::SessionLost));
+    rig.handle(Event::Finished(late, lost_session()));
     assert_eq!(rig.count("\"initialize\""), 4);
     rig.open("four");
     rig.settle();
@@ -313,14 +313,14 @@ fn t119_a_late_refusal_opens_a_session_where_there_is_none() {
 fn t119_sessions_that_are_lost_at_once_are_given_up() {
     let mut rig = Rig::ready();
     rig.client(CALL);
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     for id in ["two", "three"] {
         rig.open(id);
-        rig.handle(Event::Finished(rig.post("notifications/initialized"), Ending::SessionLost));
+        rig.handle(Event::Finished(rig.post("notifications/initialized"), lost_session()));
     }
     assert_eq!(rig.count("\"initialize\""), 2, "one for the client, one for the lost session");
     rig.handle(Event::Finished(*rig.listens.last().unwrap(), Ending::Complete));
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     assert!(rig.replies.len() == 1 && rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
 }
 
@@ -328,8 +328,8 @@ fn t119_sessions_that_are_lost_at_once_are_given_up() {
 fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     let mut rig = Rig::ready();
     rig.client(CALL);
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
-    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None };
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
+    let gone = Failure::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, reason: None };
     rig.handle(Event::Finished(rig.post("\"initialize\""), Ending::Failed(gone)));
     assert!(rig.replies[0].contains("503"), "{:?}", rig.replies);
     rig.client(&CALL.replace('7', "8"));
@@ -352,7 +352,7 @@ fn a_handshake_that_the_server_refuses_leaves_nobody_waiting() {
 
     let mut rig = Rig::ready();
     rig.client(CALL);
-    rig.handle(Event::Finished(rig.post("tools/call"), Ending::SessionLost));
+    rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     rig.server(rig.post("initialize\""), refusal);
     assert!(rig.replies.len() == 1 && rig.replies[0].contains(r#""id":7"#), "{:?}", rig.replies);
     assert!(!rig.replies[0].contains("not known"), "a lost session took nothing: {:?}", rig.replies);
@@ -622,7 +622,7 @@ proptest! {
                     && !message.contains("\"initialize\"")
                 {
                     over.insert(exchange);
-                    rig.handle(Event::Finished(exchange, Ending::SessionLost));
+                    rig.handle(Event::Finished(exchange, lost_session()));
                 },
                 Step::Fail(index) => if let Some((exchange, _)) = pick(index) {
                     over.insert(exchange);
@@ -643,7 +643,7 @@ proptest! {
             prop_assert!(round < 10 + 2 * asked.len(), "it never ends");
             for (exchange, message) in open {
                 let ending = match (&ending, message.contains("\"initialize\"")) {
-                    (Last::Lost, false) => Ending::SessionLost,
+                    (Last::Lost, false) => lost_session(),
                     (Last::Lost | Last::Refused, true) => {
                         let member = if ending == Last::Lost { "result" } else { "error" };
                         rig.server(exchange, &format!(r#"{{"jsonrpc":"2.0","id":0,"{member}":{{}}}}"#));
@@ -697,7 +697,7 @@ fn a11_an_answer_is_for_whoever_asked() {
         rig.client(progress);
         assert_eq!(rig.count("progress"), 1);
         rig.client(CALL);
-        rig.handle(Event::Finished(rig.post("\"id\":7"), Ending::SessionLost));
+        rig.handle(Event::Finished(rig.post("\"id\":7"), lost_session()));
         assert_eq!(rig.replies.iter().any(|line| line.contains("notifications/cancelled")), !goes_on);
         rig.open("two");
         rig.settle();
@@ -707,4 +707,10 @@ fn a11_an_answer_is_for_whoever_asked() {
         rig.client(&answer(2));
         assert_eq!(rig.count("[2]"), 1);
     }
+}
+
+/// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
+fn lost_session() -> Ending {
+    let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };
+    Ending::SessionLost(Box::new(Said::Failure(failure)))
 }

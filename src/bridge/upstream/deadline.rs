@@ -15,8 +15,9 @@ const PERSON: Duration = Duration::from_secs(3600);
 /// Longer than anybody waits. (tokio's own "far future" is this too; beyond it some clocks end.)
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// A point in time that moves on with each message of the server's, and an end that does not (MCP 2026-07-28 cancellation,
-/// "Timeouts": a maximum, regardless of progress). Single bytes move nothing: they can drip for ever.
+/// A point in time that moves on with each message of the server's, and with each comment or event that keeps a stream
+/// alive; and an end that does not (MCP 2026-07-28 cancellation, "Timeouts": a maximum, regardless of progress). Single
+/// bytes move nothing: they can drip for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     idle: Duration,
@@ -25,8 +26,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all. What is longer than thirty years is
-    /// thirty years.
+    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all. What is longer than thirty
+    /// years is thirty years.
     pub fn new(idle: Duration) -> Self {
         let now = Instant::now();
         let idle = idle.min(FAR);
@@ -62,8 +63,8 @@ impl Deadline {
         self.next += pause;
     }
 
-    /// The server is at work, though it has said nothing yet: it has taken the message.
-    pub fn begin(&mut self) {
+    /// The server is at work, though it has said nothing: it has taken the message, or keeps the stream alive.
+    pub fn alive(&mut self) {
         self.next = self.next.max(Instant::now() + self.idle);
     }
 }
@@ -97,6 +98,24 @@ mod tests {
         assert_eq!(deadline.end(), end);
     }
 
+    /// a9: a server that keeps the stream alive has as long as one that reports progress, and no longer.
+    #[tokio::test(start_paused = true)]
+    async fn a9_a_sign_of_life_moves_the_deadline_up_to_a_point() {
+        let begun = Instant::now();
+        let idle = Duration::from_secs(10);
+        let mut deadline = Deadline::new(idle);
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_secs(9)).await;
+            deadline.alive();
+            assert_eq!(deadline.end(), Instant::now() + idle);
+        }
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(9)).await;
+            deadline.alive();
+        }
+        assert_eq!(deadline.end() - begun, idle * ALL);
+    }
+
     /// t124, t128: a pause that the server asks for is no silence of its, and still has its end.
     #[tokio::test(start_paused = true)]
     async fn t124_a_pause_moves_the_deadline_up_to_a_point() {
@@ -114,7 +133,7 @@ mod tests {
         for idle in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 12), FAR] {
             let mut deadline = Deadline::new(idle);
             deadline.heard(&message(r#"{"id":1,"method":"elicitation/create"}"#));
-            deadline.begin();
+            deadline.alive();
             assert!(deadline.end() >= Deadline::never().end() - Duration::from_secs(60), "{idle:?}");
         }
     }

@@ -19,12 +19,15 @@ use tokio::{
 
 use crate::{
     bridge::{
+        attempts::Attempts,
         message::{Id, Kind, Message},
         retry::Failure,
-        session::{Ending, Event, Exchange},
+        session::{Ending, Event, Exchange, Said},
         sse::Decoder,
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
+            ACCEPT_ANY, ACCEPT_STREAM, Outcome, Upstream, content_type,
+            deadline::Deadline,
+            event_stream::{EventStream, Heard},
             is_event_stream,
         },
     },
@@ -64,9 +67,12 @@ struct State {
     over: bool,
 }
 
+/// An exchange that an answer is for, and who is told that it has been passed on.
+type Asked = (Exchange, oneshot::Sender<Result<(), Failure>>);
+
 struct Awaited {
     exchange: Exchange,
-    /// Whatever the server says on the stream moves it: it cannot be told about which request that is.
+    /// Whatever comes on the stream moves it, be it a comment: it cannot be told which request that is about.
     deadline: Deadline,
     /// Takes note that the answer has been passed on, or why there is none. Gone as soon as the answer is there.
     done: Option<oneshot::Sender<Result<(), Failure>>>,
@@ -100,21 +106,22 @@ impl Upstream {
         } else {
             match channel.stream() {
                 Some(stream) => stream,
-                None => return Ok(Ending::SessionLost),
+                None => return Ok(Ending::SessionLost(Box::new(Said::Failure(Failure::NoSession)))),
             }
         };
         let answer = stream.answers.expect(message, exchange, self.deadline);
-        let ending = match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
-            Ok(response) if response.status().is_success() => {
-                self.report(Event::Accepted(exchange, None)).await?;
-                return Ok(match answer {
-                    Some(answer) => answer.wait().await,
-                    None => Ending::Complete,
-                });
-            }
-            Ok(response) => stream.endpoint.read_refusal(exchange, message, response, !is_opening).await?,
-            Err(failure) => Ending::Failed(failure),
-        };
+        let ending =
+            match stream.endpoint.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
+                Ok(response) if response.status().is_success() => {
+                    self.report(Event::Accepted(exchange, None)).await?;
+                    return Ok(match answer {
+                        Some(answer) => answer.wait().await,
+                        None => Ending::Complete,
+                    });
+                }
+                Ok(response) => stream.endpoint.read_refusal(exchange, message, response, !is_opening).await?,
+                Err(failure) => Ending::Failed(failure),
+            };
         match answer {
             // Whatever became of the POST, the server has taken the message.
             Some(answer) if answer.is_there() => Ok(answer.wait().await),
@@ -126,7 +133,7 @@ impl Upstream {
     async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Stream, Outcome> {
         let opening = Self { deadline: self.deadline.min(OPENING), channel: None, ..self.clone() };
         let failed = |failure| Err(Ok(Ending::Failed(failure)));
-        match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new()).await {
+        match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new(), &Attempts::default()).await {
             Ok(response) if response.status().is_success() => {
                 opening.begin_stream(exchange, response, self.deadline).await.or_else(failed)
             }
@@ -152,12 +159,12 @@ impl Upstream {
             let content_type = quoted(&content_type(&response).unwrap_or_default());
             return Err(Failure::NotMcp { content_type });
         }
-        let mut decoder = Decoder::new(MESSAGE_LIMIT);
-        let first = timeout(self.deadline, self.read_endpoint(&mut response, &mut decoder)).await;
+        let mut events = EventStream::new();
+        let first = timeout(self.deadline, self.read_endpoint(&mut response, events.decoder())).await;
         let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
-        let endpoint = Self { server: endpoint(&self.server, &first)?, deadline, ..self.clone() };
+        let endpoint = Self { server: endpoint(&self.http.place(&self.server), &first)?, deadline, ..self.clone() };
         let answers = Arc::new(Answers::new());
-        let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, decoder, answers.clone()));
+        let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, events, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })
     }
 
@@ -178,11 +185,23 @@ impl Upstream {
     }
 
     /// Passes on what comes on the stream. What is no answer comes in the name of the `exchange` that opened it.
-    async fn pass_on(self, exchange: Exchange, mut response: Response, mut decoder: Decoder, answers: Arc<Answers>) {
+    async fn pass_on(self, exchange: Exchange, mut response: Response, mut events: EventStream, answers: Arc<Answers>) {
         loop {
             // A stream may be silent for as long as nobody waits for anything.
-            let message = match self.next_message(&mut response, &mut decoder, Deadline::never().end()).await {
-                Ok(Some(message)) => message,
+            let message = match self.hear(&mut response, &mut events, Deadline::never().end()).await {
+                Ok(Some(Heard::Message(message))) => message,
+                Ok(Some(Heard::SignOfLife)) => {
+                    answers.alive();
+                    continue;
+                }
+                Ok(Some(Heard::Blank(id))) => {
+                    refuse(answers.take(Some(&id)));
+                    continue;
+                }
+                Ok(Some(Heard::Unreadable)) => {
+                    refuse(answers.take_only());
+                    continue;
+                }
                 Ok(None) => return answers.end(&Failure::Cut),
                 Err(failure) => return answers.end(&failure),
             };
@@ -201,6 +220,13 @@ impl Upstream {
                 let _ = done.send(Ok(()));
             }
         }
+    }
+}
+
+/// Ends the wait for an answer that came and cannot be read.
+fn refuse(asked: Option<Asked>) {
+    if let Some((_, done)) = asked {
+        let _ = done.send(Err(Failure::Malformed));
     }
 }
 
@@ -252,15 +278,33 @@ impl Answers {
         Some(Answer { answers: self.clone(), id: id.clone(), exchange, idle, done })
     }
 
-    /// The exchange that waits for the answer with this id; the answer is there now.
-    fn take(&self, id: Option<&Id>) -> Option<(Exchange, oneshot::Sender<Result<(), Failure>>)> {
+    /// The exchange that waits for the answer with this id; the answer is there now. Some servers give it an id of
+    /// another type, which can be meant for one request only.
+    fn take(&self, id: Option<&Id>) -> Option<Asked> {
+        let (id, mut state) = (id?, self.locked());
+        if let Some(awaited) = state.awaited.get_mut(id) {
+            return Some((awaited.exchange, awaited.done.take()?));
+        }
+        let alike = state.awaited.iter_mut().filter(|(asked, awaited)| asked.resembles(id) && awaited.done.is_some());
+        let mut alike = alike.map(|(_, awaited)| awaited);
+        let awaited = alike.next().filter(|_| alike.next().is_none())?;
+        Some((awaited.exchange, awaited.done.take()?))
+    }
+
+    /// The same of the only exchange that waits for an answer, whatever the id of that.
+    fn take_only(&self) -> Option<Asked> {
         let mut state = self.locked();
-        let awaited = state.awaited.get_mut(id?)?;
+        let mut waiting = state.awaited.values_mut().filter(|awaited| awaited.done.is_some());
+        let awaited = waiting.next().filter(|_| waiting.next().is_none())?;
         Some((awaited.exchange, awaited.done.take()?))
     }
 
     fn hear(&self, message: &Message) {
         self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.heard(message));
+    }
+
+    fn alive(&self) {
+        self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.alive());
     }
 
     /// Nothing more will come: whoever waits is told why.
@@ -290,10 +334,10 @@ impl Answer {
     }
 
     /// Waits until it has been passed on, for as long as a [`Deadline`] lets it from when the server has taken the request.
-    /// What only keeps the stream alive is no sign of life. Once the answer is there, the client has all the time it wants.
+    /// Once the answer is there, the client has all the time it wants.
     async fn wait(mut self) -> Ending {
         if let Some(awaited) = self.answers.locked().awaited.get_mut(&self.id) {
-            awaited.deadline.begin();
+            awaited.deadline.alive();
         }
         loop {
             let end = self.end();

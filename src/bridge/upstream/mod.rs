@@ -1,6 +1,7 @@
 //! The server's side: who sends what, with a token on every request. How messages travel is the modules' below.
 
 mod deadline;
+mod event_stream;
 mod http_sse;
 mod streamable;
 
@@ -13,18 +14,24 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     bridge::{
-        era,
+        attempts::{Attempts, Reason},
+        delivery::Delivery,
+        era, lost_session,
         message::{Kind, Message},
+        patience,
         reports::Reports,
-        retry::{Failure, Remedy},
-        session::{Ending, Event, Exchange},
-        sse::Decoder,
+        retry::{self, Failure, Remedy, Taken, only_reads},
+        session::{Ending, Event, Exchange, Said},
         transport::{self, Transport},
         turnstile::{Turnstile, UsedUp},
         upstream::{deadline::Deadline, http_sse::Channel},
     },
     credential::token_source::{AccessToken, TokenSource, TokenSourceError},
-    http::{Http, HttpError},
+    http::{
+        Http, HttpError,
+        reason::{self, Sent},
+        redirect,
+    },
     oauth::challenge::Challenge,
     server_url::ServerUrl,
 };
@@ -85,10 +92,11 @@ impl Upstream {
     }
 
     /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
-    /// [`Event::Finished`]. What may be sent again is, as long as the client can be expected to wait.
+    /// [`Event::Finished`]. It is sent again where that helps and the law of attempts admits it, as long as the client can
+    /// be expected to wait.
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let begun = Instant::now();
-        let mut attempts = 0;
+        let attempts = message.attempts();
         let ending = loop {
             if let Err(UsedUp { wait }) = self.turnstile.pass(PATIENCE.saturating_sub(begun.elapsed())).await {
                 break Ok(Ending::Failed(Failure::UsedUp { wait }));
@@ -98,15 +106,22 @@ impl Upstream {
                 Some(channel) => self.post_beside(channel, exchange, &message, &headers).await,
             };
             let Ok(Ending::Failed(failure)) = &ending else { break ending };
-            let random = getrandom::u32().unwrap_or_default();
-            match failure.remedy(message.method(), attempts, random) {
-                Some(Remedy::HoldAll(wait)) => {
-                    self.turnstile.hold(wait.max(failure.asked_wait().unwrap_or_default())).await
+            if failure.taken() == Taken::Perhaps && !only_reads(message.method()) {
+                attempts.may_have_run();
+            }
+            let Some(Remedy { reason, retry_after }) = failure.remedy(message.method()) else { break ending };
+            let wait = patience::wait(retry_after, attempts.spent(reason), getrandom::u32().unwrap_or_default());
+            if !attempts.admit(reason) {
+                break ending;
+            }
+            match reason {
+                // No process is to send anything meanwhile.
+                Reason::RateLimited => {
+                    self.turnstile.hold(wait.max(failure.asked_wait().unwrap_or_default())).await;
                 }
-                Some(Remedy::Wait(wait)) if begun.elapsed() + wait < PATIENCE => sleep(wait).await,
+                _ if begun.elapsed() + wait < PATIENCE => sleep(wait).await,
                 _ => break ending,
             }
-            attempts += 1;
         };
         if let Ok(ending) = ending {
             let _ = self.report(Event::Finished(exchange, ending)).await;
@@ -124,71 +139,58 @@ impl Upstream {
         }
     }
 
-    async fn held_token(&self) -> Option<AccessToken> {
-        self.tokens.access_token(Duration::ZERO).await.ok().flatten()
-    }
-
-    /// Sends the request; where the server refuses the token, again with another (RFC 6750 section 3.1: a refused
-    /// request was not processed). Two refusals in a row are answered so: a sign-in, and a wider one. What is lacking
-    /// then is a failure.
+    /// Sends the request, and again where the server refused only what went with it: a proof without its nonce, a token,
+    /// a scope (RFC 6750 section 3.1: a refused request was not processed). What another token or a person could not
+    /// bring is a failure.
     async fn send(
         &self,
         method: Method,
         accept: HeaderValue,
         body: &Bytes,
         headers: &HeaderMap,
+        attempts: &Attempts,
     ) -> Result<Response, Failure> {
-        const ROUNDS: usize = 2;
         let mut token = self.tokens.access_token(Duration::ZERO).await.map_err(Failure::Token)?;
-        let mut refused = None;
-        for _ in 0..ROUNDS {
-            let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
-            let status = response.status();
-            if status.is_success() && token.is_some() {
-                self.tokens.helped();
+        loop {
+            if !attempts.send() {
+                return Err(Failure::TriedTooOften);
             }
-            if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                return Ok(response);
+            let (response, lacked_nonce) = self.transmit(&method, &accept, body, headers, token.as_ref()).await?;
+            if lacked_nonce && attempts.admit(Reason::Nonce) {
+                continue;
             }
             let challenge = Challenge::from_headers(response.headers());
-            let fresh = match (status, &token) {
-                _ if refused == Some(status) => return wide_enough(response, token.as_ref()),
+            let refused = match response.status() {
                 // Another token would not be what it wants.
-                (_, Some(bound)) if bound.is_bound() && challenge.nonce_wanted => return Ok(response),
-                (StatusCode::UNAUTHORIZED, Some(rejected)) => self.tokens.renew(rejected, challenge).await,
-                (StatusCode::UNAUTHORIZED, None) => self.tokens.demanded(challenge).await,
-                (StatusCode::FORBIDDEN, Some(narrow)) if challenge.lacks_scope() => {
-                    match self.tokens.widen(narrow, challenge).await {
-                        // Its own words say best what is missing.
-                        Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => {
-                            return wide_enough(response, Some(narrow));
-                        }
-                        fresh => fresh,
-                    }
+                _ if challenge.nonce_wanted && token.as_ref().is_some_and(AccessToken::is_bound) => {
+                    return Ok(response);
                 }
-                _ => return wide_enough(response, token.as_ref()),
+                StatusCode::UNAUTHORIZED => Reason::Token,
+                StatusCode::FORBIDDEN if challenge.lacks_scope() => Reason::Scope,
+                status => {
+                    token.iter().filter(|_| status.is_success()).for_each(|token| self.tokens.helped(token));
+                    return Ok(response);
+                }
             };
-            refused = Some(status);
-            token = Some(fresh.map_err(Failure::Token)?);
+            let is_admitted = attempts.admit(refused);
+            let another = match (refused, &token) {
+                (Reason::Token, Some(rejected)) if is_admitted => self.tokens.renew(rejected, challenge).await,
+                (Reason::Token, None) if is_admitted => self.tokens.demanded(challenge).await,
+                (Reason::Scope, Some(narrow)) if is_admitted => match self.tokens.widen(narrow, challenge).await {
+                    // Its own words say best what is missing.
+                    Err(error) if !matches!(error, TokenSourceError::SignIn(_)) => {
+                        return wide_enough(response, Some(narrow));
+                    }
+                    wider => wider,
+                },
+                (Reason::Token, rejected) => {
+                    rejected.iter().for_each(|rejected| self.tokens.refused(rejected));
+                    return Ok(response);
+                }
+                (_, narrow) => return wide_enough(response, narrow.as_ref()),
+            };
+            token = Some(another.map_err(Failure::Token)?);
         }
-        let response = self.send_once(&method, &accept, body, headers, token.as_ref()).await?;
-        wide_enough(response, token.as_ref())
-    }
-
-    /// Sends the request; where only its proof lacked a nonce, again with that, and no third time.
-    async fn send_once(
-        &self,
-        method: &Method,
-        accept: &HeaderValue,
-        body: &Bytes,
-        headers: &HeaderMap,
-        token: Option<&AccessToken>,
-    ) -> Result<Response, Failure> {
-        let (response, lacked_nonce) = self.transmit(method, accept, body, headers, token).await?;
-        if lacked_nonce {
-            return Ok(self.transmit(method, accept, body, headers, token).await?.0);
-        }
-        Ok(response)
     }
 
     /// One request and its answer, and whether that was refused only for want of a nonce.
@@ -200,15 +202,19 @@ impl Upstream {
         headers: &HeaderMap,
         token: Option<&AccessToken>,
     ) -> Result<(Response, bool), Failure> {
-        let mut all = headers.clone();
-        all.insert(header::ACCEPT, accept.clone());
-        if !body.is_empty() {
-            all.insert(header::CONTENT_TYPE, JSON);
-        }
-        if let Some(token) = token {
-            self.tokens.authorize(token, &mut all, method, &self.server).map_err(Failure::Token)?;
-        }
-        let sending = self.http.send(&self.server, method, &all, body);
+        // A proof of possession is for one address.
+        let headers = |place: &ServerUrl| {
+            let mut all = headers.clone();
+            all.insert(header::ACCEPT, accept.clone());
+            if !body.is_empty() {
+                all.insert(header::CONTENT_TYPE, JSON);
+            }
+            if let Some(token) = token {
+                self.tokens.authorize(token, &mut all, method, place).map_err(Failure::Token)?;
+            }
+            Ok::<_, Failure>(all)
+        };
+        let sending = self.http.send(&self.server, method, body, &headers);
         let response = timeout(self.deadline, sending).await.map_err(|_| self.timed_out())??;
         let (status, headers) = (response.status(), response.headers());
         let lacked_nonce = token.is_some_and(|token| token.lacked_nonce(&self.server, status, headers));
@@ -223,43 +229,56 @@ impl Upstream {
         response: Response,
         in_session: bool,
     ) -> Outcome {
-        const METHOD_NOT_FOUND: i64 = -32601;
         let status = response.status();
         if status.is_redirection() {
-            return Ok(Ending::Failed(Failure::Redirected { status }));
+            let target = redirect::target(&self.http.place(&self.server), response.headers());
+            let sent = response.extensions().get::<Sent>();
+            let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_in(target)));
+            return Ok(Ending::Failed(Failure::Redirected { status, target }));
         }
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
         let challenge = Challenge::from_headers(response.headers());
-        let body = self.read_body(response, ERROR_LIMIT).await.unwrap_or_default();
-        let refusal = Message::parse(body).ok();
-        let code = refusal.as_ref().and_then(Message::error_code);
-        if status == StatusCode::NOT_FOUND && in_session && code != Some(METHOD_NOT_FOUND) {
-            return Ok(Ending::SessionLost);
+        let (headers, sent) = (response.headers().clone(), response.extensions().get::<Sent>().cloned());
+        let body = match self.read_body(response, ERROR_LIMIT).await {
+            // What is in it would say what became of the message.
+            Err(failure) if retry::is_telling(status) => return Ok(Ending::Failed(failure)),
+            body => body.unwrap_or_default(),
+        };
+        let reason = reason::of(&headers, &body, &sent.unwrap_or_default());
+        let refusal = Delivery::refusal(body.clone()).filter(|refusal| refusal.error_code().is_some());
+        let says_more = refusal.is_none() && matches!(Delivery::read(body), Delivery::Messages(_));
+        if in_session && !says_more && lost_session::is_meant(status, refusal.as_ref(), message.id()) {
+            let failure = || Said::Failure(Failure::Status { status, retry_after, reason });
+            return Ok(Ending::SessionLost(Box::new(refusal.map_or_else(failure, Said::Answer))));
         }
-        // Nobody's signing in helps a server that is content with no nonce.
+        // No sign-in helps at a server that is content with no nonce.
         if status == StatusCode::UNAUTHORIZED && !challenge.nonce_wanted {
             return Ok(Ending::Failed(Failure::Refused));
         }
         // Whatever it says: the message was not taken, and later it will be.
         if status == StatusCode::TOO_MANY_REQUESTS {
-            return Ok(Ending::Failed(Failure::Status { status, retry_after }));
+            return Ok(Ending::Failed(Failure::Status { status, retry_after, reason }));
         }
-        match (refusal.filter(|_| code.is_some()), &message.kind) {
+        match (refusal, &message.kind) {
             (Some(said), Kind::Request { id, method })
                 if transport::is_deserted(status)
                     && matches!(&**method, "initialize" | "server/discover")
                     && said.id() != Some(id)
-                    && !code.is_some_and(era::is_modern_error) =>
+                    && !said.error_code().is_some_and(era::is_modern_error) =>
             {
                 Ok(Ending::Failed(Failure::Unaddressed { status, said: Box::new(said) }))
             }
-            // Whomever the body speaks of, the status is this request's: some servers refuse in the name of "server-error".
+            // Whatever id the body names, the status is this request's: some servers refuse in the name of "server-error".
             (Some(refusal), Kind::Request { id, .. }) => {
                 self.report(Event::Delivered(exchange, refusal.addressed_to(id))).await?;
                 Ok(Ending::Complete)
             }
-            _ => Ok(Ending::Failed(Failure::Status { status, retry_after })),
+            // A message that is no error, though the status says so: the server has looked at the request.
+            (None, Kind::Request { .. }) if says_more && retry::is_telling(status) => {
+                Ok(Ending::Failed(Failure::Malformed))
+            }
+            _ => Ok(Ending::Failed(Failure::Status { status, retry_after, reason })),
         }
     }
 
@@ -280,28 +299,6 @@ impl Upstream {
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
-    }
-
-    /// The next message on an event stream; none at its end.
-    async fn next_message(
-        &self,
-        response: &mut Response,
-        decoder: &mut Decoder,
-        until: Instant,
-    ) -> Result<Option<Message>, Failure> {
-        loop {
-            match decoder.next_event() {
-                // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping` that keeps
-                // a stream alive.
-                Ok(Some(event)) if event.data.is_empty() || event.name != "message" => {}
-                Ok(Some(event)) => return Message::parse(event.data).map(Some).map_err(|_| Failure::Malformed),
-                Ok(None) => match self.next_chunk(response, until).await? {
-                    Some(chunk) => decoder.push(&chunk),
-                    None => return Ok(None),
-                },
-                Err(_) => return Err(Failure::TooLarge { limit: MESSAGE_LIMIT }),
-            }
-        }
     }
 
     async fn next_chunk(&self, response: &mut Response, until: Instant) -> Result<Option<Bytes>, Failure> {

@@ -9,14 +9,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     bridge::{
+        attempts::Attempts,
+        delivery::Delivery,
         headers,
-        message::{Kind, Message},
+        message::{Id, Kind, Message},
         patience,
         retry::Failure,
         session::{Ending, Event, Exchange},
-        sse::Decoder,
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type, deadline::Deadline,
+            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type,
+            deadline::Deadline,
+            event_stream::{EventStream, Heard},
             is_event_stream,
         },
     },
@@ -24,21 +27,33 @@ use crate::{
 };
 
 /// The longest session id that is sent back with every request, in bytes.
-const SESSION_ID_LIMIT: usize = 1 << 10;
+const SESSION_ID_LIMIT: usize = 8 << 10;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
+/// How often in a row a GET stream on which nothing comes is opened again before the client has to be heard of.
+const SILENT_STREAMS: u32 = 6;
+
 /// An event stream, and what has come of it.
 struct Stream {
-    decoder: Decoder,
+    events: EventStream,
+    /// The request that it answers.
+    asked: Option<Id>,
     messages: usize,
-    /// A response was among them.
+    /// The answer was among them.
     answered: bool,
+    /// Something else that may have been it could not be read.
+    unreadable: bool,
 }
 
 impl Stream {
-    fn new() -> Self {
-        Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: 0, answered: false }
+    fn answering(asked: Option<&Id>) -> Self {
+        Self { events: EventStream::new(), asked: asked.cloned(), messages: 0, answered: false, unreadable: false }
+    }
+
+    /// Whether a response with this id, or without one, answers the request.
+    fn is_answered_by(&self, id: Option<&Id>) -> bool {
+        id.is_none_or(|id| self.asked.as_ref().is_some_and(|asked| id.resembles(asked)))
     }
 
     /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it, such
@@ -48,17 +63,25 @@ impl Stream {
         self.messages > 0 || lasted >= LASTING
     }
 
+    /// How the exchange ends where the stream ended so.
+    fn ending(&self, ending: Ending) -> Ending {
+        match ending {
+            Ending::Complete if self.unreadable && !self.answered => Ending::Failed(Failure::Malformed),
+            ending => ending,
+        }
+    }
+
     /// How far the server has come. Where it says when to come back, a new event id without a message is a step too: it
     /// wants to be polled.
     fn said(&self) -> (usize, Option<Bytes>) {
-        (self.messages, self.decoder.last_event_id().filter(|_| self.decoder.retry().is_some()).cloned())
+        (self.messages, self.events.last_event_id().filter(|_| self.events.retry().is_some()).cloned())
     }
 }
 
 impl Upstream {
     /// POSTs `message` and reads what answers it.
     pub(super) async fn post_for_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap) -> Outcome {
-        match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers).await {
+        match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
             Ok(response) => self.read_answer(exchange, message, headers, response).await,
             Err(failure) => Ok(Ending::Failed(failure)),
         }
@@ -66,45 +89,57 @@ impl Upstream {
 
     /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
-    /// Redelivery").
+    /// Redelivery"), so often; after that the client has to be heard of again: an idle process keeps no server busy.
     pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
         let (mut asked, mut silent) = (None, 0_u32);
         loop {
             let begun = Instant::now();
-            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await;
-            match answer {
+            let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await;
+            let failure = match answer {
                 Ok(response) if response.status().is_success() && is_event_stream(&response) => {
                     self.report(Event::Accepted(exchange, None)).await?;
-                    let mut stream = Stream::new();
+                    let mut stream = Stream::answering(None);
                     self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
                     if stream.was_of_use(begun.elapsed()) {
                         silent = 0;
                     }
-                    if let Some(id) = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
+                    if let Some(id) = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
                     }
-                    asked = stream.decoder.retry().map(Duration::from_millis).or(asked);
+                    asked = stream.events.retry().map(Duration::from_millis).or(asked);
+                    Failure::Cut
                 }
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     let retry_after = response.headers().get(header::RETRY_AFTER);
                     asked = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes())).or(asked);
+                    Failure::Status { status: response.status(), retry_after: asked, reason: None }
+                }
+                Ok(response) if response.status().is_server_error() => {
+                    Failure::Status { status: response.status(), retry_after: None, reason: None }
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
-                Ok(response) if !response.status().is_server_error() => break,
-                Ok(_) | Err(Failure::Http(_)) => {}
-                Err(_) => break,
+                Ok(_) => return Ok(Ending::Complete),
+                Err(failure @ Failure::Http(_)) => failure,
+                Err(failure) => return Ok(Ending::Failed(failure)),
+            };
+            if silent >= SILENT_STREAMS {
+                return Ok(Ending::Failed(failure));
             }
             sleep(patience::reconnect(asked, silent, getrandom::u32().unwrap_or_default())).await;
-            silent = silent.saturating_add(1);
+            silent += 1;
         }
-        Ok(Ending::Complete)
     }
 
-    /// Ends the session (MCP 2025-11-25 transports, "Session Management"). Whether the server cares is its own affair.
+    /// Ends the session (MCP 2025-11-25 transports, "Session Management"), with the token in use: none is fetched for
+    /// this, and the server's answer does not matter.
     pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
-        let _ = self
-            .send_once(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, self.held_token().await.as_ref())
-            .await;
+        let token = self.tokens.held();
+        for _ in 0..2 {
+            match self.transmit(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, token.as_ref()).await {
+                Ok((_, true)) => {} // its proof lacked a nonce, and has one now
+                _ => return,
+            }
+        }
     }
 
     async fn read_answer(
@@ -135,18 +170,32 @@ impl Upstream {
             // A subscription says nothing for as long as nothing changes.
             let is_subscription = message.method() == Some("subscriptions/listen");
             let deadline = if is_subscription { Deadline::never() } else { Deadline::new(self.deadline) };
-            return self.read_stream(exchange, headers, response, deadline).await;
+            return self.read_stream(exchange, message.id(), headers, response, deadline).await;
         }
         let content_type = content_type(&response);
-        if content_type.as_deref().is_none_or(|kind| kind == "application/json" || kind.ends_with("+json")) {
-            return match self.read_body(response, MESSAGE_LIMIT).await {
-                Ok(body) if body.is_empty() => Ok(Ending::Complete),
-                Ok(body) => self.deliver(exchange, body).await,
-                Err(failure) => Ok(Ending::Failed(failure)),
-            };
+        let is_page = matches!(content_type.as_deref(), Some("text/html" | "application/xhtml+xml"));
+        let body = if is_page {
+            Bytes::new()
+        } else {
+            match self.read_body(response, MESSAGE_LIMIT).await {
+                Ok(body) => body,
+                Err(failure) => return Ok(Ending::Failed(failure)),
+            }
+        };
+        // Some servers do not say that it is JSON, or say something else (text/plain).
+        if let Delivery::Messages(messages) = Delivery::read(body.clone()) {
+            for message in messages {
+                self.report(Event::Delivered(exchange, message)).await?;
+            }
+            return Ok(Ending::Complete);
         }
-        let content_type = quoted(&content_type.unwrap_or_default());
-        Ok(Ending::Failed(Failure::NotMcp { content_type }))
+        match content_type {
+            Some(other) if other != "application/json" && !other.ends_with("+json") => {
+                Ok(Ending::Failed(Failure::NotMcp { content_type: quoted(&other) }))
+            }
+            _ if body.is_empty() => Ok(Ending::Complete),
+            _ => Ok(Ending::Failed(Failure::Malformed)),
+        }
     }
 
     /// Reads the stream that answers a POST. One that ends before the response is taken up where it was, with GET and
@@ -155,6 +204,7 @@ impl Upstream {
     async fn read_stream(
         &self,
         exchange: Exchange,
+        asked: Option<&Id>,
         headers: &HeaderMap,
         mut response: Response,
         mut deadline: Deadline,
@@ -162,18 +212,20 @@ impl Upstream {
         const ATTEMPTS: u32 = 3;
         /// Where the server asks for no other.
         const PAUSE: Duration = Duration::from_millis(100);
-        let mut stream = Stream::new();
+        let mut stream = Stream::answering(asked);
         let mut attempts = 0;
         loop {
             let said = stream.said();
             let ending = self.read_events(exchange, response, &mut stream, &mut deadline).await?;
             let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
             attempts = if stream.said() == said { attempts + 1 } else { 0 };
-            let id = stream.decoder.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
-            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else { return Ok(ending) };
+            let id = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
+            let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else {
+                return Ok(stream.ending(ending));
+            };
             let mut headers = headers.clone();
             headers.insert(LAST_EVENT_ID, id);
-            let asked = stream.decoder.retry().map_or(PAUSE, Duration::from_millis);
+            let asked = stream.events.retry().map_or(PAUSE, Duration::from_millis);
             let pause = patience::reconnect(Some(asked), attempts, getrandom::u32().unwrap_or_default());
             let again = Instant::now() + pause;
             deadline.pause(pause);
@@ -181,11 +233,12 @@ impl Upstream {
                 return Ok(Ending::Failed(self.timed_out()));
             }
             sleep_until(again).await;
-            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers).await {
+            response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await
+            {
                 Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
-                _ => return Ok(ending),
+                _ => return Ok(stream.ending(ending)),
             };
-            stream.decoder = stream.decoder.resumed();
+            stream.events = stream.events.resumed();
         }
     }
 
@@ -197,26 +250,28 @@ impl Upstream {
         deadline: &mut Deadline,
     ) -> Outcome {
         loop {
-            match self.next_message(&mut response, &mut stream.decoder, deadline.end()).await {
-                Ok(Some(message)) => {
+            match self.hear(&mut response, &mut stream.events, deadline.end()).await {
+                Ok(Some(Heard::Message(message))) => {
                     stream.messages += 1;
                     deadline.heard(&message);
-                    stream.answered |= matches!(message.kind, Kind::Response { .. });
+                    if let Kind::Response { id, .. } = &message.kind {
+                        stream.answered |= stream.is_answered_by(id.as_ref());
+                    }
                     self.report(Event::Delivered(exchange, message)).await?;
+                }
+                Ok(Some(Heard::Blank(id))) if !stream.answered && stream.is_answered_by(Some(&id)) => {
+                    return Ok(Ending::Failed(Failure::Malformed));
+                }
+                Ok(Some(other)) => {
+                    stream.unreadable |= matches!(other, Heard::Unreadable);
+                    // (After the answer nothing is waited for but the end.)
+                    if !stream.answered {
+                        deadline.alive();
+                    }
                 }
                 Ok(None) => return Ok(Ending::Complete),
                 Err(failure) => return Ok(Ending::Failed(failure)),
             }
-        }
-    }
-
-    async fn deliver(&self, exchange: Exchange, bytes: Bytes) -> Outcome {
-        match Message::parse(bytes) {
-            Ok(message) => {
-                self.report(Event::Delivered(exchange, message)).await?;
-                Ok(Ending::Complete)
-            }
-            Err(_) => Ok(Ending::Failed(Failure::Malformed)),
         }
     }
 }
@@ -228,7 +283,7 @@ mod tests {
     /// t124: only a stream that ends at once and has said nothing is opened again more and more rarely.
     #[test]
     fn t124_a_stream_that_lasts_is_of_use() {
-        let mut stream = Stream::new();
+        let mut stream = Stream::answering(None);
         assert!(!stream.was_of_use(Duration::from_secs(29)));
         assert!(stream.was_of_use(Duration::from_secs(30)));
         stream.messages = 1;

@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     profile::{Profile, Selector},
     server_url::ServerUrl,
-    settings::{Screen, Settings},
+    settings::Settings,
 };
 
 /// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
@@ -47,15 +47,14 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let tokens = tokens(app, &profile);
     let given = Given::read_without_stdin(app, arguments.registration).await?;
     let admission = Admission { app: app.clone(), profile: profile.clone(), given };
-    let (tokens, offer) = match (arguments.sign_in, &app.settings.screen) {
-        (SignInMode::Off, _) => (tokens, None),
+    let (tokens, offer) = match arguments.sign_in {
+        SignInMode::Off => (tokens, None),
         _ if admission.is_of_a_program() => (tokens.with_sign_in(admission.of_a_program()), None),
-        (SignInMode::Tool, _) => {
+        SignInMode::Tool => {
             let offer = admission.offer(tokens.clone());
             (tokens, Some(offer))
         }
-        (SignInMode::Auto, Screen::Browser(browser)) => (tokens.with_sign_in(admission.with(browser)), None),
-        (SignInMode::Auto, _) => (tokens, None),
+        SignInMode::Auto => (tokens.with_sign_in(admission.of_a_person()), None),
     };
     relay(Ends { offer, ..ends(app, &profile, tokens, deadline, &arguments.control)? }).await
 }
@@ -173,15 +172,15 @@ fn remember(app: &App, profile: &Profile) -> Remember {
 
 /// The tokens of whoever is signed in to `profile`, now or later.
 pub fn tokens(app: &App, profile: &Profile) -> TokenSource {
-    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(profile));
+    let tokens = app.tokens(profile.signed_in.clone()).with_lookup(lookup(app, profile));
     // Vendors that finmcp knows serve nobody without a token.
     if profile.provider.is_some() { tokens.guarded() } else { tokens }
 }
 
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
-fn lookup(profile: &Profile) -> Lookup {
+fn lookup(app: &App, profile: &Profile) -> Lookup {
     let (name, server) = (profile.name.clone(), profile.server.clone());
-    Arc::new(move || current(&name, &server)?.signed_in)
+    Lookup { find: Arc::new(move || current(&name, &server)?.signed_in), file: app.settings.config_file() }
 }
 
 /// The profile as it is saved now.

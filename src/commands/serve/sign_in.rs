@@ -1,12 +1,18 @@
 //! Signing a person in while a client is running.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::{
-    bridge::{Offer, sign_in::Invitation},
+    bridge::{
+        Offer,
+        sign_in::{Invitation, ShownBy, Window},
+    },
     commands::{
         App,
         login::{self, Attempt},
@@ -15,6 +21,7 @@ use crate::{
     },
     credential::{
         clock::Clock,
+        lock::LockError,
         record::Identity,
         token_source::{SignIn, SignInFailure, TokenSource},
     },
@@ -28,6 +35,7 @@ use crate::{
     profile::Profile,
     provider::GrantKind,
     server_url::ServerUrl,
+    settings::Screen,
 };
 
 /// How somebody comes to be signed in. Cheap enough to clone for each time.
@@ -55,23 +63,27 @@ impl Admission {
         }
     }
 
-    /// How a client has its person sign in: at an address that the client shows, while it goes on.
+    /// How a client has its person sign in: at a page that the client shows, or that opens in a browser, while it goes on.
     pub fn offer(self, tokens: TokenSource) -> Offer {
-        Arc::new(move |tell| self.clone().by_client(tokens.clone(), tell).boxed())
+        Arc::new(move |shown_by, tell| self.clone().by_client(tokens.clone(), shown_by, tell).boxed())
     }
 
     /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
-    pub fn with(self, browser: &SystemBrowser) -> SignIn {
-        let browser: Arc<dyn Browser> = Arc::new(browser.clone());
-        Arc::new(move |challenge| self.clone().in_turn(challenge, Some(browser.clone())).boxed())
+    pub fn of_a_person(self) -> SignIn {
+        Arc::new(move |challenge| self.clone().in_turn(challenge, Signer::Person).boxed())
     }
 
     /// Signs a program in, which needs nobody for that.
     pub fn of_a_program(self) -> SignIn {
-        Arc::new(move |challenge| self.clone().in_turn(challenge, None).boxed())
+        Arc::new(move |challenge| self.clone().in_turn(challenge, Signer::Program).boxed())
     }
 
-    async fn by_client(self, tokens: TokenSource, tell: oneshot::Sender<Invitation>) -> Result<(), String> {
+    async fn by_client(
+        self,
+        tokens: TokenSource,
+        shown_by: ShownBy,
+        tell: oneshot::Sender<Invitation>,
+    ) -> Result<(), String> {
         let profile = self.profile();
         match profile.registration.grant {
             Some(GrantKind::ClientCredentials) => {
@@ -82,18 +94,45 @@ impl Admission {
             }
             Some(GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
         }
-        let mut tell = Some(tell);
+        let here = match shown_by {
+            ShownBy::Client => Here::Nothing,
+            ShownBy::Browser => self.here().await,
+        };
+        let window = Arc::new(OnceLock::new());
+        let (browser, turn) = match here {
+            Here::Nothing => (None, None),
+            Here::Another => {
+                let _ = window.set(Window::OpenedByAnother);
+                (None, None)
+            }
+            Here::Browser(browser, turn) => (Some(browser), Some(turn)),
+        };
+        let browser = ForClient { browser, window: window.clone() };
+        let (mut tell, mut page) = (Some(tell), None);
+        let mut invite = move |invitation| {
+            if let Some(tell) = tell.take() {
+                let _ = tell.send(invitation);
+            }
+        };
         let attempt = Attempt {
-            tell: Box::new(move |progress| {
-                if let Some(invitation) = invitation(&progress)
-                    && let Some(tell) = tell.take()
-                {
-                    let _ = tell.send(invitation);
+            tell: Box::new(move |progress| match progress {
+                Progress::Page(address) => page = Some(address.as_str().to_owned()),
+                Progress::Opened => {
+                    let window = *window.get().unwrap_or(&Window::None);
+                    page.take().into_iter().for_each(|address| invite(Invitation { address, code: None, window }));
                 }
+                Progress::Code { page, code } => {
+                    let (address, code) = (page.as_str().to_owned(), Some(code.to_owned()));
+                    invite(Invitation { address, code, window: Window::None });
+                }
+                _ => {}
             }),
-            ..self.attempt(tokens.last_challenge(), Some(Arc::new(ByClient)))
+            ..self.attempt(tokens.last_challenge(), Some(Arc::new(browser)))
         };
         let kept = login::sign_in_and_keep(&self.app, profile, attempt).await;
+        if let Some(turn) = turn {
+            turn.end(kept.as_ref().err().map(failure).as_ref(), self.app.clock.now()).await;
+        }
         let (profile, _) = kept.map_err(|error| {
             self.app.console.report(&error);
             failure(&error).to_string()
@@ -102,7 +141,18 @@ impl Admission {
         Ok(())
     }
 
-    async fn in_turn(self, challenge: Challenge, browser: Option<Arc<dyn Browser>>) -> Result<Identity, SignInFailure> {
+    /// What can show a page on this machine now: one browser for all processes together, and none for a while after the
+    /// person has said no.
+    async fn here(&self) -> Here {
+        let Screen::Browser(browser) = self.app.settings.surroundings.screen().await else { return Here::Nothing };
+        match Turn::wait(&self.app.settings.locks(), &self.profile.name, Duration::ZERO).await {
+            Ok(turn) if turn.refusal(self.app.clock.now()).await.is_none() => Here::Browser(browser, turn),
+            Err(LockError::TimedOut(_)) => Here::Another,
+            Ok(_) | Err(_) => Here::Nothing,
+        }
+    }
+
+    async fn in_turn(self, challenge: Challenge, signer: Signer) -> Result<Identity, SignInFailure> {
         let Self { app, profile, .. } = &self;
         let reported = |error: Error| {
             app.console.report(&error);
@@ -120,13 +170,46 @@ impl Admission {
         if let Some(refusal) = turn.refusal(app.clock.now()).await {
             return Err(refusal);
         }
-        let attempt = self.attempt(Some(challenge), browser);
-        let outcome = login::sign_in_and_keep(app, self.profile(), attempt).await.and_then(|(profile, _)| {
-            profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
-        });
-        let outcome = outcome.map_err(reported);
+        let browser = match signer {
+            Signer::Program => None,
+            Signer::Person => match app.settings.surroundings.screen().await {
+                Screen::Browser(browser) => Some(browser),
+                // Nothing is left for other processes: they may have a screen.
+                Screen::Terminal => return Err(nobody("there is no display, and no FINMCP_BROWSER")),
+                Screen::Nobody(reason) => return Err(nobody(reason)),
+            },
+        };
+        let outcome = self.sign_in(challenge, browser).await.map_err(reported);
         turn.end(outcome.as_ref().err(), app.clock.now()).await;
         outcome
+    }
+
+    /// Signs in by a page in `browser`, where one is needed. Nobody sees its address but there: a browser that does not
+    /// open ends it.
+    async fn sign_in(&self, challenge: Challenge, browser: Option<SystemBrowser>) -> Result<Identity, Error> {
+        let (app, title) = (&self.app, &self.profile.title);
+        let (not_opened, failed) = oneshot::channel();
+        let (mut not_opened, mut say) = (Some(not_opened), login::spoken(app.console, title));
+        let attempt = Attempt {
+            tell: Box::new(move |progress| {
+                if let Progress::NotOpened(BrowserError(error)) = &progress
+                    && let Some(not_opened) = not_opened.take()
+                {
+                    let _ = not_opened.send(error.to_string());
+                }
+                say(progress);
+            }),
+            ..self.attempt(Some(challenge), browser.map(|browser| Arc::new(browser) as Arc<dyn Browser>))
+        };
+        let kept = tokio::select! {
+            kept = login::sign_in_and_keep(app, self.profile(), attempt) => kept?,
+            Ok(reason) = failed => {
+                let error = format!("a person has to sign in to {title}, and no browser could be opened: {reason}");
+                return Err(Error::new(ErrorKind::LoginRequired, error));
+            }
+        };
+        let (profile, _) = kept;
+        profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
     }
 
     /// The profile as it is saved by now, with what was said when this began.
@@ -148,24 +231,42 @@ impl Admission {
     }
 }
 
-/// What the client's person is to open.
-fn invitation(progress: &Progress<'_>) -> Option<Invitation> {
-    match *progress {
-        Progress::Page(page) => Some(Invitation { address: page.as_str().to_owned(), code: None }),
-        Progress::Code { page, code } => {
-            Some(Invitation { address: page.as_str().to_owned(), code: Some(code.to_owned()) })
+/// Who proves who they are.
+#[derive(Clone, Copy)]
+enum Signer {
+    Person,
+    Program,
+}
+
+/// What can show a page on this machine now.
+enum Here {
+    /// This browser, and no other process's as long as the turn is held.
+    Browser(SystemBrowser, Turn),
+    /// Another process's browser, which shows the page of the same sign-in.
+    Another,
+    Nothing,
+}
+
+/// Shows a client's person the page, whose address the client has in any case: no failure ends the sign-in.
+struct ForClient {
+    browser: Option<SystemBrowser>,
+    window: Arc<OnceLock<Window>>,
+}
+
+impl Browser for ForClient {
+    fn open(&self, url: &ServerUrl) -> Result<(), BrowserError> {
+        if let Some(browser) = &self.browser
+            && browser.open(url).is_ok()
+        {
+            let _ = self.window.set(Window::Opened);
         }
-        _ => None,
+        Ok(())
     }
 }
 
-/// The client has the address, and shows it by itself.
-struct ByClient;
-
-impl Browser for ByClient {
-    fn open(&self, _: &ServerUrl) -> Result<(), BrowserError> {
-        Ok(())
-    }
+/// Why no person can be asked here.
+fn nobody(reason: &str) -> SignInFailure {
+    SignInFailure::LoginRequired(format!("a person has to sign in, and nobody is here: {reason}"))
 }
 
 /// What the client is told of a sign-in that came to nothing.
@@ -187,7 +288,7 @@ fn failure(error: &Error) -> SignInFailure {
 async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
     let identity = current(&profile.name, &profile.server)?.signed_in?;
     let credential = app.tokens(Some(identity.clone())).credential().await.ok()??;
-    credential.tokens.is_some().then_some((identity, credential.generation))
+    credential.is_alive().then_some((identity, credential.generation))
 }
 
 #[cfg(test)]

@@ -68,6 +68,14 @@ pub(super) fn extra_fields<'a>(
     resource.map(|resource| ("resource", resource)).into_iter().chain(further)
 }
 
+/// `client_id` besides the `Authorization` header, for a client that registered itself: some servers that register
+/// clients look for it in the form whatever the header says. Others refuse that, and know their clients beforehand.
+pub(super) fn client_id_field(registration: &ClientRegistration) -> Option<(&'static str, &str)> {
+    let is_in_header =
+        registration.authentication == ClientAuthentication::Basic && registration.client_secret.is_some();
+    (is_in_header && registration.is_dynamic()).then_some(("client_id", registration.client_id.as_str()))
+}
+
 /// A client that authenticates as it is registered (RFC 6749 section 2.3.1).
 pub(super) fn client(registration: &ClientRegistration) -> Client {
     let client = Client::new(ClientId::new(registration.client_id.clone()));
@@ -108,7 +116,7 @@ pub(super) fn message<'f>(
     now: Timestamp,
 ) -> Result<HttpRequest, TokenError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.extend_pairs(fields);
+    form.extend_pairs(fields).extend_pairs(client_id_field(registration));
     let mut message = Request::new(Vec::new());
     *message.method_mut() = Method::POST;
     let headers = message.headers_mut();
@@ -166,7 +174,13 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
                 Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
                     Err(TokenError::NonceWanted)
                 }
-                Some(error) => Err(error.without_echo(&sent)),
+                Some(error) => {
+                    let error = error.without_echo(&sent);
+                    // A server that repeats what was sent here may repeat what was sent before, too.
+                    let text = String::from_utf8_lossy(&reply.body);
+                    let is_echo = sent.iter().any(|secret| secret.is_repeated_in(&text));
+                    Err(if is_echo { error.without_words() } else { error })
+                }
                 None => Ok(HttpResponse::new(reply.body.to_vec())),
             }
         })
@@ -202,7 +216,10 @@ impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
     fn call(&'c self, message: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let answer = self.0.call(message).await?;
-            json::read::<IgnoredAny>(answer.body()).map_err(TokenError::Unusable)?;
+            json::read::<IgnoredAny>(answer.body()).map_err(|reason| {
+                let is_page = answer.body().trim_ascii_start().starts_with(b"<");
+                TokenError::Unusable(if is_page { "it is a web page, such as one about maintenance" } else { reason })
+            })?;
             Ok(answer)
         })
     }

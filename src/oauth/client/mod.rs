@@ -2,6 +2,7 @@
 
 mod device;
 mod form;
+mod inquiry;
 mod registration;
 mod revocation;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, 
 
 pub use self::{
     device::{DeviceRequest, authorize_device},
+    inquiry::is_client_unknown,
     registration::register,
     revocation::{RevocableToken, revoke},
     token_exchange::{TokenExchange, exchange_token},
@@ -22,7 +24,9 @@ pub use self::{
 use crate::{
     http::Http,
     oauth::{
-        client::form::{Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, extra_fields, message, sort},
+        client::form::{
+            Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, client_id_field, extra_fields, message, sort,
+        },
         device_authorization::DEVICE_GRANT,
         dpop::DpopKey,
         error::TokenError,
@@ -107,7 +111,8 @@ async fn send(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<
     let endpoint = Endpoint { http, url: request.endpoint, proof: request.dpop_key.map(|key| (key, now)) };
     let endpoint = TokenEndpoint(endpoint);
     let assertion = assertion_fields(request.registration, request.issuer, now)?;
-    let extra_fields = || extra_fields(request.resource, request.parameters);
+    let extra_fields =
+        || extra_fields(request.resource, request.parameters).chain(client_id_field(request.registration));
     let fields = || extra_fields().chain(assertion.iter().map(|(name, value)| (*name, value.expose().as_str())));
     let scope = || request.scope.into_iter().flat_map(Scope::iter).map(|token| oauth2::Scope::new(token.to_owned()));
     let response = match request.grant {

@@ -6,7 +6,7 @@ use oauth2::{AccessToken, RefreshToken, RevocationUrl};
 use crate::{
     http::Http,
     oauth::{
-        client::form::{Endpoint, assertion_fields, client, sort},
+        client::form::{Endpoint, assertion_fields, client, client_id_field, sort},
         error::TokenError,
         registration::ClientRegistration,
     },
@@ -46,6 +46,9 @@ pub async fn revoke(
     let mut request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
     for (name, value) in assertion_fields(registration, issuer, now)? {
         request = request.add_extra_param(name, value.expose().clone());
+    }
+    if let Some((name, value)) = client_id_field(registration) {
+        request = request.add_extra_param(name, value.to_owned());
     }
     request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
 }

@@ -237,11 +237,59 @@ async fn t043_the_three_grants() {
     assert_eq!(message.form(), owned(&wanted));
 }
 
+/// d1: a client that registered itself has its id in the form besides the header, once, and its secret in the header
+/// alone; one that a person was given has it in the header alone.
+#[tokio::test]
+async fn d1_the_client_id_is_in_the_form_too() {
+    let secret = Secret::new("x".to_owned());
+    let grants = [
+        Grant::RefreshToken(&secret),
+        Grant::DeviceCode(&secret),
+        Grant::AuthorizationCode { code: &secret, verifier: &secret, redirect_uri: "http://127.0.0.1:5000/callback" },
+    ];
+    for (redirect_uri, sent) in [(Some("http://127.0.0.1:5000/callback".to_owned()), 1), (None, 0)] {
+        let registration = ClientRegistration { redirect_uri, ..registration(ClientAuthentication::Basic) };
+        let count = |message: &Message| {
+            assert!(message.header("authorization").is_some_and(|value| value.starts_with("Basic ")));
+            let form = message.form();
+            assert!(form.iter().all(|(name, _)| name != "client_secret"), "{form:?}");
+            form.iter().filter(|(name, value)| name == "client_id" && value == "c:1").count()
+        };
+        for grant in grants {
+            let (endpoint, served) = answering(&reply("200 OK", TOKEN)).await;
+            let request = TokenRequest {
+                endpoint: &endpoint,
+                issuer: "https://as.example",
+                registration: &registration,
+                grant,
+                resource: None,
+                scope: None,
+                dpop_key: None,
+                parameters: &owned(&[("client_id", "evil")]),
+                audience: None,
+            };
+            request_token(&Http::default(), request, Timestamp::UNIX_EPOCH).await.unwrap();
+            let message = served.await.unwrap();
+            assert_eq!(count(&message), sent, "{grant:?}");
+            assert!(!message.0.contains("evil"));
+        }
+        let (endpoint, served) = answering(&reply("200 OK", "")).await;
+        let token = RevocableToken::Refresh(&secret);
+        let issuer = "https://as.example";
+        revoke(&Http::default(), &endpoint, issuer, &registration, token, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(count(&served.await.unwrap()), sent);
+    }
+}
+
 /// t059, t060, t096: bad answers are sorted, and none of their text but an OAuth error's gets out.
 #[tokio::test]
 async fn t060_bad_answers() {
     for (status, body, shown) in [
-        ("200 OK", "<html>CANARY</html>", "the token response cannot be used: it is not JSON"),
+        (
+            "200 OK",
+            "<html>CANARY</html>",
+            "the token response cannot be used: it is a web page, such as one about maintenance",
+        ),
         ("200 OK", "", "the token response cannot be used: it is not JSON"),
         ("200 OK", r#"{"access_token":"CANARY"}{}"#, "the token response cannot be used: it is not JSON"),
         (

@@ -156,12 +156,14 @@ fn step(page: &Page, person: Person) -> Option<Step> {
         return Some(Step { method: "GET", target: attribute(link, "href")?, form: String::new() });
     }
     let (form, _) = form.split_once("</form>")?;
-    let fields = form.split("<input").skip(1).filter_map(|input| {
+    let (inputs, buttons) = form.split_once("<button").unwrap_or((form, ""));
+    // The first button is the one that is pressed.
+    let fields = inputs.split("<input").skip(1).chain([buttons]).filter_map(|input| {
         let input = input.split_once('>')?.0;
         Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_else(|| "somebody".to_owned())))
     });
     let fields = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    Some(Step { method: "POST", target: attribute(form, "action")?, form: fields })
+    Some(Step { method: "POST", target: attribute(form, "action").unwrap_or_default(), form: fields })
 }
 
 /// The value of an attribute in a tag, which must hold nothing that HTML escapes.

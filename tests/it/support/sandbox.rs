@@ -101,6 +101,8 @@ impl Sandbox {
         let mut key = [0; 48];
         getrandom::fill(&mut key).unwrap();
         let key_file = sandbox.give("store.key", key);
+        // No desktop of the machine that the tests run on.
+        sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
         sandbox.set("FINMCP_CONFIG_DIR", home.join("finmcp"));
         sandbox.set("FINMCP_STORE", "file");
         sandbox.set("FINMCP_STORE_KEY_FILE", key_file);

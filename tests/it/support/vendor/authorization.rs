@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Device, Dpop, ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, Shared, State, StateParameter,
-    TokenShape, assertion, dpop, merge,
+    Device, Dpop, ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, SecretPlace, Shared, State,
+    StateParameter, TokenShape, assertion, dpop, merge,
 };
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -155,7 +155,7 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if redirect_uris.is_empty() || !redirect_uris.iter().all(|uri| is_loopback(uri)) {
         return error(400, "invalid_redirect_uri", "no loopback redirect");
     }
-    let client_id = format!("client-{}", state.clients.len() + 1);
+    let client_id = format!("client-{}", state.clients.len() + state.forgotten_clients + 1);
     metadata["client_id"] = json!(client_id);
     let secret = (state.script.registration == Registration::Confidential).then(|| state.mint("client-secret"));
     metadata["token_endpoint_auth_method"] = json!("none");
@@ -215,7 +215,9 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         StateParameter::Absent => {}
     }
     match state.script.callback_issuer {
-        IssuerParameter::Right => answer.push(("iss", shared.origin.clone())),
+        IssuerParameter::Right => {
+            answer.push(("iss", state.script.iss.clone().unwrap_or_else(|| shared.origin.clone())));
+        }
         IssuerParameter::Wrong => answer.push(("iss", "https://evil.example".to_owned())),
         IssuerParameter::Absent => {}
     }
@@ -254,9 +256,10 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if record.query.contains('=') {
         state.complain("token request: parameters in the URL");
     }
-    let (client_id, secret) = match basic(record) {
-        Some((id, secret)) => (id, Some(secret)),
-        None => (field("client_id"), form.get("client_secret").cloned()),
+    let (client_id, secret) = match (basic(record), state.script.secret_place) {
+        (header, Some(SecretPlace::Header)) => (field("client_id"), header.map(|(_, secret)| secret)),
+        (Some((id, secret)), None) => (id, Some(secret)),
+        _ => (field("client_id"), form.get("client_secret").cloned()),
     };
     let is_assertion = field("grant_type") == assertion::JWT_BEARER;
     let client = match state.clients.get(&client_id).cloned() {
@@ -483,7 +486,9 @@ pub fn error(status: u16, code: &str, description: &str) -> Reply {
 }
 
 fn is_loopback(uri: &str) -> bool {
-    url::Url::parse(uri).is_ok_and(|uri| uri.scheme() == "http" && uri.host_str() == Some("127.0.0.1"))
+    let hosts = ["127.0.0.1", "[::1]", "localhost"];
+    url::Url::parse(uri)
+        .is_ok_and(|uri| uri.scheme() == "http" && uri.host_str().is_some_and(|host| hosts.contains(&host)))
 }
 
 /// Loopback redirects are compared without their port (RFC 8252 section 7.3).

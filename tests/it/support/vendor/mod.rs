@@ -28,8 +28,8 @@ use super::eventually;
 pub use authorization::Rotation;
 pub use reply::Reply;
 pub use script::{
-    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, StateParameter,
-    TokenShape, Transport,
+    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, Registration, Script, SecretPlace,
+    StateParameter, TokenShape, Transport,
 };
 
 /// A running vendor. Dropping it closes its port.
@@ -98,6 +98,7 @@ struct State {
     complaints: Vec<String>,
     secrets: Vec<String>,
     clients: HashMap<String, authorization::Client>,
+    forgotten_clients: usize,
     codes: HashMap<String, authorization::Code>,
     device_codes: HashMap<String, authorization::DeviceCode>,
     access_tokens: HashMap<String, authorization::AccessToken>,
@@ -291,6 +292,13 @@ impl Vendor {
         state.access_tokens.values_mut().for_each(|token| token.revoked = true);
     }
 
+    /// Forgets every client, as a server does that kept them in memory and was restarted.
+    pub fn forget_clients(&self) {
+        let mut state = self.state();
+        state.forgotten_clients += state.clients.len();
+        state.clients.clear();
+    }
+
     /// Forgets every session: the next request with a session id gets a 404.
     pub fn forget_sessions(&self) {
         let mut state = self.state();
@@ -358,6 +366,7 @@ impl State {
             script.clients.iter().map(|(id, secret)| (id.clone(), authorization::Client::known(secret.clone())));
         Self {
             clients: clients.collect(),
+            forgotten_clients: 0,
             secrets: script.clients.iter().filter_map(|(_, secret)| secret.clone()).collect(),
             script,
             records: Vec::new(),
@@ -435,6 +444,16 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
     };
     match effect {
         Some(Effect::Answer(reply)) => return Ok(dated(reply, &shared).into_response()),
+        Some(Effect::Drip(parts, pause)) => {
+            let (events, receiver) = tokio::sync::mpsc::unbounded_channel();
+            tokio::spawn(async move {
+                for part in parts {
+                    tokio::time::sleep(pause).await;
+                    let _ = events.send(part.into());
+                }
+            });
+            return Ok(Reply::new(200).events(receiver).into_response());
+        }
         Some(Effect::CutBefore) => return Err(Cut),
         Some(Effect::CutAfter) => {
             let _ = route(&record, &shared).await;

@@ -42,6 +42,12 @@ impl Reply {
         self.header("content-type", content_type)
     }
 
+    /// A body of which nothing says what it is.
+    pub fn untyped(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into().into();
+        self
+    }
+
     pub fn json(self, value: &Value) -> Self {
         self.body("application/json", value.to_string())
     }

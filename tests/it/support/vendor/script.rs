@@ -27,6 +27,8 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// The one place where a client's secret is looked for at the token endpoint; else wherever it is.
+    pub secret_place: Option<SecretPlace>,
     /// Whether tokens are bound to keys (RFC 9449), and who says so.
     pub dpop: Option<Dpop>,
     /// Whether proofs of possession need a nonce.
@@ -45,6 +47,8 @@ pub struct Script {
     pub id_token: Value,
     pub callback_state: StateParameter,
     pub callback_issuer: IssuerParameter,
+    /// The right `iss`, where that is not the vendor's origin.
+    pub iss: Option<String>,
     pub access_lifetime: Duration,
     pub expires_in: ExpiresIn,
     pub token_shape: TokenShape,
@@ -77,6 +81,7 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            secret_place: None,
             dpop: None,
             nonces: false,
             trusted_issuer: None,
@@ -87,6 +92,7 @@ impl Default for Script {
             id_token: Value::Null,
             callback_state: StateParameter::Right,
             callback_issuer: IssuerParameter::Right,
+            iss: None,
             access_lifetime: AN_HOUR,
             expires_in: ExpiresIn::Seconds,
             token_shape: TokenShape::Opaque,
@@ -191,6 +197,15 @@ pub enum Registration {
     Closed,
 }
 
+/// Where a client's secret is looked for (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// The form, like the Python SDK's authorization server.
+    Form,
+    /// The `Authorization` header, with the client's id in the form.
+    Header,
+}
+
 /// A person with a device code (RFC 8628).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
@@ -274,6 +289,8 @@ impl On {
 pub enum Effect {
     /// This answer instead of the right one; the request has no effect.
     Answer(Reply),
+    /// A stream of these parts, one after each pause, and then its end; the request has no effect.
+    Drip(Vec<String>, Duration),
     /// The connection is cut; the request has no effect.
     CutBefore,
     /// The request has its effect, then the connection is cut before the answer.

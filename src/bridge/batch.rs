@@ -1,0 +1,366 @@
+//! Batches: JSON arrays of messages (JSON-RPC 2.0 section 6). Only MCP 2025-03-26 has them; a client of that
+//! revision gets the responses to the requests of a batch in one array too. The server gets the messages one by
+//! one.
+
+use std::{collections::HashMap, fmt};
+
+use bytes::{Bytes, BytesMut};
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::bridge::{
+    era,
+    message::{Id, Kind, Malformed, Message},
+    object::Object,
+    reply::{self, ReplyCode},
+};
+
+/// The most messages in one batch.
+pub const LIMIT: usize = 1000;
+
+/// The revision that has batches.
+const REVISION: &str = "2025-03-26";
+
+const NO_MESSAGE: &str = "this part of the batch is not a JSON-RPC request, notification or response";
+const ID_USED: &str = "another request of this batch has the same id";
+const NO_INITIALIZE: &str = "initialize cannot be part of a batch";
+const TOO_LARGE: &str =
+    "The server answered, but the responses to this batch are too large together: send this request alone";
+
+/// The elements of the JSON array `text`; none where it is none, or has more than [`LIMIT`].
+pub fn split(text: &str) -> Option<Vec<&str>> {
+    serde_json::from_str::<Elements<'_>>(text).ok().map(|elements| elements.0)
+}
+
+struct Elements<'a>(Vec<&'a str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array;
+        impl<'de> Visitor<'de> for Array {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "an array of at most {LIMIT} elements")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = array.next_element::<&RawValue>()? {
+                    if elements.len() == LIMIT {
+                        return Err(serde::de::Error::invalid_length(LIMIT + 1, &self));
+                    }
+                    elements.push(element.get());
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(Array)
+    }
+}
+
+/// The batches of one client that are not answered yet.
+#[derive(Debug)]
+pub struct Batches {
+    /// The client and the server have agreed on the revision that has batches.
+    agreed: bool,
+    /// The client's `initialize` that is not answered yet.
+    initialize: Option<Id>,
+    /// The unanswered requests, each with the number of its batch where it is in one. Of several with one id the
+    /// last is answered first: it is refused for that.
+    requests: HashMap<Id, Vec<Option<u64>>>,
+    open: HashMap<u64, Batch>,
+    last: u64,
+    /// The most that the responses to one batch may hold together, in bytes.
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    /// How many of its requests have no response yet.
+    unanswered: usize,
+    /// The responses, with a comma behind each.
+    answers: BytesMut,
+}
+
+impl Batches {
+    /// No batch yet. The responses to one may hold `limit` bytes together.
+    pub fn new(limit: usize) -> Self {
+        Self { agreed: false, initialize: None, requests: HashMap::new(), open: HashMap::new(), last: 0, limit }
+    }
+
+    /// Takes note of a message that the client sends outside of a batch. What is to be written at once: the
+    /// responses to a batch whose last unanswered request is cancelled.
+    pub fn received(&mut self, message: &Message) -> Option<Bytes> {
+        self.note(message, None).and_then(|number| self.complete(number))
+    }
+
+    /// The messages of the batch `line` that are for the server, and what is to be written at once.
+    ///
+    /// # Errors
+    /// [`Malformed`], where the line is refused as a whole.
+    pub fn opened(&mut self, line: &Bytes) -> Result<(Vec<Message>, Option<Bytes>), Malformed> {
+        if !self.agreed {
+            return Err(Message::parse(line.clone()).err().unwrap_or(Malformed::Message));
+        }
+        let elements = std::str::from_utf8(line).ok().and_then(split).filter(|elements| !elements.is_empty());
+        let Some(elements) = elements else {
+            return Err(Message::parse(line.clone()).err().unwrap_or(Malformed::Message));
+        };
+        let mut batch = Batch::default();
+        let mut messages: Vec<Message> = Vec::new();
+        for element in elements {
+            match read(line.slice_ref(element.as_bytes()), element, &messages) {
+                Ok(message) => messages.push(message),
+                Err(answer) => batch.push(*answer),
+            }
+        }
+        batch.unanswered = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
+        self.last += 1;
+        self.open.insert(self.last, batch);
+        for message in &messages {
+            self.note(message, Some(self.last));
+        }
+        let answers = self.complete(self.last);
+        Ok((messages, answers))
+    }
+
+    /// What is to be written to the client when it is told `message`: nothing as long as that waits for the other
+    /// responses to its batch.
+    pub fn answered(&mut self, message: Message) -> Option<Bytes> {
+        let Kind::Response { id: Some(id), succeeded } = &message.kind else { return Some(message.line()) };
+        if self.initialize.as_ref() == Some(id) {
+            self.initialize = None;
+            self.agreed = *succeeded && era::negotiated_version(&message).as_deref() == Some(REVISION);
+        }
+        let Some(number) = self.take(id) else { return Some(message.line()) };
+        let batch = self.open.get_mut(&number)?;
+        batch.unanswered -= 1;
+        if batch.answers.len() + message.raw().len() <= self.limit {
+            batch.push(message);
+        } else {
+            batch.push(reply::error(id, ReplyCode::Network, TOO_LARGE));
+        }
+        self.complete(number)
+    }
+
+    /// Takes note of a message of the client's; gives the batch that lost a request by it.
+    fn note(&mut self, message: &Message, batch: Option<u64>) -> Option<u64> {
+        match &message.kind {
+            Kind::Request { id, method } => {
+                if &**method == "initialize" {
+                    self.initialize = Some(id.clone());
+                }
+                if self.agreed {
+                    self.requests.entry(id.clone()).or_default().push(batch);
+                }
+                None
+            }
+            // It may never be answered, and the others need not wait for it.
+            Kind::Notification { method } if self.agreed && &**method == "notifications/cancelled" => {
+                let number = self.take(&message.cancels()?)?;
+                self.open.get_mut(&number)?.unanswered -= 1;
+                Some(number)
+            }
+            _ => None,
+        }
+    }
+
+    /// Ends the last request of that id; gives its batch.
+    fn take(&mut self, id: &Id) -> Option<u64> {
+        let alike = self.requests.get_mut(id)?;
+        let batch = alike.pop().flatten();
+        if alike.is_empty() {
+            self.requests.remove(id);
+        }
+        batch
+    }
+
+    /// The responses to a batch in one line, once they are all there.
+    fn complete(&mut self, number: u64) -> Option<Bytes> {
+        self.open.get(&number).filter(|batch| batch.unanswered == 0)?;
+        let answers = self.open.remove(&number)?.answers;
+        let answers = answers.strip_suffix(b",")?;
+        Some([b"[", answers, b"]"].concat().into())
+    }
+}
+
+impl Batch {
+    fn push(&mut self, answer: Message) {
+        self.answers.extend_from_slice(&answer.line());
+        self.answers.extend_from_slice(b",");
+    }
+}
+
+/// The message that `raw`, one of a batch, is, or what it is answered with.
+fn read(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Box<Message>> {
+    let Ok(message) = Message::parse(raw) else {
+        let id = Object::parse(text).and_then(|object| Id::from_json(object.get("id")?));
+        return Err(Box::new(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NO_MESSAGE)));
+    };
+    let Kind::Request { id, method } = &message.kind else { return Ok(message) };
+    let is_used = before.iter().any(|other| matches!(&other.kind, Kind::Request { id: used, .. } if used == id));
+    let objection = match &**method {
+        _ if is_used => ID_USED,
+        "initialize" => NO_INITIALIZE,
+        _ => return Ok(message),
+    };
+    Err(Box::new(reply::error(id, ReplyCode::InvalidRequest, objection)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#;
+    const OTHER: &str = r#"{"jsonrpc":"2.0","id":"b","method":"a"}"#;
+
+    fn message(text: &str) -> Message {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    fn agree(batches: &mut Batches, revision: &str) {
+        batches.received(&message(r#"{"id":"i","method":"initialize"}"#));
+        let answer = format!(r#"{{"id":"i","result":{{"protocolVersion":"{revision}"}}}}"#);
+        assert_eq!(batches.answered(message(&answer)), Some(answer.into()));
+    }
+
+    fn batches() -> Batches {
+        let mut batches = Batches::new(1000);
+        agree(&mut batches, REVISION);
+        batches
+    }
+
+    /// Opens the batch; gives what is for the server, and what is written.
+    fn open(batches: &mut Batches, line: &str) -> (Vec<String>, String) {
+        let (messages, written) = batches.opened(&Bytes::copy_from_slice(line.as_bytes())).unwrap();
+        let texts = messages.iter().map(|message| text(message.raw())).collect();
+        (texts, written.as_ref().map(text).unwrap_or_default())
+    }
+
+    fn text(bytes: &Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    fn answer(batches: &mut Batches, id: &str) -> String {
+        let answer = message(&format!(r#"{{"id":{id},"result":1.0}}"#));
+        batches.answered(answer).as_ref().map(text).unwrap_or_default()
+    }
+
+    /// a18: what is for the server goes there as it was written, and what comes back is one array.
+    #[test]
+    fn a18_responses_wait_for_each_other() {
+        let mut batches = batches();
+        let notification = r#"{"method":"n","params":{"x":1.10}}"#;
+        let (sent, written) = open(&mut batches, &format!("[{CALL}, {notification} ,{OTHER}]"));
+        assert_eq!((sent, &*written), (vec![CALL.to_owned(), notification.to_owned(), OTHER.to_owned()], ""));
+        assert_eq!(answer(&mut batches, "7"), r#"{"id":7,"result":1.0}"#, "of no batch");
+        assert_eq!(batches.answered(message(notification)), Some(notification.into()));
+        assert_eq!(answer(&mut batches, r#""b""#), "");
+        assert_eq!(answer(&mut batches, "1"), r#"[{"id":"b","result":1.0},{"id":1,"result":1.0}]"#);
+        assert!(batches.open.is_empty() && batches.requests.is_empty());
+    }
+
+    /// a18: what is wrong with a part is said in the array; what asks for nothing gets nothing.
+    #[test]
+    fn a18_each_part_is_judged_by_itself() {
+        let mut batches = batches();
+        let (sent, written) = open(&mut batches, &format!(r#"[1,{CALL},{{"id":5}},{CALL},[{OTHER}]]"#));
+        assert_eq!((sent.len(), &*written), (1, ""));
+        let answers: Vec<serde_json::Value> = serde_json::from_str(&answer(&mut batches, "1")).unwrap();
+        let told: Vec<_> =
+            answers.iter().map(|answer| (answer["id"].to_string(), answer["error"]["code"].as_i64())).collect();
+        let id = |id: &str| id.to_owned();
+        assert_eq!(
+            told,
+            [
+                (id("null"), Some(-32600)),
+                (id("5"), Some(-32600)),
+                (id("1"), Some(-32600)),
+                (id("null"), Some(-32600)),
+                (id("1"), None)
+            ]
+        );
+        let (sent, written) = open(&mut batches, r#"[{"id":2,"method":"initialize"}]"#);
+        assert!(sent.is_empty() && written.starts_with('[') && written.contains("-32600"), "{written}");
+        let (sent, written) = open(&mut batches, r#"[{"method":"n"},{"id":9,"result":{}}]"#);
+        assert_eq!((sent.len(), &*written), (2, ""));
+        assert!(batches.open.is_empty());
+        for (line, problem) in [
+            ("[]", Malformed::Message),
+            (" [ ] ", Malformed::Message),
+            ("[1,", Malformed::Json),
+            ("[\"\u{fffd}\" 1]", Malformed::Json),
+        ] {
+            assert_eq!(batches.opened(&Bytes::from(line)).unwrap_err(), problem, "{line}");
+        }
+        let many = format!("[{}]", vec![CALL; LIMIT + 1].join(","));
+        assert_eq!(batches.opened(&Bytes::from(many)).unwrap_err(), Malformed::Message);
+    }
+
+    /// a18: an id that is in use elsewhere is refused first, wherever its request is.
+    #[test]
+    fn a18_an_id_in_use_is_refused_where_it_is_used_again() {
+        let mut batches = batches();
+        batches.received(&message(CALL));
+        open(&mut batches, &format!("[{CALL}]"));
+        assert_eq!(answer(&mut batches, "1"), r#"[{"id":1,"result":1.0}]"#);
+        assert_eq!(answer(&mut batches, "1"), r#"{"id":1,"result":1.0}"#);
+        open(&mut batches, &format!("[{CALL}]"));
+        batches.received(&message(CALL));
+        assert_eq!(answer(&mut batches, "1"), r#"{"id":1,"result":1.0}"#);
+        assert_eq!(answer(&mut batches, "1"), r#"[{"id":1,"result":1.0}]"#);
+    }
+
+    /// a18: a cancelled request may never be answered.
+    #[test]
+    fn a18_a_cancelled_request_holds_up_no_other() {
+        let cancellation =
+            |id: &str| format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
+        let mut batches = batches();
+        open(&mut batches, &format!("[{CALL},{OTHER}]"));
+        assert_eq!(batches.received(&message(&cancellation("1"))), None);
+        assert_eq!(answer(&mut batches, r#""b""#), r#"[{"id":"b","result":1.0}]"#);
+        open(&mut batches, &format!("[{CALL},{OTHER}]"));
+        assert_eq!(answer(&mut batches, r#""b""#), "");
+        let written = batches.received(&message(&cancellation("1")));
+        assert_eq!(written, Some(r#"[{"id":"b","result":1.0}]"#.into()));
+        let (sent, written) = open(&mut batches, &format!("[{CALL},{}]", cancellation("1")));
+        assert_eq!((sent.len(), &*written), (2, ""));
+        assert!(batches.open.is_empty() && batches.requests.is_empty());
+    }
+
+    /// a18: what does not fit into one array is left out, and that is said.
+    #[test]
+    fn a18_the_responses_to_a_batch_have_a_limit() {
+        let mut batches = batches();
+        open(&mut batches, &format!("[{CALL},{OTHER}]"));
+        let large = format!(r#"{{"id":"b","result":"{}"}}"#, "x".repeat(1000));
+        assert_eq!(batches.answered(message(&large)), None);
+        let written = answer(&mut batches, "1");
+        assert!(written.contains(TOO_LARGE) && written.ends_with(r#",{"id":1,"result":1.0}]"#), "{written}");
+    }
+
+    /// a18: no other revision has batches.
+    #[test]
+    fn a18_other_revisions_have_none() {
+        let line = Bytes::from(format!("[{CALL}]"));
+        let mut batches = Batches::new(1000);
+        assert_eq!(batches.opened(&line).unwrap_err(), Malformed::Message);
+        for revision in ["2024-11-05", "2025-06-18", "2025-11-25", "2026-07-28", "2025-03-27"] {
+            agree(&mut batches, revision);
+            assert_eq!(batches.opened(&line).unwrap_err(), Malformed::Message, "{revision}");
+            assert_eq!(batches.opened(&Bytes::from("[1")).unwrap_err(), Malformed::Json, "{revision}");
+        }
+        agree(&mut batches, REVISION);
+        assert!(batches.opened(&line).is_ok());
+        agree(&mut batches, "2025-06-18");
+        assert!(batches.opened(&line).is_err());
+        batches.received(&message(r#"{"id":"i","method":"initialize"}"#));
+        batches.answered(message(r#"{"id":"i","error":{"code":1,"message":""}}"#));
+        assert!(batches.opened(&line).is_err());
+    }
+}

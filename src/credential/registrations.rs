@@ -1,0 +1,235 @@
+//! The clients that finmcp has registered and that nobody has signed in with yet (RFC 7591). They are kept with the
+//! credentials, since some have secrets, so that the next process to offer the sign-in does not register another one. A
+//! sign-in takes its client along into the credential.
+
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{
+    credential::{
+        lock::Lock,
+        record::{Identity, RegistrationDocument},
+        store::{CredentialStore, StoreError},
+        token_source::TokenSourceError,
+    },
+    oauth::registration::ClientRegistration,
+};
+
+/// How long the lock is waited for: a registration may take two requests, and a pause that the server asks for.
+const LOCK_DEADLINE: Duration = Duration::from_secs(90);
+
+/// How long a sign-in that has succeeded waits for the lock to forget its client: whoever holds it registers another.
+const FORGET_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The most clients that are kept for one sign-in. Each that waits for its person at the same time needs its own port.
+const LIMIT: usize = 8;
+
+/// Where such clients are kept. Cheap to clone.
+#[derive(Clone)]
+pub struct Registrations {
+    store: Arc<dyn CredentialStore>,
+    locks: PathBuf,
+}
+
+/// The clients for one sign-in, oldest first, while nobody else changes them.
+pub struct Pending {
+    store: Arc<dyn CredentialStore>,
+    entry: String,
+    clients: Vec<ClientRegistration>,
+    _lock: Lock,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document<'a> {
+    clients: Vec<RegistrationDocument<'a>>,
+}
+
+impl Registrations {
+    /// Those in `store`, shared by all processes that take their locks in `locks`.
+    pub fn new(store: Arc<dyn CredentialStore>, locks: PathBuf) -> Self {
+        Self { store, locks }
+    }
+
+    /// Those for the sign-in that will bring a credential of `identity`, whose client is still open.
+    ///
+    /// # Errors
+    /// The store's and the lock's.
+    pub async fn open(&self, identity: &Identity) -> Result<Pending, TokenSourceError> {
+        self.open_within(identity, LOCK_DEADLINE).await
+    }
+
+    /// Forgets all of them: somebody has signed in.
+    ///
+    /// # Errors
+    /// The store's and the lock's.
+    pub async fn forget(&self, identity: &Identity) -> Result<(), TokenSourceError> {
+        // Most sign-ins have nothing to forget, and reading needs no lock.
+        let entry = entry(identity);
+        if self.store.load(&entry).await?.is_none() {
+            return Ok(());
+        }
+        let _lock = Lock::acquire(&self.locks, &entry, FORGET_DEADLINE).await?;
+        Ok(self.store.delete(&entry).await?)
+    }
+
+    async fn open_within(&self, identity: &Identity, deadline: Duration) -> Result<Pending, TokenSourceError> {
+        let entry = entry(identity);
+        let lock = Lock::acquire(&self.locks, &entry, deadline).await?;
+        let payload = self.store.load(&entry).await?;
+        let clients = payload.and_then(|payload| clients(&payload)).unwrap_or_default();
+        Ok(Pending { store: self.store.clone(), entry, clients, _lock: lock })
+    }
+}
+
+impl Pending {
+    /// The clients.
+    pub fn clients(&self) -> &[ClientRegistration] {
+        &self.clients
+    }
+
+    /// Keeps another one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn add(&mut self, client: ClientRegistration) -> Result<(), StoreError> {
+        self.clients.push(client);
+        let surplus = self.clients.len().saturating_sub(LIMIT);
+        self.clients.drain(..surplus);
+        self.save().await
+    }
+
+    /// Forgets the one that is called so: the server has forgotten it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove(&mut self, client_id: &str) -> Result<(), StoreError> {
+        self.clients.retain(|client| client.client_id != client_id);
+        self.save().await
+    }
+
+    /// Forgets all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn clear(&mut self) -> Result<(), StoreError> {
+        if self.clients.is_empty() {
+            return Ok(());
+        }
+        self.clients.clear();
+        self.save().await
+    }
+
+    async fn save(&self) -> Result<(), StoreError> {
+        if self.clients.is_empty() {
+            return self.store.delete(&self.entry).await;
+        }
+        let document = Document { clients: self.clients.iter().map(RegistrationDocument::from).collect() };
+        let payload = serde_json::to_vec(&document).map(Zeroizing::new);
+        let payload = payload.map_err(|error| StoreError::Failed(format!("could not write a record: {error}")))?;
+        self.store.save(&self.entry, payload).await
+    }
+}
+
+/// The clients in a document. One that is damaged is as good as none: the next is registered instead.
+fn clients(payload: &[u8]) -> Option<Vec<ClientRegistration>> {
+    let document: Document<'_> = serde_json::from_slice(payload).ok()?;
+    document.clients.into_iter().map(|client| client.try_into().ok()).collect()
+}
+
+/// The name of the entry and of its lock: `finmcp-registration-` and a SHA-256 in hexadecimal, made as
+/// [`Identity::entry`] makes its own, without the client.
+fn entry(identity: &Identity) -> String {
+    let Identity { environment, issuer, resource, client_id: _, account } = identity;
+    let mut hash = Sha256::new_with_prefix(b"finmcp registration 1");
+    for part in [environment, issuer, resource, account] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<Cow<'_, str>>();
+    format!("finmcp-registration-{digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{credential::memory::MemoryStore, oauth::registration::ClientAuthentication, secret::Secret};
+
+    fn identity(change: impl FnOnce(&mut Identity)) -> Identity {
+        let mut identity = Identity {
+            environment: "sandbox".to_owned(),
+            issuer: "https://as.example".to_owned(),
+            resource: "https://mcp.example/mcp".to_owned(),
+            client_id: String::new(),
+            account: "books".to_owned(),
+        };
+        change(&mut identity);
+        identity
+    }
+
+    fn client(id: &str) -> ClientRegistration {
+        ClientRegistration {
+            client_id: id.to_owned(),
+            client_secret: Some(Secret::new("s".to_owned())),
+            authentication: ClientAuthentication::Body,
+            redirect_uri: Some("http://127.0.0.1:5000/callback".to_owned()),
+            expires_at: None,
+        }
+    }
+
+    fn ids(pending: &Pending) -> Vec<&str> {
+        pending.clients().iter().map(|client| client.client_id.as_str()).collect()
+    }
+
+    /// b16: what one process keeps the next one finds, whoever the client is; and no other sign-in does.
+    #[tokio::test]
+    async fn b16_a_registration_is_for_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let registrations = Registrations::new(Arc::new(MemoryStore::default()), folder.path().join("locks"));
+        let mine = identity(|_| {});
+        registrations.open(&mine).await.unwrap().add(client("one")).await.unwrap();
+        let found = registrations.open(&identity(|identity| identity.client_id = "one".to_owned())).await.unwrap();
+        assert_eq!(ids(&found), ["one"]);
+        assert_eq!(found.clients()[0].client_secret.as_ref().unwrap().expose(), "s");
+        let x = || "x".to_owned();
+        for other in [
+            identity(|identity| identity.environment = x()),
+            identity(|identity| identity.issuer = x()),
+            identity(|identity| identity.resource = x()),
+            identity(|identity| identity.account = x()),
+        ] {
+            assert!(registrations.open(&other).await.unwrap().clients().is_empty(), "{other:?}");
+        }
+        drop(found);
+        registrations.forget(&mine).await.unwrap();
+        registrations.forget(&mine).await.unwrap();
+        assert!(registrations.open(&mine).await.unwrap().clients().is_empty());
+    }
+
+    /// b16: one process at a time, a bounded number of clients, and a damaged record is no obstacle.
+    #[tokio::test]
+    async fn b16_clients_are_kept_under_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::default());
+        let registrations = Registrations::new(store.clone(), folder.path().join("locks"));
+        let mine = identity(|_| {});
+        let mut pending = registrations.open(&mine).await.unwrap();
+        assert!(registrations.open_within(&mine, Duration::ZERO).await.is_err());
+        for number in 0..LIMIT + 2 {
+            pending.add(client(&number.to_string())).await.unwrap();
+        }
+        pending.remove("3").await.unwrap();
+        drop(pending);
+        let mut pending = registrations.open(&mine).await.unwrap();
+        assert_eq!(ids(&pending), ["2", "4", "5", "6", "7", "8", "9"]);
+        pending.clear().await.unwrap();
+        assert!(store.load(&entry(&mine)).await.unwrap().is_none());
+        drop(pending);
+        for damaged in ["", "{}", "<html>", r#"{"clients":[{"client_id":"x"}]}"#] {
+            store.save(&entry(&mine), Zeroizing::new(damaged.as_bytes().to_vec())).await.unwrap();
+            assert!(registrations.open(&mine).await.unwrap().clients().is_empty(), "{damaged}");
+        }
+    }
+}

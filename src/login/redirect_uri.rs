@@ -1,0 +1,174 @@
+//! A redirect URI that a person fixes: the one that a client is registered with, for servers that compare it byte for
+//! byte, port and all. Only this machine's loopback interface (RFC 8252 section 7.3).
+
+use std::{fmt, str::FromStr};
+
+use url::Url;
+
+/// `http://HOST:PORT/PATH`, where HOST is `127.0.0.1`, `[::1]` or `localhost`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectUri {
+    /// As it is registered: this goes to the server.
+    text: String,
+    host: LoopbackHost,
+    port: u16,
+    path: String,
+}
+
+/// How a redirect URI names this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoopbackHost {
+    /// `127.0.0.1`.
+    V4,
+    /// `[::1]`.
+    V6,
+    /// `localhost`: browsers try both addresses, in either order.
+    Localhost,
+}
+
+/// Why a text is no redirect URI that finmcp can listen at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectUriError {
+    /// No URL at all, or one that its parser spells differently.
+    #[error("must be http://HOST:PORT/PATH, in lower case and without spaces or `..`")]
+    Malformed,
+    /// Another scheme: finmcp has no certificate to serve https with.
+    #[error("must begin with http://")]
+    Scheme,
+    /// Another machine.
+    #[error("its host must be 127.0.0.1, [::1] or localhost")]
+    Host,
+    /// None, or one that the system picks.
+    #[error("must name a port, such as http://localhost:3118/callback")]
+    Port,
+    /// What a redirect URI of finmcp's does not need.
+    #[error("must have no user name, no query and no fragment")]
+    Excess,
+}
+
+impl LoopbackHost {
+    /// As a redirect URI and a `Host` header spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V4 => "127.0.0.1",
+            Self::V6 => "[::1]",
+            Self::Localhost => "localhost",
+        }
+    }
+}
+
+impl RedirectUri {
+    /// The redirect URI of a listener at `host` and `port`.
+    pub fn new(host: LoopbackHost, port: u16, path: &str) -> Self {
+        Self { text: format!("http://{}:{port}{path}", host.as_str()), host, port, path: path.to_owned() }
+    }
+
+    /// As it is registered, byte for byte.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How it names this machine.
+    pub fn host(&self) -> LoopbackHost {
+        self.host
+    }
+
+    /// The port to listen on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path that the browser asks for.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The `Host` header of a browser that comes back to it.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host.as_str(), self.port)
+    }
+
+    /// What stands before the query in the browser's address bar: with a slash, also where none is registered.
+    pub fn address(&self) -> String {
+        format!("http://{}{}", self.authority(), self.path)
+    }
+}
+
+impl FromStr for RedirectUri {
+    type Err = RedirectUriError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let url = Url::parse(text).map_err(|_| RedirectUriError::Malformed)?;
+        if url.scheme() != "http" {
+            return Err(RedirectUriError::Scheme);
+        }
+        let host = [LoopbackHost::V4, LoopbackHost::V6, LoopbackHost::Localhost]
+            .into_iter()
+            .find(|host| url.host_str() == Some(host.as_str()))
+            .ok_or(RedirectUriError::Host)?;
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user || url.query().is_some() || url.fragment().is_some() {
+            return Err(RedirectUriError::Excess);
+        }
+        let port = url.port().filter(|port| *port != 0).ok_or(RedirectUriError::Port)?;
+        // The server compares bytes, the browser sends what its parser made of them: they must agree.
+        let is_plain = url.as_str() == text || (url.path() == "/" && url.as_str().strip_suffix('/') == Some(text));
+        if !is_plain {
+            return Err(RedirectUriError::Malformed);
+        }
+        Ok(Self { text: text.to_owned(), host, port, path: url.path().to_owned() })
+    }
+}
+
+impl fmt::Display for RedirectUri {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b2_a_redirect_uri_is_this_machines_and_taken_byte_for_byte() {
+        for (text, authority, address) in [
+            ("http://localhost:3118/callback", "localhost:3118", "http://localhost:3118/callback"),
+            ("http://localhost:3118", "localhost:3118", "http://localhost:3118/"),
+            ("http://localhost:3118/", "localhost:3118", "http://localhost:3118/"),
+            ("http://127.0.0.1:8080/oauth/callback", "127.0.0.1:8080", "http://127.0.0.1:8080/oauth/callback"),
+            ("http://[::1]:65535/a%20b", "[::1]:65535", "http://[::1]:65535/a%20b"),
+        ] {
+            let uri: RedirectUri = text.parse().unwrap();
+            assert_eq!((uri.as_str(), &uri.authority()[..], &uri.address()[..]), (text, authority, address));
+        }
+        for (text, why) in [
+            ("localhost:3118/callback", RedirectUriError::Scheme),
+            ("https://localhost:3118/callback", RedirectUriError::Scheme),
+            ("com.example.app:/callback", RedirectUriError::Scheme),
+            ("/callback", RedirectUriError::Malformed),
+            ("", RedirectUriError::Malformed),
+            ("http://evil.example:3118/callback", RedirectUriError::Host),
+            ("http://localhost.evil.example:3118/callback", RedirectUriError::Host),
+            ("http://127.0.0.2:3118/callback", RedirectUriError::Host),
+            ("http://0.0.0.0:3118/callback", RedirectUriError::Host),
+            ("http://192.168.0.2:3118/callback", RedirectUriError::Host),
+            ("http://[::]:3118/callback", RedirectUriError::Host),
+            ("http://localhost./callback", RedirectUriError::Host),
+            ("http://localhost/callback", RedirectUriError::Port),
+            ("http://localhost:0/callback", RedirectUriError::Port),
+            ("http://localhost:80/callback", RedirectUriError::Port),
+            ("http://localhost:99999/callback", RedirectUriError::Malformed),
+            ("http://user@localhost:3118/callback", RedirectUriError::Excess),
+            ("http://localhost:3118/callback?x=y", RedirectUriError::Excess),
+            ("http://localhost:3118/callback#x", RedirectUriError::Excess),
+            ("http://LOCALHOST:3118/callback", RedirectUriError::Malformed),
+            ("http://127.1:3118/callback", RedirectUriError::Malformed),
+            ("http://localhost:3118/a/../callback", RedirectUriError::Malformed),
+            ("http://localhost:3118\\callback", RedirectUriError::Malformed),
+            (" http://localhost:3118/callback", RedirectUriError::Malformed),
+        ] {
+            assert_eq!(text.parse::<RedirectUri>(), Err(why), "{text}");
+        }
+    }
+}
