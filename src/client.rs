@@ -185,7 +185,7 @@ impl Client {
     }
 
     async fn say(&mut self, message: &Message) -> Result<(), ClientError> {
-        self.writer.push(message.line());
+        self.writer.push(message.clone().line());
         Ok(self.writer.flush().await?)
     }
 }

@@ -839,8 +839,14 @@ async fn t076_a_held_lock_keeps_nobody_from_reading() {
 async fn t077_where_nothing_can_be_locked_nothing_is_sent() {
     let machine = Machine::new().await;
     machine.expire();
-    refuse_locks();
-    let error = token(&machine.process()).await.unwrap_err();
+    let process = machine.process();
+    // With a runtime of its own, whose threads for what blocks begin under the same rule.
+    let asking = std::thread::spawn(move || {
+        refuse_locks();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(token(&process)).unwrap_err()
+    });
+    let error = asking.join().unwrap();
     assert!(
         matches!(&error, TokenSourceError::Lock(error) if matches!(**error, LockError::Failed { .. })),
         "{error:?}"
@@ -849,7 +855,7 @@ async fn t077_where_nothing_can_be_locked_nothing_is_sent() {
     assert_eq!(machine.server.requests(), 0);
 }
 
-/// From now on this thread's calls of flock(2) end as they do on such a file system.
+/// From now on the calls of flock(2) of this thread, and of those that it starts, end as they do on such a file system.
 #[cfg(target_os = "linux")]
 fn refuse_locks() {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};

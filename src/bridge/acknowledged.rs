@@ -2,6 +2,8 @@
 //! subscriptions). A server that wants none of them takes nothing away from the client: they are kept here then, and
 //! tell of the one thing that finmcp changes itself, the tools.
 
+use std::collections::HashSet;
+
 use crate::bridge::{
     era::meta::SUBSCRIPTION_ID,
     message::{Id, Kind, Message},
@@ -17,15 +19,15 @@ pub fn wants_tools(subscribe: &Message) -> bool {
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     /// The server has not confirmed them yet.
-    early: Vec<Id>,
+    early: HashSet<Id>,
     /// The server has refused them.
-    kept: Vec<Id>,
+    kept: HashSet<Id>,
 }
 
 impl Acknowledged {
     /// What tells the client that it has the subscription `id`, to changes of the tools at the least.
     pub fn begin(&mut self, id: &Id) -> Message {
-        self.early.push(id.clone());
+        self.early.insert(id.clone());
         let parameters =
             format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}},"notifications":{{"toolsListChanged":true}}}}"#);
         Message::notification("notifications/subscriptions/acknowledged", &parameters)
@@ -37,14 +39,14 @@ impl Acknowledged {
             return false;
         }
         let id = object::found(&message.member("_meta").unwrap_or_default(), &[SUBSCRIPTION_ID]);
-        id.and_then(|id| Id::from_json(&id)).is_some_and(|id| take(&mut self.early, &id))
+        id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.early.remove(&id))
     }
 
     /// The request for the subscription `id` was refused. Whether the client needs not know.
     pub fn keep(&mut self, id: &Id) -> bool {
-        let is_early = take(&mut self.early, id);
+        let is_early = self.early.remove(id);
         if is_early {
-            self.kept.push(id.clone());
+            self.kept.insert(id.clone());
         }
         is_early
     }
@@ -53,7 +55,9 @@ impl Acknowledged {
     pub fn end(&mut self, message: &Message) -> bool {
         let is_cancellation =
             matches!(&message.kind, Kind::Notification { method } if &**method == "notifications/cancelled");
-        is_cancellation && message.cancels().is_some_and(|id| take(&mut self.kept, &id))
+        let Some(id) = is_cancellation.then(|| message.cancels()).flatten() else { return false };
+        self.early.remove(&id);
+        self.kept.remove(&id)
     }
 
     /// The subscriptions that are kept here.
@@ -64,11 +68,6 @@ impl Acknowledged {
     /// Ends all of them, with the answers to the requests for those that are kept here.
     pub fn close(&mut self) -> Vec<Message> {
         self.early.clear();
-        self.kept.drain(..).map(|id| Message::end_of_subscription(&id)).collect()
+        self.kept.drain().map(|id| Message::end_of_subscription(&id)).collect()
     }
-}
-
-fn take(ids: &mut Vec<Id>, id: &Id) -> bool {
-    let position = ids.iter().position(|known| known == id);
-    position.map(|position| ids.swap_remove(position)).is_some()
 }

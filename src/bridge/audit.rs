@@ -4,6 +4,9 @@
 //! hears of it; and one more when the client hears how the task ended that a call has become. A line is written in one
 //! piece, so that several processes can share the file. Where a line cannot be written, it is kept, somebody is told, and
 //! no further tool is called until it is written.
+//!
+//! The file may be on a network, and a write to it may take as long as it likes: a thread of its own does that. The answer
+//! to a call waits for its line meanwhile, and so does the next call; everything else goes on.
 
 use std::{
     borrow::Cow,
@@ -13,13 +16,18 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     bridge::{
@@ -50,15 +58,50 @@ pub struct Terms {
     pub complain: Box<dyn Fn(AuditError) + Send>,
 }
 
+/// How long the file may take for a line. Then it cannot be written, for as long as that lasts.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
 /// The log, and the calls that are open.
 pub struct Audit {
     terms: Terms,
     /// The client's unanswered requests. Of several with one id the last is answered first: it is refused for that.
     open: HashMap<Id, Vec<Open>>,
     tasks: Tasks,
-    unwritten: VecDeque<Vec<u8>>,
-    /// Why the first of these is not written.
+    orders: std::sync::mpsc::Sender<Order>,
+    reports: mpsc::UnboundedReceiver<Option<AuditError>>,
+    /// How many orders were given, and how many reports have come: one for each.
+    given: u64,
+    reported: u64,
+    /// Why a line is not written.
     failure: Option<AuditError>,
+    /// What waits for a report of this number, and since when the first of it does.
+    waiting: VecDeque<(u64, Waiting)>,
+    since: Instant,
+}
+
+/// What the thread that writes is to do.
+enum Order {
+    Write(Vec<u8>),
+    /// Try once more what could not be written.
+    TryAgain,
+}
+
+/// What waits for the log.
+#[derive(Debug)]
+enum Waiting {
+    /// A call of the client's.
+    Call(Message),
+    /// The answer to one, or what else the client hears of the end of a task by.
+    Answer(Message),
+}
+
+/// What has waited long enough.
+#[derive(Debug)]
+pub enum Released {
+    /// A call that is to be made.
+    Call(Message),
+    /// What the client is to be told.
+    Answer(Message),
 }
 
 /// Why the log cannot be kept: what was tried with which file, and what is wrong.
@@ -80,7 +123,9 @@ enum Open {
 struct Call {
     /// The tool's name, as JSON.
     tool: Cow<'static, str>,
-    /// The arguments exactly as the client wrote them.
+    /// The digest of the arguments exactly as the client wrote them, as JSON.
+    digest: Cow<'static, str>,
+    /// They themselves, where they are recorded.
     arguments: Option<String>,
     time: Timestamp,
     begun: Instant,
@@ -107,7 +152,7 @@ struct Seen {
 /// What is kept of a call that became a task, for the line of its end.
 struct Begun {
     tool: Cow<'static, str>,
-    arguments_sha256: String,
+    digest: Cow<'static, str>,
     begun: Instant,
 }
 
@@ -132,20 +177,42 @@ impl Audit {
     /// The file cannot be appended to, leads elsewhere, or is open to others.
     pub fn open(terms: Terms) -> Result<Self, AuditError> {
         append(&terms.path, b"")?;
-        Ok(Self { terms, open: HashMap::new(), tasks: Tasks::default(), unwritten: VecDeque::new(), failure: None })
+        let path = terms.path.clone();
+        Self::with(terms, move |line| append(&path, line))
     }
 
-    /// Takes note of what the client says. A call whose outcome could not be recorded is not to be made: it breaks off,
-    /// with what the client is answered, where it waits for an answer.
+    /// The log whose lines `write` writes, on a thread of its own, and says how much of each it has written.
+    fn with(
+        terms: Terms,
+        write: impl FnMut(&[u8]) -> Result<usize, AuditError> + Send + 'static,
+    ) -> Result<Self, AuditError> {
+        let (orders, taken) = std::sync::mpsc::channel();
+        let (report, reports) = mpsc::unbounded_channel();
+        let writing = thread::Builder::new().name("audit".to_owned()).spawn(move || keep(&taken, &report, write));
+        writing.map_err(|error| AuditError(format!("could not start the thread that writes it: {error}")))?;
+        Ok(Self {
+            terms,
+            open: HashMap::new(),
+            tasks: Tasks::default(),
+            orders,
+            reports,
+            given: 0,
+            reported: 0,
+            failure: None,
+            waiting: VecDeque::new(),
+            since: Instant::now(),
+        })
+    }
+
+    /// Takes note of what the client says. It breaks off where that is not to go on: a call that waits for the log, and
+    /// comes back as [`Released`], or that cannot be recorded; with what the client is answered, where it waits for one.
     pub fn received(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
         let is_call = message.method() == Some("tools/call");
         match &message.kind {
-            Kind::Request { id, .. } if is_call && !self.catch_up() => {
-                let why = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-                let said = format!("No tool is called, because the audit log cannot be kept: {why}");
-                return ControlFlow::Break(Some(reply::error(id, ReplyCode::Failure, &said)));
-            }
             Kind::Request { id, method } => {
+                if is_call && self.failure.is_some() && !self.is_settled() {
+                    return ControlFlow::Break(Some(self.refusal(id)));
+                }
                 let open = match (&**method, tasks::asked_about(message)) {
                     ("tools/call", _) => Open::Call(self.call(message)),
                     ("tasks/list", _) => Open::Tasks,
@@ -153,6 +220,13 @@ impl Audit {
                     _ => Open::Other,
                 };
                 self.open.entry(id.clone()).or_default().push(open);
+                if is_call && self.failure.is_some() {
+                    self.order(Order::TryAgain);
+                }
+                if is_call && !self.is_settled() {
+                    self.wait(Waiting::Call(message.clone()));
+                    return ControlFlow::Break(None);
+                }
             }
             // It would have no outcome, and MCP has no such thing.
             Kind::Notification { .. } if is_call => {
@@ -161,8 +235,15 @@ impl Audit {
                 return ControlFlow::Break(None);
             }
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
-                if let Some(Open::Call(call)) = message.cancels().and_then(|id| self.close(&id)) {
+                let Some(id) = message.cancels() else { return ControlFlow::Continue(()) };
+                if let Some(Open::Call(call)) = self.close(&id) {
                     self.record(&call, "cancelled", None);
+                }
+                let is_it = |waiting: &Waiting| matches!(waiting, Waiting::Call(call) if call.id() == Some(&id));
+                let before = self.waiting.len();
+                self.waiting.retain(|(_, waiting)| !is_it(waiting));
+                if self.waiting.len() < before {
+                    return ControlFlow::Break(None);
                 }
             }
             _ => {}
@@ -170,31 +251,144 @@ impl Audit {
         ControlFlow::Continue(())
     }
 
-    /// Takes note of what the client is told.
-    pub fn answered(&mut self, message: &Message) {
-        match self.answered_request(message) {
-            Some(Open::Call(call)) => self.call_answered(call, message),
-            Some(Open::Task(id, method)) => self.task_answered(&id, &method, message),
-            Some(Open::Tasks) => tasks::listed(message).iter().for_each(|task| self.task_told(task)),
+    /// Takes note of what the client is to be told, and gives it back where it need not wait for its line.
+    pub fn answered(&mut self, message: Message) -> Option<Message> {
+        let before = self.given;
+        match self.answered_request(&message) {
+            Some(Open::Call(call)) => self.call_answered(call, &message),
+            Some(Open::Task(id, method)) => self.task_answered(&id, &method, &message),
+            Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_told(task)),
             Some(Open::Other) => {}
-            None => tasks::told(message).iter().for_each(|task| self.task_told(task)),
+            None => tasks::told(&message).iter().for_each(|task| self.task_told(task)),
+        }
+        self.after_its_line(before, message)
+    }
+
+    /// The same of what finmcp tells the client itself, where no server has carried out what was asked for.
+    pub fn declined(&mut self, message: Message) -> Option<Message> {
+        let before = self.given;
+        if let Some(Open::Call(call)) = self.answered_request(&message) {
+            let outcome = outcome(&message);
+            self.record(&call, if matches!(&*outcome, "ok" | "input_required") { &outcome } else { "refused" }, None);
+        }
+        self.after_its_line(before, message)
+    }
+
+    /// Returns when something that waits may go on, or when the file has taken too long. Nothing is lost where it is
+    /// dropped.
+    pub async fn changed(&mut self) {
+        tokio::select! {
+            report = self.reports.recv() => match report {
+                Some(report) => self.note(report),
+                None => {
+                    self.reported = self.given;
+                    self.fail(AuditError("the thread that writes it has ended".to_owned()));
+                }
+            },
+            () = sleep_until(self.since + STANDSTILL), if self.failure.is_none() => {
+                let path = self.terms.path.display();
+                self.fail(AuditError(format!("{path} has not taken a line for {} s", STANDSTILL.as_secs())));
+            }
         }
     }
 
-    /// Takes note of what finmcp tells the client itself, where no server has carried out what was asked for.
-    pub fn declined(&mut self, message: &Message) {
-        if let Some(Open::Call(call)) = self.answered_request(message) {
-            let outcome = outcome(message);
-            self.record(&call, if matches!(&*outcome, "ok" | "input_required") { &outcome } else { "refused" }, None);
+    /// Whether something waits for [`Audit::changed`].
+    pub fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty() || !self.is_settled()
+    }
+
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        let length = |(_, waiting): &(u64, Waiting)| match waiting {
+            Waiting::Call(message) | Waiting::Answer(message) => message.raw().len(),
+        };
+        self.waiting.iter().map(length).sum()
+    }
+
+    /// What has waited long enough: its lines are written, or cannot be.
+    pub fn released(&mut self) -> Vec<Released> {
+        while let Ok(report) = self.reports.try_recv() {
+            self.note(report);
         }
+        let mut released = Vec::new();
+        while let Some((_, waiting)) =
+            self.waiting.pop_front_if(|(number, _)| *number <= self.reported || self.failure.is_some())
+        {
+            released.push(match waiting {
+                Waiting::Call(call) if self.failure.is_none() => Released::Call(call),
+                Waiting::Call(call) => {
+                    let Some(id) = call.id() else { continue };
+                    self.close(id);
+                    Released::Answer(self.refusal(id))
+                }
+                Waiting::Answer(answer) => Released::Answer(answer),
+            });
+        }
+        released
+    }
+
+    /// What waits for its line, where nobody can wait any longer.
+    pub fn abandoned(&mut self) -> Vec<Released> {
+        if self.is_waited_for() && self.failure.is_none() {
+            self.fail(AuditError(format!("{} has not taken the last lines", self.terms.path.display())));
+        }
+        self.released()
+    }
+
+    fn refusal(&self, id: &Id) -> Message {
+        let why = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        reply::error(id, ReplyCode::Failure, &format!("No tool is called, because the audit log cannot be kept: {why}"))
+    }
+
+    /// Whether everything that was ordered is done, be it in vain.
+    fn is_settled(&self) -> bool {
+        self.reported == self.given
+    }
+
+    fn order(&mut self, order: Order) {
+        if self.is_settled() {
+            self.since = Instant::now();
+        }
+        self.given += 1;
+        // Where nobody takes it any more, nobody reports either: `changed` says so.
+        let _ = self.orders.send(order);
+    }
+
+    fn wait(&mut self, waiting: Waiting) {
+        self.waiting.push_back((self.given, waiting));
+    }
+
+    fn note(&mut self, failure: Option<AuditError>) {
+        self.reported += 1;
+        self.since = Instant::now();
+        match failure {
+            Some(error) => self.fail(error),
+            None => self.failure = None,
+        }
+    }
+
+    fn fail(&mut self, error: AuditError) {
+        if self.failure.is_none() {
+            (self.terms.complain)(error.clone());
+        }
+        self.failure = Some(error);
+    }
+
+    /// What the client is to be told, back at once where nothing was ordered to be written for it since the order
+    /// `before`, or where nothing can be.
+    fn after_its_line(&mut self, before: u64, message: Message) -> Option<Message> {
+        if self.given == before || self.is_settled() || self.failure.is_some() {
+            return Some(message);
+        }
+        self.wait(Waiting::Answer(message));
+        None
     }
 
     fn call_answered(&mut self, call: Call, answer: &Message) {
         let Some(task) = tasks::created(answer) else { return self.record(&call, &outcome(answer), None) };
         let id = hexadecimal(&Sha256::digest(&task.id));
         self.record(&call, "task", Some(&id));
-        let arguments_sha256 = arguments_sha256(call.arguments.as_ref());
-        let begun = Begun { tool: call.tool, arguments_sha256, begun: call.begun };
+        let begun = Begun { tool: call.tool, digest: call.digest, begun: call.begun };
         *self.tasks.see(&id) = Seen { call: Some(begun), end: None };
         self.task_told(&task);
     }
@@ -241,10 +435,10 @@ impl Audit {
             return;
         }
         let call = seen.call.as_ref();
-        let (tool, arguments) = call.map_or(("null", "null"), |call| (&*call.tool, &*call.arguments_sha256));
+        let (tool, arguments) = call.map_or(("null", "null"), |call| (&*call.tool, &*call.digest));
         let duration = call.map_or("null".to_owned(), |call| call.begun.elapsed().as_millis().to_string());
         let (tool, arguments) = (tool.to_owned(), arguments.to_owned());
-        let mut line = self.line(self.terms.clock.now(), &tool, arguments);
+        let mut line = self.line(self.terms.clock.now(), &tool, &arguments);
         line.set("outcome", object::text(&end));
         line.set("duration_ms", duration);
         line.set("task_sha256", object::text(&id));
@@ -265,7 +459,13 @@ impl Audit {
         let name = parameters.name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
         Call {
             tool: name.map_or("null".into(), |name| object::text(&name).into()),
-            arguments: parameters.arguments.map(|arguments| arguments.get().to_owned()),
+            digest: parameters
+                .arguments
+                .map_or("null".into(), |arguments| object::text(&hexadecimal(&Sha256::digest(arguments.get()))).into()),
+            arguments: parameters
+                .arguments
+                .filter(|_| self.terms.arguments)
+                .map(|arguments| arguments.get().to_owned()),
             time: self.terms.clock.now(),
             begun: Instant::now(),
         }
@@ -290,7 +490,7 @@ impl Audit {
 
     /// Records what came of a call; with the digest of its id, where it became a task.
     fn record(&mut self, call: &Call, outcome: &str, task: Option<&str>) {
-        let mut line = self.line(call.time, &call.tool, arguments_sha256(call.arguments.as_ref()));
+        let mut line = self.line(call.time, &call.tool, &call.digest);
         if self.terms.arguments {
             // A line break between two tokens is all that can be one in JSON.
             line.set("arguments", call.arguments.as_deref().unwrap_or("null").replace(['\r', '\n'], " "));
@@ -304,7 +504,7 @@ impl Audit {
     }
 
     /// A line with what every line begins with.
-    fn line<'a>(&self, time: Timestamp, tool: &'a str, arguments_sha256: String) -> Object<'a> {
+    fn line<'a>(&self, time: Timestamp, tool: &'a str, arguments_sha256: &'a str) -> Object<'a> {
         let Terms { profile, environment, .. } = &self.terms;
         let mut line = Object::default();
         line.set("time", object::text(&format!("{time:.3}")));
@@ -316,30 +516,42 @@ impl Audit {
     }
 
     fn write(&mut self, line: &Object<'_>) {
-        self.unwritten.push_back(format!("{line}\n").into_bytes());
-        self.catch_up();
+        self.order(Order::Write(format!("{line}\n").into_bytes()));
     }
+}
 
-    /// Writes what is not written yet. Whether that is everything now.
-    fn catch_up(&mut self) -> bool {
-        while let Some(line) = self.unwritten.front_mut() {
-            match append(&self.terms.path, line) {
-                Ok(written) if written == line.len() => drop(self.unwritten.pop_front()),
-                // What is there of it ends here: it comes again, whole, on a line of its own.
-                Ok(_) if line.first() != Some(&b'\n') => line.insert(0, b'\n'),
-                Ok(_) => {}
-                Err(error) => {
-                    if self.failure.is_none() {
-                        (self.terms.complain)(error.clone());
-                    }
-                    self.failure = Some(error);
-                    return false;
-                }
-            }
+/// Does what is ordered until nobody orders any more, and reports after each order why a line is not written, if one is
+/// not.
+fn keep(
+    orders: &std::sync::mpsc::Receiver<Order>,
+    reports: &mpsc::UnboundedSender<Option<AuditError>>,
+    mut write: impl FnMut(&[u8]) -> Result<usize, AuditError>,
+) {
+    let mut unwritten = VecDeque::new();
+    while let Ok(order) = orders.recv() {
+        if let Order::Write(line) = order {
+            unwritten.push_back(line);
         }
-        self.failure = None;
-        true
+        if reports.send(catch_up(&mut unwritten, &mut write).err()).is_err() {
+            return;
+        }
     }
+}
+
+/// Writes what is not written yet.
+fn catch_up(
+    unwritten: &mut VecDeque<Vec<u8>>,
+    write: &mut impl FnMut(&[u8]) -> Result<usize, AuditError>,
+) -> Result<(), AuditError> {
+    while let Some(line) = unwritten.front_mut() {
+        match write(line)? {
+            written if written == line.len() => drop(unwritten.pop_front()),
+            // What is there of it ends here: it comes again, whole, on a line of its own.
+            _ if line.first() != Some(&b'\n') => line.insert(0, b'\n'),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Appends `bytes`, or the beginning of them where there is no room for all, and says how many. The file is opened for
@@ -382,11 +594,132 @@ fn outcome(answer: &Message) -> Cow<'static, str> {
     }
 }
 
-/// The digest of a call's arguments as the client wrote them, as JSON.
-fn arguments_sha256(arguments: Option<&String>) -> String {
-    arguments.map_or("null".to_owned(), |arguments| object::text(&hexadecimal(&Sha256::digest(arguments))))
-}
-
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::credential::clock::SystemClock;
+
+    fn message(text: &str) -> Message {
+        Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    fn call(id: u8) -> Message {
+        message(&format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#))
+    }
+
+    fn answer(id: u8) -> Message {
+        message(&format!(r#"{{"id":{id},"result":{{}}}}"#))
+    }
+
+    /// A log whose file takes a line each time that it is let, and what it has complained about.
+    fn log() -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
+        let (complain, complaints) = channel();
+        let terms = Terms {
+            path: "log".into(),
+            profile: "p".to_owned(),
+            environment: String::new(),
+            arguments: false,
+            clock: Arc::new(SystemClock),
+            complain: Box::new(move |error| complain.send(error).unwrap()),
+        };
+        let (let_write, may_write) = channel::<Result<(), AuditError>>();
+        let write = move |line: &[u8]| may_write.recv().unwrap_or(Ok(())).map(|()| line.len());
+        (Audit::with(terms, write).unwrap(), let_write, complaints)
+    }
+
+    fn told(released: Vec<Released>) -> Vec<String> {
+        let line = |message: &Message| String::from_utf8(message.raw().to_vec()).unwrap();
+        let told = |released| match released {
+            Released::Call(call) => format!("call {}", call.id().unwrap()),
+            Released::Answer(answer) if line(&answer).contains("audit log cannot be kept") => {
+                format!("refusal {}", answer.id().unwrap())
+            }
+            Released::Answer(answer) => format!("answer {}", answer.id().unwrap()),
+        };
+        released.into_iter().map(told).collect()
+    }
+
+    const NOTHING: [&str; 0] = [];
+
+    /// a15: while a line is on its way into the file, its answer and the next calls wait, in their order; nothing else.
+    #[tokio::test]
+    async fn a15_an_answer_and_the_next_call_wait_for_the_line() {
+        let (mut audit, let_write, complaints) = log();
+        assert!(audit.received(&call(1)).is_continue());
+        assert!(audit.answered(answer(1)).is_none());
+        assert_eq!(audit.received(&call(2)).break_value().map(|answer| answer.is_none()), Some(true));
+        for text in
+            [r#"{"id":3,"method":"ping"}"#, r#"{"id":4,"method":"tools/list"}"#, r#"{"method":"notifications/x"}"#]
+        {
+            assert!(audit.received(&message(text)).is_continue(), "{text}");
+        }
+        assert!(audit.answered(answer(3)).is_some());
+        assert_eq!(told(audit.released()), NOTHING);
+        let_write.send(Ok(())).unwrap();
+        audit.changed().await;
+        assert_eq!(told(audit.released()), ["answer 1", "call 2"]);
+        assert!(!audit.is_waited_for());
+        assert!(audit.received(&call(5)).is_continue(), "nothing is on its way");
+        assert!(complaints.try_recv().is_err());
+    }
+
+    /// a15: a file that takes too long cannot be written: answers go on, calls are refused, somebody is told once; when it
+    /// is written after all, calls are made again.
+    #[tokio::test(start_paused = true)]
+    async fn a15_a_file_that_stalls_is_one_that_fails() {
+        let (mut audit, let_write, complaints) = log();
+        assert!(audit.received(&call(1)).is_continue());
+        assert!(audit.answered(answer(1)).is_none());
+        assert!(audit.received(&call(2)).is_break());
+        let begun = Instant::now();
+        audit.changed().await;
+        assert_eq!(begun.elapsed(), STANDSTILL);
+        assert_eq!(told(audit.released()), ["answer 1", "refusal 2"]);
+        assert!(matches!(audit.received(&call(3)), ControlFlow::Break(Some(_))), "at once");
+        assert!(complaints.try_recv().unwrap().to_string().contains("has not taken a line"));
+        assert!(complaints.try_recv().is_err());
+        let_write.send(Ok(())).unwrap();
+        audit.changed().await;
+        assert!(audit.received(&call(4)).is_continue());
+    }
+
+    /// a15: a line that could not be written is tried again for the next call, which waits for what comes of that.
+    #[tokio::test]
+    async fn a15_a_call_waits_for_another_try() {
+        let (mut audit, let_write, _complaints) = log();
+        assert!(audit.received(&call(1)).is_continue());
+        assert!(audit.answered(answer(1)).is_none());
+        let_write.send(Err(AuditError("full".to_owned()))).unwrap();
+        audit.changed().await;
+        assert_eq!(told(audit.released()), ["answer 1"]);
+        for (outcome, told_then) in [(Err(AuditError("full".to_owned())), "refusal 2"), (Ok(()), "call 2")] {
+            assert_eq!(audit.received(&call(2)).break_value().map(|answer| answer.is_none()), Some(true));
+            let_write.send(outcome).unwrap();
+            audit.changed().await;
+            assert_eq!(told(audit.released()), [told_then]);
+        }
+    }
+
+    /// a15: a call that is cancelled while it waits is not made, and has a line all the same.
+    #[tokio::test]
+    async fn a15_a_cancelled_call_that_waits_is_not_made() {
+        let (mut audit, let_write, _complaints) = log();
+        assert!(audit.received(&call(1)).is_continue());
+        assert!(audit.answered(answer(1)).is_none());
+        assert!(audit.received(&call(2)).is_break());
+        let cancelled = message(r#"{"method":"notifications/cancelled","params":{"requestId":2}}"#);
+        assert!(audit.received(&cancelled).is_break());
+        for _ in 0..2 {
+            let_write.send(Ok(())).unwrap();
+            audit.changed().await;
+        }
+        assert_eq!(told(audit.released()), ["answer 1"]);
+        assert_eq!(audit.given, 2, "a line for each");
+    }
 }

@@ -115,7 +115,7 @@ impl Batches {
         for element in elements {
             match read(line.slice_ref(element.as_bytes()), element, &messages) {
                 Ok(message) => messages.push(message),
-                Err(answer) => batch.push(&answer),
+                Err(answer) => batch.push(*answer),
             }
         }
         batch.unanswered = messages.iter().filter(|message| matches!(message.kind, Kind::Request { .. })).count();
@@ -130,11 +130,11 @@ impl Batches {
 
     /// What is to be written to the client when it is told `message`: nothing as long as that waits for the other
     /// responses to its batch.
-    pub fn answered(&mut self, message: &Message) -> Option<Bytes> {
+    pub fn answered(&mut self, message: Message) -> Option<Bytes> {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return Some(message.line()) };
         if self.initialize.as_ref() == Some(id) {
             self.initialize = None;
-            self.agreed = *succeeded && era::negotiated_version(message).as_deref() == Some(REVISION);
+            self.agreed = *succeeded && era::negotiated_version(&message).as_deref() == Some(REVISION);
         }
         let Some(number) = self.take(id) else { return Some(message.line()) };
         let batch = self.open.get_mut(&number)?;
@@ -142,7 +142,7 @@ impl Batches {
         if batch.answers.len() + message.raw().len() <= self.limit {
             batch.push(message);
         } else {
-            batch.push(&reply::error(id, ReplyCode::Network, TOO_LARGE));
+            batch.push(reply::error(id, ReplyCode::Network, TOO_LARGE));
         }
         self.complete(number)
     }
@@ -189,7 +189,7 @@ impl Batches {
 }
 
 impl Batch {
-    fn push(&mut self, answer: &Message) {
+    fn push(&mut self, answer: Message) {
         self.answers.extend_from_slice(&answer.line());
         self.answers.extend_from_slice(b",");
     }
@@ -225,7 +225,7 @@ mod tests {
     fn agree(batches: &mut Batches, revision: &str) {
         batches.received(&message(r#"{"id":"i","method":"initialize"}"#));
         let answer = format!(r#"{{"id":"i","result":{{"protocolVersion":"{revision}"}}}}"#);
-        assert_eq!(batches.answered(&message(&answer)), Some(answer.into()));
+        assert_eq!(batches.answered(message(&answer)), Some(answer.into()));
     }
 
     fn batches() -> Batches {
@@ -247,7 +247,7 @@ mod tests {
 
     fn answer(batches: &mut Batches, id: &str) -> String {
         let answer = message(&format!(r#"{{"id":{id},"result":1.0}}"#));
-        batches.answered(&answer).as_ref().map(text).unwrap_or_default()
+        batches.answered(answer).as_ref().map(text).unwrap_or_default()
     }
 
     /// a18: what is for the server goes there as it was written, and what comes back is one array.
@@ -258,7 +258,7 @@ mod tests {
         let (sent, written) = open(&mut batches, &format!("[{CALL}, {notification} ,{OTHER}]"));
         assert_eq!((sent, &*written), (vec![CALL.to_owned(), notification.to_owned(), OTHER.to_owned()], ""));
         assert_eq!(answer(&mut batches, "7"), r#"{"id":7,"result":1.0}"#, "of no batch");
-        assert_eq!(batches.answered(&message(notification)), Some(notification.into()));
+        assert_eq!(batches.answered(message(notification)), Some(notification.into()));
         assert_eq!(answer(&mut batches, r#""b""#), "");
         assert_eq!(answer(&mut batches, "1"), r#"[{"id":"b","result":1.0},{"id":1,"result":1.0}]"#);
         assert!(batches.open.is_empty() && batches.requests.is_empty());
@@ -339,7 +339,7 @@ mod tests {
         let mut batches = batches();
         open(&mut batches, &format!("[{CALL},{OTHER}]"));
         let large = format!(r#"{{"id":"b","result":"{}"}}"#, "x".repeat(1000));
-        assert_eq!(batches.answered(&message(&large)), None);
+        assert_eq!(batches.answered(message(&large)), None);
         let written = answer(&mut batches, "1");
         assert!(written.contains(TOO_LARGE) && written.ends_with(r#",{"id":1,"result":1.0}]"#), "{written}");
     }
@@ -360,7 +360,7 @@ mod tests {
         agree(&mut batches, "2025-06-18");
         assert!(batches.opened(&line).is_err());
         batches.received(&message(r#"{"id":"i","method":"initialize"}"#));
-        batches.answered(&message(r#"{"id":"i","error":{"code":1,"message":""}}"#));
+        batches.answered(message(r#"{"id":"i","error":{"code":1,"message":""}}"#));
         assert!(batches.opened(&line).is_err());
     }
 }

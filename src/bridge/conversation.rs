@@ -27,6 +27,12 @@ use crate::bridge::{
 /// How long the server may take before the client is answered for it.
 const PATIENCE: Duration = Duration::from_millis(700);
 
+/// How many bytes of the client's may be under way or wait; then no further request is taken. Small ones are, for a while:
+/// what is under way may wait for what they say.
+pub const BACKLOG_LIMIT: usize = 256 << 20;
+const ROOM_FOR_SMALL: usize = 64 << 20;
+const SMALL: usize = 64 << 10;
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -178,6 +184,12 @@ impl Conversation {
         self.session.in_flight() + waiting
     }
 
+    /// How many bytes of the client's are on their way, or wait for the server or for a person.
+    pub fn backlog(&self) -> usize {
+        let waiting = if let Dialect::Greeting(greeting) = &self.dialect { greeting.bytes() } else { 0 };
+        self.session.bytes() + waiting + self.sign_in.bytes()
+    }
+
     /// Takes `event` in; the actions are to be carried out in their order.
     pub fn handle(&mut self, event: Event) -> std::vec::Drain<'_, Action> {
         match event {
@@ -225,6 +237,11 @@ impl Conversation {
         }
         if self.acknowledged.end(&message) {
             return;
+        }
+        if let Kind::Request { .. } = &message.kind
+            && self.backlog() >= BACKLOG_LIMIT + if message.raw().len() < SMALL { ROOM_FOR_SMALL } else { 0 }
+        {
+            return self.refuse(Refusal::unsent(message, Failure::Crowded));
         }
         if let Some(objection) = self.policy.objection(&message) {
             let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &objection));
@@ -318,7 +335,7 @@ impl Conversation {
                 let answer = Message::response(id, &self.tentative().as_discover_result());
                 self.write(&answer);
             }
-            (Kind::Request { id, .. }, SUBSCRIBE) if greeting.is_told() => {
+            (Kind::Request { id, .. }, SUBSCRIBE) if greeting.is_told() && greeting.has_room_for_subscription() => {
                 // Of everything else it hears once the server can be asked.
                 self.actions.push(Action::Write(self.acknowledged.begin(id)));
                 greeting_of(&mut self.dialect).into_iter().for_each(|greeting| greeting.subscribe(message.clone()));

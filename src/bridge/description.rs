@@ -73,7 +73,9 @@ impl Description {
     /// As it is given when the server itself cannot be asked: its tools may turn out to be others.
     pub fn tentative(&self) -> Self {
         let mut result = self.members();
-        result.edit("capabilities", |all| all.edit("tools", |tools| tools.set("listChanged", "true")));
+        result.edit("capabilities", |all| {
+            all.edit("tools", |tools| tools.set("listChanged", "true"));
+        });
         if self.era == Era::Modern {
             result.set("ttlMs", "0");
         }

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::bridge::{
@@ -22,6 +22,9 @@ const LINE_LIMIT: usize = 64 << 20;
 
 /// How much is read at once.
 const READ_SIZE: usize = 64 << 10;
+
+/// A queue of more parts than this does not keep its memory when it gets shorter.
+const LONG_QUEUE: usize = 1 << 10;
 
 /// What stands in one line.
 #[derive(Debug, Clone)]
@@ -77,7 +80,7 @@ impl Reader {
                 return Ok(Some(message));
             }
             self.unread.reserve(READ_SIZE);
-            if self.input.read_buf(&mut self.unread).await? == 0 {
+            if self.input.read_buf(&mut (&mut self.unread).limit(READ_SIZE)).await? == 0 {
                 return Ok(self.last_line());
             }
         }
@@ -89,7 +92,7 @@ impl Reader {
             let Some(offset) = memchr::memchr(b'\n', &self.unread[self.scanned..]) else {
                 self.scanned = self.unread.len();
                 if self.scanned > LINE_LIMIT {
-                    self.unread.clear();
+                    self.unread = BytesMut::new();
                     self.scanned = 0;
                     if !std::mem::replace(&mut self.dropping, true) {
                         return Some(Line::Malformed(Malformed::TooLong));
@@ -100,6 +103,10 @@ impl Reader {
             let line = self.unread.split_to(self.scanned + offset).freeze();
             self.unread.advance(1);
             self.scanned = 0;
+            // No hold is kept on the memory of a large line, of which only what follows it is wanted here.
+            if line.len() > READ_SIZE && self.unread.len() <= line.len() {
+                self.unread = BytesMut::from(&self.unread[..]);
+            }
             if std::mem::replace(&mut self.dropping, false) {
                 continue;
             }
@@ -158,6 +165,7 @@ impl Writer {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.waiting -= written;
+        let is_long = self.lines.len() > LONG_QUEUE;
         while let Some(line) = self.lines.front_mut().filter(|_| written > 0) {
             let part = written.min(line.len());
             line.advance(part);
@@ -165,6 +173,9 @@ impl Writer {
             if line.is_empty() {
                 self.lines.pop_front();
             }
+        }
+        if is_long && self.lines.len() <= LONG_QUEUE {
+            self.lines.shrink_to_fit();
         }
         Ok(())
     }

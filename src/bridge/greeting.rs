@@ -13,6 +13,7 @@ use crate::bridge::{
     acknowledged::wants_tools,
     description::Description,
     era::{self, Era},
+    held::Held,
     legacy_client::LegacyClient,
     message::{Id, Kind, Message},
     modern_client::ModernClient,
@@ -21,6 +22,9 @@ use crate::bridge::{
     translation::Numbers,
     transport::{self, Transport},
 };
+
+/// How many subscriptions a client is told it has of a server that cannot be asked; then further ones wait.
+const SUBSCRIPTIONS_LIMIT: usize = 1000;
 
 /// What a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +90,7 @@ pub struct Greeting {
     deserted: bool,
     /// How the server turned the first question down.
     rejection: Option<(Option<Message>, Arc<Failure>)>,
-    held: Vec<Message>,
+    held: Held<Message>,
     subscriptions: Vec<Message>,
 }
 
@@ -94,6 +98,10 @@ impl Greeting {
     /// The `number`th of this conversation, with a client that opens with `hello` and a server that was known as this.
     pub fn new(number: u64, hello: Message, server: Option<&Description>) -> Self {
         let is_question = matches!(hello.method(), Some("initialize" | "server/discover"));
+        let mut held = Held::default();
+        if !is_question {
+            held.push(hello.clone());
+        }
         Self {
             number,
             client: Era::spoken(&hello),
@@ -105,7 +113,7 @@ impl Greeting {
             next: VecDeque::new(),
             deserted: true,
             rejection: None,
-            held: if is_question { Vec::new() } else { vec![hello.clone()] },
+            held,
             subscriptions: Vec::new(),
             hello,
         }
@@ -296,30 +304,40 @@ impl Greeting {
         Some(Message::response(self.hello.id()?, &result))
     }
 
-    /// Keeps a message until the server is known.
+    /// Keeps a message until the server is known. What answers a server, or tells it how far an answer is, is for one
+    /// that was there before: this one has asked nothing yet.
     pub fn hold(&mut self, message: Message) {
-        self.held.push(message);
+        let is_stale =
+            matches!(message.kind, Kind::Response { .. }) || message.method() == Some("notifications/progress");
+        if !is_stale {
+            self.held.push(message);
+        }
     }
 
     /// The kept requests for the list of tools.
     pub fn take_lists(&mut self) -> Vec<Message> {
-        self.held.extract_if(.., |message| message.method() == Some("tools/list")).collect()
+        self.held.take_requests(|message| message.method() == Some("tools/list"))
     }
 
-    /// How many messages are kept, subscriptions aside: those have been answered as far as they can be.
+    /// How many requests are kept, subscriptions aside: those have been answered as far as they can be.
     pub fn held(&self) -> usize {
-        self.held.iter().filter(|message| is_request(message)).count()
+        self.held.request_count()
     }
 
-    /// Whether a kept request has this id.
-    pub fn holds(&self, id: &Id) -> bool {
-        self.held.iter().chain(&self.subscriptions).any(|message| is_request(message) && message.id() == Some(id))
+    /// How many bytes are kept.
+    pub fn bytes(&self) -> usize {
+        self.held.bytes()
     }
 
     /// The client does not want this request answered any more.
     pub fn forget(&mut self, id: &Id) {
-        self.held.retain(|message| !is_request(message) || message.id() != Some(id));
+        self.held.remove_request(id);
         self.subscriptions.retain(|message| message.id() != Some(id));
+    }
+
+    /// Whether there is room for another subscription.
+    pub fn has_room_for_subscription(&self) -> bool {
+        self.subscriptions.len() < SUBSCRIPTIONS_LIMIT
     }
 
     /// Keeps a subscription that the client has been told it has.
@@ -349,7 +367,7 @@ impl Greeting {
 
     /// Gives the kept requests back, to be answered otherwise.
     pub fn take_requests(&mut self) -> Vec<Message> {
-        self.held.extract_if(.., |message| is_request(message)).collect()
+        self.held.take_requests(|_| true)
     }
 
     /// Gives back the requests that nobody would answer if this ended now. The client's own opening is answered by the
@@ -362,13 +380,9 @@ impl Greeting {
     }
 
     /// Everything that was kept, in its order.
-    pub fn into_held(self) -> impl Iterator<Item = Message> {
-        self.held.into_iter().chain(self.subscriptions)
+    pub fn into_held(mut self) -> impl Iterator<Item = Message> {
+        self.held.take().chain(self.subscriptions)
     }
-}
-
-fn is_request(message: &Message) -> bool {
-    matches!(message.kind, Kind::Request { .. })
 }
 
 /// Whether this is how a place answers where nobody takes messages.

@@ -55,13 +55,14 @@ impl Label {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
         match self.asked.remove(id) {
             Some(method) if *succeeded => {
-                let whole = message.edited(|message| {
+                let whole = message.clone().edited(|message| {
                     message.edit("result", |result| {
                         self.put_on_title(&method, result);
                         self.put_on_instructions(result);
                     });
                 });
                 let labelled = whole.or_else(|| {
+                    let message = message.clone();
                     message.edited(|message| message.edit("result", |result| self.put_on_instructions(result)))
                 });
                 labelled.unwrap_or(message)

@@ -174,7 +174,7 @@ impl LegacyClient {
                     self.subscribe(steps);
                 }
                 "tools/call" | "prompts/get" | "resources/read" => {
-                    let Some(request) = self.modern(&message) else {
+                    let Some(request) = self.modern(message.clone()) else {
                         return steps.push(Step::ToClient(reply::untranslatable(id)));
                     };
                     let call = Call { message: message.clone(), rounds: 0, stage: Stage::Sent(id.clone()) };
@@ -182,7 +182,7 @@ impl LegacyClient {
                     steps.push(Step::ToServer(request));
                 }
                 _ => {
-                    let Some(request) = self.modern(&message) else {
+                    let Some(request) = self.modern(message.clone()) else {
                         return steps.push(Step::ToClient(reply::untranslatable(id)));
                     };
                     self.requests.insert(id.clone(), message.clone());
@@ -194,7 +194,7 @@ impl LegacyClient {
                 "notifications/cancelled" => self.cancelled(message, steps),
                 // The modern era has no such.
                 "notifications/roots/list_changed" | "notifications/progress" => {}
-                _ => steps.extend(self.modern(&message).map(Step::ToServer)),
+                _ => steps.extend(self.modern(message).map(Step::ToServer)),
             },
             Kind::Response { id, .. } => {
                 if let Some((call, key)) = id.as_ref().and_then(|id| self.asked.remove(id)) {
@@ -266,7 +266,7 @@ impl LegacyClient {
 
     /// A message as a modern client would send it: with what every request says about its sender. None where that cannot be
     /// said in it.
-    fn modern(&self, message: &Message) -> Option<Message> {
+    fn modern(&self, message: Message) -> Option<Message> {
         message.edited(|message| {
             message.edit("params", |parameters| parameters.edit("_meta", |meta| self.describe(meta)));
         })
@@ -397,7 +397,7 @@ impl LegacyClient {
             return;
         }
         let next = self.numbers.next_id();
-        let request = call.message.edited(|message| {
+        let request = call.message.clone().edited(|message| {
             message.set("id", next.to_string());
             message.edit("params", |parameters| {
                 if !answers.is_empty() {
@@ -409,7 +409,7 @@ impl LegacyClient {
             });
         });
         call.stage = Stage::Sent(next.clone());
-        let Some(request) = request.and_then(|request| self.modern(&request)) else {
+        let Some(request) = request.and_then(|request| self.modern(request)) else {
             self.calls.remove(id);
             return steps.push(Step::ToClient(reply::untranslatable(id)));
         };
@@ -513,7 +513,7 @@ fn unknown_task(id: &Id, task: &Task) -> Message {
     );
     let error = reply::error(id, ReplyCode::OutcomeUnknown, &said);
     let data = format!(r#"{{"taskId":{}}}"#, object::text(&task.id));
-    error.edited(|message| message.edit("error", |error| error.set("data", data))).unwrap_or(error)
+    error.clone().edited(|message| message.edit("error", |error| error.set("data", data))).unwrap_or(error)
 }
 
 impl Subscription {

@@ -10,12 +10,15 @@ use crate::bridge::{
     attempts::Attempts,
     era::meta::SUBSCRIPTION_ID,
     object::{self, Object},
+    splice::{Piece, splice},
 };
 
 /// A message that can be relayed. Its bytes are never written anew: what came in goes out.
 #[derive(Debug, Clone)]
 pub struct Message {
     raw: Bytes,
+    /// From where to where in the bytes the id stands, be it `null`; none where there is none.
+    place: Option<(usize, usize)>,
     /// What it is.
     pub kind: Kind,
     attempts: Option<Attempts>,
@@ -110,7 +113,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 impl Envelope<'_> {
     fn kind(&self, raw: &Bytes) -> Result<Kind, Malformed> {
-        let id = self.id.map(|id| Id::parse(raw.slice_ref(id.get().as_bytes()), id.get())).transpose()?;
+        let id = self.id.map(|id| Id::parse(Id::part_of(raw, id.get()), id.get())).transpose()?;
         let method = self.method.map_or(Ok(None), |method| serde_json::from_str::<Option<Box<str>>>(method.get()));
         let method = method.map_err(|_| Malformed::Message)?;
         Ok(match (method, id, self.result.is_some(), self.error.is_some()) {
@@ -121,6 +124,13 @@ impl Envelope<'_> {
             (None, id, _, true) => Kind::Response { id: id.flatten(), succeeded: false },
             _ => return Err(Malformed::Message),
         })
+    }
+
+    /// Where in `raw`, which this was read from, the id stands.
+    fn place(&self, raw: &Bytes) -> Option<(usize, usize)> {
+        let id = self.id?.get();
+        let start = id.as_ptr() as usize - raw.as_ptr() as usize;
+        Some((start, start + id.len()))
     }
 }
 
@@ -172,7 +182,8 @@ impl Message {
             _ => Malformed::Json,
         })?;
         let kind = envelope.kind(&raw)?;
-        Ok(Self { raw, kind, attempts: None })
+        let place = envelope.place(&raw);
+        Ok(Self { raw, place, kind, attempts: None })
     }
 
     /// The message in `raw`, where that is valid in every respect (JSON-RPC 2.0 sections 4 and 5), except that a response
@@ -181,20 +192,26 @@ impl Message {
         let text = std::str::from_utf8(raw).ok()?;
         let members: Members<'_> = serde_json::from_str(text).ok().filter(|_| is_object(raw))?;
         let Members { id, method, result, error, .. } = members;
-        let kind = Envelope { id, method, result, error }.kind(raw).ok().filter(|_| members.are_valid())?;
-        Some(Self { raw: raw.clone(), kind, attempts: None })
+        let envelope = Envelope { id, method, result, error };
+        let kind = envelope.kind(raw).ok().filter(|_| members.are_valid())?;
+        Some(Self { raw: raw.clone(), place: envelope.place(raw), kind, attempts: None })
     }
 
     /// A request of ours; `params` is JSON.
     pub fn request(id: Id, method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), kind: Kind::Request { id, method: method.into() }, attempts: None }
+        Self {
+            place: own_place(&id),
+            raw: raw.into(),
+            kind: Kind::Request { id, method: method.into() },
+            attempts: None,
+        }
     }
 
     /// A notification of ours; `params` is JSON.
     pub fn notification(method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), kind: Kind::Notification { method: method.into() }, attempts: None }
+        Self { raw: raw.into(), place: None, kind: Kind::Notification { method: method.into() }, attempts: None }
     }
 
     /// A notification of ours that the request `id` is not wanted any more.
@@ -205,7 +222,8 @@ impl Message {
     /// A result of ours for the request `id`; `result` is JSON.
     pub fn response(id: &Id, result: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
-        Self { raw: raw.into(), kind: Kind::Response { id: Some(id.clone()), succeeded: true }, attempts: None }
+        let kind = Kind::Response { id: Some(id.clone()), succeeded: true };
+        Self { raw: raw.into(), place: own_place(id), kind, attempts: None }
     }
 
     /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
@@ -218,19 +236,19 @@ impl Message {
         let spelled = id.map_or("null".to_owned(), Id::to_string);
         let message = object::text(message);
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{spelled},"error":{{"code":{code},"message":{message}}}}}"#);
-        Self { raw: raw.into(), kind: Kind::Response { id: id.cloned(), succeeded: false }, attempts: None }
+        let kind = Kind::Response { id: id.cloned(), succeeded: false };
+        Self { raw: raw.into(), place: own_place(&spelled), kind, attempts: None }
     }
 
-    /// The message with other members: what `edit` does not touch stays as it was written. None where it cannot be edited
-    /// so: it is not UTF-8, or `edit` failed, or leaves no message. It must not pass as though it had been edited.
-    pub fn edited(&self, edit: impl FnOnce(&mut Object<'_>)) -> Option<Self> {
-        let mut object = Object::parse(std::str::from_utf8(&self.raw).ok()?)?;
-        edit(&mut object);
-        if object.has_failed() {
-            return None;
-        }
-        let edited = Self::parse(object.to_string().into()).ok()?;
-        Some(Self { attempts: self.attempts.clone(), ..edited })
+    /// The message with other members: what `edit` does not touch stays as it was written, and where it is in memory, if
+    /// nobody else has a hold of it. None where it cannot be edited so: it is not UTF-8, or `edit` failed, or leaves no
+    /// message. It must not pass as though it had been edited.
+    pub fn edited(self, edit: impl FnOnce(&mut Object<'_>)) -> Option<Self> {
+        let pieces = Object::edited(std::str::from_utf8(&self.raw).ok()?, edit)?;
+        // (An id may have a hold of the bytes.)
+        let Self { raw, attempts, .. } = self;
+        let edited = Self::parse(splice(raw, &pieces)).ok()?;
+        Some(Self { attempts, ..edited })
     }
 
     /// The message with a record of what is tried for it, which its clones and edited forms share. One that has a
@@ -251,7 +269,7 @@ impl Message {
     }
 
     /// The request or response in the name of another id, wherever it carries one; none where it cannot be edited.
-    pub fn renamed(&self, id: &Id) -> Option<Self> {
+    pub fn renamed(self, id: &Id) -> Option<Self> {
         self.edited(|message| message.set("id", id.to_string()))
     }
 
@@ -271,11 +289,11 @@ impl Message {
 
     /// The bytes as one line. A line break between two tokens of JSON (inside a string there can be none) becomes a
     /// space, since stdio's messages end where the line ends (MCP stdio transport).
-    pub fn line(&self) -> Bytes {
+    pub fn line(self) -> Bytes {
         if memchr::memchr2(b'\n', b'\r', &self.raw).is_none() {
-            return self.raw.clone();
+            return self.raw;
         }
-        let mut line = BytesMut::from(&self.raw[..]);
+        let mut line = self.raw.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         for byte in line.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
             *byte = b' ';
         }
@@ -293,33 +311,26 @@ impl Message {
     /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member
     /// changed.
     pub fn addressed_to(self, id: &Id) -> Self {
-        match &self.kind {
-            Kind::Response { id: Some(current), .. } if current.text == id.text => self,
-            Kind::Response { id: Some(current), succeeded } => {
-                let Some(place) = self.place_of(current) else {
-                    // (A message of ours, which is not cut from anything. It can be edited.)
-                    let error = || Self::error(Some(id), -32603, "the answer could not be addressed");
-                    return self.renamed(id).unwrap_or_else(error);
-                };
-                let raw: Bytes = [&self.raw[..place.start], &id.text, &self.raw[place.end..]].concat().into();
-                let text = raw.slice(place.start..place.start + id.text.len());
-                let id = Id { text, meaning: id.meaning.clone() };
-                Self { kind: Kind::Response { id: Some(id), succeeded: *succeeded }, raw, ..self }
-            }
-            Kind::Response { id: None, succeeded } => Self {
-                kind: Kind::Response { id: Some(id.clone()), succeeded: *succeeded },
-                raw: with_id(&self.raw, id),
-                ..self
-            },
-            _ => self,
+        let (current, succeeded) = match &self.kind {
+            Kind::Response { id, succeeded } => (id, *succeeded),
+            _ => return self,
+        };
+        if current.as_ref().is_some_and(|current| current.text == id.text) {
+            return self;
         }
-    }
-
-    /// Where in the bytes the id was cut from; none where it came from elsewhere.
-    fn place_of(&self, id: &Id) -> Option<std::ops::Range<usize>> {
-        let start = (id.text.as_ptr() as usize).checked_sub(self.raw.as_ptr() as usize)?;
-        let end = start.checked_add(id.text.len())?;
-        (end <= self.raw.len()).then_some(start..end)
+        let before = if self.place.is_some() { "" } else { r#""id":"# };
+        let after = if self.place.is_some() { "" } else { "," };
+        let first = memchr::memchr(b'{', &self.raw).map_or(0, |brace| brace + 1);
+        let (start, end) = self.place.unwrap_or((first, first));
+        let new = Piece::New(format!("{before}{id}{after}"));
+        let pieces = [Piece::Kept(0..start), new, Piece::Kept(end..self.raw.len())];
+        let start = start + before.len();
+        Self {
+            raw: splice(self.raw, &pieces),
+            place: Some((start, start + id.text.len())),
+            kind: Kind::Response { id: Some(id.clone()), succeeded },
+            attempts: self.attempts,
+        }
     }
 
     /// The member `name` of `params`, as JSON.
@@ -378,15 +389,16 @@ impl Message {
     }
 }
 
-/// A response without an id, or with `null`, given one.
-fn with_id(raw: &Bytes, id: &Id) -> Bytes {
-    let null = serde_json::from_slice::<Envelope<'_>>(raw).ok().and_then(|envelope| envelope.id);
-    if let Some(null) = null {
-        let start = null.get().as_ptr() as usize - raw.as_ptr() as usize;
-        return [&raw[..start], &id.text, &raw[start + null.get().len()..]].concat().into();
+impl AsRef<Self> for Message {
+    fn as_ref(&self) -> &Self {
+        self
     }
-    let open = memchr::memchr(b'{', raw).map_or(0, |brace| brace + 1);
-    [&raw[..open], b"\"id\":", &id.text, b",", &raw[open..]].concat().into()
+}
+
+/// Where the id that is spelled so stands in a message of ours.
+fn own_place(spelled: &impl ToString) -> Option<(usize, usize)> {
+    const START: usize = r#"{"jsonrpc":"2.0","id":"#.len();
+    Some((START, START + spelled.to_string().len()))
 }
 
 impl Id {
@@ -405,6 +417,16 @@ impl Id {
             _ => return Err(Malformed::Message),
         };
         Ok(Some(Self { text, meaning }))
+    }
+
+    /// `spelled`, which is a part of `raw`, without a hold on all of that where it is short: large messages are let go, and
+    /// changed where they are.
+    fn part_of(raw: &Bytes, spelled: &str) -> Bytes {
+        const SHORT: usize = 128;
+        match spelled.len() {
+            ..=SHORT => Bytes::copy_from_slice(spelled.as_bytes()),
+            _ => raw.slice_ref(spelled.as_bytes()),
+        }
     }
 
     /// The `number`th id of ours. No client or server is known to number its requests so.
@@ -576,10 +598,10 @@ mod tests {
     fn a16_a_message_that_cannot_be_edited_is_none() {
         let odd =
             Message::parse(Bytes::from_static(b"{\"id\":1,\"method\":\"m\",\"params\":{\"x\":\"\xff\"}}")).unwrap();
-        assert!(odd.renamed(&Id::ours(1)).is_none() && odd.edited(|_| ()).is_none());
+        assert!(odd.clone().renamed(&Id::ours(1)).is_none() && odd.edited(|_| ()).is_none());
         for text in [r#"{"id":1,"method":"m","params":[]}"#, r#"{"id":1,"method":"m","params":{},"params":{}}"#] {
             let message = parse(text).unwrap();
-            assert!(message.edited(|message| message.edit("params", |_| ())).is_none(), "{text}");
+            assert!(message.clone().edited(|message| message.edit("params", |_| ())).is_none(), "{text}");
             assert!(message.renamed(&Id::ours(1)).is_some(), "{text}");
         }
         assert!(parse(r#"{"id":1,"method":"m"}"#).unwrap().edited(|message| message.set("id", "[]")).is_none());

@@ -15,6 +15,7 @@ pub mod era;
 pub mod governor;
 pub mod greeting;
 pub mod headers;
+mod held;
 pub mod host;
 pub mod label;
 pub mod legacy_client;
@@ -29,6 +30,7 @@ pub mod reports;
 pub mod retry;
 pub mod session;
 pub mod sign_in;
+mod splice;
 pub mod sse;
 pub mod standing;
 pub mod tasks;
@@ -61,9 +63,9 @@ use tokio::{
 
 use crate::{
     bridge::{
-        audit::Audit,
+        audit::{Audit, Released},
         batch::Batches,
-        conversation::{Action, Conversation, Event, Need},
+        conversation::{Action, BACKLOG_LIMIT, Conversation, Event, Need},
         description::Description,
         downstream::{Line, Reader, Writer},
         label::Label,
@@ -88,12 +90,19 @@ const GRACE: Duration = Duration::from_millis(1200);
 /// How long the server may take to end the session.
 const FAREWELL: Duration = Duration::from_millis(400);
 
+/// How long the log of the calls may take for its last lines.
+const LAST_LINES: Duration = Duration::from_millis(300);
+
 /// How long messages wait for the GET stream to open.
 const HOLD: Duration = Duration::from_secs(1);
 
 /// How many messages of the client may be under way or waiting for it; then no more are read. Far more than are sent at once: an answer to
 /// the server, a cancellation or the end may stand behind them.
 const READ_AHEAD_LIMIT: usize = 1 << 16;
+
+/// How long the client may be kept waiting for room, once as many bytes of it are under way as may be. Then it is read on,
+/// and large requests are refused: what is under way may wait for what the client says next.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// How many bytes may wait for the client; then no more are taken from the server.
 const WAITING_LIMIT: usize = 1 << 20;
@@ -120,6 +129,8 @@ pub struct Bridge {
     farewells: Vec<JoinHandle<()>>,
     /// Who shows the page of the last sign-in that was begun here.
     shown_by: Option<watch::Sender<ShownBy>>,
+    /// When the client is read on although too many of its bytes are under way; set while that is so.
+    standstill: Option<Instant>,
     /// Waits for a sign-in that happens elsewhere.
     polling: Option<JoinHandle<()>>,
     /// Told whenever the client says something.
@@ -192,6 +203,7 @@ impl Bridge {
             exchanges: HashMap::new(),
             farewells: Vec::new(),
             shown_by: None,
+            standstill: None,
             polling: None,
             heard: Arc::default(),
             grace: None,
@@ -206,6 +218,7 @@ impl Bridge {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let outcome = self.relay(pin!(stop)).await;
         self.take(Event::Stopping);
+        self.settle_audit().await;
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
@@ -221,7 +234,12 @@ impl Bridge {
     async fn relay(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
             let room = self.writer.waiting() < WAITING_LIMIT;
+            let is_full = self.conversation.backlog() + self.audit.as_ref().map_or(0, Audit::bytes) >= BACKLOG_LIMIT;
+            let standstill = is_full.then(|| *self.standstill.get_or_insert_with(|| Instant::now() + STANDSTILL));
+            self.standstill = standstill;
+            let is_held_up = standstill.is_some_and(|end| Instant::now() < end);
             let reading = self.grace.is_none()
+                && !is_held_up
                 && self.conversation.in_flight() < READ_AHEAD_LIMIT
                 && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
@@ -229,8 +247,15 @@ impl Bridge {
                 biased;
                 () = &mut stop => Event::Stopping,
                 () = until(grace) => Event::Stopping,
+                () = until(standstill), if is_held_up => continue,
                 written = self.writer.write(), if self.writer.waiting() > 0 => {
                     written?;
+                    continue;
+                }
+                () = changed(&mut self.audit) => {
+                    if self.take_up() == Flow::Ended {
+                        return self.farewell().await;
+                    }
                     continue;
                 }
                 Some(report) = self.events.recv(), if room => report.event,
@@ -252,8 +277,7 @@ impl Bridge {
                 },
             };
             if self.take(event) == Flow::Ended || self.take_what_is_ready() == Flow::Ended {
-                // The client may be gone, or not be reading any more: then there is nobody to finish for.
-                return timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()));
+                return self.farewell().await;
             }
             // Whatever the client takes at once goes out in one piece, without another round of the loop.
             if self.writer.waiting() > 0
@@ -275,6 +299,49 @@ impl Bridge {
         Flow::On
     }
 
+    /// Writes what the client is still to be told. It may be gone, or not be reading any more: then there is nobody to
+    /// finish for.
+    async fn farewell(&mut self) -> io::Result<()> {
+        self.settle_audit().await;
+        timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()))
+    }
+
+    /// Gives the log of the calls the time to be written.
+    async fn settle_audit(&mut self) {
+        let written = async {
+            while self.audit.as_ref().is_some_and(Audit::is_waited_for) {
+                changed(&mut self.audit).await;
+                self.take_up();
+            }
+        };
+        let _ = timeout(LAST_LINES, written).await;
+        let left = self.audit.as_mut().map(Audit::abandoned).unwrap_or_default();
+        self.go_on(left);
+    }
+
+    /// Goes on with what has waited for the log of the calls.
+    fn take_up(&mut self) -> Flow {
+        let released = self.audit.as_mut().map(Audit::released).unwrap_or_default();
+        self.go_on(released)
+    }
+
+    fn go_on(&mut self, released: Vec<Released>) -> Flow {
+        let mut flow = Flow::On;
+        for released in released {
+            match released {
+                Released::Call(call) => {
+                    if self.carry_out(Event::Received(call)) == Flow::Ended {
+                        flow = Flow::Ended;
+                    }
+                }
+                Released::Answer(message) => {
+                    write(&mut self.writer, &mut self.batches, labelled(self.label.as_mut(), message))
+                }
+            }
+        }
+        flow
+    }
+
     fn take(&mut self, event: Event) -> Flow {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
@@ -282,12 +349,17 @@ impl Bridge {
                 self.heard.notify_one();
                 tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
-                    answer.iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
+                    answer.into_iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
                     return Flow::On;
                 }
             }
             _ => {}
         }
+        self.carry_out(event)
+    }
+
+    /// Has the conversation take `event` in, and does what it wants done.
+    fn carry_out(&mut self, event: Event) -> Flow {
         let mut flow = Flow::On;
         for action in self.conversation.handle(event) {
             match action {
@@ -313,12 +385,22 @@ impl Bridge {
                 }
                 Action::Do(Task::Stop) => flow = Flow::Ended,
                 Action::Write(message) => {
-                    self.audit.iter_mut().for_each(|audit| audit.answered(&message));
-                    write(&mut self.writer, &mut self.batches, &labelled(self.label.as_mut(), message));
+                    let message = match &mut self.audit {
+                        Some(audit) => audit.answered(message),
+                        None => Some(message),
+                    };
+                    if let Some(message) = message {
+                        write(&mut self.writer, &mut self.batches, labelled(self.label.as_mut(), message));
+                    }
                 }
                 Action::Decline(message) => {
-                    self.audit.iter_mut().for_each(|audit| audit.declined(&message));
-                    write(&mut self.writer, &mut self.batches, &labelled(self.label.as_mut(), message));
+                    let message = match &mut self.audit {
+                        Some(audit) => audit.declined(message),
+                        None => Some(message),
+                    };
+                    if let Some(message) = message {
+                        write(&mut self.writer, &mut self.batches, labelled(self.label.as_mut(), message));
+                    }
                 }
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
@@ -379,8 +461,16 @@ fn labelled(label: Option<&mut Label>, message: Message) -> Message {
 }
 
 /// Writes `message` to the client, or all the responses to its batch when it is the last.
-fn write(writer: &mut Writer, batches: &mut Batches, message: &Message) {
+fn write(writer: &mut Writer, batches: &mut Batches, message: Message) {
     batches.answered(message).into_iter().for_each(|line| writer.push(line));
+}
+
+/// Returns when the log of the calls has got on; never, where nothing waits for it.
+async fn changed(audit: &mut Option<Audit>) {
+    match audit {
+        Some(audit) if audit.is_waited_for() => audit.changed().await,
+        _ => pending().await,
+    }
 }
 
 /// Keeps what the server says of itself, the latest last.

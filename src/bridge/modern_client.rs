@@ -161,7 +161,7 @@ impl ModernClient {
             },
             Kind::Notification { method } if &**method == "notifications/cancelled" => self.cancelled(message, steps),
             // A modern client answers nothing: it is asked nothing.
-            Kind::Notification { .. } => steps.extend(legacy(&message).map(Step::ToServer)),
+            Kind::Notification { .. } => steps.extend(legacy(message).map(Step::ToServer)),
             Kind::Response { .. } => {}
         }
     }
@@ -231,12 +231,14 @@ impl ModernClient {
     }
 
     fn request(&mut self, message: Message, steps: &mut Vec<Step>) {
-        let Kind::Request { id, method } = &message.kind else { return };
+        let Kind::Request { id, method } = message.kind.clone() else { return };
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
         let level = meta.get(meta::LOG_LEVEL).and_then(log_level);
-        let Some(request) = legacy(&message) else { return steps.push(Step::ToClient(reply::untranslatable(id))) };
-        if matches!(&**method, "tools/call" | "prompts/get" | "resources/read") {
+        let Some(request) = legacy(message.clone()) else {
+            return steps.push(Step::ToClient(reply::untranslatable(&id)));
+        };
+        if matches!(&*method, "tools/call" | "prompts/get" | "resources/read") {
             let token = meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned()));
             let call = Call {
                 written: message.clone(),
@@ -381,7 +383,7 @@ impl ModernClient {
         self.resumed.remove(&current);
         let mut requests = Object::default();
         for question in &mut call.questions {
-            requests.set(&question.key, question.request.clone());
+            requests.add(&question.key, question.request.clone()); // every key is new
             question.asked = true;
         }
         let mut result = Object::default();
@@ -417,6 +419,7 @@ impl ModernClient {
         self.thinking.retain(|thinking| *thinking != about);
         let answers = message.member("inputResponses").unwrap_or_default();
         let answers = Object::parse(&answers).unwrap_or_default();
+        let answers: HashMap<String, &str> = answers.iter().collect();
         let (mut all_opened, mut replies) = (true, Vec::new());
         call.questions.retain(|question| match answers.get(&question.key).filter(|_| question.asked) {
             Some(answer) => {
@@ -477,7 +480,7 @@ impl ModernClient {
     fn call_again(&mut self, about: &Id, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.remove(about) else { return };
         let id = self.numbers.next_id();
-        let Some(request) = call.request.renamed(&id) else {
+        let Some(request) = call.request.clone().renamed(&id) else {
             let answer = call.current.map(|current| {
                 self.resumed.remove(&current);
                 reply::untranslatable(&current)
@@ -611,10 +614,8 @@ impl ModernClient {
     }
 
     fn unsubscribe(&mut self, filter: &Filter, steps: &mut Vec<Step>) {
-        for uri in &filter.uris {
-            if self.subscriptions.values().any(|other| other.uris.contains(uri)) {
-                continue;
-            }
+        let others: HashSet<&String> = self.subscriptions.values().flat_map(|other| &other.uris).collect();
+        for uri in filter.uris.iter().filter(|uri| !others.contains(uri)) {
             let own = self.numbers.next_id();
             self.own.insert(own.clone(), Own::Other);
             let parameters = format!(r#"{{"uri":{}}}"#, object::text(uri));
@@ -633,7 +634,7 @@ impl ModernClient {
             (None, None) => false,
         };
         for (id, _) in self.subscriptions.iter().filter(|(_, filter)| wanted(filter)) {
-            let told = message.edited(|message| {
+            let told = message.clone().edited(|message| {
                 message.edit("params", |parameters| {
                     parameters.edit("_meta", |meta| meta.set(SUBSCRIPTION_ID, id.to_string()));
                 });
@@ -683,7 +684,7 @@ fn is_within(uri: &str, whole: &str) -> bool {
 
 /// A message without what only a modern one says about itself: a server that knows both eras would believe it. None where
 /// that cannot be taken out of it.
-fn legacy(message: &Message) -> Option<Message> {
+fn legacy(message: Message) -> Option<Message> {
     const MODERN_ONLY: [&str; 4] = [meta::VERSION, meta::CLIENT, meta::CAPABILITIES, meta::LOG_LEVEL];
     let has_meta = match message.parameters::<Object<'_>>() {
         Some(parameters) => parameters.get("_meta").is_some(),
@@ -694,12 +695,16 @@ fn legacy(message: &Message) -> Option<Message> {
         }
     };
     if !has_meta {
-        return Some(message.clone());
+        return Some(message);
     }
     message.edited(|message| {
         message.edit("params", |parameters| {
-            parameters.edit("_meta", |meta| meta.remove(|name| MODERN_ONLY.contains(&name)));
-            if parameters.get("_meta") == Some("{}") {
+            let mut is_empty = false;
+            parameters.edit("_meta", |meta| {
+                meta.remove(|name| MODERN_ONLY.contains(&name));
+                is_empty = meta.is_empty();
+            });
+            if is_empty {
                 parameters.remove(|name| name == "_meta");
             }
         });
@@ -709,24 +714,25 @@ fn legacy(message: &Message) -> Option<Message> {
 /// The answer to the request that the client has `written`, as a modern server would give it. One that cannot be completed
 /// is none: a client of that era could not read it.
 fn completed(answer: Message, written: Option<&Message>) -> Step {
-    if let Some(whole) = complete(&answer) {
+    let id = answer.id().cloned();
+    if let Some(whole) = complete(answer) {
         return Step::ToClient(whole);
     }
     let failure = Failure::Malformed;
-    match (written, answer.id()) {
+    match (written, id) {
         (Some(message), _) => {
             let taken = failure.taken();
             Step::Refuse(Refusal { message: message.clone(), failure: Arc::new(failure), taken })
         }
-        (None, Some(id)) => Step::ToClient(reply::error(id, ReplyCode::Network, &failure.to_string())),
+        (None, Some(id)) => Step::ToClient(reply::error(&id, ReplyCode::Network, &failure.to_string())),
         (None, None) => Step::ToClient(Message::error(None, ReplyCode::Network as i32, &failure.to_string())),
     }
 }
 
 /// A legacy server's result with what every modern one has: its type, and how long it may be kept where it is a list or a
 /// resource (MCP 2026-07-28, "Results" and "Caching"). An error is an error in both eras.
-fn complete(answer: &Message) -> Option<Message> {
-    let Kind::Response { succeeded: true, .. } = &answer.kind else { return Some(answer.clone()) };
+fn complete(answer: Message) -> Option<Message> {
+    let Kind::Response { succeeded: true, .. } = &answer.kind else { return Some(answer) };
     answer.edited(|message| {
         message.edit("result", |result| {
             if result.get("resultType").is_none() {

@@ -8,9 +8,19 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use crate::bridge::splice::{self, Piece};
+
 /// The members of an object, in their order: each a name and a value, both JSON text; and whether an edit of them failed.
 #[derive(Debug, Clone, Default)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>, bool);
+pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>, bool);
+
+/// The value of a member.
+#[derive(Debug, Clone)]
+enum Value<'a> {
+    Text(Cow<'a, str>),
+    /// One that is being changed: it may be large, and is not written down before the whole is.
+    Edited(Object<'a>),
+}
 
 impl<'a> Object<'a> {
     /// Reads `text`; none where it is no object.
@@ -18,19 +28,20 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// The value of the member `name`.
+    /// The value of the member `name`; none of one that [`Object::edit`] has changed.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
+        self.0.iter().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
     }
 
-    /// The value of the last member `name`, where there may be several.
+    /// The value of the last member `name`, where there may be several; none of one that [`Object::edit`] has changed.
     pub fn last(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(written, _)| is(written, name)).map(|(_, value)| &**value)
+        self.0.iter().rev().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
     }
 
     /// The members in their order: names, and values as JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
-        self.0.iter().map(|(written, value)| (serde_json::from_str(written).unwrap_or_default(), &**value))
+        let texts = self.0.iter().filter_map(|(written, value)| Some((written, value.text()?)));
+        texts.map(|(written, text)| (serde_json::from_str(written).unwrap_or_default(), text))
     }
 
     /// Whether it has no members.
@@ -48,12 +59,17 @@ impl<'a> Object<'a> {
         let value = value.into();
         let mut is_there = false;
         for (_, current) in self.0.iter_mut().filter(|(written, _)| is(written, name)) {
-            current.clone_from(&value);
+            *current = Value::Text(value.clone());
             is_there = true;
         }
         if !is_there {
-            self.0.push((text(name).into(), value));
+            self.add(name, value);
         }
+    }
+
+    /// Adds the member `name`, which it does not have yet.
+    pub fn add(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
+        self.0.push((text(name).into(), Value::Text(value.into())));
     }
 
     /// Removes the members that `unwanted` says yes to, by their names.
@@ -75,17 +91,79 @@ impl<'a> Object<'a> {
     /// Changes the object that is the member `name`, which comes into being where there is none or `null`. The edit fails
     /// where something else is there, or where the name is there twice and the receiver's choice is not known.
     pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
-        let current = self.get(name).unwrap_or("null").to_owned();
-        let is_one = self.0.iter().filter(|(written, _)| is(written, name)).count() < 2;
-        let member = if current == "null" { Some(Object::default()) } else { Object::parse(&current) };
-        let Some(mut member) = member.filter(|_| is_one) else {
-            self.1 = true;
-            return;
-        };
-        edit(&mut member);
-        self.1 |= member.1;
-        let edited = member.to_string();
-        self.set(name, edited);
+        let mut positions = (0..self.0.len()).filter(|position| is(&self.0[*position].0, name));
+        let (first, second) = (positions.next(), positions.next());
+        let position = first.unwrap_or_else(|| {
+            self.add(name, "null");
+            self.0.len() - 1
+        });
+        let value = &mut self.0[position].1;
+        let has_failed = second.is_some() || !value.edit(edit);
+        self.1 |= has_failed;
+    }
+
+    /// What `edit` makes of `text`: of which parts that consists. None where it is no object, or where `edit` failed.
+    pub fn edited(text: &str, edit: impl FnOnce(&mut Object<'_>)) -> Option<Vec<Piece>> {
+        let mut object = Object::parse(text)?;
+        edit(&mut object);
+        if object.has_failed() {
+            return None;
+        }
+        let mut parts = Vec::new();
+        object.write(&mut |part| parts.push(part));
+        Some(splice::pieces(text, parts.into_iter()))
+    }
+
+    /// Writes it down, part by part.
+    fn write<'b>(&'b self, take: &mut impl FnMut(&'b str)) {
+        take("{");
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            if index > 0 {
+                take(",");
+            }
+            take(name);
+            take(":");
+            match value {
+                Value::Text(text) => take(text),
+                Value::Edited(object) => object.write(take),
+            }
+        }
+        take("}");
+    }
+}
+
+impl Value<'_> {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Edited(_) => None,
+        }
+    }
+
+    /// Changes the object that this is, or that takes the place of `null`. Whether that has succeeded.
+    fn edit(&mut self, edit: impl FnOnce(&mut Object<'_>)) -> bool {
+        match self {
+            Self::Edited(object) => {
+                edit(object);
+                !object.has_failed()
+            }
+            Self::Text(text) if text == "null" => {
+                *self = Self::Edited(Object::default());
+                self.edit(edit)
+            }
+            Self::Text(Cow::Borrowed(text)) => {
+                let Some(object) = Object::parse(text) else { return false };
+                *self = Self::Edited(object);
+                self.edit(edit)
+            }
+            Self::Text(Cow::Owned(text)) => {
+                let Some(mut object) = Object::parse(text) else { return false };
+                edit(&mut object);
+                let (edited, has_failed) = (object.to_string(), object.has_failed());
+                *text = edited;
+                !has_failed
+            }
+        }
     }
 }
 
@@ -112,12 +190,9 @@ pub fn text(value: &str) -> String {
 /// JSON text again.
 impl fmt::Display for Object<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("{")?;
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(formatter, "{comma}{name}:{value}")?;
-        }
-        formatter.write_str("}")
+        let mut outcome = Ok(());
+        self.write(&mut |part| outcome = outcome.and_then(|()| formatter.write_str(part)));
+        outcome
     }
 }
 
@@ -134,7 +209,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    members.push((name.get().into(), value.get().into()));
+                    members.push((name.get().into(), Value::Text(value.get().into())));
                 }
                 Ok(Object(members, false))
             }

@@ -129,6 +129,10 @@ impl Words {
                 Failure::Stopped | Failure::Unasking { .. } | Failure::AskedTooOften | Failure::Unasked => {
                     ReplyCode::Failure
                 }
+                Failure::Crowded => {
+                    text.push_str(". Nothing was sent. Wait for answers, then ask again");
+                    ReplyCode::Failure
+                }
                 Failure::Forgotten => ReplyCode::InvalidParameters,
                 Failure::IdInUse => ReplyCode::InvalidRequest,
                 Failure::Http(error) => {

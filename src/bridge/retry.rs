@@ -132,6 +132,9 @@ pub enum Failure {
     /// What the client answers to was never asked, or too long ago.
     #[error("the question that this answers is not open any more; make the request again")]
     Forgotten,
+    /// The client has more under way than can be kept.
+    #[error("too much is under way: so many large requests wait for their answers that there is no room for this one")]
+    Crowded,
     /// The law of attempts forbids another delivery, and nothing was sent.
     #[error("the server refused this {SENDS_LIMIT} times")]
     TriedTooOften,
@@ -169,6 +172,7 @@ impl Failure {
             | Self::NoSession
             | Self::IdInUse
             | Self::Forgotten
+            | Self::Crowded
             | Self::TriedTooOften
             | Self::UsedUp { .. } => Taken::No,
             // The stream is what a message needs first.
@@ -199,6 +203,14 @@ impl Failure {
                 because(Reason::Unknown, *retry_after)
             }
             Self::Http(HttpError::Broken { .. }) | Self::Cut if only_reads(method) => because(Reason::Unknown, None),
+            _ => None,
+        }
+    }
+
+    /// How long the server asks not to be asked, in its own number (RFC 9110 section 10.2.3).
+    pub fn asked_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
     }

@@ -4,14 +4,16 @@
 //! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use crate::bridge::{
     acknowledged::wants_tools,
     attempts::Reason,
-    era, headers, lost_session,
+    era, headers,
+    held::Held,
+    lost_session,
     message::{Id, Kind, Message},
     object::Object,
     retry::{Failure, Taken, only_reads},
@@ -22,8 +24,12 @@ use crate::bridge::{
 use http::{HeaderMap, HeaderValue};
 
 /// How many messages of the client may be under way; then further requests wait. Each may be a connection, and a process
-/// has 256 files on some systems. What is no request never waits: the server may need it to answer one.
+/// has 256 files on some systems. An answer or a cancellation never waits: the server
+/// may need it to answer one.
 const IN_FLIGHT_LIMIT: usize = 200;
+
+/// How many questions of the server are kept account of.
+const ASKED_LIMIT: usize = 1 << 12;
 
 /// How many parts a list of tools may come in.
 const PAGES_LIMIT: usize = 100;
@@ -160,6 +166,12 @@ struct Carried {
     generation: u64,
 }
 
+impl AsRef<Message> for Carried {
+    fn as_ref(&self) -> &Message {
+        &self.message
+    }
+}
+
 /// The tools are listed again, for calls that were refused.
 #[derive(Debug)]
 struct Relisting {
@@ -183,8 +195,10 @@ pub struct Session {
     initialize: Option<Message>,
     initialized: Option<Message>,
     /// What waits for the handshake, or for room.
-    held: VecDeque<Carried>,
+    held: Held<Carried>,
     pending: HashMap<Id, Pending>,
+    /// What the server has asked the client, and the client has not answered.
+    asked: HashSet<Id>,
     carried: HashMap<Exchange, Carried>,
     /// Responses that name no request, by the exchanges that they came in; none where there were several.
     strays: HashMap<Exchange, Option<Message>>,
@@ -210,6 +224,11 @@ impl Session {
     /// How many of the client's messages are on their way or waiting for it.
     pub fn in_flight(&self) -> usize {
         self.carried.len() + self.held.len()
+    }
+
+    /// How many bytes of the client's are on their way or waiting for it.
+    pub fn bytes(&self) -> usize {
+        self.carried.values().map(|carried| carried.message.raw().len()).sum::<usize>() + self.held.bytes()
     }
 
     /// Takes `event` in; the actions are to be carried out in their order.
@@ -272,10 +291,20 @@ impl Session {
                 }
                 return;
             }
+            // Whoever asked is gone with its session.
+            Kind::Response { id, .. } if !self.is_awaited(id.as_ref()) => return,
+            Kind::Notification { method } if &**method == "notifications/progress" && self.asked.is_empty() => return,
             _ => {}
         }
         let carried = self.fresh(message);
         self.send_in_turn(carried);
+    }
+
+    /// Whether the server of this session may wait for the client's answer to its request `id`. (Where it has asked
+    /// something, whether an odd answer is one is for it to say.)
+    fn is_awaited(&mut self, id: Option<&Id>) -> bool {
+        let asks = !self.asked.is_empty();
+        id.is_some_and(|id| self.asked.remove(id)) || asks
     }
 
     fn fresh(&self, message: Message) -> Carried {
@@ -302,7 +331,8 @@ impl Session {
     /// Takes note that the client does not want a response any more. Whether the server is to be told.
     fn cancelled(&mut self, message: &Message) -> bool {
         let Some(id) = message.cancels() else { return true };
-        let Some(pending) = self.pending.get_mut(&id) else { return true };
+        // (It has been answered, or was never made.)
+        let Some(pending) = self.pending.get_mut(&id) else { return false };
         match pending.exchange {
             Some(exchange) if self.handshake == Handshake::None => {
                 // (One whose tools are listed again has been refused: it is not sent any more.)
@@ -322,19 +352,22 @@ impl Session {
             }
             None => {
                 self.pending.remove(&id);
-                self.held
-                    .retain(|held| !matches!(&held.message.kind, Kind::Request { id: waiting, .. } if *waiting == id));
+                self.held.remove_request(&id);
                 false
             }
         }
     }
 
     fn send_in_turn(&mut self, carried: Carried) {
-        let is_request = matches!(carried.message.kind, Kind::Request { .. });
-        if self.passes() && (self.has_room() || !is_request) {
+        let is_urgent = match &carried.message.kind {
+            Kind::Request { .. } => false,
+            Kind::Notification { method } => &**method == "notifications/cancelled",
+            Kind::Response { .. } => true,
+        };
+        if self.passes() && (self.has_room() || is_urgent) {
             self.post(carried);
         } else {
-            self.held.push_back(carried);
+            self.held.push(carried);
             if self.handshake == Handshake::Lost {
                 self.reopen();
             }
@@ -354,7 +387,7 @@ impl Session {
     fn refill(&mut self) {
         while self.passes()
             && self.has_room()
-            && let Some(carried) = self.held.pop_front()
+            && let Some(carried) = self.held.pop()
         {
             self.post(carried);
         }
@@ -439,7 +472,7 @@ impl Session {
 
     /// Sets in the new session what the client had set in the lost one. The answers to that are nobody's.
     fn set_again(&mut self) {
-        let under_way = self.carried.values().chain(&self.held).map(|carried| &carried.message);
+        let under_way = self.carried.values().map(|carried| &carried.message).chain(self.held.iter());
         // (Ours of before went with the session that they were for.)
         let of_client = under_way.filter(|message| message.id().is_some_and(|id| self.pending.contains_key(id)));
         let under_way = of_client.filter_map(Subject::of).collect();
@@ -449,7 +482,7 @@ impl Session {
     }
 
     fn release(&mut self) {
-        for carried in std::mem::take(&mut self.held) {
+        for carried in self.held.take() {
             self.send_in_turn(carried);
         }
     }
@@ -498,7 +531,12 @@ impl Session {
             // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): nobody would answer
             // one.
             Kind::Request { .. } if self.handshake == Handshake::None => {}
-            _ => {
+            kind => {
+                if let Kind::Request { id, .. } = kind
+                    && self.asked.len() < ASKED_LIMIT
+                {
+                    self.asked.insert(id.clone());
+                }
                 let within = self.carried.get(&exchange).and_then(|carried| carried.message.id().cloned());
                 self.actions.push(Action::Pass(message, within));
             }
@@ -711,7 +749,7 @@ impl Session {
     }
 
     fn refuse_held(&mut self, failure: &Arc<Failure>) {
-        for held in std::mem::take(&mut self.held) {
+        for held in self.held.take() {
             self.refuse(held.message, failure);
         }
     }
@@ -731,7 +769,7 @@ impl Session {
             if from_before {
                 return self.send_in_turn(carried);
             }
-            self.held.push_back(carried);
+            self.held.push(carried);
         }
         if !from_before && !matches!(self.handshake, Handshake::Initializing(_)) {
             self.reopen();
@@ -744,6 +782,13 @@ impl Session {
         self.stop_listening();
         self.session_id = None;
         self.version = None;
+        // What it has asked is not awaited any more, and an answer would be taken for one to another question; but where a
+        // call goes on, the server may have asked in the middle of it.
+        if !self.carried.values().any(|carried| matches!(carried.message.kind, Kind::Request { .. })) {
+            for id in self.asked.drain() {
+                self.actions.push(Action::Pass(Message::cancellation(&id), None));
+            }
+        }
         self.reopening = true;
         let exchange = self.post(self.fresh(of_reopening(message)));
         self.handshake = Handshake::Initializing(exchange);
@@ -764,6 +809,7 @@ impl Session {
         }
         self.session_id = None;
         self.version = None;
+        self.asked.clear();
     }
 
     /// The subscriptions to changes of the tools that are open at the server, or being opened, by the ids of the client's

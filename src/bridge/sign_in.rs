@@ -109,6 +109,12 @@ impl SignIn {
         self.offered
     }
 
+    /// How many bytes of calls wait for a person.
+    pub fn bytes(&self) -> usize {
+        let calls = self.calls.iter().map(|(call, _)| call).chain(self.asked.iter().map(|(_, call)| call));
+        calls.chain(&self.waiting).map(|call| call.raw().len()).sum()
+    }
+
     /// Takes a message of the client's that has to do with signing in: a call of the tool, an answer to a question of
     /// ours, or the end of somebody's interest.
     pub fn take(&mut self, message: &Message, words: &Words) -> Option<Begin> {
@@ -147,7 +153,7 @@ impl SignIn {
     fn come_back(&mut self, message: &Message, words: &Words) -> Begin {
         let answers = message.member("inputResponses").unwrap_or_default();
         let is_accepted = object::found(&answers, &[KEY, "action"]).is_some_and(|action| action == "\"accept\"");
-        let call = message.edited(|message| {
+        let call = message.clone().edited(|message| {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
         match (call, message.id()) {

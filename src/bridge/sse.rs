@@ -93,6 +93,7 @@ impl Decoder {
                 self.sign_of_life |= std::mem::take(&mut self.has_field) && self.data.is_none();
                 let name = std::mem::take(&mut self.name);
                 if let Some(data) = self.data.take() {
+                    self.let_go(data.len());
                     let name = if name.is_empty() { Bytes::from_static(b"message") } else { name };
                     return Ok(Some(SseEvent { name, data: data.join() }));
                 }
@@ -103,6 +104,14 @@ impl Decoder {
         }
         self.check_size()?;
         Ok(None)
+    }
+
+    /// Keeps no hold on the memory of a large event, of which only what follows it is wanted here.
+    fn let_go(&mut self, event: usize) {
+        const LARGE: usize = 64 << 10;
+        if event > LARGE && self.unread.len() <= event {
+            self.unread = BytesMut::from(&self.unread[..]);
+        }
     }
 
     fn check_size(&self) -> Result<(), TooLarge> {
@@ -156,7 +165,8 @@ impl Decoder {
         match &name[..] {
             b"data" => self.data = Some(self.data.take().map_or(Data::Line(value.clone()), |data| data.and(&value))),
             b"event" => self.name = value,
-            b"id" if !value.contains(&0) => self.last_event_id = Some(value),
+            // It outlives the event, whose memory it must not keep.
+            b"id" if !value.contains(&0) => self.last_event_id = Some(Bytes::copy_from_slice(&value)),
             b"retry" => self.retry = digits(&value).or(self.retry),
             _ => {}
         }

@@ -53,7 +53,7 @@ impl Standing {
         // (One that cannot be renamed is not sent under an id that is the client's.)
         let renamed = requests.filter_map(|(_, request)| {
             self.count += 1;
-            request.renamed(&Id::named(&format!("finmcp-again-{}", self.count)))
+            request.clone().renamed(&Id::named(&format!("finmcp-again-{}", self.count)))
         });
         renamed.collect()
     }

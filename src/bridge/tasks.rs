@@ -135,8 +135,12 @@ pub fn not_offered(capabilities: &str) -> String {
     }
     members.remove(|name| name == "tasks");
     if is_extended {
-        members.edit("extensions", |extensions| extensions.remove(|name| name == EXTENSION));
-        let is_left = !members.has_failed() && members.get("extensions") != Some("{}");
+        let mut is_left = false;
+        members.edit("extensions", |extensions| {
+            extensions.remove(|name| name == EXTENSION);
+            is_left = !extensions.is_empty();
+        });
+        is_left &= !members.has_failed();
         members.remove(|name| name == "extensions" && !is_left);
     }
     members.to_string()

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -101,35 +100,22 @@ fn header_text(value: String) -> Option<String> {
 
 /// The answer to `tools/list` with only the tools, each as JSON, that `keep` says yes to. Nothing else of it changes.
 pub fn retain(answer: Message, mut keep: impl FnMut(&str) -> bool) -> Message {
-    let Some(listed) = answer.result::<Listed<'_>>() else { return answer };
-    let dropped: Vec<usize> =
-        listed.tools.iter().enumerate().filter(|(_, text)| !keep(text.get())).map(|(index, _)| index).collect();
-    match without(answer.raw(), &listed.tools, &dropped) {
-        Some(shorter) => Message::parse(shorter).unwrap_or(answer),
-        None => answer,
-    }
-}
-
-/// The bytes of a list without some of its elements; none where none are dropped.
-fn without(raw: &Bytes, elements: &[&RawValue], dropped: &[usize]) -> Option<Bytes> {
-    let range = |element: &RawValue| {
-        let start = element.get().as_ptr() as usize - raw.as_ptr() as usize;
-        start..start + element.get().len()
+    let Some(Listed { tools }) = answer.result::<Listed<'_>>() else { return answer };
+    let (first, last) = match tools[..] {
+        [first, .., last] => (first, last),
+        [only] => (only, only),
+        [] => return answer,
     };
-    let kept: Vec<usize> = (0..elements.len()).filter(|index| !dropped.contains(index)).collect();
-    let (first, last) = (range(elements.first()?), range(elements.last()?));
-    if dropped.is_empty() {
-        return None;
+    let all = tools.len();
+    let kept: Vec<&str> = tools.into_iter().map(RawValue::get).filter(|tool| keep(tool)).collect();
+    if kept.len() == all {
+        return answer;
     }
-    let mut shorter = raw[..first.start].to_vec();
-    for (position, index) in kept.iter().enumerate() {
-        if position > 0 {
-            shorter.push(b',');
-        }
-        shorter.extend_from_slice(elements[*index].get().as_bytes());
-    }
-    shorter.extend_from_slice(&raw[last.end..]);
-    Some(shorter.into())
+    let start = |element: &RawValue| element.get().as_ptr() as usize - answer.raw().as_ptr() as usize;
+    let mut shorter = answer.raw()[..start(first)].to_vec();
+    shorter.extend_from_slice(kept.join(",").as_bytes());
+    shorter.extend_from_slice(&answer.raw()[start(last) + last.get().len()..]);
+    Message::parse(shorter.into()).unwrap_or(answer)
 }
 
 /// The annotated properties of an input schema.

@@ -5,7 +5,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex as ShortMutex, PoisonError},
+    sync::{Arc, Mutex as ShortMutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +30,9 @@ use crate::{
 /// How long others may hold the lock, which takes them no time at all.
 const LOCK_DEADLINE: Duration = Duration::from_secs(1);
 
+/// The longest wait that is said: a server can ask for more than a clock can count.
+const LONGEST_SAID: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// The gate to a server.
 pub struct Turnstile {
     rate: Rate,
@@ -37,6 +40,8 @@ pub struct Turnstile {
     clock: Arc<dyn Clock>,
     /// What is known without the others.
     usage: ShortMutex<Usage>,
+    /// Until when the server wants no request, in its own words: it is asked again before that where that is far away.
+    asked_until: ShortMutex<Option<Instant>>,
     /// Who of this process is next.
     queue: Mutex<()>,
 }
@@ -58,7 +63,14 @@ pub struct UsedUp {
 impl Turnstile {
     /// The gate to a server without a known limit: it is open until the server asks for a pause.
     pub fn open(clock: Arc<dyn Clock>) -> Self {
-        Self { rate: Rate::UNLIMITED, place: None, clock, usage: ShortMutex::default(), queue: Mutex::default() }
+        Self {
+            rate: Rate::UNLIMITED,
+            place: None,
+            clock,
+            usage: ShortMutex::default(),
+            asked_until: ShortMutex::default(),
+            queue: Mutex::default(),
+        }
     }
 
     /// The gate that all processes share that use `profile` at `server`, and that keep their locks in `locks`.
@@ -81,10 +93,11 @@ impl Turnstile {
         let _next = next.map_err(|_| UsedUp { wait: self.rate.interval() })?;
         while let Err(wait) = self.take().await {
             if wait > patience.saturating_sub(begun.elapsed()) {
-                return Err(UsedUp { wait });
+                return Err(UsedUp { wait: wait.max(self.asked_wait()) });
             }
             sleep(wait + self.stagger()).await;
         }
+        *self.asked_until() = None;
         Ok(())
     }
 
@@ -96,9 +109,20 @@ impl Turnstile {
         self.change(|usage, rate, now| usage.take(rate, now)).await
     }
 
-    /// Lets nobody pass for as long as the server asks: no process, where they share the gate.
+    /// Lets nobody pass for as long as the server asks, [`patience::LONGEST_WAIT`] at most: no process, where they share
+    /// the gate.
     pub async fn hold(&self, wait: Duration) {
+        *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_SAID));
         self.change(|usage, rate, now| usage.hold(rate, now, wait)).await;
+    }
+
+    /// How long the server has still asked not to be asked.
+    fn asked_wait(&self) -> Duration {
+        self.asked_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn asked_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a `Retry-After` with this value asks to wait from now on (RFC 9110 section 10.2.3).
@@ -108,7 +132,7 @@ impl Turnstile {
 
     /// Changes what is used up, for all processes. Where they cannot meet, each keeps to the rate for itself: a request
     /// does not fail for that.
-    async fn change<T>(&self, change: impl Fn(&mut Usage, Rate, u64) -> T) -> T {
+    async fn change<T>(&self, change: impl Fn(&mut Usage, Rate, u64) -> T + Sync) -> T {
         if let Some(place) = &self.place {
             match self.change_together(place, &change).await {
                 Ok(outcome) => return outcome,
@@ -122,14 +146,14 @@ impl Turnstile {
     async fn change_together<T>(
         &self,
         place: &Place,
-        change: impl Fn(&mut Usage, Rate, u64) -> T,
+        change: impl Fn(&mut Usage, Rate, u64) -> T + Sync,
     ) -> Result<T, LockError> {
         let lock = Lock::acquire(&place.folder, &place.entry, LOCK_DEADLINE).await?;
         // The time by which it is this process's turn: others may have noted a later one while it waited for the lock.
         let now = self.now();
-        let mut usage = Usage::from_text(&lock.note()?, self.rate, now);
+        let mut usage = Usage::from_text(&lock.note().await?, self.rate, now);
         let outcome = change(&mut usage, self.rate, now);
-        lock.leave(usage.to_text().as_bytes())?;
+        lock.leave(usage.to_text().as_bytes()).await?;
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
         Ok(outcome)
     }
@@ -310,6 +334,28 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(7));
     }
 
+    /// a17: what is said is the server's own number, also where it is asked again before that; and not any more once it
+    /// has taken a request.
+    #[tokio::test(start_paused = true)]
+    async fn a17_a_long_wait_is_said_in_the_servers_own_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let [shared] = processes(&folder.path().join("locks"));
+        let open = Arc::new(Turnstile::open(Arc::new(TestClock(Instant::now()))));
+        for turnstile in [shared, open] {
+            for (asked, said) in [(200, 200), (301, 301), (3600, 3600), (86_400, 86_400), (u64::MAX, 366 * 86_400)] {
+                turnstile.hold(Duration::from_secs(asked)).await;
+                let used_up = turnstile.pass(Duration::from_secs(45)).await.unwrap_err();
+                assert_eq!(used_up.wait.as_secs(), said, "{asked}");
+                // Five minutes later it is asked all the same.
+                turnstile.pass(patience::LONGEST_WAIT).await.unwrap();
+            }
+            turnstile.hold(Duration::from_secs(3600)).await;
+            turnstile.pass(patience::LONGEST_WAIT).await.unwrap();
+            turnstile.hold(Duration::from_secs(60)).await;
+            assert_eq!(turnstile.pass(Duration::from_secs(45)).await.unwrap_err().wait.as_secs(), 60);
+        }
+    }
+
     /// Processes that were told the same wait do not come at the same time, and none comes too early or much too late.
     #[tokio::test(start_paused = true)]
     async fn waiters_are_spread() {
@@ -340,9 +386,9 @@ mod tests {
         let waiting = one.clone();
         let waiting = tokio::spawn(async move { waiting.take().await });
         sleep(LOCK_DEADLINE / 2).await;
-        let mut usage = Usage::from_text(&held.note().unwrap(), one.rate, one.now());
+        let mut usage = Usage::from_text(&held.note().await.unwrap(), one.rate, one.now());
         usage.take(one.rate, one.now()).unwrap_err();
-        held.leave(usage.to_text().as_bytes()).unwrap();
+        held.leave(usage.to_text().as_bytes()).await.unwrap();
         drop(held);
         waiting.await.unwrap().unwrap_err();
         let wait = other.take().await.unwrap_err();

@@ -54,8 +54,15 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     let token = token.map_err(|error| Error::of_token(error, &profile))?;
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
     let remaining = token.expires_at().map(|end| end.as_second() - app.clock.now().as_second());
-    if remaining.is_some_and(|remaining| remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX)) {
-        app.console.say("note: the server's tokens do not live as long as --min-ttl asks for");
+    match (arguments.min_ttl, remaining) {
+        // It is kept and used for a while all the same: some servers write 0 for what they do not know.
+        (0, Some(..=0)) => {
+            app.console.say("note: the server says that this token ends when it is issued; it may not work")
+        }
+        (1.., Some(remaining)) if remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX) => {
+            app.console.say("note: the server's tokens do not live as long as --min-ttl asks for");
+        }
+        _ => {}
     }
     if token.is_bound() {
         app.console

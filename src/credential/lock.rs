@@ -2,15 +2,21 @@
 //!
 //! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left
 //! behind by a holder that was killed. The file can hold a note from one holder to the next, which is not secret.
+//!
+//! The file may be on a network that hangs: nothing here is done on the thread of whoever waits.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use crate::credential::private_folder::{self, PlaceError};
 
@@ -23,7 +29,7 @@ const NOTE_LIMIT: u64 = 16 << 10;
 /// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
+    file: Arc<File>,
 }
 
 /// Why a lock was not taken. The work that it protects must then not be done.
@@ -52,17 +58,33 @@ impl Lock {
     /// # Errors
     /// Any [`LockError`].
     pub async fn acquire(folder: &Path, entry: &str, deadline: Duration) -> Result<Self, LockError> {
-        private_folder::ensure(folder)?;
-        let path = Self::path(folder, entry);
-        let file = private_folder::open(&path, OpenOptions::new().read(true).write(true).create(true))?;
         let until = Instant::now() + deadline;
+        let taking = Self::take(folder.to_owned(), Self::path(folder, entry), until);
+        // (A file system that hangs holds the thread that asks it, and nobody else.)
+        match timeout_at(until + LONGEST_PAUSE, taking).await {
+            Ok(Ok(Some(lock))) => Ok(lock),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(None)) | Err(_) => Err(LockError::TimedOut(deadline)),
+        }
+    }
+
+    /// Asks for the lock until it is there, or until it is too late.
+    async fn take(folder: PathBuf, path: PathBuf, until: Instant) -> Result<Option<Self>, LockError> {
+        let place = path.clone();
+        let file = aside(move || {
+            private_folder::ensure(&folder)?;
+            Ok(private_folder::open(&place, OpenOptions::new().read(true).write(true).create(true))?)
+        });
+        let file = Arc::new(file.await?);
         let mut pause = Duration::from_millis(1);
         // Asking again and again instead of waiting in the kernel: that wait would hold a thread that nothing can call
         // back.
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { file }),
-                Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(LockError::TimedOut(deadline)),
+            let asked = Arc::clone(&file);
+            let (asking, path) = (aside(move || Ok(asked.try_lock())), path.clone());
+            match asking.await? {
+                Ok(()) => return Ok(Some(Self { file })),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(None),
                 Err(TryLockError::WouldBlock) => {
                     tokio::time::sleep_until(until.min(Instant::now() + any_part_of(pause))).await
                 }
@@ -81,26 +103,42 @@ impl Lock {
     ///
     /// # Errors
     /// [`LockError::Failed`].
-    pub fn note(&self) -> Result<Vec<u8>, LockError> {
-        let mut note = Vec::new();
-        (&self.file).rewind().and_then(|()| (&self.file).take(NOTE_LIMIT).read_to_end(&mut note)).map_err(
-            |source| LockError::Failed { what: "could not read what a lock's file says".to_owned(), source },
-        )?;
-        Ok(note)
+    pub async fn note(&self) -> Result<Vec<u8>, LockError> {
+        let file = Arc::clone(&self.file);
+        let read = move || {
+            let mut note = Vec::new();
+            (&*file).rewind().and_then(|()| (&*file).take(NOTE_LIMIT).read_to_end(&mut note)).map_err(|source| {
+                LockError::Failed { what: "could not read what a lock's file says".to_owned(), source }
+            })?;
+            Ok(note)
+        };
+        aside(read).await
     }
 
     /// Leaves `note` for the next holder, in place of the one before. One that is as long as that is written in one
-    /// step.
+    /// step. The lock is held until that is done, also where nobody waits for it any more.
     ///
     /// # Errors
     /// [`LockError::Failed`].
-    pub fn leave(&self, note: &[u8]) -> Result<(), LockError> {
-        (&self.file)
-            .rewind()
-            .and_then(|()| (&self.file).write_all(note))
-            .and_then(|()| self.file.set_len(note.len() as u64))
-            .map_err(|source| LockError::Failed { what: "could not write in a lock's file".to_owned(), source })
+    pub async fn leave(&self, note: &[u8]) -> Result<(), LockError> {
+        let (file, note) = (Arc::clone(&self.file), note.to_vec());
+        let write = move || {
+            (&*file)
+                .rewind()
+                .and_then(|()| (&*file).write_all(&note))
+                .and_then(|()| file.set_len(note.len() as u64))
+                .map_err(|source| LockError::Failed { what: "could not write in a lock's file".to_owned(), source })
+        };
+        aside(write).await
     }
+}
+
+/// Does `work`, which may take long, on a thread for such.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LockError> + Send + 'static,
+) -> Result<T, LockError> {
+    let failed = |error| LockError::Failed { what: "could not use a lock".to_owned(), source: io::Error::other(error) };
+    spawn_blocking(work).await.map_err(failed)?
 }
 
 /// Waiters that started together would otherwise keep asking together, and all but one in vain.
@@ -146,9 +184,9 @@ mod tests {
         let locks = folder.path().join("locks");
         for (found, left) in [("", "first"), ("first", "a longer one"), ("a longer one", "short"), ("short", "")] {
             let held = Lock::acquire(&locks, "a", SOON).await.unwrap();
-            assert_eq!(held.note().unwrap(), found.as_bytes());
-            held.leave(left.as_bytes()).unwrap();
-            assert_eq!(held.note().unwrap(), left.as_bytes());
+            assert_eq!(held.note().await.unwrap(), found.as_bytes());
+            held.leave(left.as_bytes()).await.unwrap();
+            assert_eq!(held.note().await.unwrap(), left.as_bytes());
         }
     }
 

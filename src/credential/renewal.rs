@@ -247,7 +247,7 @@ impl Account {
         let credential = Credential { generation: generation.saturating_add(1), ..credential };
         self.save(&credential).await?;
         // When its file was written tells every process that looks out for this.
-        if let Err(error) = lock.leave(credential.generation.to_string().as_bytes()) {
+        if let Err(error) = lock.leave(credential.generation.to_string().as_bytes()).await {
             tracing::debug!(%error, "other processes notice the sign-in late");
         }
         let mut state = self.state();

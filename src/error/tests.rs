@@ -557,6 +557,7 @@ async fn what_a_client_is_told() {
         Failure::AskedTooOften,
         Failure::Unasked,
         Failure::Forgotten,
+        Failure::Crowded,
         Failure::TriedTooOften,
         Failure::Stopped,
     ]);
@@ -573,7 +574,8 @@ async fn what_a_client_is_told() {
     assert_words!(
         Failure {
             Token Refused InsufficientScope Http Status Unaddressed UsedUp Redirected NotMcp Malformed TooLarge Cut
-            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten TriedTooOften
+            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Crowded
+            TriedTooOften
             Stopped
         },
         examples,

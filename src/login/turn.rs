@@ -42,8 +42,8 @@ impl Turn {
 
     /// What the last turn came to, where the person is not to be asked again yet: whoever waited for that turn is
     /// answered with it.
-    pub fn refusal(&self, now: Timestamp) -> Option<SignInFailure> {
-        let Note { at, outcome, reason } = serde_json::from_slice(&self.0.note().ok()?).ok()?;
+    pub async fn refusal(&self, now: Timestamp) -> Option<SignInFailure> {
+        let Note { at, outcome, reason } = serde_json::from_slice(&self.0.note().await.ok()?).ok()?;
         let age = now.duration_since(Timestamp::from_millisecond(at).ok()?);
         // A clock that was set back says nothing.
         let is_recent = !age.is_negative() && age < SignedDuration::try_from(SILENCE).unwrap_or_default();
@@ -57,18 +57,18 @@ impl Turn {
 
     /// Ends the turn, and leaves its failure for those who wait. A server that could not be reached is asked again. Where
     /// nothing can be left, they ask once more.
-    pub fn end(self, failure: Option<&SignInFailure>, now: Timestamp) {
+    pub async fn end(self, failure: Option<&SignInFailure>, now: Timestamp) {
         let (outcome, reason) = match failure {
             Some(SignInFailure::Untrusted(reason)) => (Outcome::Untrusted, reason.clone()),
             Some(SignInFailure::LoginRequired(reason)) => (Outcome::LoginRequired, reason.clone()),
             Some(SignInFailure::Failed(reason)) => (Outcome::Failed, reason.clone()),
             Some(SignInFailure::Unreachable(_)) | None => {
-                let _ = self.0.leave(b"");
+                let _ = self.0.leave(b"").await;
                 return;
             }
         };
         let note = Note { at: now.as_millisecond(), outcome, reason };
-        let _ = self.0.leave(&serde_json::to_vec(&note).unwrap_or_default());
+        let _ = self.0.leave(&serde_json::to_vec(&note).unwrap_or_default()).await;
     }
 }
 
@@ -89,28 +89,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let locks = folder.path().join("locks");
         let turn = || Turn::wait(&locks, "p", SOON);
-        assert_eq!(turn().await.unwrap().refusal(at(0)), None);
+        assert_eq!(turn().await.unwrap().refusal(at(0)).await, None);
         for failure in [
             SignInFailure::Failed("a \"no\"\n".to_owned()),
             SignInFailure::LoginRequired("nobody".to_owned()),
             SignInFailure::Untrusted("x".repeat(5000)),
         ] {
-            turn().await.unwrap().end(Some(&failure), at(0));
+            turn().await.unwrap().end(Some(&failure), at(0)).await;
             for (second, remembered) in [(0, true), (59, true), (60, false), (-1, false)] {
-                let found = turn().await.unwrap().refusal(at(second));
+                let found = turn().await.unwrap().refusal(at(second)).await;
                 assert_eq!(found, remembered.then(|| failure.clone()), "{second}");
             }
-            assert_eq!(Turn::wait(&locks, "q", SOON).await.unwrap().refusal(at(0)), None, "another profile's");
+            assert_eq!(Turn::wait(&locks, "q", SOON).await.unwrap().refusal(at(0)).await, None, "another profile's");
         }
         for outcome in [None, Some(SignInFailure::Unreachable("down".to_owned()))] {
-            turn().await.unwrap().end(Some(&SignInFailure::Failed("no".to_owned())), at(0));
-            turn().await.unwrap().end(outcome.as_ref(), at(1));
-            assert_eq!(turn().await.unwrap().refusal(at(1)), None, "{outcome:?}");
+            turn().await.unwrap().end(Some(&SignInFailure::Failed("no".to_owned())), at(0)).await;
+            turn().await.unwrap().end(outcome.as_ref(), at(1)).await;
+            assert_eq!(turn().await.unwrap().refusal(at(1)).await, None, "{outcome:?}");
         }
         // Whatever else is in the file is not a refusal.
         for garbage in [&b"{"[..], b"\xff", b"{}", b"[1]"] {
-            turn().await.unwrap().0.leave(garbage).unwrap();
-            assert_eq!(turn().await.unwrap().refusal(at(0)), None);
+            turn().await.unwrap().0.leave(garbage).await.unwrap();
+            assert_eq!(turn().await.unwrap().refusal(at(0)).await, None);
         }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     sandbox::Sandbox,
     serve::{Serve, modern, peak_memory},
+    vendor::{Era, Script, Vendor},
 };
 
 /// What a bridge may have in use that holds no large message, in MiB.
@@ -143,6 +144,46 @@ fn t126_an_endless_answer_is_given_up() {
     let (said, serve) = flooded(|peer, _, _| pour(peer, 200, "content-type: application/json\r\n", PIECE));
     assert!(said.contains("larger than 256 MiB"), "{said}");
     assert!(serve.peak_memory() < 2 * 256 + LITTLE, "{} MiB", serve.peak_memory());
+}
+
+/// However many tools a list has, and whatever is left out of it, the work goes with its length and not with the square of
+/// it: a list that is cut costs little more than one that passes as it is.
+#[test]
+#[cfg(target_os = "linux")]
+fn a13_a_long_list_holds_nothing_up() {
+    const TOOLS: usize = 40_000;
+    let list = |shape: fn(usize) -> Value| Value::Array((0..TOOLS).map(shape).collect());
+    let plain: fn(usize) -> Value = |n| {
+        let hint = json!({"readOnlyHint": n % 2 == 0});
+        json!({"name": format!("t{n}"), "annotations": hint, "inputSchema": {"type": "object"}})
+    };
+    let mirrored: fn(usize) -> Value = |n| {
+        let property = json!({"a": {"type": "array", "x-mcp-header": "A"}});
+        json!({"name": format!("t{n}"), "inputSchema": {"type": "object", "properties": property}})
+    };
+    let work = |vendor: &Vendor, flags: &[&str], left: usize| {
+        let mut serve = Sandbox::new().serve([&[vendor.url().as_str()], flags].concat());
+        serve.greet(Era::Modern).result();
+        let before = serve.processor_time();
+        let listed = serve.request_in(Era::Modern, "tools/list", json!({})).result();
+        assert_eq!(listed["tools"].as_array().unwrap().len(), left, "{flags:?}");
+        serve.processor_time() - before
+    };
+    let vendor = Vendor::start(Script { tool_pages: vec![list(plain)], ..Script::default().modern() });
+    let as_it_is = work(&vendor, &[], TOOLS);
+    let most = as_it_is * 3 + Duration::from_secs(1);
+    for (flags, left) in [
+        (&["--deny-tool", "*"][..], 0),
+        (&["--deny-tool", "*[13579]"], TOOLS / 2),
+        (&["--allow-tool", "t39999"], 1),
+        (&["--read-only"], TOOLS / 2),
+    ] {
+        let taken = work(&vendor, flags, left);
+        assert!(taken < most, "{flags:?}: {taken:?}, and {as_it_is:?} as it is");
+    }
+    let vendor = Vendor::start(Script { tool_pages: vec![list(mirrored)], ..Script::default().modern() });
+    let taken = work(&vendor, &[], 0);
+    assert!(taken < most * 2, "{taken:?}, and {as_it_is:?} as it is");
 }
 
 /// Says that the work goes on, over and over.

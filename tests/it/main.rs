@@ -44,6 +44,8 @@ mod install;
 mod keychain;
 mod label;
 mod lifecycle;
+#[cfg(target_os = "linux")]
+mod limits;
 mod login;
 mod logout;
 mod network;

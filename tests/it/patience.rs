@@ -48,6 +48,24 @@ fn t121_a_long_wait_is_said_and_not_waited_out() {
     assert_eq!(vendor.executed().len(), 0);
 }
 
+/// The wait that is said is the server's own, however long, and not how long finmcp keeps to it.
+#[test]
+fn a17_a_long_wait_is_said_in_the_servers_own_number() {
+    for (asked, said) in [("3600", "in 3600 s"), ("86400", "in 86400 s")] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", asked)));
+        let error = serve.call("echo", json!({"message": "hi"})).error();
+        assert!(error["message"].as_str().unwrap().contains(said), "{error}");
+        // The next one, which does not get to the server, hears the same within seconds.
+        let error = serve.call("echo", json!({"message": "hi"})).error();
+        let text = error["message"].as_str().unwrap();
+        let seconds: u64 = text.split(" in ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        let asked: u64 = asked.parse().unwrap();
+        assert!((asked - 60..=asked).contains(&seconds), "{text}");
+        assert_eq!((vendor.calls("tools/call").len(), vendor.executed().len()), (1, 0));
+    }
+}
+
 /// t114, t122: an outage: what only reads is asked again, a call whose outcome is open is not, whatever its annotations.
 #[test]
 fn t114_t122_only_what_reads_is_asked_again() {

@@ -911,6 +911,36 @@ proptest! {
     }
 }
 
+/// a14: large requests that are more than may be under way are refused; small ones, which may be what the others wait
+/// for, and all else are taken.
+#[test]
+fn a14_what_is_under_way_is_bounded_in_bytes() {
+    let mut rig = Rig::new(None);
+    rig.client(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}}));
+    let large = |id: usize| {
+        let mut text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{}}}}"#).into_bytes();
+        text.resize(64 << 20, b' ');
+        Event::Received(Message::parse(text.into()).unwrap())
+    };
+    for id in 1..=4 {
+        assert!(rig.conversation.backlog() < BACKLOG_LIMIT);
+        rig.handle(large(id));
+    }
+    assert!(rig.conversation.backlog() >= BACKLOG_LIMIT);
+    rig.handle(large(5));
+    assert!(
+        rig.written
+            .iter()
+            .any(|line| line["id"] == 5 && line["error"]["message"].as_str().unwrap().contains("too much"))
+    );
+    rig.client(json!({"jsonrpc": "2.0", "id": 6, "method": "prompts/list"}));
+    rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}));
+    assert!(rig.written.iter().all(|line| line["id"] == 5), "{:?}", rig.written);
+    assert!(rig.conversation.backlog() < BACKLOG_LIMIT);
+    rig.handle(large(7));
+    assert!(rig.written.iter().all(|line| line["id"] != 7));
+}
+
 /// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
     let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };

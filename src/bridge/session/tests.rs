@@ -677,6 +677,38 @@ proptest! {
     }
 }
 
+/// a11: the client's answer to what a lost session asked goes to nobody, and the client hears that; what is asked in a
+/// session with a call that goes on is answered, and so is what the new session asks.
+#[test]
+fn a11_an_answer_is_for_whoever_asked() {
+    let question = |id: u8| format!(r#"{{"jsonrpc":"2.0","id":"q{id}","method":"roots/list"}}"#);
+    let answer = |id: u8| format!(r#"{{"jsonrpc":"2.0","id":"q{id}","result":{{"roots":[{id}]}}}}"#);
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    for goes_on in [false, true] {
+        let mut rig = Rig::ready();
+        rig.client(&answer(9));
+        rig.client(progress);
+        assert_eq!((rig.count("result"), rig.count("progress")), (0, 0), "nobody has asked");
+        let stream = *rig.listens.last().unwrap();
+        if goes_on {
+            rig.client(&CALL.replace('7', "8"));
+        }
+        rig.server(stream, &question(1));
+        rig.client(progress);
+        assert_eq!(rig.count("progress"), 1);
+        rig.client(CALL);
+        rig.handle(Event::Finished(rig.post("\"id\":7"), lost_session()));
+        assert_eq!(rig.replies.iter().any(|line| line.contains("notifications/cancelled")), !goes_on);
+        rig.open("two");
+        rig.settle();
+        rig.client(&answer(1));
+        assert_eq!(rig.count("[1]"), usize::from(goes_on));
+        rig.server(*rig.listens.last().unwrap(), &question(2));
+        rig.client(&answer(2));
+        assert_eq!(rig.count("[2]"), 1);
+    }
+}
+
 /// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
     let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };

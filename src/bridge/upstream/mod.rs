@@ -116,7 +116,9 @@ impl Upstream {
             }
             match reason {
                 // No process is to send anything meanwhile.
-                Reason::RateLimited => self.turnstile.hold(wait).await,
+                Reason::RateLimited => {
+                    self.turnstile.hold(wait.max(failure.asked_wait().unwrap_or_default())).await;
+                }
                 _ if begun.elapsed() + wait < PATIENCE => sleep(wait).await,
                 _ => break ending,
             }

@@ -157,7 +157,7 @@ impl Admission {
             never = showing => never,
         };
         if let Some(turn) = turn {
-            turn.end(kept.as_ref().err().map(failure).as_ref(), self.app.clock.now());
+            turn.end(kept.as_ref().err().map(failure).as_ref(), self.app.clock.now()).await;
         }
         let (profile, _) = kept.map_err(|error| {
             self.app.console.report(&error);
@@ -172,7 +172,7 @@ impl Admission {
     async fn here(&self) -> Here {
         let Screen::Browser(browser) = self.app.settings.surroundings.screen().await else { return Here::Nothing };
         match Turn::wait(&self.app.settings.locks(), &self.profile.name, Duration::ZERO).await {
-            Ok(turn) if turn.refusal(self.app.clock.now()).is_none() => Here::Browser(browser, turn),
+            Ok(turn) if turn.refusal(self.app.clock.now()).await.is_none() => Here::Browser(browser, turn),
             Err(LockError::TimedOut(_)) => Here::Another,
             Ok(_) | Err(_) => Here::Nothing,
         }
@@ -193,7 +193,7 @@ impl Admission {
             Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
             _ => {}
         }
-        if let Some(refusal) = turn.refusal(app.clock.now()) {
+        if let Some(refusal) = turn.refusal(app.clock.now()).await {
             return Err(refusal);
         }
         let browser = match signer {
@@ -206,7 +206,7 @@ impl Admission {
             },
         };
         let outcome = self.sign_in(challenge, browser).await.map_err(reported);
-        turn.end(outcome.as_ref().err(), app.clock.now());
+        turn.end(outcome.as_ref().err(), app.clock.now()).await;
         outcome
     }
 

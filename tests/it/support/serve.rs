@@ -278,6 +278,23 @@ impl Serve {
         peak_memory(&self.child)
     }
 
+    /// How long it has kept a processor busy.
+    #[cfg(target_os = "linux")]
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10) // a tick of user space is a hundredth of a second on every Linux
+    }
+
+    /// How much memory it has in use, in MiB.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<usize>().unwrap() >> 10
+    }
+
     /// The path of one of its descriptors.
     #[cfg(target_os = "linux")]
     pub fn descriptor(&self, number: u32) -> std::path::PathBuf {

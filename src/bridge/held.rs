@@ -1,0 +1,230 @@
+//! Messages of the client that wait until they can be sent, in their order.
+//!
+//! A request waits until it is sent or answered otherwise. Of the notifications only the latest are kept: a client says
+//! as many as it likes without waiting for anything, and what it said long ago helps no server.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::bridge::message::{Id, Kind, Message};
+
+/// How many notifications wait at the most, and how many bytes of them; the last one may be longer.
+const NOTICES_LIMIT: usize = 1000;
+const NOTICES_BYTES: usize = 1 << 20;
+
+/// The notification without which a session does not begin: never left out.
+const INITIALIZED: &str = "notifications/initialized";
+
+/// Of these only the last one says anything.
+const ONLY_LAST: [&str; 1] = ["notifications/roots/list_changed"];
+
+/// The waiting messages, in whatever they are kept.
+#[derive(Debug)]
+pub struct Held<T> {
+    /// By their places in the queue.
+    queue: BTreeMap<u64, T>,
+    next: u64,
+    /// Where the requests are, by their ids. Two alike are a client's mistake, and are kept all the same.
+    requests: HashMap<Id, Vec<u64>>,
+    request_count: usize,
+    /// Where the notification is that may not be left out.
+    initialized: Option<u64>,
+    /// Where the notifications are that may be left out.
+    notices: BTreeSet<u64>,
+    notice_bytes: usize,
+    bytes: usize,
+}
+
+impl<T> Default for Held<T> {
+    fn default() -> Self {
+        Self {
+            queue: BTreeMap::new(),
+            next: 0,
+            requests: HashMap::new(),
+            request_count: 0,
+            initialized: None,
+            notices: BTreeSet::new(),
+            notice_bytes: 0,
+            bytes: 0,
+        }
+    }
+}
+
+impl<T: AsRef<Message>> Held<T> {
+    /// Lets `item` wait behind all the others. Notifications that are too many or too old are left out.
+    pub fn push(&mut self, item: T) {
+        let place = self.next;
+        let message = item.as_ref();
+        match &message.kind {
+            Kind::Request { id, .. } => {
+                self.requests.entry(id.clone()).or_default().push(place);
+                self.request_count += 1;
+            }
+            Kind::Notification { method } if &**method == INITIALIZED => {
+                if self.initialized.is_some() {
+                    return;
+                }
+                self.initialized = Some(place);
+            }
+            Kind::Notification { method } => {
+                if ONLY_LAST.contains(&&**method) {
+                    let method = method.clone();
+                    let before = self.notices.iter().find(|place| self.is_of(**place, &method)).copied();
+                    before.map(|place| self.remove(place));
+                }
+                self.notices.insert(place);
+                self.notice_bytes += message.raw().len();
+            }
+            Kind::Response { .. } => {}
+        }
+        self.bytes += message.raw().len();
+        self.next += 1;
+        self.queue.insert(place, item);
+        while (self.notices.len() > NOTICES_LIMIT || self.notice_bytes > NOTICES_BYTES) && self.notices.len() > 1 {
+            let Some(oldest) = self.notices.first().copied() else { return };
+            self.remove(oldest);
+        }
+    }
+
+    /// The one that has waited longest.
+    pub fn pop(&mut self) -> Option<T> {
+        let place = *self.queue.first_key_value()?.0;
+        self.remove(place)
+    }
+
+    /// Takes out the requests of this id.
+    pub fn remove_request(&mut self, id: &Id) {
+        for place in self.requests.get(id).cloned().unwrap_or_default() {
+            self.remove(place);
+        }
+    }
+
+    /// Takes out the requests that `wanted` says yes to.
+    pub fn take_requests(&mut self, wanted: impl Fn(&Message) -> bool) -> Vec<T> {
+        let is_wanted = |item: &T| matches!(item.as_ref().kind, Kind::Request { .. }) && wanted(item.as_ref());
+        let places: Vec<u64> = self.queue.iter().filter(|(_, item)| is_wanted(item)).map(|(place, _)| *place).collect();
+        places.into_iter().filter_map(|place| self.remove(place)).collect()
+    }
+
+    /// Takes out everything, in its order.
+    pub fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(self).queue.into_values()
+    }
+
+    /// The waiting messages in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Message> {
+        self.queue.values().map(AsRef::as_ref)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many requests wait.
+    pub fn request_count(&self) -> usize {
+        self.request_count
+    }
+
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_of(&self, place: u64, method: &str) -> bool {
+        self.queue.get(&place).is_some_and(|item| item.as_ref().method() == Some(method))
+    }
+
+    fn remove(&mut self, place: u64) -> Option<T> {
+        let item = self.queue.remove(&place)?;
+        let message = item.as_ref();
+        self.initialized.take_if(|initialized| *initialized == place);
+        self.bytes -= message.raw().len();
+        if self.notices.remove(&place) {
+            self.notice_bytes -= message.raw().len();
+        }
+        if let Kind::Request { id, .. } = &message.kind {
+            self.request_count -= 1;
+            if let Some(places) = self.requests.get_mut(id) {
+                places.retain(|other| *other != place);
+                if places.is_empty() {
+                    self.requests.remove(id);
+                }
+            }
+        }
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+    }
+
+    fn held(texts: &[String]) -> Held<Message> {
+        let mut held = Held::default();
+        texts.iter().for_each(|text| held.push(message(text)));
+        held
+    }
+
+    fn methods(held: &mut Held<Message>) -> Vec<String> {
+        std::iter::from_fn(|| held.pop()).map(|message| message.method().unwrap_or("-").to_owned()).collect()
+    }
+
+    fn notice(method: &str) -> String {
+        format!(r#"{{"method":"{method}"}}"#)
+    }
+
+    fn request(id: usize, method: &str) -> String {
+        format!(r#"{{"id":{id},"method":"{method}"}}"#)
+    }
+
+    /// a11: of a flood of notifications the latest stay, in their order, and everything else stays where it is.
+    #[test]
+    fn a11_only_the_latest_notifications_wait() {
+        let initialized = notice(INITIALIZED);
+        let mut texts = vec![request(1, "first"), notice("notifications/oldest"), initialized.clone()];
+        texts.extend((0..3 * NOTICES_LIMIT).map(|number| notice(&format!("notifications/n{number}"))));
+        texts.extend([request(2, "second"), initialized, r#"{"id":"q","result":{}}"#.to_owned()]);
+        let mut held = held(&texts);
+        assert_eq!((held.len(), held.request_count()), (NOTICES_LIMIT + 4, 2));
+        let mut expected = vec!["first".to_owned(), INITIALIZED.to_owned()];
+        expected.extend((2 * NOTICES_LIMIT..3 * NOTICES_LIMIT).map(|number| format!("notifications/n{number}")));
+        expected.extend(["second".to_owned(), "-".to_owned()]);
+        assert_eq!(methods(&mut held), expected);
+        assert_eq!((held.bytes(), held.len(), held.notice_bytes), (0, 0, 0));
+    }
+
+    /// a11: few that are long are too many as well; the last one stays, however long it is.
+    #[test]
+    fn a11_long_notifications_are_bounded_in_bytes() {
+        let long = |length: usize| format!(r#"{{"method":"notifications/x","params":"{}"}}"#, "x".repeat(length));
+        let mut texts: Vec<String> = (0..64).map(|_| long(NOTICES_BYTES / 8)).collect();
+        let few = held(&texts);
+        assert!(few.len() < 8 && few.bytes() <= NOTICES_BYTES, "{} {}", few.len(), few.bytes());
+        texts.push(long(2 * NOTICES_BYTES));
+        assert_eq!(held(&texts).len(), 1);
+    }
+
+    /// a11: of what only says that something changed, the last one is enough.
+    #[test]
+    fn a11_of_changes_the_last_one_waits() {
+        let changed = || notice("notifications/roots/list_changed");
+        let mut held = held(&[changed(), request(1, "a"), changed(), notice("notifications/x"), changed()]);
+        assert_eq!(methods(&mut held), ["a", "notifications/x", "notifications/roots/list_changed"]);
+    }
+
+    #[test]
+    fn requests_are_taken_out_by_their_ids() {
+        let mut held = held(&[request(1, "a"), notice("n"), request(2, "b"), request(1, "c"), request(3, "b")]);
+        let id = |text: &str| Id::from_json(text).unwrap();
+        held.remove_request(&id("1"));
+        held.remove_request(&id("9"));
+        assert_eq!(held.take_requests(|message| message.id() == Some(&id("2"))).len(), 1);
+        assert_eq!((held.request_count(), held.len()), (1, 2));
+        assert_eq!(held.take().count(), 2);
+        assert_eq!((held.request_count(), held.len(), held.bytes()), (0, 0, 0));
+    }
+}

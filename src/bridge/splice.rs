@@ -1,0 +1,147 @@
+//! Text that is changed in the place where it is. What stays of a message of 64 MiB is moved there, and not copied to
+//! another place: it is in memory once.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// A part of the changed text.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// These bytes of the text as it was. Each stands behind the one before in both.
+    Kept(Range<usize>),
+    /// Others.
+    New(String),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Kept(range) => range.len(),
+            Self::New(text) => text.len(),
+        }
+    }
+}
+
+/// The parts that make up `parts` one after the other, where those that lie in `text` are kept from it.
+pub fn pieces<'a>(text: &str, parts: impl Iterator<Item = &'a str>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut kept = 0;
+    for part in parts.filter(|part| !part.is_empty()) {
+        let start = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        let is_kept = start >= kept && start < text.len() && part.len() <= text.len() - start;
+        match (pieces.last_mut(), is_kept) {
+            (Some(Piece::Kept(range)), true) if range.end == start => range.end += part.len(),
+            (_, true) => pieces.push(Piece::Kept(start..start + part.len())),
+            (Some(Piece::New(new)), false) => new.push_str(part),
+            (_, false) => pieces.push(Piece::New(part.to_owned())),
+        }
+        if is_kept {
+            kept = start + part.len();
+        }
+    }
+    pieces
+}
+
+/// `text` as these pieces: in its own place, where nobody else has a hold of it.
+pub fn splice(text: Bytes, pieces: &[Piece]) -> Bytes {
+    match text.try_into_mut() {
+        Ok(own) => in_place(own, pieces).freeze(),
+        Err(shared) => {
+            let mut changed = BytesMut::with_capacity(pieces.iter().map(Piece::len).sum());
+            for piece in pieces {
+                changed.extend_from_slice(match piece {
+                    Piece::Kept(range) => &shared[range.clone()],
+                    Piece::New(new) => new.as_bytes(),
+                });
+            }
+            changed.freeze()
+        }
+    }
+}
+
+fn in_place(mut text: BytesMut, pieces: &[Piece]) -> BytesMut {
+    let mut places = Vec::with_capacity(pieces.len());
+    let mut length = 0;
+    for piece in pieces {
+        places.push(length);
+        length += piece.len();
+    }
+    if length > text.len() {
+        text.resize(length, 0);
+    }
+    // First what moves to the front, from the front on, and then what moves to the back, from the back on: nothing is
+    // written over that has yet to move.
+    let kept = pieces.iter().zip(&places).filter_map(|(piece, place)| match piece {
+        Piece::Kept(range) => Some((range, *place)),
+        Piece::New(_) => None,
+    });
+    let kept: Vec<_> = kept.collect();
+    for (range, place) in kept.iter().filter(|(range, place)| *place < range.start) {
+        text.copy_within((*range).clone(), *place);
+    }
+    for (range, place) in kept.iter().rev().filter(|(range, place)| *place > range.start) {
+        text.copy_within((*range).clone(), *place);
+    }
+    for (piece, place) in pieces.iter().zip(places) {
+        if let Piece::New(new) = piece {
+            text[place..place + new.len()].copy_from_slice(new.as_bytes());
+        }
+    }
+    text.truncate(length);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// a14: what nobody else has a hold of is changed where it is.
+    #[test]
+    fn a14_text_stays_in_its_place() {
+        let text = Bytes::from("x".repeat(1000));
+        let place = text.as_ptr();
+        let shorter = splice(text, &[Piece::New("[".to_owned()), Piece::Kept(10..500), Piece::New("]".to_owned())]);
+        assert_eq!((shorter.len(), shorter.as_ptr()), (492, place));
+        let other = shorter.clone();
+        let copied = splice(shorter, &[Piece::Kept(1..2)]);
+        assert_eq!((&copied[..], other.len()), (&b"x"[..], 492));
+    }
+
+    #[test]
+    fn what_lies_in_the_text_is_kept_in_its_order() {
+        let text = "abcdef";
+        let parts = ["{", &text[1..2], &text[2..3], ",", "b", &text[4..6], &text[0..1], ""];
+        let expected = [
+            Piece::New("{".to_owned()),
+            Piece::Kept(1..3),
+            Piece::New(",b".to_owned()),
+            Piece::Kept(4..6),
+            Piece::New("a".to_owned()),
+        ];
+        assert_eq!(pieces(text, parts.into_iter()), expected);
+    }
+
+    proptest! {
+        /// a14: the same comes of it in place as in a copy, whatever moves where.
+        #[test]
+        fn a14_in_place_is_as_in_a_copy(
+            text in "[a-z]{0,60}",
+            cuts in prop::collection::vec((0usize..60, 0usize..20, "[A-Z]{0,12}"), 0..8)
+        ) {
+            let (mut pieces, mut from) = (Vec::new(), 0);
+            for (skip, length, new) in cuts {
+                let start = (from + skip % 7).min(text.len());
+                let end = (start + length).min(text.len());
+                pieces.extend([Piece::New(new), Piece::Kept(start..end)]);
+                from = end;
+            }
+            let shared = Bytes::from(text);
+            let held = shared.clone();
+            let copied = splice(shared, &pieces);
+            prop_assert_eq!(splice(Bytes::from(held.to_vec()), &pieces), copied);
+        }
+    }
+}
