@@ -63,7 +63,7 @@ struct Record {
 }
 
 impl Attempts {
-    /// Takes note that the message goes out. Whether it may: [`SENDS_LIMIT`] holds whoever asks.
+    /// Counts one send. Whether the message may go out: [`SENDS_LIMIT`] holds for every caller.
     pub fn send(&self) -> bool {
         let mut record = self.record();
         if record.sends >= SENDS_LIMIT {

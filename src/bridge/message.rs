@@ -241,7 +241,7 @@ impl Message {
     }
 
     /// The message with other members: what `edit` does not touch stays as it was written, and where it is in memory, if
-    /// nobody else has a hold of it. None where it cannot be edited so: it is not UTF-8, or `edit` failed, or leaves no
+    /// nothing else holds it. None where it cannot be edited so: it is not UTF-8, or `edit` failed, or leaves no
     /// message. It must not pass as though it had been edited.
     pub fn edited(self, edit: impl FnOnce(&mut Object<'_>)) -> Option<Self> {
         let pieces = Object::edited(std::str::from_utf8(&self.raw).ok()?, edit)?;

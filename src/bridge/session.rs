@@ -291,7 +291,7 @@ impl Session {
                 }
                 return;
             }
-            // Whoever asked is gone with its session.
+            // The request that this answers went with its session.
             Kind::Response { id, .. } if !self.is_awaited(id.as_ref()) => return,
             Kind::Notification { method } if &**method == "notifications/progress" && self.asked.is_empty() => return,
             _ => {}

@@ -43,7 +43,7 @@ pub fn pieces<'a>(text: &str, parts: impl Iterator<Item = &'a str>) -> Vec<Piece
     pieces
 }
 
-/// `text` as these pieces: in its own place, where nobody else has a hold of it.
+/// `text` as these pieces: in its own place, where nothing else holds it.
 pub fn splice(text: Bytes, pieces: &[Piece]) -> Bytes {
     match text.try_into_mut() {
         Ok(own) => in_place(own, pieces).freeze(),
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// a14: what nobody else has a hold of is changed where it is.
+    /// a14: what nothing else holds is changed where it is.
     #[test]
     fn a14_text_stays_in_its_place() {
         let text = Bytes::from("x".repeat(1000));

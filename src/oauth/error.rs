@@ -16,11 +16,10 @@ use crate::{
 /// A token or revocation request that did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked. The only failure
-    /// that ends a credential.
+    /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked.
     #[error("the server no longer accepts this sign-in")]
     InvalidGrant(OAuthError),
-    /// Another OAuth error: the request or the registration is wrong. The credential stays.
+    /// Another OAuth error: the request or the registration is wrong. At a refresh this ends the sign-in, too.
     #[error("the authorization server refused: {0}")]
     Refused(OAuthError),
     /// A refusal without an OAuth error: another JSON, plain text, a page, nothing.
@@ -383,7 +382,7 @@ mod tests {
         assert!(!error.to_string().contains("CANARY"), "{error}");
     }
 
-    /// t060: only `invalid_grant` ends a sign-in, whatever it is sent with; a server in trouble says nothing final.
+    /// t060, b1: a definite refusal is final in whatever words; a server in trouble says nothing final.
     #[test]
     fn t060_what_an_answer_means() {
         let judge = |status: u16, body: &str| {
