@@ -12,7 +12,10 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use http::{HeaderMap, Method};
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 
 use crate::{
     credential::{
@@ -156,10 +159,33 @@ pub struct TokenSource {
 /// Finds out who is signed in by now, where another process may have signed somebody in.
 #[derive(Clone)]
 pub struct Lookup {
-    /// Reads what is saved. Called where it may block.
-    pub find: Arc<dyn Fn() -> Option<Identity> + Send + Sync>,
-    /// The file that it reads.
-    pub file: PathBuf,
+    find: Arc<dyn Fn() -> Option<Identity> + Send + Sync>,
+    file: PathBuf,
+    /// Held while `find` reads: on a disk that does not answer one thread waits, and not one for each request.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// How long a request waits to learn whether another process has signed in.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(2);
+
+impl Lookup {
+    /// `find` reads what is saved in `file`. It is called where it may block.
+    pub fn new(file: PathBuf, find: impl Fn() -> Option<Identity> + Send + Sync + 'static) -> Self {
+        Self { find: Arc::new(find), file, reading: Arc::default() }
+    }
+
+    /// Who is signed in by now. None also where that cannot be read in time.
+    async fn look(&self) -> Option<Identity> {
+        let look = async {
+            let (turn, find) = (self.reading.clone().lock_owned().await, self.find.clone());
+            let read = move || {
+                let _turn = turn;
+                find()
+            };
+            spawn_blocking(read).await.ok().flatten()
+        };
+        timeout(LOOKUP_DEADLINE, look).await.ok().flatten()
+    }
 }
 
 /// What shows of sign-ins from outside, with no look at a store: when the files that they change were changed last.
@@ -446,8 +472,8 @@ impl TokenSource {
 
     /// Whether somebody else is signed in than this source knew.
     async fn look_again(&self) -> bool {
-        let Some(Lookup { find, .. }) = self.lookup.clone() else { return false };
-        let found = spawn_blocking(move || find()).await.ok().flatten();
+        let Some(lookup) = &self.lookup else { return false };
+        let found = lookup.look().await;
         let known = self.account().ok();
         match found {
             Some(identity) if known.is_none_or(|known| *known.identity() != identity) => {

@@ -100,6 +100,24 @@ fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
+/// a2: an idle process wakes for nothing, also once it has spoken to the keychain, whose libraries have threads.
+#[test]
+fn a2_an_idle_process_wakes_no_thread_after_the_keychain() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let _keyring = Keyring::start(&mut sandbox);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
+    serve.initialize().result();
+    serve.call("echo", serde_json::json!({"message": "hi"})).result();
+    eventually("two seconds in which no thread wakes", || {
+        let before = serve.sleeps();
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        (serve.sleeps() == before).then_some(())
+    });
+}
+
 /// t065: a keychain is slower than a file, and has no part in the lock.
 #[test]
 fn t065_many_processes_renew_each_token_once() {

@@ -147,3 +147,32 @@ fn a14_a_large_request_does_not_stay() {
         eventually("the memory to be let go", || (serve.memory() < before + 6).then_some(()));
     }
 }
+
+/// a15: a config file on a disk that does not answer: the conversation goes on, and its end comes when it is asked for.
+#[cfg(unix)]
+#[test]
+fn a15_a_stalled_settings_file_stops_nothing_else() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize().result();
+    let file = sandbox.home().join("finmcp/config.toml");
+    stall(&file);
+    let stuck = serve.post("tools/call", json!({"name": "finmcp_sign_in", "arguments": {}}));
+    for _ in 0..3 {
+        serve.request("ping", json!({})).result();
+        serve.request("tools/list", json!({})).result();
+    }
+    assert!(serve.rest(Duration::from_millis(300)).iter().all(|message| !message.answers(&stuck)), "nothing stalled");
+    serve.signal(rustix::process::Signal::TERM);
+    assert_eq!(serve.exit_within(Duration::from_secs(2)), Some(0));
+}
+
+/// Puts a pipe that no one writes to in the place of `file`: reading it takes for ever, as from a disk that is away.
+#[cfg(unix)]
+fn stall(file: &std::path::Path) {
+    let folder = file.parent().unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    let _ = std::fs::remove_file(file);
+    rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+        .unwrap();
+}

@@ -5,6 +5,7 @@ mod sign_in;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
 use crate::{
     bridge::{
@@ -180,10 +181,16 @@ pub fn tokens(app: &App, profile: &Profile) -> TokenSource {
 /// Who is signed in to `profile` by now: somebody may run `finmcp login` while a client is running.
 fn lookup(app: &App, profile: &Profile) -> Lookup {
     let (name, server) = (profile.name.clone(), profile.server.clone());
-    Lookup { find: Arc::new(move || current(&name, &server)?.signed_in), file: app.settings.config_file() }
+    Lookup::new(app.settings.config_file(), move || saved(&name, &server)?.signed_in)
 }
 
-/// The profile as it is saved now.
-fn current(name: &str, server: &ServerUrl) -> Option<Profile> {
+/// `profile` as it is saved now. The file may be on a disk that does not answer: it is read beside the conversation.
+async fn current(profile: &Profile) -> Option<Profile> {
+    let (name, server) = (profile.name.clone(), profile.server.clone());
+    spawn_blocking(move || saved(&name, &server)).await.ok().flatten()
+}
+
+/// The profile of this name and server as it is saved now.
+fn saved(name: &str, server: &ServerUrl) -> Option<Profile> {
     Settings::load().ok()?.profile(name).filter(|now| now.server == *server)
 }

@@ -88,7 +88,7 @@ impl Admission {
         mut shown_by: watch::Receiver<ShownBy>,
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
-        let profile = self.profile();
+        let profile = self.profile().await;
         match profile.registration.grant {
             Some(GrantKind::ClientCredentials) => {
                 return Err("it is not a person who signs in there, but a program with a secret".to_owned());
@@ -227,8 +227,9 @@ impl Admission {
             }),
             ..self.attempt(Some(challenge), browser.map(|browser| Arc::new(browser) as Arc<dyn Browser>))
         };
+        let profile = self.profile().await;
         let kept = tokio::select! {
-            kept = login::sign_in_and_keep(app, self.profile(), attempt) => kept?,
+            kept = login::sign_in_and_keep(app, profile, attempt) => kept?,
             Ok(reason) = failed => {
                 let error = format!("a person has to sign in to {title}, and no browser could be opened: {reason}");
                 return Err(Error::new(ErrorKind::LoginRequired, error));
@@ -239,8 +240,8 @@ impl Admission {
     }
 
     /// The profile as it is saved by now, with what was said when this began.
-    fn profile(&self) -> Profile {
-        let saved = current(&self.profile.name, &self.profile.server).unwrap_or_else(|| self.profile.clone());
+    async fn profile(&self) -> Profile {
+        let saved = current(&self.profile).await.unwrap_or_else(|| self.profile.clone());
         Profile { registration: self.given.options.clone().or(saved.registration), ..saved }
     }
 
@@ -312,7 +313,7 @@ fn failure(error: &Error) -> SignInFailure {
 
 /// Who is signed in, and which sign-in or renewal that is.
 async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
-    let identity = current(&profile.name, &profile.server)?.signed_in?;
+    let identity = current(profile).await?.signed_in?;
     let credential = app.tokens(Some(identity.clone())).credential().await.ok()??;
     credential.is_alive().then_some((identity, credential.generation))
 }

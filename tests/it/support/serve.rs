@@ -287,6 +287,21 @@ impl Serve {
         Duration::from_millis(ticks * 10) // a tick of user space is a hundredth of a second on every Linux
     }
 
+    /// Its threads, each with how often it has gone to sleep: an idle one wakes for nothing, and so the number stays.
+    #[cfg(target_os = "linux")]
+    pub fn sleeps(&self) -> Vec<(std::ffi::OsString, String)> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        threads
+            .filter_map(|thread| {
+                let thread = thread.unwrap();
+                // One that has just ended has no status any more.
+                let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+                let sleeps = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+                Some((thread.file_name(), sleeps.to_owned()))
+            })
+            .collect()
+    }
+
     /// How much memory it has in use, in MiB.
     #[cfg(target_os = "linux")]
     pub fn memory(&self) -> usize {
