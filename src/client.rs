@@ -8,12 +8,18 @@ use std::{collections::HashSet, io};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bridge::{
-    downstream::{Line, Reader, Writer},
-    era::LEGACY,
-    message::{Id, Kind, Malformed, Message},
-    object,
-    reply::ReplyCode,
+use crate::{
+    bridge::{
+        downstream::{Line, Reader, Writer},
+        reply::ReplyCode,
+    },
+    mcp::{
+        id::Id,
+        introduction,
+        malformed::Malformed,
+        message::{Kind, Message},
+        object,
+    },
 };
 
 /// How many pages of a list are read. A server that has more does not know where it is.
@@ -70,11 +76,9 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn connect((reader, writer): (Reader, Writer), capabilities: &str) -> Result<Self, ClientError> {
         let mut client = Self { reader, writer, requests: 0, greeting: Message::notification("", "{}") };
-        let version = env!("CARGO_PKG_VERSION");
-        let introduction = format!(
-            r#"{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{{"name":"finmcp","version":"{version}"}}}}"#
-        );
-        client.greeting = client.request("initialize", &introduction).await?;
+        let id = client.next_id();
+        client.say(&introduction::initialize(id.clone(), capabilities)).await?;
+        client.greeting = client.result(&id).await?;
         client.say(&Message::notification("notifications/initialized", "{}")).await?;
         Ok(client)
     }
@@ -89,10 +93,14 @@ impl Client {
     /// # Errors
     /// The other side is gone.
     pub async fn ask(&mut self, method: &str, params: &str) -> Result<Id, ClientError> {
-        self.requests += 1;
-        let id = Id::from_number(self.requests);
+        let id = self.next_id();
         self.say(&Message::request(id.clone(), method, params)).await?;
         Ok(id)
+    }
+
+    fn next_id(&mut self) -> Id {
+        self.requests += 1;
+        Id::from_number(self.requests)
     }
 
     /// What comes next while the request `id` is under way. A `ping` is answered and not told.
@@ -150,8 +158,12 @@ impl Client {
     /// Any [`ClientError`].
     pub async fn request(&mut self, method: &str, params: &str) -> Result<Message, ClientError> {
         let id = self.ask(method, params).await?;
+        self.result(&id).await
+    }
+
+    async fn result(&mut self, id: &Id) -> Result<Message, ClientError> {
         loop {
-            match self.hear(&id).await? {
+            match self.hear(id).await? {
                 Heard::Result(result) => return Ok(result),
                 Heard::Question(question) => self.decline(&question).await?,
                 Heard::Notice(_) => {}

@@ -4,9 +4,10 @@
 
 use std::collections::HashSet;
 
-use crate::bridge::{
-    era::meta::SUBSCRIPTION_ID,
-    message::{Id, Kind, Message},
+use crate::mcp::{
+    id::Id,
+    message::{Kind, Message},
+    meta::SUBSCRIPTION_ID,
     object,
 };
 

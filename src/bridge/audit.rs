@@ -30,15 +30,16 @@ use tokio::{
 };
 
 use crate::{
-    bridge::{
-        message::{Id, Kind, Message},
-        object::{self, Object},
-        reply::{self, ReplyCode},
-        tasks::{self, Task},
-    },
+    bridge::reply::{self, ReplyCode},
     credential::{
         clock::Clock,
         private_folder::{self, PlaceError},
+    },
+    mcp::{
+        id::Id,
+        message::{Kind, Message},
+        object::{self, Object},
+        tasks::{self, Task},
     },
 };
 

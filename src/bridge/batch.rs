@@ -11,11 +11,15 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::bridge::{
-    era,
-    message::{Id, Kind, Malformed, Message},
-    object::Object,
-    reply::{self, ReplyCode},
+use crate::{
+    bridge::reply::{self, ReplyCode},
+    mcp::{
+        id::Id,
+        malformed::Malformed,
+        message::{Kind, Message},
+        object::Object,
+        revision,
+    },
 };
 
 /// The most messages in one batch.
@@ -134,7 +138,7 @@ impl Batches {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return Some(message.line()) };
         if self.initialize.as_ref() == Some(id) {
             self.initialize = None;
-            self.agreed = *succeeded && era::negotiated_version(&message).as_deref() == Some(REVISION);
+            self.agreed = *succeeded && revision::negotiated_version(&message).as_deref() == Some(REVISION);
         }
         let Some(number) = self.take(id) else { return Some(message.line()) };
         let batch = self.open.get_mut(&number)?;

@@ -6,22 +6,29 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::bridge::{
-    acknowledged::Acknowledged,
-    attempts::Reason,
-    description::{self, Description},
-    era::{Era, meta::SUBSCRIPTION_ID},
-    greeting::{Greeting, Outcome, Question},
-    legacy_client::LegacyClient,
-    message::{Id, Kind, Malformed, Message},
-    modern_client::ModernClient,
-    policy::{Policy, Rules},
-    reply::{self, ReplyCode, Words},
-    retry::{Failure, Taken},
-    session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-    sign_in::{self, Begin, Invitation, ShownBy, SignIn, Wanted},
-    translation::{Numbers, Step},
-    transport::Transport,
+use crate::{
+    bridge::{
+        acknowledged::Acknowledged,
+        description::{self, Description},
+        greeting::{Greeting, Outcome, Question},
+        legacy_client::LegacyClient,
+        modern_client::ModernClient,
+        policy::{Policy, Rules},
+        reply::{self, ReplyCode, Words},
+        retry::{Failure, Taken},
+        session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
+        sign_in::{self, Begin, Invitation, ShownBy, SignIn, Wanted},
+        translation::{Numbers, Step},
+        transport::Transport,
+    },
+    mcp::{
+        attempts::Reason,
+        id::Id,
+        malformed::Malformed,
+        message::{Kind, Message},
+        meta::SUBSCRIPTION_ID,
+        revision::Era,
+    },
 };
 
 /// How long the server may take before the client is answered for it.

@@ -8,10 +8,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::bridge::{
-    batch,
-    message::{Id, Kind, Message},
-    object::Object,
+use crate::{
+    bridge::batch,
+    mcp::{
+        id::Id,
+        message::{Kind, Message},
+        object::Object,
+    },
 };
 
 /// What is in a text.

@@ -5,12 +5,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::bridge::{
-    era::{Era, LEGACY, LEGACY_REVISIONS, MODERN, meta},
-    message::Message,
-    object::{self, Object},
-    tasks,
-    transport::Transport,
+use crate::{
+    bridge::transport::Transport,
+    mcp::{
+        message::Message,
+        meta,
+        object::{self, Object},
+        revision::{Era, LEGACY, LEGACY_REVISIONS, MODERN},
+        tasks,
+    },
 };
 
 /// A server's answer to `initialize` (MCP 2025-11-25 lifecycle, "Initialization") or to `server/discover` (MCP 2026-07-28,

@@ -12,9 +12,9 @@ use std::{
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::bridge::{
-    delivery,
-    message::{Malformed, Message},
+use crate::{
+    bridge::delivery,
+    mcp::{malformed::Malformed, message::Message},
 };
 
 /// The longest line that is taken from a client, in bytes.

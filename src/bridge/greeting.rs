@@ -9,18 +9,24 @@ use std::{collections::VecDeque, sync::Arc};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::bridge::{
-    acknowledged::wants_tools,
-    description::Description,
-    era::{self, Era},
-    held::Held,
-    legacy_client::LegacyClient,
-    message::{Id, Kind, Message},
-    modern_client::ModernClient,
-    retry::Failure,
-    session::Refusal,
-    translation::Numbers,
-    transport::{self, Transport},
+use crate::{
+    bridge::{
+        acknowledged::wants_tools,
+        description::Description,
+        held::Held,
+        legacy_client::LegacyClient,
+        modern_client::ModernClient,
+        retry::Failure,
+        session::Refusal,
+        translation::Numbers,
+        transport::{self, Transport},
+    },
+    mcp::{
+        codes,
+        id::Id,
+        message::{Kind, Message},
+        revision::{self, Era},
+    },
 };
 
 /// How many subscriptions a client is told it has of a server that cannot be asked; then further ones wait.
@@ -194,7 +200,7 @@ impl Greeting {
         let for_client = (self.is_own(question) && !self.told).then(|| answer.clone());
         match question {
             Question::Initialize | Question::InitializeOverSse => {
-                let era = era::negotiated_version(&answer).map(|version| Era::of(&version));
+                let era = revision::negotiated_version(&answer).map(|version| Era::of(&version));
                 let described = Description::learn(Era::Legacy, &answer);
                 let described = described.map(|described| Box::new(described.over(question.transport())));
                 match (era, described, self.next.front()) {
@@ -402,7 +408,7 @@ fn is_modern_refusal(answer: &Message) -> bool {
     let legacy_only = answer
         .error_data::<Unsupported>()
         .is_some_and(|data| data.supported.iter().all(|version| Era::of(version) == Era::Legacy));
-    answer.error_code().is_some_and(era::is_modern_error) && !legacy_only
+    answer.error_code().is_some_and(codes::is_modern_error) && !legacy_only
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::bridge::message::{Id, Kind, Message};
+use crate::mcp::{
+    id::Id,
+    message::{Kind, Message},
+};
 
 /// How many notifications wait at the most, and how many bytes of them; the last one may be longer.
 const NOTICES_LIMIT: usize = 1000;

@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use crate::bridge::{
-    era::meta,
-    message::{Id, Kind, Message},
+use crate::mcp::{
+    id::Id,
+    message::{Kind, Message},
+    meta,
     object::{self, Object},
 };
 

@@ -15,17 +15,18 @@ use serde_json::value::RawValue;
 use crate::{
     bridge::{
         description::Description,
-        era::{
-            MODERN,
-            meta::{self, SUBSCRIPTION_ID},
-        },
-        message::{Id, Kind, Message},
-        object::{self, Object},
         reply::{self, ReplyCode},
         retry::Failure,
         session::{Refusal, SUBSCRIBE},
-        tasks::{self, Task},
         translation::{LISTS, Numbers, Step, log_level},
+    },
+    mcp::{
+        id::Id,
+        message::{Kind, Message},
+        meta::{self, SUBSCRIPTION_ID},
+        object::{self, Object},
+        revision::MODERN,
+        tasks::{self, Task},
     },
     printable::quoted,
 };

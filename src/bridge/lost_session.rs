@@ -4,7 +4,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::bridge::message::{Id, Message};
+use crate::mcp::{codes::METHOD_NOT_FOUND, id::Id, message::Message};
 
 /// Whether an error status means that the session is lost, where one was named: `refusal` is the JSON-RPC error in the
 /// body, `asked` the id of the request that it answers.
@@ -13,7 +13,6 @@ use crate::bridge::message::{Id, Message};
 /// their like, with no JSON-RPC error or one for no request. Such a server has not looked at the request. An error for
 /// the request's own id is its answer.
 pub fn is_meant(status: StatusCode, refusal: Option<&Message>, asked: Option<&Id>) -> bool {
-    const METHOD_NOT_FOUND: i64 = -32601;
     match status.as_u16() {
         404 => refusal.and_then(Message::error_code) != Some(METHOD_NOT_FOUND),
         400 | 409 | 410 | 412 | 422 => refusal.is_none_or(|refusal| asked.is_none() || refusal.id() != asked),

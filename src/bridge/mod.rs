@@ -4,25 +4,20 @@
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
 mod acknowledged;
-pub mod attempts;
 pub mod audit;
 pub mod batch;
 pub mod conversation;
 mod delivery;
 pub mod description;
 pub mod downstream;
-pub mod era;
 pub mod governor;
 pub mod greeting;
-pub mod headers;
 mod held;
 pub mod host;
 pub mod label;
 pub mod legacy_client;
 pub mod lost_session;
-pub mod message;
 pub mod modern_client;
-pub mod object;
 pub mod patience;
 pub mod policy;
 pub mod reply;
@@ -30,11 +25,7 @@ pub mod reports;
 pub mod retry;
 pub mod session;
 pub mod sign_in;
-mod splice;
-pub mod sse;
 pub mod standing;
-pub mod tasks;
-pub mod tools;
 pub mod translation;
 pub mod transport;
 pub mod turnstile;
@@ -69,7 +60,6 @@ use crate::{
         description::Description,
         downstream::{Line, Reader, Writer},
         label::Label,
-        message::{Malformed, Message},
         policy::Rules,
         reply::Words,
         reports::{Report, Reports},
@@ -80,6 +70,7 @@ use crate::{
     },
     credential::token_source::TokenSource,
     http::Http,
+    mcp::{malformed::Malformed, message::Message},
     printable::quoted,
     server_url::ServerUrl,
 };

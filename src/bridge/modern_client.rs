@@ -11,19 +11,23 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::bridge::{
-    description::Description,
-    era::{
-        LEGACY, URL_ELICITATION_REQUIRED,
-        meta::{self, SUBSCRIPTION_ID},
+use crate::{
+    bridge::{
+        description::Description,
+        reply::{self, ReplyCode},
+        retry::Failure,
+        session::{Refusal, SUBSCRIBE},
+        translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
     },
-    message::{Id, Kind, Message},
-    object::{self, Object},
-    reply::{self, ReplyCode},
-    retry::Failure,
-    session::{Refusal, SUBSCRIBE},
-    tasks,
-    translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
+    mcp::{
+        codes::URL_ELICITATION_REQUIRED,
+        id::Id,
+        message::{Kind, Message},
+        meta::{self, SUBSCRIPTION_ID},
+        object::{self, Object},
+        revision::LEGACY,
+        tasks,
+    },
 };
 
 /// How many calls may wait for a client that has been asked something; then the oldest is given up.

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    bridge::{
-        message::{Id, Kind, Message},
-        object, tools,
+    mcp::{
+        id::Id,
+        message::{Kind, Message},
+        mirrored, object,
     },
     printable::quoted,
 };
@@ -63,7 +64,7 @@ impl Policy {
         if self.is_open() {
             return answer;
         }
-        tools::retain(answer, |text| {
+        mirrored::retain(answer, |text| {
             let Ok(tool) = serde_json::from_str::<Tool>(text) else { return false };
             let hint = match tool.annotations.get("readOnlyHint") {
                 None | Some(Value::Null) => None,
@@ -79,7 +80,7 @@ impl Policy {
         let is_allowed =
             |text: &str| serde_json::from_str::<Tool>(text).is_ok_and(|tool| self.reason_against(&tool.name).is_none());
         let answer = Message::response(&Id::ours(0), tools);
-        let answer = if self.is_open() { answer } else { tools::retain(answer, is_allowed) };
+        let answer = if self.is_open() { answer } else { mirrored::retain(answer, is_allowed) };
         answer.result::<&RawValue>().map_or_else(String::new, |result| result.get().to_owned())
     }
 

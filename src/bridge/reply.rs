@@ -2,12 +2,12 @@
 
 use crate::{
     bridge::{
-        message::{Id, Malformed, Message},
         retry::{Failure, Taken},
         session::Refusal,
     },
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
+    mcp::{id::Id, malformed::Malformed, message::Message},
 };
 
 /// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range,

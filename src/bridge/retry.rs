@@ -10,12 +10,12 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::{
-    bridge::{
+    credential::token_source::{SignInFailure, TokenSourceError},
+    http::HttpError,
+    mcp::{
         attempts::{Reason, SENDS_LIMIT},
         message::Message,
     },
-    credential::token_source::{SignInFailure, TokenSourceError},
-    http::HttpError,
     printable::quoted,
 };
 

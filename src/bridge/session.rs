@@ -8,18 +8,24 @@ use std::{
     sync::Arc,
 };
 
-use crate::bridge::{
-    acknowledged::wants_tools,
-    attempts::Reason,
-    era, headers,
-    held::Held,
-    lost_session,
-    message::{Id, Kind, Message},
-    object::Object,
-    retry::{Failure, Taken, only_reads},
-    standing::{Standing, Subject},
-    tools::Tools,
-    transport::Transport,
+use crate::{
+    bridge::{
+        acknowledged::wants_tools,
+        held::Held,
+        lost_session,
+        retry::{Failure, Taken, only_reads},
+        standing::{Standing, Subject},
+        transport::Transport,
+    },
+    mcp::{
+        attempts::Reason,
+        codes, headers,
+        id::Id,
+        message::{Kind, Message},
+        mirrored::Tools,
+        object::Object,
+        revision,
+    },
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -401,7 +407,7 @@ impl Session {
         {
             pending.exchange = Some(exchange);
         }
-        let modern = (self.handshake == Handshake::None).then(|| era::modern_version(&message)).flatten();
+        let modern = (self.handshake == Handshake::None).then(|| revision::modern_version(&message)).flatten();
         let headers = match modern {
             Some(version) => {
                 let mut headers = headers::modern(&message, &version);
@@ -514,7 +520,8 @@ impl Session {
                 if self.relisting.as_ref().is_some_and(|relisting| relisting.id == id) {
                     return self.relisted(exchange, message);
                 }
-                if !succeeded && message.error_code() == Some(era::HEADER_MISMATCH) && self.relist(exchange, &message) {
+                if !succeeded && message.error_code() == Some(codes::HEADER_MISMATCH) && self.relist(exchange, &message)
+                {
                     return;
                 }
                 if let Some((asked, pending)) = self.pending.remove_entry(&id) {
@@ -658,7 +665,7 @@ impl Session {
     /// `initialize` was answered: to the client, or to ourselves when a session is opened anew.
     fn handshake_answered(&mut self, answer: &Message) {
         self.generation += 1;
-        self.version = era::negotiated_version(answer);
+        self.version = revision::negotiated_version(answer);
         self.handshake = Handshake::Initialized;
         if self.initialized.is_some() {
             self.confirm();

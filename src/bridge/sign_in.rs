@@ -3,13 +3,19 @@
 //! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
-use crate::bridge::{
-    description,
-    era::{Era, meta},
-    message::{Id, Kind, Message},
-    object::{self, Object},
-    reply::{self, Words},
-    translation::Numbers,
+use crate::{
+    bridge::{
+        description,
+        reply::{self, Words},
+        translation::Numbers,
+    },
+    mcp::{
+        id::Id,
+        message::{Kind, Message},
+        meta,
+        object::{self, Object},
+        revision::Era,
+    },
 };
 
 /// The tool's name.

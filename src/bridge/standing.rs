@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bridge::message::{Id, Message};
+use crate::mcp::{id::Id, message::Message};
 
 /// What stands in a session.
 #[derive(Debug, Default)]

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::bridge::{
-    message::{Id, Message},
-    session::Refusal,
+use crate::{
+    bridge::session::Refusal,
+    mcp::{id::Id, message::Message},
 };
 
 /// What a translator wants done.

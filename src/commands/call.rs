@@ -12,15 +12,15 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    bridge::{
-        message::Message,
-        object::{self, Object},
-    },
     cli::tools::{Call, Json},
     client::{ClientError, Heard},
     commands::{App, connection::Connection, questions, tools::no_such_tool, unless_interrupted},
     console::progress::Progress,
     error::{Error, ErrorKind},
+    mcp::{
+        message::Message,
+        object::{self, Object},
+    },
     profile::Selector,
     tool::{Tool, answer::Answer, arguments},
 };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Parser as _;
 
 use crate::{
-    bridge::{Ends, era::Era},
+    bridge::Ends,
     cli::{self, Cli, Command, Control},
     commands::{App, connection::Connection, serve},
     console::Console,
@@ -18,6 +18,7 @@ use crate::{
         step::{Finding, Step, Trouble},
     },
     error::{Error, ErrorKind},
+    mcp::revision::Era,
     profile::{Profile, Selector},
     settings::{Settings, SettingsError},
     setup,

@@ -4,10 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    bridge::{message::Message, object::Object},
     commands::{App, unless_interrupted},
     error::Error,
     login::browser::Browser,
+    mcp::{message::Message, object::Object},
     server_url::ServerUrl,
     settings::Screen,
     tool::parameter::{Parameter, Shape, Type},

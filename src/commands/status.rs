@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    bridge::era::Era,
     cli,
     commands::{App, serve},
     credential::{clock::Clock, record::Credential},
     error::Error,
+    mcp::revision::Era,
     profile::Profile,
     span,
 };

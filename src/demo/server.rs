@@ -8,6 +8,7 @@ use crate::demo::{
     message::Request,
     tool::{self, Arguments, Outcome, Tool},
 };
+use crate::mcp::meta;
 
 /// A vendor's tools, and who offers them.
 pub struct Server {
@@ -99,7 +100,7 @@ impl Server {
             _ => return Err(unknown_method(request)),
         };
         result["resultType"] = "complete".into();
-        result["_meta"] = json!({ "io.modelcontextprotocol/serverInfo": self.info });
+        result["_meta"] = json!({ meta::SERVER: self.info });
         Ok(result)
     }
 

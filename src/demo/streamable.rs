@@ -12,21 +12,18 @@ use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, RequestId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::demo::{
-    listener::{self, Reply, empty, text, with_header},
-    message::{Message, Request},
-    random,
-    server::{Server, is_legacy},
+use crate::{
+    demo::{
+        listener::{self, Reply, empty, text, with_header},
+        message::{Message, Request},
+        random,
+        server::{Server, is_legacy},
+    },
+    mcp::{
+        headers::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID},
+        meta,
+    },
 };
-
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
-
-/// What a modern request has to say of itself (MCP 2026-07-28, "Per-request protocol fields").
-const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// A server at its URL.
 pub struct Streamable {
@@ -131,7 +128,7 @@ impl Streamable {
 /// Whether a request is of 2026-07-28 or claims to be of a version that nobody knows: it says so itself, or its header
 /// does (MCP 2026-07-28 versioning, "Backward Compatibility with Initialization-Based Versions").
 fn is_modern(request: &Request, header: Option<&str>) -> bool {
-    let version = request.meta(META_VERSION).as_str().or(header);
+    let version = request.meta(meta::VERSION).as_str().or(header);
     request.method == "server/discover" || version.is_some_and(|version| !is_legacy(version))
 }
 
@@ -152,10 +149,10 @@ fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
 /// A modern request says what it is in its body, and again in its headers (MCP 2026-07-28 transports, "Server
 /// Validation").
 fn check_metadata(request: &Request, headers: &HeaderMap) -> Result<(), ErrorData> {
-    let has_capabilities = request.meta(META_CAPABILITIES).is_object();
-    let Some(version) = ProtocolVersion::deserialize(request.meta(META_VERSION)).ok().filter(|_| has_capabilities)
+    let has_capabilities = request.meta(meta::CAPABILITIES).is_object();
+    let Some(version) = ProtocolVersion::deserialize(request.meta(meta::VERSION)).ok().filter(|_| has_capabilities)
     else {
-        let error = format!("_meta must have {META_VERSION} and {META_CAPABILITIES}");
+        let error = format!("_meta must have {} and {}", meta::VERSION, meta::CAPABILITIES);
         return Err(ErrorData::invalid_params(error, None));
     };
     check_header(headers, &PROTOCOL_VERSION, version.as_str())?;

@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use crate::{
-    bridge::era::Era,
     client::{Client, ClientError},
     doctor::{
         Patient,
@@ -12,6 +11,7 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::{Error, ErrorKind},
+    mcp::revision::Era,
 };
 
 /// How many tools there are. A handshake may be answered on the server's behalf; this is the server's own answer, where the

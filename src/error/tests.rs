@@ -10,7 +10,6 @@ use super::*;
 use crate::{
     bridge::{
         audit::{Audit, Terms},
-        message::{Malformed, Message},
         reply::{self, Words},
         retry::Failure,
         session::Refusal,
@@ -18,6 +17,7 @@ use crate::{
     console::{Color, Console, Voice},
     credential::{clock::SystemClock, token_source::SignInFailure},
     http::Http,
+    mcp::{malformed::Malformed, message::Message},
     oauth::private_key::PrivateKeyError,
     profile::Selector,
     server_url::ServerUrl,

@@ -1,10 +1,17 @@
 //! Finding out what a server wants: the refused request, its metadata, its authorization server's metadata.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     http::{DOCUMENT_DEADLINE, Http, HttpError, redirect},
+    mcp::{
+        headers::{self, PROTOCOL_VERSION, SESSION_ID},
+        id::Id,
+        introduction,
+        message::Message,
+        revision::{LEGACY, MODERN},
+    },
     oauth::{
         authorization_server::{self, AuthorizationServer},
         challenge::Challenge,
@@ -125,32 +132,6 @@ pub enum Probe {
     Unclear(StatusCode),
 }
 
-/// The latest protocol version that has a handshake, which is what servers without authorization are asked for.
-const PROTOCOL_VERSION: HeaderValue = HeaderValue::from_static("2025-11-25");
-const PROTOCOL_VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
-
-const INITIALIZE: &str = concat!(
-    r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
-    r#""clientInfo":{"name":"finmcp","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""}}}"#
-);
-
-const LIST_TOOLS: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-
-/// The first protocol version without a handshake, and what each of its requests says of itself.
-const MODERN_VERSION: HeaderValue = HeaderValue::from_static("2026-07-28");
-const METHOD_HEADER: HeaderName = HeaderName::from_static("mcp-method");
-
-const LIST_TOOLS_MODERN: &str = concat!(
-    r#"{"jsonrpc":"2.0","id":0,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"#,
-    r#""2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":"#,
-    r#"{"name":"finmcp","version":""#,
-    env!("CARGO_PKG_VERSION"),
-    r#""}}}}"#
-);
-
 /// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what
 /// the server says; the rules have the person's `overrides`. At most three requests where the server answers 401 with a
 /// pointer: the refused one, its metadata, the authorization server's. Whoever was refused already has the `challenge`,
@@ -223,22 +204,20 @@ impl<'a> Inquiry<'a> {
     /// Any [`HttpError`].
     pub async fn probe(&self) -> Result<(Probe, HeaderMap), HttpError> {
         let (http, server) = (self.http, &self.server);
-        let (answer, headers) = ask(http, server, HeaderMap::new(), INITIALIZE).await?;
+        let initialize = introduction::initialize(Id::from_number(0), "{}");
+        let (answer, headers) = ask(http, server, HeaderMap::new(), &initialize).await?;
         let answer = match answer {
             Probe::Served => {
-                let mut session = HeaderMap::from_iter([(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION)]);
-                session.extend(headers.get(SESSION_HEADER).map(|id| (SESSION_HEADER, id.clone())));
-                let tools = ask(http, server, session.clone(), LIST_TOOLS).await;
+                let session = headers::legacy(headers.get(SESSION_ID), Some(LEGACY));
+                let list = Message::request(Id::from_number(1), "tools/list", "{}");
+                let tools = ask(http, server, session.clone(), &list).await;
                 close_session(http, server, session).await;
                 // A server may want more of a session before it serves. That it guards nothing is known all the same.
                 Some(tools?.0).filter(|tools| matches!(tools, Probe::Challenged(_))).unwrap_or(answer)
             }
             Probe::Unclear(StatusCode::BAD_REQUEST) => {
-                let modern = [
-                    (PROTOCOL_VERSION_HEADER, MODERN_VERSION),
-                    (METHOD_HEADER, HeaderValue::from_static("tools/list")),
-                ];
-                ask(http, server, modern.into_iter().collect(), LIST_TOOLS_MODERN).await?.0
+                let list = introduction::modern(Id::from_number(0), "tools/list");
+                ask(http, server, headers::modern(&list, MODERN), &list).await?.0
             }
             answer => answer,
         };
@@ -330,15 +309,14 @@ async fn ask(
     http: &Http,
     server: &ServerUrl,
     mut headers: HeaderMap,
-    message: &'static str,
+    message: &Message,
 ) -> Result<(Probe, HeaderMap), HttpError> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    let message = Bytes::from_static(message.as_bytes());
     // Nothing is lost where a request without credentials is taken twice.
-    let (status, headers) = match send(http, server, &Method::POST, &headers, &message).await {
+    let (status, headers) = match send(http, server, &Method::POST, &headers, message.raw()).await {
         Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
-            send(http, server, &Method::POST, &headers, &message).await?
+            send(http, server, &Method::POST, &headers, message.raw()).await?
         }
         outcome => outcome?,
     };
@@ -358,7 +336,7 @@ async fn ask(
 /// Ends a session that nobody will use (MCP Streamable HTTP, "Session Management"). A server may refuse, and the
 /// session then ends by itself.
 async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
-    if !session.contains_key(SESSION_HEADER) {
+    if !session.contains_key(SESSION_ID) {
         return;
     }
     let _ = send(http, server, &Method::DELETE, &session, &Bytes::new()).await;
@@ -455,7 +433,7 @@ async fn first_document<'a>(
     for url in candidates {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(PROTOCOL_VERSION_HEADER, PROTOCOL_VERSION);
+        headers.insert(PROTOCOL_VERSION, headers::encode(LEGACY));
         let reply = http.fetch(url, headers).await?;
         if reply.status == StatusCode::OK && json::is_document(&reply.body) {
             return Ok(Some((url, reply.body)));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::{
-    bridge::object::{self, Object},
+    mcp::object::{self, Object},
     tool::{
         Tool,
         parameter::{Choice, Parameter, Shape, Type},

@@ -5,9 +5,9 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bridge::{
-    headers::{PROTOCOL_VERSION, SESSION_ID},
-    reply,
+use crate::{
+    bridge::reply,
+    mcp::headers::{PROTOCOL_VERSION, SESSION_ID},
 };
 
 /// A session, and what it has asked for so far.

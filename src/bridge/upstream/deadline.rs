@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::bridge::message::{Kind, Message};
+use crate::mcp::message::{Kind, Message};
 
 /// How much longer than from one message to the next an answer may take in all.
 const ALL: u32 = 12;

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use reqwest::Response;
 use tokio::time::Instant;
 
-use crate::bridge::{
-    delivery::Delivery,
-    message::{Id, Message},
-    retry::Failure,
-    sse::Decoder,
-    upstream::{MESSAGE_LIMIT, Upstream},
+use crate::{
+    bridge::{
+        delivery::Delivery,
+        retry::Failure,
+        upstream::{MESSAGE_LIMIT, Upstream},
+    },
+    mcp::{id::Id, message::Message, sse::Decoder},
 };
 
 /// What comes next on a stream.

@@ -19,17 +19,20 @@ use tokio::{
 
 use crate::{
     bridge::{
-        attempts::Attempts,
-        message::{Id, Kind, Message},
         retry::Failure,
         session::{Ending, Event, Exchange, Said},
-        sse::Decoder,
         upstream::{
             ACCEPT_ANY, ACCEPT_STREAM, Outcome, Upstream, content_type,
             deadline::Deadline,
             event_stream::{EventStream, Heard},
             is_event_stream,
         },
+    },
+    mcp::{
+        attempts::Attempts,
+        id::Id,
+        message::{Kind, Message},
+        sse::Decoder,
     },
     printable::quoted,
     server_url::ServerUrl,

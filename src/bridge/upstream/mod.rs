@@ -14,11 +14,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     bridge::{
-        attempts::{Attempts, Reason},
         delivery::Delivery,
-        era, lost_session,
-        message::{Kind, Message},
-        patience,
+        lost_session, patience,
         reports::Reports,
         retry::{self, Failure, Remedy, Taken, only_reads},
         session::{Ending, Event, Exchange, Said},
@@ -31,6 +28,11 @@ use crate::{
         Http, HttpError,
         reason::{self, Sent},
         redirect,
+    },
+    mcp::{
+        attempts::{Attempts, Reason},
+        codes,
+        message::{Kind, Message},
     },
     oauth::challenge::Challenge,
     server_url::ServerUrl,
@@ -265,7 +267,7 @@ impl Upstream {
                 if transport::is_deserted(status)
                     && matches!(&**method, "initialize" | "server/discover")
                     && said.id() != Some(id)
-                    && !said.error_code().is_some_and(era::is_modern_error) =>
+                    && !said.error_code().is_some_and(codes::is_modern_error) =>
             {
                 Ok(Ending::Failed(Failure::Unaddressed { status, said: Box::new(said) }))
             }

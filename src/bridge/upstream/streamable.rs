@@ -9,10 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     bridge::{
-        attempts::Attempts,
         delivery::Delivery,
-        headers,
-        message::{Id, Kind, Message},
         patience,
         retry::Failure,
         session::{Ending, Event, Exchange},
@@ -22,6 +19,12 @@ use crate::{
             event_stream::{EventStream, Heard},
             is_event_stream,
         },
+    },
+    mcp::{
+        attempts::Attempts,
+        headers,
+        id::Id,
+        message::{Kind, Message},
     },
     printable::quoted,
 };

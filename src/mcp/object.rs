@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::bridge::splice::{self, Piece};
+use crate::mcp::splice::{self, Piece};
 
 /// The members of an object, in their order: each a name and a value, both JSON text; and whether an edit of them failed.
 #[derive(Debug, Clone, Default)]

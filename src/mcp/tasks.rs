@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bridge::{message::Message, object::Object};
+use crate::mcp::{message::Message, object::Object};
 
 /// The extension, as both sides declare it among their capabilities' `extensions`.
 pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";

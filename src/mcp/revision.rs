@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bridge::message::Message;
+use crate::mcp::message::Message;
 
 /// The modern revision that finmcp speaks where nobody else says which.
 pub const MODERN: &str = "2026-07-28";
@@ -15,29 +15,6 @@ pub const LEGACY: &str = "2025-11-25";
 
 /// Every legacy revision.
 pub const LEGACY_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY];
-
-/// The members of `_meta` that a modern request says about itself (MCP 2026-07-28, "Per-request protocol fields").
-pub mod meta {
-    /// The protocol version.
-    pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-    /// The client's name and version.
-    pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
-    /// What the client can do.
-    pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-    /// The least severe log message that is wanted.
-    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-    /// The subscription that a notification belongs to, or that a result ends.
-    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
-    /// The server's name and version, in a result.
-    pub const SERVER: &str = "io.modelcontextprotocol/serverInfo";
-}
-
-/// The error of a modern server whose headers are not what the body says (MCP 2026-07-28 transports, "Server Validation").
-pub const HEADER_MISMATCH: i64 = -32020;
-
-/// The error of a legacy server that wants addresses opened before it does what it is asked (MCP 2025-11-25 elicitation,
-/// "URL Elicitation Required Error"). The modern era has given it up.
-pub const URL_ELICITATION_REQUIRED: i64 = -32042;
 
 /// A family of revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +70,6 @@ pub fn negotiated_version(answer: &Message) -> Option<Box<str>> {
         version: Box<str>,
     }
     answer.result::<Initialized>().map(|result| result.version)
-}
-
-/// Whether an error is one that only a modern server gives (MCP 2026-07-28, "Error Codes"): header mismatch, missing
-/// client capability, unsupported version.
-pub fn is_modern_error(code: i64) -> bool {
-    matches!(code, -32022..=-32020)
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::bridge::{message::Message, tasks};
+use crate::mcp::{message::Message, tasks};
 
 /// The protocol version of a message or session (MCP transports, "Protocol Version Header").
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// A legacy server's session (MCP 2025-11-25 transports, "Session Management").
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
+/// The method of a modern message (MCP 2026-07-28 transports, "Standard Request Headers").
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// What a modern request is about, in the same place.
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// The headers of an `initialize`, whose session is yet to come: a modern server, which knows no such method, finds in them
 /// what it looks for first (MCP 2026-07-28 transports, "Standard Request Headers").

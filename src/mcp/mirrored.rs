@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::bridge::{headers, message::Message, object::Object};
+use crate::mcp::{headers, message::Message, object::Object};
 
 const ANNOTATION: &str = "x-mcp-header";
 

@@ -1,0 +1,25 @@
+//! finmcp as a client of its own: what it says of itself before it asks for anything.
+
+use crate::mcp::{
+    id::Id,
+    message::Message,
+    meta,
+    revision::{LEGACY, MODERN},
+};
+
+/// Its name and version: JSON, as `clientInfo` has them.
+const CLIENT: &str = concat!(r#"{"name":"finmcp","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+
+/// Opens a legacy session (MCP 2025-11-25 lifecycle, "Initialization"). `capabilities` is a JSON object.
+pub fn initialize(id: Id, capabilities: &str) -> Message {
+    let parameters = format!(r#"{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{CLIENT}}}"#);
+    Message::request(id, "initialize", &parameters)
+}
+
+/// A modern request without parameters, which names its version and client itself (MCP 2026-07-28, "Per-request protocol
+/// fields").
+pub fn modern(id: Id, method: &str) -> Message {
+    let (version, capabilities, client) = (meta::VERSION, meta::CAPABILITIES, meta::CLIENT);
+    let meta = format!(r#"{{"{version}":"{MODERN}","{capabilities}":{{}},"{client}":{CLIENT}}}"#);
+    Message::request(id, method, &format!(r#"{{"_meta":{meta}}}"#))
+}
