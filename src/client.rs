@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     bridge::{
-        downstream::{Line, Reader, Writer},
-        reply::ReplyCode,
+        conversation::reply::ReplyCode,
+        stdio::downstream::{Line, Reader, Writer},
     },
     mcp::{
         id::Id,

@@ -6,7 +6,7 @@ mod tests;
 use std::{io, process::ExitCode};
 
 use crate::{
-    bridge::audit::AuditError,
+    bridge::control::audit::AuditError,
     client::ClientError,
     credential::{
         assertion::AssertionError,

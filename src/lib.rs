@@ -24,8 +24,8 @@
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
-//! | [`bridge`] | `serve`: the relay. `delivery` is what a server's text holds |
-//! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE; `attempts` is the law of sending again |
+//! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides, `control` is the owner's hand |
+//! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE, what a server's text holds; `attempts` is the law of sending again |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`tool`] | tools: what they take, and what they answer |
@@ -40,13 +40,13 @@
 //!
 //! 1. `commands -> doctor -> {login, client -> bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`;
 //!    never upward.
-//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
-//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
-//!    in [`setup`] all but `file`, `claude` and the questions of `client` whether a file is there.
+//! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`]; in [`bridge`] `conversation` and
+//!    `control` but its log; in [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
+//!    questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
-//!    `bridge::downstream` owns stdout.
+//!    `bridge::stdio` owns stdout.
 //! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again but the members that a translation
 //!    between eras names.
 //! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.

@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Router, extract::State, routing::get};
 use finmcp::{
-    bridge::{governor::Rate, turnstile::Turnstile},
+    bridge::upstream::rate::{gate::Turnstile, governor::Rate},
     credential::clock::SystemClock,
     http::Http,
     server_url::ServerUrl,

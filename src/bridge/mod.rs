@@ -3,32 +3,10 @@
 //! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
-mod acknowledged;
-pub mod audit;
-pub mod batch;
+pub mod control;
 pub mod conversation;
-mod delivery;
-pub mod description;
-pub mod downstream;
-pub mod governor;
-pub mod greeting;
-mod held;
-pub mod host;
-pub mod label;
-pub mod legacy_client;
-pub mod lost_session;
-pub mod modern_client;
-pub mod patience;
-pub mod policy;
-pub mod reply;
 pub mod reports;
-pub mod retry;
-pub mod session;
-pub mod sign_in;
-pub mod standing;
-pub mod translation;
-pub mod transport;
-pub mod turnstile;
+pub mod stdio;
 pub mod upstream;
 
 use std::{
@@ -54,19 +32,25 @@ use tokio::{
 
 use crate::{
     bridge::{
-        audit::{Audit, Released},
-        batch::Batches,
-        conversation::{Action, BACKLOG_LIMIT, Conversation, Event, Need},
-        description::Description,
-        downstream::{Line, Reader, Writer},
-        label::Label,
-        policy::Rules,
-        reply::Words,
+        control::{
+            audit::{Audit, Released},
+            label::Label,
+            policy::Rules,
+        },
+        conversation::{
+            Action, BACKLOG_LIMIT, Conversation, Event, Need,
+            description::Description,
+            reply::Words,
+            session,
+            session::{Exchange, Task},
+            sign_in_tool::{Invitation, ShownBy, SignIn},
+        },
         reports::{Report, Reports},
-        session::{Exchange, Task},
-        sign_in::{Invitation, ShownBy, SignIn},
-        turnstile::Turnstile,
-        upstream::Upstream,
+        stdio::{
+            batch::Batches,
+            downstream::{Line, Reader, Writer},
+        },
+        upstream::{Upstream, rate::gate::Turnstile},
     },
     credential::token_source::TokenSource,
     http::Http,

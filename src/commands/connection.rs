@@ -17,7 +17,7 @@ use tokio::{
 #[cfg(feature = "demo")]
 use crate::commands::demo::{self, Embedded};
 use crate::{
-    bridge::{Bridge, Ends, downstream},
+    bridge::{Bridge, Ends, stdio::downstream},
     cli::Control,
     client::{Client, ClientError},
     commands::{App, interrupted, serve, unless_interrupted},

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use crate::{
-    bridge::downstream,
+    bridge::stdio::downstream,
     cli,
     client::Client,
     commands::{

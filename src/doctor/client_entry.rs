@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 
 use crate::{
-    bridge::downstream,
+    bridge::stdio::downstream,
     client,
     doctor::step::{Finding, Trouble},
     profile::Profile,

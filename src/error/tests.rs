@@ -9,10 +9,11 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 use super::*;
 use crate::{
     bridge::{
-        audit::{Audit, Terms},
-        reply::{self, Words},
-        retry::Failure,
-        session::Refusal,
+        control::audit::{Audit, Terms},
+        conversation::{
+            failure::{Failure, Refusal},
+            reply::{self, Words},
+        },
     },
     console::{Color, Console, Voice},
     credential::{clock::SystemClock, token_source::SignInFailure},

@@ -2,6 +2,7 @@
 
 pub mod attempts;
 pub mod codes;
+pub mod delivery;
 pub mod headers;
 pub mod id;
 pub mod introduction;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    bridge::session::{Ending, Exchange},
+    bridge::conversation::session::{Ending, Exchange},
     credential::token_source::{LoginReason, TokenSourceError},
 };
 
@@ -191,7 +191,7 @@ fn status(code: u16) -> Failure {
 }
 
 fn offered(address: &str) -> Event {
-    Event::SignInOffered(Invitation { address: address.to_owned(), code: None, window: sign_in::Window::None })
+    Event::SignInOffered(Invitation { address: address.to_owned(), code: None, window: sign_in_tool::Window::None })
 }
 
 fn signed_out() -> Failure {

@@ -8,11 +8,10 @@ use tokio::time::Instant;
 
 use crate::{
     bridge::{
-        delivery::Delivery,
-        retry::Failure,
+        conversation::failure::Failure,
         upstream::{MESSAGE_LIMIT, Upstream},
     },
-    mcp::{id::Id, message::Message, sse::Decoder},
+    mcp::{delivery::Delivery, id::Id, message::Message, sse::Decoder},
 };
 
 /// What comes next on a stream.

@@ -19,8 +19,10 @@ use tokio::{
 
 use crate::{
     bridge::{
-        retry::Failure,
-        session::{Ending, Event, Exchange, Said},
+        conversation::{
+            failure::Failure,
+            session::{Ending, Event, Exchange, Said},
+        },
         upstream::{
             ACCEPT_ANY, ACCEPT_STREAM, Outcome, Upstream, content_type,
             deadline::Deadline,

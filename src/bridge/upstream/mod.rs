@@ -3,6 +3,7 @@
 mod deadline;
 mod event_stream;
 mod http_sse;
+pub mod rate;
 mod streamable;
 
 use std::{sync::Arc, time::Duration};
@@ -14,14 +15,20 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     bridge::{
-        delivery::Delivery,
-        lost_session, patience,
+        conversation::{
+            failure::{self, Failure, Remedy, Taken, only_reads},
+            session::{Ending, Event, Exchange, Said, lost},
+            transport::{self, Transport},
+        },
         reports::Reports,
-        retry::{self, Failure, Remedy, Taken, only_reads},
-        session::{Ending, Event, Exchange, Said},
-        transport::{self, Transport},
-        turnstile::{Turnstile, UsedUp},
-        upstream::{deadline::Deadline, http_sse::Channel},
+        upstream::{
+            deadline::Deadline,
+            http_sse::Channel,
+            rate::{
+                gate::{Turnstile, UsedUp},
+                patience,
+            },
+        },
     },
     credential::token_source::{AccessToken, TokenSource, TokenSourceError},
     http::{
@@ -32,6 +39,7 @@ use crate::{
     mcp::{
         attempts::{Attempts, Reason},
         codes,
+        delivery::Delivery,
         message::{Kind, Message},
     },
     oauth::challenge::Challenge,
@@ -244,13 +252,13 @@ impl Upstream {
         let (headers, sent) = (response.headers().clone(), response.extensions().get::<Sent>().cloned());
         let body = match self.read_body(response, ERROR_LIMIT).await {
             // What is in it would say what became of the message.
-            Err(failure) if retry::is_telling(status) => return Ok(Ending::Failed(failure)),
+            Err(failure) if failure::is_telling(status) => return Ok(Ending::Failed(failure)),
             body => body.unwrap_or_default(),
         };
         let reason = reason::of(&headers, &body, &sent.unwrap_or_default());
         let refusal = Delivery::refusal(body.clone()).filter(|refusal| refusal.error_code().is_some());
         let says_more = refusal.is_none() && matches!(Delivery::read(body), Delivery::Messages(_));
-        if in_session && !says_more && lost_session::is_meant(status, refusal.as_ref(), message.id()) {
+        if in_session && !says_more && lost::is_meant(status, refusal.as_ref(), message.id()) {
             let failure = || Said::Failure(Failure::Status { status, retry_after, reason });
             return Ok(Ending::SessionLost(Box::new(refusal.map_or_else(failure, Said::Answer))));
         }
@@ -277,7 +285,7 @@ impl Upstream {
                 Ok(Ending::Complete)
             }
             // A message that is no error, though the status says so: the server has looked at the request.
-            (None, Kind::Request { .. }) if says_more && retry::is_telling(status) => {
+            (None, Kind::Request { .. }) if says_more && failure::is_telling(status) => {
                 Ok(Ending::Failed(Failure::Malformed))
             }
             _ => Ok(Ending::Failed(Failure::Status { status, retry_after, reason })),

@@ -9,19 +9,21 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     bridge::{
-        delivery::Delivery,
-        patience,
-        retry::Failure,
-        session::{Ending, Event, Exchange},
+        conversation::{
+            failure::Failure,
+            session::{Ending, Event, Exchange},
+        },
         upstream::{
             ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type,
             deadline::Deadline,
             event_stream::{EventStream, Heard},
             is_event_stream,
+            rate::patience,
         },
     },
     mcp::{
         attempts::Attempts,
+        delivery::Delivery,
         headers,
         id::Id,
         message::{Kind, Message},

@@ -10,15 +10,14 @@ use tokio::task::spawn_blocking;
 use crate::{
     bridge::{
         Bridge, Ends, Remember,
-        audit::{self, Audit},
-        description::Description,
-        downstream,
-        governor::Rate,
-        host::Host,
-        label::Label,
-        policy::Rules,
-        reply::Words,
-        turnstile::Turnstile,
+        control::{
+            audit::{self, Audit},
+            label::Label,
+            policy::Rules,
+        },
+        conversation::{description::Description, reply::Words},
+        stdio::{downstream, parent::Parent},
+        upstream::rate::{gate::Turnstile, governor::Rate},
     },
     cli::{self, Control, SignInMode},
     commands::{App, registration::Given, serve::sign_in::Admission},
@@ -71,7 +70,7 @@ pub fn deadline(app: &App, timeout: Option<u64>) -> Duration {
 /// What is wrong with stdin and stdout.
 pub async fn relay(ends: Ends) -> Result<(), Error> {
     let client = downstream::stdio()?;
-    let mut host = Host::watch()?;
+    let mut host = Parent::watch()?;
     Bridge::new(client, ends).run(host.gone()).await?;
     Ok(())
 }

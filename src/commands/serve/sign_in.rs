@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     bridge::{
         Offer,
-        sign_in::{Invitation, ShownBy, Window},
+        conversation::sign_in_tool::{Invitation, ShownBy, Window},
     },
     commands::{
         App,

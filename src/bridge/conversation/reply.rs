@@ -1,10 +1,7 @@
 //! What finmcp itself says to the client: JSON-RPC errors that name the cause and the way out.
 
 use crate::{
-    bridge::{
-        retry::{Failure, Taken},
-        session::Refusal,
-    },
+    bridge::conversation::failure::{Failure, Refusal, Taken},
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
     mcp::{id::Id, malformed::Malformed, message::Message},

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    bridge::{
+    bridge::upstream::rate::{
         governor::{Rate, Usage},
         patience,
     },

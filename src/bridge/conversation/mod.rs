@@ -4,22 +4,33 @@
 //! server as long as that is out of reach, and offers to sign in. Like the [`Session`] below it, which carries messages
 //! to the server, it does no I/O and reads no clock.
 
+mod acknowledged;
+pub mod description;
+pub mod failure;
+pub mod greeting;
+mod held;
+pub mod reply;
+pub mod session;
+pub mod sign_in_tool;
+mod translate;
+pub mod transport;
+
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     bridge::{
-        acknowledged::Acknowledged,
-        description::{self, Description},
-        greeting::{Greeting, Outcome, Question},
-        legacy_client::LegacyClient,
-        modern_client::ModernClient,
-        policy::{Policy, Rules},
-        reply::{self, ReplyCode, Words},
-        retry::{Failure, Taken},
-        session::{self, Action as Done, Refusal, SUBSCRIBE, Session, Task},
-        sign_in::{self, Begin, Invitation, ShownBy, SignIn, Wanted},
-        translation::{Numbers, Step},
-        transport::Transport,
+        control::policy::{Policy, Rules},
+        conversation::{
+            acknowledged::Acknowledged,
+            description::Description,
+            failure::{Failure, Refusal, Taken},
+            greeting::{Greeting, Outcome, Question},
+            reply::{ReplyCode, Words},
+            session::{Action as Done, SUBSCRIBE, Session, Task},
+            sign_in_tool::{Begin, Invitation, ShownBy, SignIn, Wanted},
+            translate::{Numbers, Step, legacy_client::LegacyClient, modern_client::ModernClient},
+            transport::Transport,
+        },
     },
     mcp::{
         attempts::Reason,
@@ -768,7 +779,7 @@ impl Conversation {
                 of_tool
             }
         };
-        let answers: Vec<_> = answers.iter().map(|call| sign_in::signed_in(call, &self.words)).collect();
+        let answers: Vec<_> = answers.iter().map(|call| sign_in_tool::signed_in(call, &self.words)).collect();
         self.decline(answers);
         for call in calls {
             if call.attempts().admit(Reason::SignIn) {

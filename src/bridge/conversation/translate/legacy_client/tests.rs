@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::*;
-use crate::{bridge::retry::Taken, mcp::revision::Era};
+use crate::{bridge::conversation::failure::Taken, mcp::revision::Era};
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":1.10},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"sampling":{},"roots":{"x":1e2}}"#;
 

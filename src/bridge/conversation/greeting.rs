@@ -10,15 +10,12 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::{
-    bridge::{
+    bridge::conversation::{
         acknowledged::wants_tools,
         description::Description,
+        failure::{Failure, Refusal},
         held::Held,
-        legacy_client::LegacyClient,
-        modern_client::ModernClient,
-        retry::Failure,
-        session::Refusal,
-        translation::Numbers,
+        translate::{Numbers, legacy_client::LegacyClient, modern_client::ModernClient},
         transport::{self, Transport},
     },
     mcp::{
@@ -414,7 +411,7 @@ fn is_modern_refusal(answer: &Message) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bridge::retry::Taken;
+    use crate::bridge::conversation::failure::Taken;
 
     fn message(text: &str) -> Message {
         Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()

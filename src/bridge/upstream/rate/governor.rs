@@ -6,7 +6,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::bridge::patience::LONGEST_WAIT;
+use crate::bridge::upstream::rate::patience::LONGEST_WAIT;
 
 /// What a server allows: so many requests at once, and then one in each interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    bridge::{
+    bridge::conversation::{
         description::Description,
+        failure::{Failure, Refusal},
         reply::{self, ReplyCode},
-        retry::Failure,
-        session::{Refusal, SUBSCRIBE},
-        translation::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
+        session::SUBSCRIBE,
+        translate::{LISTS, LOG_LEVELS, Numbers, Step, log_level},
     },
     mcp::{
         codes::URL_ELICITATION_REQUIRED,

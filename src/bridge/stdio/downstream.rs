@@ -12,10 +12,7 @@ use std::{
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{
-    bridge::delivery,
-    mcp::{malformed::Malformed, message::Message},
-};
+use crate::mcp::{delivery, malformed::Malformed, message::Message};
 
 /// The longest line that is taken from a client, in bytes.
 const LINE_LIMIT: usize = 64 << 20;

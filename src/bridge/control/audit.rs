@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    bridge::reply::{self, ReplyCode},
+    bridge::conversation::reply::{self, ReplyCode},
     credential::{
         clock::Clock,
         private_folder::{self, PlaceError},

@@ -13,12 +13,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    bridge::{
+    bridge::conversation::{
         description::Description,
+        failure::{Failure, Refusal},
         reply::{self, ReplyCode},
-        retry::Failure,
-        session::{Refusal, SUBSCRIBE},
-        translation::{LISTS, Numbers, Step, log_level},
+        session::SUBSCRIBE,
+        translate::{LISTS, Numbers, Step, log_level},
     },
     mcp::{
         id::Id,

@@ -5,7 +5,7 @@
 //! annotations change nothing in that. A process that is killed answers nobody, and leaves nothing behind that another
 //! could send: whether to repeat what was under way is the client's to decide.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 
@@ -159,6 +159,24 @@ pub enum Taken {
     No,
     /// Nobody knows.
     Perhaps,
+}
+
+/// A request that brought no response, and why.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The request.
+    pub message: Message,
+    /// What went wrong.
+    pub failure: Arc<Failure>,
+    /// Whether the server may have acted on it.
+    pub taken: Taken,
+}
+
+impl Refusal {
+    /// Of a message that was not sent, or whose exchange is over.
+    pub fn unsent(message: Message, failure: Failure) -> Self {
+        Self { message, failure: Arc::new(failure), taken: Taken::No }
+    }
 }
 
 impl Failure {

@@ -12,7 +12,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    bridge::reply::{self, ReplyCode},
+    bridge::conversation::reply::{self, ReplyCode},
     mcp::{
         id::Id,
         malformed::Malformed,

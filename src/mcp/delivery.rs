@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::{
-    bridge::batch,
+    bridge::stdio::batch,
     mcp::{
         id::Id,
         message::{Kind, Message},

@@ -3,7 +3,7 @@
 use std::{future::Future, io, pin::Pin};
 
 /// Signs that it is time to end, other than the end of stdin.
-pub struct Host {
+pub struct Parent {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 3],
     #[cfg(windows)]
@@ -11,7 +11,7 @@ pub struct Host {
     parent: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl Host {
+impl Parent {
     /// Starts watching: SIGTERM, SIGINT, SIGHUP or their like, and the parent process.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bridge::reply,
+    bridge::conversation::reply,
     mcp::headers::{PROTOCOL_VERSION, SESSION_ID},
 };
 

@@ -1,5 +1,8 @@
 //! Between a client of one era and a server of the other: what comes out of a translator.
 
+pub mod legacy_client;
+pub mod modern_client;
+
 use std::{
     sync::{
         Arc,
@@ -9,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    bridge::session::Refusal,
+    bridge::conversation::failure::Refusal,
     mcp::{id::Id, message::Message},
 };
 

@@ -3,18 +3,20 @@
 //! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
 //! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
 
+pub mod lost;
+mod standing;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
 use crate::{
-    bridge::{
+    bridge::conversation::{
         acknowledged::wants_tools,
+        failure::{Failure, Refusal, Taken, only_reads},
         held::Held,
-        lost_session,
-        retry::{Failure, Taken, only_reads},
-        standing::{Standing, Subject},
+        session::standing::{Standing, Subject},
         transport::Transport,
     },
     mcp::{
@@ -115,24 +117,6 @@ pub enum Task {
     Delete(HeaderMap),
     /// Everything is answered: end.
     Stop,
-}
-
-/// A request that brought no response, and why.
-#[derive(Debug)]
-pub struct Refusal {
-    /// The request.
-    pub message: Message,
-    /// What went wrong.
-    pub failure: Arc<Failure>,
-    /// Whether the server may have acted on it.
-    pub taken: Taken,
-}
-
-impl Refusal {
-    /// Of a message that was not sent, or whose exchange is over.
-    pub fn unsent(message: Message, failure: Failure) -> Self {
-        Self { message, failure: Arc::new(failure), taken: Taken::No }
-    }
 }
 
 /// How far the legacy handshake is.
@@ -499,7 +483,7 @@ impl Session {
                 let asked = self.asked_in(exchange);
                 let meant = self.meant_by(id.as_ref(), asked.as_ref());
                 let is_for_this = meant.is_none() || meant == asked;
-                if !succeeded && is_for_this && self.session_id.is_some() && lost_session::is_said(&message) {
+                if !succeeded && is_for_this && self.session_id.is_some() && lost::is_said(&message) {
                     let is_own = id.is_some() && meant.is_some();
                     if self.denied(exchange, is_own) {
                         return;

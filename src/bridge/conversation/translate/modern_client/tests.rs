@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{bridge::retry::Taken, mcp::revision::Era};
+use crate::{bridge::conversation::failure::Taken, mcp::revision::Era};
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"roots":{}}"#;
 

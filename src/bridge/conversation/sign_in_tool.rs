@@ -4,10 +4,10 @@
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
 use crate::{
-    bridge::{
+    bridge::conversation::{
         description,
         reply::{self, Words},
-        translation::Numbers,
+        translate::Numbers,
     },
     mcp::{
         id::Id,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    bridge::transport::Transport,
+    bridge::conversation::transport::Transport,
     mcp::{
         message::Message,
         meta,
