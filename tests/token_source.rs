@@ -32,6 +32,7 @@ use finmcp::{
     oauth::{
         challenge::Challenge,
         registration::{ClientAuthentication, ClientRegistration},
+        scope::Scope,
         token_set::TokenSet,
     },
     secret::Secret,
@@ -228,6 +229,7 @@ impl Machine {
                 authentication: ClientAuthentication::None,
                 redirect_uri: None,
                 expires_at: None,
+                withheld: Scope::default(),
             },
             token_endpoint: endpoint.parse().unwrap(),
             revocation_endpoint: None,

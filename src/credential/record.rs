@@ -292,6 +292,8 @@ pub(super) struct RegistrationDocument<'a> {
     /// In milliseconds of the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    withheld: Option<String>,
 }
 
 /// By the names of RFC 7591 section 2.
@@ -424,6 +426,7 @@ impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
             },
             redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             expires_at: registration.expires_at.map(Timestamp::as_millisecond),
+            withheld: Some(&registration.withheld).filter(|scope| !scope.is_empty()).map(Scope::to_string),
         }
     }
 }
@@ -443,6 +446,7 @@ impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
             },
             redirect_uri: document.redirect_uri.map(Cow::into_owned),
             expires_at: document.expires_at.map(time).transpose()?,
+            withheld: document.withheld.map(|scope| parsed(&scope, "scope")).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -552,6 +556,7 @@ pub(super) mod tests {
                 authentication: ClientAuthentication::Basic,
                 redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
                 expires_at: None,
+                withheld: Scope::default(),
             },
             token_endpoint: "https://as.example/token".parse().unwrap(),
             revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),
@@ -616,12 +621,16 @@ pub(super) mod tests {
         let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));
         let key = Some(Arc::new(DpopKey::generate().unwrap()));
         let bound = Credential { dpop_key: key, ..sample() };
-        for credential in [sample(), without, file, granted, bound] {
+        let registration =
+            ClientRegistration { withheld: "offline_access pay".parse().unwrap(), ..sample().registration };
+        let narrow = Credential { registration, ..sample() };
+        for credential in [sample(), without, file, granted, bound, narrow] {
             let payload = credential.to_payload().unwrap();
             let read = Credential::from_payload(&payload, &credential.identity).unwrap();
             // A second writing shows every member, and the times to the millisecond.
             assert_eq!(*read.to_payload().unwrap(), *payload);
             assert_eq!(read.generation, credential.generation);
+            assert_eq!(read.registration.withheld, credential.registration.withheld);
         }
     }
 

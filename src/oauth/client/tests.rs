@@ -69,6 +69,7 @@ fn registration(authentication: ClientAuthentication) -> ClientRegistration {
         authentication,
         redirect_uri: None,
         expires_at: None,
+        withheld: Scope::default(),
     }
 }
 
