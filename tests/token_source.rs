@@ -222,6 +222,7 @@ impl Machine {
         let credential = Credential {
             identity: identity.clone(),
             generation: 0,
+            sign_in: 0,
             renewal: Renewal::RefreshToken,
             registration: ClientRegistration {
                 client_id: "client".to_owned(),

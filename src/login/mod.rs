@@ -553,6 +553,7 @@ impl LoginRequest {
         Ok(Credential {
             identity,
             generation: 0,
+            sign_in: 0,
             renewal,
             registration,
             token_endpoint: server.token_endpoint.clone(),
