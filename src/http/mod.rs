@@ -10,6 +10,7 @@ mod pinned;
 pub mod reason;
 pub mod redirect;
 mod resolver;
+pub mod retry_after;
 mod sleep;
 #[cfg(test)]
 mod tests;
