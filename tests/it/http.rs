@@ -135,8 +135,8 @@ fn a7_cookies_end_with_the_sign_in_within_one_serve() {
             let _ = serve.request("tools/list", json!({}));
         }
         assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
-        let calls = vendor.records_at("/mcp").into_iter().filter(|record| record.method == "POST");
-        let call = calls.filter(|record| record.json()["method"] == "tools/call").next_back().unwrap();
+        let mut calls = vendor.records_at("/mcp").into_iter().filter(|record| record.method == "POST");
+        let call = calls.rfind(|record| record.json()["method"] == "tools/call").unwrap();
         call.header("cookie").map(str::to_owned)
     };
     assert_eq!(cookie_of_call(Some("account=ann; Path=/")).as_deref(), Some("account=ann"));
