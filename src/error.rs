@@ -58,6 +58,9 @@ const AUDIENCE_HINT: &str =
 const ANOTHER_SERVER_HINT: &str = "no secret was sent to it; if that is right, sign in with --issuer and the new \
                                    server's URL, and the client that is registered there";
 
+/// The first port that any program may listen on: Unix reserves those below.
+const UNRESERVED_PORTS: u16 = 1024;
+
 /// What kind of failure it is: what the caller of the command can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -574,18 +577,19 @@ impl From<LoginError> for Error {
                     false => error,
                 }
             }
-            LoginError::Listener { option: Some("--redirect-uri"), ref source, .. } => {
+            LoginError::Listener { option: Some("--redirect-uri"), address, ref source } => {
                 let hint = match source.kind() {
+                    io::ErrorKind::PermissionDenied if address.port() < UNRESERVED_PORTS => "only an administrator can use a port below 1024: register a redirect URI with a higher port with the vendor, and give that with --redirect-uri",
                     io::ErrorKind::AddrInUse => "another program has the port of --redirect-uri: end it, or register another redirect URI with the vendor and give that",
                     _ => "register another redirect URI with the vendor, and give that with --redirect-uri",
                 };
                 Self::from_source(ErrorKind::Failure, error).hint(hint)
             }
-            LoginError::Listener { option: Some(_), .. } => {
-                let is_taken = matches!(&error, LoginError::Listener { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
-                let hint = match is_taken {
-                    true => "another program has that port: leave --port out, or choose another",
-                    false => "leave --port out, or choose another port",
+            LoginError::Listener { option: Some(_), address, ref source } => {
+                let hint = match source.kind() {
+                    io::ErrorKind::AddrInUse => "another program has that port: leave --port out, or choose another",
+                    io::ErrorKind::PermissionDenied if address.port() < UNRESERVED_PORTS => "only an administrator can use a port below 1024: leave --port out, or choose a higher one",
+                    _ => "leave --port out, or choose another port",
                 };
                 Self::from_source(ErrorKind::Failure, error).hint(hint)
             }

@@ -32,6 +32,7 @@ use finmcp::{
     oauth::{
         challenge::Challenge,
         registration::{ClientAuthentication, ClientRegistration},
+        scope::Scope,
         token_set::TokenSet,
     },
     secret::Secret,
@@ -221,6 +222,7 @@ impl Machine {
         let credential = Credential {
             identity: identity.clone(),
             generation: 0,
+            sign_in: 0,
             renewal: Renewal::RefreshToken,
             registration: ClientRegistration {
                 client_id: "client".to_owned(),
@@ -228,6 +230,7 @@ impl Machine {
                 authentication: ClientAuthentication::None,
                 redirect_uri: None,
                 expires_at: None,
+                withheld: Scope::default(),
             },
             token_endpoint: endpoint.parse().unwrap(),
             revocation_endpoint: None,

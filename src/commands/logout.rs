@@ -6,7 +6,7 @@ use crate::{
     credential::{clock::Clock, record::Credential},
     error::Error,
     oauth::{
-        client::{self, RevocableToken},
+        client::{self, RevocableToken, RevocationRequest},
         error::TokenError,
     },
     profile::Profile,
@@ -57,16 +57,13 @@ pub(super) async fn revoke(app: &App, credential: &Credential) {
     };
     let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
     for token in refresh.into_iter().chain([RevocableToken::Access(&tokens.access_token)]) {
-        if let Err(error) = client::revoke(
-            &app.http,
+        let request = RevocationRequest {
             endpoint,
-            &credential.identity.issuer,
-            &credential.registration,
+            issuer: &credential.identity.issuer,
+            registration: &credential.registration,
             token,
-            app.clock.now(),
-        )
-        .await
-        {
+        };
+        if let Err(error) = client::revoke(&app.http, request, app.clock.now()).await {
             let name = match token {
                 RevocableToken::Refresh(_) => "refresh",
                 RevocableToken::Access(_) => "access",

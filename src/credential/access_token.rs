@@ -41,6 +41,8 @@ struct Issued {
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
     scope: Option<Scope>,
+    /// The sign-in that it comes from.
+    sign_in: String,
 }
 
 impl AccessToken {
@@ -53,6 +55,7 @@ impl AccessToken {
             issued_at: tokens.issued_at,
             expires_at: tokens.expires_at,
             scope: tokens.scope.as_ref().or(credential.scope.as_ref()).cloned(),
+            sign_in: credential.sign_in_name(),
         }))
     }
 
@@ -69,6 +72,11 @@ impl AccessToken {
     /// The key that it is bound to, with what servers have asked of its proofs.
     pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
         self.0.key.as_ref()
+    }
+
+    /// The sign-in that it comes from, by [`Credential::sign_in_name`].
+    pub(super) fn sign_in(&self) -> &str {
+        &self.0.sign_in
     }
 
     /// How it is presented.

@@ -84,6 +84,8 @@ pub struct Credential {
     pub identity: Identity,
     /// One more with each save.
     pub generation: u64,
+    /// A number that is drawn at each sign-in and that renewals keep; 0 in a record from before there was one.
+    pub sign_in: u64,
     /// How it is renewed.
     pub renewal: Renewal,
     /// Who asks.
@@ -124,6 +126,12 @@ impl Credential {
             parameters: &self.parameters,
             audience: self.resource.as_deref().filter(|_| self.require_audience),
         }
+    }
+
+    /// The name of the sign-in that it came from: the same after each renewal, and another after each sign-in, be it of
+    /// another person with the same client.
+    pub fn sign_in_name(&self) -> String {
+        format!("{} {}", self.identity.entry(), self.sign_in)
     }
 
     /// Whether tokens come of it without a person, as far as this machine knows.
@@ -221,6 +229,8 @@ struct Document<'a> {
     version: u64,
     identity: IdentityDocument<'a>,
     generation: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    sign_in: u64,
     renewal: RenewalDocument<'a>,
     registration: RegistrationDocument<'a>,
     token_endpoint: Cow<'a, str>,
@@ -292,6 +302,8 @@ pub(super) struct RegistrationDocument<'a> {
     /// In milliseconds of the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    withheld: Option<String>,
 }
 
 /// By the names of RFC 7591 section 2.
@@ -335,6 +347,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 account: Cow::from(&identity.account),
             },
             generation: credential.generation,
+            sign_in: credential.sign_in,
             renewal: match &credential.renewal {
                 Renewal::RefreshToken => RenewalDocument::RefreshToken,
                 Renewal::ClientCredentials => RenewalDocument::ClientCredentials,
@@ -382,6 +395,7 @@ impl TryFrom<Document<'_>> for Credential {
                 account: identity.account.into_owned(),
             },
             generation: document.generation,
+            sign_in: document.sign_in,
             renewal: match document.renewal {
                 RenewalDocument::RefreshToken => Renewal::RefreshToken,
                 RenewalDocument::ClientCredentials => Renewal::ClientCredentials,
@@ -424,6 +438,7 @@ impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
             },
             redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             expires_at: registration.expires_at.map(Timestamp::as_millisecond),
+            withheld: Some(&registration.withheld).filter(|scope| !scope.is_empty()).map(Scope::to_string),
         }
     }
 }
@@ -443,6 +458,7 @@ impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
             },
             redirect_uri: document.redirect_uri.map(Cow::into_owned),
             expires_at: document.expires_at.map(time).transpose()?,
+            withheld: document.withheld.map(|scope| parsed(&scope, "scope")).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -503,6 +519,10 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
     }
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn is_anywhere(reach: &Reach) -> bool {
     *reach == Reach::ANYWHERE
 }
@@ -545,6 +565,7 @@ pub(super) mod tests {
                 account: "biz_1".to_owned(),
             },
             generation: 7,
+            sign_in: 0,
             renewal: Renewal::RefreshToken,
             registration: ClientRegistration {
                 client_id: "client".to_owned(),
@@ -552,6 +573,7 @@ pub(super) mod tests {
                 authentication: ClientAuthentication::Basic,
                 redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
                 expires_at: None,
+                withheld: Scope::default(),
             },
             token_endpoint: "https://as.example/token".parse().unwrap(),
             revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),
@@ -616,12 +638,16 @@ pub(super) mod tests {
         let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));
         let key = Some(Arc::new(DpopKey::generate().unwrap()));
         let bound = Credential { dpop_key: key, ..sample() };
-        for credential in [sample(), without, file, granted, bound] {
+        let registration =
+            ClientRegistration { withheld: "offline_access pay".parse().unwrap(), ..sample().registration };
+        let narrow = Credential { registration, sign_in: u64::MAX, ..sample() };
+        for credential in [sample(), without, file, granted, bound, narrow] {
             let payload = credential.to_payload().unwrap();
             let read = Credential::from_payload(&payload, &credential.identity).unwrap();
             // A second writing shows every member, and the times to the millisecond.
             assert_eq!(*read.to_payload().unwrap(), *payload);
-            assert_eq!(read.generation, credential.generation);
+            assert_eq!((read.generation, read.sign_in), (credential.generation, credential.sign_in));
+            assert_eq!(read.registration.withheld, credential.registration.withheld);
         }
     }
 

@@ -155,7 +155,11 @@ fn entry(identity: &Identity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{credential::memory::MemoryStore, oauth::registration::ClientAuthentication, secret::Secret};
+    use crate::{
+        credential::memory::MemoryStore,
+        oauth::{registration::ClientAuthentication, scope::Scope},
+        secret::Secret,
+    };
 
     fn identity(change: impl FnOnce(&mut Identity)) -> Identity {
         let mut identity = Identity {
@@ -176,6 +180,7 @@ mod tests {
             authentication: ClientAuthentication::Body,
             redirect_uri: Some("http://127.0.0.1:5000/callback".to_owned()),
             expires_at: None,
+            withheld: Scope::default(),
         }
     }
 

@@ -244,7 +244,8 @@ impl Account {
             Err(error) if is_corrupt(&error) => 0,
             Err(error) => return Err(error),
         };
-        let credential = Credential { generation: generation.saturating_add(1), ..credential };
+        let sign_in = getrandom::u64().unwrap_or(credential.sign_in);
+        let credential = Credential { generation: generation.saturating_add(1), sign_in, ..credential };
         self.save(&credential).await?;
         // When its file was written tells every process that looks out for this.
         if let Err(error) = lock.leave(credential.generation.to_string().as_bytes()).await {

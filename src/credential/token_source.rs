@@ -268,7 +268,7 @@ impl TokenSource {
     pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
         let mut found = match self.account() {
             Ok(account) => account.access_token(min_ttl).await,
-            Err(_) if !self.is_guarded => return Ok(None),
+            Err(_) if !self.is_guarded => return Ok(self.nobody()),
             Err(error) => Err(error),
         };
         if matches!(found, Err(TokenSourceError::LoginRequired(_))) && self.look_again().await {
@@ -280,11 +280,17 @@ impl TokenSource {
                     self.ask_person(None, Challenge::default(), error).await.map(Some)
                 } else {
                     // The server says best what a person is to sign in for: it is asked without a token.
-                    Ok(None)
+                    Ok(self.nobody())
                 }
             }
             found => found.map(Some),
         }
+    }
+
+    /// No token, for a request that is sent for nobody: with no cookie of somebody who was signed in before.
+    fn nobody(&self) -> Option<AccessToken> {
+        self.parts.http.cookies_belong_to(None);
+        None
     }
 
     /// The token in use, from memory: nothing is read, asked or renewed for it.
@@ -309,7 +315,8 @@ impl TokenSource {
         }
     }
 
-    /// Lets one request use `token`: `method` at `url`, which is to be sent at once.
+    /// Lets one request use `token`: `method` at `url`, which is to be sent at once. Cookies that came with another sign-in
+    /// do not go with it.
     ///
     /// # Errors
     /// [`TokenSourceError::Refused`] where the key that the token is bound to does not sign.
@@ -321,6 +328,7 @@ impl TokenSource {
         url: &ServerUrl,
     ) -> Result<(), TokenSourceError> {
         let now = self.parts.clock.now();
+        self.parts.http.cookies_belong_to(Some(token.sign_in()));
         token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
     }
 

@@ -1,11 +1,12 @@
 //! The cookies of MCP servers, which load balancers find their way back by (RFC 6265).
 //!
 //! Stricter than a browser: a cookie goes back to the very origin that set it, port and all, whatever its `Domain` says.
-//! They are kept in memory only, and no authorization server has any.
+//! They are kept in memory only, no authorization server has any, and they end with the sign-in that they came with: a
+//! session cookie would act for the person who signed in before.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use cookie_store::CookieStore;
@@ -25,11 +26,38 @@ const SENT_LIMIT: usize = 8 << 10;
 
 /// What origins have set.
 #[derive(Debug, Default)]
-pub struct Cookies(Mutex<HashMap<Origin, CookieStore>>);
+pub struct Cookies(Mutex<Jar>);
+
+#[derive(Debug, Default)]
+struct Jar {
+    origins: HashMap<Origin, CookieStore>,
+    /// The sign-in that requests are sent for; none before the first, and after a logout.
+    owner: Option<String>,
+    emptied: Emptied,
+}
+
+/// How often a jar has been emptied: an answer to a request from before sets nothing.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Emptied(u64);
 
 impl Cookies {
-    /// Takes note of what an answer from `url` sets, replaces and deletes.
-    pub fn note(&self, url: &ServerUrl, headers: &HeaderMap) {
+    /// From now on requests are sent for the sign-in `owner`, or for nobody. Cookies that came with another sign-in are
+    /// dropped; those that came before any are kept.
+    pub fn belong_to(&self, owner: Option<&str>) {
+        let mut jar = self.jar();
+        if jar.owner.as_deref() == owner {
+            return;
+        }
+        if jar.owner.is_some() {
+            jar.origins.clear();
+            jar.emptied.0 += 1;
+        }
+        jar.owner = owner.map(str::to_owned);
+    }
+
+    /// Takes note of what an answer from `url` sets, replaces and deletes. `sent` is what [`Self::add`] said when the
+    /// request was sent.
+    pub fn note(&self, url: &ServerUrl, headers: &HeaderMap, sent: Emptied) {
         let set: Vec<&str> = headers
             .get_all(header::SET_COOKIE)
             .iter()
@@ -39,8 +67,11 @@ impl Cookies {
         if set.is_empty() {
             return;
         }
-        let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = origins.entry(url.as_url().origin()).or_default();
+        let mut jar = self.jar();
+        if jar.emptied != sent {
+            return;
+        }
+        let store = jar.origins.entry(url.as_url().origin()).or_default();
         for cookie in set {
             // One that cannot be read, or is for another host, is not for us to keep.
             let _ = store.parse(cookie, url.as_url());
@@ -51,9 +82,10 @@ impl Cookies {
     }
 
     /// Adds to a request for `url` what its origin has set for such.
-    pub fn add(&self, url: &ServerUrl, headers: &mut HeaderMap) {
-        let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(store) = origins.get_mut(&url.as_url().origin()) else { return };
+    pub fn add(&self, url: &ServerUrl, headers: &mut HeaderMap) -> Emptied {
+        let mut jar = self.jar();
+        let emptied = jar.emptied;
+        let Some(store) = jar.origins.get_mut(&url.as_url().origin()) else { return emptied };
         let own = headers.get(header::COOKIE).and_then(|own| own.to_str().ok()).unwrap_or_default();
         let mut all = own.to_owned();
         for (name, value) in store.get_request_values(url.as_url()) {
@@ -68,6 +100,11 @@ impl Cookies {
             value.set_sensitive(true);
             headers.insert(header::COOKIE, value);
         }
+        emptied
+    }
+
+    fn jar(&self) -> MutexGuard<'_, Jar> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,6 +134,7 @@ mod tests {
         cookies.note(
             &url(home),
             &set(["a=1", "b=2; Domain=example.com; Path=/", "c=3; Domain=evil.example", "d=4; Domain=com"]),
+            Emptied::default(),
         );
         let mut found: Vec<_> = sent(&cookies, home).unwrap().split("; ").map(str::to_owned).collect();
         found.sort_unstable();
@@ -132,8 +170,34 @@ mod tests {
             (&["nonsense", "=", ""], "https://a.example/mcp", None),
         ] {
             let cookies = Cookies::default();
-            cookies.note(&url("https://a.example/mcp"), &set(cookies_set.iter().copied()));
+            cookies.note(&url("https://a.example/mcp"), &set(cookies_set.iter().copied()), Emptied::default());
             assert_eq!(sent(&cookies, to).as_deref(), expected, "{cookies_set:?}");
+        }
+    }
+
+    /// Cookies outlive a renewal, and end with the sign-in; those from before any sign-in are kept for the first one.
+    #[test]
+    fn a7_cookies_end_with_the_sign_in() {
+        let home = url("https://a.example/mcp");
+        for (owners, kept) in [
+            (&[None, None][..], true),
+            (&[None, Some("ann")], true),
+            (&[Some("ann"), Some("ann"), Some("ann")], true),
+            (&[Some("ann"), Some("bob")], false),
+            (&[Some("ann"), None], false),
+            (&[Some("ann"), Some("bob"), Some("ann")], false),
+            (&[Some("ann"), None, Some("ann")], false),
+        ] {
+            let cookies = Cookies::default();
+            cookies.belong_to(owners[0]);
+            let before = cookies.add(&home, &mut HeaderMap::new());
+            cookies.note(&home, &set(["session=1"]), before);
+            owners[1..].iter().for_each(|owner| cookies.belong_to(*owner));
+            assert_eq!(sent(&cookies, home.as_str()).is_some(), kept, "{owners:?}");
+            // The answer to a request that was sent for the sign-in before comes late.
+            cookies.note(&home, &set(["late=1"]), before);
+            let late = sent(&cookies, home.as_str()).is_some_and(|all| all.contains("late"));
+            assert_eq!(late, kept, "{owners:?}");
         }
     }
 
@@ -142,13 +206,13 @@ mod tests {
     fn a7_cookies_are_bounded() {
         let home = "https://a.example/mcp";
         let cookies = Cookies::default();
-        cookies.note(&url(home), &set([&*format!("a={}", "x".repeat(5000)), "b=1"]));
+        cookies.note(&url(home), &set([&*format!("a={}", "x".repeat(5000)), "b=1"]), Emptied::default());
         assert_eq!(sent(&cookies, home).as_deref(), Some("b=1"));
         let held =
-            |cookies: &Cookies| cookies.0.lock().unwrap().values().map(|store| store.iter_any().count()).sum::<usize>();
+            |cookies: &Cookies| cookies.jar().origins.values().map(|store| store.iter_any().count()).sum::<usize>();
         for round in 0..50 {
             let many: Vec<String> = (0..20).map(|index| format!("c{round}-{index}={}", "x".repeat(3000))).collect();
-            cookies.note(&url(home), &set(many.iter().map(String::as_str)));
+            cookies.note(&url(home), &set(many.iter().map(String::as_str)), Emptied::default());
             assert!(held(&cookies) <= COUNT_LIMIT);
             assert!(sent(&cookies, home).is_none_or(|all| all.len() <= SENT_LIMIT));
         }
@@ -158,7 +222,7 @@ mod tests {
     #[test]
     fn a7_the_persons_own_cookie_is_kept() {
         let cookies = Cookies::default();
-        cookies.note(&url("https://a.example/"), &set(["a=CANARY"]));
+        cookies.note(&url("https://a.example/"), &set(["a=CANARY"]), Emptied::default());
         let mut headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("own=1"))]);
         cookies.add(&url("https://a.example/"), &mut headers);
         assert_eq!(headers[header::COOKIE], "own=1; a=CANARY");

@@ -10,6 +10,7 @@ mod pinned;
 pub mod reason;
 pub mod redirect;
 mod resolver;
+pub mod retry_after;
 mod sleep;
 #[cfg(test)]
 mod tests;
@@ -503,6 +504,12 @@ impl Http {
         Ok(response)
     }
 
+    /// From now on requests to MCP servers are sent for the sign-in `owner`, or for nobody: cookies of another sign-in are
+    /// dropped.
+    pub fn cookies_belong_to(&self, owner: Option<&str>) {
+        self.cookies.belong_to(owner);
+    }
+
     /// Where the server at `url` is sent its messages: there, or at the address's other spelling.
     pub fn place(&self, url: &ServerUrl) -> ServerUrl {
         self.moved.place(url)
@@ -515,11 +522,11 @@ impl Http {
         body: &Bytes,
         mut headers: HeaderMap,
     ) -> Result<reqwest::Response, HttpError> {
-        self.cookies.add(url, &mut headers);
+        let cookies = self.cookies.add(url, &mut headers);
         let sent = Sent::with(&headers);
         let request = self.client_for(url)?.request(method.clone(), url.as_url().clone());
         let mut response = answer(url, method, request.headers(headers).body(body.clone())).await?;
-        self.cookies.note(url, response.headers());
+        self.cookies.note(url, response.headers(), cookies);
         let is_success = response.status().is_success();
         // Some servers refuse a request before they have read its body, and then close the connection.
         if !is_success && !body.is_empty() && response.version() < Version::HTTP_2 {

@@ -144,11 +144,12 @@ impl Applicant<'_> {
         loopback: &Loopback,
         progress: Tell<'_>,
     ) -> Result<ClientRegistration, LoginError> {
-        let request = |scope| self.registration_request(loopback.redirect_uri().as_str(), scope);
+        let request = self.registration_request(loopback.redirect_uri().as_str());
+        let without_scope = || request.clone().without_scope();
         // Some servers offer the device grant, and not to everybody.
         let lesser =
-            [self.scope.map(|_| request(None)), self.server().device_codes.then(|| request(None).for_browsers())];
-        self.register(request(self.scope), lesser, progress).await
+            [self.scope.map(|_| without_scope()), self.server().device_codes.then(|| without_scope().for_browsers())];
+        self.register(request.clone(), lesser, progress).await
     }
 
     /// The client of a sign-in on another device, which needs no listener. `redirect_uri` is one that it might use
@@ -170,8 +171,9 @@ impl Applicant<'_> {
         if let Some(registration) = candidates.iter().find(is_ours) {
             return Ok((registration.clone(), Origin::Pending));
         }
-        let request = |scope| self.registration_request(redirect_uri, scope).for_devices();
-        let registration = self.register(request(self.scope), [self.scope.map(|_| request(None))], progress).await?;
+        let request = self.registration_request(redirect_uri).for_devices();
+        let lesser = self.scope.map(|_| request.clone().without_scope());
+        let registration = self.register(request, [lesser], progress).await?;
         keep_client(pending.as_mut(), &registration).await;
         Ok((registration, Origin::New))
     }
@@ -180,9 +182,9 @@ impl Applicant<'_> {
         &self.discovery.authorization_server
     }
 
-    fn registration_request(&self, redirect_uri: &str, scope: Option<&Scope>) -> RegistrationRequest {
+    fn registration_request(&self, redirect_uri: &str) -> RegistrationRequest {
         let method = self.request.overrides.authentication();
-        RegistrationRequest::new(self.server(), redirect_uri, scope).authenticating(method)
+        RegistrationRequest::new(self.server(), redirect_uri, self.scope).authenticating(method)
     }
 
     fn is_usable(&self, client: &ClientRegistration) -> bool {
@@ -213,9 +215,10 @@ impl Applicant<'_> {
 
     async fn is_forgotten(&self, registration: &ClientRegistration, loopback: &Loopback) -> bool {
         let (_, resource) = self.request.resource(self.discovery);
+        let scope = registration.allowed(self.scope);
         let wanted = Wanted {
             resource: resource.as_deref(),
-            scope: self.scope,
+            scope: scope.as_ref(),
             dpop_jkt: None,
             parameters: &self.request.parameters,
         };
@@ -227,7 +230,7 @@ impl Applicant<'_> {
 
     /// Registers with `request`, or with the first of `lesser` that the server does not refuse. Some let a client
     /// register for their own scopes only, and grant those of a protected resource all the same: what a registration
-    /// without is good for is theirs to say (RFC 7591 section 2).
+    /// without is good for is theirs to say (RFC 7591 section 2), and [`ClientRegistration::allowed`] keeps to it.
     async fn register(
         &self,
         request: RegistrationRequest,

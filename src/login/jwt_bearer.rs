@@ -12,6 +12,7 @@ use crate::{
     oauth::{
         discovery,
         registration::{ClientAuthentication, ClientRegistration},
+        scope::Scope,
     },
     secret::Secret,
     server_url::ServerUrl,
@@ -70,6 +71,7 @@ pub async fn jwt_bearer(
                     authentication,
                     redirect_uri: None,
                     expires_at: None,
+                    withheld: Scope::default(),
                 },
                 id_token_file,
             }))
@@ -89,5 +91,6 @@ fn unnamed() -> ClientRegistration {
         authentication: ClientAuthentication::None,
         redirect_uri: None,
         expires_at: None,
+        withheld: Scope::default(),
     }
 }

@@ -465,6 +465,7 @@ impl LoginRequest {
                 authentication: usual,
                 redirect_uri: None,
                 expires_at: None,
+                withheld: Scope::default(),
             };
             return Some(registration.authenticating(authentication.or(self.overrides.authentication())));
         }
@@ -539,6 +540,7 @@ impl LoginRequest {
     ) -> Result<Credential, LoginError> {
         refuse_key(&discovery.authorization_server, &registration)?;
         let dpop_key = self.dpop_key(discovery)?;
+        let scope = registration.allowed(scope.as_ref());
         let server = &discovery.authorization_server;
         let (identifier, resource) = self.resource(discovery);
         let identity = Identity {
@@ -551,6 +553,7 @@ impl LoginRequest {
         Ok(Credential {
             identity,
             generation: 0,
+            sign_in: 0,
             renewal,
             registration,
             token_endpoint: server.token_endpoint.clone(),

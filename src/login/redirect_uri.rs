@@ -15,6 +15,9 @@ pub struct RedirectUri {
     path: String,
 }
 
+/// The port of http, which a URL may leave out and a browser does.
+const HTTP_PORT: u16 = 80;
+
 /// How a redirect URI names this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoopbackHost {
@@ -83,9 +86,12 @@ impl RedirectUri {
         &self.path
     }
 
-    /// The `Host` header of a browser that comes back to it.
+    /// The `Host` header of a browser that comes back to it: without the port where that is the one of http.
     pub fn authority(&self) -> String {
-        format!("{}:{}", self.host.as_str(), self.port)
+        match self.port {
+            HTTP_PORT => self.host.as_str().to_owned(),
+            port => format!("{}:{port}", self.host.as_str()),
+        }
     }
 
     /// What stands before the query in the browser's address bar: with a slash, also where none is registered.
@@ -110,14 +116,26 @@ impl FromStr for RedirectUri {
         if has_user || url.query().is_some() || url.fragment().is_some() {
             return Err(RedirectUriError::Excess);
         }
-        let port = url.port().filter(|port| *port != 0).ok_or(RedirectUriError::Port)?;
+        // The parser drops the port of http. A text that leaves it out means any port.
+        let without_port = without_http_port(text, host);
+        let port = url.port().or(without_port.as_ref().map(|_| HTTP_PORT));
+        let port = port.filter(|port| *port != 0).ok_or(RedirectUriError::Port)?;
         // The server compares bytes, the browser sends what its parser made of them: they must agree.
-        let is_plain = url.as_str() == text || (url.path() == "/" && url.as_str().strip_suffix('/') == Some(text));
+        let text_in_browser = without_port.as_deref().unwrap_or(text);
+        let without_slash = url.as_str().strip_suffix('/').filter(|_| url.path() == "/");
+        let is_plain = url.as_str() == text_in_browser || without_slash == Some(text_in_browser);
         if !is_plain {
             return Err(RedirectUriError::Malformed);
         }
         Ok(Self { text: text.to_owned(), host, port, path: url.path().to_owned() })
     }
+}
+
+/// `text` without the port of http; none where it names another or none.
+fn without_http_port(text: &str, host: LoopbackHost) -> Option<String> {
+    let host = format!("http://{}", host.as_str());
+    let path = text.strip_prefix(&host)?.strip_prefix(&format!(":{HTTP_PORT}"))?;
+    (path.is_empty() || path.starts_with('/')).then(|| host + path)
 }
 
 impl fmt::Display for RedirectUri {
@@ -137,6 +155,9 @@ mod tests {
             ("http://localhost:3118", "localhost:3118", "http://localhost:3118/"),
             ("http://localhost:3118/", "localhost:3118", "http://localhost:3118/"),
             ("http://127.0.0.1:8080/oauth/callback", "127.0.0.1:8080", "http://127.0.0.1:8080/oauth/callback"),
+            ("http://localhost:80/callback", "localhost", "http://localhost/callback"),
+            ("http://127.0.0.1:80", "127.0.0.1", "http://127.0.0.1/"),
+            ("http://[::1]:80/x/", "[::1]", "http://[::1]/x/"),
             ("http://[::1]:65535/a%20b", "[::1]:65535", "http://[::1]:65535/a%20b"),
         ] {
             let uri: RedirectUri = text.parse().unwrap();
@@ -157,7 +178,8 @@ mod tests {
             ("http://localhost./callback", RedirectUriError::Host),
             ("http://localhost/callback", RedirectUriError::Port),
             ("http://localhost:0/callback", RedirectUriError::Port),
-            ("http://localhost:80/callback", RedirectUriError::Port),
+            ("http://localhost:/callback", RedirectUriError::Port),
+            ("http://localhost:080/callback", RedirectUriError::Port),
             ("http://localhost:99999/callback", RedirectUriError::Malformed),
             ("http://user@localhost:3118/callback", RedirectUriError::Excess),
             ("http://localhost:3118/callback?x=y", RedirectUriError::Excess),

@@ -418,6 +418,7 @@ async fn t041_a_document_is_the_client() {
             authentication: ClientAuthentication::None,
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at: None,
+            withheld: Scope::default(),
         };
         let issuer = request.server.join("/as").unwrap().to_string();
         request.known = Some(KnownClient { issuer, registration });
@@ -651,6 +652,7 @@ async fn t040_a_forgotten_client_registers_anew_once() {
             authentication: ClientAuthentication::None,
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at,
+            withheld: Scope::default(),
         };
         Some(KnownClient { issuer: request.server.join("/as").unwrap().to_string(), registration })
     };

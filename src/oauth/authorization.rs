@@ -271,6 +271,7 @@ mod tests {
             authentication: ClientAuthentication::None,
             redirect_uri: None,
             expires_at: None,
+            withheld: Scope::default(),
         };
         let scope = scope.map(|scope| scope.parse().unwrap());
         let parameters: Vec<_> =

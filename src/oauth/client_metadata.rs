@@ -4,7 +4,10 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    oauth::registration::{ClientAuthentication, ClientRegistration},
+    oauth::{
+        registration::{ClientAuthentication, ClientRegistration},
+        scope::Scope,
+    },
     server_url::ServerUrl,
 };
 
@@ -32,6 +35,7 @@ impl ClientMetadataUrl {
             authentication: ClientAuthentication::None,
             redirect_uri: None,
             expires_at: None,
+            withheld: Scope::default(),
         }
     }
 }

@@ -28,9 +28,18 @@ pub struct ClientRegistration {
     /// When the server forgets it, or has: `client_secret_expires_at` (RFC 7591 section 3.2.1), or the time of an
     /// `invalid_client`. It is not used for another sign-in then.
     pub expires_at: Option<Timestamp>,
+    /// The scopes that finmcp wanted and that the server did not register the client for (RFC 7591 section 2). An
+    /// authorization request for one would end with `invalid_scope`.
+    pub withheld: Scope,
 }
 
 impl ClientRegistration {
+    /// What this client may ask for of what is `wanted`. None where that is nothing: the server has a default then (RFC
+    /// 6749 section 3.3).
+    pub fn allowed(&self, wanted: Option<&Scope>) -> Option<Scope> {
+        wanted.map(|wanted| wanted.without(&self.withheld)).filter(|allowed| !allowed.is_empty())
+    }
+
     /// Whether the client registered itself (RFC 7591), and can again.
     pub fn is_dynamic(&self) -> bool {
         self.redirect_uri.is_some()
@@ -106,6 +115,9 @@ pub struct RegistrationRequest {
     token_endpoint_auth_method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    /// What the authorization request is to ask for, whether the registration names it or not.
+    #[serde(skip)]
+    wanted: Option<Scope>,
     /// How a secret would travel that comes without a word about that.
     #[serde(skip)]
     unasked: ClientAuthentication,
@@ -126,6 +138,21 @@ struct RegistrationResponse {
     client_secret: Option<Box<RawValue>>,
     token_endpoint_auth_method: Option<Value>,
     client_secret_expires_at: Option<Value>,
+    scope: Option<Value>,
+}
+
+/// The scopes that a server registered a client for. None where it does not say, or names none: some leave the member
+/// empty and grant what an authorization request asks for.
+fn stated(scope: &Value) -> Option<Scope> {
+    let scope: Option<Scope> = match scope {
+        Value::String(text) => text.parse().ok(),
+        Value::Array(tokens) => {
+            let mut tokens = tokens.iter().map(|token| token.as_str().unwrap_or_default());
+            tokens.try_fold(Scope::default(), Scope::with).ok()
+        }
+        _ => None,
+    };
+    scope.filter(|scope| !scope.is_empty())
 }
 
 /// What a text or a number says, digit by digit; none for anything else.
@@ -167,6 +194,7 @@ impl RegistrationRequest {
             response_types: ["code"],
             token_endpoint_auth_method: authentication.method(),
             scope: scope.map(Scope::to_string),
+            wanted: scope.cloned(),
             unasked: for_secret.unwrap_or(ClientAuthentication::None),
             chosen: None,
         }
@@ -193,6 +221,13 @@ impl RegistrationRequest {
     /// This request, for a client that people sign in with on this machine only.
     pub fn for_browsers(mut self) -> Self {
         self.grant_types.retain(|grant| *grant != DEVICE_GRANT);
+        self
+    }
+
+    /// This request without its scope, for a server that refuses to register a client for it. The server says in its
+    /// answer for which scopes it does, or leaves that to the authorization request.
+    pub fn without_scope(mut self) -> Self {
+        self.scope = None;
         self
     }
 
@@ -225,6 +260,10 @@ impl RegistrationRequest {
             (None, Some(_)) => self.unasked,
         };
         let expires_at = response.client_secret_expires_at.as_ref().and_then(end);
+        let withheld = match (self.wanted, response.scope.as_ref().and_then(stated)) {
+            (Some(wanted), Some(stated)) => wanted.without(&stated),
+            _ => Scope::default(),
+        };
         let [redirect_uri] = self.redirect_uris;
         let registration = ClientRegistration {
             client_id,
@@ -232,6 +271,7 @@ impl RegistrationRequest {
             client_secret,
             authentication,
             redirect_uri: Some(redirect_uri),
+            withheld,
         };
         Ok(registration.authenticating(self.chosen))
     }
@@ -379,6 +419,41 @@ mod tests {
         }
     }
 
+    /// d9: a scope that the answer does not name is withheld, be it that the registration asked for it or that another
+    /// that did was refused. An answer that names no scope withholds nothing.
+    #[test]
+    fn d9_scopes_that_are_withheld() {
+        let wanted: Scope = "books offline_access pay".parse().unwrap();
+        for (stated, withheld, allowed) in [
+            (json!("books"), "offline_access pay", Some("books")),
+            (json!("pay books x"), "offline_access", Some("books pay")),
+            (json!(["books", "pay"]), "offline_access", Some("books pay")),
+            (json!("x"), "books offline_access pay", None),
+            (json!("pay  offline_access books"), "", Some("books offline_access pay")),
+            (json!(""), "", Some("books offline_access pay")),
+            (json!(null), "", Some("books offline_access pay")),
+            (json!([]), "", Some("books offline_access pay")),
+            (json!(["books", 7]), "", Some("books offline_access pay")),
+            (json!("bo\u{7}oks"), "", Some("books offline_access pay")),
+            (json!({"books": true}), "", Some("books offline_access pay")),
+        ] {
+            let request = RegistrationRequest::new(&server(&json!(["none"])), REDIRECT, Some(&wanted));
+            for request in [request.clone(), request.without_scope()] {
+                let client = request.registered(json!({"client_id": "c", "scope": stated}).to_string().as_bytes());
+                let client = client.unwrap();
+                assert_eq!(client.withheld.to_string(), withheld, "{stated}");
+                assert_eq!(
+                    client.allowed(Some(&wanted)).map(|scope| scope.to_string()).as_deref(),
+                    allowed,
+                    "{stated}"
+                );
+                assert_eq!(client.allowed(None), None);
+            }
+        }
+        let request = RegistrationRequest::new(&server(&json!(["none"])), REDIRECT, Some(&wanted)).without_scope();
+        assert!(!String::from_utf8(request.body().unwrap()).unwrap().contains("scope"));
+    }
+
     /// d1: what a person has chosen is asked for and used, whatever the server lists or answers; a secret that was not
     /// issued cannot be used.
     #[test]
@@ -419,6 +494,7 @@ mod tests {
                 authentication: method,
                 redirect_uri: Some(REDIRECT.to_owned()),
                 expires_at: None,
+                withheld: Scope::default(),
             };
             assert_eq!(client.other_authentication(), other, "{issued} {method:?}");
         }

@@ -30,6 +30,11 @@ impl Scope {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
+    /// What it names and `other` does not.
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).cloned().collect())
+    }
+
     /// What to ask for (MCP authorization, "Scope Selection Strategy"): what the person or the provider chose, else
     /// what the challenge names, else all that the protected resource supports, else nothing at all. Nothing is
     /// invented.

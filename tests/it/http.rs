@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    browser::{FakeBrowser, Person},
     sandbox::Sandbox,
     secrets::Canary,
     vendor::{Effect, Era, On, Reply, Script, Vendor},
@@ -116,6 +117,40 @@ fn a7_a_session_stays_with_its_backend() {
     let log = backends.lock().unwrap().2.clone();
     let initialized = log.iter().filter(|line| line.ends_with(" initialize")).count();
     assert_eq!(initialized, 1, "{log:?}");
+}
+
+/// Another sign-in, be it with the same client, begins without the cookies of the one before; a renewal keeps them.
+#[test]
+fn a7_cookies_end_with_the_sign_in_within_one_serve() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize().result();
+    let mut cookie_of_call = |cookie: Option<&str>| {
+        if let Some(cookie) = cookie {
+            // The answer to one request sets it.
+            let reply = Reply::new(404).header("set-cookie", cookie);
+            vendor.fault(On::Rpc("tools/list"), Effect::Answer(reply));
+            let _ = serve.request("tools/list", json!({}));
+        }
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        let mut calls = vendor.records_at("/mcp").into_iter().filter(|record| record.method == "POST");
+        let call = calls.rfind(|record| record.json()["method"] == "tools/call").unwrap();
+        call.header("cookie").map(str::to_owned)
+    };
+    assert_eq!(cookie_of_call(Some("account=ann; Path=/")).as_deref(), Some("account=ann"));
+    vendor.revoke_access_tokens();
+    assert_eq!(cookie_of_call(None).as_deref(), Some("account=ann"), "a renewal");
+    for arguments in [&[][..], &["--force"]] {
+        vendor.revoke_access_tokens();
+        sandbox.finmcp([&["login", &vendor.url()], arguments].concat()).expect_success();
+        assert_eq!(cookie_of_call(None), None, "{arguments:?}");
+        assert_eq!(cookie_of_call(Some("account=bob; Path=/")).as_deref(), Some("account=bob"));
+    }
+    sandbox.finmcp(["logout", &vendor.url()]).expect_success();
+    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    assert_eq!(cookie_of_call(None), None, "after a logout");
 }
 
 /// What a server sets is in no file and no output of finmcp, and goes to no other server.

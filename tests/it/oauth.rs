@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     browser::{FakeBrowser, Person, sign_in_at},
+    eventually,
     sandbox::{Run, Sandbox},
     serve::Serve,
-    vendor::{Effect, On, Recorded, Registration, Reply, Script, SecretPlace, Vendor},
+    vendor::{Device, Effect, On, OtherScopes, Recorded, Registration, Reply, Script, SecretPlace, Vendor},
 };
 
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
@@ -379,6 +380,88 @@ fn b16_a_kept_client_that_is_forgotten_is_replaced() {
     run.expect_success();
     assert_eq!(asked_for(&vendor).last().unwrap(), "client-3");
     assert_eq!(vendor.records_at("/register").len(), 3);
+}
+
+/// A vendor whose resource names the scopes `books` and `pay`, and whose authorization server offers `offline_access`.
+fn scoped(client_scope: (&'static str, OtherScopes)) -> Script {
+    Script {
+        protected_resource: json!({"scopes_supported": ["books", "pay"]}),
+        authorization_server: json!({"scopes_supported": ["books", "pay", "offline_access"]}),
+        client_scope: Some(client_scope),
+        ..Script::people()
+    }
+}
+
+/// The scopes that each authorization request asked for.
+fn scopes_asked(vendor: &Vendor) -> Vec<Option<String>> {
+    vendor.records_at("/authorize").iter().map(|record| record.query().get("scope").cloned()).collect()
+}
+
+/// d9: an authorization request asks for no scope that the client was not registered for, at the first sign-in and at
+/// the next, with the same client.
+#[test]
+fn d9_only_registered_scopes_are_asked_for() {
+    for (all, others, registrations, asked) in [
+        ("books", OtherScopes::Refused, 2, Some("books")),
+        ("books pay", OtherScopes::Refused, 2, Some("books pay")),
+        ("books pay offline_access", OtherScopes::Refused, 1, Some("books offline_access pay")),
+        ("books", OtherScopes::LeftOut, 1, Some("books")),
+        ("books more", OtherScopes::Replaced, 1, Some("books")),
+        // The server has a default then.
+        ("more", OtherScopes::Replaced, 1, None),
+        ("more", OtherScopes::Refused, 2, None),
+    ] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(scoped((all, others))));
+        let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+        run.expect_success();
+        sandbox.finmcp(["login", &vendor.url(), "--timeout", "20"]).expect_success();
+        let asked = asked.map(str::to_owned);
+        // The second sign-in first asks whether the client is known.
+        assert_eq!(scopes_asked(&vendor), [asked.clone(), asked.clone(), asked], "{all} {others:?}");
+        assert_eq!(vendor.records_at("/register").len(), registrations, "{all} {others:?}");
+        assert_eq!(vendor.complaints(), Vec::<String>::new());
+    }
+}
+
+/// d9: the same for the sign-in that `serve` offers after the server has lost the client and the sign-in. Scopes that the
+/// server granted without being asked are not asked for.
+#[test]
+fn d9_an_offered_sign_in_asks_for_registered_scopes_only() {
+    for others in [OtherScopes::Refused, OtherScopes::LeftOut, OtherScopes::Replaced] {
+        let script = Script {
+            authorization_server: json!({}),
+            granted_scope: Some("books offline_access pay"),
+            ..scoped(("books pay", others))
+        };
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+        let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+        run.expect_success();
+        drop(browser);
+        sandbox.unset("FINMCP_BROWSER");
+        let mut serve = sandbox.serve([vendor.url()]);
+        serve.initialize().result();
+        vendor.forget_clients();
+        vendor.revoke_sign_ins();
+        let refused = serve.call("echo", json!({"message": "lost"})).result();
+        let text = refused["content"][0]["text"].as_str().unwrap().to_owned();
+        sign_in_at(text.lines().find(|line| line.starts_with("http")).unwrap_or_else(|| panic!("{text}")));
+        eventually("the call", || {
+            let result = serve.call("echo", json!({"message": "back"})).result();
+            (result["content"][0]["text"] == "back").then_some(())
+        });
+        let asked = scopes_asked(&vendor);
+        assert!(asked.iter().all(|scope| scope.as_deref() == Some("books pay")), "{others:?}: {asked:?}");
+    }
+}
+
+/// d9: a device code is asked for with the registered scopes too.
+#[test]
+fn d9_a_device_code_is_for_registered_scopes() {
+    let script = Script { device: Device::Consents, ..scoped(("books", OtherScopes::Refused)) };
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+    sandbox.finmcp(["login", &vendor.url(), "--grant", "device-code", "--timeout", "20"]).expect_success();
+    let asked: Vec<_> = vendor.records_at("/device").iter().map(|record| record.form()["scope"].clone()).collect();
+    assert_eq!(asked, ["books"]);
 }
 
 /// b9: a server that is busy is waited for, and the person is told; for one that asks for more than that it is not worth

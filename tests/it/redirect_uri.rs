@@ -118,6 +118,28 @@ fn b2_t033_a_port_that_is_taken_is_said_before_the_browser_opens() {
     }
 }
 
+/// A port that is reserved, or that another program has: the error says which one, why, and what to do.
+#[test]
+fn b2_t033_a_port_that_cannot_be_used_is_named() {
+    // Without the right to bind it here, finmcp has none either.
+    let squatter = TcpListener::bind("127.0.0.1:80");
+    let is_reserved = squatter.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    for (option, value, hint) in [
+        ("--redirect-uri", "http://127.0.0.1:80/callback", "give that"),
+        ("--redirect-uri", "http://localhost:80", "give that"),
+        ("--port", "80", "leave --port out"),
+    ] {
+        let (mut sandbox, vendor) = (Sandbox::new(), vendor());
+        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let why = if is_reserved { "a port below 1024" } else { "another program has" };
+        sandbox
+            .finmcp(["login", &vendor.url(), "--client-id", "by-hand", option, value])
+            .expect_code(1)
+            .expect_stderr(&["127.0.0.1:80", "caused by", why, hint]);
+        assert!(browser.starts().is_empty() && vendor.records_at("/authorize").is_empty(), "{option} {value}");
+    }
+}
+
 /// Anything but this machine is refused at once, and so is a parameter that would be dropped; what to do is said.
 #[test]
 fn b2_what_cannot_be_asked_for_is_a_usage_error() {

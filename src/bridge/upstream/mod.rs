@@ -246,8 +246,7 @@ impl Upstream {
             let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_in(target)));
             return Ok(Ending::Failed(Failure::Redirected { status, target }));
         }
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes()));
+        let retry_after = self.turnstile.asked(response.headers());
         let challenge = Challenge::from_headers(response.headers());
         let (headers, sent) = (response.headers().clone(), response.extensions().get::<Sent>().cloned());
         let body = match self.read_body(response, ERROR_LIMIT).await {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -115,8 +115,7 @@ impl Upstream {
                     Failure::Cut
                 }
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
-                    let retry_after = response.headers().get(header::RETRY_AFTER);
-                    asked = retry_after.and_then(|value| self.turnstile.asked(value.as_bytes())).or(asked);
+                    asked = self.turnstile.asked(response.headers()).or(asked);
                     Failure::Status { status: response.status(), retry_after: asked, reason: None }
                 }
                 Ok(response) if response.status().is_server_error() => {

@@ -18,7 +18,7 @@ pub use self::{
     device::{DeviceRequest, authorize_device},
     inquiry::is_client_unknown,
     registration::register,
-    revocation::{RevocableToken, revoke},
+    revocation::{RevocableToken, RevocationRequest, revoke},
     token_exchange::{TokenExchange, exchange_token},
 };
 use crate::{

@@ -23,55 +23,60 @@ pub enum RevocableToken<'a> {
     Refresh(&'a Secret),
 }
 
-/// Revokes `token` (RFC 7009). A server that no longer knows it calls that a success (section 2.2).
+/// A request to a revocation endpoint (RFC 7009 section 2.1).
+#[derive(Debug, Clone, Copy)]
+pub struct RevocationRequest<'a> {
+    /// The revocation endpoint.
+    pub endpoint: &'a ServerUrl,
+    /// The authorization server's issuer identifier, for which a client with a private key proves itself.
+    pub issuer: &'a str,
+    /// The client that the token was issued to.
+    pub registration: &'a ClientRegistration,
+    /// The token.
+    pub token: RevocableToken<'a>,
+}
+
+/// Revokes a token (RFC 7009). A server that no longer knows it calls that a success (section 2.2).
 ///
 /// # Errors
 /// Any [`TokenError`].
-pub async fn revoke(
-    http: &Http,
-    endpoint: &ServerUrl,
-    issuer: &str,
-    registration: &ClientRegistration,
-    token: RevocableToken<'_>,
-    now: Timestamp,
-) -> Result<(), TokenError> {
-    match revoke_with(http, endpoint, issuer, registration, token, now, None).await {
+pub async fn revoke(http: &Http, request: RevocationRequest<'_>, now: Timestamp) -> Result<(), TokenError> {
+    match request.send(http, &[], now).await {
         // Some servers want the parameter of every client; a client without a secret has an empty one (RFC 6749 section
         // 2.3.1).
         Err(TokenError::Refused(refusal))
-            if refusal.code == "invalid_request" && registration.client_secret.is_none() =>
+            if refusal.code == "invalid_request" && request.registration.client_secret.is_none() =>
         {
-            let empty = Some(("client_secret", ""));
-            let outcome = revoke_with(http, endpoint, issuer, registration, token, now, empty).await;
+            let outcome = request.send(http, &[("client_secret", "")], now).await;
             outcome.map_err(|_| TokenError::Refused(refusal))
         }
         outcome => outcome,
     }
 }
 
-async fn revoke_with(
-    http: &Http,
-    endpoint: &ServerUrl,
-    issuer: &str,
-    registration: &ClientRegistration,
-    token: RevocableToken<'_>,
-    now: Timestamp,
-    further: Option<(&'static str, &'static str)>,
-) -> Result<(), TokenError> {
-    let mut url = endpoint.as_url().clone();
-    // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
-    let _ = url.set_scheme("https");
-    let client = client(registration).set_revocation_url(RevocationUrl::from_url(url));
-    let token = match token {
-        RevocableToken::Access(token) => AccessToken::new(token.expose().clone()).into(),
-        RevocableToken::Refresh(token) => RefreshToken::new(token.expose().clone()).into(),
-    };
-    let mut request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
-    for (name, value) in assertion_fields(registration, issuer, now)? {
-        request = request.add_extra_param(name, value.expose().clone());
+impl RevocationRequest<'_> {
+    async fn send(
+        &self,
+        http: &Http,
+        further: &[(&'static str, &'static str)],
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
+        let Self { endpoint, issuer, registration, token } = *self;
+        let mut url = endpoint.as_url().clone();
+        // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
+        let _ = url.set_scheme("https");
+        let client = client(registration).set_revocation_url(RevocationUrl::from_url(url));
+        let token = match token {
+            RevocableToken::Access(token) => AccessToken::new(token.expose().clone()).into(),
+            RevocableToken::Refresh(token) => RefreshToken::new(token.expose().clone()).into(),
+        };
+        let mut request = client.revoke_token(token).map_err(|_| TokenError::Unusable("the endpoint is not https"))?;
+        for (name, value) in assertion_fields(registration, issuer, now)? {
+            request = request.add_extra_param(name, value.expose().clone());
+        }
+        for (name, value) in client_id_field(registration).into_iter().chain(further.iter().copied()) {
+            request = request.add_extra_param(name, value.to_owned());
+        }
+        request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
     }
-    for (name, value) in client_id_field(registration).into_iter().chain(further) {
-        request = request.add_extra_param(name, value.to_owned());
-    }
-    request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
 }

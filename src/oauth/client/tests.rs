@@ -69,6 +69,7 @@ fn registration(authentication: ClientAuthentication) -> ClientRegistration {
         authentication,
         redirect_uri: None,
         expires_at: None,
+        withheld: Scope::default(),
     }
 }
 
@@ -275,8 +276,7 @@ async fn d1_the_client_id_is_in_the_form_too() {
         }
         let (endpoint, served) = answering(&reply("200 OK", "")).await;
         let token = RevocableToken::Refresh(&secret);
-        let issuer = "https://as.example";
-        revoke(&Http::default(), &endpoint, issuer, &registration, token, Timestamp::UNIX_EPOCH).await.unwrap();
+        revoked(&endpoint, &registration, token).await.unwrap();
         assert_eq!(count(&served.await.unwrap()), sent);
     }
 }
@@ -333,6 +333,15 @@ async fn t048_no_redirects() {
     second.abort();
 }
 
+async fn revoked(
+    endpoint: &ServerUrl,
+    registration: &ClientRegistration,
+    token: RevocableToken<'_>,
+) -> Result<(), TokenError> {
+    let request = RevocationRequest { endpoint, issuer: "https://as.example", registration, token };
+    revoke(&Http::default(), request, Timestamp::UNIX_EPOCH).await
+}
+
 /// t063: the form of RFC 7009 section 2.1, on loopback too.
 #[tokio::test]
 async fn t063_revocation() {
@@ -342,21 +351,13 @@ async fn t063_revocation() {
     {
         let (endpoint, served) = answering(&reply("200 OK", "")).await;
         let client = registration(ClientAuthentication::Body);
-        revoke(&Http::default(), &endpoint, "https://as.example", &client, token, Timestamp::UNIX_EPOCH).await.unwrap();
+        revoked(&endpoint, &client, token).await.unwrap();
         let wanted = [("client_id", "c:1"), ("client_secret", "a:b%+é &"), ("token", "t"), ("token_type_hint", hint)];
         assert_eq!(served.await.unwrap().form(), owned(&wanted));
     }
     let (endpoint, _served) = answering(&reply("503 Service Unavailable", "")).await;
     let client = registration(ClientAuthentication::None);
-    let refused = revoke(
-        &Http::default(),
-        &endpoint,
-        "https://as.example",
-        &client,
-        RevocableToken::Access(&secret),
-        Timestamp::UNIX_EPOCH,
-    )
-    .await;
+    let refused = revoked(&endpoint, &client, RevocableToken::Access(&secret)).await;
     assert!(matches!(refused, Err(TokenError::Unavailable { status: 503 })));
 }
 
@@ -379,5 +380,7 @@ fn a_token_request_can_change_threads() {
     };
     movable(request_token(&http, request, Timestamp::UNIX_EPOCH));
     let token = Secret::new(String::new());
-    movable(revoke(&http, &endpoint, "", &registration, RevocableToken::Access(&token), Timestamp::UNIX_EPOCH));
+    let token = RevocableToken::Access(&token);
+    let request = RevocationRequest { endpoint: &endpoint, issuer: "", registration: &registration, token };
+    movable(revoke(&http, request, Timestamp::UNIX_EPOCH));
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::Mutex,
@@ -16,14 +17,12 @@ use tokio::{
 };
 
 use crate::{
-    bridge::upstream::rate::{
-        governor::{Rate, Usage},
-        patience,
-    },
+    bridge::upstream::rate::governor::{Rate, Usage},
     credential::{
         clock::Clock,
         lock::{Lock, LockError},
     },
+    http::retry_after,
     server_url::ServerUrl,
 };
 
@@ -109,7 +108,7 @@ impl Turnstile {
         self.change(|usage, rate, now| usage.take(rate, now)).await
     }
 
-    /// Lets nobody pass for as long as the server asks, [`patience::LONGEST_WAIT`] at most: no process, where they share
+    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](crate::bridge::patience::LONGEST_WAIT) at most: no process, where they share
     /// the gate.
     pub async fn hold(&self, wait: Duration) {
         *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_SAID));
@@ -125,9 +124,9 @@ impl Turnstile {
         self.asked_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a `Retry-After` with this value asks to wait from now on (RFC 9110 section 10.2.3).
-    pub fn asked(&self, retry_after: &[u8]) -> Option<Duration> {
-        patience::asked(retry_after, self.clock.now())
+    /// How long an answer with these headers asks to wait from now on.
+    pub fn asked(&self, headers: &HeaderMap) -> Option<Duration> {
+        retry_after::asked(headers, self.clock.now())
     }
 
     /// Changes what is used up, for all processes. Where they cannot meet, each keeps to the rate for itself: a request
@@ -176,6 +175,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
+    use crate::bridge::patience;
 
     const FOREVER: Duration = Duration::MAX;
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 /// The longest wait that a server can ask for. More would be somebody else's problem, or nonsense.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -37,18 +35,6 @@ pub fn reconnect(asked: Option<Duration>, silent: u32, random: u32) -> Duration 
     }
 }
 
-/// What a `Retry-After` asks for: seconds, or a date, which may be over (RFC 9110 section 10.2.3). None where it is
-/// neither.
-pub fn asked(retry_after: &[u8], now: Timestamp) -> Option<Duration> {
-    let text = str::from_utf8(retry_after).ok()?.trim_matches([' ', '\t']);
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // As many digits as anybody likes.
-        return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
-    }
-    let date = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
-    Some(now.duration_until(date).try_into().unwrap_or(Duration::ZERO))
-}
-
 /// Twice as long each time, of which the second half is left to chance.
 fn backoff(refusals: u32, random: u32) -> Duration {
     let whole = LONGEST_BACKOFF.min(SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(refusals.saturating_add(1))));
@@ -65,41 +51,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn now() -> Timestamp {
-        "2026-11-20T08:49:07Z".parse().unwrap()
-    }
-
-    /// t121: seconds and all three forms of a date that a recipient must accept (RFC 9110 section 5.6.7).
-    #[test]
-    fn t121_seconds_and_dates_are_understood() {
-        for (value, seconds) in [
-            ("0", 0),
-            ("7", 7),
-            (" 120\t", 120),
-            ("007", 7),
-            ("1000000000", 1_000_000_000),
-            ("Fri, 20 Nov 2026 08:49:37 GMT", 30),
-            ("Friday, 20-Nov-26 08:49:37 GMT", 30),
-            ("Fri Nov 20 08:49:37 2026", 30),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
-        ] {
-            assert_eq!(asked(value.as_bytes(), now()), Some(Duration::from_secs(seconds)), "{value:?}");
-        }
-        assert_eq!(asked(b"99999999999999999999999", now()), Some(Duration::MAX));
-    }
-
-    /// t121: what is neither is left to our own patience.
-    #[test]
-    fn t121_nonsense_is_not_understood() {
-        for value in ["", " ", "-1", "+1", "1.5", "1e9", "0x10", "1 s", "soon", "1, 2", "Fri, 99 Nov 2026 08:49:37 GMT"]
-        {
-            assert_eq!(asked(value.as_bytes(), now()), None, "{value:?}");
-            assert_eq!(wait(asked(value.as_bytes(), now()), 3, 9), wait(None, 3, 9), "{value:?}");
-        }
-        assert_eq!(asked("２".as_bytes(), now()), None);
-        assert_eq!(asked(b"\xff", now()), None);
-    }
 
     #[test]
     fn silence_is_met_with_longer_and_longer_waits() {
@@ -138,24 +89,19 @@ mod tests {
         /// t121: never shorter than asked for, never much longer, and never without bound.
         #[test]
         fn t121_the_wait_is_what_is_asked_for(seconds in any::<u64>(), refusals in any::<u32>(), random in any::<u32>()) {
-            let wanted = Duration::from_secs(seconds).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-            let waited = wait(asked(seconds.to_string().as_bytes(), now()), refusals, random);
+            let asked = Duration::from_secs(seconds);
+            let wanted = asked.clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            let waited = wait(Some(asked), refusals, random);
             prop_assert!(waited >= wanted && waited <= wanted + SHORTEST_WAIT);
         }
 
-        /// t121: whatever a server says, at whatever time, we wait a while and not for ever.
+        /// t121: where the server says nothing that makes sense, we wait a while and not for ever.
         #[test]
-        fn t121_any_value_gives_a_bounded_wait(
-            value in prop_oneof![
-                proptest::collection::vec(any::<u8>(), 0..60),
-                "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT".prop_map(String::into_bytes),
-            ],
-            refusals in any::<u32>(),
-            random in any::<u32>(),
-            seconds in -377_705_116_800_i64..253_402_207_200,
-        ) {
-            let waited = wait(asked(&value, Timestamp::from_second(seconds).unwrap()), refusals, random);
-            prop_assert!(waited >= SHORTEST_WAIT && waited <= LONGEST_WAIT + SHORTEST_WAIT);
+        fn t121_any_wait_is_bounded(refusals in any::<u32>(), random in any::<u32>()) {
+            for asked in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
+                let waited = wait(asked, refusals, random);
+                prop_assert!(waited >= SHORTEST_WAIT && waited <= LONGEST_WAIT + SHORTEST_WAIT);
+            }
         }
     }
 }

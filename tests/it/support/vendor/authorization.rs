@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Device, Dpop, ExpiresIn, Guard, IssuerParameter, Recorded, Registration, Reply, SecretPlace, Shared, State,
-    StateParameter, TokenShape, assertion, dpop, merge,
+    Device, Dpop, ExpiresIn, Guard, IssuerParameter, OtherScopes, Recorded, Registration, Reply, SecretPlace, Shared,
+    State, StateParameter, TokenShape, assertion, dpop, merge,
 };
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -155,6 +155,20 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if redirect_uris.is_empty() || !redirect_uris.iter().all(|uri| is_loopback(uri)) {
         return error(400, "invalid_redirect_uri", "no loopback redirect");
     }
+    if let Some((all, others)) = state.script.client_scope {
+        let wanted = metadata["scope"].as_str().unwrap_or(all).to_owned();
+        let known = |scope: &&str| all.split(' ').any(|known| known == *scope);
+        match others {
+            OtherScopes::Refused if !wanted.split(' ').all(|scope| known(&scope)) => {
+                return error(400, "invalid_client_metadata", "Requested scopes are not valid");
+            }
+            OtherScopes::Refused => metadata["scope"] = json!(wanted),
+            OtherScopes::LeftOut => {
+                metadata["scope"] = json!(wanted.split(' ').filter(known).collect::<Vec<_>>().join(" "));
+            }
+            OtherScopes::Replaced => metadata["scope"] = json!(all.split(' ').collect::<Vec<_>>()),
+        }
+    }
     let client_id = format!("client-{}", state.clients.len() + state.forgotten_clients + 1);
     metadata["client_id"] = json!(client_id);
     let secret = (state.script.registration == Registration::Confidential).then(|| state.mint("client-secret"));
@@ -197,6 +211,11 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if record.header("x-person") == Some("deny") {
         answer.push(("error", "access_denied".to_owned()));
         answer.push(("error_description", "the person said no".to_owned()));
+    } else if let Some((all, _)) = state.script.client_scope
+        && !field("scope").split_whitespace().all(|scope| all.split(' ').any(|known| known == scope))
+    {
+        answer.push(("error", "invalid_scope".to_owned()));
+        answer.push(("error_description", "the client was not registered with that scope".to_owned()));
     } else {
         let code = state.mint("code");
         answer.push(("code", code.clone()));

@@ -27,6 +27,8 @@ pub struct Script {
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
     pub registration: Registration,
+    /// The scopes that clients can be registered for, where not all can; and what becomes of a client that wants others.
+    pub client_scope: Option<(&'static str, OtherScopes)>,
     /// The one place where a client's secret is looked for at the token endpoint; else wherever it is.
     pub secret_place: Option<SecretPlace>,
     /// Whether tokens are bound to keys (RFC 9449), and who says so.
@@ -81,6 +83,7 @@ impl Default for Script {
             authorization_server: json!({}),
             publishes_metadata: true,
             registration: Registration::Public,
+            client_scope: None,
             secret_place: None,
             dpop: None,
             nonces: false,
@@ -195,6 +198,17 @@ pub enum Registration {
     Confidential,
     /// Only the clients known in advance.
     Closed,
+}
+
+/// What becomes of a registration that asks for scopes that no client has (RFC 7591 section 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherScopes {
+    /// It is refused, as by FastMCP. One without a scope is for all that clients can have.
+    Refused,
+    /// The client is registered without them.
+    LeftOut,
+    /// The client is registered for all that clients can have, said as an array.
+    Replaced,
 }
 
 /// Where a client's secret is looked for (RFC 6749 section 2.3.1).
