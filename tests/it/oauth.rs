@@ -222,7 +222,7 @@ fn asked_for(vendor: &Vendor) -> Vec<String> {
 /// b5, d6: a server that has forgotten the client says so before a person is sent there, in whatever form, and the client
 /// registers anew, once.
 #[test]
-fn b5_a_forgotten_client_registers_anew() {
+fn b5_d6_a_forgotten_client_registers_anew() {
     let json = |status: u16, body: Value| Some(Reply::new(status).json(&body));
     for reply in [
         None,
