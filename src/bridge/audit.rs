@@ -619,12 +619,11 @@ mod tests {
 
     /// A log whose file takes a line each time that it is let, and what it has complained about.
     fn log() -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
-        let (audit, let_write, complaints, _) = log_and_lines();
-        (audit, let_write, complaints)
+        log_into(channel().0)
     }
 
-    /// The same, and what is written.
-    fn log_and_lines() -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>, Receiver<String>) {
+    /// The same, which says what is written.
+    fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
         let (complain, complaints) = channel();
         let terms = Terms {
             path: "log".into(),
@@ -635,7 +634,6 @@ mod tests {
             complain: Box::new(move |error| complain.send(error).unwrap()),
         };
         let (let_write, may_write) = channel::<Result<(), AuditError>>();
-        let (written, lines) = channel();
         let write = move |line: &[u8]| {
             may_write.recv().unwrap_or(Ok(()))?;
             let length = line.len();
@@ -643,7 +641,7 @@ mod tests {
             let _ = written.send(format!("{} {}", line["tool"].as_str().unwrap(), line["outcome"].as_str().unwrap()));
             Ok(length)
         };
-        (Audit::with(terms, write).unwrap(), let_write, complaints, lines)
+        (Audit::with(terms, write).unwrap(), let_write, complaints)
     }
 
     /// The client asks about the task "a", by its request `id`, and is answered with this status.
@@ -736,7 +734,8 @@ mod tests {
     /// whatever else is on its way.
     #[tokio::test]
     async fn b15_what_tells_of_a_task_waits_for_its_own_line_alone() {
-        let (mut audit, let_write, _complaints, lines) = log_and_lines();
+        let (written, lines) = channel();
+        let (mut audit, let_write, _complaints) = log_into(written);
         assert!(audit.received(&call(1)).is_continue());
         assert!(audit.answered(task(1)).is_none());
         assert!(ask(&mut audit, 2, "tasks/get", "working"));
@@ -758,7 +757,8 @@ mod tests {
     /// on, in the order in which they came about.
     #[tokio::test(start_paused = true)]
     async fn b15_a_log_that_hangs_holds_up_no_task() {
-        let (mut audit, let_write, complaints, lines) = log_and_lines();
+        let (written, lines) = channel();
+        let (mut audit, let_write, complaints) = log_into(written);
         assert!(audit.received(&call(1)).is_continue());
         assert!(audit.received(&call(2)).is_continue());
         assert!(audit.answered(task(1)).is_none());
