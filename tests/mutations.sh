@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Takes the mechanisms that keep a sign-in alive out of the source, one by one, and fails where the tests do not notice.
+# Takes the mechanisms that keep a sign-in alive, and those that keep a call from being made twice, out of the source,
+# one by one, and fails where the tests do not notice.
 #
 #   tests/mutations.sh            all of them; minutes, and therefore no part of tests/run.sh
 #   tests/mutations.sh NAME...    these
@@ -13,18 +14,26 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly root=$PWD
 readonly renewal=src/credential/renewal.rs
 readonly lock=src/credential/lock.rs
+readonly attempts=src/mcp/attempts.rs
+readonly message=src/mcp/message.rs
 export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}
 
 # What nextest says of tests that fail; anything else, such as a build that fails, is no answer.
 readonly tests_failed=100
 
-readonly in_process='binary(token_source)'
-readonly processes='test(=stress::t065_many_processes_renew_each_token_once)'
-readonly under_fire='test(=stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
+# The tests that must notice: each is what is built of them, and which of them run.
+readonly in_process='--test token_source'
+readonly processes='--test it -E test(=stress::t065_many_processes_renew_each_token_once)'
+readonly under_fire='--test it -E test(=stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
+readonly dead_sign_ins='--test it -E test(=attempts::a2_a_dead_sign_in_is_asked_for_once)'
+readonly law='--lib -E test(/^mcp::attempts::/)'
+readonly edits='--lib -E test(/^mcp::message::/)'
+readonly any_answers='--test it -E test(/^attempts::a1_(many|whatever)_/)'
 
-readonly mutations=(lock reload adopt compare save-before-use proof lineage settle fail-closed no-locks free-reading)
+readonly mutations=(lock reload adopt compare save-before-use proof lineage settle fail-closed no-locks free-reading
+    refused-token dead-grant dead-grant-read dead-grant-adopted total-sent total-admitted reason doubt edited)
 
-# Each takes out one mechanism, and says with which tests that must be seen: each of the filters by itself.
+# Each takes out one mechanism, and says with which tests that must be seen: each of the filters alone.
 
 # One lock for all.
 mutate_lock() {
@@ -93,14 +102,15 @@ mutate_settle() {
 
 # Without the lock nothing is done.
 mutate_fail-closed() {
-    replace "$lock" 'return Err(LockError::TimedOut(deadline))' 'return Ok(Self { file })'
+    replace "$lock" 'Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(None)' \
+        'Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(Some(Self { file }))'
     filters=("$in_process")
 }
 
 # Where nothing can be locked nothing is done.
 mutate_no-locks() {
     replace "$lock" 'return Err(private_folder::failed("lock", &path)(error).into())' \
-        'return Ok({ drop(error); Self { file } })'
+        'return Ok({ drop(error); Some(Self { file }) })'
     filters=("$in_process")
 }
 
@@ -109,6 +119,61 @@ mutate_free-reading() {
     replace "$renewal" '// What another process has saved is there to be used, and reading it needs no lock.' \
         'drop(self.lock().await?);'
     filters=("$in_process")
+}
+
+# A token that the server refused is no sign-in, however long it has to live.
+mutate_refused-token() {
+    replace "$renewal" 'self.state().refused.as_ref() == Some(&token);' 'false;'
+    filters=("$in_process")
+}
+
+# What the authorization server has ended is stored as ended.
+mutate_dead-grant() {
+    replace "$renewal" 'end: Some(end), ..refused };' 'end: None, ..refused };'
+    filters=("$in_process" "$dead_sign_ins")
+}
+
+# What is stored as ended is asked for by nobody.
+mutate_dead-grant-read() {
+    replace "$renewal" 'Some(Credential { end: Some(end), .. }) => {' 'Some(Credential { end: Some(end), .. }) if false => {'
+    filters=("$in_process")
+}
+
+# The token of a sign-in that has ended is used by nobody.
+mutate_dead-grant-adopted() {
+    replace "$renewal" 'stored.filter(|stored| stored.end.is_none())?;' 'stored?;'
+    filters=("$in_process")
+}
+
+# A message is sent so many times at most, for whatever reasons: nobody sends more.
+mutate_total-sent() {
+    replace "$attempts" 'if record.sends >= SENDS_LIMIT {' 'if false {'
+    filters=("$law")
+}
+
+# Nor is anybody told to.
+mutate_total-admitted() {
+    replace "$attempts" 'if record.sends >= SENDS_LIMIT {' 'if false {'
+    replace "$attempts" ' && self.sends < SENDS_LIMIT' ''
+    filters=("$law" "$any_answers")
+}
+
+# And so many times for each reason.
+mutate_reason() {
+    replace "$attempts" ' && self.spent[reason as usize] < reason.limit()' ''
+    filters=("$law")
+}
+
+# After a delivery that the server may have executed there is no other.
+mutate_doubt() {
+    replace "$attempts" '!self.may_have_run && ' ''
+    filters=("$law" "$any_answers")
+}
+
+# Editing a message begins no new count.
+mutate_edited() {
+    replace "$message" 'Some(Self { attempts, ..edited })' '{ drop(attempts); Some(edited) }'
+    filters=("$edits")
 }
 
 fail() {
@@ -128,37 +193,51 @@ replace() {
 
 # Runs the tests that the filter $1 picks, up to the first that fails; the exit code is $outcome.
 run() {
+    local picked
+    read -ra picked <<<"$1"
     outcome=0
     cargo nextest run --locked --fail-fast --failure-output final --status-level fail --final-status-level none \
-        --hide-progress-bar --test token_source --test it -E "$1" >"$log" 2>&1 || outcome=$?
+        --hide-progress-bar "${picked[@]}" >"$log" 2>&1 || outcome=$?
 }
 
 main() {
     local mutation filter filters outcome log survivors=0 chosen=("$@")
+    local -A all
     [ "$#" -gt 0 ] || chosen=("${mutations[@]}")
     for mutation in "${chosen[@]}"; do
         [ "$(type -t "mutate_$mutation")" = function ] || fail "there is no $mutation; there are: ${mutations[*]}"
     done
 
-    copy=$(mktemp -d)
+    # (In the same place each time: what is built of it stays of use.)
+    copy=$CARGO_TARGET_DIR/tree
+    rm -rf "$copy"
+    mkdir -p "$copy"
     trap 'rm -rf "$copy"' EXIT
     log=$copy/log
-    git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- -cf - | tar -xf - -C "$copy"
+    git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- -cf - | tar -xmf - -C "$copy"
     cd "$copy"
     cp -r src pristine
 
-    run "$in_process | $processes | $under_fire"
-    [ "$outcome" = 0 ] || { cat "$log"; fail "the tests fail as it is"; }
-    printf '%-16s %s\n' "as it is" "the tests pass"
+    # All of them are tried on before any is built.
+    for mutation in "${chosen[@]}"; do
+        "mutate_$mutation"
+        for filter in "${filters[@]}"; do all[$filter]=; done
+        cp -r pristine/. src
+    done
+    for filter in "${!all[@]}"; do
+        run "$filter"
+        [ "$outcome" = 0 ] || { cat "$log"; fail "the tests fail as it is: $filter"; }
+    done
+    printf '%-18s %s\n' "as it is" "the tests pass"
 
     for mutation in "${chosen[@]}"; do
         "mutate_$mutation"
         for filter in "${filters[@]}"; do
             run "$filter"
             case $outcome in
-                "$tests_failed") printf '%-16s noticed by %s\n' "$mutation" "$(first_failure)" ;;
+                "$tests_failed") printf '%-18s noticed by %s\n' "$mutation" "$(first_failure)" ;;
                 0)
-                    printf '%-16s NOT NOTICED by %s\n' "$mutation" "$filter"
+                    printf '%-18s NOT NOTICED by %s\n' "$mutation" "$filter"
                     survivors=$((survivors + 1))
                     ;;
                 *)
@@ -167,7 +246,7 @@ main() {
                     ;;
             esac
         done
-        cp pristine/credential/*.rs src/credential
+        cp -r pristine/. src
     done
     [ "$survivors" = 0 ] || fail "$survivors times the tests did not notice"
 }

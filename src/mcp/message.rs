@@ -376,6 +376,7 @@ fn own_place(spelled: &impl ToString) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::attempts::Reason;
 
     fn parse(text: &str) -> Result<Message, Malformed> {
         Message::parse(Bytes::copy_from_slice(text.as_bytes()))
@@ -500,6 +501,30 @@ mod tests {
         let odd = Message::parse(Bytes::from_static(b"{\"id\":1,\"result\":0,\"x\":\"\xff\"}")).unwrap();
         let twice = odd.addressed_to(&Id::named("a long id")).addressed_to(&Id::from_number(2));
         assert_eq!(twice.raw(), b"{\"id\":2,\"result\":0,\"x\":\"\xff\"}".as_slice());
+    }
+
+    /// a1: a message that is edited keeps its count, be it edited in its own place or, where a clone holds that, in
+    /// another; a message that is put in another's place begins its own.
+    #[test]
+    fn a1_an_edited_message_keeps_its_record() {
+        for is_shared in [false, true] {
+            let message = parse(r#"{"id":"a","method":"m","params":{"x":1.10}}"#).unwrap().recorded();
+            let (attempts, place) = (message.attempts(), message.raw().as_ptr());
+            let clone = is_shared.then(|| message.clone());
+            let message = message.edited(|message| message.edit("params", |params| params.remove(|_| true))).unwrap();
+            assert_eq!(message.raw().as_ptr() != place, is_shared);
+            assert!(attempts.admit(Reason::SignIn));
+            let renamed = message.renamed(&Id::ours(7)).unwrap().recorded();
+            for message in clone.iter().chain([&renamed, &renamed.clone()]) {
+                assert_eq!(message.attempts().spent(Reason::SignIn), 1, "{is_shared}");
+            }
+            assert!(renamed.attempts().admit(Reason::Unknown));
+            assert_eq!(attempts.spent(Reason::Unknown), 1, "{is_shared}");
+            assert_eq!(renamed.unsent().recorded().attempts().spent(Reason::SignIn), 0);
+        }
+        let answer = parse(r#"{"id":1,"result":{}}"#).unwrap().recorded();
+        answer.attempts().may_have_run();
+        assert!(!answer.addressed_to(&Id::ours(2)).attempts().admits(Reason::SignIn));
     }
 
     /// t103: one message, one line.

@@ -249,6 +249,28 @@ fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
     });
 }
 
+/// a1: each refusal by itself may be followed by another attempt, and all of them together may not: so many deliveries in
+/// all, and an answer.
+#[test]
+fn a1_many_reasons_together_have_one_limit() {
+    let (sandbox, vendor) = signed_in(Script::people());
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize();
+    serve.request("tools/list", json!({})).result();
+    let busy = || Effect::Answer(Reply::new(429).header("retry-after", "0"));
+    vendor.fault(On::Rpc("tools/call"), unauthorized());
+    for _ in 0..6 {
+        vendor.fault(On::Rpc("tools/call"), busy());
+    }
+    vendor.fault(On::Rpc("tools/call"), Effect::status(404));
+    for _ in 0..8 {
+        vendor.fault(On::Rpc("tools/call"), busy());
+    }
+    let answer = serve.call("echo", json!({"message": "hi"}));
+    answer.error();
+    assert_eq!((vendor.calls("tools/call").len(), vendor.executed().len()), (SENDS_LIMIT, 0), "{}", answer.raw);
+}
+
 /// a1, d3: an `initialize` and a list whose connection breaks are asked for once more; a call is not.
 #[test]
 fn d3_what_changes_nothing_is_sent_again_when_the_connection_breaks() {

@@ -18,7 +18,7 @@ use crate::{
             deadline::Deadline,
             event_stream::{EventStream, Heard},
             is_event_stream,
-            rate::patience,
+            rate::patience::{self, Reopening},
         },
     },
     mcp::{
@@ -35,9 +35,6 @@ use crate::{
 const SESSION_ID_LIMIT: usize = 8 << 10;
 
 const LAST_EVENT_ID: &str = "last-event-id";
-
-/// How often in a row a GET stream on which nothing comes is opened again before the client has to be heard of.
-const SILENT_STREAMS: u32 = 6;
 
 /// An event stream, and what has come of it.
 struct Stream {
@@ -96,7 +93,7 @@ impl Upstream {
     /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
     /// Redelivery"), so often; after that the client has to be heard of again: an idle process keeps no server busy.
     pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
-        let (mut asked, mut silent) = (None, 0_u32);
+        let mut reopening = Reopening::default();
         loop {
             let begun = Instant::now();
             let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await;
@@ -106,17 +103,17 @@ impl Upstream {
                     let mut stream = Stream::answering(None);
                     self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
                     if stream.was_of_use(begun.elapsed()) {
-                        silent = 0;
+                        reopening.heard();
                     }
                     if let Some(id) = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
                     }
-                    asked = stream.events.retry().map(Duration::from_millis).or(asked);
+                    reopening.asked = stream.events.retry().map(Duration::from_millis).or(reopening.asked);
                     Failure::Cut
                 }
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
-                    asked = self.turnstile.asked(response.headers()).or(asked);
-                    Failure::Status { status: response.status(), retry_after: asked, reason: None }
+                    reopening.asked = self.turnstile.asked(response.headers()).or(reopening.asked);
+                    Failure::Status { status: response.status(), retry_after: reopening.asked, reason: None }
                 }
                 Ok(response) if response.status().is_server_error() => {
                     Failure::Status { status: response.status(), retry_after: None, reason: None }
@@ -126,11 +123,10 @@ impl Upstream {
                 Err(failure @ Failure::Http(_)) => failure,
                 Err(failure) => return Ok(Ending::Failed(failure)),
             };
-            if silent >= SILENT_STREAMS {
+            let Some(wait) = reopening.next(getrandom::u32().unwrap_or_default()) else {
                 return Ok(Ending::Failed(failure));
-            }
-            sleep(patience::reconnect(asked, silent, getrandom::u32().unwrap_or_default())).await;
-            silent += 1;
+            };
+            sleep(wait).await;
         }
     }
 

@@ -108,7 +108,7 @@ impl Turnstile {
         self.change(|usage, rate, now| usage.take(rate, now)).await
     }
 
-    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](crate::bridge::patience::LONGEST_WAIT) at most: no process, where they share
+    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](crate::bridge::upstream::rate::patience::LONGEST_WAIT) at most: no process, where they share
     /// the gate.
     pub async fn hold(&self, wait: Duration) {
         *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_SAID));
@@ -175,7 +175,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
-    use crate::bridge::patience;
+    use crate::bridge::upstream::rate::patience;
 
     const FOREVER: Duration = Duration::MAX;
 

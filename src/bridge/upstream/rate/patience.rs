@@ -35,6 +35,31 @@ pub fn reconnect(asked: Option<Duration>, silent: u32, random: u32) -> Duration 
     }
 }
 
+/// How often in a row a stream on which nothing comes is opened again before the client has to be heard of.
+const SILENT_STREAMS: u32 = 6;
+
+/// The streams that were opened one after the other in the place of one that has ended.
+#[derive(Debug, Default)]
+pub struct Reopening {
+    /// What the server's `retry` asked for last.
+    pub asked: Option<Duration>,
+    silent: u32,
+}
+
+impl Reopening {
+    /// Something came on the stream.
+    pub fn heard(&mut self) {
+        self.silent = 0;
+    }
+
+    /// How long to wait before the next stream is opened; none where it is left alone.
+    pub fn next(&mut self, random: u32) -> Option<Duration> {
+        let wait = (self.silent < SILENT_STREAMS).then(|| reconnect(self.asked, self.silent, random));
+        self.silent = self.silent.saturating_add(1);
+        wait
+    }
+}
+
 /// Twice as long each time, of which the second half is left to chance.
 fn backoff(refusals: u32, random: u32) -> Duration {
     let whole = LONGEST_BACKOFF.min(SHORTEST_WAIT.saturating_mul(2_u32.saturating_pow(refusals.saturating_add(1))));
@@ -83,6 +108,26 @@ mod tests {
             [(500, 1000), (2000, 4000), (15_000, 30_000)]
         );
         assert_eq!(millis(Some(60_000), 99), (60_000, 60_100), "no less than it asks for");
+    }
+
+    /// a2: a server on whose stream nothing comes is left alone after a while, whatever it asks for; one on whose stream
+    /// something comes now and then is not.
+    #[test]
+    fn a2_a_silent_stream_is_given_up() {
+        for asked in [None, Some(Duration::ZERO), Some(Duration::from_secs(60)), Some(Duration::MAX)] {
+            let mut reopening = Reopening { asked, ..Reopening::default() };
+            for round in 0..3 {
+                let waits: Vec<_> =
+                    (0..6).map(|silent| (reopening.next(7), Some(reconnect(asked, silent, 7)))).collect();
+                assert!(waits.iter().all(|(wait, expected)| wait == expected), "{round}: {waits:?}");
+                assert_eq!([reopening.next(7), reopening.next(7)], [None; 2], "{asked:?}");
+                reopening.heard();
+            }
+            for _ in 0..100 {
+                reopening.heard();
+                assert!(reopening.next(7).is_some());
+            }
+        }
     }
 
     proptest! {
