@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, ast, common::Ranged, parse_to_ast};
 
 use crate::setup::{
-    document::{DocumentError, line_at, line_start, newline, replaced},
+    document::{DocumentError, line_start, malformed, newline, replaced},
     entry::{Members, Value, kept},
     tree::{Kind, Member, Node},
 };
@@ -29,7 +29,7 @@ fn options() -> ParseOptions {
 /// Reads `text`; an empty one is nothing.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options())
-        .map_err(|error| DocumentError::Malformed { line: line_at(text, error.range().start), format: "JSON" })?;
+        .map_err(|error| malformed(text, error.range().start, "JSON"))?;
     Ok(parsed.value.as_ref().map_or(Node { span: text.len()..text.len(), kind: Kind::Null }, node))
 }
 
