@@ -144,7 +144,7 @@ impl Document {
             self.expect_table(server, &format!("{name:?}"))?;
         }
         let text = match self.client.format() {
-            Format::Json => Ok(json::with(&self.text, &self.root, container, name, members)),
+            Format::Json => json::with(&self.text, &self.root, container, name, members),
             Format::Toml => toml::with(&self.text, container, name, members),
             Format::Yaml => yaml::with(&self.text, &self.root, container, name, members),
         }?;
@@ -159,7 +159,7 @@ impl Document {
         let container = self.client.container();
         self.expect_single(name)?;
         let text = match self.client.format() {
-            Format::Json => Ok(json::without(&self.text, &self.root, container, name)),
+            Format::Json => json::without(&self.text, container, name),
             Format::Toml => toml::without(&self.text, container, name),
             Format::Yaml => yaml::without(&self.text, &self.root, container, name),
         }?;
