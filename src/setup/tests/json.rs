@@ -4,11 +4,11 @@ use super::*;
 
 const CLIENT: Client = Client::Cursor;
 
-fn parts(text: &str) -> [String; 3] {
+fn variants(text: &str) -> [String; 3] {
     [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}")]
 }
 
-/// The two places where an entry, and the comma before it, can go in.
+/// The entry goes in at one place, and the comma before it at another.
 #[test]
 fn d2_json_of_any_layout_keeps_every_byte_around_the_entry() {
     for before in [
@@ -19,7 +19,7 @@ fn d2_json_of_any_layout_keeps_every_byte_around_the_entry() {
         "// ☕ {\n{\"\\u006dcpServers\": {\"größe\": {}\n// 🙂 }\n}}\n/* end */",
         "{\"mcpServers\": {\n\"b\": {\"command\": \"x\"\n}\n// \"c\": {},\n}, \"n\": 1.10, \"e\": 1e2}",
     ] {
-        for before in parts(before) {
+        for before in variants(before) {
             let after = with(CLIENT, &before, &entry());
             let (mut left, mut added) = (before.bytes().peekable(), Vec::new());
             for byte in after.bytes() {
@@ -51,7 +51,7 @@ fn d2_json_without_an_entry_keeps_what_stood_around_it() {
         ("{\"mcpServers\":{\n  \"asset-sandbox\":{},\n}}", "{\"mcpServers\":{}}"),
         ("{\"mcpServers\":{ /* none */ \"asset-sandbox\":{} }}", "{\"mcpServers\":{ /* none */ }}"),
     ] {
-        for (before, after) in parts(before).into_iter().zip(parts(after)) {
+        for (before, after) in variants(before).into_iter().zip(variants(after)) {
             assert_eq!(without(CLIENT, &before), after);
         }
     }
@@ -79,7 +79,7 @@ fn d2_json_of_another_shape_is_refused_with_its_place() {
     }
     let twice = "{\"mcpServers\":{\"asset-sandbox\":{},\"asset-sandbox\":{}}}";
     assert!(change::applied(CLIENT, twice, &[Change::Take(entry().name)]).is_err());
-    // What is there twice elsewhere is none of finmcp's business.
+    // Elsewhere two members of one name stay as they are.
     let elsewhere = "{\"a\":1,\"a\":2,\"mcpServers\":{\"b\":{},\"b\":{\"c\":1}}}";
     assert_eq!(without(CLIENT, &with(CLIENT, elsewhere, &entry())), elsewhere);
 }

@@ -163,7 +163,7 @@ fn t142_a_secret_in_yaml_of_any_kind_does_not_show() {
     }
 }
 
-/// The kind of event that a file of a client has.
+/// The parser's span goes on to the end of the comment behind it.
 #[test]
 fn d2_a_quoted_text_ends_at_its_quote() {
     for (text, end) in [("'a''b' # 'c'", 6), (r#""a\"b\\" # "c""#, 8), ("'' # '", 2), (r#""ü" # ü"#, 4)] {
