@@ -377,20 +377,23 @@ fn why_a_clients_file_is_left_as_it_is() {
     let documents = || {
         let what = "`mcpServers`".to_owned();
         vec![
-            DocumentError::Malformed { line: 3, format: "JSON" },
+            DocumentError::Malformed { line: 3, column: 5, format: "JSON" },
             DocumentError::NotTable { line: 3, what, wanted: "an object" },
-            DocumentError::Unsupported { line: 3, what: "a key that is there twice" },
+            DocumentError::Duplicate { line: 3, name: "asset".to_owned() },
+            DocumentError::Unsupported { line: 3, what: "servers in one line" },
         ]
     };
     let of_document = |error| FileError::Document { path: path(), error };
-    assert_words!(DocumentError { Malformed NotTable Unsupported }, documents(), |error| written(of_document(error)));
+    assert_words!(DocumentError { Malformed NotTable Duplicate Unsupported }, documents(), |error| written(
+        of_document(error)
+    ));
     assert_words!(
         FileError { Io Dangling Changed Document },
         vec![
             FileError::Io { verb: "read", path: path(), source: denied() },
             FileError::Dangling { path: path() },
             FileError::Changed { path: path() },
-            of_document(DocumentError::Malformed { line: 3, format: "JSON" }),
+            of_document(DocumentError::Malformed { line: 3, column: 5, format: "JSON" }),
         ]
     );
     use crate::setup::change::Holder;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::setup::{
     client::{Client, Format},
-    entry::{Entry, Members},
+    entry::{Entry, Members, kept},
     json, toml,
     tree::{Kind, Member, Node},
     yaml,
@@ -24,10 +24,12 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
     /// Not in its format.
-    #[error("line {line} is not valid {format}")]
+    #[error("line {line}, column {column}: not valid {format}")]
     Malformed {
         /// The line, from 1.
         line: usize,
+        /// The character in that line, from 1.
+        column: usize,
         /// The format's name.
         format: &'static str,
     },
@@ -40,6 +42,14 @@ pub enum DocumentError {
         what: String,
         /// What it should be, in the format's words.
         wanted: &'static str,
+    },
+    /// Two values of one name, in the place of one that finmcp changes.
+    #[error("line {line}: {name:?} is there twice")]
+    Duplicate {
+        /// The line of the second, from 1.
+        line: usize,
+        /// The name.
+        name: String,
     },
     /// Valid, but of a shape that finmcp does not change.
     #[error("line {line}: finmcp cannot change {what} safely")]
@@ -72,8 +82,9 @@ impl Document {
     fn expect_table(&self, node: &Node, what: &str) -> Result<(), DocumentError> {
         match node.kind {
             Kind::Table(_) | Kind::Null => Ok(()),
-            Kind::Opaque(_) => {
-                Err(DocumentError::Unsupported { line: self.line(node), what: "YAML that is not plain lines" })
+            Kind::Opaque(ref text) if text.starts_with(['&', '*', '!']) => {
+                let what = "YAML with an anchor, an alias or a tag";
+                Err(DocumentError::Unsupported { line: self.line(node), what })
             }
             _ => Err(DocumentError::NotTable {
                 line: self.line(node),
@@ -125,11 +136,15 @@ impl Document {
     /// the connection stays. All else is as it was.
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`].
+    /// [`DocumentError`].
     pub fn with(&self, name: &str, members: &Members) -> Result<String, DocumentError> {
         let container = self.client.container();
+        self.expect_single(name)?;
+        if let Some(server) = self.server(name) {
+            self.expect_table(server, &format!("{name:?}"))?;
+        }
         let text = match self.client.format() {
-            Format::Json => Ok(json::with(&self.text, &self.root, container, name, members)),
+            Format::Json => json::with(&self.text, &self.root, container, name, members),
             Format::Toml => toml::with(&self.text, container, name, members),
             Format::Yaml => yaml::with(&self.text, &self.root, container, name, members),
         }?;
@@ -139,15 +154,27 @@ impl Document {
     /// The text without the server called `name`. All else is as it was.
     ///
     /// # Errors
-    /// [`DocumentError::Unsupported`].
+    /// [`DocumentError`].
     pub fn without(&self, name: &str) -> Result<String, DocumentError> {
         let container = self.client.container();
+        self.expect_single(name)?;
         let text = match self.client.format() {
-            Format::Json => Ok(json::without(&self.text, &self.root, container, name)),
+            Format::Json => json::without(&self.text, container, name),
             Format::Toml => toml::without(&self.text, container, name),
             Format::Yaml => yaml::without(&self.text, &self.root, container, name),
         }?;
         self.checked(text, name, false)
+    }
+
+    /// One of two that have the same name counts, and programs differ about which.
+    fn expect_single(&self, name: &str) -> Result<(), DocumentError> {
+        for (members, name) in [(self.root.members(), self.client.container()), (self.members(), name)] {
+            if let Some(second) = members.iter().filter(|member| member.key == name).nth(1) {
+                let line = line_at(&self.text, second.span.start);
+                return Err(DocumentError::Duplicate { line, name: name.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     /// `text`, if it differs from this in the server called `name` alone: whatever a strange layout led to, no other
@@ -165,7 +192,12 @@ impl Document {
         };
         let (before, after) = (others(self), others(&changed));
         let same = before.0.is_same(&after.0) && before.1.is_same(&after.1);
-        if !same || changed.server(name).is_some() != is_there {
+        let stays = |member: &Member| {
+            let after = changed.server(name).and_then(|server| server.get(&member.key));
+            after.is_some_and(|after| after.kind.is_same(&member.value.kind))
+        };
+        let all_stay = self.server(name).is_none_or(|server| kept(server).all(stays));
+        if !same || changed.server(name).is_some() != is_there || (is_there && !all_stay) {
             return Err(unsupported);
         }
         Ok(if self.marked { format!("{MARK}{text}") } else { text })
@@ -178,6 +210,13 @@ fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
         Format::Toml => toml::parse(text),
         Format::Yaml => yaml::parse(text),
     }
+}
+
+/// That `text` is not in its format, from the byte at `offset` on.
+pub(super) fn malformed(text: &str, offset: usize, format: &'static str) -> DocumentError {
+    let offset = text.floor_char_boundary(offset);
+    let column = text[line_start(text, offset)..offset].chars().count() + 1;
+    DocumentError::Malformed { line: line_at(text, offset), column, format }
 }
 
 /// The number of the line with the byte at `offset`, from 1.

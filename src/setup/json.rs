@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, ast, common::Ranged, parse_to_ast};
+use jsonc_parser::{
+    CollectOptions, CommentCollectionStrategy, ParseOptions, ast,
+    common::Ranged,
+    cst::{CstNode, CstObject, CstRootNode},
+    errors::ParseError,
+    parse_to_ast,
+};
 
 use crate::setup::{
-    document::{DocumentError, line_at, line_start, newline, replaced},
+    document::{DocumentError, line_start, malformed, newline, replaced},
     entry::{Members, Value, kept},
     tree::{Kind, Member, Node},
 };
@@ -28,9 +34,17 @@ fn options() -> ParseOptions {
 
 /// Reads `text`; an empty one is nothing.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options())
-        .map_err(|error| DocumentError::Malformed { line: line_at(text, error.range().start), format: "JSON" })?;
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options()).map_err(|error| refused(text, &error))?;
     Ok(parsed.value.as_ref().map_or(Node { span: text.len()..text.len(), kind: Kind::Null }, node))
+}
+
+fn refused(text: &str, error: &ParseError) -> DocumentError {
+    malformed(text, error.range().start, "JSON")
+}
+
+/// `text` with all of its spaces, commas and comments.
+fn tree(text: &str) -> Result<CstRootNode, DocumentError> {
+    CstRootNode::parse(text, &options()).map_err(|error| refused(text, &error))
 }
 
 /// Where the comments of `text` are; none where it cannot be read.
@@ -62,65 +76,94 @@ fn span(ranged: &impl Ranged) -> Range<usize> {
 }
 
 /// `text` with `members` as `container`'s member `name`.
-pub(super) fn with(text: &str, root: &Node, container: &str, name: &str, members: &Members) -> String {
-    let layout = Layout::of(text, root);
+pub(super) fn with(
+    text: &str,
+    root: &Node,
+    container: &str,
+    name: &str,
+    members: &Members,
+) -> Result<String, DocumentError> {
+    let tree = tree(text)?;
+    let layout = Layout::of(text, &tree);
     let servers = root.get(container);
-    if let Some(server) = servers.and_then(|servers| servers.get(name)) {
-        let value = layout.members(members, server, &layout.indent_at(server.span.start));
-        return replaced(text, &server.span, &value);
-    }
     let nothing = Node { span: 0..0, kind: Kind::Null };
-    let server = |indent: &str| format!("{}: {}", quoted(name), layout.members(members, &nothing, indent));
     let alone = |indent: &str| {
         let deeper = format!("{indent}{}", layout.unit);
-        layout.object(&[server(&deeper)], indent)
+        let server = format!("{}: {}", quoted(name), layout.members(members, &nothing, &deeper));
+        layout.object(&[server], indent)
     };
-    match servers {
-        Some(servers) if servers.kind == Kind::Null => {
-            replaced(text, &servers.span, &alone(&layout.indent_at(servers.span.start)))
-        }
-        Some(servers) => layout.insert(servers, server),
-        None => {
-            let container = |indent: &str| format!("{}: {}", quoted(container), alone(indent));
-            match root.kind {
-                Kind::Null => {
-                    let object = layout.object(&[container(layout.unit)], "");
-                    layout.put_root(root, &object)
-                }
-                _ => layout.insert(root, container),
-            }
-        }
+    // What is there is replaced; all else is set in beside it.
+    if let Some(server) = servers.and_then(|servers| servers.get(name)) {
+        let value = layout.members(members, server, &layout.indent_at(server.span.start));
+        return Ok(replaced(text, &server.span, &value));
     }
+    if let Some(servers) = servers.filter(|servers| servers.kind == Kind::Null) {
+        return Ok(replaced(text, &servers.span, &alone(&layout.indent_at(servers.span.start))));
+    }
+    let Some(root_object) = tree.object_value() else {
+        let container = format!("{}: {}", quoted(container), alone(&layout.unit));
+        return Ok(layout.put_root(root, &layout.object(&[container], "")));
+    };
+    Ok(match root_object.object_value(container) {
+        Some(servers) => {
+            layout.insert(&servers, |indent| format!("{}: {}", quoted(name), layout.members(members, &nothing, indent)))
+        }
+        None => layout.insert(&root_object, |indent| format!("{}: {}", quoted(container), alone(indent))),
+    })
 }
 
 /// `text` without `container`'s member `name`.
-pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> String {
-    let Some(servers) = root.get(container) else { return text.to_owned() };
-    let Some(at) = servers.members().iter().rposition(|member| member.key == name) else { return text.to_owned() };
-    let member = &servers.members()[at];
-    let before = text[..member.span.start].trim_end().len();
-    let comma = comma_after(text, member.span.end, servers.span.end);
-    let end = comma.map_or(member.span.end, |comma| comma + 1);
+pub(super) fn without(text: &str, container: &str, name: &str) -> Result<String, DocumentError> {
+    let tree = tree(text)?;
+    let servers = tree.object_value().and_then(|root| root.object_value(container));
+    let Some((servers, property)) = servers.and_then(|servers| servers.get(name).map(|found| (servers, found))) else {
+        return Ok(text.to_owned());
+    };
+    let before = property.previous_property();
+    let comma = property.trailing_comma();
+    let property = CstNode::from(property);
+    let last_comma = before.filter(|_| comma.is_none()).and_then(|before| before.trailing_comma());
+    let end = end_of(&comma.map_or(property.clone(), CstNode::from));
     // The line's end that ends a comment stays, unless another follows.
-    let from = at.checked_sub(1).map_or(servers.span.start + 1, |previous| servers.members()[previous].span.end);
-    let follows = text[end..].trim_start_matches([' ', '\t']);
-    let is_open = ends_with_line_remark(text, from, before) && !follows.starts_with(['\n', '\r']);
-    let start = if is_open { member.span.start } else { before };
-    let mut changed = text.to_owned();
-    changed.replace_range(start..end, "");
-    if comma.is_none() && at > 0 {
-        let previous = &servers.members()[at - 1];
-        if let Some(comma) = comma_after(text, previous.span.end, member.span.start) {
-            changed.remove(comma);
-        }
+    let follows = text[end..].trim_start_matches([' ', '\t']).starts_with(['\n', '\r']);
+    let previous = property.previous_siblings().find(|node| !node.is_whitespace() && !node.is_newline());
+    let start = match previous {
+        Some(previous) if follows || !is_line_comment(&previous) => end_of(&previous),
+        _ => start_of(&property),
+    };
+    let mut changed = replaced(text, &(start..end), "");
+    if let Some(comma) = last_comma {
+        changed.remove(start_of(&comma.into()));
     }
-    if servers.members().len() == 1 {
-        let inside = servers.span.start + 1..servers.span.end - 1 - (end - start);
+    if servers.properties().len() == 1 {
+        let servers = CstNode::from(servers);
+        let inside = start_of(&servers) + 1..end_of(&servers) - 1 - (end - start);
         if changed[inside.clone()].trim().is_empty() {
             changed.replace_range(inside, "");
         }
     }
-    changed
+    Ok(changed)
+}
+
+/// Where `node` starts in its text.
+fn start_of(node: &CstNode) -> usize {
+    let holders = node.ancestors().map(CstNode::from);
+    let length = |node: CstNode| node.previous_siblings().map(|sibling| sibling.to_string().len()).sum::<usize>();
+    length(node.clone()) + holders.map(length).sum::<usize>()
+}
+
+fn end_of(node: &CstNode) -> usize {
+    start_of(node) + node.to_string().len()
+}
+
+/// Where the comments behind `node` end, if they begin on its line.
+fn end_of_remarks(node: &CstNode) -> usize {
+    let beside = node.next_siblings().take_while(|next| next.is_whitespace() || next.is_comment());
+    end_of(&beside.filter(CstNode::is_comment).last().unwrap_or(node.clone()))
+}
+
+fn is_line_comment(node: &CstNode) -> bool {
+    node.as_comment().is_some_and(|comment| comment.is_line_comment())
 }
 
 /// `members` on one line.
@@ -147,17 +190,17 @@ fn flat(value: &Value, comma: &str) -> String {
 struct Layout<'a> {
     text: &'a str,
     /// What a level is set off by.
-    unit: &'a str,
+    unit: String,
     newline: &'static str,
 }
 
 impl<'a> Layout<'a> {
-    fn of(text: &'a str, root: &Node) -> Self {
-        let mut layout = Self { text, unit: "  ", newline: newline(text) };
-        let first = root.members().first().and_then(|member| own_indent(text, member.span.start));
-        let unit = first.and_then(|first| first.strip_prefix(layout.indent_at(root.span.start).as_str()));
-        if let Some(unit) = unit.filter(|unit| !unit.is_empty()) {
-            layout.unit = unit;
+    fn of(text: &'a str, tree: &CstRootNode) -> Self {
+        let mut layout = Self { text, unit: "  ".to_owned(), newline: newline(text) };
+        let outer = tree.value().map_or_else(String::new, |root| layout.indent_at(start_of(&root)));
+        let first = tree.single_indent_text();
+        if let Some(unit) = first.as_deref().and_then(|first| first.strip_prefix(&*outer)).filter(|u| !u.is_empty()) {
+            layout.unit = unit.to_owned();
         }
         layout
     }
@@ -200,28 +243,28 @@ impl<'a> Layout<'a> {
     }
 
     /// The text with a further member, made for its indentation, at the end of `object`.
-    fn insert(&self, object: &Node, member: impl Fn(&str) -> String) -> String {
+    fn insert(&self, object: &CstObject, member: impl Fn(&str) -> String) -> String {
         let Self { text, newline, .. } = self;
-        let close = object.span.end - 1;
-        let outer = self.indent_at(object.span.start);
+        let node = CstNode::from(object.clone());
+        let (start, close) = (start_of(&node), end_of(&node) - 1);
+        let outer = self.indent_at(start);
         let deeper = format!("{outer}{}", self.unit);
-        let Some(last) = object.members().last() else {
-            let inside = text[object.span.start + 1..close].trim_end();
-            let head = &text[..object.span.start + 1 + inside.len()];
+        let properties = object.properties();
+        let Some(last) = properties.last() else {
+            let head = text[..close].trim_end();
             return format!("{head}{newline}{deeper}{}{newline}{outer}{}", member(&deeper), &text[close..]);
         };
-        let indent = object.members().iter().rev().find_map(|member| own_indent(text, member.span.start));
-        let indent = indent.unwrap_or(&deeper);
-        let member = member(indent);
-        match comma_after(text, last.span.end, close) {
-            // Whoever ends lists with a comma goes on so.
+        let indent = properties.iter().rev().find_map(|property| property.indent_text()).unwrap_or(deeper);
+        let member = member(&indent);
+        match last.trailing_comma() {
+            // An object with a comma at its end has one at its end afterwards, too.
             Some(comma) => {
-                let at = end_of_remarks(text, comma + 1, close);
+                let at = end_of_remarks(&comma.into());
                 format!("{}{newline}{indent}{member},{}", &text[..at], &text[at..])
             }
             None => {
-                let end = last.span.end;
-                let at = end_of_remarks(text, end, close);
+                let last = CstNode::from(last.clone());
+                let (end, at) = (end_of(&last), end_of_remarks(&last));
                 format!("{},{}{newline}{indent}{member}{}", &text[..end], &text[end..at], &text[at..])
             }
         }
@@ -235,66 +278,6 @@ impl<'a> Layout<'a> {
         let head = self.text.trim_end();
         let gap = if head.is_empty() { "" } else { self.newline };
         format!("{head}{gap}{object}{}", self.newline)
-    }
-}
-
-/// What is before the byte at `offset` on its line; none where that is more than spaces.
-fn own_indent(text: &str, offset: usize) -> Option<&str> {
-    let line = line_start(text, offset);
-    let before = &text[line..offset];
-    (line > 0 && before.trim_matches([' ', '\t']).is_empty()).then_some(before)
-}
-
-/// Where the comma between `start` and `end` is, past spaces and comments.
-fn comma_after(text: &str, start: usize, end: usize) -> Option<usize> {
-    let mut at = start;
-    while at < end {
-        at = match comment_end(text, at) {
-            Some(past) => past,
-            None if text[at..].starts_with(',') => return Some(at),
-            None => at + text[at..].chars().next().map_or(1, char::len_utf8),
-        };
-    }
-    None
-}
-
-/// Where the comments that stand on the line of the byte at `start` end; `start` itself where there are none.
-fn end_of_remarks(text: &str, start: usize, end: usize) -> usize {
-    let (mut at, mut last) = (start, start);
-    while at < end {
-        if let Some(past) = comment_end(text, at) {
-            (at, last) = (past, past);
-        } else if text[at..].starts_with([' ', '\t']) {
-            at += 1;
-        } else {
-            break;
-        }
-    }
-    last
-}
-
-/// Whether a comment that goes to the end of its line is the last between `start` and `end`.
-fn ends_with_line_remark(text: &str, start: usize, end: usize) -> bool {
-    let mut at = start;
-    while at < end {
-        match comment_end(text, at) {
-            Some(past) if past >= end => return text[at..].starts_with("//"),
-            Some(past) => at = past,
-            None => at += text[at..].chars().next().map_or(1, char::len_utf8),
-        }
-    }
-    false
-}
-
-/// Where the comment that begins at `at` ends; a line's end is not a part of it.
-fn comment_end(text: &str, at: usize) -> Option<usize> {
-    let rest = &text[at..];
-    if rest.starts_with("//") {
-        Some(at + rest.find(['\n', '\r']).unwrap_or(rest.len()))
-    } else if rest.starts_with("/*") {
-        Some(at + rest.find("*/").map_or(rest.len(), |end| end + 2))
-    } else {
-        None
     }
 }
 

@@ -3,19 +3,19 @@
 use toml_edit::{Array, Document, DocumentMut, InlineTable, Item, Table, TableLike};
 
 use crate::setup::{
-    document::{DocumentError, line_at, newline},
+    document::{DocumentError, malformed, newline},
     entry::{Members, Value, is_of_connection},
     tree::{Kind, Member, Node},
 };
 
 /// Reads `text`.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
-    let document = Document::parse(text).map_err(|error| malformed(text, &error))?;
+    let document = Document::parse(text).map_err(|error| refused(text, &error))?;
     Ok(Node { span: 0..text.len(), kind: table(document.as_table()) })
 }
 
-fn malformed(text: &str, error: &toml_edit::TomlError) -> DocumentError {
-    DocumentError::Malformed { line: line_at(text, error.span().map_or(0, |span| span.start)), format: "TOML" }
+fn refused(text: &str, error: &toml_edit::TomlError) -> DocumentError {
+    malformed(text, error.span().map_or(0, |span| span.start), "TOML")
 }
 
 fn table(table: &dyn TableLike) -> Kind {
@@ -52,7 +52,7 @@ fn value_node(value: &toml_edit::Value) -> Node {
 
 /// `text` with `members` as `container`'s member `name`.
 pub(super) fn with(text: &str, container: &str, name: &str, members: &Members) -> Result<String, DocumentError> {
-    let mut document: DocumentMut = text.parse().map_err(|error| malformed(text, &error))?;
+    let mut document: DocumentMut = text.parse().map_err(|error| refused(text, &error))?;
     let implicit = || {
         let mut table = Table::new();
         table.set_implicit(true);
@@ -79,7 +79,7 @@ pub(super) fn with(text: &str, container: &str, name: &str, members: &Members) -
 
 /// `text` without `container`'s member `name`.
 pub(super) fn without(text: &str, container: &str, name: &str) -> Result<String, DocumentError> {
-    let mut document: DocumentMut = text.parse().map_err(|error| malformed(text, &error))?;
+    let mut document: DocumentMut = text.parse().map_err(|error| refused(text, &error))?;
     let servers = document.get_mut(container).and_then(Item::as_table_like_mut);
     if servers.and_then(|servers| servers.remove(name)).is_none() {
         return Ok(text.to_owned());

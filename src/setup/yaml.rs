@@ -1,246 +1,191 @@
-//! YAML, as far as a list of servers needs it: mappings, lists and one-line values are read, one member of a mapping is
-//! added, replaced or removed. Whatever else there is (anchors, block texts, values over several lines) is stepped
-//! over whole; where a change would have to go through it, there is an error and no change.
+//! YAML: read with `saphyr-parser`, and one member of a mapping added, replaced or removed by whole lines. Where a change
+//! would have to go through something else (a value in brackets, an anchor), there is an error and no change.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use crate::setup::{
-    document::{DocumentError, line_at, line_start, newline, replaced},
+    document::{DocumentError, line_at, line_start, malformed, newline, replaced},
     entry::{Members, Value, kept},
     tree::{Kind, Member, Node},
 };
 
-/// A line that says something.
-#[derive(Debug, Clone, Copy)]
-struct Line<'a> {
-    /// Where it starts in the text, its indentation included.
-    start: usize,
-    /// Its number, from 1.
-    number: usize,
-    indent: usize,
-    /// What it says, without indentation and spaces at the end.
-    content: &'a str,
-}
-
-impl Line<'_> {
-    fn end(&self) -> usize {
-        self.start + self.indent + self.content.len()
-    }
-
-    fn is_item(&self) -> bool {
-        self.content == "-" || self.content.starts_with("- ")
-    }
-}
+/// How many collections may be inside of each other.
+const MAX_DEPTH: usize = 100;
 
 /// Reads `text`; an empty one is nothing.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let content = line.trim_end().trim_start_matches(' ');
-        let number = index + 1;
-        if content.starts_with('\t') && !content.trim().is_empty() {
-            return Err(DocumentError::Malformed { line: number, format: "YAML" });
-        }
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        if !content.is_empty() && !content.starts_with('#') {
-            lines.push(Line { start, number, indent, content });
-        }
-        start += line.len();
-    }
-    if lines.first().is_some_and(|line| line.indent == 0 && line.content == "---") {
-        lines.remove(0);
-    }
-    if let Some(line) = lines.iter().find(|line| line.indent == 0 && is_mark(line.content)) {
-        return Err(DocumentError::Unsupported { line: line.number, what: "several documents in one file" });
-    }
-    let mut reader = Reader { text, lines, at: 0 };
-    let Some(first) = reader.peek() else { return Ok(Node { span: text.len()..text.len(), kind: Kind::Null }) };
-    if reader.lines.len() == 1 && key_of(first.content).is_none() {
-        let (kind, _) = scalar(first.content);
-        return Ok(placed(Node { span: 0..first.content.len(), kind }, first.start + first.indent));
-    }
-    let root = reader.block(first.indent)?;
-    match reader.peek() {
-        Some(line) => Err(DocumentError::Malformed { line: line.number, format: "YAML" }),
-        None => Ok(root),
-    }
+    read(text).map(|(root, _)| root)
 }
 
-fn is_mark(content: &str) -> bool {
-    content == "---" || content == "..." || content.starts_with("--- ") || content.starts_with('%')
+/// An alias, and the anchor that it refers to: where each of them starts.
+struct Reference {
+    alias: usize,
+    anchor: usize,
+}
+
+/// What `text` says, and its references.
+fn read(text: &str) -> Result<(Node, Vec<Reference>), DocumentError> {
+    let offsets = text.char_indices().map(|(at, _)| at).collect();
+    let parser = Parser::new_from_str(text);
+    let mut reader = Reader { text, offsets, parser, anchors: BTreeMap::new(), references: Vec::new() };
+    let mut root = None;
+    while let Some((event, span)) = reader.next()? {
+        match event {
+            Event::DocumentStart(_) if root.is_some() => {
+                let line = line_at(text, span.start);
+                return Err(DocumentError::Unsupported { line, what: "several documents in one file" });
+            }
+            Event::DocumentStart(_) => root = reader.node(0)?.ok(),
+            _ => {}
+        }
+    }
+    let nothing = Node { span: text.len()..text.len(), kind: Kind::Null };
+    Ok((root.unwrap_or(nothing), reader.references))
 }
 
 struct Reader<'a> {
     text: &'a str,
-    lines: Vec<Line<'a>>,
-    at: usize,
+    /// Where each character starts: the parser counts in characters.
+    offsets: Vec<usize>,
+    parser: Parser<'a, StrInput<'a>>,
+    /// Where each anchor starts, by its number.
+    anchors: BTreeMap<usize, usize>,
+    references: Vec<Reference>,
 }
 
 impl<'a> Reader<'a> {
-    fn peek(&self) -> Option<Line<'a>> {
-        self.lines.get(self.at).copied()
+    fn offset(&self, index: usize) -> usize {
+        self.offsets.get(index).copied().unwrap_or(self.text.len())
     }
 
-    /// The lines with this indentation, and what is deeper.
-    fn block(&mut self, indent: usize) -> Result<Node, DocumentError> {
-        let start = self.peek().map_or(self.text.len(), |line| line.start + line.indent);
-        let kind = match self.peek() {
-            Some(line) if line.is_item() => self.list(indent)?,
-            _ => self.mapping(indent)?,
-        };
-        let end = self.at.checked_sub(1).and_then(|last| self.lines.get(last)).map_or(start, Line::end);
-        Ok(Node { span: start..end, kind })
-    }
-
-    fn list(&mut self, indent: usize) -> Result<Kind, DocumentError> {
-        let mut elements = Vec::new();
-        while let Some(line) = self.peek().filter(|line| line.indent == indent && line.is_item()) {
-            self.at += 1;
-            let content = line.content[1..].trim_start();
-            let start = line.end() - content.len();
-            let nested = key_of(content).is_some() || content.is_empty() || content.starts_with("- ");
-            let value = if nested { self.opaque(start, indent)? } else { self.value(content, start, indent)? };
-            elements.push(value);
-        }
-        Ok(Kind::List(elements))
-    }
-
-    fn mapping(&mut self, indent: usize) -> Result<Kind, DocumentError> {
-        let mut members: Vec<Member> = Vec::new();
-        while let Some(line) = self.peek().filter(|line| line.indent == indent) {
-            let Some((key, length)) = key_of(line.content) else {
-                return Err(DocumentError::Malformed { line: line.number, format: "YAML" });
-            };
-            self.at += 1;
-            let content = line.content[length..].trim_start();
-            let start = line.end() - content.len();
-            let value = if content.is_empty() || content.starts_with('#') {
-                self.child(line)?
-            } else {
-                self.value(content, start, indent)?
-            };
-            let end = self.lines.get(self.at - 1).map_or(start, Line::end);
-            members.push(Member { key, span: line.start + line.indent..end, value });
-        }
-        Ok(Kind::Table(members))
-    }
-
-    /// What stands beneath a key with nothing beside it.
-    fn child(&mut self, parent: Line<'a>) -> Result<Node, DocumentError> {
-        let end = parent.start + parent.indent + parent.content.find(" #").unwrap_or(parent.content.len());
-        match self.peek() {
-            Some(line) if line.indent > parent.indent && (line.is_item() || key_of(line.content).is_some()) => {
-                self.block(line.indent)
+    fn next(&mut self) -> Result<Option<(Event<'a>, Range<usize>)>, DocumentError> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => {
+                Ok(Some((event, self.offset(span.start.index())..self.offset(span.end.index()))))
             }
-            Some(line) if line.indent > parent.indent => self.opaque(line.start + line.indent, parent.indent),
-            Some(line) if line.indent == parent.indent && line.is_item() => self.block(line.indent),
-            _ => Ok(Node { span: end..end, kind: Kind::Null }),
+            Some(Err(error)) => Err(malformed(self.text, self.offset(error.marker().index()), "YAML")),
+            None => Ok(None),
         }
     }
 
-    /// What begins with `content` on the line before.
-    fn value(&mut self, content: &str, start: usize, indent: usize) -> Result<Node, DocumentError> {
-        let goes_on = self.peek().is_some_and(|line| line.indent > indent);
-        let (kind, length) = scalar(content);
-        if goes_on || matches!(kind, Kind::Opaque(_)) {
-            return self.opaque(start, indent);
+    /// The value that begins with the next event; the span of that event where a collection or the document ends with it.
+    fn node(&mut self, depth: usize) -> Result<Result<Node, Range<usize>>, DocumentError> {
+        let Some((event, span)) = self.next()? else { return Ok(Err(self.text.len()..self.text.len())) };
+        if depth > MAX_DEPTH {
+            let line = line_at(self.text, span.start);
+            return Err(DocumentError::Unsupported { line, what: "collections nested this deep" });
         }
-        Ok(placed(Node { span: 0..length, kind }, start))
+        let (Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _)) = event
+        else {
+            let Event::Alias(anchor) = event else { return Ok(Err(span)) };
+            let anchor = self.anchors.get(&anchor).copied().unwrap_or(span.start);
+            self.references.push(Reference { alias: span.start, anchor });
+            return Ok(Ok(self.opaque(span)));
+        };
+        // An alias inside of a collection can refer to the collection.
+        self.anchors.insert(anchor, span.start);
+        let (node, tag) = match event {
+            Event::Scalar(value, style, _, tag) => (self.scalar(&value, style, span), tag),
+            Event::SequenceStart(_, tag) => (self.list(span, depth + 1)?, tag),
+            Event::MappingStart(_, tag) => (self.mapping(span, depth + 1)?, tag),
+            _ => return Ok(Err(span)),
+        };
+        Ok(Ok(if anchor > 0 || tag.is_some() { self.opaque(node.span) } else { node }))
     }
 
-    /// From `start` past all that is deeper than `indent`.
-    fn opaque(&mut self, start: usize, indent: usize) -> Result<Node, DocumentError> {
-        while self.peek().is_some_and(|line| line.indent > indent) {
-            self.at += 1;
+    fn opaque(&self, span: Range<usize>) -> Node {
+        Node { kind: Kind::Opaque(self.text[span.clone()].to_owned()), span }
+    }
+
+    fn scalar(&self, value: &str, style: ScalarStyle, span: Range<usize>) -> Node {
+        let spelled = &self.text[span.clone()];
+        // The parser's span of a quoted text goes on to the end of a comment behind it.
+        let length = match style {
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if spelled.starts_with(['"', '\'']) => {
+                quoted_length(spelled)
+            }
+            ScalarStyle::Plain if value.is_empty() && !spelled.starts_with(['&', '!']) => 0,
+            _ => spelled.trim_end().len(),
+        };
+        let span = span.start..span.start + length;
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let kind = match style {
+            _ if is_block || spelled[..length].contains('\n') => Kind::Opaque(value.to_owned()),
+            ScalarStyle::Plain => plain(value),
+            _ => Kind::Text(value.to_owned()),
+        };
+        Node { span, kind }
+    }
+
+    fn list(&mut self, open: Range<usize>, depth: usize) -> Result<Node, DocumentError> {
+        let mut elements: Vec<Node> = Vec::new();
+        let close = loop {
+            match self.node(depth)? {
+                Ok(element) => elements.push(element),
+                Err(close) => break close,
+            }
+        };
+        let end = elements.last().map_or(open.start, |last| last.span.end);
+        Ok(Node { span: whole(&open, &close, end), kind: Kind::List(elements) })
+    }
+
+    fn mapping(&mut self, open: Range<usize>, depth: usize) -> Result<Node, DocumentError> {
+        let mut members: Vec<Member> = Vec::new();
+        let close = loop {
+            let key = match self.node(depth)? {
+                Ok(key) => key,
+                Err(close) => break close,
+            };
+            let Ok(mut value) = self.node(depth)? else { break key.span };
+            if value.span.end <= key.span.end {
+                // Nothing: where it would be.
+                let after = self.text[key.span.end..].trim_start_matches([' ', '\t']);
+                let at = self.text.len() - after.strip_prefix(':').map_or(self.text.len() - key.span.end, str::len);
+                value.span = at..at;
+            }
+            let text = match key.kind {
+                Kind::Text(text) | Kind::Plain(text) => text,
+                _ => self.text[key.span.clone()].to_owned(),
+            };
+            members.push(Member { key: text, span: key.span.start..value.span.end, value });
+        };
+        if close.is_empty() {
+            // A comment behind a value is the member's.
+            for member in &mut members {
+                let rest = &self.text[member.span.end..];
+                let line = rest.lines().next().unwrap_or_default();
+                if line.trim_start().starts_with('#') {
+                    member.span.end += line.trim_end().len();
+                }
+            }
         }
-        let end = self.lines.get(self.at - 1).map_or(start, Line::end);
-        let text = &self.text[start..end];
-        if text.starts_with(['[', '{', '"', '\'']) && !is_closed(text) {
-            let line = self.text[..start].matches('\n').count() + 1;
-            return Err(DocumentError::Malformed { line, format: "YAML" });
-        }
-        Ok(Node { span: start..end, kind: Kind::Opaque(text.to_owned()) })
+        let end = members.last().map_or(open.start, |last| last.span.end);
+        Ok(Node { span: whole(&open, &close, end), kind: Kind::Table(members) })
     }
 }
 
-/// Whether each bracket and quote of `text` has its end.
-fn is_closed(text: &str) -> bool {
-    let (mut depth, mut quote, mut before) = (0_usize, None, ' ');
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match (quote, character) {
-            (Some('"'), '\\') => drop(characters.next()),
-            (Some(open), _) if open == character => quote = None,
-            (Some(_), _) => {}
-            // Within a word it is an apostrophe.
-            (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(character),
-            (None, '[' | '{') => depth += 1,
-            (None, ']' | '}') => match depth.checked_sub(1) {
-                Some(outer) => depth = outer,
-                None => return false,
-            },
-            (None, '#') if before.is_whitespace() => drop(characters.by_ref().find(|next| *next == '\n')),
-            (None, _) => {}
-        }
-        before = character;
-    }
-    depth == 0 && quote.is_none()
+/// The span of a collection: to its bracket, or to the end of its last part, since the parser finds the end of a
+/// collection without brackets only where something else begins.
+fn whole(open: &Range<usize>, close: &Range<usize>, last: usize) -> Range<usize> {
+    open.start..if close.is_empty() { last } else { close.end }
 }
 
-/// `node`, whose spans count from the byte at `start`, with spans that count from the text's beginning.
-fn placed(node: Node, start: usize) -> Node {
-    let moved = |span: Range<usize>| span.start + start..span.end + start;
-    let kind = match node.kind {
-        Kind::List(elements) => Kind::List(elements.into_iter().map(|element| placed(element, start)).collect()),
-        Kind::Table(members) => {
-            let member =
-                |member: Member| Member { span: moved(member.span), value: placed(member.value, start), ..member };
-            Kind::Table(members.into_iter().map(member).collect())
-        }
-        kind => kind,
-    };
-    Node { span: moved(node.span), kind }
-}
-
-/// The key that `content` begins with, and how long it is with its colon.
-fn key_of(content: &str) -> Option<(String, usize)> {
-    if content.starts_with(['"', '\'']) {
-        let (key, length) = quoted_scalar(content)?;
-        return content[length..].starts_with(':').then_some((key, length + 1)).filter(|(_, end)| ends(content, *end));
-    }
-    if content.starts_with(['&', '*', '!', '|', '>', '%', '@', '`', '{', '}', '[', ']', ',', '?', '#']) {
-        return None;
-    }
-    let colon = content.match_indices(':').map(|(at, _)| at).find(|at| ends(content, at + 1))?;
-    let key = content[..colon].trim_end();
-    (!key.is_empty() && !key.contains(" #") && !key.starts_with("- ")).then(|| (key.to_owned(), colon + 1))
-}
-
-fn ends(content: &str, at: usize) -> bool {
-    content[at..].is_empty() || content[at..].starts_with([' ', '\t'])
-}
-
-/// The value that `content` is, and its length without a comment behind it; what is more than a line is opaque.
-fn scalar(content: &str) -> (Kind, usize) {
-    let opaque = || (Kind::Opaque(content.to_owned()), content.len());
-    let only = |kind: Kind, length: usize| {
-        let rest = content[length..].trim_start();
-        let alone = rest.is_empty() || (rest.starts_with('#') && rest.len() < content.len() - length);
-        if alone { (kind, length) } else { (Kind::Opaque(content.to_owned()), content.len()) }
-    };
-    match content.as_bytes().first() {
-        Some(b'"' | b'\'') => {
-            quoted_scalar(content).map_or_else(opaque, |(text, length)| only(Kind::Text(text), length))
-        }
-        Some(b'[' | b'{') => flow(content).map_or_else(opaque, |(kind, length)| only(kind, length)),
-        Some(b'&' | b'*' | b'!' | b'|' | b'>' | b'%' | b'@' | b'`' | b'?' | b']' | b'}' | b',') => opaque(),
-        _ => {
-            let length = content.find(" #").unwrap_or(content.len());
-            let text = content[..length].trim_end();
-            (plain(text), text.len())
+/// The length of the quoted text that `spelled`, which the parser has read, begins with.
+fn quoted_length(spelled: &str) -> usize {
+    let quote = if spelled.starts_with('"') { '"' } else { '\'' };
+    let mut letters = spelled.char_indices().skip(1).peekable();
+    while let Some((at, letter)) = letters.next() {
+        let is_doubled = quote == '\'' && letters.peek().is_some_and(|(_, next)| *next == quote);
+        match letter {
+            '\\' if quote == '"' => drop(letters.next()),
+            _ if letter == quote && is_doubled => drop(letters.next()),
+            _ if letter == quote => return at + 1,
+            _ => {}
         }
     }
+    spelled.len()
 }
 
 fn plain(text: &str) -> Kind {
@@ -249,79 +194,6 @@ fn plain(text: &str) -> Kind {
         "true" | "false" | "True" | "False" => Kind::Plain(text.to_ascii_lowercase()),
         number if number.parse::<f64>().is_ok() => Kind::Plain(number.to_owned()),
         text => Kind::Text(text.to_owned()),
-    }
-}
-
-/// The text in quotes that `content` begins with, and their length; none where they do not end here, or hold escapes
-/// that JSON does not know.
-fn quoted_scalar(content: &str) -> Option<(String, usize)> {
-    if content.starts_with('\'') {
-        let mut at = 1;
-        loop {
-            at += content[at..].find('\'')?;
-            if !content[at + 1..].starts_with('\'') {
-                return Some((content[1..at].replace("''", "'"), at + 1));
-            }
-            at += 2;
-        }
-    }
-    let mut texts = serde_json::Deserializer::from_str(content).into_iter::<String>();
-    let text = texts.next()?.ok()?;
-    Some((text, texts.byte_offset()))
-}
-
-/// The list or mapping in brackets that `content` begins with, of texts alone, and its length.
-fn flow(content: &str) -> Option<(Kind, usize)> {
-    let is_list = content.starts_with('[');
-    let close = if is_list { ']' } else { '}' };
-    let (mut elements, mut members) = (Vec::new(), Vec::new());
-    let mut at = 1;
-    loop {
-        at += content[at..].len() - content[at..].trim_start().len();
-        if content[at..].starts_with(close) {
-            let kind = if is_list { Kind::List(elements) } else { Kind::Table(members) };
-            return Some((kind, at + 1));
-        }
-        let start = at;
-        let mut key = None;
-        if !is_list {
-            let (name, length) = match quoted_scalar(&content[at..]) {
-                Some(found) => found,
-                None => {
-                    let length = content[at..].find([':', ',', '{', '}', '[', ']', '"', '\'', '#', '&', '*', '!'])?;
-                    (content[at..at + length].trim().to_owned(), length)
-                }
-            };
-            at += length;
-            at += 1 + content[at..].strip_prefix(':')?.len() - content[at + 1..].trim_start().len();
-            key = Some(name);
-        }
-        let begin = at;
-        let kind = match content[at..].chars().next()? {
-            '"' | '\'' => {
-                let (text, length) = quoted_scalar(&content[at..])?;
-                at += length;
-                Kind::Text(text)
-            }
-            '[' | '{' | '&' | '*' | '!' | '#' => return None,
-            _ => {
-                let length = content[at..].find([',', close, '{', '[', '"', '\'', '#'])?;
-                let text = content[at..at + length].trim();
-                at += length;
-                plain(text)
-            }
-        };
-        let value = Node { span: begin..at, kind };
-        match key {
-            Some(key) => members.push(Member { key, span: start..at, value }),
-            None => elements.push(value),
-        }
-        at += content[at..].len() - content[at..].trim_start().len();
-        if let Some(rest) = content[at..].strip_prefix(',') {
-            at = content.len() - rest.len();
-        } else if !content[at..].starts_with(close) {
-            return None;
-        }
     }
 }
 
@@ -341,9 +213,14 @@ pub(super) fn with(
     };
     let Some(at) = root.member(container) else {
         let rest = if root.kind == Kind::Null { replaced(text, &root.span, "") } else { text.to_owned() };
-        let gap = if rest.is_empty() || rest.ends_with('\n') { "" } else { newline };
         let indent = root.members().first().map_or(0, |member| column(text, member.span.start));
-        return Ok(format!("{rest}{gap}{:indent$}{container}:{newline}{}", "", lines(indent + 2)));
+        // A document can have an end that is spelled out.
+        let from = root.span.end.min(rest.len()).saturating_sub(1);
+        let end =
+            rest.as_bytes()[from..].windows(4).position(|line| line == b"\n...").map_or(rest.len(), |at| from + at + 1);
+        let (head, tail) = rest.split_at(end);
+        let gap = if head.is_empty() || head.ends_with('\n') { "" } else { newline };
+        return Ok(format!("{head}{gap}{:indent$}{container}:{newline}{}{tail}", "", lines(indent + 2)));
     };
     let servers = &at.value;
     let outer = column(text, at.span.start);
@@ -351,11 +228,14 @@ pub(super) fn with(
         (Kind::Table(_), [first, ..]) if is_own_line(text, first.span.start) => {
             let indent = column(text, first.span.start);
             if let Some(server) = servers.member(name) {
-                let whole = lines_of(text, server)?;
+                let (whole, inner) = lines_of(text, server)?;
                 let server = &server.value;
-                if let Kind::Opaque(_) = server.kind {
-                    let what = "YAML that is not plain lines";
-                    return Err(DocumentError::Unsupported { line: line_at(text, server.span.start), what });
+                let moves = |reference: &Reference| {
+                    let holder = kept(server).find(|member| member.span.contains(&reference.alias));
+                    holder.is_some_and(|member| !member.span.contains(&reference.anchor))
+                };
+                if inner.iter().any(moves) {
+                    return Err(referred(text, &whole));
                 }
                 // What stays keeps its lines, so the others take their indentation.
                 let first = kept(server).find(|member| is_own_line(text, member.span.start));
@@ -369,12 +249,7 @@ pub(super) fn with(
                 let all = members.iter().flat_map(lines).chain(others.flat_map(theirs));
                 let head = format!("{:indent$}{}:{newline}", "", word(name));
                 let lines = all.fold(head, |lines, line| format!("{lines}{:deeper$}{line}{newline}", ""));
-                let mut gone =
-                    marked(&text[whole.clone()], '&').filter(|name| !marked(&lines, '&').any(|n| n == *name));
-                return match gone.any(|name| marked(&lines, '*').any(|alias| alias == name)) {
-                    false => Ok(replaced(text, &whole, &lines)),
-                    true => Err(referred(text, &whole)),
-                };
+                return Ok(replaced(text, &whole, &lines));
             }
             Ok(inserted(text, servers.span.end, &lines(indent), newline))
         }
@@ -397,7 +272,7 @@ pub(super) fn with(
 pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> Result<String, DocumentError> {
     let Some(servers) = root.get(container) else { return Ok(text.to_owned()) };
     let Some(server) = servers.member(name) else { return Ok(text.to_owned()) };
-    let changed = replaced(text, &lines_of(text, server)?, "");
+    let changed = replaced(text, &lines_of(text, server)?.0, "");
     Ok(match (servers.members().len(), root.member(container)) {
         // A key with nothing beneath would be no mapping any more.
         (1, Some(member)) => {
@@ -411,26 +286,20 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> R
     })
 }
 
-/// The lines of `server`, if nothing outside of them refers to a part of it.
-fn lines_of(text: &str, server: &Member) -> Result<Range<usize>, DocumentError> {
+/// The lines of `server`, if nothing outside of them refers to a part of it, and the references within.
+fn lines_of(text: &str, server: &Member) -> Result<(Range<usize>, Vec<Reference>), DocumentError> {
     let whole = line_start(text, server.span.start)..line_end(text, server.span.end);
-    let outside = replaced(text, &whole, "\n");
-    match marked(&text[whole.clone()], '&').any(|anchor| marked(&outside, '*').any(|alias| alias == anchor)) {
-        false => Ok(whole),
-        true => Err(referred(text, &whole)),
-    }
+    let (_, references) = read(text)?;
+    let (inner, outer): (Vec<_>, Vec<_>) = references
+        .into_iter()
+        .filter(|reference| whole.contains(&reference.anchor))
+        .partition(|reference| whole.contains(&reference.alias));
+    if outer.is_empty() { Ok((whole, inner)) } else { Err(referred(text, &whole)) }
 }
 
 fn referred(text: &str, whole: &Range<usize>) -> DocumentError {
     let what = "an entry that has a part which is used elsewhere";
     DocumentError::Unsupported { line: line_at(text, whole.start), what }
-}
-
-/// The names behind each `sign` in `text` that can be that of an anchor or an alias.
-fn marked(text: &str, sign: char) -> impl Iterator<Item = &str> {
-    let is_edge = |letter: char| letter.is_whitespace() || "[]{},".contains(letter);
-    let starts = text.match_indices(sign).map(|(at, _)| at).filter(move |at| text[..*at].ends_with(is_edge));
-    starts.filter_map(move |at| text[at + 1..].split(is_edge).next()).filter(|name| !name.is_empty())
 }
 
 /// The lines of a member.

@@ -227,7 +227,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn what_cannot_be_read_stays() {
     for (text, said) in [
-        ("{\n\"a\": CANARY-1\n}", "line 2 is not valid JSON"),
+        ("{\n\"a\": CANARY-1\n}", "line 2, column 6: not valid JSON"),
         ("[]", "line 1: the file is not an object"),
         ("{\"mcpServers\": 1}", "line 1: mcpServers is not an object"),
     ] {
