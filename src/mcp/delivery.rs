@@ -8,13 +8,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::{
-    bridge::stdio::batch,
-    mcp::{
-        id::Id,
-        message::{Kind, Message},
-        object::Object,
-    },
+use crate::mcp::{
+    array,
+    id::Id,
+    message::{Kind, Message},
+    object::Object,
 };
 
 /// What is in a text.
@@ -66,7 +64,7 @@ impl Delivery {
 
     /// An array of messages (JSON-RPC 2.0 section 6; MCP 2025-03-26, "Batching"). What is none of them is left out.
     fn of_array(text: &Bytes) -> Self {
-        let Some(elements) = std::str::from_utf8(text).ok().and_then(batch::split) else { return Self::Unreadable };
+        let Some(elements) = std::str::from_utf8(text).ok().and_then(array::split) else { return Self::Unreadable };
         let mut messages = Vec::new();
         let mut other = Self::Heartbeat;
         for element in elements.into_iter().filter(|element| element.starts_with('{')) {
@@ -295,8 +293,8 @@ mod tests {
     fn a5_an_array_of_very_many_is_not_read() {
         let one = r#"{"jsonrpc":"2.0","method":"n"}"#;
         let array = |count: usize| format!("[{}]", vec![one; count].join(","));
-        assert_eq!(read(array(batch::LIMIT)).matches("method").count(), batch::LIMIT);
-        assert_eq!(read(array(batch::LIMIT + 1)), "unreadable");
+        assert_eq!(read(array(array::LIMIT)).matches("method").count(), array::LIMIT);
+        assert_eq!(read(array(array::LIMIT + 1)), "unreadable");
     }
 
     /// a4: the body of an error status is an answer where it says so itself.

@@ -1,5 +1,6 @@
 //! MCP's vocabulary: messages as they were written, and what the specification calls things. Pure; knows nobody else.
 
+pub mod array;
 pub mod attempts;
 pub mod codes;
 pub mod delivery;

@@ -2,18 +2,14 @@
 //! revision gets the responses to the requests of a batch in one array too. The server gets the messages one by
 //! one.
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
 use crate::{
     bridge::conversation::reply::{self, ReplyCode},
     mcp::{
+        array,
         id::Id,
         malformed::Malformed,
         message::{Kind, Message},
@@ -21,9 +17,6 @@ use crate::{
         revision,
     },
 };
-
-/// The most messages in one batch.
-pub const LIMIT: usize = 1000;
 
 /// The revision that has batches.
 const REVISION: &str = "2025-03-26";
@@ -33,38 +26,6 @@ const ID_USED: &str = "another request of this batch has the same id";
 const NO_INITIALIZE: &str = "initialize cannot be part of a batch";
 const TOO_LARGE: &str =
     "The server answered, but the responses to this batch are too large together: send this request alone";
-
-/// The elements of the JSON array `text`; none where it is none, or has more than [`LIMIT`].
-pub fn split(text: &str) -> Option<Vec<&str>> {
-    serde_json::from_str::<Elements<'_>>(text).ok().map(|elements| elements.0)
-}
-
-struct Elements<'a>(Vec<&'a str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Array;
-        impl<'de> Visitor<'de> for Array {
-            type Value = Elements<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "an array of at most {LIMIT} elements")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = array.next_element::<&RawValue>()? {
-                    if elements.len() == LIMIT {
-                        return Err(serde::de::Error::invalid_length(LIMIT + 1, &self));
-                    }
-                    elements.push(element.get());
-                }
-                Ok(Elements(elements))
-            }
-        }
-        deserializer.deserialize_seq(Array)
-    }
-}
 
 /// The batches of one client that are not answered yet.
 #[derive(Debug)]
@@ -110,7 +71,7 @@ impl Batches {
         if !self.agreed {
             return Err(Message::parse(line.clone()).err().unwrap_or(Malformed::Message));
         }
-        let elements = std::str::from_utf8(line).ok().and_then(split).filter(|elements| !elements.is_empty());
+        let elements = std::str::from_utf8(line).ok().and_then(array::split).filter(|elements| !elements.is_empty());
         let Some(elements) = elements else {
             return Err(Message::parse(line.clone()).err().unwrap_or(Malformed::Message));
         };
@@ -301,7 +262,7 @@ mod tests {
         ] {
             assert_eq!(batches.opened(&Bytes::from(line)).unwrap_err(), problem, "{line}");
         }
-        let many = format!("[{}]", vec![CALL; LIMIT + 1].join(","));
+        let many = format!("[{}]", vec![CALL; array::LIMIT + 1].join(","));
         assert_eq!(batches.opened(&Bytes::from(many)).unwrap_err(), Malformed::Message);
     }
 
