@@ -10,10 +10,10 @@ use crate::{
     client::ClientError,
     credential::{
         assertion::AssertionError,
-        lock::LockError,
         store::StoreError,
         token_source::{LoginReason, TokenSourceError},
     },
+    disk::lock::LockError,
     http::HttpError,
     login::{LoginError, mcp_remote::LeftoverError},
     oauth::{

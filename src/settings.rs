@@ -16,10 +16,10 @@ use crate::{
     config::{self, ProfileDocument},
     console::Color,
     credential::{
-        lock,
         record::Identity,
         store::{KeySource, StoreChoice},
     },
+    disk::lock,
     login::{browser::SystemBrowser, portal::Desktop},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::Profile,

@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly root=$PWD
 readonly renewal=src/credential/renewal.rs
-readonly lock=src/credential/lock.rs
+readonly lock=src/disk/lock.rs
 export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}
 
 # What nextest says of tests that fail; anything else, such as a build that fails, is no answer.
@@ -167,7 +167,7 @@ main() {
                     ;;
             esac
         done
-        cp pristine/credential/*.rs src/credential
+        cp -r pristine/. src
     done
     [ "$survivors" = 0 ] || fail "$survivors times the tests did not notice"
 }

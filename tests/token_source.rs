@@ -22,12 +22,12 @@ use finmcp::{
     credential::{
         clock::Clock,
         file::FileStore,
-        lock::{Lock, LockError},
         memory::MemoryStore,
         record::{Credential, Identity, Renewal},
         store::{CredentialStore, KeySource, StoreError},
         token_source::{AccessToken, LoginReason, TokenSource, TokenSourceError},
     },
+    disk::lock::{Lock, LockError},
     http::{DOCUMENT_DEADLINE, Http},
     oauth::{
         challenge::Challenge,

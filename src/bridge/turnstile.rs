@@ -20,10 +20,8 @@ use crate::{
         governor::{Rate, Usage},
         patience,
     },
-    credential::{
-        clock::Clock,
-        lock::{Lock, LockError},
-    },
+    credential::clock::Clock,
+    disk::lock::{Lock, LockError},
     server_url::ServerUrl,
 };
 
@@ -77,8 +75,7 @@ impl Turnstile {
     pub fn shared(rate: Rate, locks: PathBuf, profile: &str, server: &ServerUrl, clock: Arc<dyn Clock>) -> Self {
         let origin = server.as_url().origin().ascii_serialization();
         let digest = Sha256::digest(format!("{origin} {profile}"));
-        let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let place = Some(Place { folder: locks, entry: format!("rate-{name}") });
+        let place = Some(Place { folder: locks, entry: format!("rate-{}", hex::encode(&digest[..8])) });
         Self { rate, place, ..Self::open(clock) }
     }
 

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,9 +17,12 @@ use futures_util::{FutureExt, future::BoxFuture};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::credential::{
-    private_folder::{self, PlaceError, failed},
-    store::{CredentialStore, KeySource, StoreError},
+use crate::{
+    credential::store::{CredentialStore, KeySource, StoreError},
+    disk::{
+        private_folder::{self, PlaceError, failed, writable_by_others},
+        replace,
+    },
 };
 
 /// What an entry's file may hold, in bytes.
@@ -141,17 +144,13 @@ impl Folder {
     fn write(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
         let path = self.file(entry);
         let sealed = self.seal(entry, payload)?;
-        // For its owner only from the start.
-        let mut new = tempfile::NamedTempFile::new_in(&self.path).map_err(failed("make a file in", &self.path))?;
-        new.write_all(&sealed).and_then(|()| new.as_file().sync_all()).map_err(failed("write in", &self.path))?;
-        new.persist(&path).map_err(|error| failed("replace", &path)(error.error))?;
-        sync(&self.path)
+        Ok(replace::private(&path, &sealed).map_err(failed("write", &path))?)
     }
 
     fn delete(&self, entry: &str) -> Result<(), StoreError> {
         let path = self.file(entry);
         match std::fs::remove_file(&path) {
-            Ok(()) => sync(&self.path),
+            Ok(()) => Ok(replace::flush(&path).map_err(failed("flush the folder of", &path))?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("delete", &path)(error).into()),
         }
@@ -273,28 +272,6 @@ fn associated(header: &[u8], entry: &str) -> Vec<u8> {
 
 fn fill(bytes: &mut [u8]) -> Result<(), StoreError> {
     getrandom::fill(bytes).map_err(|error| StoreError::Failed(format!("no random numbers: {error}")))
-}
-
-#[cfg(unix)]
-fn writable_by_others(metadata: &std::fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::mode(metadata) & 0o022 != 0
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_: &std::fs::Metadata) -> bool {
-    false
-}
-
-/// A name in a folder is durable only when the folder is.
-#[cfg(unix)]
-fn sync(folder: &Path) -> Result<(), StoreError> {
-    Ok(File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("flush", folder))?)
-}
-
-/// Windows writes names through.
-#[cfg(not(unix))]
-fn sync(_: &Path) -> Result<(), StoreError> {
-    Ok(())
 }
 
 impl From<PlaceError> for StoreError {

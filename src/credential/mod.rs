@@ -1,7 +1,7 @@
 //! Where credentials live and how a token gets fresh.
 //!
 //! The rest of finmcp asks a [`token_source::TokenSource`]. It hands out a token from memory while that lasts, and else
-//! has `renewal` get one: take the [`lock`], reload the [`record`] from its [`store`], adopt a newer token or ask the
+//! has `renewal` get one: take the [lock](crate::disk::lock), reload the [`record`] from its [`store`], adopt a newer token or ask the
 //! server, save, use; by an [`assertion`] where there is nothing else to renew with. Stores are the [`keychain`] (in `chunked` parts on Windows), the encrypted [`mod@file`] store,
 //! and [`memory`].
 
@@ -11,10 +11,8 @@ mod chunked;
 pub mod clock;
 pub mod file;
 pub mod keychain;
-pub mod lock;
 pub mod memory;
 mod pacing;
-pub(crate) mod private_folder;
 pub mod record;
 pub mod registrations;
 mod renewal;

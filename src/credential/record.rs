@@ -51,8 +51,7 @@ impl Identity {
             hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             hash.update(part);
         }
-        let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("finmcp-{digits}")
+        format!("finmcp-{}", hex::encode(hash.finalize()))
     }
 }
 

@@ -21,12 +21,12 @@ use crate::{
     credential::{
         assertion::AssertionError,
         clock::Clock,
-        lock::LockError,
         pacing::Pacing,
         record::{Credential, End, Identity},
         renewal::{Account, Parts},
         store::{CredentialStore, StoreError},
     },
+    disk::lock::LockError,
     http::Http,
     oauth::{challenge::Challenge, error::TokenError, scope::Scope},
     server_url::ServerUrl,

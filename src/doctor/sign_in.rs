@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{
-        lock::Lock,
         record::{Credential, Identity, Renewal},
         token_source::{LoginReason, TokenSourceError},
     },
+    disk::lock::Lock,
     doctor::{
         Patient,
         authorization::Origin,

@@ -140,8 +140,7 @@ fn names(server: &ServerUrl) -> [String; 2] {
     let bare = server.as_str().trim_end_matches('/');
     [bare.to_owned(), format!("{bare}/")].map(|url| {
         let digest = Md5::digest(url.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{hex}_tokens.json")
+        format!("{}_tokens.json", hex::encode(digest))
     })
 }
 
