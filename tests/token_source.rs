@@ -21,10 +21,10 @@ use axum::{Form, Router, extract::State, response::IntoResponse, routing::post};
 use finmcp::{
     credential::{
         clock::Clock,
-        file::FileStore,
+        file::{FileStore, KeySource},
         memory::MemoryStore,
         record::{Credential, Identity, Renewal},
-        store::{CredentialStore, KeySource, StoreError},
+        store::{CredentialStore, StoreError},
         token_source::{AccessToken, LoginReason, TokenSource, TokenSourceError},
     },
     disk::lock::{Lock, LockError},

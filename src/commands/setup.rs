@@ -7,7 +7,7 @@ use clap::Parser;
 use crate::{
     cli::{Cli, Command, Registration, Serve, setup::Setup},
     commands::{App, registration::check_parameters},
-    credential::store::{KeySource, StoreChoice},
+    credential::{choice::StoreChoice, file::KeySource},
     error::{Error, ErrorKind},
     profile::{Profile, Selector},
     server_url::ServerUrl,

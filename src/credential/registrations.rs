@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::{
-        record::{Identity, RegistrationDocument},
+        document::RegistrationDocument,
+        error::TokenSourceError,
+        record::Identity,
         store::{CredentialStore, StoreError},
-        token_source::TokenSourceError,
     },
     disk::lock::Lock,
     oauth::registration::ClientRegistration,

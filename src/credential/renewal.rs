@@ -21,10 +21,10 @@ use crate::{
     credential::{
         access_token::AccessToken,
         clock::Clock,
+        error::{LoginReason, TokenSourceError},
         pacing::Pacing,
         record::{Credential, End, Identity, Renewal},
         store::{CredentialStore, StoreError},
-        token_source::{LoginReason, TokenSourceError},
     },
     disk::lock::Lock,
     http::Http,

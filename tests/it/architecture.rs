@@ -141,7 +141,7 @@ fn secrets_are_exposed_in_few_places() {
         "credential/access_token.rs",     // the Authorization header
         "credential/assertion.rs",        // when a JWT ended
         "credential/file.rs",             // a passphrase becomes a key
-        "credential/record.rs",           // the store's payload
+        "credential/document.rs",         // the store's payload
         "oauth/authorization.rs",         // the state and the verifier's challenge
         "oauth/client/form.rs",           // how a client proves itself
         "oauth/client/mod.rs",            // the token request's form
