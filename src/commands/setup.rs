@@ -18,10 +18,11 @@ use crate::{
         client::{Client, Machine, Scope},
         deeplink::deeplink,
         document::{Document, DocumentError},
-        entry::{self, Entry, Surroundings},
+        entry::{self, Entry},
         file::{Access, ConfigFile, FileError},
         plaintext::{self, Exposed, Place},
         program,
+        surroundings::Surroundings,
     },
 };
 

@@ -11,9 +11,9 @@ use crate::{
     },
     disk::lock::Lock,
     doctor::{
-        Patient,
         authorization::Origin,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,

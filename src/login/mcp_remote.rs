@@ -19,7 +19,7 @@ use crate::{
     oauth::{
         client::Grant,
         error::{Untrusted, cleaned},
-        registration::RegistrationRequest,
+        registration_request::RegistrationRequest,
         scope::Scope,
     },
     secret::Secret,

@@ -7,8 +7,8 @@ use crate::{
         device_authorization::DEVICE_GRANT,
         error::{Untrusted, cleaned},
         private_key::Algorithm,
+        published::{self, trusted_url},
         registration::ClientAuthentication,
-        trusted_url,
     },
     server_url::ServerUrl,
 };
@@ -106,7 +106,7 @@ impl AuthorizationServer {
     /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that
     /// must not be called.
     pub fn parse(body: &[u8], issuer: &str, place: &ServerUrl) -> Result<Self, Untrusted> {
-        let document: Document = super::parse(DOCUMENT, body)?;
+        let document: Document = published::parse(DOCUMENT, body)?;
         // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
         if document.issuer != issuer {
             return Err(Untrusted::Issuer { expected: cleaned(issuer), found: cleaned(&document.issuer) });

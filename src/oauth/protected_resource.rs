@@ -5,8 +5,8 @@ use serde::Deserialize;
 use crate::{
     oauth::{
         error::{Untrusted, cleaned},
+        published::{self, trusted_url},
         scope::Scope,
-        trusted_url,
     },
     server_url::ServerUrl,
 };
@@ -72,7 +72,7 @@ impl ProtectedResource {
     /// # Errors
     /// [`Untrusted`] where it is no such document, or another resource's.
     pub fn parse(body: &[u8], server: &ServerUrl) -> Result<Self, Untrusted> {
-        let document: Document = super::parse(DOCUMENT, body)?;
+        let document: Document = published::parse(DOCUMENT, body)?;
         let unusable = |reason| Untrusted::Document { document: DOCUMENT, reason };
         if !covers(&document.resource, server) {
             return Err(Untrusted::Resource { expected: server.resource(), found: cleaned(&document.resource) });

@@ -1,11 +1,12 @@
 //! A client's file: read in its own format, and changed in one place, so that comments, order and layout stay.
 
-use std::ops::Range;
-
+pub use crate::setup::error::DocumentError;
 use crate::setup::{
     client::{Client, Format},
     entry::{Entry, Members},
-    json, toml,
+    json,
+    lines::line_at,
+    toml,
     tree::{Kind, Member, Node},
     yaml,
 };
@@ -18,37 +19,6 @@ pub struct Document {
     marked: bool,
     text: String,
     root: Node,
-}
-
-/// Why a file cannot be read, or not changed. Says where, and never what is there: that may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
-    /// Not in its format.
-    #[error("line {line} is not valid {format}")]
-    Malformed {
-        /// The line, from 1.
-        line: usize,
-        /// The format's name.
-        format: &'static str,
-    },
-    /// Something else where servers, or settings as a whole, should be.
-    #[error("line {line}: {what} is not {wanted}")]
-    NotTable {
-        /// The line, from 1.
-        line: usize,
-        /// The member, or the file as a whole.
-        what: String,
-        /// What it should be, in the format's words.
-        wanted: &'static str,
-    },
-    /// Valid, but of a shape that finmcp does not change.
-    #[error("line {line}: finmcp cannot change {what} safely")]
-    Unsupported {
-        /// The line, from 1.
-        line: usize,
-        /// What it is.
-        what: &'static str,
-    },
 }
 
 const MARK: char = '\u{feff}';
@@ -177,28 +147,5 @@ fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
         Format::Json => json::parse(text),
         Format::Toml => toml::parse(text),
         Format::Yaml => yaml::parse(text),
-    }
-}
-
-/// The number of the line with the byte at `offset`, from 1.
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// Where the line of the byte at `offset` starts.
-pub(super) fn line_start(text: &str, offset: usize) -> usize {
-    text[..offset].rfind('\n').map_or(0, |at| at + 1)
-}
-
-/// `text` with something else at `span`.
-pub(super) fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
-    format!("{}{with}{}", &text[..span.start], &text[span.end..])
-}
-
-/// The line ending of `text`: that of its first line.
-pub(super) fn newline(text: &str) -> &'static str {
-    match text.split_once('\n') {
-        Some((first, _)) if first.ends_with('\r') => "\r\n",
-        _ => "\n",
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     disk::replace::{self, Replacement},
-    setup::document::DocumentError,
+    setup::error::DocumentError,
 };
 
 /// A file as it was read.

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, ops::Range};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, ast, common::Ranged, parse_to_ast};
 
 use crate::setup::{
-    document::{DocumentError, line_at, line_start, newline, replaced},
     entry::{Members, Value, kept},
+    error::DocumentError,
+    lines::{line_at, line_start, newline, replaced},
     tree::{Kind, Member, Node},
 };
 

@@ -9,8 +9,9 @@ use super::{
     client::{Client, Machine, Scope, System},
     deeplink::deeplink,
     document::{Document, DocumentError},
-    entry::{Entry, Surroundings},
+    entry::Entry,
     plaintext::{self, Exposed, Place},
+    surroundings::Surroundings,
 };
 
 fn entry() -> Entry {

@@ -5,8 +5,9 @@
 use std::ops::Range;
 
 use crate::setup::{
-    document::{DocumentError, line_at, line_start, newline, replaced},
     entry::{Members, Value, kept},
+    error::DocumentError,
+    lines::{line_at, line_start, newline, replaced},
     tree::{Kind, Member, Node},
 };
 

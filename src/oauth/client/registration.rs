@@ -9,7 +9,8 @@ use crate::{
     http::Http,
     oauth::{
         error::{OAuthError, RegistrationError},
-        registration::{ClientRegistration, RegistrationRequest},
+        registration::ClientRegistration,
+        registration_request::RegistrationRequest,
     },
     server_url::ServerUrl,
 };
