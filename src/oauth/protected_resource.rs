@@ -4,10 +4,11 @@ use serde::Deserialize;
 
 use crate::{
     oauth::{
-        error::{Untrusted, cleaned},
+        error::Untrusted,
         published::{self, trusted_url},
         scope::Scope,
     },
+    printable::quoted,
     server_url::ServerUrl,
 };
 
@@ -75,7 +76,7 @@ impl ProtectedResource {
         let document: Document = published::parse(DOCUMENT, body)?;
         let unusable = |reason| Untrusted::Document { document: DOCUMENT, reason };
         if !covers(&document.resource, server) {
-            return Err(Untrusted::Resource { expected: server.resource(), found: cleaned(&document.resource) });
+            return Err(Untrusted::Resource { expected: server.resource(), found: quoted(&document.resource) });
         }
         let authorization_servers = document.authorization_servers.unwrap_or_default();
         if authorization_servers.is_empty() {
