@@ -1,6 +1,7 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
 pub mod doctor;
+mod server;
 pub mod setup;
 pub mod tools;
 
@@ -10,12 +11,12 @@ use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
 
 pub use doctor::Doctor;
+pub use server::{Server, Which};
 
 use crate::{
     cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
     login::redirect_uri::RedirectUri,
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
-    profile::Selector,
     provider::GrantKind,
     server_url::ServerUrl,
     settings,
@@ -100,43 +101,6 @@ pub enum Command {
     /// Print a manual page
     #[command(after_help = MAN_HELP)]
     Man(Man),
-}
-
-/// Which server.
-#[derive(Debug, Clone, Args)]
-pub struct Server {
-    /// A preset, a saved profile, or an https URL
-    pub server: Option<String>,
-    /// Which of several.
-    #[command(flatten)]
-    pub which: Which,
-}
-
-/// Which of a server's environments, addresses and sign-ins.
-#[derive(Debug, Clone, Args)]
-pub struct Which {
-    /// The vendor's environment, such as sandbox
-    #[arg(long = "env", value_name = "NAME")]
-    pub environment: Option<String>,
-    /// The MCP endpoint, in place of the preset's own
-    #[arg(long, value_name = "URL")]
-    pub url: Option<ServerUrl>,
-    /// The name to keep this sign-in under, for a second account or server
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-}
-
-impl Which {
-    /// That one of `server`.
-    pub fn of(self, server: Option<String>) -> Selector {
-        Selector { server, environment: self.environment, url: self.url, profile: self.profile }
-    }
-}
-
-impl From<Server> for Selector {
-    fn from(server: Server) -> Self {
-        server.which.of(server.server)
-    }
 }
 
 /// `finmcp login`.

@@ -13,7 +13,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    credential::{lock::Lock, record::Identity},
+    credential::record::Identity,
+    disk::{lock::Lock, private_folder, replace},
     login::{ResourceParameter, jwt_bearer::Assertion, parameters, redirect_uri::RedirectUriError},
     oauth::overrides::Overrides,
     profile::{Profile, RegistrationOptions},
@@ -283,7 +284,7 @@ pub(crate) async fn edit(
     let path = folder.join("config.toml");
     let file_error = |source| SettingsError::File { path: path.clone(), source };
     let config_error = |problem: String| SettingsError::Config { path: path.clone(), problem };
-    create_private_folder(folder).map_err(file_error)?;
+    private_folder::create(folder).map_err(file_error)?;
     let _turn = Lock::acquire(locks, "config", EDIT_DEADLINE).await.map_err(SettingsError::Unchanged)?;
     let text = read_if_there(&path).map_err(file_error)?;
     let mut document: toml_edit::DocumentMut =
@@ -298,7 +299,7 @@ pub(crate) async fn edit(
     }
     let profiles = profiles.as_table_mut().ok_or_else(|| config_error("[profiles] is not a table".to_owned()))?;
     change(profiles).map_err(config_error)?;
-    replace(&path, document.to_string().as_bytes()).map_err(file_error)
+    replace::private_behind_link(&path, document.to_string().as_bytes()).map_err(file_error)
 }
 
 fn read_if_there(path: &Path) -> io::Result<String> {
@@ -308,15 +309,8 @@ fn read_if_there(path: &Path) -> io::Result<String> {
     }
 }
 
-#[cfg(unix)]
 fn writable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o022 != 0)
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_path: &Path) -> bool {
-    false // a Windows profile folder belongs to its user alone
+    fs::metadata(path).is_ok_and(|metadata| private_folder::writable_by_others(&metadata))
 }
 
 /// Puts `content` into the file at `path`, in a folder of this person's alone that is made where it is missing.
@@ -324,30 +318,6 @@ fn writable_by_others(_path: &Path) -> bool {
 /// # Errors
 /// What the file system says; then the file is as it was.
 pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
-    create_private_folder(path.parent().unwrap_or(Path::new(".")))?;
-    replace(path, content)
-}
-
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Puts `content` in place of the file in one step: a reader sees the old or the new, whatever happens (the temporary
-/// file is 0600).
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    use io::Write;
-    // A file that is a link (a dotfiles folder) stays one: its target is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    #[cfg(unix)]
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
+    private_folder::create(path.parent().unwrap_or(Path::new(".")))?;
+    replace::private_behind_link(path, content)
 }

@@ -10,10 +10,10 @@ use crate::{
     client::ClientError,
     credential::{
         assertion::AssertionError,
-        lock::LockError,
         store::StoreError,
         token_source::{LoginReason, TokenSourceError},
     },
+    disk::lock::LockError,
     http::HttpError,
     login::{LoginError, mcp_remote::LeftoverError},
     oauth::{
@@ -25,7 +25,7 @@ use crate::{
     settings::SettingsError,
     setup::{
         change::{Holder, Taken},
-        document::DocumentError,
+        error::DocumentError,
         file::FileError,
     },
     tool::arguments::ArgumentError,

@@ -31,7 +31,8 @@
 //! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: flows, client, browser, desktop portal, loopback listener, what a person pastes |
 //! | [`doctor`] | what is wrong, step by step, and what to do |
-//! | [`credential`] | stores, locks, and a token that is always fresh |
+//! | [`credential`] | stores, and a token that is always fresh |
+//! | [`disk`] | what is done with files: locks, private folders, changes in one step |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network (also redirects, cookies), where a secret may go, what must not be seen |
 //! | `demo` | the vendors' stand-ins (feature `demo`) |
@@ -64,6 +65,7 @@ pub mod console;
 pub mod credential;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod http;

@@ -15,11 +15,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use crate::{
     config::{self, ProfileDocument},
     console::Color,
-    credential::{
-        lock,
-        record::Identity,
-        store::{KeySource, StoreChoice},
-    },
+    credential::{choice::StoreChoice, file::KeySource, record::Identity},
+    disk::lock,
     login::{browser::SystemBrowser, portal::Desktop},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::Profile,

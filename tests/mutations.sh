@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly root=$PWD
 readonly renewal=src/credential/renewal.rs
-readonly lock=src/credential/lock.rs
+readonly lock=src/disk/lock.rs
 readonly attempts=src/mcp/attempts.rs
 readonly message=src/mcp/message.rs
 export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}

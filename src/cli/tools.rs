@@ -5,7 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use clap::Args;
 
 use crate::{
-    cli::{Server, Which},
+    cli::server::{Server, Which},
     profile::Selector,
     settings,
 };

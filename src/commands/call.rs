@@ -8,7 +8,6 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     client::{ClientError, Heard},
     commands::{App, connection::Connection, questions, tools::no_such_tool, unless_interrupted},
     console::progress::Progress,
+    disk::replace::Replacement,
     error::{Error, ErrorKind},
     mcp::{
         message::Message,
@@ -163,22 +163,20 @@ fn report(notice: &Message, progress: &Progress) {
 /// Where the files of an answer go: a path, and its neighbours.
 struct Place<'a> {
     path: &'a Path,
-    first: NamedTempFile,
+    first: Replacement,
 }
 
 impl<'a> Place<'a> {
     /// Makes sure that a file can be written to `path`.
     fn prepare(path: &'a Path) -> Result<Self, Error> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let builder = &mut tempfile::Builder::new();
-        // As any other file of the person's: who may read it is up to their umask.
-        #[cfg(unix)]
-        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         if path == Path::new("-") {
             return Err(Error::new(ErrorKind::Usage, "--output wants a file, not stdout")
                 .hint("name one; --json prints everything, files in Base64"));
         }
-        let first = if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(folder) };
+        let first = match path.is_dir() {
+            true => Err(io::ErrorKind::IsADirectory.into()),
+            false => Replacement::ordinary(path.to_owned()),
+        };
         first.map(|first| Self { path, first }).map_err(|error| {
             let error = Error::from(error).while_doing(format!("cannot write {}", path.display()));
             error.hint("nothing was called: name a file in a folder that is there")
@@ -193,7 +191,7 @@ impl<'a> Place<'a> {
                 .hint("the call was carried out, and this is all it answered: do not repeat it for that"));
         };
         let (path, mut first) = (self.path, self.first);
-        let written = first.write_all(bytes).and_then(|()| first.persist(path).map_err(io::Error::from));
+        let written = first.write(bytes).and_then(|()| first.put());
         written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
         app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
         let mut number = 2;

@@ -19,6 +19,7 @@ use crate::{
     },
     credential::record::Credential,
     demo::{self, Vendors, asset::Asset, person, statement::Statement},
+    disk::replace,
     error::{Error, ErrorKind},
     http::Http,
     login::{
@@ -307,9 +308,7 @@ impl Folder {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(std::io::Error::other)?;
         let folder = Self(folder);
-        let mut file = tempfile::NamedTempFile::new_in(folder.0.path())?;
-        std::io::Write::write_all(&mut file, &key)?;
-        file.persist(folder.key()).map_err(std::io::Error::from)?;
+        replace::private(&folder.key(), &key)?;
         Ok(folder)
     }
 

@@ -14,7 +14,7 @@ use crate::{
     },
     console::Console,
     credential::{
-        assertion::AssertionSource,
+        assertion_source::AssertionSource,
         clock::Clock,
         record::{Credential, Identity, Renewal},
         registrations::Registrations,

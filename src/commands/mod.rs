@@ -27,10 +27,7 @@ use crate::{
     cli::{Cli, Command},
     console::{self, Console, Voice},
     credential::{
-        clock::SystemClock,
-        record::Identity,
-        store::{CredentialStore, StoreChoice},
-        token_source::TokenSource,
+        choice::StoreChoice, clock::SystemClock, record::Identity, store::CredentialStore, token_source::TokenSource,
     },
     error::{Error, ErrorKind},
     http::Http,

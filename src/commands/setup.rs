@@ -7,7 +7,7 @@ use clap::Parser;
 use crate::{
     cli::{Cli, Command, Registration, Serve, setup::Setup},
     commands::{App, registration::check_parameters},
-    credential::store::{KeySource, StoreChoice},
+    credential::{choice::StoreChoice, file::KeySource},
     error::{Error, ErrorKind},
     profile::{Profile, Selector},
     server_url::ServerUrl,
@@ -17,11 +17,13 @@ use crate::{
         claude,
         client::{Client, Machine, Scope},
         deeplink::deeplink,
-        document::{Document, DocumentError},
-        entry::{self, Entry, Surroundings},
+        document::Document,
+        entry::{self, Entry},
+        error::DocumentError,
         file::{Access, ConfigFile, FileError},
         plaintext::{self, Exposed, Place},
         program,
+        surroundings::Surroundings,
     },
 };
 

@@ -2,7 +2,7 @@
 //! credentials, since some have secrets, so that the next process to offer the sign-in does not register another one. A
 //! sign-in takes its client along into the credential.
 
-use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::{
-        lock::Lock,
-        record::{Identity, RegistrationDocument},
+        document::RegistrationDocument,
+        error::TokenSourceError,
+        record::Identity,
         store::{CredentialStore, StoreError},
-        token_source::TokenSourceError,
     },
+    disk::lock::Lock,
     oauth::registration::ClientRegistration,
 };
 
@@ -148,8 +149,7 @@ fn entry(identity: &Identity) -> String {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
     }
-    let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<Cow<'_, str>>();
-    format!("finmcp-registration-{digits}")
+    format!("finmcp-registration-{}", hex::encode(hash.finalize()))
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{
-        lock::Lock,
         record::{Credential, Identity, Renewal},
         token_source::{LoginReason, TokenSourceError},
     },
+    disk::lock::Lock,
     doctor::{
-        Patient,
         authorization::Origin,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,

@@ -24,6 +24,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::server_url::reach::Zone;
 
 /// A server on loopback that counts its connections.
 struct Server {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::{
     credential::{
-        assertion::{AssertionSource, IdentityProvider},
+        assertion_source::{AssertionSource, IdentityProvider},
         record::{Credential, Renewal},
     },
     login::{Context, LoginError, LoginRequest},

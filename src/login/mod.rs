@@ -49,12 +49,13 @@ use crate::{
         client_metadata::ClientMetadataUrl,
         discovery::{self, Discovery, DiscoveryError, Requirement},
         dpop::DpopKey,
-        error::{OAuthError, RegistrationError, TokenError, Untrusted, cleaned},
+        error::{OAuthError, RegistrationError, TokenError, Untrusted},
         overrides::Overrides,
         private_key::PrivateKey,
         registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
     },
+    printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -432,7 +433,7 @@ impl LoginRequest {
         if known.registration.client_id != client.client_id || known.issuer == server.issuer {
             return Ok(());
         }
-        Err(Untrusted::AnotherServer { expected: cleaned(&known.issuer), found: cleaned(&server.issuer) })
+        Err(Untrusted::AnotherServer { expected: quoted(&known.issuer), found: quoted(&server.issuer) })
     }
 
     async fn discover_unless_pinned(
@@ -581,7 +582,7 @@ fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -
     if accepted.iter().any(|accepted| accepted == algorithm) {
         return Ok(());
     }
-    let accepted = accepted.iter().map(|accepted| cleaned(accepted)).collect();
+    let accepted = accepted.iter().map(|accepted| quoted(accepted)).collect();
     Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 

@@ -4,10 +4,11 @@ use serde::Deserialize;
 
 use crate::{
     oauth::{
-        error::{Untrusted, cleaned},
+        error::Untrusted,
+        published::{self, trusted_url},
         scope::Scope,
-        trusted_url,
     },
+    printable::quoted,
     server_url::ServerUrl,
 };
 
@@ -72,10 +73,10 @@ impl ProtectedResource {
     /// # Errors
     /// [`Untrusted`] where it is no such document, or another resource's.
     pub fn parse(body: &[u8], server: &ServerUrl) -> Result<Self, Untrusted> {
-        let document: Document = super::parse(DOCUMENT, body)?;
+        let document: Document = published::parse(DOCUMENT, body)?;
         let unusable = |reason| Untrusted::Document { document: DOCUMENT, reason };
         if !covers(&document.resource, server) {
-            return Err(Untrusted::Resource { expected: server.resource(), found: cleaned(&document.resource) });
+            return Err(Untrusted::Resource { expected: server.resource(), found: quoted(&document.resource) });
         }
         let authorization_servers = document.authorization_servers.unwrap_or_default();
         if authorization_servers.is_empty() {

@@ -1,11 +1,12 @@
 //! A client's file: read in its own format, and changed in one place, so that comments, order and layout stay.
 
-use std::ops::Range;
-
 use crate::setup::{
     client::{Client, Format},
     entry::{Entry, Members, kept},
-    json, toml,
+    error::DocumentError,
+    json,
+    lines::line_at,
+    toml,
     tree::{Kind, Member, Node},
     yaml,
 };
@@ -18,47 +19,6 @@ pub struct Document {
     marked: bool,
     text: String,
     root: Node,
-}
-
-/// Why a file cannot be read, or not changed. Says where, and never what is there: that may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
-    /// Not in its format.
-    #[error("line {line}, column {column}: not valid {format}")]
-    Malformed {
-        /// The line, from 1.
-        line: usize,
-        /// The character in that line, from 1.
-        column: usize,
-        /// The format's name.
-        format: &'static str,
-    },
-    /// Something else where servers, or settings as a whole, should be.
-    #[error("line {line}: {what} is not {wanted}")]
-    NotTable {
-        /// The line, from 1.
-        line: usize,
-        /// The member, or the file as a whole.
-        what: String,
-        /// What it should be, in the format's words.
-        wanted: &'static str,
-    },
-    /// Two values of one name, in the place of one that finmcp changes.
-    #[error("line {line}: {name:?} is there twice")]
-    Duplicate {
-        /// The line of the second, from 1.
-        line: usize,
-        /// The name.
-        name: String,
-    },
-    /// Valid, but of a shape that finmcp does not change.
-    #[error("line {line}: finmcp cannot change {what} safely")]
-    Unsupported {
-        /// The line, from 1.
-        line: usize,
-        /// What it is.
-        what: &'static str,
-    },
 }
 
 const MARK: char = '\u{feff}';
@@ -209,35 +169,5 @@ fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
         Format::Json => json::parse(text),
         Format::Toml => toml::parse(text),
         Format::Yaml => yaml::parse(text),
-    }
-}
-
-/// That `text` is not in its format, from the byte at `offset` on.
-pub(super) fn malformed(text: &str, offset: usize, format: &'static str) -> DocumentError {
-    let offset = text.floor_char_boundary(offset);
-    let column = text[line_start(text, offset)..offset].chars().count() + 1;
-    DocumentError::Malformed { line: line_at(text, offset), column, format }
-}
-
-/// The number of the line with the byte at `offset`, from 1.
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// Where the line of the byte at `offset` starts.
-pub(super) fn line_start(text: &str, offset: usize) -> usize {
-    text[..offset].rfind('\n').map_or(0, |at| at + 1)
-}
-
-/// `text` with something else at `span`.
-pub(super) fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
-    format!("{}{with}{}", &text[..span.start], &text[span.end..])
-}
-
-/// The line ending of `text`: that of its first line.
-pub(super) fn newline(text: &str) -> &'static str {
-    match text.split_once('\n') {
-        Some((first, _)) if first.ends_with('\r') => "\r\n",
-        _ => "\n",
     }
 }

@@ -1,7 +1,7 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`.
 //!
-//! [`client`] knows the clients, [`entry`] what an entry says, [`document`] how a file is changed in one place only,
-//! [`change`] what is to change, [`plaintext`] what must not be shown. These are pure, but that [`client`] asks whether a
+//! [`client`] knows the clients, [`entry`] what an entry says, [`surroundings`] what it says about the environment,
+//! [`document`] how a file is changed in one place only, [`change`] what is to change, [`plaintext`] what must not be shown. These are pure, but that [`client`] asks whether a
 //! file is there. [`mod@file`] reads and replaces files; [`claude`] asks Claude Code to do it.
 
 pub mod change;
@@ -10,10 +10,13 @@ pub mod client;
 pub mod deeplink;
 pub mod document;
 pub mod entry;
+pub mod error;
 pub mod file;
 mod json;
+mod lines;
 pub mod plaintext;
 pub mod program;
+pub mod surroundings;
 #[cfg(test)]
 mod tests;
 mod toml;

@@ -8,9 +8,11 @@ use super::{
     change::{self, Change, Holder, Wish},
     client::{Client, Machine, Scope, System},
     deeplink::deeplink,
-    document::{Document, DocumentError},
-    entry::{Entry, Surroundings},
+    document::Document,
+    entry::Entry,
+    error::DocumentError,
     plaintext::{self, Exposed, Place},
+    surroundings::Surroundings,
 };
 
 mod json;

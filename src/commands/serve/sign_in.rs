@@ -25,10 +25,10 @@ use crate::{
     },
     credential::{
         clock::Clock,
-        lock::LockError,
         record::Identity,
         token_source::{SignIn, SignInFailure, TokenSource},
     },
+    disk::lock::LockError,
     error::{Error, ErrorKind},
     login::{
         Progress, Redirection,

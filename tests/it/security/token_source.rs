@@ -21,13 +21,13 @@ use axum::{Form, Router, extract::State, response::IntoResponse, routing::post};
 use finmcp::{
     credential::{
         clock::Clock,
-        file::FileStore,
-        lock::{Lock, LockError},
+        file::{FileStore, KeySource},
         memory::MemoryStore,
         record::{Credential, Identity, Renewal},
-        store::{CredentialStore, KeySource, StoreError},
+        store::{CredentialStore, StoreError},
         token_source::{AccessToken, LoginReason, TokenSource, TokenSourceError},
     },
+    disk::lock::{Lock, LockError},
     http::{DOCUMENT_DEADLINE, Http},
     oauth::{
         challenge::Challenge,

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::credential::private_folder::{self, PlaceError};
+use crate::disk::private_folder::{self, PlaceError};
 
 /// The longest pause between two attempts: what a waiter can come late by.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);

@@ -23,7 +23,7 @@ pub(crate) enum PlaceError {
 
 /// Makes `folder` where it is missing, for its owner only, and checks that it is a real folder of this user that nobody
 /// else can enter.
-pub(super) fn ensure(folder: &Path) -> Result<(), PlaceError> {
+pub(crate) fn ensure(folder: &Path) -> Result<(), PlaceError> {
     create(folder).map_err(failed("make", folder))?;
     // Not through a link: whoever owns the link chooses where it leads.
     let metadata = fs::symlink_metadata(folder).map_err(failed("look at", folder))?;
@@ -55,19 +55,33 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, Place
 }
 
 /// For `map_err`: what could not be done, and to what.
-pub(super) fn failed(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
+pub(crate) fn failed(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
     let what = format!("could not {verb} {}", path.display());
     move |source| PlaceError::Failed { what, source }
 }
 
+/// Whether another user can change the file or folder that `metadata` is of.
 #[cfg(unix)]
-fn create(folder: &Path) -> io::Result<()> {
+pub(crate) fn writable_by_others(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::mode(metadata) & 0o022 != 0
+}
+
+/// A Windows profile folder belongs to its user alone.
+#[cfg(not(unix))]
+pub(crate) fn writable_by_others(_: &fs::Metadata) -> bool {
+    false
+}
+
+/// Makes `folder` where it is missing, for its owner only. One that is there stays as it is.
+#[cfg(unix)]
+pub(crate) fn create(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
+/// Makes `folder` where it is missing.
 #[cfg(not(unix))]
-fn create(folder: &Path) -> io::Result<()> {
+pub(crate) fn create(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)
 }
 
