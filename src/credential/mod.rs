@@ -6,12 +6,15 @@
 //! and [`memory`].
 
 mod access_token;
+mod asking;
 pub mod assertion;
 mod chunked;
 pub mod clock;
+pub mod error;
 pub mod file;
 pub mod keychain;
 pub mod lock;
+mod lookup;
 pub mod memory;
 mod pacing;
 pub(crate) mod private_folder;

@@ -21,11 +21,11 @@ use crate::{
     credential::{
         access_token::AccessToken,
         clock::Clock,
+        error::{LoginReason, TokenSourceError},
         lock::Lock,
         pacing::Pacing,
         record::{Credential, End, Identity, Renewal},
         store::{CredentialStore, StoreError},
-        token_source::{LoginReason, TokenSourceError},
     },
     http::Http,
     oauth::{
