@@ -12,6 +12,7 @@ mod chunked;
 pub mod clock;
 pub mod error;
 pub mod file;
+pub mod judgement;
 pub mod keychain;
 pub mod lock;
 mod lookup;
