@@ -1,8 +1,8 @@
-//! What a server's answer says of the token that the request went with, and the token that the request may go again with.
+//! What a server's answer says of the request's token, and which token the request may be sent again with.
 //!
-//! A server that refuses a token refuses the request before it has processed it (RFC 6750 section 3.1), and so does one
-//! that wants a nonce in the proof of the token's key (RFC 9449 section 9). Whether the request may then be sent again is
-//! for the law of attempts to say.
+//! A server that refuses a token refuses the request before processing it (RFC 6750 section 3.1), and so does one that
+//! wants a nonce in the proof of the token's key (RFC 9449 section 9). Whether the request may be sent again is
+//! decided by the law of attempts.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ pub enum RefusalReason {
     InsufficientScope {
         /// What is missing, as the server says.
         missing: Option<String>,
-        /// The scope tokens that a sign-in needs: all that this one has, and what is missing (MCP authorization, "Step-Up
-        /// Authorization Flow"). None where the server does not say.
+        /// The scope tokens that a sign-in needs: all that this one has, and what is missing (MCP authorization,
+        /// "Step-Up Authorization Flow"). None where the server does not say.
         wanted: Vec<String>,
     },
     /// The server wants another token, and there is none.
@@ -60,8 +60,8 @@ impl RefusalReason {
 }
 
 impl TokenSource {
-    /// Judges what the server at `url` answered to a request that went with `token`, and gets another token where that may
-    /// help and `attempts` admits that the request is sent again.
+    /// Judges what the server at `url` answered to a request with `token`. Gets another token where that may help and
+    /// `attempts` admits that the request is sent again.
     pub async fn judge(
         &self,
         token: Option<&AccessToken>,
@@ -102,9 +102,11 @@ impl TokenSource {
             if let (Some(token), Ok(account)) = (token, self.account()) {
                 account.refused(token);
             }
-            // No sign-in helps at a server that is content with no nonce.
-            let is_of_nonce = challenge.nonce_wanted;
-            return if is_of_nonce { Judgement::Accepted } else { Judgement::Refused(RefusalReason::InvalidToken) };
+            return match challenge.nonce_wanted {
+                // No sign-in helps at a server that is content with no nonce.
+                true => Judgement::Accepted,
+                false => Judgement::Refused(RefusalReason::InvalidToken),
+            };
         }
         let another = match token {
             Some(rejected) => self.renew(rejected, challenge).await,
@@ -154,8 +156,8 @@ impl TokenSource {
         }
     }
 
-    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else
-    /// a new one.
+    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or
+    /// else a new one.
     async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         match self.account()?.replace(rejected).await {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again().await => {
@@ -170,8 +172,8 @@ impl TokenSource {
         }
     }
 
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in another
-    /// process perhaps.
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in
+    /// another process perhaps.
     async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again().await;
         if let Ok(account) = self.account()
@@ -260,7 +262,8 @@ mod tests {
         }
     }
 
-    /// a1: each answer has its judgement, and the law of attempts the last word: what it does not admit is not sent again.
+    /// a1: each answer has its judgement, and the law of attempts has the last word: what it does not admit is not
+    /// sent again.
     #[tokio::test]
     async fn a1_an_answer_is_judged_by_status_challenge_and_law() {
         let (source, token) = signed_in(None).await;
@@ -282,7 +285,7 @@ mod tests {
                 "lacks  of ",
             ),
             ((403, "Bearer"), None, "accepted", "accepted", "accepted", "accepted"),
-            ((401 + 99, LACKS_SCOPE), None, "accepted", "accepted", "accepted", "accepted"),
+            ((500, LACKS_SCOPE), None, "accepted", "accepted", "accepted", "accepted"),
         ] {
             let law = Attempts::default;
             let fresh = |expected: &str, judged: String| assert_eq!(judged, expected, "{answer:?} {nonce:?}");

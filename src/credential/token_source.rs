@@ -1,4 +1,5 @@
 //! A token that works, whenever one is asked for: the only door from the rest of finmcp to credentials.
+//! What a server answers to that token is for [`judge`](TokenSource::judge) to read.
 
 use std::{
     path::PathBuf,

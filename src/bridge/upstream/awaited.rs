@@ -61,8 +61,8 @@ impl Answers {
         Self { state: Mutex::new(State { awaited: HashMap::new(), over: false }) }
     }
 
-    /// The answer to come for `message`, where that is a request; it may take `idle` from one message of the server to the
-    /// next.
+    /// The answer to come for `message`, where that is a request; it may take `idle` from one message of the server to
+    /// the next.
     pub(super) fn expect(
         self: &Arc<Self>,
         message: &Message,
@@ -140,8 +140,8 @@ impl AwaitedAnswer {
         state.awaited.get(&self.id).is_some_and(|awaited| awaited.exchange == self.exchange && awaited.done.is_none())
     }
 
-    /// Waits until it has been passed on, for as long as a [`Deadline`] lets it from when the server has taken the request.
-    /// Once the answer is there, the client has all the time it wants.
+    /// Waits until it has been passed on, for as long as a [`Deadline`] lets it from when the server has taken the
+    /// request. Once the answer is there, the client has all the time it wants.
     pub(super) async fn wait(mut self) -> Ending {
         if let Some(awaited) = self.answers.locked().awaited.get_mut(&self.id) {
             awaited.deadline.alive();

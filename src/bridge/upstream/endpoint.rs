@@ -69,21 +69,15 @@ impl Endpoint {
             }
             let response = self.transmit(&method, &accept, body, headers, token.as_ref()).await?;
             let (status, said) = (response.status(), response.headers());
-            let refusal = match self.tokens.judge(token.as_ref(), &self.url, status, said, attempts).await {
+            match self.tokens.judge(token.as_ref(), &self.url, status, said, attempts).await {
                 Judgement::Accepted => return Ok(Answer { response, refuses_token: false }),
-                Judgement::Retry(another) => {
-                    token = Some(another);
-                    continue;
+                Judgement::Retry(another) => token = Some(another),
+                Judgement::Refused(RefusalReason::InvalidToken) => return Ok(Answer { response, refuses_token: true }),
+                Judgement::Refused(RefusalReason::InsufficientScope { missing, wanted }) => {
+                    return Err(Failure::InsufficientScope { missing, wanted });
                 }
-                Judgement::Refused(refusal) => refusal,
-            };
-            return match refusal {
-                RefusalReason::InvalidToken => Ok(Answer { response, refuses_token: true }),
-                RefusalReason::InsufficientScope { missing, wanted } => {
-                    Err(Failure::InsufficientScope { missing, wanted })
-                }
-                RefusalReason::NoToken(error) => Err(Failure::Token(error)),
-            };
+                Judgement::Refused(RefusalReason::NoToken(error)) => return Err(Failure::Token(error)),
+            }
         }
     }
 

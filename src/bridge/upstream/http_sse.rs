@@ -1,5 +1,5 @@
-//! HTTP+SSE, the transport of the first revision: the server names the address for messages on a GET stream, and whatever
-//! it says comes there (MCP 2024-11-05 transports, "HTTP with SSE").
+//! HTTP+SSE, the transport of the first revision: the server names the address for messages on a GET stream, and
+//! whatever it says comes there (MCP 2024-11-05 transports, "HTTP with SSE").
 
 use std::{
     str,
@@ -35,8 +35,8 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How long the stream may take to open, and then to say where messages go. A place that is no such server may say nothing
-/// at all.
+/// How long the stream may take to open, and then to say where messages go. A place that is no such server may say
+/// nothing at all.
 const OPENING: Duration = Duration::from_secs(10);
 
 /// How much of the stream is read for that, in bytes.
@@ -57,8 +57,8 @@ struct Stream {
 }
 
 impl Endpoint {
-    /// POSTs `message` to the address that the server named, and waits for its answer on the stream. An `initialize` opens
-    /// a stream; what comes when that is over was not sent.
+    /// POSTs `message` to the address that the server named, and waits for its answer on the stream. An `initialize`
+    /// opens a stream; what comes when that is over was not sent.
     pub(super) async fn post_beside(
         &self,
         channel: &Channel,

@@ -51,7 +51,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The server at `server`, over Streamable HTTP. A request may take `deadline` from one sign of life of the server to the next.
+    /// The server at `server`, over Streamable HTTP. A request may take `deadline` from one sign of life of the server
+    /// to the next.
     pub fn new(
         server: ServerUrl,
         http: Arc<Http>,
@@ -74,8 +75,8 @@ impl Upstream {
     }
 
     /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
-    /// [`Event::Finished`]. It is sent again where that helps and the law of attempts admits it, as long as the client can
-    /// be expected to wait.
+    /// [`Event::Finished`]. It is sent again where that helps and the law of attempts admits it, as long as the client
+    /// can be expected to wait.
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let begun = Instant::now();
         let attempts = message.attempts();
@@ -110,7 +111,8 @@ impl Upstream {
         }
     }
 
-    /// Hears what the server says by itself, for as long as it does: reports the same. Over HTTP+SSE that is heard already.
+    /// Hears what the server says by itself, for as long as it does: reports the same. Over HTTP+SSE that is heard
+    /// already.
     pub async fn listen(self: Arc<Self>, exchange: Exchange, headers: HeaderMap) {
         let ending = match &self.channel {
             None => self.endpoint.keep_listening(exchange, headers).await,

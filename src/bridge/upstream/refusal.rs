@@ -75,7 +75,8 @@ impl Endpoint {
             {
                 Ok(Ending::Failed(Failure::Unaddressed { status, said: Box::new(said) }))
             }
-            // Whatever id the body names, the status is this request's: some servers refuse in the name of "server-error".
+            // Whatever id the body names, the status is this request's: some servers refuse in the name of
+            // "server-error".
             (Some(refusal), Kind::Request { id, .. }) => {
                 self.report(Event::Delivered(exchange, refusal.addressed_to(id))).await?;
                 Ok(Ending::Complete)

@@ -58,8 +58,8 @@ impl Stream {
         id.is_none_or(|id| self.asked.as_ref().is_some_and(|asked| id.resembles(asked)))
     }
 
-    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it, such
-    /// as a proxy that has had enough: there was nothing to say.
+    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it,
+    /// such as a proxy that has had enough: there was nothing to say.
     fn was_of_use(&self, lasted: Duration) -> bool {
         const LASTING: Duration = Duration::from_secs(30);
         self.messages > 0 || lasted >= LASTING
@@ -73,8 +73,8 @@ impl Stream {
         }
     }
 
-    /// How far the server has come. Where it says when to come back, a new event id without a message is a step too: it
-    /// wants to be polled.
+    /// How far the server has come. Where it says when to come back, a new event id without a message is a step too:
+    /// it wants to be polled.
     fn said(&self) -> (usize, Option<Bytes>) {
         (self.messages, self.events.last_event_id().filter(|_| self.events.retry().is_some()).cloned())
     }
