@@ -209,22 +209,29 @@ mod tests {
             record::{Credential, Renewal, tests::sample},
         },
         http::Http,
-        oauth::{dpop::DpopKey, scope::Scope},
+        oauth::dpop::DpopKey,
+        secret::Secret,
     };
 
     const WANTS_NONCE: &str = r#"DPoP error="use_dpop_nonce""#;
     const LACKS_SCOPE: &str = r#"Bearer error="insufficient_scope", scope="b c""#;
 
-    /// A source whose sign-in nothing renews, and its token: for the scope `a b`, bound to a key or not.
-    async fn signed_in(key: Option<DpopKey>) -> (TokenSource, AccessToken) {
+    /// A sign-in for `scope` that nothing renews.
+    fn credential(access_token: &str, scope: &str, key: Option<DpopKey>) -> Credential {
         let mut credential = Credential {
             renewal: Renewal::RefreshToken,
-            scope: Some("a b".parse::<Scope>().unwrap()),
+            scope: Some(scope.parse().unwrap()),
             dpop_key: key.map(Arc::new),
             ..sample()
         };
         let tokens = credential.tokens.as_mut().unwrap();
+        tokens.access_token = Secret::new(access_token.to_owned());
         (tokens.refresh_token, tokens.expires_at, tokens.scope) = (None, None, None);
+        credential
+    }
+
+    /// A source with a sign-in for `a b`, its token, and the folder of its locks.
+    async fn signed_in(key: Option<DpopKey>) -> (TokenSource, AccessToken, tempfile::TempDir) {
         let locks = tempfile::tempdir().unwrap();
         let source = TokenSource::new(
             None,
@@ -233,9 +240,16 @@ mod tests {
             Arc::new(Http::default()),
             Arc::new(SystemClock),
         );
-        source.sign_in(credential).await.unwrap();
+        source.sign_in(credential("narrow", "a b", key)).await.unwrap();
         let token = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-        (source, token)
+        (source, token, locks)
+    }
+
+    /// The record of a message that must not be sent again.
+    fn spent() -> Attempts {
+        let attempts = Attempts::default();
+        attempts.may_have_run();
+        attempts
     }
 
     /// The judgement of an answer with this status and challenge, in a word.
@@ -266,8 +280,8 @@ mod tests {
     /// sent again.
     #[tokio::test]
     async fn a1_an_answer_is_judged_by_status_challenge_and_law() {
-        let (source, token) = signed_in(None).await;
-        let (bound_source, bound) = signed_in(Some(DpopKey::generate().unwrap())).await;
+        let (source, token, _locks) = signed_in(None).await;
+        let (bound_source, bound, _bound_locks) = signed_in(Some(DpopKey::generate().unwrap())).await;
         let unrenewable = "not signed in: the access token cannot be renewed: the server gave no refresh token";
         let lacking = "lacks b c of a b c";
         for (answer, nonce, by_token, by_bound, without, by_law) in [
@@ -287,14 +301,17 @@ mod tests {
             ((403, "Bearer"), None, "accepted", "accepted", "accepted", "accepted"),
             ((500, LACKS_SCOPE), None, "accepted", "accepted", "accepted", "accepted"),
         ] {
-            let law = Attempts::default;
-            let fresh = |expected: &str, judged: String| assert_eq!(judged, expected, "{answer:?} {nonce:?}");
-            fresh(by_bound, judged(&bound_source, Some(&bound), answer, nonce, &law()).await);
-            fresh(without, judged(&source, None, answer, nonce, &law()).await);
-            fresh(by_token, judged(&source, Some(&token), answer, nonce, &law()).await);
-            let spent = Attempts::default();
-            spent.may_have_run();
-            fresh(by_law, judged(&source, Some(&token), answer, nonce, &spent).await);
+            let holds = |expected: &str, judged: String| assert_eq!(judged, expected, "{answer:?} {nonce:?}");
+            holds(by_bound, judged(&bound_source, Some(&bound), answer, nonce, &Attempts::default()).await);
+            holds(without, judged(&source, None, answer, nonce, &Attempts::default()).await);
+            holds(by_token, judged(&source, Some(&token), answer, nonce, &Attempts::default()).await);
+            holds(by_law, judged(&source, Some(&token), answer, nonce, &spent()).await);
+            holds(by_law, judged(&bound_source, Some(&bound), answer, nonce, &spent()).await);
+        }
+        // A wider sign-in helps, and no law is broken for it.
+        source.sign_in(credential("wide", "a b c", None)).await.unwrap();
+        for (law, expected) in [(spent(), lacking), (Attempts::default(), "another")] {
+            assert_eq!(judged(&source, Some(&token), (403, LACKS_SCOPE), None, &law).await, expected);
         }
     }
 }
