@@ -44,7 +44,8 @@
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`]; in [`bridge`] `conversation` and
 //!    `control` but its log; in [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
 //!    questions of `client` whether a file is there.
-//! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
+//! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`], and what that judges of an answer
+//!    ([`credential::judgement`]).
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
 //!    `bridge::stdio` owns stdout.

@@ -17,6 +17,7 @@ pub mod clock;
 mod document;
 pub mod error;
 pub mod file;
+pub mod judgement;
 pub mod keychain;
 mod lookup;
 pub mod memory;

@@ -1,4 +1,5 @@
 //! A token that works, whenever one is asked for: the only door from the rest of finmcp to credentials.
+//! What a server answers to that token is for [`judge`](TokenSource::judge) to read.
 
 use std::{
     path::PathBuf,
@@ -34,7 +35,7 @@ pub struct TokenSource {
     account: Arc<Mutex<Option<Arc<Account>>>>,
     lookup: Option<Lookup>,
     sign_in: Option<SignIn>,
-    asking: Asking,
+    pub(super) asking: Asking,
     /// Whether the server is known to serve nobody without a token: then it need not be asked first.
     is_guarded: bool,
 }
@@ -118,23 +119,6 @@ impl TokenSource {
         self.account().ok()?.held()
     }
 
-    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile, or does so
-    /// now.
-    ///
-    /// # Errors
-    /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody has.
-    pub async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
-        self.look_again().await;
-        let found = match self.account() {
-            Ok(account) => account.access_token(Duration::ZERO).await,
-            Err(error) => Err(error),
-        };
-        match found {
-            Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
-            outcome => outcome,
-        }
-    }
-
     /// Lets one request use `token`: `method` at `url`, which is to be sent at once. Cookies that came with another sign-in
     /// do not go with it.
     ///
@@ -150,61 +134,6 @@ impl TokenSource {
         let now = self.parts.clock.now();
         self.parts.http.cookies_belong_to(Some(token.sign_in()));
         token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
-    }
-
-    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or else
-    /// a new one.
-    ///
-    /// # Errors
-    /// Any [`TokenSourceError`].
-    pub async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
-        match self.account()?.replace(rejected).await {
-            Err(TokenSourceError::LoginRequired(_)) if self.look_again().await => {
-                self.account()?.access_token(Duration::ZERO).await
-            }
-            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
-                if self.asking.may_help(&error) =>
-            {
-                self.ask_person(Some(rejected), challenge, error).await
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Takes note that the server took `token`.
-    pub fn helped(&self, token: &AccessToken) {
-        self.asking.helped();
-        self.account().into_iter().for_each(|account| account.accepted(token));
-    }
-
-    /// Takes note that the server refused `token`, which was to replace another that it refused.
-    pub fn refused(&self, token: &AccessToken) {
-        self.account().into_iter().for_each(|account| account.refused(token));
-    }
-
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in another
-    /// process perhaps.
-    ///
-    /// # Errors
-    /// Any [`TokenSourceError`]; [`TokenSourceError::LoginRequired`] where nobody grants it.
-    pub async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
-        self.look_again().await;
-        if let Ok(account) = self.account()
-            && let Some(wider) = account.wider(narrow, challenge.scope.as_ref()).await
-        {
-            return Ok(wider);
-        }
-        let error = TokenSourceError::LoginRequired(LoginReason::Scope);
-        let wish = challenge.scope.clone().unwrap_or_default();
-        let is_had = !wish.is_empty() && narrow.scope().is_some_and(|had| had.union(&wish) == *had);
-        // A server that is not content with what it asked for never will be (MCP authorization, "Step-Up Authorization
-        // Flow").
-        if is_had || self.asking.knows(&wish) {
-            return Err(error);
-        }
-        let token = self.ask_person(Some(narrow), challenge, error).await?;
-        self.asking.note(wish);
-        Ok(token)
     }
 
     /// Whether there is a sign-in by now, be it by another process: one that the server has not refused. Nothing is
@@ -228,7 +157,8 @@ impl TokenSource {
         self.asking.last_challenge()
     }
 
-    async fn ask_person(
+    /// A token that a person brings by signing in as `challenge` asks, or `error` where nobody can be asked.
+    pub(super) async fn ask_person(
         &self,
         unfit: Option<&AccessToken>,
         challenge: Challenge,
@@ -247,7 +177,7 @@ impl TokenSource {
     }
 
     /// Whether somebody else is signed in than this source knew.
-    async fn look_again(&self) -> bool {
+    pub(super) async fn look_again(&self) -> bool {
         let Some(lookup) = &self.lookup else { return false };
         let found = lookup.look().await;
         let known = self.account().ok();
@@ -318,7 +248,7 @@ impl TokenSource {
         }
     }
 
-    fn account(&self) -> Result<Arc<Account>, TokenSourceError> {
+    pub(super) fn account(&self) -> Result<Arc<Account>, TokenSourceError> {
         self.locked().clone().ok_or(TokenSourceError::LoginRequired(LoginReason::SignedOut))
     }
 

@@ -22,6 +22,7 @@ use finmcp::{
     credential::{
         clock::Clock,
         file::{FileStore, KeySource},
+        judgement::{Judgement, RefusalReason},
         memory::MemoryStore,
         record::{Credential, Identity, Renewal},
         store::{CredentialStore, StoreError},
@@ -29,8 +30,8 @@ use finmcp::{
     },
     disk::lock::{Lock, LockError},
     http::{DOCUMENT_DEADLINE, Http},
+    mcp::attempts::Attempts,
     oauth::{
-        challenge::Challenge,
         registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
         token_set::TokenSet,
@@ -38,7 +39,7 @@ use finmcp::{
     secret::Secret,
 };
 use futures_util::future::{BoxFuture, join_all};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Barrier, Notify};
 use zeroize::Zeroizing;
@@ -289,6 +290,22 @@ async fn token(source: &TokenSource) -> Result<String, TokenSourceError> {
     Ok(text(&source.access_token(Duration::ZERO).await?.unwrap()))
 }
 
+/// What becomes of a request with `token` that the server answers with this status and challenge.
+async fn judged(source: &TokenSource, token: &AccessToken, status: u16, challenge: &str, law: &Attempts) -> Judgement {
+    let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())]);
+    let url = "https://mcp.example".parse().unwrap();
+    source.judge(Some(token), &url, StatusCode::from_u16(status).unwrap(), &headers, law).await
+}
+
+/// What replaces `rejected` after a 401.
+async fn renewed(source: &TokenSource, rejected: &AccessToken) -> Result<AccessToken, TokenSourceError> {
+    match judged(source, rejected, 401, "Bearer", &Attempts::default()).await {
+        Judgement::Retry(another) => Ok(another),
+        Judgement::Refused(RefusalReason::NoToken(error)) => Err(error),
+        judgement => panic!("{judgement:?}"),
+    }
+}
+
 fn text(token: &AccessToken) -> String {
     token.secret().expose().clone()
 }
@@ -476,15 +493,19 @@ async fn a1_a_refused_token_is_no_sign_in() {
     source.sign_in(credential.clone()).await.unwrap();
     assert!(source.is_signed_in().await);
     let held = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    let renewed = source.renew(&held, Challenge::default()).await;
+    let renewed = renewed(&source, &held).await;
     assert!(matches!(renewed, Err(TokenSourceError::LoginRequired(LoginReason::NotRenewable))), "{renewed:?}");
     assert!(!source.is_signed_in().await);
     // For another request it may do.
     assert_eq!(token(&source).await.unwrap(), "access-0");
     assert!(!source.is_signed_in().await);
-    source.helped(&held);
-    assert!(source.is_signed_in().await);
-    source.refused(&held);
+    let taken = judged(&source, &held, 200, "", &Attempts::default()).await;
+    assert!(matches!(taken, Judgement::Accepted) && source.is_signed_in().await, "{taken:?}");
+    // One that the law of attempts lets nothing follow.
+    let spent = Attempts::default();
+    spent.may_have_run();
+    let refused = judged(&source, &held, 401, "Bearer", &spent).await;
+    assert!(matches!(refused, Judgement::Refused(RefusalReason::InvalidToken)), "{refused:?}");
     assert!(!source.is_signed_in().await);
     let fresh = TokenSet { access_token: Secret::new("access-9".to_owned()), ..credential.tokens.clone().unwrap() };
     machine.process().sign_in(Credential { tokens: Some(fresh), ..credential }).await.unwrap();
@@ -937,13 +958,19 @@ async fn t064_a_wider_sign_in_elsewhere_is_used() {
     let machine = Machine::new().await;
     let source = machine.process();
     let narrow = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    let challenge = || Challenge { scope: Some("admin".parse().unwrap()), ..Challenge::default() };
-    let scope = TokenSourceError::LoginRequired(LoginReason::Scope).to_string();
-    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+    let widened = async || {
+        let challenge = r#"Bearer error="insufficient_scope", scope="admin""#;
+        judged(&source, &narrow, 403, challenge, &Attempts::default()).await
+    };
+    let is_narrow = |judgement| {
+        let Judgement::Refused(RefusalReason::InsufficientScope { missing, wanted }) = judgement else { return false };
+        missing.as_deref() == Some("admin") && wanted == ["admin", "read", "write"]
+    };
+    assert!(is_narrow(widened().await));
 
     let renewed = machine.process().force_refresh().await.unwrap();
     assert_ne!(renewed, narrow);
-    assert_eq!(source.widen(&narrow, challenge()).await.unwrap_err().to_string(), scope);
+    assert!(is_narrow(widened().await));
 
     let mut wide = machine.credential.clone();
     let tokens = wide.tokens.as_mut().unwrap();
@@ -951,7 +978,7 @@ async fn t064_a_wider_sign_in_elsewhere_is_used() {
     tokens.scope = Some("admin read write".parse().unwrap());
     machine.process().sign_in(wide).await.unwrap();
     let requests = machine.server.requests();
-    assert_eq!(text(&source.widen(&narrow, challenge()).await.unwrap()), "wide");
+    assert!(matches!(widened().await, Judgement::Retry(wider) if text(&wider) == "wide"));
     assert_eq!(token(&source).await.unwrap(), "wide");
     assert_eq!(machine.server.requests(), requests);
 }
@@ -1010,7 +1037,7 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
     assert_eq!(machine.server.requests(), 1);
     machine.server.answer(Answer::Rotate);
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-2");
+    assert_eq!(text(&renewed(&source, &rejected).await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
 }
 
@@ -1032,7 +1059,7 @@ async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
     }
     // Long before its end by our clock, and the server disagrees.
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    source.renew(&rejected, Challenge::default()).await.unwrap();
+    renewed(&source, &rejected).await.unwrap();
     assert_eq!((machine.server.requests(), machine.server.reuses()), (3, 0));
 }
 
@@ -1045,12 +1072,12 @@ async fn t056_a_rejected_token_is_replaced_once() {
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     let rejected_there = other.access_token(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(rejected, rejected_there);
-    for renewed in join_all((0..64).map(|_| source.renew(&rejected, Challenge::default()))).await {
+    for renewed in join_all((0..64).map(|_| renewed(&source, &rejected))).await {
         assert_eq!(text(&renewed.unwrap()), "access-1");
     }
-    assert_eq!(text(&other.renew(&rejected_there, Challenge::default()).await.unwrap()), "access-1");
+    assert_eq!(text(&renewed(&other, &rejected_there).await.unwrap()), "access-1");
     // Late news of the old token.
-    assert_eq!(text(&source.renew(&rejected, Challenge::default()).await.unwrap()), "access-1");
+    assert_eq!(text(&renewed(&source, &rejected).await.unwrap()), "access-1");
     assert_eq!(machine.server.requests(), 1);
 }
 
@@ -1060,13 +1087,13 @@ async fn t056_rejections_start_no_storm() {
     let machine = Machine::new().await;
     let source = machine.process();
     let first = source.access_token(Duration::ZERO).await.unwrap().unwrap();
-    let second = source.renew(&first, Challenge::default()).await.unwrap();
+    let second = renewed(&source, &first).await.unwrap();
     for _ in 0..100 {
-        assert!(matches!(source.renew(&second, Challenge::default()).await, Err(TokenSourceError::Rejected)));
+        assert!(matches!(renewed(&source, &second).await, Err(TokenSourceError::Rejected)));
     }
     assert_eq!(machine.server.requests(), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(text(&source.renew(&second, Challenge::default()).await.unwrap()), "access-2");
+    assert_eq!(text(&renewed(&source, &second).await.unwrap()), "access-2");
 }
 
 /// t062: the client's own credentials: the same lock, the same sharing, asked for again and again without a person.

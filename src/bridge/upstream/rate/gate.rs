@@ -105,8 +105,8 @@ impl Turnstile {
         self.change(|usage, rate, now| usage.take(rate, now)).await
     }
 
-    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](crate::bridge::upstream::rate::patience::LONGEST_WAIT) at most: no process, where they share
-    /// the gate.
+    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](super::patience::LONGEST_WAIT) at most: no
+    /// process, where they share the gate.
     pub async fn hold(&self, wait: Duration) {
         *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_SAID));
         self.change(|usage, rate, now| usage.hold(rate, now, wait)).await;
