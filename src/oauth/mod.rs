@@ -20,6 +20,7 @@ pub mod registration;
 pub mod scope;
 pub mod token_exchange;
 pub mod token_set;
+mod unknown_client;
 
 use serde::de::DeserializeOwned;
 
