@@ -328,7 +328,7 @@ fn b5_an_offered_sign_in_is_not_for_a_client_that_a_page_says_is_unknown() {
         assert_eq!(client_of(&offered(&mut serve)), client, "{page}");
         let result = serve.call("finmcp_sign_in", json!({})).result();
         let text = result["content"][0]["text"].as_str().unwrap();
-        let command = format!("finmcp login 127.0.0.1-{} --force", vendor.port());
+        let command = format!("finmcp login 127-0-0-1-{} --force", vendor.port());
         assert!(text.contains(&command), "{command}: {text}");
     }
     // In a terminal, too, and only where a client is known from before.
@@ -735,12 +735,29 @@ fn b1_b10_a_token_response_that_is_a_form() {
         run.expect_success();
         let refusal = "error=bad_refresh_token&error_description=The+refresh+token+is+incorrect+or+expired.";
         vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(status).body(content_type, refusal)));
-        sandbox.finmcp(["token", &vendor.url(), "--min-ttl", "60"]).expect_code(4);
+        sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_code(4);
         let requests = vendor.records_at("/token");
         assert_eq!(requests.len(), 2);
         assert_eq!(requests[1].form()["refresh_token"], "renew-0123456789");
         let status = sandbox.finmcp(["status", "--json"]).expect_success();
         assert!(status.stdout.contains(r#""signed_in": false"#), "{}", status.stdout);
+    }
+}
+
+/// b10: what must not be used of a JSON document is not used of a form: a member twice, a token that is no header value, a
+/// type that nobody asked for.
+#[test]
+fn b10_a_form_that_must_not_be_used() {
+    for form in [
+        "access_token=a&access_token=b&token_type=bearer",
+        "access_token=a%0Ab&token_type=bearer",
+        "access_token=&token_type=bearer",
+        "access_token=a&token_type=mac",
+    ] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(200).body(FORM, form)));
+        let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+        run.expect_code(5);
     }
 }
 
@@ -781,8 +798,6 @@ fn b10_the_servers_words_in_every_form() {
         (Reply::new(400).body("text/plain", "error=redirect_uri_mismatch"), "redirect_uri_mismatch"),
         // Two readers could take a different one each.
         (Reply::new(400).body(FORM, "error=a&error=b"), "HTTP 400"),
-        (Reply::new(200).body(FORM, "access_token=a&access_token=b"), "cannot be used"),
-        (Reply::new(200).body(FORM, "access_token=a%0Ab&token_type=bearer"), "cannot be used"),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         vendor.fault(On::Path("/token"), Effect::Answer(reply));
