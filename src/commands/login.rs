@@ -58,7 +58,7 @@ pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     let browser = if by_page && !arguments.no_browser { browser_for(app, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
-    let tell = spoken(app.console, &profile.title);
+    let tell = spoken(app.console, &profile);
     let attempt = Attempt { secrets, challenge: None, anew: arguments.force, browser, redirection, tell };
     let (profile, credential) = sign_in_and_keep(app, profile, attempt).await?;
     summarise(app, &profile, &credential);
@@ -325,13 +325,13 @@ fn refuse_takeover(app: &App, profile: &Profile) -> Result<(), Error> {
     }
 }
 
-/// Tells the person at this machine how the sign-in to `title` goes.
-pub fn spoken(console: Console, title: &str) -> Tell {
-    let title = title.to_owned();
-    Box::new(move |progress| show(console, &title, progress))
+/// Tells the person at this machine how the sign-in to `profile` goes.
+pub fn spoken(console: Console, profile: &Profile) -> Tell {
+    let (title, command) = (profile.title.clone(), profile.login_command());
+    Box::new(move |progress| show(console, &title, &command, progress))
 }
 
-fn show(console: Console, title: &str, progress: Progress<'_>) {
+fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
     match progress {
         Progress::Busy(pause) => {
             console.say(&format!("{title} is busy, and asks to wait {} s before finmcp registers.", pause.as_secs()));
@@ -354,6 +354,9 @@ fn show(console: Console, title: &str, progress: Progress<'_>) {
         Progress::Waiting(limit) => {
             console.note(&format!("Waiting for you, {} s at most. Ctrl-C stops it.", limit.as_secs()));
         }
+        Progress::KnownClient => console.note(&format!(
+            "If the page says that it does not know the client, run `{command} --force`: it registers a new one."
+        )),
         Progress::Answered => console.note("You are back; getting the token."),
     }
 }

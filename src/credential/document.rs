@@ -164,6 +164,8 @@ pub(super) struct RegistrationDocument<'a> {
     expires_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     withheld: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    other_redirect_uris: Vec<String>,
 }
 
 /// By the names of RFC 7591 section 2.
@@ -299,6 +301,7 @@ impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
             redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             expires_at: registration.expires_at.map(Timestamp::as_millisecond),
             withheld: Some(&registration.withheld).filter(|scope| !scope.is_empty()).map(Scope::to_string),
+            other_redirect_uris: registration.other_redirect_uris.clone(),
         }
     }
 }
@@ -319,6 +322,7 @@ impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
             redirect_uri: document.redirect_uri.map(Cow::into_owned),
             expires_at: document.expires_at.map(time).transpose()?,
             withheld: document.withheld.map(|scope| parsed(&scope, "scope")).transpose()?.unwrap_or_default(),
+            other_redirect_uris: document.other_redirect_uris,
         })
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::{
+    http::coding::Damaged,
     http::{redirect, resolver::OutOfReach},
     printable::quoted,
     server_url::{ServerUrl, reach::Zone},
@@ -124,8 +125,7 @@ impl HttpError {
         if is_unprocessed(&source) {
             return Self::Unprocessed { host, source };
         }
-        // A body that came whole, and is not what its coding says.
-        if source.is_decode() && cause::<hyper::Error>(&source).is_none() {
+        if cause::<Damaged>(&source).is_some() {
             return Self::Undecodable { host, problem: "its compressed data are damaged".to_owned() };
         }
         Self::Broken { host, source }

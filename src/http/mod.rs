@@ -5,6 +5,7 @@
 //! once; only a GET of public metadata goes out again. Limits count decoded bytes, as they come: a cap on bytes read is a
 //! cap on memory. A URL is called within its reach only.
 
+mod coding;
 mod cookies;
 mod error;
 mod pinned;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Certificate;
 use rustls::pki_types::CertificateDer;
@@ -391,19 +392,20 @@ fn shared(
     }
 }
 
-/// Whether an answer is decoded, or needs not be: the client says which codings it accepts, and leaves no
-/// `Content-Encoding` where it decodes one.
+/// Whether an answer is decoded, or needs not be: no `Content-Encoding` is left where one was decoded.
 fn check_coding(url: &ServerUrl, headers: &HeaderMap) -> Result<(), HttpError> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") && !coding.is_empty() => {
+    let is_coding = |value: &&HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity") && !value.is_empty();
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match codings.find(is_coding) {
+        Some(coding) => {
             let coding = quoted(&String::from_utf8_lossy(coding.as_bytes()));
             Err(HttpError::Undecodable { host: url.host(), problem: format!("Content-Encoding: {coding}") })
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
-/// The head of the answer to `request`. The log says how that went, and of the URL its host only: paths and queries can
+/// The answer to `request`, as soon as its head is there, with a body that is decoded as it comes. The log says how that went, and of the URL its host only: paths and queries can
 /// hold secrets.
 async fn answer(
     url: &ServerUrl,
@@ -417,7 +419,7 @@ async fn answer(
         Ok(response) => tracing::debug!(%method, host, status = response.status().as_u16(), ?took, "answered"),
         Err(error) => tracing::debug!(%method, host, %error, ?took, "not answered"),
     }
-    outcome
+    outcome.map(coding::decoded)
 }
 
 /// Where an answer sends a request on, if that is of the same origin.
@@ -437,6 +439,7 @@ fn builder() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(USER_AGENT)
+        .default_headers(HeaderMap::from_iter([(header::ACCEPT_ENCODING, coding::ACCEPTED)]))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

@@ -96,6 +96,9 @@ impl Asked<'_> {
             }
             let patience = end.saturating_duration_since(Instant::now());
             tell(&teller, Progress::Waiting(patience));
+            if self.known_client {
+                tell(&teller, Progress::KnownClient);
+            }
             if let Some(code) = code {
                 let patience = code.expires_in.min(patience);
                 match device::token(&code, self.credential, patience, context).await {

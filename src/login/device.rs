@@ -35,7 +35,7 @@ pub async fn device_code(
         return Err(LoginError::NoDeviceCode { host: server.token_endpoint.host() });
     };
     let scope = request.scope_for_person(&discovery);
-    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context };
+    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (registration, origin) = applicant.for_device(REDIRECT_URI, progress).await?;
     let other = request.other_authentication(&registration, origin);
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;

@@ -72,6 +72,7 @@ pub async fn jwt_bearer(
                     redirect_uri: None,
                     expires_at: None,
                     withheld: Scope::default(),
+                    other_redirect_uris: Vec::new(),
                 },
                 id_token_file,
             }))
@@ -92,5 +93,6 @@ fn unnamed() -> ClientRegistration {
         redirect_uri: None,
         expires_at: None,
         withheld: Scope::default(),
+        other_redirect_uris: Vec::new(),
     }
 }

@@ -183,6 +183,8 @@ pub enum Progress<'a> {
     WrongPaste(PasteError),
     /// The wait for the person begins, and lasts this long at most.
     Waiting(Duration),
+    /// The client registered at an earlier sign-in. A page that says that the server does not know it leads nowhere.
+    KnownClient,
     /// The answer is there, and is being exchanged for a token.
     Answered,
 }
@@ -335,7 +337,8 @@ async fn ask_person(
     }
     let scope = request.scope_for_person(&discovery);
     let place = Place { fixed: request.redirect_uri.as_ref(), port: redirection.port };
-    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context };
+    let timeout = redirection.timeout;
+    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (loopback, registration, origin) = applicant.for_browser(&place, progress).await?;
     let redirect_uri = loopback.redirect_uri().to_string();
     let other = request.other_authentication(&registration, origin);
@@ -467,6 +470,7 @@ impl LoginRequest {
                 redirect_uri: None,
                 expires_at: None,
                 withheld: Scope::default(),
+                other_redirect_uris: Vec::new(),
             };
             return Some(registration.authenticating(authentication.or(self.overrides.authentication())));
         }

@@ -63,6 +63,7 @@ async fn sign_in(
     let outcome = authorization_code(request, redirection, &context, &mut |event| {
         events.push(match event {
             Progress::Busy(_) => "busy".to_owned(),
+            Progress::KnownClient => "known client".to_owned(),
             Progress::Page(url) => format!("page {}", url.as_url().path()),
             Progress::Code { .. } => "code".to_owned(),
             Progress::Opened => "opened".to_owned(),
@@ -419,6 +420,7 @@ async fn t041_a_document_is_the_client() {
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at: None,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         };
         let issuer = request.server.join("/as").unwrap().to_string();
         request.known = Some(KnownClient { issuer, registration });
@@ -637,7 +639,7 @@ async fn t042_a_device_code() {
     let (stage, outcome) = attempt(vec!["slow_down"], PATIENT.timeout).await;
     assert!(matches!(outcome, Err(LoginError::TimedOut { after, .. }) if after == Duration::from_secs(3)));
     stage.only("/token");
-    let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_millis(10)).await;
+    let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_secs(2)).await;
     assert!(matches!(outcome, Err(LoginError::TimedOut { .. })));
 }
 
@@ -653,6 +655,7 @@ async fn t040_a_forgotten_client_registers_anew_once() {
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         };
         Some(KnownClient { issuer: request.server.join("/as").unwrap().to_string(), registration })
     };

@@ -22,3 +22,4 @@ pub mod registration_request;
 pub mod scope;
 pub mod token_exchange;
 pub mod token_set;
+mod unknown_client;

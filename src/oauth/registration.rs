@@ -23,9 +23,17 @@ pub struct ClientRegistration {
     /// The scopes that finmcp wanted and that the server did not register the client for (RFC 7591 section 2). An
     /// authorization request for one would end with `invalid_scope`.
     pub withheld: Scope,
+    /// The further redirect URIs that were registered, for processes that sign in at the same time: each listens on a port
+    /// that no other process has.
+    pub other_redirect_uris: Vec<String>,
 }
 
 impl ClientRegistration {
+    /// The redirect URIs that were registered.
+    pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
+        self.redirect_uri.iter().chain(&self.other_redirect_uris).map(String::as_str)
+    }
+
     /// What this client may ask for of what is `wanted`. None where that is nothing: the server has a default then (RFC
     /// 6749 section 3.3).
     pub fn allowed(&self, wanted: Option<&Scope>) -> Option<Scope> {

@@ -23,7 +23,7 @@ pub struct RegistrationRequest {
     /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and
     /// refuses a loopback redirect URI.
     application_type: &'static str,
-    redirect_uris: [String; 1],
+    redirect_uris: Vec<String>,
     grant_types: Vec<&'static str>,
     response_types: [&'static str; 1],
     token_endpoint_auth_method: &'static str,
@@ -53,6 +53,7 @@ struct RegistrationResponse {
     token_endpoint_auth_method: Option<Value>,
     client_secret_expires_at: Option<Value>,
     scope: Option<Value>,
+    redirect_uris: Option<Value>,
 }
 
 /// The scopes that a server registered a client for. None where it does not say, or names none: some leave the member
@@ -99,7 +100,7 @@ impl RegistrationRequest {
         Self {
             client_name: "finmcp",
             application_type: "native",
-            redirect_uris: [redirect_uri.to_owned()],
+            redirect_uris: vec![redirect_uri.to_owned()],
             // A strict server refuses a grant that it does not know.
             grant_types: std::iter::once("authorization_code")
                 .chain(server.refresh.then_some("refresh_token"))
@@ -112,6 +113,12 @@ impl RegistrationRequest {
             unasked: for_secret.unwrap_or(ClientAuthentication::None),
             chosen: None,
         }
+    }
+
+    /// This request, for a client with `others` as further redirect URIs.
+    pub fn with_redirect_uris(mut self, others: Vec<String>) -> Self {
+        self.redirect_uris.extend(others);
+        self
     }
 
     /// This request, for a client that authenticates by `method`, where a person has chosen one.
@@ -178,14 +185,20 @@ impl RegistrationRequest {
             (Some(wanted), Some(stated)) => wanted.without(&stated),
             _ => Scope::default(),
         };
-        let [redirect_uri] = self.redirect_uris;
+        let mut redirect_uris = self.redirect_uris.into_iter();
+        let redirect_uri = redirect_uris.next();
+        let is_stated = |uri: &String| match &response.redirect_uris {
+            Some(Value::Array(stated)) => stated.iter().any(|stated| stated == uri),
+            _ => true,
+        };
         let registration = ClientRegistration {
             client_id,
             expires_at: expires_at.filter(|_| client_secret.is_some()),
             client_secret,
             authentication,
-            redirect_uri: Some(redirect_uri),
+            redirect_uri,
             withheld,
+            other_redirect_uris: redirect_uris.filter(is_stated).collect(),
         };
         Ok(registration.authenticating(self.chosen))
     }
@@ -409,6 +422,7 @@ mod tests {
                 redirect_uri: Some(REDIRECT.to_owned()),
                 expires_at: None,
                 withheld: Scope::default(),
+                other_redirect_uris: Vec::new(),
             };
             assert_eq!(client.other_authentication(), other, "{issued} {method:?}");
         }

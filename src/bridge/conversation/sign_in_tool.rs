@@ -331,7 +331,8 @@ fn told(call: &Message, reason: Option<String>, invitation: &Invitation, words: 
     };
     let said = format!(
         "{reason}{open}, and leave this client running until that is done:\n\n\
-         {address}{enter}\n\nOr run this in a terminal: {login_command}\n\nAfter that the tools of {title} work."
+         {address}{enter}\n\nOr run this in a terminal: {login_command}\n(If the page says that it does not know the \
+         client: {login_command} --force)\n\nAfter that the tools of {title} work."
     );
     text_result(call, !is_for_tool(call), &said)
 }

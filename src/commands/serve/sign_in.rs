@@ -215,7 +215,7 @@ impl Admission {
     async fn sign_in(&self, challenge: Challenge, browser: Option<SystemBrowser>) -> Result<Identity, Error> {
         let (app, title) = (&self.app, &self.profile.title);
         let (not_opened, failed) = oneshot::channel();
-        let (mut not_opened, mut say) = (Some(not_opened), login::spoken(app.console, title));
+        let (mut not_opened, mut say) = (Some(not_opened), login::spoken(app.console, &self.profile));
         let attempt = Attempt {
             tell: Box::new(move |progress| {
                 if let Progress::NotOpened(BrowserError(error)) = &progress
@@ -253,7 +253,7 @@ impl Admission {
             anew: false,
             browser,
             redirection: Redirection { port: None, paste: None, timeout: PERSON },
-            tell: login::spoken(self.app.console, &self.profile.title),
+            tell: login::spoken(self.app.console, &self.profile),
         }
     }
 }

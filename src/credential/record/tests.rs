@@ -20,6 +20,7 @@ pub(in crate::credential) fn sample() -> Credential {
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at: None,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         },
         token_endpoint: "https://as.example/token".parse().unwrap(),
         revocation_endpoint: Some("https://as.example/revoke".parse().unwrap()),

@@ -227,10 +227,11 @@ fn b2_a_registration_that_is_refused_otherwise_is_not_made_again() {
         ("invalid_software_statement", &[][..], 1),
         ("access_denied", &[], 1),
         ("invalid_redirect_uri", &["--redirect-uri", &fixed], 1),
-        ("invalid_redirect_uri", &[], 2),
+        // For 127.0.0.1, for localhost, and for one port alone.
+        ("invalid_redirect_uri", &[], 3),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        for _ in 0..2 {
+        for _ in 0..3 {
             vendor.fault(On::Path("/register"), Effect::Answer(Reply::new(400).json(&json!({"error": code}))));
         }
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);

@@ -1,6 +1,8 @@
 //! Signing in at servers as they are: what deviates from the specifications harmlessly is taken, and what is not harmless
 //! is still refused. The names of the tests begin with the row of the fault.
 
+use std::{thread, time::Duration};
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -8,7 +10,9 @@ use crate::support::{
     eventually,
     sandbox::{Run, Sandbox},
     serve::Serve,
-    vendor::{Device, Effect, On, OtherScopes, Recorded, Registration, Reply, Script, SecretPlace, Vendor},
+    vendor::{
+        Device, Effect, On, OtherRedirectUris, OtherScopes, Recorded, Registration, Reply, Script, SecretPlace, Vendor,
+    },
 };
 
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
@@ -78,6 +82,10 @@ fn b4_a_pointer_that_is_no_document_or_relative() {
         ("/nowhere", Some("/nowhere")),
         ("/.well-known/oauth-protected-resource/mcp", None),
         ("./.well-known/oauth-protected-resource/mcp", None),
+        ("", None),
+        ("not a url at all %%", None),
+        ("undefined", None),
+        ("https://", None),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let pointer = pointer.replace("{}", &vendor.origin());
@@ -88,6 +96,21 @@ fn b4_a_pointer_that_is_no_document_or_relative() {
         let asked: Vec<String> = vendor.records().into_iter().skip(1).map(|record| record.path).collect();
         let wanted: Vec<&str> = first.into_iter().chain([PROTECTED_RESOURCE, AUTHORIZATION_SERVER]).collect();
         assert_eq!(asked[..wanted.len()], wanted, "{pointer}");
+    }
+}
+
+/// b4: an address that must not be called is still refused, and so is a path that might lead to another host: nothing is
+/// asked for.
+#[test]
+fn b4_a_pointer_to_a_refused_address_is_not_passed_over() {
+    for pointer in ["http://mcp.example/meta", "http://10.0.0.1/x", "https://u:p@mcp.example/x", "//other.example/meta"]
+    {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let challenge = format!("Bearer resource_metadata=\"{pointer}\"");
+        vendor.fault(On::Method("POST"), Effect::Answer(Reply::new(401).header("www-authenticate", challenge)));
+        let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+        run.expect_code(5);
+        assert!(browser.starts().is_empty() && vendor.records().len() == 1, "{pointer}");
     }
 }
 
@@ -231,6 +254,14 @@ fn b5_d6_a_forgotten_client_registers_anew() {
         json(422, json!({"message": "Unrecognized client_id"})),
         Some(Reply::new(400).body("text/html", "<h1>Client Not Registered</h1>")),
         Some(Reply::new(403).body("text/plain", "unknown client")),
+        // FastMCP and others, with 200
+        Some(Reply::new(200).body("text/html", "<html>Client ID not found</html>")),
+        Some(
+            Reply::new(200)
+                .body("text/html", "<h1>Client Not Registered</h1><p>The client ID <b>c</b> was not found</p>"),
+        ),
+        Some(Reply::new(200).body("text/plain", "The client_id c-1 is not registered.")),
+        json(200, json!({"error": "unauthorized_client"})),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
@@ -260,6 +291,10 @@ fn b5_a_client_that_may_be_known_is_kept() {
         Reply::new(302).header("location", "https://login.example/?next=invalid_client"),
         Reply::new(303).header("location", "/login"),
         Reply::new(200).body("text/html", "<form>Sign in. client_id</form>"),
+        Reply::new(200)
+            .body("text/html", "<p>Unknown client wants access</p><form method=post><button>Allow</button></form>"),
+        Reply::new(200).body("text/html", "<div id=root></div><script>m={e:'Client ID not found'}</script>"),
+        Reply::new(200).json(&json!({"redirect": true, "url": "/login?error_description=client_id+not+found"})),
         Reply::new(403).body("text/html", "<title>Just a moment...</title>"),
         Reply::new(429).body("text/plain", "client_id"),
         Reply::new(503).body("text/plain", "client_id"),
@@ -275,6 +310,34 @@ fn b5_a_client_that_may_be_known_is_kept() {
         // It follows nowhere.
         assert!(vendor.records_at("/login").is_empty());
     }
+}
+
+/// b5: a client's sign-in that is offered at a server that has forgotten it, and says so on a page, is a new one's; and
+/// where the page of a server that says it in other words is shown, the way out is named.
+#[test]
+fn b5_an_offered_sign_in_is_not_for_a_client_that_a_page_says_is_unknown() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+    run.expect_success();
+    drop(browser);
+    sandbox.unset("FINMCP_BROWSER");
+    vendor.revoke_sign_ins();
+    for (page, client) in [("<p>The client is not ours</p>", "client-1"), ("<p>Client ID not found</p>", "client-2")] {
+        vendor.fault(On::Path("/authorize"), Effect::Answer(Reply::new(200).body("text/html", page)));
+        let mut serve = sandbox.serve([vendor.url()]);
+        assert_eq!(client_of(&offered(&mut serve)), client, "{page}");
+        let result = serve.call("finmcp_sign_in", json!({})).result();
+        let text = result["content"][0]["text"].as_str().unwrap();
+        let command = format!("finmcp login 127-0-0-1-{} --force", vendor.port());
+        assert!(text.contains(&command), "{command}: {text}");
+    }
+    // In a terminal, too, and only where a client is known from before.
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    let run = sandbox.finmcp(["login", &vendor.url(), "--timeout", "1"]).expect_code(1);
+    assert!(run.stderr.contains(" --force`"), "{}", run.stderr);
+    drop(browser);
+    let (run, _browser) = sign_in(&mut Sandbox::new(), &vendor.url(), &[]);
+    assert!(!run.expect_success().stderr.contains("--force"));
 }
 
 /// b5: where no other client can be had, the person is sent there all the same; and a client that a person was given is
@@ -305,7 +368,11 @@ fn offered(serve: &mut Serve) -> url::Url {
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     serve.request("initialize", hello).result();
     serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    let result = serve.call("finmcp_sign_in", json!({})).result();
+    page_in(&serve.call("finmcp_sign_in", json!({})).result())
+}
+
+/// The address in the answer to `finmcp_sign_in`.
+fn page_in(result: &Value) -> url::Url {
     let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {result}"));
     let address = text.lines().find(|line| line.starts_with("http")).unwrap_or_else(|| panic!("no address in {text}"));
     address.parse().unwrap()
@@ -345,10 +412,113 @@ fn b16_an_offered_sign_in_registers_one_client() {
     }
 }
 
-/// b16: processes that offer it at the same time have a port each, and a client for that; no more are registered later.
+fn redirect_uri_of(page: &url::Url) -> String {
+    page.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned()
+}
+
+/// The redirect URIs of the one client that was registered.
+fn redirect_uris_of_the_client(vendor: &Vendor) -> Vec<String> {
+    let records = vendor.records_at("/register");
+    assert_eq!(records.len(), 1, "registrations");
+    serde_json::from_value(records[0].json()["redirect_uris"].clone()).unwrap()
+}
+
+/// Five pages of sign-ins at the same time are one client's, and each leads to a port of its own that is registered.
+fn assert_one_client(vendor: &Vendor, pages: &[url::Url]) {
+    let registered = redirect_uris_of_the_client(vendor);
+    let mut asked: Vec<_> = pages.iter().map(redirect_uri_of).collect();
+    assert!(asked.iter().all(|uri| registered.contains(uri)), "{asked:?} {registered:?}");
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), 5, "{asked:?}");
+    assert!(pages.iter().all(|page| client_of(page) == "client-1"), "{pages:?}");
+}
+
+/// b16: processes that offer the sign-in at the same time share one client, whichever comes first, and each of their
+/// pages signs in.
 #[test]
-fn b16_offers_at_the_same_time_need_a_client_each_and_no_more() {
-    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+fn b16_offers_at_the_same_time_share_one_client() {
+    for registration in [Registration::Public, Registration::Confidential] {
+        let script = Script { registration, ..Script::people() };
+        let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+        for _ in 0..5 {
+            vendor.fault(On::Path("/register"), Effect::Delay(Duration::from_millis(500)));
+        }
+        let mut serves: Vec<_> = (0..5).map(|_| sandbox.serve([vendor.url()])).collect();
+        serves.iter_mut().for_each(|serve| drop(serve.initialize()));
+        let calls: Vec<_> = serves
+            .iter_mut()
+            .map(|serve| serve.post("tools/call", json!({"name": "finmcp_sign_in", "arguments": {}})))
+            .collect();
+        let pages: Vec<_> =
+            serves.iter_mut().zip(&calls).map(|(serve, call)| page_in(&serve.answer_to(call).result())).collect();
+        assert_one_client(&vendor, &pages);
+        sign_in_at(pages[4].as_str());
+        serves[4].incoming("notifications/tools/list_changed");
+        sandbox.finmcp(["token", &vendor.url()]).expect_success();
+        sandbox.assert_no_secret(&vendor.secrets());
+    }
+}
+
+/// b16: logins at the same time do so too.
+#[test]
+fn b16_logins_at_the_same_time_share_one_client() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    for _ in 0..5 {
+        vendor.fault(On::Path("/register"), Effect::Delay(Duration::from_millis(500)));
+    }
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| sandbox.finmcp(["login", &vendor.url(), "--timeout", "10"]).expect_code(1));
+        }
+    });
+    let pages: Vec<_> = browser.starts().iter().map(|start| start.arguments[0].parse().unwrap()).collect();
+    assert_eq!(pages.len(), 5);
+    assert_one_client(&vendor, &pages);
+}
+
+/// b16: a client that has signed in keeps its ports for the processes that sign in again at the same time.
+#[test]
+fn b16_a_client_that_has_signed_in_is_shared_too() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+    run.expect_success();
+    drop(browser);
+    sandbox.unset("FINMCP_BROWSER");
+    vendor.revoke_sign_ins();
+    let mut serves: Vec<_> = (0..5).map(|_| sandbox.serve([vendor.url()])).collect();
+    let pages: Vec<_> = serves.iter_mut().map(offered).collect();
+    assert_one_client(&vendor, &pages);
+}
+
+/// b16: a server that never answers a registration holds up the process that asks it, and another one no longer than
+/// that one's own deadline.
+#[test]
+fn b16_a_registration_that_hangs_does_not_hold_up_others_for_ever() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    vendor.fault(On::Path("/register"), Effect::Delay(Duration::from_secs(60)));
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize();
+    serve.post("tools/call", json!({"name": "finmcp_sign_in", "arguments": {}}));
+    vendor.wait_for("the registration", |record| record.path == "/register");
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &vendor.url(), "--timeout", "3"]).expect_success();
+    assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (1, 2));
+}
+
+/// b16: at a server that registers one redirect URI a client, processes at the same time have a client each; no more are
+/// registered later.
+#[test]
+fn b16_offers_at_the_same_time_have_a_client_each_where_they_must() {
+    for (others, registrations) in [(OtherRedirectUris::Refused, 6), (OtherRedirectUris::LeftOut, 2)] {
+        assert_a_client_each(others, registrations);
+    }
+}
+
+fn assert_a_client_each(others: OtherRedirectUris, registrations: usize) {
+    let script = Script { one_redirect_uri: Some(others), ..Script::people() };
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     let round = || {
         let mut clients: Vec<(Serve, String)> = Vec::new();
         for _ in 0..2 {
@@ -363,7 +533,8 @@ fn b16_offers_at_the_same_time_need_a_client_each_and_no_more() {
         clients.sort();
         assert_eq!(clients, ["client-1", "client-2"]);
     }
-    assert_eq!(vendor.records_at("/register").len(), 2);
+    // The host is tried by its other name as well, before one redirect URI alone.
+    assert_eq!(vendor.records_at("/register").len(), registrations, "{others:?}");
 }
 
 /// b16: a client that waits for its person is forgotten by the server, or by the person with `--force`: a new one takes
@@ -493,6 +664,36 @@ fn b9_a_busy_registration_endpoint() {
     }
 }
 
+/// b9: a server that is busy each time is not asked for ever, and not for longer than the person has.
+#[test]
+fn b9_a_registration_endpoint_that_stays_busy() {
+    for (status, after, timeout, requests) in
+        [(429, "1", "60", 5), (503, "1", "60", 5), (429, "0", "60", 5), (429, "2", "5", 3), (429, "7", "7", 1)]
+    {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        for _ in 0..10 {
+            vendor.fault(On::Path("/register"), Effect::Answer(Reply::new(status).header("retry-after", after)));
+        }
+        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let run = sandbox.finmcp(["login", &vendor.url(), "--timeout", timeout]).expect_code(3);
+        let said = format!("asks to wait {after} s");
+        assert!(run.stderr.contains(&said) && run.stderr.contains("try again then"), "{}", run.stderr);
+        assert_eq!(vendor.records_at("/register").len(), requests, "{status} {after} {timeout}");
+        assert!(browser.starts().is_empty());
+    }
+}
+
+/// b9: a registration that is never answered ends with the time that the person has.
+#[test]
+fn b9_a_registration_endpoint_that_hangs() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    vendor.fault(On::Path("/register"), Effect::Delay(Duration::from_secs(60)));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let run = sandbox.finmcp(["login", &vendor.url(), "--timeout", "1"]).expect_code(3);
+    assert!(run.stderr.contains("1 s"), "{}", run.stderr);
+    assert!(browser.starts().is_empty());
+}
+
 /// b9: members of another type, as servers write them, are taken for what they mean.
 #[test]
 fn b9_a_registration_with_other_types() {
@@ -518,6 +719,63 @@ fn b9_a_registration_with_other_types() {
     }
 }
 
+/// GitHub's answers are forms.
+const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+
+/// b1, b10: a token response that is a form is taken, with all that it says, and one that refuses a renewal ends the
+/// sign-in as its JSON would.
+#[test]
+fn b1_b10_a_token_response_that_is_a_form() {
+    for (status, content_type) in [(200, FORM), (400, FORM), (200, "text/plain"), (400, "text/plain")] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        let success =
+            "access_token=token-7f%2Bx&token_type=bearer&scope=books&refresh_token=renew-0123456789&expires_in=1";
+        vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(200).body(content_type, success)));
+        let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+        run.expect_success();
+        let refusal = "error=bad_refresh_token&error_description=The+refresh+token+is+incorrect+or+expired.";
+        vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(status).body(content_type, refusal)));
+        sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_code(4);
+        let requests = vendor.records_at("/token");
+        assert_eq!(requests.len(), 2);
+        assert_eq!(requests[1].form()["refresh_token"], "renew-0123456789");
+        let status = sandbox.finmcp(["status", "--json"]).expect_success();
+        assert!(status.stdout.contains(r#""signed_in": false"#), "{}", status.stdout);
+    }
+}
+
+/// b10: what must not be used of a JSON document is not used of a form: a member twice, a token that is no header value, a
+/// type that nobody asked for.
+#[test]
+fn b10_a_form_that_must_not_be_used() {
+    for form in [
+        "access_token=a&access_token=b&token_type=bearer",
+        "access_token=a%0Ab&token_type=bearer",
+        "access_token=&token_type=bearer",
+        "access_token=a&token_type=mac",
+    ] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+        vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(200).body(FORM, form)));
+        let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+        run.expect_code(5);
+    }
+}
+
+/// b1: a server in trouble has refused nothing, in a form either.
+#[test]
+fn b1_a_form_of_a_server_in_trouble_ends_nothing() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
+    run.expect_success();
+    for status in [429, 503] {
+        let refusal = Reply::new(status).body(FORM, "error=bad_refresh_token");
+        vendor.fault(On::Path("/token"), Effect::Answer(refusal));
+        sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_code(3);
+    }
+    vendor.heal();
+    sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_success();
+}
+
 /// b10: a refusal in another form than OAuth's is shown in the server's words, cleaned, and a secret that it repeats is
 /// not.
 #[test]
@@ -533,6 +791,13 @@ fn b10_the_servers_words_in_every_form() {
         (Reply::new(401).json(&json!({"message": "Unauthorized"})), "HTTP 401 (\"Unauthorized\")"),
         (Reply::new(400).body("text/plain", "code expired\n at x.js:1"), "HTTP 400 (\"code expired\")"),
         (Reply::new(200).json(&json!({"error": "bad_verification_code"})), "bad_verification_code"),
+        (
+            Reply::new(200).body(FORM, "error=bad_verification_code&error_description=The+code+is+expired.%1B%5B2J"),
+            "bad_verification_code (\"The code is expired.[2J\")",
+        ),
+        (Reply::new(400).body("text/plain", "error=redirect_uri_mismatch"), "redirect_uri_mismatch"),
+        // Two readers could take a different one each.
+        (Reply::new(400).body(FORM, "error=a&error=b"), "HTTP 400"),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         vendor.fault(On::Path("/token"), Effect::Answer(reply));

@@ -232,6 +232,7 @@ impl Machine {
                 redirect_uri: None,
                 expires_at: None,
                 withheld: Scope::default(),
+                other_redirect_uris: Vec::new(),
             },
             token_endpoint: endpoint.parse().unwrap(),
             revocation_endpoint: None,
