@@ -13,12 +13,11 @@ pub use doctor::Doctor;
 
 use crate::{
     cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
-    login::redirect_uri::RedirectUri,
+    login::{options::GrantKind, redirect_uri::RedirectUri},
     oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
-    profile::Selector,
-    provider::GrantKind,
+    profile::selector::Selector,
     server_url::ServerUrl,
-    settings,
+    span,
 };
 
 /// Sign in once; AI clients and scripts reach financial data with no token in any config file.
@@ -155,7 +154,7 @@ pub struct Login {
     #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
     /// How long to wait for the person, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = span::seconds, help_heading = "Browser")]
     pub timeout: u64,
     /// Take over the sign-in that another program keeps in plain text
     #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
@@ -307,7 +306,7 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
     /// How to sign in to a server that nobody has signed in to yet.
     #[command(flatten)]

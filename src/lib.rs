@@ -17,10 +17,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | what can be typed: syntax only |
-//! | [`settings`] | what is set from outside; the only reader of the environment |
-//! | [`config`] | `config.toml`: read, and changed in place |
-//! | [`provider`] | vendors as data (`providers.toml`) |
-//! | [`profile`] | a server that someone uses; which one is meant |
+//! | [`settings`] | what is set from outside: the environment (`environment`, its only reader), and `config.toml` (read, and changed in place) |
+//! | [`profile`] | a server that someone uses; which one is meant; `provider`: vendors as data (`providers.toml`) |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
@@ -59,7 +57,6 @@ pub mod bridge;
 pub mod cli;
 pub mod client;
 pub mod commands;
-pub mod config;
 pub mod console;
 pub mod credential;
 #[cfg(feature = "demo")]
@@ -73,7 +70,6 @@ pub mod oauth;
 pub mod paragraph;
 pub mod printable;
 pub mod profile;
-pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;

@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::{
     cli::{Server, Which},
-    profile::Selector,
-    settings,
+    profile::selector::Selector,
+    span,
 };
 
 /// `finmcp tools`.
@@ -23,7 +23,7 @@ pub struct Tools {
     #[arg(long)]
     pub json: bool,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub struct Call {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
     /// Which server.
     #[command(flatten)]

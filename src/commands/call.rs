@@ -21,7 +21,7 @@ use crate::{
         message::Message,
         object::{self, Object},
     },
-    profile::Selector,
+    profile::selector::Selector,
     tool::{Tool, answer::Answer, arguments},
 };
 

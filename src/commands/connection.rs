@@ -22,7 +22,7 @@ use crate::{
     client::{Client, ClientError},
     commands::{App, interrupted, serve, unless_interrupted},
     error::{Error, ErrorKind},
-    profile::{Profile, Selector},
+    profile::{Profile, selector::Selector},
 };
 
 /// How many bytes may be under way between the two ends.
@@ -48,12 +48,12 @@ impl Connection {
     pub async fn open(app: &App, selector: &Selector, timeout: Option<u64>, capabilities: &str) -> Result<Self, Error> {
         let deadline = serve::deadline(app, timeout);
         #[cfg(feature = "demo")]
-        if app.settings.is_embedded(selector.server.as_deref()) {
+        if app.settings.profiles.is_embedded(selector.server.as_deref()) {
             let embedded = unless_interrupted(demo::start(app, selector)).await??;
             let connection = Self::with(&embedded.app, &embedded.profile, deadline, capabilities).await?;
             return Ok(Self { _embedded: Some(embedded), ..connection });
         }
-        let profile = Profile::select(selector, &app.settings)?;
+        let profile = app.settings.profiles.select(selector)?;
         Self::with(app, &profile, deadline, capabilities).await
     }
 

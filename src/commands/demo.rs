@@ -24,12 +24,15 @@ use crate::{
     login::{
         Progress, Redirection,
         browser::{Browser, BrowserError},
+        options::{GrantKind, Options},
     },
-    profile::{Profile, RegistrationOptions, Selector, SelectorError},
-    provider::GrantKind,
+    profile::{
+        Profile,
+        selector::{Selector, SelectorError},
+    },
     secret::Secret,
     server_url::ServerUrl,
-    settings::Screen,
+    settings::screen::Screen,
 };
 
 /// How long the person has where a person is asked at all.
@@ -255,12 +258,12 @@ impl StandIn {
 
     fn profile(self, vendors: &Vendors) -> Profile {
         let machine = self.asset(vendors);
-        let registration = RegistrationOptions {
+        let options = Options {
             grant: Some(if machine.is_some() { GrantKind::ClientCredentials } else { GrantKind::AuthorizationCode }),
             client_id: machine.map(|asset| asset.client_id().to_owned()),
             client_authentication: machine.map(|_| crate::oauth::registration::ClientAuthentication::Body),
             token_endpoint: machine.map(|asset| asset.token_endpoint().clone()),
-            ..RegistrationOptions::default()
+            ..Options::default()
         };
         let (provider, environment) = match self {
             Self::Asset => ("asset", "production"),
@@ -274,7 +277,7 @@ impl StandIn {
             title: self.title().to_owned(),
             environment: environment.to_owned(),
             server: self.server(vendors).clone(),
-            registration,
+            options,
             saved: false,
             moved: false,
             signed_in: None,

@@ -19,8 +19,8 @@ use crate::{
     },
     error::{Error, ErrorKind},
     mcp::revision::Era,
-    profile::{Profile, Selector},
-    settings::{Settings, SettingsError},
+    profile::{Profile, selector::Selector},
+    settings::{self, Settings, error::SettingsError},
     setup,
 };
 
@@ -38,7 +38,7 @@ pub async fn run(app: &App, arguments: cli::Doctor) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
     let mut chart = open(app.console, arguments.json)?;
     doctor::examine_settings(&app.settings, &mut chart);
-    let selected = match Profile::select(&selector, &app.settings) {
+    let selected = match app.settings.profiles.select(&selector) {
         Ok(profile) => {
             examine(app, &profile, &mut chart).await;
             Some(profile)
@@ -85,7 +85,7 @@ async fn examine(app: &App, profile: &Profile, chart: &mut Chart<'_>) {
 
 /// Tries the entries of the AI clients on this machine: those for `meant`, or all where no server is.
 async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'_>) {
-    let found = match Settings::machine() {
+    let found = match settings::machine() {
         Ok(machine) => setup::found(&machine),
         Err(error) => return chart.note(CLIENT, Finding::Failed(error.into())),
     };
@@ -113,7 +113,7 @@ async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'
                 scope: found.scope,
                 entry,
                 profile: profile.as_ref(),
-                variables: Settings::variables(passes),
+                variables: settings::variables(passes),
                 is_proxied: profile.as_ref().is_some_and(|profile| app.http.proxy(&profile.server).is_some()),
             };
             chart.note(CLIENT, attempt.examine().await);
@@ -135,8 +135,8 @@ fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, E
         return Some(Err(Error::new(ErrorKind::Usage, "these are no arguments of serve")));
     };
     let selector = Selector::from(serve.server);
-    let is_embedded = settings.is_embedded(selector.server.as_deref());
-    (!is_embedded).then(|| Profile::select(&selector, settings).map_err(Error::from))
+    let is_embedded = settings.profiles.is_embedded(selector.server.as_deref());
+    (!is_embedded).then(|| settings.profiles.select(&selector).map_err(Error::from))
 }
 
 /// How many tools the server lists, its name, and the era that it speaks in: as it says now, whatever is remembered.
@@ -170,7 +170,7 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
             let _ = console.data(&report::lines(step, &verdict));
         }
     };
-    Ok(Chart::new(Settings::home(), tell))
+    Ok(Chart::new(settings::home(), tell))
 }
 
 fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, ErrorKind},
     login::{Context, mcp_remote::Leftover},
     profile::Profile,
-    settings::Settings,
+    settings,
 };
 
 /// Takes over a sign-in that another program keeps in plain text, and deletes that where its owner agrees.
@@ -18,7 +18,7 @@ use crate::{
 pub async fn run(app: &App, profile: Profile, disposal: cli::Disposal) -> Result<(), Error> {
     login::prove_store(app).await?;
     let earlier = login::earlier(app, &profile).await?;
-    let folder = Settings::mcp_remote_folder()?;
+    let folder = settings::mcp_remote_folder()?;
     let anew = format!("sign in anew instead: `{}`", profile.login_command());
     let leftover = Leftover::find(&folder, &profile.server).map_err(|error| Error::from(error).hint(&anew))?;
     let context = Context { http: &app.http, clock: app.clock.as_ref(), browser: None, registrations: None };

@@ -25,13 +25,13 @@ use crate::{
         browser::Browser,
         device::device_code,
         jwt_bearer::{Assertion, jwt_bearer},
+        options::{GrantKind, Options},
         paste::Paste,
     },
     oauth::challenge::Challenge,
-    profile::{Profile, RegistrationOptions},
-    provider::GrantKind,
+    profile::Profile,
     secret::Secret,
-    settings::Screen,
+    settings::screen::Screen,
     span,
 };
 
@@ -41,20 +41,20 @@ use crate::{
 /// Whatever kept it from being done; then nothing is changed.
 pub async fn run(app: &App, arguments: cli::Login) -> Result<(), Error> {
     let Given { options, secrets } = Given::read(app, arguments.registration).await?;
-    let mut profile = Profile::select(&arguments.server.into(), &app.settings)?;
+    let mut profile = app.settings.profiles.select(&arguments.server.into())?;
     if !arguments.force {
         refuse_takeover(app, &profile)?;
     }
-    profile.registration = options.or(profile.registration);
+    profile.options = options.or(profile.options);
     // The port of 127.0.0.1 that is asked for now is another redirect URI.
     if arguments.port.is_some() {
-        profile.registration.redirect_uri = None;
+        profile.options.redirect_uri = None;
     }
     if let Some(ImportSource::McpRemote) = arguments.import {
         return import::run(app, profile, arguments.disposal).await;
     }
 
-    let by_page = profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+    let by_page = profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     let browser = if by_page && !arguments.no_browser { browser_for(app, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
@@ -114,7 +114,7 @@ pub async fn sign_in_and_keep(app: &App, profile: Profile, attempt: Attempt) -> 
     prove_store(app).await?;
     let earlier = earlier(app, &profile).await?;
     let (console, title) = (app.console, &profile.title);
-    for name in profile.registration.overrides.risky() {
+    for name in profile.options.overrides.risky() {
         console.say(&format!("Note: {name} is set for {title}: a rule that protects you is loosened."));
     }
     let person = Person { browser, redirection, progress: &mut tell };
@@ -159,7 +159,7 @@ pub async fn sign_in(
     before: Before,
     person: Person<'_>,
 ) -> Result<Credential, LoginError> {
-    let options = &profile.registration;
+    let options = &profile.options;
     let context = Context {
         http: &app.http,
         clock: app.clock.as_ref(),
@@ -190,7 +190,7 @@ pub async fn sign_in(
 }
 
 /// The secret that is stored for this very client at this very identity provider.
-fn provider_secret(options: &RegistrationOptions, earlier: Option<&Credential>) -> Option<Secret> {
+fn provider_secret(options: &Options, earlier: Option<&Credential>) -> Option<Secret> {
     let Renewal::JwtBearer(AssertionSource::IdentityProvider(known)) = &earlier?.renewal else { return None };
     match &options.assertion {
         Some(Assertion::IdentityProvider { issuer, client_id, .. })
@@ -242,7 +242,7 @@ pub async fn keep(
     profile.signed_in = Some(identity.clone());
     (profile.saved, profile.moved) = (true, false);
     app.settings.save_profile(&profile).await?;
-    let before = [earlier.map(|earlier| earlier.identity), app.settings.last_sign_in(&profile.name)];
+    let before = [earlier.map(|earlier| earlier.identity), app.settings.profiles.last_sign_in(&profile.name)];
     for before in before.into_iter().flatten().filter(|before| *before != identity) {
         replace(app, before, &identity).await;
     }
@@ -315,7 +315,7 @@ pub async fn earlier(app: &App, profile: &Profile) -> Result<Option<Credential>,
 }
 
 fn refuse_takeover(app: &App, profile: &Profile) -> Result<(), Error> {
-    match app.settings.profile(&profile.name) {
+    match app.settings.profiles.named(&profile.name) {
         Some(saved) if saved.server != profile.server && saved.signed_in.is_some() => Err(Error::new(
             ErrorKind::Usage,
             format!("profile {:?} is signed in to {} already", saved.name, saved.server),

@@ -19,9 +19,13 @@ use crate::{
 /// What kept it from being forgotten.
 pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
     let profiles = if arguments.all {
-        app.settings.profiles().filter(|profile| app.settings.last_sign_in(&profile.name).is_some()).collect()
+        app.settings
+            .profiles
+            .all()
+            .filter(|profile| app.settings.profiles.last_sign_in(&profile.name).is_some())
+            .collect()
     } else {
-        vec![Profile::select(&arguments.server.into(), &app.settings)?]
+        vec![app.settings.profiles.select(&arguments.server.into())?]
     };
     for profile in &profiles {
         sign_out(app, profile, !arguments.no_revoke).await?;
@@ -33,7 +37,7 @@ pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
 }
 
 async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Error> {
-    let Some(identity) = profile.signed_in.clone().or_else(|| app.settings.last_sign_in(&profile.name)) else {
+    let Some(identity) = profile.signed_in.clone().or_else(|| app.settings.profiles.last_sign_in(&profile.name)) else {
         app.console.note(&format!("You were not signed in to {}.", profile.title));
         return Ok(());
     };

@@ -25,7 +25,7 @@ use std::{
 
 use crate::{
     cli::{Cli, Command},
-    console::{self, Console, Voice},
+    console::{self, Color, Console, Voice},
     credential::{
         clock::SystemClock,
         record::Identity,
@@ -34,7 +34,7 @@ use crate::{
     },
     error::{Error, ErrorKind},
     http::Http,
-    settings::Settings,
+    settings::{self, Settings},
 };
 
 /// What every command works with. Cheap to clone.
@@ -57,7 +57,8 @@ pub struct App {
 /// Runs the command and reports how it went.
 pub fn run(cli: Cli) -> ExitCode {
     let voice = if cli.quiet { Voice::Quiet } else { Voice::Usual };
-    let console = Console::new(Settings::color(), voice);
+    let color = if settings::is_colored() { Color::Terminal } else { Color::Never };
+    let console = Console::new(color, voice);
     let outcome = match cli.command {
         Command::Completions { shell } => completions::run(console, shell),
         Command::Man(arguments) => man::run(console, arguments),
@@ -79,7 +80,7 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
-    console::start_log(settings.log.as_deref())?;
+    console::start_log(settings.log_level()?);
     let store = match command {
         // These are for people; what a program starts asks nobody.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,

@@ -9,7 +9,7 @@ use crate::{
     login::browser::Browser,
     mcp::{message::Message, object::Object},
     server_url::ServerUrl,
-    settings::Screen,
+    settings::screen::Screen,
     tool::parameter::{Parameter, Shape, Type},
 };
 

@@ -15,11 +15,10 @@ use crate::{
     login::{
         ResourceParameter,
         jwt_bearer::Assertion,
+        options::{GrantKind, Options},
         parameters::{self, ParameterError},
     },
     oauth::{overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication, scope::Scope},
-    profile::RegistrationOptions,
-    provider::GrantKind,
     secret::Secret,
 };
 
@@ -27,7 +26,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Given {
     /// What to ask for, and as which client.
-    pub options: RegistrationOptions,
+    pub options: Options,
     /// What proves it.
     pub secrets: Secrets,
 }
@@ -104,7 +103,7 @@ pub fn check_parameters(parameters: &[(String, String)]) -> Result<(), Error> {
     }
 }
 
-fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
+fn options(arguments: cli::Registration) -> Result<Options, Error> {
     let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
         Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
     });
@@ -127,7 +126,7 @@ fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
     };
     let mut parameters = arguments.parameters;
     parameters.extend(arguments.business_id.map(|id| ("business_id".to_owned(), id)));
-    Ok(RegistrationOptions {
+    Ok(Options {
         grant,
         assertion,
         client_id: arguments.client_id,

@@ -9,13 +9,13 @@ use crate::{
     commands::{App, registration::check_parameters},
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
-    profile::{Profile, Selector},
+    profile::{Profile, selector::Selector},
     server_url::ServerUrl,
-    settings::Settings,
+    settings::{self, Settings, machine::Machine},
     setup::{
         change::{self, Change, Wish},
         claude,
-        client::{Client, Machine, Scope},
+        client::{Client, Scope},
         deeplink::deeplink,
         document::{Document, DocumentError},
         entry::{self, Entry, Surroundings},
@@ -30,7 +30,7 @@ use crate::{
 /// # Errors
 /// What is wrong with the command line, and what kept a file from being read or changed.
 pub async fn run(app: &App, mut arguments: Setup) -> Result<(), Error> {
-    let machine = Settings::machine()?;
+    let machine = settings::machine()?;
     let clients = clients(app, &machine, &mut arguments).await?;
     let job = Job::new(app, machine, arguments)?;
     if let [client] = clients[..] {
@@ -124,7 +124,7 @@ struct Target {
 
 impl Target {
     fn select(selector: &Selector, settings: &Settings) -> Result<Self, Error> {
-        if let Some(name) = selector.server.as_deref().filter(|name| settings.is_embedded(Some(name))) {
+        if let Some(name) = selector.server.as_deref().filter(|name| settings.profiles.is_embedded(Some(name))) {
             let environment = selector.environment.as_ref();
             let option = environment.into_iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
             return Ok(Self {
@@ -133,7 +133,7 @@ impl Target {
                 arguments: std::iter::once(name.to_owned()).chain(option).collect(),
             });
         }
-        Ok(Self::of(Profile::select(selector, settings)?))
+        Ok(Self::of(settings.profiles.select(selector)?))
     }
 
     /// The server that these arguments of `finmcp` mean; none where they mean none.
@@ -171,7 +171,7 @@ impl<'a> Job<'a> {
         if !Target::is_meant_by_both(&plain, &with_options, &app.settings) {
             return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
         }
-        let start = Settings::start()?;
+        let start = settings::start()?;
         let program = program::lasting(&start, &machine.path, is_same_file);
         let program = program.into_os_string().into_string().map_err(|program| {
             usage(format!("finmcp is in {}, which no client's file can spell", Path::new(&program).display()))
@@ -450,7 +450,7 @@ fn complete(file: &ConfigFile, changes: &[Change]) -> Result<(), FileError> {
 
 /// The preset's or the saved profile whose server it is; none where several are, or none is.
 fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
-    let presets = settings.providers.values().flat_map(|provider| {
+    let presets = settings.profiles.providers.values().flat_map(|provider| {
         let names = provider.environment_names();
         let names: Vec<Option<&str>> =
             if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
@@ -465,9 +465,9 @@ fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option
             environment: environment.map(str::to_owned),
             ..Selector::default()
         };
-        return Profile::select(&selector, settings).ok().filter(|profile| is_it(&profile.server));
+        return settings.profiles.select(&selector).ok().filter(|profile| is_it(&profile.server));
     }
-    let mut saved = settings.profiles().filter(|profile| is_it(&profile.server));
+    let mut saved = settings.profiles.all().filter(|profile| is_it(&profile.server));
     saved.next().filter(|_| saved.next().is_none())
 }
 

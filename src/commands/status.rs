@@ -50,7 +50,7 @@ struct ProfileDocument {
 /// What stdout says.
 pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
     let mut documents = Vec::new();
-    for profile in app.settings.profiles() {
+    for profile in app.settings.profiles.all() {
         documents.push(describe(app, profile).await);
     }
     if arguments.json {
@@ -65,7 +65,7 @@ pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
             );
         }
     }
-    for (name, problem) in app.settings.broken_profiles() {
+    for (name, problem) in app.settings.profiles.broken() {
         app.console.say(&format!("profile {name:?} in config.toml cannot be used: {problem}"));
     }
     Ok(())

@@ -34,7 +34,7 @@ struct TokenDocument<'a> {
 /// # Errors
 /// Exit code 4 when a person is needed.
 pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
-    let profile = Profile::select(&arguments.server.into(), &app.settings)?;
+    let profile = app.settings.profiles.select(&arguments.server.into())?;
     let Some(identity) = profile.signed_in.clone() else {
         return Err(Error::login_required(&profile, LoginReason::SignedOut));
     };

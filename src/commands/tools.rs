@@ -6,7 +6,7 @@ use crate::{
     cli::tools::Tools,
     commands::{App, connection::Connection},
     error::{Error, ErrorKind},
-    profile::Selector,
+    profile::selector::Selector,
     tool::{Tool, layout},
 };
 

@@ -23,8 +23,7 @@ use crate::{
     error::Error,
     http::Http,
     oauth::discovery::{Inquiry, Probe},
-    profile::{Profile, SelectorError},
-    provider::Provider,
+    profile::{Profile, provider::Provider, selector::SelectorError},
     settings::Settings,
 };
 
@@ -74,18 +73,18 @@ pub struct Outlook {
 
 impl Patient<'_> {
     fn provider(&self) -> Option<&Provider> {
-        self.settings.providers.get(self.profile.provider.as_ref()?)
+        self.settings.profiles.providers.get(self.profile.provider.as_ref()?)
     }
 }
 
 /// Whether the settings make sense, and what they are.
 pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     let mut parts = vec![format!("config.toml in {}", settings.folder.display())];
-    parts.push(match settings.profiles().count() {
+    parts.push(match settings.profiles.all().count() {
         1 => "1 profile".to_owned(),
         profiles => format!("{profiles} profiles"),
     });
-    parts.extend(settings.default_server.as_ref().map(|name| format!("default {name}")));
+    parts.extend(settings.profiles.default_server.as_ref().map(|name| format!("default {name}")));
     parts.extend(
         Some(settings.authorities.len()).filter(|count| *count > 0).map(|count| format!("ca_file with {count}")),
     );
@@ -93,7 +92,8 @@ pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     parts.extend(settings.request_timeout.map(|limit| format!("requests take {} s at most", limit.as_secs())));
     let text = parts.join("; ");
     let broken: Vec<String> = settings
-        .broken_profiles()
+        .profiles
+        .broken()
         .map(|(name, problem)| format!("profile {name:?} cannot be used: {problem}"))
         .collect();
     chart.note(
@@ -119,7 +119,7 @@ pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
 /// Looks at everything up to the token, in order.
 pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     chart.note("server", server(patient.profile));
-    let registration = &patient.profile.registration;
+    let registration = &patient.profile.options;
     let issuer = registration.issuer.as_deref();
     let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
     let reached = network::examine(patient, &inquiry, chart).await;
@@ -152,7 +152,7 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
 fn server(profile: &Profile) -> Finding {
     let environment = if profile.environment.is_empty() { String::new() } else { format!(" {}", profile.environment) };
     let text = format!("{}{environment}, {}, profile {}", profile.title, profile.server, profile.name);
-    match &profile.registration.overrides.risky()[..] {
+    match &profile.options.overrides.risky()[..] {
         [] => Finding::Ok(text),
         risky => Finding::Warning(
             Trouble::new(text)

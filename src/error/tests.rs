@@ -19,10 +19,9 @@ use crate::{
     http::Http,
     mcp::{malformed::Malformed, message::Message},
     oauth::private_key::PrivateKeyError,
-    profile::Selector,
+    profile::{profiles::Profiles, selector::Selector},
     server_url::ServerUrl,
-    settings::Settings,
-    setup::client::Client,
+    setup::{change::Taken, client::Client, document::DocumentError, file::FileError},
 };
 
 /// What examples of one error type come to, each under its name. Panics where a kind has no example.
@@ -83,7 +82,7 @@ fn said(code: &str) -> OAuthError {
 fn sandbox() -> Profile {
     let named = |name: &str| Some(name.to_owned());
     let selector = Selector { server: named("asset"), environment: named("sandbox"), ..Selector::default() };
-    Profile::select(&selector, &Settings::for_tests("")).unwrap()
+    Profiles::for_tests("").select(&selector).unwrap()
 }
 
 fn server() -> ServerUrl {

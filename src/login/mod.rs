@@ -7,6 +7,7 @@ pub mod device;
 pub mod jwt_bearer;
 pub mod loopback;
 pub mod mcp_remote;
+pub mod options;
 pub mod page;
 pub mod parameters;
 pub mod paste;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::setup::{
-    client::{Client, Machine, System},
-    plaintext,
-    tree::{Kind, Member, Node},
+use crate::{
+    settings::machine::{Machine, System},
+    setup::{
+        client::Client,
+        plaintext,
+        tree::{Kind, Member, Node},
+    },
 };
 
 /// A server that a client starts as a program.

@@ -4,6 +4,7 @@
 //! [`change`] what is to change, [`plaintext`] what must not be shown. These are pure, but that [`client`] asks whether a
 //! file is there. [`mod@file`] reads and replaces files; [`claude`] asks Claude Code to do it.
 
+mod advice;
 pub mod change;
 pub mod claude;
 pub mod client;
@@ -22,11 +23,14 @@ mod yaml;
 
 use std::path::PathBuf;
 
-use crate::setup::{
-    client::{Client, Machine, Scope},
-    document::Document,
-    entry::Entry,
-    file::{ConfigFile, FileError},
+use crate::{
+    settings::machine::Machine,
+    setup::{
+        client::{Client, Scope},
+        document::Document,
+        entry::Entry,
+        file::{ConfigFile, FileError},
+    },
 };
 
 /// A client's file that is there, and the servers in it that are programs.

@@ -6,12 +6,13 @@ use proptest::prelude::*;
 
 use super::{
     change::{self, Change, Holder, Wish},
-    client::{Client, Machine, Scope, System},
+    client::{Client, Scope},
     deeplink::deeplink,
     document::{Document, DocumentError},
     entry::{Entry, Surroundings},
     plaintext::{self, Exposed, Place},
 };
+use crate::settings::machine::{Machine, System};
 
 fn entry() -> Entry {
     Entry {

@@ -24,7 +24,7 @@ use crate::{
     commands::{App, registration::Given, serve::sign_in::Admission},
     credential::token_source::{Lookup, TokenSource},
     error::Error,
-    profile::{Profile, Selector},
+    profile::{Profile, selector::Selector},
     server_url::ServerUrl,
     settings::Settings,
 };
@@ -41,10 +41,10 @@ pub async fn run(app: &App, arguments: cli::Serve) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
     let deadline = deadline(app, arguments.timeout);
     #[cfg(feature = "demo")]
-    if app.settings.is_embedded(selector.server.as_deref()) {
+    if app.settings.profiles.is_embedded(selector.server.as_deref()) {
         return super::demo::serve(app, &selector, deadline, &arguments.control).await;
     }
-    let profile = Profile::select(&selector, &app.settings)?;
+    let profile = app.settings.profiles.select(&selector)?;
     let tokens = tokens(app, &profile);
     let given = Given::read_without_stdin(app, arguments.registration).await?;
     let admission = Admission { app: app.clone(), profile: profile.clone(), given };
@@ -105,7 +105,7 @@ pub fn ends(
 
 /// The gate to the vendor's limit of requests, which all processes of the profile share.
 fn turnstile(app: &App, profile: &Profile) -> Turnstile {
-    let provider = profile.provider.as_ref().and_then(|name| app.settings.providers.get(name));
+    let provider = profile.provider.as_ref().and_then(|name| app.settings.profiles.providers.get(name));
     match provider.and_then(|provider| provider.requests_per_minute) {
         Some(limit) => Turnstile::shared(
             Rate::per_minute(limit),
@@ -120,7 +120,7 @@ fn turnstile(app: &App, profile: &Profile) -> Turnstile {
 
 /// Which tools a client may see and call.
 fn rules(app: &App, profile: &Profile, control: &Control) -> Rules {
-    let provider = profile.provider.as_ref().and_then(|provider| app.settings.providers.get(provider));
+    let provider = profile.provider.as_ref().and_then(|provider| app.settings.profiles.providers.get(provider));
     Rules {
         read_only: control.read_only,
         known_to_read: provider.map(|provider| provider.read_only_tools.clone()).unwrap_or_default(),
@@ -192,5 +192,5 @@ async fn current(profile: &Profile) -> Option<Profile> {
 
 /// The profile of this name and server as it is saved now.
 fn saved(name: &str, server: &ServerUrl) -> Option<Profile> {
-    Settings::load().ok()?.profile(name).filter(|now| now.server == *server)
+    Settings::load().ok()?.profiles.named(name).filter(|now| now.server == *server)
 }

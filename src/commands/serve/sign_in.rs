@@ -33,13 +33,13 @@ use crate::{
     login::{
         Progress, Redirection,
         browser::{Browser, BrowserError, SystemBrowser},
+        options::GrantKind,
         turn::Turn,
     },
     oauth::challenge::Challenge,
     profile::Profile,
-    provider::GrantKind,
     server_url::ServerUrl,
-    settings::Screen,
+    settings::screen::Screen,
 };
 
 /// How somebody comes to be signed in. Cheap enough to clone for each time.
@@ -60,7 +60,7 @@ impl Admission {
     /// Whether it needs nobody: the command line names a program, and what proves that.
     pub fn is_of_a_program(&self) -> bool {
         let Given { options, secrets } = &self.given;
-        match options.grant.or(self.profile.registration.grant) {
+        match options.grant.or(self.profile.options.grant) {
             Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
             Some(GrantKind::JwtBearer) => options.assertion.is_some(),
             Some(GrantKind::AuthorizationCode | GrantKind::DeviceCode) | None => false,
@@ -89,7 +89,7 @@ impl Admission {
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
         let profile = self.profile().await;
-        match profile.registration.grant {
+        match profile.options.grant {
             Some(GrantKind::ClientCredentials) => {
                 return Err("it is not a person who signs in there, but a program with a secret".to_owned());
             }
@@ -242,7 +242,7 @@ impl Admission {
     /// The profile as it is saved by now, with what was said when this began.
     async fn profile(&self) -> Profile {
         let saved = current(&self.profile).await.unwrap_or_else(|| self.profile.clone());
-        Profile { registration: self.given.options.clone().or(saved.registration), ..saved }
+        Profile { options: self.given.options.clone().or(saved.options), ..saved }
     }
 
     /// A sign-in that a client needs, by a page that `browser` shows where one is needed.

@@ -1,42 +1,22 @@
-//! `config.toml`: the person's own file, as it is spelled.
-//!
-//! finmcp adds and updates its `[profiles]` when somebody signs in or out, and keeps the comments and the order of the
-//! rest. No secret is ever in it. A project's folder has no say: only the user's own file is read.
+//! A profile as `config.toml` spells it.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    credential::{lock::Lock, record::Identity},
-    login::{ResourceParameter, jwt_bearer::Assertion, parameters, redirect_uri::RedirectUriError},
+    credential::record::Identity,
+    login::{
+        ResourceParameter,
+        jwt_bearer::Assertion,
+        options::{GrantKind, Options},
+        parameters,
+        redirect_uri::RedirectUriError,
+    },
     oauth::overrides::Overrides,
-    profile::{Profile, RegistrationOptions},
-    provider::{GrantKind, ProviderDocument},
+    profile::{Profile, provider::Provider},
     server_url::ServerUrl,
-    settings::{Settings, SettingsError},
 };
-
-/// How long another finmcp may take to change `config.toml`.
-const EDIT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// `config.toml`, as it is spelled.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ConfigDocument {
-    pub(crate) default: Option<String>,
-    pub(crate) client_metadata_url: Option<String>,
-    pub(crate) ca_file: Option<PathBuf>,
-    #[serde(default)]
-    pub(crate) providers: BTreeMap<String, ProviderDocument>,
-    #[serde(default)]
-    pub(crate) profiles: BTreeMap<String, ProfileDocument>,
-}
 
 /// A profile, as `config.toml` spells it: what differs from its preset, and whom it is signed in as.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -120,9 +100,9 @@ impl ProfileDocument {
     ///
     /// # Errors
     /// What makes no sense about it.
-    pub(crate) fn profile(&self, name: &str, settings: &Settings) -> Result<Profile, String> {
+    pub(crate) fn profile(&self, name: &str, providers: &BTreeMap<String, Provider>) -> Result<Profile, String> {
         let provider = match &self.provider {
-            Some(id) => Some(settings.providers.get(id).ok_or_else(|| format!("there is no provider {id:?}"))?),
+            Some(id) => Some(providers.get(id).ok_or_else(|| format!("there is no provider {id:?}"))?),
             None => None,
         };
         let preset = match provider {
@@ -139,7 +119,7 @@ impl ProfileDocument {
         let url = self.url.as_deref().map(str::parse).transpose().map_err(|error| format!("url: {error}"))?;
         let preset_url = preset.and_then(|(_, environment)| environment.server.clone());
         let server = url.or_else(|| preset_url.clone()).ok_or("it needs a url")?;
-        let own = RegistrationOptions {
+        let own = Options {
             grant: self.grant,
             client_id: self.client_id.clone(),
             client_authentication: None,
@@ -183,8 +163,8 @@ impl ProfileDocument {
             overrides: self.overrides.clone(),
         };
         let mut from_preset = match (provider, preset) {
-            (Some(provider), Some((_, environment))) => provider.registration(environment),
-            _ => RegistrationOptions::default(),
+            (Some(provider), Some((_, environment))) => provider.options(environment),
+            _ => Options::default(),
         };
         if preset_url.as_ref() != Some(&server) {
             // The preset's token endpoint belongs to the preset's own server.
@@ -204,7 +184,7 @@ impl ProfileDocument {
             saved: true,
             moved: false,
             server,
-            registration: own.or(from_preset),
+            options: own.or(from_preset),
         })
     }
 
@@ -217,7 +197,7 @@ impl ProfileDocument {
 
 impl From<&Profile> for ProfileDocument {
     fn from(profile: &Profile) -> Self {
-        let options = &profile.registration;
+        let options = &profile.options;
         let (assertion_file, identity_provider) = match options.assertion.clone() {
             Some(Assertion::File(path)) => (Some(path), None),
             Some(Assertion::IdentityProvider { issuer, client_id, id_token_file }) => {
@@ -255,99 +235,4 @@ impl From<&Profile> for ProfileDocument {
             }),
         }
     }
-}
-
-/// Reads the file in `folder`; none is an empty one.
-///
-/// # Errors
-/// [`SettingsError`] that says where what is wrong.
-pub(crate) fn read(folder: &Path) -> Result<ConfigDocument, SettingsError> {
-    let path = folder.join("config.toml");
-    let text = read_if_there(&path).map_err(|source| SettingsError::File { path: path.clone(), source })?;
-    if !text.is_empty() && (writable_by_others(&path) || writable_by_others(folder)) {
-        return Err(SettingsError::Exposed { path });
-    }
-    toml_edit::de::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
-}
-
-/// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash
-/// cannot halve.
-///
-/// # Errors
-/// [`SettingsError`]; then `config.toml` is as it was.
-pub(crate) async fn edit(
-    folder: &Path,
-    locks: &Path,
-    change: impl FnOnce(&mut toml_edit::Table) -> Result<(), String>,
-) -> Result<(), SettingsError> {
-    let path = folder.join("config.toml");
-    let file_error = |source| SettingsError::File { path: path.clone(), source };
-    let config_error = |problem: String| SettingsError::Config { path: path.clone(), problem };
-    create_private_folder(folder).map_err(file_error)?;
-    let _turn = Lock::acquire(locks, "config", EDIT_DEADLINE).await.map_err(SettingsError::Unchanged)?;
-    let text = read_if_there(&path).map_err(file_error)?;
-    let mut document: toml_edit::DocumentMut =
-        text.parse().map_err(|error: toml_edit::TomlError| config_error(error.to_string()))?;
-    let profiles = document.entry("profiles").or_insert_with(|| {
-        let mut table = toml_edit::Table::new();
-        table.set_implicit(true);
-        toml_edit::Item::Table(table)
-    });
-    if let toml_edit::Item::Value(toml_edit::Value::InlineTable(inline)) = profiles {
-        *profiles = toml_edit::Item::Table(std::mem::take(inline).into_table());
-    }
-    let profiles = profiles.as_table_mut().ok_or_else(|| config_error("[profiles] is not a table".to_owned()))?;
-    change(profiles).map_err(config_error)?;
-    replace(&path, document.to_string().as_bytes()).map_err(file_error)
-}
-
-fn read_if_there(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        outcome => outcome,
-    }
-}
-
-#[cfg(unix)]
-fn writable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o022 != 0)
-}
-
-#[cfg(not(unix))]
-fn writable_by_others(_path: &Path) -> bool {
-    false // a Windows profile folder belongs to its user alone
-}
-
-/// Puts `content` into the file at `path`, in a folder of this person's alone that is made where it is missing.
-///
-/// # Errors
-/// What the file system says; then the file is as it was.
-pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
-    create_private_folder(path.parent().unwrap_or(Path::new(".")))?;
-    replace(path, content)
-}
-
-fn create_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Puts `content` in place of the file in one step: a reader sees the old or the new, whatever happens (the temporary
-/// file is 0600).
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    use io::Write;
-    // A file that is a link (a dotfiles folder) stays one: its target is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    #[cfg(unix)]
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
 }
