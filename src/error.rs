@@ -15,7 +15,7 @@ use crate::{
         token_source::{LoginReason, TokenSourceError},
     },
     http::HttpError,
-    login::{LoginError, mcp_remote::LeftoverError},
+    login::{error::LoginError, mcp_remote::LeftoverError},
     oauth::{
         discovery::DiscoveryError,
         error::{OAuthError, RegistrationError, TokenError, Untrusted},

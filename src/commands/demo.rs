@@ -22,8 +22,8 @@ use crate::{
     error::{Error, ErrorKind},
     http::Http,
     login::{
-        Progress, Redirection,
         browser::{Browser, BrowserError},
+        context::{Progress, Redirection},
         options::{GrantKind, Options},
     },
     profile::{

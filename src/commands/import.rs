@@ -6,7 +6,7 @@ use crate::{
     cli,
     commands::{App, login},
     error::{Error, ErrorKind},
-    login::{Context, mcp_remote::Leftover},
+    login::{context::Context, mcp_remote::Leftover},
     profile::Profile,
     settings,
 };

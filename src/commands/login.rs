@@ -21,12 +21,16 @@ use crate::{
     },
     error::{Error, ErrorKind},
     login::{
-        self, Context, LoginError, LoginRequest, Progress, Redirection,
         browser::Browser,
+        client_credentials::client_credentials,
+        context::{Context, Progress, Redirection},
         device::device_code,
-        jwt_bearer::{Assertion, jwt_bearer},
-        options::{GrantKind, Options},
+        error::LoginError,
+        jwt_bearer::jwt_bearer,
+        options::{Assertion, GrantKind, Options},
         paste::Paste,
+        person::authorization_code,
+        request::LoginRequest,
     },
     oauth::challenge::Challenge,
     profile::Profile,
@@ -170,21 +174,18 @@ pub async fn sign_in(
     let provider_secret = secrets.identity_provider.or_else(|| provider_secret(options, before.credential.as_ref()));
     let Before { credential, registers_anew } = before;
     let mut request = LoginRequest { challenge, registers_anew, ..profile.login_request(secrets.client, credential) };
-    if request.redirect_uri.is_none() {
+    if request.options.redirect_uri.is_none() {
         // The document that everybody shares has finmcp's own redirect URI in it, and no other.
-        request.client_metadata_url = request.client_metadata_url.or_else(|| app.settings.client_metadata_url.clone());
+        let options = &mut request.options;
+        options.client_metadata_url =
+            options.client_metadata_url.take().or_else(|| app.settings.client_metadata_url.clone());
     }
     match grant {
-        GrantKind::ClientCredentials => {
-            login::client_credentials(request, options.token_endpoint.clone(), &context).await
-        }
-        GrantKind::JwtBearer => {
-            let assertion = options.assertion.clone().ok_or(LoginError::NeedsAssertion)?;
-            jwt_bearer(request, assertion, provider_secret, options.token_endpoint.clone(), &context).await
-        }
+        GrantKind::ClientCredentials => client_credentials(request, &context).await,
+        GrantKind::JwtBearer => jwt_bearer(request, provider_secret, &context).await,
         GrantKind::DeviceCode => device_code(request, person.redirection.timeout, &context, person.progress).await,
         GrantKind::AuthorizationCode => {
-            login::authorization_code(request, person.redirection, &context, person.progress).await
+            authorization_code(request, person.redirection, &context, person.progress).await
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, Registration, Serve, setup::Setup},
-    commands::{App, registration::check_parameters},
+    cli::{Cli, Command, Serve, registration::Registration, setup::Setup},
+    commands::App,
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
     profile::{Profile, selector::Selector},
@@ -491,16 +491,9 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
     if registration.client_secret.is_some() || registration.parameters.iter().any(secret) {
         return Err(usage("a secret is not written into a client's file").hint("sign in with `finmcp login` first"));
     }
-    check_parameters(&registration.parameters)?;
-    let files = [
-        &serve.control.audit_log,
-        &registration.client_secret_file,
-        &registration.private_key_file,
-        &registration.assertion_file,
-        &registration.identity_provider_client_secret_file,
-        &registration.id_token_file,
-    ];
-    match files.into_iter().flatten().find(|path| path.is_relative()) {
+    registration.check_parameters()?;
+    let mut files = serve.control.audit_log.iter().chain(registration.files());
+    match files.find(|path| path.is_relative()) {
         Some(path) => Err(usage(format!("{} depends on the folder that the client starts finmcp in", path.display()))
             .hint("give the whole path")),
         None => Ok(serve.registration != Registration::default()),

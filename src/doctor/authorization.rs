@@ -7,7 +7,7 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::Error,
-    login::{LoginError, options::GrantKind},
+    login::{error::LoginError, options::GrantKind},
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},

@@ -17,7 +17,7 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::Error,
-    login::{LoginError, options::GrantKind},
+    login::{error::LoginError, options::GrantKind},
     oauth::{
         authorization_server::AuthorizationServer,
         client::{self, Grant},
@@ -179,7 +179,9 @@ fn registered(
 ) -> Result<String, LoginError> {
     let secret = patient.settings.client_secret.clone();
     let mut request = patient.profile.login_request(secret, credential.cloned());
-    request.client_metadata_url = request.client_metadata_url.or_else(|| patient.settings.client_metadata_url.clone());
+    let options = &mut request.options;
+    options.client_metadata_url =
+        options.client_metadata_url.take().or_else(|| patient.settings.client_metadata_url.clone());
     request.refuse_another_server(server)?;
     let registration = request.registration(server, patient.clock.now());
     let needs_secret = patient.profile.options.grant == Some(GrantKind::ClientCredentials);

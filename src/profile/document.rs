@@ -1,26 +1,22 @@
 //! A profile as `config.toml` spells it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeSeed, MapAccess, Visitor, value::StrDeserializer},
+    forward_to_deserialize_any,
+};
 
 use crate::{
     credential::record::Identity,
-    login::{
-        ResourceParameter,
-        jwt_bearer::Assertion,
-        options::{GrantKind, Options},
-        parameters,
-        redirect_uri::RedirectUriError,
-    },
-    oauth::overrides::Overrides,
+    login::options::{Options, OptionsDocument},
     profile::{Profile, provider::Provider},
     server_url::ServerUrl,
 };
 
-/// A profile, as `config.toml` spells it: what differs from its preset, and whom it is signed in as.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+/// A profile: what differs from its preset, and whom it is signed in as.
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct ProfileDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<String>,
@@ -28,43 +24,10 @@ pub(crate) struct ProfileDocument {
     environment: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<GrantKind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_metadata_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    assertion_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    identity_provider: Option<IdentityProviderDocument>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redirect_uri: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_endpoint: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issuer: Option<String>,
-    /// A resource identifier, or "none".
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    parameters: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    dpop: bool,
-    #[serde(default, skip_serializing_if = "is_none")]
-    overrides: Overrides,
+    #[serde(flatten)]
+    options: OptionsDocument,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_in: Option<IdentityDocument>,
-}
-
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct IdentityProviderDocument {
-    issuer: String,
-    client_id: String,
-    id_token_file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -91,10 +54,6 @@ impl IdentityDocument {
     }
 }
 
-fn is_none(overrides: &Overrides) -> bool {
-    *overrides == Overrides::default()
-}
-
 impl ProfileDocument {
     /// The profile that it stands for under `name`.
     ///
@@ -113,55 +72,10 @@ impl ProfileDocument {
             ),
             None => None,
         };
-        for name in self.parameters.keys() {
-            parameters::check(name).map_err(|error| format!("parameters: {error}"))?;
-        }
         let url = self.url.as_deref().map(str::parse).transpose().map_err(|error| format!("url: {error}"))?;
         let preset_url = preset.and_then(|(_, environment)| environment.server.clone());
         let server = url.or_else(|| preset_url.clone()).ok_or("it needs a url")?;
-        let own = Options {
-            grant: self.grant,
-            client_id: self.client_id.clone(),
-            client_authentication: None,
-            client_metadata_url: self
-                .client_metadata_url
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(|error| format!("client_metadata_url {error}"))?,
-            assertion: match (&self.assertion_file, &self.identity_provider) {
-                (Some(_), Some(_)) => return Err("assertion_file and identity_provider exclude each other".to_owned()),
-                (Some(path), None) => Some(Assertion::File(path.clone())),
-                (None, Some(provider)) => Some(Assertion::IdentityProvider {
-                    issuer: provider.issuer.clone(),
-                    client_id: provider.client_id.clone(),
-                    id_token_file: provider.id_token_file.clone(),
-                }),
-                (None, None) => None,
-            },
-            redirect_uri: self
-                .redirect_uri
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(|error: RedirectUriError| format!("redirect_uri {error}"))?,
-            scope: self.scope.as_deref().map(str::parse).transpose().map_err(|error| format!("scope: {error}"))?,
-            token_endpoint: self
-                .token_endpoint
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(|error| format!("token_endpoint: {error}"))?,
-            issuer: self.issuer.clone(),
-            resource: match self.resource.as_deref() {
-                None => ResourceParameter::Discovered,
-                Some("none") => ResourceParameter::Omitted,
-                Some(fixed) => ResourceParameter::Fixed(fixed.to_owned()),
-            },
-            parameters: self.parameters.clone().into_iter().collect(),
-            dpop: self.dpop,
-            overrides: self.overrides.clone(),
-        };
+        let own = self.options.options()?;
         let mut from_preset = match (provider, preset) {
             (Some(provider), Some((_, environment))) => provider.options(environment),
             _ => Options::default(),
@@ -197,35 +111,11 @@ impl ProfileDocument {
 
 impl From<&Profile> for ProfileDocument {
     fn from(profile: &Profile) -> Self {
-        let options = &profile.options;
-        let (assertion_file, identity_provider) = match options.assertion.clone() {
-            Some(Assertion::File(path)) => (Some(path), None),
-            Some(Assertion::IdentityProvider { issuer, client_id, id_token_file }) => {
-                (None, Some(IdentityProviderDocument { issuer, client_id, id_token_file }))
-            }
-            None => (None, None),
-        };
         Self {
-            assertion_file,
-            identity_provider,
             provider: profile.provider.clone(),
             environment: Some(profile.environment.clone()).filter(|name| !name.is_empty()),
             url: Some(profile.server.as_str().to_owned()),
-            grant: options.grant,
-            client_id: options.client_id.clone(),
-            client_metadata_url: options.client_metadata_url.as_ref().map(ToString::to_string),
-            redirect_uri: options.redirect_uri.as_ref().map(ToString::to_string),
-            scope: options.scope.as_ref().map(ToString::to_string),
-            token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
-            issuer: options.issuer.clone(),
-            resource: match &options.resource {
-                ResourceParameter::Discovered => None,
-                ResourceParameter::Fixed(fixed) => Some(fixed.clone()),
-                ResourceParameter::Omitted => Some("none".to_owned()),
-            },
-            parameters: options.parameters.iter().cloned().collect(),
-            dpop: options.dpop,
-            overrides: options.overrides.clone(),
+            options: OptionsDocument::from(&profile.options),
             signed_in: profile.signed_in.clone().map(|identity| IdentityDocument {
                 url: Some(profile.server.to_string()),
                 issuer: identity.issuer,
@@ -233,6 +123,127 @@ impl From<&Profile> for ProfileDocument {
                 client_id: identity.client_id,
                 account: identity.account,
             }),
+        }
+    }
+}
+
+// What serde's `flatten` would do, but that it forgets where a mistake is: the members of `options` are read as they come.
+
+impl<'de> Deserialize<'de> for ProfileDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WholeTable)
+    }
+}
+
+struct WholeTable;
+
+impl<'de> Visitor<'de> for WholeTable {
+    type Value = ProfileDocument;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<ProfileDocument, A::Error> {
+        let mut own = ProfileDocument::default();
+        let options = OptionsDocument::deserialize(OptionsOf { table, own: &mut own, names: &[] })?;
+        Ok(ProfileDocument { options, ..own })
+    }
+}
+
+/// The table without what is the profile's own, which is put where it belongs.
+struct OptionsOf<'o, A> {
+    table: A,
+    own: &'o mut ProfileDocument,
+    /// What the options are called.
+    names: &'static [&'static str],
+}
+
+impl<'de, A: MapAccess<'de>> Deserializer<'de> for OptionsOf<'_, A> {
+    type Error = A::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        visitor.visit_map(Self { names, ..self })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for OptionsOf<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let mut seed = Some(seed);
+        loop {
+            match self.table.next_key_seed(Name { seed: &mut seed, names: self.names })? {
+                None => return Ok(None),
+                Some(Member::Option(name)) => return Ok(Some(name)),
+                Some(Member::Provider) => self.own.provider = self.table.next_value()?,
+                Some(Member::Environment) => self.own.environment = self.table.next_value()?,
+                Some(Member::Url) => self.own.url = self.table.next_value()?,
+                Some(Member::SignedIn) => self.own.signed_in = self.table.next_value()?,
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.table.next_value_seed(seed)
+    }
+}
+
+/// Whose a member is.
+enum Member<T> {
+    Provider,
+    Environment,
+    Url,
+    SignedIn,
+    Option(T),
+}
+
+struct Name<'s, K> {
+    seed: &'s mut Option<K>,
+    names: &'static [&'static str],
+}
+
+impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, K> {
+    type Value = Member<K::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, K: DeserializeSeed<'de>> Visitor<'de> for Name<'_, K> {
+    type Value = Member<K::Value>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        match (name, self.seed.take_if(|_| self.names.contains(&name))) {
+            ("provider", _) => Ok(Member::Provider),
+            ("environment", _) => Ok(Member::Environment),
+            ("url", _) => Ok(Member::Url),
+            ("signed_in", _) => Ok(Member::SignedIn),
+            (_, Some(seed)) => seed.deserialize(StrDeserializer::new(name)).map(Member::Option),
+            (_, None) => {
+                let known = ["provider", "environment", "url"].iter().chain(self.names).chain(&["signed_in"]);
+                let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+                Err(E::custom(format!("unknown field `{name}`, expected one of {}", known.join(", "))))
+            }
         }
     }
 }

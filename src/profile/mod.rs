@@ -7,7 +7,10 @@ pub mod selector;
 
 use crate::{
     credential::record::{Credential, Identity},
-    login::{KnownClient, LoginRequest, PreRegistered, options::Options},
+    login::{
+        options::Options,
+        request::{KnownClient, LoginRequest},
+    },
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -91,26 +94,15 @@ impl Profile {
             title: self.title.clone(),
             environment: self.environment.clone(),
             account: self.account(),
-            issuer: options.issuer.clone(),
-            client: options.client_id.clone().map(|client_id| PreRegistered {
-                client_id,
-                client_secret: secret,
-                authentication: options.client_authentication,
-            }),
-            client_metadata_url: options.client_metadata_url.clone(),
+            options: options.clone(),
+            client_secret: secret,
             // One that was given by hand is no longer meant where it is no longer named.
             known: known.filter(|known| match &options.client_id {
                 Some(client_id) => known.registration.client_id == *client_id,
                 None => known.registration.is_dynamic(),
             }),
             registers_anew: false,
-            scope: options.scope.clone(),
             challenge: None,
-            redirect_uri: options.redirect_uri.clone(),
-            resource: options.resource.clone(),
-            parameters: options.parameters.clone(),
-            dpop: options.dpop,
-            overrides: options.overrides.clone(),
         }
     }
 

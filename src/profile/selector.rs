@@ -245,7 +245,7 @@ fn check_name(name: &str) -> Result<(), SelectorError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::login::jwt_bearer::Assertion;
+    use crate::login::options::Assertion;
 
     const CONFIG: &str = r#"
         [profiles.asset-sandbox]

@@ -31,8 +31,8 @@ use crate::{
     },
     error::{Error, ErrorKind},
     login::{
-        Progress, Redirection,
         browser::{Browser, BrowserError, SystemBrowser},
+        context::{Progress, Redirection},
         options::GrantKind,
         turn::Turn,
     },
@@ -321,7 +321,7 @@ async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{credential::store::StoreError, login::LoginError, oauth::error::OAuthError};
+    use crate::{credential::store::StoreError, login::error::LoginError, oauth::error::OAuthError};
 
     /// t035: what a client is told of a person who does not come, who says no, and who has to say more.
     #[test]
