@@ -19,6 +19,7 @@
 //! | [`cli`] | what can be typed: syntax only |
 //! | [`settings`] | what is set from outside: the environment (`environment`, its only reader), and `config.toml` (read, and changed in place) |
 //! | [`profile`] | a server that someone uses; which one is meant; `provider`: vendors as data (`providers.toml`) |
+//! | [`app`] | what commands share, and nothing that prints: signing in and out, conversations with servers |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
@@ -53,6 +54,7 @@
 //! 9. serde documents stay private to their module; a validated type leaves.
 //! 10. Three traits: `CredentialStore`, `Browser`, `Clock`. HTTP is not one: tests use real loopback servers.
 
+pub mod app;
 pub mod bridge;
 pub mod cli;
 pub mod client;

@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::{
     cli::{Cli, Command, Serve, registration::Registration, setup::Setup},
-    commands::App,
+    console::Console,
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
     profile::{Profile, selector::Selector},
@@ -29,17 +29,17 @@ use crate::{
 ///
 /// # Errors
 /// What is wrong with the command line, and what kept a file from being read or changed.
-pub async fn run(app: &App, mut arguments: Setup) -> Result<(), Error> {
+pub async fn run(settings: &Settings, console: Console, mut arguments: Setup) -> Result<(), Error> {
     let machine = settings::machine()?;
-    let clients = clients(app, &machine, &mut arguments).await?;
-    let job = Job::new(app, machine, arguments)?;
+    let clients = clients(settings, console, &machine, &mut arguments).await?;
+    let job = Job::new(settings, console, machine, arguments)?;
     if let [client] = clients[..] {
         return job.run(client).await;
     }
     let mut failed = None;
     for client in clients {
         if let Err(error) = job.run(client).await {
-            app.console.report(&error);
+            console.report(&error);
             failed.get_or_insert(error.kind);
         }
     }
@@ -50,7 +50,12 @@ pub async fn run(app: &App, mut arguments: Setup) -> Result<(), Error> {
 }
 
 /// The clients that are meant.
-async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<Vec<Client>, Error> {
+async fn clients(
+    settings: &Settings,
+    console: Console,
+    machine: &Machine,
+    arguments: &mut Setup,
+) -> Result<Vec<Client>, Error> {
     let detected: Vec<Client> = Client::ALL.into_iter().filter(|client| client.is_detected(machine)).collect();
     if arguments.all {
         if let Some(first) = arguments.client.take()
@@ -69,24 +74,24 @@ async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<
         Ok(Some(client)) => Ok(vec![client]),
         Err(name) => Err(usage(format!("there is no AI client {name:?} that finmcp knows")).hint(list())),
         Ok(None) => {
-            if app.console.is_attended() {
+            if console.is_attended() {
                 // Nobody is asked for the client of a server that is not clear.
-                Target::select(&arguments.server.clone().into(), &app.settings)?;
+                Target::select(&arguments.server.clone().into(), settings)?;
             }
-            Ok(vec![choose(app, &detected).await?])
+            Ok(vec![choose(console, &detected).await?])
         }
     }
 }
 
 /// Lets the person at the terminal choose.
-async fn choose(app: &App, detected: &[Client]) -> Result<Client, Error> {
+async fn choose(console: Console, detected: &[Client]) -> Result<Client, Error> {
     let unnamed = || usage("which AI client?").hint(list());
     if detected.is_empty() {
         return Err(unnamed());
     }
     let lines = detected.iter().zip(1..).map(|(client, number)| format!("  {number}. {}\n", client.title()));
     let question = format!("AI clients on this machine:\n{}Which one? ", lines.collect::<String>());
-    let answer = app.console.ask(&question).await.ok_or_else(unnamed)?;
+    let answer = console.ask(&question).await.ok_or_else(unnamed)?;
     let answer = answer.trim();
     let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
     let named = detected.iter().find(|client| client.id() == answer);
@@ -104,7 +109,8 @@ fn usage(text: impl Into<String>) -> Error {
 
 /// What is to be done for each client.
 struct Job<'a> {
-    app: &'a App,
+    settings: &'a Settings,
+    console: Console,
     machine: Machine,
     arguments: Setup,
     target: Target,
@@ -163,12 +169,12 @@ impl Target {
 }
 
 impl<'a> Job<'a> {
-    fn new(app: &'a App, machine: Machine, arguments: Setup) -> Result<Self, Error> {
-        let target = Target::select(&arguments.server.clone().into(), &app.settings)?;
+    fn new(settings: &'a Settings, console: Console, machine: Machine, arguments: Setup) -> Result<Self, Error> {
+        let target = Target::select(&arguments.server.clone().into(), settings)?;
         let registers = check_serve_options(&target, &arguments.serve)?;
         let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
         let with_options = [&plain[..], &arguments.serve].concat();
-        if !Target::is_meant_by_both(&plain, &with_options, &app.settings) {
+        if !Target::is_meant_by_both(&plain, &with_options, settings) {
             return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
         }
         let start = settings::start()?;
@@ -177,7 +183,7 @@ impl<'a> Job<'a> {
             usage(format!("finmcp is in {}, which no client's file can spell", Path::new(&program).display()))
                 .hint("move it to a folder whose whole path is plain Unicode, and run it from there")
         })?;
-        Ok(Self { app, machine, arguments, target, registers, program })
+        Ok(Self { settings, console, machine, arguments, target, registers, program })
     }
 
     /// Everything for one client.
@@ -188,13 +194,13 @@ impl<'a> Job<'a> {
         if output.deeplink {
             let link = deeplink(client, &wish.entry)
                 .ok_or_else(|| usage(format!("{} has no links that install a server", client.title())))?;
-            return Ok(self.app.console.data(&(link + "\n"))?);
+            return Ok(self.console.data(&(link + "\n"))?);
         }
         if output.print {
             let empty = Document::read(client, "").and_then(|d| d.with(&wish.entry.name, &wish.entry.members(client)));
             let text = empty.map_err(|error| Error::new(ErrorKind::Failure, error.to_string()))?;
             self.note(client, &surroundings);
-            return Ok(self.app.console.data(&text)?);
+            return Ok(self.console.data(&text)?);
         }
         let path = client.file(self.arguments.scope, &self.machine).ok_or_else(|| {
             usage(format!("finmcp knows no project file of {}", client.title())).hint("leave --scope out")
@@ -214,7 +220,7 @@ impl<'a> Job<'a> {
             return self.show(client, &file, &after, &changes);
         }
         if changes.is_empty() {
-            self.app.console.note(&format!("{} is already set up: {}", client.title(), path.display()));
+            self.console.note(&format!("{} is already set up: {}", client.title(), path.display()));
         } else {
             self.write(client, &file, &document, &after, &changes).await?;
         }
@@ -246,7 +252,7 @@ impl<'a> Job<'a> {
             if let Some(profile) = own.filter(|profile| is_it(&profile.server)) {
                 return Some(Target::of(profile.clone()));
             }
-            profile_of(&self.app.settings, is_it).map(Target::of)
+            profile_of(self.settings, is_it).map(Target::of)
         };
         let found = plaintext::exposed(document).into_iter();
         let known = found.filter_map(|exposed| target(&exposed).map(|target| (exposed, target)));
@@ -276,8 +282,8 @@ impl<'a> Job<'a> {
         };
         let lines: String = found.iter().map(line).collect();
         let report = format!("finmcp can take over these entries in {}:\n{lines}", file.path.display());
-        if !self.arguments.output.dry_run && self.app.console.is_attended() {
-            return self.app.console.confirm(&format!("{report}Replace them? [y/N] ")).await;
+        if !self.arguments.output.dry_run && self.console.is_attended() {
+            return self.console.confirm(&format!("{report}Replace them? [y/N] ")).await;
         }
         let scope = if self.arguments.scope == Scope::Project { " --scope project" } else { "" };
         let name = self.arguments.name.iter().map(|name| format!(" --name {name}")).collect::<String>();
@@ -285,12 +291,12 @@ impl<'a> Job<'a> {
         let options = if options.is_empty() { String::new() } else { format!(" -- {}", options.join(" ")) };
         let server = self.target.arguments.join(" ");
         let command = format!("finmcp setup {} {server}{scope}{name} --replace{options}", client.id());
-        self.app.console.say(&format!("{report}To replace them: `{command}`"));
+        self.console.say(&format!("{report}To replace them: `{command}`"));
         false
     }
 
     async fn remove(&self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
-        let settings = &self.app.settings;
+        let settings = self.settings;
         let is_meant = |entry: &Entry| Target::is_meant_by_both(&entry.arguments, &wish.entry.arguments, settings);
         let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
             Error::from_source(ErrorKind::Failure, taken)
@@ -298,7 +304,7 @@ impl<'a> Job<'a> {
         })?;
         if changes.is_empty() {
             let name = &wish.entry.name;
-            self.app.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
+            self.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
             return Ok(());
         }
         let before = file.backup();
@@ -312,7 +318,7 @@ impl<'a> Job<'a> {
     /// Shows what would change, with secrets hidden.
     fn show(&self, client: Client, file: &ConfigFile, after: &str, changes: &[Change]) -> Result<(), Error> {
         if changes.is_empty() {
-            self.app.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
+            self.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
             return Ok(());
         }
         let hidden = |text: &str| {
@@ -323,7 +329,7 @@ impl<'a> Job<'a> {
         let path = file.path.display().to_string();
         let old = if file.exists { &path } else { "/dev/null" };
         let difference = similar::TextDiff::from_lines(&before, &after);
-        self.app.console.data(&difference.unified_diff().header(old, &path).to_string())?;
+        self.console.data(&difference.unified_diff().header(old, &path).to_string())?;
         Ok(())
     }
 
@@ -343,7 +349,7 @@ impl<'a> Job<'a> {
             Some(program) => by_claude(&program, file, document, changes, access).await?,
             None => file.replace_with_backup(after, access)?,
         };
-        let console = &self.app.console;
+        let console = &self.console;
         for change in changes {
             console.note(&match change {
                 Change::Put(entry) => {
@@ -378,7 +384,7 @@ impl<'a> Job<'a> {
 
     /// What the entry cannot give `serve`.
     fn note(&self, client: Client, surroundings: &Surroundings) {
-        let console = &self.app.console;
+        let console = &self.console;
         for name in &surroundings.withheld {
             console.say(&format!(
                 "WARNING: {name} holds a password, and is not written into {}'s file: set it where {} is started, without \
@@ -387,10 +393,7 @@ impl<'a> Job<'a> {
                 client.title()
             ));
         }
-        if matches!(
-            self.app.settings.store,
-            StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }
-        ) {
+        if matches!(self.settings.store, StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }) {
             console.say(
                 "WARNING: nobody can give finmcp the passphrase of its store when an AI client starts it: set \
                  FINMCP_STORE_KEY_FILE to the path of a key file, and run this again.",
@@ -404,7 +407,7 @@ impl<'a> Job<'a> {
     fn say_next(&self) {
         let signed_out = self.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
         if let Some(profile) = signed_out {
-            self.app.console.say(&format!("next: `{}`", profile.login_command()));
+            self.console.say(&format!("next: `{}`", profile.login_command()));
         }
     }
 }

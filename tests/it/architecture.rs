@@ -88,6 +88,22 @@ fn dependencies_point_downwards() {
         ("console", vec!["console", "error"]),
         ("setup", vec!["setup", "error", "settings"]),
         ("client", vec!["bridge", "mcp"]),
+        (
+            "app",
+            vec![
+                "app",
+                "bridge",
+                "cli",
+                "client",
+                "credential",
+                "demo",
+                "error",
+                "login",
+                "oauth",
+                "profile",
+                "settings",
+            ],
+        ),
         ("tool", vec!["tool", "mcp"]),
         ("demo", vec!["demo", "mcp"]),
         (

@@ -1,4 +1,4 @@
-//! What the command line says about signing in.
+//! What the command line says about signing in, with what the files hold that it names.
 
 use std::{
     fs,
@@ -10,11 +10,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::registration::Registration,
-    commands::App,
     error::{Error, ErrorKind},
     login::options::Options,
     oauth::private_key::PrivateKey,
     secret::Secret,
+    settings::Settings,
 };
 
 /// What is said there, with what the named files hold.
@@ -40,7 +40,7 @@ impl Given {
     ///
     /// # Errors
     /// What cannot be read, or does not go together.
-    pub async fn read(app: &App, arguments: Registration) -> Result<Self, Error> {
+    pub async fn read(arguments: Registration, settings: &Settings) -> Result<Self, Error> {
         if arguments.client_secret.is_some() {
             return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
                 .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
@@ -49,7 +49,7 @@ impl Given {
         let secrets = Secrets {
             client: match arguments.private_key_file.clone() {
                 Some(path) => Some(private_key(path).await?),
-                None => client_secret(app, arguments.client_secret_file.clone()).await?,
+                None => client_secret(arguments.client_secret_file.clone(), settings).await?,
             },
             identity_provider: match arguments.identity_provider_client_secret_file.clone() {
                 Some(path) => Some(secret_in(path, "identity provider's client secret").await?),
@@ -63,7 +63,7 @@ impl Given {
     ///
     /// # Errors
     /// Besides those: a secret that stdin is to bring.
-    pub async fn read_without_stdin(app: &App, arguments: Registration) -> Result<Self, Error> {
+    pub async fn read_without_stdin(arguments: Registration, settings: &Settings) -> Result<Self, Error> {
         let files = [
             &arguments.client_secret_file,
             &arguments.private_key_file,
@@ -74,7 +74,7 @@ impl Given {
                 Error::new(ErrorKind::Usage, "a secret cannot come from stdin here: that is where the client speaks");
             return Err(error.hint("name a file; or sign in with `finmcp login` first, which keeps the secret"));
         }
-        Self::read(app, arguments).await
+        Self::read(arguments, settings).await
     }
 }
 
@@ -82,10 +82,10 @@ impl Given {
 const STDIN: &str = "-";
 
 /// The client secret: from the file, from stdin, or from the environment.
-async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret>, Error> {
+async fn client_secret(path: Option<PathBuf>, settings: &Settings) -> Result<Option<Secret>, Error> {
     match path {
         Some(path) => secret_in(path, "client secret").await.map(Some),
-        None => Ok(app.settings.client_secret.clone()),
+        None => Ok(settings.client_secret.clone()),
     }
 }
 
