@@ -336,3 +336,12 @@ install.sh does this for you. By hand:
   zsh         finmcp completions zsh > FOLDER/_finmcp, for a FOLDER of your fpath
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
+
+/// The server that these arguments of `finmcp` serve; none where they are no arguments of `serve`.
+pub fn served(arguments: &[String]) -> Option<Selector> {
+    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words).ok()?.command {
+        Command::Serve(serve) => Some(serve.server.into()),
+        _ => None,
+    }
+}

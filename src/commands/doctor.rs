@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::Parser as _;
-
 use crate::{
     app::{
         connection::Connection,
@@ -11,7 +9,7 @@ use crate::{
         relay::{self, Relay},
     },
     bridge::Ends,
-    cli::{self, Cli, Command, Control},
+    cli::{self, Control},
     console::Console,
     credential::clock::{Clock, SystemClock},
     doctor::{
@@ -26,7 +24,7 @@ use crate::{
     mcp::revision::Era,
     profile::{Profile, selector::Selector},
     settings::{self, Settings, error::SettingsError},
-    setup,
+    setup::{self, plan::Target},
 };
 
 /// The name of the steps about AI clients.
@@ -110,8 +108,11 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
             }
         };
         for entry in entries.iter().filter(|entry| entry.runs_finmcp()) {
-            let Some(server) = served(&entry.arguments, settings) else { continue };
-            let profile = server.ok();
+            let profile = match Target::meant(&entry.arguments, &settings.profiles, cli::served) {
+                // It is inside of finmcp.
+                Some(Target { profile: None, .. }) => continue,
+                server => server.and_then(|server| server.profile),
+            };
             if let (Some(meant), Some(profile)) = (meant, &profile)
                 && meant.name != profile.name
             {
@@ -136,17 +137,6 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
             Finding::Ok("no AI client on this machine starts it; `finmcp setup` makes one do so".to_owned()),
         );
     }
-}
-
-/// The server that these arguments of `finmcp` mean; none where it is inside of finmcp.
-fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, Error>> {
-    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
-    let Ok(Cli { command: Command::Serve(serve), .. }) = Cli::try_parse_from(words) else {
-        return Some(Err(Error::new(ErrorKind::Usage, "these are no arguments of serve")));
-    };
-    let selector = Selector::from(serve.server);
-    let is_embedded = settings.profiles.is_embedded(selector.server.as_deref());
-    (!is_embedded).then(|| settings.profiles.select(&selector).map_err(Error::from))
 }
 
 /// How many tools the server lists, its name, and the era that it speaks in: as it says now, whatever is remembered.

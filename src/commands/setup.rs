@@ -5,22 +5,21 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, Serve, registration::Registration, setup::Setup},
+    cli::{self, Cli, Command, Serve, registration::Registration, setup::Setup},
     console::Console,
     credential::store::{KeySource, StoreChoice},
     error::{Error, ErrorKind},
-    profile::{Profile, selector::Selector},
-    server_url::ServerUrl,
     settings::{self, Settings, machine::Machine},
     setup::{
         change::{self, Change, Wish},
         claude,
         client::{Client, Scope},
         deeplink::deeplink,
-        document::{Document, DocumentError},
+        document::Document,
         entry::{self, Entry, Surroundings},
-        file::{Access, ConfigFile, FileError},
+        file::{Access, ConfigFile},
         plaintext::{self, Exposed, Place},
+        plan::{Plan, Target},
         program,
     },
 };
@@ -76,7 +75,7 @@ async fn clients(
         Ok(None) => {
             if console.is_attended() {
                 // Nobody is asked for the client of a server that is not clear.
-                Target::select(&arguments.server.clone().into(), settings)?;
+                Target::select(&arguments.server.clone().into(), &settings.profiles)?;
             }
             Ok(vec![choose(console, &detected).await?])
         }
@@ -113,68 +112,16 @@ struct Job<'a> {
     console: Console,
     machine: Machine,
     arguments: Setup,
-    target: Target,
-    /// Whether the options for `serve` say how to sign in to the target: no other server is to see that.
-    registers: bool,
-    program: String,
-}
-
-/// The server that an entry is for.
-struct Target {
-    /// Its profile; none for the stand-ins.
-    profile: Option<Profile>,
-    name: String,
-    /// What follows `serve`.
-    arguments: Vec<String>,
-}
-
-impl Target {
-    fn select(selector: &Selector, settings: &Settings) -> Result<Self, Error> {
-        if let Some(name) = selector.server.as_deref().filter(|name| settings.profiles.is_embedded(Some(name))) {
-            let environment = selector.environment.as_ref();
-            let option = environment.into_iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
-            return Ok(Self {
-                profile: None,
-                name: environment.map_or(name.to_owned(), |environment| format!("{name}-{environment}")),
-                arguments: std::iter::once(name.to_owned()).chain(option).collect(),
-            });
-        }
-        Ok(Self::of(settings.profiles.select(selector)?))
-    }
-
-    /// The server that these arguments of `finmcp` mean; none where they mean none.
-    fn meant(arguments: &[String], settings: &Settings) -> Option<Self> {
-        let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
-        match Cli::try_parse_from(words).ok()?.command {
-            Command::Serve(serve) => Self::select(&Selector::from(serve.server), settings).ok(),
-            _ => None,
-        }
-    }
-
-    /// Whether both mean the same server.
-    fn is_meant_by_both(some: &[String], others: &[String], settings: &Settings) -> bool {
-        let [one, other] = [some, others].map(|arguments| Self::meant(arguments, settings));
-        some == others || one.zip(other).is_some_and(|(one, other)| one.is_same(&other))
-    }
-
-    /// Whether both are the same server, by the same sign-in.
-    fn is_same(&self, other: &Self) -> bool {
-        self.arguments == other.arguments
-    }
-
-    fn of(profile: Profile) -> Self {
-        // Some clients take no dots.
-        Self { name: profile.name.replace('.', "-"), arguments: profile.arguments(), profile: Some(profile) }
-    }
+    plan: Plan<'a>,
 }
 
 impl<'a> Job<'a> {
     fn new(settings: &'a Settings, console: Console, machine: Machine, arguments: Setup) -> Result<Self, Error> {
-        let target = Target::select(&arguments.server.clone().into(), settings)?;
+        let target = Target::select(&arguments.server.clone().into(), &settings.profiles)?;
         let registers = check_serve_options(&target, &arguments.serve)?;
         let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
         let with_options = [&plain[..], &arguments.serve].concat();
-        if !Target::is_meant_by_both(&plain, &with_options, settings) {
+        if !Target::is_meant_by_both(&plain, &with_options, &settings.profiles, cli::served) {
             return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
         }
         let start = settings::start()?;
@@ -183,13 +130,23 @@ impl<'a> Job<'a> {
             usage(format!("finmcp is in {}, which no client's file can spell", Path::new(&program).display()))
                 .hint("move it to a folder whose whole path is plain Unicode, and run it from there")
         })?;
-        Ok(Self { settings, console, machine, arguments, target, registers, program })
+        let plan = Plan {
+            profiles: &settings.profiles,
+            reading: cli::served,
+            target,
+            name: arguments.name.clone(),
+            options: arguments.serve.clone(),
+            registers,
+            force: arguments.force,
+            program,
+        };
+        Ok(Self { settings, console, machine, arguments, plan })
     }
 
     /// Everything for one client.
     async fn run(&self, client: Client) -> Result<(), Error> {
         let surroundings = Surroundings::needed(client, &self.machine);
-        let wish = self.wish(&surroundings);
+        let wish = self.plan.wish(&surroundings);
         let output = &self.arguments.output;
         if output.deeplink {
             let link = deeplink(client, &wish.entry)
@@ -206,16 +163,18 @@ impl<'a> Job<'a> {
             usage(format!("finmcp knows no project file of {}", client.title())).hint("leave --scope out")
         })?;
         let file = ConfigFile::read(&path)?;
-        let document = read(client, &file)?;
+        let document = file.document(client)?;
         if self.arguments.remove {
             return self.remove(client, &file, &document, &wish).await;
         }
-        let found = self.known(&document);
+        let found = self.plan.known(&document);
         let replaced = if self.is_to_replace(client, &file, &found).await { found.as_slice() } else { &[] };
-        let replaced: Vec<(Exposed, Option<Entry>)> =
-            replaced.iter().map(|(exposed, target)| (exposed.clone(), self.other(exposed, target, &wish))).collect();
+        let replaced: Vec<(Exposed, Option<Entry>)> = replaced
+            .iter()
+            .map(|(exposed, target)| (exposed.clone(), self.plan.other(exposed, target, &wish)))
+            .collect();
         let changes = change::wanted(client, &document, &wish, &replaced)?;
-        let after = about(&file, change::applied(client, &file.text, &changes))?;
+        let after = file.about(change::applied(client, &file.text, &changes))?;
         if output.dry_run {
             return self.show(client, &file, &after, &changes);
         }
@@ -227,46 +186,6 @@ impl<'a> Job<'a> {
         self.note(client, &surroundings);
         self.say_next();
         Ok(())
-    }
-
-    fn wish(&self, surroundings: &Surroundings) -> Wish {
-        let name = self.arguments.name.clone().unwrap_or_else(|| self.target.name.clone());
-        let serve = ["serve".to_owned()];
-        let arguments = serve.iter().chain(&self.target.arguments).chain(&self.arguments.serve).cloned().collect();
-        let entry = Entry {
-            name,
-            command: self.program.clone(),
-            arguments,
-            environment: surroundings.environment.clone(),
-            passed: surroundings.passed.clone(),
-        };
-        Wish { entry, named: self.arguments.name.is_some(), force: self.arguments.force }
-    }
-
-    /// The servers in `document` that lie open and that finmcp knows, with the profile that takes each over.
-    fn known(&self, document: &Document) -> Vec<(Exposed, Target)> {
-        let own = self.target.profile.as_ref();
-        let target = |exposed: &Exposed| {
-            let url: ServerUrl = exposed.url.parse().ok()?;
-            let is_it = |other: &ServerUrl| other.as_str().trim_end_matches('/') == url.as_str().trim_end_matches('/');
-            if let Some(profile) = own.filter(|profile| is_it(&profile.server)) {
-                return Some(Target::of(profile.clone()));
-            }
-            profile_of(self.settings, is_it).map(Target::of)
-        };
-        let found = plaintext::exposed(document).into_iter();
-        let known = found.filter_map(|exposed| target(&exposed).map(|target| (exposed, target)));
-        known.filter(|(_, target)| !self.registers || target.is_same(&self.target)).collect()
-    }
-
-    /// The entry that does the work of `exposed`; none where that is the wished one.
-    fn other(&self, exposed: &Exposed, target: &Target, wish: &Wish) -> Option<Entry> {
-        if target.is_same(&self.target) {
-            return None;
-        }
-        let serve = ["serve".to_owned()];
-        let arguments = serve.iter().chain(&target.arguments).chain(&self.arguments.serve).cloned().collect();
-        Some(Entry { name: exposed.name.clone(), arguments, ..wish.entry.clone() })
     }
 
     /// Whether the person wants `found` replaced. Where nobody can be asked, it is said how.
@@ -289,15 +208,14 @@ impl<'a> Job<'a> {
         let name = self.arguments.name.iter().map(|name| format!(" --name {name}")).collect::<String>();
         let options: Vec<String> = self.arguments.serve.iter().map(|word| in_shell(word)).collect();
         let options = if options.is_empty() { String::new() } else { format!(" -- {}", options.join(" ")) };
-        let server = self.target.arguments.join(" ");
+        let server = self.plan.target.arguments.join(" ");
         let command = format!("finmcp setup {} {server}{scope}{name} --replace{options}", client.id());
         self.console.say(&format!("{report}To replace them: `{command}`"));
         false
     }
 
     async fn remove(&self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
-        let settings = self.settings;
-        let is_meant = |entry: &Entry| Target::is_meant_by_both(&entry.arguments, &wish.entry.arguments, settings);
+        let is_meant = |entry: &Entry| self.plan.is_same(entry, &wish.entry);
         let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
             Error::from_source(ErrorKind::Failure, taken)
                 .hint("nothing was changed: --force takes it out all the same, --name says which other one is meant")
@@ -308,7 +226,7 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let before = file.backup();
-        let after = about(file, change::taken_back(client, &file.text, &changes, before.as_deref()))?;
+        let after = file.about(change::taken_back(client, &file.text, &changes, before.as_deref()))?;
         match self.arguments.output.dry_run {
             true => self.show(client, file, &after, &changes),
             false => self.write(client, file, document, &after, &changes).await,
@@ -323,7 +241,7 @@ impl<'a> Job<'a> {
         }
         let hidden = |text: &str| {
             let document = Document::read(client, text);
-            about(file, document.map(|document| plaintext::masked(&document, client.format())))
+            file.about(document.map(|document| plaintext::masked(&document, client.format())))
         };
         let (before, after) = (hidden(&file.text)?, hidden(after)?);
         let path = file.path.display().to_string();
@@ -346,7 +264,7 @@ impl<'a> Job<'a> {
         let open = exposed.any(|exposed| is_changed(&exposed));
         let access = if open { Access::Owner } else { Access::AsBefore };
         let backup = match self.claude(client, document, changes) {
-            Some(program) => by_claude(&program, file, document, changes, access).await?,
+            Some(program) => claude::write(&program, file, document, changes, access).await?,
             None => file.replace_with_backup(after, access)?,
         };
         let console = &self.console;
@@ -405,73 +323,11 @@ impl<'a> Job<'a> {
     }
 
     fn say_next(&self) {
-        let signed_out = self.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
+        let signed_out = self.plan.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
         if let Some(profile) = signed_out {
             self.console.say(&format!("next: `{}`", profile.login_command()));
         }
     }
-}
-
-/// Has Claude Code make `changes`; where it does not, makes them. The path of the copy of what was before.
-async fn by_claude(
-    program: &Path,
-    file: &ConfigFile,
-    document: &Document,
-    changes: &[Change],
-    access: Access,
-) -> Result<Option<PathBuf>, Error> {
-    let backup = file.back_up(access)?;
-    claude::run(program, &claude::commands(changes, |name| document.server(name).is_some())).await;
-    let Err(error) = complete(file, changes) else { return Ok(backup) };
-    let is_as_before = ConfigFile::read(&file.path).is_ok_and(|now| now.exists == file.exists && now.text == file.text);
-    match backup {
-        _ if is_as_before => Err(error.into()),
-        backup => {
-            let copy = backup.map(|path| format!(", and as it was before in {}", path.display())).unwrap_or_default();
-            Err(Error::from_source(ErrorKind::Failure, error).hint(format!(
-                "Claude Code's own command, or another program, has changed it: see what it says now{copy}; then run this \
-                 again"
-            )))
-        }
-    }
-}
-
-/// Makes those of `changes` that are not made in the file as it is now.
-fn complete(file: &ConfigFile, changes: &[Change]) -> Result<(), FileError> {
-    let client = Client::ClaudeCode;
-    let now = ConfigFile::read(&file.path)?;
-    let document = read(client, &now)?;
-    let is_made = |change: &Change| match change {
-        Change::Put(entry) => document.server(&entry.name).is_some_and(|node| entry.is_that_of(client, node)),
-        Change::Take(name) => document.server(name).is_none(),
-    };
-    if changes.iter().all(is_made) {
-        return Ok(());
-    }
-    now.replace(&about(&now, change::applied(client, &now.text, changes))?)
-}
-
-/// The preset's or the saved profile whose server it is; none where several are, or none is.
-fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
-    let presets = settings.profiles.providers.values().flat_map(|provider| {
-        let names = provider.environment_names();
-        let names: Vec<Option<&str>> =
-            if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
-        names.into_iter().map(move |name| (provider, name))
-    });
-    let mut presets = presets.filter(|(provider, name)| {
-        provider.environment(*name).and_then(|(_, environment)| environment.server.as_ref()).is_some_and(&is_it)
-    });
-    if let Some((provider, environment)) = presets.next() {
-        let selector = Selector {
-            server: Some(provider.id.clone()),
-            environment: environment.map(str::to_owned),
-            ..Selector::default()
-        };
-        return settings.profiles.select(&selector).ok().filter(|profile| is_it(&profile.server));
-    }
-    let mut saved = settings.profiles.all().filter(|profile| is_it(&profile.server));
-    saved.next().filter(|_| saved.next().is_none())
 }
 
 /// Holds what is behind `--` to what `serve` takes, and to what can stand in a file. Whether it says how to sign in.
@@ -501,15 +357,6 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
             .hint("give the whole path")),
         None => Ok(serve.registration != Registration::default()),
     }
-}
-
-fn read(client: Client, file: &ConfigFile) -> Result<Document, FileError> {
-    about(file, Document::read(client, &file.text))
-}
-
-/// What went wrong, with the file that it is about.
-fn about<T>(file: &ConfigFile, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
-    outcome.map_err(|error| FileError::Document { path: file.path.clone(), error })
 }
 
 /// `word` as a shell takes it for one.

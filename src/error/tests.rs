@@ -14,14 +14,31 @@ use crate::{
         retry::Failure,
         session::Refusal,
     },
+    client::ClientError,
     console::{Color, Console, Voice},
+    credential::{
+        assertion::AssertionError,
+        lock::LockError,
+        store::StoreError,
+        token_source::{LoginReason, TokenSourceError},
+    },
     credential::{clock::SystemClock, token_source::SignInFailure},
     http::Http,
+    http::HttpError,
+    login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
     oauth::private_key::PrivateKeyError,
+    oauth::{
+        discovery::DiscoveryError,
+        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+    },
+    profile::{Profile, selector::SelectorError},
     profile::{profiles::Profiles, selector::Selector},
     server_url::ServerUrl,
+    server_url::{ServerUrlError, reach::Zone},
+    settings::error::SettingsError,
     setup::{change::Taken, client::Client, document::DocumentError, file::FileError},
+    tool::arguments::ArgumentError,
 };
 
 /// What examples of one error type come to, each under its name. Panics where a kind has no example.

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::setup::document::DocumentError;
+use crate::setup::{
+    client::Client,
+    document::{Document, DocumentError},
+};
 
 /// A file as it was read.
 #[derive(Debug, Clone)]
@@ -215,4 +218,22 @@ impl Staged {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
+}
+
+impl ConfigFile {
+    /// What it says, as `client` spells it.
+    ///
+    /// # Errors
+    /// It is spelled otherwise.
+    pub fn document(&self, client: Client) -> Result<Document, FileError> {
+        self.about(Document::read(client, &self.text))
+    }
+
+    /// What went wrong, with the file that it is about.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn about<T>(&self, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
+        outcome.map_err(|error| FileError::Document { path: self.path.clone(), error })
+    }
 }

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod file;
 mod json;
 pub mod plaintext;
+pub mod plan;
 pub mod program;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,6 @@ use crate::{
     settings::machine::Machine,
     setup::{
         client::{Client, Scope},
-        document::Document,
         entry::Entry,
         file::{ConfigFile, FileError},
     },
@@ -56,12 +56,8 @@ pub fn found(machine: &Machine) -> Vec<Found> {
     });
     let files = places.filter_map(|(client, scope, path)| {
         let path = path.filter(|path| path.exists())?;
-        let entries = ConfigFile::read(&path).and_then(|file| {
-            let document = Document::read(client, &file.text);
-            document
-                .map(|document| document.entries())
-                .map_err(|error| FileError::Document { path: path.clone(), error })
-        });
+        let document = ConfigFile::read(&path).and_then(|file| file.document(client));
+        let entries = document.map(|document| document.entries());
         Some(Found { client, scope, path, entries })
     });
     files.collect()

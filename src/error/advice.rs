@@ -1,9 +1,6 @@
-//! From what went wrong to words and an exit code. The only place that knows either.
+//! The one table: from an error of the domain to its kind, and to what the person can do about it.
 
-#[cfg(test)]
-mod tests;
-
-use std::{io, process::ExitCode};
+use std::io;
 
 use crate::{
     bridge::audit::AuditError,
@@ -14,6 +11,7 @@ use crate::{
         store::StoreError,
         token_source::{LoginReason, TokenSourceError},
     },
+    error::{Error, ErrorKind},
     http::HttpError,
     login::{error::LoginError, mcp_remote::LeftoverError},
     oauth::{
@@ -53,125 +51,10 @@ const AUDIENCE_HINT: &str =
 const ANOTHER_SERVER_HINT: &str = "no secret was sent to it; if that is right, sign in with --issuer and the new \
                                    server's URL, and the client that is registered there";
 
-/// What kind of failure it is: what the caller of the command can do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The work was tried and failed, or was denied.
-    Failure,
-    /// What was asked for makes no sense, or is incomplete.
-    Usage,
-    /// The network, or a server that is not itself.
-    Network,
-    /// A person has to sign in.
-    LoginRequired,
-    /// A server or a file must not be trusted.
-    Untrusted,
-    /// Secrets cannot be kept.
-    Store,
-    /// The person stopped it.
-    Interrupted,
-}
-
-impl ErrorKind {
-    /// What a JSON-RPC error means: those of the bridge are -31000 less the exit code, all others are the server's affair.
-    fn of_reply(code: i64) -> Self {
-        let known = [Self::Usage, Self::Network, Self::LoginRequired, Self::Untrusted, Self::Store];
-        known.into_iter().find(|kind| code == -31000 - i64::from(kind.exit_code())).unwrap_or(Self::Failure)
-    }
-
-    /// The exit code (the table is in `finmcp help`).
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Failure => 1,
-            Self::Usage => 2,
-            Self::Network => 3,
-            Self::LoginRequired => 4,
-            Self::Untrusted => 5,
-            Self::Store => 6,
-            Self::Interrupted => 130,
-        }
-    }
-}
-
-impl From<ErrorKind> for ExitCode {
-    fn from(kind: ErrorKind) -> Self {
-        Self::from(kind.exit_code())
-    }
-}
-
-/// What a command ends with when it does not succeed.
-#[derive(Debug)]
-pub struct Error {
-    /// Its kind.
-    pub kind: ErrorKind,
-    source: anyhow::Error,
-    hints: Vec<String>,
-}
+/// What an error of the domain means to the person: its kind, and what to do next.
+type Judgement = (ErrorKind, Option<String>);
 
 impl Error {
-    /// An error that a command itself found.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new() }
-    }
-
-    /// `source` as an error of this kind.
-    pub fn from_source(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { kind, source: source.into(), hints: Vec::new() }
-    }
-
-    /// This error, and what to do next.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-
-    /// This error as what kept `doing` from being done.
-    pub fn while_doing(mut self, doing: impl Into<String>) -> Self {
-        self.source = self.source.context(doing.into());
-        self
-    }
-
-    /// The same with another kind.
-    pub fn because_of(self, kind: ErrorKind) -> Self {
-        Self { kind, ..self }
-    }
-
-    /// Whether nobody reads what it wanted to say any more, as behind `| head`.
-    pub fn is_of_a_closed_pipe(&self) -> bool {
-        let cause = self.source.downcast_ref::<io::Error>();
-        cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    }
-
-    /// What happened.
-    pub fn message(&self) -> String {
-        self.source.to_string()
-    }
-
-    /// Why, from the nearest cause to the farthest.
-    pub fn causes(&self) -> Vec<String> {
-        let chain: Vec<_> = self.source.chain().skip(1).collect();
-        // Below the HTTP client's own error its layers name themselves; only the last says why.
-        let client = chain.iter().position(|cause| cause.is::<reqwest::Error>());
-        let causes = chain.iter().enumerate();
-        let causes =
-            causes.filter(|(index, _)| client.is_none_or(|client| *index < client) || index + 1 == chain.len());
-        let mut before = self.message();
-        let mut said = Vec::new();
-        for cause in causes.map(|(_, cause)| cause.to_string()) {
-            // Some say their cause themselves.
-            if !before.ends_with(&cause) {
-                said.push(cause.clone());
-            }
-            before = cause;
-        }
-        said
-    }
-
-    /// What to do next.
-    pub fn hints(&self) -> &[String] {
-        &self.hints
-    }
-
     /// Whether a person was asked to sign in, and did not come.
     pub fn is_unanswered(&self) -> bool {
         matches!(self.source.downcast_ref(), Some(LoginError::TimedOut { .. }))
@@ -219,14 +102,14 @@ impl Error {
         };
         Self::judged(error, (kind, hint))
     }
-
-    fn judged(source: impl std::error::Error + Send + Sync + 'static, (kind, hint): Judgement) -> Self {
-        Self { kind, source: source.into(), hints: hint.into_iter().collect() }
-    }
 }
 
-/// What an error of the domain means to the person: its kind, and what to do next.
-type Judgement = (ErrorKind, Option<String>);
+/// What a JSON-RPC error means: those of the bridge are -31000 less the exit code, all others are the server's affair.
+fn of_reply(code: i64) -> ErrorKind {
+    let known =
+        [ErrorKind::Usage, ErrorKind::Network, ErrorKind::LoginRequired, ErrorKind::Untrusted, ErrorKind::Store];
+    known.into_iter().find(|kind| code == -31000 - i64::from(kind.exit_code())).unwrap_or(ErrorKind::Failure)
+}
 
 impl From<SettingsError> for Error {
     fn from(error: SettingsError) -> Self {
@@ -260,7 +143,7 @@ impl From<ClientError> for Error {
         let open = "if it was a call, it may have been carried out all the same: look before you repeat it";
         let (kind, hint) = match &error {
             // The bridge has said what to do; what else a server refuses is its own affair.
-            ClientError::Refused { code, .. } => (ErrorKind::of_reply(*code), None),
+            ClientError::Refused { code, .. } => (of_reply(*code), None),
             ClientError::Nonsense(_) => (ErrorKind::Network, Some(format!("ask whoever runs the server; {open}"))),
             ClientError::Ended | ClientError::Broken(_) => (ErrorKind::Failure, Some(open.to_owned())),
         };
@@ -619,11 +502,5 @@ impl From<AuditError> for Error {
         Self::from_source(ErrorKind::Failure, error)
             .while_doing("the audit log cannot be kept")
             .hint("mend that, or leave --audit-log out; no tool is called without the log that was asked for")
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::from_source(ErrorKind::Failure, error)
     }
 }
