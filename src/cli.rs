@@ -2,6 +2,7 @@
 
 pub mod doctor;
 pub mod registration;
+pub mod server;
 pub mod setup;
 pub mod tools;
 
@@ -15,10 +16,10 @@ pub use doctor::Doctor;
 use crate::{
     cli::{
         registration::Registration,
+        server::Server,
         tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
     },
     profile::selector::Selector,
-    server_url::ServerUrl,
     span,
 };
 
@@ -101,43 +102,6 @@ pub enum Command {
     /// Print a manual page
     #[command(after_help = MAN_HELP)]
     Man(Man),
-}
-
-/// Which server.
-#[derive(Debug, Clone, Args)]
-pub struct Server {
-    /// A preset, a saved profile, or an https URL
-    pub server: Option<String>,
-    /// Which of several.
-    #[command(flatten)]
-    pub which: Which,
-}
-
-/// Which of a server's environments, addresses and sign-ins.
-#[derive(Debug, Clone, Args)]
-pub struct Which {
-    /// The vendor's environment, such as sandbox
-    #[arg(long = "env", value_name = "NAME")]
-    pub environment: Option<String>,
-    /// The MCP endpoint, in place of the preset's own
-    #[arg(long, value_name = "URL")]
-    pub url: Option<ServerUrl>,
-    /// The name to keep this sign-in under, for a second account or server
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-}
-
-impl Which {
-    /// That one of `server`.
-    pub fn of(self, server: Option<String>) -> Selector {
-        Selector { server, environment: self.environment, url: self.url, profile: self.profile }
-    }
-}
-
-impl From<Server> for Selector {
-    fn from(server: Server) -> Self {
-        server.which.of(server.server)
-    }
 }
 
 /// `finmcp login`.

@@ -102,7 +102,10 @@ impl Console {
 
     /// A line that shows how far something has come.
     pub fn progress(&self) -> Progress {
-        Progress::new(self.voice)
+        match self.voice {
+            Voice::Usual => Progress::shown(),
+            Voice::Quiet => Progress::hidden(),
+        }
     }
 
     /// How many characters a line for people may have.

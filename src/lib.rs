@@ -37,14 +37,15 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> doctor -> {login, client -> bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`;
-//!    never upward.
+//! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
+//!    -> {login, client -> bridge, tool} -> credential -> oauth -> {mcp, http} -> {server_url, secret, printable}`; never
+//!    upward, and no file knows one that knows it.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
 //!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
 //!    in [`setup`] all but `file`, `claude` and the questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
-//! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
+//! 5. Only [`settings`]`::environment` reads the environment; only [`console`] writes for people; while serving only
 //!    `bridge::downstream` owns stdout.
 //! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again but the members that a translation
 //!    between eras names.

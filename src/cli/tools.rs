@@ -5,8 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use clap::Args;
 
 use crate::{
-    cli::{Server, Which},
-    profile::selector::Selector,
+    cli::server::{NamedServer, Server},
     span,
 };
 
@@ -67,24 +66,6 @@ impl FromStr for Json {
             argument if argument.contains('=') => Ok(Self::Argument(argument.to_owned())),
             _ => Err("only - may follow, for a JSON object on stdin"),
         }
-    }
-}
-
-/// Which server, for a command whose own argument is something else.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Server")]
-pub struct NamedServer {
-    /// A preset, a saved profile, or an https URL
-    #[arg(long, short, value_name = "SERVER")]
-    pub server: Option<String>,
-    /// Which of several.
-    #[command(flatten)]
-    pub which: Which,
-}
-
-impl From<NamedServer> for Selector {
-    fn from(server: NamedServer) -> Self {
-        server.which.of(server.server)
     }
 }
 

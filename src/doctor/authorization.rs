@@ -2,8 +2,8 @@
 
 use crate::{
     doctor::{
-        Patient,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,

@@ -9,21 +9,21 @@ pub mod chart;
 pub mod client_entry;
 pub mod conversation;
 pub mod network;
+pub mod patient;
 pub mod report;
 pub mod sign_in;
 pub mod step;
 
 use crate::{
-    credential::{clock::Clock, store::CredentialStore, token_source::TokenSource},
     doctor::{
         chart::Chart,
         network::Answered,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,
-    http::Http,
     oauth::discovery::{Inquiry, Probe},
-    profile::{Profile, provider::Provider, selector::SelectorError},
+    profile::{Profile, selector::SelectorError},
     settings::Settings,
 };
 
@@ -47,34 +47,12 @@ const SERVER_STEPS: [&str; 16] = [
     "clock",
 ];
 
-/// Who is examined: a profile, and all that `serve` would have for it.
-pub struct Patient<'a> {
-    /// What is set from outside.
-    pub settings: &'a Settings,
-    /// The network.
-    pub http: &'a Http,
-    /// The time.
-    pub clock: &'a dyn Clock,
-    /// Where secrets are kept.
-    pub store: &'a dyn CredentialStore,
-    /// The server, and the account there.
-    pub profile: &'a Profile,
-    /// Its tokens.
-    pub tokens: TokenSource,
-}
-
 /// What is known before the server is spoken to.
 pub struct Outlook {
     /// What answered; none where nothing did.
     pub answered: Option<Answered>,
     /// The step that stands in the way of speaking to the server, if one does.
     pub obstacle: Option<&'static str>,
-}
-
-impl Patient<'_> {
-    fn provider(&self) -> Option<&Provider> {
-        self.settings.profiles.providers.get(self.profile.provider.as_ref()?)
-    }
 }
 
 /// Whether the settings make sense, and what they are.

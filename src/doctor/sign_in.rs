@@ -11,9 +11,9 @@ use crate::{
         token_source::{LoginReason, TokenSourceError},
     },
     doctor::{
-        Patient,
         authorization::Origin,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,

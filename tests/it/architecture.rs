@@ -96,10 +96,10 @@ fn branches(tree: &str, stem: &mut Vec<String>, paths: &mut BTreeSet<Vec<String>
         let name = leading_name(rest);
         at += name.len();
         stem.push(name);
-        paths.insert(stem.clone());
         match tree[at..].strip_prefix("::") {
             Some(_) => at += 2,
             None => {
+                paths.insert(stem.clone());
                 let alias = tree[at..].strip_prefix(" as ").map_or(0, |alias| " as ".len() + leading_name(alias).len());
                 stem.truncate(depth);
                 return at + alias;
@@ -143,14 +143,14 @@ fn modules_are_read_out_of_use_lines() {
 fn paths_are_read_out_of_use_lines() {
     let text = "use crate::{\n    a::{self, B, c::{D as E, f}},\n    g,\n};\nfn f() { crate::h::i() }\n";
     let paths: Vec<String> = used_paths(text).into_iter().map(|path| path.join("::")).collect();
-    assert_eq!(paths, ["a", "a::B", "a::c", "a::c::D", "a::c::f", "a::self", "g", "h", "h::i"], "{paths:?}");
+    assert_eq!(paths, ["a::B", "a::c::D", "a::c::f", "a::self", "g", "h::i"]);
 }
 
 /// Invariant 1, file by file: nobody knows somebody who knows them, be it over others, or within one folder.
 #[test]
 fn no_file_is_in_a_circle() {
     // Rooms that are not rid of theirs yet.
-    let unfinished = ["bridge", "credential", "oauth", "doctor", "demo"];
+    let unfinished = ["bridge", "credential", "oauth", "setup", "demo"];
     let sources = sources();
     let uses: BTreeMap<String, BTreeSet<String>> = sources
         .iter()
@@ -190,7 +190,8 @@ fn dependencies_point_downwards() {
         ("settings", vec!["settings", "credential", "login", "oauth", "profile"]),
         ("error", vec!["bridge", "client", "credential", "login", "oauth", "profile", "settings", "tool"]),
         ("console", vec!["console", "error"]),
-        ("setup", vec!["setup", "error", "settings"]),
+        ("setup", vec!["setup", "error", "profile", "settings"]),
+        ("cli", vec!["cli", "error", "login", "oauth", "profile", "setup"]),
         ("client", vec!["bridge", "mcp"]),
         (
             "app",
