@@ -188,7 +188,7 @@ fn dependencies_point_downwards() {
         ("login", vec!["login", "credential", "oauth"]),
         ("profile", vec!["profile", "credential", "login", "oauth"]),
         ("settings", vec!["settings", "credential", "login", "oauth", "profile"]),
-        ("error", vec!["bridge", "client", "credential", "login", "oauth", "profile", "settings", "tool"]),
+        ("error", vec!["error", "bridge", "client", "credential", "login", "oauth", "profile", "settings", "tool"]),
         ("console", vec!["console", "error"]),
         ("setup", vec!["setup", "error", "profile", "settings"]),
         ("cli", vec!["cli", "error", "login", "oauth", "profile", "setup"]),
