@@ -1,7 +1,8 @@
 //! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
 
 pub mod doctor;
-mod server;
+pub mod registration;
+pub mod server;
 pub mod setup;
 pub mod tools;
 
@@ -11,15 +12,15 @@ use clap::{Args, Parser, Subcommand};
 use glob::Pattern;
 
 pub use doctor::Doctor;
-pub use server::{Server, Which};
 
 use crate::{
-    cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
-    login::redirect_uri::RedirectUri,
-    oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
-    provider::GrantKind,
-    server_url::ServerUrl,
-    settings,
+    cli::{
+        registration::Registration,
+        server::Server,
+        tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
+    },
+    profile::selector::Selector,
+    span,
 };
 
 /// Sign in once; AI clients and scripts reach financial data with no token in any config file.
@@ -119,7 +120,7 @@ pub struct Login {
     #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
     /// How long to wait for the person, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = span::seconds, help_heading = "Browser")]
     pub timeout: u64,
     /// Take over the sign-in that another program keeps in plain text
     #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
@@ -145,83 +146,6 @@ pub struct Disposal {
     /// Delete the other program's files for this server without asking
     #[arg(long, requires = "import", help_heading = "Import")]
     pub delete_imported: bool,
-}
-
-/// What a sign-in is asked for with: who the client is, for what, and where.
-#[derive(Debug, Default, PartialEq, Eq, Args)]
-pub struct Registration {
-    /// How to sign in; the preset or the server decides otherwise
-    #[arg(long, value_enum)]
-    pub grant: Option<GrantKind>,
-    /// A client identifier that the vendor gave you
-    #[arg(long, value_name = "ID", help_heading = "Client")]
-    pub client_id: Option<String>,
-    /// A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)
-    #[arg(long, value_name = "PATH|-", help_heading = "Client")]
-    pub client_secret_file: Option<PathBuf>,
-    /// A file with the client's private key in PEM, or - for stdin: it signs, and is never sent
-    #[arg(
-        long,
-        value_name = "PATH|-",
-        conflicts_with = "client_secret_file",
-        requires = "client_id",
-        help_heading = "Client"
-    )]
-    pub private_key_file: Option<PathBuf>,
-    /// Not accepted: whatever is typed as an argument can be seen by others
-    #[arg(long, hide = true, value_name = "SECRET")]
-    pub client_secret: Option<String>,
-    /// URL of a Client ID Metadata Document that you host
-    #[arg(long, value_name = "URL", help_heading = "Client")]
-    pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// The redirect URI registered for the client, on this machine only, such as http://localhost:3118/callback
-    #[arg(long, value_name = "URI", help_heading = "Client")]
-    pub redirect_uri: Option<RedirectUri>,
-    /// A file with a JWT that says who signs in, such as a workload's token; re-read for every access token
-    #[arg(long, value_name = "PATH", help_heading = "Assertion")]
-    pub assertion_file: Option<PathBuf>,
-    /// Your company's identity provider, which grants access in a person's name (enterprise-managed authorization)
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "assertion_file",
-        requires_all = ["identity_provider_client_id", "id_token_file"],
-        help_heading = "Assertion"
-    )]
-    pub identity_provider: Option<String>,
-    /// The client identifier there
-    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
-    pub identity_provider_client_id: Option<String>,
-    /// A file with the client secret there, or - for stdin
-    #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
-    pub identity_provider_client_secret_file: Option<PathBuf>,
-    /// A file with the person's ID token from there; re-read for every access token
-    #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
-    pub id_token_file: Option<PathBuf>,
-    /// Limit the token to one business
-    #[arg(long, value_name = "ID", help_heading = "Request")]
-    pub business_id: Option<String>,
-    /// A scope to ask for; may be repeated
-    #[arg(long, value_name = "SCOPE", help_heading = "Request")]
-    pub scope: Vec<Scope>,
-    /// A further parameter for the authorization server, which finmcp does not set itself; may be repeated
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
-    pub parameters: Vec<(String, String)>,
-    /// The resource parameter, in place of the server's own; none to leave it out
-    #[arg(long, value_name = "URI|none", help_heading = "Request")]
-    pub resource: Option<String>,
-    /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
-    #[arg(long, help_heading = "Request")]
-    pub dpop: bool,
-    /// Token endpoint (skips discovery)
-    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
-    pub token_endpoint: Option<ServerUrl>,
-    /// The authorization server to use, by its issuer URL
-    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
-    pub issuer: Option<String>,
-    /// Allow this server's sign-in server to be on a private network
-    #[arg(long, help_heading = "Authorization server")]
-    pub allow_private_network: bool,
 }
 
 const LOGIN_HELP: &str = "\
@@ -271,7 +195,7 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// How long a request may take, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
     /// How to sign in to a server that nobody has signed in to yet.
     #[command(flatten)]
@@ -377,9 +301,11 @@ install.sh does this for you. By hand:
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be KEY=VALUE".to_owned()),
+/// The server that these arguments of `finmcp` serve; none where they are no arguments of `serve`.
+pub fn served(arguments: &[String]) -> Option<Selector> {
+    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words).ok()?.command {
+        Command::Serve(serve) => Some(serve.server.into()),
+        _ => None,
     }
 }

@@ -7,7 +7,7 @@ pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret, settings::SettingsError};
+use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret};
 
 /// Where output goes, and how it may look.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,10 @@ impl Console {
 
     /// A line that shows how far something has come.
     pub fn progress(&self) -> Progress {
-        Progress::new(self.voice)
+        match self.voice {
+            Voice::Usual => Progress::shown(),
+            Voice::Quiet => Progress::hidden(),
+        }
     }
 
     /// How many characters a line for people may have.
@@ -167,19 +170,11 @@ fn indented(text: &str) -> String {
     text.trim_end().split('\n').map(printable).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Writes what finmcp does to stderr. Only its own words: what libraries log may hold what a server or a token says.
-///
-/// # Errors
-/// A level that does not exist.
-pub fn start_log(filter: Option<&str>) -> Result<(), Error> {
+/// Writes what finmcp does to stderr, down to `level`. Only its own words: what libraries log may hold what a server or a
+/// token says.
+pub fn start_log(level: tracing::Level) {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
-    // What goes wrong in the background is said in any case.
-    let level: tracing::Level = filter.unwrap_or("warn").parse().map_err(|_| {
-        let problem = format!("{:?}, and must be error, warn, info, debug or trace", filter.unwrap_or_default());
-        SettingsError::Variable { name: "FINMCP_LOG", problem }
-    })?;
     let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(ours);
     tracing_subscriber::registry().with(lines).init();
-    Ok(())
 }

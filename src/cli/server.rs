@@ -1,8 +1,8 @@
-//! SERVER, and which of several.
+//! Which server, as it can be typed.
 
 use clap::Args;
 
-use crate::{profile::Selector, server_url::ServerUrl};
+use crate::{profile::selector::Selector, server_url::ServerUrl};
 
 /// Which server.
 #[derive(Debug, Clone, Args)]
@@ -37,6 +37,24 @@ impl Which {
 
 impl From<Server> for Selector {
     fn from(server: Server) -> Self {
+        server.which.of(server.server)
+    }
+}
+
+/// Which server, for a command whose own argument is something else.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct NamedServer {
+    /// A preset, a saved profile, or an https URL
+    #[arg(long, short, value_name = "SERVER")]
+    pub server: Option<String>,
+    /// Which of several.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+impl From<NamedServer> for Selector {
+    fn from(server: NamedServer) -> Self {
         server.which.of(server.server)
     }
 }

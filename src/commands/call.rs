@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Deserialize;
@@ -11,17 +12,21 @@ use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt;
 
 use crate::{
+    app::{connection::Connection, credentials::Credentials, interrupt::unless_interrupted},
     cli::tools::{Call, Json},
     client::{ClientError, Heard},
-    commands::{App, connection::Connection, questions, tools::no_such_tool, unless_interrupted},
-    console::progress::Progress,
+    commands::{
+        questions::{self, Host},
+        tools::no_such_tool,
+    },
+    console::{Console, progress::Progress},
     disk::replace::Replacement,
     error::{Error, ErrorKind},
     mcp::{
         message::Message,
         object::{self, Object},
     },
-    profile::Selector,
+    settings::Settings,
     tool::{Tool, answer::Answer, arguments},
 };
 
@@ -32,7 +37,12 @@ const PROGRESS_TOKEN: &str = "call";
 ///
 /// # Errors
 /// Exit code 4 when somebody has to sign in; exit code 1 when the tool says that it failed.
-pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
+pub async fn run(
+    settings: &Arc<Settings>,
+    credentials: &Credentials,
+    console: Console,
+    arguments: Call,
+) -> Result<(), Error> {
     let Call { tool, arguments: mut words, json, output, timeout, server } = arguments;
     let (is_raw, from_stdin) = match json {
         None => (false, false),
@@ -51,16 +61,17 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
     // A file that cannot be written must not show only when the call is made.
     let place = output.as_deref().map(Place::prepare).transpose()?;
 
-    let capabilities = if app.console.is_attended() { questions::CAPABILITIES } else { "{}" };
-    let mut connection = Connection::open(app, &Selector::from(server), timeout, capabilities).await?;
-    let result = call(app, &mut connection, &tool, &words, whole.as_deref()).await;
+    let capabilities = if console.is_attended() { questions::CAPABILITIES } else { "{}" };
+    let mut connection = Connection::open(settings, credentials, &server.into(), timeout, capabilities).await?;
+    let host = Host { console, surroundings: &settings.surroundings };
+    let result = call(host, &mut connection, &tool, &words, whole.as_deref()).await;
     connection.close().await;
     let result = result?;
 
     let Some(result) = result.result::<&RawValue>() else {
         return Err(ClientError::Nonsense("there is no result in it").into());
     };
-    let shown = if is_raw { app.console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
+    let shown = if is_raw { console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
     let answer = Answer::parse(result.get())
         .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
     if answer.failed {
@@ -72,12 +83,12 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
         };
         return Err(error);
     }
-    let shown = if is_raw { shown } else { app.console.server_data(&answer.text()) };
+    let shown = if is_raw { shown } else { console.server_data(&answer.text()) };
     // Whoever closes the pipe too soon gets the file all the same: the call is made once.
     match place {
-        Some(place) => place.keep(app, &answer)?,
+        Some(place) => place.keep(console, &answer)?,
         None if !is_raw && answer.files().next().is_some() => {
-            app.console.note("What is in brackets is not shown: --output FILE keeps it, and --json prints it.");
+            console.note("What is in brackets is not shown: --output FILE keeps it, and --json prints it.");
         }
         None => {}
     }
@@ -93,7 +104,7 @@ async fn stdin() -> Result<String, Error> {
 
 /// The answer of the tool `name` to `words`, or to `whole`: a JSON object.
 async fn call(
-    app: &App,
+    host: Host<'_>,
     connection: &mut Connection,
     name: &str,
     words: &[String],
@@ -113,14 +124,14 @@ async fn call(
     params.set("name", object::text(name));
     params.set("arguments", arguments);
     params.set("_meta", format!(r#"{{"progressToken":"{PROGRESS_TOKEN}"}}"#));
-    let progress = app.console.progress();
-    let result = conversation(app, connection, &params.to_string(), &progress).await;
+    let progress = host.console.progress();
+    let result = conversation(host, connection, &params.to_string(), &progress).await;
     progress.hide();
     result
 }
 
 async fn conversation(
-    app: &App,
+    host: Host<'_>,
     connection: &mut Connection,
     params: &str,
     progress: &Progress,
@@ -133,7 +144,7 @@ async fn conversation(
             Ok(Heard::Notice(notice)) => report(&notice, progress),
             Ok(Heard::Question(question)) => {
                 progress.hide();
-                let said = match questions::answer(app, &title, &question).await? {
+                let said = match questions::answer(host, &title, &question).await? {
                     Some(answer) => connection.client.answer(&question, &answer).await,
                     None => connection.client.decline(&question).await,
                 };
@@ -184,7 +195,7 @@ impl<'a> Place<'a> {
     }
 
     /// Writes the files of `answer`, each to a path of its own; only the first can replace one that was there.
-    fn keep(self, app: &App, answer: &Answer) -> Result<(), Error> {
+    fn keep(self, console: Console, answer: &Answer) -> Result<(), Error> {
         let mut files = answer.files();
         let Some(bytes) = files.next() else {
             return Err(Error::new(ErrorKind::Failure, "the result holds no file to keep")
@@ -193,7 +204,7 @@ impl<'a> Place<'a> {
         let (path, mut first) = (self.path, self.first);
         let written = first.write(bytes).and_then(|()| first.put());
         written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
-        app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+        console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
         let mut number = 2;
         for bytes in files {
             let (mut file, path) = loop {
@@ -205,7 +216,7 @@ impl<'a> Place<'a> {
                 }
             };
             file.write_all(bytes)?;
-            app.console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+            console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
         }
         Ok(())
     }

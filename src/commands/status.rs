@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    app::{credentials::Credentials, relay::remembered},
     cli,
-    commands::{App, serve},
+    console::Console,
     credential::{clock::Clock, record::Credential},
     error::Error,
     mcp::revision::Era,
     profile::Profile,
+    settings::Settings,
     span,
 };
 
@@ -48,32 +50,38 @@ struct ProfileDocument {
 ///
 /// # Errors
 /// What stdout says.
-pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
+pub async fn run(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    arguments: cli::Status,
+) -> Result<(), Error> {
     let mut documents = Vec::new();
-    for profile in app.settings.profiles() {
-        documents.push(describe(app, profile).await);
+    for profile in settings.profiles.all() {
+        documents.push(describe(settings, credentials, profile).await);
     }
     if arguments.json {
         let text = serde_json::to_string_pretty(&documents).map_err(std::io::Error::other)?;
-        app.console.data(&(text + "\n"))?;
+        console.data(&(text + "\n"))?;
     } else {
-        let text: String = documents.iter().map(|document| table(app, document)).collect::<Vec<_>>().join("\n");
-        app.console.data(&text)?;
+        let text: String =
+            documents.iter().map(|document| table(credentials.clock.now(), document)).collect::<Vec<_>>().join("\n");
+        console.data(&text)?;
         if documents.is_empty() {
-            app.console.say(
+            console.say(
                 "You are not signed in to anything. Run `finmcp login SERVER`, for example `finmcp login tesorio`.",
             );
         }
     }
-    for (name, problem) in app.settings.broken_profiles() {
-        app.console.say(&format!("profile {name:?} in config.toml cannot be used: {problem}"));
+    for (name, problem) in settings.profiles.broken() {
+        console.say(&format!("profile {name:?} in config.toml cannot be used: {problem}"));
     }
     Ok(())
 }
 
-async fn describe(app: &App, profile: Profile) -> ProfileDocument {
+async fn describe(settings: &Settings, credentials: &Credentials, profile: Profile) -> ProfileDocument {
     let credential = match &profile.signed_in {
-        Some(identity) => app.tokens(Some(identity.clone())).credential().await,
+        Some(identity) => credentials.tokens(Some(identity.clone())).credential().await,
         None => Ok(None),
     };
     let problem = credential.as_ref().err().map(ToString::to_string);
@@ -91,8 +99,8 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
         renewed_at: tokens.map(|tokens| tokens.issued_at.to_string()),
         expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),
         renewal: credential.as_ref().map_or("sign in", renewal),
-        store: app.store.description(),
-        era: serve::remembered(app, &profile).map(|description| description.era),
+        store: credentials.store.description(),
+        era: remembered(settings, &profile).map(|description| description.era),
         problem,
         profile: profile.name,
         provider: profile.provider,
@@ -105,7 +113,7 @@ fn renewal(credential: &Credential) -> &'static str {
     if credential.renews_by_itself() { "by itself" } else { "sign in" }
 }
 
-fn table(app: &App, document: &ProfileDocument) -> String {
+fn table(now: Timestamp, document: &ProfileDocument) -> String {
     let mut rows = vec![("server", document.server.clone())];
     let state = match (document.signed_in, &document.problem) {
         (_, Some(problem)) => format!("cannot be told: {problem}"),
@@ -118,8 +126,8 @@ fn table(app: &App, document: &ProfileDocument) -> String {
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
-        rows.extend(document.renewed_at.as_deref().map(|instant| ("token from", distance(app, instant))));
-        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", distance(app, instant))));
+        rows.extend(document.renewed_at.as_deref().map(|instant| ("token from", distance(now, instant))));
+        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", distance(now, instant))));
         rows.push(("renewed", document.renewal.to_owned()));
         rows.push(("kept in", document.store.clone()));
     }
@@ -129,9 +137,9 @@ fn table(app: &App, document: &ProfileDocument) -> String {
 }
 
 /// An instant, and how far away it is.
-fn distance(app: &App, instant: &str) -> String {
+fn distance(now: Timestamp, instant: &str) -> String {
     let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
-    let seconds = then.as_second() - app.clock.now().as_second();
+    let seconds = then.as_second() - now.as_second();
     let length = span::spoken(seconds.unsigned_abs());
     if seconds > 0 { format!("{instant} (in {length})") } else { format!("{instant} ({length} ago)") }
 }

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::{console::Voice, printable::quoted};
+use crate::printable::quoted;
 
 /// In how many steps a bar fills: servers count in fractions, too.
 const STEPS: u64 = 1000;
@@ -11,13 +11,14 @@ const STEPS: u64 = 1000;
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(voice: Voice) -> Self {
-        // Nothing is drawn where stderr is no terminal, nor before the first report.
-        let target = match voice {
-            Voice::Usual => ProgressDrawTarget::stderr(),
-            Voice::Quiet => ProgressDrawTarget::hidden(),
-        };
-        Self(ProgressBar::with_draw_target(None, target))
+    /// A line on the terminal. Nothing is drawn where stderr is none, nor before the first report.
+    pub(super) fn shown() -> Self {
+        Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()))
+    }
+
+    /// None.
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()))
     }
 
     /// Shows that the server has come as far as `done`, of `total` where it knows, and what it says of that (MCP

@@ -7,12 +7,11 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::Error,
-    login::LoginError,
+    login::{error::LoginError, options::GrantKind},
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},
     },
-    provider::GrantKind,
 };
 
 /// Where tokens come from.
@@ -32,11 +31,11 @@ pub async fn examine(
     probe: Result<&Probe, &'static str>,
     chart: &mut Chart<'_>,
 ) -> Result<Origin, &'static str> {
-    if let Some(endpoint) = &patient.profile.registration.token_endpoint {
+    if let Some(endpoint) = &patient.profile.options.token_endpoint {
         chart.note("resource", Finding::Ok("not asked: it is known where tokens come from".to_owned()));
         chart.note("issuer", Finding::Ok("not asked, for the same reason".to_owned()));
         chart.note("metadata", Finding::Ok(format!("tokens come from {endpoint}, as the preset or config.toml says")));
-        let issuer = patient.profile.registration.issuer.clone();
+        let issuer = patient.profile.options.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
     let probe = probe.inspect_err(|cause| chart.skip(&STEPS, cause))?;
@@ -90,7 +89,7 @@ fn failed(error: DiscoveryError) -> Trouble {
 
 /// Whether a sign-in of the profile's kind can begin there.
 fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
-    let is_by_page = patient.profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+    let is_by_page = patient.profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     match server.authorization_endpoint() {
         Err(error) if is_by_page => Finding::Failed(Error::from(error).into()),
         Ok(_) if is_by_page && server.pushed_requests_only => {

@@ -14,16 +14,16 @@ pub mod report;
 pub mod sign_in;
 pub mod step;
 
-pub use crate::doctor::patient::Patient;
 use crate::{
     doctor::{
         chart::Chart,
         network::Answered,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,
     oauth::discovery::{Inquiry, Probe},
-    profile::{Profile, SelectorError},
+    profile::{Profile, selector::SelectorError},
     settings::Settings,
 };
 
@@ -58,11 +58,11 @@ pub struct Outlook {
 /// Whether the settings make sense, and what they are.
 pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     let mut parts = vec![format!("config.toml in {}", settings.folder.display())];
-    parts.push(match settings.profiles().count() {
+    parts.push(match settings.profiles.all().count() {
         1 => "1 profile".to_owned(),
         profiles => format!("{profiles} profiles"),
     });
-    parts.extend(settings.default_server.as_ref().map(|name| format!("default {name}")));
+    parts.extend(settings.profiles.default_server.as_ref().map(|name| format!("default {name}")));
     parts.extend(
         Some(settings.authorities.len()).filter(|count| *count > 0).map(|count| format!("ca_file with {count}")),
     );
@@ -70,7 +70,8 @@ pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     parts.extend(settings.request_timeout.map(|limit| format!("requests take {} s at most", limit.as_secs())));
     let text = parts.join("; ");
     let broken: Vec<String> = settings
-        .broken_profiles()
+        .profiles
+        .broken()
         .map(|(name, problem)| format!("profile {name:?} cannot be used: {problem}"))
         .collect();
     chart.note(
@@ -96,7 +97,7 @@ pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
 /// Looks at everything up to the token, in order.
 pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     chart.note("server", server(patient.profile));
-    let registration = &patient.profile.registration;
+    let registration = &patient.profile.options;
     let issuer = registration.issuer.as_deref();
     let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
     let reached = network::examine(patient, &inquiry, chart).await;
@@ -129,7 +130,7 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
 fn server(profile: &Profile) -> Finding {
     let environment = if profile.environment.is_empty() { String::new() } else { format!(" {}", profile.environment) };
     let text = format!("{}{environment}, {}, profile {}", profile.title, profile.server, profile.name);
-    match &profile.registration.overrides.risky()[..] {
+    match &profile.options.overrides.risky()[..] {
         [] => Finding::Ok(text),
         risky => Finding::Warning(
             Trouble::new(text)

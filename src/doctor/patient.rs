@@ -3,8 +3,7 @@
 use crate::{
     credential::{clock::Clock, store::CredentialStore, token_source::TokenSource},
     http::Http,
-    profile::Profile,
-    provider::Provider,
+    profile::{Profile, provider::Provider},
     settings::Settings,
 };
 
@@ -25,8 +24,8 @@ pub struct Patient<'a> {
 }
 
 impl Patient<'_> {
-    /// Its vendor, where it is one that finmcp knows.
+    /// The vendor, where it is one that finmcp knows.
     pub(super) fn provider(&self) -> Option<&Provider> {
-        self.settings.providers.get(self.profile.provider.as_ref()?)
+        self.settings.profiles.provider(self.profile)
     }
 }

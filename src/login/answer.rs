@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use crate::{
     credential::record::Credential,
     login::{
-        Context, LoginError, Progress, Redirection, device,
+        context::{Context, Progress, Redirection},
+        device,
+        error::LoginError,
         loopback::{Loopback, Visitor},
         paste::{self, Paste, PasteError},
     },

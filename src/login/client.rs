@@ -7,9 +7,11 @@ use crate::{
     credential::{record::Identity, registrations::Pending},
     http::{DOCUMENT_DEADLINE, HttpError},
     login::{
-        Context, LoginError, LoginRequest, Progress,
+        context::{Context, Progress},
+        error::LoginError,
         loopback::Loopback,
         place::{Place, is_registered},
+        request::LoginRequest,
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
@@ -17,7 +19,7 @@ use crate::{
         client,
         discovery::Discovery,
         error::RegistrationError,
-        registration::ClientRegistration,
+        registration::{ClientAuthentication, ClientRegistration},
         registration_request::RegistrationRequest,
         scope::Scope,
     },
@@ -49,8 +51,19 @@ pub(super) enum Origin {
 
 impl Origin {
     /// Whether nobody has signed in with it yet: the server has said how it authenticates, and not shown it.
-    pub(super) fn is_unproven(self) -> bool {
+    fn is_unproven(self) -> bool {
         matches!(self, Self::Pending | Self::New)
+    }
+
+    /// How else the client could authenticate if the server refuses it, where it has never been accepted and the person
+    /// has not chosen.
+    pub(super) fn other_authentication(
+        self,
+        request: &LoginRequest,
+        registration: &ClientRegistration,
+    ) -> Option<ClientAuthentication> {
+        let is_open = self.is_unproven() && request.options.overrides.authentication().is_none();
+        if is_open { registration.other_authentication() } else { None }
     }
 
     /// Whether the server may have forgotten it.
@@ -234,7 +247,7 @@ impl Applicant<'_> {
     }
 
     fn registration_request(&self, redirect_uri: &str) -> RegistrationRequest {
-        let method = self.request.overrides.authentication();
+        let method = self.request.options.overrides.authentication();
         RegistrationRequest::new(self.server(), redirect_uri, self.scope).authenticating(method)
     }
 
@@ -271,7 +284,7 @@ impl Applicant<'_> {
             resource: resource.as_deref(),
             scope: scope.as_ref(),
             dpop_jkt: None,
-            parameters: &self.request.parameters,
+            parameters: &self.request.options.parameters,
         };
         match AuthorizationRequest::new(self.server(), registration, loopback.redirect_uri().as_str(), wanted) {
             Ok(request) => client::is_client_unknown(self.context.http, &request).await,

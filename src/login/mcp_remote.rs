@@ -15,7 +15,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::record::{Credential, Renewal},
-    login::{Context, LoginError, LoginRequest, with_tokens},
+    login::{
+        context::Context,
+        error::LoginError,
+        request::{LoginRequest, with_tokens},
+    },
     oauth::{client::Grant, error::Untrusted, registration_request::RegistrationRequest, scope::Scope},
     printable::quoted,
     secret::Secret,

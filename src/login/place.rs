@@ -2,7 +2,7 @@
 
 use crate::{
     login::{
-        LoginError,
+        error::LoginError,
         loopback::{ListenError, Loopback},
         redirect_uri::RedirectUri,
     },

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     disk::replace::{self, Replacement},
-    setup::error::DocumentError,
+    setup::{client::Client, document::Document, error::DocumentError},
 };
 
 /// A file as it was read.
@@ -203,4 +203,22 @@ fn put(staged: Replacement) -> Result<PathBuf, FileError> {
         tracing::warn!(%error, file = %target.display(), "its folder could not be flushed to the disk");
     }
     Ok(target)
+}
+
+impl ConfigFile {
+    /// What it says, as `client` spells it.
+    ///
+    /// # Errors
+    /// It is spelled otherwise.
+    pub fn document(&self, client: Client) -> Result<Document, FileError> {
+        self.about(Document::read(client, &self.text))
+    }
+
+    /// What went wrong, with the file that it is about.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn about<T>(&self, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
+        outcome.map_err(|error| FileError::Document { path: self.path.clone(), error })
+    }
 }

@@ -4,6 +4,7 @@
 //! [`document`] how a file is changed in one place only, [`change`] what is to change, [`plaintext`] what must not be shown. These are pure, but that [`client`] asks whether a
 //! file is there. [`mod@file`] reads and replaces files; [`claude`] asks Claude Code to do it.
 
+mod advice;
 pub mod change;
 pub mod claude;
 pub mod client;
@@ -15,6 +16,7 @@ pub mod file;
 mod json;
 mod lines;
 pub mod plaintext;
+pub mod plan;
 pub mod program;
 pub mod surroundings;
 #[cfg(test)]
@@ -25,11 +27,13 @@ mod yaml;
 
 use std::path::PathBuf;
 
-use crate::setup::{
-    client::{Client, Machine, Scope},
-    document::Document,
-    entry::Entry,
-    file::{ConfigFile, FileError},
+use crate::{
+    settings::machine::Machine,
+    setup::{
+        client::{Client, Scope},
+        entry::Entry,
+        file::{ConfigFile, FileError},
+    },
 };
 
 /// A client's file that is there, and the servers in it that are programs.
@@ -55,12 +59,8 @@ pub fn found(machine: &Machine) -> Vec<Found> {
     });
     let files = places.filter_map(|(client, scope, path)| {
         let path = path.filter(|path| path.exists())?;
-        let entries = ConfigFile::read(&path).and_then(|file| {
-            let document = Document::read(client, &file.text);
-            document
-                .map(|document| document.entries())
-                .map_err(|error| FileError::Document { path: path.clone(), error })
-        });
+        let document = ConfigFile::read(&path).and_then(|file| file.document(client));
+        let entries = document.map(|document| document.entries());
         Some(Found { client, scope, path, entries })
     });
     files.collect()

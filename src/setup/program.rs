@@ -2,16 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// How this process was started.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// What the process was called with: a name, or a path.
-    pub called: Option<PathBuf>,
-    /// The file that runs, as the system says; links are often resolved in it.
-    pub file: PathBuf,
-    /// The folder that it was started in.
-    pub folder: PathBuf,
-}
+use crate::settings::machine::Start;
 
 /// The path that stays valid when a new version is installed: package managers put a link of a fixed name before a folder
 /// of each version. So a link on `path` that leads to this very file, else the path that it was called by, else the file.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::setup::{
-    client::{Client, Machine, System},
-    plaintext,
+use crate::{
+    settings::machine::{Machine, System},
+    setup::{client::Client, plaintext},
 };
 
 /// The variables of an entry: written, asked for, or left to the person.

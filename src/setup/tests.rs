@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     change::{self, Change, Holder, Wish},
-    client::{Client, Machine, Scope, System},
+    client::{Client, Scope},
     deeplink::deeplink,
     document::Document,
     entry::Entry,
@@ -14,6 +14,7 @@ use super::{
     plaintext::{self, Exposed, Place},
     surroundings::Surroundings,
 };
+use crate::settings::machine::{Machine, System};
 
 mod json;
 mod yaml;

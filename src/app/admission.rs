@@ -13,15 +13,15 @@ use tokio::{
 };
 
 use crate::{
+    app::{
+        credentials::Credentials,
+        registration::Given,
+        relay::current,
+        sign_in::{Attempt, Event, sign_in_and_keep},
+    },
     bridge::{
         Offer,
         conversation::sign_in_tool::{Invitation, ShownBy, Window},
-    },
-    commands::{
-        App,
-        login::{self, Attempt},
-        registration::Given,
-        serve::current,
     },
     credential::{
         clock::Clock,
@@ -31,27 +31,34 @@ use crate::{
     disk::lock::LockError,
     error::{Error, ErrorKind},
     login::{
-        Progress, Redirection,
         browser::{Browser, BrowserError, SystemBrowser},
+        context::{Progress, Redirection},
+        options::GrantKind,
         turn::Turn,
     },
     oauth::challenge::Challenge,
     profile::Profile,
-    provider::GrantKind,
     server_url::ServerUrl,
-    settings::Screen,
+    settings::{Settings, screen::Screen},
 };
 
 /// How somebody comes to be signed in. Cheap enough to clone for each time.
 #[derive(Clone)]
-pub(super) struct Admission {
-    /// What it works with.
-    pub app: App,
+pub struct Admission {
+    /// What is set from outside.
+    pub settings: Arc<Settings>,
+    /// Where the new credential goes.
+    pub credentials: Credentials,
+    /// Who hears of it on this machine.
+    pub hearer: Hearer,
     /// The server.
     pub profile: Profile,
     /// What the command line says about it.
     pub given: Given,
 }
+
+/// Hears how a sign-in goes.
+pub type Hearer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
 /// How long a person may take in the browser, and others wait for that person.
 const PERSON: Duration = Duration::from_secs(300);
@@ -60,7 +67,7 @@ impl Admission {
     /// Whether it needs nobody: the command line names a program, and what proves that.
     pub fn is_of_a_program(&self) -> bool {
         let Given { options, secrets } = &self.given;
-        match options.grant.or(self.profile.registration.grant) {
+        match options.grant.or(self.profile.options.grant) {
             Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
             Some(GrantKind::JwtBearer) => options.assertion.is_some(),
             Some(GrantKind::AuthorizationCode | GrantKind::DeviceCode) | None => false,
@@ -89,7 +96,7 @@ impl Admission {
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
         let profile = self.profile().await;
-        match profile.registration.grant {
+        match profile.options.grant {
             Some(GrantKind::ClientCredentials) => {
                 return Err("it is not a person who signs in there, but a program with a secret".to_owned());
             }
@@ -116,26 +123,28 @@ impl Admission {
         let (mut tell, mut page) = (Some(tell), None);
         let shown = Arc::new(SetOnce::new());
         let place = shown.clone();
+        let hearer = self.hearer.clone();
         let mut invite = move |invitation| {
             if let Some(tell) = tell.take() {
                 let _ = tell.send(invitation);
             }
         };
         let attempt = Attempt {
-            tell: Box::new(move |progress| match progress {
-                Progress::Page(address) => {
+            tell: Box::new(move |event| match event {
+                Event::Progress(Progress::Page(address)) => {
                     page = Some(address.as_str().to_owned());
                     let _ = place.set(address.clone());
                 }
-                Progress::Opened => {
+                Event::Progress(Progress::Opened) => {
                     let window = *window.get().unwrap_or(&Window::None);
                     page.take().into_iter().for_each(|address| invite(Invitation { address, code: None, window }));
                 }
-                Progress::Code { page, code } => {
+                Event::Progress(Progress::Code { page, code }) => {
                     let (address, code) = (page.as_str().to_owned(), Some(code.to_owned()));
                     invite(Invitation { address, code, window: Window::None });
                 }
-                _ => {}
+                Event::Progress(_) => {}
+                event => hearer(event),
             }),
             ..self.attempt(tokens.last_challenge(), Some(Arc::new(browser)))
         };
@@ -153,14 +162,14 @@ impl Admission {
             pending().await
         };
         let kept = tokio::select! {
-            kept = login::sign_in_and_keep(&self.app, profile, attempt) => kept,
+            kept = sign_in_and_keep(&self.settings, &self.credentials, profile, attempt) => kept,
             never = showing => never,
         };
         if let Some(turn) = turn {
-            turn.end(kept.as_ref().err().map(failure).as_ref(), self.app.clock.now()).await;
+            turn.end(kept.as_ref().err().map(failure).as_ref(), self.credentials.clock.now()).await;
         }
         let (profile, _) = kept.map_err(|error| {
-            self.app.console.report(&error);
+            (self.hearer)(Event::Failure(&error));
             failure(&error).to_string()
         })?;
         profile.signed_in.into_iter().for_each(|identity| tokens.identify(identity));
@@ -170,35 +179,35 @@ impl Admission {
     /// What can show a page on this machine now: one browser for all processes together, and none for a while after the
     /// person has said no.
     async fn here(&self) -> Here {
-        let Screen::Browser(browser) = self.app.settings.surroundings.screen().await else { return Here::Nothing };
-        match Turn::wait(&self.app.settings.locks(), &self.profile.name, Duration::ZERO).await {
-            Ok(turn) if turn.refusal(self.app.clock.now()).await.is_none() => Here::Browser(browser, turn),
+        let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return Here::Nothing };
+        match Turn::wait(&self.settings.locks(), &self.profile.name, Duration::ZERO).await {
+            Ok(turn) if turn.refusal(self.credentials.clock.now()).await.is_none() => Here::Browser(browser, turn),
             Err(LockError::TimedOut(_)) => Here::Another,
             Ok(_) | Err(_) => Here::Nothing,
         }
     }
 
     async fn in_turn(self, challenge: Challenge, signer: Signer) -> Result<Identity, SignInFailure> {
-        let Self { app, profile, .. } = &self;
+        let Self { settings, credentials, profile, .. } = &self;
         let reported = |error: Error| {
-            app.console.report(&error);
+            (self.hearer)(Event::Failure(&error));
             failure(&error)
         };
-        let before = signed_in(app, profile).await;
+        let before = signed_in(credentials, profile).await;
         let patience = PERSON + Duration::from_secs(30);
-        let turn = Turn::wait(&app.settings.locks(), &profile.name, patience).await;
+        let turn = Turn::wait(&settings.locks(), &profile.name, patience).await;
         let turn = turn.map_err(|error| reported(error.into()))?;
         // Somebody else's person may have been there meanwhile, or has just said no.
-        match signed_in(app, profile).await {
+        match signed_in(credentials, profile).await {
             Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
             _ => {}
         }
-        if let Some(refusal) = turn.refusal(app.clock.now()).await {
+        if let Some(refusal) = turn.refusal(credentials.clock.now()).await {
             return Err(refusal);
         }
         let browser = match signer {
             Signer::Program => None,
-            Signer::Person => match app.settings.surroundings.screen().await {
+            Signer::Person => match settings.surroundings.screen().await {
                 Screen::Browser(browser) => Some(browser),
                 // Nothing is left for other processes: they may have a screen.
                 Screen::Terminal => return Err(nobody("there is no display, and no FINMCP_BROWSER")),
@@ -206,30 +215,30 @@ impl Admission {
             },
         };
         let outcome = self.sign_in(challenge, browser).await.map_err(reported);
-        turn.end(outcome.as_ref().err(), app.clock.now()).await;
+        turn.end(outcome.as_ref().err(), credentials.clock.now()).await;
         outcome
     }
 
     /// Signs in by a page in `browser`, where one is needed. Nobody sees its address but there: a browser that does not
     /// open ends it.
     async fn sign_in(&self, challenge: Challenge, browser: Option<SystemBrowser>) -> Result<Identity, Error> {
-        let (app, title) = (&self.app, &self.profile.title);
+        let title = &self.profile.title;
         let (not_opened, failed) = oneshot::channel();
-        let (mut not_opened, mut say) = (Some(not_opened), login::spoken(app.console, &self.profile));
+        let (mut not_opened, hearer) = (Some(not_opened), self.hearer.clone());
         let attempt = Attempt {
-            tell: Box::new(move |progress| {
-                if let Progress::NotOpened(BrowserError(error)) = &progress
+            tell: Box::new(move |event| {
+                if let Event::Progress(Progress::NotOpened(BrowserError(error))) = &event
                     && let Some(not_opened) = not_opened.take()
                 {
                     let _ = not_opened.send(error.to_string());
                 }
-                say(progress);
+                hearer(event);
             }),
             ..self.attempt(Some(challenge), browser.map(|browser| Arc::new(browser) as Arc<dyn Browser>))
         };
         let profile = self.profile().await;
         let kept = tokio::select! {
-            kept = login::sign_in_and_keep(app, profile, attempt) => kept?,
+            kept = sign_in_and_keep(&self.settings, &self.credentials, profile, attempt) => kept?,
             Ok(reason) = failed => {
                 let error = format!("a person has to sign in to {title}, and no browser could be opened: {reason}");
                 return Err(Error::new(ErrorKind::LoginRequired, error));
@@ -242,18 +251,19 @@ impl Admission {
     /// The profile as it is saved by now, with what was said when this began.
     async fn profile(&self) -> Profile {
         let saved = current(&self.profile).await.unwrap_or_else(|| self.profile.clone());
-        Profile { registration: self.given.options.clone().or(saved.registration), ..saved }
+        Profile { options: self.given.options.clone().or(saved.options), ..saved }
     }
 
     /// A sign-in that a client needs, by a page that `browser` shows where one is needed.
     fn attempt(&self, challenge: Option<Challenge>, browser: Option<Arc<dyn Browser>>) -> Attempt {
+        let hearer = self.hearer.clone();
         Attempt {
             secrets: self.given.secrets.clone(),
             challenge,
             anew: false,
             browser,
             redirection: Redirection { port: None, paste: None, timeout: PERSON },
-            tell: login::spoken(self.app.console, &self.profile),
+            tell: Box::new(move |event| hearer(event)),
         }
     }
 }
@@ -312,16 +322,16 @@ fn failure(error: &Error) -> SignInFailure {
 }
 
 /// Who is signed in, and which sign-in or renewal that is.
-async fn signed_in(app: &App, profile: &Profile) -> Option<(Identity, u64)> {
+async fn signed_in(credentials: &Credentials, profile: &Profile) -> Option<(Identity, u64)> {
     let identity = current(profile).await?.signed_in?;
-    let credential = app.tokens(Some(identity.clone())).credential().await.ok()??;
+    let credential = credentials.tokens(Some(identity.clone())).credential().await.ok()??;
     credential.is_alive().then_some((identity, credential.generation))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{credential::store::StoreError, login::LoginError, oauth::error::OAuthError};
+    use crate::{credential::store::StoreError, login::error::LoginError, oauth::error::OAuthError};
 
     /// t035: what a client is told of a person who does not come, who says no, and who has to say more.
     #[test]

@@ -10,8 +10,8 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    login::options::{GrantKind, Options},
     oauth::{overrides::Overrides, registration::ClientAuthentication, scope::Scope},
-    profile::RegistrationOptions,
     server_url::ServerUrl,
 };
 
@@ -50,20 +50,6 @@ pub struct Environment {
     pub token_endpoint: Option<ServerUrl>,
 }
 
-/// How a token is first obtained (RFC 6749 section 1.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum GrantKind {
-    /// A person signs in with a browser.
-    AuthorizationCode,
-    /// A program signs in with a client secret.
-    ClientCredentials,
-    /// A person signs in on another device, and enters a code there.
-    DeviceCode,
-    /// Somebody else says who signs in: a platform, or an identity provider (RFC 7523).
-    JwtBearer,
-}
-
 /// A provider's entry that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("provider {id:?}: {why}")]
@@ -95,14 +81,14 @@ impl Provider {
     }
 
     /// What the vendor's documentation fixes about signing in there.
-    pub fn registration(&self, environment: &Environment) -> RegistrationOptions {
-        RegistrationOptions {
+    pub fn options(&self, environment: &Environment) -> Options {
+        Options {
             grant: self.grant,
             client_authentication: self.client_authentication,
             scope: self.scope.clone(),
             overrides: self.overrides.clone(),
             token_endpoint: environment.token_endpoint.clone(),
-            ..RegistrationOptions::default()
+            ..Options::default()
         }
     }
 

@@ -15,14 +15,19 @@ use tokio::{
 };
 
 #[cfg(feature = "demo")]
-use crate::commands::demo::{self, Embedded};
+use crate::app::embedded::{self, Embedded};
 use crate::{
+    app::{
+        credentials::Credentials,
+        interrupt::{interrupted, unless_interrupted},
+        relay::{self, Relay},
+    },
     bridge::{Bridge, Ends, stdio::downstream},
     cli::Control,
     client::{Client, ClientError},
-    commands::{App, interrupted, serve, unless_interrupted},
     error::{Error, ErrorKind},
-    profile::{Profile, Selector},
+    profile::selector::Selector,
+    settings::Settings,
 };
 
 /// How many bytes may be under way between the two ends.
@@ -45,24 +50,31 @@ impl Connection {
     ///
     /// # Errors
     /// Exit code 4 when somebody has to sign in first; nobody is asked to.
-    pub async fn open(app: &App, selector: &Selector, timeout: Option<u64>, capabilities: &str) -> Result<Self, Error> {
-        let deadline = serve::deadline(app, timeout);
+    pub async fn open(
+        settings: &Arc<Settings>,
+        credentials: &Credentials,
+        selector: &Selector,
+        timeout: Option<u64>,
+        capabilities: &str,
+    ) -> Result<Self, Error> {
+        let deadline = relay::deadline(timeout, settings);
         #[cfg(feature = "demo")]
-        if app.settings.is_embedded(selector.server.as_deref()) {
-            let embedded = unless_interrupted(demo::start(app, selector)).await??;
-            let connection = Self::with(&embedded.app, &embedded.profile, deadline, capabilities).await?;
+        if settings.profiles.is_embedded(selector.server.as_deref()) {
+            let embedded = unless_interrupted(embedded::start(settings, credentials, selector)).await??;
+            let Embedded { settings, credentials, profile, .. } = &embedded;
+            let connection = Self::with(Relay { settings, credentials, profile }, deadline, capabilities).await?;
             return Ok(Self { _embedded: Some(embedded), ..connection });
         }
-        let profile = Profile::select(selector, &app.settings)?;
-        Self::with(app, &profile, deadline, capabilities).await
+        let profile = settings.profiles.select(selector)?;
+        Self::with(Relay { settings, credentials, profile: &profile }, deadline, capabilities).await
     }
 
-    async fn with(app: &App, profile: &Profile, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
-        let tokens = serve::tokens(app, profile);
+    async fn with(server: Relay<'_>, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
+        let tokens = server.tokens();
         // Said here rather than by the bridge, since here is where `finmcp login` can be run.
         let token = unless_interrupted(tokens.access_token(Duration::ZERO)).await?;
-        token.map_err(|error| Error::of_token(error, profile))?;
-        let ends = serve::ends(app, profile, tokens, deadline, &Control::default())?;
+        token.map_err(|error| Error::of_token(error, server.profile))?;
+        let ends = server.ends(tokens, deadline, &Control::default());
         // Whoever asks here wants to know what the server says now.
         Self::through(Ends { remembered: None, ..ends }, capabilities).await
     }

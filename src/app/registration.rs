@@ -1,4 +1,4 @@
-//! What the command line says about signing in.
+//! What the command line says about signing in, with what the files hold that it names.
 
 use std::{
     fs,
@@ -9,25 +9,19 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cli,
-    commands::App,
+    cli::registration::Registration,
     error::{Error, ErrorKind},
-    login::{
-        ResourceParameter,
-        jwt_bearer::Assertion,
-        parameters::{self, ParameterError},
-    },
-    oauth::{overrides::Overrides, private_key::PrivateKey, registration::ClientAuthentication, scope::Scope},
-    profile::RegistrationOptions,
-    provider::GrantKind,
+    login::options::Options,
+    oauth::private_key::PrivateKey,
     secret::Secret,
+    settings::Settings,
 };
 
 /// What is said there, with what the named files hold.
 #[derive(Clone)]
 pub struct Given {
     /// What to ask for, and as which client.
-    pub options: RegistrationOptions,
+    pub options: Options,
     /// What proves it.
     pub secrets: Secrets,
 }
@@ -46,30 +40,30 @@ impl Given {
     ///
     /// # Errors
     /// What cannot be read, or does not go together.
-    pub async fn read(app: &App, arguments: cli::Registration) -> Result<Self, Error> {
+    pub async fn read(arguments: Registration, settings: &Settings) -> Result<Self, Error> {
         if arguments.client_secret.is_some() {
             return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
                 .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
         }
-        check_parameters(&arguments.parameters)?;
+        arguments.check_parameters()?;
         let secrets = Secrets {
             client: match arguments.private_key_file.clone() {
                 Some(path) => Some(private_key(path).await?),
-                None => client_secret(app, arguments.client_secret_file.clone()).await?,
+                None => client_secret(arguments.client_secret_file.clone(), settings).await?,
             },
             identity_provider: match arguments.identity_provider_client_secret_file.clone() {
                 Some(path) => Some(secret_in(path, "identity provider's client secret").await?),
                 None => None,
             },
         };
-        Ok(Self { options: options(arguments)?, secrets })
+        Ok(Self { options: arguments.options()?, secrets })
     }
 
     /// Like [`read`](Self::read), where stdin is a client's.
     ///
     /// # Errors
     /// Besides those: a secret that stdin is to bring.
-    pub async fn read_without_stdin(app: &App, arguments: cli::Registration) -> Result<Self, Error> {
+    pub async fn read_without_stdin(arguments: Registration, settings: &Settings) -> Result<Self, Error> {
         let files = [
             &arguments.client_secret_file,
             &arguments.private_key_file,
@@ -80,89 +74,18 @@ impl Given {
                 Error::new(ErrorKind::Usage, "a secret cannot come from stdin here: that is where the client speaks");
             return Err(error.hint("name a file; or sign in with `finmcp login` first, which keeps the secret"));
         }
-        Self::read(app, arguments).await
+        Self::read(arguments, settings).await
     }
 }
 
 /// The name of a file that is none.
 const STDIN: &str = "-";
 
-/// Refuses a `--param` that finmcp sets itself. Its value, which may be a secret, is not shown.
-///
-/// # Errors
-/// The parameter, and the option that says it.
-pub fn check_parameters(parameters: &[(String, String)]) -> Result<(), Error> {
-    let refused = parameters.iter().find_map(|(name, _)| parameters::check(name).err());
-    match refused {
-        None => Ok(()),
-        Some(error @ ParameterError::Option { option, .. }) => {
-            Err(Error::new(ErrorKind::Usage, error.to_string()).hint(format!("give {option} instead of --param")))
-        }
-        Some(error @ ParameterError::Ours(_)) => {
-            Err(Error::new(ErrorKind::Usage, error.to_string()).hint("leave this --param out"))
-        }
-    }
-}
-
-fn options(arguments: cli::Registration) -> Result<RegistrationOptions, Error> {
-    let scope = arguments.scope.iter().fold(None, |whole: Option<Scope>, scope| {
-        Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
-    });
-    let assertion = match (arguments.assertion_file, arguments.identity_provider) {
-        (Some(path), _) => Some(Assertion::File(lasting(&path)?)),
-        (None, Some(issuer)) => Some(Assertion::IdentityProvider {
-            issuer,
-            client_id: arguments.identity_provider_client_id.unwrap_or_default(),
-            id_token_file: lasting(&arguments.id_token_file.unwrap_or_default())?,
-        }),
-        (None, None) => None,
-    };
-    let grant = match (arguments.grant, &assertion) {
-        (None, Some(_)) => Some(GrantKind::JwtBearer),
-        (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
-            let text = "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
-            return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
-        }
-        (grant, _) => grant,
-    };
-    let mut parameters = arguments.parameters;
-    parameters.extend(arguments.business_id.map(|id| ("business_id".to_owned(), id)));
-    Ok(RegistrationOptions {
-        grant,
-        assertion,
-        client_id: arguments.client_id,
-        client_authentication: arguments.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
-        client_metadata_url: arguments.client_metadata_url,
-        redirect_uri: arguments.redirect_uri,
-        scope,
-        token_endpoint: arguments.token_endpoint,
-        issuer: arguments.issuer,
-        resource: match arguments.resource.as_deref() {
-            None => ResourceParameter::Discovered,
-            Some("none") => ResourceParameter::Omitted,
-            Some(resource) => ResourceParameter::Fixed(resource.to_owned()),
-        },
-        parameters,
-        dpop: arguments.dpop,
-        overrides: Overrides { allow_private_network: arguments.allow_private_network, ..Overrides::default() },
-    })
-}
-
-/// The path of a file that will be read again later, from whatever folder.
-fn lasting(path: &Path) -> Result<PathBuf, Error> {
-    let absolute = std::path::absolute(path)?;
-    match absolute.to_str() {
-        Some(_) => Ok(absolute),
-        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))
-            .hint("rename it: config.toml, which is to name it, is UTF-8")),
-    }
-}
-
 /// The client secret: from the file, from stdin, or from the environment.
-async fn client_secret(app: &App, path: Option<PathBuf>) -> Result<Option<Secret>, Error> {
+async fn client_secret(path: Option<PathBuf>, settings: &Settings) -> Result<Option<Secret>, Error> {
     match path {
         Some(path) => secret_in(path, "client secret").await.map(Some),
-        None => Ok(app.settings.client_secret.clone()),
+        None => Ok(settings.client_secret.clone()),
     }
 }
 
