@@ -117,6 +117,8 @@ pub enum Alarm {
     Patience(u64),
     /// A translator's subscription is to be opened again.
     Subscription,
+    /// This call has waited for a person to sign in for as long as a client waits.
+    SignIn(u64),
 }
 
 /// How the client's messages get to the server.
@@ -221,6 +223,10 @@ impl Conversation {
                     client.woken(steps);
                 }
             }),
+            Event::Woken(Alarm::SignIn(number)) => {
+                let answer = self.sign_in.woken(number, &self.words);
+                self.decline(answer);
+            }
             Event::SignInOffered(invitation) => self.sign_in_offered(invitation),
             Event::SignedIn => self.signed_in(),
             Event::SignInFailed(reason) => {
@@ -234,6 +240,9 @@ impl Conversation {
             }
         }
         self.work();
+        for alarm in self.sign_in.alarms() {
+            self.actions.push(Action::Wake(Alarm::SignIn(alarm), sign_in_tool::PATIENCE));
+        }
         if self.closing && self.session.is_idle() && self.in_flight() == 0 {
             self.done.extend(self.session.end());
             self.work();

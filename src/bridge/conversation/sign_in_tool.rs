@@ -3,6 +3,8 @@
 //! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
+use std::time::Duration;
+
 use crate::{
     bridge::conversation::{
         description,
@@ -26,6 +28,9 @@ const STATE: &str = "finmcp-sign-in";
 
 /// The key of the one question that they ask.
 const KEY: &str = "sign_in";
+
+/// How long a call waits for a person to sign in: many clients give a call up after 60 s, and say nothing of what helps.
+pub const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Where a person signs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,13 +89,33 @@ pub struct SignIn {
     under_way: bool,
     invitation: Option<Invitation>,
     /// The calls that wait for the address, and what they were refused for.
-    calls: Vec<(Message, Option<String>)>,
+    calls: Vec<(Call, Option<String>)>,
     /// The calls whose client has been asked to open it, with the ids of those requests.
-    asked: Vec<(Id, Message)>,
+    asked: Vec<(Id, Call)>,
     /// The calls whose person is signing in.
-    waiting: Vec<Message>,
+    waiting: Vec<Call>,
     /// The tool is in a list that the client has.
     listed: bool,
+    /// How many alarms were set.
+    alarms: u64,
+    /// The alarms that the stack has not been asked for yet.
+    unset: Vec<u64>,
+}
+
+/// A call that waits for a sign-in.
+#[derive(Debug)]
+struct Call {
+    message: Message,
+    patience: Patience,
+}
+
+/// How long the client of a call has waited for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Not long: this alarm tells when it has.
+    Until(u64),
+    /// Long, with a question in front of its person. A client that gives up has said so by now: this one is patient.
+    Proven,
 }
 
 /// What a message has to do with signing in.
@@ -118,7 +143,7 @@ impl SignIn {
     /// How many bytes of calls wait for a person.
     pub fn bytes(&self) -> usize {
         let calls = self.calls.iter().map(|(call, _)| call).chain(self.asked.iter().map(|(_, call)| call));
-        calls.chain(&self.waiting).map(|call| call.raw().len()).sum()
+        calls.chain(&self.waiting).map(|call| call.message.raw().len()).sum()
     }
 
     /// Takes a message of the client's that has to do with signing in: a call of the tool, an answer to a question of
@@ -146,9 +171,9 @@ impl SignIn {
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
                 let id = message.cancels()?;
                 let before = self.calls.len() + self.asked.len() + self.waiting.len();
-                self.calls.retain(|(call, _)| call.id() != Some(&id));
-                self.asked.retain(|(_, call)| call.id() != Some(&id));
-                self.waiting.retain(|call| call.id() != Some(&id));
+                self.calls.retain(|(call, _)| call.message.id() != Some(&id));
+                self.asked.retain(|(_, call)| call.message.id() != Some(&id));
+                self.waiting.retain(|call| call.message.id() != Some(&id));
                 (before > self.calls.len() + self.asked.len() + self.waiting.len()).then_some(Begin::Nothing)
             }
             _ => None,
@@ -163,26 +188,57 @@ impl SignIn {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
         match (call, message.id()) {
-            (Some(call), _) => self.decided(call, is_accepted, words),
+            (Some(call), _) => {
+                let call = self.impatient(call);
+                self.decided(call, is_accepted, words)
+            }
             (None, Some(id)) => Begin::Answer(reply::untranslatable(id)),
             (None, None) => Begin::Nothing,
         }
     }
 
-    fn decided(&mut self, call: Message, is_accepted: bool, words: &Words) -> Begin {
+    fn decided(&mut self, call: Call, is_accepted: bool, words: &Words) -> Begin {
+        let message = &call.message;
         match &self.invitation {
             Some(_) if is_accepted => {
+                let call = if call.patience == Patience::Proven { self.impatient(call.message) } else { call };
                 self.waiting.push(call);
                 Begin::Nothing
             }
             // Some clients turn everything down that they do not show: the person may still want to.
-            Some(invitation) => Begin::Answer(told(&call, None, invitation, words)),
-            None if is_accepted => Begin::For(call, None), // it may be over already
+            Some(invitation) => Begin::Answer(told(message, None, invitation, words)),
+            None if is_accepted => Begin::For(call.message, None), // it may be over already
             None => {
                 let said = format!("Nobody signed in. To do so, run this in a terminal: {}", words.login_command);
-                Begin::Answer(text_result(&call, true, &said))
+                Begin::Answer(text_result(message, true, &said))
             }
         }
+    }
+
+    /// A call that is not to wait for longer than [`PATIENCE`] from now on.
+    fn impatient(&mut self, message: Message) -> Call {
+        self.alarms += 1;
+        self.unset.push(self.alarms);
+        Call { message, patience: Patience::Until(self.alarms) }
+    }
+
+    /// The alarms to be set now: [`SignIn::woken`] is to be called with each after [`PATIENCE`].
+    pub fn alarms(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unset)
+    }
+
+    /// The call of this alarm has waited long enough. It is answered, and not made when somebody signs in after all; the
+    /// sign-in itself stays open.
+    pub fn woken(&mut self, alarm: u64, words: &Words) -> Option<Message> {
+        let patience = Patience::Until(alarm);
+        // While the client asks its person it is not answered over their heads.
+        self.asked.iter_mut().filter(|(_, call)| call.patience == patience).for_each(|(_, call)| {
+            call.patience = Patience::Proven;
+        });
+        let waiting = self.waiting.extract_if(.., |call| call.patience == patience);
+        let begun = self.calls.extract_if(.., |(call, _)| call.patience == patience).map(|(call, _)| call);
+        let call = waiting.chain(begun).next()?.message;
+        Some(still_open(&call, self.invitation.as_ref(), words))
     }
 
     /// The call `call` needs somebody to sign in, since it was refused for `reason`. What is to be done for that.
@@ -191,6 +247,7 @@ impl SignIn {
     /// while nobody is there.
     pub fn wanted(&mut self, call: Message, reason: Option<String>, capabilities: &str) -> Wanted {
         let opens_browser = is_for_tool(&call) && !shows_pages(&call, capabilities);
+        let call = self.impatient(call);
         self.calls.push((call, reason));
         let shown_by = if opens_browser { ShownBy::Browser } else { ShownBy::Client };
         match (std::mem::replace(&mut self.under_way, true), shown_by) {
@@ -217,7 +274,7 @@ impl SignIn {
 
     fn answer(
         &mut self,
-        call: Message,
+        call: Call,
         reason: Option<String>,
         invitation: &Invitation,
         capabilities: &str,
@@ -228,16 +285,17 @@ impl SignIn {
         question.set("mode", r#""url""#);
         question.set("message", object::text(&format!("Sign in to {}.{}", words.title, invitation.instruction())));
         question.set("url", object::text(&invitation.address));
-        if !shows_pages(&call, capabilities) {
-            return Some(told(&call, reason, invitation, words));
+        let message = &call.message;
+        if !shows_pages(message, capabilities) {
+            return Some(told(message, reason, invitation, words));
         }
-        match Era::spoken(&call) {
+        match Era::spoken(message) {
             Era::Modern => {
                 let request = format!(r#"{{"method":"elicitation/create","params":{question}}}"#);
                 let result = format!(
                     r#"{{"resultType":"input_required","inputRequests":{{"{KEY}":{request}}},"requestState":"{STATE}"}}"#
                 );
-                Some(Message::response(call.id()?, &result))
+                Some(Message::response(message.id()?, &result))
             }
             Era::Legacy => {
                 let id = numbers.next_id();
@@ -251,8 +309,8 @@ impl SignIn {
     /// Somebody is signed in: the calls of the tool, and the calls that can be made now.
     pub fn done(&mut self) -> (Vec<Message>, Vec<Message>) {
         (self.under_way, self.invitation) = (false, None);
-        let calls: Vec<_> = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).collect();
-        calls.into_iter().partition(is_for_tool)
+        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
+        calls.map(|call| call.message).partition(is_for_tool)
     }
 
     /// The sign-in came to nothing: what the calls that waited for it are answered.
@@ -264,7 +322,7 @@ impl SignIn {
         );
         let asked = self.asked.drain(..).map(|(_, call)| call);
         let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).chain(asked);
-        calls.map(|call| text_result(&call, true, &said)).collect()
+        calls.map(|call| text_result(&call.message, true, &said)).collect()
     }
 
     /// The answer to `tools/list` as long as nobody is signed in: what is known of the server's tools, and the one that
@@ -333,6 +391,22 @@ fn told(call: &Message, reason: Option<String>, invitation: &Invitation, words: 
         "{reason}{open}, and leave this client running until that is done:\n\n\
          {address}{enter}\n\nOr run this in a terminal: {login_command}\n\nAfter that the tools of {title} work."
     );
+    text_result(call, !is_for_tool(call), &said)
+}
+
+/// What `call` is answered when it has waited long enough for a sign-in that is still open: where that is, if it is known.
+fn still_open(call: &Message, invitation: Option<&Invitation>, words: &Words) -> Message {
+    let Words { title, login_command } = words;
+    let page = invitation.map(|invitation| format!("{}\n{}", invitation.address, invitation.instruction()));
+    let open = match page.as_deref().map(str::trim_end) {
+        Some(page) => format!("The sign-in to {title} is still open. To sign in, open this address:\n\n{page}"),
+        None => format!("The sign-in to {title} has begun, and its page is not there yet."),
+    };
+    let again = match is_for_tool(call) {
+        true => format!("After that the tools of {title} work."),
+        false => format!("This call was not sent to {title}: make it again after the sign-in."),
+    };
+    let said = format!("{open}\n\nOr run this in a terminal: {login_command}\n\n{again}");
     text_result(call, !is_for_tool(call), &said)
 }
 
