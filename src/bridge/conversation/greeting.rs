@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use crate::{
     bridge::conversation::{
-        acknowledged::wants_tools,
         description::Description,
         failure::{Failure, Refusal},
         held::Held,
-        translate::{Numbers, legacy_client::LegacyClient, modern_client::ModernClient},
+        numbers::Numbers,
+        translate::{legacy_client::LegacyClient, modern_client::ModernClient},
         transport::{self, Transport},
     },
     mcp::{
@@ -25,9 +25,6 @@ use crate::{
         revision::{self, Era},
     },
 };
-
-/// How many subscriptions a client is told it has of a server that cannot be asked; then further ones wait.
-const SUBSCRIPTIONS_LIMIT: usize = 1000;
 
 /// What a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +73,6 @@ pub enum Outcome {
 /// Getting to know each other.
 #[derive(Debug)]
 pub struct Greeting {
-    number: u64,
     /// What the client opened with.
     hello: Message,
     client: Era,
@@ -85,8 +81,6 @@ pub struct Greeting {
     transport: Transport,
     /// The client has had the answer to its opening, or has not asked for one.
     told: bool,
-    /// The tools were listed for the server.
-    listed: bool,
     asking: Option<(Question, Id)>,
     next: VecDeque<Question>,
     /// Every question was turned down as in a place where nobody takes messages.
@@ -94,47 +88,33 @@ pub struct Greeting {
     /// How the server turned the first question down.
     rejection: Option<(Option<Message>, Arc<Failure>)>,
     held: Held<Message>,
-    subscriptions: Vec<Message>,
 }
 
 impl Greeting {
-    /// The `number`th of this conversation, with a client that opens with `hello` and a server that was known as this.
-    pub fn new(number: u64, hello: Message, server: Option<&Description>) -> Self {
+    /// With a client that opens with `hello`, and a server that was known as this.
+    pub fn new(hello: Message, server: Option<&Description>) -> Self {
         let is_question = matches!(hello.method(), Some("initialize" | "server/discover"));
         let mut held = Held::default();
         if !is_question {
             held.push(hello.clone());
         }
         Self {
-            number,
             client: Era::spoken(&hello),
             server: server.map(|known| known.era),
             transport: server.map(|known| known.transport).unwrap_or_default(),
             told: !is_question,
-            listed: false,
             asking: None,
             next: VecDeque::new(),
             deserted: true,
             rejection: None,
             held,
-            subscriptions: Vec::new(),
             hello,
         }
-    }
-
-    /// Which greeting of the conversation it is.
-    pub fn number(&self) -> u64 {
-        self.number
     }
 
     /// What the client opened with.
     pub fn hello(&self) -> &Message {
         &self.hello
-    }
-
-    /// The client's era.
-    pub fn client(&self) -> Era {
-        self.client
     }
 
     /// Whether the client has had its answer.
@@ -335,37 +315,6 @@ impl Greeting {
     /// The client does not want this request answered any more.
     pub fn forget(&mut self, id: &Id) {
         self.held.remove_request(id);
-        self.subscriptions.retain(|message| message.id() != Some(id));
-    }
-
-    /// Whether there is room for another subscription.
-    pub fn has_room_for_subscription(&self) -> bool {
-        self.subscriptions.len() < SUBSCRIPTIONS_LIMIT
-    }
-
-    /// Keeps a subscription that the client has been told it has.
-    pub fn subscribe(&mut self, message: Message) {
-        self.subscriptions.push(message);
-    }
-
-    /// Ends the subscriptions that the client was told it has, with the answers to them.
-    pub fn end_subscriptions(&mut self) -> Vec<Message> {
-        self.subscriptions.drain(..).filter_map(|message| Some(Message::end_of_subscription(message.id()?))).collect()
-    }
-
-    /// The subscriptions that want to hear of other tools.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
-        self.subscriptions.iter().filter(|message| wants_tools(message)).filter_map(Message::id)
-    }
-
-    /// The tools have been listed for the server, and may be others.
-    pub fn list_for_server(&mut self) {
-        self.listed = true;
-    }
-
-    /// Whether that has happened.
-    pub fn listed_for_server(&self) -> bool {
-        self.listed
     }
 
     /// Gives the kept requests back, to be answered otherwise.
@@ -384,7 +333,7 @@ impl Greeting {
 
     /// Everything that was kept, in its order.
     pub fn into_held(mut self) -> impl Iterator<Item = Message> {
-        self.held.take().chain(self.subscriptions)
+        self.held.take()
     }
 }
 
@@ -432,7 +381,7 @@ mod tests {
 
     /// A greeting whose first question has been asked, and that question.
     fn begun(hello: &str, server: Option<&Description>) -> (Greeting, Question) {
-        let mut greeting = Greeting::new(1, message(hello), server);
+        let mut greeting = Greeting::new(message(hello), server);
         let question = greeting.begin();
         greeting.ask(question, &Numbers::default());
         (greeting, question)

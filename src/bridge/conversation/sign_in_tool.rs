@@ -5,13 +5,18 @@
 
 use std::time::Duration;
 
+pub use crate::bridge::conversation::invitation::{Invitation, ShownBy, Window};
 use crate::{
     bridge::conversation::{
-        description,
+        event::{Action, Alarm, Need},
+        failure::{Failure, Refusal},
+        known::{Known, Reach, Shown},
+        layer::{Layer, Signal, Step},
         reply::{self, Words},
-        translate::Numbers,
+        sign_in_answer::{self, TOOL, is_for_tool},
     },
     mcp::{
+        attempts::Reason,
         id::Id,
         message::{Kind, Message},
         meta,
@@ -20,9 +25,6 @@ use crate::{
     },
 };
 
-/// The tool's name.
-pub const TOOL: &str = "finmcp_sign_in";
-
 /// The `requestState` of the calls that wait for a person (MCP 2026-07-28, "Multi Round-Trip Requests").
 const STATE: &str = "finmcp-sign-in";
 
@@ -30,76 +32,46 @@ const STATE: &str = "finmcp-sign-in";
 const KEY: &str = "sign_in";
 
 /// How long a call waits for a person to sign in: many clients give a call up after 60 s, and say nothing of what helps.
-pub const PATIENCE: Duration = Duration::from_secs(50);
+const PATIENCE: Duration = Duration::from_secs(50);
 
-/// Where a person signs in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invitation {
-    /// The address to open.
-    pub address: String,
-    /// The code to enter there, where there is one (RFC 8628 section 3.3).
-    pub code: Option<String>,
-    /// Whether a browser shows it already.
-    pub window: Window,
-}
-
-/// A browser on this machine that shows the page, besides what the client shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// None was opened.
-    None,
-    /// This process opened one.
-    Opened,
-    /// Another finmcp process has one open for the same sign-in.
-    OpenedByAnother,
-}
-
-/// Who shows the page of a sign-in to the person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShownBy {
-    /// The client: by URL elicitation, or in the result of the call.
-    Client,
-    /// A browser, where there is one.
-    Browser,
-}
-
-/// What is to be done for a call that needs somebody to sign in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// A sign-in is to be begun.
-    SignIn(ShownBy),
-    /// The page of the one under way is to be shown in a browser, too.
-    Browser,
-    /// The one under way will do.
-    Nothing,
-}
-
-impl Invitation {
-    /// What to do there, besides signing in.
-    fn instruction(&self) -> String {
-        self.code.as_ref().map(|code| format!("\n\nEnter the code {code} there.")).unwrap_or_default()
-    }
-}
-
-/// Whoever wants to sign in, and how far that is.
-#[derive(Debug, Default)]
+/// The layer: who wants to sign in, and how far that is.
+#[derive(Debug)]
 pub struct SignIn {
-    offered: bool,
-    /// A sign-in is under way, and can be done there once that is known.
-    under_way: bool,
-    invitation: Option<Invitation>,
+    offer: Offer,
+    progress: Progress,
+    /// Which sign-in would help.
+    need: Need,
     /// The calls that wait for the address, and what they were refused for.
     calls: Vec<(Call, Option<String>)>,
     /// The calls whose client has been asked to open it, with the ids of those requests.
     asked: Vec<(Id, Call)>,
     /// The calls whose person is signing in.
     waiting: Vec<Call>,
-    /// The tool is in a list that the client has.
-    listed: bool,
+    /// The capabilities that a legacy client declared.
+    capabilities: String,
     /// How many alarms were set.
     alarms: u64,
-    /// The alarms that the stack has not been asked for yet.
-    unset: Vec<u64>,
+}
+
+/// Whether a client may sign in from within.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Never,
+    Open,
+    /// The client is gone.
+    Over,
+}
+
+/// How far a sign-in is.
+#[derive(Debug, Default)]
+enum Progress {
+    /// None is under way.
+    #[default]
+    None,
+    /// One has begun. Where a person does it is not known yet.
+    Begun,
+    /// It is open there.
+    At(Invitation),
 }
 
 /// A call that waits for a sign-in.
@@ -123,6 +95,8 @@ enum Patience {
 pub enum Begin {
     /// This call wants somebody to sign in, where it was refused for this reason.
     For(Message, Option<String>),
+    /// The client has shown the page for this call, and the person is signing in there.
+    Wait(Message),
     /// It is answered so.
     Answer(Message),
     /// It is taken care of.
@@ -132,24 +106,29 @@ pub enum Begin {
 impl SignIn {
     /// With the tool, or without.
     pub fn offered_if(offered: bool) -> Self {
-        Self { offered, ..Self::default() }
+        Self {
+            offer: if offered { Offer::Open } else { Offer::Never },
+            progress: Progress::None,
+            need: Need::Any,
+            calls: Vec::new(),
+            asked: Vec::new(),
+            waiting: Vec::new(),
+            capabilities: "{}".to_owned(),
+            alarms: 0,
+        }
     }
 
-    /// Whether a client may sign in from within.
-    pub fn is_offered(&self) -> bool {
-        self.offered
+    /// The name of the tool, where there is one.
+    pub fn tool(&self) -> Option<&'static str> {
+        (self.offer != Offer::Never).then_some(TOOL)
     }
 
-    /// How many bytes of calls wait for a person.
-    pub fn bytes(&self) -> usize {
-        let calls = self.calls.iter().map(|(call, _)| call).chain(self.asked.iter().map(|(_, call)| call));
-        calls.chain(&self.waiting).map(|call| call.message.raw().len()).sum()
-    }
+    // What the client says.
 
     /// Takes a message of the client's that has to do with signing in: a call of the tool, an answer to a question of
-    /// ours, or the end of somebody's interest.
-    pub fn take(&mut self, message: &Message, words: &Words) -> Option<Begin> {
-        if !self.offered {
+    /// ours, or the end of its interest.
+    fn take(&mut self, message: &Message, words: &Words) -> Option<Begin> {
+        if self.offer == Offer::Never {
             return None;
         }
         match &message.kind {
@@ -166,7 +145,14 @@ impl SignIn {
                 let (_, call) = self.asked.remove(position);
                 let result = message.result::<Object<'_>>();
                 let is_accepted = result.is_some_and(|result| result.get("action") == Some("\"accept\""));
-                Some(self.decided(call, is_accepted, words))
+                match self.decided(call.message, is_accepted, words) {
+                    // Its alarm goes on, if it has not struck.
+                    Begin::Wait(message) if call.patience != Patience::Proven => {
+                        self.waiting.push(Call { message, ..call });
+                        Some(Begin::Nothing)
+                    }
+                    begin => Some(begin),
+                }
             }
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
                 let id = message.cancels()?;
@@ -188,88 +174,76 @@ impl SignIn {
             message.edit("params", |members| members.remove(|name| matches!(name, "inputResponses" | "requestState")));
         });
         match (call, message.id()) {
-            (Some(call), _) => {
-                let call = self.impatient(call);
-                self.decided(call, is_accepted, words)
-            }
+            (Some(call), _) => self.decided(call, is_accepted, words),
             (None, Some(id)) => Begin::Answer(reply::untranslatable(id)),
             (None, None) => Begin::Nothing,
         }
     }
 
-    fn decided(&mut self, call: Call, is_accepted: bool, words: &Words) -> Begin {
-        let message = &call.message;
-        match &self.invitation {
-            Some(_) if is_accepted => {
-                let call = if call.patience == Patience::Proven { self.impatient(call.message) } else { call };
-                self.waiting.push(call);
-                Begin::Nothing
-            }
+    fn decided(&self, call: Message, is_accepted: bool, words: &Words) -> Begin {
+        match &self.progress {
+            Progress::At(_) if is_accepted => Begin::Wait(call),
             // Some clients turn everything down that they do not show: the person may still want to.
-            Some(invitation) => Begin::Answer(told(message, None, invitation, words)),
-            None if is_accepted => Begin::For(call.message, None), // it may be over already
-            None => {
+            Progress::At(invitation) => Begin::Answer(sign_in_answer::told(&call, None, invitation, words)),
+            _ if is_accepted => Begin::For(call, None), // it may be over already
+            _ => {
                 let said = format!("Nobody signed in. To do so, run this in a terminal: {}", words.login_command);
-                Begin::Answer(text_result(message, true, &said))
+                Begin::Answer(sign_in_answer::text(&call, true, &said))
             }
         }
     }
 
-    /// A call that is not to wait for longer than [`PATIENCE`] from now on.
-    fn impatient(&mut self, message: Message) -> Call {
+    fn begin(&mut self, begin: Begin, known: &Known, out: &mut Vec<Step>) {
+        match begin {
+            Begin::For(call, reason) => {
+                let action = self.want(&call);
+                let call = self.impatient(call, out);
+                self.calls.push((call, reason));
+                out.extend(action.map(Step::Do));
+                self.answer_calls(known, out);
+            }
+            Begin::Wait(call) => {
+                let call = self.impatient(call, out);
+                self.waiting.push(call);
+            }
+            Begin::Answer(answer) => out.push(Step::Decline(answer)),
+            Begin::Nothing => {}
+        }
+    }
+
+    /// A call that waits for no longer than [`PATIENCE`] from now on.
+    fn impatient(&mut self, message: Message, out: &mut Vec<Step>) -> Call {
         self.alarms += 1;
-        self.unset.push(self.alarms);
+        out.push(Step::Wake(Alarm::SignIn(self.alarms), PATIENCE));
         Call { message, patience: Patience::Until(self.alarms) }
     }
 
-    /// The alarms to be set now: [`SignIn::woken`] is to be called with each after [`PATIENCE`].
-    pub fn alarms(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.unset)
-    }
-
-    /// The call of this alarm has waited long enough. It is answered, and not made when somebody signs in after all; the
-    /// sign-in itself stays open.
-    pub fn woken(&mut self, alarm: u64, words: &Words) -> Option<Message> {
-        let patience = Patience::Until(alarm);
-        // While the client asks its person it is not answered over their heads.
-        self.asked.iter_mut().filter(|(_, call)| call.patience == patience).for_each(|(_, call)| {
-            call.patience = Patience::Proven;
-        });
-        let waiting = self.waiting.extract_if(.., |call| call.patience == patience);
-        let begun = self.calls.extract_if(.., |(call, _)| call.patience == patience).map(|(call, _)| call);
-        let call = waiting.chain(begun).next()?.message;
-        Some(still_open(&call, self.invitation.as_ref(), words))
-    }
-
-    /// The call `call` needs somebody to sign in, since it was refused for `reason`. What is to be done for that.
+    /// What is to be done for a call that needs somebody to sign in.
     ///
     /// A browser opens only for a call of the tool, which somebody has asked for: an agent that is refused goes on calling
     /// while nobody is there.
-    pub fn wanted(&mut self, call: Message, reason: Option<String>, capabilities: &str) -> Wanted {
-        let opens_browser = is_for_tool(&call) && !shows_pages(&call, capabilities);
-        let call = self.impatient(call);
-        self.calls.push((call, reason));
-        let shown_by = if opens_browser { ShownBy::Browser } else { ShownBy::Client };
-        match (std::mem::replace(&mut self.under_way, true), shown_by) {
-            (false, shown_by) => Wanted::SignIn(shown_by),
-            (true, ShownBy::Browser) => Wanted::Browser,
-            (true, ShownBy::Client) => Wanted::Nothing,
+    fn want(&mut self, call: &Message) -> Option<Action> {
+        let opens_browser = is_for_tool(call) && !self.shows_pages(call);
+        match self.progress {
+            Progress::None => {
+                self.progress = Progress::Begun;
+                let need = std::mem::replace(&mut self.need, Need::Any);
+                Some(Action::SignIn(need, if opens_browser { ShownBy::Browser } else { ShownBy::Client }))
+            }
+            _ => opens_browser.then_some(Action::ShowSignIn),
         }
     }
 
-    /// The sign-in that is under way can be done there.
-    pub fn offered(&mut self, invitation: Invitation) {
-        self.invitation = Some(invitation);
-    }
+    // Answers.
 
-    /// What the calls that wait for an address are answered, or their clients asked.
-    pub fn answers(&mut self, capabilities: &str, words: &Words, numbers: &Numbers) -> Vec<Message> {
-        let Some(invitation) = self.invitation.clone() else { return Vec::new() };
-        let calls = std::mem::take(&mut self.calls);
-        calls
-            .into_iter()
-            .filter_map(|(call, reason)| self.answer(call, reason, &invitation, capabilities, words, numbers))
-            .collect()
+    /// Answers the calls that wait for an address, or asks their clients to open it.
+    fn answer_calls(&mut self, known: &Known, out: &mut Vec<Step>) {
+        let Progress::At(invitation) = &self.progress else { return };
+        let invitation = invitation.clone();
+        for (call, reason) in std::mem::take(&mut self.calls) {
+            let answer = self.answer(call, reason, &invitation, known);
+            out.extend(answer.map(Step::Decline));
+        }
     }
 
     fn answer(
@@ -277,18 +251,17 @@ impl SignIn {
         call: Call,
         reason: Option<String>,
         invitation: &Invitation,
-        capabilities: &str,
-        words: &Words,
-        numbers: &Numbers,
+        known: &Known,
     ) -> Option<Message> {
+        let message = &call.message;
+        if !self.shows_pages(message) {
+            return Some(sign_in_answer::told(message, reason, invitation, &known.words));
+        }
+        let said = format!("Sign in to {}.{}", known.words.title, invitation.instruction());
         let mut question = Object::default();
         question.set("mode", r#""url""#);
-        question.set("message", object::text(&format!("Sign in to {}.{}", words.title, invitation.instruction())));
+        question.set("message", object::text(&said));
         question.set("url", object::text(&invitation.address));
-        let message = &call.message;
-        if !shows_pages(message, capabilities) {
-            return Some(told(message, reason, invitation, words));
-        }
         match Era::spoken(message) {
             Era::Modern => {
                 let request = format!(r#"{{"method":"elicitation/create","params":{question}}}"#);
@@ -298,7 +271,7 @@ impl SignIn {
                 Some(Message::response(message.id()?, &result))
             }
             Era::Legacy => {
-                let id = numbers.next_id();
+                let id = known.numbers.next_id();
                 question.set("elicitationId", id.to_string());
                 self.asked.push((id.clone(), call));
                 Some(Message::request(id, "elicitation/create", &question.to_string()))
@@ -306,125 +279,149 @@ impl SignIn {
         }
     }
 
-    /// Somebody is signed in: the calls of the tool, and the calls that can be made now.
-    pub fn done(&mut self) -> (Vec<Message>, Vec<Message>) {
-        (self.under_way, self.invitation) = (false, None);
-        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
-        calls.map(|call| call.message).partition(is_for_tool)
+    /// Whether the client of `call` can be asked to show a page (URL elicitation). A modern client says so in each request,
+    /// a legacy one in its `initialize`.
+    fn shows_pages(&self, call: &Message) -> bool {
+        match Era::spoken(call) {
+            Era::Modern => {
+                let meta = call.member("_meta").unwrap_or_default();
+                object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some()
+            }
+            Era::Legacy => object::found(&self.capabilities, &["elicitation", "url"]).is_some(),
+        }
     }
 
-    /// The sign-in came to nothing: what the calls that waited for it are answered.
-    pub fn failed(&mut self, reason: &str, words: &Words) -> Vec<Message> {
-        (self.under_way, self.invitation) = (false, None);
+    /// The call of this alarm has waited long enough. It is answered, and not made when somebody signs in after all; the
+    /// sign-in itself stays open.
+    fn woken(&mut self, alarm: u64, words: &Words) -> Option<Message> {
+        let patience = Patience::Until(alarm);
+        // While the client asks its person it is not answered over their heads.
+        let open = self.asked.iter_mut().filter(|(_, call)| call.patience == patience);
+        open.for_each(|(_, call)| call.patience = Patience::Proven);
+        let waiting = self.waiting.extract_if(.., |call| call.patience == patience);
+        let begun = self.calls.extract_if(.., |(call, _)| call.patience == patience).map(|(call, _)| call);
+        let call = waiting.chain(begun).next()?.message;
+        let invitation = if let Progress::At(invitation) = &self.progress { Some(invitation) } else { None };
+        Some(sign_in_answer::still_open(&call, invitation, words))
+    }
+
+    // The end of a sign-in.
+
+    /// Somebody is signed in: the calls of the tool are answered, and the others made.
+    fn done(&mut self, known: &mut Known, out: &mut Vec<Step>) {
+        self.progress = Progress::None;
+        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
+        let (of_tool, calls): (Vec<_>, Vec<_>) = calls.map(|call| call.message).partition(is_for_tool);
+        if known.reach == Reach::Open && known.shown == Shown::WithSignIn {
+            known.shown = Shown::Own;
+            out.push(Step::Tell(Signal::ToolsChanged));
+        }
+        out.extend(of_tool.into_iter().map(|call| match known.reach {
+            // A client that hears that it is done looks for the tools: they come first.
+            Reach::Away => Step::ToServer(call),
+            _ => Step::Decline(sign_in_answer::signed_in(&call, &known.words)),
+        }));
+        out.extend(calls.into_iter().map(|call| match call.attempts().admit(Reason::SignIn) {
+            true => Step::Again(call),
+            false => Step::Refuse(Refusal::unsent(call, Failure::TriedTooOften)),
+        }));
+    }
+
+    /// The sign-in came to nothing, and so do the calls that waited for it.
+    fn failed(&mut self, reason: &str, words: &Words, out: &mut Vec<Step>) {
+        self.progress = Progress::None;
         let said = format!(
             "Nobody signed in to {}: {reason}. Or run this in a terminal: {}",
             words.title, words.login_command
         );
         let asked = self.asked.drain(..).map(|(_, call)| call);
         let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).chain(asked);
-        calls.map(|call| text_result(&call.message, true, &said)).collect()
-    }
-
-    /// The answer to `tools/list` as long as nobody is signed in: what is known of the server's tools, and the one that
-    /// helps.
-    pub fn list(&mut self, list: &Message, remembered: Option<&str>, words: &Words) -> Option<Message> {
-        self.listed = true;
-        let mut tool = Object::default();
-        let said = format!(
-            "Nobody is signed in to {}. Call this to open the page where a person signs in, or to get its address; the other \
-             tools work after that.",
-            words.title
-        );
-        tool.set("name", object::text(TOOL));
-        tool.set("title", object::text(&format!("Sign in to {}", words.title)));
-        tool.set("description", object::text(&said));
-        tool.set("inputSchema", r#"{"type":"object","properties":{}}"#);
-        tool.set("annotations", r#"{"readOnlyHint":false,"destructiveHint":false,"openWorldHint":true}"#);
-        let mut result = description::listed(list, remembered);
-        let known = result.get("tools").and_then(|tools| tools.trim().strip_suffix(']')).unwrap_or("[").to_owned();
-        let comma = if known.trim_end().ends_with('[') { "" } else { "," };
-        result.set("tools", format!("{known}{comma}{tool}]"));
-        Some(Message::response(list.id()?, &result.to_string()))
-    }
-
-    /// Whether the client has a list with the tool in it, which is not so any more once this has been asked.
-    pub fn was_listed(&mut self) -> bool {
-        std::mem::take(&mut self.listed)
+        out.extend(calls.map(|call| Step::Decline(sign_in_answer::text(&call.message, true, &said))));
     }
 }
 
-/// Whether the client of `call` can be asked to show a page (URL elicitation). A modern client says so in each request, a
-/// legacy one in its `initialize`.
-fn shows_pages(call: &Message, capabilities: &str) -> bool {
-    match Era::spoken(call) {
-        Era::Modern => {
-            let meta = call.member("_meta").unwrap_or_default();
-            object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some()
+impl Layer for SignIn {
+    fn from_client(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+        if message.method() == Some("initialize") {
+            self.capabilities = message.member("capabilities").unwrap_or_else(|| "{}".to_owned());
+            return Some(message);
         }
-        Era::Legacy => object::found(capabilities, &["elicitation", "url"]).is_some(),
-    }
-}
-
-fn is_for_tool(call: &Message) -> bool {
-    call.member("name").is_some_and(|name| name == object::text(TOOL))
-}
-
-/// What `call` is answered: where to sign in. It was refused for `reason`, where that is known.
-fn told(call: &Message, reason: Option<String>, invitation: &Invitation, words: &Words) -> Message {
-    let Words { title, login_command } = words;
-    let place = if invitation.code.is_some() { "on any device" } else { "in a browser on this computer" };
-    let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
-    let (address, enter) = (&invitation.address, invitation.instruction());
-    let open = match invitation.window {
-        Window::None => format!("To sign in to {title}, open this address {place}"),
-        Window::Opened => {
-            format!(
-                "A browser window was opened to sign in to {title}. If you do not see it, open this address {place}"
-            )
+        match self.take(&message, &known.words) {
+            Some(begin) => {
+                self.begin(begin, known, out);
+                None
+            }
+            None => Some(message),
         }
-        Window::OpenedByAnother => format!(
-            "A browser window is open already to sign in to {title}, for another client. If you do not see it, open this \
-             address {place}"
-        ),
-    };
-    let said = format!(
-        "{reason}{open}, and leave this client running until that is done:\n\n\
-         {address}{enter}\n\nOr run this in a terminal: {login_command}\n\nAfter that the tools of {title} work."
-    );
-    text_result(call, !is_for_tool(call), &said)
-}
-
-/// What `call` is answered when it has waited long enough for a sign-in that is still open: where that is, if it is known.
-fn still_open(call: &Message, invitation: Option<&Invitation>, words: &Words) -> Message {
-    let Words { title, login_command } = words;
-    let page = invitation.map(|invitation| format!("{}\n{}", invitation.address, invitation.instruction()));
-    let open = match page.as_deref().map(str::trim_end) {
-        Some(page) => format!("The sign-in to {title} is still open. To sign in, open this address:\n\n{page}"),
-        None => format!("The sign-in to {title} has begun, and its page is not there yet."),
-    };
-    let again = match is_for_tool(call) {
-        true => format!("After that the tools of {title} work."),
-        false => format!("This call was not sent to {title}: make it again after the sign-in."),
-    };
-    let said = format!("{open}\n\nOr run this in a terminal: {login_command}\n\n{again}");
-    text_result(call, !is_for_tool(call), &said)
-}
-
-/// What `call`, a call of the tool, is answered when somebody has signed in.
-pub fn signed_in(call: &Message, words: &Words) -> Message {
-    text_result(call, false, &format!("Signed in to {}. Its tools work now.", words.title))
-}
-
-/// A tool's result with a text for its reader (MCP tools, "Text Content").
-fn text_result(call: &Message, is_error: bool, said: &str) -> Message {
-    let mut result = Object::default();
-    if Era::spoken(call) == Era::Modern {
-        result.set("resultType", r#""complete""#);
     }
-    result.set("content", format!(r#"[{{"type":"text","text":{}}}]"#, object::text(said)));
-    result.set("isError", is_error.to_string());
-    let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
-    Message::response(&id, &result.to_string())
+
+    fn refused(&mut self, refusal: Refusal, known: &mut Known, out: &mut Vec<Step>) -> Option<Refusal> {
+        let Refusal { message, failure, .. } = &refusal;
+        if !failure.needs_login() {
+            return Some(refusal);
+        }
+        let is_list = message.method() == Some("tools/list");
+        // Another sign-in would not help what was sent again after one.
+        let may_help = message.attempts().admits(Reason::SignIn);
+        let list = match self.offer {
+            Offer::Never if is_list => known.list_from_memory(message),
+            Offer::Open if may_help => {
+                if failure.is_signed_out() {
+                    out.push(Step::Do(Action::Watch));
+                }
+                match message.method() {
+                    Some("tools/call") => {
+                        if !failure.is_signed_out() {
+                            self.need = Need::Another;
+                        }
+                        let reason = failure.to_string();
+                        self.begin(Begin::For(refusal.message, Some(reason)), known, out);
+                        return None;
+                    }
+                    Some("tools/list") => {
+                        known.shown = Shown::WithSignIn;
+                        let remembered = known.remembered_tools();
+                        sign_in_answer::list(message, remembered.as_deref(), &known.words)
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        match list {
+            Some(list) => {
+                out.push(Step::ToClient(list));
+                None
+            }
+            None => Some(refusal),
+        }
+    }
+
+    fn hear(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
+        match signal {
+            Signal::SignInOffered(invitation) => {
+                self.progress = Progress::At(invitation.clone());
+                self.answer_calls(known, out);
+            }
+            Signal::SignedIn => self.done(known, out),
+            Signal::SignInFailed(reason) => self.failed(reason, &known.words, out),
+            Signal::Woken(Alarm::SignIn(alarm)) => {
+                out.extend(self.woken(*alarm, &known.words).map(Step::Decline));
+            }
+            Signal::Closed => {
+                if self.offer == Offer::Open {
+                    self.offer = Offer::Over;
+                }
+                self.failed("the client has gone", &known.words, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let calls = self.calls.iter().map(|(call, _)| call).chain(self.asked.iter().map(|(_, call)| call));
+        calls.chain(&self.waiting).map(|call| call.message.raw().len()).sum()
+    }
 }
 
 #[cfg(test)]

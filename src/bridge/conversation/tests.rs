@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    bridge::conversation::session::{Ending, Exchange},
+    bridge::conversation::{
+        failure::Failure,
+        session::{Ending, Exchange, SUBSCRIBE},
+        sign_in_tool::Invitation,
+    },
     credential::token_source::{LoginReason, TokenSourceError},
 };
 

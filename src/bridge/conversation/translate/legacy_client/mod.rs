@@ -15,10 +15,13 @@ use serde_json::value::RawValue;
 use crate::{
     bridge::conversation::{
         description::Description,
+        event::Alarm,
         failure::{Failure, Refusal},
+        layer::Step,
+        numbers::Numbers,
         reply::{self, ReplyCode},
         session::SUBSCRIBE,
-        translate::{LISTS, Numbers, Step, log_level},
+        translate::{lists::LISTS, log_level::log_level},
     },
     mcp::{
         id::Id,
@@ -499,7 +502,7 @@ impl LegacyClient {
         };
         self.subscription.is_given_up = self.subscription.pause == PAUSES.1 || failure.needs_login();
         if !is_final && !self.subscription.is_given_up {
-            steps.push(Step::Wake(self.subscription.pause));
+            steps.push(Step::Wake(Alarm::Subscription, self.subscription.pause));
         }
     }
 }
