@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     bridge::conversation::{
         description::Description,
-        invitation::{Invitation, ShownBy},
         session::{self, Task},
+        sign_in_tool::invitation::{Invitation, ShownBy},
     },
     mcp::{malformed::Malformed, message::Message},
 };
@@ -26,7 +26,7 @@ pub enum Event {
     Woken(Alarm),
     /// The sign-in that was begun is open there, for a person.
     SignInOffered(Invitation),
-    /// Somebody is signed in, by what was begun here or elsewhere.
+    /// The user is signed in, by what was begun here or elsewhere.
     SignedIn,
     /// The sign-in that was begun came to nothing, for this reason.
     SignInFailed(String),
@@ -55,7 +55,7 @@ pub enum Action {
     SignIn(Need, ShownBy),
     /// Show the page of the sign-in under way in a browser, where there is one.
     ShowSignIn,
-    /// Report [`Event::SignedIn`] as soon as somebody is.
+    /// Report [`Event::SignedIn`] as soon as the user is signed in.
     Watch,
     /// Remember what the server says of itself.
     Remember(Box<Description>),
@@ -70,7 +70,7 @@ pub enum Need {
     Another,
 }
 
-/// What somebody is woken for.
+/// What an alarm is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
     /// The server has had the time that it may take to answer this greeting.

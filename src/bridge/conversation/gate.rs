@@ -38,7 +38,7 @@ impl Gate {
 }
 
 impl Layer for Gate {
-    fn from_client(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         if message.method() == Some("initialize") {
             return Some(message);
         }

@@ -12,7 +12,7 @@ use crate::{
     mcp::{message::Message, revision::Era},
 };
 
-/// It, for one conversation.
+/// What is known in one conversation.
 #[derive(Debug)]
 pub struct Known {
     /// How errors speak of the server.

@@ -7,22 +7,22 @@ use crate::{
     bridge::conversation::{
         event::{Action, Alarm},
         failure::Refusal,
-        invitation::Invitation,
         known::Known,
+        sign_in_tool::invitation::Invitation,
         transport::Transport,
     },
     mcp::{id::Id, message::Message},
 };
 
-/// A layer.
+/// A layer. That the client has closed its side, or that an alarm has gone off, comes as a [`Signal`].
 pub trait Layer: Debug + Send {
     /// The client says this. What the layer below hears of it.
-    fn from_client(&mut self, message: Message, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Message> {
+    fn client_says(&mut self, message: Message, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Message> {
         Some(message)
     }
 
     /// The server says this. What the layer above hears of it.
-    fn from_server(&mut self, said: Said, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Said> {
+    fn server_says(&mut self, said: Said, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Said> {
         Some(said)
     }
 
@@ -98,9 +98,9 @@ pub enum Signal {
     Met(News),
     /// The server's tools are others now.
     ToolsChanged,
-    /// The sign-in under way is open there, for a person.
+    /// The sign-in under way is open there, for the user.
     SignInOffered(Invitation),
-    /// Somebody is signed in.
+    /// The user is signed in.
     SignedIn,
     /// The sign-in under way came to nothing, for this reason.
     SignInFailed(String),

@@ -20,14 +20,12 @@ pub mod failure;
 mod gate;
 mod greeting;
 mod held;
-mod invitation;
 mod known;
 mod layer;
 mod negotiation;
 mod numbers;
 pub mod reply;
 pub mod session;
-mod sign_in_answer;
 pub mod sign_in_tool;
 mod stand_in;
 mod tool_list;
@@ -149,7 +147,7 @@ impl Conversation {
         if matches!(message.kind, Kind::Request { .. }) {
             self.known.backlog = self.backlog();
         }
-        self.from_client(0, message);
+        self.client_says(0, message);
     }
 
     fn close(&mut self) {
@@ -162,10 +160,10 @@ impl Conversation {
     // Down and up.
 
     /// Takes a message of the client's down, from the layer `top` on.
-    fn from_client(&mut self, top: usize, mut message: Message) {
+    fn client_says(&mut self, top: usize, mut message: Message) {
         for place in top..self.layers.len() {
             let mut out = Vec::new();
-            let passed = self.layers[place].from_client(message, &mut self.known, &mut out);
+            let passed = self.layers[place].client_says(message, &mut self.known, &mut out);
             self.carry_out(place, out);
             let Some(passed) = passed else { return };
             message = passed;
@@ -174,10 +172,10 @@ impl Conversation {
     }
 
     /// Takes what the server says up, from above the layer `bottom`.
-    fn from_server(&mut self, bottom: usize, mut said: Said) {
+    fn server_says(&mut self, bottom: usize, mut said: Said) {
         for place in (0..bottom).rev() {
             let mut out = Vec::new();
-            let passed = self.layers[place].from_server(said, &mut self.known, &mut out);
+            let passed = self.layers[place].server_says(said, &mut self.known, &mut out);
             self.carry_out(place, out);
             let Some(passed) = passed else { return };
             said = passed;
@@ -213,10 +211,10 @@ impl Conversation {
     fn carry_out(&mut self, place: usize, out: Vec<Step>) {
         for step in out {
             match step {
-                Step::ToClient(message) => self.from_server(place, message.into()),
+                Step::ToClient(message) => self.server_says(place, message.into()),
                 Step::Refuse(refusal) => self.refused(place, refusal),
                 Step::Decline(message) => self.actions.push(Action::Decline(message)),
-                Step::ToServer(message) => self.from_client(place + 1, message),
+                Step::ToServer(message) => self.client_says(place + 1, message),
                 Step::Again(message) => self.received(message),
                 Step::Tell(signal) => self.tell(&signal),
                 Step::Wake(alarm, after) => self.actions.push(Action::Wake(alarm, after)),
@@ -240,9 +238,9 @@ impl Conversation {
             match done {
                 Done::Do(task) => self.actions.push(Action::Do(task)),
                 Done::Answer(message, method) => {
-                    self.from_server(bottom, Said { message, method: Some(method), within: None });
+                    self.server_says(bottom, Said { message, method: Some(method), within: None });
                 }
-                Done::Pass(message, within) => self.from_server(bottom, Said { message, method: None, within }),
+                Done::Pass(message, within) => self.server_says(bottom, Said { message, method: None, within }),
                 Done::Refuse(refusal) => self.refused(bottom, refusal),
             }
         }

@@ -234,7 +234,7 @@ impl Negotiation {
 }
 
 impl Layer for Negotiation {
-    fn from_client(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         let passed = match &self.stage {
             _ if message.method() == Some("initialize") => {
                 self.greet(message, known, out);
@@ -251,7 +251,7 @@ impl Layer for Negotiation {
         passed
     }
 
-    fn from_server(&mut self, said: Said, known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
+    fn server_says(&mut self, said: Said, known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
         match &mut self.stage {
             Stage::Greeting(greeting) if said.message.id().is_some_and(|id| greeting.asked_as(id)) => {
                 let outcome = greeting.answered(said.message);

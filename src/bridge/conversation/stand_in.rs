@@ -82,7 +82,7 @@ impl StandIn {
 }
 
 impl Layer for StandIn {
-    fn from_client(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         if message.method() == Some("notifications/initialized") {
             self.audience = Audience::Listening;
         }
@@ -119,7 +119,7 @@ impl Layer for StandIn {
         None
     }
 
-    fn from_server(&mut self, said: Said, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Said> {
+    fn server_says(&mut self, said: Said, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Said> {
         let is_known = self.acknowledged.covers(&said.message)
             || matches!(&said.message.kind, Kind::Response { id: Some(id), succeeded: false } if self.acknowledged.keep(id));
         (!is_known).then_some(said)

@@ -18,7 +18,7 @@ pub enum ToolList {
 }
 
 impl Layer for ToolList {
-    fn from_server(&mut self, said: Said, known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
+    fn server_says(&mut self, said: Said, known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
         if said.method.as_deref() != Some("tools/list") {
             return Some(said);
         }

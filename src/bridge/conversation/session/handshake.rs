@@ -37,7 +37,7 @@ pub enum Opener {
     Finmcp,
 }
 
-/// The GET stream, on which a legacy server speaks up by itself (MCP 2025-11-25 transports, "Listening for Messages from
+/// The GET stream, on which a legacy server speaks outside of exchanges (MCP 2025-11-25 transports, "Listening for Messages from
 /// the Server").
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stream {

@@ -62,7 +62,7 @@ pub struct Carried {
     pub generation: u64,
 }
 
-/// A request that nobody waits for any more.
+/// A request that is over.
 #[derive(Debug)]
 pub struct Settled {
     /// Its id, as the client wrote it.

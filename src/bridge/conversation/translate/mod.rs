@@ -55,7 +55,7 @@ impl Translation {
 }
 
 impl Layer for Translation {
-    fn from_client(&mut self, message: Message, _known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_says(&mut self, message: Message, _known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         match self {
             Self::None => return Some(message),
             Self::ForLegacyClient(client) => client.client(message, out),
@@ -64,7 +64,7 @@ impl Layer for Translation {
         None
     }
 
-    fn from_server(&mut self, said: Said, _known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
+    fn server_says(&mut self, said: Said, _known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
         match self {
             Self::None => return Some(said),
             Self::ForLegacyClient(client) => client.server(said.message, out),

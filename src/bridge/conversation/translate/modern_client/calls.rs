@@ -142,7 +142,7 @@ impl Calls {
 
     // Questions.
 
-    /// The server asks something, within the exchange of a call or by itself.
+    /// The server asks something, within the exchange of a call or outside of any.
     pub fn asked(&mut self, message: &Message, within: Option<Id>, logging: &mut Logging, steps: &mut Vec<Step>) {
         let Kind::Request { id, method } = &message.kind else { return };
         let parameters = message.parameters::<Object<'_>>();

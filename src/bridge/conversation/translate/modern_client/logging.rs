@@ -13,12 +13,12 @@ use crate::{
     mcp::{id::Id, message::Message},
 };
 
-/// It.
+/// Which requests want a log, and what the server was told.
 #[derive(Debug)]
 pub struct Logging {
     /// The requests that want log messages, and from which level on.
     wanted: HashMap<Id, usize>,
-    /// The same of the request that ended last, until one comes that wants none: what a server logs by itself may come
+    /// The same of the request that ended last, until one comes that wants none: what a server logs outside of an exchange may come
     /// after the result.
     lately: Option<usize>,
     /// The level that the server was told. The lowest of all, where there is no use in telling it one.
@@ -96,7 +96,7 @@ impl Logging {
         self.wanted.remove(id);
     }
 
-    /// Whether the request in whose exchange a log message came wants it; any request, where it came by itself.
+    /// Whether the request in whose exchange a log message came wants it; any request, where it came outside of an exchange.
     pub fn is_wanted(&self, message: &Message, within: Option<&Id>) -> bool {
         let Some(level) = message.member("level").and_then(|level| log_level(&level)) else { return false };
         match within {

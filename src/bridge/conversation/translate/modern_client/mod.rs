@@ -96,7 +96,7 @@ impl ModernClient {
         }
     }
 
-    /// What the server says; within the exchange of one of the client's requests, or by itself.
+    /// What the server says; within the exchange of one of the client's requests, or outside of any.
     pub fn server(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => {

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// They, by the ids of the client's requests.
+/// The subscriptions, by the ids of the client's requests.
 #[derive(Debug)]
 pub struct Subscriptions {
     open: HashMap<Id, Filter>,

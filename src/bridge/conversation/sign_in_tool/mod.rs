@@ -3,9 +3,11 @@
 //! Where the client can open an address for its person, it is asked to (URL elicitation: MCP 2025-11-25 and 2026-07-28
 //! elicitation, "URL Mode"); everywhere else the address is in the result of the call, with the command that does the same.
 
-use std::time::Duration;
+mod answer;
+mod calls;
+pub mod invitation;
 
-pub use crate::bridge::conversation::invitation::{Invitation, ShownBy, Window};
+pub use crate::bridge::conversation::sign_in_tool::invitation::{Invitation, ShownBy, Window};
 use crate::{
     bridge::conversation::{
         event::{Action, Alarm, Need},
@@ -13,11 +15,13 @@ use crate::{
         known::{Known, Reach, Shown},
         layer::{Layer, Signal, Step},
         reply::{self, Words},
-        sign_in_answer::{self, TOOL, is_for_tool},
+        sign_in_tool::{
+            answer::{TOOL, is_for_tool},
+            calls::{Call, Calls},
+        },
     },
     mcp::{
         attempts::Reason,
-        id::Id,
         message::{Kind, Message},
         meta,
         object::{self, Object},
@@ -31,9 +35,6 @@ const STATE: &str = "finmcp-sign-in";
 /// The key of the one question that they ask.
 const KEY: &str = "sign_in";
 
-/// How long a call waits for a person to sign in: many clients give a call up after 60 s, and say nothing of what helps.
-const PATIENCE: Duration = Duration::from_secs(50);
-
 /// The layer: who wants to sign in, and how far that is.
 #[derive(Debug)]
 pub struct SignIn {
@@ -41,16 +42,10 @@ pub struct SignIn {
     progress: Progress,
     /// Which sign-in would help.
     need: Need,
-    /// The calls that wait for the address, and what they were refused for.
-    calls: Vec<(Call, Option<String>)>,
-    /// The calls whose client has been asked to open it, with the ids of those requests.
-    asked: Vec<(Id, Call)>,
-    /// The calls whose person is signing in.
-    waiting: Vec<Call>,
+    /// The calls that wait for it.
+    calls: Calls,
     /// The capabilities that a legacy client declared.
     capabilities: String,
-    /// How many alarms were set.
-    alarms: u64,
 }
 
 /// Whether a client may sign in from within.
@@ -74,26 +69,10 @@ enum Progress {
     At(Invitation),
 }
 
-/// A call that waits for a sign-in.
-#[derive(Debug)]
-struct Call {
-    message: Message,
-    patience: Patience,
-}
-
-/// How long the client of a call has waited for its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// Not long: this alarm tells when it has.
-    Until(u64),
-    /// Long, with a question in front of its person. A client that gives up has said so by now: this one is patient.
-    Proven,
-}
-
 /// What a message has to do with signing in.
 #[derive(Debug)]
 pub enum Begin {
-    /// This call wants somebody to sign in, where it was refused for this reason.
+    /// This call needs a sign-in, where it was refused for this reason.
     For(Message, Option<String>),
     /// The client has shown the page for this call, and the person is signing in there.
     Wait(Message),
@@ -110,11 +89,8 @@ impl SignIn {
             offer: if offered { Offer::Open } else { Offer::Never },
             progress: Progress::None,
             need: Need::Any,
-            calls: Vec::new(),
-            asked: Vec::new(),
-            waiting: Vec::new(),
+            calls: Calls::default(),
             capabilities: "{}".to_owned(),
-            alarms: 0,
         }
     }
 
@@ -127,7 +103,7 @@ impl SignIn {
 
     /// Takes a message of the client's that has to do with signing in: a call of the tool, an answer to a question of
     /// ours, or the end of its interest.
-    fn take(&mut self, message: &Message, words: &Words) -> Option<Begin> {
+    fn take(&mut self, message: &Message, words: &Words, out: &mut Vec<Step>) -> Option<Begin> {
         if self.offer == Offer::Never {
             return None;
         }
@@ -141,26 +117,17 @@ impl SignIn {
                 (message.member("requestState")? == object::text(STATE)).then(|| self.come_back(message, words))
             }
             Kind::Response { id: Some(id), .. } => {
-                let position = self.asked.iter().position(|(asked, _)| asked == id)?;
-                let (_, call) = self.asked.remove(position);
+                let call = self.calls.replied(id)?;
                 let result = message.result::<Object<'_>>();
                 let is_accepted = result.is_some_and(|result| result.get("action") == Some("\"accept\""));
-                match self.decided(call.message, is_accepted, words) {
-                    // Its alarm goes on, if it has not struck.
-                    Begin::Wait(message) if call.patience != Patience::Proven => {
-                        self.waiting.push(Call { message, ..call });
-                        Some(Begin::Nothing)
-                    }
-                    begin => Some(begin),
+                if is_accepted && matches!(self.progress, Progress::At(_)) {
+                    self.calls.go_on(call, out);
+                    return Some(Begin::Nothing);
                 }
+                Some(self.decided(call.message, is_accepted, words))
             }
             Kind::Notification { method } if &**method == "notifications/cancelled" => {
-                let id = message.cancels()?;
-                let before = self.calls.len() + self.asked.len() + self.waiting.len();
-                self.calls.retain(|(call, _)| call.message.id() != Some(&id));
-                self.asked.retain(|(_, call)| call.message.id() != Some(&id));
-                self.waiting.retain(|call| call.message.id() != Some(&id));
-                (before > self.calls.len() + self.asked.len() + self.waiting.len()).then_some(Begin::Nothing)
+                self.calls.cancel(&message.cancels()?).then_some(Begin::Nothing)
             }
             _ => None,
         }
@@ -184,11 +151,11 @@ impl SignIn {
         match &self.progress {
             Progress::At(_) if is_accepted => Begin::Wait(call),
             // Some clients turn everything down that they do not show: the person may still want to.
-            Progress::At(invitation) => Begin::Answer(sign_in_answer::told(&call, None, invitation, words)),
+            Progress::At(invitation) => Begin::Answer(answer::told(&call, None, invitation, words)),
             _ if is_accepted => Begin::For(call, None), // it may be over already
             _ => {
                 let said = format!("Nobody signed in. To do so, run this in a terminal: {}", words.login_command);
-                Begin::Answer(sign_in_answer::text(&call, true, &said))
+                Begin::Answer(answer::text(&call, true, &said))
             }
         }
     }
@@ -197,31 +164,20 @@ impl SignIn {
         match begin {
             Begin::For(call, reason) => {
                 let action = self.want(&call);
-                let call = self.impatient(call, out);
-                self.calls.push((call, reason));
+                self.calls.begin(call, reason, out);
                 out.extend(action.map(Step::Do));
                 self.answer_calls(known, out);
             }
-            Begin::Wait(call) => {
-                let call = self.impatient(call, out);
-                self.waiting.push(call);
-            }
+            Begin::Wait(call) => self.calls.wait(call, out),
             Begin::Answer(answer) => out.push(Step::Decline(answer)),
             Begin::Nothing => {}
         }
     }
 
-    /// A call that waits for no longer than [`PATIENCE`] from now on.
-    fn impatient(&mut self, message: Message, out: &mut Vec<Step>) -> Call {
-        self.alarms += 1;
-        out.push(Step::Wake(Alarm::SignIn(self.alarms), PATIENCE));
-        Call { message, patience: Patience::Until(self.alarms) }
-    }
-
-    /// What is to be done for a call that needs somebody to sign in.
+    /// What is to be done for a call that needs a sign-in.
     ///
-    /// A browser opens only for a call of the tool, which somebody has asked for: an agent that is refused goes on calling
-    /// while nobody is there.
+    /// A browser opens only for a call of the tool, which the user has asked for: an agent that is refused goes on calling
+    /// while the user is away.
     fn want(&mut self, call: &Message) -> Option<Action> {
         let opens_browser = is_for_tool(call) && !self.shows_pages(call);
         match self.progress {
@@ -240,7 +196,7 @@ impl SignIn {
     fn answer_calls(&mut self, known: &Known, out: &mut Vec<Step>) {
         let Progress::At(invitation) = &self.progress else { return };
         let invitation = invitation.clone();
-        for (call, reason) in std::mem::take(&mut self.calls) {
+        for (call, reason) in self.calls.take_begun() {
             let answer = self.answer(call, reason, &invitation, known);
             out.extend(answer.map(Step::Decline));
         }
@@ -255,7 +211,7 @@ impl SignIn {
     ) -> Option<Message> {
         let message = &call.message;
         if !self.shows_pages(message) {
-            return Some(sign_in_answer::told(message, reason, invitation, &known.words));
+            return Some(answer::told(message, reason, invitation, &known.words));
         }
         let said = format!("Sign in to {}.{}", known.words.title, invitation.instruction());
         let mut question = Object::default();
@@ -273,7 +229,7 @@ impl SignIn {
             Era::Legacy => {
                 let id = known.numbers.next_id();
                 question.set("elicitationId", id.to_string());
-                self.asked.push((id.clone(), call));
+                self.calls.ask(id.clone(), call);
                 Some(Message::request(id, "elicitation/create", &question.to_string()))
             }
         }
@@ -291,27 +247,20 @@ impl SignIn {
         }
     }
 
-    /// The call of this alarm has waited long enough. It is answered, and not made when somebody signs in after all; the
+    /// The call of this alarm has waited long enough. It is answered, and not made when the user signs in after all; the
     /// sign-in itself stays open.
     fn woken(&mut self, alarm: u64, words: &Words) -> Option<Message> {
-        let patience = Patience::Until(alarm);
-        // While the client asks its person it is not answered over their heads.
-        let open = self.asked.iter_mut().filter(|(_, call)| call.patience == patience);
-        open.for_each(|(_, call)| call.patience = Patience::Proven);
-        let waiting = self.waiting.extract_if(.., |call| call.patience == patience);
-        let begun = self.calls.extract_if(.., |(call, _)| call.patience == patience).map(|(call, _)| call);
-        let call = waiting.chain(begun).next()?.message;
+        let call = self.calls.out_of_patience(alarm)?;
         let invitation = if let Progress::At(invitation) = &self.progress { Some(invitation) } else { None };
-        Some(sign_in_answer::still_open(&call, invitation, words))
+        Some(answer::still_open(&call, invitation, words))
     }
 
     // The end of a sign-in.
 
-    /// Somebody is signed in: the calls of the tool are answered, and the others made.
+    /// The user is signed in: the calls of the tool are answered, and the others made.
     fn done(&mut self, known: &mut Known, out: &mut Vec<Step>) {
         self.progress = Progress::None;
-        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..));
-        let (of_tool, calls): (Vec<_>, Vec<_>) = calls.map(|call| call.message).partition(is_for_tool);
+        let (of_tool, calls): (Vec<_>, Vec<_>) = self.calls.signed_in().into_iter().partition(is_for_tool);
         if known.reach == Reach::Open && known.shown == Shown::WithSignIn {
             known.shown = Shown::Own;
             out.push(Step::Tell(Signal::ToolsChanged));
@@ -319,7 +268,7 @@ impl SignIn {
         out.extend(of_tool.into_iter().map(|call| match known.reach {
             // A client that hears that it is done looks for the tools: they come first.
             Reach::Away => Step::ToServer(call),
-            _ => Step::Decline(sign_in_answer::signed_in(&call, &known.words)),
+            _ => Step::Decline(answer::signed_in(&call, &known.words)),
         }));
         out.extend(calls.into_iter().map(|call| match call.attempts().admit(Reason::SignIn) {
             true => Step::Again(call),
@@ -334,19 +283,18 @@ impl SignIn {
             "Nobody signed in to {}: {reason}. Or run this in a terminal: {}",
             words.title, words.login_command
         );
-        let asked = self.asked.drain(..).map(|(_, call)| call);
-        let calls = self.calls.drain(..).map(|(call, _)| call).chain(self.waiting.drain(..)).chain(asked);
-        out.extend(calls.map(|call| Step::Decline(sign_in_answer::text(&call.message, true, &said))));
+        let calls = self.calls.end().into_iter();
+        out.extend(calls.map(|call| Step::Decline(answer::text(&call, true, &said))));
     }
 }
 
 impl Layer for SignIn {
-    fn from_client(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         if message.method() == Some("initialize") {
             self.capabilities = message.member("capabilities").unwrap_or_else(|| "{}".to_owned());
             return Some(message);
         }
-        match self.take(&message, &known.words) {
+        match self.take(&message, &known.words, out) {
             Some(begin) => {
                 self.begin(begin, known, out);
                 None
@@ -381,7 +329,7 @@ impl Layer for SignIn {
                     Some("tools/list") => {
                         known.shown = Shown::WithSignIn;
                         let remembered = known.remembered_tools();
-                        sign_in_answer::list(message, remembered.as_deref(), &known.words)
+                        answer::list(message, remembered.as_deref(), &known.words)
                     }
                     _ => None,
                 }
@@ -419,26 +367,26 @@ impl Layer for SignIn {
     }
 
     fn bytes(&self) -> usize {
-        let calls = self.calls.iter().map(|(call, _)| call).chain(self.asked.iter().map(|(_, call)| call));
-        calls.chain(&self.waiting).map(|call| call.message.raw().len()).sum()
+        self.calls.bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::id::Id;
 
     /// a16: what is between the client and finmcp alone does not go to the server.
     #[test]
     fn a16_a_return_that_cannot_be_edited_is_answered() {
         let words = Words { title: "T".to_owned(), login_command: "finmcp login t".to_owned() };
         let raw: &[u8] = b"{\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"n\",\"requestState\":\"finmcp-sign-in\",\"inputResponses\":{\"sign_in\":{\"action\":\"accept\"}}},\"x\":\"\xff\"}";
-        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words);
+        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words, &mut Vec::new());
         let Some(Begin::Answer(answer)) = taken else { panic!("{taken:?}") };
         assert_eq!((answer.id(), answer.error_code()), (Some(&Id::from_number(1)), Some(-32600)));
         // One that can be edited goes on, without it.
         let raw = [&raw[..raw.len() - 9], b"}"].concat();
-        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words);
+        let taken = SignIn::offered_if(true).take(&Message::parse(raw.into()).unwrap(), &words, &mut Vec::new());
         let Some(Begin::For(call, None)) = taken else { panic!("{taken:?}") };
         assert_eq!(call.raw(), r#"{"id":1,"method":"tools/call","params":{"name":"n"}}"#.as_bytes());
     }

@@ -1,10 +1,10 @@
-//! What a call is answered that waits for a sign-in: results of tools, with a text for whoever reads them.
+//! What a call is answered that waits for a sign-in: results of tools, with a text for the reader.
 
 use crate::{
     bridge::conversation::{
         description,
-        invitation::{Invitation, Window},
         reply::Words,
+        sign_in_tool::invitation::{Invitation, Window},
     },
     mcp::{
         id::Id,
@@ -63,7 +63,7 @@ pub fn still_open(call: &Message, invitation: Option<&Invitation>, words: &Words
     text(call, !is_for_tool(call), &said)
 }
 
-/// What `call`, a call of the tool, is answered when somebody has signed in.
+/// What `call`, a call of the tool, is answered when the user has signed in.
 pub fn signed_in(call: &Message, words: &Words) -> Message {
     text(call, false, &format!("Signed in to {}. Its tools work now.", words.title))
 }
@@ -80,7 +80,7 @@ pub fn text(call: &Message, is_error: bool, said: &str) -> Message {
     Message::response(&id, &result.to_string())
 }
 
-/// The answer to `tools/list` as long as nobody is signed in: what is known of the server's tools, and the one that
+/// The answer to `tools/list` as long as the user is signed out: what is known of the server's tools, and the one that
 /// helps.
 pub fn list(list: &Message, remembered: Option<&str>, words: &Words) -> Option<Message> {
     let mut tool = Object::default();
