@@ -24,10 +24,10 @@ pub fn is_for_tool(call: &Message) -> bool {
 
 /// What `call` is answered: where to sign in. It was refused for `reason`, where that is known.
 pub fn told(call: &Message, reason: Option<String>, invitation: &Invitation, words: &Words) -> Message {
-    let Words { title, login_command } = words;
+    let title = &words.title;
     let place = if invitation.code.is_some() { "on any device" } else { "in a browser on this computer" };
     let reason = reason.map(|reason| format!("{title}: {reason}.\n\n")).unwrap_or_default();
-    let (address, enter) = (&invitation.address, invitation.instruction());
+    let (address, enter, elsewhere) = (&invitation.address, invitation.instruction(), elsewhere(words));
     let open = match invitation.window {
         Window::None => format!("To sign in to {title}, open this address {place}"),
         Window::Opened => {
@@ -42,14 +42,14 @@ pub fn told(call: &Message, reason: Option<String>, invitation: &Invitation, wor
     };
     let said = format!(
         "{reason}{open}, and leave this client running until that is done:\n\n\
-         {address}{enter}\n\nOr run this in a terminal: {login_command}\n\nAfter that the tools of {title} work."
+         {address}{enter}\n\n{elsewhere}\n\nAfter that the tools of {title} work."
     );
     text(call, !is_for_tool(call), &said)
 }
 
 /// What `call` is answered when it has waited long enough for a sign-in that is still open: where that is, if it is known.
 pub fn still_open(call: &Message, invitation: Option<&Invitation>, words: &Words) -> Message {
-    let Words { title, login_command } = words;
+    let title = &words.title;
     let page = invitation.map(|invitation| format!("{}\n{}", invitation.address, invitation.instruction()));
     let open = match page.as_deref().map(str::trim_end) {
         Some(page) => format!("The sign-in to {title} is still open. To sign in, open this address:\n\n{page}"),
@@ -59,8 +59,16 @@ pub fn still_open(call: &Message, invitation: Option<&Invitation>, words: &Words
         true => format!("After that the tools of {title} work."),
         false => format!("This call was not sent to {title}: make it again after the sign-in."),
     };
-    let said = format!("{open}\n\nOr run this in a terminal: {login_command}\n\n{again}");
+    let said = format!("{open}\n\n{}\n\n{again}", elsewhere(words));
     text(call, !is_for_tool(call), &said)
+}
+
+/// How to sign in without this client.
+fn elsewhere(words: &Words) -> String {
+    let command = &words.login_command;
+    format!(
+        "Or run this in a terminal: {command}\n(If the page says that it does not know the client: {command} --force)"
+    )
 }
 
 /// What `call`, a call of the tool, is answered when the user has signed in.
