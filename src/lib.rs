@@ -23,8 +23,8 @@
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
-//! | [`bridge`] | `serve`: the relay. `delivery` is what a server's text holds |
-//! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE; `attempts` is the law of sending again |
+//! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides (a stack of layers over a session), `control` is the owner's hand |
+//! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE, what a server's text holds; `attempts` is the law of sending again |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`tool`] | tools: what they take, and what they answer |
