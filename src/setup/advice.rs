@@ -17,6 +17,9 @@ impl From<FileError> for Error {
             FileError::Document { error: DocumentError::Malformed { .. }, .. } => {
                 "nothing was changed: mend that line; or run it with --print, and put the entry in by hand"
             }
+            FileError::Document { error: DocumentError::Duplicate { .. }, .. } => {
+                "nothing was changed: remove one of the two, and run it again"
+            }
             FileError::Document { .. } | FileError::Io { .. } => {
                 "nothing was changed: run it with --print, and put the entry in by hand"
             }
