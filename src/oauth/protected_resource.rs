@@ -36,10 +36,14 @@ struct Document {
     dpop_bound_access_tokens_required: Option<bool>,
 }
 
+/// How a text begins that is no address by mistake.
+const HOSTILE: [&str; 3] = ["/", "\\\\", "-"];
+
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
 /// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
 /// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server, and a text
-/// that is no address at all as none. What leads to another host without a scheme (`//host`, `\\host`) is refused.
+/// that is no address at all as none. One that leads to another host
+/// without a scheme (`//host`, `\\host`), or that a program could take for an option, is refused.
 ///
 /// # Errors
 /// [`Untrusted`] where the challenge points at a URL that must not be called.
@@ -50,7 +54,7 @@ pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<Serve
     });
     let pointed = match pointed.transpose() {
         Err(Untrusted::Url { reason: ServerUrlError::Malformed, .. })
-            if !pointer.is_some_and(|pointer| pointer.starts_with('/') || pointer.starts_with("\\\\")) =>
+            if !pointer.is_some_and(|pointer| HOSTILE.iter().any(|start| pointer.starts_with(start))) =>
         {
             None
         }
@@ -174,6 +178,7 @@ mod tests {
             "//other.example/meta",
             "/\\other.example/meta",
             "\\\\host\\share",
+            "--upload-pack=x",
             "/a b",
             "/meta#x",
         ] {
