@@ -1,4 +1,4 @@
-//! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
+//! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
 pub mod doctor;
 pub mod setup;
@@ -21,55 +21,57 @@ use crate::{
     settings,
 };
 
-/// Sign in once; AI clients and scripts reach financial data with no token in any config file.
+/// Connect AI clients and scripts to financial data: sign in once, with no token in any config file
 #[derive(Debug, Parser)]
 #[command(name = "finmcp", version, arg_required_else_help = true, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Only print errors and required actions
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const AFTER_HELP: &str = "\
 SERVER is a preset (asset, tesorio, masset, demo), a saved profile, or an https
-URL. Without it: the default of config.toml, else the only preset that knows the
+URL. If omitted: the default in config.toml, else the only preset that has the
 given --env, else the only server you are signed in to.
 
 Examples:
-  finmcp demo                          see it work, with no account
-  finmcp login tesorio                 sign in, once
-  finmcp setup cursor tesorio          give it to an AI client
-  finmcp call list_customers -s tesorio
-  finmcp doctor                        find out what is wrong
+  finmcp demo                            try it, no account needed
+  finmcp login tesorio                   sign in once
+  finmcp setup cursor tesorio            add it to an AI client
+  finmcp call list_customers -s tesorio  call a tool from the shell
+  finmcp doctor                          find out what is wrong
 
 Environment:
-  FINMCP_CONFIG_DIR         where settings are
-  FINMCP_STORE              keychain (the default), file, or memory
-  FINMCP_STORE_KEY_FILE     the file store's key: a file of 32 bytes or more
-  FINMCP_STORE_PASSPHRASE   or a passphrase
-  FINMCP_CLIENT_SECRET      the client secret for login and serve
-  FINMCP_BROWSER            the program that opens the sign-in page
-  FINMCP_REQUEST_TIMEOUT    how long a request may take, in seconds
-  FINMCP_LOG                what to log on stderr, such as debug; never a secret
-  NO_COLOR, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE as everywhere
+  FINMCP_CONFIG_DIR         folder of config.toml
+  FINMCP_STORE              where to keep credentials: keychain (default), file
+                            or memory
+  FINMCP_STORE_KEY_FILE     key file of the file store (32 bytes or more)
+  FINMCP_STORE_PASSPHRASE   passphrase of the file store, instead of a key file
+  FINMCP_CLIENT_SECRET      client secret for login and serve
+  FINMCP_BROWSER            program that opens the sign-in page
+  FINMCP_REQUEST_TIMEOUT    request timeout in seconds
+  FINMCP_LOG                log level on stderr: error, warn, info, debug or trace
+                            (logs contain no secrets)
+  NO_COLOR, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE work as usual
 
 Exit codes:
   0 ok   1 failure   2 usage   3 network   4 login required
   5 refused as untrusted   6 credential store   130 interrupted";
 
-/// The commands.
+/// A subcommand and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Sign in, and keep the credential in the system's keychain
+    /// Sign in and store the credential in the system keychain
     #[command(after_help = LOGIN_HELP)]
     Login(Box<Login>),
-    /// Print a fresh access token, and nothing else
+    /// Print a valid access token, and nothing else
     #[command(after_help = TOKEN_HELP)]
     Token(Token),
-    /// Speak MCP on stdin and stdout, and forward to the server with a fresh token
+    /// Bridge an AI client on stdin and stdout to the MCP server, adding a valid token
     #[command(after_help = SERVE_HELP)]
     Serve(Box<Serve>),
     /// List your sign-ins
@@ -77,24 +79,24 @@ pub enum Command {
     /// Diagnose settings, sign-in and connection, step by step
     #[command(after_help = doctor::HELP)]
     Doctor(Doctor),
-    /// Revoke a credential and forget it
+    /// Sign out: revoke the tokens and delete the credential
     Logout(Logout),
-    /// Write the entry that makes an AI client start finmcp
+    /// Add a server to an AI client's configuration
     #[command(after_help = setup::HELP)]
     Setup(Box<setup::Setup>),
-    /// List a server's tools, and what they take
+    /// List a server's tools and their arguments
     #[command(after_help = TOOLS_HELP)]
     Tools(Tools),
-    /// Call a tool, once, and print its result
+    /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
     /// Try everything with simulated vendors, no account needed
     #[cfg(feature = "demo")]
     Demo(Demo),
-    /// Print a script that completes commands, servers and environments in a shell
+    /// Print a shell completion script
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {
-        /// For which shell
+        /// The shell to complete in
         shell: clap_complete::Shell,
     },
     /// Print a manual page
@@ -102,32 +104,32 @@ pub enum Command {
     Man(Man),
 }
 
-/// Which server.
+/// The server that a command is about.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// A preset, a saved profile, or an https URL
     pub server: Option<String>,
-    /// Which of several.
+    /// Its environment, URL and profile.
     #[command(flatten)]
     pub which: Which,
 }
 
-/// Which of a server's environments, addresses and sign-ins.
+/// The environment, the URL and the profile of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
-    /// The vendor's environment, such as sandbox
+    /// The vendor's environment, for example sandbox
     #[arg(long = "env", value_name = "NAME")]
     pub environment: Option<String>,
-    /// The MCP endpoint, in place of the preset's own
+    /// The MCP endpoint to use instead of the preset's
     #[arg(long, value_name = "URL")]
     pub url: Option<ServerUrl>,
-    /// The name to keep this sign-in under, for a second account or server
+    /// A name for this sign-in, to keep several accounts or servers apart
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
 }
 
 impl Which {
-    /// That one of `server`.
+    /// The selector for `server` with these options.
     pub fn of(self, server: Option<String>) -> Selector {
         Selector { server, environment: self.environment, url: self.url, profile: self.profile }
     }
@@ -142,60 +144,60 @@ impl From<Server> for Selector {
 /// `finmcp login`.
 #[derive(Debug, Args)]
 pub struct Login {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
     /// How to sign in.
     #[command(flatten)]
     pub registration: Registration,
-    /// Do not open a browser: print the address, and read the final one from stdin
+    /// Do not open a browser: print the sign-in URL, then read the final URL from stdin
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
-    /// The port on 127.0.0.1 that the browser comes back to
+    /// The port on 127.0.0.1 for the redirect (default: any free port)
     #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
-    /// How long to wait for the person, in seconds
+    /// How long to wait for you to sign in, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
     pub timeout: u64,
-    /// Take over the sign-in that another program keeps in plain text
+    /// Import the sign-in that another program stores in plain text
     #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
     pub import: Option<ImportSource>,
-    /// What becomes of that.
+    /// Whether to delete the imported files.
     #[command(flatten)]
     pub disposal: Disposal,
-    /// Register a new client, and replace a saved profile of that name that belongs to another server
+    /// Register a new client, and replace a profile of the same name that is for another server
     #[arg(long)]
     pub force: bool,
 }
 
-/// Whose sign-in is taken over.
+/// The program to import a sign-in from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImportSource {
-    /// The npm package mcp-remote, whose files are in ~/.mcp-auth.
+    /// The npm package mcp-remote, which stores its files in ~/.mcp-auth
     McpRemote,
 }
 
-/// What becomes of another program's files.
+/// Whether to delete the files that an import has read.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Disposal {
-    /// Delete the other program's files for this server without asking
+    /// Delete the imported files without asking
     #[arg(long, requires = "import", help_heading = "Import")]
     pub delete_imported: bool,
 }
 
-/// What a sign-in is asked for with: who the client is, for what, and where.
+/// How to sign in: the OAuth client, the request, and the authorization server.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Registration {
-    /// How to sign in; the preset or the server decides otherwise
+    /// How to sign in (default: as the preset or the server says)
     #[arg(long, value_enum)]
     pub grant: Option<GrantKind>,
-    /// A client identifier that the vendor gave you
+    /// The client ID that the vendor gave you
     #[arg(long, value_name = "ID", help_heading = "Client")]
     pub client_id: Option<String>,
-    /// A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)
+    /// A file with the client secret, or - for stdin (or set FINMCP_CLIENT_SECRET)
     #[arg(long, value_name = "PATH|-", help_heading = "Client")]
     pub client_secret_file: Option<PathBuf>,
-    /// A file with the client's private key in PEM, or - for stdin: it signs, and is never sent
+    /// A PEM file with the client's private key, or - for stdin; the key is never sent
     #[arg(
         long,
         value_name = "PATH|-",
@@ -204,19 +206,19 @@ pub struct Registration {
         help_heading = "Client"
     )]
     pub private_key_file: Option<PathBuf>,
-    /// Not accepted: whatever is typed as an argument can be seen by others
+    /// Not accepted: other users of this machine can see command-line arguments
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,
     /// URL of a Client ID Metadata Document that you host
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// The redirect URI registered for the client, on this machine only, such as http://localhost:3118/callback
+    /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
     #[arg(long, value_name = "URI", help_heading = "Client")]
     pub redirect_uri: Option<RedirectUri>,
-    /// A file with a JWT that says who signs in, such as a workload's token; re-read for every access token
+    /// A file with a JWT that identifies you or this workload; re-read for every access token
     #[arg(long, value_name = "PATH", help_heading = "Assertion")]
     pub assertion_file: Option<PathBuf>,
-    /// Your company's identity provider, which grants access in a person's name (enterprise-managed authorization)
+    /// Issuer URL of your company's identity provider (enterprise-managed authorization)
     #[arg(
         long,
         value_name = "URL",
@@ -225,37 +227,37 @@ pub struct Registration {
         help_heading = "Assertion"
     )]
     pub identity_provider: Option<String>,
-    /// The client identifier there
+    /// The client ID at the identity provider
     #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
     pub identity_provider_client_id: Option<String>,
-    /// A file with the client secret there, or - for stdin
+    /// A file with the client secret for the identity provider, or - for stdin
     #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
     pub identity_provider_client_secret_file: Option<PathBuf>,
-    /// A file with the person's ID token from there; re-read for every access token
+    /// A file with an ID token from the identity provider; re-read for every access token
     #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
     pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
     #[arg(long, value_name = "ID", help_heading = "Request")]
     pub business_id: Option<String>,
-    /// A scope to ask for; may be repeated
+    /// A scope to request; may be repeated
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
-    /// A further parameter for the authorization server, which finmcp does not set itself; may be repeated
+    /// An extra parameter for the authorization request; may be repeated
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
-    /// The resource parameter, in place of the server's own; none to leave it out
+    /// The resource parameter to send instead of the server's; none to omit it
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
     pub resource: Option<String>,
-    /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
+    /// Bind the tokens to a key on this machine (DPoP) even if the server does not require it
     #[arg(long, help_heading = "Request")]
     pub dpop: bool,
     /// Token endpoint (skips discovery)
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub token_endpoint: Option<ServerUrl>,
-    /// The authorization server to use, by its issuer URL
+    /// Issuer URL of the authorization server to use
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub issuer: Option<String>,
-    /// Allow this server's sign-in server to be on a private network
+    /// Allow this server's authorization server to be on a private network
     #[arg(long, help_heading = "Authorization server")]
     pub allow_private_network: bool,
 }
@@ -272,26 +274,26 @@ Examples:
 /// `finmcp token`.
 #[derive(Debug, Args)]
 pub struct Token {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
-    /// As JSON, with its expiry and scope
+    /// Print JSON, with the token's expiry and scope
     #[arg(long, conflicts_with = "header")]
     pub json: bool,
-    /// As an Authorization header
+    /// Print an Authorization header
     #[arg(long)]
     pub header: bool,
-    /// How long it must still be valid at the least, in seconds
+    /// Renew the token if it expires within this time, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub min_ttl: u64,
-    /// Get a new one even if the old one is still valid
+    /// Renew the token even if it is still valid
     #[arg(long)]
     pub force_refresh: bool,
 }
 
 const TOKEN_HELP: &str = "\
-Never asks and never opens a browser: exit code 4 means that you have to run
-finmcp login, also when the server has ended the sign-in.
+Never prompts and never opens a browser. Exit code 4 means that you need to sign
+in: run finmcp login.
 
 Examples:
   finmcp token --env sandbox
@@ -300,40 +302,40 @@ Examples:
 /// `finmcp serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
-    /// What to do when a sign-in is needed
+    /// What to do when you need to sign in
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
-    /// How long a request may take, in seconds
+    /// Request timeout, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
     pub timeout: Option<u64>,
-    /// How to sign in to a server that nobody has signed in to yet.
+    /// How to sign in, for a server that has no profile yet.
     #[command(flatten)]
     pub registration: Registration,
-    /// What its owner keeps a hand on.
+    /// Restrictions, audit log and label.
     #[command(flatten)]
     pub control: Control,
 }
 
-/// What a client may do, and how others can tell what it did.
+/// Limits on what the client may do, and the record of what it did.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Control")]
 pub struct Control {
-    /// Allow only tools that read, as the server or its vendor says
+    /// Allow only tools that the server or its vendor marks as read-only
     #[arg(long)]
     pub read_only: bool,
-    /// Allow only tools matching GLOB, such as 'get_*'; may be repeated
+    /// Allow only tools matching GLOB, for example 'get_*'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub allow_tool: Vec<Pattern>,
     /// Block tools matching GLOB (overrides --allow-tool); may be repeated
     #[arg(long, value_name = "GLOB")]
     pub deny_tool: Vec<Pattern>,
-    /// Append a line of JSON to this file for each call of a tool
+    /// Append one line of JSON to this file for each tool call
     #[arg(long, value_name = "PATH")]
     pub audit_log: Option<PathBuf>,
-    /// Write the values of the arguments there too
+    /// Include the values of the arguments in the audit log
     #[arg(long, requires = "audit_log")]
     pub audit_arguments: bool,
     /// Show the profile and the environment in the server's title and instructions
@@ -341,25 +343,25 @@ pub struct Control {
     pub label: bool,
 }
 
-/// What `serve` does when somebody has to sign in.
+/// What `serve` does when the user has to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SignInMode {
-    /// Lists a tool that opens the sign-in page and gives its address.
+    /// Offer a tool, finmcp_sign_in, that opens the sign-in page
     Tool,
-    /// Opens the browser, once for all finmcp processes, and lets the request wait.
+    /// Open the browser and hold the request (one sign-in for all finmcp processes)
     Auto,
-    /// Answers with the command to run.
+    /// Return an error that names the command to run
     Off,
 }
 
 const SERVE_HELP: &str = "\
-This is what an AI client starts. Its entry:
+Your AI client starts this command; `finmcp setup` adds the entry. By hand:
   {\"command\": \"/path/to/finmcp\", \"args\": [\"serve\", \"asset\"]}";
 
 /// `finmcp status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -367,13 +369,13 @@ pub struct Status {
 /// `finmcp logout`.
 #[derive(Debug, Args)]
 pub struct Logout {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
-    /// Every server you are signed in to
+    /// Sign out of every server
     #[arg(long, conflicts_with_all = ["server", "environment", "url", "profile"])]
     pub all: bool,
-    /// Forget it here, and tell the server nothing
+    /// Delete the credential without revoking it at the server
     #[arg(long)]
     pub no_revoke: bool,
 }
@@ -382,10 +384,10 @@ pub struct Logout {
 #[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Sign in with your own browser, in place of the demo's
+    /// Sign in with your own browser instead of a simulated one
     #[arg(long)]
     pub browser: bool,
-    /// Stay up, and print the entry for an AI client
+    /// Keep the demo servers running and print an entry for an AI client
     #[arg(long)]
     pub keep: bool,
 }
@@ -393,9 +395,9 @@ pub struct Demo {
 /// `finmcp man`.
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The command that the page is about; without it, finmcp itself
+    /// The command to document (default: finmcp itself)
     pub command: Option<String>,
-    /// Write all pages into this folder instead, such as ~/.local/share/man/man1
+    /// Write all pages to this folder, for example ~/.local/share/man/man1
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     pub directory: Option<PathBuf>,
 }
@@ -407,15 +409,15 @@ Examples:
   finmcp man --directory ~/.local/share/man/man1";
 
 const COMPLETIONS_HELP: &str = "\
-install.sh does this for you. By hand:
+install.sh installs completions for you. By hand:
   bash        finmcp completions bash > ~/.local/share/bash-completion/completions/finmcp
-  zsh         finmcp completions zsh > FOLDER/_finmcp, for a FOLDER of your fpath
+  zsh         finmcp completions zsh > FOLDER/_finmcp  (FOLDER: one in $fpath)
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }

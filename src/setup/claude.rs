@@ -1,4 +1,5 @@
-//! Claude Code's own command for its servers: it rewrites the same file whenever it runs, so it is asked first.
+//! Claude Code's own command for its servers. Claude Code rewrites the same file whenever it runs, so finmcp lets it make
+//! the change.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -6,10 +7,10 @@ use tokio::{process::Command, time::timeout};
 
 use crate::setup::{change::Change, client::Client, json};
 
-/// How long one command may take.
+/// Timeout of one command.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The arguments that make `changes`; `exists` says which servers are there now.
+/// The arguments of the commands that make `changes`; `exists` says which servers the file has now.
 pub fn commands(changes: &[Change], exists: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
     let mcp =
         |words: &[&str]| ["mcp"].iter().chain(words).chain(&["--scope", "user"]).map(|w| (*w).to_owned()).collect();
@@ -24,7 +25,7 @@ pub fn commands(changes: &[Change], exists: impl Fn(&str) -> bool) -> Vec<Vec<St
     commands.collect()
 }
 
-/// Runs `program` with each of `commands`, until one fails. Whether it did what it should is seen in the file.
+/// Runs `program` with each of `commands` until one fails. The caller checks the file for the result.
 pub async fn run(program: &Path, commands: &[Vec<String>]) {
     for arguments in commands {
         let mut command = Command::new(program);

@@ -1,5 +1,5 @@
-//! The AI clients that start `finmcp serve`: where each keeps its servers, how it spells them, and what of its own
-//! environment a server gets to see.
+//! The AI clients that start `finmcp serve`: where each stores its servers, in which format, and which of its environment
+//! variables it passes to a server.
 
 use std::{
     collections::BTreeMap,
@@ -13,38 +13,38 @@ pub enum Client {
     ClaudeDesktop,
     /// Anthropic's agent for the terminal.
     ClaudeCode,
-    /// The editor of that name.
+    /// The editor.
     Cursor,
     /// Visual Studio Code.
     Vscode,
-    /// The editor of that name.
+    /// The editor.
     Windsurf,
     /// `OpenAI`'s agent for the terminal.
     Codex,
     /// Google's agent for the terminal.
     Gemini,
-    /// The editor of that name.
+    /// The editor.
     Zed,
-    /// The agent of that name.
+    /// The agent.
     Goose,
-    /// The agent of that name.
+    /// The agent.
     Opencode,
 }
 
-/// Whom an entry is for.
+/// Who an entry is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scope {
-    /// This person, wherever they work.
+    /// You, in every folder
     #[default]
     User,
-    /// Whoever works in this folder.
+    /// Everyone who works in this folder
     Project,
 }
 
-/// How a client spells its file.
+/// The format of a client's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// JSON; comments and commas at the end are left as they are, where the client reads such.
+    /// JSON; comments and trailing commas stay, for the clients that accept them.
     Json,
     /// TOML.
     Toml,
@@ -52,19 +52,19 @@ pub enum Format {
     Yaml,
 }
 
-/// The kinds of system: paths differ.
+/// The operating systems whose paths differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
     /// macOS.
     Macos,
     /// Windows.
     Windows,
-    /// Linux, and whatever is like it.
+    /// Linux and other Unix systems.
     Linux,
 }
 
 impl System {
-    /// The one that this binary is for.
+    /// The system that this binary was built for.
     pub const HERE: Self = if cfg!(windows) {
         Self::Windows
     } else if cfg!(target_os = "macos") {
@@ -73,7 +73,7 @@ impl System {
         Self::Linux
     };
 
-    /// `folder` and what is in it, as this system writes it, wherever this runs.
+    /// Joins `folder` and `names` with this system's separator, even when running on another system.
     fn join(self, folder: &str, names: &[&str]) -> String {
         let separator = if self == Self::Windows { '\\' } else { '/' };
         let mut path = folder.trim_end_matches(separator).to_owned();
@@ -85,27 +85,27 @@ impl System {
     }
 }
 
-/// What is known of a machine and its person.
+/// The facts about the machine and the user that decide where files are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// Its system.
+    /// The operating system.
     pub system: System,
     /// The home folder.
     pub home: String,
-    /// The folder of the project at hand.
+    /// The folder of the current project.
     pub project: String,
-    /// What is set of [`Machine::variable_names`].
+    /// The values of [`Machine::variable_names`] that are set.
     pub variables: BTreeMap<String, String>,
     /// The folders of `PATH`.
     pub path: Vec<PathBuf>,
 }
 
 impl Machine {
-    /// The variables that have a say in where clients keep their files.
+    /// The variables that decide where clients keep their files.
     const FOLDERS: [&str; 5] = ["APPDATA", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR", "GEMINI_CLI_HOME"];
 
-    /// The variables that `serve` needs as they are here, where they are set: each is the name of a place, never a secret
-    /// (a proxy's URL can hold a password, and is looked at).
+    /// The variables that `serve` needs with the values they have here. Each names a place, not a secret; a proxy's URL can
+    /// contain a password, so finmcp checks it.
     pub const NEEDED: [&str; 13] = [
         "FINMCP_CONFIG_DIR",
         "FINMCP_STORE",
@@ -122,10 +122,10 @@ impl Machine {
         "SSL_CERT_DIR",
     ];
 
-    /// Those of them that are paths.
+    /// The variables in [`Self::NEEDED`] that are paths.
     pub const PLACES: [&str; 4] = ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-    /// What is looked at of the environment.
+    /// All variables that finmcp reads for this.
     pub fn variable_names() -> impl Iterator<Item = &'static str> {
         Self::FOLDERS.into_iter().chain(Self::NEEDED)
     }
@@ -134,13 +134,13 @@ impl Machine {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// `path` as it is found from any folder.
+    /// `path` made absolute.
     pub fn absolute(&self, path: &str) -> String {
         let rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
         if rooted { path.to_owned() } else { self.in_project(&[path]) }
     }
 
-    /// The file of a program called `name`, as a shell would find it.
+    /// The program `name` on `PATH`, as a shell would find it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         let endings: &[&str] = if self.system == System::Windows { &[".exe", ".cmd", ".bat"] } else { &[""] };
         let folders = self.path.iter().filter(|folder| folder.is_absolute());
@@ -156,7 +156,7 @@ impl Machine {
         self.system.join(&self.project, names)
     }
 
-    /// A folder of the person's application data: the system's own, or `XDG_CONFIG_HOME`.
+    /// A folder in the user's application data: the system's, or `XDG_CONFIG_HOME`.
     fn in_application_data(&self, names: &[&str]) -> String {
         match self.system {
             System::Macos => self.in_home(&[&["Library", "Application Support"], names].concat()),
@@ -177,7 +177,7 @@ impl Machine {
     }
 }
 
-/// What every client hands on, and with it what a program cannot do without.
+/// The variables that every client passes on; programs cannot work without them.
 const ALWAYS: [&str; 11] = [
     "HOME",
     "PATH",
@@ -192,7 +192,7 @@ const ALWAYS: [&str; 11] = [
     "SYSTEMROOT",
 ];
 
-/// What a desktop starts its programs with, and those their servers: the shell's variables are not among it.
+/// The variables that a desktop gives to its programs, and they to their servers. A shell's variables are not among them.
 const DESKTOP: [&str; 17] = [
     "LANG",
     "LC_ALL",
@@ -214,7 +214,7 @@ const DESKTOP: [&str; 17] = [
 ];
 
 impl Client {
-    /// All of them.
+    /// All clients.
     pub const ALL: [Self; 10] = [
         Self::ClaudeDesktop,
         Self::ClaudeCode,
@@ -228,7 +228,7 @@ impl Client {
         Self::Opencode,
     ];
 
-    /// What a person types.
+    /// The name on the command line.
     pub fn id(self) -> &'static str {
         match self {
             Self::ClaudeDesktop => "claude-desktop",
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    /// Its name for people.
+    /// The display name.
     pub fn title(self) -> &'static str {
         match self {
             Self::ClaudeDesktop => "Claude Desktop",
@@ -260,7 +260,7 @@ impl Client {
         }
     }
 
-    /// How its file is spelled.
+    /// The format of its file.
     pub fn format(self) -> Format {
         match self {
             Self::Codex => Format::Toml,
@@ -269,7 +269,7 @@ impl Client {
         }
     }
 
-    /// The member of its file that holds the servers, by name.
+    /// The name of the member of its file that holds the servers.
     pub fn container(self) -> &'static str {
         match self {
             Self::Vscode => "servers",
@@ -281,7 +281,7 @@ impl Client {
         }
     }
 
-    /// Its own program, where it is one for the terminal.
+    /// The name of its program, if it runs in a terminal.
     pub fn program(self) -> Option<&'static str> {
         match self {
             Self::ClaudeCode => Some("claude"),
@@ -293,7 +293,7 @@ impl Client {
         }
     }
 
-    /// The file with its servers: the first that is there, else the first. None where it has no such scope.
+    /// The files that can hold its servers, in order of preference. Empty if it does not have this scope.
     pub fn files(self, scope: Scope, machine: &Machine) -> Vec<PathBuf> {
         let m = machine;
         let paths = match (self, scope) {
@@ -339,25 +339,25 @@ impl Client {
         paths.into_iter().map(PathBuf::from).collect()
     }
 
-    /// The file to read and to write: the first of [`Self::files`] that is there, else the first.
+    /// The file to read and write: the first of [`Self::files`] that exists, else the first.
     pub fn file(self, scope: Scope, machine: &Machine) -> Option<PathBuf> {
         let files = self.files(scope, machine);
         files.iter().find(|file| file.exists()).or(files.first()).cloned()
     }
 
-    /// Whether it seems to be used on this machine: its own folder or file is there, or its program.
+    /// Whether this machine seems to have the client: its folder, its file or its program exists.
     pub fn is_detected(self, machine: &Machine) -> bool {
         let has_program = self.program().is_some_and(|name| machine.program(name).is_some());
         has_program
             || self.files(Scope::User, machine).iter().any(|file| match self {
-                // Its file is in the home folder itself.
+                // Its file is directly in the home folder, which always exists.
                 Self::ClaudeCode => file.exists(),
                 _ => file.parent().is_some_and(Path::is_dir),
             })
     }
 
-    /// Whether a server that it starts sees the variable `name` of its own environment, as a person set it in a shell.
-    /// Clients with a window are started by the desktop, which has not read the shell's files.
+    /// Whether a server that the client starts gets the variable `name` as the user set it in a shell. The desktop starts
+    /// graphical clients without reading the shell's files.
     pub fn passes(self, name: &str) -> bool {
         let upper = name.to_ascii_uppercase();
         if ALWAYS.contains(&upper.as_str()) {
@@ -381,8 +381,8 @@ impl Client {
         }
     }
 
-    /// The variables of its own environment that an entry can ask it to hand on by name; what finmcp needs of them to
-    /// reach the keychain and a screen.
+    /// The variables that an entry can ask the client to pass on: those that finmcp needs to reach the keychain and a
+    /// screen.
     pub fn passed_by_name(self) -> &'static [&'static str] {
         match self {
             Self::Codex => &["DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"],

@@ -1,4 +1,4 @@
-//! A client's file: read in its own format, and changed in one place, so that comments, order and layout stay.
+//! A client's file: read in its format and changed in one place, so that comments, order and layout stay.
 
 use std::ops::Range;
 
@@ -14,16 +14,16 @@ use crate::setup::{
 #[derive(Debug)]
 pub struct Document {
     client: Client,
-    /// Whether it begins with a byte order mark, which stays.
+    /// Whether it starts with a byte order mark, which finmcp keeps.
     marked: bool,
     text: String,
     root: Node,
 }
 
-/// Why a file cannot be read, or not changed. Says where, and never what is there: that may be a secret.
+/// Why a file cannot be read or changed. Names the place but never quotes the text, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Not in its format.
+    /// The syntax is wrong.
     #[error("line {line}, column {column}: not valid {format}")]
     Malformed {
         /// The line, from 1.
@@ -33,25 +33,25 @@ pub enum DocumentError {
         /// The format's name.
         format: &'static str,
     },
-    /// Something else where servers, or settings as a whole, should be.
+    /// A value where finmcp expects a table of servers or of settings.
     #[error("line {line}: {what} is not {wanted}")]
     NotTable {
         /// The line, from 1.
         line: usize,
         /// The member, or the file as a whole.
         what: String,
-        /// What it should be, in the format's words.
+        /// What it should be, in the format's vocabulary.
         wanted: &'static str,
     },
-    /// Two values of one name, in the place of one that finmcp changes.
-    #[error("line {line}: {name:?} is there twice")]
+    /// A duplicate of a member that finmcp changes.
+    #[error("line {line}: duplicate {name:?}")]
     Duplicate {
         /// The line of the second, from 1.
         line: usize,
         /// The name.
         name: String,
     },
-    /// Valid, but of a shape that finmcp does not change.
+    /// Valid, but finmcp cannot change it safely.
     #[error("line {line}: finmcp cannot change {what} safely")]
     Unsupported {
         /// The line, from 1.
@@ -64,7 +64,7 @@ pub enum DocumentError {
 const MARK: char = '\u{feff}';
 
 impl Document {
-    /// Reads `text` as `client` does. An empty text, and one that says `null`, is a file without settings.
+    /// Reads `text` as `client` does. Empty text, or `null`, is a file without settings.
     ///
     /// # Errors
     /// [`DocumentError`], with the line.
@@ -103,12 +103,12 @@ impl Document {
         line_at(&self.text, node.span.start)
     }
 
-    /// The whole of it.
+    /// The root value.
     pub fn root(&self) -> &Node {
         &self.root
     }
 
-    /// Its text, without a byte order mark: what spans count in.
+    /// The text without a byte order mark: spans are offsets into it.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -117,23 +117,23 @@ impl Document {
         self.root.get(self.client.container())
     }
 
-    /// Its servers, of whatever kind, in order.
+    /// All servers, in order.
     pub fn members(&self) -> &[Member] {
         self.servers().map(Node::members).unwrap_or_default()
     }
 
-    /// The server called `name`.
+    /// The server named `name`.
     pub fn server(&self, name: &str) -> Option<&Node> {
         self.servers().and_then(|servers| servers.get(name))
     }
 
-    /// Its servers that are programs.
+    /// The servers that the client starts as programs.
     pub fn entries(&self) -> Vec<Entry> {
         self.members().iter().filter_map(|member| Entry::read(self.client, &member.key, &member.value)).collect()
     }
 
-    /// The text with `members` as the server called `name`, in place of one that is there: of that, what is not about
-    /// the connection stays. All else is as it was.
+    /// The text with `members` as the server `name`. If there is one already, its members that are not about the
+    /// connection stay. Nothing else changes.
     ///
     /// # Errors
     /// [`DocumentError`].
@@ -151,7 +151,7 @@ impl Document {
         self.checked(text, name, true)
     }
 
-    /// The text without the server called `name`. All else is as it was.
+    /// The text without the server `name`. Nothing else changes.
     ///
     /// # Errors
     /// [`DocumentError`].
@@ -166,7 +166,7 @@ impl Document {
         self.checked(text, name, false)
     }
 
-    /// One of two that have the same name counts, and programs differ about which.
+    /// Refuses duplicate names: programs differ about which of the two counts.
     fn expect_single(&self, name: &str) -> Result<(), DocumentError> {
         for (members, name) in [(self.root.members(), self.client.container()), (self.members(), name)] {
             if let Some(second) = members.iter().filter(|member| member.key == name).nth(1) {
@@ -177,8 +177,8 @@ impl Document {
         Ok(())
     }
 
-    /// `text`, if it differs from this in the server called `name` alone: whatever a strange layout led to, no other
-    /// server and no setting is lost.
+    /// Returns `text` if it differs from this document only in the server `name`. A safety net: an unusual layout must not
+    /// lose another server or setting.
     fn checked(&self, text: String, name: &str, is_there: bool) -> Result<String, DocumentError> {
         let unsupported =
             DocumentError::Unsupported { line: self.servers().map_or(1, |node| self.line(node)), what: "this layout" };
@@ -212,7 +212,7 @@ fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
     }
 }
 
-/// That `text` is not in its format, from the byte at `offset` on.
+/// The error for a syntax error at the byte `offset` of `text`.
 pub(super) fn malformed(text: &str, offset: usize, format: &'static str) -> DocumentError {
     let offset = text.floor_char_boundary(offset);
     let column = text[line_start(text, offset)..offset].chars().count() + 1;
@@ -229,7 +229,7 @@ pub(super) fn line_start(text: &str, offset: usize) -> usize {
     text[..offset].rfind('\n').map_or(0, |at| at + 1)
 }
 
-/// `text` with something else at `span`.
+/// `text` with `with` at `span`.
 pub(super) fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
     format!("{}{with}{}", &text[..span.start], &text[span.end..])
 }

@@ -1,20 +1,20 @@
-//! By which path this program is started again, next month too.
+//! The path for an entry that still starts this program after an upgrade.
 
 use std::path::{Path, PathBuf};
 
-/// How this process was started.
+/// How the system started this process.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// What the process was called with: a name, or a path.
+    /// The name or path that the process was called by.
     pub called: Option<PathBuf>,
-    /// The file that runs, as the system says; links are often resolved in it.
+    /// The executable file according to the system, usually with symlinks resolved.
     pub file: PathBuf,
-    /// The folder that it was started in.
+    /// The working directory at the start.
     pub folder: PathBuf,
 }
 
-/// The path that stays valid when a new version is installed: package managers put a link of a fixed name before a folder
-/// of each version. So a link on `path` that leads to this very file, else the path that it was called by, else the file.
+/// The path that stays valid after an upgrade: package managers keep a symlink with a fixed name to the folder of the
+/// current version. So: a link on `path` to this file, else the path that the process was called by, else the file.
 pub fn lasting(start: &Start, path: &[PathBuf], is_same: impl Fn(&Path, &Path) -> bool) -> PathBuf {
     let name = start.file.file_name().unwrap_or_default();
     let on_path = path.iter().filter(|folder| folder.is_absolute()).map(|folder| folder.join(name));
