@@ -12,11 +12,10 @@ use crate::{
     profile::Profile,
 };
 
-/// Revokes the credential where the server has a place for that, and forgets it in any case. Not being signed in is
-/// fine.
+/// Deletes the credential and revokes it if the server has a revocation endpoint. Not being signed in is no error.
 ///
 /// # Errors
-/// What kept it from being forgotten.
+/// The credential could not be deleted.
 pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
     let profiles = if arguments.all {
         app.settings.profiles().filter(|profile| app.settings.last_sign_in(&profile.name).is_some()).collect()
@@ -27,32 +26,32 @@ pub async fn run(app: &App, arguments: cli::Logout) -> Result<(), Error> {
         sign_out(app, profile, !arguments.no_revoke).await?;
     }
     if profiles.is_empty() {
-        app.console.note("You were not signed in to anything.");
+        app.console.note("Not signed in to any server");
     }
     Ok(())
 }
 
 async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Error> {
     let Some(identity) = profile.signed_in.clone().or_else(|| app.settings.last_sign_in(&profile.name)) else {
-        app.console.note(&format!("You were not signed in to {}.", profile.title));
+        app.console.note(&format!("Not signed in to {}", profile.title));
         return Ok(());
     };
     let credential = app.tokens(Some(identity)).sign_out().await.map_err(|error| Error::of_token(error, profile))?;
     app.settings.sign_out(&profile.name).await?;
     let (title, spoken) = (&profile.title, profile.spoken());
-    app.console.note(&format!("Signed out of {title} ({spoken}): the credential is gone from this machine."));
+    app.console.note(&format!("Signed out of {title} ({spoken}): deleted the credential from this machine"));
     if let Some(credential) = credential.filter(|_| revoke) {
         self::revoke(app, &credential).await;
     }
     Ok(())
 }
 
-/// Tells the server, the refresh token first: it could make new access tokens (RFC 7009 section 2.1). What could not be
-/// revoked is said.
+/// Revokes the refresh token first, since it could obtain new access tokens (RFC 7009 section 2.1). Warns about each token
+/// that could not be revoked.
 pub(super) async fn revoke(app: &App, credential: &Credential) {
     let Some(tokens) = &credential.tokens else { return };
     let Some(endpoint) = &credential.revocation_endpoint else {
-        app.console.say("The server has no place to revoke it: what was handed out works there until it expires.");
+        app.console.say("This server cannot revoke tokens; the last one stays valid until it expires.");
         return;
     };
     let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
@@ -69,11 +68,11 @@ pub(super) async fn revoke(app: &App, credential: &Credential) {
                 RevocableToken::Access(_) => "access",
             };
             app.console.say(&match error {
-                // No trouble, but how tokens are there that nobody looks up, such as JWTs (RFC 7009 section 2.2.1).
+                // Not a failure: some servers cannot revoke self-contained tokens, such as JWTs (RFC 7009 section 2.2.1).
                 TokenError::Refused(refusal) if refusal.code == "unsupported_token_type" => {
-                    format!("The server does not revoke {name} tokens: this one works there until it expires.")
+                    format!("This server cannot revoke {name} tokens; the last one stays valid until it expires.")
                 }
-                error => format!("The {name} token could not be revoked and works until it expires: {error}."),
+                error => format!("warning: could not revoke the {name} token, which stays valid until it expires: {error}"),
             });
         }
     }

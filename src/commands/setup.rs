@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// Puts the entry into the files of the clients that are meant, or takes it out.
+/// Adds the entry to the files of the selected clients, or removes it.
 ///
 /// # Errors
-/// What is wrong with the command line, and what kept a file from being read or changed.
+/// The command line is wrong, or a file could not be read or changed.
 pub async fn run(app: &App, mut arguments: Setup) -> Result<(), Error> {
     let machine = Settings::machine()?;
     let clients = clients(app, &machine, &mut arguments).await?;
@@ -45,32 +45,32 @@ pub async fn run(app: &App, mut arguments: Setup) -> Result<(), Error> {
     }
     match failed {
         None => Ok(()),
-        Some(kind) => Err(Error::new(kind, "not every client could be set up")),
+        Some(kind) => Err(Error::new(kind, "some clients could not be set up")),
     }
 }
 
-/// The clients that are meant.
+/// The selected clients.
 async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<Vec<Client>, Error> {
     let detected: Vec<Client> = Client::ALL.into_iter().filter(|client| client.is_detected(machine)).collect();
     if arguments.all {
         if let Some(first) = arguments.client.take()
             && arguments.server.server.replace(first).is_some()
         {
-            return Err(usage("--all stands in CLIENT's place").hint("give SERVER alone beside it"));
+            return Err(usage("--all cannot be used with CLIENT").hint("name only the server: finmcp setup --all SERVER"));
         }
         let with_scope = |client: &Client| !client.files(arguments.scope, machine).is_empty();
         let found: Vec<Client> = detected.into_iter().filter(with_scope).collect();
         return match found.is_empty() {
-            true => Err(usage("no AI client that finmcp knows is found on this machine").hint(list())),
+            true => Err(usage("no supported AI client found on this machine").hint(list())),
             false => Ok(found),
         };
     }
     match arguments.named_client() {
         Ok(Some(client)) => Ok(vec![client]),
-        Err(name) => Err(usage(format!("there is no AI client {name:?} that finmcp knows")).hint(list())),
+        Err(name) => Err(usage(format!("unknown AI client {name:?}")).hint(list())),
         Ok(None) => {
             if app.console.is_attended() {
-                // Nobody is asked for the client of a server that is not clear.
+                // If the server is unclear, fail before asking for the client.
                 Target::select(&arguments.server.clone().into(), &app.settings)?;
             }
             Ok(vec![choose(app, &detected).await?])
@@ -78,7 +78,7 @@ async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<
     }
 }
 
-/// Lets the person at the terminal choose.
+/// Asks the user to choose a client.
 async fn choose(app: &App, detected: &[Client]) -> Result<Client, Error> {
     let unnamed = || usage("which AI client?").hint(list());
     if detected.is_empty() {
@@ -102,20 +102,20 @@ fn usage(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, text)
 }
 
-/// What is to be done for each client.
+/// What to do for each client.
 struct Job<'a> {
     app: &'a App,
     machine: Machine,
     arguments: Setup,
     target: Target,
-    /// Whether the options for `serve` say how to sign in to the target: no other server is to see that.
+    /// Whether the options for `serve` contain sign-in options, which only the target server may see.
     registers: bool,
     program: String,
 }
 
 /// The server that an entry is for.
 struct Target {
-    /// Its profile; none for the stand-ins.
+    /// Its profile; none for the simulated servers.
     profile: Option<Profile>,
     name: String,
     /// What follows `serve`.
@@ -136,7 +136,7 @@ impl Target {
         Ok(Self::of(Profile::select(selector, settings)?))
     }
 
-    /// The server that these arguments of `finmcp` mean; none where they mean none.
+    /// The server that these arguments of `finmcp` select, if any.
     fn meant(arguments: &[String], settings: &Settings) -> Option<Self> {
         let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
         match Cli::try_parse_from(words).ok()?.command {
@@ -145,19 +145,19 @@ impl Target {
         }
     }
 
-    /// Whether both mean the same server.
+    /// Whether both select the same server.
     fn is_meant_by_both(some: &[String], others: &[String], settings: &Settings) -> bool {
         let [one, other] = [some, others].map(|arguments| Self::meant(arguments, settings));
         some == others || one.zip(other).is_some_and(|(one, other)| one.is_same(&other))
     }
 
-    /// Whether both are the same server, by the same sign-in.
+    /// Whether both are the same server with the same sign-in.
     fn is_same(&self, other: &Self) -> bool {
         self.arguments == other.arguments
     }
 
     fn of(profile: Profile) -> Self {
-        // Some clients take no dots.
+        // Some clients do not allow dots.
         Self { name: profile.name.replace('.', "-"), arguments: profile.arguments(), profile: Some(profile) }
     }
 }
@@ -169,25 +169,26 @@ impl<'a> Job<'a> {
         let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
         let with_options = [&plain[..], &arguments.serve].concat();
         if !Target::is_meant_by_both(&plain, &with_options, &app.settings) {
-            return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
+            return Err(usage("options after -- configure \"serve\" and cannot select a server")
+                .hint("move the options that select the server before --"));
         }
         let start = Settings::start()?;
         let program = program::lasting(&start, &machine.path, is_same_file);
         let program = program.into_os_string().into_string().map_err(|program| {
-            usage(format!("finmcp is in {}, which no client's file can spell", Path::new(&program).display()))
-                .hint("move it to a folder whose whole path is plain Unicode, and run it from there")
+            usage(format!("the path of finmcp is not valid Unicode: {}", Path::new(&program).display()))
+                .hint("move finmcp to a folder whose path is valid Unicode and run it from there")
         })?;
         Ok(Self { app, machine, arguments, target, registers, program })
     }
 
-    /// Everything for one client.
+    /// Does the job for one client.
     async fn run(&self, client: Client) -> Result<(), Error> {
         let surroundings = Surroundings::needed(client, &self.machine);
         let wish = self.wish(&surroundings);
         let output = &self.arguments.output;
         if output.deeplink {
             let link = deeplink(client, &wish.entry)
-                .ok_or_else(|| usage(format!("{} has no links that install a server", client.title())))?;
+                .ok_or_else(|| usage(format!("{} does not support install links", client.title())))?;
             return Ok(self.app.console.data(&(link + "\n"))?);
         }
         if output.print {
@@ -197,7 +198,7 @@ impl<'a> Job<'a> {
             return Ok(self.app.console.data(&text)?);
         }
         let path = client.file(self.arguments.scope, &self.machine).ok_or_else(|| {
-            usage(format!("finmcp knows no project file of {}", client.title())).hint("leave --scope out")
+            usage(format!("{} has no project configuration", client.title())).hint("omit --scope project")
         })?;
         let file = ConfigFile::read(&path)?;
         let document = read(client, &file)?;
@@ -237,7 +238,7 @@ impl<'a> Job<'a> {
         Wish { entry, named: self.arguments.name.is_some(), force: self.arguments.force }
     }
 
-    /// The servers in `document` that lie open and that finmcp knows, with the profile that takes each over.
+    /// The servers in `document` that have a secret in plain text and that finmcp knows, with the profile for each.
     fn known(&self, document: &Document) -> Vec<(Exposed, Target)> {
         let own = self.target.profile.as_ref();
         let target = |exposed: &Exposed| {
@@ -253,7 +254,7 @@ impl<'a> Job<'a> {
         known.filter(|(_, target)| !self.registers || target.is_same(&self.target)).collect()
     }
 
-    /// The entry that does the work of `exposed`; none where that is the wished one.
+    /// The entry that replaces `exposed`; none if that is the requested one.
     fn other(&self, exposed: &Exposed, target: &Target, wish: &Wish) -> Option<Entry> {
         if target.is_same(&self.target) {
             return None;
@@ -263,7 +264,7 @@ impl<'a> Job<'a> {
         Some(Entry { name: exposed.name.clone(), arguments, ..wish.entry.clone() })
     }
 
-    /// Whether the person wants `found` replaced. Where nobody can be asked, it is said how.
+    /// Whether the user wants `found` replaced. Without a terminal to ask in, prints the command to run.
     async fn is_to_replace(&self, client: Client, file: &ConfigFile, found: &[(Exposed, Target)]) -> bool {
         if found.is_empty() || self.arguments.replace {
             return self.arguments.replace;
@@ -271,11 +272,11 @@ impl<'a> Job<'a> {
         let line = |(exposed, _): &(Exposed, Target)| match exposed.place {
             Place::Here => format!("  {}: holds a secret in plain text\n", exposed.name),
             Place::McpRemote => {
-                format!("  {}: starts mcp-remote, which keeps its tokens in plain text\n", exposed.name)
+                format!("  {}: starts mcp-remote, which stores its tokens in plain text\n", exposed.name)
             }
         };
         let lines: String = found.iter().map(line).collect();
-        let report = format!("finmcp can take over these entries in {}:\n{lines}", file.path.display());
+        let report = format!("finmcp can replace these entries in {}:\n{lines}", file.path.display());
         if !self.arguments.output.dry_run && self.app.console.is_attended() {
             return self.app.console.confirm(&format!("{report}Replace them? [y/N] ")).await;
         }
@@ -285,7 +286,7 @@ impl<'a> Job<'a> {
         let options = if options.is_empty() { String::new() } else { format!(" -- {}", options.join(" ")) };
         let server = self.target.arguments.join(" ");
         let command = format!("finmcp setup {} {server}{scope}{name} --replace{options}", client.id());
-        self.app.console.say(&format!("{report}To replace them: `{command}`"));
+        self.app.console.say(&format!("{report}To replace them, run: {command}"));
         false
     }
 
@@ -294,11 +295,11 @@ impl<'a> Job<'a> {
         let is_meant = |entry: &Entry| Target::is_meant_by_both(&entry.arguments, &wish.entry.arguments, settings);
         let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
             Error::from_source(ErrorKind::Failure, taken)
-                .hint("nothing was changed: --force takes it out all the same, --name says which other one is meant")
+                .hint("nothing was changed; use --force to remove it anyway, or --name NAME to remove another entry")
         })?;
         if changes.is_empty() {
             let name = &wish.entry.name;
-            self.app.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
+            self.app.console.note(&format!("{} has no finmcp entry {name:?}: nothing to remove", client.title()));
             return Ok(());
         }
         let before = file.backup();
@@ -309,7 +310,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Shows what would change, with secrets hidden.
+    /// Prints the difference, with secrets hidden.
     fn show(&self, client: Client, file: &ConfigFile, after: &str, changes: &[Change]) -> Result<(), Error> {
         if changes.is_empty() {
             self.app.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
@@ -343,30 +344,30 @@ impl<'a> Job<'a> {
             Some(program) => by_claude(&program, file, document, changes, access).await?,
             None => file.replace_with_backup(after, access)?,
         };
-        let console = &self.app.console;
+        let (console, title) = (&self.app.console, client.title());
         for change in changes {
             console.note(&match change {
                 Change::Put(entry) => {
-                    format!("{} starts finmcp as {:?} now: {}", client.title(), entry.name, file.path.display())
+                    format!("Added {:?} to {title} ({}). Restart {title}", entry.name, file.path.display())
                 }
-                Change::Take(name) => format!("{name:?} is out of {}", file.path.display()),
+                Change::Take(name) => format!("Removed {name:?} from {}", file.path.display()),
             });
         }
         match backup {
             Some(backup) if open => console.say(&format!(
-                "WARNING: the file as it was, secrets in plain text included, is kept in {}. Delete it once all works, and \
-                 have the vendor revoke those tokens.",
+                "warning: the backup {} contains the secrets in plain text. Delete it once everything works, and revoke \
+                 those tokens at the vendor.",
                 backup.display()
             )),
-            Some(backup) => console.note(&format!("The file as it was: {}", backup.display())),
+            Some(backup) => console.note(&format!("Backup: {}", backup.display())),
             None => {}
         }
         Ok(())
     }
 
-    /// Claude Code's program, where it is the one to write the file.
+    /// Claude Code's program, if it should write the file.
     fn claude(&self, client: Client, document: &Document, changes: &[Change]) -> Option<PathBuf> {
-        // Its command takes a whole entry out, and with it what is to stay.
+        // Its command removes the whole entry, including the members that finmcp keeps.
         let keeps = |change: &Change| {
             let before = document.server(change.name()).filter(|_| matches!(change, Change::Put(_)));
             before.is_some_and(|before| entry::kept(before).next().is_some())
@@ -376,13 +377,13 @@ impl<'a> Job<'a> {
         client.program().filter(|_| is_its_own).and_then(|name| self.machine.program(name))
     }
 
-    /// What the entry cannot give `serve`.
+    /// Warns about what `serve` needs and the entry cannot contain.
     fn note(&self, client: Client, surroundings: &Surroundings) {
         let console = &self.app.console;
         for name in &surroundings.withheld {
             console.say(&format!(
-                "WARNING: {name} holds a password, and is not written into {}'s file: set it where {} is started, without \
-                 the password if you can.",
+                "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the environment \
+                 that starts {}, if possible without the password.",
                 client.title(),
                 client.title()
             ));
@@ -392,24 +393,24 @@ impl<'a> Job<'a> {
             StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }
         ) {
             console.say(
-                "WARNING: nobody can give finmcp the passphrase of its store when an AI client starts it: set \
-                 FINMCP_STORE_KEY_FILE to the path of a key file, and run this again.",
+                "warning: an AI client cannot enter the passphrase of the credential store. Set FINMCP_STORE_KEY_FILE to \
+                 the path of a key file and run this command again.",
             );
         }
         if self.arguments.scope == Scope::Project {
-            console.say("Note: the entry has paths of this machine: keep it out of what you share.");
+            console.say("note: the entry contains paths of this machine. Do not commit or share it.");
         }
     }
 
     fn say_next(&self) {
         let signed_out = self.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
         if let Some(profile) = signed_out {
-            self.app.console.say(&format!("next: `{}`", profile.login_command()));
+            self.app.console.say(&format!("Next, sign in: {}", profile.login_command()));
         }
     }
 }
 
-/// Has Claude Code make `changes`; where it does not, makes them. The path of the copy of what was before.
+/// Lets Claude Code make `changes`, then makes those that it did not. Returns the path of the backup.
 async fn by_claude(
     program: &Path,
     file: &ConfigFile,
@@ -424,16 +425,15 @@ async fn by_claude(
     match backup {
         _ if is_as_before => Err(error.into()),
         backup => {
-            let copy = backup.map(|path| format!(", and as it was before in {}", path.display())).unwrap_or_default();
+            let copy = backup.map(|path| format!(" (backup: {})", path.display())).unwrap_or_default();
             Err(Error::from_source(ErrorKind::Failure, error).hint(format!(
-                "Claude Code's own command, or another program, has changed it: see what it says now{copy}; then run this \
-                 again"
+                "Claude Code or another program changed the file: check it{copy}, then run this command again"
             )))
         }
     }
 }
 
-/// Makes those of `changes` that are not made in the file as it is now.
+/// Makes those of `changes` that the file does not have yet.
 fn complete(file: &ConfigFile, changes: &[Change]) -> Result<(), FileError> {
     let client = Client::ClaudeCode;
     let now = ConfigFile::read(&file.path)?;
@@ -448,7 +448,7 @@ fn complete(file: &ConfigFile, changes: &[Change]) -> Result<(), FileError> {
     now.replace(&about(&now, change::applied(client, &now.text, changes))?)
 }
 
-/// The preset's or the saved profile whose server it is; none where several are, or none is.
+/// The profile of the preset with this server, else the only saved profile with it.
 fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
     let presets = settings.providers.values().flat_map(|provider| {
         let names = provider.environment_names();
@@ -471,7 +471,8 @@ fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option
     saved.next().filter(|_| saved.next().is_none())
 }
 
-/// Holds what is behind `--` to what `serve` takes, and to what can stand in a file. Whether it says how to sign in.
+/// Checks that `serve` accepts the options after `--` and that a file can contain them. Returns whether they include sign-in
+/// options.
 fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Error> {
     let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
     let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
@@ -481,7 +482,7 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
         Err(error) => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            return Err(usage(format!("finmcp serve does not take that: {text}")).hint("see `finmcp serve --help`"));
+            return Err(usage(format!("invalid options for finmcp serve: {text}")).hint("run `finmcp serve --help`"));
         }
     };
     let registration = &serve.registration;
@@ -489,7 +490,7 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
         ["secret", "token", "password", "assertion"].iter().any(|word| key.contains(word))
     };
     if registration.client_secret.is_some() || registration.parameters.iter().any(secret) {
-        return Err(usage("a secret is not written into a client's file").hint("sign in with `finmcp login` first"));
+        return Err(usage("finmcp does not write secrets to a client's file").hint("sign in with `finmcp login` first"));
     }
     check_parameters(&registration.parameters)?;
     let files = [
@@ -501,8 +502,8 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
         &registration.id_token_file,
     ];
     match files.into_iter().flatten().find(|path| path.is_relative()) {
-        Some(path) => Err(usage(format!("{} depends on the folder that the client starts finmcp in", path.display()))
-            .hint("give the whole path")),
+        Some(path) => Err(usage(format!("relative path {}: the client may start finmcp in any folder", path.display()))
+            .hint("use an absolute path")),
         None => Ok(serve.registration != Registration::default()),
     }
 }
@@ -511,12 +512,12 @@ fn read(client: Client, file: &ConfigFile) -> Result<Document, FileError> {
     about(file, Document::read(client, &file.text))
 }
 
-/// What went wrong, with the file that it is about.
+/// Adds the file's path to the error.
 fn about<T>(file: &ConfigFile, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
     outcome.map_err(|error| FileError::Document { path: file.path.clone(), error })
 }
 
-/// `word` as a shell takes it for one.
+/// `word`, quoted for a shell.
 fn in_shell(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+".contains(letter);
     match !word.is_empty() && word.chars().all(plain) {

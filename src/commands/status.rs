@@ -44,10 +44,10 @@ struct ProfileDocument {
     problem: Option<String>,
 }
 
-/// Shows every saved profile. Renews nothing and asks no server.
+/// Prints every saved profile. Renews no token and contacts no server.
 ///
 /// # Errors
-/// What stdout says.
+/// stdout cannot be written.
 pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
     let mut documents = Vec::new();
     for profile in app.settings.profiles() {
@@ -61,12 +61,12 @@ pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
         app.console.data(&text)?;
         if documents.is_empty() {
             app.console.say(
-                "You are not signed in to anything. Run `finmcp login SERVER`, for example `finmcp login tesorio`.",
+                "You are not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
             );
         }
     }
     for (name, problem) in app.settings.broken_profiles() {
-        app.console.say(&format!("profile {name:?} in config.toml cannot be used: {problem}"));
+        app.console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
     }
     Ok(())
 }
@@ -101,14 +101,17 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
     }
 }
 
+/// The JSON document's word for a token that finmcp renews. Scripts read it, so it stays.
+const AUTOMATIC: &str = "by itself";
+
 fn renewal(credential: &Credential) -> &'static str {
-    if credential.renews_by_itself() { "by itself" } else { "sign in" }
+    if credential.renews_by_itself() { AUTOMATIC } else { "sign in" }
 }
 
 fn table(app: &App, document: &ProfileDocument) -> String {
     let mut rows = vec![("server", document.server.clone())];
     let state = match (document.signed_in, &document.problem) {
-        (_, Some(problem)) => format!("cannot be told: {problem}"),
+        (_, Some(problem)) => format!("unknown: {problem}"),
         (true, None) => "yes".to_owned(),
         (false, None) => "no".to_owned(),
     };
@@ -118,17 +121,19 @@ fn table(app: &App, document: &ProfileDocument) -> String {
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
-        rows.extend(document.renewed_at.as_deref().map(|instant| ("token from", distance(app, instant))));
-        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", distance(app, instant))));
-        rows.push(("renewed", document.renewal.to_owned()));
-        rows.push(("kept in", document.store.clone()));
+        rows.extend(document.renewed_at.as_deref().map(|instant| ("issued", distance(app, instant))));
+        rows.extend(document.expires_at.as_deref().map(|instant| ("expires", distance(app, instant))));
+        let is_automatic = document.renewal == AUTOMATIC;
+        let renewal = if is_automatic { "automatic" } else { "none, sign in again when it expires" };
+        rows.push(("renewal", renewal.to_owned()));
+        rows.push(("stored in", document.store.clone()));
     }
-    rows.extend(document.era.map(|era| ("speaks", era.revisions().to_owned())));
+    rows.extend(document.era.map(|era| ("protocol", era.revisions().to_owned())));
     let rows = rows.into_iter().map(|(name, value)| format!("  {name:<11} {}\n", crate::printable::printable(&value)));
     format!("{}\n{}", document.profile, rows.collect::<String>())
 }
 
-/// An instant, and how far away it is.
+/// An instant, and how long ago it was or how soon it will be.
 fn distance(app: &App, instant: &str) -> String {
     let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
     let seconds = then.as_second() - app.clock.now().as_second();

@@ -29,7 +29,7 @@ fn status_says_all_there_is_to_a_sign_in() {
     // What the server says of itself is kept in the background.
     let said = eventually("the era", || {
         let run = sandbox.finmcp(["status"]).expect_success();
-        run.stdout.contains("speaks      MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
+        run.stdout.contains("protocol    MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
     });
     for row in [
         "books\n",
@@ -37,8 +37,8 @@ fn status_says_all_there_is_to_a_sign_in() {
         "  signed in   yes\n",
         "  client      client-1\n",
         " s ago)\n",
-        "  renewed     by itself\n",
-        "  kept in     ",
+        "  renewal     automatic\n",
+        "  stored in   ",
     ] {
         assert!(said.contains(row), "{row:?} is not in {said}");
     }
