@@ -242,7 +242,7 @@ pub struct Registration {
     /// A scope to request; may be repeated
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
-    /// An extra parameter for the authorization request; may be repeated
+    /// An extra parameter to send to the authorization server; may be repeated
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
     /// The resource parameter to send instead of the server's; none to omit it

@@ -32,13 +32,13 @@ use crate::{
     settings::Screen,
 };
 
-/// How long the person has where a person is asked at all.
+/// How long to wait for the user to sign in.
 const REDIRECTION: Redirection = Redirection { port: None, paste: None, timeout: Duration::from_secs(300) };
 
-/// Shows the whole way from signing in to a tool's result, on stand-ins in this process. Leaves nothing behind.
+/// Demonstrates everything from signing in to a tool's result, with simulated vendors in this process. Leaves no files.
 ///
 /// # Errors
-/// Whatever goes wrong on the way: the demo is real.
+/// Every error of the steps, which are real.
 pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     let own_browser = match arguments.browser {
         false => None,
@@ -48,8 +48,8 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
         None => None,
         Some(Screen::Browser(browser)) => Some(browser),
         Some(Screen::Terminal | Screen::Nobody(_)) => {
-            let error = Error::new(ErrorKind::LoginRequired, "there is no browser here to sign in with");
-            return Err(error.hint("run `finmcp demo`: its own person signs in"));
+            let error = Error::new(ErrorKind::LoginRequired, "no browser found to sign in with");
+            return Err(error.hint("run `finmcp demo` without --browser: it signs in automatically"));
         }
     };
     let folder = Folder::create()?;
@@ -57,7 +57,7 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
     let console = app.console;
     let step = |number: u8, text: &str| console.note(&format!("\n[{number}/5] {text}"));
 
-    step(1, "Starting stand-ins of the three vendors on this machine");
+    step(1, "Starting simulated servers of the three vendors on this machine");
     let vendors = Vendors::start(demo::Settings::default()).await?;
     for stand_in in StandIn::ALL {
         console.note(&format!("      {:<14} {}", stand_in.title(), stand_in.server(&vendors)));
@@ -71,17 +71,17 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
         };
         let credential = stand_in.sign_in(&own, &vendors, browser).await?;
         let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
-        let end = end.map_or_else(String::new, |end| format!(", token good until {}", end.strftime("%H:%M:%S UTC")));
+        let end = end.map_or_else(String::new, |end| format!(", token valid until {}", end.strftime("%H:%M:%S UTC")));
         login::keep(&own, stand_in.profile(&vendors), credential, None).await?;
         console.note(&format!("      {:<14} {}{end}", stand_in.title(), stand_in.way()));
     }
-    console.note(&format!("      kept in: {}", own.store.description()));
+    console.note(&format!("      stored in: {}", own.store.description()));
 
     if arguments.keep {
         return keep(&folder, console).await;
     }
 
-    step(3, "Starting `finmcp serve asset` as an AI client does, and listing its tools");
+    step(3, "Starting `finmcp serve asset` as an AI client does and listing the tools");
     let (mut client, mut process) = start_serve(&folder).await?;
     for tool in client.tools().await.map_err(broken)? {
         let Listed { name, description } = serde_json::from_str(tool.get()).map_err(broken)?;
@@ -99,15 +99,15 @@ pub async fn run(app: &App, arguments: cli::Demo) -> Result<(), Error> {
         return Err(broken("the report does not add up"));
     }
 
-    step(5, "Ending: the session, the child process, the folder");
+    step(5, "Cleaning up");
     drop(client);
     process.wait().await?;
     drop(folder);
-    console.note("      Nothing is left behind. Next: finmcp login asset, or finmcp login tesorio.");
+    console.note("      No files remain. Next, sign in: finmcp login asset, or finmcp login tesorio");
     Ok(())
 }
 
-/// Stays up for a client that somebody has to try by hand.
+/// Keeps the servers running for a client that the user tries by hand.
 async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), Error> {
     let program = std::env::current_exe()?;
     let environment: serde_json::Map<_, _> =
@@ -118,25 +118,25 @@ async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), E
     let text = serde_json::to_string_pretty(&entry).map_err(std::io::Error::other)?;
     console.say("\nPaste this into your AI client's configuration and restart it:\n");
     console.data(&(text + "\n"))?;
-    console.say("\nThe stand-ins stay up until you press Ctrl-C. (An entry that needs no demo running: args [\"serve\", \"demo\"].)");
+    console.say("\nThe servers run until you press Ctrl-C. (For an entry that works without them, use args [\"serve\", \"demo\"].)");
     interrupted().await;
     Ok(())
 }
 
-/// A stand-in of this very process, signed in to; gone when this is dropped.
+/// A simulated server in this process, with a sign-in; dropping it stops the server.
 pub struct Embedded {
-    /// This program, with settings that last as long.
+    /// This program, with temporary settings.
     pub app: App,
-    /// The stand-in.
+    /// The simulated server's profile.
     pub profile: Profile,
     _vendors: Vendors,
     _folder: Folder,
 }
 
-/// Starts the stand-in that `selector` means, and signs in to it.
+/// Starts the simulated server that `selector` selects, and signs in to it.
 ///
 /// # Errors
-/// There is none of that name, or it cannot be started.
+/// Unknown name, or the server cannot start.
 pub async fn start(app: &App, selector: &Selector) -> Result<Embedded, Error> {
     let stand_in = StandIn::named(selector.environment.as_deref())?;
     let folder = Folder::create()?;
@@ -147,16 +147,16 @@ pub async fn start(app: &App, selector: &Selector) -> Result<Embedded, Error> {
     Ok(Embedded { app: own, profile, _vendors: vendors, _folder: folder })
 }
 
-/// Serves a stand-in of this very process.
+/// Serves a simulated server in this process.
 ///
 /// # Errors
-/// What is wrong with the command line, or with stdin and stdout.
+/// The command line is wrong, or stdin or stdout fails.
 pub async fn serve(app: &App, selector: &Selector, deadline: Duration, control: &cli::Control) -> Result<(), Error> {
     let Embedded { app, profile, .. } = &start(app, selector).await?;
     serve::relay(serve::ends(app, profile, app.tokens(profile.signed_in.clone()), deadline, control)?).await
 }
 
-/// What the demo shows of a tool.
+/// The members of a tool that the demo shows.
 #[derive(Deserialize)]
 struct Listed {
     name: String,
@@ -164,7 +164,7 @@ struct Listed {
     description: String,
 }
 
-/// What it reads of a tool's result.
+/// The members of a tool's result that the demo reads.
 #[derive(Deserialize)]
 struct Outcome {
     #[serde(rename = "structuredContent")]
@@ -184,7 +184,7 @@ async fn start_serve(folder: &Folder) -> Result<(Client, Child), Error> {
 }
 
 fn broken(cause: impl ToString) -> Error {
-    Error::new(ErrorKind::Failure, cause.to_string()).while_doing("the demo went wrong")
+    Error::new(ErrorKind::Failure, cause.to_string()).while_doing("the demo failed")
 }
 
 /// One of the servers that the demo runs: an environment of the preset `demo`.
@@ -285,9 +285,9 @@ impl StandIn {
         let secret: Option<Secret> = self.asset(vendors).map(|asset| asset.client_secret().clone());
         let console = own.console;
         let mut progress = |progress: Progress<'_>| {
-            // With the person's own browser, somebody may have to open the page by hand.
+            // With the user's browser, the page may not open.
             if let Progress::NotOpened(_) = progress {
-                console.say("      No browser could be opened; run the demo without --browser.");
+                console.say("      Cannot open a browser; run the demo without --browser");
             }
         };
         let person = Person { browser: Some(browser), redirection: REDIRECTION, progress: &mut progress };
@@ -298,7 +298,7 @@ impl StandIn {
     }
 }
 
-/// Where a demo keeps what it has to keep: a folder of its own that goes with it.
+/// The temporary folder for the demo's files.
 struct Folder(TempDir);
 
 impl Folder {
@@ -317,12 +317,12 @@ impl Folder {
         self.0.path().join("key")
     }
 
-    /// This program, with everything in this folder.
+    /// This program, with all its files in this folder.
     fn app(&self, app: &App) -> App {
         app.with(app.settings.isolated(self.0.path().to_owned(), self.key()))
     }
 
-    /// The same for another process.
+    /// The variables that make another process use this folder.
     fn environment(&self) -> [(&'static str, String); 3] {
         [
             ("FINMCP_CONFIG_DIR", self.0.path().display().to_string()),
@@ -332,7 +332,7 @@ impl Folder {
     }
 }
 
-/// A browser with nobody before it: it goes to the sign-in page and says yes.
+/// A browser without a user: it opens the sign-in page and allows access.
 struct Consent {
     http: Arc<Http>,
     runtime: tokio::runtime::Handle,
@@ -349,7 +349,7 @@ impl Browser for Consent {
         let (http, url) = (self.http.clone(), url.clone());
         self.runtime.spawn(async move {
             if let Err(error) = person::approve(&http, &url).await {
-                tracing::warn!("the demo's person gave up: {error}");
+                tracing::warn!("the demo's automatic sign-in failed: {error}");
             }
         });
         Ok(())

@@ -72,7 +72,9 @@ pub(super) async fn revoke(app: &App, credential: &Credential) {
                 TokenError::Refused(refusal) if refusal.code == "unsupported_token_type" => {
                     format!("This server cannot revoke {name} tokens; the last one stays valid until it expires.")
                 }
-                error => format!("warning: could not revoke the {name} token, which stays valid until it expires: {error}"),
+                error => {
+                    format!("warning: could not revoke the {name} token, which stays valid until it expires: {error}")
+                }
             });
         }
     }

@@ -56,7 +56,9 @@ async fn clients(app: &App, machine: &Machine, arguments: &mut Setup) -> Result<
         if let Some(first) = arguments.client.take()
             && arguments.server.server.replace(first).is_some()
         {
-            return Err(usage("--all cannot be used with CLIENT").hint("name only the server: finmcp setup --all SERVER"));
+            return Err(
+                usage("--all cannot be used with CLIENT").hint("name only the server: finmcp setup --all SERVER")
+            );
         }
         let with_scope = |client: &Client| !client.files(arguments.scope, machine).is_empty();
         let found: Vec<Client> = detected.into_iter().filter(with_scope).collect();
@@ -502,8 +504,10 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
         &registration.id_token_file,
     ];
     match files.into_iter().flatten().find(|path| path.is_relative()) {
-        Some(path) => Err(usage(format!("relative path {}: the client may start finmcp in any folder", path.display()))
-            .hint("use an absolute path")),
+        Some(path) => {
+            Err(usage(format!("relative path {}: the client may start finmcp in any folder", path.display()))
+                .hint("use an absolute path"))
+        }
         None => Ok(serve.registration != Registration::default()),
     }
 }

@@ -65,8 +65,7 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
         _ => {}
     }
     if token.is_bound() {
-        app.console
-            .say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
+        app.console.say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
     }
     let text = if arguments.json {
         json(app, &token, &profile, &identity.resource)?

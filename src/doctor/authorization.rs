@@ -35,7 +35,10 @@ pub async fn examine(
     if let Some(endpoint) = &patient.profile.registration.token_endpoint {
         chart.note("resource", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
         chart.note("issuer", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
-        chart.note("metadata", Finding::Ok(format!("not needed: the preset or config.toml sets the token endpoint {endpoint}")));
+        chart.note(
+            "metadata",
+            Finding::Ok(format!("not needed: the preset or config.toml sets the token endpoint {endpoint}")),
+        );
         let issuer = patient.profile.registration.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
@@ -50,7 +53,9 @@ pub async fn examine(
     };
     let said = match (&resource, probe) {
         (Some(resource), _) => format!("the server identifies itself as {}", resource.resource),
-        (None, Probe::Challenged(_)) => "the server publishes no resource metadata; using its own host as authorization server".to_owned(),
+        (None, Probe::Challenged(_)) => {
+            "the server publishes no resource metadata; using its own host as authorization server".to_owned()
+        }
         (None, _) => "the server publishes no resource metadata and requires no sign-in".to_owned(),
     };
     chart.note("resource", Finding::Ok(said));

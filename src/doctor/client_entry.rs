@@ -70,7 +70,9 @@ impl Attempt<'_> {
         let ours = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
         if version != ours {
             let trouble = self.trouble(format!("starts {version}, but this is {ours}"));
-            return Finding::Warning(trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()));
+            return Finding::Warning(
+                trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()),
+            );
         }
         Finding::Ok(self.named("starts and responds"))
     }
@@ -110,9 +112,9 @@ impl Attempt<'_> {
             Some(Row { signed_in: true, .. }) => Ok(()),
             Some(Row { problem: Some(problem), .. }) => Err(unknown(problem)),
             Some(Row { store, .. }) => Err(unknown(format!("it looks for credentials in {store}"))),
-            None => {
-                Err(unknown("it reads a different config.toml: the client does not pass on FINMCP_CONFIG_DIR".to_owned()))
-            }
+            None => Err(unknown(
+                "it reads a different config.toml: the client does not pass on FINMCP_CONFIG_DIR".to_owned(),
+            )),
         }
     }
 
@@ -134,7 +136,9 @@ impl Attempt<'_> {
         }
         match timeout(DEADLINE, child.wait()).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(failed(format!("it is still running {} s after the client disconnected", DEADLINE.as_secs()))),
+            Err(_) => {
+                Err(failed(format!("it is still running {} s after the client disconnected", DEADLINE.as_secs())))
+            }
         }
     }
 

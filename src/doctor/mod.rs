@@ -86,15 +86,15 @@ pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     });
     parts.extend(settings.default_server.as_ref().map(|name| format!("default {name}")));
     parts.extend(
-        Some(settings.authorities.len()).filter(|count| *count > 0).map(|count| format!("certificates in ca_file: {count}")),
+        Some(settings.authorities.len())
+            .filter(|count| *count > 0)
+            .map(|count| format!("certificates in ca_file: {count}")),
     );
     parts.extend(settings.client_metadata_url.as_ref().map(|url| format!("client_metadata_url {url}")));
     parts.extend(settings.request_timeout.map(|limit| format!("request timeout {} s", limit.as_secs())));
     let text = parts.join("; ");
-    let broken: Vec<String> = settings
-        .broken_profiles()
-        .map(|(name, problem)| format!("profile {name:?} is invalid: {problem}"))
-        .collect();
+    let broken: Vec<String> =
+        settings.broken_profiles().map(|(name, problem)| format!("profile {name:?} is invalid: {problem}")).collect();
     chart.note(
         "settings",
         match broken.is_empty() {

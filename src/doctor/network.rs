@@ -107,9 +107,11 @@ async fn resolve(patient: &Patient<'_>, server: &ServerUrl) -> Finding {
     let text = format!("{name}{}", listed.join(", "));
     let beyond = addresses.iter().map(|address| Zone::of(*address)).find(|zone| !server.reach().permits(*zone));
     match beyond {
-        Some(zone) => Finding::Failed(Trouble::new(text).because(zone.to_string()).cured_by(
-            "check the URL; if it is correct, ask your network administrator to fix the DNS entry",
-        )),
+        Some(zone) => Finding::Failed(
+            Trouble::new(text)
+                .because(zone.to_string())
+                .cured_by("check the URL; if it is correct, ask your network administrator to fix the DNS entry"),
+        ),
         None => Finding::Ok(text),
     }
 }
@@ -147,8 +149,7 @@ fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
     match probe {
         Probe::Served if content.starts_with("text/html") => {
             let trouble = Trouble::new(format!("{host} returned a web page instead of an MCP response"));
-            let trouble =
-                trouble.because("the URL is wrong, or your network redirects you to its own sign-in page");
+            let trouble = trouble.because("the URL is wrong, or your network redirects you to its own sign-in page");
             Finding::Failed(trouble.cured_by(format!("open {server} in a browser and check the URL")))
         }
         Probe::Served => Finding::Ok("responds; no sign-in required".to_owned()),

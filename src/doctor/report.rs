@@ -142,8 +142,8 @@ mod tests {
                 "\
 failed  registration  something with a long description went wrong here, or at
                       least it seems so
-          why:  a reason that needs more than one line as well, because this test
-                wants one so long
+          why:  a reason that needs more than one line as well, because this
+                test wants one so long
           hint: go to
                 {long}
                 and back

@@ -138,11 +138,7 @@ fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Ori
 fn validity(end: Timestamp, now: Timestamp) -> String {
     let left = end.duration_since(now);
     let distance = span::spoken(left.unsigned_abs().as_secs());
-    if left.is_positive() {
-        format!("valid for {distance}")
-    } else {
-        format!("expired {distance} ago")
-    }
+    if left.is_positive() { format!("valid for {distance}") } else { format!("expired {distance} ago") }
 }
 
 async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
@@ -187,9 +183,7 @@ fn registered(
     match registration {
         Some(known) if needs_secret && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
         None if needs_secret => Err(LoginError::NeedsSecret),
-        Some(known) if known.is_dynamic() => {
-            Ok(format!("{} (dynamically registered)", known.client_id))
-        }
+        Some(known) if known.is_dynamic() => Ok(format!("{} (dynamically registered)", known.client_id)),
         Some(known) => {
             let proof = match known.authentication {
                 ClientAuthentication::None => "public client",
@@ -266,7 +260,8 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
 /// signed in with its credentials.
 fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet) -> Option<Finding> {
     let profile = patient.profile;
-    let trouble = |audience: &str| Trouble::new(format!("the token was issued for {audience}, not for {}", profile.server));
+    let trouble =
+        |audience: &str| Trouble::new(format!("the token was issued for {audience}, not for {}", profile.server));
     let elsewhere = tokens.other_audience(&profile.server.resource());
     if let Some(audience) = &elsewhere
         && let Some(environment) = patient.environment_of(audience)

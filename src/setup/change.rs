@@ -68,7 +68,7 @@ impl fmt::Display for Holder {
         formatter.write_str(match self {
             Self::Other => "another server",
             Self::Finmcp => "another finmcp entry",
-            Self::Replaced => "another server to replace,",
+            Self::Replaced => "another server to be replaced,",
         })
     }
 }

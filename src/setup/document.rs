@@ -51,8 +51,8 @@ pub enum DocumentError {
         /// The name.
         name: String,
     },
-    /// Valid, but finmcp cannot change it safely.
-    #[error("line {line}: finmcp cannot change {what} safely")]
+    /// Valid, but finmcp cannot safely change it.
+    #[error("line {line}: finmcp cannot safely change {what}")]
     Unsupported {
         /// The line, from 1.
         line: usize,

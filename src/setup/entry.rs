@@ -95,7 +95,7 @@ impl Entry {
                 (words.next()?, words.collect(), "environment")
             }
             Client::Goose => (node.get("cmd")?.text()?.to_owned(), list(node, "args"), "envs"),
-            // Zed's earlier form: the command as a table of its own.
+            // Zed's earlier format, where the command is a table.
             Client::Zed if node.get("command").is_some_and(|command| !command.members().is_empty()) => {
                 let command = node.get("command")?;
                 let environment = command.get("env").map(table).unwrap_or_default();

@@ -260,7 +260,7 @@ mod tests {
             answer.text(),
             "a\n[image/png, 2 bytes]\n\
              [audio/wav, 2 bytes]\n[x: file:///x]\n[\n  1\n]\n\
-             [a file with invalid Base64: --json shows it]\n\
+             [a file with invalid Base64: use --json to see it]\n\
              [unsupported content: use --json to see it]\n"
         );
         assert_eq!(answer.files().collect::<Vec<_>>(), [b"hi", b"hi"]);

@@ -115,7 +115,7 @@ fn json_goes_in_and_comes_out_byte_for_byte() {
     assert!(vendor.calls("tools/list").is_empty(), "nothing is typed by a schema");
 
     for (stdin, said) in
-        [("", "is not JSON"), ("{", "is not JSON"), ("[]", "not a JSON object"), ("{} {}", "is not JSON")]
+        [("", "invalid JSON"), ("{", "invalid JSON"), ("[]", "must be a JSON object"), ("{} {}", "invalid JSON")]
     {
         let run = sandbox.finmcp_with_stdin(words, stdin).expect_code(2);
         assert!(run.stderr.contains(said), "{stdin}: {}", run.stderr);
@@ -131,7 +131,10 @@ fn json_is_no_argument_of_what_stands_behind_it() {
     vendor.prepare("hard", r#"{"jsonrpc":"2.0","id":@ID@,"result":{"content":[]}}"#);
     let run = sandbox.finmcp(["call", "--server", &vendor.url(), "raw", "--json", "name=hard"]).expect_success();
     assert_eq!(run.stdout, "{\"content\":[]}\n");
-    sandbox.finmcp(["call", "raw", "--json", "file.json"]).expect_code(2).expect_stderr(&["expected -, to read a JSON object from stdin"]);
+    sandbox
+        .finmcp(["call", "raw", "--json", "file.json"])
+        .expect_code(2)
+        .expect_stderr(&["expected -, to read a JSON object from stdin"]);
 }
 
 #[test]
@@ -169,7 +172,11 @@ fn files_are_kept_where_they_are_wanted() {
     let before = vendor.executed().len();
     for place in [&nowhere, &sandbox.home()] {
         let run = call_raw(&sandbox, &vendor, result, &["-o", place.to_str().unwrap()]).expect_code(1);
-        assert!(run.stderr.contains("cannot write") && run.stderr.contains("the tool was not called"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("cannot write") && run.stderr.contains("the tool was not called"),
+            "{}",
+            run.stderr
+        );
     }
     assert_eq!(vendor.executed().len(), before);
     // Somebody who reads no more gets the file all the same.

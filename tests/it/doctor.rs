@@ -146,7 +146,11 @@ fn a_sound_set_up_is_left_alone() {
              token scope handshake tools clock client"
         );
         assert!(report.text.ends_with("All checks passed\n"), "{}", report.text);
-        report.expect("tools", "ok", &["5 tools"]).expect("sign-in", "ok", &["books", "client-1", "renewed automatically"]);
+        report.expect("tools", "ok", &["5 tools"]).expect(
+            "sign-in",
+            "ok",
+            &["books", "client-1", "renewed automatically"],
+        );
         let revisions = if is_modern { "speaks MCP 2026-07-28" } else { "speaks MCP 2024-11-05 to 2025-11-25" };
         report.expect("handshake", "ok", &["test vendor 1", revisions]);
         assert_eq!(stored(&sandbox), before);
@@ -301,7 +305,11 @@ fn a_revoked_client() {
     let (mut sandbox, vendor) = crate::token::signed_in_machine();
     vendor.know("x", "another-secret-0123456789");
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
-    report.expect("token", "failed", &["invalid_client", "the vendor revoked the client", "--client-secret-file PATH`"]);
+    report.expect(
+        "token",
+        "failed",
+        &["invalid_client", "the vendor revoked the client", "--client-secret-file PATH`"],
+    );
     report.expect("token", "failed", &["belong to a different Asset environment"]);
     report.only_failed(&["token"]);
 }
@@ -377,7 +385,11 @@ fn a_server_that_is_down() {
 
     vendor.stop();
     let report = examine(&mut sandbox, &["books"], &secrets);
-    report.expect("connection", "failed", &["could not connect", "refused", "hint: check the address, your connection"]);
+    report.expect(
+        "connection",
+        "failed",
+        &["could not connect", "refused", "hint: check the address, your connection"],
+    );
     report.expect("sign-in", "ok", &[]).only_failed(&["connection"]);
 }
 
