@@ -54,8 +54,7 @@ Environment:
   FINMCP_CLIENT_SECRET      client secret for login and serve
   FINMCP_BROWSER            program that opens the sign-in page
   FINMCP_REQUEST_TIMEOUT    request timeout in seconds
-  FINMCP_LOG                log level on stderr: error, warn, info, debug or trace
-                            (logs contain no secrets)
+  FINMCP_LOG                log level on stderr: error, warn, info, debug, trace
   NO_COLOR, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE work as usual
 
 Exit codes:
@@ -71,7 +70,7 @@ pub enum Command {
     /// Print a valid access token, and nothing else
     #[command(after_help = TOKEN_HELP)]
     Token(Token),
-    /// Bridge an AI client on stdin and stdout to the MCP server, adding a valid token
+    /// Run the bridge between an AI client (stdin, stdout) and the server
     #[command(after_help = SERVE_HELP)]
     Serve(Box<Serve>),
     /// List your sign-ins

@@ -77,8 +77,7 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
     match place {
         Some(place) => place.keep(app, &answer)?,
         None if !is_raw && answer.files().next().is_some() => {
-            app.console
-                .note("Some content is not shown (in brackets); save it with --output FILE or print it with --json");
+            app.console.note("Files are not shown; save them with --output FILE");
         }
         None => {}
     }

@@ -167,7 +167,7 @@ fn files_are_kept_where_they_are_wanted() {
     assert_eq!(std::fs::read(sandbox.home().join("picture-2.png")).unwrap(), b"yo");
     call_raw(&sandbox, &vendor, result, &["-o", "-"]).expect_code(2).expect_stderr(&["cannot write to stdout"]);
     let run = call_raw(&sandbox, &vendor, result, &[]).expect_success();
-    assert!(run.stderr.contains("save it with --output FILE"), "{}", run.stderr);
+    assert!(run.stderr.contains("save them with --output FILE"), "{}", run.stderr);
     let nowhere = sandbox.home().join("no/such/folder");
     let before = vendor.executed().len();
     for place in [&nowhere, &sandbox.home()] {

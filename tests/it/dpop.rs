@@ -72,7 +72,7 @@ fn what_a_script_is_told_of_a_bound_token() {
     assert_eq!(json["token_type"], "DPoP");
     let run = sandbox.finmcp(["token", &vendor.url(), "--header"]).expect_success();
     assert!(run.stdout.starts_with("Authorization: DPoP "), "{}", run.stdout);
-    run.expect_stderr(&["bound to a key"]);
+    run.expect_stderr(&["bound to finmcp's DPoP key"]);
 }
 
 /// Sections 8 and 9: a nonce is asked for once by each endpoint, remembered while the process runs, and asked for again

@@ -123,6 +123,6 @@ fn t096_a_server_that_repeats_what_it_was_sent() {
         let answer = json!({"error": "invalid_request", "error_description": echo()});
         vendor.fault(On::Path("/revoke"), Effect::Answer(Reply::new(400).json(&answer)));
     }
-    sandbox.finmcp(["logout", &url]).expect_success().expect_stderr(&["could not be revoked"]);
+    sandbox.finmcp(["logout", &url]).expect_success().expect_stderr(&["could not revoke"]);
     sandbox.assert_no_secret(&vendor.secrets());
 }
