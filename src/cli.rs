@@ -70,7 +70,7 @@ pub enum Command {
     /// Print a valid access token, and nothing else
     #[command(after_help = TOKEN_HELP)]
     Token(Token),
-    /// Run the bridge between an AI client (stdin, stdout) and the server
+    /// Bridge an AI client on stdin and stdout to the server
     #[command(after_help = SERVE_HELP)]
     Serve(Box<Serve>),
     /// List your sign-ins

@@ -118,7 +118,9 @@ async fn keep(folder: &Folder, console: crate::console::Console) -> Result<(), E
     let text = serde_json::to_string_pretty(&entry).map_err(std::io::Error::other)?;
     console.say("\nPaste this into your AI client's configuration and restart it:\n");
     console.data(&(text + "\n"))?;
-    console.say("\nThe servers run until you press Ctrl-C. (For an entry that works without them, use args [\"serve\", \"demo\"].)");
+    console.say(
+        "\nThe servers run until you press Ctrl-C. (An entry with args [\"serve\", \"demo\"] works without them.)",
+    );
     interrupted().await;
     Ok(())
 }

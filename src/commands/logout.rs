@@ -46,8 +46,8 @@ async fn sign_out(app: &App, profile: &Profile, revoke: bool) -> Result<(), Erro
     Ok(())
 }
 
-/// Revokes the refresh token first, since it could obtain new access tokens (RFC 7009 section 2.1). Warns about each token
-/// that could not be revoked.
+/// Revokes the refresh token first, since it could obtain new access tokens (RFC 7009 section 2.1). Warns about each
+/// token that could not be revoked.
 pub(super) async fn revoke(app: &App, credential: &Credential) {
     let Some(tokens) = &credential.tokens else { return };
     let Some(endpoint) = &credential.revocation_endpoint else {
@@ -68,7 +68,8 @@ pub(super) async fn revoke(app: &App, credential: &Credential) {
                 RevocableToken::Access(_) => "access",
             };
             app.console.say(&match error {
-                // Not a failure: some servers cannot revoke self-contained tokens, such as JWTs (RFC 7009 section 2.2.1).
+                // Not a failure: some servers cannot revoke self-contained tokens, such as JWTs (RFC 7009 section
+                // 2.2.1).
                 TokenError::Refused(refusal) if refusal.code == "unsupported_token_type" => {
                     format!("This server cannot revoke {name} tokens; the last one stays valid until it expires.")
                 }

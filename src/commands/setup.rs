@@ -357,8 +357,8 @@ impl<'a> Job<'a> {
         }
         match backup {
             Some(backup) if open => console.say(&format!(
-                "warning: the backup {} contains the secrets in plain text. Delete it once everything works, and revoke \
-                 those tokens at the vendor.",
+                "warning: the backup {} contains the secrets in plain text. Delete it once everything works, and \
+                 revoke those tokens at the vendor.",
                 backup.display()
             )),
             Some(backup) => console.note(&format!("Backup: {}", backup.display())),
@@ -384,8 +384,8 @@ impl<'a> Job<'a> {
         let console = &self.app.console;
         for name in &surroundings.withheld {
             console.say(&format!(
-                "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the environment \
-                 that starts {}, if possible without the password.",
+                "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the \
+                 environment that starts {}, if possible without the password.",
                 client.title(),
                 client.title()
             ));
@@ -395,8 +395,8 @@ impl<'a> Job<'a> {
             StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }
         ) {
             console.say(
-                "warning: an AI client cannot enter the passphrase of the credential store. Set FINMCP_STORE_KEY_FILE to \
-                 the path of a key file and run this command again.",
+                "warning: an AI client cannot enter the passphrase of the credential store. Set \
+                 FINMCP_STORE_KEY_FILE to the path of a key file and run this command again.",
             );
         }
         if self.arguments.scope == Scope::Project {
@@ -473,8 +473,8 @@ fn profile_of(settings: &Settings, is_it: impl Fn(&ServerUrl) -> bool) -> Option
     saved.next().filter(|_| saved.next().is_none())
 }
 
-/// Checks that `serve` accepts the options after `--` and that a file can contain them. Returns whether they include sign-in
-/// options.
+/// Checks that `serve` accepts the options after `--` and that a file can contain them. Returns whether they include
+/// sign-in options.
 fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Error> {
     let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
     let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));

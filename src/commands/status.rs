@@ -61,7 +61,7 @@ pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
         app.console.data(&text)?;
         if documents.is_empty() {
             app.console.say(
-                "You are not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
+                "Not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
             );
         }
     }

@@ -44,8 +44,9 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     } else {
         tokens.access_token(Duration::from_secs(arguments.min_ttl)).await
     };
-    // Shortly before a token expires, `access_token` returns it without waiting for a slow renewal. That renewal has used up
-    // the refresh token, so this process must not exit before it has stored the new one; and its access token lasts longer.
+    // Shortly before a token expires, `access_token` returns it without waiting for a slow renewal. That renewal has
+    // used up the refresh token, so this process must not exit before it has stored the new one; and its access token
+    // lasts longer.
     tokens.settle().await;
     let token = match (&token, tokens.access_token(Duration::ZERO).await) {
         (Ok(_), Ok(better)) => Ok(better),

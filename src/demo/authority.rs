@@ -101,7 +101,8 @@ pub struct AuthorizationRequest {
 
 /// The refusal of an authorization request.
 pub enum AuthorizationError {
-    /// The redirect URI may not be the client's: show the error to the user and do not redirect (RFC 6749 section 4.1.2.1).
+    /// The redirect URI may not be the client's: show the error to the user and do not redirect (RFC 6749 section
+    /// 4.1.2.1).
     Page(GrantError),
     /// Tell the client with this redirect.
     Redirect(String),
@@ -194,7 +195,8 @@ impl Authority {
         Ok((id, request))
     }
 
-    /// Applies the user's decision: the form fields `request`, `name` and `decision`. Returns the redirect to the client.
+    /// Applies the user's decision: the form fields `request`, `name` and `decision`. Returns the redirect to the
+    /// client.
     ///
     /// # Errors
     /// No request with this identifier waits for a decision, for example because it was already decided.
@@ -225,8 +227,8 @@ impl Authority {
         if !self.knows(client_id) {
             return Err(GrantError::new("invalid_client", "unknown client"));
         }
-        // MCP authorization, "Resource Parameter Implementation": required in authorization and token requests, including
-        // refreshes.
+        // MCP authorization, "Resource Parameter Implementation": required in authorization and token requests,
+        // including refreshes.
         if form.get("resource") != Some(&self.policy.resource) {
             return Err(GrantError::new("invalid_target", "resource must name this vendor's MCP server"));
         }
@@ -282,8 +284,8 @@ impl Authority {
         let id = memory.refresh_tokens.get(token).cloned().ok_or(wrong)?;
         let sign_in = memory.sign_ins.get_mut(&id).filter(|sign_in| sign_in.client_id == client_id).ok_or(wrong)?;
         if sign_in.refresh_token != token {
-            // RFC 9700 section 4.14.2: reuse of a refresh token means that two parties have it, and the server cannot tell
-            // which one is the attacker.
+            // RFC 9700 section 4.14.2: reuse of a refresh token means that two parties have it, and the server cannot
+            // tell which one is the attacker.
             sign_in.is_revoked = true;
         }
         if sign_in.is_revoked || now.as_second() >= sign_in.expires_at {
@@ -349,7 +351,8 @@ impl Authority {
         is_good.then_some(claims)
     }
 
-    /// Revokes the sign-in of a token (RFC 7009): its refresh token and all access tokens. Succeeds for an unknown token.
+    /// Revokes the sign-in of a token (RFC 7009): its refresh token and all access tokens. Succeeds for an unknown
+    /// token.
     ///
     /// # Errors
     /// The token belongs to another client (RFC 7009 section 2.1), or the request has no token.

@@ -72,7 +72,8 @@ impl Listener {
                     Ok((stream, _)) => {
                         connections.spawn(converse(stream, host.clone(), site.clone()));
                     }
-                    // Probably out of file descriptors. The connection is still waiting, so without a pause this would spin.
+                    // Probably out of file descriptors. The connection is still waiting, so without a pause this would
+                    // spin.
                     Err(error) => {
                         tracing::debug!(%error, "accept failed");
                         tokio::time::sleep(Duration::from_millis(50)).await;

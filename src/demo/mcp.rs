@@ -34,8 +34,8 @@ pub enum Refusal {
 }
 
 impl Mcp {
-    /// An endpoint for a vendor's tools. `challenge` is the start of its `WWW-Authenticate` header: `Bearer` and a parameter.
-    /// `scope` is the usual scope, or empty.
+    /// An endpoint for a vendor's tools. `challenge` is the start of its `WWW-Authenticate` header: `Bearer` and a
+    /// parameter. `scope` is the usual scope, or empty.
     pub fn new(server: Server, challenge: String, scope: &'static str) -> Self {
         Self { endpoint: Streamable::new(server), challenge, scope, tool_calls: AtomicU64::new(0) }
     }

@@ -4,7 +4,8 @@ use std::{fmt, iter::Sum, ops, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// US dollars in whole cents. The text has two decimals (`-1234.50`). In JSON it is a string, so that no parser rounds it.
+/// US dollars in whole cents. The text has two decimals (`-1234.50`). In JSON it is a string, so that no parser rounds
+/// it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(i64);
 

@@ -59,8 +59,8 @@ async fn send(http: &Http, url: &ServerUrl, method: Method, form: Vec<u8>) -> Re
     http.exchange(url, request).await
 }
 
-/// The value of the first attribute `name` after `mark`. This is enough for the vendors' consent page, whose values contain
-/// no entities.
+/// The value of the first attribute `name` after `mark`. This is enough for the vendors' consent page, whose values
+/// contain no entities.
 fn attribute<'a>(html: &'a str, mark: &str, name: &str) -> Option<&'a str> {
     let (_, behind) = html.split_once(mark)?;
     let (_, value) = behind.split_once(&format!("{name}=\""))?;

@@ -1,5 +1,5 @@
-//! Streamable HTTP of both eras, for a server that only answers requests: every response is one JSON object, and there are
-//! no event streams.
+//! Streamable HTTP of both eras, for a server that only answers requests: every response is one JSON object, and there
+//! are no event streams.
 
 use std::{
     collections::HashSet,

@@ -1,7 +1,7 @@
 //! `doctor`: checks each step from the settings to the list of tools, and says what is wrong and how to fix it.
 //!
-//! The steps run the code of `login` and `serve`. They change nothing except what `serve` changes too: they renew a token
-//! that has expired or that the server rejects. They register no client, open no browser and prompt for nothing.
+//! The steps run the code of `login` and `serve`. They change nothing except what `serve` changes too: they renew a
+//! token that has expired or that the server rejects. They register no client, open no browser and prompt for nothing.
 
 pub mod authorization;
 pub mod chart;

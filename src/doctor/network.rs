@@ -125,8 +125,8 @@ fn kind(address: IpAddr) -> &'static str {
     }
 }
 
-/// Why there is no connection. A certificate may only seem to be expired or not yet valid because this machine's clock is
-/// wrong.
+/// Why there is no connection. A certificate may only seem to be expired or not yet valid because this machine's clock
+/// is wrong.
 fn unreachable(patient: &Patient<'_>, error: HttpError) -> Trouble {
     let why = error.why_unreachable();
     let is_about_time = matches!(&error, HttpError::Certificate { problem, .. } if problem.contains("expired") || problem.contains("valid yet"));

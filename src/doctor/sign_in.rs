@@ -200,8 +200,8 @@ fn registered(
     }
 }
 
-/// Whether there is a token that is valid by this machine's clock. Renews it when `serve` would. Beyond that it tests only
-/// client credentials, by requesting a token and discarding it: that does not use up a refresh token.
+/// Whether there is a token that is valid by this machine's clock. Renews it when `serve` would. Beyond that it tests
+/// only client credentials, by requesting a token and discarding it: that does not use up a refresh token.
 pub async fn examine_token(
     patient: &Patient<'_>,
     credential: Result<Option<&Credential>, &'static str>,
@@ -281,8 +281,8 @@ fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet
     Some(Finding::Warning(trouble))
 }
 
-/// Why the authorization server issued no token. If it does not know the client and the vendor has other environments, the
-/// credentials may belong to one of those.
+/// Why the authorization server issued no token. If it does not know the client and the vendor has other environments,
+/// the credentials may belong to one of those.
 fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
     let trouble = Trouble::from(error);
     let is_unknown_client = trouble.what.contains("invalid_client") || trouble.what.contains("forgotten this client");

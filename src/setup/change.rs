@@ -82,8 +82,8 @@ impl Holder {
     }
 }
 
-/// The changes that add the requested entry to `document` and replace each of `replaced`: a server with a secret in plain
-/// text, and the entry that replaces it (none if that is the requested one). Empty if nothing has to change.
+/// The changes that add the requested entry to `document` and replace each of `replaced`: a server with a secret in
+/// plain text, and the entry that replaces it (none if that is the requested one). Empty if nothing has to change.
 ///
 /// # Errors
 /// [`Taken`].
@@ -121,8 +121,8 @@ pub fn wanted(
     Ok(changes)
 }
 
-/// The changes that remove finmcp's entry for the requested server from `document`: the one with its name, else every one
-/// that `is_meant` says is for that server.
+/// The changes that remove finmcp's entry for the requested server from `document`: the one with its name, else every
+/// one that `is_meant` says is for that server.
 ///
 /// # Errors
 /// [`Taken`] if another server has that name.

@@ -1,5 +1,5 @@
-//! Claude Code's own command for its servers. Claude Code rewrites the same file whenever it runs, so finmcp lets it make
-//! the change.
+//! Claude Code's own command for its servers. Claude Code rewrites the same file whenever it runs, so finmcp lets it
+//! make the change.
 
 use std::{path::Path, process::Stdio, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The AI clients that start `finmcp serve`: where each stores its servers, in which format, and which of its environment
-//! variables it passes to a server.
+//! The AI clients that start `finmcp serve`: where each stores its servers, in which format, and which of its
+//! environment variables it passes to a server.
 
 use std::{
     collections::BTreeMap,
@@ -104,8 +104,8 @@ impl Machine {
     /// The variables that decide where clients keep their files.
     const FOLDERS: [&str; 5] = ["APPDATA", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR", "GEMINI_CLI_HOME"];
 
-    /// The variables that `serve` needs with the values they have here. Each names a place, not a secret; a proxy's URL can
-    /// contain a password, so finmcp checks it.
+    /// The variables that `serve` needs with the values they have here. Each names a place, not a secret; a proxy's URL
+    /// can contain a password, so finmcp checks it.
     pub const NEEDED: [&str; 13] = [
         "FINMCP_CONFIG_DIR",
         "FINMCP_STORE",
@@ -192,7 +192,8 @@ const ALWAYS: [&str; 11] = [
     "SYSTEMROOT",
 ];
 
-/// The variables that a desktop gives to its programs, and they to their servers. A shell's variables are not among them.
+/// The variables that a desktop gives to its programs, and they to their servers. A shell's variables are not among
+/// them.
 const DESKTOP: [&str; 17] = [
     "LANG",
     "LC_ALL",
@@ -356,8 +357,8 @@ impl Client {
             })
     }
 
-    /// Whether a server that the client starts gets the variable `name` as the user set it in a shell. The desktop starts
-    /// graphical clients without reading the shell's files.
+    /// Whether a server that the client starts gets the variable `name` as the user set it in a shell. The desktop
+    /// starts graphical clients without reading the shell's files.
     pub fn passes(self, name: &str) -> bool {
         let upper = name.to_ascii_uppercase();
         if ALWAYS.contains(&upper.as_str()) {

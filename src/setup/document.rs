@@ -177,8 +177,8 @@ impl Document {
         Ok(())
     }
 
-    /// Returns `text` if it differs from this document only in the server `name`. A safety net: an unusual layout must not
-    /// lose another server or setting.
+    /// Returns `text` if it differs from this document only in the server `name`. A safety net: an unusual layout must
+    /// not lose another server or setting.
     fn checked(&self, text: String, name: &str, is_there: bool) -> Result<String, DocumentError> {
         let unsupported =
             DocumentError::Unsupported { line: self.servers().map_or(1, |node| self.line(node)), what: "this layout" };

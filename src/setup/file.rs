@@ -87,8 +87,8 @@ impl ConfigFile {
         Ok(Self { path: path.to_owned(), text, exists })
     }
 
-    /// The existing backups, oldest first, and the path for the next one. A backup never overwrites another, which may be
-    /// the only copy of the user's settings.
+    /// The existing backups, oldest first, and the path for the next one. A backup never overwrites another, which may
+    /// be the only copy of the user's settings.
     fn backups(&self) -> (Vec<PathBuf>, PathBuf) {
         let named = |number: usize| {
             let mut name = self.path.file_name().unwrap_or_default().to_owned();
@@ -118,8 +118,8 @@ impl ConfigFile {
         copy.put().map(Some)
     }
 
-    /// Replaces the file with `text` atomically, if it has not changed since it was read. A symlink stays a symlink, and
-    /// the permissions stay.
+    /// Replaces the file with `text` atomically, if it has not changed since it was read. A symlink stays a symlink,
+    /// and the permissions stay.
     ///
     /// # Errors
     /// [`FileError`]; the file is unchanged.

@@ -1,7 +1,7 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`.
 //!
-//! [`client`] describes the clients, [`entry`] an entry, [`document`] changes a file in one place, [`change`] decides the
-//! changes, and [`plaintext`] finds secrets. These are pure, except that [`client`] checks whether files exist.
+//! [`client`] describes the clients, [`entry`] an entry, [`document`] changes a file in one place, [`change`] decides
+//! the changes, and [`plaintext`] finds secrets. These are pure, except that [`client`] checks whether files exist.
 //! [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the change.
 
 pub mod change;

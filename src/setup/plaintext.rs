@@ -10,8 +10,8 @@ use crate::setup::{
     tree::{Kind, Member, Node},
 };
 
-/// A server in a client's file with a secret in plain text, or one that uses mcp-remote, which stores its tokens in plain
-/// text.
+/// A server in a client's file with a secret in plain text, or one that uses mcp-remote, which stores its tokens in
+/// plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposed {
     /// Its name in the client.
@@ -160,8 +160,8 @@ fn found(spans: &mut Spans, node: &Node) {
     spans.insert((node.span.start, node.span.end), String::new());
 }
 
-/// Collects what may be a secret in the arguments of another program, whose options finmcp does not know: every word after
-/// an option, every word that looks like a key, and all of a URL except its host.
+/// Collects what may be a secret in the arguments of another program, whose options finmcp does not know: every word
+/// after an option, every word that looks like a key, and all of a URL except its host.
 fn mark_foreign(node: &Node, spans: &mut Spans) {
     let mut follows_option = false;
     for element in node.elements() {

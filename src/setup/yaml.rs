@@ -1,5 +1,5 @@
-//! YAML: parsed with `saphyr-parser`; one member of a mapping is added, replaced or removed by whole lines. If a change would
-//! affect anything else (a value in brackets, an anchor), finmcp reports an error and changes nothing.
+//! YAML: parsed with `saphyr-parser`; one member of a mapping is added, replaced or removed by whole lines. If a change
+//! would affect anything else (a value in brackets, an anchor), finmcp reports an error and changes nothing.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -166,8 +166,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The span of a collection, up to its closing bracket or the end of its last part: the parser ends a collection without
-/// brackets only where the next token starts.
+/// The span of a collection, up to its closing bracket or the end of its last part: the parser ends a collection
+/// without brackets only where the next token starts.
 fn whole(open: &Range<usize>, close: &Range<usize>, last: usize) -> Range<usize> {
     open.start..if close.is_empty() { last } else { close.end }
 }

@@ -152,8 +152,8 @@ impl Shape {
         }
         let value = typed.trim();
         let kind = serde_json::from_str::<&RawValue>(value).ok().and_then(|json| kind(json.get()));
-        // A word stays text if the schema allows text, unless the schema also names the other type. `null` does not count:
-        // an empty variable in a script must not remove a condition.
+        // A word stays text if the schema allows text, unless the schema also names the other type. `null` does not
+        // count: an empty variable in a script must not remove a condition.
         let kind = kind.filter(|kind| *kind != Type::Null || !self.allows(Type::String));
         match kind {
             Some(kind) if kind != Type::String && self.names(kind) => Some(value.to_owned()),

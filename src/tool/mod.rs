@@ -1,4 +1,5 @@
-//! A server's tools for the command line: their arguments, the conversion of words to arguments, and their results. Pure.
+//! A server's tools for the command line: their arguments, the conversion of words to arguments, and their results.
+//! Pure.
 
 pub mod answer;
 pub mod arguments;

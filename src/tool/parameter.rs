@@ -1,5 +1,5 @@
-//! An argument of a tool or a field of a server's question: one property of a JSON Schema. finmcp checks what a user can
-//! type; the server checks the rest.
+//! An argument of a tool or a field of a server's question: one property of a JSON Schema. finmcp checks what a user
+//! can type; the server checks the rest.
 
 use serde_json::{Map, Value};
 
@@ -66,8 +66,8 @@ pub struct Choice {
 }
 
 impl Parameter {
-    /// The properties of the object that `schema` describes: required ones first, in the order of `required`; the others
-    /// by name.
+    /// The properties of the object that `schema` describes: required ones first, in the order of `required`; the
+    /// others by name.
     pub fn all(schema: &Value) -> Vec<Self> {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

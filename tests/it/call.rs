@@ -88,7 +88,7 @@ fn arguments_are_what_was_typed() {
     let vendor = Vendor::start(with_tool(schema));
     let sandbox = Sandbox::new();
     for (words, said) in [
-        (&["amount=1"][..], "raw needs name"),
+        (&["amount=1"][..], "raw is missing an argument: name"),
         (&["name=x", "amount=1,10"], "invalid amount \"1,10\": expected number"),
         (&["nam=x"], "raw has no argument \"nam\"\nhint: it takes name, amount, tags"),
         (&["x"], "invalid argument \"x\": expected NAME=VALUE"),

@@ -463,7 +463,8 @@ fn needed(sandbox: &Sandbox) -> Value {
 const OURS: &str = env!("CARGO_BIN_EXE_finmcp");
 const CURE: &str = "hint: run `finmcp setup cursor books --force`";
 
-/// Broken set-up 7: an AI client starts a finmcp that is not there any more; or not this one; or one that does not start.
+/// Broken set-up 7: an AI client starts a finmcp that is not there any more; or not this one; or one that does not
+/// start.
 #[test]
 fn a_moved_binary() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());

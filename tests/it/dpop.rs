@@ -109,8 +109,8 @@ fn t114_a_wish_for_a_nonce_repeats_nothing() {
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
-/// A server that is never content with a nonce gets each request twice and no more; neither a renewal nor a person helps
-/// it, and neither is tried.
+/// A server that is never content with a nonce gets each request twice and no more; neither a renewal nor a person
+/// helps it, and neither is tried.
 #[test]
 fn a_server_that_always_wants_another_nonce() {
     let vendor = people(Dpop::Challenged, false);

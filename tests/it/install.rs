@@ -209,7 +209,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 release.sign();
                 fs::write(release.signature(), signature).unwrap();
             },
-            "the signature",
+            "wrong signature",
         ),
         (
             "another key",
@@ -218,9 +218,9 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 let sums = fs::read_to_string(release.sums()).unwrap();
                 release.sign_list(&sums, &other);
             },
-            "the signature",
+            "wrong signature",
         ),
-        ("an empty signature", |release| fs::write(release.signature(), "").unwrap(), "the signature"),
+        ("an empty signature", |release| fs::write(release.signature(), "").unwrap(), "wrong signature"),
         ("no signature", |release| fs::remove_file(release.signature()).unwrap(), "not signed"),
         ("no list", |release| fs::remove_file(release.sums()).unwrap(), "no checksums"),
         ("no archive", |release| fs::remove_file(&release.archive).unwrap(), "the release has no"),

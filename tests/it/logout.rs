@@ -93,8 +93,8 @@ fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
     }
 }
 
-/// d1: a server that wants a `client_secret` of every client is given an empty one by a client that has none; the token is
-/// revoked then.
+/// d1: a server that wants a `client_secret` of every client is given an empty one by a client that has none; the token
+/// is revoked then.
 #[cfg(unix)]
 #[test]
 fn d1_a_client_without_a_secret_revokes_where_one_is_wanted() {

@@ -253,12 +253,12 @@ fn what_cannot_be_read_stays() {
 fn what_serve_does_not_take_is_not_written() {
     let sandbox = Sandbox::new();
     for (options, said) in [
-        (&["--bogus"][..], "does not take that"),
-        (&["tesorio"], "does not take that"),
-        (&["--client-secret", "CANARY"], "a secret is not written"),
-        (&["--param", "client_secret=CANARY"], "a secret is not written"),
-        (&["--audit-log", "calls.jsonl"], "depends on the folder"),
-        (&["--client-id", "x", "--client-secret-file", "-"], "depends on the folder"),
+        (&["--bogus"][..], "invalid options for finmcp serve"),
+        (&["tesorio"], "invalid options for finmcp serve"),
+        (&["--client-secret", "CANARY"], "does not write secrets"),
+        (&["--param", "client_secret=CANARY"], "does not write secrets"),
+        (&["--audit-log", "calls.jsonl"], "use an absolute path"),
+        (&["--client-id", "x", "--client-secret-file", "-"], "use an absolute path"),
     ] {
         let run = cursor(&sandbox, &[&["asset", "--"], options].concat()).expect_code(2);
         assert!(!run.stderr.contains("CANARY"), "{}", run.stderr);
@@ -462,7 +462,8 @@ mod unix {
         assert_eq!((&entry["timeout"], &entry["args"]), (&json!(5), &json!(["serve", "tesorio"])));
     }
 
-    /// Claude Code took the old entry out and finmcp's could not be put in: the copy of the old one stays, and is named.
+    /// Claude Code took the old entry out and finmcp's could not be put in: the copy of the old one stays, and is
+    /// named.
     #[test]
     fn what_claude_code_left_half_done_can_be_mended() {
         let script = r#"[ "$2" = remove ] || exit 1; echo '{"mcpServers": 1}' > "$HOME/.claude.json""#;

@@ -95,8 +95,8 @@ fn a_server_that_is_named_no_more_can_be_signed_out_of() {
     assert_eq!(vendor.records_at("/revoke").len(), 4);
 }
 
-/// t093: the memory that tokens are in is in no core dump, and no debugger of the same user reads it. The kernel shows that
-/// by giving the process's files to root.
+/// t093: the memory that tokens are in is in no core dump, and no debugger of the same user reads it. The kernel shows
+/// that by giving the process's files to root.
 #[cfg(target_os = "linux")]
 #[test]
 fn t093_no_debugger_reads_a_process_that_has_tokens() {

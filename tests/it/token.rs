@@ -101,7 +101,8 @@ fn the_token_comes_as_a_line_as_a_header_and_as_json() {
     assert_eq!(json["access_token"], token);
 }
 
-/// What is noted of a token's lifetime is about this token and these options: `--min-ttl` is named to those who gave it.
+/// What is noted of a token's lifetime is about this token and these options: `--min-ttl` is named to those who gave
+/// it.
 #[test]
 fn a17_notes_speak_of_options_that_were_given() {
     let note = |seconds: u64, arguments: &[&str]| {

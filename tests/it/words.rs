@@ -359,7 +359,7 @@ const LATER: [&str; 27] = [
 /// The odd words of `text`, as `name:line: word`.
 fn odd(name: &str, text: &str) -> Vec<String> {
     let has = |line: &str, word: &str| {
-        // A colon directly before a word makes it part of a path, which is no text.
+        // A colon directly before a word makes it part of a Rust path, which is not text.
         let is_letter =
             |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || "_:".contains(letter));
         line.match_indices(word).any(|(at, _)| {
@@ -395,7 +395,7 @@ fn texts_have_no_odd_words() {
         let path = path.strip_prefix(root.join("src")).unwrap();
         !LATER.iter().any(|later| path.starts_with(later))
     });
-    let texts = ["README.md", "install.sh", "docs", "packaging/README.md"];
+    let texts = ["README.md", "SECURITY.md", "install.sh", "docs", "packaging/README.md"];
     let texts = texts.iter().flat_map(|name| files(&root.join(name), &["md", "sh"]));
     let read: Vec<(PathBuf, String)> = sources.chain(texts).collect();
     assert!(read.len() > 80, "only {} files", read.len());
@@ -410,8 +410,9 @@ fn help_has_no_odd_words() {
     let help = |arguments: &[&str]| sandbox.finmcp(arguments).expect_success().stdout;
     let top = help(&["--help"]);
     let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let commands: Vec<&str> =
-        commands.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
+    // Further lines of a description are indented deeper.
+    let commands = commands.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(commands.len() > 10 && commands.contains(&"doctor"), "{commands:?}");
     for command in commands.iter().filter(|command| **command != "help") {
         let text = help(&[command, "--help"]);
