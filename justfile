@@ -23,7 +23,7 @@ test-all:
 
 # Many processes on one rotating token: SIZE is PROCESSESxROTATIONS
 stress SIZE="16x50":
-    FINMCP_STRESS={{SIZE}} cargo test --locked --test it stress:: -- --nocapture
+    FINMCP_STRESS={{SIZE}} cargo test --locked --test it security::stress:: -- --nocapture
 
 # Takes mechanisms out of the source, one by one, and fails where no test notices
 mutations *NAMES:

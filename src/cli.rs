@@ -1,6 +1,8 @@
 //! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
 pub mod doctor;
+pub mod registration;
+pub mod server;
 pub mod setup;
 pub mod tools;
 
@@ -12,13 +14,13 @@ use glob::Pattern;
 pub use doctor::Doctor;
 
 use crate::{
-    cli::tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
-    login::redirect_uri::RedirectUri,
-    oauth::{client_metadata::ClientMetadataUrl, scope::Scope},
-    profile::Selector,
-    provider::GrantKind,
-    server_url::ServerUrl,
-    settings,
+    cli::{
+        registration::Registration,
+        server::Server,
+        tools::{CALL_HELP, Call, TOOLS_HELP, Tools},
+    },
+    profile::selector::Selector,
+    span,
 };
 
 /// Connect AI clients and scripts to financial data: sign in once, with no token in any config file
@@ -103,43 +105,6 @@ pub enum Command {
     Man(Man),
 }
 
-/// The server that a command is about.
-#[derive(Debug, Clone, Args)]
-pub struct Server {
-    /// A preset, a saved profile, or an https URL
-    pub server: Option<String>,
-    /// Its environment, URL and profile.
-    #[command(flatten)]
-    pub which: Which,
-}
-
-/// The environment, the URL and the profile of a server.
-#[derive(Debug, Clone, Args)]
-pub struct Which {
-    /// The vendor's environment, for example sandbox
-    #[arg(long = "env", value_name = "NAME")]
-    pub environment: Option<String>,
-    /// The MCP endpoint to use instead of the preset's
-    #[arg(long, value_name = "URL")]
-    pub url: Option<ServerUrl>,
-    /// A name for this sign-in, to keep several accounts or servers apart
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-}
-
-impl Which {
-    /// The selector for `server` with these options.
-    pub fn of(self, server: Option<String>) -> Selector {
-        Selector { server, environment: self.environment, url: self.url, profile: self.profile }
-    }
-}
-
-impl From<Server> for Selector {
-    fn from(server: Server) -> Self {
-        server.which.of(server.server)
-    }
-}
-
 /// `finmcp login`.
 #[derive(Debug, Args)]
 pub struct Login {
@@ -156,7 +121,7 @@ pub struct Login {
     #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
     /// How long to wait for you to sign in, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = settings::seconds, help_heading = "Browser")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = span::seconds, help_heading = "Browser")]
     pub timeout: u64,
     /// Import the sign-in that another program stores in plain text
     #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
@@ -182,83 +147,6 @@ pub struct Disposal {
     /// Delete the imported files without asking
     #[arg(long, requires = "import", help_heading = "Import")]
     pub delete_imported: bool,
-}
-
-/// How to sign in: the OAuth client, the request, and the authorization server.
-#[derive(Debug, Default, PartialEq, Eq, Args)]
-pub struct Registration {
-    /// How to sign in (default: as the preset or the server says)
-    #[arg(long, value_enum)]
-    pub grant: Option<GrantKind>,
-    /// The client ID that the vendor gave you
-    #[arg(long, value_name = "ID", help_heading = "Client")]
-    pub client_id: Option<String>,
-    /// A file with the client secret, or - for stdin (or set FINMCP_CLIENT_SECRET)
-    #[arg(long, value_name = "PATH|-", help_heading = "Client")]
-    pub client_secret_file: Option<PathBuf>,
-    /// A PEM file with the client's private key, or - for stdin; the key is never sent
-    #[arg(
-        long,
-        value_name = "PATH|-",
-        conflicts_with = "client_secret_file",
-        requires = "client_id",
-        help_heading = "Client"
-    )]
-    pub private_key_file: Option<PathBuf>,
-    /// Not accepted: other users of this machine can see command-line arguments
-    #[arg(long, hide = true, value_name = "SECRET")]
-    pub client_secret: Option<String>,
-    /// URL of a Client ID Metadata Document that you host
-    #[arg(long, value_name = "URL", help_heading = "Client")]
-    pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
-    #[arg(long, value_name = "URI", help_heading = "Client")]
-    pub redirect_uri: Option<RedirectUri>,
-    /// A file with a JWT that identifies you or this workload; re-read for every access token
-    #[arg(long, value_name = "PATH", help_heading = "Assertion")]
-    pub assertion_file: Option<PathBuf>,
-    /// Issuer URL of your company's identity provider (enterprise-managed authorization)
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "assertion_file",
-        requires_all = ["identity_provider_client_id", "id_token_file"],
-        help_heading = "Assertion"
-    )]
-    pub identity_provider: Option<String>,
-    /// The client ID at the identity provider
-    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
-    pub identity_provider_client_id: Option<String>,
-    /// A file with the client secret for the identity provider, or - for stdin
-    #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
-    pub identity_provider_client_secret_file: Option<PathBuf>,
-    /// A file with an ID token from the identity provider; re-read for every access token
-    #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
-    pub id_token_file: Option<PathBuf>,
-    /// Limit the token to one business
-    #[arg(long, value_name = "ID", help_heading = "Request")]
-    pub business_id: Option<String>,
-    /// A scope to request; may be repeated
-    #[arg(long, value_name = "SCOPE", help_heading = "Request")]
-    pub scope: Vec<Scope>,
-    /// An extra parameter to send to the authorization server; may be repeated
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
-    pub parameters: Vec<(String, String)>,
-    /// The resource parameter to send instead of the server's; none to omit it
-    #[arg(long, value_name = "URI|none", help_heading = "Request")]
-    pub resource: Option<String>,
-    /// Bind the tokens to a key on this machine (DPoP) even if the server does not require it
-    #[arg(long, help_heading = "Request")]
-    pub dpop: bool,
-    /// Token endpoint (skips discovery)
-    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
-    pub token_endpoint: Option<ServerUrl>,
-    /// Issuer URL of the authorization server to use
-    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
-    pub issuer: Option<String>,
-    /// Allow this server's authorization server to be on a private network
-    #[arg(long, help_heading = "Authorization server")]
-    pub allow_private_network: bool,
 }
 
 const LOGIN_HELP: &str = "\
@@ -308,7 +196,7 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
     /// Request timeout, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
     /// How to sign in, for a server that has no profile yet.
     #[command(flatten)]
@@ -414,9 +302,11 @@ install.sh installs completions for you. By hand:
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
+/// The server that these arguments of `finmcp` serve; none where they are no arguments of `serve`.
+pub fn served(arguments: &[String]) -> Option<Selector> {
+    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words).ok()?.command {
+        Command::Serve(serve) => Some(serve.server.into()),
+        _ => None,
     }
 }

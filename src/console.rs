@@ -7,7 +7,7 @@ pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret, settings::SettingsError};
+use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret};
 
 /// How much to print, and whether in colour.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,10 @@ impl Console {
 
     /// A progress line.
     pub fn progress(&self) -> Progress {
-        Progress::new(self.voice)
+        match self.voice {
+            Voice::Usual => Progress::shown(),
+            Voice::Quiet => Progress::hidden(),
+        }
     }
 
     /// The width of a line of text.
@@ -167,19 +170,11 @@ fn indented(text: &str) -> String {
     text.trim_end().split('\n').map(printable).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Starts logging to stderr. Logs only finmcp's own messages: a library's may contain secrets or a server's text.
-///
-/// # Errors
-/// A level that does not exist.
-pub fn start_log(filter: Option<&str>) -> Result<(), Error> {
+/// Starts logging to stderr, down to `level`. Logs only finmcp's own messages: a library's may contain secrets or a
+/// server's text.
+pub fn start_log(level: tracing::Level) {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
-    // Without a filter, problems in the background are still logged.
-    let level: tracing::Level = filter.unwrap_or("warn").parse().map_err(|_| {
-        let problem = format!("{:?}, and must be error, warn, info, debug or trace", filter.unwrap_or_default());
-        SettingsError::Variable { name: "FINMCP_LOG", problem }
-    })?;
     let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(ours);
     tracing_subscriber::registry().with(lines).init();
-    Ok(())
 }

@@ -17,14 +17,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`] | what can be typed: syntax only |
-//! | [`settings`] | what is set from outside; the only reader of the environment |
-//! | [`config`] | `config.toml`: read, and changed in place |
-//! | [`provider`] | vendors as data (`providers.toml`) |
-//! | [`profile`] | a server that someone uses; which one is meant |
+//! | [`settings`] | what is set from outside: the environment (`environment`, its only reader), and `config.toml` (read, and changed in place) |
+//! | [`profile`] | a server that someone uses; which one is meant; `provider`: vendors as data (`providers.toml`) |
+//! | [`app`] | what commands share, and nothing that prints: signing in and out, conversations with servers |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
 //! | [`error`] | from what went wrong to words and an exit code |
-//! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides, `control` is the owner's hand |
+//! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides (a stack of layers over a session), `control` is the owner's hand |
 //! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE, what a server's text holds; `attempts` is the law of sending again |
 //! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
@@ -38,15 +37,16 @@
 //!
 //! # Invariants
 //!
-//! 1. `commands -> doctor -> {login, client -> bridge, credential, setup, demo} -> oauth -> {http, server_url, secret}`;
-//!    never upward.
-//! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`]; in [`bridge`] `conversation` and
-//!    `control` but its log; in [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
-//!    questions of `client` whether a file is there.
+//! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
+//!    -> {login, client -> bridge, tool} -> credential -> oauth -> {mcp, http} -> {server_url, secret, printable}`; never
+//!    upward, and no file knows one that knows it.
+//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
+//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
+//!    in [`setup`] all but `file`, `claude` and the questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
-//! 5. Only [`settings`] reads the environment; only [`console`] writes for people; while serving only
-//!    `bridge::stdio` owns stdout.
+//! 5. Only [`settings`]`::environment` reads the environment; only [`console`] writes for people; while serving only
+//!    `bridge::downstream` owns stdout.
 //! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again but the members that a translation
 //!    between eras names.
 //! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.
@@ -55,15 +55,16 @@
 //! 9. serde documents stay private to their module; a validated type leaves.
 //! 10. Three traits: `CredentialStore`, `Browser`, `Clock`. HTTP is not one: tests use real loopback servers.
 
+pub mod app;
 pub mod bridge;
 pub mod cli;
 pub mod client;
 pub mod commands;
-pub mod config;
 pub mod console;
 pub mod credential;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod http;
@@ -73,7 +74,6 @@ pub mod oauth;
 pub mod paragraph;
 pub mod printable;
 pub mod profile;
-pub mod provider;
 pub mod secret;
 pub mod server_url;
 pub mod settings;

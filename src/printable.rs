@@ -1,7 +1,7 @@
-//! Text that a terminal shows and does not obey.
+//! Text that a terminal shows and does not obey. The one cleaner of what others have written: servers, files, clients.
 
-/// `text` without what steers a terminal or misleads a reader: C0 and C1 control characters (escape sequences among
-/// them), bidirectional overrides, and invisible separators.
+/// `text` without what steers a terminal or misleads a reader: control characters (escape sequences among them), what
+/// turns the reading direction, and what does not show.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|character| !misleads(*character)).collect()
 }
@@ -16,14 +16,76 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
+/// Control characters, line and paragraph separators, and Unicode's Default_Ignorable_Code_Point: whatever has no shape,
+/// such as bidirectional controls, joiners, fillers and tags. The sixteen variation selectors of emoji may stay: they hold
+/// no message.
 fn misleads(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// One of each kind that no text may show.
+    const HOSTILE: [char; 34] = [
+        '\0',
+        '\u{7}',
+        '\t',
+        '\n',
+        '\r',
+        '\u{1b}',
+        '\u{7f}', // C0
+        '\u{80}',
+        '\u{90}',
+        '\u{9b}',
+        '\u{9d}', // C1, CSI and OSC among them
+        '\u{ad}', // a soft hyphen
+        '\u{61c}',
+        '\u{200e}',
+        '\u{200f}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2069}', // bidirectional
+        '\u{200b}',
+        '\u{200c}',
+        '\u{200d}',
+        '\u{2060}',
+        '\u{feff}',
+        '\u{180e}',
+        '\u{34f}', // of no width
+        '\u{2028}',
+        '\u{2029}', // lines and paragraphs
+        '\u{fff9}',
+        '\u{fffb}', // annotations
+        '\u{3164}', // a letter without a shape
+        '\u{e0001}',
+        '\u{e0041}',
+        '\u{e0100}', // tags, and selectors that can spell a hidden text
+    ];
+
+    /// Whether nothing in `text` steers a terminal or misleads a reader.
+    pub(crate) fn is_printable(text: &str) -> bool {
+        !text.chars().any(misleads)
+    }
+
+    /// Texts with many such characters.
+    pub(crate) fn hostile_text() -> impl Strategy<Value = String> {
+        let character = prop_oneof![
+            any::<char>(),
+            prop::sample::select(HOSTILE.to_vec()),
+            "[ -~]".prop_map(|text| { text.chars().next().unwrap_or(' ') })
+        ];
+        prop::collection::vec(character, 0..300).prop_map(|characters| characters.into_iter().collect())
+    }
 
     /// t113: neither escape sequences nor bidirectional tricks get through.
     #[test]
@@ -31,6 +93,24 @@ mod tests {
         let hostile = "a\u{1b}]52;c;eA==\u{7}b\u{9b}31mc\u{202e}d\u{200f}\r\ne\u{2028}";
         assert_eq!(printable(hostile), "a]52;c;eA==b31mcde");
         assert_eq!(quoted(&"é".repeat(300)).chars().count(), 201);
-        assert_eq!(printable("Zürich 日本 🙂"), "Zürich 日本 🙂");
+        for shown in ["Zürich 日本 🙂", "♥️ é नमस्ते 한국어 עברית العربية", "“a” – b…"]
+        {
+            assert_eq!(printable(shown), shown);
+        }
+        for character in HOSTILE {
+            assert_eq!(printable(&format!("a{character}b")), "ab", "{character:?}");
+        }
+    }
+
+    proptest! {
+        /// t113: whatever the text is.
+        #[test]
+        fn t113_no_hostile_character_survives(text in hostile_text()) {
+            for shown in [printable(&text), quoted(&text)] {
+                prop_assert!(!shown.chars().any(|shown| shown.is_control() || HOSTILE.contains(&shown)));
+                prop_assert!(is_printable(&shown));
+            }
+            prop_assert!(quoted(&text).chars().count() <= 201);
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! A length of time, as people say it.
 
+/// How long anybody or anything can be waited for at the most, in seconds: a day.
+pub const LONGEST_WAIT: u64 = 24 * 3600;
+
 /// `seconds`, as `90 s`, `42 min`, `7 h` or `12 days`.
 pub fn spoken(seconds: u64) -> String {
     match seconds {
@@ -7,6 +10,17 @@ pub fn spoken(seconds: u64) -> String {
         seconds if seconds < 7_200 => format!("{} min", seconds / 60),
         seconds if seconds < 172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// How long somebody wants to wait, in seconds.
+///
+/// # Errors
+/// What it must be, where it is something else.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=LONGEST_WAIT) => Ok(seconds),
+        _ => Err(format!("must be a number of seconds from 1 to {LONGEST_WAIT}")),
     }
 }
 

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly root=$PWD
 readonly renewal=src/credential/renewal.rs
-readonly lock=src/credential/lock.rs
+readonly lock=src/disk/lock.rs
 readonly attempts=src/mcp/attempts.rs
 readonly message=src/mcp/message.rs
 export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}
@@ -22,13 +22,13 @@ export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}
 readonly tests_failed=100
 
 # The tests that must notice: each is what is built of them, and which of them run.
-readonly in_process='--test token_source'
-readonly processes='--test it -E test(=stress::t065_many_processes_renew_each_token_once)'
-readonly under_fire='--test it -E test(=stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
-readonly dead_sign_ins='--test it -E test(=attempts::a2_a_dead_sign_in_is_asked_for_once)'
+readonly in_process='--test it -E test(/^security::token_source::/)'
+readonly processes='--test it -E test(=security::stress::t065_many_processes_renew_each_token_once)'
+readonly under_fire='--test it -E test(=security::stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
+readonly dead_sign_ins='--test it -E test(=bridge::attempts::a2_a_dead_sign_in_is_asked_for_once)'
 readonly law='--lib -E test(/^mcp::attempts::/)'
 readonly edits='--lib -E test(/^mcp::message::/)'
-readonly any_answers='--test it -E test(/^attempts::a1_(many|whatever)_/)'
+readonly any_answers='--test it -E test(/^bridge::attempts::a1_(many|whatever)_/)'
 
 readonly mutations=(lock reload adopt compare save-before-use proof lineage settle fail-closed no-locks free-reading
     refused-token dead-grant dead-grant-read dead-grant-adopted total-sent total-admitted reason doubt edited)

@@ -1,11 +1,14 @@
 //! The relay between a client on stdio and a server on Streamable HTTP, or on HTTP+SSE.
 //!
-//! [`conversation`] and the [`session`] below it decide, [`downstream`] and [`upstream`] carry; the loop here connects them.
+//! [`conversation`] decides, [`stdio`] and [`upstream`] carry; the loop here connects them: events in, actions out.
 //! Knows no OAuth: a `TokenSource` gives tokens.
 
 pub mod control;
 pub mod conversation;
+mod ends;
+mod memory;
 pub mod reports;
+mod sign_ins;
 pub mod stdio;
 pub mod upstream;
 
@@ -20,43 +23,36 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, join_all},
-};
+use futures_util::{FutureExt, future::join_all};
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
-    task::{AbortHandle, JoinHandle, spawn_blocking},
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
     time::{Instant, sleep, sleep_until, timeout},
 };
 
+pub use crate::bridge::ends::{Ends, Offer, Remember};
 use crate::{
     bridge::{
         control::{
             audit::{Audit, Released},
             label::Label,
-            policy::Rules,
         },
         conversation::{
-            Action, BACKLOG_LIMIT, Conversation, Event, Need,
-            description::Description,
-            reply::Words,
-            session,
+            Action, BACKLOG_LIMIT, Conversation, Event, session,
             session::{Exchange, Task},
-            sign_in_tool::{Invitation, ShownBy, SignIn},
+            sign_in_tool::SignIn,
         },
+        memory::Memory,
         reports::{Report, Reports},
+        sign_ins::SignIns,
         stdio::{
             batch::Batches,
             downstream::{Line, Reader, Writer},
         },
-        upstream::{Upstream, rate::gate::Turnstile},
+        upstream::Upstream,
     },
-    credential::token_source::TokenSource,
-    http::Http,
     mcp::{malformed::Malformed, message::Message},
     printable::quoted,
-    server_url::ServerUrl,
 };
 
 /// How long an answer may still take once the client has closed its side. All endings together stay under two seconds.
@@ -89,10 +85,8 @@ const REFUSALS_LIMIT: usize = 16 * WAITING_LIMIT;
 pub struct Bridge {
     upstream: Arc<Upstream>,
     conversation: Conversation,
-    tokens: TokenSource,
-    offer: Option<Offer>,
-    description: watch::Sender<Option<Description>>,
-    remembering: JoinHandle<()>,
+    sign_ins: SignIns,
+    memory: Memory,
     label: Option<Label>,
     audit: Option<Audit>,
     batches: Batches,
@@ -102,56 +96,11 @@ pub struct Bridge {
     reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
     farewells: Vec<JoinHandle<()>>,
-    /// Who shows the page of the last sign-in that was begun here.
-    shown_by: Option<watch::Sender<ShownBy>>,
     /// When the client is read on although too many of its bytes are under way; set while that is so.
     standstill: Option<Instant>,
-    /// Waits for a sign-in that happens elsewhere.
-    polling: Option<JoinHandle<()>>,
-    /// Told whenever the client says something.
-    heard: Arc<Notify>,
     /// When unanswered requests are given up; set once the client has closed its side.
     grace: Option<Instant>,
 }
-
-/// What a conversation is between, and its limits.
-pub struct Ends {
-    /// The server.
-    pub server: ServerUrl,
-    /// The way to it.
-    pub http: Arc<Http>,
-    /// What it is shown.
-    pub tokens: TokenSource,
-    /// How errors speak of it.
-    pub words: Words,
-    /// How long a request may take from one sign of life of the server to the next.
-    pub deadline: Duration,
-    /// What keeps to the server's limit of requests.
-    pub turnstile: Turnstile,
-    /// What the server said of itself some time before.
-    pub remembered: Option<Description>,
-    /// Keeps what it says now.
-    pub remember: Remember,
-    /// Begins a sign-in, where a client may have that done.
-    pub offer: Option<Offer>,
-    /// Which tools the client may see and call.
-    pub rules: Rules,
-    /// What shows the client which server it is.
-    pub label: Option<Label>,
-    /// What keeps account of the calls.
-    pub audit: Option<Audit>,
-}
-
-/// Keeps what a server says of itself for the next conversation. Called in a task that may block.
-pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
-
-/// Begins a sign-in, whose page is shown as the receiver says by now: the sender takes where a person does it; the outcome
-/// is known when that is over, with the reason where it came to nothing.
-pub type Offer = Arc<
-    dyn Fn(watch::Receiver<ShownBy>, oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>>
-        + Send
-        + Sync,
->;
 
 impl Bridge {
     /// A conversation with the client at the other end of `reader` and `writer`; nothing has been sent yet.
@@ -159,15 +108,12 @@ impl Bridge {
         let (reports, events) = Reports::new();
         let upstream =
             Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, reports.clone());
-        let (description, described) = watch::channel(None);
         let sign_in = SignIn::offered_if(ends.offer.is_some());
         Self {
             upstream: Arc::new(upstream),
             conversation: Conversation::new(ends.words, ends.remembered, sign_in, ends.rules),
-            tokens: ends.tokens,
-            offer: ends.offer,
-            remembering: tokio::spawn(remember(described, ends.remember)),
-            description,
+            sign_ins: SignIns::new(ends.tokens, ends.offer, reports.clone()),
+            memory: Memory::new(ends.remember),
             label: ends.label,
             audit: ends.audit,
             batches: Batches::new(upstream::MESSAGE_LIMIT),
@@ -177,10 +123,7 @@ impl Bridge {
             reports,
             exchanges: HashMap::new(),
             farewells: Vec::new(),
-            shown_by: None,
             standstill: None,
-            polling: None,
-            heard: Arc::default(),
             grace: None,
         }
     }
@@ -197,8 +140,7 @@ impl Bridge {
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
-        drop(self.description);
-        self.farewells.push(self.remembering);
+        self.farewells.push(self.memory.close());
         let _ = timeout(FAREWELL, join_all(self.farewells)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -321,7 +263,7 @@ impl Bridge {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
             Event::Received(message) => {
-                self.heard.notify_one();
+                self.sign_ins.client_spoke();
                 tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
                 if let ControlFlow::Break(answer) = self.hear(message) {
                     answer.into_iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
@@ -380,26 +322,10 @@ impl Bridge {
                 Action::Wake(alarm, after) => {
                     tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
                 }
-                Action::SignIn(need, shown_by) => {
-                    if let Some(offer) = self.offer.clone() {
-                        let shown_by = self.shown_by.insert(watch::Sender::new(shown_by)).subscribe();
-                        tokio::spawn(sign_in(offer, need, shown_by, self.tokens.clone(), self.reports.clone()));
-                    }
-                }
-                Action::ShowSignIn => {
-                    if let Some(shown_by) = &self.shown_by {
-                        shown_by.send_replace(ShownBy::Browser);
-                    }
-                }
-                Action::Watch => {
-                    if self.polling.as_ref().is_none_or(JoinHandle::is_finished) {
-                        let polling = poll_sign_in(self.tokens.clone(), self.heard.clone(), self.reports.clone());
-                        self.polling = Some(tokio::spawn(polling));
-                    }
-                }
-                Action::Remember(description) => {
-                    self.description.send_replace(Some(*description));
-                }
+                Action::SignIn(need, shown_by) => self.sign_ins.begin(need, shown_by),
+                Action::ShowSignIn => self.sign_ins.show(),
+                Action::Watch => self.sign_ins.watch(),
+                Action::Remember(description) => self.memory.learn(*description),
             }
         }
         flow
@@ -448,57 +374,10 @@ async fn changed(audit: &mut Option<Audit>) {
     }
 }
 
-/// Keeps what the server says of itself, the latest last.
-async fn remember(mut described: watch::Receiver<Option<Description>>, remember: Remember) {
-    while described.changed().await.is_ok() {
-        let latest = described.borrow_and_update().clone();
-        let remember = remember.clone();
-        let _ = spawn_blocking(move || latest.iter().for_each(|description| remember(description))).await;
-    }
-}
-
 /// Reports `event` after a while.
 async fn later(after: Duration, event: Event, reports: Reports) {
     sleep(after).await;
     let _ = reports.send(event, 0).await;
-}
-
-/// Has a person sign in, unless somebody has done so meanwhile.
-async fn sign_in(offer: Offer, need: Need, shown_by: watch::Receiver<ShownBy>, tokens: TokenSource, reports: Reports) {
-    if need == Need::Any && tokens.is_signed_in().await {
-        let _ = reports.send(Event::SignedIn, 0).await;
-        return;
-    }
-    let (tell, told) = oneshot::channel();
-    let invited = async {
-        if let Ok(invitation) = told.await {
-            let _ = reports.send(Event::SignInOffered(invitation), 0).await;
-        }
-    };
-    let (outcome, ()) = tokio::join!(offer(shown_by, tell), invited);
-    let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
-    let _ = reports.send(event, 0).await;
-}
-
-/// Reports when somebody is signed in, by whatever process. Until then it looks at the times of two files, as soon as the
-/// client is heard of, and more and more rarely while it is not: the store is asked only when these have changed.
-async fn poll_sign_in(tokens: TokenSource, heard: Arc<Notify>, reports: Reports) {
-    const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-    let mut pause = PAUSES.0;
-    let mut trace = tokens.trace().await;
-    while !tokens.is_signed_in().await {
-        loop {
-            sleep(PAUSES.0).await;
-            let is_heard = timeout(pause - PAUSES.0, heard.notified()).await.is_ok();
-            pause = if is_heard { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
-            let now = tokens.trace().await;
-            if now != trace {
-                trace = now;
-                break;
-            }
-        }
-    }
-    let _ = reports.send(Event::SignedIn, 0).await;
 }
 
 /// Whether the conversation goes on.

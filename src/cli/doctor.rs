@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Server;
+use crate::cli::server::Server;
 
 /// `finmcp doctor`.
 #[derive(Debug, Args)]

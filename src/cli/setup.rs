@@ -6,7 +6,7 @@ use clap::{
 };
 
 use crate::{
-    cli::Server,
+    cli::server::Server,
     setup::client::{Client, Scope},
 };
 

@@ -5,9 +5,8 @@ use std::{path::PathBuf, str::FromStr};
 use clap::Args;
 
 use crate::{
-    cli::{Server, Which},
-    profile::Selector,
-    settings,
+    cli::server::{NamedServer, Server},
+    span,
 };
 
 /// `finmcp tools`.
@@ -23,7 +22,7 @@ pub struct Tools {
     #[arg(long)]
     pub json: bool,
     /// Request timeout, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
 }
 
@@ -42,7 +41,7 @@ pub struct Call {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Request timeout, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
     /// The server that has the tool.
     #[command(flatten)]
@@ -67,24 +66,6 @@ impl FromStr for Json {
             argument if argument.contains('=') => Ok(Self::Argument(argument.to_owned())),
             _ => Err("expected -, to read a JSON object from stdin"),
         }
-    }
-}
-
-/// The server, for a command whose positional argument is something else.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Server")]
-pub struct NamedServer {
-    /// A preset, a saved profile, or an https URL
-    #[arg(long, short, value_name = "SERVER")]
-    pub server: Option<String>,
-    /// Its environment, URL and profile.
-    #[command(flatten)]
-    pub which: Which,
-}
-
-impl From<NamedServer> for Selector {
-    fn from(server: NamedServer) -> Self {
-        server.which.of(server.server)
     }
 }
 

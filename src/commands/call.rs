@@ -4,24 +4,29 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use crate::{
+    app::{connection::Connection, credentials::Credentials, interrupt::unless_interrupted},
     cli::tools::{Call, Json},
     client::{ClientError, Heard},
-    commands::{App, connection::Connection, questions, tools::no_such_tool, unless_interrupted},
-    console::progress::Progress,
+    commands::{
+        questions::{self, Host},
+        tools::no_such_tool,
+    },
+    console::{Console, progress::Progress},
+    disk::replace::Replacement,
     error::{Error, ErrorKind},
     mcp::{
         message::Message,
         object::{self, Object},
     },
-    profile::Selector,
+    settings::Settings,
     tool::{Tool, answer::Answer, arguments},
 };
 
@@ -32,7 +37,12 @@ const PROGRESS_TOKEN: &str = "call";
 ///
 /// # Errors
 /// Exit code 4 if the user has to sign in; exit code 1 if the tool fails.
-pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
+pub async fn run(
+    settings: &Arc<Settings>,
+    credentials: &Credentials,
+    console: Console,
+    arguments: Call,
+) -> Result<(), Error> {
     let Call { tool, arguments: mut words, json, output, timeout, server } = arguments;
     let (is_raw, from_stdin) = match json {
         None => (false, false),
@@ -51,16 +61,17 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
     // Checks that the file can be written before the call is made.
     let place = output.as_deref().map(Place::prepare).transpose()?;
 
-    let capabilities = if app.console.is_attended() { questions::CAPABILITIES } else { "{}" };
-    let mut connection = Connection::open(app, &Selector::from(server), timeout, capabilities).await?;
-    let result = call(app, &mut connection, &tool, &words, whole.as_deref()).await;
+    let capabilities = if console.is_attended() { questions::CAPABILITIES } else { "{}" };
+    let mut connection = Connection::open(settings, credentials, &server.into(), timeout, capabilities).await?;
+    let host = Host { console, surroundings: &settings.surroundings };
+    let result = call(host, &mut connection, &tool, &words, whole.as_deref()).await;
     connection.close().await;
     let result = result?;
 
     let Some(result) = result.result::<&RawValue>() else {
         return Err(ClientError::Nonsense("there is no result in it").into());
     };
-    let shown = if is_raw { app.console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
+    let shown = if is_raw { console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
     let answer = Answer::parse(result.get())
         .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
     if answer.failed {
@@ -72,12 +83,12 @@ pub async fn run(app: &App, arguments: Call) -> Result<(), Error> {
         };
         return Err(error);
     }
-    let shown = if is_raw { shown } else { app.console.server_data(&answer.text()) };
+    let shown = if is_raw { shown } else { console.server_data(&answer.text()) };
     // Writes the file even if stdout was closed: the call is not repeated.
     match place {
-        Some(place) => place.keep(app, &answer)?,
+        Some(place) => place.keep(console, &answer)?,
         None if !is_raw && answer.files().next().is_some() => {
-            app.console.note("Files are not shown; save them with --output FILE");
+            console.note("Files are not shown; save them with --output FILE");
         }
         None => {}
     }
@@ -93,7 +104,7 @@ async fn stdin() -> Result<String, Error> {
 
 /// Calls the tool `name` with `words` as arguments, or with `whole`, a JSON object.
 async fn call(
-    app: &App,
+    host: Host<'_>,
     connection: &mut Connection,
     name: &str,
     words: &[String],
@@ -113,14 +124,14 @@ async fn call(
     params.set("name", object::text(name));
     params.set("arguments", arguments);
     params.set("_meta", format!(r#"{{"progressToken":"{PROGRESS_TOKEN}"}}"#));
-    let progress = app.console.progress();
-    let result = conversation(app, connection, &params.to_string(), &progress).await;
+    let progress = host.console.progress();
+    let result = conversation(host, connection, &params.to_string(), &progress).await;
     progress.hide();
     result
 }
 
 async fn conversation(
-    app: &App,
+    host: Host<'_>,
     connection: &mut Connection,
     params: &str,
     progress: &Progress,
@@ -133,7 +144,7 @@ async fn conversation(
             Ok(Heard::Notice(notice)) => report(&notice, progress),
             Ok(Heard::Question(question)) => {
                 progress.hide();
-                let said = match questions::answer(app, &title, &question).await? {
+                let said = match questions::answer(host, &title, &question).await? {
                     Some(answer) => connection.client.answer(&question, &answer).await,
                     None => connection.client.decline(&question).await,
                 };
@@ -163,22 +174,20 @@ fn report(notice: &Message, progress: &Progress) {
 /// Where to write the files of a result: a path, and numbered paths next to it.
 struct Place<'a> {
     path: &'a Path,
-    first: NamedTempFile,
+    first: Replacement,
 }
 
 impl<'a> Place<'a> {
     /// Checks that a file can be written to `path`.
     fn prepare(path: &'a Path) -> Result<Self, Error> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let builder = &mut tempfile::Builder::new();
-        // The user's umask decides who may read the file.
-        #[cfg(unix)]
-        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         if path == Path::new("-") {
             return Err(Error::new(ErrorKind::Usage, "--output cannot write to stdout")
                 .hint("give a file name, or use --json to print everything, with files in Base64"));
         }
-        let first = if path.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { builder.tempfile_in(folder) };
+        let first = match path.is_dir() {
+            true => Err(io::ErrorKind::IsADirectory.into()),
+            false => Replacement::ordinary(path.to_owned()),
+        };
         first.map(|first| Self { path, first }).map_err(|error| {
             let error = Error::from(error).while_doing(format!("cannot write {}", path.display()));
             error.hint("the tool was not called; give a file in an existing folder")
@@ -186,16 +195,16 @@ impl<'a> Place<'a> {
     }
 
     /// Writes each file of `answer` to its own path; only the first may overwrite an existing file.
-    fn keep(self, app: &App, answer: &Answer) -> Result<(), Error> {
+    fn keep(self, console: Console, answer: &Answer) -> Result<(), Error> {
         let mut files = answer.files();
         let Some(bytes) = files.next() else {
             return Err(Error::new(ErrorKind::Failure, "the result contains no file to save")
                 .hint("the tool call succeeded; do not repeat it"));
         };
         let (path, mut first) = (self.path, self.first);
-        let written = first.write_all(bytes).and_then(|()| first.persist(path).map_err(io::Error::from));
+        let written = first.write(bytes).and_then(|()| first.put());
         written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
-        app.console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
+        console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
         let mut number = 2;
         for bytes in files {
             let (mut file, path) = loop {
@@ -207,7 +216,7 @@ impl<'a> Place<'a> {
                 }
             };
             file.write_all(bytes)?;
-            app.console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
+            console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
         }
         Ok(())
     }

@@ -61,14 +61,14 @@ fn with_candidates(argument: Arg) -> Arg {
 
 fn servers() -> Vec<CompletionCandidate> {
     let Ok(settings) = Settings::load() else { return Vec::new() };
-    let presets = settings.providers.values().map(|provider| candidate(&provider.id, &provider.title));
-    let saved = settings.profiles().filter(|profile| !settings.providers.contains_key(&profile.name));
+    let presets = settings.profiles.providers.values().map(|provider| candidate(&provider.id, &provider.title));
+    let saved = settings.profiles.all().filter(|profile| !settings.profiles.providers.contains_key(&profile.name));
     presets.chain(saved.map(|profile| candidate(&profile.name, profile.server.as_str()))).collect()
 }
 
 fn environments() -> Vec<CompletionCandidate> {
     let Ok(settings) = Settings::load() else { return Vec::new() };
-    let environments = settings.providers.values().flat_map(|provider| {
+    let environments = settings.profiles.providers.values().flat_map(|provider| {
         let named = provider.environment_names().into_iter().filter(|name| !name.is_empty());
         named.map(|name| candidate(name, &provider.title)).collect::<Vec<_>>()
     });
@@ -77,7 +77,7 @@ fn environments() -> Vec<CompletionCandidate> {
 
 fn profiles() -> Vec<CompletionCandidate> {
     let Ok(settings) = Settings::load() else { return Vec::new() };
-    settings.profiles().map(|profile| candidate(&profile.name, profile.server.as_str())).collect()
+    settings.profiles.all().map(|profile| candidate(&profile.name, profile.server.as_str())).collect()
 }
 
 fn candidate(value: &str, about: &str) -> CompletionCandidate {

@@ -2,26 +2,31 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use clap::Parser as _;
-
 use crate::{
+    app::{
+        connection::Connection,
+        credentials::Credentials,
+        relay::{self, Relay},
+    },
     bridge::Ends,
-    cli::{self, Cli, Command, Control},
-    commands::{App, connection::Connection, serve},
+    cli::{self, Control},
     console::Console,
     credential::clock::{Clock, SystemClock},
     doctor::{
-        self, Patient,
+        self,
         chart::Chart,
         client_entry::Attempt,
-        conversation, network, report,
+        conversation, network,
+        patient::Patient,
+        report,
         step::{Finding, Step, Trouble},
     },
     error::{Error, ErrorKind},
+    http::Http,
     mcp::revision::Era,
-    profile::{Profile, Selector},
-    settings::{Settings, SettingsError},
-    setup,
+    profile::{Profile, selector::Selector},
+    settings::{self, Settings, error::SettingsError},
+    setup::{self, plan::Target},
 };
 
 /// The name of the steps about AI clients.
@@ -34,13 +39,18 @@ const PATIENCE: u64 = 30;
 ///
 /// # Errors
 /// That a step failed; what stdout says.
-pub async fn run(app: &App, arguments: cli::Doctor) -> Result<(), Error> {
+pub async fn run(
+    settings: &Arc<Settings>,
+    credentials: &Credentials,
+    console: Console,
+    arguments: cli::Doctor,
+) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
-    let mut chart = open(app.console, arguments.json)?;
-    doctor::examine_settings(&app.settings, &mut chart);
-    let selected = match Profile::select(&selector, &app.settings) {
+    let mut chart = open(console, arguments.json)?;
+    doctor::examine_settings(settings, &mut chart);
+    let selected = match settings.profiles.select(&selector) {
         Ok(profile) => {
-            examine(app, &profile, &mut chart).await;
+            examine(settings, credentials, &profile, &mut chart).await;
             Some(profile)
         }
         Err(error) => {
@@ -48,8 +58,8 @@ pub async fn run(app: &App, arguments: cli::Doctor) -> Result<(), Error> {
             None
         }
     };
-    examine_clients(app, selected.as_ref(), &mut chart).await;
-    close(app.console, &chart, arguments.json)
+    examine_clients(settings, &credentials.http, selected.as_ref(), &mut chart).await;
+    close(console, &chart, arguments.json)
 }
 
 /// Reports settings that cannot be read; no other step can run then.
@@ -62,19 +72,19 @@ pub fn without_settings(console: Console, error: SettingsError, arguments: &cli:
     close(console, &chart, arguments.json)
 }
 
-async fn examine(app: &App, profile: &Profile, chart: &mut Chart<'_>) {
+async fn examine(settings: &Arc<Settings>, credentials: &Credentials, profile: &Profile, chart: &mut Chart<'_>) {
     let patient = Patient {
-        settings: &app.settings,
-        http: &app.http,
-        clock: app.clock.as_ref(),
-        store: app.store.as_ref(),
+        settings,
+        http: &credentials.http,
+        clock: credentials.clock.as_ref(),
+        store: credentials.store.as_ref(),
         profile,
-        tokens: app.tokens(profile.signed_in.clone()),
+        tokens: credentials.tokens(profile.signed_in.clone()),
     };
     let outlook = doctor::examine(&patient, chart).await;
     let answered = outlook.answered.as_ref();
     let is_rejected = match outlook.obstacle {
-        None => conversation::note(&patient, converse(app, profile).await, answered, chart),
+        None => conversation::note(&patient, converse(Relay { settings, credentials, profile }).await, answered, chart),
         Some(cause) => {
             chart.skip(&["handshake", "tools"], cause);
             false
@@ -84,8 +94,8 @@ async fn examine(app: &App, profile: &Profile, chart: &mut Chart<'_>) {
 }
 
 /// Tests the entries of the AI clients on this machine: those for `meant`, or all if no server was selected.
-async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'_>) {
-    let found = match Settings::machine() {
+async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profile>, chart: &mut Chart<'_>) {
+    let found = match settings::machine() {
         Ok(machine) => setup::found(&machine),
         Err(error) => return chart.note(CLIENT, Finding::Failed(error.into())),
     };
@@ -100,8 +110,11 @@ async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'
             }
         };
         for entry in entries.iter().filter(|entry| entry.runs_finmcp()) {
-            let Some(server) = served(&entry.arguments, &app.settings) else { continue };
-            let profile = server.ok();
+            let profile = match Target::meant(&entry.arguments, &settings.profiles, cli::served) {
+                // It is embedded in finmcp.
+                Some(Target { profile: None, .. }) => continue,
+                server => server.and_then(|server| server.profile),
+            };
             if let (Some(meant), Some(profile)) = (meant, &profile)
                 && meant.name != profile.name
             {
@@ -113,8 +126,8 @@ async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'
                 scope: found.scope,
                 entry,
                 profile: profile.as_ref(),
-                variables: Settings::variables(passes),
-                is_proxied: profile.as_ref().is_some_and(|profile| app.http.proxy(&profile.server).is_some()),
+                variables: settings::variables(passes),
+                is_proxied: profile.as_ref().is_some_and(|profile| http.proxy(&profile.server).is_some()),
             };
             chart.note(CLIENT, attempt.examine().await);
             tried += 1;
@@ -128,20 +141,9 @@ async fn examine_clients(app: &App, meant: Option<&Profile>, chart: &mut Chart<'
     }
 }
 
-/// The server that these arguments of `finmcp` select; none if it is embedded in finmcp.
-fn served(arguments: &[String], settings: &Settings) -> Option<Result<Profile, Error>> {
-    let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
-    let Ok(Cli { command: Command::Serve(serve), .. }) = Cli::try_parse_from(words) else {
-        return Some(Err(Error::new(ErrorKind::Usage, "invalid arguments for serve")));
-    };
-    let selector = Selector::from(serve.server);
-    let is_embedded = settings.is_embedded(selector.server.as_deref());
-    (!is_embedded).then(|| Profile::select(&selector, settings).map_err(Error::from))
-}
-
 /// The number of tools, the name and the era of the server, asked now instead of taken from memory.
-async fn converse(app: &App, profile: &Profile) -> Result<(usize, String, Option<Era>), Error> {
-    let deadline = serve::deadline(app, Some(PATIENCE));
+async fn converse(server: Relay<'_>) -> Result<(usize, String, Option<Era>), Error> {
+    let deadline = relay::deadline(Some(PATIENCE), server.settings);
     let era = Arc::new(Mutex::new(None));
     let learned = era.clone();
     let ends = Ends {
@@ -149,7 +151,7 @@ async fn converse(app: &App, profile: &Profile) -> Result<(usize, String, Option
         remember: Arc::new(move |description| {
             *learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(description.era);
         }),
-        ..serve::ends(app, profile, serve::tokens(app, profile), deadline, &Control::default())?
+        ..server.ends(server.tokens(), deadline, &Control::default())
     };
     let mut connection = Connection::through(ends, "{}").await?;
     let outcome = conversation::examine(&mut connection.client).await.map_err(|error| connection.error(error));
@@ -171,7 +173,7 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
             let _ = console.data(&report::lines(step, &verdict));
         }
     };
-    Ok(Chart::new(Settings::home(), tell))
+    Ok(Chart::new(settings::home(), tell))
 }
 
 fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error> {

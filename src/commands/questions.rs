@@ -4,17 +4,27 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    commands::{App, unless_interrupted},
+    app::interrupt::unless_interrupted,
+    console::Console,
     error::Error,
     login::browser::Browser,
     mcp::{message::Message, object::Object},
     server_url::ServerUrl,
-    settings::Screen,
+    settings::screen::{Screen, Surroundings},
     tool::parameter::{Parameter, Shape, Type},
 };
 
 /// What a client with a person at its terminal can do.
 pub const CAPABILITIES: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
+
+/// Whoever can be asked here.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    /// The terminal.
+    pub console: Console,
+    /// Whom a page can be shown to.
+    pub surroundings: &'a Surroundings,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,12 +50,12 @@ enum Decision {
 ///
 /// # Errors
 /// The person wants the process to end.
-pub async fn answer(app: &App, title: &str, question: &Message) -> Result<Option<String>, Error> {
+pub async fn answer(host: Host<'_>, title: &str, question: &Message) -> Result<Option<String>, Error> {
     if question.method() != Some("elicitation/create") {
         return Ok(None);
     }
     let Some(elicitation) = question.parameters::<Elicitation>() else { return Ok(None) };
-    Ok(Some(match unless_interrupted(decide(app, title, elicitation)).await? {
+    Ok(Some(match unless_interrupted(decide(host, title, elicitation)).await? {
         Decision::Accept(Some(content)) => format!(r#"{{"action":"accept","content":{content}}}"#),
         Decision::Accept(None) => r#"{"action":"accept"}"#.to_owned(),
         Decision::Decline => r#"{"action":"decline"}"#.to_owned(),
@@ -53,21 +63,21 @@ pub async fn answer(app: &App, title: &str, question: &Message) -> Result<Option
     }))
 }
 
-async fn decide(app: &App, title: &str, elicitation: Elicitation) -> Decision {
-    app.console.say(&format!("\n{title} asks: {}", elicitation.message));
+async fn decide(host: Host<'_>, title: &str, elicitation: Elicitation) -> Decision {
+    host.console.say(&format!("\n{title} asks: {}", elicitation.message));
     if elicitation.mode.as_deref() == Some("url") {
-        return page(app, elicitation.url.as_deref().unwrap_or_default()).await;
+        return page(host, elicitation.url.as_deref().unwrap_or_default()).await;
     }
     let mut content = Object::default();
     for parameter in Parameter::all(&elicitation.requested_schema) {
-        match field(app, &parameter).await {
+        match field(host, &parameter).await {
             Some(Some(value)) => content.set(&parameter.name, value),
             Some(None) => {}
             None => return Decision::Cancel,
         }
     }
     let question = if content.is_empty() { "Do you agree?".to_owned() } else { format!("Send this to {title}?") };
-    if app.console.confirm(&format!("{question} [y/N] ")).await {
+    if host.console.confirm(&format!("{question} [y/N] ")).await {
         Decision::Accept(Some(content.to_string()))
     } else {
         Decision::Decline
@@ -75,40 +85,40 @@ async fn decide(app: &App, title: &str, elicitation: Elicitation) -> Decision {
 }
 
 /// The person sees the whole address before anything is opened ("Safe URL Handling").
-async fn page(app: &App, url: &str) -> Decision {
+async fn page(host: Host<'_>, url: &str) -> Decision {
     let url = match url.parse::<ServerUrl>() {
         Ok(url) => url,
         Err(error) => {
-            app.console.say(&format!("It names an address that is not opened: {error}."));
+            host.console.say(&format!("It names an address that is not opened: {error}."));
             return Decision::Cancel;
         }
     };
-    app.console.say(&format!("It wants you to open  {url}"));
-    let Screen::Browser(browser) = app.settings.surroundings.screen().await else {
-        let opened = app.console.confirm("Open it in a browser; have you? [y/N] ").await;
+    host.console.say(&format!("It wants you to open  {url}"));
+    let Screen::Browser(browser) = host.surroundings.screen().await else {
+        let opened = host.console.confirm("Open it in a browser; have you? [y/N] ").await;
         return if opened { Decision::Accept(None) } else { Decision::Decline };
     };
-    if !app.console.confirm("Open it in your browser? [y/N] ").await {
+    if !host.console.confirm("Open it in your browser? [y/N] ").await {
         return Decision::Decline;
     }
     let opened = tokio::task::spawn_blocking(move || browser.open(&url)).await;
     if !matches!(opened, Ok(Ok(()))) {
-        app.console.say("No browser could be started: open the address yourself.");
+        host.console.say("No browser could be started: open the address yourself.");
     }
     Decision::Accept(None)
 }
 
 /// What the person gives for one field, as JSON: nothing for one that is left out. None at the end of the input.
-async fn field(app: &App, parameter: &Parameter) -> Option<Option<String>> {
+async fn field(host: Host<'_>, parameter: &Parameter) -> Option<Option<String>> {
     if !parameter.description.is_empty() {
-        app.console.say(&format!("  {}", parameter.description));
+        host.console.say(&format!("  {}", parameter.description));
     }
     let default = parameter.default.as_ref().map(|value| format!(", else {value}")).unwrap_or_default();
     let optional = if parameter.is_required || parameter.default.is_some() { "" } else { ", may be left empty" };
     let several = if parameter.shape.types.contains(&Type::Array) { ", separated by commas" } else { "" };
     let question = format!("  {} ({}{several}{default}{optional}): ", parameter.name, parameter.shape.words());
     loop {
-        let typed = app.console.ask(&question).await?;
+        let typed = host.console.ask(&question).await?;
         if typed.trim().is_empty() {
             if let Some(default) = &parameter.default {
                 return Some(Some(default.to_string()));
@@ -119,7 +129,7 @@ async fn field(app: &App, parameter: &Parameter) -> Option<Option<String>> {
         } else if let Some(value) = read(&parameter.shape, &typed) {
             return Some(Some(value));
         }
-        app.console.say(&format!("  That is not {}. Ctrl-D ends the question.", parameter.shape.words()));
+        host.console.say(&format!("  That is not {}. Ctrl-D ends the question.", parameter.shape.words()));
     }
 }
 

@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    app::{credentials::Credentials, relay::remembered},
     cli,
-    commands::{App, serve},
+    console::Console,
     credential::{clock::Clock, record::Credential},
     error::Error,
     mcp::revision::Era,
     profile::Profile,
+    settings::Settings,
     span,
 };
 
@@ -48,32 +50,38 @@ struct ProfileDocument {
 ///
 /// # Errors
 /// stdout cannot be written.
-pub async fn run(app: &App, arguments: cli::Status) -> Result<(), Error> {
+pub async fn run(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    arguments: cli::Status,
+) -> Result<(), Error> {
     let mut documents = Vec::new();
-    for profile in app.settings.profiles() {
-        documents.push(describe(app, profile).await);
+    for profile in settings.profiles.all() {
+        documents.push(describe(settings, credentials, profile).await);
     }
     if arguments.json {
         let text = serde_json::to_string_pretty(&documents).map_err(std::io::Error::other)?;
-        app.console.data(&(text + "\n"))?;
+        console.data(&(text + "\n"))?;
     } else {
-        let text: String = documents.iter().map(|document| table(app, document)).collect::<Vec<_>>().join("\n");
-        app.console.data(&text)?;
+        let text: String =
+            documents.iter().map(|document| table(credentials.clock.now(), document)).collect::<Vec<_>>().join("\n");
+        console.data(&text)?;
         if documents.is_empty() {
-            app.console.say(
+            console.say(
                 "Not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
             );
         }
     }
-    for (name, problem) in app.settings.broken_profiles() {
-        app.console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
+    for (name, problem) in settings.profiles.broken() {
+        console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
     }
     Ok(())
 }
 
-async fn describe(app: &App, profile: Profile) -> ProfileDocument {
+async fn describe(settings: &Settings, credentials: &Credentials, profile: Profile) -> ProfileDocument {
     let credential = match &profile.signed_in {
-        Some(identity) => app.tokens(Some(identity.clone())).credential().await,
+        Some(identity) => credentials.tokens(Some(identity.clone())).credential().await,
         None => Ok(None),
     };
     let problem = credential.as_ref().err().map(ToString::to_string);
@@ -91,8 +99,8 @@ async fn describe(app: &App, profile: Profile) -> ProfileDocument {
         renewed_at: tokens.map(|tokens| tokens.issued_at.to_string()),
         expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),
         renewal: credential.as_ref().map_or("sign in", renewal),
-        store: app.store.description(),
-        era: serve::remembered(app, &profile).map(|description| description.era),
+        store: credentials.store.description(),
+        era: remembered(settings, &profile).map(|description| description.era),
         problem,
         profile: profile.name,
         provider: profile.provider,
@@ -108,7 +116,7 @@ fn renewal(credential: &Credential) -> &'static str {
     if credential.renews_by_itself() { AUTOMATIC } else { "sign in" }
 }
 
-fn table(app: &App, document: &ProfileDocument) -> String {
+fn table(now: Timestamp, document: &ProfileDocument) -> String {
     let mut rows = vec![("server", document.server.clone())];
     let state = match (document.signed_in, &document.problem) {
         (_, Some(problem)) => format!("unknown: {problem}"),
@@ -121,8 +129,8 @@ fn table(app: &App, document: &ProfileDocument) -> String {
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
-        rows.extend(document.renewed_at.as_deref().map(|instant| ("issued", distance(app, instant))));
-        rows.extend(document.expires_at.as_deref().map(|instant| ("expires", distance(app, instant))));
+        rows.extend(document.renewed_at.as_deref().map(|instant| ("issued", distance(now, instant))));
+        rows.extend(document.expires_at.as_deref().map(|instant| ("expires", distance(now, instant))));
         let is_automatic = document.renewal == AUTOMATIC;
         let renewal = if is_automatic { "automatic" } else { "none, sign in again when it expires" };
         rows.push(("renewal", renewal.to_owned()));
@@ -134,9 +142,9 @@ fn table(app: &App, document: &ProfileDocument) -> String {
 }
 
 /// An instant, and how long ago it was or how soon it will be.
-fn distance(app: &App, instant: &str) -> String {
+fn distance(now: Timestamp, instant: &str) -> String {
     let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
-    let seconds = then.as_second() - app.clock.now().as_second();
+    let seconds = then.as_second() - now.as_second();
     let length = span::spoken(seconds.unsigned_abs());
     if seconds > 0 { format!("{instant} (in {length})") } else { format!("{instant} ({length} ago)") }
 }

@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    app::credentials::Credentials,
     cli,
-    commands::App,
+    console::Console,
     credential::{
         clock::Clock,
         token_source::{AccessToken, LoginReason},
     },
     error::Error,
     profile::Profile,
+    settings::Settings,
 };
 
 #[derive(Serialize)]
@@ -33,12 +36,17 @@ struct TokenDocument<'a> {
 ///
 /// # Errors
 /// Exit code 4 if the user has to sign in.
-pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
-    let profile = Profile::select(&arguments.server.into(), &app.settings)?;
+pub async fn run(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    arguments: cli::Token,
+) -> Result<(), Error> {
+    let profile = settings.profiles.select(&arguments.server.into())?;
     let Some(identity) = profile.signed_in.clone() else {
         return Err(Error::login_required(&profile, LoginReason::SignedOut));
     };
-    let tokens = app.tokens(Some(identity.clone()));
+    let tokens = credentials.tokens(Some(identity.clone()));
     let token = if arguments.force_refresh {
         tokens.force_refresh().await.map(Some)
     } else {
@@ -54,37 +62,35 @@ pub async fn run(app: &App, arguments: cli::Token) -> Result<(), Error> {
     };
     let token = token.map_err(|error| Error::of_token(error, &profile))?;
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
-    let remaining = token.expires_at().map(|end| end.as_second() - app.clock.now().as_second());
+    let remaining = token.expires_at().map(|end| end.as_second() - credentials.clock.now().as_second());
     match (arguments.min_ttl, remaining) {
         // finmcp uses the token anyway: some servers write 0 if they do not know the lifetime.
-        (0, Some(..=0)) => {
-            app.console.say("note: the server says that this token has already expired; it may not work")
-        }
+        (0, Some(..=0)) => console.say("note: the server says that this token has already expired; it may not work"),
         (1.., Some(remaining)) if remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX) => {
-            app.console.say("note: the server's tokens are valid for less time than --min-ttl");
+            console.say("note: the server's tokens are valid for less time than --min-ttl");
         }
         _ => {}
     }
     if token.is_bound() {
-        app.console.say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
+        console.say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
     }
     let text = if arguments.json {
-        json(app, &token, &profile, &identity.resource)?
+        json(credentials.clock.now(), &token, &profile, &identity.resource)?
     } else if arguments.header {
         format!("Authorization: {} {}\n", token.token_type().name(), token.secret().expose())
     } else {
         format!("{}\n", token.secret().expose())
     };
-    app.console.data(&text)?;
+    console.data(&text)?;
     Ok(())
 }
 
-fn json(app: &App, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {
+fn json(now: Timestamp, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {
     let document = TokenDocument {
         access_token: token.secret().expose(),
         token_type: token.token_type().name(),
         expires_at: token.expires_at().map(|instant| instant.to_string()),
-        expires_in: token.expires_at().map(|instant| (instant.as_second() - app.clock.now().as_second()).max(0)),
+        expires_in: token.expires_at().map(|instant| (instant.as_second() - now.as_second()).max(0)),
         scope: token.scope().map(ToString::to_string),
         profile: &profile.name,
         resource,

@@ -1,12 +1,15 @@
 //! `finmcp tools`.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use crate::{
+    app::{connection::Connection, credentials::Credentials},
     cli::tools::Tools,
-    commands::{App, connection::Connection},
+    console::Console,
     error::{Error, ErrorKind},
-    profile::Selector,
+    settings::Settings,
     tool::{Tool, layout},
 };
 
@@ -14,8 +17,14 @@ use crate::{
 ///
 /// # Errors
 /// Exit code 4 if the user has to sign in; exit code 2 for an unknown tool.
-pub async fn run(app: &App, arguments: Tools) -> Result<(), Error> {
-    let mut connection = Connection::open(app, &Selector::from(arguments.server), arguments.timeout, "{}").await?;
+pub async fn run(
+    settings: &Arc<Settings>,
+    credentials: &Credentials,
+    console: Console,
+    arguments: Tools,
+) -> Result<(), Error> {
+    let mut connection =
+        Connection::open(settings, credentials, &arguments.server.into(), arguments.timeout, "{}").await?;
     let title = connection.title.clone();
     let listed = connection.client.tools().await.map_err(|error| connection.error(error));
     connection.close().await;
@@ -31,14 +40,14 @@ pub async fn run(app: &App, arguments: Tools) -> Result<(), Error> {
     if arguments.json {
         let list: Vec<Box<RawValue>> = listed.map(|(raw, _)| raw).collect();
         let text = serde_json::to_string(&list).map_err(std::io::Error::other)?;
-        app.console.server_data(&(text + "\n"))?;
+        console.server_data(&(text + "\n"))?;
         return Ok(());
     }
     let tools: Vec<Tool> = listed.map(|(_, tool)| tool).collect();
     if tools.is_empty() {
-        app.console.note(&format!("{title} has no tools"));
+        console.note(&format!("{title} has no tools"));
     }
-    app.console.server_data(&layout::table(&tools, app.console.width()))?;
+    console.server_data(&layout::table(&tools, console.width()))?;
     Ok(())
 }
 

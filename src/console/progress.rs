@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::{console::Voice, printable::quoted};
+use crate::printable::quoted;
 
 /// The number of steps of a bar: servers also report fractions.
 const STEPS: u64 = 1000;
@@ -11,13 +11,14 @@ const STEPS: u64 = 1000;
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(voice: Voice) -> Self {
-        // Draws nothing before the first report, and nothing if stderr is not a terminal.
-        let target = match voice {
-            Voice::Usual => ProgressDrawTarget::stderr(),
-            Voice::Quiet => ProgressDrawTarget::hidden(),
-        };
-        Self(ProgressBar::with_draw_target(None, target))
+    /// A line on the terminal. Draws nothing before the first report, and nothing if stderr is not a terminal.
+    pub(super) fn shown() -> Self {
+        Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()))
+    }
+
+    /// A line that is never drawn.
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()))
     }
 
     /// Shows the server's progress, `done` of `total` if it knows that, and its message (MCP 2025-11-25 progress).

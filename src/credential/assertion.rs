@@ -12,17 +12,18 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::{
-    credential::record::Credential,
+    credential::{
+        assertion_source::{AssertionSource, IdentityProvider},
+        record::Credential,
+    },
     http::Http,
     oauth::{
         client::{Grant, TokenExchange, TokenRequest, exchange_token, request_token},
         error::{OAuthError, TokenError},
         jwt,
-        registration::ClientRegistration,
         token_set::TokenSet,
     },
     secret::Secret,
-    server_url::ServerUrl,
 };
 
 /// The longest assertion that is sent, in bytes.
@@ -30,28 +31,6 @@ const LENGTH_LIMIT: u64 = 64 << 10;
 
 /// How long a file may take: it may be on a network, or no file at all.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Where assertions come from.
-#[derive(Debug, Clone)]
-pub enum AssertionSource {
-    /// A file that holds one, such as the token that a platform gives to a workload (workload identity federation).
-    File(PathBuf),
-    /// An identity provider (MCP "Enterprise-Managed Authorization").
-    IdentityProvider(Box<IdentityProvider>),
-}
-
-/// An enterprise's identity provider, and who finmcp is there.
-#[derive(Debug, Clone)]
-pub struct IdentityProvider {
-    /// Its issuer identifier.
-    pub issuer: String,
-    /// Where it exchanges tokens.
-    pub token_endpoint: ServerUrl,
-    /// The client that its ID tokens are issued to.
-    pub registration: ClientRegistration,
-    /// The file with the person's ID token.
-    pub id_token_file: PathBuf,
-}
 
 /// Why an assertion brought no tokens, sorted by who can change it.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 //! credentials, since some have secrets, so that the next process to offer the sign-in does not register another one. A
 //! sign-in takes its client along into the credential.
 
-use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,21 +10,19 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::{
-        lock::Lock,
-        record::{Identity, RegistrationDocument},
+        document::RegistrationDocument,
+        error::TokenSourceError,
+        record::Identity,
         store::{CredentialStore, StoreError},
-        token_source::TokenSourceError,
     },
+    disk::lock::Lock,
     oauth::registration::ClientRegistration,
 };
-
-/// How long the lock is waited for: a registration may take two requests, and a pause that the server asks for.
-const LOCK_DEADLINE: Duration = Duration::from_secs(90);
 
 /// How long a sign-in that has succeeded waits for the lock to forget its client: whoever holds it registers another.
 const FORGET_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The most clients that are kept for one sign-in. Each that waits for its person at the same time needs its own port.
+/// The most clients that are kept for one sign-in: more processes may wait for their person than one client has ports for.
 const LIMIT: usize = 8;
 
 /// Where such clients are kept. Cheap to clone.
@@ -53,12 +51,17 @@ impl Registrations {
         Self { store, locks }
     }
 
-    /// Those for the sign-in that will bring a credential of `identity`, whose client is still open.
+    /// Those for the sign-in that will bring a credential of `identity`, whose client is still open. Another process that
+    /// registers a client now is waited for, `deadline` at most.
     ///
     /// # Errors
     /// The store's and the lock's.
-    pub async fn open(&self, identity: &Identity) -> Result<Pending, TokenSourceError> {
-        self.open_within(identity, LOCK_DEADLINE).await
+    pub async fn open(&self, identity: &Identity, deadline: Duration) -> Result<Pending, TokenSourceError> {
+        let entry = entry(identity);
+        let lock = Lock::acquire(&self.locks, &entry, deadline).await?;
+        let payload = self.store.load(&entry).await?;
+        let clients = payload.and_then(|payload| clients(&payload)).unwrap_or_default();
+        Ok(Pending { store: self.store.clone(), entry, clients, _lock: lock })
     }
 
     /// Forgets all of them: somebody has signed in.
@@ -73,14 +76,6 @@ impl Registrations {
         }
         let _lock = Lock::acquire(&self.locks, &entry, FORGET_DEADLINE).await?;
         Ok(self.store.delete(&entry).await?)
-    }
-
-    async fn open_within(&self, identity: &Identity, deadline: Duration) -> Result<Pending, TokenSourceError> {
-        let entry = entry(identity);
-        let lock = Lock::acquire(&self.locks, &entry, deadline).await?;
-        let payload = self.store.load(&entry).await?;
-        let clients = payload.and_then(|payload| clients(&payload)).unwrap_or_default();
-        Ok(Pending { store: self.store.clone(), entry, clients, _lock: lock })
     }
 }
 
@@ -148,8 +143,7 @@ fn entry(identity: &Identity) -> String {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
     }
-    let digits = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<Cow<'_, str>>();
-    format!("finmcp-registration-{digits}")
+    format!("finmcp-registration-{}", hex::encode(hash.finalize()))
 }
 
 #[cfg(test)]
@@ -160,6 +154,8 @@ mod tests {
         oauth::{registration::ClientAuthentication, scope::Scope},
         secret::Secret,
     };
+
+    const SOON: Duration = Duration::from_secs(5);
 
     fn identity(change: impl FnOnce(&mut Identity)) -> Identity {
         let mut identity = Identity {
@@ -181,6 +177,7 @@ mod tests {
             redirect_uri: Some("http://127.0.0.1:5000/callback".to_owned()),
             expires_at: None,
             withheld: Scope::default(),
+            other_redirect_uris: vec!["http://127.0.0.1:5001/callback".to_owned()],
         }
     }
 
@@ -194,10 +191,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registrations = Registrations::new(Arc::new(MemoryStore::default()), folder.path().join("locks"));
         let mine = identity(|_| {});
-        registrations.open(&mine).await.unwrap().add(client("one")).await.unwrap();
-        let found = registrations.open(&identity(|identity| identity.client_id = "one".to_owned())).await.unwrap();
+        registrations.open(&mine, SOON).await.unwrap().add(client("one")).await.unwrap();
+        let found =
+            registrations.open(&identity(|identity| identity.client_id = "one".to_owned()), SOON).await.unwrap();
         assert_eq!(ids(&found), ["one"]);
         assert_eq!(found.clients()[0].client_secret.as_ref().unwrap().expose(), "s");
+        let ports = ["http://127.0.0.1:5000/callback", "http://127.0.0.1:5001/callback"];
+        assert_eq!(found.clients()[0].redirect_uris().collect::<Vec<_>>(), ports);
         let x = || "x".to_owned();
         for other in [
             identity(|identity| identity.environment = x()),
@@ -205,12 +205,12 @@ mod tests {
             identity(|identity| identity.resource = x()),
             identity(|identity| identity.account = x()),
         ] {
-            assert!(registrations.open(&other).await.unwrap().clients().is_empty(), "{other:?}");
+            assert!(registrations.open(&other, SOON).await.unwrap().clients().is_empty(), "{other:?}");
         }
         drop(found);
         registrations.forget(&mine).await.unwrap();
         registrations.forget(&mine).await.unwrap();
-        assert!(registrations.open(&mine).await.unwrap().clients().is_empty());
+        assert!(registrations.open(&mine, SOON).await.unwrap().clients().is_empty());
     }
 
     /// b16: one process at a time, a bounded number of clients, and a damaged record is no obstacle.
@@ -220,21 +220,21 @@ mod tests {
         let store = Arc::new(MemoryStore::default());
         let registrations = Registrations::new(store.clone(), folder.path().join("locks"));
         let mine = identity(|_| {});
-        let mut pending = registrations.open(&mine).await.unwrap();
-        assert!(registrations.open_within(&mine, Duration::ZERO).await.is_err());
+        let mut pending = registrations.open(&mine, SOON).await.unwrap();
+        assert!(registrations.open(&mine, Duration::ZERO).await.is_err());
         for number in 0..LIMIT + 2 {
             pending.add(client(&number.to_string())).await.unwrap();
         }
         pending.remove("3").await.unwrap();
         drop(pending);
-        let mut pending = registrations.open(&mine).await.unwrap();
+        let mut pending = registrations.open(&mine, SOON).await.unwrap();
         assert_eq!(ids(&pending), ["2", "4", "5", "6", "7", "8", "9"]);
         pending.clear().await.unwrap();
         assert!(store.load(&entry(&mine)).await.unwrap().is_none());
         drop(pending);
         for damaged in ["", "{}", "<html>", r#"{"clients":[{"client_id":"x"}]}"#] {
             store.save(&entry(&mine), Zeroizing::new(damaged.as_bytes().to_vec())).await.unwrap();
-            assert!(registrations.open(&mine).await.unwrap().clients().is_empty(), "{damaged}");
+            assert!(registrations.open(&mine, SOON).await.unwrap().clients().is_empty(), "{damaged}");
         }
     }
 }

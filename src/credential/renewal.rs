@@ -21,12 +21,12 @@ use crate::{
     credential::{
         access_token::AccessToken,
         clock::Clock,
-        lock::Lock,
+        error::{LoginReason, TokenSourceError},
         pacing::Pacing,
         record::{Credential, End, Identity, Renewal},
         store::{CredentialStore, StoreError},
-        token_source::{LoginReason, TokenSourceError},
     },
+    disk::lock::Lock,
     http::Http,
     oauth::{
         client::{Grant, TokenRequest, request_token},

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::{
     demo::{
-        Activity, books,
+        activity::Activity,
+        books,
         books::Business,
         form::Form,
         grant_error::GrantError,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     demo::{
-        Activity,
+        activity::Activity,
         authority::{Authority, AuthorizationError, AuthorizationRequest},
         client::{Client, ClientMetadata},
         form::Form,

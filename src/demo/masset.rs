@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     demo::{
-        Activity,
+        activity::Activity,
         authority::{Authority, Lifetimes, Policy, TokenFormat},
         client::Client,
         endpoints::Endpoints,

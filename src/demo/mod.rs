@@ -14,6 +14,7 @@
 //! Nothing here writes a file, blocks a thread or outlives its [`Vendors`].
 #![expect(clippy::disallowed_methods, reason = "simulated servers have their own clock")]
 
+mod activity;
 pub mod asset;
 mod authority;
 mod books;
@@ -44,12 +45,13 @@ mod tool;
 
 use std::io;
 
-use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
 pub use crate::demo::{
+    activity::Activity,
     asset::ExpiresIn,
     authority::Lifetimes,
     books::{Business, FIRST_YEAR},
 };
+use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
 
 /// How to start the vendors. The default uses free ports and tokens that are valid for minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,17 +87,6 @@ pub struct Vendors {
     pub tesorio: Tesorio,
     /// Masset.
     pub masset: Masset,
-}
-
-/// The number of requests that a vendor got since it started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Activity {
-    /// Clients that registered.
-    pub registrations: u64,
-    /// Requests to the token endpoint, refused ones included.
-    pub token_requests: u64,
-    /// Accepted `tools/call` requests.
-    pub tool_calls: u64,
 }
 
 impl Vendors {

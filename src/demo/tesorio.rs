@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     demo::{
-        Activity,
+        activity::Activity,
         authority::{Authority, Lifetimes, Policy, TokenFormat},
         endpoints::Endpoints,
         listener::{Listener, Reply, Serving, Site, not_found},

@@ -2,17 +2,16 @@
 
 use crate::{
     doctor::{
-        Patient,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,
-    login::LoginError,
+    login::{error::LoginError, options::GrantKind},
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},
     },
-    provider::GrantKind,
 };
 
 /// Where tokens come from.
@@ -32,14 +31,14 @@ pub async fn examine(
     probe: Result<&Probe, &'static str>,
     chart: &mut Chart<'_>,
 ) -> Result<Origin, &'static str> {
-    if let Some(endpoint) = &patient.profile.registration.token_endpoint {
+    if let Some(endpoint) = &patient.profile.options.token_endpoint {
         chart.note("resource", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
         chart.note("issuer", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
         chart.note(
             "metadata",
             Finding::Ok(format!("not needed: the preset or config.toml sets the token endpoint {endpoint}")),
         );
-        let issuer = patient.profile.registration.issuer.clone();
+        let issuer = patient.profile.options.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
     let probe = probe.inspect_err(|cause| chart.skip(&STEPS, cause))?;
@@ -95,7 +94,7 @@ fn failed(error: DiscoveryError) -> Trouble {
 
 /// Whether the authorization server supports the profile's kind of sign-in.
 fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
-    let is_by_page = patient.profile.registration.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+    let is_by_page = patient.profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     match server.authorization_endpoint() {
         Err(error) if is_by_page => Finding::Failed(Error::from(error).into()),
         Ok(_) if is_by_page && server.pushed_requests_only => {

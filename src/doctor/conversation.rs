@@ -5,9 +5,9 @@ use serde::Deserialize;
 use crate::{
     client::{Client, ClientError},
     doctor::{
-        Patient,
         chart::Chart,
         network::{Answered, SET_CLOCK},
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::{Error, ErrorKind},

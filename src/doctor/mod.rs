@@ -8,22 +8,21 @@ pub mod chart;
 pub mod client_entry;
 pub mod conversation;
 pub mod network;
+pub mod patient;
 pub mod report;
 pub mod sign_in;
 pub mod step;
 
 use crate::{
-    credential::{clock::Clock, store::CredentialStore, token_source::TokenSource},
     doctor::{
         chart::Chart,
         network::Answered,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,
-    http::Http,
     oauth::discovery::{Inquiry, Probe},
-    profile::{Profile, SelectorError},
-    provider::Provider,
+    profile::{Profile, selector::SelectorError},
     settings::Settings,
 };
 
@@ -47,22 +46,6 @@ const SERVER_STEPS: [&str; 16] = [
     "clock",
 ];
 
-/// The profile under examination, with everything that `serve` would use for it.
-pub struct Patient<'a> {
-    /// The settings.
-    pub settings: &'a Settings,
-    /// The network.
-    pub http: &'a Http,
-    /// The clock.
-    pub clock: &'a dyn Clock,
-    /// Where secrets are kept.
-    pub store: &'a dyn CredentialStore,
-    /// The server, and the account there.
-    pub profile: &'a Profile,
-    /// Its tokens.
-    pub tokens: TokenSource,
-}
-
 /// The findings before the first MCP request.
 pub struct Outlook {
     /// The server's response to a request without credentials, if there was one.
@@ -71,20 +54,14 @@ pub struct Outlook {
     pub obstacle: Option<&'static str>,
 }
 
-impl Patient<'_> {
-    fn provider(&self) -> Option<&Provider> {
-        self.settings.providers.get(self.profile.provider.as_ref()?)
-    }
-}
-
 /// Records the settings, and whether they are valid.
 pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     let mut parts = vec![format!("config.toml in {}", settings.folder.display())];
-    parts.push(match settings.profiles().count() {
+    parts.push(match settings.profiles.all().count() {
         1 => "1 profile".to_owned(),
         profiles => format!("{profiles} profiles"),
     });
-    parts.extend(settings.default_server.as_ref().map(|name| format!("default {name}")));
+    parts.extend(settings.profiles.default_server.as_ref().map(|name| format!("default {name}")));
     parts.extend(
         Some(settings.authorities.len())
             .filter(|count| *count > 0)
@@ -94,7 +71,7 @@ pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     parts.extend(settings.request_timeout.map(|limit| format!("request timeout {} s", limit.as_secs())));
     let text = parts.join("; ");
     let broken: Vec<String> =
-        settings.broken_profiles().map(|(name, problem)| format!("profile {name:?} is invalid: {problem}")).collect();
+        settings.profiles.broken().map(|(name, problem)| format!("profile {name:?} is invalid: {problem}")).collect();
     chart.note(
         "settings",
         match broken.is_empty() {
@@ -118,7 +95,7 @@ pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
 /// Checks everything up to the token, in order.
 pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     chart.note("server", server(patient.profile));
-    let registration = &patient.profile.registration;
+    let registration = &patient.profile.options;
     let issuer = registration.issuer.as_deref();
     let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
     let reached = network::examine(patient, &inquiry, chart).await;
@@ -151,7 +128,7 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
 fn server(profile: &Profile) -> Finding {
     let environment = if profile.environment.is_empty() { String::new() } else { format!(" {}", profile.environment) };
     let text = format!("{}{environment}, {}, profile {}", profile.title, profile.server, profile.name);
-    match &profile.registration.overrides.risky()[..] {
+    match &profile.options.overrides.risky()[..] {
         [] => Finding::Ok(text),
         risky => Finding::Warning(
             Trouble::new(text)

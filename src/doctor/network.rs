@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     doctor::{
-        Patient,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,

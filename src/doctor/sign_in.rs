@@ -6,18 +6,18 @@ use jiff::Timestamp;
 
 use crate::{
     credential::{
-        lock::Lock,
         record::{Credential, Identity, Renewal},
         token_source::{LoginReason, TokenSourceError},
     },
+    disk::lock::Lock,
     doctor::{
-        Patient,
         authorization::Origin,
         chart::Chart,
+        patient::Patient,
         step::{Finding, Trouble},
     },
     error::Error,
-    login::LoginError,
+    login::{error::LoginError, options::GrantKind},
     oauth::{
         authorization_server::AuthorizationServer,
         client::{self, Grant},
@@ -26,7 +26,6 @@ use crate::{
         token_set::TokenSet,
     },
     profile::Profile,
-    provider::GrantKind,
     span,
 };
 
@@ -176,10 +175,12 @@ fn registered(
 ) -> Result<String, LoginError> {
     let secret = patient.settings.client_secret.clone();
     let mut request = patient.profile.login_request(secret, credential.cloned());
-    request.client_metadata_url = request.client_metadata_url.or_else(|| patient.settings.client_metadata_url.clone());
+    let options = &mut request.options;
+    options.client_metadata_url =
+        options.client_metadata_url.take().or_else(|| patient.settings.client_metadata_url.clone());
     request.refuse_another_server(server)?;
     let registration = request.registration(server, patient.clock.now());
-    let needs_secret = patient.profile.registration.grant == Some(GrantKind::ClientCredentials);
+    let needs_secret = patient.profile.options.grant == Some(GrantKind::ClientCredentials);
     match registration {
         Some(known) if needs_secret && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
         None if needs_secret => Err(LoginError::NeedsSecret),
@@ -192,7 +193,7 @@ fn registered(
             };
             Ok(format!("{} ({proof})", known.client_id))
         }
-        None if patient.profile.registration.grant == Some(GrantKind::JwtBearer) => {
+        None if patient.profile.options.grant == Some(GrantKind::JwtBearer) => {
             Ok("not needed: the assertion identifies the client".to_owned())
         }
         None if server.registration_endpoint.is_some() => Ok("the next sign-in registers a client".to_owned()),
@@ -298,7 +299,7 @@ fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
         )),
         false => trouble,
     };
-    match profile.registration.grant {
+    match profile.options.grant {
         Some(GrantKind::ClientCredentials) => trouble.cured_by(format!(
             "get new credentials from {}, then run `{} --client-id ID --client-secret-file PATH`",
             profile.title,
@@ -323,7 +324,7 @@ pub fn examine_scope(
     let tokens = credential.tokens.as_ref();
     let granted = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.scope.as_ref());
     let granted = granted.cloned().unwrap_or_default();
-    let asked = patient.profile.registration.scope.clone().unwrap_or_default();
+    let asked = patient.profile.options.scope.clone().unwrap_or_default();
     let preset = patient.provider().and_then(|provider| provider.scope.clone()).unwrap_or_default();
     let login = patient.profile.login_command();
     let lacking = |needed: &Scope| needed.iter().filter(|token| !granted.contains(token)).collect::<Vec<_>>().join(" ");
@@ -365,7 +366,7 @@ impl Patient<'_> {
                 && other.provider == self.profile.provider
                 && other.environment != self.profile.environment
         };
-        self.settings.profiles().find(|other| is_sibling(other) && other.signed_in.is_some())
+        self.settings.profiles.all().find(|other| is_sibling(other) && other.signed_in.is_some())
     }
 
     /// Whether the vendor has several environments.

@@ -15,15 +15,32 @@ use crate::{
             reply::{self, Words},
         },
     },
+    client::ClientError,
     console::{Color, Console, Voice},
-    credential::{clock::SystemClock, token_source::SignInFailure},
-    http::Http,
+    credential::{
+        assertion::AssertionError,
+        clock::SystemClock,
+        store::StoreError,
+        token_source::{LoginReason, SignInFailure, TokenSourceError},
+    },
+    disk::lock::LockError,
+    http::{Http, HttpError},
+    login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
-    oauth::private_key::PrivateKeyError,
-    profile::Selector,
-    server_url::ServerUrl,
-    settings::Settings,
-    setup::client::Client,
+    oauth::{
+        discovery::DiscoveryError,
+        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        private_key::PrivateKeyError,
+    },
+    profile::{
+        Profile,
+        profiles::Profiles,
+        selector::{Selector, SelectorError},
+    },
+    server_url::{ServerUrl, ServerUrlError, reach::Zone},
+    settings::error::SettingsError,
+    setup::{change::Taken, client::Client, error::DocumentError, file::FileError},
+    tool::arguments::ArgumentError,
 };
 
 /// What examples of one error type come to, each under its name. Panics where a kind has no example.
@@ -84,7 +101,7 @@ fn said(code: &str) -> OAuthError {
 fn sandbox() -> Profile {
     let named = |name: &str| Some(name.to_owned());
     let selector = Selector { server: named("asset"), environment: named("sandbox"), ..Selector::default() };
-    Profile::select(&selector, &Settings::for_tests("")).unwrap()
+    Profiles::for_tests("").select(&selector).unwrap()
 }
 
 fn server() -> ServerUrl {

@@ -5,7 +5,9 @@
 //! once; only a GET of public metadata goes out again. Limits count decoded bytes, as they come: a cap on bytes read is a
 //! cap on memory. A URL is called within its reach only.
 
+mod coding;
 mod cookies;
+mod error;
 mod pinned;
 pub mod reason;
 pub mod redirect;
@@ -16,32 +18,29 @@ mod sleep;
 mod tests;
 
 use std::{
-    error::Error,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Certificate;
-use rustls::{AlertDescription, CertificateError, pki_types::CertificateDer};
+use rustls::pki_types::CertificateDer;
 use url::Host;
 
+pub use crate::http::error::HttpError;
 use crate::{
     http::{
         cookies::Cookies,
         reason::Sent,
         redirect::Moved,
-        resolver::{Lookup, OutOfReach, Resolver},
+        resolver::{Lookup, Resolver},
         sleep::Clocks,
     },
     printable::quoted,
-    server_url::{
-        ServerUrl,
-        reach::{Reach, Zone},
-    },
+    server_url::{ServerUrl, reach::Reach},
 };
 
 /// The most that an OAuth document (metadata, registration, token response) may hold, in bytes.
@@ -92,208 +91,6 @@ pub struct Proxy {
     pub address: String,
     /// Whether it takes such.
     pub has_password: bool,
-}
-
-/// A request that came to nothing, by how far it got.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// No connection: no byte of the request has left, so sending it again repeats nothing.
-    #[error("could not connect to {host}")]
-    Unreachable {
-        /// Where to.
-        host: String,
-        /// Name resolution, TCP, TLS or the proxy.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The connection broke after the request may have been taken.
-    #[error("the connection to {host} broke")]
-    Broken {
-        /// Where to.
-        host: String,
-        /// What the connection said.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The server says that it has not processed the request (RFC 9113 section 8.7), or the connection ended before it
-    /// was written: sending it again repeats nothing.
-    #[error("{host} closed the connection without processing the request")]
-    Unprocessed {
-        /// Where to.
-        host: String,
-        /// What the connection said.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// No complete answer in time.
-    #[error("{host} did not answer within {} s", .after.as_secs())]
-    TimedOut {
-        /// Where to.
-        host: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// The answer is larger than its kind may be.
-    #[error("{host} sent more than {limit} bytes")]
-    TooLarge {
-        /// Where from.
-        host: String,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// A name that resolves to where whoever named it must not send us. Nothing was sent.
-    #[error("{host} must not be called: {zone}")]
-    OutOfReach {
-        /// The host.
-        host: String,
-        /// Where it leads.
-        zone: Zone,
-    },
-    /// The server's certificate is not good (OAuth 2.1 section 1.5; RFC 6750 section 5.3). Nothing was sent.
-    #[error("the certificate of {host} {problem}")]
-    Certificate {
-        /// The host.
-        host: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// No version or cipher of TLS that is safe (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was sent.
-    #[error("{host} offers no safe version or cipher of TLS (1.2 or later)")]
-    OldTls {
-        /// The host.
-        host: String,
-    },
-    /// A redirect to another origin, too many of them, or one of a request that must go where it was sent.
-    #[error("{host} redirects elsewhere (HTTP {}{}), which is not followed", .status.as_u16(), led_to(.target.as_deref()))]
-    Redirected {
-        /// Who redirects.
-        host: String,
-        /// How.
-        status: StatusCode,
-        /// Where to, cleaned and without its query.
-        target: Option<String>,
-    },
-    /// An answer in a content coding that was not asked for (RFC 9110 section 8.4), or that cannot be decoded.
-    #[error("{host} sent an answer that cannot be decoded ({problem})")]
-    Undecodable {
-        /// Where from.
-        host: String,
-        /// Its content coding, cleaned, or that its data are damaged.
-        problem: String,
-    },
-    /// The TLS set-up of this machine is unusable.
-    #[error("could not set up TLS")]
-    Setup(#[source] reqwest::Error),
-}
-
-impl HttpError {
-    /// Sorts what the client reports into how far the request got.
-    pub fn sending(url: &ServerUrl, source: reqwest::Error) -> Self {
-        // The URL in the client's own text may hold what must not be shown.
-        let (host, source) = (url.host(), source.without_url());
-        if let Some(OutOfReach(zone)) = cause(&source) {
-            return Self::OutOfReach { host, zone: *zone };
-        }
-        match cause(&source) {
-            Some(rustls::Error::InvalidCertificate(error)) => {
-                return Self::Certificate { host, problem: certificate_problem(error) };
-            }
-            Some(error) if is_old_tls(error) => return Self::OldTls { host },
-            _ => {}
-        }
-        if source.is_connect() {
-            return Self::Unreachable { host, source };
-        }
-        if is_unprocessed(&source) {
-            return Self::Unprocessed { host, source };
-        }
-        // A body that came whole, and is not what its coding says.
-        if source.is_decode() && cause::<hyper::Error>(&source).is_none() {
-            return Self::Undecodable { host, problem: "its compressed data are damaged".to_owned() };
-        }
-        Self::Broken { host, source }
-    }
-
-    /// That `headers`, of an answer from `url`, redirect a request that goes nowhere else.
-    fn redirected(url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> Self {
-        Self::Redirected { host: url.host(), status, target: redirect::target(url, headers) }
-    }
-
-    /// Whether the server has certainly not processed the request: no byte of it has left, or the server says so.
-    pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unprocessed { .. }) || self.is_unconnected()
-    }
-
-    /// Whether there is no connection, so that no byte has reached the server.
-    pub fn is_unconnected(&self) -> bool {
-        use HttpError::{Certificate, OldTls, OutOfReach, Setup, Unreachable};
-        matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
-    }
-
-    /// Whether no secret has reached the place that the error is about: there is no connection to it, or the redirect
-    /// there was not followed.
-    pub fn spared_secrets(&self) -> bool {
-        self.is_unconnected() || matches!(self, Self::Redirected { .. })
-    }
-
-    /// Why there is no connection, in the words of who found out; none of anything else.
-    pub fn why_unreachable(&self) -> Option<String> {
-        let Self::Unreachable { source, .. } = self else { return None };
-        let mut cause: &(dyn Error + 'static) = source;
-        while let Some(next) = cause.source() {
-            cause = next;
-        }
-        Some(quoted(&cause.to_string()))
-    }
-
-    /// Whether it is no trouble of the network, but a server that must not be believed.
-    pub fn is_refusal(&self) -> bool {
-        use HttpError::{Broken, Setup, TimedOut, Unprocessed, Unreachable};
-        !matches!(self, Unreachable { .. } | Unprocessed { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
-    }
-}
-
-/// Where a redirect leads, as part of a sentence.
-fn led_to(target: Option<&str>) -> String {
-    target.map(|target| format!(" to {target}")).unwrap_or_default()
-}
-
-/// Whether the server has certainly not processed a request that ended so: it says so of its stream, it leaves and names
-/// an earlier stream as its last, or the connection ended before the request was written.
-fn is_unprocessed(error: &reqwest::Error) -> bool {
-    let is_disowned = |error: &h2::Error| match error.reason() {
-        Some(h2::Reason::REFUSED_STREAM) => error.is_reset() && error.is_remote(),
-        // With any other reason the streams that it did process end so too.
-        Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
-        _ => false,
-    };
-    cause(error).is_some_and(is_disowned) || cause(error).is_some_and(hyper::Error::is_canceled)
-}
-
-/// The first error of that type behind `error`. An I/O error may wrap one.
-fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-    let wrapped = wrapped.and_then(|error| cause(error as &(dyn Error + 'static)));
-    error.downcast_ref().or(wrapped).or_else(|| cause(error.source()?))
-}
-
-fn is_old_tls(error: &rustls::Error) -> bool {
-    use AlertDescription::{HandshakeFailure, InsufficientSecurity, ProtocolVersion};
-    use rustls::Error::{AlertReceived, PeerIncompatible};
-    matches!(error, PeerIncompatible(_) | AlertReceived(ProtocolVersion | HandshakeFailure | InsufficientSecurity))
-}
-
-fn certificate_problem(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another name",
-        CertificateError::UnknownIssuer => "is self-signed, or from an authority that this machine does not know",
-        CertificateError::Revoked => "was revoked",
-        // An authority's own, above all: what most programs make when they are asked for a self-signed one.
-        CertificateError::Other(_) => "is not one for a server; it may be self-signed",
-        _ => "is not valid",
-    }
 }
 
 /// A whole answer, of at most [`DOCUMENT_LIMIT`] bytes.
@@ -595,19 +392,20 @@ fn shared(
     }
 }
 
-/// Whether an answer is decoded, or needs not be: the client says which codings it accepts, and leaves no
-/// `Content-Encoding` where it decodes one.
+/// Whether an answer is decoded, or needs not be: no `Content-Encoding` is left where one was decoded.
 fn check_coding(url: &ServerUrl, headers: &HeaderMap) -> Result<(), HttpError> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") && !coding.is_empty() => {
+    let is_coding = |value: &&HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity") && !value.is_empty();
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    match codings.find(is_coding) {
+        Some(coding) => {
             let coding = quoted(&String::from_utf8_lossy(coding.as_bytes()));
             Err(HttpError::Undecodable { host: url.host(), problem: format!("Content-Encoding: {coding}") })
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
-/// The head of the answer to `request`. The log says how that went, and of the URL its host only: paths and queries can
+/// The answer to `request`, as soon as its head is there, with a body that is decoded as it comes. The log says how that went, and of the URL its host only: paths and queries can
 /// hold secrets.
 async fn answer(
     url: &ServerUrl,
@@ -621,7 +419,7 @@ async fn answer(
         Ok(response) => tracing::debug!(%method, host, status = response.status().as_u16(), ?took, "answered"),
         Err(error) => tracing::debug!(%method, host, %error, ?took, "not answered"),
     }
-    outcome
+    outcome.map(coding::decoded)
 }
 
 /// Where an answer sends a request on, if that is of the same origin.
@@ -641,6 +439,7 @@ fn builder() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(USER_AGENT)
+        .default_headers(HeaderMap::from_iter([(header::ACCEPT_ENCODING, coding::ACCEPTED)]))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)

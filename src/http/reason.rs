@@ -77,6 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::printable::tests::{hostile_text, is_printable};
 
     fn typed(kind: &str) -> HeaderMap {
         let kind = (!kind.is_empty()).then(|| (header::CONTENT_TYPE, HeaderValue::from_str(kind).unwrap()));
@@ -147,9 +148,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn d7_a_reason_is_short_and_moves_no_cursor(body in any::<String>(), kind in "(text/plain|application/json|)") {
-            let reason = of(&typed(&kind), body.as_bytes(), &Sent::default()).unwrap_or_default();
-            prop_assert!(reason.chars().count() <= 201 && !reason.chars().any(char::is_control));
+        fn d7_a_reason_is_short_and_moves_no_cursor(body in hostile_text(), kind in "(text/plain|application/json|)") {
+            for body in [serde_json::json!({"message": body}).to_string(), body] {
+                let reason = of(&typed(&kind), body.as_bytes(), &Sent::default()).unwrap_or_default();
+                prop_assert!(reason.chars().count() <= 201 && is_printable(&reason));
+            }
         }
     }
 }

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use crate::{
     credential::record::Credential,
     login::{
-        Context, LoginError, Progress, Redirection, device,
+        context::{Context, Progress, Redirection},
+        device,
+        error::LoginError,
         loopback::{Loopback, Visitor},
         paste::{self, Paste, PasteError},
     },
@@ -96,6 +98,9 @@ impl Asked<'_> {
             }
             let patience = end.saturating_duration_since(Instant::now());
             tell(&teller, Progress::Waiting(patience));
+            if self.known_client {
+                tell(&teller, Progress::KnownClient);
+            }
             if let Some(code) = code {
                 let patience = code.expires_in.min(patience);
                 match device::token(&code, self.credential, patience, context).await {

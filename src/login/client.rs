@@ -1,18 +1,26 @@
 //! The client that a person signs in to: one that is known already, one that an earlier attempt has registered, or a new
 //! one.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use crate::{
     credential::{record::Identity, registrations::Pending},
-    login::{Context, LoginError, LoginRequest, Progress, loopback::Loopback, place::Place},
+    http::{DOCUMENT_DEADLINE, HttpError},
+    login::{
+        context::{Context, Progress},
+        error::LoginError,
+        loopback::Loopback,
+        place::{Place, is_registered},
+        request::LoginRequest,
+    },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
         authorization_server::AuthorizationServer,
         client,
         discovery::Discovery,
         error::RegistrationError,
-        registration::{ClientRegistration, RegistrationRequest},
+        registration::{ClientAuthentication, ClientRegistration},
+        registration_request::RegistrationRequest,
         scope::Scope,
     },
     server_url::ServerUrl,
@@ -20,6 +28,13 @@ use crate::{
 
 /// The longest that a server that is busy is waited for, in all.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a server is asked that is busy each time.
+const TRIES: u32 = 5;
+
+/// The longest that a registration takes, and that another process's is waited for: a server that never answers holds up
+/// only the process that asks it.
+const DEADLINE: Duration = PATIENCE.saturating_add(DOCUMENT_DEADLINE);
 
 /// Where a client comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +51,19 @@ pub(super) enum Origin {
 
 impl Origin {
     /// Whether nobody has signed in with it yet: the server has said how it authenticates, and not shown it.
-    pub(super) fn is_unproven(self) -> bool {
+    fn is_unproven(self) -> bool {
         matches!(self, Self::Pending | Self::New)
+    }
+
+    /// How else the client could authenticate if the server refuses it, where it has never been accepted and the person
+    /// has not chosen.
+    pub(super) fn other_authentication(
+        self,
+        request: &LoginRequest,
+        registration: &ClientRegistration,
+    ) -> Option<ClientAuthentication> {
+        let is_open = self.is_unproven() && request.options.overrides.authentication().is_none();
+        if is_open { registration.other_authentication() } else { None }
     }
 
     /// Whether the server may have forgotten it.
@@ -56,6 +82,24 @@ pub(super) struct Applicant<'a> {
     pub scope: Option<&'a Scope>,
     /// What it works with.
     pub context: &'a Context<'a>,
+    /// How long the sign-in may take.
+    pub timeout: Duration,
+}
+
+/// What a server that is busy is still given.
+struct Patience {
+    tries: u32,
+    left: Duration,
+}
+
+impl Patience {
+    /// How long to wait before the next try, where the server asks for `after` and there is to be another try.
+    fn pause(&mut self, after: Duration) -> Option<Duration> {
+        self.tries = self.tries.checked_sub(1).filter(|tries| *tries > 0)?;
+        let pause = after.max(Duration::from_secs(1));
+        self.left = self.left.checked_sub(pause).filter(|left| !left.is_zero())?;
+        Some(pause)
+    }
 }
 
 /// Whom to tell what happens.
@@ -84,22 +128,21 @@ impl Applicant<'_> {
         let mut pending = self.pending().await;
         let candidates = pending.as_ref().map(Pending::clients).unwrap_or_default().to_vec();
         for registration in candidates.into_iter().filter(|client| self.is_usable(client)) {
-            let uri = registration.redirect_uri.as_deref();
-            if uri == Some(loopback.redirect_uri().as_str()) {
+            if is_registered(&loopback, &registration) {
                 if !self.is_forgotten(&registration, &loopback).await {
                     return Ok((loopback, registration, Origin::Pending));
                 }
-            } else if let Some(own) = place.listen_again(uri).await {
+            } else if let Some(own) = place.listen_again(&registration).await {
                 if !self.is_forgotten(&registration, &own).await {
                     return Ok((own, registration, Origin::Pending));
                 }
             } else {
-                // Another process waits for its person there.
+                // Other processes wait for their person there.
                 continue;
             }
             drop_client(pending.as_mut(), &registration).await;
         }
-        match (self.register_at(place, loopback, progress).await, forgotten) {
+        match (self.in_time(self.register_at(place, loopback, progress)).await, forgotten) {
             (Ok((loopback, registration)), _) => {
                 keep_client(pending.as_mut(), &registration).await;
                 Ok((loopback, registration, Origin::New))
@@ -114,7 +157,8 @@ impl Applicant<'_> {
         }
     }
 
-    /// Registers a client that is sent back to `loopback`, or to `localhost` where the server refuses 127.0.0.1.
+    /// Registers a client that is sent back to `loopback`, or to `localhost` where the server refuses 127.0.0.1. With
+    /// further ports, so that other processes can use it; without where the server refuses those.
     async fn register_at(
         &self,
         place: &Place<'_>,
@@ -123,7 +167,9 @@ impl Applicant<'_> {
     ) -> Result<(Loopback, ClientRegistration), LoginError> {
         // RFC 7591 section 3.2.2 has the first for this. Servers also say the others.
         const REFUSALS: [&str; 3] = ["invalid_redirect_uri", "invalid_client_metadata", "invalid_request"];
-        let refusal = match self.register_for_browser(&loopback, progress).await {
+        let others = self.other_ports(place, &loopback).await;
+        let has_others = !others.is_empty();
+        let refusal = match self.register_for_browser(&loopback, others, progress).await {
             Ok(registration) => return Ok((loopback, registration)),
             Err(LoginError::Registration(RegistrationError::Refused(refusal)))
                 if REFUSALS.contains(&&refusal.code[..]) =>
@@ -134,17 +180,35 @@ impl Applicant<'_> {
         };
         // Where that does not help, the first refusal says why.
         let refused = || LoginError::Registration(RegistrationError::Refused(refusal.clone()));
-        let localhost = place.as_localhost(loopback).await.ok_or_else(refused)?;
-        let registration = self.register_for_browser(&localhost, progress).await.map_err(|_| refused())?;
-        Ok((localhost, registration))
+        if let Some(localhost) = place.as_localhost(loopback).await {
+            let others = self.other_ports(place, &localhost).await;
+            if let Ok(registration) = self.register_for_browser(&localhost, others, progress).await {
+                return Ok((localhost, registration));
+            }
+        }
+        if !has_others {
+            return Err(refused());
+        }
+        let (loopback, _) = place.listen(None).await?;
+        let registration = self.register_for_browser(&loopback, Vec::new(), progress).await.map_err(|_| refused())?;
+        Ok((loopback, registration))
+    }
+
+    /// Further redirect URIs for a client that other processes will know of.
+    async fn other_ports(&self, place: &Place<'_>, loopback: &Loopback) -> Vec<String> {
+        match self.context.registrations {
+            Some(_) => place.other_ports(loopback).await,
+            None => Vec::new(),
+        }
     }
 
     async fn register_for_browser(
         &self,
         loopback: &Loopback,
+        others: Vec<String>,
         progress: Tell<'_>,
     ) -> Result<ClientRegistration, LoginError> {
-        let request = self.registration_request(loopback.redirect_uri().as_str());
+        let request = self.registration_request(loopback.redirect_uri().as_str()).with_redirect_uris(others);
         let without_scope = || request.clone().without_scope();
         // Some servers offer the device grant, and not to everybody.
         let lesser =
@@ -166,14 +230,14 @@ impl Applicant<'_> {
         let mut pending = self.pending().await;
         let candidates = pending.as_ref().map(Pending::clients).unwrap_or_default();
         let is_ours = |client: &&ClientRegistration| {
-            client.redirect_uri.as_deref() == Some(redirect_uri) && self.is_usable(client)
+            client.redirect_uris().any(|uri| uri == redirect_uri) && self.is_usable(client)
         };
         if let Some(registration) = candidates.iter().find(is_ours) {
             return Ok((registration.clone(), Origin::Pending));
         }
         let request = self.registration_request(redirect_uri).for_devices();
         let lesser = self.scope.map(|_| request.clone().without_scope());
-        let registration = self.register(request, [lesser], progress).await?;
+        let registration = self.in_time(self.register(request, [lesser], progress)).await?;
         keep_client(pending.as_mut(), &registration).await;
         Ok((registration, Origin::New))
     }
@@ -183,7 +247,7 @@ impl Applicant<'_> {
     }
 
     fn registration_request(&self, redirect_uri: &str) -> RegistrationRequest {
-        let method = self.request.overrides.authentication();
+        let method = self.request.options.overrides.authentication();
         RegistrationRequest::new(self.server(), redirect_uri, self.scope).authenticating(method)
     }
 
@@ -203,7 +267,7 @@ impl Applicant<'_> {
             client_id: String::new(),
             account: self.request.account.clone(),
         };
-        let opened = registrations.open(&identity).await;
+        let opened = registrations.open(&identity, self.deadline()).await;
         let mut pending = opened.inspect_err(|error| tracing::debug!(%error, "registrations are not shared")).ok()?;
         if self.request.registers_anew
             && let Err(error) = pending.clear().await
@@ -220,7 +284,7 @@ impl Applicant<'_> {
             resource: resource.as_deref(),
             scope: scope.as_ref(),
             dpop_jkt: None,
-            parameters: &self.request.parameters,
+            parameters: &self.request.options.parameters,
         };
         match AuthorizationRequest::new(self.server(), registration, loopback.redirect_uri().as_str(), wanted) {
             Ok(request) => client::is_client_unknown(self.context.http, &request).await,
@@ -240,37 +304,47 @@ impl Applicant<'_> {
         let Some(endpoint) = &self.server().registration_endpoint else {
             return Err(LoginError::NeedsRegistration { host: self.server().token_endpoint.host() });
         };
-        let mut left = PATIENCE;
-        let mut outcome = self.register_once(endpoint, request, &mut left, progress).await;
+        let mut patience = Patience { tries: TRIES, left: PATIENCE.min(self.timeout) };
+        let mut outcome = self.register_once(endpoint, request, &mut patience, progress).await;
         for lesser in lesser.into_iter().flatten() {
             if let Err(RegistrationError::Refused(_)) = outcome {
-                outcome = self.register_once(endpoint, lesser, &mut left, progress).await;
+                outcome = self.register_once(endpoint, lesser, &mut patience, progress).await;
             }
         }
         Ok(outcome?)
     }
 
-    /// Registers, and waits for a server that is busy as long as it asks for, where `left` allows that.
+    /// Registers, and waits for a server that is busy as long as it asks for, where `patience` allows that.
     async fn register_once(
         &self,
         endpoint: &ServerUrl,
         request: RegistrationRequest,
-        left: &mut Duration,
+        patience: &mut Patience,
         progress: Tell<'_>,
     ) -> Result<ClientRegistration, RegistrationError> {
         loop {
-            let outcome =
-                client::register(self.context.http, endpoint, request.clone(), self.context.clock.now()).await;
-            match outcome {
-                Err(RegistrationError::Busy { after }) if after <= *left => {
-                    let pause = after.max(Duration::from_secs(1)).min(*left);
-                    *left = left.saturating_sub(pause);
-                    progress(Progress::Busy(pause));
-                    tokio::time::sleep(pause).await;
-                }
-                outcome => return outcome,
-            }
+            let now = self.context.clock.now();
+            let outcome = client::register(self.context.http, endpoint, request.clone(), now).await;
+            let pause = match &outcome {
+                Err(RegistrationError::Busy { after }) => patience.pause(*after),
+                _ => None,
+            };
+            let Some(pause) = pause else { return outcome };
+            progress(Progress::Busy(pause));
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    fn deadline(&self) -> Duration {
+        DEADLINE.min(self.timeout)
+    }
+
+    /// What `registering` comes to, for as long as a registration may take.
+    async fn in_time<T>(&self, registering: impl Future<Output = Result<T, LoginError>>) -> Result<T, LoginError> {
+        let after = self.deadline();
+        let host = self.server().registration_endpoint.as_ref().unwrap_or(&self.server().token_endpoint).host();
+        let timed_out = |_| Err(HttpError::TimedOut { host, after }.into());
+        tokio::time::timeout(after, registering).await.unwrap_or_else(timed_out)
     }
 }
 

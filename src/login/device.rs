@@ -6,7 +6,12 @@ use tokio::time::Instant;
 
 use crate::{
     credential::record::{Credential, Renewal},
-    login::{Context, LoginError, LoginRequest, Progress, client::Applicant, with_tokens},
+    login::{
+        client::Applicant,
+        context::{Context, Progress},
+        error::LoginError,
+        request::{LoginRequest, with_tokens},
+    },
     oauth::{
         client::{self, DeviceRequest, Grant},
         device_authorization::DeviceAuthorization,
@@ -35,9 +40,9 @@ pub async fn device_code(
         return Err(LoginError::NoDeviceCode { host: server.token_endpoint.host() });
     };
     let scope = request.scope_for_person(&discovery);
-    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context };
+    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (registration, origin) = applicant.for_device(REDIRECT_URI, progress).await?;
-    let other = request.other_authentication(&registration, origin);
+    let other = origin.other_authentication(&request, &registration);
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let authorization = match (begin(endpoint, &credential, context).await, other) {
         (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => {

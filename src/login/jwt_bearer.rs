@@ -1,54 +1,34 @@
 //! Signing in by what somebody else says of us (RFC 7523 section 2.1): a platform of its workload, or an enterprise's
 //! identity provider of its employee.
 
-use std::path::PathBuf;
-
 use crate::{
     credential::{
-        assertion::{AssertionSource, IdentityProvider},
+        assertion_source::{AssertionSource, IdentityProvider},
         record::{Credential, Renewal},
     },
-    login::{Context, LoginError, LoginRequest},
+    login::{context::Context, error::LoginError, options::Assertion, request::LoginRequest},
     oauth::{
         discovery,
         registration::{ClientAuthentication, ClientRegistration},
         scope::Scope,
     },
     secret::Secret,
-    server_url::ServerUrl,
 };
 
-/// Where the assertion of a sign-in comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Assertion {
-    /// A file that holds it, and that its platform keeps fresh (workload identity federation).
-    File(PathBuf),
-    /// An identity provider, which gives it for a person's ID token (MCP "Enterprise-Managed Authorization").
-    IdentityProvider {
-        /// Its issuer identifier.
-        issuer: String,
-        /// The client that the ID token was issued to.
-        client_id: String,
-        /// The file that holds the ID token.
-        id_token_file: PathBuf,
-    },
-}
-
-/// Signs in with `assertion`. A pinned `token_endpoint` wins over whatever the server might say: nothing is discovered
+/// Signs in with the assertion of the options. A pinned token endpoint wins over whatever the server might say: nothing is discovered
 /// then.
 ///
 /// # Errors
 /// Any [`LoginError`].
 pub async fn jwt_bearer(
     request: LoginRequest,
-    assertion: Assertion,
     identity_provider_secret: Option<Secret>,
-    token_endpoint: Option<ServerUrl>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
-    let discovery = request.discover_unless_pinned(token_endpoint, context).await?;
+    let assertion = request.options.assertion.clone().ok_or(LoginError::NeedsAssertion)?;
+    let discovery = request.discover_unless_pinned(context).await?;
     let server = &discovery.authorization_server;
-    let registration = match (&assertion, &request.client) {
+    let registration = match (&assertion, &request.options.client_id) {
         (Assertion::File(_), None) => unnamed(),
         _ => request
             .registration(server, context.clock.now())
@@ -57,7 +37,7 @@ pub async fn jwt_bearer(
     let source = match assertion {
         Assertion::File(path) => AssertionSource::File(path),
         Assertion::IdentityProvider { issuer, client_id, id_token_file } => {
-            let found = discovery::identity_provider(context.http, &issuer, &request.overrides).await?;
+            let found = discovery::identity_provider(context.http, &issuer, &request.options.overrides).await?;
             let authentication = match &identity_provider_secret {
                 Some(_) => ClientAuthentication::choose(&found.authentication),
                 None => ClientAuthentication::None,
@@ -72,6 +52,7 @@ pub async fn jwt_bearer(
                     redirect_uri: None,
                     expires_at: None,
                     withheld: Scope::default(),
+                    other_redirect_uris: Vec::new(),
                 },
                 id_token_file,
             }))
@@ -92,5 +73,6 @@ fn unnamed() -> ClientRegistration {
         redirect_uri: None,
         expires_at: None,
         withheld: Scope::default(),
+        other_redirect_uris: Vec::new(),
     }
 }

@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::record::{Credential, Renewal},
-    login::{Context, LoginError, LoginRequest, with_tokens},
-    oauth::{
-        client::Grant,
-        error::{Untrusted, cleaned},
-        registration::RegistrationRequest,
-        scope::Scope,
+    login::{
+        context::Context,
+        error::LoginError,
+        request::{LoginRequest, with_tokens},
     },
+    oauth::{client::Grant, error::Untrusted, registration_request::RegistrationRequest, scope::Scope},
+    printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -121,7 +121,7 @@ impl Leftover {
         let discovery = request.discover(context).await?;
         let server = &discovery.authorization_server;
         if let Some(issuer) = self.issuer.as_ref().filter(|issuer| **issuer != server.issuer) {
-            return Err(Untrusted::AnotherServer { expected: cleaned(issuer), found: cleaned(&server.issuer) }.into());
+            return Err(Untrusted::AnotherServer { expected: quoted(issuer), found: quoted(&server.issuer) }.into());
         }
         let scope = self.scope.clone().or_else(|| request.scope_for_person(&discovery));
         let registration = RegistrationRequest::new(server, &self.redirect_uri, None).registered(&self.registration)?;
@@ -140,8 +140,7 @@ fn names(server: &ServerUrl) -> [String; 2] {
     let bare = server.as_str().trim_end_matches('/');
     [bare.to_owned(), format!("{bare}/")].map(|url| {
         let digest = Md5::digest(url.as_bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{hex}_tokens.json")
+        format!("{}_tokens.json", hex::encode(digest))
     })
 }
 

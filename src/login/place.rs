@@ -2,12 +2,15 @@
 
 use crate::{
     login::{
-        LoginError,
+        error::LoginError,
         loopback::{ListenError, Loopback},
         redirect_uri::RedirectUri,
     },
     oauth::registration::ClientRegistration,
 };
+
+/// How many processes besides the one that registers a client can sign in with it at the same time.
+const OTHER_PORTS: usize = 7;
 
 /// What a person has fixed of the redirect URI.
 pub(super) struct Place<'a> {
@@ -23,8 +26,9 @@ impl Place<'_> {
         &self,
         registration: Option<ClientRegistration>,
     ) -> Result<(Loopback, Option<ClientRegistration>), LoginError> {
-        let registered = registration.as_ref().and_then(|registration| registration.redirect_uri.clone());
-        if let Some(loopback) = self.listen_again(registered.as_deref()).await {
+        if let Some(registered) = &registration
+            && let Some(loopback) = self.listen_again(registered).await
+        {
             return Ok((loopback, registration));
         }
         let loopback = match (self.port, self.fixed) {
@@ -32,15 +36,40 @@ impl Place<'_> {
             (port, _) => Loopback::bind(port).await,
         };
         let loopback = loopback.map_err(|error| self.error(error))?;
-        let usable = registered.is_none_or(|uri| uri == loopback.redirect_uri().as_str());
-        Ok((loopback, registration.filter(|_| usable)))
+        let is_usable = |client: &ClientRegistration| !client.is_dynamic() || is_registered(&loopback, client);
+        let usable = registration.filter(is_usable);
+        Ok((loopback, usable))
     }
 
-    /// Listens where a client is registered for, if the person leaves that open and nobody else listens there.
-    pub(super) async fn listen_again(&self, registered: Option<&str>) -> Option<Loopback> {
-        let is_open = self.fixed.is_none() && self.port.is_none();
-        let registered = registered.filter(|_| is_open)?.parse::<RedirectUri>().ok()?;
-        Loopback::at(&registered).await.ok()
+    /// Listens at a redirect URI that `client` is registered with, if the person leaves that open, and another program
+    /// does not listen at all of them.
+    pub(super) async fn listen_again(&self, client: &ClientRegistration) -> Option<Loopback> {
+        if !self.is_open() {
+            return None;
+        }
+        for uri in client.redirect_uris().filter_map(|uri| uri.parse::<RedirectUri>().ok()) {
+            if let Ok(loopback) = Loopback::at(&uri).await {
+                return Some(loopback);
+            }
+        }
+        None
+    }
+
+    /// Redirect URIs on further ports that are free now, for other processes that sign in with the same client at the same
+    /// time: many servers compare the port too. None where the person has fixed it.
+    pub(super) async fn other_ports(&self, loopback: &Loopback) -> Vec<String> {
+        let own = loopback.redirect_uri();
+        let any_port = RedirectUri::new(own.host(), 0, own.path());
+        let mut others = Vec::new();
+        while self.is_open() && others.len() < OTHER_PORTS {
+            let Ok(other) = Loopback::at(&any_port).await else { break };
+            others.push(other);
+        }
+        others.iter().map(|other| other.redirect_uri().to_string()).collect()
+    }
+
+    fn is_open(&self) -> bool {
+        self.fixed.is_none() && self.port.is_none()
     }
 
     /// The same with `localhost` for 127.0.0.1: some servers know a native application by that name alone. None where the
@@ -58,4 +87,9 @@ impl Place<'_> {
         };
         LoginError::Listener { address, option, source }
     }
+}
+
+/// Whether `client` is registered with the redirect URI of `loopback`.
+pub(super) fn is_registered(loopback: &Loopback, client: &ClientRegistration) -> bool {
+    client.redirect_uris().any(|uri| uri == loopback.redirect_uri().as_str())
 }

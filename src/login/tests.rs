@@ -1,13 +1,38 @@
 //! Sign-ins from end to end.
 
+use std::{io, sync::Arc, time::Duration};
+
 use jiff::Timestamp;
 use serde_json::json;
 use url::Url;
 
 use super::{
+    browser::{Browser, BrowserError},
+    client_credentials::client_credentials,
+    context::{Context, Progress, Redirection},
+    error::LoginError,
     loopback::Loopback,
+    options::{Options, ResourceParameter},
+    person::authorization_code,
     rehearsal::{Person, Script, Stage},
+    request::{KnownClient, LoginRequest},
     *,
+};
+use crate::{
+    credential::{
+        clock::Clock,
+        record::{Credential, Identity, Renewal},
+    },
+    http::Http,
+    oauth::{
+        challenge::Challenge,
+        discovery::DiscoveryError,
+        error::{TokenError, Untrusted},
+        registration::{ClientAuthentication, ClientRegistration},
+        scope::Scope,
+    },
+    secret::Secret,
+    server_url::ServerUrl,
 };
 
 const NOW: i64 = 1_763_600_000;
@@ -22,28 +47,22 @@ impl Clock for Stopped {
 
 fn request(stage: &Stage) -> LoginRequest {
     LoginRequest {
-        overrides: Overrides::default(),
         server: stage.url(),
         title: "Books & Co".to_owned(),
         environment: "sandbox".to_owned(),
         account: "books".to_owned(),
-        issuer: None,
-        client: None,
-        client_metadata_url: None,
+        options: Options::default(),
+        client_secret: None,
         known: None,
         registers_anew: false,
-        scope: None,
         challenge: None,
-        redirect_uri: None,
-        resource: ResourceParameter::Discovered,
-        parameters: Vec::new(),
-        dpop: false,
     }
 }
 
-fn client(id: &str, secret: Option<&str>) -> Option<PreRegistered> {
-    let client_secret = secret.map(|secret| Secret::new(secret.to_owned()));
-    Some(PreRegistered { client_id: id.to_owned(), client_secret, authentication: None })
+/// `request` by a client that was registered by hand.
+fn by_client(request: LoginRequest, id: &str, secret: Option<&str>) -> LoginRequest {
+    let options = Options { client_id: Some(id.to_owned()), ..request.options };
+    LoginRequest { options, client_secret: secret.map(|secret| Secret::new(secret.to_owned())), ..request }
 }
 
 /// Signs in, and says how it went.
@@ -63,6 +82,7 @@ async fn sign_in(
     let outcome = authorization_code(request, redirection, &context, &mut |event| {
         events.push(match event {
             Progress::Busy(_) => "busy".to_owned(),
+            Progress::KnownClient => "known client".to_owned(),
             Progress::Page(url) => format!("page {}", url.as_url().path()),
             Progress::Code { .. } => "code".to_owned(),
             Progress::Opened => "opened".to_owned(),
@@ -102,7 +122,7 @@ async fn t043_a_person_signs_in() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person::default());
     let mut request = request(&stage);
-    request.parameters = vec![("business_id".to_owned(), "biz_1".to_owned())];
+    request.options.parameters = vec![("business_id".to_owned(), "biz_1".to_owned())];
     let (credential, events) = sign_in(request, &person, PATIENT).await;
     let credential = credential.unwrap();
     assert_eq!(
@@ -357,7 +377,8 @@ async fn t064_a_refusal_is_not_asked_for_again() {
         scope: Some("write".parse().unwrap()),
         ..Challenge::default()
     };
-    let request = LoginRequest { challenge: Some(challenge), scope: Some("mcp".parse().unwrap()), ..request(&stage) };
+    let mut request = LoginRequest { challenge: Some(challenge), ..request(&stage) };
+    request.options.scope = "mcp".parse().ok();
     let credential = sign_in(request, &person, PATIENT).await.0.unwrap();
     assert_eq!(credential.scope.unwrap().to_string(), "mcp offline_access write");
     assert_eq!(
@@ -392,14 +413,16 @@ async fn nothing_to_go_by() {
 async fn a_pre_registered_client() {
     let mut script = Script::good();
     script.server()["registration_endpoint"] = json!(null);
-    let (stage, _, outcome) = attempt(script.clone(), |request| request.client = client("mine", Some("s3"))).await;
+    let (stage, _, outcome) =
+        attempt(script.clone(), |request| *request = by_client(request.clone(), "mine", Some("s3"))).await;
     let credential = outcome.unwrap();
     assert_eq!(stage.only("/token").field("client_secret"), Some("s3"));
     assert_eq!(stage.only("/authorize").field("client_secret"), None);
     assert_eq!(credential.registration.authentication, ClientAuthentication::Body);
     assert_eq!(credential.registration.redirect_uri, None);
     script.server()["token_endpoint_auth_methods_supported"] = json!(null);
-    let (stage, _, outcome) = attempt(script, |request| request.client = client("mine", Some("s3"))).await;
+    let (stage, _, outcome) =
+        attempt(script, |request| *request = by_client(request.clone(), "mine", Some("s3"))).await;
     assert!(outcome.is_ok() && stage.only("/token").headers.contains_key("authorization"));
 }
 
@@ -411,7 +434,7 @@ async fn t041_a_document_is_the_client() {
     let mut script = Script::good();
     script.server()["client_id_metadata_document_supported"] = json!(true);
     let (stage, _, outcome) = attempt(script.clone(), |request| {
-        request.client_metadata_url = URL.parse().ok();
+        request.options.client_metadata_url = URL.parse().ok();
         let registration = ClientRegistration {
             client_id: "dyn-0".to_owned(),
             client_secret: None,
@@ -419,6 +442,7 @@ async fn t041_a_document_is_the_client() {
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at: None,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         };
         let issuer = request.server.join("/as").unwrap().to_string();
         request.known = Some(KnownClient { issuer, registration });
@@ -433,8 +457,8 @@ async fn t041_a_document_is_the_client() {
     for (reads, own, client_id) in [(true, Some("mine"), "mine"), (false, None, "dyn-1")] {
         script.server()["client_id_metadata_document_supported"] = json!(reads);
         let (_, _, outcome) = attempt(script.clone(), |request| {
-            request.client_metadata_url = URL.parse().ok();
-            request.client = own.and_then(|own| client(own, None));
+            request.options.client_metadata_url = URL.parse().ok();
+            request.options.client_id = own.map(str::to_owned);
         })
         .await;
         assert_eq!(outcome.unwrap().identity.client_id, client_id);
@@ -569,11 +593,13 @@ async fn t042_the_first_answer_ends_the_others() {
 #[tokio::test]
 async fn the_resource_parameter_can_be_set() {
     let (stage, _, outcome) =
-        attempt(Script::good(), |request| request.resource = ResourceParameter::Fixed("urn:x".to_owned())).await;
+        attempt(Script::good(), |request| request.options.resource = ResourceParameter::Fixed("urn:x".to_owned()))
+            .await;
     assert_eq!(outcome.unwrap().identity.resource, "urn:x");
     assert_eq!(stage.only("/authorize").field("resource"), Some("urn:x"));
     assert_eq!(stage.only("/token").field("resource"), Some("urn:x"));
-    let (stage, _, outcome) = attempt(Script::good(), |request| request.resource = ResourceParameter::Omitted).await;
+    let (stage, _, outcome) =
+        attempt(Script::good(), |request| request.options.resource = ResourceParameter::Omitted).await;
     let credential = outcome.unwrap();
     assert_eq!((credential.identity.resource, credential.resource), (format!("{}/mcp", stage.origin), None));
     assert_eq!(stage.only("/authorize").field("resource"), None);
@@ -588,15 +614,16 @@ async fn a_pinned_issuer() {
     let stage = script.stage().await;
     let person = Arc::new(Person::default());
     let issuer = Some(format!("{}/as", stage.origin));
-    let outcome = sign_in(LoginRequest { issuer: issuer.clone(), ..request(&stage) }, &person, PATIENT).await.0;
+    let options = Options { issuer: issuer.clone(), ..Options::default() };
+    let outcome = sign_in(LoginRequest { options, ..request(&stage) }, &person, PATIENT).await.0;
     assert_eq!(Some(outcome.unwrap().identity.issuer), issuer);
 }
 
-async fn mint(stage: &Stage, request: LoginRequest, endpoint: Option<&str>) -> Result<Credential, LoginError> {
+async fn mint(stage: &Stage, mut request: LoginRequest, endpoint: Option<&str>) -> Result<Credential, LoginError> {
     let http = Http::default();
     let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
-    let endpoint = endpoint.map(|path| format!("{}{path}", stage.origin).parse().unwrap());
-    client_credentials(request, endpoint, &context).await
+    request.options.token_endpoint = endpoint.map(|path| format!("{}{path}", stage.origin).parse().unwrap());
+    client_credentials(request, &context).await
 }
 
 /// t042: the code and its page are shown, the token is asked for until it comes, and no browser opens.
@@ -637,7 +664,7 @@ async fn t042_a_device_code() {
     let (stage, outcome) = attempt(vec!["slow_down"], PATIENT.timeout).await;
     assert!(matches!(outcome, Err(LoginError::TimedOut { after, .. }) if after == Duration::from_secs(3)));
     stage.only("/token");
-    let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_millis(10)).await;
+    let (_, outcome) = attempt(vec!["authorization_pending"; 9], Duration::from_secs(2)).await;
     assert!(matches!(outcome, Err(LoginError::TimedOut { .. })));
 }
 
@@ -653,6 +680,7 @@ async fn t040_a_forgotten_client_registers_anew_once() {
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         };
         Some(KnownClient { issuer: request.server.join("/as").unwrap().to_string(), registration })
     };
@@ -685,17 +713,16 @@ async fn t061_a_client_with_a_private_key() {
     let mut script = Script::good();
     script.server()["token_endpoint_auth_methods_supported"] = json!(["none", "private_key_jwt"]);
     let stage = script.stage().await;
-    let mut client = client("id", Some(KEY)).unwrap();
-    client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
-    let first = LoginRequest { client: Some(client.clone()), ..request(&stage) };
-    let credential = mint(&stage, first.clone(), None).await.unwrap();
+    let bare = by_client(request(&stage), "id", None);
+    let mut first = by_client(request(&stage), "id", Some(KEY));
+    first.options.client_authentication = Some(ClientAuthentication::PrivateKeyJwt);
+    let credential = mint(&stage, first, None).await.unwrap();
     assert!(matches!(credential.renewal, Renewal::ClientCredentials));
     let (issuer, registration) = (credential.identity.issuer, credential.registration);
     let known = Some(KnownClient { issuer, registration: registration.clone() });
-    let bare = Some(PreRegistered { client_secret: None, authentication: None, ..client });
-    mint(&stage, LoginRequest { client: bare.clone(), known, ..first.clone() }, None).await.unwrap();
+    mint(&stage, LoginRequest { known, ..bare.clone() }, None).await.unwrap();
     let elsewhere = Some(KnownClient { issuer: "https://elsewhere.example".to_owned(), registration });
-    let refused = mint(&stage, LoginRequest { client: bare, known: elsewhere, ..first }, None).await;
+    let refused = mint(&stage, LoginRequest { known: elsewhere, ..bare }, None).await;
     assert!(matches!(refused, Err(LoginError::Untrusted(Untrusted::AnotherServer { .. }))));
 
     let sent: Vec<_> = stage.seen().into_iter().filter(|seen| seen.path == "/token").collect();
@@ -718,11 +745,11 @@ async fn t061_a_client_with_a_private_key() {
 /// is known, and it is tried.
 #[tokio::test]
 async fn t061_a_key_that_the_server_does_not_take() {
-    let key = |name: &str| {
+    let by_key = |request: LoginRequest, name: &str| {
         let path = format!("{}/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
-        let mut client = client("id", Some(&std::fs::read_to_string(path).unwrap())).unwrap();
-        client.authentication = Some(ClientAuthentication::PrivateKeyJwt);
-        Some(client)
+        let mut request = by_client(request, "id", Some(&std::fs::read_to_string(path).unwrap()));
+        request.options.client_authentication = Some(ClientAuthentication::PrivateKeyJwt);
+        request
     };
     let (both, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
     for (methods, algorithms, ec, rsa) in [
@@ -737,11 +764,11 @@ async fn t061_a_key_that_the_server_does_not_take() {
         script.server()["token_endpoint_auth_signing_alg_values_supported"] = algorithms.clone();
         for (name, taken) in [("ec-pkcs8", ec), ("rsa-pkcs8", rsa)] {
             let stage = script.clone().stage().await;
-            let outcome = mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, None).await;
+            let outcome = mint(&stage, by_key(request(&stage), name), None).await;
             assert_eq!(outcome.is_ok(), taken, "{methods} {algorithms} {name}: {outcome:?}");
             assert!(taken || matches!(outcome, Err(LoginError::KeyRefused { .. })));
             assert_eq!(stage.seen().iter().any(|seen| seen.path == "/token"), taken);
-            assert!(mint(&stage, LoginRequest { client: key(name), ..request(&stage) }, Some("/token")).await.is_ok());
+            assert!(mint(&stage, by_key(request(&stage), name), Some("/token")).await.is_ok());
         }
     }
 }
@@ -760,13 +787,12 @@ async fn client_credentials_with_a_pinned_endpoint() {
         json!({"access_token": jwt, "token_type": "Bearer", "expires_in": NOW + 3600}),
     ] {
         let stage = Script { token: (200, token.clone()), ..Script::good() }.stage().await;
-        let mut client = client("id", Some("s3")).unwrap();
-        client.authentication = Some(ClientAuthentication::Body);
-        let request = LoginRequest {
-            client: Some(client),
-            scope: Some("ledger:read".parse().unwrap()),
+        let mut request = by_client(request(&stage), "id", Some("s3"));
+        request.options = Options {
+            client_authentication: Some(ClientAuthentication::Body),
+            scope: "ledger:read".parse().ok(),
             parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
-            ..request(&stage)
+            ..request.options
         };
         let credential = mint(&stage, request, Some("/token")).await.unwrap();
         assert_eq!(stage.paths(), ["POST /token"]);
@@ -798,13 +824,13 @@ async fn client_credentials_by_discovery() {
         script.server()[member] = json!(null);
     }
     let stage = script.stage().await;
-    let request = LoginRequest { client: client("id", Some("s3")), ..request(&stage) };
-    let credential = mint(&stage, request.clone(), None).await.unwrap();
+    let asked = by_client(request(&stage), "id", Some("s3"));
+    let credential = mint(&stage, asked, None).await.unwrap();
     assert_eq!(credential.identity.issuer, format!("{}/as", stage.origin));
     let sent = stage.only("/token");
     assert_eq!((sent.field("client_secret"), sent.field("scope")), (Some("s3"), Some("mcp")));
-    for client in [None, client("id", None)] {
-        let refused = mint(&stage, LoginRequest { client, ..request.clone() }, None).await;
+    for without_secret in [request(&stage), by_client(request(&stage), "id", None)] {
+        let refused = mint(&stage, without_secret, None).await;
         assert!(matches!(refused, Err(LoginError::NeedsSecret)));
     }
 }
@@ -816,24 +842,17 @@ fn a_sign_in_can_change_threads() {
     let http = Http::default();
     let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
     let request = LoginRequest {
-        overrides: Overrides::default(),
         server: "https://mcp.example".parse().unwrap(),
         title: String::new(),
         environment: String::new(),
         account: String::new(),
-        issuer: None,
-        client: None,
-        client_metadata_url: None,
+        options: Options::default(),
+        client_secret: None,
         known: None,
         registers_anew: false,
-        scope: None,
         challenge: None,
-        redirect_uri: None,
-        resource: ResourceParameter::Discovered,
-        parameters: Vec::new(),
-        dpop: false,
     };
     let mut progress = |_: Progress<'_>| {};
     movable(authorization_code(request.clone(), PATIENT, &context, &mut progress));
-    movable(client_credentials(request, None, &context));
+    movable(client_credentials(request, &context));
 }

@@ -5,9 +5,9 @@ use std::{path::Path, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::credential::{
-    lock::{Lock, LockError},
-    token_source::{SILENCE, SignInFailure},
+use crate::{
+    credential::token_source::{SILENCE, SignInFailure},
+    disk::lock::{Lock, LockError},
 };
 
 /// A turn that was waited for. It ends when this is dropped or the process dies; then nobody has said anything.

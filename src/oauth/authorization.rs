@@ -12,6 +12,7 @@ use crate::{
         error::{OAuthError, Untrusted},
         registration::ClientRegistration,
         scope::Scope,
+        unknown_client,
     },
     secret::Secret,
     server_url::{ServerUrl, ServerUrlError},
@@ -155,7 +156,7 @@ fn is_same_place(a: &Url, b: &Url) -> bool {
 
 /// Whether an answer to an authorization request that redirects nowhere says that the server does not know the client, or
 /// not with this redirect URI. There is no form for that (RFC 6749 section 4.1.2.1: "inform the resource owner"): servers
-/// write JSON with various codes, plain text or pages.
+/// write JSON with various codes, plain text or pages, and some send those with 200.
 pub fn says_unknown_client(status: StatusCode, body: &[u8]) -> bool {
     const WORDS: [&str; 12] = [
         "invalid client",
@@ -171,11 +172,15 @@ pub fn says_unknown_client(status: StatusCode, body: &[u8]) -> bool {
         "application not found",
         "redirect uri",
     ];
+    let body = &body[..body.len().min(ANSWER_LIMIT)];
+    if status.is_success() {
+        return unknown_client::is_said_by(body);
+    }
     let is_refusal = status.is_client_error() || status == StatusCode::INTERNAL_SERVER_ERROR;
     if !is_refusal || status == StatusCode::TOO_MANY_REQUESTS {
         return false;
     }
-    let text = String::from_utf8_lossy(&body[..body.len().min(ANSWER_LIMIT)]).to_lowercase().replace(['_', '-'], " ");
+    let text = String::from_utf8_lossy(body).to_lowercase().replace(['_', '-'], " ");
     WORDS.iter().any(|words| text.contains(words))
 }
 
@@ -229,12 +234,16 @@ mod tests {
             (403, "Unknown client"),
             (400, "unknown client or redirect URI"),
             (400, r#"{"error":"invalid_redirect_uri"}"#),
+            (200, "<html>Client ID not found</html>"),
+            (200, r#"{"error":"invalid_client"}"#),
             (500, "Error: Invalid client. The clientId provided does not match to this client."),
         ] {
             assert!(says(status, body), "{status} {body}");
         }
         for (status, body) in [
             (200, "<html>Sign in to client id"),
+            (200, "<form>Client ID not found"),
+            (204, ""),
             (302, "invalid_client"),
             (429, "too many requests of this client_id"),
             (503, "client_id"),
@@ -247,7 +256,7 @@ mod tests {
             assert!(!says(status, body), "{status} {body}");
         }
         let far = format!("{}invalid_client", " ".repeat(ANSWER_LIMIT));
-        assert!(!says(400, &far));
+        assert!(!says(400, &far) && !says(200, &far));
     }
 
     fn request_to(
@@ -272,6 +281,7 @@ mod tests {
             redirect_uri: None,
             expires_at: None,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         };
         let scope = scope.map(|scope| scope.parse().unwrap());
         let parameters: Vec<_> =

@@ -5,11 +5,12 @@ use serde::Deserialize;
 use crate::{
     oauth::{
         device_authorization::DEVICE_GRANT,
-        error::{Untrusted, cleaned},
+        error::Untrusted,
         private_key::Algorithm,
+        published::{self, trusted_url},
         registration::ClientAuthentication,
-        trusted_url,
     },
+    printable::quoted,
     server_url::ServerUrl,
 };
 
@@ -106,10 +107,10 @@ impl AuthorizationServer {
     /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that
     /// must not be called.
     pub fn parse(body: &[u8], issuer: &str, place: &ServerUrl) -> Result<Self, Untrusted> {
-        let document: Document = super::parse(DOCUMENT, body)?;
+        let document: Document = published::parse(DOCUMENT, body)?;
         // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
         if document.issuer != issuer {
-            return Err(Untrusted::Issuer { expected: cleaned(issuer), found: cleaned(&document.issuer) });
+            return Err(Untrusted::Issuer { expected: quoted(issuer), found: quoted(&document.issuer) });
         }
         let endpoint = |member, text: &str| trusted_url(member, text, place);
         let optional = |member, text: Option<String>| text.map(|text| endpoint(member, &text)).transpose();

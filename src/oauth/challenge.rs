@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
-use crate::oauth::{dpop::NONCE_WANTED, error::cleaned, scope::Scope};
+use crate::{
+    oauth::{dpop::NONCE_WANTED, scope::Scope},
+    printable::quoted,
+};
 
 /// The `Bearer` or `DPoP` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section
 /// 5.1). Empty where the server sent none, or none that can be read.
@@ -44,8 +47,8 @@ impl Challenge {
         Self {
             resource_metadata: first.get("resource_metadata").map(str::to_owned),
             scope: first.get("scope").and_then(|scope| scope.parse().ok()).filter(|scope: &Scope| !scope.is_empty()),
-            error: first.get("error").map(cleaned),
-            error_description: first.get("error_description").map(cleaned),
+            error: first.get("error").map(quoted),
+            error_description: first.get("error_description").map(quoted),
             dpop: dpop.peek().is_some(),
             nonce_wanted: dpop.any(|challenge| challenge.get("error") == Some(NONCE_WANTED)),
         }
@@ -201,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::printable::tests::{hostile_text, is_printable};
 
     fn read(values: &[&[u8]]) -> Challenge {
         let mut headers = HeaderMap::new();
@@ -311,6 +315,19 @@ mod tests {
     }
 
     proptest! {
+        /// t113: what a server says in its challenge, in a token or in a quoted string.
+        #[test]
+        fn t113_no_hostile_character_survives_in_a_challenge(text in hostile_text()) {
+            let text = text.replace(['"', '\\', '\r', '\n', '\0'], "");
+            let value = format!("Bearer error=\"{text}\", error_description=\"{text}\"");
+            if let Ok(value) = http::HeaderValue::from_bytes(value.as_bytes()) {
+                let challenge = Challenge::from_headers(&HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]));
+                for said in [challenge.error, challenge.error_description].into_iter().flatten() {
+                    prop_assert!(is_printable(&said));
+                }
+            }
+        }
+
         /// t019: any bytes at all.
         #[test]
         fn t019_never_panics(value in proptest::collection::vec(any::<u8>(), 0..600)) {

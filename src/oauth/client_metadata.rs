@@ -36,6 +36,7 @@ impl ClientMetadataUrl {
             redirect_uri: None,
             expires_at: None,
             withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
         }
     }
 }

@@ -6,9 +6,10 @@ use serde::Deserialize;
 
 use crate::{
     oauth::{
-        error::{TokenError, Untrusted, cleaned},
-        trusted_url,
+        error::{TokenError, Untrusted},
+        published::{self, trusted_url},
     },
+    printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -63,8 +64,8 @@ impl DeviceAuthorization {
     /// # Errors
     /// [`Untrusted`] where it is no such document, or names a page that nobody should be sent to.
     pub fn parse(body: &[u8], endpoint: &ServerUrl) -> Result<Self, Untrusted> {
-        let document: Document = super::parse(DOCUMENT, body)?;
-        let user_code = cleaned(&document.user_code);
+        let document: Document = published::parse(DOCUMENT, body)?;
+        let user_code = quoted(&document.user_code);
         if document.device_code.is_empty() || user_code.is_empty() {
             return Err(Untrusted::Document { document: DOCUMENT, reason: "a code is empty" });
         }

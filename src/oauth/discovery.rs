@@ -15,11 +15,12 @@ use crate::{
     oauth::{
         authorization_server::{self, AuthorizationServer},
         challenge::Challenge,
-        error::{Untrusted, cleaned},
+        error::Untrusted,
         json,
         overrides::Overrides,
         protected_resource::{self, ProtectedResource},
     },
+    printable::quoted,
     server_url::ServerUrl,
 };
 
@@ -283,7 +284,7 @@ impl<'a> Inquiry<'a> {
             match named_server(self.http, &self.server, issuer, self.overrides).await {
                 Err(error) if listed.len() > 1 && error.is_silence() => {
                     tracing::debug!(%error, "an authorization server does not answer");
-                    silent.push(SilentServer { issuer: cleaned(issuer), error });
+                    silent.push(SilentServer { issuer: quoted(issuer), error });
                 }
                 outcome => return outcome,
             }

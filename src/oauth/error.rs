@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     http::HttpError,
     oauth::{json, private_key::PrivateKeyError},
+    printable::quoted,
     secret::Secret,
     server_url::ServerUrlError,
 };
@@ -23,7 +24,7 @@ pub enum TokenError {
     #[error("the authorization server refused: {0}")]
     Refused(OAuthError),
     /// A refusal without an OAuth error: another JSON, plain text, a page, nothing.
-    #[error("the authorization server refused with HTTP {status}{}", quoted(.words.as_deref()))]
+    #[error("the authorization server refused with HTTP {status}{}", remark(.words.as_deref()))]
     Unexplained {
         /// The HTTP status.
         status: u16,
@@ -142,7 +143,7 @@ pub enum Untrusted {
 
 /// An `error` and `error_description`, fit to be shown: cleaned and cut (RFC 6749 section 5.2).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{code}{}", quoted(.description.as_deref()))]
+#[error("{code}{}", remark(.description.as_deref()))]
 pub struct OAuthError {
     /// The `error` code.
     pub code: String,
@@ -153,7 +154,7 @@ pub struct OAuthError {
 impl OAuthError {
     /// Cleans what a server said.
     pub fn new(code: &str, description: Option<&str>) -> Self {
-        Self { code: cleaned(code), description: description.map(cleaned).filter(|text| !text.is_empty()) }
+        Self { code: quoted(code), description: description.map(quoted).filter(|text| !text.is_empty()) }
     }
 
     /// The same without the server's words, where they repeat one of `secrets`: some servers say what they were sent.
@@ -172,7 +173,7 @@ impl OAuthError {
 }
 
 /// ` ("text")`, or nothing.
-fn quoted(text: Option<&str>) -> String {
+fn remark(text: Option<&str>) -> String {
     text.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
 }
 
@@ -252,7 +253,7 @@ impl Complaint {
 
 /// `text`, unless it says nothing.
 fn said(text: &str) -> Option<String> {
-    Some(cleaned(text.trim())).filter(|text| !text.is_empty())
+    Some(quoted(text.trim())).filter(|text| !text.is_empty())
 }
 
 /// The first line of a body that is text for people; none for a page.
@@ -345,24 +346,12 @@ impl TokenError {
 /// 6585 section 4).
 const LATER: [StatusCode; 3] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
 
-/// The most characters of a server's own text that are shown.
-const SHOWN: usize = 200;
-
-/// Text from a server that a person may see: nothing that moves a terminal's cursor, turns the reading direction or
-/// hides, and at most 200 characters.
-pub fn cleaned(text: &str) -> String {
-    let hidden = |character: char| {
-        matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-    };
-    text.chars().filter(|character| !character.is_control() && !hidden(*character)).take(SHOWN).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::printable::tests::{hostile_text, is_printable};
 
     /// t096: what a server repeats is not shown, be it cut, and the rest of what it says is.
     #[test]
@@ -514,16 +503,25 @@ mod tests {
     fn t113_server_text_is_cleaned() {
         let text = format!("a\u{1b}]52;c;x\u{7}b\r\n\u{9b}31m\u{202e}c\u{200b}\u{feff}{}", "d".repeat(500));
         let error = OAuthError::new(&text, Some("\u{1b}"));
-        assert_eq!(error.code.len(), 200);
+        assert_eq!(error.code.chars().count(), 201);
         assert!(error.code.starts_with("a]52;c;xb31mcddd"), "{}", error.code);
         assert_eq!(error.description, None);
     }
 
     proptest! {
+        /// Whatever a server's error is, and wherever in the answer it says so.
         #[test]
-        fn t113_no_control_character_survives(text in any::<String>()) {
-            let cleaned = cleaned(&text);
-            prop_assert!(!cleaned.chars().any(char::is_control) && cleaned.chars().count() <= SHOWN);
+        fn t113_no_hostile_character_survives_in_an_error(text in hostile_text()) {
+            let error = OAuthError::new(&text, Some(&text));
+            prop_assert!(is_printable(&error.code) && is_printable(&error.to_string()));
+            let as_json = |member: &str| serde_json::json!({"error": "invalid_request", member: text}).to_string();
+            for body in [text.clone(), as_json("error_description"), as_json("message"), as_json("error")] {
+                for status in [200, 400, 401, 403, 500] {
+                    let status = StatusCode::from_u16(status).unwrap();
+                    let said = TokenError::judge(status, body.as_bytes()).map(|error| error.to_string());
+                    prop_assert!(is_printable(&said.unwrap_or_default()));
+                }
+            }
         }
     }
 }

@@ -16,21 +16,10 @@ pub mod jwt;
 pub mod overrides;
 pub mod private_key;
 pub mod protected_resource;
+mod published;
 pub mod registration;
+pub mod registration_request;
 pub mod scope;
 pub mod token_exchange;
 pub mod token_set;
-
-use serde::de::DeserializeOwned;
-
-use crate::{oauth::error::Untrusted, server_url::ServerUrl};
-
-/// A JSON document that a server published.
-fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, Untrusted> {
-    json::read(body).map_err(|reason| Untrusted::Document { document, reason })
-}
-
-/// A URL that `namer`, or a document of it, names in `member`.
-fn trusted_url(member: &'static str, text: &str, namer: &ServerUrl) -> Result<ServerUrl, Untrusted> {
-    namer.naming(text).map_err(|reason| Untrusted::Url { member, reason })
-}
+mod unknown_client;

@@ -4,11 +4,12 @@ use serde::Deserialize;
 
 use crate::{
     oauth::{
-        error::{Untrusted, cleaned},
+        error::Untrusted,
+        published::{self, trusted_url},
         scope::Scope,
-        trusted_url,
     },
-    server_url::ServerUrl,
+    printable::quoted,
+    server_url::{ServerUrl, ServerUrlError},
 };
 
 const DOCUMENT: &str = "the protected resource metadata";
@@ -37,7 +38,8 @@ struct Document {
 
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
 /// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
-/// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server.
+/// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server, and a text
+/// that is no address at all as none.
 ///
 /// # Errors
 /// [`Untrusted`] where the challenge points at a URL that must not be called.
@@ -46,7 +48,14 @@ pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<Serve
         true => server.join(pointer).map_err(|reason| Untrusted::Url { member: "resource_metadata", reason }),
         false => trusted_url("resource_metadata", pointer, server),
     });
-    let pointed = pointed.transpose()?;
+    let pointed = match pointed.transpose() {
+        Err(Untrusted::Url { reason: ServerUrlError::Malformed, .. })
+            if !pointer.unwrap_or_default().starts_with('/') =>
+        {
+            None
+        }
+        outcome => outcome?,
+    };
     let path = server.as_url().path().trim_end_matches('/');
     let inserted = (!path.is_empty()).then_some(path);
     let paths = inserted.into_iter().chain([""]);
@@ -72,10 +81,10 @@ impl ProtectedResource {
     /// # Errors
     /// [`Untrusted`] where it is no such document, or another resource's.
     pub fn parse(body: &[u8], server: &ServerUrl) -> Result<Self, Untrusted> {
-        let document: Document = super::parse(DOCUMENT, body)?;
+        let document: Document = published::parse(DOCUMENT, body)?;
         let unusable = |reason| Untrusted::Document { document: DOCUMENT, reason };
         if !covers(&document.resource, server) {
-            return Err(Untrusted::Resource { expected: server.resource(), found: cleaned(&document.resource) });
+            return Err(Untrusted::Resource { expected: server.resource(), found: quoted(&document.resource) });
         }
         let authorization_servers = document.authorization_servers.unwrap_or_default();
         if authorization_servers.is_empty() {
@@ -166,7 +175,6 @@ mod tests {
             "/\\other.example/meta",
             "/a b",
             "/meta#x",
-            "relative",
         ] {
             assert!(candidates(&server("https://mcp.example/mcp"), Some(pointer)).is_err(), "{pointer}");
         }
@@ -195,6 +203,17 @@ mod tests {
             let found = candidates(&server, Some(pointer)).unwrap();
             assert_eq!(found[0].as_str(), place);
             assert!(found.len() >= 2 && found.iter().all(|place| place.same_origin(&server)), "{pointer}");
+        }
+    }
+
+    /// b4: a text that is no address is passed over, like a document that is not there: what is left is the server's own.
+    #[test]
+    fn b4_a_text_that_is_no_address_is_passed_over() {
+        let server = server("https://mcp.example/mcp");
+        let known = candidates(&server, None).unwrap();
+        for pointer in ["", " ", "relative", "null", "not a url at all %%", "https://", "https://a b/c", "<url>", "\\x"]
+        {
+            assert_eq!(candidates(&server, Some(pointer)).unwrap(), known, "{pointer:?}");
         }
     }
 

@@ -8,11 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{
-        error::{TokenError, cleaned},
-        jwt, protected_resource,
-        scope::Scope,
-    },
+    oauth::{error::TokenError, jwt, protected_resource, scope::Scope},
+    printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -163,7 +160,7 @@ impl TokenSet {
         let is_ours = |audience: &String| {
             audience == resource || url.as_ref().is_some_and(|url| protected_resource::covers(audience, url))
         };
-        (!audience.iter().any(is_ours)).then(|| cleaned(&audience.join(", ")))
+        (!audience.iter().any(is_ours)).then(|| quoted(&audience.join(", ")))
     }
 }
 
@@ -180,7 +177,7 @@ fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     impl Text {
         fn shown(self) -> Option<String> {
             match self {
-                Self::Text(text) => Some(cleaned(text.trim())).filter(|text| !text.is_empty()),
+                Self::Text(text) => Some(quoted(text.trim())).filter(|text| !text.is_empty()),
                 Self::Other(_) => None,
             }
         }

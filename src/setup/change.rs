@@ -3,11 +3,7 @@
 use std::fmt;
 
 use crate::setup::{
-    client::Client,
-    document::{Document, DocumentError},
-    entry::Entry,
-    plaintext::Exposed,
-    tree::Node,
+    client::Client, document::Document, entry::Entry, error::DocumentError, plaintext::Exposed, tree::Node,
 };
 
 /// One change.

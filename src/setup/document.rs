@@ -1,11 +1,12 @@
 //! A client's file: read in its format and changed in one place, so that comments, order and layout stay.
 
-use std::ops::Range;
-
 use crate::setup::{
     client::{Client, Format},
     entry::{Entry, Members, kept},
-    json, toml,
+    error::DocumentError,
+    json,
+    lines::line_at,
+    toml,
     tree::{Kind, Member, Node},
     yaml,
 };
@@ -18,47 +19,6 @@ pub struct Document {
     marked: bool,
     text: String,
     root: Node,
-}
-
-/// Why a file cannot be read or changed. Names the place but never quotes the text, which may be a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentError {
-    /// The syntax is wrong.
-    #[error("line {line}, column {column}: not valid {format}")]
-    Malformed {
-        /// The line, from 1.
-        line: usize,
-        /// The character in that line, from 1.
-        column: usize,
-        /// The format's name.
-        format: &'static str,
-    },
-    /// A value where finmcp expects a table of servers or of settings.
-    #[error("line {line}: {what} is not {wanted}")]
-    NotTable {
-        /// The line, from 1.
-        line: usize,
-        /// The member, or the file as a whole.
-        what: String,
-        /// What it should be, in the format's vocabulary.
-        wanted: &'static str,
-    },
-    /// A duplicate of a member that finmcp changes.
-    #[error("line {line}: duplicate {name:?}")]
-    Duplicate {
-        /// The line of the second, from 1.
-        line: usize,
-        /// The name.
-        name: String,
-    },
-    /// Valid, but finmcp cannot safely change it.
-    #[error("line {line}: finmcp cannot safely change {what}")]
-    Unsupported {
-        /// The line, from 1.
-        line: usize,
-        /// What it is.
-        what: &'static str,
-    },
 }
 
 const MARK: char = '\u{feff}';
@@ -209,35 +169,5 @@ fn parse(format: Format, text: &str) -> Result<Node, DocumentError> {
         Format::Json => json::parse(text),
         Format::Toml => toml::parse(text),
         Format::Yaml => yaml::parse(text),
-    }
-}
-
-/// The error for a syntax error at the byte `offset` of `text`.
-pub(super) fn malformed(text: &str, offset: usize, format: &'static str) -> DocumentError {
-    let offset = text.floor_char_boundary(offset);
-    let column = text[line_start(text, offset)..offset].chars().count() + 1;
-    DocumentError::Malformed { line: line_at(text, offset), column, format }
-}
-
-/// The number of the line with the byte at `offset`, from 1.
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// Where the line of the byte at `offset` starts.
-pub(super) fn line_start(text: &str, offset: usize) -> usize {
-    text[..offset].rfind('\n').map_or(0, |at| at + 1)
-}
-
-/// `text` with `with` at `span`.
-pub(super) fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
-    format!("{}{with}{}", &text[..span.start], &text[span.end..])
-}
-
-/// The line ending of `text`: that of its first line.
-pub(super) fn newline(text: &str) -> &'static str {
-    match text.split_once('\n') {
-        Some((first, _)) if first.ends_with('\r') => "\r\n",
-        _ => "\n",
     }
 }

@@ -2,11 +2,13 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
 };
 
-use crate::setup::document::DocumentError;
+use crate::{
+    disk::replace::{self, Replacement},
+    setup::{client::Client, document::Document, error::DocumentError},
+};
 
 /// A file at the time it was read.
 #[derive(Debug, Clone)]
@@ -115,7 +117,7 @@ impl ConfigFile {
     pub fn back_up(&self, access: Access) -> Result<Option<PathBuf>, FileError> {
         let Some(copy) = self.copy(access)? else { return Ok(None) };
         self.check_unchanged()?;
-        copy.put().map(Some)
+        put(copy).map(Some)
     }
 
     /// Replaces the file with `text` atomically, if it has not changed since it was read. A symlink stays a symlink,
@@ -126,7 +128,7 @@ impl ConfigFile {
     pub fn replace(&self, text: &str) -> Result<(), FileError> {
         let staged = self.stage(text)?;
         self.check_unchanged()?;
-        staged.put().map(drop)
+        put(staged).map(drop)
     }
 
     /// Backs up and replaces the file. The backup gets its name only when all that remains is to rename the new file.
@@ -138,12 +140,12 @@ impl ConfigFile {
         let staged = self.stage(text)?;
         let copy = self.copy(access)?;
         self.check_unchanged()?;
-        let backup = copy.map(Staged::put).transpose()?;
-        staged.put()?;
+        let backup = copy.map(put).transpose()?;
+        put(staged)?;
         Ok(backup)
     }
 
-    fn stage(&self, text: &str) -> Result<Staged, FileError> {
+    fn stage(&self, text: &str) -> Result<Replacement, FileError> {
         let target = match self.exists {
             true => fs::canonicalize(&self.path).map_err(|source| self.failed("find", source))?,
             false => self.path.clone(),
@@ -151,13 +153,23 @@ impl ConfigFile {
         if let Some(folder) = target.parent().filter(|_| !self.exists) {
             fs::create_dir_all(folder).map_err(|source| self.failed("create the folder of", source))?;
         }
-        let model = self.exists.then(|| target.clone());
-        Staged::write(target, text, model.as_deref())
+        let made = match self.exists {
+            true => Replacement::like(&target, target.clone()),
+            false => Replacement::private(target.clone()),
+        };
+        staged(made, &target, text)
     }
 
-    fn copy(&self, access: Access) -> Result<Option<Staged>, FileError> {
-        let model = if access == Access::AsBefore { Some(self.path.as_path()) } else { None };
-        self.exists.then(|| Staged::write(self.backups().1, &self.text, model)).transpose()
+    fn copy(&self, access: Access) -> Result<Option<Replacement>, FileError> {
+        if !self.exists {
+            return Ok(None);
+        }
+        let target = self.backups().1;
+        let made = match access {
+            Access::AsBefore => Replacement::like(&self.path, target.clone()),
+            Access::Owner => Replacement::private(target.clone()),
+        };
+        staged(made, &target, &self.text).map(Some)
     }
 
     fn check_unchanged(&self) -> Result<(), FileError> {
@@ -174,45 +186,39 @@ impl ConfigFile {
     }
 }
 
-/// A temporary file next to the file that it will replace.
-struct Staged {
-    file: tempfile::NamedTempFile,
-    target: PathBuf,
+/// Writes `text` to `made`, the temporary file that will replace `target`.
+fn staged(made: io::Result<Replacement>, target: &Path, text: &str) -> Result<Replacement, FileError> {
+    let write = |mut replacement: Replacement| replacement.write(text.as_bytes()).map(|()| replacement);
+    made.and_then(write).map_err(|source| FileError::Io { verb: "write", path: target.to_owned(), source })
 }
 
-impl Staged {
-    /// Writes `text` next to `target`, readable only by the owner, or with the permissions of `model`.
-    fn write(target: PathBuf, text: &str, model: Option<&Path>) -> Result<Self, FileError> {
-        let stage = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder_of(&target))?;
-            file.write_all(text.as_bytes())?;
-            if let Some(model) = model {
-                file.as_file().set_permissions(fs::metadata(model)?.permissions())?;
-            }
-            file.as_file().sync_all()?;
-            Ok(file)
-        };
-        match stage() {
-            Ok(file) => Ok(Self { file, target }),
-            Err(source) => Err(FileError::Io { verb: "write", path: target, source }),
-        }
+/// Renames it to the target and returns that path.
+fn put(staged: Replacement) -> Result<PathBuf, FileError> {
+    let target = staged.target().to_owned();
+    if let Err(source) = staged.put() {
+        return Err(FileError::Io { verb: "write", path: target, source });
     }
-
-    /// Renames it to the target and returns that path.
-    fn put(self) -> Result<PathBuf, FileError> {
-        let Self { file, target } = self;
-        if let Err(error) = file.persist(&target) {
-            return Err(FileError::Io { verb: "write", path: target, source: error.error });
-        }
-        // The file is already in place; at worst it is lost in a power failure.
-        #[cfg(unix)]
-        if let Err(error) = fs::File::open(folder_of(&target)).and_then(|folder| folder.sync_all()) {
-            tracing::warn!(%error, file = %target.display(), "cannot flush the file's folder to disk");
-        }
-        Ok(target)
+    // The file is already in place; at worst it is lost in a power failure.
+    if let Err(error) = replace::flush(&target) {
+        tracing::warn!(%error, file = %target.display(), "cannot flush the file's folder to disk");
     }
+    Ok(target)
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+impl ConfigFile {
+    /// The parsed file, in `client`'s format.
+    ///
+    /// # Errors
+    /// The file is not valid in that format.
+    pub fn document(&self, client: Client) -> Result<Document, FileError> {
+        self.about(Document::read(client, &self.text))
+    }
+
+    /// Adds the file's path to the error.
+    ///
+    /// # Errors
+    /// The error in `outcome`.
+    pub fn about<T>(&self, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
+        outcome.map_err(|error| FileError::Document { path: self.path.clone(), error })
+    }
 }

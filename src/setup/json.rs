@@ -11,8 +11,9 @@ use jsonc_parser::{
 };
 
 use crate::setup::{
-    document::{DocumentError, line_start, malformed, newline, replaced},
     entry::{Members, Value, kept},
+    error::{DocumentError, malformed},
+    lines::{line_start, newline, replaced},
     tree::{Kind, Member, Node},
 };
 

@@ -1,19 +1,25 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`.
 //!
-//! [`client`] describes the clients, [`entry`] an entry, [`document`] changes a file in one place, [`change`] decides
-//! the changes, and [`plaintext`] finds secrets. These are pure, except that [`client`] checks whether files exist.
-//! [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the change.
+//! [`client`] describes the clients, [`entry`] an entry, [`surroundings`] its environment variables, [`document`] changes
+//! a file in one place, [`change`] decides the changes, and [`plaintext`] finds secrets. These are pure, except that
+//! [`client`] checks whether files exist. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the
+//! change.
 
+mod advice;
 pub mod change;
 pub mod claude;
 pub mod client;
 pub mod deeplink;
 pub mod document;
 pub mod entry;
+pub mod error;
 pub mod file;
 mod json;
+mod lines;
 pub mod plaintext;
+pub mod plan;
 pub mod program;
+pub mod surroundings;
 #[cfg(test)]
 mod tests;
 mod toml;
@@ -22,11 +28,13 @@ mod yaml;
 
 use std::path::PathBuf;
 
-use crate::setup::{
-    client::{Client, Machine, Scope},
-    document::Document,
-    entry::Entry,
-    file::{ConfigFile, FileError},
+use crate::{
+    settings::machine::Machine,
+    setup::{
+        client::{Client, Scope},
+        entry::Entry,
+        file::{ConfigFile, FileError},
+    },
 };
 
 /// An existing file of a client, with the servers in it that are programs.
@@ -52,12 +60,8 @@ pub fn found(machine: &Machine) -> Vec<Found> {
     });
     let files = places.filter_map(|(client, scope, path)| {
         let path = path.filter(|path| path.exists())?;
-        let entries = ConfigFile::read(&path).and_then(|file| {
-            let document = Document::read(client, &file.text);
-            document
-                .map(|document| document.entries())
-                .map_err(|error| FileError::Document { path: path.clone(), error })
-        });
+        let document = ConfigFile::read(&path).and_then(|file| file.document(client));
+        let entries = document.map(|document| document.entries());
         Some(Found { client, scope, path, entries })
     });
     files.collect()

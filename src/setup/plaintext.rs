@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::setup::{
-    client::{Format, Machine},
-    document::Document,
-    json,
-    tree::{Kind, Member, Node},
+use crate::{
+    settings::machine::Machine,
+    setup::{
+        client::Format,
+        document::Document,
+        json,
+        tree::{Kind, Member, Node},
+    },
 };
 
 /// A server in a client's file with a secret in plain text, or one that uses mcp-remote, which stores its tokens in

@@ -2,16 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// How the system started this process.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// The name or path that the process was called by.
-    pub called: Option<PathBuf>,
-    /// The executable file according to the system, usually with symlinks resolved.
-    pub file: PathBuf,
-    /// The working directory at the start.
-    pub folder: PathBuf,
-}
+use crate::settings::machine::Start;
 
 /// The path that stays valid after an upgrade: package managers keep a symlink with a fixed name to the folder of the
 /// current version. So: a link on `path` to this file, else the path that the process was called by, else the file.

@@ -6,12 +6,15 @@ use proptest::prelude::*;
 
 use super::{
     change::{self, Change, Holder, Wish},
-    client::{Client, Machine, Scope, System},
+    client::{Client, Scope},
     deeplink::deeplink,
-    document::{Document, DocumentError},
-    entry::{Entry, Surroundings},
+    document::Document,
+    entry::Entry,
+    error::DocumentError,
     plaintext::{self, Exposed, Place},
+    surroundings::Surroundings,
 };
+use crate::settings::machine::{Machine, System};
 
 mod json;
 mod yaml;

@@ -3,8 +3,9 @@
 use toml_edit::{Array, Document, DocumentMut, InlineTable, Item, Table, TableLike};
 
 use crate::setup::{
-    document::{DocumentError, malformed, newline},
     entry::{Members, Value, is_of_connection},
+    error::{DocumentError, malformed},
+    lines::newline,
     tree::{Kind, Member, Node},
 };
 

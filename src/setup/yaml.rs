@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, ops::Range};
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
 
 use crate::setup::{
-    document::{DocumentError, line_at, line_start, malformed, newline, replaced},
     entry::{Members, Value, kept},
+    error::{DocumentError, malformed},
+    lines::{line_at, line_start, newline, replaced},
     tree::{Kind, Member, Node},
 };
 

@@ -33,101 +33,194 @@ fn sources() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The crate's own modules that a file names: `crate::a::…`, and the first names within `use crate::{…}`.
-fn used_modules(text: &str) -> BTreeSet<String> {
+/// The files that make up a crate, by the paths of their modules: `bridge::upstream` is `bridge/upstream/mod.rs` or
+/// `bridge/upstream.rs`.
+fn modules(sources: &BTreeMap<String, String>) -> BTreeMap<String, &str> {
+    sources
+        .iter()
+        .map(|(file, text)| {
+            let path = file.trim_end_matches(".rs");
+            let path = path.strip_suffix("/mod").unwrap_or(path);
+            (path.replace('/', "::"), text.as_str())
+        })
+        .collect()
+}
+
+/// The paths within this crate that the module `of` names, in `use` lines and in code: whole, from `crate` on and without
+/// it.
+fn named_paths(of: &str, text: &str) -> BTreeSet<String> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let mut used = BTreeSet::new();
-    for (index, _) in code.match_indices("crate::") {
-        let behind = &code[index + "crate::".len()..];
-        let Some(group) = behind.strip_prefix('{') else {
-            used.insert(leading_name(behind));
-            continue;
-        };
-        let mut depth = 0;
-        let mut at_name = true;
+    let parent = of.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let mut named = BTreeSet::new();
+    for (word, prefix) in [("crate", ""), ("super", parent), ("self", of)] {
+        for (index, _) in code.match_indices(&format!("{word}::")) {
+            let is_word = !code[..index].ends_with(|before: char| before.is_alphanumeric() || "_:$".contains(before));
+            if is_word {
+                let rest = &code[index + word.len() + 2..];
+                collect(prefix, rest, &mut named);
+            }
+        }
+    }
+    named
+}
+
+/// Adds the paths of the tree at the beginning of `text`, each behind `prefix`.
+fn collect(prefix: &str, text: &str, named: &mut BTreeSet<String>) {
+    let name = leading_name(text);
+    if name.is_empty() {
+        let Some(group) = text.strip_prefix('{') else { return };
+        let (mut depth, mut at_name) = (0, true);
         for (position, character) in group.char_indices() {
             match character {
                 '{' => depth += 1,
                 '}' if depth == 0 => break,
                 '}' => depth -= 1,
                 ',' if depth == 0 => at_name = true,
-                character if at_name && character.is_alphabetic() => {
-                    used.insert(leading_name(&group[position..]));
+                character if depth == 0 && at_name && !character.is_whitespace() => {
+                    collect(prefix, &group[position..], named);
                     at_name = false;
                 }
                 _ => {}
             }
         }
+        return;
     }
-    used
+    let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}::{name}") };
+    match text[name.len()..].strip_prefix("::") {
+        Some(rest) => collect(&path, rest, named),
+        None => drop(named.insert(path)),
+    }
 }
 
 fn leading_name(text: &str) -> String {
     text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
 }
 
-#[test]
-fn modules_are_read_out_of_use_lines() {
-    let text = "use crate::{\n    a::{b, c},\n    d,\n};\nuse crate::e::F;\n// crate::not\nfn f() { crate::g::h() }\n";
-    assert_eq!(used_modules(text).into_iter().collect::<Vec<_>>(), ["a", "d", "e", "g"]);
+/// Which module uses which others.
+fn uses(modules: &BTreeMap<String, &str>) -> BTreeMap<String, BTreeSet<String>> {
+    let home = |path: &str| {
+        let mut path = path;
+        loop {
+            if modules.contains_key(path) {
+                return Some(path.to_owned());
+            }
+            path = path.rsplit_once("::")?.0;
+        }
+    };
+    modules
+        .iter()
+        .filter(|(module, _)| !matches!(module.as_str(), "lib" | "main"))
+        .map(|(module, text)| {
+            let used =
+                named_paths(module, text).into_iter().filter_map(|path| home(&path)).filter(|used| used != module);
+            (module.clone(), used.collect())
+        })
+        .collect()
 }
 
-/// Invariants 1, 3 and 4: who may know whom.
+/// The first circle there is, as the way round it.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&str>> {
+    fn visit<'a>(
+        module: &'a str,
+        uses: &'a BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<&'a str>> {
+        if let Some(start) = way.iter().position(|before| *before == module) {
+            return Some(way[start..].to_vec());
+        }
+        if !done.insert(module) {
+            return None;
+        }
+        way.push(module);
+        let found = uses.get(module).into_iter().flatten().find_map(|used| visit(used, uses, way, done));
+        way.pop();
+        found
+    }
+    let mut done = BTreeSet::new();
+    uses.keys().find_map(|module| visit(module, uses, &mut Vec::new(), &mut done))
+}
+
+#[test]
+fn paths_are_read_out_of_use_lines_and_code() {
+    let text = "use crate::{\n    a::{b, c::{self, D}},\n    d,\n};\nuse super::e::F;\n// crate::not\nfn f() { crate::g::h(); self::i() }\n";
+    let named: Vec<_> = named_paths("x::y", text).into_iter().collect();
+    assert_eq!(named, ["a::b", "a::c::D", "a::c::self", "d", "g::h", "x::e::F", "x::y::i"]);
+}
+
+#[test]
+fn a_circle_is_found() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            uses.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        uses
+    };
+    assert_eq!(circle(&graph(&[("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")])), None);
+    let uses = graph(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")]);
+    assert_eq!(circle(&uses), Some(vec!["b", "c", "d"]));
+}
+
+/// The floors of the house, from the top down: a module uses its own floor's modules and those below. Within a floor the
+/// second set of pairs says who may use whom.
+const FLOORS: [&[&str]; 11] = [
+    &["commands"],
+    &["app", "cli"],
+    &["doctor", "setup", "console"],
+    &["error"],
+    &["settings"],
+    &["profile"],
+    &["login", "client", "bridge", "tool", "demo"],
+    &["credential"],
+    &["oauth"],
+    &["mcp", "http", "disk"],
+    &["server_url", "secret", "printable", "paragraph", "span"],
+];
+
+/// Who uses a neighbour on the same floor.
+const NEIGHBOURS: [(&str, &str); 3] = [("app", "cli"), ("doctor", "setup"), ("client", "bridge")];
+
+/// Invariant 1: never upwards, and only to the neighbours that are named.
 #[test]
 fn dependencies_point_downwards() {
-    let base = ["http", "server_url", "secret", "printable", "paragraph", "span"];
-    let allowed: BTreeMap<&str, Vec<&str>> = BTreeMap::from([
-        ("mcp", vec!["mcp"]),
-        ("oauth", vec!["mcp", "oauth"]),
-        ("credential", vec!["credential", "oauth"]),
-        ("bridge", vec!["bridge", "credential", "mcp", "oauth"]),
-        ("login", vec!["login", "credential", "oauth"]),
-        ("setup", vec!["setup"]),
-        ("client", vec!["bridge", "mcp"]),
-        ("tool", vec!["tool", "mcp"]),
-        ("demo", vec!["demo", "mcp"]),
-        (
-            "doctor",
-            vec![
-                "doctor",
-                "bridge",
-                "client",
-                "credential",
-                "error",
-                "login",
-                "mcp",
-                "oauth",
-                "profile",
-                "provider",
-                "settings",
-                "setup",
-            ],
-        ),
-        ("http", vec![]),
-        ("server_url", vec![]),
-        ("secret", vec![]),
-        ("printable", vec![]),
-        ("paragraph", vec![]),
-        ("span", vec![]),
-    ]);
-    let mut checked = 0;
-    for (file, text) in sources() {
-        let room = file.split(['/', '.']).next().unwrap_or_default();
-        let Some(allowed) = allowed.get(room) else { continue };
+    let sources = sources();
+    let floor = |room: &str| FLOORS.iter().position(|floor| floor.contains(&room));
+    let (mut checked, mut faults) = (0, Vec::new());
+    for (module, used) in uses(&modules(&sources)) {
+        let room = module.split("::").next().unwrap_or_default();
+        let Some(from) = floor(room) else {
+            faults.push(format!("{module} is on no floor"));
+            continue;
+        };
         checked += 1;
-        for used in used_modules(&text) {
-            assert!(base.contains(&used.as_str()) || allowed.contains(&used.as_str()), "{file} knows {used}");
-        }
-        if room == "bridge" {
-            let oauth = text.matches("oauth::").count();
-            assert_eq!(
-                oauth,
-                text.matches("oauth::challenge::Challenge").count(),
-                "{file} knows more of OAuth than a challenge"
-            );
+        for used in used {
+            let other = used.split("::").next().unwrap_or_default();
+            let is_allowed = other == room
+                || floor(other).is_some_and(|to| to > from)
+                || floor(other) == Some(from) && NEIGHBOURS.contains(&(room, other));
+            if !is_allowed {
+                faults.push(format!("{module} uses {used}"));
+            }
         }
     }
-    assert!(checked > 40, "only {checked} files were found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(checked > 150, "only {checked} files were found");
+}
+
+/// Invariant 1: no circle, inside a folder neither.
+#[test]
+fn no_module_uses_itself_in_a_circle() {
+    let sources = sources();
+    assert_eq!(circle(&uses(&modules(&sources))), None);
+}
+
+/// Invariant 3: the bridge sees tokens, and of OAuth nothing.
+#[test]
+fn the_bridge_knows_no_oauth() {
+    for (file, text) in sources() {
+        assert!(!file.starts_with("bridge/") || !text.contains("oauth::"), "{file} knows OAuth");
+    }
 }
 
 /// Invariant 8's other half: the places where a secret is laid open are few, and known.

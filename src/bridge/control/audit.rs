@@ -31,10 +31,8 @@ use tokio::{
 
 use crate::{
     bridge::conversation::reply::{self, ReplyCode},
-    credential::{
-        clock::Clock,
-        private_folder::{self, PlaceError},
-    },
+    credential::clock::Clock,
+    disk::private_folder::{self, PlaceError},
     mcp::{
         id::Id,
         message::{Kind, Message},
@@ -387,7 +385,7 @@ impl Audit {
 
     fn call_answered(&mut self, call: Call, answer: &Message) {
         let Some(task) = tasks::created(answer) else { return self.record(&call, &outcome(answer), None) };
-        let id = hexadecimal(&Sha256::digest(&task.id));
+        let id = hex::encode(Sha256::digest(&task.id));
         self.record(&call, "task", Some(&id));
         let begun = Begun { tool: call.tool, digest: call.digest, begun: call.begun };
         *self.tasks.see(&id) = Seen { call: Some(begun), end: None };
@@ -424,13 +422,13 @@ impl Audit {
 
     /// Whether the task is one that the client has heard of, and no end of it.
     fn is_running(&self, id: &str) -> bool {
-        let seen = self.tasks.seen.get(&hexadecimal(&Sha256::digest(id)));
+        let seen = self.tasks.seen.get(&hex::encode(Sha256::digest(id)));
         seen.is_some_and(|seen| seen.end.is_none())
     }
 
     /// Records the end of a task, once; and what the server says later, should that be something else.
     fn task_ended(&mut self, id: &str, end: String) {
-        let id = hexadecimal(&Sha256::digest(id));
+        let id = hex::encode(Sha256::digest(id));
         let seen = self.tasks.see(&id);
         if seen.end.as_ref() == Some(&end) {
             return;
@@ -462,7 +460,7 @@ impl Audit {
             tool: name.map_or("null".into(), |name| object::text(&name).into()),
             digest: parameters
                 .arguments
-                .map_or("null".into(), |arguments| object::text(&hexadecimal(&Sha256::digest(arguments.get()))).into()),
+                .map_or("null".into(), |arguments| object::text(&hex::encode(Sha256::digest(arguments.get()))).into()),
             arguments: parameters
                 .arguments
                 .filter(|_| self.terms.arguments)
@@ -593,10 +591,6 @@ fn outcome(answer: &Message) -> Cow<'static, str> {
         (_, Some("true")) => "tool_error".into(),
         _ => "ok".into(),
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

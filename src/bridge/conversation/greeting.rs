@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use crate::{
     bridge::conversation::{
-        acknowledged::wants_tools,
         description::Description,
         failure::{Failure, Refusal},
         held::Held,
-        translate::{Numbers, legacy_client::LegacyClient, modern_client::ModernClient},
+        numbers::Numbers,
+        translate::{legacy_client::LegacyClient, modern_client::ModernClient},
         transport::{self, Transport},
     },
     mcp::{
@@ -25,9 +25,6 @@ use crate::{
         revision::{self, Era},
     },
 };
-
-/// How many subscriptions a client is told it has of a server that cannot be asked; then further ones wait.
-const SUBSCRIPTIONS_LIMIT: usize = 1000;
 
 /// What a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,58 +70,61 @@ pub enum Outcome {
     Rejected(Option<Message>, Arc<Failure>),
 }
 
+/// Whether the client waits for the answer to its opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Waits,
+    /// It has had it, or has not asked for one.
+    Told,
+}
+
+/// What is at the server's URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It has turned down every question as places do where no messages are taken.
+    Deserted,
+    /// It takes messages.
+    Taken,
+}
+
 /// Getting to know each other.
 #[derive(Debug)]
 pub struct Greeting {
-    number: u64,
     /// What the client opened with.
     hello: Message,
     client: Era,
     /// What the server spoke last time, and how that travelled.
     server: Option<Era>,
     transport: Transport,
-    /// The client has had the answer to its opening, or has not asked for one.
-    told: bool,
-    /// The tools were listed for the server.
-    listed: bool,
+    opening: Opening,
     asking: Option<(Question, Id)>,
     next: VecDeque<Question>,
-    /// Every question was turned down as in a place where nobody takes messages.
-    deserted: bool,
+    place: Place,
     /// How the server turned the first question down.
     rejection: Option<(Option<Message>, Arc<Failure>)>,
     held: Held<Message>,
-    subscriptions: Vec<Message>,
 }
 
 impl Greeting {
-    /// The `number`th of this conversation, with a client that opens with `hello` and a server that was known as this.
-    pub fn new(number: u64, hello: Message, server: Option<&Description>) -> Self {
+    /// With a client that opens with `hello`, and a server that was known as this.
+    pub fn new(hello: Message, server: Option<&Description>) -> Self {
         let is_question = matches!(hello.method(), Some("initialize" | "server/discover"));
         let mut held = Held::default();
         if !is_question {
             held.push(hello.clone());
         }
         Self {
-            number,
             client: Era::spoken(&hello),
             server: server.map(|known| known.era),
             transport: server.map(|known| known.transport).unwrap_or_default(),
-            told: !is_question,
-            listed: false,
+            opening: if is_question { Opening::Waits } else { Opening::Told },
             asking: None,
             next: VecDeque::new(),
-            deserted: true,
+            place: Place::Deserted,
             rejection: None,
             held,
-            subscriptions: Vec::new(),
             hello,
         }
-    }
-
-    /// Which greeting of the conversation it is.
-    pub fn number(&self) -> u64 {
-        self.number
     }
 
     /// What the client opened with.
@@ -132,14 +132,9 @@ impl Greeting {
         &self.hello
     }
 
-    /// The client's era.
-    pub fn client(&self) -> Era {
-        self.client
-    }
-
     /// Whether the client has had its answer.
     pub fn is_told(&self) -> bool {
-        self.told
+        self.opening == Opening::Told
     }
 
     /// Whether the server is being asked.
@@ -166,16 +161,16 @@ impl Greeting {
             Transport::HttpSse => (InitializeOverSse, [first, second]),
         };
         self.rejection = None;
-        self.deserted = true;
+        self.place = Place::Deserted;
         self.next = next.into();
         first
     }
 
-    /// The question after one that was turned down. The deprecated transport is looked for only where nobody takes
-    /// messages at the server's own URL (MCP 2026-07-28 transports, "HTTP+SSE Transport (2024-11-05)").
+    /// The question after one that was turned down. The deprecated transport is looked for only where no
+    /// messages are taken at the server's own URL (MCP 2026-07-28 transports, "HTTP+SSE Transport (2024-11-05)").
     fn next(&mut self) -> Option<Question> {
         let next = self.next.pop_front()?;
-        (next != Question::InitializeOverSse || self.deserted).then_some(next)
+        (next != Question::InitializeOverSse || self.place == Place::Deserted).then_some(next)
     }
 
     /// The question as a message to the server: the client's own where it opened so.
@@ -194,7 +189,7 @@ impl Greeting {
         let Some((question, _)) = self.asking.take() else {
             return Outcome::Rejected(None, Arc::new(Failure::NoSession));
         };
-        let for_client = (self.is_own(question) && !self.told).then(|| answer.clone());
+        let for_client = (self.is_own(question) && !self.is_told()).then(|| answer.clone());
         match question {
             Question::Initialize | Question::InitializeOverSse => {
                 let era = revision::negotiated_version(&answer).map(|version| Era::of(&version));
@@ -247,7 +242,9 @@ impl Greeting {
             Failure::Unaddressed { said, .. } => Some(Message::clone(said)),
             _ => None,
         };
-        self.deserted &= is_deserted(&refusal.failure);
+        if !is_deserted(&refusal.failure) {
+            self.place = Place::Taken;
+        }
         match self.next() {
             Some(next) => {
                 self.rejection.get_or_insert((said, refusal.failure));
@@ -262,7 +259,7 @@ impl Greeting {
 
     fn rejected(&mut self, answer: Option<Message>, failure: Failure) -> Outcome {
         let rejection = self.rejection.take().unwrap_or((answer, Arc::new(failure)));
-        self.deserted = false;
+        self.place = Place::Taken;
         match self.next() {
             Some(next) => {
                 self.rejection = Some(rejection);
@@ -273,7 +270,7 @@ impl Greeting {
     }
 
     fn turned_down(&self, answer: Option<Message>, failure: Arc<Failure>) -> Outcome {
-        let answer = answer.zip(self.hello.id()).filter(|_| !self.told);
+        let answer = answer.zip(self.hello.id()).filter(|_| !self.is_told());
         Outcome::Rejected(answer.map(|(answer, id)| answer.addressed_to(id)), failure)
     }
 
@@ -287,7 +284,7 @@ impl Greeting {
     /// The answer for a client that has waited long enough, made from what `server` is known to be; none where it has had
     /// one.
     pub fn tell(&mut self, server: &Description) -> Option<Message> {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.opening, Opening::Told) == Opening::Told {
             return None;
         }
         self.answer(server)
@@ -335,37 +332,6 @@ impl Greeting {
     /// The client does not want this request answered any more.
     pub fn forget(&mut self, id: &Id) {
         self.held.remove_request(id);
-        self.subscriptions.retain(|message| message.id() != Some(id));
-    }
-
-    /// Whether there is room for another subscription.
-    pub fn has_room_for_subscription(&self) -> bool {
-        self.subscriptions.len() < SUBSCRIPTIONS_LIMIT
-    }
-
-    /// Keeps a subscription that the client has been told it has.
-    pub fn subscribe(&mut self, message: Message) {
-        self.subscriptions.push(message);
-    }
-
-    /// Ends the subscriptions that the client was told it has, with the answers to them.
-    pub fn end_subscriptions(&mut self) -> Vec<Message> {
-        self.subscriptions.drain(..).filter_map(|message| Some(Message::end_of_subscription(message.id()?))).collect()
-    }
-
-    /// The subscriptions that want to hear of other tools.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &Id> {
-        self.subscriptions.iter().filter(|message| wants_tools(message)).filter_map(Message::id)
-    }
-
-    /// The tools have been listed for the server, and may be others.
-    pub fn list_for_server(&mut self) {
-        self.listed = true;
-    }
-
-    /// Whether that has happened.
-    pub fn listed_for_server(&self) -> bool {
-        self.listed
     }
 
     /// Gives the kept requests back, to be answered otherwise.
@@ -373,10 +339,10 @@ impl Greeting {
         self.held.take_requests(|_| true)
     }
 
-    /// Gives back the requests that nobody would answer if this ended now. The client's own opening is answered by the
+    /// Gives back the requests that would get no answer if this ended now. The client's own opening is answered by the
     /// server, where it is that which the server was asked.
     pub fn abandon(&mut self) -> Vec<Message> {
-        let is_open = !self.told && !self.hello.id().is_some_and(|id| self.asked_as(id));
+        let is_open = !self.is_told() && !self.hello.id().is_some_and(|id| self.asked_as(id));
         let mut requests = self.take_requests();
         requests.extend(is_open.then(|| self.hello.clone()));
         requests
@@ -384,11 +350,11 @@ impl Greeting {
 
     /// Everything that was kept, in its order.
     pub fn into_held(mut self) -> impl Iterator<Item = Message> {
-        self.held.take().chain(self.subscriptions)
+        self.held.take()
     }
 }
 
-/// Whether this is how a place answers where nobody takes messages.
+/// Whether this is how a place answers where no messages are taken.
 fn is_deserted(failure: &Failure) -> bool {
     match failure {
         Failure::Status { status, .. } | Failure::Unaddressed { status, .. } => transport::is_deserted(*status),
@@ -409,171 +375,4 @@ fn is_modern_refusal(answer: &Message) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bridge::conversation::failure::Taken;
-
-    fn message(text: &str) -> Message {
-        Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
-    }
-
-    const LEGACY: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#;
-    const MODERN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover"}"#;
-
-    fn initialized(version: &str) -> Message {
-        message(&format!(
-            r#"{{"jsonrpc":"2.0","id":1,"result":{{"protocolVersion":"{version}","capabilities":{{}}}}}}"#
-        ))
-    }
-
-    fn over_sse() -> Description {
-        Description::learn(Era::Legacy, &initialized("2024-11-05")).unwrap().over(Transport::HttpSse)
-    }
-
-    /// A greeting whose first question has been asked, and that question.
-    fn begun(hello: &str, server: Option<&Description>) -> (Greeting, Question) {
-        let mut greeting = Greeting::new(1, message(hello), server);
-        let question = greeting.begin();
-        greeting.ask(question, &Numbers::default());
-        (greeting, question)
-    }
-
-    fn status(code: u16) -> Failure {
-        Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None }
-    }
-
-    fn refuse(greeting: &mut Greeting, failure: Failure) -> Outcome {
-        let outcome =
-            greeting.refused(Refusal { message: message(LEGACY), failure: Arc::new(failure), taken: Taken::No });
-        if let Outcome::Next(question) = outcome {
-            greeting.ask(question, &Numbers::default());
-        }
-        outcome
-    }
-
-    /// What is asked of a server that turns one question after the other down so, and what comes of the last.
-    fn questions(hello: &str, server: Option<&Description>, failures: Vec<Failure>) -> (Vec<Question>, Outcome) {
-        let (mut greeting, first) = begun(hello, server);
-        let mut asked = vec![first];
-        for failure in failures {
-            match refuse(&mut greeting, failure) {
-                Outcome::Next(question) => asked.push(question),
-                outcome => return (asked, outcome),
-            }
-        }
-        panic!("more than {asked:?} is asked");
-    }
-
-    use Question::{Discover, Initialize, InitializeOverSse};
-
-    #[test]
-    fn a_stream_is_asked_for_last_and_where_no_message_is_taken() {
-        for (hello, first, second) in [(LEGACY, Initialize, Discover), (MODERN, Discover, Initialize)] {
-            for codes in [[404, 404], [405, 400], [400, 405]] {
-                let (asked, outcome) = questions(hello, None, vec![status(codes[0]), status(codes[1]), status(404)]);
-                assert_eq!(asked, [first, second, InitializeOverSse]);
-                assert!(
-                    matches!(outcome, Outcome::Rejected(None, failure) if failure.to_string() == status(codes[0]).to_string())
-                );
-            }
-            for (one, other) in [(404, 410), (410, 404), (501, 404), (404, 307)] {
-                assert_eq!(questions(hello, None, vec![status(one), status(other)]).0, [first, second]);
-            }
-            for other in [Failure::Malformed, Failure::NotMcp { content_type: String::new() }] {
-                assert_eq!(questions(hello, None, vec![status(404), other]).0, [first, second]);
-            }
-        }
-    }
-
-    /// t136: an answer, be it an error, is the server's, and its own words are the client's to have.
-    #[test]
-    fn t136_a_server_that_answers_takes_messages() {
-        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"no"}}"#;
-        let (mut greeting, _) = begun(LEGACY, None);
-        assert!(matches!(greeting.answered(message(error)), Outcome::Next(Discover)));
-        greeting.ask(Discover, &Numbers::default());
-        assert!(matches!(refuse(&mut greeting, status(404)), Outcome::Rejected(Some(_), _)));
-        let (mut greeting, _) = begun(LEGACY, None);
-        assert!(matches!(refuse(&mut greeting, status(404)), Outcome::Next(Discover)));
-        assert!(matches!(greeting.answered(message(error)), Outcome::Rejected(None, _)));
-    }
-
-    /// What is no answer is the server's too, where the stream comes to nothing.
-    #[test]
-    fn what_is_said_where_nobody_takes_messages_is_no_answer() {
-        let said = |code, text| Failure::Unaddressed {
-            status: StatusCode::from_u16(code).unwrap(),
-            said: Box::new(message(text)),
-        };
-        let first = r#"{"id":null,"error":{"code":-32601,"message":"first"}}"#;
-        let second = r#"{"id":"server-error","error":{"code":-32600,"message":"second"}}"#;
-        for hello in [LEGACY, MODERN] {
-            let (asked, outcome) = questions(hello, None, vec![said(405, first), said(404, second), status(404)]);
-            assert_eq!((asked.len(), asked[2]), (3, InitializeOverSse));
-            let Outcome::Rejected(Some(answer), failure) = outcome else { panic!("{outcome:?}") };
-            assert_eq!(answer.id(), message(hello).id());
-            assert!(String::from_utf8_lossy(answer.raw()).contains("first"));
-            assert_eq!(failure.to_string(), "the server answered HTTP 405");
-            assert_eq!(questions(hello, None, vec![status(404), said(400, second), status(404)]).0.len(), 3);
-        }
-    }
-
-    #[test]
-    fn a_known_stream_is_asked_for_first_and_once() {
-        for hello in [LEGACY, MODERN] {
-            let (asked, outcome) = questions(hello, Some(&over_sse()), vec![status(404), status(404), status(404)]);
-            assert_eq!(asked, [InitializeOverSse, Initialize, Discover]);
-            assert!(matches!(outcome, Outcome::Rejected(..)));
-            let (mut greeting, question) = begun(hello, Some(&over_sse()));
-            assert_eq!((question.transport(), question.method()), (Transport::HttpSse, "initialize"));
-            let Outcome::Known(known, answer) = greeting.answered(initialized("2024-11-05")) else { panic!() };
-            assert_eq!((known.era, known.transport), (Era::Legacy, Transport::HttpSse));
-            assert_eq!(answer.is_some(), hello == LEGACY, "the client has its own question answered");
-        }
-    }
-
-    #[test]
-    fn a_server_that_moves_is_known_as_it_is_now() {
-        let (mut greeting, _) = begun(LEGACY, Some(&over_sse()));
-        assert!(matches!(refuse(&mut greeting, Failure::NoEndpoint { status: None }), Outcome::Next(Initialize)));
-        let Outcome::Known(known, Some(_)) = greeting.answered(initialized("2025-11-25")) else { panic!() };
-        assert_eq!(known.transport, Transport::StreamableHttp);
-    }
-
-    /// That there is no stream tells less than what the server said before. What comes later may tell more.
-    #[test]
-    fn a_wrong_guess_changes_nothing() {
-        let guess = |failure| questions(LEGACY, None, vec![status(404), status(404), failure]).1;
-        let none = |code| Failure::NoEndpoint { status: Some(StatusCode::from_u16(code).unwrap()) };
-        for failure in [Failure::NoEndpoint { status: None }, none(404), none(403), none(503), Failure::Malformed] {
-            let what = format!("{failure:?}");
-            assert!(
-                matches!(guess(failure), Outcome::Rejected(None, said) if said.to_string() == status(404).to_string()),
-                "{what}"
-            );
-        }
-        for failure in [Failure::ForeignEndpoint, Failure::Refused, Failure::TimedOut { seconds: 1 }, status(503)] {
-            let what = format!("{failure:?}");
-            assert!(matches!(guess(failure), Outcome::OutOfReach(_)), "{what}");
-        }
-    }
-
-    #[test]
-    fn every_beginning_is_a_new_one() {
-        let (mut greeting, _) = begun(LEGACY, None);
-        refuse(&mut greeting, status(410));
-        refuse(&mut greeting, status(410));
-        for expected in [Initialize, Discover, InitializeOverSse] {
-            let question = if expected == Initialize {
-                greeting.begin()
-            } else {
-                match refuse(&mut greeting, status(404)) {
-                    Outcome::Next(question) => question,
-                    outcome => panic!("{outcome:?}"),
-                }
-            };
-            assert_eq!(question, expected);
-            greeting.ask(question, &Numbers::default());
-        }
-    }
-}
+mod tests;

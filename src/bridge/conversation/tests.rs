@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    bridge::conversation::session::{Ending, Exchange},
+    bridge::conversation::{
+        failure::Failure,
+        session::{Ending, Exchange, SUBSCRIBE},
+        sign_in_tool::Invitation,
+    },
     credential::token_source::{LoginReason, TokenSourceError},
 };
 
@@ -649,6 +653,136 @@ fn a_client_that_shows_no_page_is_told_where_it_is() {
     let text = rig.answered(&json!(1))["result"]["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("https://as.example/a") && text.contains("finmcp login server"), "{text}");
     assert_eq!(rig.sign_ins.len(), 1, "the page goes on waiting for the person");
+}
+
+impl Rig {
+    /// A client that is asked to open the page for the call `pay` of id 1, and says that it does; with the id of the
+    /// request that waits then.
+    fn accepted(is_modern: bool) -> (Self, Value) {
+        let mut rig = Self::new(is_modern.then(|| description(Era::Modern)));
+        if is_modern {
+            rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
+            rig.fail("tools/call", signed_out());
+            rig.handle(offered("https://as.example/a"));
+            let state = rig.answered(&json!(1))["result"]["requestState"].clone();
+            let answers = json!({"sign_in": {"action": "accept"}});
+            let back = json!({"name": "pay", "requestState": state, "inputResponses": answers});
+            rig.client(request(2, "tools/call", modern(back)));
+            return (rig, json!(2));
+        }
+        rig.client(initialize());
+        rig.fail("initialize", signed_out());
+        rig.client(initialized());
+        rig.client(request(1, "tools/call", json!({"name": "pay"})));
+        rig.fail("initialize", signed_out());
+        rig.handle(offered("https://as.example/a"));
+        rig.accept();
+        (rig, json!(1))
+    }
+
+    /// The client opens the page that it was asked for last.
+    fn accept(&mut self) {
+        let question = self.said("elicitation/create").last().unwrap()["id"].clone();
+        self.client(json!({"jsonrpc": "2.0", "id": question, "result": {"action": "accept"}}));
+    }
+
+    /// Every call has waited for a person long enough.
+    fn wait_for_person(&mut self) {
+        let alarms = self.alarms.clone();
+        for alarm in alarms.into_iter().filter(|alarm| matches!(alarm, Alarm::SignIn(_))) {
+            self.handle(Event::Woken(alarm));
+        }
+    }
+
+    /// Somebody signs in, and the server answers whatever it is asked then.
+    fn sign_in_and_settle(&mut self, is_modern: bool) {
+        self.handle(Event::SignedIn);
+        if !is_modern {
+            self.answer("initialize", legacy_hello());
+            self.accept_notifications();
+        }
+    }
+}
+
+/// A person who has opened the page and does not sign in: the client hears of it before it gives the call up, and the
+/// call is not made behind its back when they sign in after all.
+#[test]
+fn unanswered_a_call_is_answered_while_its_sign_in_stays_open() {
+    for is_modern in [false, true] {
+        let (mut rig, waiting) = Rig::accepted(is_modern);
+        let (before, sign_ins) = (rig.count("tools/call"), rig.sign_ins.len());
+        rig.wait_for_person();
+        let result = rig.answered(&waiting)["result"].clone();
+        assert_eq!((&result["isError"], result.get("resultType").is_some()), (&json!(true), is_modern));
+        let text = result["content"][0]["text"].as_str().unwrap();
+        for part in ["still open", "https://as.example/a", "finmcp login server", "make it again"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        rig.sign_in_and_settle(is_modern);
+        assert_eq!(rig.count("tools/call"), before, "an answered call was made");
+        rig.answered(&waiting);
+        // The next one is made at once: the sign-in was there all the time.
+        let params = json!({"name": "pay"});
+        rig.client(request(9, "tools/call", if is_modern { modern(params) } else { params }));
+        assert_eq!((rig.count("tools/call"), rig.sign_ins.len()), (before + 1, sign_ins));
+    }
+}
+
+/// A call whose person signs in in time is made, and has nothing left that could answer it a second time.
+#[test]
+fn unanswered_an_alarm_after_the_sign_in_answers_nothing() {
+    for is_modern in [false, true] {
+        let (mut rig, waiting) = Rig::accepted(is_modern);
+        let before = rig.count("tools/call");
+        rig.sign_in_and_settle(is_modern);
+        assert_eq!(rig.count("tools/call"), before + 1);
+        rig.wait_for_person();
+        rig.answer("tools/call", json!({"result": {"content": []}}));
+        assert_eq!(rig.answered(&waiting)["result"]["content"], json!([]));
+    }
+}
+
+/// A call that the client has cancelled is not answered any more.
+#[test]
+fn unanswered_an_alarm_after_a_cancellation_answers_nothing() {
+    let (mut rig, waiting) = Rig::accepted(false);
+    rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": waiting}}));
+    rig.wait_for_person();
+    assert!(rig.written.iter().all(|line| line["id"] != waiting), "{:?}", rig.written);
+}
+
+/// The client's question to its person is not cut short; the time begins again when they have opened the page.
+#[test]
+fn unanswered_a_question_that_is_open_is_left_to_the_person() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    rig.client(request(1, "tools/call", json!({"name": "finmcp_sign_in"})));
+    rig.handle(offered("https://as.example/a"));
+    rig.wait_for_person();
+    assert!(rig.written.iter().all(|line| line["id"] != 1), "{:?}", rig.written);
+    rig.accept();
+    assert!(rig.written.iter().all(|line| line["id"] != 1), "{:?}", rig.written);
+    rig.wait_for_person();
+    let result = &rig.answered(&json!(1))["result"];
+    assert_eq!(result["isError"], false);
+    assert!(result["content"][0]["text"].as_str().unwrap().contains("still open"));
+}
+
+/// A sign-in whose page does not come: the call is answered all the same.
+#[test]
+fn unanswered_a_call_whose_page_does_not_come_is_answered() {
+    let mut rig = Rig::new(None);
+    rig.client(initialize());
+    rig.fail("initialize", signed_out());
+    rig.client(request(1, "tools/call", json!({"name": "pay"})));
+    rig.fail("initialize", signed_out());
+    rig.wait_for_person();
+    let text = rig.answered(&json!(1))["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("not there yet") && text.contains("finmcp login server"), "{text}");
+    rig.handle(offered("https://as.example/a"));
+    rig.sign_in_and_settle(false);
+    assert_eq!(rig.count("tools/call"), 0);
 }
 
 /// A server that is down: tools from memory, and an honest error for the rest.

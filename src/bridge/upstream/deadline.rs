@@ -16,8 +16,8 @@ const PERSON: Duration = Duration::from_secs(3600);
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// A point in time that moves on with each message of the server's, and with each comment or event that keeps a stream
-/// alive; and an end that does not (MCP 2026-07-28 cancellation, "Timeouts": a maximum, regardless of progress). Single
-/// bytes move nothing: they can drip for ever.
+/// alive; and an end that does not (MCP 2026-07-28 cancellation, "Timeouts": a maximum, regardless of progress).
+/// Single bytes move nothing: they can drip for ever.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     idle: Duration,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{
     bridge::{
         conversation::failure::Failure,
-        upstream::{MESSAGE_LIMIT, Upstream},
+        upstream::endpoint::{Endpoint, MESSAGE_LIMIT},
     },
     mcp::{delivery::Delivery, id::Id, message::Message, sse::Decoder},
 };
@@ -84,7 +84,7 @@ impl EventStream {
     }
 }
 
-impl Upstream {
+impl Endpoint {
     /// What comes next on `stream`, of which `response` brings more; none at its end.
     pub(super) async fn hear(
         &self,

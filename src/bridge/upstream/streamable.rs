@@ -1,6 +1,6 @@
 //! Streamable HTTP: each message is a POST, answered where it was sent.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -14,10 +14,10 @@ use crate::{
             session::{Ending, Event, Exchange},
         },
         upstream::{
-            ACCEPT_ANY, ACCEPT_STREAM, MESSAGE_LIMIT, Outcome, Upstream, content_type,
+            answer::Answer,
             deadline::Deadline,
+            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, MESSAGE_LIMIT, Outcome},
             event_stream::{EventStream, Heard},
-            is_event_stream,
             rate::patience::{self, Reopening},
         },
     },
@@ -58,8 +58,8 @@ impl Stream {
         id.is_none_or(|id| self.asked.as_ref().is_some_and(|asked| id.resembles(asked)))
     }
 
-    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it, such
-    /// as a proxy that has had enough: there was nothing to say.
+    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it,
+    /// such as a proxy that has had enough: there was nothing to say.
     fn was_of_use(&self, lasted: Duration) -> bool {
         const LASTING: Duration = Duration::from_secs(30);
         self.messages > 0 || lasted >= LASTING
@@ -73,18 +73,18 @@ impl Stream {
         }
     }
 
-    /// How far the server has come. Where it says when to come back, a new event id without a message is a step too: it
-    /// wants to be polled.
+    /// How far the server has come. Where it says when to come back, a new event id without a message is a step too:
+    /// it wants to be polled.
     fn said(&self) -> (usize, Option<Bytes>) {
         (self.messages, self.events.last_event_id().filter(|_| self.events.retry().is_some()).cloned())
     }
 }
 
-impl Upstream {
+impl Endpoint {
     /// POSTs `message` and reads what answers it.
     pub(super) async fn post_for_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap) -> Outcome {
         match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
-            Ok(response) => self.read_answer(exchange, message, headers, response).await,
+            Ok(answer) => self.read_answer(exchange, message, headers, answer).await,
             Err(failure) => Ok(Ending::Failed(failure)),
         }
     }
@@ -98,10 +98,10 @@ impl Upstream {
             let begun = Instant::now();
             let answer = self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await;
             let failure = match answer {
-                Ok(response) if response.status().is_success() && is_event_stream(&response) => {
+                Ok(answer) if answer.is_success() && answer.is_event_stream() => {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::answering(None);
-                    self.read_events(exchange, response, &mut stream, &mut Deadline::never()).await?;
+                    self.read_events(exchange, answer.response, &mut stream, &mut Deadline::never()).await?;
                     if stream.was_of_use(begun.elapsed()) {
                         reopening.heard();
                     }
@@ -111,12 +111,12 @@ impl Upstream {
                     reopening.asked = stream.events.retry().map(Duration::from_millis).or(reopening.asked);
                     Failure::Cut
                 }
-                Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
-                    reopening.asked = self.turnstile.asked(response.headers()).or(reopening.asked);
-                    Failure::Status { status: response.status(), retry_after: reopening.asked, reason: None }
+                Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    reopening.asked = self.turnstile.asked(answer.headers()).or(reopening.asked);
+                    Failure::Status { status: answer.status(), retry_after: reopening.asked, reason: None }
                 }
-                Ok(response) if response.status().is_server_error() => {
-                    Failure::Status { status: response.status(), retry_after: None, reason: None }
+                Ok(answer) if answer.status().is_server_error() => {
+                    Failure::Status { status: answer.status(), retry_after: None, reason: None }
                 }
                 // 405: the server has no such stream. 404 and other refusals will not change by asking again.
                 Ok(_) => return Ok(Ending::Complete),
@@ -132,29 +132,25 @@ impl Upstream {
 
     /// Ends the session (MCP 2025-11-25 transports, "Session Management"), with the token in use: none is fetched for
     /// this, and the server's answer does not matter.
-    pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
+    pub(super) async fn delete(&self, headers: HeaderMap) {
         let token = self.tokens.held();
         for _ in 0..2 {
-            match self.transmit(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, token.as_ref()).await {
-                Ok((_, true)) => {} // its proof lacked a nonce, and has one now
-                _ => return,
+            let sent = self.transmit(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, token.as_ref()).await;
+            let (Ok(response), Some(token)) = (sent, &token) else { return };
+            // Its proof has a nonce the second time.
+            if !token.lacked_nonce(&self.url, response.status(), response.headers()) {
+                return;
             }
         }
     }
 
-    async fn read_answer(
-        &self,
-        exchange: Exchange,
-        message: &Message,
-        headers: &HeaderMap,
-        response: Response,
-    ) -> Outcome {
-        let status = response.status();
+    async fn read_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap, answer: Answer) -> Outcome {
+        let status = answer.status();
         if !status.is_success() {
             let in_session = headers.contains_key(headers::SESSION_ID);
-            return self.read_refusal(exchange, message, response, in_session).await;
+            return self.read_refusal(exchange, message, answer, in_session).await;
         }
-        let mut session_id = response.headers().get(headers::SESSION_ID).cloned();
+        let mut session_id = answer.headers().get(headers::SESSION_ID).cloned();
         if let Some(id) = &mut session_id {
             // MCP 2025-11-25 transports, "Session Management": visible ASCII only.
             if id.is_empty() || id.len() > SESSION_ID_LIMIT || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
@@ -166,18 +162,18 @@ impl Upstream {
         if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT {
             return Ok(Ending::Complete);
         }
-        if is_event_stream(&response) {
+        if answer.is_event_stream() {
             // A subscription says nothing for as long as nothing changes.
             let is_subscription = message.method() == Some("subscriptions/listen");
             let deadline = if is_subscription { Deadline::never() } else { Deadline::new(self.deadline) };
-            return self.read_stream(exchange, message.id(), headers, response, deadline).await;
+            return self.read_stream(exchange, message.id(), headers, answer.response, deadline).await;
         }
-        let content_type = content_type(&response);
+        let content_type = answer.content_type();
         let is_page = matches!(content_type.as_deref(), Some("text/html" | "application/xhtml+xml"));
         let body = if is_page {
             Bytes::new()
         } else {
-            match self.read_body(response, MESSAGE_LIMIT).await {
+            match self.read_body(answer.response, MESSAGE_LIMIT).await {
                 Ok(body) => body,
                 Err(failure) => return Ok(Ending::Failed(failure)),
             }
@@ -235,7 +231,7 @@ impl Upstream {
             sleep_until(again).await;
             response = match self.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &headers, &Attempts::default()).await
             {
-                Ok(resumed) if resumed.status().is_success() && is_event_stream(&resumed) => resumed,
+                Ok(resumed) if resumed.is_success() && resumed.is_event_stream() => resumed.response,
                 _ => return Ok(stream.ending(ending)),
             };
             stream.events = stream.events.resumed();

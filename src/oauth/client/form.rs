@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::{
     http::Http,
     oauth::{
+        client::form_answer,
         client_assertion::{ASSERTION_TYPE, client_assertion},
         dpop::{self, DpopKey},
         error::TokenError,
@@ -170,18 +171,19 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
             let sent = secrets(&message);
             let reply = self.http.submit(self.url, message).await?;
             let has_nonce = self.proof.is_some_and(|(key, _)| key.note_nonce(self.url, &reply.headers));
-            match TokenError::judge(reply.status, &reply.body) {
+            let body = form_answer::as_json(&reply.headers, &reply.body);
+            match TokenError::judge(reply.status, &body) {
                 Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
                     Err(TokenError::NonceWanted)
                 }
                 Some(error) => {
                     let error = error.without_echo(&sent);
                     // A server that repeats what was sent here may repeat what was sent before, too.
-                    let text = String::from_utf8_lossy(&reply.body);
+                    let text = String::from_utf8_lossy(&body);
                     let is_echo = sent.iter().any(|secret| secret.is_repeated_in(&text));
                     Err(if is_echo { error.without_words() } else { error })
                 }
-                None => Ok(HttpResponse::new(reply.body.to_vec())),
+                None => Ok(HttpResponse::new(body.into_owned())),
             }
         })
     }

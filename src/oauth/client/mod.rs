@@ -2,6 +2,7 @@
 
 mod device;
 mod form;
+mod form_answer;
 mod inquiry;
 mod registration;
 mod revocation;

@@ -7,7 +7,8 @@ use crate::{
     http::{Http, retry_after},
     oauth::{
         error::{OAuthError, RegistrationError},
-        registration::{ClientRegistration, RegistrationRequest},
+        registration::ClientRegistration,
+        registration_request::RegistrationRequest,
     },
     server_url::ServerUrl,
 };

@@ -70,6 +70,7 @@ fn registration(authentication: ClientAuthentication) -> ClientRegistration {
         redirect_uri: None,
         expires_at: None,
         withheld: Scope::default(),
+        other_redirect_uris: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ fn variants(text: &str) -> [String; 3] {
 
 /// The entry goes in at one place, and the comma before it at another.
 #[test]
-fn d2_json_of_any_layout_keeps_every_byte_around_the_entry() {
+fn json_of_any_layout_keeps_every_byte_around_the_entry() {
     for before in [
         "{\"mcpServers\":{\"b\":{\"command\":\"x\"}},\"last\":[ 1 ,2,],\"ü\":\"🙂\"}",
         "{\n\n  \"mcpServers\": {\n\n    \"b\": {\"command\": \"x\"}\n\n  }\n\n}\n\n",
@@ -39,7 +39,7 @@ fn d2_json_of_any_layout_keeps_every_byte_around_the_entry() {
 
 /// An entry in the middle goes without its neighbours' commas and remarks.
 #[test]
-fn d2_json_without_an_entry_keeps_what_stood_around_it() {
+fn json_without_an_entry_keeps_what_stood_around_it() {
     for (before, after) in [
         ("{\"mcpServers\":{\"asset-sandbox\":{},\"b\":{}}}", "{\"mcpServers\":{\"b\":{}}}"),
         ("{\"mcpServers\":{\"a\":{} /* a */, \"asset-sandbox\":{} }}", "{\"mcpServers\":{\"a\":{} /* a */ }}"),
@@ -58,7 +58,7 @@ fn d2_json_without_an_entry_keeps_what_stood_around_it() {
 }
 
 #[test]
-fn d2_json_of_another_shape_is_refused_with_its_place() {
+fn json_of_another_shape_is_refused_with_its_place() {
     let refused = |text: &str| change::applied(CLIENT, text, &[Change::Put(entry())]).unwrap_err().to_string();
     for (text, said) in [
         ("\"CANARY\"", "line 1: the file is not an object"),

@@ -44,7 +44,7 @@ fn inserted<'a>(before: &str, after: &'a str) -> &'a str {
 }
 
 #[test]
-fn d2_yaml_of_any_kind_keeps_every_byte_around_the_entry() {
+fn yaml_of_any_kind_keeps_every_byte_around_the_entry() {
     for before in LIVED_IN.iter().flat_map(|text| variants(text)) {
         let after = with(CLIENT, &before, &entry());
         assert!(inserted(&before, &after).contains("asset-sandbox"), "{after}");
@@ -61,7 +61,7 @@ fn d2_yaml_of_any_kind_keeps_every_byte_around_the_entry() {
 }
 
 #[test]
-fn d2_yaml_without_servers_gets_them_before_the_end_of_the_document() {
+fn yaml_without_servers_gets_them_before_the_end_of_the_document() {
     for before in
         ["a: 1\n...\n# after\n", "--- # remark\n...\n", "a: |\n  x\n...\n", "# ü\n---\nb: [\n  é\n]\n", "a: 1"]
     {
@@ -76,7 +76,7 @@ fn d2_yaml_without_servers_gets_them_before_the_end_of_the_document() {
 }
 
 #[test]
-fn d2_yaml_that_the_parser_refuses_is_refused_with_its_place() {
+fn yaml_that_the_parser_refuses_is_refused_with_its_place() {
     for (text, line, column) in [
         ("extensions:\n  a: {\n    x: CANARY\n}\n", 4, 1),
         ("a:\n\tb: CANARY\n", 2, 2),
@@ -98,7 +98,7 @@ fn d2_yaml_that_the_parser_refuses_is_refused_with_its_place() {
 }
 
 #[test]
-fn d2_yaml_that_is_shared_or_in_brackets_is_left_as_it_is() {
+fn yaml_that_is_shared_or_in_brackets_is_left_as_it_is() {
     let refused = |text: &str| change::applied(CLIENT, text, &[Change::Put(entry())]).unwrap_err().to_string();
     for (text, said) in [
         (
@@ -127,7 +127,7 @@ fn d2_yaml_that_is_shared_or_in_brackets_is_left_as_it_is() {
 
 /// An alias that would mean another anchor afterwards.
 #[test]
-fn d2_yaml_keeps_what_each_alias_means() {
+fn yaml_keeps_what_each_alias_means() {
     let what = "an entry with a YAML anchor that other entries use";
     for (text, is_refused) in [
         ("x: &e 1\nextensions:\n  asset-sandbox:\n    description: &e 2\ny: *e\n", true),
@@ -143,7 +143,7 @@ fn d2_yaml_keeps_what_each_alias_means() {
 }
 
 #[test]
-fn d2_yaml_keeps_the_remark_behind_what_stays() {
+fn yaml_keeps_the_remark_behind_what_stays() {
     let text = "extensions:\n  asset-sandbox:\n    enabled: false # \"mine\"\n    available_tools: # those\n    - a # one\n    cmd: x # gone\n  z: {}\n";
     let after = with(CLIENT, text, &entry());
     for stays in ["    enabled: false # \"mine\"\n", "    available_tools: # those\n    - a # one\n"] {
@@ -165,7 +165,7 @@ fn t142_a_secret_in_yaml_of_any_kind_does_not_show() {
 
 /// The parser's span goes on to the end of the comment behind it.
 #[test]
-fn d2_a_quoted_text_ends_at_its_quote() {
+fn a_quoted_text_ends_at_its_quote() {
     for (text, end) in [("'a''b' # 'c'", 6), (r#""a\"b\\" # "c""#, 8), ("'' # '", 2), (r#""ü" # ü"#, 4)] {
         let document = Document::read(CLIENT, &format!("a: {text}\n")).unwrap();
         assert_eq!(document.root().get("a").unwrap().span, 3..3 + end, "{text}");

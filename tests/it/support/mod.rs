@@ -7,6 +7,8 @@ pub mod browser;
 pub mod http2;
 #[cfg(unix)]
 pub mod internet;
+pub mod peer;
+mod rig;
 pub mod sandbox;
 pub mod secrets;
 pub mod serve;

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    bridge::conversation::reply,
+    bridge::conversation::{reply, session::channel::IN_FLIGHT_LIMIT},
     mcp::headers::{PROTOCOL_VERSION, SESSION_ID},
 };
 
@@ -199,7 +199,7 @@ fn t119_a_lost_session_is_opened_anew_once() {
         rig.server(rig.post(&part), &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
     }
     assert_eq!(rig.replies.len(), 19, "the second answer to initialize is ours");
-    assert!(rig.session.pending.is_empty());
+    assert!(rig.session.channel.in_flight.is_settled());
 }
 
 /// t119: what the client has set stands in the new session too, and nobody hears of that.
@@ -657,7 +657,7 @@ proptest! {
                 rig.handle(Event::HoldExpired(listen));
             }
         }
-        prop_assert!(rig.session.pending.is_empty(), "{:?}", rig.session);
+        prop_assert!(rig.session.channel.in_flight.is_settled(), "{:?}", rig.session);
         rig.handle(Event::Stopping);
         prop_assert!(rig.stopped);
 

@@ -1,58 +1,101 @@
-//! Between a client of one era and a server of the other: what comes out of a translator.
+//! Between a client of one era and a server of the other: each message in the other's terms. Where both speak the same,
+//! nothing is changed.
 
 pub mod legacy_client;
+mod lists;
+mod log_level;
 pub mod modern_client;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
 use crate::{
-    bridge::conversation::failure::Refusal,
-    mcp::{id::Id, message::Message},
+    bridge::conversation::{
+        event::Alarm,
+        failure::Refusal,
+        known::Known,
+        layer::{Layer, Said, Signal, Step},
+        translate::{legacy_client::LegacyClient, modern_client::ModernClient},
+    },
+    mcp::{message::Message, revision::Era},
 };
 
-/// What a translator wants done.
-#[derive(Debug)]
-pub enum Step {
-    /// Say this to the server.
-    ToServer(Message),
-    /// Say this to the client.
-    ToClient(Message),
-    /// Answer a request of the client's that came to nothing.
-    Refuse(Refusal),
-    /// Wake the translator in a while.
-    Wake(Duration),
+/// The layer.
+#[derive(Debug, Default)]
+pub enum Translation {
+    /// Both speak the same, or it is not known yet what the server speaks.
+    #[default]
+    None,
+    /// The client is legacy, the server modern.
+    ForLegacyClient(Box<LegacyClient>),
+    /// The client is modern, the server legacy.
+    ForModernClient(Box<ModernClient>),
 }
 
-/// The lists that change: the capability that a server with such a list declares, what a subscription calls its changes,
-/// and the notification.
-pub const LISTS: [(&str, &str, &str); 3] = [
-    ("tools", "toolsListChanged", "notifications/tools/list_changed"),
-    ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),
-    ("resources", "resourcesListChanged", "notifications/resources/list_changed"),
-];
+impl Translation {
+    /// The server has said who it is to the client that opened with `hello`.
+    fn begin(&mut self, hello: &Message, known: &Known, out: &mut Vec<Step>) {
+        let Some(server) = &known.server else { return };
+        *self = match (known.client, server.era) {
+            (Era::Legacy, Era::Modern) => {
+                Self::ForLegacyClient(Box::new(LegacyClient::new(hello, server, known.numbers.clone())))
+            }
+            (Era::Modern, Era::Legacy) => {
+                out.push(Step::ToServer(Message::notification("notifications/initialized", "{}")));
+                Self::ForModernClient(Box::new(ModernClient::new(server.clone(), known.numbers.clone())))
+            }
+            _ => Self::None,
+        };
+    }
 
-/// What can be logged at, least severe first (MCP logging, "Log Levels").
-pub const LOG_LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// Which of [`LOG_LEVELS`] the JSON text `level` is.
-pub fn log_level(level: &str) -> Option<usize> {
-    let name = level.strip_prefix('"')?.strip_suffix('"')?;
-    LOG_LEVELS.iter().position(|known| *known == name)
+    fn close(&mut self, out: &mut Vec<Step>) {
+        match self {
+            Self::None => {}
+            Self::ForLegacyClient(client) => client.closed(out),
+            Self::ForModernClient(client) => client.closed(out),
+        }
+    }
 }
 
-/// The ids of the requests that are finmcp's own: one row of numbers for a conversation. Clones count on together.
-#[derive(Debug, Clone, Default)]
-pub struct Numbers(Arc<AtomicU64>);
+impl Layer for Translation {
+    fn client_says(&mut self, message: Message, _known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+        match self {
+            Self::None => return Some(message),
+            Self::ForLegacyClient(client) => client.client(message, out),
+            Self::ForModernClient(client) => client.client(message, out),
+        }
+        None
+    }
 
-impl Numbers {
-    /// An id that has not been used.
-    pub fn next_id(&self) -> Id {
-        Id::ours(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    fn server_says(&mut self, said: Said, _known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
+        match self {
+            Self::None => return Some(said),
+            Self::ForLegacyClient(client) => client.server(said.message, out),
+            Self::ForModernClient(client) => client.server(said.message, said.within, out),
+        }
+        None
+    }
+
+    fn refused(&mut self, refusal: Refusal, _known: &mut Known, out: &mut Vec<Step>) -> Option<Refusal> {
+        match self {
+            Self::None => return Some(refusal),
+            Self::ForLegacyClient(client) => client.refused(refusal, out),
+            Self::ForModernClient(client) => client.refused(refusal, out),
+        }
+        None
+    }
+
+    fn hear(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
+        match (signal, &mut *self) {
+            (Signal::Begun, _) => {
+                self.close(out);
+                *self = Self::None;
+            }
+            (Signal::Known(hello), _) => self.begin(hello, known, out),
+            (Signal::Closed, _) => self.close(out),
+            (Signal::ToolsChanged, Self::ForModernClient(client)) => {
+                let changed = Message::notification("notifications/tools/list_changed", "{}");
+                client.server(changed, None, out);
+            }
+            (Signal::Woken(Alarm::Subscription), Self::ForLegacyClient(client)) => client.woken(out),
+            _ => {}
+        }
     }
 }

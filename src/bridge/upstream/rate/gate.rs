@@ -18,10 +18,8 @@ use tokio::{
 
 use crate::{
     bridge::upstream::rate::governor::{Rate, Usage},
-    credential::{
-        clock::Clock,
-        lock::{Lock, LockError},
-    },
+    credential::clock::Clock,
+    disk::lock::{Lock, LockError},
     http::retry_after,
     server_url::ServerUrl,
 };
@@ -76,8 +74,7 @@ impl Turnstile {
     pub fn shared(rate: Rate, locks: PathBuf, profile: &str, server: &ServerUrl, clock: Arc<dyn Clock>) -> Self {
         let origin = server.as_url().origin().ascii_serialization();
         let digest = Sha256::digest(format!("{origin} {profile}"));
-        let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let place = Some(Place { folder: locks, entry: format!("rate-{name}") });
+        let place = Some(Place { folder: locks, entry: format!("rate-{}", hex::encode(&digest[..8])) });
         Self { rate, place, ..Self::open(clock) }
     }
 
@@ -108,8 +105,8 @@ impl Turnstile {
         self.change(|usage, rate, now| usage.take(rate, now)).await
     }
 
-    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](crate::bridge::upstream::rate::patience::LONGEST_WAIT) at most: no process, where they share
-    /// the gate.
+    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](super::patience::LONGEST_WAIT) at most: no
+    /// process, where they share the gate.
     pub async fn hold(&self, wait: Duration) {
         *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_SAID));
         self.change(|usage, rate, now| usage.hold(rate, now, wait)).await;

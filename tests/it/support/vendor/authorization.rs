@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Device, Dpop, ExpiresIn, Guard, IssuerParameter, OtherScopes, Recorded, Registration, Reply, SecretPlace, Shared,
-    State, StateParameter, TokenShape, assertion, dpop, merge,
+    Device, Dpop, ExpiresIn, Guard, IssuerParameter, OtherRedirectUris, OtherScopes, Recorded, Registration, Reply,
+    SecretPlace, Shared, State, StateParameter, TokenShape, assertion, dpop, merge,
 };
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -146,7 +146,7 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if metadata["application_type"] != "native" {
         state.complain("a registration without application_type native");
     }
-    let redirect_uris: Vec<String> = metadata["redirect_uris"]
+    let mut redirect_uris: Vec<String> = metadata["redirect_uris"]
         .as_array()
         .into_iter()
         .flatten()
@@ -155,6 +155,14 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if redirect_uris.is_empty() || !redirect_uris.iter().all(|uri| is_loopback(uri)) {
         return error(400, "invalid_redirect_uri", "no loopback redirect");
     }
+    match state.script.one_redirect_uri {
+        Some(OtherRedirectUris::Refused) if redirect_uris.len() > 1 => {
+            return error(400, "invalid_redirect_uri", "one redirect URI a client");
+        }
+        Some(OtherRedirectUris::LeftOut) => redirect_uris.truncate(1),
+        _ => {}
+    }
+    metadata["redirect_uris"] = json!(redirect_uris);
     if let Some((all, others)) = state.script.client_scope {
         let wanted = metadata["scope"].as_str().unwrap_or(all).to_owned();
         let known = |scope: &&str| all.split(' ').any(|known| known == *scope);

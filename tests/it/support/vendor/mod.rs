@@ -28,8 +28,8 @@ use super::eventually;
 pub use authorization::Rotation;
 pub use reply::Reply;
 pub use script::{
-    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, OtherScopes, Registration, Script,
-    SecretPlace, StateParameter, TokenShape, Transport,
+    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, OtherRedirectUris, OtherScopes,
+    Registration, Script, SecretPlace, StateParameter, TokenShape, Transport,
 };
 
 /// A running vendor. Dropping it closes its port.

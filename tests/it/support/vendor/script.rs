@@ -29,6 +29,8 @@ pub struct Script {
     pub registration: Registration,
     /// The scopes that clients can be registered for, where not all can; and what becomes of a client that wants others.
     pub client_scope: Option<(&'static str, OtherScopes)>,
+    /// What becomes of a client with several redirect URIs, where it cannot have them.
+    pub one_redirect_uri: Option<OtherRedirectUris>,
     /// The one place where a client's secret is looked for at the token endpoint; else wherever it is.
     pub secret_place: Option<SecretPlace>,
     /// Whether tokens are bound to keys (RFC 9449), and who says so.
@@ -84,6 +86,7 @@ impl Default for Script {
             publishes_metadata: true,
             registration: Registration::Public,
             client_scope: None,
+            one_redirect_uri: None,
             secret_place: None,
             dpop: None,
             nonces: false,
@@ -209,6 +212,15 @@ pub enum OtherScopes {
     LeftOut,
     /// The client is registered for all that clients can have, said as an array.
     Replaced,
+}
+
+/// What becomes of a registration with several redirect URIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherRedirectUris {
+    /// It is refused.
+    Refused,
+    /// The client is registered with the first one, and the answer says so (RFC 7591 section 3.2.1).
+    LeftOut,
 }
 
 /// Where a client's secret is looked for (RFC 6749 section 2.3.1).

@@ -27,7 +27,8 @@ fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
         Step::ToServer(message) => format!("to server {}", String::from_utf8_lossy(message.raw())),
         Step::ToClient(message) => format!("to client {}", String::from_utf8_lossy(message.raw())),
         Step::Refuse(refusal) => format!("refused {}: {}", refusal.message.id().unwrap(), refusal.failure),
-        Step::Wake(after) => format!("wake after {} ms", after.as_millis()),
+        Step::Wake(_, after) => format!("wake after {} ms", after.as_millis()),
+        step => panic!("{step:?}"),
     };
     steps.into_iter().map(line).collect()
 }

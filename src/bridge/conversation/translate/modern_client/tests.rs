@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{bridge::conversation::failure::Taken, mcp::revision::Era};
+use crate::{
+    bridge::conversation::{failure::Taken, translate::modern_client::calls::THINKING_LIMIT},
+    mcp::revision::Era,
+};
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"roots":{}}"#;
 
@@ -25,7 +28,8 @@ fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
         Step::ToServer(message) => format!("to server {}", String::from_utf8_lossy(message.raw())),
         Step::ToClient(message) => format!("to client {}", String::from_utf8_lossy(message.raw())),
         Step::Refuse(refusal) => format!("refused {}: {}", refusal.message.id().unwrap(), refusal.failure),
-        Step::Wake(after) => format!("wake after {} ms", after.as_millis()),
+        Step::Wake(_, after) => format!("wake after {} ms", after.as_millis()),
+        step => panic!("{step:?}"),
     };
     steps.into_iter().map(line).collect()
 }

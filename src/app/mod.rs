@@ -1,0 +1,13 @@
+//! What commands share: signing in and out, and conversations with servers. Nothing here prints; what is worth saying is
+//! told to whoever asked.
+
+pub mod admission;
+pub mod connection;
+pub mod credentials;
+#[cfg(feature = "demo")]
+pub mod embedded;
+pub mod interrupt;
+pub mod registration;
+pub mod relay;
+pub mod sign_in;
+pub mod sign_out;

@@ -1,0 +1,188 @@
+//! How to sign in, as it can be typed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::{
+    error::{Error, ErrorKind},
+    login::{
+        options::{Assertion, GrantKind, Options, ResourceParameter},
+        parameters::{self, ParameterError},
+        redirect_uri::RedirectUri,
+    },
+    oauth::{
+        client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
+    },
+    server_url::ServerUrl,
+};
+
+/// How to sign in: the OAuth client, the request, and the authorization server.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub struct Registration {
+    /// How to sign in (default: as the preset or the server says)
+    #[arg(long, value_enum)]
+    pub grant: Option<GrantKind>,
+    /// The client ID that the vendor gave you
+    #[arg(long, value_name = "ID", help_heading = "Client")]
+    pub client_id: Option<String>,
+    /// A file with the client secret, or - for stdin (or set FINMCP_CLIENT_SECRET)
+    #[arg(long, value_name = "PATH|-", help_heading = "Client")]
+    pub client_secret_file: Option<PathBuf>,
+    /// A PEM file with the client's private key, or - for stdin; the key is never sent
+    #[arg(
+        long,
+        value_name = "PATH|-",
+        conflicts_with = "client_secret_file",
+        requires = "client_id",
+        help_heading = "Client"
+    )]
+    pub private_key_file: Option<PathBuf>,
+    /// Not accepted: other users of this machine can see command-line arguments
+    #[arg(long, hide = true, value_name = "SECRET")]
+    pub client_secret: Option<String>,
+    /// URL of a Client ID Metadata Document that you host
+    #[arg(long, value_name = "URL", help_heading = "Client")]
+    pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
+    #[arg(long, value_name = "URI", help_heading = "Client")]
+    pub redirect_uri: Option<RedirectUri>,
+    /// A file with a JWT that identifies you or this workload; re-read for every access token
+    #[arg(long, value_name = "PATH", help_heading = "Assertion")]
+    pub assertion_file: Option<PathBuf>,
+    /// Issuer URL of your company's identity provider (enterprise-managed authorization)
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "assertion_file",
+        requires_all = ["identity_provider_client_id", "id_token_file"],
+        help_heading = "Assertion"
+    )]
+    pub identity_provider: Option<String>,
+    /// The client ID at the identity provider
+    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
+    pub identity_provider_client_id: Option<String>,
+    /// A file with the client secret for the identity provider, or - for stdin
+    #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
+    pub identity_provider_client_secret_file: Option<PathBuf>,
+    /// A file with an ID token from the identity provider; re-read for every access token
+    #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
+    pub id_token_file: Option<PathBuf>,
+    /// Limit the token to one business
+    #[arg(long, value_name = "ID", help_heading = "Request")]
+    pub business_id: Option<String>,
+    /// A scope to request; may be repeated
+    #[arg(long, value_name = "SCOPE", help_heading = "Request")]
+    pub scope: Vec<Scope>,
+    /// An extra parameter to send to the authorization server; may be repeated
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
+    pub parameters: Vec<(String, String)>,
+    /// The resource parameter to send instead of the server's; none to omit it
+    #[arg(long, value_name = "URI|none", help_heading = "Request")]
+    pub resource: Option<String>,
+    /// Bind the tokens to a key on this machine (DPoP) even if the server does not require it
+    #[arg(long, help_heading = "Request")]
+    pub dpop: bool,
+    /// Token endpoint (skips discovery)
+    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
+    pub token_endpoint: Option<ServerUrl>,
+    /// Issuer URL of the authorization server to use
+    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
+    pub issuer: Option<String>,
+    /// Allow this server's authorization server to be on a private network
+    #[arg(long, help_heading = "Authorization server")]
+    pub allow_private_network: bool,
+}
+
+impl Registration {
+    /// What it says of how to sign in, secrets aside.
+    ///
+    /// # Errors
+    /// What does not go together, and a file that could not be named in `config.toml`.
+    pub fn options(self) -> Result<Options, Error> {
+        let scope = self.scope.iter().fold(None, |whole: Option<Scope>, scope| {
+            Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
+        });
+        let assertion = match (self.assertion_file, self.identity_provider) {
+            (Some(path), _) => Some(Assertion::File(lasting(&path)?)),
+            (None, Some(issuer)) => Some(Assertion::IdentityProvider {
+                issuer,
+                client_id: self.identity_provider_client_id.unwrap_or_default(),
+                id_token_file: lasting(&self.id_token_file.unwrap_or_default())?,
+            }),
+            (None, None) => None,
+        };
+        let grant = match (self.grant, &assertion) {
+            (None, Some(_)) => Some(GrantKind::JwtBearer),
+            (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
+                let text =
+                    "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
+                return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
+            }
+            (grant, _) => grant,
+        };
+        let mut parameters = self.parameters;
+        parameters.extend(self.business_id.map(|id| ("business_id".to_owned(), id)));
+        Ok(Options {
+            grant,
+            assertion,
+            client_id: self.client_id,
+            client_authentication: self.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
+            client_metadata_url: self.client_metadata_url,
+            redirect_uri: self.redirect_uri,
+            scope,
+            token_endpoint: self.token_endpoint,
+            issuer: self.issuer,
+            resource: self.resource.as_deref().map(ResourceParameter::from).unwrap_or_default(),
+            parameters,
+            dpop: self.dpop,
+            overrides: Overrides { allow_private_network: self.allow_private_network, ..Overrides::default() },
+        })
+    }
+
+    /// Refuses a `--param` that finmcp sets itself. Its value, which may be a secret, is not shown.
+    ///
+    /// # Errors
+    /// The parameter, and the option that says it.
+    pub fn check_parameters(&self) -> Result<(), Error> {
+        let refused = self.parameters.iter().find_map(|(name, _)| parameters::check(name).err());
+        match refused {
+            None => Ok(()),
+            Some(error @ ParameterError::Option { option, .. }) => {
+                Err(Error::new(ErrorKind::Usage, error.to_string()).hint(format!("give {option} instead of --param")))
+            }
+            Some(error @ ParameterError::Ours(_)) => {
+                Err(Error::new(ErrorKind::Usage, error.to_string()).hint("leave this --param out"))
+            }
+        }
+    }
+
+    /// The files that are read whenever somebody signs in with it.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let files = [
+            &self.client_secret_file,
+            &self.private_key_file,
+            &self.assertion_file,
+            &self.identity_provider_client_secret_file,
+            &self.id_token_file,
+        ];
+        files.into_iter().flatten()
+    }
+}
+
+/// The path of a file that will be read again later, from whatever folder.
+fn lasting(path: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(path)?;
+    match absolute.to_str() {
+        Some(_) => Ok(absolute),
+        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))
+            .hint("rename it: config.toml, which is to name it, is UTF-8")),
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}

@@ -1,0 +1,60 @@
+//! Which server, as it can be typed.
+
+use clap::Args;
+
+use crate::{profile::selector::Selector, server_url::ServerUrl};
+
+/// The server that a command is about.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// A preset, a saved profile, or an https URL
+    pub server: Option<String>,
+    /// Its environment, URL and profile.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// The environment, the URL and the profile of a server.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// The vendor's environment, for example sandbox
+    #[arg(long = "env", value_name = "NAME")]
+    pub environment: Option<String>,
+    /// The MCP endpoint to use instead of the preset's
+    #[arg(long, value_name = "URL")]
+    pub url: Option<ServerUrl>,
+    /// A name for this sign-in, to keep several accounts or servers apart
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+impl Which {
+    /// The selector for `server` with these options.
+    pub fn of(self, server: Option<String>) -> Selector {
+        Selector { server, environment: self.environment, url: self.url, profile: self.profile }
+    }
+}
+
+impl From<Server> for Selector {
+    fn from(server: Server) -> Self {
+        server.which.of(server.server)
+    }
+}
+
+/// The server, for a command whose positional argument is something else.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct NamedServer {
+    /// A preset, a saved profile, or an https URL
+    #[arg(long, short, value_name = "SERVER")]
+    pub server: Option<String>,
+    /// Its environment, URL and profile.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+impl From<NamedServer> for Selector {
+    fn from(server: NamedServer) -> Self {
+        server.which.of(server.server)
+    }
+}

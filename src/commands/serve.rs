@@ -1,0 +1,68 @@
+//! `finmcp serve`.
+
+use std::sync::Arc;
+
+#[cfg(feature = "demo")]
+use crate::app::embedded::{self, Embedded};
+use crate::{
+    app::{
+        admission::Admission,
+        credentials::Credentials,
+        registration::Given,
+        relay::{self, Relay},
+    },
+    bridge::{Ends, control::audit::AuditError},
+    cli::{self, SignInMode},
+    commands::words,
+    console::Console,
+    error::Error,
+    profile::selector::Selector,
+    settings::Settings,
+};
+
+/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer:
+/// whatever is missing is said in the answers.
+///
+/// # Errors
+/// What is wrong with the command line, the settings, or stdin and stdout.
+pub async fn run(
+    settings: &Arc<Settings>,
+    credentials: &Credentials,
+    console: Console,
+    arguments: cli::Serve,
+) -> Result<(), Error> {
+    let selector = Selector::from(arguments.server);
+    let deadline = relay::deadline(arguments.timeout, settings);
+    let control = &arguments.control;
+    let complain = move |error: AuditError| console.report(&error.into());
+    #[cfg(feature = "demo")]
+    if settings.profiles.is_embedded(selector.server.as_deref()) {
+        let Embedded { settings, credentials, profile, .. } =
+            &embedded::start(settings, credentials, &selector).await?;
+        let server = Relay { settings, credentials, profile };
+        let ends = server.ends(credentials.tokens(profile.signed_in.clone()), deadline, control);
+        return relay::run(Ends { audit: server.audit(control, complain)?, ..ends }).await;
+    }
+    let profile = settings.profiles.select(&selector)?;
+    let server = Relay { settings, credentials, profile: &profile };
+    let tokens = server.tokens();
+    let given = Given::read_without_stdin(arguments.registration, settings).await?;
+    let admission = Admission {
+        settings: settings.clone(),
+        credentials: credentials.clone(),
+        hearer: Arc::new(words::of_sign_in(console, &profile)),
+        profile: profile.clone(),
+        given,
+    };
+    let (tokens, offer) = match arguments.sign_in {
+        SignInMode::Off => (tokens, None),
+        _ if admission.is_of_a_program() => (tokens.with_sign_in(admission.of_a_program()), None),
+        SignInMode::Tool => {
+            let offer = admission.offer(tokens.clone());
+            (tokens, Some(offer))
+        }
+        SignInMode::Auto => (tokens.with_sign_in(admission.of_a_person()), None),
+    };
+    let ends = server.ends(tokens, deadline, control);
+    relay::run(Ends { offer, audit: server.audit(control, complain)?, ..ends }).await
+}

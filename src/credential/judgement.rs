@@ -1,0 +1,317 @@
+//! What a server's answer says of the request's token, and which token the request may be sent again with.
+//!
+//! A server that refuses a token refuses the request before processing it (RFC 6750 section 3.1), and so does one that
+//! wants a nonce in the proof of the token's key (RFC 9449 section 9). Whether the request may be sent again is
+//! decided by the law of attempts.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    credential::{
+        access_token::AccessToken,
+        error::{LoginReason, TokenSourceError},
+        token_source::TokenSource,
+    },
+    mcp::attempts::{Attempts, Reason},
+    oauth::challenge::Challenge,
+    server_url::ServerUrl,
+};
+
+/// What becomes of a request, as far as its token goes.
+#[derive(Debug)]
+pub enum Judgement {
+    /// The answer is the request's own: the server took the token, or refuses what no other token would change.
+    Accepted,
+    /// The server processed nothing, and may take the request with this token. The law of attempts admits it.
+    Retry(AccessToken),
+    /// The server processed nothing, and no token is left to try.
+    Refused(RefusalReason),
+}
+
+/// Why a server refuses every token that there is.
+#[derive(Debug)]
+pub enum RefusalReason {
+    /// A 401 for a token that is fresh (`invalid_token`, RFC 6750 section 3.1).
+    InvalidToken,
+    /// The token is fine and allows too little (`insufficient_scope`, RFC 6750 section 3.1).
+    InsufficientScope {
+        /// What is missing, as the server says.
+        missing: Option<String>,
+        /// The scope tokens that a sign-in needs: all that this one has, and what is missing (MCP authorization,
+        /// "Step-Up Authorization Flow"). None where the server does not say.
+        wanted: Vec<String>,
+    },
+    /// The server wants another token, and there is none.
+    NoToken(TokenSourceError),
+}
+
+impl RefusalReason {
+    fn insufficient_scope(narrow: Option<&AccessToken>, challenge: &Challenge) -> Self {
+        let Some(missing) = &challenge.scope else {
+            return Self::InsufficientScope { missing: None, wanted: Vec::new() };
+        };
+        let granted = narrow.and_then(AccessToken::scope);
+        let wanted = granted.map_or_else(|| missing.clone(), |granted| granted.union(missing));
+        let wanted = wanted.iter().map(str::to_owned).collect();
+        Self::InsufficientScope { missing: Some(missing.to_string()), wanted }
+    }
+}
+
+impl TokenSource {
+    /// Judges what the server at `url` answered to a request with `token`. Gets another token where that may help and
+    /// `attempts` admits that the request is sent again.
+    pub async fn judge(
+        &self,
+        token: Option<&AccessToken>,
+        url: &ServerUrl,
+        status: StatusCode,
+        headers: &HeaderMap,
+        attempts: &Attempts,
+    ) -> Judgement {
+        if let Some(token) = token
+            && token.lacked_nonce(url, status, headers)
+            && attempts.admit(Reason::Nonce)
+        {
+            return Judgement::Retry(token.clone());
+        }
+        let challenge = Challenge::from_headers(headers);
+        match (status, token) {
+            // Another token would not be what it wants.
+            (_, Some(token)) if challenge.nonce_wanted && token.is_bound() => Judgement::Accepted,
+            (StatusCode::UNAUTHORIZED, token) => self.judge_unauthorized(token, challenge, attempts).await,
+            (StatusCode::FORBIDDEN, token) if challenge.lacks_scope() => {
+                self.judge_insufficient_scope(token, challenge, attempts).await
+            }
+            (status, Some(token)) if status.is_success() => {
+                self.note_accepted(token);
+                Judgement::Accepted
+            }
+            _ => Judgement::Accepted,
+        }
+    }
+
+    async fn judge_unauthorized(
+        &self,
+        token: Option<&AccessToken>,
+        challenge: Challenge,
+        attempts: &Attempts,
+    ) -> Judgement {
+        if !attempts.admit(Reason::Token) {
+            if let (Some(token), Ok(account)) = (token, self.account()) {
+                account.refused(token);
+            }
+            return match challenge.nonce_wanted {
+                // No sign-in helps at a server that is content with no nonce.
+                true => Judgement::Accepted,
+                false => Judgement::Refused(RefusalReason::InvalidToken),
+            };
+        }
+        let another = match token {
+            Some(rejected) => self.renew(rejected, challenge).await,
+            None => self.demanded(challenge).await,
+        };
+        match another {
+            Ok(another) => Judgement::Retry(another),
+            Err(error) => Judgement::Refused(RefusalReason::NoToken(error)),
+        }
+    }
+
+    async fn judge_insufficient_scope(
+        &self,
+        narrow: Option<&AccessToken>,
+        challenge: Challenge,
+        attempts: &Attempts,
+    ) -> Judgement {
+        let reason = RefusalReason::insufficient_scope(narrow, &challenge);
+        let (true, Some(narrow)) = (attempts.admit(Reason::Scope), narrow) else { return Judgement::Refused(reason) };
+        match self.widen(narrow, challenge).await {
+            Ok(wider) => Judgement::Retry(wider),
+            Err(error @ TokenSourceError::SignIn(_)) => Judgement::Refused(RefusalReason::NoToken(error)),
+            // The server's own words say best what is missing.
+            Err(_) => Judgement::Refused(reason),
+        }
+    }
+
+    /// The server took `token`.
+    fn note_accepted(&self, token: &AccessToken) {
+        self.asking.helped();
+        if let Ok(account) = self.account() {
+            account.accepted(token);
+        }
+    }
+
+    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile, or does so
+    /// now.
+    async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        self.look_again().await;
+        let found = match self.account() {
+            Ok(account) => account.access_token(Duration::ZERO).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or
+    /// else a new one.
+    async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        match self.account()?.replace(rejected).await {
+            Err(TokenSourceError::LoginRequired(_)) if self.look_again().await => {
+                self.account()?.access_token(Duration::ZERO).await
+            }
+            Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
+                if self.asking.may_help(&error) =>
+            {
+                self.ask_person(Some(rejected), challenge, error).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in
+    /// another process perhaps.
+    async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
+        self.look_again().await;
+        if let Ok(account) = self.account()
+            && let Some(wider) = account.wider(narrow, challenge.scope.as_ref()).await
+        {
+            return Ok(wider);
+        }
+        let error = TokenSourceError::LoginRequired(LoginReason::Scope);
+        let wish = challenge.scope.clone().unwrap_or_default();
+        let is_had = !wish.is_empty() && narrow.scope().is_some_and(|had| had.union(&wish) == *had);
+        // A server that is not content with what it asked for never will be (MCP authorization, "Step-Up Authorization
+        // Flow").
+        if is_had || self.asking.knows(&wish) {
+            return Err(error);
+        }
+        let token = self.ask_person(Some(narrow), challenge, error).await?;
+        self.asking.note(wish);
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::header::WWW_AUTHENTICATE;
+
+    use super::*;
+    use crate::{
+        credential::{
+            clock::SystemClock,
+            memory::MemoryStore,
+            record::{Credential, Renewal, tests::sample},
+        },
+        http::Http,
+        oauth::dpop::DpopKey,
+        secret::Secret,
+    };
+
+    const WANTS_NONCE: &str = r#"DPoP error="use_dpop_nonce""#;
+    const LACKS_SCOPE: &str = r#"Bearer error="insufficient_scope", scope="b c""#;
+
+    /// A sign-in for `scope` that nothing renews.
+    fn credential(access_token: &str, scope: &str, key: Option<DpopKey>) -> Credential {
+        let mut credential = Credential {
+            renewal: Renewal::RefreshToken,
+            scope: Some(scope.parse().unwrap()),
+            dpop_key: key.map(Arc::new),
+            ..sample()
+        };
+        let tokens = credential.tokens.as_mut().unwrap();
+        tokens.access_token = Secret::new(access_token.to_owned());
+        (tokens.refresh_token, tokens.expires_at, tokens.scope) = (None, None, None);
+        credential
+    }
+
+    /// A source with a sign-in for `a b`, its token, and the folder of its locks.
+    async fn signed_in(key: Option<DpopKey>) -> (TokenSource, AccessToken, tempfile::TempDir) {
+        let locks = tempfile::tempdir().unwrap();
+        let source = TokenSource::new(
+            None,
+            Arc::<MemoryStore>::default(),
+            locks.path().join("locks"),
+            Arc::new(Http::default()),
+            Arc::new(SystemClock),
+        );
+        source.sign_in(credential("narrow", "a b", key)).await.unwrap();
+        let token = source.access_token(Duration::ZERO).await.unwrap().unwrap();
+        (source, token, locks)
+    }
+
+    /// The record of a message that must not be sent again.
+    fn spent() -> Attempts {
+        let attempts = Attempts::default();
+        attempts.may_have_run();
+        attempts
+    }
+
+    /// The judgement of an answer with this status and challenge, in a word.
+    async fn judged(
+        source: &TokenSource,
+        token: Option<&AccessToken>,
+        (status, challenge): (u16, &str),
+        nonce: Option<&str>,
+        attempts: &Attempts,
+    ) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
+        nonce.into_iter().for_each(|nonce| drop(headers.insert("dpop-nonce", nonce.parse().unwrap())));
+        let url = "https://mcp.example/mcp".parse().unwrap();
+        match source.judge(token, &url, StatusCode::from_u16(status).unwrap(), &headers, attempts).await {
+            Judgement::Accepted => "accepted".to_owned(),
+            Judgement::Retry(another) if Some(&another) == token => "same".to_owned(),
+            Judgement::Retry(_) => "another".to_owned(),
+            Judgement::Refused(RefusalReason::InvalidToken) => "invalid".to_owned(),
+            Judgement::Refused(RefusalReason::InsufficientScope { missing, wanted }) => {
+                format!("lacks {} of {}", missing.unwrap_or_default(), wanted.join(" "))
+            }
+            Judgement::Refused(RefusalReason::NoToken(error)) => error.to_string(),
+        }
+    }
+
+    /// a1: each answer has its judgement, and the law of attempts has the last word: what it does not admit is not
+    /// sent again.
+    #[tokio::test]
+    async fn a1_an_answer_is_judged_by_status_challenge_and_law() {
+        let (source, token, _locks) = signed_in(None).await;
+        let (bound_source, bound, _bound_locks) = signed_in(Some(DpopKey::generate().unwrap())).await;
+        let unrenewable = "not signed in: the access token cannot be renewed: the server gave no refresh token";
+        let lacking = "lacks b c of a b c";
+        for (answer, nonce, by_token, by_bound, without, by_law) in [
+            ((200, "Basic"), None, "accepted", "accepted", "accepted", "accepted"),
+            ((401, "Bearer"), None, unrenewable, unrenewable, "another", "invalid"),
+            ((401, WANTS_NONCE), Some("n"), unrenewable, "same", "another", "accepted"),
+            ((401, WANTS_NONCE), None, unrenewable, "accepted", "another", "accepted"),
+            ((403, LACKS_SCOPE), None, lacking, lacking, "lacks b c of b c", lacking),
+            (
+                (403, r#"Bearer error="insufficient_scope""#),
+                None,
+                "lacks  of ",
+                "lacks  of ",
+                "lacks  of ",
+                "lacks  of ",
+            ),
+            ((403, "Bearer"), None, "accepted", "accepted", "accepted", "accepted"),
+            ((500, LACKS_SCOPE), None, "accepted", "accepted", "accepted", "accepted"),
+        ] {
+            let holds = |expected: &str, judged: String| assert_eq!(judged, expected, "{answer:?} {nonce:?}");
+            holds(by_bound, judged(&bound_source, Some(&bound), answer, nonce, &Attempts::default()).await);
+            holds(without, judged(&source, None, answer, nonce, &Attempts::default()).await);
+            holds(by_token, judged(&source, Some(&token), answer, nonce, &Attempts::default()).await);
+            holds(by_law, judged(&source, Some(&token), answer, nonce, &spent()).await);
+            holds(by_law, judged(&bound_source, Some(&bound), answer, nonce, &spent()).await);
+        }
+        // A wider sign-in helps, and no law is broken for it.
+        source.sign_in(credential("wide", "a b c", None)).await.unwrap();
+        for (law, expected) in [(spent(), lacking), (Attempts::default(), "another")] {
+            assert_eq!(judged(&source, Some(&token), (403, LACKS_SCOPE), None, &law).await, expected);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One holder at a time, across all processes of this person.
+//!
+//! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left
+//! behind by a holder that was killed. The file can hold a note from one holder to the next, which is not secret.
+//!
+//! The file may be on a network that hangs: nothing here is done on the thread of whoever waits.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
+
+use crate::disk::private_folder::{self, PlaceError};
+
+/// The longest pause between two attempts: what a waiter can come late by.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest note, in bytes.
+const NOTE_LIMIT: u64 = 16 << 10;
+
+/// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
+#[derive(Debug)]
+pub struct Lock {
+    file: Arc<File>,
+}
+
+/// Why a lock was not taken. The work that it protects must then not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else held it all the time.
+    #[error("another finmcp process has held the lock for {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// Somebody else could hold or replace the lock: a loose mode, another owner, a symbolic link.
+    #[error("the lock is not safe to use: {0}")]
+    Unsafe(String),
+    /// The file system cannot lock, or the file cannot be made.
+    #[error("{what}: {source}")]
+    Failed {
+        /// What was tried, with the path.
+        what: String,
+        /// What the system answered.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Waits for the lock of `entry` in `folder`, `deadline` at most. Both are made when missing, and stay: deleting a
+    /// lock file would give a second process a lock of its own. Giving up the wait is safe at any time.
+    ///
+    /// # Errors
+    /// Any [`LockError`].
+    pub async fn acquire(folder: &Path, entry: &str, deadline: Duration) -> Result<Self, LockError> {
+        let until = Instant::now() + deadline;
+        let taking = Self::take(folder.to_owned(), Self::path(folder, entry), until);
+        // (A file system that hangs holds the thread that asks it, and nobody else.)
+        match timeout_at(until + LONGEST_PAUSE, taking).await {
+            Ok(Ok(Some(lock))) => Ok(lock),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(None)) | Err(_) => Err(LockError::TimedOut(deadline)),
+        }
+    }
+
+    /// Asks for the lock until it is there, or until it is too late.
+    async fn take(folder: PathBuf, path: PathBuf, until: Instant) -> Result<Option<Self>, LockError> {
+        let place = path.clone();
+        let file = aside(move || {
+            private_folder::ensure(&folder)?;
+            Ok(private_folder::open(&place, OpenOptions::new().read(true).write(true).create(true))?)
+        });
+        let file = Arc::new(file.await?);
+        let mut pause = Duration::from_millis(1);
+        // Asking again and again instead of waiting in the kernel: that wait would hold a thread that nothing can call
+        // back.
+        loop {
+            let asked = Arc::clone(&file);
+            let (asking, path) = (aside(move || Ok(asked.try_lock())), path.clone());
+            match asking.await? {
+                Ok(()) => return Ok(Some(Self { file })),
+                Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(None),
+                Err(TryLockError::WouldBlock) => {
+                    tokio::time::sleep_until(until.min(Instant::now() + any_part_of(pause))).await
+                }
+                Err(TryLockError::Error(error)) => return Err(private_folder::failed("lock", &path)(error).into()),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The file of `entry`'s lock in `folder`.
+    pub fn path(folder: &Path, entry: &str) -> PathBuf {
+        folder.join(format!("{entry}.lock"))
+    }
+
+    /// What a holder before left; nothing at first.
+    ///
+    /// # Errors
+    /// [`LockError::Failed`].
+    pub async fn note(&self) -> Result<Vec<u8>, LockError> {
+        let file = Arc::clone(&self.file);
+        let read = move || {
+            let mut note = Vec::new();
+            (&*file).rewind().and_then(|()| (&*file).take(NOTE_LIMIT).read_to_end(&mut note)).map_err(|source| {
+                LockError::Failed { what: "could not read what a lock's file says".to_owned(), source }
+            })?;
+            Ok(note)
+        };
+        aside(read).await
+    }
+
+    /// Leaves `note` for the next holder, in place of the one before. One that is as long as that is written in one
+    /// step. The lock is held until that is done, also where nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`LockError::Failed`].
+    pub async fn leave(&self, note: &[u8]) -> Result<(), LockError> {
+        let (file, note) = (Arc::clone(&self.file), note.to_vec());
+        let write = move || {
+            (&*file)
+                .rewind()
+                .and_then(|()| (&*file).write_all(&note))
+                .and_then(|()| file.set_len(note.len() as u64))
+                .map_err(|source| LockError::Failed { what: "could not write in a lock's file".to_owned(), source })
+        };
+        aside(write).await
+    }
+}
+
+/// Does `work`, which may take long, on a thread for such.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LockError> + Send + 'static,
+) -> Result<T, LockError> {
+    let failed = |error| LockError::Failed { what: "could not use a lock".to_owned(), source: io::Error::other(error) };
+    spawn_blocking(work).await.map_err(failed)?
+}
+
+/// Waiters that started together would otherwise keep asking together, and all but one in vain.
+fn any_part_of(pause: Duration) -> Duration {
+    pause.mul_f64(f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX))
+}
+
+impl From<PlaceError> for LockError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Unsafe(text) => Self::Unsafe(text),
+            PlaceError::Failed { what, source } => Self::Failed { what, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+    const LATE: Duration = Duration::from_secs(30);
+
+    /// t073: no lock, no work.
+    #[tokio::test]
+    async fn t073_a_held_lock_times_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        let held = Lock::acquire(&locks, "a", LATE).await.unwrap();
+        assert!(matches!(Lock::acquire(&locks, "a", SOON).await, Err(LockError::TimedOut(SOON))));
+        // t078: another entry's is free.
+        let _other = Lock::acquire(&locks, "b", SOON).await.unwrap();
+        drop(held);
+        Lock::acquire(&locks, "a", SOON).await.unwrap();
+    }
+
+    /// A note stays until there is another, whoever holds the lock, and however long it is.
+    #[tokio::test]
+    async fn a_note_is_for_the_next_holder() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = folder.path().join("locks");
+        for (found, left) in [("", "first"), ("first", "a longer one"), ("a longer one", "short"), ("short", "")] {
+            let held = Lock::acquire(&locks, "a", SOON).await.unwrap();
+            assert_eq!(held.note().await.unwrap(), found.as_bytes());
+            held.leave(left.as_bytes()).await.unwrap();
+            assert_eq!(held.note().await.unwrap(), left.as_bytes());
+        }
+    }
+
+    /// All 64 get their turn, one at a time.
+    #[tokio::test]
+    async fn one_holder_at_a_time_among_64() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = std::sync::Arc::new(AtomicUsize::new(0));
+        let waiters = (0..64).map(|_| {
+            let (locks, inside) = (folder.path().join("locks"), inside.clone());
+            tokio::spawn(async move {
+                let _lock = Lock::acquire(&locks, "a", LATE).await.unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+            })
+        });
+        for waiter in waiters.collect::<Vec<_>>() {
+            waiter.await.unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::{
+            fs,
+            os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+        };
+
+        use super::*;
+
+        async fn refusal(locks: &Path) -> String {
+            match Lock::acquire(locks, "a", SOON).await {
+                Err(LockError::Unsafe(text)) => text,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        /// t075, t076: a file of its own that only its owner can open, in a folder that only its owner can enter.
+        #[tokio::test]
+        async fn t075_the_lock_is_private() {
+            let folder = tempfile::tempdir().unwrap();
+            let locks = folder.path().join("state/locks");
+            let _lock = Lock::acquire(&locks, "a", SOON).await.unwrap();
+            assert_eq!(fs::metadata(&locks).unwrap().mode() & 0o777, 0o700);
+            assert_eq!(fs::metadata(locks.join("a.lock")).unwrap().mode() & 0o777, 0o600);
+        }
+
+        /// t075: what somebody else could hold, replace or redirect is refused, with the way out.
+        #[tokio::test]
+        async fn t075_loose_and_linked_places_are_refused() {
+            let folder = tempfile::tempdir().unwrap();
+            let locks = folder.path().join("locks");
+            fs::create_dir(&locks).unwrap();
+            fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).unwrap();
+            assert!(refusal(&locks).await.contains("chmod 700"));
+
+            fs::set_permissions(&locks, fs::Permissions::from_mode(0o700)).unwrap();
+            let linked = folder.path().join("linked");
+            symlink(&locks, &linked).unwrap();
+            assert!(refusal(&linked).await.contains("symbolic link"));
+
+            let target = folder.path().join("target");
+            symlink(&target, locks.join("a.lock")).unwrap();
+            assert!(refusal(&locks).await.contains("symbolic link"));
+            assert!(!target.exists());
+
+            fs::remove_file(locks.join("a.lock")).unwrap();
+            rustix::fs::mkfifoat(
+                rustix::fs::CWD,
+                locks.join("a.lock"),
+                rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            )
+            .unwrap();
+            assert!(refusal(&locks).await.contains("plain file"));
+        }
+    }
+}

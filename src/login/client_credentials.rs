@@ -1,0 +1,26 @@
+//! Signing in as a program, with a secret or a key.
+
+use crate::{
+    credential::record::{Credential, Renewal},
+    login::{
+        context::Context,
+        error::LoginError,
+        request::{LoginRequest, with_tokens},
+    },
+    oauth::client::Grant,
+};
+
+/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned token endpoint wins over whatever the
+/// server might say: nothing is discovered then.
+///
+/// # Errors
+/// Any [`LoginError`].
+pub async fn client_credentials(request: LoginRequest, context: &Context<'_>) -> Result<Credential, LoginError> {
+    let discovery = request.discover_unless_pinned(context).await?;
+    let registration = request.registration(&discovery.authorization_server, context.clock.now());
+    let registration = registration.filter(|registration| registration.client_secret.is_some());
+    let registration = registration.ok_or(LoginError::NeedsSecret)?;
+    let scope = request.scope(&discovery);
+    let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope)?;
+    with_tokens(credential, Grant::ClientCredentials, context).await
+}

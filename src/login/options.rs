@@ -1,0 +1,232 @@
+//! How to sign in: one value, whoever says it, and how `config.toml` spells it. What can be typed is in `cli`.
+
+use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    login::{parameters, redirect_uri::RedirectUri},
+    oauth::{
+        client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
+    },
+    server_url::ServerUrl,
+};
+
+/// What a person, a preset or an earlier sign-in says about signing in. Everything left open is discovered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How a token is first obtained.
+    pub grant: Option<GrantKind>,
+    /// A pre-registered client's identifier.
+    pub client_id: Option<String>,
+    /// How the client authenticates, where it is fixed.
+    pub client_authentication: Option<ClientAuthentication>,
+    /// The Client ID Metadata Document to be known by.
+    pub client_metadata_url: Option<ClientMetadataUrl>,
+    /// Who says who signs in, where somebody else does.
+    pub assertion: Option<Assertion>,
+    /// The redirect URI that the client is registered with, where the server compares it byte for byte.
+    pub redirect_uri: Option<RedirectUri>,
+    /// The scope to ask for.
+    pub scope: Option<Scope>,
+    /// A pinned token endpoint: nothing is discovered.
+    pub token_endpoint: Option<ServerUrl>,
+    /// The issuer to expect.
+    pub issuer: Option<String>,
+    /// The `resource` parameter.
+    pub resource: ResourceParameter,
+    /// Further fields of the authorization and token requests, such as `business_id`.
+    pub parameters: Vec<(String, String)>,
+    /// Whether tokens are to be bound to a key, though the server does not ask for it.
+    pub dpop: bool,
+    /// What is accepted of this server though the rules refuse it.
+    pub overrides: Overrides,
+}
+
+impl Options {
+    /// These, with the gaps filled from `other`.
+    pub fn or(self, other: Self) -> Self {
+        let parameters = if self.parameters.is_empty() { other.parameters } else { self.parameters };
+        let resource = if self.resource == ResourceParameter::Discovered { other.resource } else { self.resource };
+        Self {
+            grant: self.grant.or(other.grant),
+            client_id: self.client_id.or(other.client_id),
+            client_authentication: self.client_authentication.or(other.client_authentication),
+            client_metadata_url: self.client_metadata_url.or(other.client_metadata_url),
+            assertion: self.assertion.or(other.assertion),
+            redirect_uri: self.redirect_uri.or(other.redirect_uri),
+            scope: self.scope.or(other.scope),
+            token_endpoint: self.token_endpoint.or(other.token_endpoint),
+            issuer: self.issuer.or(other.issuer),
+            resource,
+            parameters,
+            dpop: self.dpop || other.dpop,
+            overrides: self.overrides.or(other.overrides),
+        }
+    }
+}
+
+/// How a token is first obtained (RFC 6749 section 1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantKind {
+    /// Sign in with a browser
+    AuthorizationCode,
+    /// Authenticate with a client secret or a private key
+    ClientCredentials,
+    /// Sign in on another device with a code
+    DeviceCode,
+    /// Use a JWT from a platform or an identity provider (RFC 7523)
+    JwtBearer,
+}
+
+/// The `resource` parameter of every request for a token (RFC 8707 section 2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ResourceParameter {
+    /// As the server's metadata says, else the server's own URL.
+    #[default]
+    Discovered,
+    /// This one.
+    Fixed(String),
+    /// None: for servers that refuse it.
+    Omitted,
+}
+
+impl From<&str> for ResourceParameter {
+    /// As a person spells it: `none`, or an identifier.
+    fn from(text: &str) -> Self {
+        if text == "none" { Self::Omitted } else { Self::Fixed(text.to_owned()) }
+    }
+}
+
+/// Where the assertion of a sign-in comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assertion {
+    /// A file that holds it, and that its platform keeps fresh (workload identity federation).
+    File(PathBuf),
+    /// An identity provider, which gives it for a person's ID token (MCP "Enterprise-Managed Authorization").
+    IdentityProvider {
+        /// Its issuer identifier.
+        issuer: String,
+        /// The client that the ID token was issued to.
+        client_id: String,
+        /// The file that holds the ID token.
+        id_token_file: PathBuf,
+    },
+}
+
+/// The same, as `config.toml` spells it.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+pub struct OptionsDocument {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<GrantKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_metadata_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assertion_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_provider: Option<IdentityProviderDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    /// A resource identifier, or "none".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop: bool,
+    #[serde(default, skip_serializing_if = "is_none")]
+    overrides: Overrides,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityProviderDocument {
+    issuer: String,
+    client_id: String,
+    id_token_file: PathBuf,
+}
+
+fn is_none(overrides: &Overrides) -> bool {
+    *overrides == Overrides::default()
+}
+
+impl OptionsDocument {
+    /// What it says.
+    ///
+    /// # Errors
+    /// The member that makes no sense, and why.
+    pub fn options(&self) -> Result<Options, String> {
+        for name in self.parameters.keys() {
+            parameters::check(name).map_err(|error| format!("parameters: {error}"))?;
+        }
+        Ok(Options {
+            grant: self.grant,
+            client_id: self.client_id.clone(),
+            client_authentication: None,
+            client_metadata_url: read(&self.client_metadata_url, "client_metadata_url")?,
+            assertion: match (&self.assertion_file, &self.identity_provider) {
+                (Some(_), Some(_)) => return Err("assertion_file and identity_provider exclude each other".to_owned()),
+                (Some(path), None) => Some(Assertion::File(path.clone())),
+                (None, Some(provider)) => Some(Assertion::IdentityProvider {
+                    issuer: provider.issuer.clone(),
+                    client_id: provider.client_id.clone(),
+                    id_token_file: provider.id_token_file.clone(),
+                }),
+                (None, None) => None,
+            },
+            redirect_uri: read(&self.redirect_uri, "redirect_uri")?,
+            scope: read(&self.scope, "scope:")?,
+            token_endpoint: read(&self.token_endpoint, "token_endpoint:")?,
+            issuer: self.issuer.clone(),
+            resource: self.resource.as_deref().map(ResourceParameter::from).unwrap_or_default(),
+            parameters: self.parameters.clone().into_iter().collect(),
+            dpop: self.dpop,
+            overrides: self.overrides.clone(),
+        })
+    }
+}
+
+/// The value of a member, if there is one.
+fn read<T: FromStr<Err: Display>>(text: &Option<String>, member: &str) -> Result<Option<T>, String> {
+    text.as_deref().map(str::parse).transpose().map_err(|error| format!("{member} {error}"))
+}
+
+impl From<&Options> for OptionsDocument {
+    fn from(options: &Options) -> Self {
+        let (assertion_file, identity_provider) = match options.assertion.clone() {
+            Some(Assertion::File(path)) => (Some(path), None),
+            Some(Assertion::IdentityProvider { issuer, client_id, id_token_file }) => {
+                (None, Some(IdentityProviderDocument { issuer, client_id, id_token_file }))
+            }
+            None => (None, None),
+        };
+        Self {
+            grant: options.grant,
+            client_id: options.client_id.clone(),
+            client_metadata_url: options.client_metadata_url.as_ref().map(ToString::to_string),
+            assertion_file,
+            identity_provider,
+            redirect_uri: options.redirect_uri.as_ref().map(ToString::to_string),
+            scope: options.scope.as_ref().map(ToString::to_string),
+            token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
+            issuer: options.issuer.clone(),
+            resource: match &options.resource {
+                ResourceParameter::Discovered => None,
+                ResourceParameter::Fixed(fixed) => Some(fixed.clone()),
+                ResourceParameter::Omitted => Some("none".to_owned()),
+            },
+            parameters: options.parameters.iter().cloned().collect(),
+            dpop: options.dpop,
+            overrides: options.overrides.clone(),
+        }
+    }
+}

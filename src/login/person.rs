@@ -1,0 +1,113 @@
+//! Signing a person in with a browser.
+
+use std::sync::Arc;
+
+use crate::{
+    credential::record::{Credential, Renewal},
+    login::{
+        answer::{Answer, Asked},
+        client::{Applicant, Origin},
+        context::{Context, Progress, Redirection},
+        error::LoginError,
+        page::Page,
+        place::Place,
+        request::{LoginRequest, with_first_tokens},
+    },
+    oauth::{
+        authorization::{AuthorizationRequest, Wanted},
+        client::Grant,
+        error::{OAuthError, TokenError},
+    },
+};
+
+/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636), or with a device code
+/// where no browser opens here and the server offers that. A server that has forgotten an earlier registration gets a
+/// new one, and the person is asked once more.
+///
+/// # Errors
+/// Any [`LoginError`].
+pub async fn authorization_code(
+    request: LoginRequest,
+    mut redirection: Redirection,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Credential, LoginError> {
+    let anew = LoginRequest { known: None, registers_anew: true, ..request.clone() };
+    match ask_person(request, &mut redirection, context, progress).await {
+        Err(LoginError::ClientForgotten(_)) => ask_person(anew, &mut redirection, context, progress).await,
+        outcome => outcome,
+    }
+}
+
+async fn ask_person(
+    request: LoginRequest,
+    redirection: &mut Redirection,
+    context: &Context<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Credential, LoginError> {
+    let discovery = request.discover(context).await?;
+    let server = &discovery.authorization_server;
+    // Whoever a person cannot be sent to is refused before anything is registered or opened.
+    server.authorization_endpoint()?;
+    if server.pushed_requests_only {
+        return Err(LoginError::PushedOnly { host: server.token_endpoint.host(), device_codes: server.device_codes });
+    }
+    let scope = request.scope_for_person(&discovery);
+    let place = Place { fixed: request.options.redirect_uri.as_ref(), port: redirection.port };
+    let timeout = redirection.timeout;
+    let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
+    let (loopback, registration, origin) = applicant.for_browser(&place, progress).await?;
+    let redirect_uri = loopback.redirect_uri().to_string();
+    let other = origin.other_authentication(&request, &registration);
+    let (title, host) = (request.title.clone(), request.server.host());
+    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
+    let wanted = Wanted {
+        resource: credential.resource.as_deref(),
+        scope: credential.scope.as_ref(),
+        dpop_jkt: dpop_jkt.as_deref(),
+        parameters: &credential.parameters,
+    };
+    let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
+    let asked = Asked {
+        authorization: &authorization,
+        credential: &credential,
+        device: server.device_authorization_endpoint.as_ref().filter(|_| server.device_codes),
+        known_client: origin.may_be_forgotten(),
+    };
+    let (answer, visitor) = match asked.first_answer(loopback, redirection, context, progress).await? {
+        Answer::Elsewhere(credential) => return Ok(*credential),
+        Answer::Here(answer, visitor) => (answer, visitor),
+    };
+    let outcome = match answer {
+        Ok(code) => {
+            progress(Progress::Answered);
+            let verifier = &authorization.verifier;
+            let grant = Grant::AuthorizationCode { code: &code, verifier, redirect_uri: &redirect_uri };
+            match with_first_tokens(credential, grant, other, context).await {
+                Err(LoginError::Token(TokenError::Refused(refusal))) if refusal.code == "invalid_client" => {
+                    Err(refused_client(refusal, origin))
+                }
+                outcome => outcome,
+            }
+        }
+        Err(error) => Err(error),
+    };
+    if let Some(visitor) = visitor {
+        let page = match &outcome {
+            Ok(credential) => Page::signed_in(&title, &host, &credential.holder()),
+            Err(_) => Page::failed(&title),
+        };
+        visitor.show(page).await;
+    }
+    outcome
+}
+
+/// What `invalid_client` means, by where the client comes from.
+fn refused_client(refusal: OAuthError, origin: Origin) -> LoginError {
+    match origin {
+        Origin::Given => LoginError::Token(TokenError::Refused(refusal)),
+        Origin::Earlier | Origin::Pending => LoginError::ClientForgotten(refusal),
+        Origin::New => LoginError::NewClientRefused(refusal),
+    }
+}

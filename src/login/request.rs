@@ -1,0 +1,267 @@
+//! What to sign in to, and as whom: what each way to sign in begins and ends with.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::{
+    credential::record::{Credential, Identity, Renewal},
+    login::{
+        context::Context,
+        error::LoginError,
+        options::{Options, ResourceParameter},
+    },
+    oauth::{
+        authorization_server::AuthorizationServer,
+        challenge::Challenge,
+        client::{self as oauth_client, Grant},
+        discovery::{self, Discovery, Requirement},
+        dpop::DpopKey,
+        error::{TokenError, Untrusted},
+        private_key::PrivateKey,
+        registration::{ClientAuthentication, ClientRegistration},
+        scope::Scope,
+    },
+    printable::quoted,
+    secret::Secret,
+    server_url::ServerUrl,
+};
+
+/// The scope that asks for a refresh token (OpenID Connect Core 1.0 section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// What to sign in to, and as whom.
+#[derive(Debug, Clone)]
+pub struct LoginRequest {
+    /// The MCP server.
+    pub server: ServerUrl,
+    /// Its name for people.
+    pub title: String,
+    /// The vendor environment, empty where there is one only.
+    pub environment: String,
+    /// The business or person, as the profile names it.
+    pub account: String,
+    /// How to sign in.
+    pub options: Options,
+    /// The secret of a confidential client that was registered by hand, or its private key.
+    pub client_secret: Option<Secret>,
+    /// An earlier registration, used again with the same authorization server and with no other.
+    pub known: Option<KnownClient>,
+    /// Whether a client that finmcp has registered before is left alone, and a new one registered.
+    pub registers_anew: bool,
+    /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
+    /// asked for besides the chosen one.
+    pub challenge: Option<Challenge>,
+}
+
+/// A registration and the authorization server that it is good for (MCP authorization, "Authorization Server Binding").
+#[derive(Debug, Clone)]
+pub struct KnownClient {
+    /// That server's issuer identifier.
+    pub issuer: String,
+    /// The registration.
+    pub registration: ClientRegistration,
+}
+
+impl LoginRequest {
+    pub(super) async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
+        let (issuer, challenge) = (self.options.issuer.as_deref(), self.challenge.clone());
+        match discovery::discover(context.http, &self.server, issuer, challenge, &self.options.overrides).await? {
+            Requirement::Token(discovery) => {
+                self.refuse_another_server(&discovery.authorization_server)?;
+                Ok(*discovery)
+            }
+            Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
+        }
+    }
+
+    /// A client that was registered by hand is one server's, and shown to no other unless the person says so (MCP
+    /// authorization, "Authorization Server Binding").
+    ///
+    /// # Errors
+    /// [`Untrusted::AnotherServer`].
+    pub fn refuse_another_server(&self, server: &AuthorizationServer) -> Result<(), Untrusted> {
+        let (Some(client_id), Some(known), None) = (&self.options.client_id, &self.known, &self.options.issuer) else {
+            return Ok(());
+        };
+        if known.registration.client_id != *client_id || known.issuer == server.issuer {
+            return Ok(());
+        }
+        Err(Untrusted::AnotherServer { expected: quoted(&known.issuer), found: quoted(&server.issuer) })
+    }
+
+    /// A pinned token endpoint wins over whatever the server might say: nothing is discovered then.
+    pub(super) async fn discover_unless_pinned(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
+        match self.options.token_endpoint.clone() {
+            Some(endpoint) => Ok(Discovery::pinned(self.options.issuer.clone(), endpoint)),
+            None => self.discover(context).await,
+        }
+    }
+
+    /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
+    /// with this very server (MCP authorization, "Client Registration").
+    pub fn registration(&self, server: &AuthorizationServer, now: Timestamp) -> Option<ClientRegistration> {
+        let known = self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| &known.registration);
+        if let Some(client_id) = self.options.client_id.clone() {
+            let client_secret = self.client_secret.clone();
+            // A secret that is stored already need not be given again, and goes nowhere else.
+            if let (None, Some(known)) = (&client_secret, known.filter(|known| known.client_id == client_id)) {
+                return Some(known.clone());
+            }
+            let usual = match &client_secret {
+                None => ClientAuthentication::None,
+                Some(_) => ClientAuthentication::choose(&server.authentication),
+            };
+            let registration = ClientRegistration {
+                client_id,
+                client_secret,
+                authentication: usual,
+                redirect_uri: None,
+                expires_at: None,
+                withheld: Scope::default(),
+                other_redirect_uris: Vec::new(),
+            };
+            return Some(
+                registration
+                    .authenticating(self.options.client_authentication.or(self.options.overrides.authentication())),
+            );
+        }
+        if let Some(url) = self.options.client_metadata_url.as_ref().filter(|_| server.client_metadata_documents) {
+            return Some(url.registration());
+        }
+        let known = known.filter(|known| known.expires_at.is_none_or(|end| end > now));
+        let known = known.filter(|known| !(self.registers_anew && known.is_dynamic()));
+        known.cloned().map(|known| known.authenticating(self.options.overrides.authentication()))
+    }
+
+    /// The resource's identifier, and the `resource` parameter.
+    pub(super) fn resource(&self, discovery: &Discovery) -> (String, Option<String>) {
+        let published = discovery.protected_resource.as_ref().map(|resource| resource.resource.clone());
+        let identifier = published.unwrap_or_else(|| self.server.resource());
+        match self.options.resource.clone() {
+            ResourceParameter::Discovered => (identifier.clone(), Some(identifier)),
+            ResourceParameter::Fixed(resource) => (resource.clone(), Some(resource)),
+            ResourceParameter::Omitted => (identifier, None),
+        }
+    }
+
+    pub(super) fn scope(&self, discovery: &Discovery) -> Option<Scope> {
+        let supported = discovery.protected_resource.as_ref().and_then(|resource| resource.scopes_supported.clone());
+        let refused = self.challenge.as_ref().and_then(|challenge| challenge.scope.as_ref());
+        let chosen = match (&self.options.scope, refused) {
+            (Some(chosen), Some(refused)) => Some(chosen.union(refused)),
+            (chosen, _) => chosen.clone(),
+        };
+        Scope::select(chosen, discovery.challenge.scope.clone(), supported)
+    }
+
+    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh
+    /// Tokens").
+    pub(super) fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
+        let scope = self.scope(discovery);
+        if !self.options.overrides.offline_access.unwrap_or(discovery.authorization_server.offline_access) {
+            return scope;
+        }
+        scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
+    }
+
+    /// A key for the tokens, where a person asks for one, or the server does: by its metadata, or by the scheme of its
+    /// challenge. The authorization server's word alone is no reason: whether the server takes such tokens is not its
+    /// to say. And without that word there is none, except where nobody could give it (RFC 9449 section 5.1).
+    fn dpop_key(&self, discovery: &Discovery) -> Result<Option<Arc<DpopKey>>, LoginError> {
+        let server = &discovery.authorization_server;
+        let required = discovery.protected_resource.as_ref().is_some_and(|resource| resource.dpop_required);
+        let asked = self.options.dpop || required || discovery.challenge.dpop;
+        match (asked, server.dpop.unwrap_or(self.options.dpop)) {
+            (true, true) => Ok(Some(Arc::new(DpopKey::generate().map_err(TokenError::from)?))),
+            (true, false) if self.options.dpop || required => {
+                Err(LoginError::NoDpop { host: server.token_endpoint.host() })
+            }
+            // A server that challenges may take other tokens as well (RFC 9449 section 7.2).
+            _ => Ok(None),
+        }
+    }
+
+    /// The credential that is about to get its tokens.
+    pub(super) fn credential(
+        self,
+        discovery: &Discovery,
+        renewal: Renewal,
+        registration: ClientRegistration,
+        scope: Option<Scope>,
+    ) -> Result<Credential, LoginError> {
+        refuse_key(&discovery.authorization_server, &registration)?;
+        let dpop_key = self.dpop_key(discovery)?;
+        let scope = registration.allowed(scope.as_ref());
+        let server = &discovery.authorization_server;
+        let (identifier, resource) = self.resource(discovery);
+        let identity = Identity {
+            environment: self.environment,
+            issuer: server.issuer.clone(),
+            resource: identifier,
+            client_id: registration.client_id.clone(),
+            account: self.account,
+        };
+        Ok(Credential {
+            identity,
+            generation: 0,
+            sign_in: 0,
+            renewal,
+            registration,
+            token_endpoint: server.token_endpoint.clone(),
+            revocation_endpoint: server.revocation_endpoint.clone(),
+            resource,
+            scope,
+            scope_on_refresh: self.options.overrides.scope_on_refresh,
+            require_audience: self.options.overrides.require_audience,
+            parameters: self.options.parameters,
+            dpop_key,
+            tokens: None,
+            end: None,
+        })
+    }
+}
+
+/// Whether the client's private key is one that `server` takes. It is said before anybody is asked to sign in.
+fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -> Result<(), LoginError> {
+    let (ClientAuthentication::PrivateKeyJwt, Some(pem), Some(accepted)) =
+        (registration.authentication, &registration.client_secret, &server.key_algorithms)
+    else {
+        return Ok(());
+    };
+    let algorithm = PrivateKey::from_pem(pem).map_err(TokenError::from)?.algorithm().name();
+    if accepted.iter().any(|accepted| accepted == algorithm) {
+        return Ok(());
+    }
+    let accepted = accepted.iter().map(|accepted| quoted(accepted)).collect();
+    Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
+}
+
+/// `credential` with its first tokens. A server that refuses a client looks at no code (RFC 6749 section 3.2.1), so that
+/// the `other` way to authenticate is tried with the same one, where there is one. The way that worked stays with the
+/// credential.
+pub(super) async fn with_first_tokens(
+    credential: Credential,
+    grant: Grant<'_>,
+    other: Option<ClientAuthentication>,
+    context: &Context<'_>,
+) -> Result<Credential, LoginError> {
+    let refusal = match (with_tokens(credential.clone(), grant, context).await, other) {
+        (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => refusal,
+        (outcome, _) => return outcome,
+    };
+    let registration = credential.registration.authenticating(other);
+    tracing::debug!(%refusal, method = registration.authentication.method(), "authenticating in another way");
+    with_tokens(Credential { registration, ..credential }, grant, context).await.map_err(|_| LoginError::Token(refusal))
+}
+
+/// `credential` with its first tokens.
+pub(super) async fn with_tokens(
+    mut credential: Credential,
+    grant: Grant<'_>,
+    context: &Context<'_>,
+) -> Result<Credential, LoginError> {
+    let request = credential.token_request(grant);
+    credential.tokens = Some(oauth_client::request_token(context.http, request, context.clock.now()).await?);
+    Ok(credential)
+}

@@ -1,0 +1,374 @@
+//! Which server is meant.
+
+use crate::{
+    login::options::Options,
+    profile::{Profile, plain_name, profiles::Profiles, provider::Provider},
+    server_url::{ServerUrl, ServerUrlError},
+};
+
+/// What a person typed to name a server.
+#[derive(Debug, Clone, Default)]
+pub struct Selector {
+    /// A preset, a profile's name or a URL.
+    pub server: Option<String>,
+    /// `--env`.
+    pub environment: Option<String>,
+    /// `--url`: in place of the preset's or profile's own.
+    pub url: Option<ServerUrl>,
+    /// `--profile`: the name to keep it under.
+    pub profile: Option<String>,
+}
+
+/// Why no server is meant.
+#[derive(Debug, thiserror::Error)]
+pub enum SelectorError {
+    /// Nothing of that name.
+    #[error("there is no preset and no profile called {name:?}")]
+    Unknown {
+        /// What was typed.
+        name: String,
+        /// What could have been.
+        candidates: Vec<String>,
+    },
+    /// No preset has the environment.
+    #[error("no preset has an environment {environment:?}")]
+    NoEnvironment {
+        /// What was asked for.
+        environment: String,
+        /// What could have been meant.
+        candidates: Vec<String>,
+    },
+    /// More than one could be meant.
+    #[error("it is not clear which server is meant")]
+    Unclear {
+        /// What could have been.
+        candidates: Vec<String>,
+    },
+    /// The vendor has no such environment.
+    #[error("{title} has no environment {environment:?}")]
+    Environment {
+        /// The vendor.
+        title: String,
+        /// What was asked for.
+        environment: String,
+        /// What there is.
+        candidates: Vec<String>,
+    },
+    /// A vendor that tells its URL to customers only, and the person has not said it yet.
+    #[error("{title} tells each customer a URL of their own, and finmcp does not know yours yet")]
+    UrlNeeded {
+        /// The vendor.
+        title: String,
+        /// The preset.
+        provider: String,
+    },
+    /// The demo's vendors run inside `finmcp demo` and `finmcp serve demo` only.
+    #[error("the demo's vendors run inside finmcp and sign in by themselves")]
+    Embedded,
+    /// Not a URL that finmcp calls.
+    #[error("the server's URL cannot be used")]
+    Url(#[from] ServerUrlError),
+    /// A name that is no name.
+    #[error("{0:?} cannot be a profile's name: letters, digits, '.', '_' and '-' only, 64 at most")]
+    Name(String),
+    /// The name of a preset, for something else.
+    #[error("{0:?} is a preset's name, and cannot be another server's")]
+    PresetName(String),
+}
+
+impl Profiles {
+    /// The profile that `selector` means (the rules are in `finmcp help`): what was named; else the configured default;
+    /// else the only preset that knows the environment; else the only profile that is signed in.
+    ///
+    /// # Errors
+    /// [`SelectorError`], with what could have been meant.
+    pub fn select(&self, selector: &Selector) -> Result<Profile, SelectorError> {
+        let mut profile = match selector.server.as_deref() {
+            Some(name) => self.called(name, selector)?,
+            None => match (&selector.url, &selector.environment, &selector.profile) {
+                (Some(url), None, _) => self.of_url(url.clone())?,
+                (None, _, Some(name)) if self.named(name).is_some() => self.called(name, selector)?,
+                _ => self.implied(selector)?,
+            },
+        };
+        if let Some(url) = &selector.url {
+            profile.move_to(url.clone());
+        }
+        if let Some(name) = &selector.profile {
+            check_name(name)?;
+            if self.providers.contains_key(name) && profile.provider.as_ref() != Some(name) {
+                return Err(SelectorError::PresetName(name.clone()));
+            }
+            profile = profile.renamed(name, self);
+        }
+        Ok(profile)
+    }
+
+    fn called(&self, name: &str, selector: &Selector) -> Result<Profile, SelectorError> {
+        if let Some(provider) = self.providers.get(name) {
+            return self.of_provider(provider, selector);
+        }
+        let found = if name.contains("://") {
+            self.of_url(name.parse()?)?
+        } else {
+            let unknown = || SelectorError::Unknown { name: name.to_owned(), candidates: self.candidates() };
+            self.named(name).ok_or_else(unknown)?
+        };
+        match &selector.environment {
+            Some(wanted) if *wanted != found.environment => Err(SelectorError::Environment {
+                title: found.name,
+                environment: wanted.clone(),
+                candidates: Some(found.environment).filter(|name| !name.is_empty()).into_iter().collect(),
+            }),
+            _ => Ok(found),
+        }
+    }
+
+    fn implied(&self, selector: &Selector) -> Result<Profile, SelectorError> {
+        if let Some(default) = &self.default_server {
+            return self.called(default, selector);
+        }
+        if let Some(environment) = selector.environment.as_deref() {
+            let mut knowing =
+                self.providers.values().filter(|provider| provider.environment(Some(environment)).is_some());
+            return match (knowing.next(), knowing.next()) {
+                (Some(provider), None) => self.of_provider(provider, selector),
+                (None, _) => Err(SelectorError::NoEnvironment {
+                    environment: environment.to_owned(),
+                    candidates: self.candidates(),
+                }),
+                _ => Err(SelectorError::Unclear { candidates: self.candidates() }),
+            };
+        }
+        let mut signed_in = self.all().filter(|profile| profile.signed_in.is_some());
+        match (signed_in.next(), signed_in.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(SelectorError::Unclear { candidates: self.candidates() }),
+        }
+    }
+
+    fn of_provider(&self, provider: &Provider, selector: &Selector) -> Result<Profile, SelectorError> {
+        let Some((environment, found)) = provider.environment(selector.environment.as_deref()) else {
+            return Err(SelectorError::Environment {
+                title: provider.title.clone(),
+                environment: selector.environment.clone().unwrap_or_default(),
+                candidates: provider.environment_names().into_iter().map(str::to_owned).collect(),
+            });
+        };
+        let name = match provider.is_default_environment(environment) {
+            true => provider.id.clone(),
+            false => format!("{}-{environment}", provider.id),
+        };
+        // What is saved under the preset's own name, unless somebody gave that name to something else.
+        let is_this =
+            |saved: &Profile| saved.provider.as_deref() == Some(&provider.id) && saved.environment == environment;
+        if let Some(saved) = self.named(&name).filter(is_this) {
+            return Ok(saved);
+        }
+        if provider.embedded {
+            return Err(SelectorError::Embedded);
+        }
+        // The preset's own URL first: `move_to` then sees that another one is meant, and drops what belongs to the
+        // preset's.
+        let Some(server) = found.server.clone().or_else(|| selector.url.clone()) else {
+            return Err(SelectorError::UrlNeeded { title: provider.title.clone(), provider: provider.id.clone() });
+        };
+        Ok(Profile {
+            name,
+            provider: Some(provider.id.clone()),
+            title: provider.title.clone(),
+            environment: environment.to_owned(),
+            server,
+            options: provider.options(found),
+            saved: false,
+            moved: false,
+            signed_in: None,
+        })
+    }
+
+    fn of_url(&self, server: ServerUrl) -> Result<Profile, SelectorError> {
+        let mut with_this_url: Vec<Profile> = self.all().filter(|profile| profile.server == server).collect();
+        if with_this_url.len() > 1 {
+            // Two accounts at one server: the URL alone must not choose whose money it is.
+            let candidates = with_this_url.iter().map(Profile::spoken).collect();
+            return Err(SelectorError::Unclear { candidates });
+        }
+        if let Some(saved) = with_this_url.pop() {
+            return Ok(saved);
+        }
+        let plain = plain_name(&server);
+        let free = |name: &String| self.named(name).is_none() && !self.providers.contains_key(name);
+        let numbered = (2..).map(|number| format!("{plain}-{number}"));
+        let name = std::iter::once(plain.clone()).chain(numbered).find(free).unwrap_or(plain);
+        Ok(Profile {
+            name,
+            provider: None,
+            title: server.host(),
+            environment: String::new(),
+            server,
+            options: Options::default(),
+            saved: false,
+            moved: false,
+            signed_in: None,
+        })
+    }
+}
+
+impl Profile {
+    /// The same server under another name. A profile that is saved under it already is a sign-in of its own.
+    fn renamed(self, name: &str, profiles: &Profiles) -> Self {
+        match profiles.named(name) {
+            Some(saved) if saved.server == self.server && saved.environment == self.environment => saved,
+            _ => Self { name: name.to_owned(), saved: false, signed_in: None, ..self },
+        }
+    }
+
+    /// Another URL is another resource: what was signed in to is not this, a pinned token endpoint is not its own, and an
+    /// assertion was not meant for it.
+    fn move_to(&mut self, server: ServerUrl) {
+        if self.server != server {
+            self.server = server;
+            self.moved = true;
+            self.signed_in = None;
+            self.options.token_endpoint = None;
+            self.options.assertion = None;
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), SelectorError> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    let valid = (1..=64).contains(&name.len()) && name.chars().all(allowed);
+    if valid { Ok(()) } else { Err(SelectorError::Name(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::login::options::Assertion;
+
+    const CONFIG: &str = r#"
+        [profiles.asset-sandbox]
+        provider = "asset"
+        environment = "sandbox"
+        url = "http://127.0.0.1:1/mcp"
+
+        [profiles.work]
+        url = "https://mcp.example.com/mcp"
+
+        [profiles.home]
+        url = "https://mcp.example.com/mcp"
+
+        [profiles.other]
+        url = "https://other.example.com/mcp"
+        signed_in = { issuer = "i", resource = "r", client_id = "c", account = "a" }
+    "#;
+
+    fn select(arguments: &str, config: &str) -> Result<(String, String), String> {
+        let mut selector = Selector::default();
+        let mut words = arguments.split_whitespace();
+        while let Some(word) = words.next() {
+            match word {
+                "--env" => selector.environment = words.next().map(str::to_owned),
+                "--profile" => selector.profile = words.next().map(str::to_owned),
+                "--url" => selector.url = words.next().map(|url| url.parse().unwrap()),
+                name => selector.server = Some(name.to_owned()),
+            }
+        }
+        let profiles = Profiles::for_tests(config);
+        let profile = profiles.select(&selector).map_err(|error| error.to_string())?;
+        Ok((profile.name, profile.server.to_string()))
+    }
+
+    #[test]
+    fn a_server_is_meant_by_name_environment_url_or_by_being_the_only_one() {
+        for (arguments, name, server) in [
+            ("asset", "asset", "https://api.getasset.com/mcp"),
+            ("asset --env production", "asset", "https://api.getasset.com/mcp"),
+            // Saved with a URL of its own; and without SERVER it is the only preset that has a sandbox.
+            ("asset --env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
+            ("--env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
+            ("masset --url https://m.example/mcp", "masset", "https://m.example/mcp"),
+            ("asset --url https://a.example/mcp", "asset", "https://a.example/mcp"),
+            ("work", "work", "https://mcp.example.com/mcp"),
+            ("--profile home", "home", "https://mcp.example.com/mcp"),
+            ("tesorio --profile second", "second", "https://mcp.tesorio.com/v1/mcp"),
+            ("https://other.example.com/mcp", "other", "https://other.example.com/mcp"),
+            ("https://new.example.com:8443/x", "new-example-com-8443", "https://new.example.com:8443/x"),
+            ("", "other", "https://other.example.com/mcp"),
+        ] {
+            assert_eq!(select(arguments, CONFIG), Ok((name.to_owned(), server.to_owned())), "{arguments:?}");
+        }
+        let with_default = format!("default = \"work\"\n{CONFIG}");
+        assert_eq!(select("", &with_default).unwrap().0, "work");
+    }
+
+    /// The command that a person is told to run means the very same server, wherever it is typed.
+    #[test]
+    fn the_command_to_run_names_the_server() {
+        let profiles = Profiles::for_tests(CONFIG);
+        for (url, command) in [
+            (None, "finmcp login tesorio"),
+            (Some("https://mcp.tesorio.com/v1/mcp"), "finmcp login tesorio"),
+            (Some("https://t.example/mcp"), "finmcp login tesorio --url https://t.example/mcp"),
+        ] {
+            for profile in [None, Some("office")] {
+                let selector = Selector {
+                    server: Some("tesorio".to_owned()),
+                    url: url.map(|url| url.parse().unwrap()),
+                    profile: profile.map(str::to_owned),
+                    ..Selector::default()
+                };
+                let option = profile.map(|name| format!(" --profile {name}")).unwrap_or_default();
+                let selected = profiles.select(&selector).unwrap();
+                assert_eq!(selected.login_command(), format!("{command}{option}"));
+            }
+        }
+        let saved = Selector {
+            server: Some("work".to_owned()),
+            url: Some("https://w.example/".parse().unwrap()),
+            ..Selector::default()
+        };
+        assert_eq!(profiles.select(&saved).unwrap().login_command(), "finmcp login work --url https://w.example/");
+    }
+
+    /// What speaks for us at one server is not shown to another.
+    #[test]
+    fn an_assertion_does_not_move() {
+        let config = r#"
+            [profiles.work]
+            url = "https://mcp.example.com/mcp"
+            grant = "jwt-bearer"
+            assertion_file = "/run/token"
+        "#;
+        let profiles = Profiles::for_tests(config);
+        let selected = |url: Option<&str>| {
+            let url = url.map(|url| url.parse().unwrap());
+            let selector = Selector { server: Some("work".to_owned()), url, ..Selector::default() };
+            profiles.select(&selector).unwrap().options.assertion
+        };
+        assert_eq!(selected(None), Some(Assertion::File("/run/token".into())));
+        assert_eq!(selected(Some("https://mcp.example.com/mcp")), Some(Assertion::File("/run/token".into())));
+        assert_eq!(selected(Some("https://other.example.com/mcp")), None);
+    }
+
+    #[test]
+    fn what_is_not_clear_is_not_guessed() {
+        for (arguments, why) in [
+            ("nobody", "no preset and no profile"),
+            ("tesorio --env sandbox", "Tesorio has no environment"),
+            ("--env staging", "no preset has an environment"),
+            ("masset", "a URL of their own"),
+            ("demo", "sign in by themselves"),
+            ("https://mcp.example.com/mcp", "not clear"),
+            ("http://example.com/mcp", "cannot be used"),
+            ("asset --profile tesorio", "is a preset's name"),
+            ("asset --profile a/b", "cannot be a profile's name"),
+            ("work --env sandbox", "has no environment"),
+        ] {
+            let error = select(arguments, CONFIG).unwrap_err();
+            assert!(error.contains(why), "{arguments:?}: {error}");
+        }
+        assert!(select("", "").unwrap_err().contains("not clear"), "nobody is signed in to anything");
+    }
+}

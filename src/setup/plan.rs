@@ -1,0 +1,161 @@
+//! Which entry, and which server: what a client's file is to say, and what the entries that are in it mean.
+
+use crate::{
+    profile::{
+        Profile,
+        profiles::Profiles,
+        selector::{Selector, SelectorError},
+    },
+    server_url::ServerUrl,
+    setup::{
+        change::Wish,
+        document::Document,
+        entry::Entry,
+        plaintext::{self, Exposed},
+        surroundings::Surroundings,
+    },
+};
+
+/// Reads arguments of `finmcp`: the server that they serve; none where they are no arguments of `serve`.
+pub type Reading = fn(&[String]) -> Option<Selector>;
+
+/// The server that an entry is for.
+pub struct Target {
+    /// Its profile; none for the simulated servers.
+    pub profile: Option<Profile>,
+    /// What an entry for it is called.
+    pub name: String,
+    /// What follows `serve`.
+    pub arguments: Vec<String>,
+}
+
+impl Target {
+    /// The server that `selector` means.
+    ///
+    /// # Errors
+    /// [`SelectorError`], with what could have been meant.
+    pub fn select(selector: &Selector, profiles: &Profiles) -> Result<Self, SelectorError> {
+        if let Some(name) = selector.server.as_deref().filter(|name| profiles.is_embedded(Some(name))) {
+            let environment = selector.environment.as_ref();
+            let option = environment.into_iter().flat_map(|name| ["--env".to_owned(), name.clone()]);
+            return Ok(Self {
+                profile: None,
+                name: environment.map_or(name.to_owned(), |environment| format!("{name}-{environment}")),
+                arguments: std::iter::once(name.to_owned()).chain(option).collect(),
+            });
+        }
+        Ok(Self::of(profiles.select(selector)?))
+    }
+
+    /// The server that these arguments of `finmcp` select, if any.
+    pub fn meant(arguments: &[String], profiles: &Profiles, reading: Reading) -> Option<Self> {
+        Self::select(&reading(arguments)?, profiles).ok()
+    }
+
+    /// Whether both select the same server.
+    pub fn is_meant_by_both(some: &[String], others: &[String], profiles: &Profiles, reading: Reading) -> bool {
+        let [one, other] = [some, others].map(|arguments| Self::meant(arguments, profiles, reading));
+        some == others || one.zip(other).is_some_and(|(one, other)| one.is_same(&other))
+    }
+
+    /// Whether both are the same server with the same sign-in.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.arguments == other.arguments
+    }
+
+    fn of(profile: Profile) -> Self {
+        // Some clients do not allow dots.
+        Self { name: profile.name.replace('.', "-"), arguments: profile.arguments(), profile: Some(profile) }
+    }
+}
+
+/// The entries that `setup` writes.
+pub struct Plan<'a> {
+    /// The servers that have a name.
+    pub profiles: &'a Profiles,
+    /// What reads an entry's arguments.
+    pub reading: Reading,
+    /// The server that the entry is for.
+    pub target: Target,
+    /// The name that the person wants for it.
+    pub name: Option<String>,
+    /// Options for `serve`.
+    pub options: Vec<String>,
+    /// Whether those say how to sign in to the target: no other server is to see that.
+    pub registers: bool,
+    /// Whether another entry of that name goes.
+    pub force: bool,
+    /// By which path clients start finmcp.
+    pub program: String,
+}
+
+impl Plan<'_> {
+    /// Whether `entry` means the server that `wished` does.
+    pub fn is_same(&self, entry: &Entry, wished: &Entry) -> bool {
+        Target::is_meant_by_both(&entry.arguments, &wished.arguments, self.profiles, self.reading)
+    }
+
+    /// The entry that the target is to have, with what it needs of its surroundings.
+    pub fn wish(&self, surroundings: &Surroundings) -> Wish {
+        let name = self.name.clone().unwrap_or_else(|| self.target.name.clone());
+        let serve = ["serve".to_owned()];
+        let arguments = serve.iter().chain(&self.target.arguments).chain(&self.options).cloned().collect();
+        let entry = Entry {
+            name,
+            command: self.program.clone(),
+            arguments,
+            environment: surroundings.environment.clone(),
+            passed: surroundings.passed.clone(),
+        };
+        Wish { entry, named: self.name.is_some(), force: self.force }
+    }
+
+    /// The servers in `document` that have a secret in plain text and that finmcp knows, with the profile for each.
+    pub fn known(&self, document: &Document) -> Vec<(Exposed, Target)> {
+        let own = self.target.profile.as_ref();
+        let target = |exposed: &Exposed| {
+            let url: ServerUrl = exposed.url.parse().ok()?;
+            let is_it = |other: &ServerUrl| other.as_str().trim_end_matches('/') == url.as_str().trim_end_matches('/');
+            if let Some(profile) = own.filter(|profile| is_it(&profile.server)) {
+                return Some(Target::of(profile.clone()));
+            }
+            profile_of(self.profiles, is_it).map(Target::of)
+        };
+        let found = plaintext::exposed(document).into_iter();
+        let known = found.filter_map(|exposed| target(&exposed).map(|target| (exposed, target)));
+        known.filter(|(_, target)| !self.registers || target.is_same(&self.target)).collect()
+    }
+
+    /// The entry that replaces `exposed`; none if that is the requested one.
+    pub fn other(&self, exposed: &Exposed, target: &Target, wish: &Wish) -> Option<Entry> {
+        if target.is_same(&self.target) {
+            return None;
+        }
+        let serve = ["serve".to_owned()];
+        let arguments = serve.iter().chain(&target.arguments).chain(&self.options).cloned().collect();
+        Some(Entry { name: exposed.name.clone(), arguments, ..wish.entry.clone() })
+    }
+}
+
+/// The profile of the preset with this server, else the only saved profile with it.
+fn profile_of(profiles: &Profiles, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
+    let presets = profiles.providers.values().flat_map(|provider| {
+        let names = provider.environment_names();
+        let names: Vec<Option<&str>> =
+            if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+        names.into_iter().map(move |name| (provider, name))
+    });
+    let mut presets = presets.filter(|(provider, name)| {
+        provider.environment(*name).and_then(|(_, environment)| environment.server.as_ref()).is_some_and(&is_it)
+    });
+    if let Some((provider, environment)) = presets.next() {
+        let selector = Selector {
+            server: Some(provider.id.clone()),
+            environment: environment.map(str::to_owned),
+            ..Selector::default()
+        };
+        return profiles.select(&selector).ok().filter(|profile| is_it(&profile.server));
+    }
+    let mut saved = profiles.all().filter(|profile| is_it(&profile.server));
+    saved.next().filter(|_| saved.next().is_none())
+}

@@ -1,0 +1,692 @@
+//! A server of the first revision, which speaks HTTP+SSE: `finmcp serve` finds that out, and both eras' clients work.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    bridge::serve::open_bridge,
+    commands::token::signed_in_machine,
+    support::{
+        eventually,
+        sandbox::Sandbox,
+        serve::{Serve, modern},
+        vendor::{Effect, Era, On, Reply, Script, Transport, Vendor},
+    },
+};
+
+const SOON: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(100);
+
+/// A bridge to a vendor that speaks HTTP+SSE.
+fn bridge() -> (Sandbox, Vendor, Serve) {
+    open_bridge(Script::default().over_sse())
+}
+
+/// Where the requests went so far, and what they were.
+fn seen(vendor: &Vendor) -> Vec<String> {
+    let what = |method: &str, rpc: Option<String>| rpc.unwrap_or_else(|| method.to_owned());
+    let records = vendor.records().into_iter();
+    records.map(|record| format!("{} {}", record.path, what(&record.method, record.rpc_method()))).collect()
+}
+
+/// An answer with this as its whole stream.
+fn stream(text: impl Into<Vec<u8>>) -> Effect {
+    Effect::Answer(Reply::new(200).body("text/event-stream", text))
+}
+
+#[test]
+fn a_legacy_client_lists_and_calls_tools() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
+    assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(
+        seen(&vendor),
+        [
+            "/mcp initialize",
+            "/mcp server/discover",
+            "/mcp GET",
+            "/messages initialize",
+            "/messages notifications/initialized",
+            "/messages tools/list",
+            "/messages tools/call",
+        ]
+    );
+    assert_eq!(vendor.complaints(), Vec::<String>::new());
+    serve.close_stdin();
+    serve.exit_within(SOON);
+    assert_eq!(vendor.records().len(), 7, "nothing else ends the session but the end of the stream");
+    eventually("the end of the stream", || (vendor.stream_count() == 0).then_some(()));
+}
+
+#[test]
+fn a_modern_client_lists_and_calls_tools() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    let discovered = serve.request("server/discover", modern(json!({}))).result();
+    assert_eq!(discovered["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "test vendor");
+    assert_eq!(serve.request("tools/list", modern(json!({}))).result()["tools"][0]["name"], "echo");
+    assert_eq!(serve.call_modern("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(seen(&vendor)[..4], ["/mcp server/discover", "/mcp initialize", "/mcp GET", "/messages initialize"]);
+    assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
+/// What the server asks, in the middle of a call and outside of one, and what it tells.
+#[test]
+fn what_the_server_says_by_itself_is_heard() {
+    let (_sandbox, vendor, mut serve) = open_bridge(Script { asks_for_roots: true, ..Script::default().over_sse() });
+    serve.initialize();
+    assert_eq!(serve.incoming("roots/list").id(), Some("0"));
+    let answer = r#"{"result":{"roots":[{"uri":"file:///a","x":1.10}]},"jsonrpc":"2.0","id":0}"#;
+    serve.send(answer);
+    vendor.wait_for("the client's answer", |record| record.text() == answer);
+    let call = serve.post("tools/call", json!({"name": "roots", "arguments": {}}));
+    assert_eq!(serve.incoming("roots/list").id(), Some(r#""vendor-1""#));
+    serve.send(r#"{"jsonrpc":"2.0","id":"vendor-1","result":{"roots":[]}}"#);
+    serve.answer_to(&call).result();
+    vendor.say("event: ping\r\ndata: 12:00\r\n\r\n: comment\r\n\r\n");
+    let notification = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"x":1e2}}"#;
+    vendor.push(notification);
+    assert_eq!(serve.incoming("notifications/tools/list_changed").raw, notification);
+    assert!(serve.rest(QUIET).is_empty());
+}
+
+/// Whatever comes on the stream keeps its order, and answers find their requests whatever theirs.
+#[test]
+fn messages_keep_their_order() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    serve.initialize();
+    let call = json!({"name": "progress", "arguments": {"count": 500}, "_meta": {"progressToken": "t-1"}});
+    let id = serve.post("tools/call", call);
+    for step in 1..=500 {
+        assert_eq!(serve.next().json()["params"]["progress"], step);
+    }
+    assert!(serve.next().answers(&id));
+    let calls: Vec<_> = (0..3).map(|_| serve.post("tools/call", json!({"name": "hang", "arguments": {}}))).collect();
+    eventually("the calls", || (vendor.executed().len() == 4).then_some(()));
+    for id in [&calls[1], &calls[0], &calls[2]] {
+        vendor.push(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
+        vendor.push(format!(r#"{{"jsonrpc":"2.0","method":"notifications/after","params":{{"id":{id}}}}}"#));
+    }
+    for id in [&calls[1], &calls[0], &calls[2]] {
+        assert!(serve.next().answers(id));
+        assert_eq!(serve.next().json()["params"]["id"].to_string(), *id);
+    }
+}
+
+/// t105: what answers nobody's request is nobody's, be it before the request, after its answer, or without an id.
+#[test]
+fn t105_answers_that_nobody_waits_for_are_dropped() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    serve.initialize();
+    let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+    eventually("the call", || (vendor.executed().len() == 1).then_some(()));
+    let next: u64 = call.parse::<u64>().unwrap() + 1;
+    for id in ["999", "null", &next.to_string(), &call, &call] {
+        vendor.push(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-1,"message":"for {id}"}}}}"#));
+    }
+    assert_eq!(serve.next().error()["message"], format!("for {call}"));
+    let answer = serve.call("echo", json!({"message": "hi"}));
+    assert_eq!(answer.id(), Some(&*next.to_string()));
+    assert_eq!(answer.result()["content"][0]["text"], "hi");
+    assert!(serve.rest(QUIET).is_empty());
+}
+
+/// Next time the stream is asked for first; and when that turns out wrong, the rest.
+#[test]
+fn the_transport_is_remembered_until_it_changes() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let talk = |script: Script, expected: &[&str]| {
+        let transport = if script.transport == Transport::HttpSse { "http-sse" } else { "streamable-http" };
+        vendor.change(|now| *now = script);
+        let before = vendor.records().len();
+        let mut serve = sandbox.serve([vendor.url()]);
+        serve.initialize();
+        serve.call("echo", json!({"message": "hi"})).result();
+        assert_eq!(seen(&vendor)[before..before + expected.len()], *expected);
+        eventually("what is kept", || {
+            let kept = sandbox.files().into_iter().find(|file| file.extension().is_some_and(|kind| kind == "json"))?;
+            std::fs::read_to_string(kept).ok()?.contains(transport).then_some(())
+        });
+    };
+    let (old, new) = (Script::default().over_sse(), Script::default());
+    let found_out = ["/mcp initialize", "/mcp server/discover", "/mcp GET", "/messages initialize"];
+    // A stream that is refused, begins with something else, and ends before it has begun.
+    for effect in [Effect::status(405), stream("data: {}\n\n"), stream("event: endpoint\ndata: ")] {
+        talk(old.clone(), &found_out);
+        talk(old.clone(), &["/mcp GET", "/messages initialize", "/messages notifications/initialized"]);
+        vendor.fault(On::Method("GET"), effect);
+        talk(new.clone(), &["/mcp GET", "/mcp initialize", "/mcp notifications/initialized"]);
+        talk(new.clone(), &["/mcp initialize", "/mcp notifications/initialized"]);
+    }
+}
+
+/// A wrong address is said as it ever was, for one request more.
+#[test]
+fn a_place_without_any_server_gets_one_more_request() {
+    let page = Effect::Answer(Reply::new(200).body("text/html", "<h1>Welcome</h1>"));
+    for effect in [Effect::status(404), page, Effect::status(403), Effect::status(503), stream("data: hello\n\n")] {
+        let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+        vendor.fault(On::Method("GET"), effect);
+        let mut serve = sandbox.serve([vendor.at("/nowhere")]);
+        let error = serve.initialize().error();
+        assert_eq!(error["code"], -31003);
+        assert!(error["message"].as_str().unwrap().contains("the server answered HTTP 404"), "{error}");
+        assert_eq!(seen(&vendor), ["/nowhere initialize", "/nowhere server/discover", "/nowhere GET"]);
+        // And what comes next goes where it went before.
+        assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 404"));
+        assert_eq!(seen(&vendor)[3..], ["/nowhere tools/list"]);
+    }
+}
+
+/// A place that takes no messages may say so in JSON, and in the words of JSON-RPC: that is no answer to ours.
+#[test]
+fn what_is_said_where_no_message_is_taken_is_no_answer() {
+    for (status, body) in [
+        (405, r#"{"error":"not found"}"#),
+        (404, r#"{"detail":"Not Found"}"#),
+        (405, r#"{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method Not Allowed"},"id":null}"#),
+        (404, r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"no"},"id":"server-error"}"#),
+        (400, r#"{"jsonrpc":"2.0","error":{"code":-32600,"message":"no session"}}"#),
+    ] {
+        let refuse = |vendor: &Vendor| {
+            for method in ["initialize", "server/discover"] {
+                let reply = Reply::new(status).body("application/json", body);
+                vendor.fault(On::Rpc(method), Effect::Answer(reply));
+            }
+        };
+        for era in [Era::Legacy, Era::Modern] {
+            let (_sandbox, vendor, mut serve) = bridge();
+            refuse(&vendor);
+            serve.greet(era).result();
+            serve.call_in(era, "echo", json!({"message": "hi"})).result();
+            assert_eq!(seen(&vendor)[2..4], ["/mcp GET", "/messages initialize"], "{body}");
+            assert_eq!(vendor.complaints(), Vec::<String>::new());
+        }
+        // Where there is no stream either, the words are for the client as ever.
+        let (_sandbox, vendor, mut serve) = bridge();
+        refuse(&vendor);
+        vendor.fault(On::Method("GET"), Effect::status(405));
+        let error = serve.initialize().error();
+        assert_eq!(seen(&vendor), ["/mcp initialize", "/mcp server/discover", "/mcp GET"]);
+        let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+        match parsed.get("jsonrpc") {
+            Some(_) => assert_eq!(error, parsed["error"]),
+            None => assert!(error["message"].as_str().unwrap().contains(&format!("HTTP {status}")), "{error}"),
+        }
+    }
+}
+
+/// An answer to the very question is an answer, whatever its status.
+#[test]
+fn t136_an_error_with_the_id_of_the_question_is_an_answer() {
+    for status in [400, 404, 405] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        let answer = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}"#;
+        vendor.fault(On::Rpc("initialize"), Effect::Answer(Reply::new(status).body("application/json", answer)));
+        assert_eq!(serve.initialize().error()["message"], "no");
+        assert_eq!(seen(&vendor), ["/mcp initialize", "/mcp server/discover"]);
+    }
+}
+
+/// t136: the stream is looked for only where no message is taken, not wherever one is refused.
+#[test]
+fn t136_a_server_that_answers_is_not_asked_for_a_stream() {
+    let refusal =
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"no","data":{"supported":["2099-01-01"]}}}"#;
+    let answers = [
+        Effect::Answer(Reply::new(400).body("application/json", refusal)),
+        Effect::Answer(Reply::new(200).body("text/html", "<h1>Sign in to the network</h1>")),
+        Effect::status(410),
+        Effect::status(500),
+    ];
+    for answer in answers {
+        let what = format!("{answer:?}");
+        let (_sandbox, vendor, mut serve) = bridge();
+        vendor.fault(On::Rpc("initialize"), answer);
+        serve.initialize();
+        assert!(vendor.records().iter().all(|record| record.method == "POST"), "{what}: {:?}", seen(&vendor));
+    }
+}
+
+/// t005, t047: a credential, and every message, stays with the server that a person named.
+#[test]
+fn t047_an_address_of_another_origin_is_refused() {
+    let elsewhere = Vendor::start(Script::default().over_sse());
+    let origin = elsewhere.origin();
+    let port = origin.rsplit(':').next().unwrap();
+    let addresses = [
+        elsewhere.at("/messages"),
+        format!("//127.0.0.1:{port}/messages"),
+        format!("http://localhost:{port}/messages"),
+        format!("http://user@127.0.0.1:{port}/messages"),
+        "http://mcp.example/messages".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "/messages#fragment".to_owned(),
+        "/messages?x=a b".to_owned(),
+    ];
+    for address in addresses {
+        let (sandbox, vendor) = signed_in_machine();
+        vendor.change(|script| *script = script.clone().over_sse());
+        for _ in 0..2 {
+            vendor.fault(On::Method("GET"), stream(format!("event: endpoint\ndata: {address}\n\n")));
+        }
+        let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
+        serve.initialize();
+        let error = serve.call("echo", json!({"message": "hi"})).error();
+        assert_eq!(error["code"], -31005, "{address}: {error}");
+        assert!(!error.to_string().contains("/messages"), "what the server writes is not for the model: {error}");
+        assert!(vendor.records_at("/messages").is_empty(), "{address}");
+        // The next attempt finds the server well.
+        serve.call("echo", json!({"message": "hi"})).result();
+    }
+    assert!(elsewhere.records().is_empty(), "{:?}", seen(&elsewhere));
+}
+
+/// A server whose stream is `beginning` and then what `stream` writes, again and again. Counts the bytes of that.
+fn talker(beginning: &'static str, stream: fn(&mut TcpStream) -> std::io::Result<usize>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = written.clone();
+    let answer = move |mut peer: TcpStream| -> std::io::Result<()> {
+        let mut reader = BufReader::new(peer.try_clone()?);
+        let (mut head, mut line) = (String::new(), String::new());
+        while reader.read_line(&mut line)? > 2 {
+            head.push_str(&std::mem::take(&mut line).to_ascii_lowercase());
+        }
+        if head.starts_with("post") {
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            reader.read_exact(&mut vec![0; length.unwrap_or(0)])?;
+            let status = if head.starts_with("post /messages") { "202 yes" } else { "405 no" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            return peer.write_all(answer.as_bytes());
+        }
+        peer.write_all(b"HTTP/1.1 200 yes\r\ncontent-type: text/event-stream\r\n\r\n")?;
+        peer.write_all(beginning.as_bytes())?;
+        loop {
+            count.fetch_add(stream(&mut peer)?, Ordering::Relaxed);
+        }
+    };
+    thread::spawn(move || {
+        for peer in listener.incoming().map_while(Result::ok) {
+            let answer = answer.clone();
+            thread::spawn(move || answer(peer));
+        }
+    });
+    (url, written)
+}
+
+/// t125: a first event without an end, be it one line or many, is given up early.
+#[test]
+fn t125_an_endless_first_event_is_given_up() {
+    const PIECE: &[u8] = &[b'x'; 4096];
+    let endless: [fn(&mut TcpStream) -> std::io::Result<usize>; 3] = [
+        |peer| peer.write_all(PIECE).map(|()| PIECE.len()),
+        |peer| peer.write_all(b"data: x\r\n").map(|()| 9),
+        |peer| peer.write_all(b": keep-alive\n\n").map(|()| 14),
+    ];
+    for stream in endless {
+        let (url, written) = talker("", stream);
+        let mut serve = Sandbox::new().serve([url]);
+        let error = serve.initialize().error();
+        assert!(error["message"].as_str().unwrap().contains("HTTP 405"), "{error}");
+        eventually("the end of the stream", || {
+            let before = written.load(Ordering::Relaxed);
+            thread::sleep(QUIET);
+            (written.load(Ordering::Relaxed) == before).then_some(())
+        });
+        // What was read, and what the sockets hold.
+        assert!(written.load(Ordering::Relaxed) < 32 << 20, "{written:?}");
+    }
+}
+
+/// t125: a message without an end is given up as in the other transport.
+#[test]
+fn t125_an_endless_message_is_given_up() {
+    const PIECE: &[u8] = &[b'x'; 1 << 20];
+    let (url, written) =
+        talker("event: endpoint\ndata: /messages\n\ndata: ", |peer| peer.write_all(PIECE).map(|()| PIECE.len()));
+    let mut serve = Sandbox::new().serve([url]);
+    serve.initialize();
+    let error = serve.request("tools/list", json!({})).error();
+    assert!(error["message"].as_str().unwrap().contains("larger than 256 MiB"), "{error}");
+    assert!(written.load(Ordering::Relaxed) < 2 * (300 << 20), "{written:?}");
+}
+
+/// A stream that opens and stays silent, whatever keeps it alive: what was said before is the answer, and in a while.
+#[test]
+fn a_silent_stream_is_given_up() {
+    let (url, _) = talker("", |peer| {
+        thread::sleep(QUIET);
+        peer.write_all(b":\n\n").map(|()| 3)
+    });
+    let begun = Instant::now();
+    let mut serve = Sandbox::new().serve([url]);
+    serve.initialize().result();
+    assert!(begun.elapsed() < Duration::from_secs(5), "the client is not kept waiting for it");
+    assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 405"));
+}
+
+/// One that does not even open.
+#[test]
+fn a_stream_that_does_not_open_is_given_up() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().over_sse()));
+    sandbox.set("FINMCP_REQUEST_TIMEOUT", "1");
+    vendor.fault(On::Method("GET"), Effect::Delay(Duration::from_secs(60)));
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize().result();
+    assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 405"));
+    // And the next request asks again.
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+}
+
+/// t114, t123: a call whose stream is cut is not made again; what comes next opens a new session.
+#[test]
+fn t123_a_cut_stream_leaves_the_outcome_open() {
+    for is_modern in [false, true] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        let (call, list) = if is_modern {
+            serve.request("server/discover", modern(json!({}))).result();
+            let call = serve.post("tools/call", modern(json!({"name": "hang", "arguments": {}})));
+            (call, serve.post("tools/list", modern(json!({}))))
+        } else {
+            serve.initialize();
+            let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+            (call, serve.post("tools/list", json!({})))
+        };
+        serve.answer_to(&list).result();
+        eventually("the call", || (vendor.executed().len() == 1).then_some(()));
+        vendor.forget_sessions();
+        let error = serve.answer_to(&call).error();
+        assert_eq!(error["code"], -31010, "{error}");
+        let arguments = json!({"message": "hi"});
+        let answer = if is_modern { serve.call_modern("echo", arguments) } else { serve.call("echo", arguments) };
+        assert_eq!(answer.result()["content"][0]["text"], "hi");
+        assert_eq!(vendor.executed(), ["hang", "echo"]);
+        assert_eq!(vendor.calls("tools/call").len(), 2, "what had no session was not sent");
+        let handshakes: Vec<_> =
+            vendor.calls("initialize").into_iter().filter(|record| record.path == "/messages").collect();
+        assert_eq!(handshakes.len(), 2);
+        assert_eq!(handshakes[0].text(), handshakes[1].text(), "the client's own");
+        assert_ne!(handshakes[0].query, handshakes[1].query);
+        assert!(serve.rest(QUIET).is_empty());
+        assert_eq!(vendor.stream_count(), 1);
+    }
+}
+
+/// a5: what cannot be read is the answer to the only request that waits, and the stream goes on.
+#[test]
+fn a5_what_makes_no_sense_on_the_stream_does_not_end_it() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    serve.initialize();
+    let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+    eventually("the call", || (vendor.executed().len() == 1).then_some(()));
+    vendor.push("{nonsense");
+    let error = serve.answer_to(&call).error();
+    assert_eq!(error["code"], -31010);
+    assert!(error["message"].as_str().unwrap().contains("not a JSON-RPC message"), "{error}");
+    vendor.push("nonsense");
+    serve.call("echo", json!({"message": "hi"})).result();
+    assert_eq!(vendor.stream_count(), 1);
+    assert_eq!(vendor.records().iter().filter(|record| record.method == "GET").count(), 1);
+}
+
+/// t119: a message that the server refuses for want of a session is sent once more, in a new one.
+#[test]
+fn t119_a_session_that_the_server_does_not_know_is_opened_again() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    serve.initialize();
+    let call = serve.post("tools/call", json!({"name": "roots", "arguments": {}}));
+    serve.incoming("roots/list");
+    vendor.fault(On::Rpc("tools/call"), Effect::status(404));
+    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    assert_eq!(vendor.executed(), ["roots", "echo"]);
+    assert_eq!(vendor.calls("tools/call").len(), 3);
+    // What the server took before is still answered, where it was asked.
+    assert_eq!(vendor.stream_count(), 2);
+    serve.send(r#"{"jsonrpc":"2.0","id":"vendor-1","result":{"roots":[]}}"#);
+    serve.answer_to(&call).result();
+    eventually("the end of the first stream", || (vendor.stream_count() == 1).then_some(()));
+    assert_eq!(serve.call("echo", json!({"message": "again"})).result()["content"][0]["text"], "again");
+    assert!(serve.rest(QUIET).is_empty());
+}
+
+/// A handshake that is refused at the address for messages has come to nothing, and the next may not.
+#[test]
+fn a_handshake_that_is_refused_is_not_waited_for() {
+    for (status, said) in [(404, "HTTP 405"), (500, "HTTP 500")] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        vendor.fault(On::Path("/messages"), Effect::status(status));
+        let mut answer = serve.initialize();
+        if answer.json().get("error").is_none() {
+            // The client has been answered for the server; its next request asks again.
+            vendor.fault(On::Path("/messages"), Effect::status(status));
+            answer = serve.request("tools/list", json!({}));
+        }
+        assert!(answer.raw.contains(said), "{}", answer.raw);
+        serve.initialize().result();
+        serve.call("echo", json!({"message": "hi"})).result();
+    }
+}
+
+/// t119: for ever is too often.
+#[test]
+fn t119_a_message_is_sent_again_once() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    serve.initialize();
+    for _ in 0..4 {
+        vendor.fault(On::Rpc("tools/call"), Effect::status(404));
+    }
+    assert!(serve.call("echo", json!({"message": "hi"})).raw.contains("HTTP 404"));
+    assert_eq!(vendor.calls("tools/call").len(), 2);
+    assert!(vendor.executed().is_empty());
+}
+
+/// t114: the answer on the stream is what counts, whatever the POST comes to: nothing is done twice.
+#[test]
+fn t114_a_call_that_was_answered_is_not_sent_again() {
+    for effect in [
+        Effect::AnswerAfter(Reply::new(404)),
+        Effect::AnswerAfter(Reply::new(500)),
+        Effect::AnswerAfter(Reply::new(202)),
+    ] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        serve.initialize();
+        vendor.fault(On::Rpc("tools/call"), effect);
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        // The answer to the POST has come by then.
+        let later = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+        assert!(serve.rest(Duration::from_secs(1)).is_empty());
+        assert_eq!(vendor.executed(), ["echo", "hang"]);
+        assert_eq!(vendor.calls("tools/call").len(), 2);
+        serve.close_stdin();
+        serve.answer_to(&later).error();
+    }
+}
+
+/// t114: whatever the POST comes to otherwise, it is made once.
+#[test]
+fn t114_a_call_that_may_have_been_taken_is_not_sent_again() {
+    for effect in [Effect::CutBefore, Effect::status(408), Effect::status(500), Effect::status(503)] {
+        let (_sandbox, vendor, mut serve) = bridge();
+        serve.initialize();
+        serve.request("ping", json!({})).result();
+        vendor.fault(On::Rpc("tools/call"), effect.clone());
+        let error = serve.call("echo", json!({"message": "hi"})).error();
+        assert_eq!(error["code"], -31010, "{effect:?}");
+        assert_eq!(vendor.calls("tools/call").len(), 1, "{effect:?}");
+        assert_eq!(serve.call("echo", json!({"message": "again"})).result()["content"][0]["text"], "again");
+    }
+}
+
+/// t128, a9: a request's deadline runs from one message of the server to the next, and what keeps the stream alive moves it
+/// too; not for ever.
+#[test]
+fn t128_a_request_has_a_deadline() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().over_sse()));
+    sandbox.set("FINMCP_REQUEST_TIMEOUT", "1");
+    let mut serve = sandbox.serve([vendor.url()]);
+    serve.initialize();
+    let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+    for _ in 0..5 {
+        thread::sleep(Duration::from_millis(400));
+        vendor.push(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#);
+    }
+    for _ in 0..5 {
+        assert_eq!(serve.next().method().as_deref(), Some("notifications/progress"));
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
+    let alive = thread::spawn(move || {
+        while !told.load(Ordering::Relaxed) {
+            thread::sleep(QUIET);
+            vendor.say(": keep-alive\n\n");
+        }
+        vendor
+    });
+    let begun = Instant::now();
+    assert!(serve.answer_to(&call).error()["message"].as_str().unwrap().contains("within 1 s"));
+    over.store(true, Ordering::Relaxed);
+    assert!((5..14).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // The stream is none the worse for it.
+    let vendor = alive.join().unwrap();
+    serve.call("echo", json!({"message": "hi"})).result();
+    assert_eq!(vendor.records().iter().filter(|record| record.method == "GET").count(), 1);
+}
+
+/// A client that begins anew gets a new session, and the old one ends.
+#[test]
+fn a_new_handshake_ends_the_stream_before() {
+    let (_sandbox, vendor, mut serve) = bridge();
+    for _ in 0..3 {
+        serve.initialize();
+        serve.call("echo", json!({"message": "hi"})).result();
+        eventually("the end of the stream before", || (vendor.stream_count() == 1).then_some(()));
+    }
+}
+
+/// t056, t118: the stream and the messages carry the same token, and a refused one is renewed for either.
+#[test]
+fn t118_the_token_is_on_the_stream_and_on_the_messages() {
+    for on_stream in [false, true] {
+        let (mut sandbox, vendor) = signed_in_machine();
+        sandbox.set("FINMCP_LOG", "trace");
+        vendor.change(|script| *script = script.clone().over_sse());
+        let before = vendor.records().len();
+        let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
+        serve.initialize();
+        let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
+        eventually("the call", || (vendor.executed() == ["hang"]).then_some(()));
+        for record in &vendor.records()[before..] {
+            assert!(record.header("authorization").is_some(), "{} {}", record.method, record.path);
+        }
+        vendor.revoke_access_tokens();
+        if on_stream {
+            vendor.forget_sessions();
+            serve.answer_to(&call).error();
+        }
+        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        assert_eq!(vendor.records_at("/token").len(), 2, "of the sign-in, and of the renewal");
+        assert_eq!(vendor.executed(), ["hang", "echo"]);
+        let count = |path: &str| vendor.records_at(path).len();
+        // The two questions at first; a stream, and another twice; the handshake and the calls, all of it or one
+        // call twice.
+        assert_eq!((count("/mcp"), count("/messages")), if on_stream { (2 + 1 + 2, 3 + 3) } else { (2 + 1, 3 + 2) });
+        serve.close_stdin();
+        serve.exit_within(SOON);
+        sandbox.assert_no_secret(&vendor.secrets());
+    }
+}
+
+/// Servers that somebody else wrote, by the two SDKs. `tests/run.sh` installs both.
+mod servers {
+    use std::{
+        path::PathBuf,
+        process::{Child, Command, Stdio},
+    };
+
+    use super::*;
+    use crate::bridge::clients::installed;
+
+    /// A server in a process of its own. Dropping it ends it.
+    struct Server {
+        child: Child,
+        url: String,
+    }
+
+    impl Server {
+        fn start(mut command: Command) -> Self {
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+            let mut url = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+            Self { child, url: url.trim().to_owned() }
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn script(name: &str) -> PathBuf {
+        [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "servers", name].iter().collect()
+    }
+
+    /// Both eras' clients, at a server that is met for the first time and at one that is known.
+    fn talk(server: &Server, said: &str) -> Sandbox {
+        let sandbox = Sandbox::new();
+        for _ in 0..2 {
+            let mut serve = sandbox.serve([&server.url]);
+            serve.initialize().result();
+            let tools = serve.request("tools/list", json!({})).result();
+            assert!(tools["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "echo"), "{tools}");
+            assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], said);
+            serve.close_stdin();
+            serve.exit_within(SOON);
+
+            let mut serve = sandbox.serve([&server.url]);
+            serve.request("server/discover", modern(json!({}))).result();
+            let tools = serve.request("tools/list", modern(json!({}))).result();
+            assert!(tools["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "echo"), "{tools}");
+            assert_eq!(serve.call_modern("echo", json!({"message": "hi"})).result()["content"][0]["text"], said);
+        }
+        sandbox
+    }
+
+    #[test]
+    fn typescript_sdk() {
+        let modules = installed("FINMCP_TEST_NODE_MODULES");
+        let mut command = Command::new(installed("FINMCP_TEST_NODE"));
+        command.arg(script("http_sse.mjs")).arg(modules);
+        let server = Server::start(command);
+        let sandbox = talk(&server, "Echo: hi");
+        // It asks for the client's roots by itself, and tells that it has them.
+        let mut serve = sandbox.serve([&server.url]);
+        serve.initialize().result();
+        let question = serve.incoming("roots/list");
+        let id = question.id().unwrap();
+        serve.send(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"roots":[{{"uri":"file:///a"}}]}}}}"#));
+        let told = serve.incoming("notifications/message").json();
+        assert!(told["params"]["data"].as_str().unwrap().contains("1 root(s)"), "{told}");
+    }
+
+    #[test]
+    fn python_sdk() {
+        let mut command = Command::new(installed("FINMCP_TEST_PYTHON"));
+        command.arg(script("http_sse.py"));
+        talk(&Server::start(command), "hi");
+    }
+}

@@ -1,0 +1,431 @@
+//! What a person reads when something goes wrong, from the first word to the last: what happened, why, and what to do.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    commands::{
+        login::{CLIENT_SECRET, machine_login, machine_vendor},
+        token::signed_in_machine,
+    },
+    support::{
+        PATIENCE,
+        browser::{FakeBrowser, Person},
+        eventually,
+        sandbox::Sandbox,
+        vendor::{Effect, On, Reply, Script, Vendor},
+    },
+};
+
+/// What was said, with names for this run's own address and folder.
+fn told(said: &str, sandbox: &Sandbox, vendor: Option<&Vendor>) -> String {
+    let root = sandbox.home().parent().unwrap().display().to_string();
+    let said = vendor.map_or(said.to_owned(), |vendor| {
+        said.replace(&vendor.origin(), "http://VENDOR").replace(vendor.origin().trim_start_matches("http://"), "VENDOR")
+    });
+    said.replace(&root, "/ROOT")
+}
+
+/// Runs finmcp in `sandbox`, and says what it told the person, after its exit code.
+fn run(sandbox: &Sandbox, vendor: Option<&Vendor>, arguments: &[&str]) -> String {
+    let run = sandbox.finmcp(arguments);
+    assert_eq!(run.stdout, "", "{arguments:?}");
+    format!("exit code {}\n{}", run.code.unwrap(), told(&run.stderr, sandbox, vendor))
+}
+
+#[test]
+fn exit_code_1_the_person_says_no() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Denies);
+    let said = run(&sandbox, Some(&vendor), &["login", &vendor.url()]);
+    // (Before it stands the address to open, which is another one each time.)
+    insta::assert_snapshot!(&said[said.find("error:").unwrap()..], @r#"
+    error: could not sign in to VENDOR
+      caused by: the sign-in was refused: access_denied ("the person said no")
+    hint: if it was you who said no, run it again to say yes; else ask who administers your account there
+    "#);
+}
+
+#[test]
+fn exit_code_1_the_server_does_not_know_the_secret() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let mut login = machine_login(&sandbox, &vendor);
+    let at = login.iter().position(|argument| argument == "--client-secret-file").unwrap();
+    login[at + 1] = sandbox.give("wrong", "another-secret-0123456789").into();
+    let said = sandbox.finmcp(login).expect_code(1).stderr;
+    insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
+    error: could not sign in to Asset
+      caused by: the authorization server refused: invalid_client ("wrong client secret")
+    hint: check the client id, and its secret or key: they are good for one environment only, and a vendor can replace or revoke them
+    "#);
+    sandbox.assert_no_secret(&["another-secret-0123456789".to_owned()]);
+}
+
+#[test]
+fn exit_code_2_a_server_that_nobody_knows() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(run(&sandbox, None, &["token", "nobody"]), @r#"
+    exit code 2
+    error: there is no preset and no profile called "nobody"
+    hint: SERVER can be an https URL, or one of: asset, asset --env sandbox, demo, demo --env asset-sandbox, demo --env masset, demo --env tesorio, masset, tesorio
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["token", "http://mcp.example.com/mcp"]), @r#"
+    exit code 2
+    error: the server's URL cannot be used
+      caused by: only https is accepted (plain http on this machine's loopback interface alone)
+    hint: give the whole address of the MCP server, such as https://mcp.example.com/mcp
+    "#);
+}
+
+#[test]
+fn exit_code_3_nobody_there() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let url = vendor.url();
+    let name = vendor.origin().trim_start_matches("http://").to_owned();
+    vendor.stop();
+    let said = run(&sandbox, None, &["login", &url, "--no-browser"]).replace(&name, "VENDOR");
+    insta::assert_snapshot!(said.replace("os error 111", "os error N").replace("os error 61", "os error N"), @r#"
+    exit code 3
+    error: could not sign in to VENDOR
+      caused by: could not connect to VENDOR
+      caused by: Connection refused (os error N)
+    hint: check the address, your connection, VPN and proxy, and try again
+    "#);
+}
+
+#[test]
+fn exit_code_3_no_mcp_server_there() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { publishes_metadata: false, ..Script::default() }));
+    insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["login", &vendor.at("/nothing"), "--no-browser"]), @r#"
+    exit code 3
+    error: could not sign in to VENDOR
+      caused by: VENDOR does not answer as an MCP server (HTTP 404)
+    hint: check the address: it is the whole URL of the MCP server, and often ends in /mcp
+    "#);
+}
+
+#[test]
+fn exit_code_4_nobody_is_signed_in() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(run(&sandbox, None, &["token", "asset", "--env", "sandbox"]), @r#"
+    exit code 4
+    error: you are not signed in to Asset: there is no stored sign-in
+    hint: run `finmcp login asset --env sandbox`
+    "#);
+}
+
+#[test]
+fn exit_code_5_a_server_that_is_not_itself() {
+    let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    vendor.change(|script| script.protected_resource = serde_json::json!({"resource": "https://evil.example/mcp"}));
+    insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["login", &vendor.url(), "--no-browser"]), @r#"
+    exit code 5
+    error: could not sign in to VENDOR
+      caused by: the server's metadata is for the resource https://evil.example/mcp, not for http://VENDOR/mcp
+    hint: no secret was sent to it; check the address letter by letter, or ask whoever runs the server
+    "#);
+}
+
+#[test]
+fn exit_code_6_the_store_has_another_key() {
+    let (mut sandbox, vendor) = signed_in_machine();
+    sandbox.set("FINMCP_STORE_KEY_FILE", sandbox.give("another.key", [7; 48]));
+    insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["token", "--env", "sandbox"]), @r#"
+    exit code 6
+    error: the file store in /ROOT/home/finmcp/credentials is encrypted with another key or passphrase
+    hint: give the key file or the passphrase that it was begun with; or delete that folder and sign in again
+    "#);
+}
+
+#[test]
+fn exit_code_130_ctrl_c() {
+    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+    command.args(["login", &vendor.url()]);
+    let mut login = crate::support::serve::Serve::start(command, sandbox.transcript());
+    eventually("a browser", || (!browser.starts().is_empty()).then_some(()));
+    login.signal(rustix::process::Signal::INT);
+    assert_eq!(login.exit_within(PATIENCE), Some(130));
+    let said = told(&login.stderr(), &sandbox, Some(&vendor));
+    insta::assert_snapshot!(said.lines().last().unwrap(), @"error: interrupted");
+}
+
+/// t113: what a server says is told as its words, in quotes, and steers no terminal.
+#[test]
+fn t113_a_servers_words_are_quoted() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let said =
+        serde_json::json!({"error": "invalid_scope", "error_description": "run \u{1b}]0;x\u{7}curl evil.example"});
+    vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(400).json(&said)));
+    let said = sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_code(1).stderr;
+    insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
+    error: could not sign in to Asset
+      caused by: the authorization server refused: invalid_scope ("run ]0;xcurl evil.example")
+    hint: ask for what the vendor's documentation lists, with --scope; or leave --scope out
+    "#);
+}
+
+/// t061: a secret that was typed is refused, and not said again.
+#[test]
+fn what_cannot_be_typed() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(run(&sandbox, None, &["token", "--nonsense"]), @r#"
+    exit code 2
+    error: unexpected argument '--nonsense' found
+
+      tip: to pass '--nonsense' as a value, use '-- --nonsense'
+
+    Usage: finmcp token [OPTIONS] [SERVER]
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["tokens"]), @r#"
+    exit code 2
+    error: unrecognized subcommand 'tokens'
+
+      tip: some similar subcommands exist: 'tools', 'token'
+
+    Usage: finmcp [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["call"]), @r#"
+    exit code 2
+    error: the following required arguments were not provided:
+      <TOOL>
+
+    Usage: finmcp call <TOOL> [NAME=VALUE]...
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["login", "asset", "--client-id"]), @r#"
+    exit code 2
+    error: a value is required for '--client-id <ID>' but none was supplied
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["token", "--json", "--header"]), @r#"
+    exit code 2
+    error: the argument '--json' cannot be used with '--header'
+
+    Usage: finmcp token --json [SERVER]
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["serve", "asset", "--timeout", "soon"]), @r#"
+    exit code 2
+    error: invalid value 'soon' for '--timeout <SECONDS>': must be a number of seconds from 1 to 86400
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["serve", "asset", "--sign-in", "maybe"]), @r#"
+    exit code 2
+    error: invalid value 'maybe' for '--sign-in <SIGN_IN>'
+      [possible values: tool, auto, off]
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["login", "--url", "http://mcp.example.com"]), @r#"
+    exit code 2
+    error: invalid value 'http://mcp.example.com' for '--url <URL>': only https is accepted (plain http on this machine's loopback interface alone)
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(run(&sandbox, None, &["login", "asset", "--client-secret", CLIENT_SECRET]), @r#"
+    exit code 2
+    error: a secret typed as an argument can be seen by everybody on this machine
+    hint: put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET
+    "#);
+    sandbox.assert_no_secret(&[CLIENT_SECRET.to_owned()]);
+}
+
+#[test]
+fn what_is_wrong_before_anything_begins() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.home().join("finmcp");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.toml"), "default = \"asset\"\n[profiles.books\nurl = 7\n").unwrap();
+    insta::assert_snapshot!(run(&sandbox, None, &["status"]), @r#"
+    exit code 2
+    error: /ROOT/home/finmcp/config.toml: TOML parse error at line 2, column 16
+          |
+        2 | [profiles.books
+          |                ^
+        unclosed table, expected `]`
+    hint: correct it in an editor, and try again
+    "#);
+    fs::write(folder.join("config.toml"), "[providers.books]\ngrant = \"client-credentials\"\n").unwrap();
+    insta::assert_snapshot!(run(&sandbox, None, &["status"]), @r#"
+    exit code 2
+    error: /ROOT/home/finmcp/config.toml: provider "books": needs a url, or environments
+    hint: correct it in an editor, and try again
+    "#);
+    fs::remove_file(folder.join("config.toml")).unwrap();
+    fs::create_dir(folder.join("config.toml")).unwrap();
+    insta::assert_snapshot!(run(&sandbox, None, &["status"]).replace("os error 21", "os error N"), @r#"
+    exit code 1
+    error: cannot use /ROOT/home/finmcp/config.toml
+      caused by: Is a directory (os error N)
+    hint: see that it is there, that it is a file, and that you may read it and write in its folder
+    "#);
+
+    let with = |name: &str, value: &str| {
+        let mut sandbox = Sandbox::new();
+        sandbox.set(name, value);
+        run(&sandbox, None, &["status"])
+    };
+    insta::assert_snapshot!(with("FINMCP_STORE", "vault"), @r#"
+    exit code 2
+    error: FINMCP_STORE is "vault", and must be keychain, file or memory
+    hint: correct or remove FINMCP_STORE where it is set: in the shell, or in an AI client's entry
+    "#);
+    insta::assert_snapshot!(with("FINMCP_LOG", "loud"), @r#"
+    exit code 2
+    error: FINMCP_LOG is "loud", and must be error, warn, info, debug or trace
+    hint: correct or remove FINMCP_LOG where it is set: in the shell, or in an AI client's entry
+    "#);
+    insta::assert_snapshot!(with("FINMCP_REQUEST_TIMEOUT", "soon"), @r#"
+    exit code 2
+    error: FINMCP_REQUEST_TIMEOUT is "soon", and must be a number of seconds from 1 to 86400
+    hint: correct or remove FINMCP_REQUEST_TIMEOUT where it is set: in the shell, or in an AI client's entry
+    "#);
+    // Which folder that is would depend on where the command is run.
+    insta::assert_snapshot!(with("FINMCP_CONFIG_DIR", "here"), @r#"
+    exit code 2
+    error: FINMCP_CONFIG_DIR is "here", and must be a whole path, from the root on
+    hint: correct or remove FINMCP_CONFIG_DIR where it is set: in the shell, or in an AI client's entry
+    "#);
+}
+
+/// Words and phrases that a native speaker would not use here. Name the actor with an active verb instead, or use the
+/// protocol's own noun.
+const ODD: [&str; 18] = [
+    "nobody",
+    "somebody",
+    "whoever",
+    "whomever",
+    "mend",
+    "mends",
+    "mended",
+    "anew",
+    "by itself",
+    "of itself",
+    "of its own",
+    "of their own",
+    "hand on",
+    "hands on",
+    "handed on",
+    "handed out",
+    "lie open",
+    "lies open",
+];
+
+/// Lines that keep such a word: the value of a member of `status --json`, which scripts read.
+const KEPT: [&str; 1] = [r#"const AUTOMATIC: &str = "by itself";"#];
+
+/// The sources that still have such words. Remove a path once it has none.
+const LATER: [&str; 27] = [
+    "bridge",
+    "client.rs",
+    "commands/connection.rs",
+    "commands/import.rs",
+    "commands/login.rs",
+    "commands/mod.rs",
+    "commands/registration.rs",
+    "commands/serve",
+    "config.rs",
+    "credential",
+    "error",
+    "error.rs",
+    "http",
+    "lib.rs",
+    "login",
+    "mcp",
+    "oauth",
+    "profile.rs",
+    "provider.rs",
+    "secret.rs",
+    "server_url",
+    "settings.rs",
+    // Modules that restructuring makes out of these.
+    "app",
+    "config",
+    "disk",
+    "profile",
+    "settings",
+];
+
+/// The odd words of `text`, as `name:line: word`.
+fn odd(name: &str, text: &str) -> Vec<String> {
+    let has = |line: &str, word: &str| {
+        // A colon directly before a word makes it part of a Rust path, which is not text.
+        let is_letter =
+            |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || "_:".contains(letter));
+        line.match_indices(word).any(|(at, _)| {
+            !is_letter(line[..at].chars().next_back()) && !is_letter(line[at + word.len()..].chars().next())
+        })
+    };
+    let lines = text.lines().zip(1..).filter(|(line, _)| !KEPT.iter().any(|kept| line.contains(kept)));
+    let lines = lines.map(|(line, number)| (line.to_lowercase(), number));
+    lines
+        .flat_map(|(line, number)| {
+            let words = ODD.into_iter().filter(|word| has(&line, word));
+            words.map(|word| format!("{name}:{number}: {word}")).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The files beneath `path` whose names end with one of `endings`, with their text.
+fn files(path: &Path, endings: &[&str]) -> Vec<(PathBuf, String)> {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        return entries.flat_map(|path| files(&path, endings)).collect();
+    }
+    let is_meant = path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending));
+    if is_meant { vec![(path.to_owned(), fs::read_to_string(path).unwrap())] } else { Vec::new() }
+}
+
+/// Strings and comments of the sources, and everything that a user reads before finmcp runs.
+#[test]
+fn texts_have_no_odd_words() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = files(&root.join("src"), &["rs", "html", "toml"]).into_iter();
+    let sources = sources.filter(|(path, _)| {
+        let path = path.strip_prefix(root.join("src")).unwrap();
+        !LATER.iter().any(|later| path.starts_with(later))
+    });
+    let texts = ["README.md", "SECURITY.md", "install.sh", "docs", "packaging/README.md"];
+    let texts = texts.iter().flat_map(|name| files(&root.join(name), &["md", "sh"]));
+    let read: Vec<(PathBuf, String)> = sources.chain(texts).collect();
+    assert!(read.len() > 80, "only {} files", read.len());
+    let found: Vec<String> = read.iter().flat_map(|(path, text)| odd(&path.display().to_string(), text)).collect();
+    assert!(found.is_empty(), "odd words:\n{}", found.join("\n"));
+}
+
+/// The help of every command.
+#[test]
+fn help_has_no_odd_words() {
+    let sandbox = Sandbox::new();
+    let help = |arguments: &[&str]| sandbox.finmcp(arguments).expect_success().stdout;
+    let top = help(&["--help"]);
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1);
+    // Further lines of a description are indented deeper.
+    let commands = commands.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() > 10 && commands.contains(&"doctor"), "{commands:?}");
+    for command in commands.iter().filter(|command| **command != "help") {
+        let text = help(&[command, "--help"]);
+        let found = odd(command, &text);
+        assert!(found.is_empty(), "odd words:\n{}", found.join("\n"));
+    }
+    assert_eq!(odd("finmcp", &top), Vec::<String>::new());
+}
+
+#[test]
+fn odd_words_are_found_as_words_only() {
+    assert_eq!(odd("x", "a\nIt is read Anew by itself"), ["x:2: anew", "x:2: by itself"]);
+    assert_eq!(odd("x", "recommended, amend, mending, shorthand only"), Vec::<String>::new());
+}

@@ -1,0 +1,179 @@
+//! The real keychain: a Secret Service of the test's own, on a message bus of its own. `tests/run.sh` installs both.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Stdio},
+};
+
+use crate::{
+    commands::login::{machine_login, machine_vendor},
+    security::stress::{self, Size},
+    support::{eventually, sandbox::Sandbox},
+};
+
+pub(crate) const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path=@PATH@</listen>
+  <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+</busconfig>"#;
+
+/// A message bus with an unlocked GNOME keyring on it. Dropping it ends both.
+struct Keyring {
+    bus: Child,
+    daemon: Child,
+}
+
+impl Keyring {
+    fn start(sandbox: &mut Sandbox) -> Self {
+        let mut command = sandbox.command("dbus-daemon");
+        command.args(["--nofork", "--nopidfile", "--print-address=1"]);
+        // The session bus's own configuration would start a second, locked keyring for whoever asks before the first is
+        // there.
+        let configuration = BUS.replace("@PATH@", &sandbox.watched().join("bus").display().to_string());
+        command.arg(format!("--config-file={}", sandbox.give("bus.conf", configuration).display()));
+        let mut bus = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("dbus-daemon: {error}; run this test by tests/run.sh"));
+        let mut address = String::new();
+        BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        sandbox.set("DBUS_SESSION_BUS_ADDRESS", address.trim_end());
+
+        let keyring = Self { bus, daemon: daemon(sandbox, &["--unlock"]) };
+        eventually("the keyring to keep a secret", || {
+            let mut command = sandbox.command("secret-tool");
+            command.args(["store", "--label=probe", "probe", "x"]);
+            (sandbox.run(command, b"x".into()).code == Some(0)).then_some(())
+        });
+        keyring
+    }
+
+    /// Starts the daemon anew, as after a login without the password.
+    fn lock(&mut self, sandbox: &Sandbox) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+        self.daemon = daemon(sandbox, &[]);
+        eventually("the locked keyring", || {
+            let mut command = sandbox.command("dbus-send");
+            command.args(["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
+            command.args(["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets"]);
+            sandbox.run(command, Vec::new()).stdout.contains("boolean true").then_some(())
+        });
+    }
+}
+
+fn daemon(sandbox: &Sandbox, arguments: &[&str]) -> Child {
+    let mut command = sandbox.command("gnome-keyring-daemon");
+    command.args(arguments).args(["--components=secrets", "--foreground"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut daemon =
+        command.spawn().unwrap_or_else(|error| panic!("gnome-keyring-daemon: {error}; run this test by tests/run.sh"));
+    daemon.stdin.take().unwrap().write_all(b"a password").unwrap();
+    daemon
+}
+
+impl Drop for Keyring {
+    fn drop(&mut self) {
+        for child in [&mut self.daemon, &mut self.bus] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let _keyring = Keyring::start(&mut sandbox);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    let token = sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stdout;
+    assert!(vendor.secrets().contains(&token.trim_end().to_owned()));
+    assert_eq!(vendor.records_at("/token").len(), 1, "the token came from the keychain");
+    let renewed = sandbox.finmcp(["token", "--env", "sandbox", "--force-refresh"]).expect_success().stdout;
+    assert_ne!(token, renewed, "the client secret came from the keychain");
+    let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
+    serve.initialize().result();
+    serve.call("echo", serde_json::json!({"message": "hi"})).result();
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// a2: an idle process wakes for nothing, also once it has spoken to the keychain, whose libraries have threads.
+#[test]
+fn a2_an_idle_process_wakes_no_thread_after_the_keychain() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let _keyring = Keyring::start(&mut sandbox);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
+    serve.initialize().result();
+    serve.call("echo", serde_json::json!({"message": "hi"})).result();
+    eventually("two seconds in which no thread wakes", || {
+        let before = serve.sleeps();
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        (serve.sleeps() == before).then_some(())
+    });
+}
+
+/// t065: a keychain is slower than a file, and has no part in the lock.
+#[test]
+fn t065_many_processes_renew_each_token_once() {
+    let mut sandbox = Sandbox::new();
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let _keyring = Keyring::start(&mut sandbox);
+    stress::renew_each_token_once(sandbox, Size::or(8, 12));
+}
+
+/// t082, t083: without a keychain the sign-in fails before anything is asked of anybody; nothing is ever written
+/// elsewhere instead.
+#[test]
+fn t082_without_a_keychain_nothing_is_kept_anywhere() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_code(6).expect_stderr(&["FINMCP_STORE"]);
+    assert!(vendor.records_at("/token").is_empty(), "a token that cannot be kept is not asked for");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(4);
+    sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// t083: a keychain that is gone after the sign-in is its own error, and the sign-in is not forgotten.
+#[test]
+fn t083_a_keychain_that_is_gone_is_said_to_be() {
+    let (mut sandbox, _vendor) = crate::commands::token::signed_in_machine();
+    sandbox.unset("FINMCP_STORE");
+    sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6).expect_stderr(&["keychain"]);
+    sandbox.set("FINMCP_STORE", "file");
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
+
+/// t083: doctor names a locked keychain, and what to do; without the keychain's leave nothing else is judged.
+#[test]
+fn t083_doctor_names_a_locked_keychain() {
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    sandbox.set("FINMCP_LOG", "trace");
+    let mut keyring = Keyring::start(&mut sandbox);
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    sandbox.finmcp(["doctor", "--env", "sandbox"]).expect_success();
+    keyring.lock(&sandbox);
+    let said = sandbox.finmcp(["doctor", "--env", "sandbox"]).expect_code(1).stdout;
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [
+        "failed store the credential store is locked do: unlock the keychain, by logging in to the desktop",
+        "skipped sign-in cannot be judged before store is mended",
+        "skipped registration cannot be judged before store is mended",
+    ] {
+        assert!(words.contains(text), "{text:?} is not in {said}");
+    }
+    assert!(said.ends_with("1 failed, 0 with a warning.\n"), "{said}");
+    sandbox.finmcp(["doctor", "--env", "sandbox", "--json"]).expect_code(1);
+    sandbox.assert_no_secret(&vendor.secrets());
+}

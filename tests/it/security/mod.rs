@@ -1,0 +1,25 @@
+//! Who is trusted with what: signing in, tokens, secrets, servers that lie.
+
+pub mod assertion;
+#[cfg(unix)]
+pub mod binding;
+pub mod callback;
+#[cfg(target_os = "linux")]
+pub mod chromium;
+#[cfg(unix)]
+pub mod dpop;
+pub mod network;
+#[cfg(unix)]
+pub mod oauth;
+#[cfg(unix)]
+pub mod openid;
+#[cfg(unix)]
+pub mod refusals;
+pub mod renewal_model;
+#[cfg(unix)]
+pub mod secrets;
+#[cfg(unix)]
+pub mod stacks;
+#[cfg(target_os = "linux")]
+pub mod stress;
+pub mod token_source;

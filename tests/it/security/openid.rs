@@ -1,0 +1,379 @@
+//! A certified OpenID provider that somebody else wrote, and an MCP server that accepts its tokens. `tests/run.sh`
+//! installs both.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    bridge::clients::installed,
+    support::{
+        browser::{FakeBrowser, Person, sign_in_at},
+        eventually,
+        sandbox::{Run, Sandbox},
+        serve::Serve,
+        visitor::post_form,
+    },
+};
+
+/// The provider and the MCP server, in a process of their own. Dropping it ends it.
+struct Provider {
+    child: Child,
+    issuer: String,
+    mcp: String,
+    events: Arc<Mutex<Vec<Value>>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Provider {
+    fn start(options: &[&str]) -> Self {
+        let script: PathBuf =
+            [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "openid", "provider.cjs"].iter().collect();
+        let mut command = Command::new(installed("FINMCP_TEST_NODE"));
+        command.env_clear().env("NODE_PATH", installed("FINMCP_TEST_NODE_MODULES")).arg(script).args(options);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines.next().expect("the provider starts").unwrap();
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&events);
+        let reader = thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                kept.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let place = |name: &str| ready[name].as_str().unwrap().to_owned();
+        Self { child, issuer: place("issuer"), mcp: place("mcp"), events, reader: Some(reader) }
+    }
+
+    /// Signs in with a browser in front of which sits `person`.
+    fn sign_in(&self, sandbox: &mut Sandbox, person: Person) -> Run {
+        let _browser = FakeBrowser::install(sandbox, person);
+        sandbox.finmcp(["login", &self.mcp, "--timeout", "10"])
+    }
+
+    /// What has happened. Something that comes after the provider's last answer may be missing.
+    fn so_far(&self) -> Events {
+        Events(self.events.lock().unwrap().clone())
+    }
+
+    /// Ends it and gives all that happened.
+    fn end(mut self) -> Events {
+        drop(self.child.stdin.take());
+        self.reader.take().unwrap().join().unwrap();
+        self.so_far()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What happened at the provider and at the MCP server.
+struct Events(Vec<Value>);
+
+impl Events {
+    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.0.iter().filter(move |event| event["event"] == kind)
+    }
+
+    fn grants(&self, grant: &str) -> usize {
+        self.of("token").filter(|event| event["grant"] == grant).count()
+    }
+
+    /// What went wrong, and where.
+    fn errors(&self) -> Vec<(&str, &str)> {
+        self.of("error").map(|event| (event["at"].as_str().unwrap(), event["error"].as_str().unwrap())).collect()
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let secrets = |event: &Value| serde_json::from_value::<Vec<String>>(event["secrets"].clone()).unwrap();
+        self.of("token").flat_map(secrets).collect()
+    }
+
+    /// Panics unless one person signed in once for `scope`, and no refresh token was used twice.
+    #[track_caller]
+    fn expect_one_sign_in(&self, scope: &str) {
+        let asked: Vec<_> = self.of("authorization").map(|event| &event["scope"]).collect();
+        assert_eq!(asked, [scope]);
+        assert_eq!((self.of("registration").count(), self.grants("authorization_code")), (1, 1));
+        // This provider registers nobody for a resource's scopes: finmcp then registers without any.
+        let refusal = ("registration", "invalid_client_metadata");
+        assert_eq!(self.errors(), if scope == OFFLINE_ACCESS { vec![] } else { vec![refusal] });
+        assert_eq!(self.of("revoked").count(), 0, "a refresh token was used twice");
+    }
+}
+
+const OFFLINE_ACCESS: &str = "offline_access";
+const ALL_SCOPES: &str = "mcp:tools offline_access";
+
+/// Calls the one tool there is, and panics unless it answers.
+#[track_caller]
+fn echo(serve: &mut Serve, message: &str) {
+    let result = serve.call("echo", json!({"message": message})).result();
+    assert_eq!(result["content"][0]["text"], message);
+}
+
+/// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end
+/// the sign-in.
+#[test]
+fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
+    const LIFE: Duration = Duration::from_secs(12);
+    const BEAT: Duration = Duration::from_millis(500);
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (sandbox, mcp) = (&sandbox, &provider.mcp);
+            scope.spawn(move || {
+                let mut serve = (number % 2 == 0).then(|| sandbox.serve([mcp]));
+                if let Some(serve) = &mut serve {
+                    serve.initialize().result();
+                }
+                // All at the same moments, so that all find the token too old at once.
+                for beat in (1..).map(|beat| beat * BEAT).take_while(|beat| *beat < LIFE) {
+                    thread::sleep(beat.saturating_sub(begun.elapsed()));
+                    match &mut serve {
+                        Some(serve) => echo(serve, "hello"),
+                        None => drop(sandbox.finmcp(["token", mcp]).expect_success()),
+                    }
+                }
+            });
+        }
+    });
+    let lived = begun.elapsed();
+    let events = provider.end();
+    events.expect_one_sign_in(ALL_SCOPES);
+    let refreshes = events.grants("refresh_token");
+    // The provider counts in whole seconds, so that a token of 5 s lives for 4 s at the least; it is replaced an eighth
+    // before its end.
+    let most = lived.as_secs_f64() / 3.5 + 1.0;
+    assert!(refreshes >= 2 && refreshes as f64 <= most, "{refreshes} refreshes in {lived:?}");
+    let calls = events.of("mcp").filter(|event| event["method"] == "tools/call").count();
+    assert!(calls >= 40, "{calls}");
+    // On a busy machine a token may end on its way; the call is then sent again, and its caller sees nothing of it.
+    let refused = events.of("mcp").filter(|event| event["status"] == 401 && event["bare"] == false).count();
+    assert!(refused * 10 < calls, "{refused} of {calls}");
+    sandbox.assert_no_secret(&events.secrets());
+}
+
+/// Signs in, calls, renews, calls again and signs out.
+fn live_with(options: &[&str], scope: &str, authentication: &str) {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(options));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let mut serve = sandbox.serve([&provider.mcp]);
+    serve.initialize().result();
+    echo(&mut serve, "before");
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    echo(&mut serve, "after");
+    drop(serve);
+    let events = provider.so_far();
+    events.expect_one_sign_in(scope);
+    assert_eq!(events.of("registration").next().unwrap()["method"], authentication);
+
+    sandbox.finmcp(["logout", &provider.mcp]).expect_success();
+    sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
+    let events = provider.end();
+    assert_eq!(events.of("revoked").count(), 1, "the refresh token is revoked");
+    sandbox.assert_no_secret(&events.secrets());
+}
+
+#[test]
+fn a_provider_without_an_rfc_8414_document() {
+    live_with(&["--openid-only"], ALL_SCOPES, "none");
+}
+
+#[test]
+fn an_issuer_with_a_path() {
+    live_with(&["--path=/tenant/one"], ALL_SCOPES, "none");
+}
+
+#[test]
+fn access_tokens_that_only_introspection_can_read() {
+    live_with(&["--opaque"], ALL_SCOPES, "none");
+}
+
+#[test]
+fn a_provider_that_insists_on_a_client_secret() {
+    live_with(&["--confidential"], ALL_SCOPES, "client_secret_basic");
+}
+
+/// Offline access is asked for because the provider offers it, whatever the MCP server says of scopes.
+#[test]
+fn a_server_that_names_no_scopes() {
+    live_with(&["--no-scopes"], OFFLINE_ACCESS, "none");
+}
+
+/// t057: whoever asks for a token shortly before its end waits for a moment only, but the renewal that began then has spent
+/// the refresh token. Its successor must not end with the process.
+#[test]
+fn t057_a_renewal_that_takes_long_does_not_cost_the_sign_in() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--delay=1"]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    eventually("a renewal", || {
+        sandbox.finmcp(["token", &provider.mcp]).expect_success();
+        (provider.so_far().grants("refresh_token") > 0).then_some(())
+    });
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.end();
+    events.expect_one_sign_in(ALL_SCOPES);
+    assert_eq!(events.grants("refresh_token"), 2);
+}
+
+/// t058: the provider does punish the second use of a refresh token. finmcp says what to do then, and that works.
+#[test]
+fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.so_far();
+    let client = events.of("registration").next().unwrap()["id"].as_str().unwrap();
+    let spent = events.of("token").next().unwrap()["secrets"][1].as_str().unwrap();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", spent), ("client_id", client)];
+    assert_eq!(post_form(&format!("{}/token", provider.issuer), &form).json()["error"], "invalid_grant");
+
+    let run = sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_code(4);
+    let run = run.expect_stderr(&["the server ended the sign-in"]);
+    let (_, hint) = run.stderr.split_once("run `finmcp ").expect("a command to run");
+    let command: Vec<_> = hint.split_once('`').unwrap().0.split(' ').collect();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(command).expect_success();
+    drop(browser);
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.end();
+    assert_eq!(events.of("revoked").count(), 1);
+    assert_eq!(events.of("registration").count(), 1, "the registration is good for the second sign-in too");
+}
+
+/// A sign-in without a refresh token is used to its end, and then somebody has to sign in.
+#[test]
+fn a_provider_without_refresh_tokens() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--no-refresh"]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_success().expect_stderr(&["nothing to renew it with"]);
+    let token = sandbox.finmcp(["token", &provider.mcp]).expect_success().stdout;
+    let run = eventually("the end of the token", || {
+        let run = sandbox.finmcp(["token", &provider.mcp]);
+        (run.stdout != token).then_some(run)
+    });
+    run.expect_code(4).expect_stderr(&["the server gave no refresh token"]);
+    let events = provider.end();
+    assert_eq!(events.of("authorization").next().unwrap()["scope"], "mcp:tools");
+    assert_eq!(events.grants("refresh_token"), 0);
+}
+
+#[test]
+fn a_person_who_says_no_ends_the_sign_in() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    let run = provider.sign_in(&mut sandbox, Person::Denies).expect_code(1);
+    run.expect_stderr(&["the sign-in was refused: access_denied"]);
+    sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
+    assert_eq!(provider.end().grants("authorization_code"), 0);
+}
+
+#[test]
+fn a_provider_that_does_not_know_the_server_says_so() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--unknown-resource"]));
+    provider.sign_in(&mut sandbox, Person::Consents).expect_code(1).expect_stderr(&["invalid_target"]);
+}
+
+/// A person far from any browser: the code is entered at the provider's own pages.
+#[test]
+fn a_person_signs_in_on_another_device() {
+    let (sandbox, provider) = (Sandbox::new(), Provider::start(&["--devices"]));
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+    command.args(["login", &provider.mcp, "--grant", "device-code"]);
+    let mut login = Serve::start(command, sandbox.transcript());
+    let page = format!("{}/device", provider.issuer);
+    let code = eventually("the code", || {
+        let said = login.stderr();
+        let (_, code) = said.contains(&page).then(|| said.split_once("enter the code "))??;
+        Some(code.split_once(':')?.0.to_owned())
+    });
+    sign_in_at(&format!("{page}?user_code={code}"));
+    assert_eq!(login.exit_within(Duration::from_secs(20)), Some(0), "{}", login.stderr());
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let mut serve = sandbox.serve([&provider.mcp]);
+    serve.initialize().result();
+    echo(&mut serve, "hello");
+    drop(serve);
+    let events = provider.end();
+    assert_eq!(events.grants("urn:ietf:params:oauth:grant-type:device_code"), 1);
+    assert_eq!(events.of("revoked").count(), 0);
+    sandbox.assert_no_secret(&events.secrets());
+}
+
+/// Programs with a secret, in either place, and with a key, of either kind.
+#[test]
+fn programs_sign_in_by_themselves() {
+    let keys: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "keys"].iter().collect();
+    let key = |name: &str| keys.join(name).to_str().unwrap().to_owned();
+    for (client, key) in [
+        ("client_secret_basic", key("ec-pkcs8.pem")),
+        ("client_secret_post", key("ec-pkcs8.pem")),
+        ("key", key("ec-pkcs8.pem")),
+        ("key", key("rsa-pkcs8.pem")),
+    ] {
+        let (sandbox, provider) = (Sandbox::new(), Provider::start(&[&format!("--key={key}")]));
+        let secret = sandbox.give("secret", "correct horse+battery/staple");
+        let proof = match client {
+            "key" => ["--private-key-file", &key],
+            _ => ["--client-secret-file", secret.to_str().unwrap()],
+        };
+        let program = ["--grant", "client-credentials", "--client-id", client];
+        sandbox.finmcp([&["login", &provider.mcp], &program[..], &proof].concat()).expect_success();
+        sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+        let mut serve = sandbox.serve([&provider.mcp]);
+        serve.initialize().result();
+        echo(&mut serve, "hello");
+        drop(serve);
+        let events = provider.end();
+        assert_eq!((events.errors(), events.grants("client_credentials")), (vec![], 2), "{client}");
+        sandbox.assert_no_secret(&[events.secrets(), vec!["correct horse+battery/staple".to_owned()]].concat());
+    }
+}
+
+/// The document that this project publishes is one that the provider takes, and nothing is registered then.
+#[test]
+fn a_provider_reads_the_document_that_we_publish() {
+    const DOCUMENT: &str = "https://clients.example/finmcp.json";
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--documents"]));
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &provider.mcp, "--client-metadata-url", DOCUMENT, "--timeout", "10"]).expect_success();
+    drop(browser);
+    sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+    let events = provider.end();
+    assert_eq!(events.of("document").next().unwrap()["url"], DOCUMENT);
+    assert_eq!((events.of("registration").count(), events.errors()), (0, vec![]));
+    assert_eq!((events.grants("authorization_code"), events.grants("refresh_token")), (1, 1));
+}
+
+/// A tool that needs another scope: the person grants it besides the others, once, and the call is made then.
+#[test]
+fn a_tool_that_needs_another_scope() {
+    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &provider.mcp, "--timeout", "10"]).expect_success();
+    let mut serve = sandbox.serve(["--sign-in", "auto", &provider.mcp]);
+    serve.initialize().result();
+    for message in ["once", "twice"] {
+        assert_eq!(serve.call("pay", json!({"message": message})).result()["content"][0]["text"], message);
+    }
+    drop(serve);
+    let events = provider.end();
+    let asked: Vec<_> = events.of("authorization").map(|event| event["scope"].as_str().unwrap()).collect();
+    assert_eq!(asked, [ALL_SCOPES, "mcp:pay mcp:tools offline_access"]);
+    let refused = events.of("mcp").filter(|event| event["status"] == 403).count();
+    assert_eq!(refused, 1);
+}
