@@ -7,8 +7,8 @@
 //! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
 //!         -> AuthorizationRequest -> Browser/Loopback | Paste | Device -> Grant -> TokenSet -> [lock] CredentialStore
 //! token   TokenSource::access_token -> stdout
-//! serve   stdin -> Reader -> Message -> Conversation (Event -> Actions; era, sign-in) -> Session (at most once) -> Upstream
-//!         (+ TokenSource) -> Session -> Conversation -> Writer -> stdout
+//! serve   stdin -> Reader -> Message -> Conversation (sign-in tool, stand-in, negotiation, translation, session) -> Upstream
+//!         (+ TokenSource) -> Message -> Conversation -> Writer -> stdout
 //! renew   lock -> reload -> newer than the rejected one? use it : ask the token endpoint -> save -> use -> unlock
 //! ```
 //!
@@ -25,28 +25,29 @@
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides (a stack of layers over a session), `control` is the owner's hand |
 //! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE, what a server's text holds; `attempts` is the law of sending again |
-//! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
+//! | [`client`] | an MCP client for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: flows, client, browser, desktop portal, loopback listener, what a person pastes |
 //! | [`doctor`] | what is wrong, step by step, and what to do |
-//! | [`credential`] | stores, locks, and a token that is always fresh |
+//! | [`credential`] | stores, and a token that is always fresh; `judgement` reads what a server says of a token |
 //! | [`oauth`] | OAuth for MCP: values in, values out |
 //! | [`http`], [`server_url`], [`secret`] | the network (also redirects, cookies), where a secret may go, what must not be seen |
+//! | [`disk`] | locks, private folders, and files that are replaced in one step |
 //! | `demo` | the vendors' stand-ins (feature `demo`) |
 //!
 //! # Invariants
 //!
 //! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
-//!    -> {login, client -> bridge, tool} -> credential -> oauth -> {mcp, http} -> {server_url, secret, printable}`; never
+//!    -> {login, client -> bridge, tool} -> credential -> oauth -> {mcp, http, disk} -> {server_url, secret, printable}`; never
 //!    upward, and no file knows one that knows it.
-//! 2. Pure modules do no I/O and read no clock: `now` is an argument. In [`bridge`] that is all but `audit`,
-//!    `downstream`, `upstream`, `turnstile` and `host`; in [`oauth`] all but `client` and `discovery`;
-//!    in [`setup`] all but `file`, `claude` and the questions of `client` whether a file is there.
+//! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`]; in [`bridge`] `conversation`, and
+//!    `control` but its log; in [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
+//!    questions of `client` whether a file is there.
 //! 3. [`bridge`] knows no OAuth: it sees a [`credential::token_source::TokenSource`] and an opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
 //! 5. Only [`settings`]`::environment` reads the environment; only [`console`] writes for people; while serving only
-//!    `bridge::downstream` owns stdout.
+//!    `bridge::stdio` owns stdout.
 //! 6. A message is raw bytes and a borrowed envelope. Nothing is serialised again but the members that a translation
 //!    between eras names.
 //! 7. Every request gets exactly one response, whatever happens; notifications and responses never get one.

@@ -157,7 +157,7 @@ impl Registration {
         }
     }
 
-    /// The files that are read whenever somebody signs in with it.
+    /// The files that each sign-in with these options reads.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = [
             &self.client_secret_file,

@@ -1,0 +1,194 @@
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::*;
+use crate::credential::clock::SystemClock;
+
+fn message(text: &str) -> Message {
+    Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+fn call(id: u8) -> Message {
+    message(&format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#))
+}
+
+fn answer(id: u8) -> Message {
+    message(&format!(r#"{{"id":{id},"result":{{}}}}"#))
+}
+
+/// A log whose file takes a line each time that it is let, and what it has complained about.
+fn log() -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
+    log_into(channel().0)
+}
+
+/// The same, which says what is written.
+fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
+    let (complain, complaints) = channel();
+    let terms = Terms {
+        path: "log".into(),
+        profile: "p".to_owned(),
+        environment: String::new(),
+        arguments: false,
+        clock: Arc::new(SystemClock),
+        complain: Box::new(move |error| complain.send(error).unwrap()),
+    };
+    let (let_write, may_write) = channel::<Result<(), AuditError>>();
+    let write = move |line: &[u8]| {
+        may_write.recv().unwrap_or(Ok(()))?;
+        let length = line.len();
+        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        let _ = written.send(format!("{} {}", line["tool"].as_str().unwrap(), line["outcome"].as_str().unwrap()));
+        Ok(length)
+    };
+    (Audit::with(terms, write).unwrap(), let_write, complaints)
+}
+
+/// The client asks about the task "a", by its request `id`, and is answered with this status.
+fn ask(audit: &mut Audit, id: u8, method: &str, status: &str) -> bool {
+    let asked = message(&format!(r#"{{"id":{id},"method":"{method}","params":{{"taskId":"a"}}}}"#));
+    assert!(audit.received(&asked).is_continue(), "no request about a task waits");
+    let answer = message(&format!(r#"{{"id":{id},"result":{{"taskId":"a","status":"{status}"}}}}"#));
+    audit.answered(answer).is_some()
+}
+
+/// A call has become the task "a".
+fn task(id: u8) -> Message {
+    message(&format!(r#"{{"id":{id},"result":{{"task":{{"taskId":"a","status":"working"}}}}}}"#))
+}
+
+fn told(released: Vec<Released>) -> Vec<String> {
+    let line = |message: &Message| String::from_utf8(message.raw().to_vec()).unwrap();
+    let told = |released| match released {
+        Released::Call(call) => format!("call {}", call.id().unwrap()),
+        Released::Answer(answer) if line(&answer).contains("audit log cannot be kept") => {
+            format!("refusal {}", answer.id().unwrap())
+        }
+        Released::Answer(answer) => format!("answer {}", answer.id().unwrap()),
+    };
+    released.into_iter().map(told).collect()
+}
+
+const NOTHING: [&str; 0] = [];
+
+/// a15: while a line is on its way into the file, its answer and the next calls wait, in their order; nothing else.
+#[tokio::test]
+async fn a15_an_answer_and_the_next_call_wait_for_the_line() {
+    let (mut audit, let_write, complaints) = log();
+    assert!(audit.received(&call(1)).is_continue());
+    assert!(audit.answered(answer(1)).is_none());
+    assert_eq!(audit.received(&call(2)).break_value().map(|answer| answer.is_none()), Some(true));
+    for text in [r#"{"id":3,"method":"ping"}"#, r#"{"id":4,"method":"tools/list"}"#, r#"{"method":"notifications/x"}"#]
+    {
+        assert!(audit.received(&message(text)).is_continue(), "{text}");
+    }
+    assert!(audit.answered(answer(3)).is_some());
+    assert_eq!(told(audit.released()), NOTHING);
+    let_write.send(Ok(())).unwrap();
+    audit.changed().await;
+    assert_eq!(told(audit.released()), ["answer 1", "call 2"]);
+    assert!(!audit.is_waited_for());
+    assert!(audit.received(&call(5)).is_continue(), "nothing is on its way");
+    assert!(complaints.try_recv().is_err());
+}
+
+/// a15: a file that takes too long cannot be written: answers go on, calls are refused, somebody is told once; when it
+/// is written after all, calls are made again.
+#[tokio::test(start_paused = true)]
+async fn a15_a_file_that_stalls_is_one_that_fails() {
+    let (mut audit, let_write, complaints) = log();
+    assert!(audit.received(&call(1)).is_continue());
+    assert!(audit.answered(answer(1)).is_none());
+    assert!(audit.received(&call(2)).is_break());
+    let begun = Instant::now();
+    audit.changed().await;
+    assert_eq!(begun.elapsed(), STANDSTILL);
+    assert_eq!(told(audit.released()), ["answer 1", "refusal 2"]);
+    assert!(matches!(audit.received(&call(3)), ControlFlow::Break(Some(_))), "at once");
+    assert!(complaints.try_recv().unwrap().to_string().contains("has not taken a line"));
+    assert!(complaints.try_recv().is_err());
+    let_write.send(Ok(())).unwrap();
+    audit.changed().await;
+    assert!(audit.received(&call(4)).is_continue());
+}
+
+/// a15: a line that could not be written is tried again for the next call, which waits for what comes of that.
+#[tokio::test]
+async fn a15_a_call_waits_for_another_try() {
+    let (mut audit, let_write, _complaints) = log();
+    assert!(audit.received(&call(1)).is_continue());
+    assert!(audit.answered(answer(1)).is_none());
+    let_write.send(Err(AuditError("full".to_owned()))).unwrap();
+    audit.changed().await;
+    assert_eq!(told(audit.released()), ["answer 1"]);
+    for (outcome, told_then) in [(Err(AuditError("full".to_owned())), "refusal 2"), (Ok(()), "call 2")] {
+        assert_eq!(audit.received(&call(2)).break_value().map(|answer| answer.is_none()), Some(true));
+        let_write.send(outcome).unwrap();
+        audit.changed().await;
+        assert_eq!(told(audit.released()), [told_then]);
+    }
+}
+
+/// b15: an answer that a task's line is written for waits for that line, and one that brings no line waits for none,
+/// whatever else is on its way.
+#[tokio::test]
+async fn b15_what_tells_of_a_task_waits_for_its_own_line_alone() {
+    let (written, lines) = channel();
+    let (mut audit, let_write, _complaints) = log_into(written);
+    assert!(audit.received(&call(1)).is_continue());
+    assert!(audit.answered(task(1)).is_none());
+    assert!(ask(&mut audit, 2, "tasks/get", "working"));
+    assert!(!ask(&mut audit, 3, "tasks/get", "completed"));
+    assert!(ask(&mut audit, 4, "tasks/get", "completed"), "it has its line already");
+    let notification = r#"{"method":"notifications/tasks/status","params":{"taskId":"a","status":"completed"}}"#;
+    assert!(audit.answered(message(notification)).is_some());
+    for released in ["answer 1", "answer 3"] {
+        assert_eq!(told(audit.released()), NOTHING);
+        let_write.send(Ok(())).unwrap();
+        audit.changed().await;
+        assert_eq!(told(audit.released()), [released]);
+    }
+    assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["t task", "t ok"]);
+    assert!(!audit.is_waited_for());
+}
+
+/// b15: a log that hangs holds what tells of tasks only so long, and then no more; its lines are written when it goes
+/// on, in the order in which they came about.
+#[tokio::test(start_paused = true)]
+async fn b15_a_log_that_hangs_holds_up_no_task() {
+    let (written, lines) = channel();
+    let (mut audit, let_write, complaints) = log_into(written);
+    assert!(audit.received(&call(1)).is_continue());
+    assert!(audit.received(&call(2)).is_continue());
+    assert!(audit.answered(task(1)).is_none());
+    assert!(!ask(&mut audit, 3, "tasks/cancel", "cancelled"));
+    let begun = Instant::now();
+    audit.changed().await;
+    assert_eq!(begun.elapsed(), STANDSTILL);
+    assert_eq!(told(audit.released()), ["answer 1", "answer 3"]);
+    assert!(ask(&mut audit, 4, "tasks/get", "completed"), "at once, and it is recorded all the same");
+    assert!(audit.answered(answer(2)).is_some());
+    assert!(matches!(audit.received(&call(5)), ControlFlow::Break(Some(_))));
+    assert_eq!(complaints.try_iter().count(), 1);
+    (0..4).for_each(|_| let_write.send(Ok(())).unwrap());
+    while audit.is_waited_for() {
+        audit.changed().await;
+    }
+    assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["t task", "t cancelled", "t ok", "t ok"]);
+    assert!(audit.received(&call(6)).is_continue());
+}
+
+/// a15: a call that is cancelled while it waits is not made, and has a line all the same.
+#[tokio::test]
+async fn a15_a_cancelled_call_that_waits_is_not_made() {
+    let (mut audit, let_write, _complaints) = log();
+    assert!(audit.received(&call(1)).is_continue());
+    assert!(audit.answered(answer(1)).is_none());
+    assert!(audit.received(&call(2)).is_break());
+    let cancelled = message(r#"{"method":"notifications/cancelled","params":{"requestId":2}}"#);
+    assert!(audit.received(&cancelled).is_break());
+    for _ in 0..2 {
+        let_write.send(Ok(())).unwrap();
+        audit.changed().await;
+    }
+    assert_eq!(told(audit.released()), ["answer 1"]);
+    assert_eq!(audit.given, 2, "a line for each");
+}
