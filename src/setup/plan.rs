@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Reads arguments of `finmcp`: the server that they serve; none where they are no arguments of `serve`.
+/// The server that these arguments of `finmcp` select; none if they are not arguments of `serve`.
 pub type Reading = fn(&[String]) -> Option<Selector>;
 
 /// The server that an entry is for.
