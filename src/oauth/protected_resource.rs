@@ -39,7 +39,7 @@ struct Document {
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
 /// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
 /// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server, and a text
-/// that is no address at all as none.
+/// that is no address at all as none. What leads to another host without a scheme (`//host`, `\\host`) is refused.
 ///
 /// # Errors
 /// [`Untrusted`] where the challenge points at a URL that must not be called.
@@ -50,7 +50,7 @@ pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<Serve
     });
     let pointed = match pointed.transpose() {
         Err(Untrusted::Url { reason: ServerUrlError::Malformed, .. })
-            if !pointer.unwrap_or_default().starts_with('/') =>
+            if !pointer.is_some_and(|pointer| pointer.starts_with('/') || pointer.starts_with("\\\\")) =>
         {
             None
         }
@@ -173,6 +173,7 @@ mod tests {
             "//127.0.0.1/meta",
             "//other.example/meta",
             "/\\other.example/meta",
+            "\\\\host\\share",
             "/a b",
             "/meta#x",
         ] {
