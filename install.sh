@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs finmcp for the person who runs it: the binary, the completions of their shells, and the manual.
-# Nothing here runs before the last line has been read, so a cut download does nothing.
+# Installs finmcp for the current user: the binary, shell completions and manual pages.
+# Nothing runs before the last line has been read, so a truncated download does nothing.
 
 set -eu
 
@@ -8,23 +8,23 @@ usage() {
     cat <<'USAGE'
 Usage: ./install.sh [--demo] [--uninstall] [--help]
 
-Installs finmcp to $FINMCP_INSTALL_DIR, else $XDG_BIN_HOME, else ~/.local/bin, with completions for bash, zsh and fish
-and manual pages.
+Installs finmcp to $FINMCP_INSTALL_DIR, else $XDG_BIN_HOME, else ~/.local/bin, with shell completions (bash, zsh and
+fish) and manual pages.
 
-  --demo        then run `finmcp demo`: a sign-in, a bridge and a report against stand-ins on this machine
-  --uninstall   remove what was installed; settings and sign-ins stay
-  --help        show this
+  --demo        after the installation, run `finmcp demo`: simulated vendors on this machine, no account needed
+  --uninstall   remove finmcp, but keep settings and sign-ins
+  --help        show this help
 
-The binary is built from this checkout (needs cargo and a C compiler). With FINMCP_RELEASE_URL set to the address of a
-release's files (https://… or file:///…), it is taken from there in place of that: only if the release's list of checksums
-is signed with the project's key, and the archive for this platform is the one that the list means (needs openssl). A
-company that signs releases itself names its public key, a PEM file, with FINMCP_RELEASE_KEY.
+By default the script builds finmcp from this checkout, which needs cargo and a C compiler. To download a release
+instead, set FINMCP_RELEASE_URL to the URL of its files (https://… or file:///…). The script checks the signature of the
+release's checksums with the project's key (needs openssl), and the checksum of the archive. If your company signs its
+own releases, set FINMCP_RELEASE_KEY to the PEM file of its public key.
 
-To end sign-ins and forget them, run `finmcp logout --all` before --uninstall.
+To sign out of all servers, run `finmcp logout --all` before --uninstall.
 USAGE
 }
 
-# The public half of the key that signs releases, between the two markers. packaging/README.md says how it is made.
+# The public key that releases are signed with, between the two markers. packaging/README.md explains how to create it.
 release_key() {
     cat <<'RELEASE_KEY'
 RELEASE_KEY
@@ -61,11 +61,11 @@ main() {
         esac
     done
 
-    [ -n "${HOME:-}" ] || fail "HOME is not set: where to install to is unknown"
+    [ -n "${HOME:-}" ] || fail "HOME is not set, so there is no folder to install to"
     folder=${FINMCP_INSTALL_DIR:-${XDG_BIN_HOME:-$HOME/.local/bin}}
     case $folder in
         /*) ;;
-        *) fail "the folder to install to must be an absolute path: $folder" ;;
+        *) fail "the installation folder must be an absolute path: $folder" ;;
     esac
     data=${XDG_DATA_HOME:-$HOME/.local/share}
     binary=$folder/finmcp
@@ -92,7 +92,7 @@ main() {
     fi
 
     mkdir -p "$folder"
-    # Another name first, then one rename: a finmcp that runs keeps its file, and there is never half of one.
+    # Copies to a temporary name, then renames: a running finmcp keeps its file, and the new one is never incomplete.
     staged=$(mktemp "$folder/.finmcp.XXXXXX")
     cp "$built" "$staged"
     chmod 755 "$staged"
@@ -104,11 +104,11 @@ main() {
     install_completion bash "$bash_completion"
     install_completion zsh "$zsh_completion"
     install_completion fish "$fish_completion"
-    "$binary" --quiet man --directory "$manual" || fail "the manual cannot be installed"
+    "$binary" --quiet man --directory "$manual" || fail "cannot install the manual pages"
 
     case :${PATH:-}: in
         *":$folder:"*) ;;
-        *) say "$folder is not on your PATH. Add this to your shell's start-up file:  export PATH=\"$folder:\$PATH\"" ;;
+        *) say "$folder is not on your PATH. Add this line to your shell's startup file:  export PATH=\"$folder:\$PATH\"" ;;
     esac
 
     if [ "$demo" = yes ]; then
@@ -123,18 +123,18 @@ clean_up() {
     fi
 }
 
-# Removes what was installed, and nothing else.
+# Removes the installed files and nothing else.
 uninstall() {
     if [ -e "$binary" ] || [ -L "$binary" ]; then
         rm -f "$binary"
-        say "Removed finmcp from $folder. Settings and sign-ins are still there (\`finmcp logout --all\` first would forget sign-ins)."
+        say "Removed finmcp from $folder. Your settings and sign-ins remain; to remove sign-ins, run \`finmcp logout --all\` before uninstalling."
     else
-        say "There is no finmcp in $folder."
+        say "finmcp is not installed in $folder"
     fi
     rm -f "$bash_completion" "$zsh_completion" "$fish_completion" "$manual/finmcp.1" "$manual"/finmcp-*.1
 }
 
-# Sets $built to the binary of the release at $1 for this platform. Whatever is not as it was signed is refused.
+# Sets $built to this platform's binary from the release at $1. Refuses every file that does not match the signature.
 download() {
     case $1 in
         https://* | file:///*) ;;
@@ -142,44 +142,44 @@ download() {
     esac
     target=$(platform)
     [ -n "$target" ] ||
-        fail "there is no release for $(uname -s) on $(uname -m): build from a checkout, without FINMCP_RELEASE_URL"
+        fail "no release for $(uname -s) on $(uname -m): unset FINMCP_RELEASE_URL and build from a checkout"
     archive=finmcp-$target.tar.gz
     fetch_sums "$1"
     expected=$(awk -v name="$archive" '$2 == name { print $1 }' <"$work/SHA256SUMS")
-    [ -n "$expected" ] || fail "the release's checksums do not mention $archive: refused"
+    [ -n "$expected" ] || fail "refused: the release has no checksum for $archive"
     say "Downloading $archive"
-    fetch "$1/$archive" "$work/$archive" || fail "the release has no $archive"
+    fetch "$1/$archive" "$work/$archive" || fail "the release has no file $archive"
     actual=$(sha256 "$work/$archive")
     if [ "${#actual}" != 64 ] || [ "$expected" != "$actual" ]; then
-        fail "the checksum of $archive is wrong: refused"
+        fail "refused: wrong checksum for $archive"
     fi
     unpack "$work/$archive"
 }
 
-# Fetches the list of checksums of the release at $1, and checks who signed it.
+# Downloads the checksums of the release at $1 and verifies their signature.
 fetch_sums() {
-    has openssl || fail "openssl is needed to check who signed the release: install it, or build from a checkout"
+    has openssl || fail "openssl is needed to verify the release's signature: install it, or build from a checkout"
     if [ -n "${FINMCP_RELEASE_KEY:-}" ]; then
-        cp "$FINMCP_RELEASE_KEY" "$work/key" || fail "FINMCP_RELEASE_KEY names no file that can be read: $FINMCP_RELEASE_KEY"
+        cp "$FINMCP_RELEASE_KEY" "$work/key" || fail "cannot read the file in FINMCP_RELEASE_KEY: $FINMCP_RELEASE_KEY"
     else
         release_key >"$work/key"
         [ -s "$work/key" ] ||
-            fail "this script has no release key, so no release can be checked: build from a checkout, without FINMCP_RELEASE_URL"
+            fail "this script has no release key to verify a release with: unset FINMCP_RELEASE_URL and build from a checkout"
     fi
-    fetch "$1/SHA256SUMS" "$work/SHA256SUMS" || fail "there are no checksums at $1: refused"
-    fetch "$1/SHA256SUMS.sig" "$work/SHA256SUMS.sig" || fail "the checksums at $1 are not signed: refused"
+    fetch "$1/SHA256SUMS" "$work/SHA256SUMS" || fail "refused: no checksums at $1"
+    fetch "$1/SHA256SUMS.sig" "$work/SHA256SUMS.sig" || fail "refused: the checksums at $1 are not signed"
     openssl dgst -sha256 -verify "$work/key" -signature "$work/SHA256SUMS.sig" "$work/SHA256SUMS" >/dev/null 2>&1 ||
-        fail "the signature of the checksums at $1 is wrong: refused"
+        fail "refused: wrong signature for the checksums at $1"
 }
 
-# Sets $built to the binary in the archive $1, which holds that and the licence, as plain files, and nothing else.
+# Sets $built to the binary in the archive $1, which must contain exactly the binary and the licence as plain files.
 unpack() {
-    members=$(tar -tzf "$1" && tar -tvzf "$1" | cut -c 1) || fail "the archive cannot be read: refused"
+    members=$(tar -tzf "$1" && tar -tvzf "$1" | cut -c 1) || fail "refused: cannot read the archive"
     [ "$members" = "LICENSE
 finmcp
 -
--" ] || fail "the archive does not hold what a release does: refused"
-    tar -xzf "$1" -C "$work" finmcp || fail "the archive could not be unpacked"
+-" ] || fail "refused: unexpected files in the archive"
+    tar -xzf "$1" -C "$work" finmcp || fail "cannot unpack the archive"
     built=$work/finmcp
 }
 
@@ -191,7 +191,7 @@ platform() {
     esac
 }
 
-# Fetches $1 into $2. Fails where there is no such file; ends the script where nothing can be said about that.
+# Downloads $1 to $2. Returns 1 if there is no file; ends the script on every other error.
 fetch() {
     case $1 in
         file://*)
@@ -201,11 +201,11 @@ fetch() {
         *)
             has curl || fail "curl is needed to download a release"
             status=$(curl --silent --show-error --location --proto '=https' --tlsv1.2 --output "$2" --write-out '%{http_code}' "$1") ||
-                fail "could not download $1"
+                fail "cannot download $1"
             case $status in
                 200) ;;
                 404) return 1 ;;
-                *) fail "could not download $1: HTTP $status" ;;
+                *) fail "cannot download $1: HTTP $status" ;;
             esac
             ;;
     esac
@@ -217,22 +217,22 @@ sha256() {
     elif has shasum; then
         shasum -a 256 "$1" | cut -d ' ' -f 1
     else
-        fail "sha256sum or shasum is needed to check a download"
+        fail "sha256sum or shasum is needed to verify the download"
     fi
 }
 
-# Sets $built to a binary built from the checkout that this script is part of.
+# Builds the checkout that contains this script, and sets $built to the binary.
 build() {
     source=$(cd "$(dirname "$0")" && pwd)
     grep -q '^name = "finmcp"$' "$source/Cargo.toml" 2>/dev/null ||
-        fail "there is no source here to build from: run this from a checkout, or set FINMCP_RELEASE_URL"
-    # A toolchain that was installed a minute ago is not on this shell's PATH yet.
+        fail "no source code to build: run this script in a checkout, or set FINMCP_RELEASE_URL"
+    # A freshly installed toolchain may not be on this shell's PATH yet.
     has cargo || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-    has cargo || fail "building needs Rust's cargo, which is not installed: see https://rustup.rs"
+    has cargo || fail "cargo is needed to build: install Rust from https://rustup.rs"
     if [ -z "${CC:-}" ]; then
-        has cc || has gcc || has clang || fail "building needs a C compiler (for the crate ring): on Debian, apt-get install gcc libc6-dev"
+        has cc || has gcc || has clang || fail "a C compiler is needed to build (for the crate ring): on Debian, run apt-get install gcc libc6-dev"
     fi
-    say "Building finmcp. This takes some minutes the first time."
+    say "Building finmcp. The first build takes a few minutes."
     (
         unset CARGO_BUILD_TARGET
         cargo build --release --locked --manifest-path "$source/Cargo.toml" --target-dir "$source/target"
@@ -240,19 +240,19 @@ build() {
     built=$source/target/release/finmcp
 }
 
-# Writes the completion for shell $1 to $2, where that shell is installed.
+# Writes the completion script for shell $1 to $2 if that shell is installed.
 install_completion() {
     has "$1" || return 0
     mkdir -p "$(dirname "$2")"
     "$binary" completions "$1" >"$work/completion" || fail "finmcp completions $1 failed"
     cp "$work/completion" "$2"
-    say "Installed the completion for $1 to $2"
+    say "Installed $1 completions to $2"
     if [ "$1" = zsh ]; then
         case ${SHELL:-} in
-            */zsh) say "If zsh does not find it, add to ~/.zshrc before compinit:  fpath=($(dirname "$2") \$fpath)" ;;
+            */zsh) say "If zsh does not find them, add this to ~/.zshrc before compinit:  fpath=($(dirname "$2") \$fpath)" ;;
         esac
     fi
 }
 
-# In braces, so that not even a part of this line is run.
+# In braces, so that the shell does not run a truncated line.
 { main "$@"; }

@@ -15,7 +15,7 @@ mkdir -p "$2"
 out=$(cd "$2" && pwd)
 cd "$(dirname "$0")/.."
 
-# A binary that is known by a document says where that is: once the document has an address that somebody owns.
+# Builds the URL of the client metadata document into the binary, once it is no longer the placeholder.
 client_id=$(sed -n 's/^ *"client_id": "\(.*\)",$/\1/p' client-metadata.json)
 case $client_id in
     https://finmcp.example/*) unset FINMCP_CLIENT_METADATA_URL ;;

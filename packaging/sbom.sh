@@ -15,5 +15,5 @@ cd "$(dirname "$0")/.."
 # It writes beside Cargo.toml. All targets: one list for the archives of all platforms.
 trap 'rm -f finmcp.sbom.json' EXIT
 cargo cyclonedx --format json --spec-version 1.5 --target all --override-filename finmcp.sbom
-# Where it was built is nobody's business, and would make it another file on each machine.
+# Removes the build folder's path, which is private and differs between machines.
 sed "s|path+file://$PWD|path+file:///finmcp|g" finmcp.sbom.json >"$out/finmcp.cdx.json"

@@ -11,10 +11,10 @@ folder=$1
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$("$here/crate_field.sh" repository)
 version=$("$here/crate_field.sh" version)
-# The registry takes bundles from GitHub's releases, from whoever the name says.
+# The registry accepts bundles only from the GitHub releases of the owner in the server's name.
 owner=$(printf '%s' "$repository" | sed -n 's|^https://github\.com/\([^/]*\)/finmcp$|\1|p')
 [ -n "$owner" ] || {
-    echo "server_json.sh: the repository is not finmcp of somebody on github.com: $repository" >&2
+    echo "server_json.sh: the repository is not https://github.com/OWNER/finmcp: $repository" >&2
     exit 1
 }
 

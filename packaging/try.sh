@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the release in FOLDER as anybody would, into a home of its own, and asks it for its version: try.sh FOLDER
+# Installs the release in FOLDER as a user does, into a temporary home folder, and checks its version: try.sh FOLDER
 
 set -eu
 

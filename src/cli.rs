@@ -1,4 +1,4 @@
-//! What can be typed. Syntax only: meaning is found in `profile` and `commands`.
+//! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
 pub mod doctor;
 pub mod registration;
@@ -23,55 +23,56 @@ use crate::{
     span,
 };
 
-/// Sign in once; AI clients and scripts reach financial data with no token in any config file.
+/// Connect AI clients and scripts to financial data: sign in once, with no token in any config file
 #[derive(Debug, Parser)]
 #[command(name = "finmcp", version, arg_required_else_help = true, max_term_width = 80, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Only print errors and required actions
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const AFTER_HELP: &str = "\
 SERVER is a preset (asset, tesorio, masset, demo), a saved profile, or an https
-URL. Without it: the default of config.toml, else the only preset that knows the
+URL. If omitted: the default in config.toml, else the only preset that has the
 given --env, else the only server you are signed in to.
 
 Examples:
-  finmcp demo                          see it work, with no account
-  finmcp login tesorio                 sign in, once
-  finmcp setup cursor tesorio          give it to an AI client
-  finmcp call list_customers -s tesorio
-  finmcp doctor                        find out what is wrong
+  finmcp demo                            try it, no account needed
+  finmcp login tesorio                   sign in once
+  finmcp setup cursor tesorio            add it to an AI client
+  finmcp call list_customers -s tesorio  call a tool from the shell
+  finmcp doctor                          find out what is wrong
 
 Environment:
-  FINMCP_CONFIG_DIR         where settings are
-  FINMCP_STORE              keychain (the default), file, or memory
-  FINMCP_STORE_KEY_FILE     the file store's key: a file of 32 bytes or more
-  FINMCP_STORE_PASSPHRASE   or a passphrase
-  FINMCP_CLIENT_SECRET      the client secret for login and serve
-  FINMCP_BROWSER            the program that opens the sign-in page
-  FINMCP_REQUEST_TIMEOUT    how long a request may take, in seconds
-  FINMCP_LOG                what to log on stderr, such as debug; never a secret
-  NO_COLOR, HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE as everywhere
+  FINMCP_CONFIG_DIR         folder of config.toml
+  FINMCP_STORE              where to keep credentials: keychain (default), file
+                            or memory
+  FINMCP_STORE_KEY_FILE     key file of the file store (32 bytes or more)
+  FINMCP_STORE_PASSPHRASE   passphrase of the file store, instead of a key file
+  FINMCP_CLIENT_SECRET      client secret for login and serve
+  FINMCP_BROWSER            program that opens the sign-in page
+  FINMCP_REQUEST_TIMEOUT    request timeout in seconds
+  FINMCP_LOG                log level on stderr: error, warn, info, debug, trace
+  NO_COLOR, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE work as usual
 
 Exit codes:
   0 ok   1 failure   2 usage   3 network   4 login required
   5 refused as untrusted   6 credential store   130 interrupted";
 
-/// The commands.
+/// A subcommand and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Sign in, and keep the credential in the system's keychain
+    /// Sign in and store the credential in the system keychain
     #[command(after_help = LOGIN_HELP)]
     Login(Box<Login>),
-    /// Print a fresh access token, and nothing else
+    /// Print a valid access token, and nothing else
     #[command(after_help = TOKEN_HELP)]
     Token(Token),
-    /// Speak MCP on stdin and stdout, and forward to the server with a fresh token
+    /// Bridge an AI client on stdin and stdout to the server
     #[command(after_help = SERVE_HELP)]
     Serve(Box<Serve>),
     /// List your sign-ins
@@ -79,24 +80,24 @@ pub enum Command {
     /// Diagnose settings, sign-in and connection, step by step
     #[command(after_help = doctor::HELP)]
     Doctor(Doctor),
-    /// Revoke a credential and forget it
+    /// Sign out: revoke the tokens and delete the credential
     Logout(Logout),
-    /// Write the entry that makes an AI client start finmcp
+    /// Add a server to an AI client's configuration
     #[command(after_help = setup::HELP)]
     Setup(Box<setup::Setup>),
-    /// List a server's tools, and what they take
+    /// List a server's tools and their arguments
     #[command(after_help = TOOLS_HELP)]
     Tools(Tools),
-    /// Call a tool, once, and print its result
+    /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
     /// Try everything with simulated vendors, no account needed
     #[cfg(feature = "demo")]
     Demo(Demo),
-    /// Print a script that completes commands, servers and environments in a shell
+    /// Print a shell completion script
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {
-        /// For which shell
+        /// The shell to complete in
         shell: clap_complete::Shell,
     },
     /// Print a manual page
@@ -107,43 +108,43 @@ pub enum Command {
 /// `finmcp login`.
 #[derive(Debug, Args)]
 pub struct Login {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
     /// How to sign in.
     #[command(flatten)]
     pub registration: Registration,
-    /// Do not open a browser: print the address, and read the final one from stdin
+    /// Do not open a browser: print the sign-in URL, then read the final URL from stdin
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
-    /// The port on 127.0.0.1 that the browser comes back to
+    /// The port on 127.0.0.1 for the redirect (default: any free port)
     #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
     pub port: Option<u16>,
-    /// How long to wait for the person, in seconds
+    /// How long to wait for you to sign in, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = span::seconds, help_heading = "Browser")]
     pub timeout: u64,
-    /// Take over the sign-in that another program keeps in plain text
+    /// Import the sign-in that another program stores in plain text
     #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
     pub import: Option<ImportSource>,
-    /// What becomes of that.
+    /// Whether to delete the imported files.
     #[command(flatten)]
     pub disposal: Disposal,
-    /// Register a new client, and replace a saved profile of that name that belongs to another server
+    /// Register a new client, and replace a profile of the same name that is for another server
     #[arg(long)]
     pub force: bool,
 }
 
-/// Whose sign-in is taken over.
+/// The program to import a sign-in from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImportSource {
-    /// The npm package mcp-remote, whose files are in ~/.mcp-auth.
+    /// The npm package mcp-remote, which stores its files in ~/.mcp-auth
     McpRemote,
 }
 
-/// What becomes of another program's files.
+/// Whether to delete the files that an import has read.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Disposal {
-    /// Delete the other program's files for this server without asking
+    /// Delete the imported files without asking
     #[arg(long, requires = "import", help_heading = "Import")]
     pub delete_imported: bool,
 }
@@ -160,26 +161,26 @@ Examples:
 /// `finmcp token`.
 #[derive(Debug, Args)]
 pub struct Token {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
-    /// As JSON, with its expiry and scope
+    /// Print JSON, with the token's expiry and scope
     #[arg(long, conflicts_with = "header")]
     pub json: bool,
-    /// As an Authorization header
+    /// Print an Authorization header
     #[arg(long)]
     pub header: bool,
-    /// How long it must still be valid at the least, in seconds
+    /// Renew the token if it expires within this time, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub min_ttl: u64,
-    /// Get a new one even if the old one is still valid
+    /// Renew the token even if it is still valid
     #[arg(long)]
     pub force_refresh: bool,
 }
 
 const TOKEN_HELP: &str = "\
-Never asks and never opens a browser: exit code 4 means that you have to run
-finmcp login, also when the server has ended the sign-in.
+Never prompts and never opens a browser. Exit code 4 means that you need to sign
+in: run finmcp login.
 
 Examples:
   finmcp token --env sandbox
@@ -188,40 +189,40 @@ Examples:
 /// `finmcp serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
-    /// What to do when a sign-in is needed
+    /// What to do when you need to sign in
     #[arg(long, value_enum, default_value_t = SignInMode::Tool)]
     pub sign_in: SignInMode,
-    /// How long a request may take, in seconds
+    /// Request timeout, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
-    /// How to sign in to a server that nobody has signed in to yet.
+    /// How to sign in, for a server that has no profile yet.
     #[command(flatten)]
     pub registration: Registration,
-    /// What its owner keeps a hand on.
+    /// Restrictions, audit log and label.
     #[command(flatten)]
     pub control: Control,
 }
 
-/// What a client may do, and how others can tell what it did.
+/// Limits on what the client may do, and the record of what it did.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Control")]
 pub struct Control {
-    /// Allow only tools that read, as the server or its vendor says
+    /// Allow only tools that the server or its vendor marks as read-only
     #[arg(long)]
     pub read_only: bool,
-    /// Allow only tools matching GLOB, such as 'get_*'; may be repeated
+    /// Allow only tools matching GLOB, for example 'get_*'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub allow_tool: Vec<Pattern>,
     /// Block tools matching GLOB (overrides --allow-tool); may be repeated
     #[arg(long, value_name = "GLOB")]
     pub deny_tool: Vec<Pattern>,
-    /// Append a line of JSON to this file for each call of a tool
+    /// Append one line of JSON to this file for each tool call
     #[arg(long, value_name = "PATH")]
     pub audit_log: Option<PathBuf>,
-    /// Write the values of the arguments there too
+    /// Include the values of the arguments in the audit log
     #[arg(long, requires = "audit_log")]
     pub audit_arguments: bool,
     /// Show the profile and the environment in the server's title and instructions
@@ -229,25 +230,25 @@ pub struct Control {
     pub label: bool,
 }
 
-/// What `serve` does when somebody has to sign in.
+/// What `serve` does when the user has to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SignInMode {
-    /// Lists a tool that opens the sign-in page and gives its address.
+    /// Offer a tool, finmcp_sign_in, that opens the sign-in page
     Tool,
-    /// Opens the browser, once for all finmcp processes, and lets the request wait.
+    /// Open the browser and hold the request (one sign-in for all finmcp processes)
     Auto,
-    /// Answers with the command to run.
+    /// Return an error that names the command to run
     Off,
 }
 
 const SERVE_HELP: &str = "\
-This is what an AI client starts. Its entry:
+Your AI client starts this command; `finmcp setup` adds the entry. By hand:
   {\"command\": \"/path/to/finmcp\", \"args\": [\"serve\", \"asset\"]}";
 
 /// `finmcp status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -255,13 +256,13 @@ pub struct Status {
 /// `finmcp logout`.
 #[derive(Debug, Args)]
 pub struct Logout {
-    /// Which server.
+    /// The server that a command is about.
     #[command(flatten)]
     pub server: Server,
-    /// Every server you are signed in to
+    /// Sign out of every server
     #[arg(long, conflicts_with_all = ["server", "environment", "url", "profile"])]
     pub all: bool,
-    /// Forget it here, and tell the server nothing
+    /// Delete the credential without revoking it at the server
     #[arg(long)]
     pub no_revoke: bool,
 }
@@ -270,10 +271,10 @@ pub struct Logout {
 #[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Sign in with your own browser, in place of the demo's
+    /// Sign in with your own browser instead of a simulated one
     #[arg(long)]
     pub browser: bool,
-    /// Stay up, and print the entry for an AI client
+    /// Keep the demo servers running and print an entry for an AI client
     #[arg(long)]
     pub keep: bool,
 }
@@ -281,9 +282,9 @@ pub struct Demo {
 /// `finmcp man`.
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The command that the page is about; without it, finmcp itself
+    /// The command to document (default: finmcp itself)
     pub command: Option<String>,
-    /// Write all pages into this folder instead, such as ~/.local/share/man/man1
+    /// Write all pages to this folder, for example ~/.local/share/man/man1
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     pub directory: Option<PathBuf>,
 }
@@ -295,13 +296,13 @@ Examples:
   finmcp man --directory ~/.local/share/man/man1";
 
 const COMPLETIONS_HELP: &str = "\
-install.sh does this for you. By hand:
+install.sh installs completions for you. By hand:
   bash        finmcp completions bash > ~/.local/share/bash-completion/completions/finmcp
-  zsh         finmcp completions zsh > FOLDER/_finmcp, for a FOLDER of your fpath
+  zsh         finmcp completions zsh > FOLDER/_finmcp  (FOLDER: one in $fpath)
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
-/// The server that these arguments of `finmcp` serve; none where they are no arguments of `serve`.
+/// The server that these arguments of `finmcp` select; none if they are not arguments of `serve`.
 pub fn served(arguments: &[String]) -> Option<Selector> {
     let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(words).ok()?.command {

@@ -69,7 +69,7 @@ pub enum Heard {
 }
 
 impl Client {
-    /// Opens a session with whoever is at the other end of the streams (MCP 2025-11-25 lifecycle, "Initialization"), for
+    /// Opens a session with the server at the other end of the streams (MCP 2025-11-25 lifecycle, "Initialization"), for
     /// a client of such `capabilities`: a JSON object.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Client {
         Ok(client)
     }
 
-    /// What the server said of itself: its answer to `initialize`.
+    /// The server's description of itself: its answer to `initialize`.
     pub fn greeting(&self) -> &Message {
         &self.greeting
     }

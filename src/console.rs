@@ -1,7 +1,7 @@
-//! The only writer: data to stdout, words for people to stderr.
+//! The only module that writes to the terminal: data to stdout, messages to stderr.
 //!
-//! Whatever a server said is cleaned before a terminal sees it.
-#![expect(clippy::disallowed_methods, reason = "the one room that writes for people")]
+//! It removes control characters from a server's text before it reaches a terminal.
+#![expect(clippy::disallowed_methods, reason = "the one module that writes for people")]
 
 pub mod progress;
 
@@ -9,64 +9,64 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret};
 
-/// Where output goes, and how it may look.
+/// How much to print, and whether in colour.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
     color: Color,
     voice: Voice,
 }
 
-/// Whether words may have colours.
+/// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Color {
-    /// Where they go to a terminal.
+    /// When the output is a terminal.
     Terminal,
-    /// Nowhere (`NO_COLOR`, see no-color.org).
+    /// Never (`NO_COLOR`, see no-color.org).
     Never,
 }
 
-/// How much is said to a person.
+/// How much to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Voice {
-    /// What was done, too.
+    /// Everything.
     Usual,
-    /// What went wrong, and what a person has to do or to know.
+    /// Only errors, warnings and required actions.
     Quiet,
 }
 
 impl Console {
-    /// A console of that kind.
+    /// A console with these settings.
     pub fn new(color: Color, voice: Voice) -> Self {
         Self { color, voice }
     }
 
-    /// Data, which can be piped on.
+    /// Writes data to stdout.
     ///
     /// # Errors
-    /// What the system says, a closed pipe included.
+    /// stdout cannot be written, for example because the pipe is closed.
     pub fn data(&self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }
 
-    /// What a person may like to know, and can do without.
+    /// Prints a message that `--quiet` hides.
     pub fn note(&self, text: &str) {
         if self.voice == Voice::Usual {
             self.say(text);
         }
     }
 
-    /// A sentence for a person. Where stderr is gone, nobody is there to read it.
+    /// Prints a message to stderr. Ignores a closed stderr.
     pub fn say(&self, text: &str) {
         let lines: Vec<String> = text.split('\n').map(printable).collect();
         let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
     }
 
-    /// Asks the person at the terminal for something that the terminal does not show.
+    /// Asks the user for a secret, which the terminal does not show.
     ///
     /// # Errors
-    /// What the system says, also where nobody sees what this writes.
+    /// The terminal cannot be read, or stderr is not a terminal.
     pub fn ask_secret(&self, question: &str) -> io::Result<Secret> {
         if !io::stderr().is_terminal() {
             return Err(io::ErrorKind::Unsupported.into());
@@ -74,19 +74,19 @@ impl Console {
         rpassword::prompt_password(question).map(Secret::new)
     }
 
-    /// Whether a person is at the terminal, who can be asked.
+    /// Whether the user can answer questions in a terminal.
     pub fn is_attended(&self) -> bool {
         io::stderr().is_terminal() && io::stdin().is_terminal()
     }
 
-    /// What the person at the terminal says, in one line; none where nobody is there, or nothing more is said.
+    /// Asks the user for one line; none without a terminal or at the end of input.
     pub async fn ask(&self, question: &str) -> Option<String> {
         if !self.is_attended() {
             return None;
         }
         let lines: Vec<String> = question.split('\n').map(printable).collect();
         let _ = write!(io::stderr(), "{}", lines.join("\n"));
-        // On a thread of its own, so that Ctrl-C is heard.
+        // In a separate thread, so that Ctrl-C works.
         let answer = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
             io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
@@ -95,12 +95,12 @@ impl Console {
         Some(answer.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    /// Whether the person at the terminal says yes. Nobody there means no.
+    /// Asks the user a yes-or-no question. Without a terminal the answer is no.
     pub async fn confirm(&self, question: &str) -> bool {
         matches!(self.ask(question).await.as_deref().map(str::trim), Some("y" | "Y" | "yes"))
     }
 
-    /// A line that shows how far something has come.
+    /// A progress line.
     pub fn progress(&self) -> Progress {
         match self.voice {
             Voice::Usual => Progress::shown(),
@@ -108,17 +108,17 @@ impl Console {
         }
     }
 
-    /// How many characters a line for people may have.
+    /// The width of a line of text.
     pub fn width(&self) -> usize {
         const WIDTHS: (usize, usize, usize) = (40, 80, 100);
         let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
         terminal.unwrap_or(WIDTHS.1).clamp(WIDTHS.0, WIDTHS.2)
     }
 
-    /// What a server said, as data: whole where it is piped on, and without what steers it in a terminal.
+    /// Writes a server's text as data: unchanged to a pipe, without control characters to a terminal.
     ///
     /// # Errors
-    /// What the system says, a closed pipe included.
+    /// stdout cannot be written, for example because the pipe is closed.
     pub fn server_data(&self, text: &str) -> io::Result<()> {
         if !io::stdout().is_terminal() {
             return self.data(text);
@@ -127,12 +127,12 @@ impl Console {
         self.data(&lines.join("\n"))
     }
 
-    /// Says what went wrong, why, and what to do next.
+    /// Prints an error with its causes and hints.
     pub fn report(&self, error: &Error) {
         let _ = writeln!(io::stderr(), "{}", self.words(error));
     }
 
-    /// What went wrong, why, and what to do next, as a person reads it.
+    /// The text of an error with its causes and hints.
     pub(crate) fn words(&self, error: &Error) -> String {
         let mut text = format!("{} {}", self.paint("error:", "1;31"), indented(&error.message()));
         for cause in error.causes() {
@@ -144,7 +144,7 @@ impl Console {
         text
     }
 
-    /// `verdict` in the colour that says the same, for data.
+    /// `verdict` in its colour, if stdout is a terminal.
     pub fn verdict(&self, verdict: &str) -> String {
         let style = match verdict {
             "ok" => "32",
@@ -165,13 +165,13 @@ impl Console {
     }
 }
 
-/// `text` with its further lines set off, so that none of them passes for the start of something else.
+/// `text` with its further lines indented, so that none of them looks like a new message.
 fn indented(text: &str) -> String {
     text.trim_end().split('\n').map(printable).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Writes what finmcp does to stderr, down to `level`. Only its own words: what libraries log may hold what a server or a
-/// token says.
+/// Starts logging to stderr, down to `level`. Logs only finmcp's own messages: a library's may contain secrets or a
+/// server's text.
 pub fn start_log(level: tracing::Level) {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
     let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);

@@ -25,7 +25,7 @@
 //! | [`error`] | from what went wrong to words and an exit code |
 //! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides (a stack of layers over a session), `control` is the owner's hand |
 //! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE, what a server's text holds; `attempts` is the law of sending again |
-//! | [`client`] | an MCP client of its own: for people and scripts, at the bridge's near end |
+//! | [`client`] | an MCP client for people and scripts, at the bridge's near end |
 //! | [`setup`] | the AI clients' own files: the entries that start `serve` |
 //! | [`tool`] | tools: what they take, and what they answer |
 //! | [`login`] | signing in: flows, client, browser, desktop portal, loopback listener, what a person pastes |

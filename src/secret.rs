@@ -56,7 +56,7 @@ impl<T: Zeroize> Drop for Secret<T> {
     }
 }
 
-/// Keeps what this process holds out of core dumps; on Linux also away from the debuggers of its own user. Asked once, at
+/// Keeps what this process holds out of core dumps; on Linux also away from the debuggers of the same user. Asked once, at
 /// the start: where the system refuses, a dump shows what a debugger could see anyway.
 pub fn guard_memory() {
     #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ pub fn spoken(seconds: u64) -> String {
     }
 }
 
-/// How long somebody wants to wait, in seconds.
+/// A time to wait, in seconds.
 ///
 /// # Errors
 /// What it must be, where it is something else.

@@ -29,25 +29,25 @@ use crate::{
     settings::Settings,
 };
 
-/// How long the person has where a person is asked at all.
+/// How long to wait for the user to sign in.
 const REDIRECTION: Redirection = Redirection { port: None, paste: None, timeout: Duration::from_secs(300) };
 
-/// A stand-in of this very process, signed in to; gone when this is dropped.
+/// A simulated server in this process, with a sign-in; dropping it stops the server.
 pub struct Embedded {
-    /// Settings that last as long.
+    /// Temporary settings.
     pub settings: Arc<Settings>,
     /// The credentials of those settings.
     pub credentials: Credentials,
-    /// The stand-in.
+    /// The simulated server's profile.
     pub profile: Profile,
     _vendors: Vendors,
     _folder: Folder,
 }
 
-/// Starts the stand-in that `selector` means, and signs in to it.
+/// Starts the simulated server that `selector` selects, and signs in to it.
 ///
 /// # Errors
-/// There is none of that name, or it cannot be started.
+/// Unknown name, or the server cannot start.
 pub async fn start(settings: &Settings, credentials: &Credentials, selector: &Selector) -> Result<Embedded, Error> {
     let stand_in = StandIn::named(selector.environment.as_deref())?;
     let folder = Folder::create()?;
@@ -183,14 +183,14 @@ impl StandIn {
     }
 }
 
-/// Where a demo keeps what it has to keep: a folder of its own that goes with it.
+/// The temporary folder for the demo's files.
 pub struct Folder(TempDir);
 
 impl Folder {
-    /// A new one, with a key of its own.
+    /// Creates one with a new key.
     ///
     /// # Errors
-    /// What the system says.
+    /// The folder or the key cannot be made.
     pub fn create() -> Result<Self, Error> {
         let folder = tempfile::Builder::new().prefix("finmcp-demo-").tempdir()?;
         let mut key = [0; 32];
@@ -204,12 +204,12 @@ impl Folder {
         self.0.path().join("key")
     }
 
-    /// `settings`, with everything in this folder.
+    /// `settings`, with all their files in this folder.
     pub fn settings(&self, settings: &Settings) -> Settings {
         settings.isolated(self.0.path().to_owned(), self.key())
     }
 
-    /// The same for another process.
+    /// The variables that make another process use this folder.
     pub fn environment(&self) -> [(&'static str, String); 3] {
         [
             ("FINMCP_CONFIG_DIR", self.0.path().display().to_string()),
@@ -219,7 +219,7 @@ impl Folder {
     }
 }
 
-/// A browser with nobody before it: it goes to the sign-in page and says yes.
+/// A browser without a user: it opens the sign-in page and allows access.
 pub struct Consent {
     http: Arc<Http>,
     runtime: tokio::runtime::Handle,
@@ -237,7 +237,7 @@ impl Browser for Consent {
         let (http, url) = (self.http.clone(), url.clone());
         self.runtime.spawn(async move {
             if let Err(error) = person::approve(&http, &url).await {
-                tracing::warn!("the demo's person gave up: {error}");
+                tracing::warn!("the demo's automatic sign-in failed: {error}");
             }
         });
         Ok(())

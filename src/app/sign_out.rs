@@ -12,36 +12,36 @@ use crate::{
     settings::Settings,
 };
 
-/// What a server goes on taking after a sign-out.
+/// Why a token is still valid at the server after a sign-out.
 pub enum NotRevoked {
-    /// Whatever was handed out: the server has no place to say so.
+    /// The server has no revocation endpoint.
     NoPlace,
-    /// No trouble, but how tokens are there that nobody looks up, such as JWTs (RFC 7009 section 2.2.1).
+    /// Not a failure: some servers cannot revoke self-contained tokens, such as JWTs (RFC 7009 section 2.2.1).
     Unsupported {
         /// The kind of token.
         token: &'static str,
     },
-    /// It was tried.
+    /// The revocation failed.
     Failed {
         /// The kind of token.
         token: &'static str,
-        /// Why it came to nothing.
+        /// Why.
         error: TokenError,
     },
 }
 
-/// What was found and forgotten.
+/// The result of a sign-out.
 pub enum SignedOut {
-    /// Nothing: nobody was signed in.
+    /// There was no sign-in.
     Nobody,
-    /// A sign-in, and its credential where the store still had one.
+    /// Signed out; the credential, if the store still had one.
     From(Option<Box<Credential>>),
 }
 
-/// Forgets whoever is signed in to `profile`, or was when it was another server's. The server is told nothing.
+/// Deletes the sign-in to `profile`, or the last one that it had with another server. Sends nothing to the server.
 ///
 /// # Errors
-/// What kept it from being forgotten.
+/// The credential could not be deleted.
 pub async fn forget(settings: &Settings, credentials: &Credentials, profile: &Profile) -> Result<SignedOut, Error> {
     let identity = profile.signed_in.clone().or_else(|| settings.profiles.last_sign_in(&profile.name));
     let Some(identity) = identity else { return Ok(SignedOut::Nobody) };
@@ -51,8 +51,8 @@ pub async fn forget(settings: &Settings, credentials: &Credentials, profile: &Pr
     Ok(SignedOut::From(credential.map(Box::new)))
 }
 
-/// Tells the server, the refresh token first: it could make new access tokens (RFC 7009 section 2.1). What could not be
-/// revoked is told.
+/// Revokes the refresh token first, since it could obtain new access tokens (RFC 7009 section 2.1). Tells about each
+/// token that could not be revoked.
 pub async fn revoke(credentials: &Credentials, credential: &Credential, tell: &mut (dyn FnMut(NotRevoked) + Send)) {
     let Some(tokens) = &credential.tokens else { return };
     let Some(endpoint) = &credential.revocation_endpoint else { return tell(NotRevoked::NoPlace) };

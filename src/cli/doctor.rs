@@ -1,4 +1,4 @@
-//! `finmcp doctor`, as it is typed.
+//! The arguments of `finmcp doctor`.
 
 use clap::Args;
 
@@ -7,19 +7,19 @@ use crate::cli::server::Server;
 /// `finmcp doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Which server.
+    /// The server to diagnose.
     #[command(flatten)]
     pub server: Server,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
 pub(super) const HELP: &str = "\
-Each step is ok, a warning, failed, or skipped since an earlier one failed. Exit
-code 1 when one has failed. Opens no browser, asks nobody, and changes nothing
-but a token that has ended, which it renews as serve does. The text holds no
-secret and can be given to whoever helps.
+Exits with code 1 if a step fails; steps that depend on it are skipped. Doctor
+does not prompt, opens no browser and changes nothing, except that it renews an
+expired token, as serve does. The output contains no secrets: you can send it to
+support.
 
 Examples:
   finmcp doctor asset --env sandbox

@@ -17,19 +17,19 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What a sign-in is asked for with: who the client is, for what, and where.
+/// How to sign in: the OAuth client, the request, and the authorization server.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Registration {
-    /// How to sign in; the preset or the server decides otherwise
+    /// How to sign in (default: as the preset or the server says)
     #[arg(long, value_enum)]
     pub grant: Option<GrantKind>,
-    /// A client identifier that the vendor gave you
+    /// The client ID that the vendor gave you
     #[arg(long, value_name = "ID", help_heading = "Client")]
     pub client_id: Option<String>,
-    /// A file with the client secret, or - for stdin (FINMCP_CLIENT_SECRET works too)
+    /// A file with the client secret, or - for stdin (or set FINMCP_CLIENT_SECRET)
     #[arg(long, value_name = "PATH|-", help_heading = "Client")]
     pub client_secret_file: Option<PathBuf>,
-    /// A file with the client's private key in PEM, or - for stdin: it signs, and is never sent
+    /// A PEM file with the client's private key, or - for stdin; the key is never sent
     #[arg(
         long,
         value_name = "PATH|-",
@@ -38,19 +38,19 @@ pub struct Registration {
         help_heading = "Client"
     )]
     pub private_key_file: Option<PathBuf>,
-    /// Not accepted: whatever is typed as an argument can be seen by others
+    /// Not accepted: other users of this machine can see command-line arguments
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,
     /// URL of a Client ID Metadata Document that you host
     #[arg(long, value_name = "URL", help_heading = "Client")]
     pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// The redirect URI registered for the client, on this machine only, such as http://localhost:3118/callback
+    /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
     #[arg(long, value_name = "URI", help_heading = "Client")]
     pub redirect_uri: Option<RedirectUri>,
-    /// A file with a JWT that says who signs in, such as a workload's token; re-read for every access token
+    /// A file with a JWT that identifies you or this workload; re-read for every access token
     #[arg(long, value_name = "PATH", help_heading = "Assertion")]
     pub assertion_file: Option<PathBuf>,
-    /// Your company's identity provider, which grants access in a person's name (enterprise-managed authorization)
+    /// Issuer URL of your company's identity provider (enterprise-managed authorization)
     #[arg(
         long,
         value_name = "URL",
@@ -59,37 +59,37 @@ pub struct Registration {
         help_heading = "Assertion"
     )]
     pub identity_provider: Option<String>,
-    /// The client identifier there
+    /// The client ID at the identity provider
     #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
     pub identity_provider_client_id: Option<String>,
-    /// A file with the client secret there, or - for stdin
+    /// A file with the client secret for the identity provider, or - for stdin
     #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
     pub identity_provider_client_secret_file: Option<PathBuf>,
-    /// A file with the person's ID token from there; re-read for every access token
+    /// A file with an ID token from the identity provider; re-read for every access token
     #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
     pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
     #[arg(long, value_name = "ID", help_heading = "Request")]
     pub business_id: Option<String>,
-    /// A scope to ask for; may be repeated
+    /// A scope to request; may be repeated
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
-    /// A further parameter for the authorization server, which finmcp does not set itself; may be repeated
+    /// An extra parameter to send to the authorization server; may be repeated
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
-    /// The resource parameter, in place of the server's own; none to leave it out
+    /// The resource parameter to send instead of the server's; none to omit it
     #[arg(long, value_name = "URI|none", help_heading = "Request")]
     pub resource: Option<String>,
-    /// Bind the tokens to a key that stays here (DPoP), also where the server does not ask for it
+    /// Bind the tokens to a key on this machine (DPoP) even if the server does not require it
     #[arg(long, help_heading = "Request")]
     pub dpop: bool,
     /// Token endpoint (skips discovery)
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub token_endpoint: Option<ServerUrl>,
-    /// The authorization server to use, by its issuer URL
+    /// Issuer URL of the authorization server to use
     #[arg(long, value_name = "URL", help_heading = "Authorization server")]
     pub issuer: Option<String>,
-    /// Allow this server's sign-in server to be on a private network
+    /// Allow this server's authorization server to be on a private network
     #[arg(long, help_heading = "Authorization server")]
     pub allow_private_network: bool,
 }
@@ -157,7 +157,7 @@ impl Registration {
         }
     }
 
-    /// The files that are read whenever somebody signs in with it.
+    /// The files that each sign-in with these options reads.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = [
             &self.client_secret_file,
@@ -183,6 +183,6 @@ fn lasting(path: &Path) -> Result<PathBuf, Error> {
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }

@@ -4,32 +4,32 @@ use clap::Args;
 
 use crate::{profile::selector::Selector, server_url::ServerUrl};
 
-/// Which server.
+/// The server that a command is about.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// A preset, a saved profile, or an https URL
     pub server: Option<String>,
-    /// Which of several.
+    /// Its environment, URL and profile.
     #[command(flatten)]
     pub which: Which,
 }
 
-/// Which of a server's environments, addresses and sign-ins.
+/// The environment, the URL and the profile of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
-    /// The vendor's environment, such as sandbox
+    /// The vendor's environment, for example sandbox
     #[arg(long = "env", value_name = "NAME")]
     pub environment: Option<String>,
-    /// The MCP endpoint, in place of the preset's own
+    /// The MCP endpoint to use instead of the preset's
     #[arg(long, value_name = "URL")]
     pub url: Option<ServerUrl>,
-    /// The name to keep this sign-in under, for a second account or server
+    /// A name for this sign-in, to keep several accounts or servers apart
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
 }
 
 impl Which {
-    /// That one of `server`.
+    /// The selector for `server` with these options.
     pub fn of(self, server: Option<String>) -> Selector {
         Selector { server, environment: self.environment, url: self.url, profile: self.profile }
     }
@@ -41,14 +41,14 @@ impl From<Server> for Selector {
     }
 }
 
-/// Which server, for a command whose own argument is something else.
+/// The server, for a command whose positional argument is something else.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct NamedServer {
     /// A preset, a saved profile, or an https URL
     #[arg(long, short, value_name = "SERVER")]
     pub server: Option<String>,
-    /// Which of several.
+    /// Its environment, URL and profile.
     #[command(flatten)]
     pub which: Which,
 }

@@ -1,4 +1,4 @@
-//! `finmcp setup`, as it can be typed.
+//! The arguments of `finmcp setup`.
 
 use clap::{
     Args, ValueEnum,
@@ -13,46 +13,46 @@ use crate::{
 /// `finmcp setup`.
 #[derive(Debug, Args)]
 pub struct Setup {
-    /// The AI client; without it a list to choose from. With --all this is SERVER
+    /// The AI client (default: choose from a list); with --all, give only SERVER
     #[arg(value_parser = ClientName)]
     pub client: Option<String>,
-    /// Which server.
+    /// The server to add.
     #[command(flatten)]
     pub server: Server,
-    /// What the client calls the server; else the profile's name
+    /// The entry's name in the client (default: the profile's name)
     #[arg(long, value_name = "NAME", value_parser = entry_name)]
     pub name: Option<String>,
-    /// For you, or for whoever works in this folder
+    /// Add the entry for you, or for everyone who works in this folder
     #[arg(long, value_enum, default_value_t = Scope::User)]
     pub scope: Scope,
-    /// Every client that is found on this machine
+    /// Set up every AI client found on this machine
     #[arg(long)]
     pub all: bool,
-    /// What to do in place of writing the entry.
+    /// Whether to print instead of writing.
     #[command(flatten)]
     pub output: Output,
-    /// Take the entry out again
+    /// Remove the entry
     #[arg(long, conflicts_with_all = ["print", "deeplink", "replace", "serve"])]
     pub remove: bool,
-    /// Replace another entry of that name
+    /// Replace an entry of the same name
     #[arg(long)]
     pub force: bool,
-    /// Replace entries that hold a token in plain text, or that start mcp-remote, without asking
+    /// Replace entries that hold a token in plain text or start mcp-remote, without asking
     #[arg(long)]
     pub replace: bool,
-    /// Options for finmcp serve, such as --read-only
+    /// Options for finmcp serve, for example --read-only
     #[arg(last = true, value_name = "SERVE OPTIONS")]
     pub serve: Vec<String>,
 }
 
-/// What to do in place of writing the entry.
+/// What to print instead of writing the entry.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct Output {
-    /// Show what would change, and change nothing
+    /// Show the changes without writing them
     #[arg(long)]
     pub dry_run: bool,
-    /// Print the entry, and change nothing
+    /// Print the entry without writing it
     #[arg(long)]
     pub print: bool,
     /// Print a link that installs the entry (Cursor and VS Code)
@@ -68,7 +68,7 @@ Examples:
   finmcp setup --all tesorio
   finmcp setup cursor tesorio --remove";
 
-/// Completes to the clients, and takes any word: with --all it is a server.
+/// Completes the clients' names but accepts any word: with --all it is a server.
 #[derive(Debug, Clone)]
 struct ClientName;
 
@@ -93,15 +93,15 @@ fn entry_name(text: &str) -> Result<String, String> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
     match (1..=64).contains(&text.len()) && text.chars().all(allowed) {
         true => Ok(text.to_owned()),
-        false => Err("must be letters, digits, '_' and '-' only, 64 at most".to_owned()),
+        false => Err("expected 1 to 64 letters, digits, '_' or '-'".to_owned()),
     }
 }
 
 impl Setup {
-    /// The client that was named; none where none was.
+    /// The client given on the command line, if any.
     ///
     /// # Errors
-    /// What was named is none.
+    /// The name, if it is not a client that finmcp knows.
     pub fn named_client(&self) -> Result<Option<Client>, String> {
         let parse = |name: &String| Client::from_str(name, true).map_err(|_| name.clone());
         self.client.as_ref().map(parse).transpose()

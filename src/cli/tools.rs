@@ -1,4 +1,4 @@
-//! `finmcp tools` and `finmcp call`.
+//! The arguments of `finmcp tools` and `finmcp call`.
 
 use std::{path::PathBuf, str::FromStr};
 
@@ -12,16 +12,16 @@ use crate::{
 /// `finmcp tools`.
 #[derive(Debug, Args)]
 pub struct Tools {
-    /// Which server.
+    /// The server whose tools to list.
     #[command(flatten)]
     pub server: Server,
-    /// Show this tool only; may be repeated
+    /// Show only this tool; may be repeated
     #[arg(long, value_name = "TOOL")]
     pub tool: Vec<String>,
-    /// As JSON: the list as the server wrote it
+    /// Print the server's own JSON
     #[arg(long)]
     pub json: bool,
-    /// How long a request may take, in seconds
+    /// Request timeout, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
 }
@@ -31,24 +31,24 @@ pub struct Tools {
 pub struct Call {
     /// The tool to call
     pub tool: String,
-    /// Its arguments, typed by the tool's schema; NAME:=JSON is taken as it stands
+    /// The tool's arguments, converted by its schema; NAME:=JSON passes JSON unchanged
     #[arg(value_name = "NAME=VALUE")]
     pub arguments: Vec<String>,
-    /// Print the result as JSON, as the server wrote it; with -, read the arguments from stdin as a JSON object, too
+    /// Print the server's own JSON result; with -, also read the arguments from stdin as a JSON object
     #[arg(long, value_name = "-", num_args = 0..=1)]
     pub json: Option<Option<Json>>,
-    /// Keep the image, sound or file of the result here; of several, the next ones as FILE-2 and so on
+    /// Save the image, audio or file of the result to FILE (further ones to FILE-2, FILE-3 …)
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// How long a request may take, in seconds
+    /// Request timeout, in seconds
     #[arg(long, value_name = "SECONDS", value_parser = span::seconds)]
     pub timeout: Option<u64>,
-    /// Which server.
+    /// The server that has the tool.
     #[command(flatten)]
     pub server: NamedServer,
 }
 
-/// What stands behind `--json`.
+/// The word after `--json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     /// `-`: the arguments come from stdin.
@@ -64,23 +64,23 @@ impl FromStr for Json {
         match text {
             "-" => Ok(Self::Stdin),
             argument if argument.contains('=') => Ok(Self::Argument(argument.to_owned())),
-            _ => Err("only - may follow, for a JSON object on stdin"),
+            _ => Err("expected -, to read a JSON object from stdin"),
         }
     }
 }
 
-/// What `finmcp help tools` says at its end.
+/// The end of `finmcp help tools`.
 pub const TOOLS_HELP: &str = "\
 Examples:
   finmcp tools asset --env sandbox
   finmcp tools demo --tool profit_and_loss
   finmcp tools tesorio --json | jq '.[].name'";
 
-/// What `finmcp help call` says at its end.
+/// The end of `finmcp help call`.
 pub const CALL_HELP: &str = "\
-A call is sent once. When its outcome is not known, that is said, and nothing is
-repeated. Without --server: the default of config.toml, else the only server you
-are signed in to. In a terminal, what the server asks meanwhile is asked here.
+finmcp never repeats a call: if the outcome is unknown, it says so. If --server
+is omitted: the default in config.toml, else the only server you are signed in
+to. In a terminal, finmcp shows you the server's questions during the call.
 
 Examples:
   finmcp call profit_and_loss from=2025-01-01 to=2025-12-31 --server demo

@@ -30,13 +30,13 @@ use crate::{
     tool::{Tool, answer::Answer, arguments},
 };
 
-/// What the call's progress is reported under.
+/// The call's progress token.
 const PROGRESS_TOKEN: &str = "call";
 
-/// Calls a tool, once, and prints what it answers.
+/// Calls a tool once and prints its result.
 ///
 /// # Errors
-/// Exit code 4 when somebody has to sign in; exit code 1 when the tool says that it failed.
+/// Exit code 4 if the user has to sign in; exit code 1 if the tool fails.
 pub async fn run(
     settings: &Arc<Settings>,
     credentials: &Credentials,
@@ -54,11 +54,11 @@ pub async fn run(
         }
     };
     if from_stdin && !words.is_empty() {
-        let error = Error::new(ErrorKind::Usage, "arguments come from stdin or from the command line, not from both");
-        return Err(error.hint("leave `-` behind --json out, or put everything into the JSON object"));
+        let error = Error::new(ErrorKind::Usage, "arguments given both on stdin and on the command line");
+        return Err(error.hint("omit - after --json, or put all arguments into the JSON object"));
     }
     let whole = if from_stdin { Some(unless_interrupted(stdin()).await??) } else { None };
-    // A file that cannot be written must not show only when the call is made.
+    // Checks that the file can be written before the call is made.
     let place = output.as_deref().map(Place::prepare).transpose()?;
 
     let capabilities = if console.is_attended() { questions::CAPABILITIES } else { "{}" };
@@ -75,7 +75,7 @@ pub async fn run(
     let answer = Answer::parse(result.get())
         .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
     if answer.failed {
-        let failed = format!("{tool} says that it failed");
+        let failed = format!("{tool} failed");
         let error = if is_raw {
             Error::new(ErrorKind::Failure, failed)
         } else {
@@ -84,11 +84,11 @@ pub async fn run(
         return Err(error);
     }
     let shown = if is_raw { shown } else { console.server_data(&answer.text()) };
-    // Whoever closes the pipe too soon gets the file all the same: the call is made once.
+    // Writes the file even if stdout was closed: the call is not repeated.
     match place {
         Some(place) => place.keep(console, &answer)?,
         None if !is_raw && answer.files().next().is_some() => {
-            console.note("What is in brackets is not shown: --output FILE keeps it, and --json prints it.");
+            console.note("Files are not shown; save them with --output FILE");
         }
         None => {}
     }
@@ -102,7 +102,7 @@ async fn stdin() -> Result<String, Error> {
     Ok(text)
 }
 
-/// The answer of the tool `name` to `words`, or to `whole`: a JSON object.
+/// Calls the tool `name` with `words` as arguments, or with `whole`, a JSON object.
 async fn call(
     host: Host<'_>,
     connection: &mut Connection,
@@ -155,7 +155,7 @@ async fn conversation(
     }
 }
 
-/// Shows a progress notification; another one is nobody's here.
+/// Shows a progress notification; ignores the others.
 fn report(notice: &Message, progress: &Progress) {
     #[derive(Deserialize)]
     struct Report {
@@ -171,18 +171,18 @@ fn report(notice: &Message, progress: &Progress) {
     }
 }
 
-/// Where the files of an answer go: a path, and its neighbours.
+/// Where to write the files of a result: a path, and numbered paths next to it.
 struct Place<'a> {
     path: &'a Path,
     first: Replacement,
 }
 
 impl<'a> Place<'a> {
-    /// Makes sure that a file can be written to `path`.
+    /// Checks that a file can be written to `path`.
     fn prepare(path: &'a Path) -> Result<Self, Error> {
         if path == Path::new("-") {
-            return Err(Error::new(ErrorKind::Usage, "--output wants a file, not stdout")
-                .hint("name one; --json prints everything, files in Base64"));
+            return Err(Error::new(ErrorKind::Usage, "--output cannot write to stdout")
+                .hint("give a file name, or use --json to print everything, with files in Base64"));
         }
         let first = match path.is_dir() {
             true => Err(io::ErrorKind::IsADirectory.into()),
@@ -190,21 +190,21 @@ impl<'a> Place<'a> {
         };
         first.map(|first| Self { path, first }).map_err(|error| {
             let error = Error::from(error).while_doing(format!("cannot write {}", path.display()));
-            error.hint("nothing was called: name a file in a folder that is there")
+            error.hint("the tool was not called; give a file in an existing folder")
         })
     }
 
-    /// Writes the files of `answer`, each to a path of its own; only the first can replace one that was there.
+    /// Writes each file of `answer` to its own path; only the first may overwrite an existing file.
     fn keep(self, console: Console, answer: &Answer) -> Result<(), Error> {
         let mut files = answer.files();
         let Some(bytes) = files.next() else {
-            return Err(Error::new(ErrorKind::Failure, "the result holds no file to keep")
-                .hint("the call was carried out, and this is all it answered: do not repeat it for that"));
+            return Err(Error::new(ErrorKind::Failure, "the result contains no file to save")
+                .hint("the tool call succeeded; do not repeat it"));
         };
         let (path, mut first) = (self.path, self.first);
         let written = first.write(bytes).and_then(|()| first.put());
         written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
-        console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+        console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
         let mut number = 2;
         for bytes in files {
             let (mut file, path) = loop {
@@ -216,13 +216,13 @@ impl<'a> Place<'a> {
                 }
             };
             file.write_all(bytes)?;
-            console.note(&format!("Kept {} bytes in {}", bytes.len(), path.display()));
+            console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
         }
         Ok(())
     }
 }
 
-/// `path-2` and so on, before its extension.
+/// `path` with a number before its extension: `name-2.png` and so on.
 fn numbered(path: &Path, number: usize) -> PathBuf {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();

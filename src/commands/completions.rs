@@ -1,4 +1,4 @@
-//! `finmcp completions`, and what the scripts ask for while somebody types.
+//! `finmcp completions`, and the answers to the scripts' requests while the user types.
 
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::{
@@ -9,20 +9,20 @@ use clap_complete::{
 
 use crate::{cli::Cli, console::Console, error::Error, settings::Settings};
 
-/// By this variable the scripts say that they ask.
+/// The variable that marks a request from a completion script.
 const VARIABLE: &str = "FINMCP_COMPLETE";
 
-/// Where zsh loads the script when it is first needed, that need is answered, too.
+/// zsh loads the script at the first completion, and expects it to complete that one too.
 const ZSH_FIRST_TIME: &str = r#"
 if [ "$funcstack[1]" = "_finmcp" ]; then
     _clap_dynamic_completer_finmcp "$@"
 fi
 "#;
 
-/// Prints the completion script for `shell`, which asks this program for what there is.
+/// Prints the completion script for `shell`, which calls this program for candidates.
 ///
 /// # Errors
-/// What stdout says.
+/// stdout cannot be written.
 pub fn run(console: Console, shell: Shell) -> Result<(), Error> {
     let mut script = Vec::new();
     if let Some(shell) = Shells::builtins().completer(&shell.to_string()) {
@@ -35,12 +35,12 @@ pub fn run(console: Console, shell: Shell) -> Result<(), Error> {
     Ok(())
 }
 
-/// Answers a completion script and ends the process, if it is one that asks.
+/// If a completion script started this process, answers it and exits.
 pub fn answer() {
     CompleteEnv::with_factory(command).var(VARIABLE).complete();
 }
 
-/// The command line, with what can be typed on this machine.
+/// The command line, with the servers, environments and profiles of this machine.
 fn command() -> Command {
     let command = Cli::command();
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();

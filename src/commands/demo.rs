@@ -24,10 +24,10 @@ use crate::{
     settings::{Settings, screen::Screen},
 };
 
-/// Shows the whole way from signing in to a tool's result, on stand-ins in this process. Leaves nothing behind.
+/// Demonstrates everything from signing in to a tool's result, with simulated vendors in this process. Leaves no files.
 ///
 /// # Errors
-/// Whatever goes wrong on the way: the demo is real.
+/// Every error of the steps, which are real.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
@@ -42,8 +42,8 @@ pub async fn run(
         None => None,
         Some(Screen::Browser(browser)) => Some(browser),
         Some(Screen::Terminal | Screen::Nobody(_)) => {
-            let error = Error::new(ErrorKind::LoginRequired, "there is no browser here to sign in with");
-            return Err(error.hint("run `finmcp demo`: its own person signs in"));
+            let error = Error::new(ErrorKind::LoginRequired, "no browser found to sign in with");
+            return Err(error.hint("run `finmcp demo` without --browser: it signs in automatically"));
         }
     };
     let folder = Folder::create()?;
@@ -51,7 +51,7 @@ pub async fn run(
     let credentials = credentials.of(&settings);
     let step = |number: u8, text: &str| console.note(&format!("\n[{number}/5] {text}"));
 
-    step(1, "Starting stand-ins of the three vendors on this machine");
+    step(1, "Starting simulated servers of the three vendors on this machine");
     let vendors = Vendors::start(demo::Settings::default()).await?;
     for stand_in in StandIn::ALL {
         console.note(&format!("      {:<14} {}", stand_in.title(), stand_in.server(&vendors)));
@@ -64,25 +64,25 @@ pub async fn run(
             None => Arc::new(Consent::new(&credentials.http)),
         };
         let mut progress = |progress: Progress<'_>| {
-            // With the person's own browser, somebody may have to open the page by hand.
+            // With the user's browser, the page may not open.
             if let Progress::NotOpened(_) = progress {
-                console.say("      No browser could be opened; run the demo without --browser.");
+                console.say("      Cannot open a browser; run the demo without --browser");
             }
         };
         let credential = stand_in.sign_in(&credentials, &vendors, browser, &mut progress).await?;
         let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
-        let end = end.map_or_else(String::new, |end| format!(", token good until {}", end.strftime("%H:%M:%S UTC")));
+        let end = end.map_or_else(String::new, |end| format!(", token valid until {}", end.strftime("%H:%M:%S UTC")));
         let mut note = |note| words::say(console, &note);
         keep_credential(&settings, &credentials, stand_in.profile(&vendors), credential, None, &mut note).await?;
         console.note(&format!("      {:<14} {}{end}", stand_in.title(), stand_in.way()));
     }
-    console.note(&format!("      kept in: {}", credentials.store.description()));
+    console.note(&format!("      stored in: {}", credentials.store.description()));
 
     if arguments.keep {
         return keep(&folder, console).await;
     }
 
-    step(3, "Starting `finmcp serve asset` as an AI client does, and listing its tools");
+    step(3, "Starting `finmcp serve asset` as an AI client does and listing the tools");
     let (mut client, mut process) = start_serve(&folder).await?;
     for tool in client.tools().await.map_err(broken)? {
         let Listed { name, description } = serde_json::from_str(tool.get()).map_err(broken)?;
@@ -100,15 +100,15 @@ pub async fn run(
         return Err(broken("the report does not add up"));
     }
 
-    step(5, "Ending: the session, the child process, the folder");
+    step(5, "Cleaning up");
     drop(client);
     process.wait().await?;
     drop(folder);
-    console.note("      Nothing is left behind. Next: finmcp login asset, or finmcp login tesorio.");
+    console.note("      No files remain. Next, sign in: finmcp login asset, or finmcp login tesorio");
     Ok(())
 }
 
-/// Stays up for a client that somebody has to try by hand.
+/// Keeps the servers running for a client that the user tries by hand.
 async fn keep(folder: &Folder, console: Console) -> Result<(), Error> {
     let program = std::env::current_exe()?;
     let environment: serde_json::Map<_, _> =
@@ -119,12 +119,14 @@ async fn keep(folder: &Folder, console: Console) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(&entry).map_err(std::io::Error::other)?;
     console.say("\nPaste this into your AI client's configuration and restart it:\n");
     console.data(&(text + "\n"))?;
-    console.say("\nThe stand-ins stay up until you press Ctrl-C. (An entry that needs no demo running: args [\"serve\", \"demo\"].)");
+    console.say(
+        "\nThe servers run until you press Ctrl-C. (An entry with args [\"serve\", \"demo\"] works without them.)",
+    );
     interrupted().await;
     Ok(())
 }
 
-/// What the demo shows of a tool.
+/// The members of a tool that the demo shows.
 #[derive(Deserialize)]
 struct Listed {
     name: String,
@@ -132,7 +134,7 @@ struct Listed {
     description: String,
 }
 
-/// What it reads of a tool's result.
+/// The members of a tool's result that the demo reads.
 #[derive(Deserialize)]
 struct Outcome {
     #[serde(rename = "structuredContent")]
@@ -152,5 +154,5 @@ async fn start_serve(folder: &Folder) -> Result<(Client, Child), Error> {
 }
 
 fn broken(cause: impl ToString) -> Error {
-    Error::new(ErrorKind::Failure, cause.to_string()).while_doing("the demo went wrong")
+    Error::new(ErrorKind::Failure, cause.to_string()).while_doing("the demo failed")
 }

@@ -32,10 +32,10 @@ use crate::{
 /// The name of the steps about AI clients.
 const CLIENT: &str = "client";
 
-/// How long the server may take for an answer, in seconds.
+/// Request timeout, in seconds.
 const PATIENCE: u64 = 30;
 
-/// Looks at each step, and says what it found as it goes.
+/// Runs each step and prints its finding as it goes.
 ///
 /// # Errors
 /// That a step failed; what stdout says.
@@ -62,7 +62,7 @@ pub async fn run(
     close(console, &chart, arguments.json)
 }
 
-/// The same where the settings cannot be read, and nothing else can be looked at.
+/// Reports settings that cannot be read; no other step can run then.
 ///
 /// # Errors
 /// That a step failed; what stdout says.
@@ -93,7 +93,7 @@ async fn examine(settings: &Arc<Settings>, credentials: &Credentials, profile: &
     network::examine_clock(answered, is_rejected, chart);
 }
 
-/// Tries the entries of the AI clients on this machine: those for `meant`, or all where no server is.
+/// Tests the entries of the AI clients on this machine: those for `meant`, or all if no server was selected.
 async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profile>, chart: &mut Chart<'_>) {
     let found = match settings::machine() {
         Ok(machine) => setup::found(&machine),
@@ -104,14 +104,14 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
         let entries = match found.entries {
             Ok(entries) => entries,
             Err(error) => {
-                let trouble = Trouble::new(format!("{}: its file cannot be read", found.client.title()));
+                let trouble = Trouble::new(format!("{}: cannot read its configuration file", found.client.title()));
                 chart.note(CLIENT, Finding::Warning(trouble.because(causes(&error))));
                 continue;
             }
         };
         for entry in entries.iter().filter(|entry| entry.runs_finmcp()) {
             let profile = match Target::meant(&entry.arguments, &settings.profiles, cli::served) {
-                // It is inside of finmcp.
+                // It is embedded in finmcp.
                 Some(Target { profile: None, .. }) => continue,
                 server => server.and_then(|server| server.profile),
             };
@@ -136,12 +136,12 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
     if tried == 0 {
         chart.note(
             CLIENT,
-            Finding::Ok("no AI client on this machine starts it; `finmcp setup` makes one do so".to_owned()),
+            Finding::Ok("no AI client on this machine uses it; run `finmcp setup` to add it to one".to_owned()),
         );
     }
 }
 
-/// How many tools the server lists, its name, and the era that it speaks in: as it says now, whatever is remembered.
+/// The number of tools, the name and the era of the server, asked now instead of taken from memory.
 async fn converse(server: Relay<'_>) -> Result<(usize, String, Option<Era>), Error> {
     let deadline = relay::deadline(Some(PATIENCE), server.settings);
     let era = Arc::new(Mutex::new(None));
@@ -166,9 +166,10 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
         console.data(&report::heading(SystemClock.now()))?;
     }
     let tell = move |step: &Step| {
-        if !is_json {
+        // Skipped steps follow at the end, in one line.
+        if !is_json && !matches!(step.finding, Finding::Skipped(_)) {
             let verdict = console.verdict(step.finding.verdict());
-            // Whoever reads no longer misses nothing.
+            // A reader that has closed the pipe needs no error.
             let _ = console.data(&report::lines(step, &verdict));
         }
     };
@@ -178,7 +179,7 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
 fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error> {
     let text = match is_json {
         true => report::json(chart, SystemClock.now()).map_err(std::io::Error::other)?,
-        false => report::summary(chart),
+        false => report::skipped(chart, &console.verdict("skipped")) + &report::summary(chart),
     };
     console.data(&text)?;
     match chart.count("failed") {
@@ -188,7 +189,7 @@ fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error
     }
 }
 
-/// What went wrong, and why, in one sentence.
+/// The error and its causes, in one sentence.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -13,11 +13,10 @@ use crate::{
     settings::Settings,
 };
 
-/// Revokes the credential where the server has a place for that, and forgets it in any case. Not being signed in is
-/// fine.
+/// Deletes the credential and revokes it if the server has a revocation endpoint. Not being signed in is no error.
 ///
 /// # Errors
-/// What kept it from being forgotten.
+/// The credential could not be deleted.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
@@ -34,7 +33,7 @@ pub async fn run(
         sign_out(settings, credentials, console, profile, revocation).await?;
     }
     if profiles.is_empty() {
-        console.note("You were not signed in to anything.");
+        console.note("Not signed in to any server");
     }
     Ok(())
 }
@@ -48,11 +47,11 @@ async fn sign_out(
 ) -> Result<(), Error> {
     let title = &profile.title;
     let SignedOut::From(credential) = sign_out::forget(settings, credentials, profile).await? else {
-        console.note(&format!("You were not signed in to {title}."));
+        console.note(&format!("Not signed in to {title}"));
         return Ok(());
     };
     let spoken = profile.spoken();
-    console.note(&format!("Signed out of {title} ({spoken}): the credential is gone from this machine."));
+    console.note(&format!("Signed out of {title} ({spoken}): deleted the credential from this machine"));
     if let (Some(credential), Revocation::Wanted) = (credential, revocation) {
         sign_out::revoke(credentials, &credential, &mut |left| words::not_revoked(console, &left)).await;
     }

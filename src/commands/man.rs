@@ -14,10 +14,10 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// Prints one manual page in roff, or writes all of them.
+/// Prints one manual page in roff, or writes all pages to a folder.
 ///
 /// # Errors
-/// There is no such command; what stdout or the file system says.
+/// Unknown command, or stdout or a file cannot be written.
 pub fn run(console: Console, arguments: cli::Man) -> Result<(), Error> {
     let finmcp = pages();
     if let Some(folder) = arguments.directory {
@@ -30,7 +30,7 @@ pub fn run(console: Console, arguments: cli::Man) -> Result<(), Error> {
             let commands = finmcp.get_subcommands();
             let known = commands.map(|command| command.get_name()).collect::<Vec<_>>().join(", ");
             finmcp.find_subcommand(name).ok_or_else(|| {
-                Error::new(ErrorKind::Usage, format!("there is no command {name:?}")).hint(format!("there is {known}"))
+                Error::new(ErrorKind::Usage, format!("unknown command {name:?}")).hint(format!("use one of: {known}"))
             })?
         }
     };
@@ -38,7 +38,7 @@ pub fn run(console: Console, arguments: cli::Man) -> Result<(), Error> {
     Ok(())
 }
 
-/// The commands under the names of their pages: `finmcp-login` and so on.
+/// The commands, with the names of their pages: `finmcp-login` and so on.
 fn pages() -> Command {
     let mut finmcp = Cli::command().disable_help_subcommand(true);
     finmcp.build();
@@ -58,7 +58,7 @@ fn roff(command: &Command) -> io::Result<Vec<u8>> {
     if command.has_subcommands() {
         man.render_subcommands_section(&mut page)?;
     }
-    // Examples and tables keep their lines.
+    // Without fill, so that examples and tables keep their line breaks.
     if let Some(more) = command.get_after_help() {
         let text = [roman(more.to_string())];
         Roff::new().control("SH", ["MORE"]).control("nf", []).text(text).control("fi", []).to_writer(&mut page)?;
@@ -71,6 +71,6 @@ fn write(console: Console, finmcp: &Command, folder: &Path) -> io::Result<()> {
     for command in std::iter::once(finmcp).chain(finmcp.get_subcommands()) {
         std::fs::write(folder.join(Man::new(command.clone()).get_filename()), roff(command)?)?;
     }
-    console.note(&format!("The manual is in {}.", folder.display()));
+    console.note(&format!("Wrote the manual pages to {}", folder.display()));
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::{
 /// What a client with a person at its terminal can do.
 pub const CAPABILITIES: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
 
-/// Whoever can be asked here.
+/// The user, if finmcp can ask here.
 #[derive(Clone, Copy)]
 pub struct Host<'a> {
     /// The terminal.

@@ -20,8 +20,8 @@ use crate::{
     settings::Settings,
 };
 
-/// Relays between the client on stdin and stdout and the server. Needs nobody to be signed in, and nothing to answer:
-/// whatever is missing is said in the answers.
+/// Relays between the client on stdin and stdout and the server. Starts without a sign-in and without a response
+/// from the server: its own responses say what is missing.
 ///
 /// # Errors
 /// What is wrong with the command line, the settings, or stdin and stdout.

@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// Puts the entry into the files of the clients that are meant, or takes it out.
+/// Adds the entry to the files of the selected clients, or removes it.
 ///
 /// # Errors
-/// What is wrong with the command line, and what kept a file from being read or changed.
+/// The command line is wrong, or a file could not be read or changed.
 pub async fn run(settings: &Settings, console: Console, mut arguments: Setup) -> Result<(), Error> {
     let machine = settings::machine()?;
     let clients = clients(settings, console, &machine, &mut arguments).await?;
@@ -45,11 +45,11 @@ pub async fn run(settings: &Settings, console: Console, mut arguments: Setup) ->
     }
     match failed {
         None => Ok(()),
-        Some(kind) => Err(Error::new(kind, "not every client could be set up")),
+        Some(kind) => Err(Error::new(kind, "some clients could not be set up")),
     }
 }
 
-/// The clients that are meant.
+/// The selected clients.
 async fn clients(
     settings: &Settings,
     console: Console,
@@ -61,21 +61,23 @@ async fn clients(
         if let Some(first) = arguments.client.take()
             && arguments.server.server.replace(first).is_some()
         {
-            return Err(usage("--all stands in CLIENT's place").hint("give SERVER alone beside it"));
+            return Err(
+                usage("--all cannot be used with CLIENT").hint("name only the server: finmcp setup --all SERVER")
+            );
         }
         let with_scope = |client: &Client| !client.files(arguments.scope, machine).is_empty();
         let found: Vec<Client> = detected.into_iter().filter(with_scope).collect();
         return match found.is_empty() {
-            true => Err(usage("no AI client that finmcp knows is found on this machine").hint(list())),
+            true => Err(usage("no supported AI client found on this machine").hint(list())),
             false => Ok(found),
         };
     }
     match arguments.named_client() {
         Ok(Some(client)) => Ok(vec![client]),
-        Err(name) => Err(usage(format!("there is no AI client {name:?} that finmcp knows")).hint(list())),
+        Err(name) => Err(usage(format!("unknown AI client {name:?}")).hint(list())),
         Ok(None) => {
             if console.is_attended() {
-                // Nobody is asked for the client of a server that is not clear.
+                // If the server is unclear, fail before asking for the client.
                 Target::select(&arguments.server.clone().into(), &settings.profiles)?;
             }
             Ok(vec![choose(console, &detected).await?])
@@ -83,7 +85,7 @@ async fn clients(
     }
 }
 
-/// Lets the person at the terminal choose.
+/// Asks the user to choose a client.
 async fn choose(console: Console, detected: &[Client]) -> Result<Client, Error> {
     let unnamed = || usage("which AI client?").hint(list());
     if detected.is_empty() {
@@ -107,7 +109,7 @@ fn usage(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, text)
 }
 
-/// What is to be done for each client.
+/// What to do for each client.
 struct Job<'a> {
     settings: &'a Settings,
     console: Console,
@@ -123,13 +125,14 @@ impl<'a> Job<'a> {
         let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
         let with_options = [&plain[..], &arguments.serve].concat();
         if !Target::is_meant_by_both(&plain, &with_options, &settings.profiles, cli::served) {
-            return Err(usage("behind -- stands how the server is served, not which one").hint("name it before the --"));
+            return Err(usage("options after -- configure \"serve\" and cannot select a server")
+                .hint("move the options that select the server before --"));
         }
         let start = settings::start()?;
         let program = program::lasting(&start, &machine.path, is_same_file);
         let program = program.into_os_string().into_string().map_err(|program| {
-            usage(format!("finmcp is in {}, which no client's file can spell", Path::new(&program).display()))
-                .hint("move it to a folder whose whole path is plain Unicode, and run it from there")
+            usage(format!("the path of finmcp is not valid Unicode: {}", Path::new(&program).display()))
+                .hint("move finmcp to a folder whose path is valid Unicode and run it from there")
         })?;
         let plan = Plan {
             profiles: &settings.profiles,
@@ -144,14 +147,14 @@ impl<'a> Job<'a> {
         Ok(Self { settings, console, machine, arguments, plan })
     }
 
-    /// Everything for one client.
+    /// Does the job for one client.
     async fn run(&self, client: Client) -> Result<(), Error> {
         let surroundings = Surroundings::needed(client, &self.machine);
         let wish = self.plan.wish(&surroundings);
         let output = &self.arguments.output;
         if output.deeplink {
             let link = deeplink(client, &wish.entry)
-                .ok_or_else(|| usage(format!("{} has no links that install a server", client.title())))?;
+                .ok_or_else(|| usage(format!("{} does not support install links", client.title())))?;
             return Ok(self.console.data(&(link + "\n"))?);
         }
         if output.print {
@@ -161,7 +164,7 @@ impl<'a> Job<'a> {
             return Ok(self.console.data(&text)?);
         }
         let path = client.file(self.arguments.scope, &self.machine).ok_or_else(|| {
-            usage(format!("finmcp knows no project file of {}", client.title())).hint("leave --scope out")
+            usage(format!("{} has no project configuration", client.title())).hint("omit --scope project")
         })?;
         let file = ConfigFile::read(&path)?;
         let document = file.document(client)?;
@@ -189,7 +192,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Whether the person wants `found` replaced. Where nobody can be asked, it is said how.
+    /// Whether the user wants `found` replaced. Without a terminal to ask in, prints the command to run.
     async fn is_to_replace(&self, client: Client, file: &ConfigFile, found: &[(Exposed, Target)]) -> bool {
         if found.is_empty() || self.arguments.replace {
             return self.arguments.replace;
@@ -197,11 +200,11 @@ impl<'a> Job<'a> {
         let line = |(exposed, _): &(Exposed, Target)| match exposed.place {
             Place::Here => format!("  {}: holds a secret in plain text\n", exposed.name),
             Place::McpRemote => {
-                format!("  {}: starts mcp-remote, which keeps its tokens in plain text\n", exposed.name)
+                format!("  {}: starts mcp-remote, which stores its tokens in plain text\n", exposed.name)
             }
         };
         let lines: String = found.iter().map(line).collect();
-        let report = format!("finmcp can take over these entries in {}:\n{lines}", file.path.display());
+        let report = format!("finmcp can replace these entries in {}:\n{lines}", file.path.display());
         if !self.arguments.output.dry_run && self.console.is_attended() {
             return self.console.confirm(&format!("{report}Replace them? [y/N] ")).await;
         }
@@ -211,7 +214,7 @@ impl<'a> Job<'a> {
         let options = if options.is_empty() { String::new() } else { format!(" -- {}", options.join(" ")) };
         let server = self.plan.target.arguments.join(" ");
         let command = format!("finmcp setup {} {server}{scope}{name} --replace{options}", client.id());
-        self.console.say(&format!("{report}To replace them: `{command}`"));
+        self.console.say(&format!("{report}To replace them, run: {command}"));
         false
     }
 
@@ -219,11 +222,11 @@ impl<'a> Job<'a> {
         let is_meant = |entry: &Entry| self.plan.is_same(entry, &wish.entry);
         let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
             Error::from_source(ErrorKind::Failure, taken)
-                .hint("nothing was changed: --force takes it out all the same, --name says which other one is meant")
+                .hint("nothing was changed; use --force to remove it anyway, or --name NAME to remove another entry")
         })?;
         if changes.is_empty() {
             let name = &wish.entry.name;
-            self.console.note(&format!("{} has no entry {name:?} of finmcp: nothing to remove", client.title()));
+            self.console.note(&format!("{} has no finmcp entry {name:?}: nothing to remove", client.title()));
             return Ok(());
         }
         let before = file.backup();
@@ -234,7 +237,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Shows what would change, with secrets hidden.
+    /// Prints the difference, with secrets hidden.
     fn show(&self, client: Client, file: &ConfigFile, after: &str, changes: &[Change]) -> Result<(), Error> {
         if changes.is_empty() {
             self.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
@@ -268,30 +271,30 @@ impl<'a> Job<'a> {
             Some(program) => claude::write(&program, file, document, changes, access).await?,
             None => file.replace_with_backup(after, access)?,
         };
-        let console = &self.console;
+        let (console, title) = (&self.console, client.title());
         for change in changes {
             console.note(&match change {
                 Change::Put(entry) => {
-                    format!("{} starts finmcp as {:?} now: {}", client.title(), entry.name, file.path.display())
+                    format!("Added {:?} to {title} ({}). Restart {title}", entry.name, file.path.display())
                 }
-                Change::Take(name) => format!("{name:?} is out of {}", file.path.display()),
+                Change::Take(name) => format!("Removed {name:?} from {}", file.path.display()),
             });
         }
         match backup {
             Some(backup) if open => console.say(&format!(
-                "WARNING: the file as it was, secrets in plain text included, is kept in {}. Delete it once all works, and \
-                 have the vendor revoke those tokens.",
+                "warning: the backup {} contains the secrets in plain text. Delete it once everything works, and \
+                 revoke those tokens at the vendor.",
                 backup.display()
             )),
-            Some(backup) => console.note(&format!("The file as it was: {}", backup.display())),
+            Some(backup) => console.note(&format!("Backup: {}", backup.display())),
             None => {}
         }
         Ok(())
     }
 
-    /// Claude Code's program, where it is the one to write the file.
+    /// Claude Code's program, if it should write the file.
     fn claude(&self, client: Client, document: &Document, changes: &[Change]) -> Option<PathBuf> {
-        // Its command takes a whole entry out, and with it what is to stay.
+        // Its command removes the whole entry, including the members that finmcp keeps.
         let keeps = |change: &Change| {
             let before = document.server(change.name()).filter(|_| matches!(change, Change::Put(_)));
             before.is_some_and(|before| entry::kept(before).next().is_some())
@@ -301,37 +304,38 @@ impl<'a> Job<'a> {
         client.program().filter(|_| is_its_own).and_then(|name| self.machine.program(name))
     }
 
-    /// What the entry cannot give `serve`.
+    /// Warns about what `serve` needs and the entry cannot contain.
     fn note(&self, client: Client, surroundings: &Surroundings) {
         let console = &self.console;
         for name in &surroundings.withheld {
             console.say(&format!(
-                "WARNING: {name} holds a password, and is not written into {}'s file: set it where {} is started, without \
-                 the password if you can.",
+                "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the \
+                 environment that starts {}, if possible without the password.",
                 client.title(),
                 client.title()
             ));
         }
         if matches!(self.settings.store, StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }) {
             console.say(
-                "WARNING: nobody can give finmcp the passphrase of its store when an AI client starts it: set \
-                 FINMCP_STORE_KEY_FILE to the path of a key file, and run this again.",
+                "warning: an AI client cannot enter the passphrase of the credential store. Set \
+                 FINMCP_STORE_KEY_FILE to the path of a key file and run this command again.",
             );
         }
         if self.arguments.scope == Scope::Project {
-            console.say("Note: the entry has paths of this machine: keep it out of what you share.");
+            console.say("note: the entry contains paths of this machine. Do not commit or share it.");
         }
     }
 
     fn say_next(&self) {
         let signed_out = self.plan.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
         if let Some(profile) = signed_out {
-            self.console.say(&format!("next: `{}`", profile.login_command()));
+            self.console.say(&format!("Next, sign in: {}", profile.login_command()));
         }
     }
 }
 
-/// Holds what is behind `--` to what `serve` takes, and to what can stand in a file. Whether it says how to sign in.
+/// Checks that `serve` accepts the options after `--` and that a file can contain them. Returns whether they include
+/// sign-in options.
 fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Error> {
     let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
     let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
@@ -341,7 +345,7 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
         Err(error) => {
             let text = error.to_string();
             let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            return Err(usage(format!("finmcp serve does not take that: {text}")).hint("see `finmcp serve --help`"));
+            return Err(usage(format!("invalid options for finmcp serve: {text}")).hint("run `finmcp serve --help`"));
         }
     };
     let registration = &serve.registration;
@@ -349,18 +353,20 @@ fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Erro
         ["secret", "token", "password", "assertion"].iter().any(|word| key.contains(word))
     };
     if registration.client_secret.is_some() || registration.parameters.iter().any(secret) {
-        return Err(usage("a secret is not written into a client's file").hint("sign in with `finmcp login` first"));
+        return Err(usage("finmcp does not write secrets to a client's file").hint("sign in with `finmcp login` first"));
     }
     registration.check_parameters()?;
     let mut files = serve.control.audit_log.iter().chain(registration.files());
     match files.find(|path| path.is_relative()) {
-        Some(path) => Err(usage(format!("{} depends on the folder that the client starts finmcp in", path.display()))
-            .hint("give the whole path")),
+        Some(path) => {
+            Err(usage(format!("relative path {}: the client may start finmcp in any folder", path.display()))
+                .hint("use an absolute path"))
+        }
         None => Ok(serve.registration != Registration::default()),
     }
 }
 
-/// `word` as a shell takes it for one.
+/// `word`, quoted for a shell.
 fn in_shell(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+".contains(letter);
     match !word.is_empty() && word.chars().all(plain) {

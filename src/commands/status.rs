@@ -46,10 +46,10 @@ struct ProfileDocument {
     problem: Option<String>,
 }
 
-/// Shows every saved profile. Renews nothing and asks no server.
+/// Prints every saved profile. Renews no token and contacts no server.
 ///
 /// # Errors
-/// What stdout says.
+/// stdout cannot be written.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
@@ -69,12 +69,12 @@ pub async fn run(
         console.data(&text)?;
         if documents.is_empty() {
             console.say(
-                "You are not signed in to anything. Run `finmcp login SERVER`, for example `finmcp login tesorio`.",
+                "Not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
             );
         }
     }
     for (name, problem) in settings.profiles.broken() {
-        console.say(&format!("profile {name:?} in config.toml cannot be used: {problem}"));
+        console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
     }
     Ok(())
 }
@@ -109,14 +109,17 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
     }
 }
 
+/// The JSON document's word for a token that finmcp renews. Scripts read it, so it stays.
+const AUTOMATIC: &str = "by itself";
+
 fn renewal(credential: &Credential) -> &'static str {
-    if credential.renews_by_itself() { "by itself" } else { "sign in" }
+    if credential.renews_by_itself() { AUTOMATIC } else { "sign in" }
 }
 
 fn table(now: Timestamp, document: &ProfileDocument) -> String {
     let mut rows = vec![("server", document.server.clone())];
     let state = match (document.signed_in, &document.problem) {
-        (_, Some(problem)) => format!("cannot be told: {problem}"),
+        (_, Some(problem)) => format!("unknown: {problem}"),
         (true, None) => "yes".to_owned(),
         (false, None) => "no".to_owned(),
     };
@@ -126,17 +129,19 @@ fn table(now: Timestamp, document: &ProfileDocument) -> String {
         rows.extend(document.account.clone().map(|account| ("account", account)));
         rows.extend(document.client_id.clone().map(|client| ("client", client)));
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
-        rows.extend(document.renewed_at.as_deref().map(|instant| ("token from", distance(now, instant))));
-        rows.extend(document.expires_at.as_deref().map(|instant| ("token ends", distance(now, instant))));
-        rows.push(("renewed", document.renewal.to_owned()));
-        rows.push(("kept in", document.store.clone()));
+        rows.extend(document.renewed_at.as_deref().map(|instant| ("issued", distance(now, instant))));
+        rows.extend(document.expires_at.as_deref().map(|instant| ("expires", distance(now, instant))));
+        let is_automatic = document.renewal == AUTOMATIC;
+        let renewal = if is_automatic { "automatic" } else { "none, sign in again when it expires" };
+        rows.push(("renewal", renewal.to_owned()));
+        rows.push(("stored in", document.store.clone()));
     }
-    rows.extend(document.era.map(|era| ("speaks", era.revisions().to_owned())));
+    rows.extend(document.era.map(|era| ("protocol", era.revisions().to_owned())));
     let rows = rows.into_iter().map(|(name, value)| format!("  {name:<11} {}\n", crate::printable::printable(&value)));
     format!("{}\n{}", document.profile, rows.collect::<String>())
 }
 
-/// An instant, and how far away it is.
+/// An instant, and how long ago it was or how soon it will be.
 fn distance(now: Timestamp, instant: &str) -> String {
     let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
     let seconds = then.as_second() - now.as_second();

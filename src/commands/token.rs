@@ -32,10 +32,10 @@ struct TokenDocument<'a> {
     resource: &'a str,
 }
 
-/// Prints a token that is fresh, and nothing else. Asks nobody.
+/// Prints a valid token and nothing else. Never prompts.
 ///
 /// # Errors
-/// Exit code 4 when a person is needed.
+/// Exit code 4 if the user has to sign in.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
@@ -52,8 +52,9 @@ pub async fn run(
     } else {
         tokens.access_token(Duration::from_secs(arguments.min_ttl)).await
     };
-    // Shortly before its end a token comes without waiting for a slow renewal. That has spent the refresh token all the
-    // same, whose successor must not end with this process; and what it brings is the better token.
+    // Shortly before a token expires, `access_token` returns it without waiting for a slow renewal. That renewal has
+    // used up the refresh token, so this process must not exit before it has stored the new one; and its access token
+    // lasts longer.
     tokens.settle().await;
     let token = match (&token, tokens.access_token(Duration::ZERO).await) {
         (Ok(_), Ok(better)) => Ok(better),
@@ -63,15 +64,15 @@ pub async fn run(
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
     let remaining = token.expires_at().map(|end| end.as_second() - credentials.clock.now().as_second());
     match (arguments.min_ttl, remaining) {
-        // It is kept and used for a while all the same: some servers write 0 for what they do not know.
-        (0, Some(..=0)) => console.say("note: the server says that this token ends when it is issued; it may not work"),
+        // finmcp uses the token anyway: some servers write 0 if they do not know the lifetime.
+        (0, Some(..=0)) => console.say("note: the server says that this token has already expired; it may not work"),
         (1.., Some(remaining)) if remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX) => {
-            console.say("note: the server's tokens do not live as long as --min-ttl asks for");
+            console.say("note: the server's tokens are valid for less time than --min-ttl");
         }
         _ => {}
     }
     if token.is_bound() {
-        console.say("note: this token is bound to a key that stays with finmcp: it works through `finmcp serve` only");
+        console.say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
     }
     let text = if arguments.json {
         json(credentials.clock.now(), &token, &profile, &identity.resource)?

@@ -13,10 +13,10 @@ use crate::{
     tool::{Tool, layout},
 };
 
-/// Shows what a server's tools do and take.
+/// Prints a server's tools and their arguments.
 ///
 /// # Errors
-/// Exit code 4 when somebody has to sign in; exit code 2 for a tool that there is not.
+/// Exit code 4 if the user has to sign in; exit code 2 for an unknown tool.
 pub async fn run(
     settings: &Arc<Settings>,
     credentials: &Credentials,
@@ -45,19 +45,19 @@ pub async fn run(
     }
     let tools: Vec<Tool> = listed.map(|(_, tool)| tool).collect();
     if tools.is_empty() {
-        console.note(&format!("{title} lists no tools."));
+        console.note(&format!("{title} has no tools"));
     }
     console.server_data(&layout::table(&tools, console.width()))?;
     Ok(())
 }
 
-/// That `title` has no tool of that name, and which it has.
+/// The error for an unknown tool, with the names of the tools that `title` has.
 pub fn no_such_tool<'a>(title: &str, name: &str, tools: impl Iterator<Item = &'a Tool>) -> Error {
     let names: Vec<&str> = tools.map(|tool| &*tool.name).collect();
     let error = Error::new(ErrorKind::Usage, format!("{title} has no tool {name:?}"));
     if names.is_empty() {
-        error.hint("it lists none at all")
+        error.hint(format!("{title} has no tools; your account may not have access to any"))
     } else {
-        error.hint(format!("it has {}", names.join(", ")))
+        error.hint(format!("use one of: {}", names.join(", ")))
     }
 }

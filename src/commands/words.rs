@@ -42,17 +42,17 @@ pub fn say(console: Console, note: &Note) {
     }
 }
 
-/// Says what a server goes on taking.
+/// Says that a token is still valid.
 pub fn not_revoked(console: Console, left: &NotRevoked) {
     console.say(&match left {
         NotRevoked::NoPlace => {
-            "The server has no place to revoke it: what was handed out works there until it expires.".to_owned()
+            "This server cannot revoke tokens; the last one stays valid until it expires.".to_owned()
         }
         NotRevoked::Unsupported { token } => {
-            format!("The server does not revoke {token} tokens: this one works there until it expires.")
+            format!("This server cannot revoke {token} tokens; the last one stays valid until it expires.")
         }
         NotRevoked::Failed { token, error } => {
-            format!("The {token} token could not be revoked and works until it expires: {error}.")
+            format!("warning: could not revoke the {token} token, which stays valid until it expires: {error}")
         }
     });
 }

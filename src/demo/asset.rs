@@ -1,4 +1,4 @@
-//! Asset, the accounting platform: machine credentials, two environments, no discovery.
+//! Asset, the accounting platform: client credentials, two environments, no discovery.
 
 use std::{
     io,
@@ -43,18 +43,18 @@ const TOKEN_PATH: &str = "/v0/auth/token";
 /// The scope tokens that exist, as a token request without a scope gets them.
 const SCOPES: [&str; 2] = ["ledger:read", "invoice:create"];
 
-/// How long a token is good where `expires_in` asks for nothing else, in seconds.
+/// The lifetime of a token if the request has no `expires_in`, in seconds.
 const DEFAULT_LIFETIME: i64 = 3600;
 
-/// The longest lifetime that can be asked for, in seconds.
+/// The longest lifetime that a client can request, in seconds.
 const LONGEST_LIFETIME: i64 = 24 * 3600;
 
-/// How a token response states when the token ends: the vendor's documents contradict each other.
+/// How a token response gives the token's expiry: the vendor's documents contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExpiresIn {
-    /// Seconds from now, as RFC 6749 section 5.1 has it.
+    /// In seconds from now (RFC 6749 section 5.1).
     Seconds,
-    /// A Unix time.
+    /// As a Unix time.
     UnixTime,
     /// Not at all.
     Absent,
@@ -85,7 +85,7 @@ struct AssetSite {
 }
 
 impl Asset {
-    /// Serves the books of `business` on a port of 127.0.0.1 with credentials of its own.
+    /// Serves the books of `business` on a port of 127.0.0.1, with new credentials.
     ///
     /// # Errors
     /// The port is taken, or the system has no randomness.
@@ -112,7 +112,7 @@ impl Asset {
         Ok(Self { site, _serving: serving })
     }
 
-    /// The MCP endpoint, which is the `resource` too.
+    /// The MCP endpoint, which is also the `resource`.
     pub fn mcp_url(&self) -> &ServerUrl {
         &self.site.mcp_url
     }
@@ -122,12 +122,12 @@ impl Asset {
         &self.site.token_endpoint
     }
 
-    /// The identifier of this environment's client.
+    /// The client ID of this environment.
     pub fn client_id(&self) -> &str {
         &self.site.client_id
     }
 
-    /// Its secret, made anew at each start.
+    /// The client secret, generated at each start.
     pub fn client_secret(&self) -> &Secret {
         &self.site.client_secret
     }
@@ -137,7 +137,7 @@ impl Asset {
         self.site.business
     }
 
-    /// What was asked of it so far.
+    /// The requests so far.
     pub fn activity(&self) -> Activity {
         Activity {
             registrations: 0,
@@ -167,22 +167,22 @@ impl AssetSite {
     /// The client credentials grant (RFC 6749 section 4.4) with Asset's own parameters.
     fn token(&self, request: &Request<Bytes>, number: u64, now: Timestamp) -> Result<Value, GrantError> {
         if request.headers().contains_key(header::AUTHORIZATION) {
-            return Err(GrantError::new("invalid_client", "client_id and client_secret belong into the form"));
+            return Err(GrantError::new("invalid_client", "client_id and client_secret must be in the form"));
         }
         let form = Form::parse(request.body())?;
         if form.get("grant_type").is_some_and(|grant| grant != "client_credentials") {
-            return Err(GrantError::new("unsupported_grant_type", "only client_credentials is offered"));
+            return Err(GrantError::new("unsupported_grant_type", "only client_credentials is supported"));
         }
         let presented = Secret::new(form.get("client_secret").unwrap_or_default().to_owned());
         if form.get("client_id") != Some(&self.client_id) || !self.client_secret.same_as(&presented) {
             return Err(GrantError::new("invalid_client", "unknown client, or wrong secret for this environment"));
         }
         if form.get("business_id").is_some_and(|business| business != self.business.id) {
-            return Err(GrantError::invalid_request("this client has no such business"));
+            return Err(GrantError::invalid_request("this client has no access to that business"));
         }
         let scope = form.get("scope").map_or_else(|| SCOPES.join(" "), str::to_owned);
         if !scope.split(' ').all(|token| SCOPES.contains(&token)) {
-            return Err(GrantError::new("invalid_scope", "there is no such scope"));
+            return Err(GrantError::new("invalid_scope", "unknown scope"));
         }
         let lifetime: i64 = form.get("expires_in").map_or(Ok(DEFAULT_LIFETIME), |seconds| {
             let lifetime = seconds.parse().ok().filter(|seconds| (1..=LONGEST_LIFETIME).contains(seconds));
@@ -229,7 +229,7 @@ impl AssetSite {
 }
 
 impl ExpiresIn {
-    /// The member of the token response with this number.
+    /// The expiry member of the token response with this number.
     fn value(self, number: u64, lifetime: i64, expires_at: i64) -> Option<i64> {
         match self {
             Self::Seconds => Some(lifetime),
@@ -256,7 +256,7 @@ const TOOLS: &[Tool<Bookkeeping>] = &[
     Tool {
         name: "ledger_activity",
         title: "Account activity",
-        description: "What moved one account over a period, with its balance before and after",
+        description: "The postings of one account over a period, with its balance before and after",
         effect: Effect::ReadsOnly,
         input: AccountActivity::schema,
         run: |books, arguments| books.ledger_activity(&arguments.read()?),
@@ -264,7 +264,7 @@ const TOOLS: &[Tool<Bookkeeping>] = &[
     Tool {
         name: "list_accounts",
         title: "Chart of accounts",
-        description: "The chart of accounts, with what each account holds at the end of a day",
+        description: "The chart of accounts, with each account's balance at the end of a day",
         effect: Effect::ReadsOnly,
         input: AsOf::schema,
         run: |books, arguments| books.list_accounts(&arguments.read()?),
@@ -272,7 +272,7 @@ const TOOLS: &[Tool<Bookkeeping>] = &[
     Tool {
         name: "list_transactions",
         title: "Journal entries",
-        description: "The journal entries of a period, with all their debits and credits",
+        description: "The journal entries of a period, with all debits and credits",
         effect: Effect::ReadsOnly,
         input: Period::schema,
         run: |books, arguments| books.list_transactions(&arguments.read()?),
@@ -287,7 +287,7 @@ const TOOLS: &[Tool<Bookkeeping>] = &[
     },
 ];
 
-/// What the tools work on.
+/// The data that the tools work on.
 struct Bookkeeping {
     ledger: Ledger,
 }
@@ -327,7 +327,7 @@ impl AsOf {
         json!({
             "type": "object",
             "properties": {
-                "as_of": { "type": "string", "description": "The day whose end is shown, YYYY-MM-DD." },
+                "as_of": { "type": "string", "description": "The date of the balances, YYYY-MM-DD." },
             },
             "required": ["as_of"],
         })
@@ -414,7 +414,7 @@ impl Bookkeeping {
     }
 
     fn ledger_activity(&self, asked: &AccountActivity) -> Outcome {
-        let account = find_account(asked.account).ok_or("there is no such account; see list_accounts")?;
+        let account = find_account(asked.account).ok_or("unknown account; see list_accounts")?;
         let (from, to) = asked.period.days()?;
         let mut balance = from.yesterday().map(|day| self.ledger.balance(account, day)).unwrap_or_default();
         let opening = balance;

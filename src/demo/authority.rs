@@ -1,5 +1,5 @@
-//! The rules of an authorization server for people (OAuth 2.1, MCP authorization): requests and the time in, decisions
-//! out. `endpoints` gives it HTTP.
+//! The rules of an authorization server for browser sign-ins (OAuth 2.1, MCP authorization): requests and the time in,
+//! decisions out. `endpoints` serves it over HTTP.
 
 use std::{
     collections::HashMap,
@@ -26,12 +26,12 @@ use crate::{
 /// How long a code can be redeemed (RFC 6749 section 4.1.2 recommends ten minutes at most).
 const CODE_LIFETIME: i64 = 60;
 
-/// How long what an authority hands out is good for.
+/// The lifetimes of the tokens that an authority issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// Of an access token, in whole seconds.
+    /// An access token's, in whole seconds.
     pub access_token: Duration,
-    /// Of a refresh token that is not used, in whole seconds.
+    /// An unused refresh token's, in whole seconds.
     pub refresh_token: Duration,
 }
 
@@ -41,33 +41,33 @@ impl Default for Lifetimes {
     }
 }
 
-/// What an access token looks like.
+/// The format of access tokens.
 pub enum TokenFormat {
-    /// A random text that only the authority understands.
+    /// Random text that only the authority can interpret.
     Opaque,
-    /// A signed token that says what it is for.
+    /// A signed JWT.
     Jwt(SigningKey),
 }
 
-/// What tells one authority from another.
+/// The configuration of an authority.
 pub struct Policy {
     /// The issuer identifier (RFC 8414 section 2).
     pub issuer: String,
     /// The one resource that tokens are for (RFC 8707).
     pub resource: String,
-    /// The organisation that its people belong to, shown on the consent page and named in the token.
+    /// The users' organisation, shown on the consent page and named in the token.
     pub organization: &'static str,
-    /// The scope tokens that exist; the first ones are what a request without a scope gets.
+    /// All scope tokens; a request without a scope gets the first ones.
     pub scopes: &'static [&'static str],
-    /// How many of `scopes` those are.
+    /// How many of `scopes` a request without a scope gets.
     pub default_scopes: usize,
-    /// What its access tokens look like.
+    /// The format of its access tokens.
     pub format: TokenFormat,
-    /// How long they are good for.
+    /// The lifetimes of its tokens.
     pub lifetimes: Lifetimes,
 }
 
-/// An authorization server's rules and memory. It holds tokens, so nothing in it can be printed.
+/// An authorization server's rules and state. It contains tokens, so it has no `Debug`.
 pub struct Authority {
     policy: Policy,
     memory: Mutex<Memory>,
@@ -76,11 +76,11 @@ pub struct Authority {
 #[derive(Default)]
 struct Memory {
     clients: HashMap<String, Client>,
-    /// Requests that wait for a person's decision, by the identifier on their consent page.
+    /// Requests that wait for the user's decision, by the identifier on the consent page.
     undecided: HashMap<String, AuthorizationRequest>,
     codes: HashMap<String, Code>,
     sign_ins: HashMap<String, SignIn>,
-    /// Every refresh token ever handed out, and its sign-in: a spent one must be recognised.
+    /// Every refresh token ever issued, with its sign-in: the authority has to recognise a used one.
     refresh_tokens: HashMap<String, String>,
     access_tokens: HashMap<String, Claims>,
 }
@@ -89,22 +89,22 @@ struct Memory {
 #[derive(Clone)]
 pub struct AuthorizationRequest {
     client_id: String,
-    /// What to call the client on the consent page.
+    /// The client's name on the consent page.
     pub client_name: String,
-    /// Where the answer goes.
+    /// The redirect URI.
     pub redirect_uri: ServerUrl,
-    /// The scope asked for.
+    /// The requested scope.
     pub scope: String,
     state: Option<String>,
     code_challenge: String,
 }
 
-/// An authorization request that is refused.
+/// The refusal of an authorization request.
 pub enum AuthorizationError {
-    /// It is not known whether the redirect URI is the client's: tell the person, never redirect (RFC 6749 section
+    /// The redirect URI may not be the client's: show the error to the user and do not redirect (RFC 6749 section
     /// 4.1.2.1).
     Page(GrantError),
-    /// Tell the client, by this redirect.
+    /// Tell the client with this redirect.
     Redirect(String),
 }
 
@@ -112,17 +112,17 @@ struct Code {
     request: AuthorizationRequest,
     user: String,
     expires_at: i64,
-    /// What the code was redeemed for.
+    /// The sign-in that the code was redeemed for.
     sign_in: Option<String>,
     spent: bool,
 }
 
-/// One person's consent to one client, and all tokens that followed from it.
+/// One user's consent to one client, and the tokens issued for it.
 struct SignIn {
     client_id: String,
     user: String,
     scope: String,
-    /// The only refresh token that is good.
+    /// The only valid refresh token.
     refresh_token: String,
     expires_at: i64,
     is_revoked: bool,
@@ -135,44 +135,43 @@ pub struct TokenResponse {
     pub access_token: String,
     token_type: &'static str,
     expires_in: u64,
-    /// What renews it, once.
+    /// The refresh token, which can be used once.
     pub refresh_token: String,
-    /// What was granted, where there are scopes at all.
+    /// The granted scope, if this authority has scopes.
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
 }
 
 impl Authority {
-    /// An authority that knows nobody yet.
+    /// An authority without clients.
     pub fn new(policy: Policy) -> Self {
         Self { policy, memory: Mutex::default() }
     }
 
-    /// What tells it from others.
+    /// Its configuration.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Whether a client of this identifier is known.
+    /// Whether a client with this ID is registered.
     pub fn knows(&self, client_id: &str) -> bool {
         self.memory().clients.contains_key(client_id)
     }
 
-    /// Makes a client known under `client_id`.
+    /// Registers a client as `client_id`.
     pub fn admit(&self, client_id: &str, client: Client) {
         self.memory().clients.insert(client_id.to_owned(), client);
     }
 
-    /// Checks an authorization request and keeps it until a person decides. Gives the identifier that the decision has
-    /// to name.
+    /// Checks an authorization request and keeps it until the user decides. Returns the identifier for the decision.
     ///
     /// # Errors
-    /// An [`AuthorizationError`], which says whom to tell.
+    /// An [`AuthorizationError`], which says who gets the error.
     pub fn authorize(&self, query: &Form) -> Result<(String, AuthorizationRequest), AuthorizationError> {
         let mut memory = self.memory();
         let page = AuthorizationError::Page;
         let client_id = query.require("client_id", "client_id is missing").map_err(page)?;
-        let unknown = GrantError::new("invalid_client", "this client is not registered here");
+        let unknown = GrantError::new("invalid_client", "unknown client");
         let client = memory.clients.get(client_id).ok_or(page(unknown))?;
         let redirect_uri = query.get("redirect_uri").and_then(|requested| client.redirect_uri(requested)).ok_or(
             page(GrantError::invalid_request("redirect_uri is missing or not one that the client registered")),
@@ -196,20 +195,20 @@ impl Authority {
         Ok((id, request))
     }
 
-    /// Carries out a person's decision: the form fields `request`, `name` and `decision`. Gives the redirect that tells
-    /// the client.
+    /// Applies the user's decision: the form fields `request`, `name` and `decision`. Returns the redirect to the
+    /// client.
     ///
     /// # Errors
-    /// The decision names no request that waits, such as one already decided.
+    /// No request with this identifier waits for a decision, for example because it was already decided.
     pub fn decide(&self, form: &Form, now: Timestamp) -> Result<String, GrantError> {
         let mut memory = self.memory();
         let id = form.require("request", "request is missing")?;
         let request =
-            memory.undecided.remove(id).ok_or(GrantError::invalid_request("this page has been used already"))?;
+            memory.undecided.remove(id).ok_or(GrantError::invalid_request("this request was already decided"))?;
         let (redirect_uri, state) = (request.redirect_uri.clone(), request.state.clone());
         let answer = |answer: &[(&str, &str)]| self.redirect(&redirect_uri, state.as_deref(), answer);
         if form.get("decision") != Some("allow") {
-            return Ok(answer(&[("error", "access_denied"), ("error_description", "the person said no")]));
+            return Ok(answer(&[("error", "access_denied"), ("error_description", "the user denied access")]));
         }
         let code = random::token("code_")?;
         let location = answer(&[("code", &code)]);
@@ -219,35 +218,38 @@ impl Authority {
         Ok(location)
     }
 
-    /// Answers a token request.
+    /// Processes a token request.
     ///
     /// # Errors
-    /// The error document to answer with.
+    /// The error response.
     pub fn token(&self, form: &Form, now: Timestamp) -> Result<TokenResponse, GrantError> {
         let client_id = form.require("client_id", "client_id is missing")?;
         if !self.knows(client_id) {
-            return Err(GrantError::new("invalid_client", "this client is not registered here"));
+            return Err(GrantError::new("invalid_client", "unknown client"));
         }
-        // MCP authorization, "Resource Parameter Implementation": in authorization and token requests alike, refreshes
-        // included.
+        // MCP authorization, "Resource Parameter Implementation": required in authorization and token requests,
+        // including refreshes.
         if form.get("resource") != Some(&self.policy.resource) {
             return Err(GrantError::new("invalid_target", "resource must name this vendor's MCP server"));
         }
         match form.get("grant_type") {
             Some("authorization_code") => self.redeem_code(client_id, form, now),
             Some("refresh_token") => self.refresh(client_id, form, now),
-            _ => Err(GrantError::new("unsupported_grant_type", "authorization_code and refresh_token are offered")),
+            _ => Err(GrantError::new(
+                "unsupported_grant_type",
+                "only authorization_code and refresh_token are supported",
+            )),
         }
     }
 
     fn redeem_code(&self, client_id: &str, form: &Form, now: Timestamp) -> Result<TokenResponse, GrantError> {
         let mut memory = self.memory();
         let memory = &mut *memory;
-        let wrong = GrantError::invalid_grant("the code is wrong, spent, expired or someone else's");
+        let wrong = GrantError::invalid_grant("the code is wrong, already used, expired, or issued to another client");
         let named = form.require("code", "code is missing")?;
         let code = memory.codes.get_mut(named).filter(|code| code.request.client_id == client_id).ok_or(wrong)?;
         if std::mem::replace(&mut code.spent, true) {
-            // RFC 6749 section 4.1.2: whoever else has the code may have had the tokens first.
+            // RFC 6749 section 4.1.2: if the code is used twice, an attacker may have obtained the tokens first.
             if let Some(sign_in) = code.sign_in.as_ref().and_then(|id| memory.sign_ins.get_mut(id)) {
                 sign_in.is_revoked = true;
             }
@@ -258,7 +260,7 @@ impl Authority {
         }
         let verifier = form.require("code_verifier", "code_verifier is missing")?;
         if BASE64URL.encode(Sha256::digest(verifier)) != code.request.code_challenge {
-            return Err(GrantError::invalid_grant("code_verifier does not fit the code_challenge"));
+            return Err(GrantError::invalid_grant("code_verifier does not match code_challenge"));
         }
         let id = random::token("")?;
         code.sign_in = Some(id.clone());
@@ -277,13 +279,13 @@ impl Authority {
     fn refresh(&self, client_id: &str, form: &Form, now: Timestamp) -> Result<TokenResponse, GrantError> {
         let mut memory = self.memory();
         let memory = &mut *memory;
-        let wrong = GrantError::invalid_grant("the refresh token is wrong, spent, expired or revoked");
+        let wrong = GrantError::invalid_grant("the refresh token is wrong, already used, expired or revoked");
         let token = form.require("refresh_token", "refresh_token is missing")?;
         let id = memory.refresh_tokens.get(token).cloned().ok_or(wrong)?;
         let sign_in = memory.sign_ins.get_mut(&id).filter(|sign_in| sign_in.client_id == client_id).ok_or(wrong)?;
         if sign_in.refresh_token != token {
-            // RFC 9700 section 4.14.2: a spent token in use again means that two parties have it, and nobody can tell
-            // which is the thief.
+            // RFC 9700 section 4.14.2: reuse of a refresh token means that two parties have it, and the server cannot
+            // tell which one is the attacker.
             sign_in.is_revoked = true;
         }
         if sign_in.is_revoked || now.as_second() >= sign_in.expires_at {
@@ -296,7 +298,7 @@ impl Authority {
         self.issue(memory, &id, form.get("scope"), now)
     }
 
-    /// A new pair of tokens for a sign-in; its refresh token before is spent by it.
+    /// Issues a new pair of tokens for a sign-in, which invalidates its previous refresh token.
     fn issue(
         &self,
         memory: &mut Memory,
@@ -306,7 +308,7 @@ impl Authority {
     ) -> Result<TokenResponse, GrantError> {
         let Lifetimes { access_token: lifetime, refresh_token: idle } = self.policy.lifetimes;
         let now = now.as_second();
-        let sign_in = memory.sign_ins.get_mut(id).ok_or(GrantError::server_error("the sign-in is gone"))?;
+        let sign_in = memory.sign_ins.get_mut(id).ok_or(GrantError::server_error("the sign-in no longer exists"))?;
         let claims = Claims {
             iss: self.policy.issuer.clone(),
             sub: sign_in.user.clone(),
@@ -337,7 +339,7 @@ impl Authority {
         Ok(TokenResponse { access_token, token_type: "Bearer", expires_in: lifetime.as_secs(), refresh_token, scope })
     }
 
-    /// What an access token allows, if it is good now.
+    /// What an access token allows, if it is valid now.
     pub fn introspect(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let memory = self.memory();
         let claims = match &self.policy.format {
@@ -349,11 +351,11 @@ impl Authority {
         is_good.then_some(claims)
     }
 
-    /// Revokes the sign-in that a token belongs to (RFC 7009): its refresh token and every access token. One that is
-    /// unknown is revoked already.
+    /// Revokes the sign-in of a token (RFC 7009): its refresh token and all access tokens. Succeeds for an unknown
+    /// token.
     ///
     /// # Errors
-    /// The token is another client's (RFC 7009 section 2.1), or none is named.
+    /// The token belongs to another client (RFC 7009 section 2.1), or the request has no token.
     pub fn revoke(&self, form: &Form) -> Result<(), GrantError> {
         let mut memory = self.memory();
         let token = form.require("token", "token is missing")?;
@@ -370,7 +372,7 @@ impl Authority {
         Ok(())
     }
 
-    /// The scope that a request is for, if it can be granted here.
+    /// The scope of a request, if the authority can grant it.
     fn grantable(&self, query: &Form) -> Result<String, GrantError> {
         if query.get("response_type") != Some("code") {
             return Err(GrantError::new("unsupported_response_type", "response_type must be code"));
@@ -385,11 +387,11 @@ impl Authority {
         if scope.split(' ').all(|token| self.policy.scopes.contains(&token)) {
             Ok(scope.to_owned())
         } else {
-            Err(GrantError::new("invalid_scope", "there is no such scope"))
+            Err(GrantError::new("invalid_scope", "unknown scope"))
         }
     }
 
-    /// `redirect_uri` with an authorization response (RFC 6749 section 4.1.2) and who it is from (RFC 9207).
+    /// `redirect_uri` with an authorization response (RFC 6749 section 4.1.2) and its issuer (RFC 9207).
     fn redirect(&self, redirect_uri: &ServerUrl, state: Option<&str>, answer: &[(&str, &str)]) -> String {
         let mut location = redirect_uri.as_url().clone();
         let state = state.map(|state| ("state", state));
@@ -398,13 +400,13 @@ impl Authority {
         location.into()
     }
 
-    /// Every change is complete before anything can fail in between, so a poisoned lock is as good as another.
+    /// Locks the state. No change can fail halfway, so a poisoned lock is still consistent.
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The PKCE challenge of a request (RFC 7636 section 4.3), which has to be S256.
+/// The PKCE challenge of a request (RFC 7636 section 4.3), which must be S256.
 fn code_challenge(query: &Form) -> Result<String, GrantError> {
     if query.get("code_challenge_method") != Some("S256") {
         return Err(GrantError::invalid_request("code_challenge_method must be S256"));

@@ -32,7 +32,7 @@ impl Client {
         Self { name: name.to_owned(), redirect_uris }
     }
 
-    /// What a registration request brought, if it may be registered. `application_type` is read as OpenID Connect
+    /// The metadata of a registration request, if it is valid. `application_type` is read as OpenID Connect
     /// Dynamic Client Registration 1.0 section 2 says: left out it means `web`, and a web client has no loopback
     /// redirect.
     ///

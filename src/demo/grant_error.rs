@@ -26,7 +26,7 @@ impl GrantError {
         Self::new("invalid_request", error_description)
     }
 
-    /// `invalid_grant`: a code or a refresh token is wrong, spent, expired or revoked.
+    /// `invalid_grant`: a code or a refresh token is wrong, already used, expired or revoked.
     pub const fn invalid_grant(error_description: &'static str) -> Self {
         Self::new("invalid_grant", error_description)
     }

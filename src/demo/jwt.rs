@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::demo::{grant_error::GrantError, random};
 
-/// What an access token says about itself. Times are Unix seconds.
+/// The claims of an access token. Times are Unix seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who issued it.
+    /// The issuer.
     pub iss: String,
-    /// Who it speaks for.
+    /// The user.
     pub sub: String,
-    /// The resource it is for.
+    /// The resource.
     pub aud: String,
-    /// Who asked for it.
+    /// The client.
     pub client_id: String,
     /// Scope tokens, separated by spaces.
     pub scope: String,
     /// When it was issued.
     pub iat: i64,
-    /// When it ends.
+    /// When it expires.
     pub exp: i64,
-    /// What tells it from every other token.
+    /// A unique identifier.
     pub jti: String,
     /// The one business it is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,35 +31,35 @@ pub struct Claims {
     /// The organisation it is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
-    /// The sign-in it came from, which can be revoked.
+    /// The sign-in that it was issued for, which can be revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
 }
 
 impl Claims {
-    /// Whether it may do what needs the scope token `needed`.
+    /// Whether it has the scope token `needed`.
     pub fn allows(&self, needed: &str) -> bool {
         self.scope.split(' ').any(|token| token == needed)
     }
 }
 
-/// An issuer's key, made anew at each start.
+/// An issuer's key, generated at each start.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
     /// A new key.
     ///
     /// # Errors
-    /// The system has no randomness to give.
+    /// The system has no randomness.
     pub fn generate() -> Result<Self, GrantError> {
         let seed = random::bytes()?;
         Ed25519KeyPair::from_seed_unchecked(&seed).map(Self).map_err(|_| GrantError::server_error("no signing key"))
     }
 
-    /// The token that carries `claims`.
+    /// A token with `claims`.
     ///
     /// # Errors
-    /// None that is known of: the claims are plain strings and numbers.
+    /// None known: the claims are strings and numbers.
     pub fn sign(&self, claims: &Claims) -> Result<String, GrantError> {
         let claims = serde_json::to_vec(claims).map_err(|_| GrantError::server_error("no token"))?;
         let mut token = BASE64URL.encode(r#"{"alg":"EdDSA","typ":"at+jwt"}"#);
@@ -69,7 +69,7 @@ impl SigningKey {
         Ok(token + "." + &signature)
     }
 
-    /// The claims of a token that this key signed. Whether they hold now and here is for the caller to see.
+    /// The claims of a token that this key signed. The caller checks whether they are valid here and now.
     pub fn verify(&self, token: &str) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let key = UnparsedPublicKey::new(&ED25519, self.0.public_key());

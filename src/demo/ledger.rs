@@ -12,15 +12,15 @@ use crate::demo::{
 /// An account of the chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
-    /// Its number, which sorts it.
+    /// Its number, which determines the order.
     pub code: u16,
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// Where it stands in the statements.
+    /// Its place in the statements.
     pub kind: AccountKind,
 }
 
-/// What an account measures. Assets and costs grow with debits, the others with credits.
+/// The kind of an account. Debits increase assets and costs, credits the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountKind {
     /// What the business owns.
@@ -40,7 +40,7 @@ pub enum AccountKind {
 }
 
 impl AccountKind {
-    /// Whether it grows with credits.
+    /// Whether credits increase it.
     const fn is_credit_normal(self) -> bool {
         matches!(self, Self::Liability | Self::Equity | Self::Revenue)
     }
@@ -110,10 +110,10 @@ pub struct Entry {
     postings: Vec<Posting>,
 }
 
-/// Why something is not a journal entry.
+/// Why a journal entry is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// The chart has no such account.
+    /// The account is not in the chart.
     #[error("there is no account {0}")]
     UnknownAccount(u16),
     /// Debits and credits differ.
@@ -206,7 +206,7 @@ impl Ledger {
                 revenue,
                 cost.resulting_in("Gross profit", gross_profit),
                 operating.resulting_in("Operating income", operating_income),
-                // From the entries, not from the lines above: that both agree is what a reader checks.
+                // Computed from the entries, not from the lines above, so that a reader can check that both agree.
                 other.resulting_in("Net income", self.net_income(from, to)),
             ],
         }

@@ -11,11 +11,11 @@ pub struct DigitalAsset {
     pub id: &'static str,
     /// Its title.
     pub title: &'static str,
-    /// What it is.
+    /// Its type.
     pub kind: &'static str,
-    /// Where it is filed.
+    /// Its collection.
     pub collection: &'static str,
-    /// What it is about.
+    /// Its tags.
     pub tags: &'static [&'static str],
     #[serde(skip)]
     text: &'static str,
@@ -63,7 +63,7 @@ impl DigitalAsset {
         ASSETS.iter().find(|asset| asset.id == id)
     }
 
-    /// The assets whose title or tags hold every word of `query`, in any case.
+    /// The assets whose title or tags contain every word of `query`, ignoring case.
     pub fn search(query: &str) -> Vec<&'static Self> {
         let query = query.to_lowercase();
         let matches = |asset: &&Self| {
@@ -75,7 +75,7 @@ impl DigitalAsset {
 
     /// A preview as a PNG file of about half a megabyte.
     pub fn preview(&self) -> Vec<u8> {
-        // Each asset has a tint of its own.
+        // Each asset has a different tint.
         let tint = self.id.bytes().fold(0u8, |tint, byte| tint.wrapping_mul(31).wrapping_add(byte));
         png::encode(480, 360, |x, y| {
             let [[x, _], [y, _]] = [x.to_le_bytes(), y.to_le_bytes()];

@@ -1,4 +1,4 @@
-//! A loopback HTTP/1.1 listener and what its sites answer with.
+//! A loopback HTTP/1.1 listener and its responses.
 
 use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -14,19 +14,19 @@ use tokio::{
     task::JoinSet,
 };
 
-/// The most that a request's body may hold, in bytes.
+/// The maximum size of a request's body, in bytes.
 const REQUEST_LIMIT: usize = 4 << 20;
 
-/// What a site answers.
+/// A site's response.
 pub type Reply = Response<BoxBody<Bytes, Infallible>>;
 
-/// What is served at an origin.
+/// The handler of an origin's requests.
 pub trait Site: Send + Sync {
     /// Answers one request.
     fn answer(&self, request: Request<Bytes>) -> BoxFuture<'_, Reply>;
 }
 
-/// A bound socket that serves nothing yet, so that a site can know its own address before it begins.
+/// A bound socket that does not serve yet, so that a site can know its address before it starts.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
@@ -43,7 +43,7 @@ impl Listener {
     /// Binds a port of 127.0.0.1; 0 takes any free one.
     ///
     /// # Errors
-    /// Whatever the system says, such as a port in use.
+    /// The port is in use, or another system error.
     pub async fn bind(port: u16) -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let origin = format!("http://{}", socket.local_addr()?);
@@ -64,7 +64,7 @@ impl Listener {
 
     async fn accept(self, site: Arc<dyn Site>) {
         let host: Arc<str> = self.origin.trim_start_matches("http://").into();
-        // Connections live in this task, so that they end with it.
+        // Dropping this task also ends its connections.
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -72,8 +72,8 @@ impl Listener {
                     Ok((stream, _)) => {
                         connections.spawn(converse(stream, host.clone(), site.clone()));
                     }
-                    // Out of descriptors, most likely: the waiting connection is still there, so a pause keeps this
-                    // from spinning.
+                    // Probably out of file descriptors. The connection is still waiting, so without a pause this would
+                    // spin.
                     Err(error) => {
                         tracing::debug!(%error, "accept failed");
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -86,13 +86,13 @@ impl Listener {
 }
 
 async fn converse(stream: TcpStream, host: Arc<str>, site: Arc<dyn Site>) {
-    // Small answers leave at once.
+    // Sends small responses immediately.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request: Request<Incoming>| {
         let (host, site) = (host.clone(), site.clone());
         async move { Ok::<_, Infallible>(read_and_answer(request, &host, &*site).await) }
     });
-    // No time limit on an idle connection: a client that reuses one never meets its end.
+    // No idle timeout: a client never reuses a connection that is about to close.
     let connection = http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "connection ended");
@@ -100,7 +100,7 @@ async fn converse(stream: TcpStream, host: Arc<str>, site: Arc<dyn Site>) {
 }
 
 async fn read_and_answer(request: Request<Incoming>, host: &str, site: &dyn Site) -> Reply {
-    // A page from elsewhere, whose name was made to resolve to this machine, would name itself here (DNS rebinding).
+    // Rejects other host names, to prevent DNS rebinding.
     if request.headers().get(header::HOST).is_none_or(|value| value != host) {
         return text(StatusCode::MISDIRECTED_REQUEST, "this is not the host that was asked for");
     }
@@ -111,7 +111,7 @@ async fn read_and_answer(request: Request<Incoming>, host: &str, site: &dyn Site
     }
 }
 
-/// A JSON document. It may hold a token, so no cache keeps it (RFC 6749 section 5.1).
+/// A JSON response. It may contain a token, so caches must not store it (RFC 6749 section 5.1).
 pub fn json(status: StatusCode, document: &impl Serialize) -> Reply {
     match serde_json::to_vec(document) {
         Ok(bytes) => reply(status, "application/json", bytes),
@@ -119,19 +119,19 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Reply {
     }
 }
 
-/// No body at all.
+/// A response without a body.
 pub fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Full::default().boxed());
     *reply.status_mut() = status;
     reply
 }
 
-/// A line of text.
+/// A response with one line of text.
 pub fn text(status: StatusCode, line: &'static str) -> Reply {
     reply(status, "text/plain; charset=utf-8", line)
 }
 
-/// A page that loads nothing, runs nothing, is framed by nobody and tells nobody where it was.
+/// A page without external resources, scripts, framing or referrer.
 pub fn html(status: StatusCode, page: String) -> Reply {
     let page = reply(status, "text/html; charset=utf-8", page);
     let page = with_header(
@@ -142,7 +142,7 @@ pub fn html(status: StatusCode, page: String) -> Reply {
     with_header(page, header::REFERRER_POLICY, "no-referrer")
 }
 
-/// Sends a browser elsewhere, with GET (RFC 9110 section 15.4.4).
+/// Redirects a browser, with GET (RFC 9110 section 15.4.4).
 pub fn see_other(location: &str) -> Reply {
     with_header(text(StatusCode::SEE_OTHER, "see the Location header"), header::LOCATION, location)
 }
@@ -152,7 +152,7 @@ pub fn not_found() -> Reply {
     text(StatusCode::NOT_FOUND, "there is nothing here")
 }
 
-/// `reply` with one more header; a value that cannot be one is left out.
+/// `reply` with one more header, unless the value is invalid.
 pub fn with_header(mut reply: Reply, name: HeaderName, value: &str) -> Reply {
     if let Ok(value) = HeaderValue::from_str(value) {
         reply.headers_mut().insert(name, value);

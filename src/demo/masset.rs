@@ -1,4 +1,4 @@
-//! Masset, digital assets: people sign in, tokens say what they allow, and each person has a rate limit.
+//! Masset, digital assets: browser sign-in, scopes, and a rate limit for each user.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,21 +32,21 @@ use crate::{
 
 const MCP_PATH: &str = "/mcp";
 
-/// Where the issuer's paths begin: its metadata is found by path insertion (RFC 8414 section 3.1).
+/// The issuer's path: clients find its metadata by path insertion (RFC 8414 section 3.1).
 const ISSUER_PATH: &str = "/auth";
 
-/// What every request needs.
+/// The scope that every request needs.
 const BASE: &str = "mcp";
 const ASSET_READ: &str = "mcp:asset_read";
 const ASSET_CONTENT_READ: &str = "mcp:asset_content_read";
 
-/// How many requests a person may send in [`WINDOW`].
+/// How many requests a user may send in [`WINDOW`].
 const REQUESTS: usize = 60;
 
-/// The span that requests are counted over, in seconds.
+/// The window of the rate limit, in seconds.
 const WINDOW: i64 = 60;
 
-/// A client that needs no registration: any port of `http://127.0.0.1/callback` is its own.
+/// A client that needs no registration; its redirect URI is `http://127.0.0.1/callback` with any port.
 pub const CLIENT_ID: &str = "finmcp-demo";
 
 /// Masset, served until dropped.
@@ -62,8 +62,7 @@ struct MassetSite {
     limiter: Mutex<Limiter>,
 }
 
-/// The requests of the last minute by person, and how many were too many: every other of those is told how long to
-/// wait.
+/// Each user's requests of the last minute, and the number of refused ones: every second refusal has a `Retry-After`.
 #[derive(Debug, Default)]
 struct Limiter {
     taken: HashMap<String, VecDeque<i64>>,
@@ -98,12 +97,12 @@ impl Masset {
         Ok(Self { mcp_url, site, _serving: serving })
     }
 
-    /// The MCP endpoint. Everything else is found from here.
+    /// The MCP endpoint. Clients discover everything else from it.
     pub fn mcp_url(&self) -> &ServerUrl {
         &self.mcp_url
     }
 
-    /// What was asked of it so far.
+    /// The requests so far.
     pub fn activity(&self) -> Activity {
         self.site.endpoints.activity(self.site.mcp.tool_calls())
     }
@@ -129,12 +128,12 @@ impl MassetSite {
         if needed.clone().all(|scope| claims.allows(scope)) {
             return Ok(());
         }
-        // RFC 6750 section 3: all that this request needs, not only what is missing.
+        // RFC 6750 section 3: the complete scope that this request needs, not only the missing part.
         Err(Refusal::InsufficientScope(needed.collect::<Vec<_>>().join(" ")))
     }
 }
 
-/// What a tool needs beyond the base scope.
+/// The scope that a tool needs in addition to the base scope.
 fn scope_of(tool: &str) -> Option<&'static str> {
     match tool {
         "asset_search" | "get_asset_metadata" | "get_asset_preview" => Some(ASSET_READ),
@@ -144,7 +143,7 @@ fn scope_of(tool: &str) -> Option<&'static str> {
 }
 
 impl Limiter {
-    /// Counts a request of `user` at `now` (Unix seconds), if it is not one too many.
+    /// Counts a request of `user` at `now` (Unix seconds), if it is within the limit.
     fn take(&mut self, user: &str, now: i64) -> Result<(), Refusal> {
         let taken = self.taken.entry(user.to_owned()).or_default();
         while taken.front().is_some_and(|then| then + WINDOW <= now) {
@@ -164,7 +163,7 @@ const TOOLS: &[Tool<()>] = &[
     Tool {
         name: "asset_search",
         title: "Search",
-        description: "Assets by words in their titles and tags",
+        description: "Search assets by words in titles and tags",
         effect: Effect::ReadsOnly,
         input: Query::schema,
         run: |(), arguments| asset_search(&arguments.read()?),
@@ -172,7 +171,7 @@ const TOOLS: &[Tool<()>] = &[
     Tool {
         name: "get_asset_metadata",
         title: "About an asset",
-        description: "What is known about one asset",
+        description: "The metadata of one asset",
         effect: Effect::ReadsOnly,
         input: AssetId::schema,
         run: |(), arguments| {
@@ -183,7 +182,7 @@ const TOOLS: &[Tool<()>] = &[
     Tool {
         name: "get_asset_preview",
         title: "Preview of an asset",
-        description: "A picture of one asset",
+        description: "A preview image of one asset",
         effect: Effect::ReadsOnly,
         input: AssetId::schema,
         run: |(), arguments| {
@@ -194,7 +193,7 @@ const TOOLS: &[Tool<()>] = &[
     Tool {
         name: "get_asset_text",
         title: "Text of an asset",
-        description: "The text in one asset",
+        description: "The text of one asset",
         effect: Effect::ReadsOnly,
         input: AssetId::schema,
         run: |(), arguments| {
@@ -205,7 +204,7 @@ const TOOLS: &[Tool<()>] = &[
     Tool {
         name: "get_taxonomy",
         title: "Collections and tags",
-        description: "The collections and tags that assets are filed under",
+        description: "All collections and tags",
         effect: Effect::ReadsOnly,
         input: tool::no_arguments,
         run: |(), _| get_taxonomy(),
@@ -224,7 +223,7 @@ impl Query {
             "properties": {
                 "query": {
                     "type": "string",
-                    "description": "Words that the title or the tags hold; none for every asset.",
+                    "description": "Words in the title or tags; omit to list all assets.",
                 },
             },
             "required": ["query"],
@@ -241,13 +240,13 @@ impl AssetId {
     fn schema() -> Value {
         json!({
             "type": "object",
-            "properties": { "id": { "type": "string", "description": "The asset, by its identifier." } },
+            "properties": { "id": { "type": "string", "description": "The asset's identifier." } },
             "required": ["id"],
         })
     }
 
     fn find(&self) -> Result<&'static DigitalAsset, String> {
-        DigitalAsset::find(&self.id).ok_or_else(|| "there is no such asset; see asset_search".to_owned())
+        DigitalAsset::find(&self.id).ok_or_else(|| "unknown asset; see asset_search".to_owned())
     }
 }
 

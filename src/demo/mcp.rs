@@ -1,4 +1,4 @@
-//! A vendor's MCP endpoint: a server behind a bearer check.
+//! A vendor's MCP endpoint: a server that requires a bearer token.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -12,51 +12,50 @@ use crate::demo::{
     streamable::Streamable,
 };
 
-/// An MCP endpoint of both eras: sessions for clients that initialise, none for those of 2026-07-28.
+/// An MCP endpoint of both eras: with sessions for legacy clients, without for those of 2026-07-28.
 pub struct Mcp {
     endpoint: Streamable,
-    /// What every challenge begins with.
+    /// The start of every challenge.
     challenge: String,
-    /// What a token should be asked for with, where the vendor says so.
+    /// The scope in challenges, if the vendor sends one.
     scope: &'static str,
     tool_calls: AtomicU64,
 }
 
-/// Why a request does not reach the tools.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The token is expired, revoked or for something else (RFC 6750 section 3.1).
+    /// The token is expired, revoked or for another resource (RFC 6750 section 3.1).
     InvalidToken(&'static str),
-    /// The token is good but lacks scope; this is what would be needed.
+    /// The token is valid but lacks this scope.
     InsufficientScope(String),
     /// Too many requests, with or without the seconds to wait.
     TooManyRequests(Option<u64>),
 }
 
 impl Mcp {
-    /// The endpoint of a vendor's tools. `challenge` begins its `WWW-Authenticate` header: `Bearer` and a parameter.
-    /// `scope` is what a token for the usual work has, or nothing.
+    /// An endpoint for a vendor's tools. `challenge` is the start of its `WWW-Authenticate` header: `Bearer` and a
+    /// parameter. `scope` is the usual scope, or empty.
     pub fn new(server: Server, challenge: String, scope: &'static str) -> Self {
         Self { endpoint: Streamable::new(server), challenge, scope, tool_calls: AtomicU64::new(0) }
     }
 
-    /// How many `tools/call` requests got past the check.
+    /// How many `tools/call` requests passed the check.
     pub fn tool_calls(&self) -> u64 {
         self.tool_calls.load(Relaxed)
     }
 
-    /// Answers a request, if `check` lets the token do what the message asks: it is given the token and the tool that
-    /// the message calls.
+    /// Answers a request if `check`, which gets the token and the name of the called tool, allows it.
     pub fn answer(
         &self,
         request: &Request<Bytes>,
         check: impl FnOnce(&str, Option<&str>) -> Result<(), Refusal>,
     ) -> Reply {
         let Some(token) = bearer(request.headers()) else {
-            // RFC 6750 section 3.1: no error code where no token was sent.
+            // RFC 6750 section 3.1: no error code if the request has no token.
             return self.challenge(StatusCode::UNAUTHORIZED, &[("scope", self.scope)]);
         };
-        // Read once, so that what is checked is what is done.
+        // Parsed once, so that the check sees the same message as the server.
         let message = Message::parse(request.body());
         let tool = message.as_ref().ok().and_then(Message::called_tool);
         match check(token, tool) {
@@ -90,7 +89,7 @@ impl Mcp {
     }
 }
 
-/// The token of an `Authorization: Bearer` header, whose scheme has no case (RFC 9110 section 11.1).
+/// The token of an `Authorization: Bearer` header; the scheme is case-insensitive (RFC 9110 section 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

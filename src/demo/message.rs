@@ -1,26 +1,26 @@
-//! JSON-RPC as MCP narrows it: objects only, no batches, identifiers that are texts or whole numbers.
+//! JSON-RPC as restricted by MCP: objects only, no batches, ids that are strings or integers.
 
 use rmcp::model::{ErrorData, JsonObject, RequestId};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
 
-/// What a client sends.
+/// A client's message.
 pub enum Message {
-    /// Wants an answer.
+    /// A request.
     Request(Request),
-    /// Wants none.
+    /// A notification.
     Notification,
-    /// Answers a request, though there is nobody here who sends any.
+    /// A response, although this server sends no requests.
     Response,
 }
 
 /// A request (JSON-RPC 2.0 section 4).
 pub struct Request {
-    /// Tells its answer from others.
+    /// The id.
     pub id: RequestId,
-    /// What is wanted.
+    /// The method.
     pub method: String,
-    /// `null` where there are none.
+    /// The parameters, or `null`.
     params: Value,
 }
 
@@ -28,7 +28,7 @@ impl Message {
     /// Reads a message.
     ///
     /// # Errors
-    /// -32700 where it is not JSON, -32600 where it is JSON but no message (JSON-RPC 2.0 section 5.1).
+    /// -32700 if it is not JSON, -32600 if it is not a valid message (JSON-RPC 2.0 section 5.1).
     pub fn parse(text: &[u8]) -> Result<Self, ErrorData> {
         let mut members: JsonObject = serde_json::from_slice(text).map_err(|error| match error.classify() {
             Category::Data => invalid("a message is one JSON object"),
@@ -49,7 +49,7 @@ impl Message {
         }
     }
 
-    /// The tool that it calls.
+    /// The name of the called tool.
     pub fn called_tool(&self) -> Option<&str> {
         match self {
             Self::Request(request) => request.called_tool(),
@@ -59,20 +59,20 @@ impl Message {
 }
 
 impl Request {
-    /// The tool that it calls.
+    /// The name of the called tool.
     pub fn called_tool(&self) -> Option<&str> {
         self.params["name"].as_str().filter(|_| self.method == "tools/call")
     }
 
-    /// What it is asked with.
+    /// The parameters.
     ///
     /// # Errors
-    /// -32602: something is missing or of the wrong type.
+    /// -32602: a parameter is missing or has the wrong type.
     pub fn params<P: DeserializeOwned>(&self) -> Result<P, ErrorData> {
         P::deserialize(&self.params).map_err(|error| ErrorData::invalid_params(error.to_string(), None))
     }
 
-    /// What it says of itself under `key`, or `null` (MCP, "_meta").
+    /// The member `key` of its `_meta`, or `null` (MCP, "_meta").
     pub fn meta(&self, key: &str) -> &Value {
         &self.params["_meta"][key]
     }

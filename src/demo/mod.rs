@@ -1,18 +1,18 @@
-//! The three vendors' stand-ins, on loopback and in this process: real OAuth, real MCP, invented data.
+//! Simulated servers of the three vendors, on loopback and in this process: real OAuth, real MCP, invented data.
 //!
-//! | part | what it is |
+//! | part | content |
 //! |---|---|
-//! | [`asset`], [`tesorio`], [`masset`] | the vendors: what each asks for, refuses and offers as tools |
+//! | [`asset`], [`tesorio`], [`masset`] | the vendors: sign-in, rules and tools |
 //! | `books` in a `ledger`, [`receivables`], `library` | their data |
 //! | `authority` behind its `endpoints`, `client` | sign-in for Tesorio and Masset |
 //! | `tool`, `server`, `message`, `streamable` | MCP: tools as data, both eras' answers to JSON-RPC over HTTP |
-//! | `mcp` | all that behind a bearer check |
+//! | `mcp` | the same, with a bearer token required |
 //! | `listener`, `form`, `grant_error`, `jwt`, `random` | HTTP and OAuth vocabulary |
-//! | [`person`] | someone who signs in and says yes |
-//! | [`statement`], `table`, [`money`], `png` | what tools answer with |
+//! | [`person`] | a simulated user, who signs in and allows access |
+//! | [`statement`], `table`, [`money`], `png` | the tools' results |
 //!
 //! Nothing here writes a file, blocks a thread or outlives its [`Vendors`].
-#![expect(clippy::disallowed_methods, reason = "stand-ins are a world of their own, with its own clock")]
+#![expect(clippy::disallowed_methods, reason = "simulated servers have their own clock")]
 
 mod activity;
 pub mod asset;
@@ -53,14 +53,14 @@ pub use crate::demo::{
 };
 use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
 
-/// How to start the vendors. The default takes free ports and lets tokens live for minutes.
+/// How to start the vendors. The default uses free ports and tokens that are valid for minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// Where they listen.
+    /// The ports.
     pub ports: Ports,
-    /// How Asset says when a token ends.
+    /// How Asset's token response gives the expiry.
     pub expires_in: ExpiresIn,
-    /// How long the tokens of Tesorio and Masset are good. Asset's are as long as the client asks.
+    /// The lifetimes of Tesorio's and Masset's tokens. For Asset's the client requests a lifetime.
     pub lifetimes: Lifetimes,
 }
 
@@ -105,7 +105,7 @@ impl Vendors {
     }
 }
 
-/// Starting a vendor can fail where its keys are made.
+/// Starting a vendor can fail when it generates its keys.
 impl From<grant_error::GrantError> for io::Error {
     fn from(error: grant_error::GrantError) -> Self {
         Self::other(error.error_description)

@@ -4,29 +4,29 @@ use std::{fmt, iter::Sum, ops, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// US dollars in whole cents. Its text has two decimals (`-1234.50`), and JSON carries that text as a string, so that
-/// no reader can round it.
+/// US dollars in whole cents. The text has two decimals (`-1234.50`). In JSON it is a string, so that no parser rounds
+/// it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(i64);
 
 /// A text that is not an amount with at most two decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an amount of money such as 1234.50")]
+#[error("not an amount of money, for example 1234.50")]
 pub struct MoneyError;
 
 impl Money {
-    /// Its text as a regular expression of JSON Schema.
+    /// The text's pattern for JSON Schema.
     pub const PATTERN: &'static str = r"^-?\d+(\.\d{2})?$";
 
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
-    /// So many cents.
+    /// An amount in cents.
     pub const fn cents(cents: i64) -> Self {
         Self(cents)
     }
 
-    /// So many whole dollars.
+    /// An amount in whole dollars.
     pub const fn dollars(dollars: i64) -> Self {
         Self(dollars * 100)
     }

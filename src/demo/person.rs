@@ -1,4 +1,4 @@
-//! A person who signs in at a stand-in and says yes, so that the demo needs nobody.
+//! A simulated user who signs in at a simulated vendor and allows access, so that the demo runs unattended.
 
 use http::{Method, Request, StatusCode, header};
 
@@ -7,22 +7,22 @@ use crate::{
     server_url::{ServerUrl, ServerUrlError},
 };
 
-/// A sign-in that did not come to its end.
+/// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApprovalError {
     /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// A form or a redirect leads to what is not a URL to follow.
+    /// A form or a redirect has an invalid URL.
     #[error("the sign-in leads to an unusable address")]
     Url(#[from] ServerUrlError),
-    /// There was no consent page, or it led nowhere.
+    /// There is no consent page, or it does not redirect.
     #[error("the sign-in went wrong at the {0} (HTTP {1})")]
     Unexpected(&'static str, StatusCode),
 }
 
-/// Opens `authorization_url` as a browser would, says yes on the consent page, and follows the redirect to the client's
-/// loopback listener.
+/// Opens `authorization_url` as a browser does, allows access on the consent page, and follows the redirect to the
+/// client's loopback listener.
 ///
 /// # Errors
 /// Any [`ApprovalError`].
@@ -59,8 +59,8 @@ async fn send(http: &Http, url: &ServerUrl, method: Method, form: Vec<u8>) -> Re
     http.exchange(url, request).await
 }
 
-/// The value of the first attribute `name` behind `mark`. Enough for the one page that the stand-ins show, whose values
-/// hold no entity.
+/// The value of the first attribute `name` after `mark`. This is enough for the vendors' consent page, whose values
+/// contain no entities.
 fn attribute<'a>(html: &'a str, mark: &str, name: &str) -> Option<&'a str> {
     let (_, behind) = html.split_once(mark)?;
     let (_, value) = behind.split_once(&format!("{name}=\""))?;

@@ -25,7 +25,7 @@ pub struct Customer {
 pub struct Invoice {
     /// Its number.
     pub id: String,
-    /// Whose.
+    /// The customer.
     pub customer: &'static str,
     /// The day it was sent (YYYY-MM-DD).
     pub issued: String,
@@ -35,19 +35,19 @@ pub struct Invoice {
     pub amount: Money,
     /// What is still to be paid.
     pub open: Money,
-    /// Where it stands.
+    /// Its status.
     pub status: InvoiceStatus,
 }
 
-/// Where an invoice stands.
+/// The status of an invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InvoiceStatus {
-    /// Nothing is owed any more.
+    /// Paid.
     Paid,
     /// Not due yet.
     Open,
-    /// Past its day.
+    /// Overdue.
     Overdue,
 }
 
@@ -58,28 +58,28 @@ pub struct Payment {
     pub invoice: String,
     /// The day it arrived (YYYY-MM-DD).
     pub received: String,
-    /// How much.
+    /// The amount.
     pub amount: Money,
 }
 
-/// What a customer said about paying.
+/// A customer's promise to pay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Promise {
     /// The invoice it is about.
     pub invoice: String,
     /// The day it is to be paid (YYYY-MM-DD).
     pub pay_by: String,
-    /// How much.
+    /// The amount.
     pub amount: Money,
 }
 
-/// Why a promise is not recorded.
+/// Why a promise is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PromiseError {
-    /// No such invoice.
-    #[error("there is no such invoice; see list_invoices")]
+    /// Unknown invoice.
+    #[error("unknown invoice; see list_invoices")]
     UnknownInvoice,
-    /// Nothing, or more than is owed.
+    /// Zero, or more than the open amount.
     #[error("a promise is for more than nothing and at most for what is open")]
     Amount,
 }
@@ -139,10 +139,10 @@ impl Receivables {
         self.billed().filter_map(paid).collect()
     }
 
-    /// Records what a customer promised. Every call records one more: sending it twice promises twice.
+    /// Records a promise. Every call records another one, so a repeated call shows.
     ///
     /// # Errors
-    /// No such invoice, or an amount that is not owed.
+    /// Unknown invoice, or an amount that is not owed.
     pub fn record_promise(&self, promise: Promise) -> Result<usize, PromiseError> {
         let invoices = self.invoices();
         let invoice = invoices.iter().find(|invoice| invoice.id == promise.invoice);

@@ -1,4 +1,4 @@
-//! An MCP server that has tools and nothing else, and how it answers in both eras.
+//! An MCP server that has only tools, for clients of both eras.
 
 use rmcp::model::{ErrorCode, ErrorData, JsonObject, ProtocolVersion};
 use serde::Deserialize;
@@ -10,20 +10,20 @@ use crate::demo::{
 };
 use crate::mcp::meta;
 
-/// A vendor's tools, and who offers them.
+/// A vendor's tools.
 pub struct Server {
     /// Its name and version (MCP schema, "Implementation").
     info: Value,
     instructions: &'static str,
-    /// What `tools/list` shows.
+    /// The list for `tools/list`.
     tools: Vec<Value>,
     call: Box<Call>,
 }
 
-/// Calls a tool by its name, if there is such a tool. What it works on is inside.
+/// Calls a tool by its name, if it exists. The closure owns the tool's data.
 type Call = dyn Fn(&str, Arguments) -> Option<Outcome> + Send + Sync;
 
-/// Whether this is a version that begins with a handshake.
+/// Whether this version starts with a handshake.
 pub fn is_legacy(version: &str) -> bool {
     let versions = ProtocolVersion::known_up_to(&ProtocolVersion::LATEST_WITH_INITIALIZE);
     versions.iter().any(|legacy| legacy.as_str() == version)
@@ -48,8 +48,8 @@ impl Server {
         }
     }
 
-    /// The handshake that opens a legacy session: the version asked for where it is one with a handshake, else the
-    /// latest of these (MCP 2025-11-25 lifecycle, "Version Negotiation").
+    /// The result of `initialize`: the requested version if it is a legacy one, else the latest legacy version (MCP
+    /// 2025-11-25 lifecycle, "Version Negotiation").
     ///
     /// # Errors
     /// The request names no version.
@@ -72,7 +72,7 @@ impl Server {
     /// The result of a request within a session.
     ///
     /// # Errors
-    /// There is no such method or tool, or its parameters are not what it takes.
+    /// Unknown method or tool, or invalid parameters.
     pub fn answer_legacy(&self, request: &Request) -> Result<Value, ErrorData> {
         match request.method.as_str() {
             "ping" => Ok(json!({})),
@@ -82,7 +82,7 @@ impl Server {
         }
     }
 
-    /// The result of a request of 2026-07-28, which says what it is, who it is from and how long it is good.
+    /// The result of a request of 2026-07-28, with its type, the server's name and its time to live.
     ///
     /// # Errors
     /// The same.

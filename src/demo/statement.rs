@@ -1,4 +1,4 @@
-//! A financial statement: what the accounting tools answer with, and what the demo shows.
+//! A financial statement: the result of the accounting tools, which the demo prints.
 
 use std::fmt;
 
@@ -13,9 +13,9 @@ use crate::demo::{
 /// A profit and loss or a balance sheet, complete with its totals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
-    /// Which of the two.
+    /// The kind of statement.
     pub statement: StatementKind,
-    /// Whose.
+    /// The business.
     pub business: String,
     /// The first day, for a statement over a period (YYYY-MM-DD).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ pub struct Section {
     pub lines: Vec<Line>,
     /// The sum of its lines.
     pub total: Money,
-    /// What is left, or reached, after this section: gross profit, net income.
+    /// The result after this section: gross profit, net income.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Line>,
 }
@@ -55,12 +55,12 @@ pub struct Section {
 /// A name and an amount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// The account's number, where it is an account.
+    /// The account's number, if it is an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<u16>,
-    /// What it is called.
+    /// The name.
     pub name: String,
-    /// How much.
+    /// The amount.
     pub amount: Money,
 }
 
@@ -81,7 +81,7 @@ impl Statement {
     /// Reads the `structuredContent` of the tools `profit_and_loss` and `balance_sheet`.
     ///
     /// # Errors
-    /// Whatever is missing or not an amount.
+    /// A member is missing or is not an amount.
     pub fn from_structured_content(content: &Value) -> Result<Self, serde_json::Error> {
         Self::deserialize(content)
     }

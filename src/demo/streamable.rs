@@ -1,5 +1,5 @@
-//! Streamable HTTP of both eras, for a server that speaks only when spoken to: every answer is one JSON object, and there
-//! is nothing to listen to.
+//! Streamable HTTP of both eras, for a server that only answers requests: every response is one JSON object, and there
+//! are no event streams.
 
 use std::{
     collections::HashSet,
@@ -28,15 +28,15 @@ use crate::{
 /// A server at its URL.
 pub struct Streamable {
     server: Server,
-    /// The open sessions of legacy clients. There is nothing in them; a client has to keep to its own all the same.
+    /// The open sessions of legacy clients. They have no state, but a client must use its own.
     sessions: Mutex<HashSet<String>>,
 }
 
-/// Why HTTP alone refuses a message.
+/// Why the transport refuses a message.
 type Refusal = (StatusCode, &'static str);
 
 impl Streamable {
-    /// Puts `server` on HTTP.
+    /// Serves `server` over HTTP.
     pub fn new(server: Server) -> Self {
         Self { server, sessions: Mutex::default() }
     }
@@ -44,11 +44,11 @@ impl Streamable {
     /// Answers an HTTP request, whose body has been read as `message`.
     pub fn answer(&self, method: &Method, headers: &HeaderMap, message: Result<Message, ErrorData>) -> Reply {
         let answer = match *method {
-            // Whatever names its origin is a page in a browser (MCP transports, "Security & Endpoint").
+            // Only a page in a browser sends an origin (MCP transports, "Security & Endpoint").
             _ if headers.contains_key(header::ORIGIN) => Err((StatusCode::FORBIDDEN, "a page has no business here")),
             Method::POST => self.receive(headers, message),
             Method::DELETE => self.close_session(headers),
-            // Not even GET: nothing is ever said unasked.
+            // No GET either: this server sends no messages except responses.
             _ => {
                 let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "messages are sent with POST");
                 Ok(with_header(refusal, header::ALLOW, "POST, DELETE"))
@@ -68,7 +68,7 @@ impl Streamable {
                 self.session(headers)?;
                 Ok(respond(StatusCode::OK, &request.id, self.server.answer_legacy(&request)))
             }
-            // It belongs to no session, and there is none that this server would act on.
+            // It belongs to no session, and this server ignores notifications.
             Ok(Message::Notification) if version == Some(ProtocolVersion::V_2026_07_28.as_str()) => {
                 Ok(empty(StatusCode::ACCEPTED))
             }
@@ -79,7 +79,7 @@ impl Streamable {
         }
     }
 
-    /// Answers the handshake (MCP 2025-11-25 transports, "Session Management").
+    /// Answers `initialize` (MCP 2025-11-25 transports, "Session Management").
     fn open_session(&self, request: &Request) -> Result<Reply, Refusal> {
         let result = self.server.initialize(request);
         let has_begun = result.is_ok();
@@ -105,7 +105,7 @@ impl Streamable {
         }
         let id = only(headers, &SESSION_ID).ok_or((StatusCode::BAD_REQUEST, "there is no MCP-Session-Id"))?;
         let is_open = self.sessions().contains(id);
-        is_open.then_some(id).ok_or((StatusCode::NOT_FOUND, "there is no such session; initialize again"))
+        is_open.then_some(id).ok_or((StatusCode::NOT_FOUND, "unknown session; initialize again"))
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -125,14 +125,14 @@ impl Streamable {
     }
 }
 
-/// Whether a request is of 2026-07-28 or claims to be of a version that nobody knows: it says so itself, or its header
-/// does (MCP 2026-07-28 versioning, "Backward Compatibility with Initialization-Based Versions").
+/// Whether the body or the header of a request names 2026-07-28 or an unknown version (MCP 2026-07-28 versioning,
+/// "Backward Compatibility with Initialization-Based Versions").
 fn is_modern(request: &Request, header: Option<&str>) -> bool {
     let version = request.meta(meta::VERSION).as_str().or(header);
     request.method == "server/discover" || version.is_some_and(|version| !is_legacy(version))
 }
 
-/// A client has to take either form of answer, and send JSON (MCP transports, "Sending Messages").
+/// A client must accept both kinds of response and send JSON (MCP transports, "Sending Messages").
 fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
     let names = |header, media_type| {
         headers.get_all(header).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(media_type)))
@@ -146,8 +146,7 @@ fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A modern request says what it is in its body, and again in its headers (MCP 2026-07-28 transports, "Server
-/// Validation").
+/// Checks that the headers of a modern request match its body (MCP 2026-07-28 transports, "Server Validation").
 fn check_metadata(request: &Request, headers: &HeaderMap) -> Result<(), ErrorData> {
     let has_capabilities = request.meta(meta::CAPABILITIES).is_object();
     let Some(version) = ProtocolVersion::deserialize(request.meta(meta::VERSION)).ok().filter(|_| has_capabilities)
@@ -163,11 +162,11 @@ fn check_metadata(request: &Request, headers: &HeaderMap) -> Result<(), ErrorDat
     request.called_tool().map_or(Ok(()), |tool| check_header(headers, &NAME, tool))
 }
 
-/// Checks that a header says what the body says, as it is or in Base64 (MCP 2026-07-28 transports, "Value Encoding").
+/// Checks that a header has the value from the body, plain or in Base64 (MCP 2026-07-28 transports, "Value Encoding").
 fn check_header(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Result<(), ErrorData> {
     let agrees = only(headers, name).is_some_and(|value| {
         match value.strip_prefix("=?base64?").and_then(|value| value.strip_suffix("?=")) {
-            // Only a name can be more than ASCII.
+            // Only a name can contain other characters than ASCII.
             Some(encoded) if *name == NAME => {
                 BASE64_STANDARD.decode(encoded).is_ok_and(|decoded| decoded == expected.as_bytes())
             }
@@ -178,7 +177,7 @@ fn check_header(headers: &HeaderMap, name: &HeaderName, expected: &str) -> Resul
     if agrees { Ok(()) } else { Err(error()) }
 }
 
-/// The value of a header, unless it is given twice, so that nobody on the way can have read another one.
+/// The value of a header that occurs once. If it occurs twice, a proxy may have read the other value.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;

@@ -1,4 +1,4 @@
-//! Aligned text tables, as a tool's readable answer and as the demo's report.
+//! Aligned text tables, for tools' text results and for the demo's report.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ pub struct Table {
     rows: Vec<Row>,
 }
 
-/// On which side a column's cells line up.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// Text.
@@ -32,7 +32,7 @@ impl Table {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// A row; a cell beyond the last column is left out.
+    /// Adds a row; drops cells beyond the last column.
     pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(Row::Cells(cells.into_iter().map(Into::into).collect()));
     }

@@ -1,4 +1,4 @@
-//! Tesorio, accounts receivable: people sign in, refresh tokens rotate, clients register themselves.
+//! Tesorio, accounts receivable: browser sign-in, rotating refresh tokens, dynamic client registration.
 
 use std::{io, sync::Arc};
 
@@ -68,7 +68,7 @@ impl Tesorio {
         Ok(Self { mcp_url, site, receivables, _serving: serving })
     }
 
-    /// The MCP endpoint. Everything else is found from here.
+    /// The MCP endpoint. Clients discover everything else from it.
     pub fn mcp_url(&self) -> &ServerUrl {
         &self.mcp_url
     }
@@ -78,7 +78,7 @@ impl Tesorio {
         self.receivables.promises()
     }
 
-    /// What was asked of it so far.
+    /// The requests so far.
     pub fn activity(&self) -> Activity {
         self.site.endpoints.activity(self.site.mcp.tool_calls())
     }
@@ -137,7 +137,7 @@ const TOOLS: &[Tool<Collections>] = &[
     },
 ];
 
-/// What the tools work on.
+/// The data that the tools work on.
 struct Collections {
     receivables: Arc<Receivables>,
 }
@@ -178,7 +178,7 @@ impl PromiseToPay {
                 "amount": {
                     "type": "string",
                     "pattern": Money::PATTERN,
-                    "description": "How much was promised, in US dollars such as 1234.50.",
+                    "description": "The promised amount in US dollars, for example 1234.50.",
                 },
             },
             "required": ["invoice", "pay_by", "amount"],

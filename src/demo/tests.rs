@@ -832,7 +832,7 @@ mod of_mcp {
 
     use super::*;
 
-    /// Somebody with a good token, who can say anything to an MCP endpoint.
+    /// A client with a valid token that can send anything to an MCP endpoint.
     struct Speaker {
         visitor: Visitor,
         mcp: ServerUrl,
@@ -847,7 +847,7 @@ mod of_mcp {
             Self { visitor, mcp: vendors.asset.mcp_url().clone(), authorization, _vendors: vendors }
         }
 
-        /// With a token for everything. One of Asset's sign-ins is no sign-in: it has a speaker of its own.
+        /// With a token for every scope. Asset has no browser sign-in, so it has a separate client.
         async fn signed_in(vendor: impl FnOnce(&Vendors) -> &ServerUrl, scope: &str) -> Self {
             let vendors = vendors().await;
             let sign_in = SignIn::new(vendor(&vendors)).await;
@@ -1045,7 +1045,7 @@ mod of_mcp {
             );
             assert_eq!(answer.json()["id"], 7);
         }
-        // Whoever looked at one of two may have looked at the other.
+        // A proxy may have checked the first of the two and the server the second.
         let twice = [("mcp-name", "balance_sheet"), ("mcp-name", "profit_and_loss")];
         assert_eq!(code(&speaker.modern("tools/call", call, &twice).await), ErrorCode::HEADER_MISMATCH);
     }
@@ -1290,7 +1290,7 @@ mod of_every_vendor {
         assert!(!answer.headers.contains_key("mcp-session-id"));
     }
 
-    /// A page in a browser can neither reach a vendor under a name of its own nor speak to its MCP endpoint.
+    /// A page in a browser can neither reach a vendor under the page's host name nor use its MCP endpoint.
     #[tokio::test]
     async fn browsers_pages_are_kept_out() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
@@ -1340,7 +1340,7 @@ mod of_every_vendor {
             assert!(Instant::now() < deadline, "{} tasks are left", idle());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // Somebody else may have been given one of them for a moment.
+        // Another program may have got one of the ports for a moment.
         let again = loop {
             match Vendors::start(settings).await {
                 Ok(again) => break again,

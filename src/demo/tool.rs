@@ -1,4 +1,4 @@
-//! A tool as data: what a client is told of it, and what it does.
+//! A tool: its description for clients, and its function.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rmcp::model::JsonObject;
@@ -7,36 +7,36 @@ use serde_json::{Value, json};
 
 /// A tool that works on an `S` (MCP tools, "Data Types").
 pub struct Tool<S> {
-    /// What it is called by.
+    /// Its name.
     pub name: &'static str,
-    /// What a person sees it as.
+    /// Its title.
     pub title: &'static str,
-    /// What it does, for a model to choose by.
+    /// Its description, for the model.
     pub description: &'static str,
-    /// What it may change.
+    /// Its effects.
     pub effect: Effect,
     /// The JSON Schema of its arguments, in draft 2020-12.
     pub input: fn() -> Value,
-    /// Does it.
+    /// The function.
     pub run: fn(&S, Arguments) -> Outcome,
 }
 
-/// What a tool may change (MCP schema, "ToolAnnotations").
+/// A tool's effects (MCP schema, "ToolAnnotations").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing.
+    /// Read-only.
     ReadsOnly,
-    /// Every call adds something, and takes nothing away.
+    /// Every call adds data and deletes none.
     Adds,
 }
 
-/// The arguments of a call, as they came.
+/// The unparsed arguments of a call.
 pub struct Arguments(JsonObject);
 
-/// How a call ends. What went wrong is told to the model, which may do better (MCP tools, "Error Handling").
+/// The outcome of a call. The model gets the error and can correct itself (MCP tools, "Error Handling").
 pub type Outcome = Result<Answer, String>;
 
-/// What a tool has to say.
+/// A tool's answer.
 pub struct Answer(Value);
 
 /// The schema of a tool that takes no arguments.
@@ -53,7 +53,7 @@ pub fn call_result(outcome: Outcome) -> Value {
 }
 
 impl<S> Tool<S> {
-    /// It as `tools/list` shows it.
+    /// The tool's entry in `tools/list`.
     pub fn listed(&self) -> Value {
         let annotations = match self.effect {
             Effect::ReadsOnly => json!({ "readOnlyHint": true }),
@@ -75,27 +75,27 @@ impl Arguments {
         Self(members)
     }
 
-    /// What a tool makes of them.
+    /// The arguments as `T`.
     ///
     /// # Errors
-    /// Which of them is missing, or what is wrong with one.
+    /// An argument is missing or invalid.
     pub fn read<A: DeserializeOwned>(self) -> Result<A, String> {
         serde_json::from_value(self.0.into()).map_err(|error| format!("the arguments are wrong: {error}"))
     }
 }
 
 impl Answer {
-    /// An answer for people and for programs.
+    /// An answer as text and as structured content.
     ///
     /// # Errors
-    /// The content has no form in JSON, which none of ours has.
+    /// The content cannot be serialized; the demo's always can.
     pub fn new(text: impl Into<String>, structured: &impl Serialize) -> Outcome {
         let structured = serde_json::to_value(structured).map_err(|error| error.to_string())?;
         let content = json!([{ "type": "text", "text": text.into() }]);
         Ok(Self(json!({ "content": content, "structuredContent": structured, "isError": false })))
     }
 
-    /// A PNG file, with what it shows.
+    /// An answer with a PNG image and its description.
     pub fn picture(title: &str, file: &[u8]) -> Self {
         let text = json!({ "type": "text", "text": title });
         let image = json!({ "type": "image", "data": BASE64_STANDARD.encode(file), "mimeType": "image/png" });

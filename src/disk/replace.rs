@@ -27,7 +27,7 @@ impl Replacement {
         Ok(replacement)
     }
 
-    /// One like any other file that this person makes: who may read it is up to their umask.
+    /// A file that others may read if the user's umask allows it.
     pub(crate) fn ordinary(target: PathBuf) -> io::Result<Self> {
         let builder = &mut Builder::new();
         #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Where tokens come from: what the server says about itself, whom it names, and what that one says.
+//! Where tokens come from: the server's resource metadata, its authorization server, and that server's metadata.
 
 use crate::{
     doctor::{
@@ -16,15 +16,15 @@ use crate::{
 
 /// Where tokens come from.
 pub enum Origin {
-    /// Nobody need ask for one.
+    /// No token is needed.
     Nowhere,
-    /// From this server.
+    /// From this authorization server.
     Server(Box<AuthorizationServer>),
 }
 
 const STEPS: [&str; 3] = ["resource", "issuer", "metadata"];
 
-/// Asks the server, and the authorization server that it names; else says at which step it ended.
+/// Reads the server's metadata and those of its authorization server; on failure returns the step that failed.
 pub async fn examine(
     patient: &Patient<'_>,
     inquiry: &Inquiry<'_>,
@@ -32,9 +32,12 @@ pub async fn examine(
     chart: &mut Chart<'_>,
 ) -> Result<Origin, &'static str> {
     if let Some(endpoint) = &patient.profile.options.token_endpoint {
-        chart.note("resource", Finding::Ok("not asked: it is known where tokens come from".to_owned()));
-        chart.note("issuer", Finding::Ok("not asked, for the same reason".to_owned()));
-        chart.note("metadata", Finding::Ok(format!("tokens come from {endpoint}, as the preset or config.toml says")));
+        chart.note("resource", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
+        chart.note("issuer", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
+        chart.note(
+            "metadata",
+            Finding::Ok(format!("not needed: the preset or config.toml sets the token endpoint {endpoint}")),
+        );
         let issuer = patient.profile.options.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
@@ -48,17 +51,19 @@ pub async fn examine(
         }
     };
     let said = match (&resource, probe) {
-        (Some(resource), _) => format!("it says of itself that it is {}", resource.resource),
-        (None, Probe::Challenged(_)) => "it says nothing of itself; its own host is asked in its place".to_owned(),
-        (None, _) => "it says nothing of itself, and asks for no sign-in".to_owned(),
+        (Some(resource), _) => format!("the server identifies itself as {}", resource.resource),
+        (None, Probe::Challenged(_)) => {
+            "the server publishes no resource metadata; using its own host as authorization server".to_owned()
+        }
+        (None, _) => "the server publishes no resource metadata and requires no sign-in".to_owned(),
     };
     chart.note("resource", Finding::Ok(said));
     let outcome = inquiry.authorization_server(probe, resource.as_ref()).await;
     let named = match (&outcome, inquiry.issuer(resource.as_ref())) {
         (Ok(Some(server)), _) => server.issuer.clone(),
         (_, Some(issuer)) => issuer.to_owned(),
-        (Ok(None), None) => "none, since no sign-in is needed".to_owned(),
-        (Err(_), None) => "none is named".to_owned(),
+        (Ok(None), None) => "none: the server requires no sign-in".to_owned(),
+        (Err(_), None) => "the server names no authorization server".to_owned(),
     };
     chart.note("issuer", Finding::Ok(named));
     match outcome {
@@ -69,7 +74,7 @@ pub async fn examine(
             if is_bad { Err("metadata") } else { Ok(Origin::Server(Box::new(server))) }
         }
         Ok(None) => {
-            chart.note("metadata", Finding::Ok("none are needed".to_owned()));
+            chart.note("metadata", Finding::Ok("not needed: the server requires no sign-in".to_owned()));
             Ok(Origin::Nowhere)
         }
         Err(error) => {
@@ -82,12 +87,12 @@ pub async fn examine(
 fn failed(error: DiscoveryError) -> Trouble {
     let trouble = Trouble::from(Error::from(error));
     match trouble.cure.is_empty() {
-        true => trouble.cured_by("check the address; if it is right, tell whoever runs the server"),
+        true => trouble.cured_by("check the server's URL; if it is correct, report this to the server's operator"),
         false => trouble,
     }
 }
 
-/// Whether a sign-in of the profile's kind can begin there.
+/// Whether the authorization server supports the profile's kind of sign-in.
 fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
     let is_by_page = patient.profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     match server.authorization_endpoint() {
@@ -96,6 +101,6 @@ fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
             let host = server.token_endpoint.host();
             Finding::Failed(Error::from(LoginError::PushedOnly { host, device_codes: server.device_codes }).into())
         }
-        _ => Finding::Ok(format!("its own; tokens come from {}", server.token_endpoint.host())),
+        _ => Finding::Ok(format!("valid; the token endpoint is on {}", server.token_endpoint.host())),
     }
 }

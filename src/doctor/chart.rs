@@ -1,4 +1,4 @@
-//! All that was found, fit to be shown to strangers: the person's home folder is `~`, and no secret is in it.
+//! All findings, safe to send to support: the user's home folder is shown as `~`, and secrets are hidden.
 
 use std::path::PathBuf;
 
@@ -17,19 +17,19 @@ pub struct Chart<'a> {
 }
 
 impl<'a> Chart<'a> {
-    /// An empty one, of somebody whose home folder is `home`. Each step is told as it comes.
+    /// An empty chart for a user whose home folder is `home`. Calls `tell` for each step as it is noted.
     pub fn new(home: Option<PathBuf>, tell: impl FnMut(&Step) + 'a) -> Self {
-        // A home at the root of everything is nobody's name.
+        // A home folder `/` says nothing about the user, and would match every path.
         let home = home.filter(|home| home.components().count() > 1);
         Self { steps: Vec::new(), home, secrets: Vec::new(), tell: Box::new(tell) }
     }
 
-    /// From now on nothing that repeats one of `secrets` is shown: servers may say what they were sent.
+    /// Hides every later text that contains one of `secrets`: servers may repeat what they were sent.
     pub fn conceal(&mut self, secrets: impl IntoIterator<Item = Secret>) {
         self.secrets.extend(secrets);
     }
 
-    /// Notes what was found at the step `name`.
+    /// Records the finding of the step `name`.
     pub fn note(&mut self, name: &'static str, finding: Finding) {
         let finding = match finding {
             Finding::Ok(what) => Finding::Ok(self.shown(&what)),
@@ -42,7 +42,7 @@ impl<'a> Chart<'a> {
         self.steps.push(step);
     }
 
-    /// Notes that these steps cannot be judged before the step `cause` is mended.
+    /// Records that these steps are skipped because they depend on the failed step `cause`.
     pub fn skip(&mut self, names: &[&'static str], cause: &'static str) {
         for name in names {
             self.note(name, Finding::Skipped(cause));
@@ -66,7 +66,7 @@ impl<'a> Chart<'a> {
 
     fn shown(&self, text: &str) -> String {
         if self.secrets.iter().any(|secret| secret.is_repeated_in(text)) {
-            return "what was said repeats a secret, and is not shown".to_owned();
+            return "(hidden: contains a secret)".to_owned();
         }
         let clean = printable(&text.replace('\n', " "));
         match self.home.as_ref().and_then(|home| home.to_str()) {
@@ -76,7 +76,7 @@ impl<'a> Chart<'a> {
     }
 }
 
-/// `text` with `~` for the folder `home`, and not for a neighbour whose name begins like it.
+/// `text` with `~` for the folder `home`, but not for a sibling whose name starts with the same letters.
 fn without_home(text: &str, home: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -94,7 +94,7 @@ fn without_home(text: &str, home: &str) -> String {
 mod tests {
     use super::*;
 
-    /// t095: neither a secret nor the name that a home folder has.
+    /// t095: the report shows neither secrets nor the name of the user's home folder.
     #[test]
     fn t095_nothing_of_the_person_is_in_it() {
         let mut told = Vec::new();
@@ -103,7 +103,7 @@ mod tests {
         for (text, shown) in [
             ("in /home/ada/.config, of /home/ada", "in ~/.config, of ~"),
             ("in /home/adam and /home/ada.old", "in /home/adam and /home/ada.old"),
-            ("Bearer CANARY-0123456789 is bad", "what was said repeats a secret, and is not shown"),
+            ("Bearer CANARY-0123456789 is bad", "(hidden: contains a secret)"),
             ("two\nlines \u{1b}[31m", "two lines [31m"),
         ] {
             chart.note("x", Finding::Ok(text.to_owned()));

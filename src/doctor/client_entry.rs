@@ -1,4 +1,4 @@
-//! An AI client's entry, tried as that client would: with the variables that it hands on, and no others.
+//! Tests an AI client's entry as that client would start it: with only the variables that the client passes on.
 
 use std::{ffi::OsString, io, process::Stdio, time::Duration};
 
@@ -16,42 +16,42 @@ use crate::{
     },
 };
 
-/// How long each program may take to say something, and to end.
+/// How long each program may take to respond, and to exit.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How much is read of what it says, in bytes.
+/// How much of its output is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// The variables that lead to a proxy.
+/// The variables that configure a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// An entry, and what it is held against.
+/// An entry, and what it should do.
 pub struct Attempt<'a> {
-    /// Whose it is.
+    /// The client that has the entry.
     pub client: Client,
-    /// For whom it is.
+    /// Who the entry is for.
     pub scope: Scope,
-    /// What it says.
+    /// The entry.
     pub entry: &'a Entry,
-    /// The server that it is for; none where it is for none that is known.
+    /// The profile that the entry serves, if its arguments name a known server.
     pub profile: Option<&'a Profile>,
-    /// The variables of this process that the client hands on.
+    /// The variables of this process that the client passes on.
     pub variables: Vec<(OsString, OsString)>,
-    /// Whether the way to the server leads through a proxy, as this process sees it.
+    /// Whether this process reaches the server through a proxy.
     pub is_proxied: bool,
 }
 
 impl Attempt<'_> {
-    /// Whether the client gets a server that works, and the one that is meant.
+    /// Whether the client gets a working server, and the right one.
     pub async fn examine(&self) -> Finding {
         if self.profile.is_none() {
-            let trouble = self.trouble("its arguments name no server that finmcp knows");
-            let arguments = format!("they are: {}", self.entry.arguments.join(" "));
+            let trouble = self.trouble("its arguments do not name a known server");
+            let arguments = format!("the arguments are: {}", self.entry.arguments.join(" "));
             return Finding::Failed(trouble.because(arguments).cured_by(self.cure()));
         }
-        // Whoever writes into a project's folder must not have programs started by a look at what is wrong.
+        // A project's file may come from another author: doctor must not run the programs that it names.
         if self.scope == Scope::Project {
-            return Finding::Ok(self.named("is of this folder's project, and was not started"));
+            return Finding::Ok(self.named("not started, because it belongs to the project in this folder"));
         }
         let version = match self.version().await {
             Ok(version) => version,
@@ -63,26 +63,28 @@ impl Attempt<'_> {
         if let Err(trouble) = self.serves().await {
             return Finding::Failed(trouble);
         }
-        if self.is_proxied && !PROXIES.iter().any(|name| self.hands_on(name)) {
-            let trouble = self.trouble("starts, and does not hand on the variables that lead to your proxy");
+        if self.is_proxied && !PROXIES.iter().any(|name| self.passes(name)) {
+            let trouble = self.trouble("starts, but the client does not pass on your proxy variables");
             return Finding::Warning(trouble.cured_by(self.cure()));
         }
         let ours = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
         if version != ours {
-            let trouble = self.trouble(format!("starts {version}, and this is {ours}"));
-            return Finding::Warning(trouble.because(format!("it is at {}", self.entry.command)).cured_by(self.cure()));
+            let trouble = self.trouble(format!("starts {version}, but this is {ours}"));
+            return Finding::Warning(
+                trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()),
+            );
         }
-        Finding::Ok(self.named("starts, and answers"))
+        Finding::Ok(self.named("starts and responds"))
     }
 
-    /// Which finmcp it is.
+    /// The version that the entry starts.
     async fn version(&self) -> Result<String, Finding> {
         match self.output(&["--version"]).await {
             Ok(text) => Ok(crate::printable::quoted(text.trim())),
             Err(error) => {
                 let trouble = match error.kind() {
                     io::ErrorKind::NotFound => self
-                        .trouble(format!("starts {}, which is not there", self.entry.command))
+                        .trouble(format!("cannot start {}: file not found", self.entry.command))
                         .because("finmcp was moved or removed after the entry was written"),
                     _ => self.trouble(format!("cannot start {}", self.entry.command)).because(error.to_string()),
                 };
@@ -91,7 +93,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether the sign-in that is found here is found there.
+    /// Whether the started program finds the same sign-in as this one.
     async fn finds_sign_in(&self) -> Result<(), Trouble> {
         #[derive(Deserialize)]
         struct Row {
@@ -102,43 +104,45 @@ impl Attempt<'_> {
             problem: Option<String>,
         }
         let Some(profile) = self.profile.filter(|profile| profile.signed_in.is_some()) else { return Ok(()) };
-        let unknown = |why: String| self.trouble("does not find your sign-in").because(why).cured_by(self.cure());
+        let unknown = |why: String| self.trouble("cannot find your sign-in").because(why).cured_by(self.cure());
         let text = self.output(&["status", "--json"]).await.map_err(|error| unknown(error.to_string()))?;
         let rows: Vec<Row> =
-            serde_json::from_str(&text).map_err(|_| unknown("it does not say who is signed in".to_owned()))?;
+            serde_json::from_str(&text).map_err(|_| unknown("its `status --json` cannot be read".to_owned()))?;
         match rows.into_iter().find(|row| row.profile == profile.name) {
             Some(Row { signed_in: true, .. }) => Ok(()),
             Some(Row { problem: Some(problem), .. }) => Err(unknown(problem)),
-            Some(Row { store, .. }) => Err(unknown(format!("it looks in {store}"))),
-            None => {
-                Err(unknown("it reads another config.toml: the client does not hand on FINMCP_CONFIG_DIR".to_owned()))
+            Some(Row { store, .. }) => Err(unknown(format!("it looks for credentials in {store}"))),
+            None => Err(unknown(
+                "it reads a different config.toml: the client does not pass on FINMCP_CONFIG_DIR".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether it answers `initialize`, and exits when the client disconnects.
+    async fn serves(&self) -> Result<(), Trouble> {
+        let mut command = self.command();
+        command.args(quiet(&self.entry.arguments)).stdin(Stdio::piped()).stderr(Stdio::null());
+        let failed = |why: String| self.trouble("starts, but does not serve MCP").because(why).cured_by(self.cure());
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
+            return Err(failed("cannot open its stdin and stdout".to_owned()));
+        };
+        let connecting = client::Client::connect(downstream::over(Box::pin(input), Box::pin(output)), "{}");
+        match timeout(DEADLINE, connecting).await {
+            // Closes the client's side of the connection.
+            Ok(Ok(client)) => drop(client),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed(format!("no response to initialize within {} s", DEADLINE.as_secs()))),
+        }
+        match timeout(DEADLINE, child.wait()).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                Err(failed(format!("it is still running {} s after the client disconnected", DEADLINE.as_secs())))
             }
         }
     }
 
-    /// Whether it answers the handshake, and ends when the client does.
-    async fn serves(&self) -> Result<(), Trouble> {
-        let mut command = self.command();
-        command.args(quiet(&self.entry.arguments)).stdin(Stdio::piped()).stderr(Stdio::null());
-        let failed = |why: String| self.trouble("starts, and does not serve").because(why).cured_by(self.cure());
-        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
-            return Err(failed("it has no pipes".to_owned()));
-        };
-        let connecting = client::Client::connect(downstream::over(Box::pin(input), Box::pin(output)), "{}");
-        match timeout(DEADLINE, connecting).await {
-            // The client closes its side.
-            Ok(Ok(client)) => drop(client),
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed(format!("no answer to the handshake within {} s", DEADLINE.as_secs()))),
-        }
-        match timeout(DEADLINE, child.wait()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(failed(format!("it goes on {} s after the client has gone", DEADLINE.as_secs()))),
-        }
-    }
-
-    /// What the program writes to stdout.
+    /// The program's stdout.
     async fn output(&self, arguments: &[&str]) -> io::Result<String> {
         let mut command = self.command();
         let mut child = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
@@ -162,7 +166,7 @@ impl Attempt<'_> {
         command
     }
 
-    fn hands_on(&self, name: &str) -> bool {
+    fn passes(&self, name: &str) -> bool {
         self.entry.environment.contains_key(name) || self.variables.iter().any(|(passed, _)| passed == name)
     }
 
@@ -174,7 +178,7 @@ impl Attempt<'_> {
         Trouble::new(self.named(what))
     }
 
-    /// The command that writes the entry anew.
+    /// The command that rewrites the entry.
     fn cure(&self) -> String {
         let server = self.profile.map(|profile| format!(" {}", profile.spoken())).unwrap_or_default();
         let name = match self.profile.is_some_and(|profile| profile.name == self.entry.name) {
@@ -182,11 +186,11 @@ impl Attempt<'_> {
             false => format!(" --name {}", self.entry.name),
         };
         let scope = if self.scope == Scope::Project { " --scope project" } else { "" };
-        format!("run `finmcp setup {}{server}{name}{scope} --force`, which writes the entry anew", self.client.id())
+        format!("run `finmcp setup {}{server}{name}{scope} --force` to rewrite the entry", self.client.id())
     }
 }
 
-/// The arguments of `serve`, so that it asks nobody to sign in.
+/// The arguments of `serve`, changed so that it does not ask the user to sign in.
 fn quiet(arguments: &[String]) -> Vec<&str> {
     let mut quiet = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);

@@ -1,4 +1,4 @@
-//! The server itself, asked through the bridge: what `serve` would get.
+//! Asks the server through the bridge, as `serve` does.
 
 use serde::Deserialize;
 
@@ -14,8 +14,8 @@ use crate::{
     mcp::revision::Era,
 };
 
-/// How many tools there are. A handshake may be answered on the server's behalf; this is the server's own answer, where the
-/// bridge remembers nothing of it.
+/// How many tools the server lists. The bridge may answer a handshake from memory, so `tools/list` is what proves that
+/// the server responds.
 ///
 /// # Errors
 /// Any [`ClientError`].
@@ -23,8 +23,8 @@ pub async fn examine(client: &mut Client) -> Result<usize, ClientError> {
     Ok(client.tools().await?.len())
 }
 
-/// Notes what came of it: how many tools there are, what the server calls itself and in which era it speaks, or why there is
-/// no answer. True where a token was rejected.
+/// Records the number of tools, the server's name and its protocol revisions, or why there is no response. Returns true
+/// if the server rejected the token.
 pub fn note(
     patient: &Patient<'_>,
     outcome: Result<(usize, String, Option<Era>), Error>,
@@ -38,8 +38,8 @@ pub fn note(
             let finding = match tools {
                 0 => Finding::Warning(
                     Trouble::new("the server lists no tools")
-                        .because("the account may have no access to any")
-                        .cured_by("ask whoever administers your account"),
+                        .because("your account may not have access to any")
+                        .cured_by("ask your account's administrator for access"),
                 ),
                 1 => Finding::Ok("1 tool".to_owned()),
                 tools => Finding::Ok(format!("{tools} tools")),
@@ -51,8 +51,7 @@ pub fn note(
             let is_rejected = error.kind == ErrorKind::LoginRequired;
             let mut trouble = Trouble::from(error);
             if is_rejected {
-                trouble =
-                    trouble.because("the token is good by this machine's reckoning, and the server does not take it");
+                trouble = trouble.because("the token is valid by this machine's clock, but the server rejects it");
                 if let Some(wrong) = answered.and_then(Answered::wrong_clock) {
                     trouble = trouble.because(wrong).cured_by(SET_CLOCK);
                 }
@@ -60,7 +59,7 @@ pub fn note(
             if trouble.cure.is_empty() {
                 trouble = trouble.cured_by(match is_rejected {
                     true => format!("run `{}`", patient.profile.login_command()),
-                    false => "try again in a while; if that lasts, tell whoever runs the server".to_owned(),
+                    false => "try again later; if it keeps failing, contact the server's operator".to_owned(),
                 });
             }
             chart.note("handshake", Finding::Failed(trouble));
@@ -70,7 +69,7 @@ pub fn note(
     }
 }
 
-/// What the server calls itself.
+/// The name and version that the server gives in its handshake.
 pub fn name(client: &Client) -> String {
     #[derive(Deserialize)]
     struct Greeting {
@@ -85,7 +84,7 @@ pub fn name(client: &Client) -> String {
     }
     let greeting: Option<Greeting> = client.greeting().result();
     greeting.map_or_else(
-        || "the server does not say its name".to_owned(),
+        || "the server gives no name".to_owned(),
         |Greeting { server }| crate::printable::quoted(format!("{} {}", server.name, server.version).trim()),
     )
 }

@@ -1,8 +1,7 @@
-//! `doctor`: each step from the settings to the list of tools, what is wrong with it, and what to do.
+//! `doctor`: checks each step from the settings to the list of tools, and says what is wrong and how to fix it.
 //!
-//! The steps are those of a sign-in and of `serve`, by the same code. Nothing is changed on the way, but for what `serve`
-//! would change by itself: a token that has ended, or that the server rejects, is renewed. Nothing is registered, no
-//! browser is opened, and nobody is asked.
+//! The steps run the code of `login` and `serve`. They change nothing except what `serve` changes too: they renew a
+//! token that has expired or that the server rejects. They register no client, open no browser and prompt for nothing.
 
 pub mod authorization;
 pub mod chart;
@@ -27,7 +26,7 @@ use crate::{
     settings::Settings,
 };
 
-/// The steps that a server takes.
+/// The steps that need a server.
 const SERVER_STEPS: [&str; 16] = [
     "proxy",
     "dns",
@@ -47,15 +46,15 @@ const SERVER_STEPS: [&str; 16] = [
     "clock",
 ];
 
-/// What is known before the server is spoken to.
+/// The findings before the first MCP request.
 pub struct Outlook {
-    /// What answered; none where nothing did.
+    /// The server's response to a request without credentials, if there was one.
     pub answered: Option<Answered>,
-    /// The step that stands in the way of speaking to the server, if one does.
+    /// The failed step that prevents MCP requests, if any.
     pub obstacle: Option<&'static str>,
 }
 
-/// Whether the settings make sense, and what they are.
+/// Records the settings, and whether they are valid.
 pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     let mut parts = vec![format!("config.toml in {}", settings.folder.display())];
     parts.push(match settings.profiles.all().count() {
@@ -64,29 +63,28 @@ pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     });
     parts.extend(settings.profiles.default_server.as_ref().map(|name| format!("default {name}")));
     parts.extend(
-        Some(settings.authorities.len()).filter(|count| *count > 0).map(|count| format!("ca_file with {count}")),
+        Some(settings.authorities.len())
+            .filter(|count| *count > 0)
+            .map(|count| format!("certificates in ca_file: {count}")),
     );
     parts.extend(settings.client_metadata_url.as_ref().map(|url| format!("client_metadata_url {url}")));
-    parts.extend(settings.request_timeout.map(|limit| format!("requests take {} s at most", limit.as_secs())));
+    parts.extend(settings.request_timeout.map(|limit| format!("request timeout {} s", limit.as_secs())));
     let text = parts.join("; ");
-    let broken: Vec<String> = settings
-        .profiles
-        .broken()
-        .map(|(name, problem)| format!("profile {name:?} cannot be used: {problem}"))
-        .collect();
+    let broken: Vec<String> =
+        settings.profiles.broken().map(|(name, problem)| format!("profile {name:?} is invalid: {problem}")).collect();
     chart.note(
         "settings",
         match broken.is_empty() {
             true => Finding::Ok(text),
             false => Finding::Warning(
                 Trouble { what: text, why: broken, cure: Vec::new() }
-                    .cured_by("mend these in config.toml, or take them out and sign in again"),
+                    .cured_by("fix these in config.toml, or delete them and sign in again"),
             ),
         },
     );
 }
 
-/// Why no server is meant. Where none was named, the rest may be fine.
+/// Records why no server was selected. If the user named none, that is only a warning.
 pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
     let is_open = matches!(error, SelectorError::Unclear { .. });
     let trouble = Trouble::from(Error::from(error));
@@ -94,7 +92,7 @@ pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
     chart.skip(&SERVER_STEPS, "server");
 }
 
-/// Looks at everything up to the token, in order.
+/// Checks everything up to the token, in order.
 pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     chart.note("server", server(patient.profile));
     let registration = &patient.profile.options;
@@ -134,8 +132,8 @@ fn server(profile: &Profile) -> Finding {
         [] => Finding::Ok(text),
         risky => Finding::Warning(
             Trouble::new(text)
-                .because(format!("a rule that protects you is loosened: {} is set", risky.join(", ")))
-                .cured_by("take that out of config.toml, unless you know from the vendor that it is needed"),
+                .because(format!("a security check is relaxed: {} is set", risky.join(", ")))
+                .cured_by("remove it from config.toml unless the vendor told you that it is required"),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The way to the server: the proxy, the name, the connection, and what answers there.
+//! The network path to the server: proxy, DNS, connection, and the endpoint's response.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -18,21 +18,21 @@ use crate::{
     span,
 };
 
-/// How long the resolver may take.
+/// How long a DNS lookup may take.
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// By how much clocks may differ: servers allow for this much.
+/// How far clocks may differ: servers tolerate this much.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
-/// What the server answered a request without credentials.
+/// The server's response to a request without credentials.
 pub struct Answered {
-    /// What it asks for.
+    /// What the server requires.
     pub probe: Probe,
-    /// How far this machine's clock is ahead of the server's; none where the server does not tell the time.
+    /// How far this machine's clock is ahead of the server's, if the server sends a `Date` header.
     pub ahead: Option<SignedDuration>,
 }
 
-/// Goes to the server, as far as it gets; else says at which step it ended.
+/// Connects to the server; on failure returns the step that failed.
 pub async fn examine(
     patient: &Patient<'_>,
     inquiry: &Inquiry<'_>,
@@ -42,10 +42,10 @@ pub async fn examine(
     let proxy = patient.http.proxy(server);
     let (way, name) = match &proxy {
         Some(proxy) => {
-            let password = if proxy.has_password { ", with a password that is not shown" } else { "" };
-            (format!("{}{password}", proxy.address), Finding::Ok("the proxy resolves the name".to_owned()))
+            let password = if proxy.has_password { " (password hidden)" } else { "" };
+            (format!("{}{password}", proxy.address), Finding::Ok("resolved by the proxy".to_owned()))
         }
-        None => ("none on the way to this server".to_owned(), resolve(patient, server).await),
+        None => ("none for this server".to_owned(), resolve(patient, server).await),
     };
     chart.note("proxy", Finding::Ok(way));
     let is_unknown = matches!(name, Finding::Failed(_));
@@ -59,7 +59,7 @@ pub async fn examine(
             let trouble = unreachable(patient, error);
             let trouble = match &proxy {
                 Some(proxy) => trouble
-                    .because(format!("the way there leads through the proxy {}", proxy.address))
+                    .because(format!("the connection goes through the proxy {}", proxy.address))
                     .cured_by("check HTTPS_PROXY and NO_PROXY, or the system's proxy settings"),
                 None => trouble,
             };
@@ -70,8 +70,8 @@ pub async fn examine(
         outcome => outcome,
     };
     let connection = match server.as_url().scheme() {
-        "https" => "encrypted with TLS, and the certificate is good",
-        _ => "plain http, which stays on this machine",
+        "https" => "TLS with a valid certificate",
+        _ => "plain http on the loopback interface",
     };
     chart.note("connection", Finding::Ok(connection.to_owned()));
     let (finding, outcome) = match outcome {
@@ -93,23 +93,25 @@ async fn resolve(patient: &Patient<'_>, server: &ServerUrl) -> Finding {
         Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
         outcome => {
             let why = match outcome {
-                Ok(Ok(_)) => "the name has no address".to_owned(),
+                Ok(Ok(_)) => "the lookup returned no addresses".to_owned(),
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("the resolver did not answer within {} s", LOOKUP_DEADLINE.as_secs()),
+                Err(_) => format!("the DNS server did not respond within {} s", LOOKUP_DEADLINE.as_secs()),
             };
-            let trouble = Trouble::new(format!("no address of {host} is known")).because(why);
-            return Finding::Failed(trouble.cured_by("check the address for typing errors, your connection and VPN"));
+            let trouble = Trouble::new(format!("cannot resolve {host}")).because(why);
+            return Finding::Failed(trouble.cured_by("check the URL for typos, then your connection and VPN"));
         }
     };
     let listed = addresses.iter().map(|address| format!("{address}{}", kind(*address))).collect::<Vec<_>>();
     let is_named = matches!(server.as_url().host(), Some(url::Host::Domain(_)));
-    let name = if is_named { format!("{host} is ") } else { String::new() };
+    let name = if is_named { format!("{host} resolves to ") } else { String::new() };
     let text = format!("{name}{}", listed.join(", "));
     let beyond = addresses.iter().map(|address| Zone::of(*address)).find(|zone| !server.reach().permits(*zone));
     match beyond {
-        Some(zone) => Finding::Failed(Trouble::new(text).because(zone.to_string()).cured_by(
-            "check the address; if it is right, whoever runs your network's name server has to mend this name",
-        )),
+        Some(zone) => Finding::Failed(
+            Trouble::new(text)
+                .because(zone.to_string())
+                .cured_by("check the URL; if it is correct, ask your network administrator to fix the DNS entry"),
+        ),
         None => Finding::Ok(text),
     }
 }
@@ -119,11 +121,12 @@ fn kind(address: IpAddr) -> &'static str {
         Zone::Public => "",
         Zone::Private => " (a private network)",
         Zone::Loopback => " (this machine)",
-        Zone::Special => " (an address that no server has)",
+        Zone::Special => " (a reserved address)",
     }
 }
 
-/// Why there is no connection. A certificate that is too old or too new may be neither, and this machine's clock wrong.
+/// Why there is no connection. A certificate may only seem to be expired or not yet valid because this machine's clock
+/// is wrong.
 fn unreachable(patient: &Patient<'_>, error: HttpError) -> Trouble {
     let why = error.why_unreachable();
     let is_about_time = matches!(&error, HttpError::Certificate { problem, .. } if problem.contains("expired") || problem.contains("valid yet"));
@@ -139,31 +142,29 @@ fn unreachable(patient: &Patient<'_>, error: HttpError) -> Trouble {
     trouble
 }
 
-/// Whether what answered is an MCP server.
+/// Whether the endpoint is an MCP server.
 fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
     let host = server.host();
     let content = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match probe {
         Probe::Served if content.starts_with("text/html") => {
-            let trouble = Trouble::new(format!("{host} answers with a web page, not as an MCP server"));
-            let trouble =
-                trouble.because("the address is another one, or your network shows a sign-in page of its own");
-            Finding::Failed(trouble.cured_by(format!("open {server} in a browser, and check the address")))
+            let trouble = Trouble::new(format!("{host} returned a web page instead of an MCP response"));
+            let trouble = trouble.because("the URL is wrong, or your network redirects you to its own sign-in page");
+            Finding::Failed(trouble.cured_by(format!("open {server} in a browser and check the URL")))
         }
-        Probe::Served => Finding::Ok("it answers, and asks for no sign-in".to_owned()),
-        Probe::Challenged(_) => Finding::Ok("it answers, and asks for a sign-in".to_owned()),
+        Probe::Served => Finding::Ok("responds; no sign-in required".to_owned()),
+        Probe::Challenged(_) => Finding::Ok("responds; sign-in required".to_owned()),
         Probe::Redirected { status, target } => {
             let (status, target) = (*status, target.clone());
             Finding::Failed(Error::from(HttpError::Redirected { host, status, target }).into())
         }
         Probe::Unclear(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
-            let trouble = Trouble::new(format!("{host} is there, and does not serve (HTTP {})", status.as_u16()));
-            Finding::Failed(trouble.cured_by("try again in a while; if that lasts, tell whoever runs the server"))
+            let trouble = Trouble::new(format!("{host} is unavailable (HTTP {})", status.as_u16()));
+            Finding::Failed(trouble.cured_by("try again later; if it keeps failing, contact the server's operator"))
         }
         Probe::Unclear(status) => {
             let error = DiscoveryError::NotMcp { host, status: status.as_u16() };
-            let cure =
-                format!("check the address {server}, its path above all, with what the vendor's settings page shows");
+            let cure = format!("compare {server}, especially its path, with the URL in the vendor's settings");
             Finding::Failed(Trouble::from(Error::from(error)).cured_by(cure))
         }
     }
@@ -176,7 +177,7 @@ fn ahead(now: Timestamp, headers: &HeaderMap) -> Option<SignedDuration> {
 }
 
 impl Answered {
-    /// How this machine's clock is wrong, as a sentence; none where it is right, or nobody knows.
+    /// How this machine's clock is wrong, as a sentence; none if it is right or the server sends no time.
     pub fn wrong_clock(&self) -> Option<String> {
         let ahead = self.ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE)?;
         let distance = span::spoken(ahead.unsigned_abs().as_secs());
@@ -185,15 +186,15 @@ impl Answered {
     }
 }
 
-/// Whether this machine's clock is right. Where a token was `rejected`, a wrong one is reason enough.
+/// Whether this machine's clock is right. A wrong one is a failure if the server `rejected` a token, else a warning.
 pub fn examine_clock(answered: Option<&Answered>, rejected: bool, chart: &mut Chart<'_>) {
     let finding = match answered.map(|answered| (answered.ahead, answered.wrong_clock())) {
         None => Finding::Skipped("endpoint"),
-        Some((None, _)) => Finding::Ok("the server does not tell the time".to_owned()),
-        Some((Some(_), None)) => Finding::Ok("as the server's, within a minute".to_owned()),
+        Some((None, _)) => Finding::Ok("unknown: the server sends no Date header".to_owned()),
+        Some((Some(_), None)) => Finding::Ok("within a minute of the server's".to_owned()),
         Some((Some(_), Some(wrong))) => {
             let trouble = Trouble::new(wrong)
-                .because("tokens, signatures and certificates are good from one time to another, and seem too old or too new")
+                .because("tokens, signatures and certificates can seem expired or not yet valid")
                 .cured_by(SET_CLOCK);
             if rejected { Finding::Failed(trouble) } else { Finding::Warning(trouble) }
         }
@@ -201,5 +202,5 @@ pub fn examine_clock(answered: Option<&Answered>, rejected: bool, chart: &mut Ch
     chart.note("clock", finding);
 }
 
-/// What to do about a wrong clock.
-pub const SET_CLOCK: &str = "set this machine's clock, best by having it set itself from the network";
+/// The hint for a wrong clock.
+pub const SET_CLOCK: &str = "set this machine's clock, or turn on automatic time";

@@ -1,4 +1,4 @@
-//! Who is examined.
+//! The profile under examination.
 
 use crate::{
     credential::{clock::Clock, store::CredentialStore, token_source::TokenSource},
@@ -7,13 +7,13 @@ use crate::{
     settings::Settings,
 };
 
-/// Who is examined: a profile, and all that `serve` would have for it.
+/// The profile under examination, with everything that `serve` would use for it.
 pub struct Patient<'a> {
-    /// What is set from outside.
+    /// The settings.
     pub settings: &'a Settings,
     /// The network.
     pub http: &'a Http,
-    /// The time.
+    /// The clock.
     pub clock: &'a dyn Clock,
     /// Where secrets are kept.
     pub store: &'a dyn CredentialStore,
@@ -24,7 +24,7 @@ pub struct Patient<'a> {
 }
 
 impl Patient<'_> {
-    /// The vendor, where it is one that finmcp knows.
+    /// The vendor, if finmcp has a preset for it.
     pub(super) fn provider(&self) -> Option<&Provider> {
         self.settings.profiles.provider(self.profile)
     }

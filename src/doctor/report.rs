@@ -1,47 +1,74 @@
-//! What was found, as text of 80 columns and as JSON.
+//! The report, as text of 80 columns and as JSON.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    doctor::{chart::Chart, step::Step},
+    doctor::{
+        chart::Chart,
+        step::{Finding, Step},
+    },
     paragraph::hung,
 };
 
 /// The width of the text.
 const WIDTH: usize = 80;
-/// Where what was found begins.
+/// The column where a finding begins.
 const TEXT_COLUMN: usize = 22;
-/// Where a reason or a cure begins.
-const REASON_COLUMN: usize = 15;
+/// The column where a cause or a hint begins.
+const REASON_COLUMN: usize = 16;
+/// The column where the names of skipped steps begin.
+const SKIPPED_COLUMN: usize = 8;
 
-/// Which finmcp this is, on what, and when.
+/// The version, the platform and the time.
 pub fn heading(now: Timestamp) -> String {
     let now = now.round(jiff::Unit::Second).unwrap_or(now);
     format!("finmcp {}, {} {}, {now}\n", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// One step, in as many lines as it takes; `verdict` is its verdict, perhaps in colour.
+/// One step, in as many lines as it takes; `verdict` is its verdict, coloured if the terminal has colours.
 pub fn lines(step: &Step, verdict: &str) -> String {
     let padding = " ".repeat(8_usize.saturating_sub(step.finding.verdict().len()));
     let head = format!("{verdict}{padding}{:<13} ", step.name);
     let mut text = head + &hung(&step.finding.what(), TEXT_COLUMN, WIDTH);
     if let Some(trouble) = step.finding.trouble() {
-        for (word, sentences) in [("why:", &trouble.why), ("do:", &trouble.cure)] {
+        for (word, sentences) in [("why:", &trouble.why), ("hint:", &trouble.cure)] {
             for sentence in sentences {
-                text.push_str(&format!("          {word:<5}{}", hung(sentence, REASON_COLUMN, WIDTH)));
+                text.push_str(&format!("          {word:<6}{}", hung(sentence, REASON_COLUMN, WIDTH)));
             }
         }
     }
     text
 }
 
-/// How it went, in one line.
+/// The skipped steps, in one line for each failed step that they depend on; `verdict` is "skipped", perhaps coloured.
+pub fn skipped(chart: &Chart<'_>, verdict: &str) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for step in chart.steps() {
+        let Finding::Skipped(cause) = step.finding else { continue };
+        match groups.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, names)) => names.push(step.name),
+            None => groups.push((cause, vec![step.name])),
+        }
+    }
+    let line = |(cause, names): &(&str, Vec<&str>)| {
+        let text = format!("{}: depends on {cause}", names.join(", "));
+        format!("{verdict} {}", hung(&text, SKIPPED_COLUMN, WIDTH))
+    };
+    groups.iter().map(line).collect()
+}
+
+/// The result in one line.
 pub fn summary(chart: &Chart<'_>) -> String {
-    let (failed, warnings) = (chart.count("failed"), chart.count("warning"));
-    match (failed, warnings) {
-        (0, 0) => "Everything is as it should be.\n".to_owned(),
-        _ => format!("{failed} failed, {warnings} with a warning.\n"),
+    let warnings = match chart.count("warning") {
+        1 => "1 warning".to_owned(),
+        warnings => format!("{warnings} warnings"),
+    };
+    match (chart.count("failed"), chart.count("warning")) {
+        (0, 0) => "All checks passed\n".to_owned(),
+        (0, _) => format!("{warnings}\n"),
+        (failed, 0) => format!("{failed} failed\n"),
+        (failed, _) => format!("{failed} failed, {warnings}\n"),
     }
 }
 
@@ -80,10 +107,10 @@ impl<'a> From<&'a Step> for StepDocument<'a> {
     }
 }
 
-/// All of it, as JSON.
+/// The whole report as JSON.
 ///
 /// # Errors
-/// None that is known.
+/// Serialization fails.
 pub fn json(chart: &Chart<'_>, now: Timestamp) -> Result<String, serde_json::Error> {
     let document = Document {
         version: env!("CARGO_PKG_VERSION"),
@@ -105,21 +132,21 @@ mod tests {
     #[test]
     fn a_step_fits_into_80_columns() {
         let long = "https://a.very.long.example/with/a/path/that/is/never/broken/however/long/it/may/be/and/longer";
-        let trouble = Trouble::new("something of which there is a great deal to be said went wrong here, it seems")
-            .because("a reason that takes more than one line as well, if only because it is made to do so")
+        let trouble = Trouble::new("something with a long description went wrong here, or at least it seems so")
+            .because("a reason that needs more than one line as well, because this test wants one so long")
             .cured_by(format!("go to {long} and back"));
         let text = lines(&Step { name: "registration", finding: Finding::Failed(trouble) }, "failed");
         assert_eq!(
             text,
             format!(
                 "\
-failed  registration  something of which there is a great deal to be said went
-                      wrong here, it seems
-          why: a reason that takes more than one line as well, if only because
-               it is made to do so
-          do:  go to
-               {long}
-               and back
+failed  registration  something with a long description went wrong here, or at
+                      least it seems so
+          why:  a reason that needs more than one line as well, because this
+                test wants one so long
+          hint: go to
+                {long}
+                and back
 "
             )
         );

@@ -1,4 +1,4 @@
-//! Who is signed in: the store and its lock, the credential, the client, and whether there is a token.
+//! The sign-in: the credential store and its lock, the credential, the OAuth client, and the token.
 
 use std::time::Duration;
 
@@ -29,14 +29,14 @@ use crate::{
     span,
 };
 
-/// How long the lock is waited for. Whoever holds it longer waits for a server.
+/// How long to wait for the lock. A process that holds it longer is waiting for a server.
 const LOCK_DEADLINE: Duration = Duration::from_secs(3);
 
-/// An entry that no store has.
+/// The name of an entry that no store has.
 const NO_ENTRY: &str = "finmcp-proof";
 
-/// Looks at what is stored; none where nobody is signed in, and need not be since the server `is_open`. Else says at which
-/// step it ended.
+/// The stored credential; none if the user is not signed in and the server `is_open`. On failure returns the step that
+/// failed.
 pub async fn examine(
     patient: &Patient<'_>,
     origin: Result<&Origin, &'static str>,
@@ -51,12 +51,12 @@ pub async fn examine(
             return Err("store");
         }
     };
-    chart.note("store", Finding::Ok(format!("{}, which can be read", patient.store.description())));
+    chart.note("store", Finding::Ok(format!("{} (readable)", patient.store.description())));
     let identity = patient.profile.signed_in.as_ref();
     let finding = match (&credential, identity) {
         (None, None) if is_open => {
-            chart.note("sign-in", Finding::Ok("nobody is signed in, and nobody needs to be".to_owned()));
-            chart.note("lock", Finding::Ok("none is needed".to_owned()));
+            chart.note("sign-in", Finding::Ok("not signed in (not required)".to_owned()));
+            chart.note("lock", Finding::Ok("not needed".to_owned()));
             return Ok(None);
         }
         (None, None) => Finding::Failed(signed_out(patient)),
@@ -80,12 +80,12 @@ pub async fn examine(
 async fn stored(patient: &Patient<'_>) -> Result<Option<Credential>, TokenSourceError> {
     match patient.profile.signed_in {
         Some(_) => patient.tokens.credential().await,
-        // Nothing is looked for, but whether something could be.
+        // Only tests whether the store can be read.
         None => patient.store.load(NO_ENTRY).await.map(|_| None).map_err(TokenSourceError::from),
     }
 }
 
-/// What must not be shown, though a server may say it.
+/// The secrets of `credential`, which a server may repeat.
 fn secrets(credential: &Credential) -> impl Iterator<Item = crate::secret::Secret> {
     let tokens = credential.tokens.iter();
     let tokens = tokens.flat_map(|tokens| [Some(tokens.access_token.clone()), tokens.refresh_token.clone()]);
@@ -97,34 +97,34 @@ fn signed_out(patient: &Patient<'_>) -> Trouble {
     match patient.other_environment() {
         Some(other) => trouble
             .because(format!(
-                "you are signed in to {} ({}), whose credentials are worth nothing here",
+                "you are signed in to {} ({}), but its credentials do not work here",
                 other.title, other.environment
             ))
-            .cured_by(format!("if that is the one you mean, name it: `{}`", other.spoken())),
+            .cured_by(format!("to diagnose that one, run `finmcp doctor {}`", other.spoken())),
         None => trouble,
     }
 }
 
 fn lost(patient: &Patient<'_>) -> Trouble {
     let description = patient.store.description();
-    Trouble::new(format!("config.toml says who is signed in, and there is no such entry in {description}"))
-        .because("the entry was deleted, or the sign-in is kept in another store")
-        .cured_by("see whether FINMCP_STORE and FINMCP_CONFIG_DIR are as they were at the sign-in")
-        .cured_by(format!("else run `{}`", patient.profile.login_command()))
+    Trouble::new(format!("config.toml records a sign-in, but its credential is missing from {description}"))
+        .because("the credential was deleted, or it is in a different store")
+        .cured_by("check that FINMCP_STORE and FINMCP_CONFIG_DIR are the same as when you signed in")
+        .cured_by(format!("if they are, run `{}`", patient.profile.login_command()))
 }
 
 fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Origin, &'static str>) -> Finding {
     let client = &credential.identity.client_id;
     let client = if client.is_empty() { String::new() } else { format!(", client {client}") };
     let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
-    let end = end.map(|end| ends(end, patient.clock.now())).unwrap_or_default();
-    let renewal = if credential.renews_by_itself() { "renewed by itself" } else { "not renewed without you" };
+    let end = end.map(|end| format!("token {}, ", validity(end, patient.clock.now()))).unwrap_or_default();
+    let renewal = if credential.renews_by_itself() { "renewed automatically" } else { "not renewed automatically" };
     let text = format!("as {}{client}; {end}{renewal}", credential.holder());
     match origin {
         Ok(Origin::Server(server)) if server.issuer != credential.identity.issuer => Finding::Warning(
             Trouble::new(text)
                 .because(format!(
-                    "the sign-in is from {}, and the server now names {}",
+                    "you signed in at {}, but the server now names {}",
                     credential.identity.issuer, server.issuer
                 ))
                 .cured_by(format!("run `{}`", patient.profile.login_command())),
@@ -133,15 +133,11 @@ fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Ori
     }
 }
 
-/// When a token ends.
-fn ends(end: Timestamp, now: Timestamp) -> String {
+/// How long a token is still valid, or when it expired.
+fn validity(end: Timestamp, now: Timestamp) -> String {
     let left = end.duration_since(now);
     let distance = span::spoken(left.unsigned_abs().as_secs());
-    if left.is_positive() {
-        format!("the token ends in {distance}, ")
-    } else {
-        format!("the token ended {distance} ago, ")
-    }
+    if left.is_positive() { format!("valid for {distance}") } else { format!("expired {distance} ago") }
 }
 
 async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
@@ -151,7 +147,7 @@ async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
     }
 }
 
-/// Who finmcp is to the authorization server. Nothing is registered here: only whether it is, or could be.
+/// The OAuth client that finmcp uses. Registers nothing: only checks that a client is known or can be registered.
 pub fn examine_registration(
     patient: &Patient<'_>,
     credential: Result<Option<&Credential>, &'static str>,
@@ -159,8 +155,8 @@ pub fn examine_registration(
     chart: &mut Chart<'_>,
 ) {
     let server = match (origin, credential) {
-        (Ok(Origin::Nowhere), _) => return chart.note("registration", Finding::Ok("none is needed".to_owned())),
-        // What is stored is not known.
+        (Ok(Origin::Nowhere), _) => return chart.note("registration", Finding::Ok("not needed".to_owned())),
+        // Without the store, the stored registration is unknown.
         (_, Err("store")) => return chart.skip(&["registration"], "store"),
         (Err(cause), _) => return chart.skip(&["registration"], cause),
         (Ok(Origin::Server(server)), _) => server,
@@ -188,27 +184,25 @@ fn registered(
     match registration {
         Some(known) if needs_secret && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
         None if needs_secret => Err(LoginError::NeedsSecret),
-        Some(known) if known.is_dynamic() => {
-            Ok(format!("{}, which registered itself at an earlier sign-in", known.client_id))
-        }
+        Some(known) if known.is_dynamic() => Ok(format!("{} (dynamically registered)", known.client_id)),
         Some(known) => {
             let proof = match known.authentication {
-                ClientAuthentication::None => "without a secret",
-                ClientAuthentication::Basic | ClientAuthentication::Body => "with its secret",
-                ClientAuthentication::PrivateKeyJwt => "with its private key",
+                ClientAuthentication::None => "public client",
+                ClientAuthentication::Basic | ClientAuthentication::Body => "with client secret",
+                ClientAuthentication::PrivateKeyJwt => "with private key",
             };
-            Ok(format!("{}, {proof}", known.client_id))
+            Ok(format!("{} ({proof})", known.client_id))
         }
         None if patient.profile.options.grant == Some(GrantKind::JwtBearer) => {
-            Ok("none: the assertion says who asks".to_owned())
+            Ok("not needed: the assertion identifies the client".to_owned())
         }
         None if server.registration_endpoint.is_some() => Ok("the next sign-in registers a client".to_owned()),
         None => Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() }),
     }
 }
 
-/// Whether there is a token that is good, by this machine's reckoning. What `serve` would renew is renewed; besides that
-/// only a machine's credentials are tried, which costs nothing: what they bring is thrown away.
+/// Whether there is a token that is valid by this machine's clock. Renews it when `serve` would. Beyond that it tests
+/// only client credentials, by requesting a token and discarding it: that does not use up a refresh token.
 pub async fn examine_token(
     patient: &Patient<'_>,
     credential: Result<Option<&Credential>, &'static str>,
@@ -217,7 +211,7 @@ pub async fn examine_token(
     let credential = match credential {
         Ok(Some(credential)) => credential,
         Ok(None) => {
-            chart.note("token", Finding::Ok("none is needed".to_owned()));
+            chart.note("token", Finding::Ok("not needed".to_owned()));
             return Ok(());
         }
         Err(cause) => {
@@ -226,7 +220,7 @@ pub async fn examine_token(
         }
     };
     let finding = token(patient, credential).await;
-    // It may have been renewed: what is sent from here on is another one.
+    // The check may have renewed the token: hide the new one too.
     if let Ok(Some(credential)) = stored(patient).await {
         chart.conceal(secrets(&credential));
     }
@@ -238,7 +232,7 @@ pub async fn examine_token(
 async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
     let token = match patient.tokens.access_token(Duration::ZERO).await {
         Ok(Some(token)) => token,
-        Ok(None) => return Finding::Ok("none is needed".to_owned()),
+        Ok(None) => return Finding::Ok("not needed".to_owned()),
         Err(error) => return Finding::Failed(refused(patient, Error::of_token(error, patient.profile))),
     };
     let stored = credential.tokens.as_ref();
@@ -247,48 +241,49 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
         Renewal::ClientCredentials if is_stored => {
             let request = credential.token_request(Grant::ClientCredentials);
             match client::request_token(patient.http, request, patient.clock.now()).await {
-                Ok(_) => "another one was asked for, as a trial, and given",
+                Ok(_) => "a test request for another one succeeded",
                 Err(error) => return Finding::Failed(refused(patient, Error::of_token(error.into(), patient.profile))),
             }
         }
-        _ if is_stored => "no other was asked for: that would spend what renews it",
-        _ => "the old one had ended or was about to, and was renewed as `serve` does",
+        _ if is_stored => "not renewed now: that would use up the refresh token",
+        _ => "renewed: the old one had expired or was about to",
     };
     if let Some(finding) = credential.tokens.as_ref().and_then(|tokens| misdirected(patient, credential, tokens)) {
         return finding;
     }
     Finding::Ok(match token.expires_at() {
-        Some(end) => format!("{}{tried}", ends(end, patient.clock.now())),
-        None => format!("the server does not say when the token ends; {tried}"),
+        Some(end) => format!("{} ({tried})", validity(end, patient.clock.now())),
+        None => format!("valid, expiry unknown ({tried})"),
     })
 }
 
-/// What is wrong with `tokens` that say that they are for another server. Where that is the vendor's other environment,
-/// its credentials are used here.
+/// What is wrong with `tokens` that were issued for another server. If that is the vendor's other environment, the user
+/// signed in with its credentials.
 fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet) -> Option<Finding> {
     let profile = patient.profile;
-    let trouble = |audience: &str| Trouble::new(format!("the token is for {audience}, not for {}", profile.server));
+    let trouble =
+        |audience: &str| Trouble::new(format!("the token was issued for {audience}, not for {}", profile.server));
     let elsewhere = tokens.other_audience(&profile.server.resource());
     if let Some(audience) = &elsewhere
         && let Some(environment) = patient.environment_of(audience)
     {
         let trouble = trouble(audience)
             .because(format!(
-                "that is {}'s {environment}; tokens and credentials of one environment are worth nothing in another",
+                "that is {}'s {environment} environment; each environment has its own credentials",
                 profile.title
             ))
-            .cured_by(format!("sign in with the credentials of this one: `{}`", profile.login_command()))
-            .cured_by(format!("or use that one: name it with --env {environment}"));
+            .cured_by(format!("sign in with this environment's credentials: run `{}`", profile.login_command()))
+            .cured_by(format!("or use the other environment: add --env {environment}"));
         return Some(Finding::Failed(trouble));
     }
     let trouble = trouble(&credential.other_audience()?)
-        .because("the server may know what it does; most servers refuse such a token")
-        .cured_by("if it is refused, ask whoever runs the server");
+        .because("this server may accept it, but most refuse a token issued for another resource")
+        .cured_by("if the server refuses it, contact the server's operator");
     Some(Finding::Warning(trouble))
 }
 
-/// Why the authorization server gave nothing. Where it does not know the client, and the vendor has other environments,
-/// the credentials may be theirs.
+/// Why the authorization server issued no token. If it does not know the client and the vendor has other environments,
+/// the credentials may belong to one of those.
 fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
     let trouble = Trouble::from(error);
     let is_unknown_client = trouble.what.contains("invalid_client") || trouble.what.contains("forgotten this client");
@@ -296,17 +291,17 @@ fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
         return trouble;
     }
     let profile = patient.profile;
-    let trouble = trouble.because("the vendor has revoked the client, or its secret was changed");
+    let trouble = trouble.because("the vendor revoked the client, or the client secret changed");
     let trouble = match patient.environments() {
         true => trouble.because(format!(
-            "or these are the credentials of another environment of {} than {}: each has its own",
+            "or the credentials belong to a different {} environment, not {}",
             profile.title, profile.environment
         )),
         false => trouble,
     };
     match profile.options.grant {
         Some(GrantKind::ClientCredentials) => trouble.cured_by(format!(
-            "get new credentials from {}, and run `{} --client-id ID --client-secret-file PATH`",
+            "get new credentials from {}, then run `{} --client-id ID --client-secret-file PATH`",
             profile.title,
             profile.login_command()
         )),
@@ -314,7 +309,7 @@ fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
     }
 }
 
-/// Whether what was granted is what is needed.
+/// Whether the granted scope covers what is needed.
 pub fn examine_scope(
     patient: &Patient<'_>,
     credential: Result<Option<&Credential>, &'static str>,
@@ -323,7 +318,7 @@ pub fn examine_scope(
 ) {
     let credential = match credential {
         Ok(Some(credential)) => credential,
-        Ok(None) => return chart.note("scope", Finding::Ok("none is needed".to_owned())),
+        Ok(None) => return chart.note("scope", Finding::Ok("not needed".to_owned())),
         Err(cause) => return chart.skip(&["scope"], cause),
     };
     let tokens = credential.tokens.as_ref();
@@ -337,26 +332,26 @@ pub fn examine_scope(
     let trouble = |missing: &str| {
         let had = if granted.is_empty() { "nothing".to_owned() } else { granted.to_string() };
         Trouble::new(format!("the sign-in does not include {missing}"))
-            .because(format!("granted is {had}; what needs more is refused"))
+            .because(format!("granted: {had}; requests that need more are refused"))
     };
     let finding = if !asked_for.is_empty() {
-        Finding::Failed(trouble(&asked_for).because("it was asked for and not granted").cured_by(format!(
-            "run `{login}` and allow all of it; where that is not offered, ask whoever administers your account"
+        Finding::Failed(trouble(&asked_for).because("it was requested but not granted").cured_by(format!(
+            "run `{login}` and allow everything; if it is not offered, ask your account's administrator"
         )))
     } else if !usual.is_empty() {
         Finding::Warning(
             trouble(&usual)
-                .because("it was not asked for")
-                .cured_by(format!("run `{login} --scope '{preset}'` to have it all")),
+                .because("it was not requested")
+                .cured_by(format!("run `{login} --scope '{preset}'` to request all of it")),
         )
     } else if !wanted.is_empty() {
         Finding::Warning(
             trouble(&wanted)
-                .because("the server asks for it")
-                .cured_by(format!("run `{login}`, and allow all that it asks for")),
+                .because("the server requires it")
+                .cured_by(format!("run `{login}` and allow everything that it requests")),
         )
     } else if granted.is_empty() {
-        Finding::Ok("the server names none".to_owned())
+        Finding::Ok("none: the server names no scope".to_owned())
     } else {
         Finding::Ok(granted.to_string())
     };

@@ -1,26 +1,26 @@
-//! One thing that was looked at, and what was found.
+//! One step of the diagnosis, and its finding.
 
 use crate::error::Error;
 
-/// One thing that was looked at.
+/// One step of the diagnosis.
 #[derive(Debug)]
 pub struct Step {
     /// Its name: one word, or two.
     pub name: &'static str,
-    /// What was found.
+    /// The finding.
     pub finding: Finding,
 }
 
-/// What was found.
+/// The result of a step.
 #[derive(Debug)]
 pub enum Finding {
-    /// It is as it should be.
+    /// The step passed.
     Ok(String),
-    /// It works, or may; something about it will not do for long, or not for everybody.
+    /// The step works now, but may fail later or for some requests.
     Warning(Trouble),
-    /// It does not work.
+    /// The step failed.
     Failed(Trouble),
-    /// It cannot be judged before this step is mended.
+    /// Skipped, because it depends on this failed step.
     Skipped(&'static str),
 }
 
@@ -29,14 +29,14 @@ pub enum Finding {
 pub struct Trouble {
     /// What happened.
     pub what: String,
-    /// Why, from the nearest cause to the farthest.
+    /// Why, from the nearest cause to the root cause.
     pub why: Vec<String>,
     /// What to do next: any of these.
     pub cure: Vec<String>,
 }
 
 impl Trouble {
-    /// Trouble, of which nothing more is known yet.
+    /// A problem without a known cause or hint.
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), why: Vec::new(), cure: Vec::new() }
     }
@@ -54,7 +54,7 @@ impl Trouble {
     }
 }
 
-/// What any command would say of it.
+/// The same texts that any command prints for the error.
 impl<E: Into<Error>> From<E> for Trouble {
     fn from(error: E) -> Self {
         let error = error.into();
@@ -63,7 +63,7 @@ impl<E: Into<Error>> From<E> for Trouble {
 }
 
 impl Finding {
-    /// Its one word.
+    /// The verdict in one word.
     pub fn verdict(&self) -> &'static str {
         match self {
             Self::Ok(_) => "ok",
@@ -73,7 +73,7 @@ impl Finding {
         }
     }
 
-    /// What is wrong, where anything is.
+    /// The problem, if there is one.
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
             Self::Warning(trouble) | Self::Failed(trouble) => Some(trouble),
@@ -86,7 +86,7 @@ impl Finding {
         match self {
             Self::Ok(what) => what.clone(),
             Self::Warning(trouble) | Self::Failed(trouble) => trouble.what.clone(),
-            Self::Skipped(step) => format!("cannot be judged before {step} is mended"),
+            Self::Skipped(step) => format!("depends on {step}"),
         }
     }
 }

@@ -397,7 +397,7 @@ fn why_a_clients_file_is_left_as_it_is() {
             DocumentError::Malformed { line: 3, column: 5, format: "JSON" },
             DocumentError::NotTable { line: 3, what, wanted: "an object" },
             DocumentError::Duplicate { line: 3, name: "asset".to_owned() },
-            DocumentError::Unsupported { line: 3, what: "servers in one line" },
+            DocumentError::Unsupported { line: 3, what: "servers on one line" },
         ]
     };
     let of_document = |error| FileError::Document { path: path(), error };
@@ -417,13 +417,13 @@ fn why_a_clients_file_is_left_as_it_is() {
     let taken = |holder| written(Taken { client: Client::ClaudeCode, name: "asset".to_owned(), holder });
     insta::assert_snapshot!([Holder::Other, Holder::Finmcp, Holder::Replaced].map(taken).join(""), @r#"
     exit code 1
-    error: Claude Code has another server called "asset"
+    error: Claude Code already has another server named "asset"
     hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
     exit code 1
-    error: Claude Code has another entry of finmcp called "asset"
+    error: Claude Code already has another finmcp entry named "asset"
     hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
     exit code 1
-    error: Claude Code has another server that is to be replaced, called "asset"
+    error: Claude Code already has another server to be replaced, named "asset"
     hint: nothing was changed: --name gives finmcp's another name
     "#);
 }

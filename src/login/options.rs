@@ -70,13 +70,13 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrantKind {
-    /// A person signs in with a browser.
+    /// Sign in with a browser
     AuthorizationCode,
-    /// A program signs in with a client secret.
+    /// Authenticate with a client secret or a private key
     ClientCredentials,
-    /// A person signs in on another device, and enters a code there.
+    /// Sign in on another device with a code
     DeviceCode,
-    /// Somebody else says who signs in: a platform, or an identity provider (RFC 7523).
+    /// Use a JWT from a platform or an identity provider (RFC 7523)
     JwtBearer,
 }
 

@@ -149,7 +149,7 @@ pub fn machine() -> Result<Machine, SettingsError> {
     })
 }
 
-/// How this process was started.
+/// How the system started this process.
 ///
 /// # Errors
 /// What cannot be told.

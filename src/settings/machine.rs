@@ -1,31 +1,31 @@
-//! What is known of this machine, of its person, and of how this process was started.
+//! This machine, its user, and how the system started this process.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// How this process was started.
+/// How the system started this process.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// What the process was called with: a name, or a path.
+    /// The name or path that the process was called by.
     pub called: Option<PathBuf>,
-    /// The file that runs, as the system says; links are often resolved in it.
+    /// The executable file according to the system, usually with symlinks resolved.
     pub file: PathBuf,
-    /// The folder that it was started in.
+    /// The working directory at the start.
     pub folder: PathBuf,
 }
 
-/// The kinds of system: paths differ.
+/// The operating systems whose paths differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
     /// macOS.
     Macos,
     /// Windows.
     Windows,
-    /// Linux, and whatever is like it.
+    /// Linux and other Unix systems.
     Linux,
 }
 
 impl System {
-    /// The one that this binary is for.
+    /// The system that this binary was built for.
     pub const HERE: Self = if cfg!(windows) {
         Self::Windows
     } else if cfg!(target_os = "macos") {
@@ -34,7 +34,7 @@ impl System {
         Self::Linux
     };
 
-    /// `folder` and what is in it, as this system writes it, wherever this runs.
+    /// Joins `folder` and `names` with this system's separator, even when running on another system.
     pub(crate) fn join(self, folder: &str, names: &[&str]) -> String {
         let separator = if self == Self::Windows { '\\' } else { '/' };
         let mut path = folder.trim_end_matches(separator).to_owned();
@@ -46,27 +46,27 @@ impl System {
     }
 }
 
-/// What is known of a machine and its person.
+/// The facts about the machine and the user that decide where files are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// Its system.
+    /// The operating system.
     pub system: System,
     /// The home folder.
     pub home: String,
-    /// The folder of the project at hand.
+    /// The folder of the current project.
     pub project: String,
-    /// What is set of [`Machine::variable_names`].
+    /// The values of [`Machine::variable_names`] that are set.
     pub variables: BTreeMap<String, String>,
     /// The folders of `PATH`.
     pub path: Vec<PathBuf>,
 }
 
 impl Machine {
-    /// The variables that have a say in where clients keep their files.
+    /// The variables that decide where clients keep their files.
     const FOLDERS: [&str; 5] = ["APPDATA", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR", "GEMINI_CLI_HOME"];
 
-    /// The variables that `serve` needs as they are here, where they are set: each is the name of a place, never a secret
-    /// (a proxy's URL can hold a password, and is looked at).
+    /// The variables that `serve` needs with the values they have here. Each names a place, not a secret; a proxy's URL
+    /// can contain a password, so finmcp checks it.
     pub const NEEDED: [&str; 13] = [
         "FINMCP_CONFIG_DIR",
         "FINMCP_STORE",
@@ -83,10 +83,10 @@ impl Machine {
         "SSL_CERT_DIR",
     ];
 
-    /// Those of them that are paths.
+    /// The variables in [`Self::NEEDED`] that are paths.
     pub const PLACES: [&str; 4] = ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-    /// What is looked at of the environment.
+    /// All variables that finmcp reads for this.
     pub fn variable_names() -> impl Iterator<Item = &'static str> {
         Self::FOLDERS.into_iter().chain(Self::NEEDED)
     }
@@ -95,13 +95,13 @@ impl Machine {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// `path` as it is found from any folder.
+    /// `path` made absolute.
     pub fn absolute(&self, path: &str) -> String {
         let rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
         if rooted { path.to_owned() } else { self.in_project(&[path]) }
     }
 
-    /// The file of a program called `name`, as a shell would find it.
+    /// The program `name` on `PATH`, as a shell would find it.
     pub fn program(&self, name: &str) -> Option<PathBuf> {
         let endings: &[&str] = if self.system == System::Windows { &[".exe", ".cmd", ".bat"] } else { &[""] };
         let folders = self.path.iter().filter(|folder| folder.is_absolute());
@@ -117,7 +117,7 @@ impl Machine {
         self.system.join(&self.project, names)
     }
 
-    /// A folder of the person's application data: the system's own, or `XDG_CONFIG_HOME`.
+    /// A folder in the user's application data: the system's, or `XDG_CONFIG_HOME`.
     pub(crate) fn in_application_data(&self, names: &[&str]) -> String {
         match self.system {
             System::Macos => self.in_home(&[&["Library", "Application Support"], names].concat()),

@@ -126,7 +126,7 @@ impl Settings {
     /// # Errors
     /// A level that does not exist.
     pub fn log_level(&self) -> Result<tracing::Level, SettingsError> {
-        // What goes wrong in the background is said in any case.
+        // Without a filter, problems in the background are still logged.
         self.log.as_deref().unwrap_or("warn").parse().map_err(|_| {
             let problem =
                 format!("{:?}, and must be error, warn, info, debug or trace", self.log.as_deref().unwrap_or_default());

@@ -15,7 +15,7 @@ impl From<FileError> for Error {
             FileError::Changed { .. } => "nothing was changed: run it again, best with that program closed",
             FileError::Dangling { .. } => "nothing was changed: put a file where the link leads, or take the link away",
             FileError::Document { error: DocumentError::Malformed { .. }, .. } => {
-                "nothing was changed: mend that line; or run it with --print, and put the entry in by hand"
+                "nothing was changed: fix that line; or run it with --print, and put the entry in by hand"
             }
             FileError::Document { error: DocumentError::Duplicate { .. }, .. } => {
                 "nothing was changed: remove one of the two, and run it again"

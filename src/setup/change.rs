@@ -1,4 +1,4 @@
-//! What is to change in a client's file, and what it then says.
+//! The changes to a client's file, and its text after them.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::setup::{
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The entry is there, in place of any other of its name.
+    /// Add the entry, replacing any other of the same name.
     Put(Entry),
-    /// No server of this name is there.
+    /// Remove the server of this name.
     Take(String),
 }
 
 impl Change {
-    /// The server that it is about.
+    /// The name of the server that the change is about.
     pub fn name(&self) -> &str {
         match self {
             Self::Put(entry) => &entry.name,
@@ -25,37 +25,37 @@ impl Change {
     }
 }
 
-/// What is wanted of a file.
+/// The entry that the user asked for.
 #[derive(Debug)]
 pub struct Wish {
     /// The entry.
     pub entry: Entry,
-    /// Whether a person chose its name.
+    /// Whether the user chose its name.
     pub named: bool,
-    /// Whether it takes the place of another entry of that name.
+    /// Whether it replaces another entry of the same name.
     pub force: bool,
 }
 
-/// Something else has that name.
+/// Another entry has the name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} has {holder} called {name:?}", client.title())]
+#[error("{} already has {holder} named {name:?}", client.title())]
 pub struct Taken {
-    /// Whose file.
+    /// The client.
     pub client: Client,
     /// The name.
     pub name: String,
-    /// What has it.
+    /// What kind of entry has the name.
     pub holder: Holder,
 }
 
-/// What has a name that is wished for.
+/// The kind of entry that already has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// A server that is not finmcp's.
+    /// A server that finmcp did not add.
     Other,
-    /// An entry of finmcp: for another server, with other options, or of a program elsewhere.
+    /// An entry of finmcp for another server, with other options, or with another path.
     Finmcp,
-    /// A server that finmcp is to replace as well, under its own name.
+    /// A server that finmcp is about to replace under its own name.
     Replaced,
 }
 
@@ -63,8 +63,8 @@ impl fmt::Display for Holder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Other => "another server",
-            Self::Finmcp => "another entry of finmcp",
-            Self::Replaced => "another server that is to be replaced,",
+            Self::Finmcp => "another finmcp entry",
+            Self::Replaced => "another server to be replaced,",
         })
     }
 }
@@ -78,8 +78,8 @@ impl Holder {
     }
 }
 
-/// What makes `document` say what is wished, with each of `replaced` (a server that lies open, and the entry that does
-/// its work; none where that is the wished one) replaced. Empty where it says so already.
+/// The changes that add the requested entry to `document` and replace each of `replaced`: a server with a secret in
+/// plain text, and the entry that replaces it (none if that is the requested one). Empty if nothing has to change.
 ///
 /// # Errors
 /// [`Taken`].
@@ -94,7 +94,7 @@ pub fn wanted(
     for (exposed, entry) in replaced {
         changes.push(match entry {
             Some(entry) => Change::Put(entry.clone()),
-            // Under its old name what people allowed its tools stays allowed.
+            // Keeps the old name, so that the permissions the user gave its tools still apply.
             None if !placed && (!wish.named || exposed.name == wish.entry.name) => {
                 placed = true;
                 Change::Put(Entry { name: exposed.name.clone(), ..wish.entry.clone() })
@@ -117,11 +117,11 @@ pub fn wanted(
     Ok(changes)
 }
 
-/// What takes finmcp's entry for the wished server out of `document`: the one of its name, else all that `is_meant` says
-/// are for that server.
+/// The changes that remove finmcp's entry for the requested server from `document`: the one with its name, else every
+/// one that `is_meant` says is for that server.
 ///
 /// # Errors
-/// [`Taken`] where that name is another server's.
+/// [`Taken`] if another server has that name.
 pub fn unwanted(
     client: Client,
     document: &Document,
@@ -147,7 +147,7 @@ pub fn unwanted(
     }
 }
 
-/// `text` with `changes` made.
+/// `text` after `changes`.
 ///
 /// # Errors
 /// [`DocumentError`].
@@ -163,8 +163,8 @@ pub fn applied(client: Client, text: &str, changes: &[Change]) -> Result<String,
     Ok(text)
 }
 
-/// `text` with `changes` made; where `before` is what it was when finmcp put in what is now taken out, that, to the byte.
-/// What an entry took the place of does not come back: it may hold a token that its owner wanted gone.
+/// `text` after `changes`. If they undo exactly what finmcp added to `before`, the result is `before`, byte for byte. An
+/// entry that finmcp replaced does not come back: it may hold a token that the user wanted to be rid of.
 ///
 /// # Errors
 /// [`DocumentError`].

@@ -1,4 +1,5 @@
-//! Claude Code's own command for its servers: it rewrites the same file whenever it runs, so it is asked first.
+//! Claude Code's own command for its servers. Claude Code rewrites the same file whenever it runs, so finmcp lets it
+//! make the change.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,10 +20,10 @@ use crate::{
     },
 };
 
-/// How long one command may take.
+/// Timeout of one command.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The arguments that make `changes`; `exists` says which servers are there now.
+/// The arguments of the commands that make `changes`; `exists` says which servers the file has now.
 pub fn commands(changes: &[Change], exists: impl Fn(&str) -> bool) -> Vec<Vec<String>> {
     let mcp =
         |words: &[&str]| ["mcp"].iter().chain(words).chain(&["--scope", "user"]).map(|w| (*w).to_owned()).collect();
@@ -37,7 +38,7 @@ pub fn commands(changes: &[Change], exists: impl Fn(&str) -> bool) -> Vec<Vec<St
     commands.collect()
 }
 
-/// Runs `program` with each of `commands`, until one fails. Whether it did what it should is seen in the file.
+/// Runs `program` with each of `commands` until one fails. The caller checks the file for the result.
 async fn run(program: &Path, commands: &[Vec<String>]) {
     for arguments in commands {
         let mut command = Command::new(program);
@@ -49,7 +50,7 @@ async fn run(program: &Path, commands: &[Vec<String>]) {
     }
 }
 
-/// Has Claude Code make `changes`; where it does not, makes them. The path of the copy of what was before.
+/// Lets Claude Code make `changes`, then makes those that it did not. Returns the path of the backup.
 ///
 /// # Errors
 /// What kept them from being made, and where the file is as it was.
@@ -67,16 +68,15 @@ pub async fn write(
     match backup {
         _ if is_as_before => Err(error.into()),
         backup => {
-            let copy = backup.map(|path| format!(", and as it was before in {}", path.display())).unwrap_or_default();
+            let copy = backup.map(|path| format!(" (backup: {})", path.display())).unwrap_or_default();
             Err(Error::from_source(ErrorKind::Failure, error).hint(format!(
-                "Claude Code's own command, or another program, has changed it: see what it says now{copy}; then run this \
-                 again"
+                "Claude Code or another program changed the file: check it{copy}, then run this command again"
             )))
         }
     }
 }
 
-/// Makes those of `changes` that are not made in the file as it is now.
+/// Makes those of `changes` that the file does not have yet.
 fn complete(file: &ConfigFile, changes: &[Change]) -> Result<(), FileError> {
     let client = Client::ClaudeCode;
     let now = ConfigFile::read(&file.path)?;

@@ -1,5 +1,5 @@
-//! The AI clients that start `finmcp serve`: where each keeps its servers, how it spells them, and what of its own
-//! environment a server gets to see.
+//! The AI clients that start `finmcp serve`: where each stores its servers, in which format, and which of its
+//! environment variables it passes to a server.
 
 use std::path::{Path, PathBuf};
 
@@ -12,38 +12,38 @@ pub enum Client {
     ClaudeDesktop,
     /// Anthropic's agent for the terminal.
     ClaudeCode,
-    /// The editor of that name.
+    /// The editor.
     Cursor,
     /// Visual Studio Code.
     Vscode,
-    /// The editor of that name.
+    /// The editor.
     Windsurf,
     /// `OpenAI`'s agent for the terminal.
     Codex,
     /// Google's agent for the terminal.
     Gemini,
-    /// The editor of that name.
+    /// The editor.
     Zed,
-    /// The agent of that name.
+    /// The agent.
     Goose,
-    /// The agent of that name.
+    /// The agent.
     Opencode,
 }
 
-/// Whom an entry is for.
+/// Who an entry is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Scope {
-    /// This person, wherever they work.
+    /// You, in every folder
     #[default]
     User,
-    /// Whoever works in this folder.
+    /// Everyone who works in this folder
     Project,
 }
 
-/// How a client spells its file.
+/// The format of a client's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// JSON; comments and commas at the end are left as they are, where the client reads such.
+    /// JSON; comments and trailing commas stay, for the clients that accept them.
     Json,
     /// TOML.
     Toml,
@@ -51,7 +51,7 @@ pub enum Format {
     Yaml,
 }
 
-/// What every client hands on, and with it what a program cannot do without.
+/// The variables that every client passes on; programs cannot work without them.
 const ALWAYS: [&str; 11] = [
     "HOME",
     "PATH",
@@ -66,7 +66,8 @@ const ALWAYS: [&str; 11] = [
     "SYSTEMROOT",
 ];
 
-/// What a desktop starts its programs with, and those their servers: the shell's variables are not among it.
+/// The variables that a desktop gives to its programs, and they to their servers. A shell's variables are not among
+/// them.
 const DESKTOP: [&str; 17] = [
     "LANG",
     "LC_ALL",
@@ -88,7 +89,7 @@ const DESKTOP: [&str; 17] = [
 ];
 
 impl Client {
-    /// All of them.
+    /// All clients.
     pub const ALL: [Self; 10] = [
         Self::ClaudeDesktop,
         Self::ClaudeCode,
@@ -102,7 +103,7 @@ impl Client {
         Self::Opencode,
     ];
 
-    /// What a person types.
+    /// The name on the command line.
     pub fn id(self) -> &'static str {
         match self {
             Self::ClaudeDesktop => "claude-desktop",
@@ -118,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Its name for people.
+    /// The display name.
     pub fn title(self) -> &'static str {
         match self {
             Self::ClaudeDesktop => "Claude Desktop",
@@ -134,7 +135,7 @@ impl Client {
         }
     }
 
-    /// How its file is spelled.
+    /// The format of its file.
     pub fn format(self) -> Format {
         match self {
             Self::Codex => Format::Toml,
@@ -143,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The member of its file that holds the servers, by name.
+    /// The name of the member of its file that holds the servers.
     pub fn container(self) -> &'static str {
         match self {
             Self::Vscode => "servers",
@@ -155,7 +156,7 @@ impl Client {
         }
     }
 
-    /// Its own program, where it is one for the terminal.
+    /// The name of its program, if it runs in a terminal.
     pub fn program(self) -> Option<&'static str> {
         match self {
             Self::ClaudeCode => Some("claude"),
@@ -167,7 +168,7 @@ impl Client {
         }
     }
 
-    /// The file with its servers: the first that is there, else the first. None where it has no such scope.
+    /// The files that can hold its servers, in order of preference. Empty if it does not have this scope.
     pub fn files(self, scope: Scope, machine: &Machine) -> Vec<PathBuf> {
         let m = machine;
         let paths = match (self, scope) {
@@ -213,25 +214,25 @@ impl Client {
         paths.into_iter().map(PathBuf::from).collect()
     }
 
-    /// The file to read and to write: the first of [`Self::files`] that is there, else the first.
+    /// The file to read and write: the first of [`Self::files`] that exists, else the first.
     pub fn file(self, scope: Scope, machine: &Machine) -> Option<PathBuf> {
         let files = self.files(scope, machine);
         files.iter().find(|file| file.exists()).or(files.first()).cloned()
     }
 
-    /// Whether it seems to be used on this machine: its own folder or file is there, or its program.
+    /// Whether this machine seems to have the client: its folder, its file or its program exists.
     pub fn is_detected(self, machine: &Machine) -> bool {
         let has_program = self.program().is_some_and(|name| machine.program(name).is_some());
         has_program
             || self.files(Scope::User, machine).iter().any(|file| match self {
-                // Its file is in the home folder itself.
+                // Its file is directly in the home folder, which always exists.
                 Self::ClaudeCode => file.exists(),
                 _ => file.parent().is_some_and(Path::is_dir),
             })
     }
 
-    /// Whether a server that it starts sees the variable `name` of its own environment, as a person set it in a shell.
-    /// Clients with a window are started by the desktop, which has not read the shell's files.
+    /// Whether a server that the client starts gets the variable `name` as the user set it in a shell. The desktop
+    /// starts graphical clients without reading the shell's files.
     pub fn passes(self, name: &str) -> bool {
         let upper = name.to_ascii_uppercase();
         if ALWAYS.contains(&upper.as_str()) {
@@ -255,8 +256,8 @@ impl Client {
         }
     }
 
-    /// The variables of its own environment that an entry can ask it to hand on by name; what finmcp needs of them to
-    /// reach the keychain and a screen.
+    /// The variables that an entry can ask the client to pass on: those that finmcp needs to reach the keychain and a
+    /// screen.
     pub fn passed_by_name(self) -> &'static [&'static str] {
         match self {
             Self::Codex => &["DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR"],

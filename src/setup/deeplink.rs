@@ -1,4 +1,4 @@
-//! A link that installs an entry with a click.
+//! A link that installs an entry with one click.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,7 +9,7 @@ use crate::setup::{
     json,
 };
 
-/// The link for `client`; none where it has no such links.
+/// The link for `client`, if it supports install links.
 pub fn deeplink(client: Client, entry: &Entry) -> Option<String> {
     let mut members = entry.members(client);
     match client {

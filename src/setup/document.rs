@@ -1,4 +1,4 @@
-//! A client's file: read in its own format, and changed in one place, so that comments, order and layout stay.
+//! A client's file: read in its format and changed in one place, so that comments, order and layout stay.
 
 use crate::setup::{
     client::{Client, Format},
@@ -15,7 +15,7 @@ use crate::setup::{
 #[derive(Debug)]
 pub struct Document {
     client: Client,
-    /// Whether it begins with a byte order mark, which stays.
+    /// Whether it starts with a byte order mark, which finmcp keeps.
     marked: bool,
     text: String,
     root: Node,
@@ -24,7 +24,7 @@ pub struct Document {
 const MARK: char = '\u{feff}';
 
 impl Document {
-    /// Reads `text` as `client` does. An empty text, and one that says `null`, is a file without settings.
+    /// Reads `text` as `client` does. Empty text, or `null`, is a file without settings.
     ///
     /// # Errors
     /// [`DocumentError`], with the line.
@@ -63,12 +63,12 @@ impl Document {
         line_at(&self.text, node.span.start)
     }
 
-    /// The whole of it.
+    /// The root value.
     pub fn root(&self) -> &Node {
         &self.root
     }
 
-    /// Its text, without a byte order mark: what spans count in.
+    /// The text without a byte order mark: spans are offsets into it.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -77,23 +77,23 @@ impl Document {
         self.root.get(self.client.container())
     }
 
-    /// Its servers, of whatever kind, in order.
+    /// All servers, in order.
     pub fn members(&self) -> &[Member] {
         self.servers().map(Node::members).unwrap_or_default()
     }
 
-    /// The server called `name`.
+    /// The server named `name`.
     pub fn server(&self, name: &str) -> Option<&Node> {
         self.servers().and_then(|servers| servers.get(name))
     }
 
-    /// Its servers that are programs.
+    /// The servers that the client starts as programs.
     pub fn entries(&self) -> Vec<Entry> {
         self.members().iter().filter_map(|member| Entry::read(self.client, &member.key, &member.value)).collect()
     }
 
-    /// The text with `members` as the server called `name`, in place of one that is there: of that, what is not about
-    /// the connection stays. All else is as it was.
+    /// The text with `members` as the server `name`. If there is one already, its members that are not about the
+    /// connection stay. Nothing else changes.
     ///
     /// # Errors
     /// [`DocumentError`].
@@ -111,7 +111,7 @@ impl Document {
         self.checked(text, name, true)
     }
 
-    /// The text without the server called `name`. All else is as it was.
+    /// The text without the server `name`. Nothing else changes.
     ///
     /// # Errors
     /// [`DocumentError`].
@@ -126,7 +126,7 @@ impl Document {
         self.checked(text, name, false)
     }
 
-    /// One of two that have the same name counts, and programs differ about which.
+    /// Refuses duplicate names: programs differ about which of the two counts.
     fn expect_single(&self, name: &str) -> Result<(), DocumentError> {
         for (members, name) in [(self.root.members(), self.client.container()), (self.members(), name)] {
             if let Some(second) = members.iter().filter(|member| member.key == name).nth(1) {
@@ -137,8 +137,8 @@ impl Document {
         Ok(())
     }
 
-    /// `text`, if it differs from this in the server called `name` alone: whatever a strange layout led to, no other
-    /// server and no setting is lost.
+    /// Returns `text` if it differs from this document only in the server `name`. A safety net: an unusual layout must
+    /// not lose another server or setting.
     fn checked(&self, text: String, name: &str, is_there: bool) -> Result<String, DocumentError> {
         let unsupported =
             DocumentError::Unsupported { line: self.servers().map_or(1, |node| self.line(node)), what: "this layout" };

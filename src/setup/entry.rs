@@ -1,4 +1,4 @@
-//! What a client's file says about one server, as finmcp writes it and finds it.
+//! One server's entry in a client's file, as finmcp writes and reads it.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +10,24 @@ use crate::setup::{
 /// A server that a client starts as a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What the client calls it.
+    /// Its name in the client.
     pub name: String,
     /// The program.
     pub command: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// The variables that it gets besides those that the client hands on.
+    /// The variables that it gets in addition to those that the client passes on.
     pub environment: BTreeMap<String, String>,
-    /// The variables that the client is asked by name to hand on.
+    /// The names of the variables that the entry asks the client to pass on.
     pub passed: Vec<String>,
 }
 
-/// A member of an entry, as any format can spell it.
+/// The value of an entry's member, independent of the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// Text.
     Text(String),
-    /// A truth value.
+    /// A boolean.
     Truth(bool),
     /// A whole number.
     Number(u32),
@@ -37,11 +37,11 @@ pub enum Value {
     Table(BTreeMap<String, String>),
 }
 
-/// An entry as its client spells it: names and values in order.
+/// An entry in its client's vocabulary: names and values in order.
 pub type Members = Vec<(&'static str, Value)>;
 
-/// Whether a member called `key` says how a server is reached, and as whom: an entry that takes another's place has none
-/// of those of before. The others are what a person decided about the server (which tools, whether at all), and stay.
+/// Whether a member named `key` describes the connection or its credentials. finmcp drops those of an entry that it
+/// replaces. It keeps the others, which are the user's decisions about the server (which tools, enabled or not).
 pub fn is_of_connection(key: &str) -> bool {
     const NAMES: [&str; 32] = [
         "name",
@@ -80,13 +80,13 @@ pub fn is_of_connection(key: &str) -> bool {
     NAMES.contains(&key)
 }
 
-/// The members of `node` that stay when finmcp's entry takes its place.
+/// The members of `node` that finmcp keeps when it replaces the entry.
 pub fn kept(node: &Node) -> impl Iterator<Item = &Member> {
     node.members().iter().filter(|member| !is_of_connection(&member.key))
 }
 
 impl Entry {
-    /// The server that `node` describes to `client`; none where it is not a program.
+    /// The server that `node` describes to `client`, if it is a program.
     pub fn read(client: Client, name: &str, node: &Node) -> Option<Self> {
         let (command, arguments, environment) = match client {
             Client::Opencode => {
@@ -94,7 +94,7 @@ impl Entry {
                 (words.next()?, words.collect(), "environment")
             }
             Client::Goose => (node.get("cmd")?.text()?.to_owned(), list(node, "args"), "envs"),
-            // Zed's earlier form: the command as a table of its own.
+            // Zed's earlier format, where the command is a table.
             Client::Zed if node.get("command").is_some_and(|command| !command.members().is_empty()) => {
                 let command = node.get("command")?;
                 let environment = command.get("env").map(table).unwrap_or_default();
@@ -117,14 +117,14 @@ impl Entry {
         })
     }
 
-    /// Whether it starts finmcp as a server.
+    /// Whether it starts `finmcp serve`.
     pub fn runs_finmcp(&self) -> bool {
         let program = self.command.rsplit(['/', '\\']).next().unwrap_or_default();
         let program = program.strip_suffix(".exe").unwrap_or(program);
         program == "finmcp" && self.arguments.first().is_some_and(|first| first == "serve")
     }
 
-    /// How `client` spells it. What is empty is left out.
+    /// The entry in the vocabulary of `client`, without empty members.
     pub fn members(&self, client: Client) -> Members {
         let text = |text: &str| Value::Text(text.to_owned());
         let command = || ("command", Value::Text(self.command.clone()));
@@ -154,7 +154,7 @@ impl Entry {
             _ => environment("env"),
         });
         match client {
-            // A sign-in can take longer than the list of tools.
+            // A sign-in can take longer than Goose's default timeout.
             Client::Goose => members.push(("timeout", Value::Number(300))),
             Client::Codex if !self.passed.is_empty() => members.push(("env_vars", Value::List(self.passed.clone()))),
             _ => {}
@@ -162,7 +162,7 @@ impl Entry {
         members
     }
 
-    /// Whether `node` is this entry in all that finmcp writes; what a person added to it is theirs.
+    /// Whether `node` equals this entry in every member that finmcp writes; the user may have added others.
     pub fn is_that_of(&self, client: Client, node: &Node) -> bool {
         let theirs = Self::read(client, &self.name, node);
         theirs.is_some_and(|theirs| {

@@ -2,10 +2,10 @@
 
 use crate::setup::lines::{line_at, line_start};
 
-/// Why a file cannot be read, or not changed. Says where, and never what is there: that may be a secret.
+/// Why a file cannot be read or changed. Names the place but never quotes the text, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Not in its format.
+    /// The syntax is wrong.
     #[error("line {line}, column {column}: not valid {format}")]
     Malformed {
         /// The line, from 1.
@@ -15,26 +15,26 @@ pub enum DocumentError {
         /// The format's name.
         format: &'static str,
     },
-    /// Something else where servers, or settings as a whole, should be.
+    /// A value where finmcp expects a table of servers or of settings.
     #[error("line {line}: {what} is not {wanted}")]
     NotTable {
         /// The line, from 1.
         line: usize,
         /// The member, or the file as a whole.
         what: String,
-        /// What it should be, in the format's words.
+        /// What it should be, in the format's vocabulary.
         wanted: &'static str,
     },
-    /// Two values of one name, in the place of one that finmcp changes.
-    #[error("line {line}: {name:?} is there twice")]
+    /// A duplicate of a member that finmcp changes.
+    #[error("line {line}: duplicate {name:?}")]
     Duplicate {
         /// The line of the second, from 1.
         line: usize,
         /// The name.
         name: String,
     },
-    /// Valid, but of a shape that finmcp does not change.
-    #[error("line {line}: finmcp cannot change {what} safely")]
+    /// Valid, but finmcp cannot safely change it.
+    #[error("line {line}: finmcp cannot safely change {what}")]
     Unsupported {
         /// The line, from 1.
         line: usize,
@@ -43,7 +43,7 @@ pub enum DocumentError {
     },
 }
 
-/// That `text` is not in its format, from the byte at `offset` on.
+/// The error for a syntax error at the byte `offset` of `text`.
 pub(super) fn malformed(text: &str, offset: usize, format: &'static str) -> DocumentError {
     let offset = text.floor_char_boundary(offset);
     let column = text[line_start(text, offset)..offset].chars().count() + 1;

@@ -1,4 +1,4 @@
-//! A client's file on the disk: read, and replaced in one step with a copy of what was before beside it.
+//! A client's file on disk: read, and replaced atomically, with a backup next to it.
 
 use std::{
     fs, io,
@@ -10,68 +10,68 @@ use crate::{
     setup::{client::Client, document::Document, error::DocumentError},
 };
 
-/// A file as it was read.
+/// A file at the time it was read.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     /// Its path, as the client knows it.
     pub path: PathBuf,
-    /// Its text; empty where there is none.
+    /// Its text; empty if there is no file.
     pub text: String,
-    /// Whether it was there.
+    /// Whether the file existed.
     pub exists: bool,
 }
 
-/// Why a file is left as it is.
+/// Why finmcp did not change a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system says no.
+    /// A file operation failed.
     #[error("cannot {verb} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// A link that leads nowhere: what it stands for is not to be guessed.
-    #[error("{} is a link to nothing", path.display())]
+    /// A dangling symlink.
+    #[error("{} is a dangling symlink", path.display())]
     Dangling {
         /// The link.
         path: PathBuf,
     },
-    /// Somebody else wrote it in the meantime.
-    #[error("{} was changed by another program just now", path.display())]
+    /// Another program changed the file after finmcp read it.
+    #[error("another program has just changed {}", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// What it says cannot be read, or not be changed.
+    /// The content cannot be read or changed.
     #[error("{}", path.display())]
     Document {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The problem and its place.
         #[source]
         error: DocumentError,
     },
 }
 
-/// Who may read what is written.
+/// Who may read the written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever may read the file that is replaced; for a new one the owner alone.
+    /// The permissions of the replaced file; only the owner for a new one.
     AsBefore,
-    /// The owner alone.
+    /// Only the owner.
     Owner,
 }
 
-/// What the copies of the files before are called.
+/// The ending of a backup's name.
 pub const BACKUP_ENDING: &str = ".before-finmcp";
 
 impl ConfigFile {
-    /// Reads the file at `path`; none is an empty one.
+    /// Reads the file at `path`. A missing file counts as empty.
     ///
     /// # Errors
     /// [`FileError`].
@@ -89,8 +89,8 @@ impl ConfigFile {
         Ok(Self { path: path.to_owned(), text, exists })
     }
 
-    /// The copies of what was there before, the oldest first, and where the next one goes: none takes another's place,
-    /// since it may be all that is left of what a person had.
+    /// The existing backups, oldest first, and the path for the next one. A backup never overwrites another, which may
+    /// be the only copy of the user's settings.
     fn backups(&self) -> (Vec<PathBuf>, PathBuf) {
         let named = |number: usize| {
             let mut name = self.path.file_name().unwrap_or_default().to_owned();
@@ -105,37 +105,37 @@ impl ConfigFile {
         (there, next)
     }
 
-    /// What the latest copy beside it says, if there is one.
+    /// The text of the latest backup, if there is one.
     pub fn backup(&self) -> Option<String> {
         fs::read_to_string(self.backups().0.last()?).ok()
     }
 
-    /// Copies the file as it was read to its backup, for `access`, if it is still so; nothing where there was none.
+    /// Backs up the file as it was read, with `access`, if it has not changed since. Does nothing if there was no file.
     ///
     /// # Errors
-    /// [`FileError`]; then an earlier backup is as it was.
+    /// [`FileError`]; earlier backups are unchanged.
     pub fn back_up(&self, access: Access) -> Result<Option<PathBuf>, FileError> {
         let Some(copy) = self.copy(access)? else { return Ok(None) };
         self.check_unchanged()?;
         put(copy).map(Some)
     }
 
-    /// Puts `text` in the file's place, in one step, if it is still as it was read. A file that is a link stays one;
-    /// its permissions stay.
+    /// Replaces the file with `text` atomically, if it has not changed since it was read. A symlink stays a symlink,
+    /// and the permissions stay.
     ///
     /// # Errors
-    /// [`FileError`]; then the file is as it was.
+    /// [`FileError`]; the file is unchanged.
     pub fn replace(&self, text: &str) -> Result<(), FileError> {
         let staged = self.stage(text)?;
         self.check_unchanged()?;
         put(staged).map(drop)
     }
 
-    /// Both: the copy, for `access`, takes an earlier one's place once nothing but the move of the file is left to do.
-    /// The backup's path; none where there was no file.
+    /// Backs up and replaces the file. The backup gets its name only when all that remains is to rename the new file.
+    /// Returns the backup's path; none if there was no file.
     ///
     /// # Errors
-    /// [`FileError`]; then the file is as it was.
+    /// [`FileError`]; the file is unchanged.
     pub fn replace_with_backup(&self, text: &str, access: Access) -> Result<Option<PathBuf>, FileError> {
         let staged = self.stage(text)?;
         let copy = self.copy(access)?;
@@ -151,7 +151,7 @@ impl ConfigFile {
             false => self.path.clone(),
         };
         if let Some(folder) = target.parent().filter(|_| !self.exists) {
-            fs::create_dir_all(folder).map_err(|source| self.failed("make the folder of", source))?;
+            fs::create_dir_all(folder).map_err(|source| self.failed("create the folder of", source))?;
         }
         let made = match self.exists {
             true => Replacement::like(&target, target.clone()),
@@ -186,38 +186,38 @@ impl ConfigFile {
     }
 }
 
-/// Writes `text` into `made`, which is to take the place of `target`.
+/// Writes `text` to `made`, the temporary file that will replace `target`.
 fn staged(made: io::Result<Replacement>, target: &Path, text: &str) -> Result<Replacement, FileError> {
     let write = |mut replacement: Replacement| replacement.write(text.as_bytes()).map(|()| replacement);
     made.and_then(write).map_err(|source| FileError::Io { verb: "write", path: target.to_owned(), source })
 }
 
-/// Moves `staged` to its place, and says which.
+/// Renames it to the target and returns that path.
 fn put(staged: Replacement) -> Result<PathBuf, FileError> {
     let target = staged.target().to_owned();
     if let Err(source) = staged.put() {
         return Err(FileError::Io { verb: "write", path: target, source });
     }
-    // It is there already: that it may not outlast a power cut is no failure.
+    // The file is already in place; at worst it is lost in a power failure.
     if let Err(error) = replace::flush(&target) {
-        tracing::warn!(%error, file = %target.display(), "its folder could not be flushed to the disk");
+        tracing::warn!(%error, file = %target.display(), "cannot flush the file's folder to disk");
     }
     Ok(target)
 }
 
 impl ConfigFile {
-    /// What it says, as `client` spells it.
+    /// The parsed file, in `client`'s format.
     ///
     /// # Errors
-    /// It is spelled otherwise.
+    /// The file is not valid in that format.
     pub fn document(&self, client: Client) -> Result<Document, FileError> {
         self.about(Document::read(client, &self.text))
     }
 
-    /// What went wrong, with the file that it is about.
+    /// Adds the file's path to the error.
     ///
     /// # Errors
-    /// What went wrong.
+    /// The error in `outcome`.
     pub fn about<T>(&self, outcome: Result<T, DocumentError>) -> Result<T, FileError> {
         outcome.map_err(|error| FileError::Document { path: self.path.clone(), error })
     }

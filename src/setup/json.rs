@@ -1,4 +1,4 @@
-//! JSON, with the comments and commas that editors' settings have: read, and one member added, replaced or removed.
+//! JSON with comments and trailing commas, as in editors' settings: parsed, and one member added, replaced or removed.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -17,7 +17,7 @@ use crate::setup::{
     tree::{Kind, Member, Node},
 };
 
-/// What finmcp reads: what editors do.
+/// The syntax that finmcp accepts, which is what editors accept.
 fn options() -> ParseOptions {
     ParseOptions {
         allow_comments: true,
@@ -33,7 +33,7 @@ fn options() -> ParseOptions {
     }
 }
 
-/// Reads `text`; an empty one is nothing.
+/// Parses `text`; empty text is `null`.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options()).map_err(|error| refused(text, &error))?;
     Ok(parsed.value.as_ref().map_or(Node { span: text.len()..text.len(), kind: Kind::Null }, node))
@@ -43,12 +43,12 @@ fn refused(text: &str, error: &ParseError) -> DocumentError {
     malformed(text, error.range().start, "JSON")
 }
 
-/// `text` with all of its spaces, commas and comments.
+/// Parses `text`, including spaces, commas and comments.
 fn tree(text: &str) -> Result<CstRootNode, DocumentError> {
     CstRootNode::parse(text, &options()).map_err(|error| refused(text, &error))
 }
 
-/// Where the comments of `text` are; none where it cannot be read.
+/// The spans of the comments of `text`; none if it cannot be parsed.
 pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
     let collect = CollectOptions { comments: CommentCollectionStrategy::Separate, tokens: false };
     let comments = parse_to_ast(text, &collect, &options()).ok().and_then(|parsed| parsed.comments);
@@ -93,7 +93,7 @@ pub(super) fn with(
         let server = format!("{}: {}", quoted(name), layout.members(members, &nothing, &deeper));
         layout.object(&[server], indent)
     };
-    // What is there is replaced; all else is set in beside it.
+    // Replaces an existing member; inserts a new one at the end.
     if let Some(server) = servers.and_then(|servers| servers.get(name)) {
         let value = layout.members(members, server, &layout.indent_at(server.span.start));
         return Ok(replaced(text, &server.span, &value));
@@ -125,7 +125,7 @@ pub(super) fn without(text: &str, container: &str, name: &str) -> Result<String,
     let property = CstNode::from(property);
     let last_comma = before.filter(|_| comma.is_none()).and_then(|before| before.trailing_comma());
     let end = end_of(&comma.map_or(property.clone(), CstNode::from));
-    // The line's end that ends a comment stays, unless another follows.
+    // Keeps the line break that ends a comment, unless another one follows.
     let follows = text[end..].trim_start_matches([' ', '\t']).starts_with(['\n', '\r']);
     let previous = property.previous_siblings().find(|node| !node.is_whitespace() && !node.is_newline());
     let start = match previous {
@@ -157,7 +157,7 @@ fn end_of(node: &CstNode) -> usize {
     start_of(node) + node.to_string().len()
 }
 
-/// Where the comments behind `node` end, if they begin on its line.
+/// The end of the comments after `node` that start on the same line.
 fn end_of_remarks(node: &CstNode) -> usize {
     let beside = node.next_siblings().take_while(|next| next.is_whitespace() || next.is_comment());
     end_of(&beside.filter(CstNode::is_comment).last().unwrap_or(node.clone()))
@@ -173,7 +173,7 @@ pub(super) fn compact(members: &Members) -> String {
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-/// `value` on one line, its parts set off by `comma`.
+/// `value` on one line, its parts separated by `comma`.
 fn flat(value: &Value, comma: &str) -> String {
     match value {
         Value::Text(text) => quoted(text),
@@ -187,10 +187,10 @@ fn flat(value: &Value, comma: &str) -> String {
     }
 }
 
-/// How a text is laid out.
+/// The layout of a text.
 struct Layout<'a> {
     text: &'a str,
-    /// What a level is set off by.
+    /// The indentation of one level.
     unit: String,
     newline: &'static str,
 }
@@ -206,7 +206,7 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// What the line of the byte at `offset` begins with.
+    /// The indentation of the line with the byte at `offset`.
     fn indent_at(&self, offset: usize) -> String {
         let line = line_start(self.text, offset);
         self.text[line..].chars().take_while(|letter| matches!(letter, ' ' | '\t')).collect()
@@ -218,7 +218,7 @@ impl<'a> Layout<'a> {
         format!("{{{}{newline}{indent}}}", members.join(","))
     }
 
-    /// An object of `members`, and of what stays of `before`, as it is spelled there.
+    /// An object of `members` and of the members of `before` to keep, exactly as written there.
     fn members(&self, members: &Members, before: &Node, indent: &str) -> String {
         let deeper = format!("{indent}{}", self.unit);
         let theirs = |member: &Member| self.text[member.span.clone()].to_owned();
@@ -243,7 +243,7 @@ impl<'a> Layout<'a> {
         self.object(&lines, indent)
     }
 
-    /// The text with a further member, made for its indentation, at the end of `object`.
+    /// The text with another member, indented to match, at the end of `object`.
     fn insert(&self, object: &CstObject, member: impl Fn(&str) -> String) -> String {
         let Self { text, newline, .. } = self;
         let node = CstNode::from(object.clone());
@@ -258,7 +258,7 @@ impl<'a> Layout<'a> {
         let indent = properties.iter().rev().find_map(|property| property.indent_text()).unwrap_or(deeper);
         let member = member(&indent);
         match last.trailing_comma() {
-            // An object with a comma at its end has one at its end afterwards, too.
+            // Keeps a trailing comma.
             Some(comma) => {
                 let at = end_of_remarks(&comma.into());
                 format!("{}{newline}{indent}{member},{}", &text[..at], &text[at..])

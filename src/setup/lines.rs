@@ -12,7 +12,7 @@ pub(super) fn line_start(text: &str, offset: usize) -> usize {
     text[..offset].rfind('\n').map_or(0, |at| at + 1)
 }
 
-/// `text` with something else at `span`.
+/// `text` with `with` at `span`.
 pub(super) fn replaced(text: &str, span: &Range<usize>, with: &str) -> String {
     format!("{}{with}{}", &text[..span.start], &text[span.end..])
 }

@@ -1,8 +1,9 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`.
 //!
-//! [`client`] knows the clients, [`entry`] what an entry says, [`surroundings`] what it says about the environment,
-//! [`document`] how a file is changed in one place only, [`change`] what is to change, [`plaintext`] what must not be shown. These are pure, but that [`client`] asks whether a
-//! file is there. [`mod@file`] reads and replaces files; [`claude`] asks Claude Code to do it.
+//! [`client`] describes the clients, [`entry`] an entry, [`surroundings`] its environment variables, [`document`] changes
+//! a file in one place, [`change`] decides the changes, and [`plaintext`] finds secrets. These are pure, except that
+//! [`client`] checks whether files exist. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the
+//! change.
 
 mod advice;
 pub mod change;
@@ -36,24 +37,24 @@ use crate::{
     },
 };
 
-/// A client's file that is there, and the servers in it that are programs.
+/// An existing file of a client, with the servers in it that are programs.
 #[derive(Debug)]
 pub struct Found {
-    /// Whose it is.
+    /// The client.
     pub client: Client,
-    /// For whom.
+    /// The scope.
     pub scope: Scope,
-    /// Where.
+    /// The path.
     pub path: PathBuf,
-    /// What it says; [`Entry::runs_finmcp`] tells which are ours.
+    /// The entries; [`Entry::runs_finmcp`] tells which ones are finmcp's.
     pub entries: Result<Vec<Entry>, FileError>,
 }
 
-/// Every file of a client on `machine`, the person's own and the project's.
+/// Every file of a client on `machine`, the user's and the project's.
 pub fn found(machine: &Machine) -> Vec<Found> {
     let places = Client::ALL.into_iter().flat_map(|client| {
         let own = client.file(Scope::User, machine);
-        // In the home folder a project's file can be the person's own.
+        // In the home folder, the project's file can be the user's.
         let project = client.file(Scope::Project, machine).filter(|path| Some(path) != own.as_ref());
         [(client, Scope::User, own), (client, Scope::Project, project)]
     });

@@ -1,5 +1,5 @@
-//! Secrets that lie open in a client's file: what is hidden when the file is shown, and which servers finmcp can take
-//! over, so that they need none.
+//! Secrets in plain text in a client's file: which of them to hide when finmcp shows the file, and which servers finmcp
+//! can replace so that they need none.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,19 @@ use crate::{
     },
 };
 
-/// A server in a client's file with a secret in plain text, or behind mcp-remote, which keeps one in plain text.
+/// A server in a client's file with a secret in plain text, or one that uses mcp-remote, which stores its tokens in
+/// plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposed {
-    /// What the client calls it.
+    /// Its name in the client.
     pub name: String,
-    /// Its address, as it is spelled there.
+    /// Its URL, exactly as written there.
     pub url: String,
-    /// Where a secret lies open.
+    /// Where the secret is.
     pub place: Place,
 }
 
-/// Where a secret lies open.
+/// Where a plain-text secret is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In the client's file.
@@ -33,7 +34,7 @@ pub enum Place {
     McpRemote,
 }
 
-/// The servers of `document` that hold a secret, or have mcp-remote hold it, and say their address.
+/// The servers of `document` that have a URL and hold a secret, in the file or through mcp-remote.
 pub fn exposed(document: &Document) -> Vec<Exposed> {
     document.members().iter().filter_map(of_server).collect()
 }
@@ -62,7 +63,7 @@ fn holds_secret(node: &Node) -> bool {
     !secrets.is_empty()
 }
 
-/// The text of `document`, with `***` for each value that is, or may be, a secret: of this server or another.
+/// The text of `document`, with `***` for each value of any server that is or may be a secret.
 pub fn masked(document: &Document, format: Format) -> String {
     let mut spans = Spans::new();
     mark("", document.root(), Rule::Cautious, &mut spans);
@@ -77,7 +78,7 @@ pub fn masked(document: &Document, format: Format) -> String {
         let remarks = json::comments(&text).into_iter().filter(|span| gives_away(&text[span.clone()]));
         spans.extend(remarks.map(|span| ((span.start, span.end), String::new())));
     }
-    // From the end, so that what comes before keeps its place.
+    // From the end, so that earlier offsets stay valid.
     let mut edge = usize::MAX;
     for ((start, end), seen) in spans.into_iter().rev() {
         if end <= edge {
@@ -93,7 +94,7 @@ pub fn masked(document: &Document, format: Format) -> String {
     }
 }
 
-/// A line in which a commented-out secret does not show.
+/// The line with a commented-out secret hidden.
 fn without_remark(line: &str) -> String {
     let signs = line.match_indices('#').map(|(at, _)| at);
     let mut remarks = signs.filter(|at| line[..*at].trim_end().len() < *at || *at == 0);
@@ -107,19 +108,19 @@ fn gives_away(remark: &str) -> bool {
     looks_secret(remark) || says_bearer(remark)
 }
 
-/// Where secrets are in a text, each with what may be seen of it.
+/// Where secrets are in a text, each with the part of it that may be shown.
 type Spans = BTreeMap<(usize, usize), String>;
 
-/// How much is taken for a secret.
+/// What counts as a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// What is one.
+    /// Only what certainly is one.
     Certain,
-    /// Whatever could be one.
+    /// Everything that could be one.
     Cautious,
 }
 
-/// Collects where in `node`, which is called `key`, secrets are.
+/// Collects the places of secrets in `node`, whose name is `key`.
 fn mark(key: &str, node: &Node, rule: Rule, spans: &mut Spans) {
     match &node.kind {
         Kind::Text(text) if is_secret(key, text, rule) => found(spans, node),
@@ -162,8 +163,8 @@ fn found(spans: &mut Spans, node: &Node) {
     spans.insert((node.span.start, node.span.end), String::new());
 }
 
-/// Collects what may be a secret in a server that is not finmcp's, whose options nobody here knows: what follows one,
-/// what looks like a key, and of a URL all but its host.
+/// Collects what may be a secret in the arguments of another program, whose options finmcp does not know: every word
+/// after an option, every word that looks like a key, and all of a URL except its host.
 fn mark_foreign(node: &Node, spans: &mut Spans) {
     let mut follows_option = false;
     for element in node.elements() {
@@ -193,7 +194,7 @@ fn looks_like_key(word: &str) -> bool {
 }
 
 fn is_secret(key: &str, text: &str, rule: Rule) -> bool {
-    // What another place is asked for is not here.
+    // A reference to a value that is stored elsewhere is not a secret.
     let refers = text.contains("${") || text.contains("{env:") || text.contains("{file:");
     if text.is_empty() || (refers && rule == Rule::Certain) {
         return false;
@@ -218,7 +219,7 @@ fn says_bearer(text: &str) -> bool {
     lower.contains("bearer ") || lower.contains("basic ") && lower.contains("authorization")
 }
 
-/// Whether `name` is what secrets are called.
+/// Whether `name` is a typical name of a secret.
 fn looks_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     [
@@ -238,13 +239,13 @@ fn looks_secret(name: &str) -> bool {
     .any(|word| name.contains(word))
 }
 
-/// Whether `value`, of the variable `name` of [`Machine::NEEDED`], may hold a password: a proxy is named without a scheme
-/// too.
+/// Whether `value`, of the variable `name` of [`Machine::NEEDED`], may contain a password. A proxy's URL may lack a
+/// scheme.
 pub fn may_hold_password(name: &str, value: &str) -> bool {
     !Machine::PLACES.contains(&name) && (has_password(value) || value.contains('@'))
 }
 
-/// Whether a URL holds a password, or a parameter that is called like one.
+/// Whether a URL contains a password, or a parameter named like one.
 fn has_password(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| {
         let user = url.password().is_some() || (!url.username().is_empty() && url.scheme().starts_with("http"));

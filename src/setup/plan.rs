@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// Reads arguments of `finmcp`: the server that they serve; none where they are no arguments of `serve`.
+/// The server that these arguments of `finmcp` select; none if they are not arguments of `serve`.
 pub type Reading = fn(&[String]) -> Option<Selector>;
 
 /// The server that an entry is for.
 pub struct Target {
-    /// Its profile; none for the stand-ins.
+    /// Its profile; none for the simulated servers.
     pub profile: Option<Profile>,
     /// What an entry for it is called.
     pub name: String,
@@ -47,29 +47,29 @@ impl Target {
         Ok(Self::of(profiles.select(selector)?))
     }
 
-    /// The server that these arguments of `finmcp` mean; none where they mean none.
+    /// The server that these arguments of `finmcp` select, if any.
     pub fn meant(arguments: &[String], profiles: &Profiles, reading: Reading) -> Option<Self> {
         Self::select(&reading(arguments)?, profiles).ok()
     }
 
-    /// Whether these arguments of `finmcp` mean the same server.
+    /// Whether both select the same server.
     pub fn is_meant_by_both(some: &[String], others: &[String], profiles: &Profiles, reading: Reading) -> bool {
         let [one, other] = [some, others].map(|arguments| Self::meant(arguments, profiles, reading));
         some == others || one.zip(other).is_some_and(|(one, other)| one.is_same(&other))
     }
 
-    /// Whether both are the same server, by the same sign-in.
+    /// Whether both are the same server with the same sign-in.
     pub fn is_same(&self, other: &Self) -> bool {
         self.arguments == other.arguments
     }
 
     fn of(profile: Profile) -> Self {
-        // Some clients take no dots.
+        // Some clients do not allow dots.
         Self { name: profile.name.replace('.', "-"), arguments: profile.arguments(), profile: Some(profile) }
     }
 }
 
-/// What the entries of clients are to say.
+/// The entries that `setup` writes.
 pub struct Plan<'a> {
     /// The servers that have a name.
     pub profiles: &'a Profiles,
@@ -110,7 +110,7 @@ impl Plan<'_> {
         Wish { entry, named: self.name.is_some(), force: self.force }
     }
 
-    /// The servers in `document` that lie open and that finmcp knows, with the profile that takes each over.
+    /// The servers in `document` that have a secret in plain text and that finmcp knows, with the profile for each.
     pub fn known(&self, document: &Document) -> Vec<(Exposed, Target)> {
         let own = self.target.profile.as_ref();
         let target = |exposed: &Exposed| {
@@ -126,7 +126,7 @@ impl Plan<'_> {
         known.filter(|(_, target)| !self.registers || target.is_same(&self.target)).collect()
     }
 
-    /// The entry that does the work of `exposed`; none where that is the wished one.
+    /// The entry that replaces `exposed`; none if that is the requested one.
     pub fn other(&self, exposed: &Exposed, target: &Target, wish: &Wish) -> Option<Entry> {
         if target.is_same(&self.target) {
             return None;
@@ -137,7 +137,7 @@ impl Plan<'_> {
     }
 }
 
-/// The preset's or the saved profile whose server it is; none where several are, or none is.
+/// The profile of the preset with this server, else the only saved profile with it.
 fn profile_of(profiles: &Profiles, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
     let presets = profiles.providers.values().flat_map(|provider| {
         let names = provider.environment_names();

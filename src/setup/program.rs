@@ -1,11 +1,11 @@
-//! By which path this program is started again, next month too.
+//! The path for an entry that still starts this program after an upgrade.
 
 use std::path::{Path, PathBuf};
 
 use crate::settings::machine::Start;
 
-/// The path that stays valid when a new version is installed: package managers put a link of a fixed name before a folder
-/// of each version. So a link on `path` that leads to this very file, else the path that it was called by, else the file.
+/// The path that stays valid after an upgrade: package managers keep a symlink with a fixed name to the folder of the
+/// current version. So: a link on `path` to this file, else the path that the process was called by, else the file.
 pub fn lasting(start: &Start, path: &[PathBuf], is_same: impl Fn(&Path, &Path) -> bool) -> PathBuf {
     let name = start.file.file_name().unwrap_or_default();
     let on_path = path.iter().filter(|folder| folder.is_absolute()).map(|folder| folder.join(name));

@@ -1,4 +1,4 @@
-//! What an entry has to say about the environment.
+//! The environment variables for an entry.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use crate::{
     setup::{client::Client, plaintext},
 };
 
-/// The variables of an entry: written, asked for, or left to the person.
+/// The environment variables for an entry: written, passed on, or left to the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The variables to write, with their values.
+    /// The variables to write, with values.
     pub environment: BTreeMap<String, String>,
-    /// The variables to ask the client for.
+    /// The variables that the client should pass on.
     pub passed: Vec<String>,
-    /// The variables that `serve` needs, and that nothing but the person can give it: they hold a password.
+    /// The variables that `serve` needs but that finmcp does not write, because they contain a password.
     pub withheld: Vec<&'static str>,
 }
 
 impl Surroundings {
-    /// What `serve` needs of `machine`'s environment and does not get from `client` by itself.
+    /// The variables of `machine` that `serve` needs and that `client` does not pass on.
     pub fn needed(client: Client, machine: &Machine) -> Self {
         let mut needed = Self::default();
         if machine.system == System::Linux {

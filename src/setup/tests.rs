@@ -259,9 +259,9 @@ fn what_cannot_be_read_or_changed_is_said_with_its_line() {
         (Client::Goose, "a: [SECRET", "line 1, column 11: not valid YAML"),
         (Client::Goose, "a: 1\nextensions:\n  x: {SECRET: '}'", "line 3, column 18: not valid YAML"),
         (Client::Goose, "a: \"SECRET", "line 1, column 4: not valid YAML"),
-        (Client::Goose, "a: 1\n---\nb: 2", "line 2: finmcp cannot change several documents in one file safely"),
-        (Client::Goose, "a: 1\nextensions: {b: {cmd: x}}", "line 2: finmcp cannot change servers in one line safely"),
-        (Client::Goose, "extensions: {b: x}", "line 1: finmcp cannot change servers in one line safely"),
+        (Client::Goose, "a: 1\n---\nb: 2", "line 2: finmcp cannot safely change several documents in one file"),
+        (Client::Goose, "a: 1\nextensions: {b: {cmd: x}}", "line 2: finmcp cannot safely change servers on one line"),
+        (Client::Goose, "extensions: {b: x}", "line 1: finmcp cannot safely change servers on one line"),
         (Client::Goose, "extensions: *all", "line 1, column 13: not valid YAML"),
         (Client::Goose, "extensions:\n- a", "line 2: extensions is not a mapping"),
         (Client::Goose, "- a", "line 1: the file is not a mapping"),
@@ -573,7 +573,7 @@ fn restrictions_stay_when_an_entry_is_replaced() {
 fn an_entry_that_is_referred_to_stays() {
     let text =
         "extensions:\n  asset-sandbox:\n    cmd: x\n    envs: &e\n      A: b\n  other:\n    cmd: y\n    envs: *e\n";
-    let what = "an entry that has a part which is used elsewhere";
+    let what = "an entry with a YAML anchor that other entries use";
     for change in [Change::Put(entry()), Change::Take(entry().name)] {
         let outcome = change::applied(Client::Goose, text, std::slice::from_ref(&change));
         assert_eq!(outcome, Err(DocumentError::Unsupported { line: 2, what }));

@@ -1,4 +1,4 @@
-//! TOML: read, and one table added, replaced or removed.
+//! TOML: parsed, and one table added, replaced or removed.
 
 use toml_edit::{Array, Document, DocumentMut, InlineTable, Item, Table, TableLike};
 
@@ -9,7 +9,7 @@ use crate::setup::{
     tree::{Kind, Member, Node},
 };
 
-/// Reads `text`.
+/// Parses `text`.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
     let document = Document::parse(text).map_err(|error| refused(text, &error))?;
     Ok(Node { span: 0..text.len(), kind: table(document.as_table()) })
@@ -88,7 +88,7 @@ pub(super) fn without(text: &str, container: &str, name: &str) -> Result<String,
     Ok(in_lines_of(text, document.to_string()))
 }
 
-/// A table of `members`, and of what stays of `before`.
+/// A table of `members` and of the members of `before` to keep.
 fn full(before: Table, members: &Members) -> Table {
     let mut table = before;
     table.retain(|key, _| !is_of_connection(key));
@@ -108,7 +108,7 @@ fn edited(value: &Value) -> toml_edit::Value {
     }
 }
 
-/// `changed` with the line endings of `text`, where those are all of one kind.
+/// `changed` with the line endings of `text`, if those are all the same.
 fn in_lines_of(text: &str, changed: String) -> String {
     let all_carriage = newline(text) == "\r\n" && text.matches('\n').count() == text.matches("\r\n").count();
     if all_carriage { changed.replace("\r\n", "\n").replace('\n', "\r\n") } else { changed }

@@ -1,4 +1,4 @@
-//! A client's file as it is read: values, and where in the text each of them is.
+//! A parsed client's file: values, and the span of each in the text.
 
 use std::ops::Range;
 
@@ -7,24 +7,24 @@ use std::ops::Range;
 pub struct Node {
     /// Its bytes in the text.
     pub span: Range<usize>,
-    /// What it is.
+    /// The value.
     pub kind: Kind,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// Text.
     Text(String),
-    /// A number or a truth value, as it is spelled.
+    /// A number or a boolean, exactly as written.
     Plain(String),
-    /// Nothing.
+    /// Null, or no value.
     Null,
     /// Values in order.
     List(Vec<Node>),
     /// Values by name.
     Table(Vec<Member>),
-    /// What is not looked into: its text.
+    /// The text of a value that finmcp does not parse.
     Opaque(String),
 }
 
@@ -40,7 +40,7 @@ pub struct Member {
 }
 
 impl Node {
-    /// Its members; empty where it is no table.
+    /// Its members; empty if it is not a table.
     pub fn members(&self) -> &[Member] {
         match &self.kind {
             Kind::Table(members) => members,
@@ -48,7 +48,7 @@ impl Node {
         }
     }
 
-    /// Its elements; empty where it is no list.
+    /// Its elements; empty if it is not a list.
     pub fn elements(&self) -> &[Self] {
         match &self.kind {
             Kind::List(elements) => elements,
@@ -56,7 +56,7 @@ impl Node {
         }
     }
 
-    /// Its text; none where it is something else.
+    /// Its text; none if it is not text.
     pub fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Text(text) => Some(text),
@@ -64,12 +64,12 @@ impl Node {
         }
     }
 
-    /// The member called `key`: the last of them, as the programs that read such files have it.
+    /// The member named `key`. The last one if there are several, as most programs choose.
     pub fn member(&self, key: &str) -> Option<&Member> {
         self.members().iter().rev().find(|member| member.key == key)
     }
 
-    /// The value called `key`.
+    /// The value named `key`.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.member(key).map(|member| &member.value)
     }
@@ -81,7 +81,7 @@ impl Node {
 }
 
 impl Kind {
-    /// Whether both say the same, wherever they stand.
+    /// Whether both are equal, regardless of their spans.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::List(ours), Self::List(theirs)) => {

@@ -1,5 +1,5 @@
-//! YAML: read with `saphyr-parser`, and one member of a mapping added, replaced or removed by whole lines. Where a change
-//! would have to go through something else (a value in brackets, an anchor), there is an error and no change.
+//! YAML: parsed with `saphyr-parser`; one member of a mapping is added, replaced or removed by whole lines. If a change
+//! would affect anything else (a value in brackets, an anchor), finmcp reports an error and changes nothing.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -12,21 +12,21 @@ use crate::setup::{
     tree::{Kind, Member, Node},
 };
 
-/// How many collections may be inside of each other.
+/// The maximum nesting depth of collections.
 const MAX_DEPTH: usize = 100;
 
-/// Reads `text`; an empty one is nothing.
+/// Parses `text`; empty text is `null`.
 pub(super) fn parse(text: &str) -> Result<Node, DocumentError> {
     read(text).map(|(root, _)| root)
 }
 
-/// An alias, and the anchor that it refers to: where each of them starts.
+/// The starts of an alias and of the anchor that it refers to.
 struct Reference {
     alias: usize,
     anchor: usize,
 }
 
-/// What `text` says, and its references.
+/// Parses `text` to a value and its references.
 fn read(text: &str) -> Result<(Node, Vec<Reference>), DocumentError> {
     let offsets = text.char_indices().map(|(at, _)| at).collect();
     let parser = Parser::new_from_str(text);
@@ -48,10 +48,10 @@ fn read(text: &str) -> Result<(Node, Vec<Reference>), DocumentError> {
 
 struct Reader<'a> {
     text: &'a str,
-    /// Where each character starts: the parser counts in characters.
+    /// The byte offset of each character: the parser counts characters.
     offsets: Vec<usize>,
     parser: Parser<'a, StrInput<'a>>,
-    /// Where each anchor starts, by its number.
+    /// The start of each anchor, by its number.
     anchors: BTreeMap<usize, usize>,
     references: Vec<Reference>,
 }
@@ -71,12 +71,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The value that begins with the next event; the span of that event where a collection or the document ends with it.
+    /// The value that starts with the next event, or that event's span if it ends a collection or the document.
     fn node(&mut self, depth: usize) -> Result<Result<Node, Range<usize>>, DocumentError> {
         let Some((event, span)) = self.next()? else { return Ok(Err(self.text.len()..self.text.len())) };
         if depth > MAX_DEPTH {
             let line = line_at(self.text, span.start);
-            return Err(DocumentError::Unsupported { line, what: "collections nested this deep" });
+            return Err(DocumentError::Unsupported { line, what: "collections nested so deeply" });
         }
         let (Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _)) = event
         else {
@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
             self.references.push(Reference { alias: span.start, anchor });
             return Ok(Ok(self.opaque(span)));
         };
-        // An alias inside of a collection can refer to the collection.
+        // An alias inside a collection can refer to that collection.
         self.anchors.insert(anchor, span.start);
         let (node, tag) = match event {
             Event::Scalar(value, style, _, tag) => (self.scalar(&value, style, span), tag),
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
 
     fn scalar(&self, value: &str, style: ScalarStyle, span: Range<usize>) -> Node {
         let spelled = &self.text[span.clone()];
-        // The parser's span of a quoted text goes on to the end of a comment behind it.
+        // The parser's span of quoted text includes a comment after it.
         let length = match style {
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted if spelled.starts_with(['"', '\'']) => {
                 quoted_length(spelled)
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
             };
             let Ok(mut value) = self.node(depth)? else { break key.span };
             if value.span.end <= key.span.end {
-                // Nothing: where it would be.
+                // No value: the span is the place where it would be.
                 let after = self.text[key.span.end..].trim_start_matches([' ', '\t']);
                 let at = self.text.len() - after.strip_prefix(':').map_or(self.text.len() - key.span.end, str::len);
                 value.span = at..at;
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
             members.push(Member { key: text, span: key.span.start..value.span.end, value });
         };
         if close.is_empty() {
-            // A comment behind a value is the member's.
+            // A comment after a value belongs to the member.
             for member in &mut members {
                 let rest = &self.text[member.span.end..];
                 let line = rest.lines().next().unwrap_or_default();
@@ -167,13 +167,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The span of a collection: to its bracket, or to the end of its last part, since the parser finds the end of a
-/// collection without brackets only where something else begins.
+/// The span of a collection, up to its closing bracket or the end of its last part: the parser ends a collection
+/// without brackets only where the next token starts.
 fn whole(open: &Range<usize>, close: &Range<usize>, last: usize) -> Range<usize> {
     open.start..if close.is_empty() { last } else { close.end }
 }
 
-/// The length of the quoted text that `spelled`, which the parser has read, begins with.
+/// The length of the quoted text at the start of `spelled`, which the parser has accepted.
 fn quoted_length(spelled: &str) -> usize {
     let quote = if spelled.starts_with('"') { '"' } else { '\'' };
     let mut letters = spelled.char_indices().skip(1).peekable();
@@ -215,7 +215,7 @@ pub(super) fn with(
     let Some(at) = root.member(container) else {
         let rest = if root.kind == Kind::Null { replaced(text, &root.span, "") } else { text.to_owned() };
         let indent = root.members().first().map_or(0, |member| column(text, member.span.start));
-        // A document can have an end that is spelled out.
+        // A document can have an explicit end marker.
         let from = root.span.end.min(rest.len()).saturating_sub(1);
         let end =
             rest.as_bytes()[from..].windows(4).position(|line| line == b"\n...").map_or(rest.len(), |at| from + at + 1);
@@ -238,7 +238,7 @@ pub(super) fn with(
                 if inner.iter().any(moves) {
                     return Err(referred(text, &whole));
                 }
-                // What stays keeps its lines, so the others take their indentation.
+                // The members to keep stay as they are, so the new ones use their indentation.
                 let first = kept(server).find(|member| is_own_line(text, member.span.start));
                 let deeper = first.map_or(indent + 2, |member| column(text, member.span.start));
                 let theirs = |member: &Member| vec![text[member.span.clone()].trim_end().to_owned()];
@@ -254,7 +254,7 @@ pub(super) fn with(
             }
             Ok(inserted(text, servers.span.end, &lines(indent), newline))
         }
-        // `{}` or nothing: the lines come beneath.
+        // `{}` or no value: the new lines follow below.
         (Kind::Table(_) | Kind::Null, []) => {
             let mut bare = replaced(text, &servers.span, "");
             let colon = servers.span.start.min(bare.len());
@@ -262,7 +262,7 @@ pub(super) fn with(
             bare.replace_range(head..colon, "");
             Ok(inserted(&bare, head, &lines(outer + 2), newline))
         }
-        _ => Err(DocumentError::Unsupported { line: line_at(text, servers.span.start), what: "servers in one line" }),
+        _ => Err(DocumentError::Unsupported { line: line_at(text, servers.span.start), what: "servers on one line" }),
     }
 }
 
@@ -275,7 +275,7 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> R
     let Some(server) = servers.member(name) else { return Ok(text.to_owned()) };
     let changed = replaced(text, &lines_of(text, server)?.0, "");
     Ok(match (servers.members().len(), root.member(container)) {
-        // A key with nothing beneath would be no mapping any more.
+        // A key without a value would no longer be a mapping.
         (1, Some(member)) => {
             let colon = line_end(&changed, member.span.start);
             let line = changed[member.span.start..colon].trim_end();
@@ -287,7 +287,7 @@ pub(super) fn without(text: &str, root: &Node, container: &str, name: &str) -> R
     })
 }
 
-/// The lines of `server`, if nothing outside of them refers to a part of it, and the references within.
+/// The lines of `server` and the references within, if nothing outside refers to a part of it.
 fn lines_of(text: &str, server: &Member) -> Result<(Range<usize>, Vec<Reference>), DocumentError> {
     let whole = line_start(text, server.span.start)..line_end(text, server.span.end);
     let (_, references) = read(text)?;
@@ -299,7 +299,7 @@ fn lines_of(text: &str, server: &Member) -> Result<(Range<usize>, Vec<Reference>
 }
 
 fn referred(text: &str, whole: &Range<usize>) -> DocumentError {
-    let what = "an entry that has a part which is used elsewhere";
+    let what = "an entry with a YAML anchor that other entries use";
     DocumentError::Unsupported { line: line_at(text, whole.start), what }
 }
 
@@ -317,7 +317,7 @@ fn spelled((key, value): &(&'static str, Value)) -> Vec<String> {
     }
 }
 
-/// `text` as a value: bare where no reader of YAML can take it for anything else.
+/// `text` as a value, without quotes if no YAML parser can read it as anything else.
 fn word(text: &str) -> String {
     let letters = |letter: char| letter.is_ascii_alphanumeric() || "/._-".contains(letter);
     let starts = text.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '/');

@@ -1,4 +1,4 @@
-//! What a tool answered, for people to read (MCP 2025-11-25 tools, "Tool Result").
+//! A tool's result, formatted for a terminal (MCP 2025-11-25 tools, "Tool Result").
 
 use base64::{
     Engine,
@@ -8,7 +8,7 @@ use base64::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What servers call Base64 may lack its padding.
+/// Accepts Base64 without padding, which some servers send.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -19,30 +19,30 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct Answer {
     /// Its parts, in order.
     pub blocks: Vec<Block>,
-    /// Whether the tool says that it failed.
+    /// Whether the tool reports a failure.
     pub failed: bool,
 }
 
 /// A part of a result.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Something to read.
+    /// Text.
     Text(String),
-    /// Something for a file: an image, a sound, or what a resource holds.
+    /// Bytes: an image, audio, or the content of a resource.
     File {
-        /// Its media type, in the server's words.
+        /// The media type that the server gives.
         media_type: String,
         /// Its bytes.
         bytes: Vec<u8>,
     },
-    /// Where something is that the tool speaks of.
+    /// A link to a resource.
     Link {
-        /// Its address.
+        /// The URI.
         uri: String,
-        /// What it is called.
+        /// The name.
         name: String,
     },
-    /// Nothing that can be shown: why.
+    /// A part that cannot be shown, and why.
     Unreadable(String),
 }
 
@@ -94,12 +94,12 @@ struct ResourceDocument {
 }
 
 impl Answer {
-    /// Reads the result of `tools/call`; none where it is no object of that kind.
+    /// Reads the result of `tools/call`; none if it is not a valid one.
     pub fn parse(result: &str) -> Option<Self> {
         let document: ResultDocument<'_> =
             result.trim_start().starts_with('{').then(|| serde_json::from_str(result).ok())??;
         let mut blocks: Vec<Block> = document.content.into_iter().map(|block| Block::parse(block.get())).collect();
-        // The text says the same for people, where there is any ("Structured Content").
+        // A server that sends structured content should send the same as text ("Structured Content").
         if let Some(structured) =
             document.structured.filter(|_| !blocks.iter().any(|block| matches!(block, Block::Text(_))))
         {
@@ -108,7 +108,7 @@ impl Answer {
         Some(Self { blocks, failed: document.failed })
     }
 
-    /// What can be read, a part after the other; of the rest, what it is.
+    /// The text parts in order, with a placeholder for every other part.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for block in &self.blocks {
@@ -118,7 +118,7 @@ impl Answer {
         text
     }
 
-    /// What belongs into files.
+    /// The parts to save to files.
     pub fn files(&self) -> impl Iterator<Item = &[u8]> {
         self.blocks.iter().filter_map(|block| match block {
             Block::File { bytes, .. } => Some(bytes.as_slice()),
@@ -139,8 +139,8 @@ impl Block {
             Ok(BlockDocument::Resource { resource: ResourceDocument { blob: Some(data), mime_type, .. } }) => {
                 Self::file(&data, mime_type)
             }
-            Ok(BlockDocument::Resource { .. }) => Self::Unreadable("a resource that holds nothing".to_owned()),
-            Err(_) => Self::Unreadable("content of a kind that finmcp does not know".to_owned()),
+            Ok(BlockDocument::Resource { .. }) => Self::Unreadable("an empty resource".to_owned()),
+            Err(_) => Self::Unreadable("unsupported content".to_owned()),
         }
     }
 
@@ -148,7 +148,7 @@ impl Block {
         let data: String = data.split_ascii_whitespace().collect();
         match BASE64.decode(data) {
             Ok(bytes) => Self::File { media_type, bytes },
-            Err(_) => Self::Unreadable("a file that is not Base64".to_owned()),
+            Err(_) => Self::Unreadable("a file with invalid Base64".to_owned()),
         }
     }
 
@@ -161,15 +161,15 @@ impl Block {
             }
             Self::Link { uri, name } if name.is_empty() => format!("[{uri}]"),
             Self::Link { uri, name } => format!("[{name}: {uri}]"),
-            Self::Unreadable(why) => format!("[{why}: --json shows it]"),
+            Self::Unreadable(why) => format!("[{why}: use --json to see it]"),
         }
     }
 }
 
-/// How deep a structure may be that gets lines; a deeper one is nothing that a person reads.
+/// The deepest structure that is indented; a deeper one would not be readable.
 const DEEPEST: usize = 64;
 
-/// A JSON object or list with a line for each value, which are themselves as they were written; none for other text.
+/// A JSON object or array with one line for each value, which stays as the server wrote it; none for other text.
 pub fn indented(text: &str) -> Option<String> {
     let text = text.trim();
     let is_structure = text.starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(text).is_ok();
@@ -234,9 +234,9 @@ mod tests {
         let text = r#"{"a":1.10,"b":[1,{"c":"x,{\"y\":[\\"}],"d":[ ],"e":{},"f":12345678901234567890123}"#;
         let expected = "{\n  \"a\": 1.10,\n  \"b\": [\n    1,\n    {\n      \"c\": \"x,{\\\"y\\\":[\\\\\"\n    }\n  ],\n  \"d\": [],\n  \"e\": {},\n  \"f\": 12345678901234567890123\n}";
         assert_eq!(indented(text).unwrap(), expected);
-        // Once more changes nothing.
+        // Indenting again changes nothing.
         assert_eq!(indented(expected).unwrap(), expected);
-        // A tower of brackets would take more room than there is.
+        // Indented, so many brackets would need gigabytes.
         let tower = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         for other in ["", "text", "{not json}", "5", "\"a\"", "[1] and more", &tower] {
             assert_eq!(indented(other), None, "{other}");
@@ -260,8 +260,8 @@ mod tests {
             answer.text(),
             "a\n[image/png, 2 bytes]\n\
              [audio/wav, 2 bytes]\n[x: file:///x]\n[\n  1\n]\n\
-             [a file that is not Base64: --json shows it]\n\
-             [content of a kind that finmcp does not know: --json shows it]\n"
+             [a file with invalid Base64: use --json to see it]\n\
+             [unsupported content: use --json to see it]\n"
         );
         assert_eq!(answer.files().collect::<Vec<_>>(), [b"hi", b"hi"]);
     }

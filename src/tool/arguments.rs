@@ -1,6 +1,6 @@
-//! Words of a command line as the arguments of a tool: `name=value`, typed by the tool's schema, or `name:=JSON`.
+//! Converts words of the command line to a tool's arguments: `name=value`, typed by the tool's schema, or `name:=JSON`.
 //!
-//! A number is passed on as it was typed: `1.10` stays `1.10`.
+//! Numbers stay as typed: `1.10` stays `1.10`.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,27 @@ use crate::{
     },
 };
 
-/// Why words are no arguments.
+/// Why finmcp cannot convert the arguments.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
     /// Neither `name=value` nor `name:=JSON`.
-    #[error("{0:?} is not NAME=VALUE")]
+    #[error("invalid argument {0:?}: expected NAME=VALUE")]
     Unnamed(String),
-    /// The tool takes none of that name.
-    #[error("{tool} takes no {name:?}")]
+    /// The tool has no argument of that name.
+    #[error("{tool} has no argument {name:?}")]
     Unknown {
         /// The tool.
         tool: String,
-        /// What was typed.
+        /// The name on the command line.
         name: String,
-        /// What it does take.
+        /// The arguments that the tool has.
         known: Vec<String>,
     },
-    /// The same name again, where one value is wanted.
-    #[error("{0} is given twice")]
+    /// The same name twice, for an argument that is not a list.
+    #[error("duplicate argument {0}")]
     Twice(String),
-    /// What the tool cannot do without.
-    #[error("{tool} needs {}", .missing.join(", "))]
+    /// Required arguments are missing.
+    #[error("{tool} is missing {}: {}", if .missing.len() == 1 { "an argument" } else { "arguments" }, .missing.join(", "))]
     Missing {
         /// The tool.
         tool: String,
@@ -42,32 +42,32 @@ pub enum ArgumentError {
         missing: Vec<String>,
     },
     /// A value of another type than the schema allows.
-    #[error("{name} must be {wanted}, not {value:?}")]
+    #[error("invalid {name} {value:?}: expected {wanted}")]
     Mistyped {
-        /// Whose value.
+        /// The argument's name.
         name: String,
-        /// What it can be.
+        /// The types or values that the schema allows.
         wanted: String,
         /// What was typed.
         value: String,
     },
-    /// What stands behind `:=` is not JSON.
-    #[error("{name} is not JSON: {problem}")]
+    /// The text after `:=` is not JSON.
+    #[error("invalid JSON in {name}: {problem}")]
     Malformed {
-        /// Whose value.
+        /// The argument's name.
         name: String,
-        /// What is wrong with it.
+        /// The JSON parser's message.
         problem: String,
     },
-    /// What came on stdin is not JSON.
-    #[error("what came on stdin is not JSON: {0}")]
+    /// stdin is not JSON.
+    #[error("invalid JSON on stdin: {0}")]
     Unreadable(String),
-    /// Arguments that came as a whole and are no object.
-    #[error("the arguments are not a JSON object")]
+    /// JSON arguments that are not an object.
+    #[error("the arguments must be a JSON object")]
     NoObject,
 }
 
-/// The arguments of `tool` that `words` say, as a JSON object.
+/// Converts `words` to the arguments of `tool`, as a JSON object.
 ///
 /// # Errors
 /// Any [`ArgumentError`].
@@ -91,7 +91,7 @@ pub fn typed(tool: &Tool, words: &[String]) -> Result<String, ArgumentError> {
             |wanted: String| ArgumentError::Mistyped { name: name.to_owned(), wanted, value: value.to_owned() };
         let item = shape.items.as_deref().filter(|_| shape.types.contains(&Type::Array));
         match item {
-            // A list may be given item by item.
+            // A list can be given item by item.
             Some(item) if !value.trim_start().starts_with('[') => {
                 if arguments.get(name).is_some() && !lists.contains_key(name) {
                     return Err(ArgumentError::Twice(name.to_owned()));
@@ -113,7 +113,7 @@ pub fn typed(tool: &Tool, words: &[String]) -> Result<String, ArgumentError> {
     }
 }
 
-/// Arguments that came as a whole: a JSON object, as it was written.
+/// Arguments given as JSON text: an object, left as written.
 ///
 /// # Errors
 /// [`ArgumentError::Unreadable`] or [`ArgumentError::NoObject`].
@@ -144,7 +144,7 @@ fn unknown(tool: &Tool, name: &str) -> ArgumentError {
 }
 
 impl Shape {
-    /// What was typed as JSON that this shape allows; none where it allows no such thing.
+    /// The word as JSON that this shape allows, if it allows any.
     pub fn read(&self, typed: &str) -> Option<String> {
         if !self.choices.is_empty() {
             let chosen = |choice: &&Choice| choice.word() == typed || choice.title.as_deref() == Some(typed);
@@ -152,8 +152,8 @@ impl Shape {
         }
         let value = typed.trim();
         let kind = serde_json::from_str::<&RawValue>(value).ok().and_then(|json| kind(json.get()));
-        // A text stays a text where texts are allowed, unless the schema names the other type, too. That it may be `null`
-        // does not count: what a script has not set must not take a condition away.
+        // A word stays text if the schema allows text, unless the schema also names the other type. `null` does not
+        // count: an empty variable in a script must not remove a condition.
         let kind = kind.filter(|kind| *kind != Type::Null || !self.allows(Type::String));
         match kind {
             Some(kind) if kind != Type::String && self.names(kind) => Some(value.to_owned()),
@@ -163,7 +163,7 @@ impl Shape {
         }
     }
 
-    /// Whether the schema names this type; a whole number is a number, too (JSON Schema validation, section 6.1.1).
+    /// Whether the schema names this type; an integer is a number too (JSON Schema validation, section 6.1.1).
     fn names(&self, kind: Type) -> bool {
         self.types.contains(&kind) || kind == Type::Integer && self.types.contains(&Type::Number)
     }
@@ -182,7 +182,7 @@ fn kind(json: &str) -> Option<Type> {
     })
 }
 
-/// Whether a number has no fraction: `1` and `-1.0`, but nothing with an exponent.
+/// Whether a number is an integer: `1` and `-1.0`, but no number with an exponent.
 fn is_whole(number: &str) -> bool {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     fraction.bytes().all(|digit| digit == b'0') && whole.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit())
@@ -254,28 +254,28 @@ mod tests {
     #[test]
     fn what_the_schema_does_not_allow_is_said() {
         for (word, expected) in [
-            ("amount=1,10", "amount must be number, not \"1,10\""),
-            ("amount=\"1\"", "amount must be number, not \"\\\"1\\\"\""),
-            ("count=1.5", "count must be whole number, not \"1.5\""),
-            ("count=1e3", "count must be whole number, not \"1e3\""),
-            ("dry=yes", "dry must be true|false, not \"yes\""),
-            ("status=late", "status must be open|paid, not \"late\""),
-            ("sums=x", "sums must be whole number, not \"x\""),
-            ("nested=a", "nested must be JSON object, not \"a\""),
-            ("form=2025", "t takes no \"form\""),
-            ("2025", "\"2025\" is not NAME=VALUE"),
-            ("=2025", "\"=2025\" is not NAME=VALUE"),
-            (":=2025", "\":=2025\" is not NAME=VALUE"),
-            ("from=y", "from is given twice"),
-            ("tags:=1 ", "tags is given twice"),
-            ("tags=[]", "tags is given twice"),
-            ("free:=x", "free is not JSON: expected value at line 1 column 1"),
+            ("amount=1,10", "invalid amount \"1,10\": expected number"),
+            ("amount=\"1\"", "invalid amount \"\\\"1\\\"\": expected number"),
+            ("count=1.5", "invalid count \"1.5\": expected integer"),
+            ("count=1e3", "invalid count \"1e3\": expected integer"),
+            ("dry=yes", "invalid dry \"yes\": expected true|false"),
+            ("status=late", "invalid status \"late\": expected open|paid"),
+            ("sums=x", "invalid sums \"x\": expected integer"),
+            ("nested=a", "invalid nested \"a\": expected JSON object"),
+            ("form=2025", "t has no argument \"form\""),
+            ("2025", "invalid argument \"2025\": expected NAME=VALUE"),
+            ("=2025", "invalid argument \"=2025\": expected NAME=VALUE"),
+            (":=2025", "invalid argument \":=2025\": expected NAME=VALUE"),
+            ("from=y", "duplicate argument from"),
+            ("tags:=1 ", "duplicate argument tags"),
+            ("tags=[]", "duplicate argument tags"),
+            ("free:=x", "invalid JSON in free: expected value at line 1 column 1"),
         ] {
             let words = if word.starts_with("tags") { vec![word, "tags=a"] } else { vec![word] };
             assert_eq!(typed_words(&words).unwrap_err().to_string(), expected, "{word}");
         }
         assert_eq!(typed_words(&["tags=a", "tags=[]"]), Err(ArgumentError::Twice("tags".to_owned())));
-        assert_eq!(typed(&tool(), &[]).unwrap_err().to_string(), "t needs from");
+        assert_eq!(typed(&tool(), &[]).unwrap_err().to_string(), "t is missing an argument: from");
     }
 
     #[test]

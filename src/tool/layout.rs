@@ -1,4 +1,4 @@
-//! Tools as lines of a terminal.
+//! Formats a list of tools for a terminal.
 
 use crate::{
     paragraph::hung,
@@ -8,17 +8,17 @@ use crate::{
     },
 };
 
-/// How far the names of arguments push their descriptions to the right at the most.
+/// The widest column for the names of arguments.
 const WIDEST_NAME: usize = 32;
 
-/// The tools one below the other, in lines of `width` characters: each with what it does and what it takes.
+/// The tools with their descriptions and arguments, in lines of `width` characters.
 pub fn table(tools: &[Tool], width: usize) -> String {
     tools.iter().map(|tool| one(tool, width)).collect::<Vec<_>>().join("\n")
 }
 
 fn one(tool: &Tool, width: usize) -> String {
     let effect = match tool.effect {
-        Effect::Reads => "  (reads only)",
+        Effect::Reads => "  (read-only)",
         Effect::Destroys => "  (may change or delete)",
         Effect::Adds => "  (writes)",
         Effect::Unknown => "",
@@ -40,12 +40,12 @@ fn one(tool: &Tool, width: usize) -> String {
     text
 }
 
-/// An argument's name and type as they are typed: `--` is for finmcp, so there is none.
+/// An argument's name and type in the form that `finmcp call` expects.
 fn head(parameter: &Parameter) -> String {
     format!("{}={}", parameter.name, brief(&parameter.shape))
 }
 
-/// The words for a shape, unless they are too many for a column.
+/// A shape's description, shortened if it is too long for the column.
 fn brief(shape: &Shape) -> String {
     let words = shape.words();
     if words.chars().count() > WIDEST_NAME { "choice".to_owned() } else { words }

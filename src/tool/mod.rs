@@ -1,5 +1,5 @@
-//! A server's tools as a person or a script meets them: what each takes, how words become its arguments, and what it
-//! answers. Pure.
+//! A server's tools for the command line: their arguments, the conversion of words to arguments, and their results.
+//! Pure.
 
 pub mod answer;
 pub mod arguments;
@@ -14,26 +14,26 @@ use crate::tool::parameter::Parameter;
 /// A tool, as its server describes it (MCP 2025-11-25 tools, "Data Types").
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    /// What it is called by.
+    /// Its name.
     pub name: String,
-    /// What it is, for people; may have several lines.
+    /// Its description, which may have several lines.
     pub description: String,
-    /// What the server says of its effects.
+    /// Its effects, according to the server.
     pub effect: Effect,
-    /// What it takes, required ones first.
+    /// Its arguments, required ones first.
     pub parameters: Vec<Parameter>,
-    /// Whether it takes others, too.
+    /// Whether it accepts others too.
     pub is_open: bool,
 }
 
-/// What a tool does to the world, in its server's words: hints that nothing checks.
+/// A tool's effects, according to its server. Nothing verifies these hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It only reads.
+    /// Read-only.
     Reads,
-    /// It may change or delete what is there.
+    /// May change or delete data.
     Destroys,
-    /// It adds, and destroys nothing.
+    /// Adds data but changes and deletes none.
     Adds,
     /// The server does not say.
     Unknown,
@@ -61,7 +61,7 @@ struct Annotations {
 }
 
 impl Tool {
-    /// Reads one tool of a list; none where it has no name.
+    /// Reads one tool of a list; none if it has no name.
     pub fn parse(text: &str) -> Option<Self> {
         let document: ToolDocument = serde_json::from_str(text).ok()?;
         let annotations = document.annotations;
@@ -78,8 +78,8 @@ impl Tool {
             description,
             effect,
             parameters: Parameter::all(&document.schema),
-            // JSON Schema allows what it does not mention. A name that a server does not mention is a typing error all
-            // the same, unless it mentions none, or says that there are others.
+            // JSON Schema allows properties that it does not mention. finmcp treats them as typos, unless the schema
+            // mentions none or explicitly allows others.
             is_open: match document.schema.get("additionalProperties") {
                 Some(Value::Bool(open)) => *open,
                 Some(_) => true,

@@ -1,12 +1,12 @@
-//! What a tool, or a question of a server, wants to be told: one property of a JSON Schema, as far as a person can meet
-//! it. What goes beyond that is left to the server, which checks it in any case.
+//! An argument of a tool or a field of a server's question: one property of a JSON Schema. finmcp checks what a user
+//! can type; the server checks the rest.
 
 use serde_json::{Map, Value};
 
-/// How far references and alternatives are followed.
+/// How deep to follow references and alternatives.
 const DEPTH: usize = 8;
 
-/// How many parts of one schema are looked at. A server that has more to say does not say it to a person.
+/// How many parts of one schema to read. A schema with more is not meant for people.
 const PARTS: usize = 2000;
 
 /// One named value.
@@ -14,26 +14,26 @@ const PARTS: usize = 2000;
 pub struct Parameter {
     /// Its name.
     pub name: String,
-    /// What it is, for people.
+    /// Its description.
     pub description: String,
-    /// Whether it has to be given.
+    /// Whether it is required.
     pub is_required: bool,
-    /// What it can be.
+    /// Its allowed types and values.
     pub shape: Shape,
-    /// What it is when it is not given.
+    /// Its default.
     pub default: Option<Value>,
 }
 
-/// What a value can be.
+/// The types and values that a schema allows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shape {
-    /// The JSON types that are allowed; all of them where none is named.
+    /// The allowed JSON types; empty means all.
     pub types: Vec<Type>,
-    /// The only values that are allowed, where there are such, and what people call them.
+    /// The allowed values and their titles; empty means any.
     pub choices: Vec<Choice>,
-    /// What the items of an array can be.
+    /// The shape of an array's items.
     pub items: Option<Box<Shape>>,
-    /// What is said of a text, such as `date`.
+    /// The format of a text, for example `date`.
     pub format: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub enum Type {
     String,
     /// A number.
     Number,
-    /// A whole number.
+    /// An integer.
     Integer,
     /// `true` or `false`.
     Boolean,
@@ -56,18 +56,18 @@ pub enum Type {
     Object,
 }
 
-/// A value that is allowed.
+/// An allowed value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// The value.
     pub value: Value,
-    /// What it is called, where it has a name of its own.
+    /// Its title, if it has one.
     pub title: Option<String>,
 }
 
 impl Parameter {
-    /// The properties of the object that `schema` describes: required ones first, in the order of `required`; the others
-    /// by name.
+    /// The properties of the object that `schema` describes: required ones first, in the order of `required`; the
+    /// others by name.
     pub fn all(schema: &Value) -> Vec<Self> {
         let required: Vec<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -93,8 +93,7 @@ impl Parameter {
 }
 
 impl Shape {
-    /// The shape that `schema` allows, a part of `root`; as far as `depth` and `parts` reach, which are what is left to look
-    /// at.
+    /// The shape that `schema`, a part of `root`, allows. `depth` and `parts` limit how much is read.
     fn of(schema: &Value, root: &Value, depth: usize, parts: &mut usize) -> Self {
         let (Some(deeper), Some(rest)) = (depth.checked_sub(1), parts.checked_sub(1)) else { return Self::default() };
         *parts = rest;
@@ -123,7 +122,7 @@ impl Shape {
         self.types.is_empty() || self.types.contains(&kind)
     }
 
-    /// What it can be, for people: `date`, `list of text`, `open|paid`.
+    /// A short description: `date`, `list of text`, `open|paid`.
     pub fn words(&self) -> String {
         if !self.choices.is_empty() {
             return self.choices.iter().map(Choice::word).collect::<Vec<_>>().join("|");
@@ -159,12 +158,12 @@ impl Type {
         })
     }
 
-    /// Its name for people.
+    /// The name to show.
     pub fn word(self) -> &'static str {
         match self {
             Self::String => "text",
             Self::Number => "number",
-            Self::Integer => "whole number",
+            Self::Integer => "integer",
             Self::Boolean => "true|false",
             Self::Null => "null",
             Self::Array => "list",
@@ -174,13 +173,13 @@ impl Type {
 }
 
 impl Choice {
-    /// The value as it is typed.
+    /// The value as the user types it.
     pub fn word(&self) -> String {
         word(&self.value)
     }
 }
 
-/// A value as it is typed: a text without its quotes.
+/// A value as the user types it: text without quotes.
 pub fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -231,7 +230,7 @@ mod tests {
             (json!({"type": "string"}), "text"),
             (json!({"$ref": "#/$defs/day"}), "date"),
             (json!({"anyOf": [{"$ref": "#/$defs/day"}, {"type": "null"}]}), "date"),
-            (json!({"type": ["integer", "string"]}), "whole number or text"),
+            (json!({"type": ["integer", "string"]}), "integer or text"),
             (json!({"type": "array", "items": {"type": "number"}}), "list of number"),
             (json!({"enum": ["open", 3, null]}), "open|3|null"),
             (json!({"oneOf": [{"const": "a", "title": "A"}, {"const": "b"}]}), "a|b"),
@@ -244,7 +243,7 @@ mod tests {
         }
     }
 
-    /// t126: a schema that refers to itself over and over is given up, not followed.
+    /// t126: finmcp stops following a schema that refers to itself.
     #[test]
     fn t126_a_schema_that_never_ends_is_given_up() {
         let again = vec![json!({"$ref": "#/properties/p"}); 300];

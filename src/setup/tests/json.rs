@@ -66,11 +66,8 @@ fn json_of_another_shape_is_refused_with_its_place() {
         ("{\"mcpServers\":\n\"CANARY\"}", "line 2: mcpServers is not an object"),
         ("{\"mcpServers\":{\n\"asset-sandbox\": \"CANARY\"}}", "line 2: \"asset-sandbox\" is not an object"),
         ("{\"mcpServers\":{\n\"asset-sandbox\": [\"CANARY\"]}}", "line 2: \"asset-sandbox\" is not an object"),
-        (
-            "{\"mcpServers\":{\"asset-sandbox\":{},\n\"asset-\\u0073andbox\":{}}}",
-            "line 2: \"asset-sandbox\" is there twice",
-        ),
-        ("{\"mcpServers\":{},\n\n\"mcpServers\":{\"a\":{}}}", "line 3: \"mcpServers\" is there twice"),
+        ("{\"mcpServers\":{\"asset-sandbox\":{},\n\"asset-\\u0073andbox\":{}}}", "line 2: duplicate \"asset-sandbox\""),
+        ("{\"mcpServers\":{},\n\n\"mcpServers\":{\"a\":{}}}", "line 3: duplicate \"mcpServers\""),
         ("{\"ü\": CANARY}", "line 1, column 7: not valid JSON"),
         ("{\"a\": 1\r\n\"b\": 2}", "line 1, column 8: not valid JSON"),
         ("{\"a\": 'CANARY'}", "line 1, column 7: not valid JSON"),

@@ -94,7 +94,7 @@ fn yaml_that_the_parser_refuses_is_refused_with_its_place() {
     }
     let deep = format!("a: {}{}", "[".repeat(200), "]".repeat(200));
     let outcome = change::applied(CLIENT, &deep, &[Change::Put(entry())]);
-    assert_eq!(outcome, Err(DocumentError::Unsupported { line: 1, what: "collections nested this deep" }));
+    assert_eq!(outcome, Err(DocumentError::Unsupported { line: 1, what: "collections nested so deeply" }));
 }
 
 #[test]
@@ -103,23 +103,23 @@ fn yaml_that_is_shared_or_in_brackets_is_left_as_it_is() {
     for (text, said) in [
         (
             "extensions: &all\n  b:\n    cmd: x\nmore: *all\n",
-            "line 1: finmcp cannot change YAML with an anchor, an alias or a tag safely",
+            "line 1: finmcp cannot safely change YAML with an anchor, an alias or a tag",
         ),
         (
             "base: &b\n  cmd: x\nextensions: *b\n",
-            "line 3: finmcp cannot change YAML with an anchor, an alias or a tag safely",
+            "line 3: finmcp cannot safely change YAML with an anchor, an alias or a tag",
         ),
         (
             "extensions: !!map\n  b:\n    cmd: x\n",
-            "line 1: finmcp cannot change YAML with an anchor, an alias or a tag safely",
+            "line 1: finmcp cannot safely change YAML with an anchor, an alias or a tag",
         ),
-        ("extensions: {b: {cmd: x}}\n", "line 1: finmcp cannot change servers in one line safely"),
+        ("extensions: {b: {cmd: x}}\n", "line 1: finmcp cannot safely change servers on one line"),
         ("extensions: 'two\n  lines'\n", "line 1: extensions is not a mapping"),
         ("extensions:\n  asset-sandbox: x\n", "line 2: \"asset-sandbox\" is not a mapping"),
         ("extensions:\n  asset-sandbox:\n  - x\n", "line 3: \"asset-sandbox\" is not a mapping"),
-        ("extensions:\n  asset-sandbox: {}\n  \"asset-sandbox\": {}\n", "line 3: \"asset-sandbox\" is there twice"),
-        ("extensions:\n  b: {}\nextensions:\n  c: {}\n", "line 3: \"extensions\" is there twice"),
-        ("...\n---\na: 1\n---\nb: 1\n", "line 4: finmcp cannot change several documents in one file safely"),
+        ("extensions:\n  asset-sandbox: {}\n  \"asset-sandbox\": {}\n", "line 3: duplicate \"asset-sandbox\""),
+        ("extensions:\n  b: {}\nextensions:\n  c: {}\n", "line 3: duplicate \"extensions\""),
+        ("...\n---\na: 1\n---\nb: 1\n", "line 4: finmcp cannot safely change several documents in one file"),
     ] {
         assert_eq!(refused(text), said, "{text:?}");
     }
@@ -128,7 +128,7 @@ fn yaml_that_is_shared_or_in_brackets_is_left_as_it_is() {
 /// An alias that would mean another anchor afterwards.
 #[test]
 fn yaml_keeps_what_each_alias_means() {
-    let what = "an entry that has a part which is used elsewhere";
+    let what = "an entry with a YAML anchor that other entries use";
     for (text, is_refused) in [
         ("x: &e 1\nextensions:\n  asset-sandbox:\n    description: &e 2\ny: *e\n", true),
         ("extensions:\n  asset-sandbox:\n    envs: &e {A: b}\n    shared: *e\n", true),

@@ -41,7 +41,7 @@ fn tools_are_listed_to_the_last_page_in_both_eras() {
         let listed: Value = serde_json::from_str(&listed).unwrap();
         assert_eq!((&listed[0]["name"], listed.as_array().unwrap().len()), (&"second".into(), 1));
         let unknown = sandbox.finmcp(["tools", &vendor.url(), "--tool", "third"]).expect_code(2);
-        assert!(unknown.stderr.contains("has no tool \"third\"\nhint: it has raw, second"), "{}", unknown.stderr);
+        assert!(unknown.stderr.contains("has no tool \"third\"\nhint: use one of: raw, second"), "{}", unknown.stderr);
         assert_eq!((vendor.complaints(), vendor.session_count()), (Vec::<String>::new(), 0));
     }
 }
@@ -88,16 +88,16 @@ fn arguments_are_what_was_typed() {
     let vendor = Vendor::start(with_tool(schema));
     let sandbox = Sandbox::new();
     for (words, said) in [
-        (&["amount=1"][..], "raw needs name"),
-        (&["name=x", "amount=1,10"], "amount must be number, not \"1,10\""),
-        (&["nam=x"], "raw takes no \"nam\"\nhint: it takes name, amount, tags"),
-        (&["x"], "\"x\" is not NAME=VALUE"),
+        (&["amount=1"][..], "raw is missing an argument: name"),
+        (&["name=x", "amount=1,10"], "invalid amount \"1,10\": expected number"),
+        (&["nam=x"], "raw has no argument \"nam\"\nhint: it takes name, amount, tags"),
+        (&["x"], "invalid argument \"x\": expected NAME=VALUE"),
     ] {
         let run = sandbox.finmcp([&["call", "raw", "--server", &vendor.url()], words].concat()).expect_code(2);
         assert!(run.stderr.contains(said), "{words:?}: {}", run.stderr);
     }
     let run = sandbox.finmcp(["call", "raws", "--server", &vendor.url()]).expect_code(2);
-    assert!(run.stderr.contains("has no tool \"raws\"\nhint: it has raw, second"), "{}", run.stderr);
+    assert!(run.stderr.contains("has no tool \"raws\"\nhint: use one of: raw, second"), "{}", run.stderr);
     assert!(vendor.calls("tools/call").is_empty());
 }
 
@@ -115,13 +115,13 @@ fn json_goes_in_and_comes_out_byte_for_byte() {
     assert!(vendor.calls("tools/list").is_empty(), "nothing is typed by a schema");
 
     for (stdin, said) in
-        [("", "is not JSON"), ("{", "is not JSON"), ("[]", "not a JSON object"), ("{} {}", "is not JSON")]
+        [("", "invalid JSON"), ("{", "invalid JSON"), ("[]", "must be a JSON object"), ("{} {}", "invalid JSON")]
     {
         let run = sandbox.finmcp_with_stdin(words, stdin).expect_code(2);
         assert!(run.stderr.contains(said), "{stdin}: {}", run.stderr);
     }
     let run = sandbox.finmcp_with_stdin([&words[..], &["a=b"]].concat(), "{}").expect_code(2);
-    assert!(run.stderr.contains("not from both"), "{}", run.stderr);
+    assert!(run.stderr.contains("both on stdin and on the command line"), "{}", run.stderr);
     assert_eq!(vendor.calls("tools/call").len(), 1);
 }
 
@@ -131,7 +131,10 @@ fn json_is_no_argument_of_what_stands_behind_it() {
     vendor.prepare("hard", r#"{"jsonrpc":"2.0","id":@ID@,"result":{"content":[]}}"#);
     let run = sandbox.finmcp(["call", "--server", &vendor.url(), "raw", "--json", "name=hard"]).expect_success();
     assert_eq!(run.stdout, "{\"content\":[]}\n");
-    sandbox.finmcp(["call", "raw", "--json", "file.json"]).expect_code(2).expect_stderr(&["only - may follow"]);
+    sandbox
+        .finmcp(["call", "raw", "--json", "file.json"])
+        .expect_code(2)
+        .expect_stderr(&["expected -, to read a JSON object from stdin"]);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn a_tool_that_fails_ends_with_1() {
     let result = "{\"content\":[{\"type\":\"text\",\"text\":\"no such \\u001b[31minvoice\"}],\"isError\":true}";
     let run = call_raw(&sandbox, &vendor, result, &[]).expect_code(1);
     assert_eq!(run.stdout, "");
-    assert_eq!(run.stderr, "error: raw says that it failed\n  caused by: no such [31minvoice\n");
+    assert_eq!(run.stderr, "error: raw failed\n  caused by: no such [31minvoice\n");
     let run = call_raw(&sandbox, &vendor, result, &["--json"]).expect_code(1);
     assert_eq!(run.stdout, format!("{result}\n"));
     // An answer that is no result at all.
@@ -162,14 +165,18 @@ fn files_are_kept_where_they_are_wanted() {
     assert!(run.stdout.starts_with("two\n[image/png, 2 bytes"), "{}", run.stdout);
     assert_eq!(std::fs::read(&path).unwrap(), b"hi");
     assert_eq!(std::fs::read(sandbox.home().join("picture-2.png")).unwrap(), b"yo");
-    call_raw(&sandbox, &vendor, result, &["-o", "-"]).expect_code(2).expect_stderr(&["wants a file"]);
+    call_raw(&sandbox, &vendor, result, &["-o", "-"]).expect_code(2).expect_stderr(&["cannot write to stdout"]);
     let run = call_raw(&sandbox, &vendor, result, &[]).expect_success();
-    assert!(run.stderr.contains("--output FILE keeps it"), "{}", run.stderr);
+    assert!(run.stderr.contains("save them with --output FILE"), "{}", run.stderr);
     let nowhere = sandbox.home().join("no/such/folder");
     let before = vendor.executed().len();
     for place in [&nowhere, &sandbox.home()] {
         let run = call_raw(&sandbox, &vendor, result, &["-o", place.to_str().unwrap()]).expect_code(1);
-        assert!(run.stderr.contains("cannot write") && run.stderr.contains("nothing was called"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("cannot write") && run.stderr.contains("the tool was not called"),
+            "{}",
+            run.stderr
+        );
     }
     assert_eq!(vendor.executed().len(), before);
     // Somebody who reads no more gets the file all the same.
@@ -187,7 +194,7 @@ fn files_are_kept_where_they_are_wanted() {
     assert_eq!(std::fs::read(sandbox.home().join("picture-3.png")).unwrap(), b"yo");
     let result = r#"{"content":[{"type":"text","text":"paid"}]}"#;
     let run = call_raw(&sandbox, &vendor, result, &["-o", path.to_str().unwrap()]).expect_code(1);
-    assert!(run.stderr.contains("holds no file") && run.stderr.contains("do not repeat it"), "{}", run.stderr);
+    assert!(run.stderr.contains("contains no file") && run.stderr.contains("do not repeat it"), "{}", run.stderr);
     assert_eq!(run.stdout, "paid\n", "what was answered is shown in any case");
     assert_eq!(std::fs::read(&path).unwrap(), b"hi");
 }

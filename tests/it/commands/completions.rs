@@ -106,7 +106,7 @@ fn every_command_has_a_page_of_the_manual() {
     sandbox
         .finmcp(["man", "nothing"])
         .expect_code(2)
-        .expect_stderr(&["there is no command \"nothing\"", "there is login"]);
+        .expect_stderr(&["unknown command \"nothing\"", "use one of: login"]);
     let blocked = sandbox.give("file", "");
     sandbox
         .finmcp(["man", "--directory", blocked.to_str().unwrap()])

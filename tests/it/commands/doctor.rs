@@ -24,7 +24,7 @@ const NONE: [String; 0] = [];
 /// What it said, as text.
 struct Report {
     text: String,
-    /// Verdict, name, and all that is said, without the line breaks.
+    /// Verdict, name, and all of its text, without the line breaks.
     steps: Vec<(String, String, String)>,
     code: Option<i32>,
 }
@@ -38,9 +38,17 @@ impl Report {
             if line.starts_with(' ') {
                 let text = &mut steps.last_mut().unwrap().2;
                 *text = [&[text.as_str(), first], &rest[..]].concat().join(" ");
-            } else if ["ok", "warning", "failed", "skipped"].contains(&first) {
+            } else if ["ok", "warning", "failed"].contains(&first) {
                 steps.push((first.to_owned(), rest[0].to_owned(), rest[1..].join(" ")));
+            } else if first == "skipped" {
+                steps.push((first.to_owned(), String::new(), rest.join(" ")));
             }
+        }
+        // One line names all skipped steps that depend on the same one.
+        let skipped = steps.extract_if(.., |(verdict, ..)| verdict == "skipped").collect::<Vec<_>>();
+        for (verdict, _, text) in skipped {
+            let (names, cause) = text.split_once(": depends on ").unwrap();
+            steps.extend(names.split(", ").map(|name| (verdict.clone(), name.to_owned(), cause.to_owned())));
         }
         Self { text: run.stdout.clone(), steps, code: run.code }
     }
@@ -139,8 +147,12 @@ fn a_sound_set_up_is_left_alone() {
             "settings server proxy dns connection endpoint resource issuer metadata store sign-in lock registration \
              token scope handshake tools clock client"
         );
-        assert!(report.text.ends_with("Everything is as it should be.\n"), "{}", report.text);
-        report.expect("tools", "ok", &["5 tools"]).expect("sign-in", "ok", &["books", "client-1", "renewed by itself"]);
+        assert!(report.text.ends_with("All checks passed\n"), "{}", report.text);
+        report.expect("tools", "ok", &["5 tools"]).expect(
+            "sign-in",
+            "ok",
+            &["books", "client-1", "renewed automatically"],
+        );
         let revisions = if is_modern { "speaks MCP 2026-07-28" } else { "speaks MCP 2024-11-05 to 2025-11-25" };
         report.expect("handshake", "ok", &["test vendor 1", revisions]);
         assert_eq!(stored(&sandbox), before);
@@ -157,7 +169,7 @@ fn a_machines_credentials_are_tried_and_nothing_is_kept() {
     let (mut sandbox, vendor) = crate::commands::token::signed_in_machine();
     let (before, asked) = (stored(&sandbox), vendor.records_at("/token").len());
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
-    report.expect_code(0).expect("token", "ok", &["as a trial"]);
+    report.expect_code(0).expect("token", "ok", &["a test request for another one succeeded"]);
     // Once for the text, once for the JSON.
     assert_eq!((stored(&sandbox), vendor.records_at("/token").len()), (before, asked + 2));
 }
@@ -167,7 +179,7 @@ fn a_machines_credentials_are_tried_and_nothing_is_kept() {
 fn an_open_server_needs_no_sign_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let report = examine(&mut sandbox, &[&vendor.url()], &NONE);
-    report.expect_code(0).expect("sign-in", "ok", &["nobody needs to be"]).expect("tools", "ok", &["5 tools"]);
+    report.expect_code(0).expect("sign-in", "ok", &["not required"]).expect("tools", "ok", &["5 tools"]);
 }
 
 /// Where nobody is signed in, the server's side is looked at all the same.
@@ -176,7 +188,7 @@ fn nobody_is_signed_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
     let report = examine(&mut sandbox, &[&url], &NONE);
-    report.expect("sign-in", "failed", &["you are not signed in", &format!("do: run `finmcp login {url}`")]);
+    report.expect("sign-in", "failed", &["you are not signed in", &format!("hint: run `finmcp login {url}`")]);
     report.expect("metadata", "ok", &[]).expect("registration", "ok", &["the next sign-in registers a client"]);
     report.expect("token", "skipped", &["sign-in"]).expect("tools", "skipped", &["sign-in"]);
     report.only_failed(&["sign-in"]);
@@ -189,13 +201,13 @@ fn a_wrong_url() {
     // No part of a name is longer than 63 letters (RFC 1035 section 2.3.4): no server of names is asked.
     let name = format!("{}.example", "x".repeat(64));
     let report = examine(&mut Sandbox::new(), &[&format!("https://{name}/mcp")], &NONE);
-    report.expect("dns", "failed", &[&format!("no address of {name} is known"), "do: check the address for typing"]);
+    report.expect("dns", "failed", &[&format!("cannot resolve {name}"), "hint: check the URL for typos"]);
     report.expect("connection", "skipped", &["dns"]).only_failed(&["dns", "sign-in"]);
 
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let url = vendor.at("/nothing");
     let report = examine(&mut sandbox, &[&url], &NONE);
-    let cure = format!("do: check the address {url}, its path above all");
+    let cure = format!("hint: compare {url}, especially its path");
     report.expect("endpoint", "failed", &["does not answer as an MCP server (HTTP 404)", &cure]);
     report.expect("resource", "skipped", &["endpoint"]).only_failed(&["endpoint", "sign-in"]);
 
@@ -204,7 +216,7 @@ fn a_wrong_url() {
         vendor.fault(On::Rpc("initialize"), Effect::Answer(page.clone()));
     }
     let report = examine(&mut sandbox, &[&vendor.url()], &NONE);
-    report.expect("endpoint", "failed", &["answers with a web page", "sign-in page of its own", "check the address"]);
+    report.expect("endpoint", "failed", &["returned a web page", "its own sign-in page", "check the URL"]);
 }
 
 /// Broken set-up 2: the server has ended the sign-in, and the token is too old.
@@ -215,7 +227,7 @@ fn an_expired_login() {
     pass(Duration::from_secs(1));
     vendor.revoke_sign_ins();
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("token", "failed", &["the server ended the sign-in", "do: run `finmcp login books`"]);
+    report.expect("token", "failed", &["the server ended the sign-in", "hint: run `finmcp login books`"]);
     report.expect("handshake", "skipped", &["token"]).only_failed(&["token"]);
     // From now on it is known here.
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
@@ -231,10 +243,10 @@ fn a_proxy_that_is_not_there() {
     let password = "proxy-password-0123456789";
     sandbox.set("HTTPS_PROXY", format!("http://ada-the-user:{password}@{nobody}"));
     let report = examine(&mut sandbox, &["https://mcp.example/mcp"], &[password.to_owned(), "ada-the-user".to_owned()]);
-    report.expect("proxy", "ok", &[&format!("http://{nobody}, with a password that is not shown")]);
-    let way = format!("the way there leads through the proxy http://{nobody}");
-    report.expect("connection", "failed", &["could not connect to mcp.example", &way, "do: check HTTPS_PROXY"]);
-    report.expect("dns", "ok", &["the proxy resolves the name"]).expect("endpoint", "skipped", &["connection"]);
+    report.expect("proxy", "ok", &[&format!("http://{nobody} (password hidden)")]);
+    let way = format!("the connection goes through the proxy http://{nobody}");
+    report.expect("connection", "failed", &["could not connect to mcp.example", &way, "hint: check HTTPS_PROXY"]);
+    report.expect("dns", "ok", &["resolved by the proxy"]).expect("endpoint", "skipped", &["connection"]);
     report.only_failed(&["connection", "sign-in"]);
 }
 
@@ -268,7 +280,7 @@ fn a_wrong_clock() {
         let memory = sandbox.home().join("finmcp/servers/books.json");
         eventually("what is remembered", || fs::read_to_string(&memory).ok()?.contains("\"tools\"").then_some(()));
         let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-        report.expect_code(0).expect("clock", "warning", &[&wrong, "do: set this machine's clock"]);
+        report.expect_code(0).expect("clock", "warning", &[&wrong, "hint: set this machine's clock"]);
 
         let rejected = Reply::new(401).header("www-authenticate", "Bearer error=\"invalid_token\"");
         for _ in 0..40 {
@@ -277,7 +289,7 @@ fn a_wrong_clock() {
             }
         }
         let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-        report.expect("handshake", "failed", &["rejects", &wrong, "do: set this machine's clock"]);
+        report.expect("handshake", "failed", &["rejects", &wrong, "hint: set this machine's clock"]);
         report.expect("clock", "failed", &[&wrong]).only_failed(&["handshake", "clock"]);
     }
 }
@@ -295,8 +307,12 @@ fn a_revoked_client() {
     let (mut sandbox, vendor) = crate::commands::token::signed_in_machine();
     vendor.know("x", "another-secret-0123456789");
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
-    report.expect("token", "failed", &["invalid_client", "has revoked the client", "--client-secret-file PATH`"]);
-    report.expect("token", "failed", &["credentials of another environment of Asset"]);
+    report.expect(
+        "token",
+        "failed",
+        &["invalid_client", "the vendor revoked the client", "--client-secret-file PATH`"],
+    );
+    report.expect("token", "failed", &["belong to a different Asset environment"]);
     report.only_failed(&["token"]);
 }
 
@@ -313,15 +329,15 @@ fn a_missing_scope() {
         "failed",
         &[
             "does not include mcp:asset_content_read mcp:asset_read",
-            "why: it was asked for and not granted",
-            "do: run `finmcp login masset` and allow all of it",
+            "why: it was requested but not granted",
+            "hint: run `finmcp login masset` and allow everything",
         ],
     );
     report.only_failed(&["scope"]);
     // Whoever chose less is told what more there is.
     sandbox.finmcp(["login", "masset", "--scope", "mcp"]).expect_success();
     let report = examine(&mut sandbox, &["masset"], &vendor.secrets());
-    report.expect_code(0).expect("scope", "warning", &["it was not asked for", "--scope 'mcp mcp:asset_content_read"]);
+    report.expect_code(0).expect("scope", "warning", &["it was not requested", "--scope 'mcp mcp:asset_content_read"]);
 }
 
 /// Broken set-up 9: the sandbox's credentials in production.
@@ -335,7 +351,7 @@ fn sandbox_credentials_in_production() {
     report.expect(
         "sign-in",
         "failed",
-        &["you are signed in to Asset (sandbox)", "worth nothing here", "asset --env sandbox"],
+        &["you are signed in to Asset (sandbox)", "do not work here", "asset --env sandbox"],
     );
 
     let secret = sandbox.give("client-secret", CLIENT_SECRET).display().to_string();
@@ -348,9 +364,9 @@ fn sandbox_credentials_in_production() {
         "token",
         "failed",
         &[
-            &format!("the token is for {resource}, not for {url}"),
+            &format!("the token was issued for {resource}, not for {url}"),
             "that is Asset's sandbox",
-            "do: sign in with the credentials of this one: `finmcp login asset`",
+            "hint: sign in with this environment's credentials: run `finmcp login asset`",
             "--env sandbox",
         ],
     );
@@ -366,12 +382,16 @@ fn a_server_that_is_down() {
     }
     let secrets = vendor.secrets();
     let report = examine(&mut sandbox, &["books"], &secrets);
-    report.expect("endpoint", "failed", &["is there, and does not serve (HTTP 503)", "do: try again in a while"]);
+    report.expect("endpoint", "failed", &["is unavailable (HTTP 503)", "hint: try again later"]);
     report.expect("sign-in", "ok", &[]).only_failed(&["endpoint"]);
 
     vendor.stop();
     let report = examine(&mut sandbox, &["books"], &secrets);
-    report.expect("connection", "failed", &["could not connect", "refused", "do: check the address, your connection"]);
+    report.expect(
+        "connection",
+        "failed",
+        &["could not connect", "refused", "hint: check the address, your connection"],
+    );
     report.expect("sign-in", "ok", &[]).only_failed(&["connection"]);
 }
 
@@ -384,7 +404,7 @@ fn a_lock_that_is_held() {
     let held: Vec<fs::File> = names.map(|path| fs::File::options().write(true).open(path).unwrap()).collect();
     assert!(held.iter().all(|file| file.lock().is_ok()) && !held.is_empty());
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
-    report.expect("lock", "failed", &["has held the lock for 3 s", "do: see what other finmcp is running"]);
+    report.expect("lock", "failed", &["has held the lock for 3 s", "hint: see what other finmcp is running"]);
 }
 
 /// A `config.toml` that makes no sense is a finding.
@@ -399,7 +419,7 @@ fn settings_that_make_no_sense() {
 
     fs::write(folder.join("config.toml"), "[profiles.odd]\nurl = \"ftp://x\"\n").unwrap();
     let report = examine(&mut sandbox, &[], &NONE);
-    report.expect("settings", "warning", &["\"odd\" cannot be used"]).expect_code(0);
+    report.expect("settings", "warning", &["\"odd\" is invalid"]).expect_code(0);
     report.expect("server", "warning", &["not clear which server", "asset --env sandbox"]);
     let report = examine(&mut sandbox, &["odd"], &NONE);
     report.expect("server", "failed", &["\"odd\"", "tesorio"]).only_failed(&["server"]);
@@ -411,7 +431,7 @@ fn a_sign_in_that_is_lost() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());
     sandbox.set("FINMCP_STORE", "memory");
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("sign-in", "failed", &["there is no such entry", "FINMCP_STORE", "finmcp login books"]);
+    report.expect("sign-in", "failed", &["its credential is missing", "FINMCP_STORE", "finmcp login books"]);
 }
 
 /// A server that says what it was sent is not quoted.
@@ -443,15 +463,16 @@ fn needed(sandbox: &Sandbox) -> Value {
 }
 
 const OURS: &str = env!("CARGO_BIN_EXE_finmcp");
-const CURE: &str = "do: run `finmcp setup cursor books --force`";
+const CURE: &str = "hint: run `finmcp setup cursor books --force`";
 
-/// Broken set-up 7: an AI client starts a finmcp that is not there any more; or not this one; or one that does not start.
+/// Broken set-up 7: an AI client starts a finmcp that is not there any more; or not this one; or one that does not
+/// start.
 #[test]
 fn a_moved_binary() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());
     cursor(&sandbox, "/nowhere/bin/finmcp", &["serve", "books"], &needed(&sandbox));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    let what = "Cursor, entry books: starts /nowhere/bin/finmcp, which is not there";
+    let what = "Cursor, entry books: cannot start /nowhere/bin/finmcp: file not found";
     report.expect("client", "failed", &[what, "moved or removed", CURE]).only_failed(&["client"]);
 
     for (script, verdict, what) in [
@@ -460,11 +481,11 @@ fn a_moved_binary() {
             "warning",
             "starts finmcp 0.0.1",
         ),
-        (format!("[ \"$1\" = serve ] && exit 1 || exec {OURS} \"$@\""), "failed", "starts, and does not serve"),
+        (format!("[ \"$1\" = serve ] && exit 1 || exec {OURS} \"$@\""), "failed", "starts, but does not serve MCP"),
         (
             format!("[ \"$1\" = serve ] && sleep 30 || exec {OURS} \"$@\""),
             "failed",
-            "no answer to the handshake within 5 s",
+            "no response to initialize within 5 s",
         ),
     ] {
         let program = sandbox.home().join("finmcp-of-another-time/finmcp");
@@ -487,29 +508,29 @@ fn an_entry_under_its_clients_own_environment() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());
     cursor(&sandbox, OURS, &["serve", "books"], &needed(&sandbox));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect_code(0).expect("client", "ok", &["Cursor, entry books: starts, and answers"]);
+    report.expect_code(0).expect("client", "ok", &["Cursor, entry books: starts and responds"]);
 
     // What this process has, and Cursor does not hand on.
     cursor(&sandbox, OURS, &["serve", "books"], &json!({}));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report
-        .expect("client", "failed", &["does not find your sign-in", "FINMCP_CONFIG_DIR", CURE])
+        .expect("client", "failed", &["cannot find your sign-in", "FINMCP_CONFIG_DIR", CURE])
         .only_failed(&["client"]);
 
     let mut environment = needed(&sandbox);
     environment["FINMCP_STORE"] = json!("memory");
     cursor(&sandbox, OURS, &["serve", "books"], &environment);
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("client", "failed", &["does not find your sign-in", "why: it looks in"]);
+    report.expect("client", "failed", &["cannot find your sign-in", "why: it looks for credentials in"]);
 
     cursor(&sandbox, OURS, &["serve", "nobody"], &needed(&sandbox));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("client", "failed", &["name no server that finmcp knows", "serve nobody"]);
+    report.expect("client", "failed", &["do not name a known server", "serve nobody"]);
 
     // Of another server: not this one's affair.
     cursor(&sandbox, "/nowhere/finmcp", &["serve", "tesorio"], &json!({}));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect_code(0).expect("client", "ok", &["no AI client on this machine starts it"]);
+    report.expect_code(0).expect("client", "ok", &["no AI client on this machine uses it"]);
 }
 
 /// A look opens no browser, whatever an entry says.
@@ -520,7 +541,7 @@ fn an_entry_that_would_ask_somebody_to_sign_in() {
     let entry = json!({"mcpServers": {"books": {"command": OURS, "args": ["serve", "books", "--sign-in", "auto"]}}});
     fs::write(sandbox.home().join(".claude.json"), entry.to_string()).unwrap();
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("client", "ok", &["Claude Code, entry books: starts, and answers"]);
+    report.expect("client", "ok", &["Claude Code, entry books: starts and responds"]);
     assert_eq!(browser.starts().len(), 1);
 }
 
@@ -534,6 +555,6 @@ fn an_entry_of_a_project_is_not_started() {
     let entry = json!({"mcpServers": {"books": {"command": program, "args": ["serve", "books"]}}});
     fs::write(work.join(".mcp.json"), entry.to_string()).unwrap();
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("client", "ok", &["Claude Code, entry books", "was not started"]);
+    report.expect("client", "ok", &["Claude Code, entry books", "not started"]);
     assert!(!trace.exists());
 }

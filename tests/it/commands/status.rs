@@ -29,7 +29,7 @@ fn status_says_all_there_is_to_a_sign_in() {
     // What the server says of itself is kept in the background.
     let said = eventually("the era", || {
         let run = sandbox.finmcp(["status"]).expect_success();
-        run.stdout.contains("speaks      MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
+        run.stdout.contains("protocol    MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
     });
     for row in [
         "books\n",
@@ -37,8 +37,8 @@ fn status_says_all_there_is_to_a_sign_in() {
         "  signed in   yes\n",
         "  client      client-1\n",
         " s ago)\n",
-        "  renewed     by itself\n",
-        "  kept in     ",
+        "  renewal     automatic\n",
+        "  stored in   ",
     ] {
         assert!(said.contains(row), "{row:?} is not in {said}");
     }
@@ -95,8 +95,8 @@ fn a_server_that_is_named_no_more_can_be_signed_out_of() {
     assert_eq!(vendor.records_at("/revoke").len(), 4);
 }
 
-/// t093: the memory that tokens are in is in no core dump, and no debugger of the same user reads it. The kernel shows that
-/// by giving the process's files to root.
+/// t093: the memory that tokens are in is in no core dump, and no debugger of the same user reads it. The kernel shows
+/// that by giving the process's files to root.
 #[cfg(target_os = "linux")]
 #[test]
 fn t093_no_debugger_reads_a_process_that_has_tokens() {

@@ -101,7 +101,8 @@ fn the_token_comes_as_a_line_as_a_header_and_as_json() {
     assert_eq!(json["access_token"], token);
 }
 
-/// What is noted of a token's lifetime is about this token and these options: `--min-ttl` is named to those who gave it.
+/// What is noted of a token's lifetime is about this token and these options: `--min-ttl` is named to those who gave
+/// it.
 #[test]
 fn a17_notes_speak_of_options_that_were_given() {
     let note = |seconds: u64, arguments: &[&str]| {
@@ -112,10 +113,10 @@ fn a17_notes_speak_of_options_that_were_given() {
     };
     for (seconds, arguments) in [(0, &[][..]), (0, &["--min-ttl", "0"]), (0, &["--json"])] {
         let said = note(seconds, arguments);
-        assert!(said.contains("ends when it is issued") && !said.contains("min-ttl"), "{arguments:?}: {said}");
+        assert!(said.contains("has already expired") && !said.contains("min-ttl"), "{arguments:?}: {said}");
     }
     let said = note(600, &["--min-ttl", "3600"]);
-    assert!(said.contains("--min-ttl asks for"), "{said}");
+    assert!(said.contains("less time than --min-ttl"), "{said}");
     for (seconds, arguments) in [(3600, &[][..]), (3600, &["--min-ttl", "60"])] {
         assert!(!note(seconds, arguments).contains("note:"), "{arguments:?}");
     }

@@ -1,6 +1,9 @@
 //! What a person reads when something goes wrong, from the first word to the last: what happened, why, and what to do.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     commands::{
@@ -295,4 +298,122 @@ fn what_is_wrong_before_anything_begins() {
     error: FINMCP_CONFIG_DIR is "here", and must be a whole path, from the root on
     hint: correct or remove FINMCP_CONFIG_DIR where it is set: in the shell, or in an AI client's entry
     "#);
+}
+
+/// Words and phrases that a native speaker would not use here. Name the actor with an active verb instead, or use the
+/// protocol's own noun.
+const ODD: [&str; 18] = [
+    "nobody",
+    "somebody",
+    "whoever",
+    "whomever",
+    "mend",
+    "mends",
+    "mended",
+    "anew",
+    "by itself",
+    "of itself",
+    "of its own",
+    "of their own",
+    "hand on",
+    "hands on",
+    "handed on",
+    "handed out",
+    "lie open",
+    "lies open",
+];
+
+/// Lines that keep such a word: the value of a member of `status --json`, which scripts read.
+const KEPT: [&str; 1] = [r#"const AUTOMATIC: &str = "by itself";"#];
+
+/// The sources that still have such words. Remove a path once it has none.
+const LATER: [&str; 16] = [
+    "app",
+    "bridge",
+    "commands/import.rs",
+    "commands/login.rs",
+    "commands/mod.rs",
+    "commands/words.rs",
+    "credential",
+    "disk",
+    "error",
+    "http",
+    "login",
+    "mcp",
+    "oauth",
+    "profile",
+    "server_url",
+    "settings",
+];
+
+/// The odd words of `text`, as `name:line: word`.
+fn odd(name: &str, text: &str) -> Vec<String> {
+    let has = |line: &str, word: &str| {
+        // A colon directly before a word makes it part of a Rust path, which is not text.
+        let is_letter =
+            |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || "_:".contains(letter));
+        line.match_indices(word).any(|(at, _)| {
+            !is_letter(line[..at].chars().next_back()) && !is_letter(line[at + word.len()..].chars().next())
+        })
+    };
+    let lines = text.lines().zip(1..).filter(|(line, _)| !KEPT.iter().any(|kept| line.contains(kept)));
+    let lines = lines.map(|(line, number)| (line.to_lowercase(), number));
+    lines
+        .flat_map(|(line, number)| {
+            let words = ODD.into_iter().filter(|word| has(&line, word));
+            words.map(|word| format!("{name}:{number}: {word}")).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The files beneath `path` whose names end with one of `endings`, with their text.
+fn files(path: &Path, endings: &[&str]) -> Vec<(PathBuf, String)> {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        return entries.flat_map(|path| files(&path, endings)).collect();
+    }
+    let is_meant = path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending));
+    if is_meant { vec![(path.to_owned(), fs::read_to_string(path).unwrap())] } else { Vec::new() }
+}
+
+/// Strings and comments of the sources, and everything that a user reads before finmcp runs.
+#[test]
+fn texts_have_no_odd_words() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = files(&root.join("src"), &["rs", "html", "toml"]).into_iter();
+    let sources = sources.filter(|(path, _)| {
+        let path = path.strip_prefix(root.join("src")).unwrap();
+        !LATER.iter().any(|later| path.starts_with(later))
+    });
+    let texts = ["README.md", "SECURITY.md", "install.sh", "docs", "packaging/README.md"];
+    let texts = texts.iter().flat_map(|name| files(&root.join(name), &["md", "sh"]));
+    let read: Vec<(PathBuf, String)> = sources.chain(texts).collect();
+    assert!(read.len() > 80, "only {} files", read.len());
+    let found: Vec<String> = read.iter().flat_map(|(path, text)| odd(&path.display().to_string(), text)).collect();
+    assert!(found.is_empty(), "odd words:\n{}", found.join("\n"));
+}
+
+/// The help of every command.
+#[test]
+fn help_has_no_odd_words() {
+    let sandbox = Sandbox::new();
+    let help = |arguments: &[&str]| sandbox.finmcp(arguments).expect_success().stdout;
+    let top = help(&["--help"]);
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1);
+    // Further lines of a description are indented deeper.
+    let commands = commands.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.len() > 10 && commands.contains(&"doctor"), "{commands:?}");
+    for command in commands.iter().filter(|command| **command != "help") {
+        let text = help(&[command, "--help"]);
+        let found = odd(command, &text);
+        assert!(found.is_empty(), "odd words:\n{}", found.join("\n"));
+    }
+    assert_eq!(odd("finmcp", &top), Vec::<String>::new());
+}
+
+#[test]
+fn odd_words_are_found_as_words_only() {
+    assert_eq!(odd("x", "a\nIt is read Anew by itself"), ["x:2: anew", "x:2: by itself"]);
+    assert_eq!(odd("x", "recommended, amend, mending, shorthand only"), Vec::<String>::new());
 }

@@ -159,7 +159,7 @@ fn a_release_is_installed_with_completions_twice_and_removed_twice() {
         }
     }
     release.install(&["--uninstall"]).expect_success().expect_stderr(&["finmcp logout --all"]);
-    release.install(&["--uninstall"]).expect_success().expect_stderr(&["There is no finmcp in"]);
+    release.install(&["--uninstall"]).expect_success().expect_stderr(&["finmcp is not installed in"]);
     let mut left: Vec<PathBuf> = others.iter().map(|other| home.join(other)).collect();
     let mut files = release.sandbox.files();
     left.sort();
@@ -200,7 +200,7 @@ fn the_folder_is_the_one_that_was_asked_for() {
 fn t144_a_release_that_is_not_what_was_signed_is_refused() {
     type Spoil = fn(&mut Release);
     let cases: [(&str, Spoil, &str); 14] = [
-        ("a flipped bit", |release| flip(&release.archive), "the checksum of"),
+        ("a flipped bit", |release| flip(&release.archive), "wrong checksum for"),
         (
             "an archive and a list of somebody else's",
             |release| {
@@ -209,7 +209,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 release.sign();
                 fs::write(release.signature(), signature).unwrap();
             },
-            "the signature",
+            "wrong signature",
         ),
         (
             "another key",
@@ -218,9 +218,9 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 let sums = fs::read_to_string(release.sums()).unwrap();
                 release.sign_list(&sums, &other);
             },
-            "the signature",
+            "wrong signature",
         ),
-        ("an empty signature", |release| fs::write(release.signature(), "").unwrap(), "the signature"),
+        ("an empty signature", |release| fs::write(release.signature(), "").unwrap(), "wrong signature"),
         ("no signature", |release| fs::remove_file(release.signature()).unwrap(), "not signed"),
         ("no list", |release| fs::remove_file(release.sums()).unwrap(), "no checksums"),
         ("no archive", |release| fs::remove_file(&release.archive).unwrap(), "the release has no"),
@@ -231,7 +231,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 release.sign();
                 fs::rename(release.folder.join("finmcp-other.tar.gz"), &release.archive).unwrap();
             },
-            "do not mention",
+            "has no checksum for",
         ),
         (
             "a list with a short checksum",
@@ -239,7 +239,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 let sums = fs::read_to_string(release.sums()).unwrap();
                 release.sign_list(&sums[1..], &release.key);
             },
-            "the checksum of",
+            "wrong checksum for",
         ),
         (
             "a list with two",
@@ -247,7 +247,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 let sums = fs::read_to_string(release.sums()).unwrap();
                 release.sign_list(&sums.repeat(2), &release.key);
             },
-            "the checksum of",
+            "wrong checksum for",
         ),
         (
             "no archive at all, but signed",
@@ -255,7 +255,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 fs::write(&release.archive, "not an archive").unwrap();
                 release.sign();
             },
-            "cannot be read",
+            "cannot read the archive",
         ),
         (
             "a link",
@@ -264,7 +264,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 symlink(env!("CARGO_BIN_EXE_finmcp"), content.join("finmcp")).unwrap();
                 release.repack(&content, &["LICENSE", "finmcp"]);
             },
-            "does not hold what a release does",
+            "unexpected files in the archive",
         ),
         (
             "one member more",
@@ -274,7 +274,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
                 fs::write(content.join("more"), "").unwrap();
                 release.repack(&content, &["LICENSE", "finmcp", "more"]);
             },
-            "does not hold what a release does",
+            "unexpected files in the archive",
         ),
         (
             "a key that is not there",

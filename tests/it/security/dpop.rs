@@ -74,7 +74,7 @@ fn what_a_script_is_told_of_a_bound_token() {
     assert_eq!(json["token_type"], "DPoP");
     let run = sandbox.finmcp(["token", &vendor.url(), "--header"]).expect_success();
     assert!(run.stdout.starts_with("Authorization: DPoP "), "{}", run.stdout);
-    run.expect_stderr(&["bound to a key"]);
+    run.expect_stderr(&["bound to finmcp's DPoP key"]);
 }
 
 /// Sections 8 and 9: a nonce is asked for once by each endpoint, remembered while the process runs, and asked for again
@@ -111,8 +111,8 @@ fn t114_a_wish_for_a_nonce_repeats_nothing() {
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
-/// A server that is never content with a nonce gets each request twice and no more; neither a renewal nor a person helps
-/// it, and neither is tried.
+/// A server that is never content with a nonce gets each request twice and no more; neither a renewal nor a person
+/// helps it, and neither is tried.
 #[test]
 fn a_server_that_always_wants_another_nonce() {
     let vendor = people(Dpop::Challenged, false);

@@ -20,7 +20,8 @@ fn talkative() -> Sandbox {
     sandbox
 }
 
-/// t095: a person's sign-in from its beginning to its end, with a renewal, a wider scope, and a server that breaks down.
+/// t095: a person's sign-in from its beginning to its end, with a renewal, a wider scope, and a server that breaks
+/// down.
 #[test]
 fn t095_a_person_at_every_level() {
     for is_modern in [false, true] {
@@ -83,8 +84,8 @@ fn t095_everybody_else_at_every_level() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
-/// t096: a server that says all it was ever sent: in an error of OAuth's, in one of HTTP's, as a page, as an answer that is
-/// none. None of it is shown, and the client is answered.
+/// t096: a server that says all it was ever sent: in an error of OAuth's, in one of HTTP's, as a page, as an answer
+/// that is none. None of it is shown, and the client is answered.
 #[test]
 fn t096_a_server_that_repeats_what_it_was_sent() {
     let (mut sandbox, vendor) = (talkative(), Vendor::start(Script::people()));
@@ -123,6 +124,6 @@ fn t096_a_server_that_repeats_what_it_was_sent() {
         let answer = json!({"error": "invalid_request", "error_description": echo()});
         vendor.fault(On::Path("/revoke"), Effect::Answer(Reply::new(400).json(&answer)));
     }
-    sandbox.finmcp(["logout", &url]).expect_success().expect_stderr(&["could not be revoked"]);
+    sandbox.finmcp(["logout", &url]).expect_success().expect_stderr(&["could not revoke"]);
     sandbox.assert_no_secret(&vendor.secrets());
 }
