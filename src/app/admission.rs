@@ -260,7 +260,7 @@ impl Admission {
         Attempt {
             secrets: self.given.secrets.clone(),
             challenge,
-            anew: false,
+            force_registration: false,
             browser,
             redirection: Redirection { port: None, paste: None, timeout: PERSON },
             tell: Box::new(move |event| hearer(event)),

@@ -81,7 +81,7 @@ impl Credentials {
     pub async fn earlier(&self, profile: &Profile) -> Result<Option<Credential>, Error> {
         match self.tokens(profile.signed_in.clone()).credential().await {
             Ok(credential) => Ok(credential),
-            // A damaged entry is what signing in again mends.
+            // Signing in again replaces a damaged entry.
             Err(TokenSourceError::Store(error)) if matches!(*error, StoreError::Corrupt(_)) => Ok(None),
             Err(error) => Err(Error::of_token(error, profile)),
         }

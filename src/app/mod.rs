@@ -1,5 +1,5 @@
-//! What commands share: signing in and out, and conversations with servers. Nothing here prints; what is worth saying is
-//! told to whoever asked.
+//! What commands share: signing in and out, and conversations with servers. Nothing here prints: the caller
+//! is told what is worth saying.
 
 pub mod admission;
 pub mod connection;

@@ -136,7 +136,7 @@ impl Relay<'_> {
         })
     }
 
-    /// The tokens of whoever is signed in to the server, now or later.
+    /// The tokens of the user who is signed in to the server, now or later.
     pub fn tokens(&self) -> TokenSource {
         let tokens = self.credentials.tokens(self.profile.signed_in.clone()).with_lookup(self.lookup());
         // Vendors that finmcp knows serve nobody without a token.

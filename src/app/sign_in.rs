@@ -38,8 +38,8 @@ pub struct Attempt {
     /// What the server refused a request with, where it has: the new sign-in allows that, and all that the one before
     /// allowed.
     pub challenge: Option<Challenge>,
-    /// Whether a client that registered itself earlier is to register anew.
-    pub anew: bool,
+    /// Whether to register a new client although one from an earlier sign-in is stored (`--force`).
+    pub force_registration: bool,
     /// What shows the sign-in page; none where the person wants to do that.
     pub browser: Option<Arc<dyn Browser>>,
     /// How the answer comes back.
@@ -103,7 +103,7 @@ pub async fn sign_in_and_keep(
     profile: Profile,
     attempt: Attempt,
 ) -> Result<(Profile, Credential), Error> {
-    let Attempt { secrets, challenge, anew, browser, redirection, mut tell } = attempt;
+    let Attempt { secrets, challenge, force_registration, browser, redirection, mut tell } = attempt;
     // A store that is locked or missing is said before anybody is asked to sign in, and before a server is.
     credentials.prove_store().await?;
     let earlier = credentials.earlier(&profile).await?;
@@ -112,7 +112,7 @@ pub async fn sign_in_and_keep(
         tell(Event::Note(Note::Loosened { rule, title: title.clone() }));
     }
     let challenge = challenge.map(|challenge| widened(challenge, earlier.as_ref()));
-    let before = Before { credential: earlier.clone(), registers_anew: anew };
+    let before = Before { credential: earlier.clone(), force_registration };
     let person = Person { browser, redirection, progress: &mut |progress| tell(Event::Progress(progress)) };
     let wanted = Wanted { challenge, before, client_metadata_url: settings.client_metadata_url.as_ref() };
     let credential = sign_in(credentials, &profile, secrets, wanted, person)
@@ -146,7 +146,7 @@ pub struct Before {
     /// The credential that the new one replaces.
     pub credential: Option<Credential>,
     /// Whether a client that finmcp has registered before is left alone.
-    pub registers_anew: bool,
+    pub force_registration: bool,
 }
 
 /// The sign-in itself, by the profile's grant.
@@ -170,8 +170,9 @@ pub async fn sign_in(
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
     let provider_secret =
         secrets.identity_provider.or_else(|| provider_secret(options, wanted.before.credential.as_ref()));
-    let Wanted { challenge, before: Before { credential, registers_anew }, client_metadata_url } = wanted;
-    let mut request = LoginRequest { challenge, registers_anew, ..profile.login_request(secrets.client, credential) };
+    let Wanted { challenge, before: Before { credential, force_registration }, client_metadata_url } = wanted;
+    let mut request =
+        LoginRequest { challenge, force_registration, ..profile.login_request(secrets.client, credential) };
     let options = &mut request.options;
     if options.redirect_uri.is_none() && options.client_metadata_url.is_none() {
         // The document that everybody shares has finmcp's own redirect URI in it, and no other.

@@ -50,7 +50,7 @@ pub async fn run(
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
     let tell = Box::new(words::of_sign_in(console, &profile));
-    let attempt = Attempt { secrets, challenge: None, anew: arguments.force, browser, redirection, tell };
+    let attempt = Attempt { secrets, challenge: None, force_registration: arguments.force, browser, redirection, tell };
     let (profile, credential) = sign_in_and_keep(settings, credentials, profile, attempt).await?;
     words::summarise(credentials, console, &profile, &credential);
     Ok(())

@@ -269,7 +269,7 @@ impl Applicant<'_> {
         };
         let opened = registrations.open(&identity, self.deadline()).await;
         let mut pending = opened.inspect_err(|error| tracing::debug!(%error, "registrations are not shared")).ok()?;
-        if self.request.registers_anew
+        if self.request.force_registration
             && let Err(error) = pending.clear().await
         {
             tracing::debug!(%error, "earlier registrations stay stored");

@@ -32,9 +32,9 @@ pub async fn authorization_code(
     context: &Context<'_>,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
-    let anew = LoginRequest { known: None, registers_anew: true, ..request.clone() };
+    let again = LoginRequest { known: None, force_registration: true, ..request.clone() };
     match ask_person(request, &mut redirection, context, progress).await {
-        Err(LoginError::ClientForgotten(_)) => ask_person(anew, &mut redirection, context, progress).await,
+        Err(LoginError::ClientForgotten(_)) => ask_person(again, &mut redirection, context, progress).await,
         outcome => outcome,
     }
 }

@@ -48,7 +48,7 @@ pub struct LoginRequest {
     /// An earlier registration, used again with the same authorization server and with no other.
     pub known: Option<KnownClient>,
     /// Whether a client that finmcp has registered before is left alone, and a new one registered.
-    pub registers_anew: bool,
+    pub force_registration: bool,
     /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
     /// asked for besides the chosen one.
     pub challenge: Option<Challenge>,
@@ -130,7 +130,7 @@ impl LoginRequest {
             return Some(url.registration());
         }
         let known = known.filter(|known| known.expires_at.is_none_or(|end| end > now));
-        let known = known.filter(|known| !(self.registers_anew && known.is_dynamic()));
+        let known = known.filter(|known| !(self.force_registration && known.is_dynamic()));
         known.cloned().map(|known| known.authenticating(self.options.overrides.authentication()))
     }
 

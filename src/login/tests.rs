@@ -54,7 +54,7 @@ fn request(stage: &Stage) -> LoginRequest {
         options: Options::default(),
         client_secret: None,
         known: None,
-        registers_anew: false,
+        force_registration: false,
         challenge: None,
     }
 }
@@ -849,7 +849,7 @@ fn a_sign_in_can_change_threads() {
         options: Options::default(),
         client_secret: None,
         known: None,
-        registers_anew: false,
+        force_registration: false,
         challenge: None,
     };
     let mut progress = |_: Progress<'_>| {};

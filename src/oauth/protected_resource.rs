@@ -36,14 +36,14 @@ struct Document {
     dpop_bound_access_tokens_required: Option<bool>,
 }
 
-/// How a text begins that is no address by mistake.
+/// A text that begins so is refused and not passed over: it is not a mistake of the server.
 const HOSTILE: [&str; 3] = ["/", "\\\\", "-"];
 
 /// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
 /// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
 /// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server, and a text
-/// that is no address at all as none. One that leads to another host
-/// without a scheme (`//host`, `\\host`), or that a program could take for an option, is refused.
+/// that is no address at all as none. A text that names another host without a scheme (`//host`, `\\host`), or that a
+/// program could take for an option, is refused.
 ///
 /// # Errors
 /// [`Untrusted`] where the challenge points at a URL that must not be called.

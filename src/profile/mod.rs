@@ -101,7 +101,7 @@ impl Profile {
                 Some(client_id) => known.registration.client_id == *client_id,
                 None => known.registration.is_dynamic(),
             }),
-            registers_anew: false,
+            force_registration: false,
             challenge: None,
         }
     }
