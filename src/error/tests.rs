@@ -12,7 +12,7 @@ use crate::{
         control::audit::{Audit, Terms},
         conversation::{
             failure::{Failure, Refusal},
-            reply::{self, Words},
+            reply::{self, ServerLabels},
         },
     },
     client::ClientError,
@@ -555,11 +555,11 @@ async fn what_a_client_is_told() {
         status(503, None),
         status(429, Some(90)),
         status(400, None),
-        Failure::Unaddressed {
+        Failure::UnrelatedError {
             status: StatusCode::NOT_FOUND,
             said: Box::new(Message::parse(unaddressed.into()).unwrap()),
         },
-        Failure::UsedUp { wait: Duration::from_secs(59) },
+        Failure::RateLimited { wait: Duration::from_secs(59) },
         Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
         Failure::Redirected {
             status: StatusCode::PERMANENT_REDIRECT,
@@ -574,28 +574,29 @@ async fn what_a_client_is_told() {
         Failure::NoSession,
         Failure::TimedOut { seconds: 60 },
         Failure::IdInUse,
-        Failure::Unasking { method: "elicitation/create".to_owned() },
-        Failure::AskedTooOften,
-        Failure::Unasked,
-        Failure::Forgotten,
-        Failure::Crowded,
+        Failure::UnsupportedByClient { method: "elicitation/create".to_owned() },
+        Failure::TooManyRounds,
+        Failure::NoInput,
+        Failure::NotResumable,
+        Failure::TooMuchInFlight,
         Failure::TriedTooOften,
         Failure::Stopped,
     ]);
-    let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
+    let labels =
+        ServerLabels { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
     let replies = |failure: Failure| {
         let failure = Arc::new(failure);
         let [to_call, to_list] = ["tools/call", "tools/list"].map(|method| {
             let message = Message::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap();
-            let refusal = Refusal { message, taken: failure.taken(), failure: failure.clone() };
-            steady(&spoken(&words.refused(&refusal).unwrap()))
+            let refusal = Refusal { message, processed: failure.processed(), failure: failure.clone() };
+            steady(&spoken(&labels.refused(&refusal).unwrap()))
         });
         if to_call == to_list { to_call } else { format!("{to_call}    to a list: {to_list}") }
     };
     assert_words!(
         Failure {
-            Token Refused InsufficientScope Http Status Unaddressed UsedUp Redirected NotMcp Malformed TooLarge Cut
-            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Crowded
+            Token Refused InsufficientScope Http Status UnrelatedError RateLimited Redirected NotMcp Malformed TooLarge Cut
+            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse UnsupportedByClient TooManyRounds NoInput NotResumable TooMuchInFlight
             TriedTooOften
             Stopped
         },

@@ -1,6 +1,5 @@
-//! The label on a server: which profile and environment it is, where people and models read it.
-//!
-//! It is on the answers to `initialize` and `server/discover`, in the server's title and instructions.
+//! The label on a server: its profile and environment, where users and models read them: in the title and the
+//! instructions in the responses to `initialize` and `server/discover`.
 
 use std::collections::HashMap;
 
@@ -11,21 +10,21 @@ use crate::mcp::{
     object::{self, Object},
 };
 
-/// What is said, and where next.
+/// The texts of the label, and the requests whose responses get it.
 #[derive(Debug)]
 pub struct Label {
-    /// In front of the title, as JSON.
+    /// The prefix of the title, as JSON.
     mark: String,
-    /// In front of the instructions, as JSON.
+    /// The prefix of the instructions, as JSON.
     sentence: String,
-    /// The server's name, as JSON, where it gives itself none.
+    /// The name for a server that does not send one, as JSON.
     name: String,
-    /// The client's open questions who the server is: the method of each.
+    /// The client's unanswered `initialize` and `server/discover` requests, with their methods.
     asked: HashMap<Id, Box<str>>,
 }
 
 impl Label {
-    /// For the `profile` of the server that people know as `title`; the environment is empty where there is one only.
+    /// The label for `profile` of the server called `title`; `environment` is empty if there is only one.
     pub fn new(title: &str, profile: &str, environment: &str) -> Self {
         let (mark, which) = if environment.is_empty() {
             (format!("[{profile}] "), String::new())
@@ -41,7 +40,7 @@ impl Label {
         }
     }
 
-    /// Takes note of what the client asks.
+    /// Observes a message from the client.
     pub fn received(&mut self, message: &Message) {
         if let Kind::Request { id, method } = &message.kind
             && matches!(&**method, "initialize" | "server/discover")
@@ -50,8 +49,8 @@ impl Label {
         }
     }
 
-    /// What goes to the client, with the label where it says who the server is: at least in the instructions, if the
-    /// server's own name cannot be edited.
+    /// Adds the label to a message for the client that describes the server. If the title cannot be edited, the label
+    /// goes into the instructions alone.
     pub fn put_on(&mut self, message: Message) -> Message {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
         match self.asked.remove(id) {
@@ -82,7 +81,9 @@ impl Label {
 
     fn put_on_instructions(&self, result: &mut Object<'_>) {
         let instructions = match result.get("instructions") {
-            Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
+            Some(instructions) if instructions.starts_with('"') => {
+                before(&before(&self.sentence, r#""\n\n""#), instructions)
+            }
             _ => self.sentence.clone(),
         };
         result.set("instructions", instructions);
@@ -99,7 +100,7 @@ impl Label {
     }
 }
 
-/// `text` with `prefix` in front, both JSON; `prefix` alone where `text` is no string.
+/// Puts `prefix` in front of `text`, both JSON strings; returns `prefix` alone if `text` is not a string.
 fn before(prefix: &str, text: &str) -> String {
     match (prefix.strip_suffix('"'), text.strip_prefix('"')) {
         (Some(prefix), Some(text)) => format!("{prefix}{text}"),
@@ -122,7 +123,7 @@ mod tests {
         String::from_utf8(label.put_on(message(answer)).raw().to_vec()).unwrap()
     }
 
-    /// a16: a server whose name cannot be edited is labelled all the same.
+    /// a16: a server whose name cannot be edited still gets the label.
     #[test]
     fn a16_an_answer_whose_title_cannot_be_edited_is_labelled_in_its_instructions() {
         for (method, odd) in [
