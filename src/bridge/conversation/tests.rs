@@ -614,7 +614,7 @@ fn a_client_without_url_elicitation_gets_the_address() {
     }
     assert_eq!(rig.sign_ins.len(), 1, "one sign-in for both");
     rig.client(request(3, "tools/call", json!({"name": "finmcp_sign_in"})));
-    rig.handle(Event::SignInFailed("nobody came".to_owned()));
+    rig.handle(Event::SignInFailed("timed out".to_owned()));
     rig.client(request(4, "tools/call", json!({"name": "finmcp_sign_in"})));
     assert_eq!(rig.sign_ins.len(), 2, "a new one afterwards");
 }

@@ -1,5 +1,5 @@
-//! The state that a client has set in its session and that finmcp restores in a new one: the log level and the resource
-//! subscriptions (MCP 2025-11-25 logging and resources, "Subscriptions").
+//! The state that a client has set in its session and that finmcp restores in a new one: the log level and the
+//! resource subscriptions (MCP 2025-11-25 logging and resources, "Subscriptions").
 
 use std::collections::{BTreeMap, BTreeSet};
 

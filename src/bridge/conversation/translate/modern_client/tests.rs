@@ -226,7 +226,7 @@ fn a_request_outside_an_exchange_belongs_to_the_call_that_waits() {
     assert_eq!(
         server(&mut translator, ROOTS),
         [
-            r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001,"message":"this client can be asked only in the middle of a call, and this belongs to none that is known"}}"#
+            r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001,"message":"this client accepts requests only during a call, and this request belongs to no known call"}}"#
         ]
     );
 }
