@@ -110,13 +110,13 @@ impl Relay<'_> {
         complain: impl Fn(AuditError) + Send + 'static,
     ) -> Result<Option<Audit>, AuditError> {
         let Some(path) = control.audit_log.clone() else { return Ok(None) };
-        let terms = audit::Terms {
+        let terms = audit::AuditOptions {
             path,
             profile: self.profile.name.clone(),
             environment: self.profile.environment.clone(),
             arguments: control.audit_arguments,
             clock: self.credentials.clock.clone(),
-            complain: Box::new(complain),
+            report_failure: Box::new(complain),
         };
         Audit::open(terms).map(Some)
     }

@@ -59,13 +59,13 @@ use crate::{
 const GRACE: Duration = Duration::from_millis(1200);
 
 /// How long the server may take to delete the session.
-const FAREWELL: Duration = Duration::from_millis(400);
+const SESSION_END_LIMIT: Duration = Duration::from_millis(400);
 
 /// How long the audit log may take to write its last lines.
-const LAST_LINES: Duration = Duration::from_millis(300);
+const AUDIT_LIMIT: Duration = Duration::from_millis(300);
 
 /// How long the client's messages wait for the GET stream to open.
-const HOLD: Duration = Duration::from_secs(1);
+const STREAM_HOLD: Duration = Duration::from_secs(1);
 
 /// How many client messages may be in flight or queued; beyond that, finmcp stops reading from the client. Far more
 /// than a client sends at once, because a response to the server, a cancellation or the end of input may come behind
@@ -74,7 +74,7 @@ const READ_AHEAD_LIMIT: usize = 1 << 16;
 
 /// How long finmcp stops reading from a client whose in-flight messages use all the memory allowed. After that it
 /// reads on and refuses large requests, because the requests in flight may depend on what the client sends next.
-const STANDSTILL: Duration = Duration::from_secs(5);
+const READ_PAUSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How many bytes may wait for the client; beyond that, finmcp stops reading from the server.
 const WAITING_LIMIT: usize = 1 << 20;
@@ -97,9 +97,9 @@ pub struct Bridge {
     events: mpsc::Receiver<Report>,
     reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
-    farewells: Vec<JoinHandle<()>>,
+    closing_tasks: Vec<JoinHandle<()>>,
     /// Until when finmcp does not read from the client; set while too many of its bytes are in flight.
-    standstill: Option<Instant>,
+    read_pause: Option<Instant>,
     /// When finmcp gives up on unanswered requests; set once the client has closed its side.
     grace: Option<Instant>,
 }
@@ -124,8 +124,8 @@ impl Bridge {
             events,
             reports,
             exchanges: HashMap::new(),
-            farewells: Vec::new(),
-            standstill: None,
+            closing_tasks: Vec::new(),
+            read_pause: None,
             grace: None,
         }
     }
@@ -137,13 +137,13 @@ impl Bridge {
     /// An I/O error on the client's side, unless it only means that the client is gone.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let outcome = self.relay(pin!(stop)).await;
-        self.take(Event::Stopping);
-        self.settle_audit().await;
+        self.handle(Event::Stopping);
+        self.finish_audit().await;
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
-        self.farewells.push(self.memory.close());
-        let _ = timeout(FAREWELL, join_all(self.farewells)).await;
+        self.closing_tasks.push(self.memory.close());
+        let _ = timeout(SESSION_END_LIMIT, join_all(self.closing_tasks)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             outcome => outcome,
@@ -152,13 +152,13 @@ impl Bridge {
 
     async fn relay(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
-            let room = self.writer.waiting() < WAITING_LIMIT;
+            let has_capacity = self.writer.waiting() < WAITING_LIMIT;
             let is_full = self.conversation.backlog() + self.audit.as_ref().map_or(0, Audit::bytes) >= BACKLOG_LIMIT;
-            let standstill = is_full.then(|| *self.standstill.get_or_insert_with(|| Instant::now() + STANDSTILL));
-            self.standstill = standstill;
-            let is_held_up = standstill.is_some_and(|end| Instant::now() < end);
+            let read_pause = is_full.then(|| *self.read_pause.get_or_insert_with(|| Instant::now() + READ_PAUSE_LIMIT));
+            self.read_pause = read_pause;
+            let is_paused = read_pause.is_some_and(|end| Instant::now() < end);
             let reading = self.grace.is_none()
-                && !is_held_up
+                && !is_paused
                 && self.conversation.in_flight() < READ_AHEAD_LIMIT
                 && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
@@ -166,18 +166,18 @@ impl Bridge {
                 biased;
                 () = &mut stop => Event::Stopping,
                 () = until(grace) => Event::Stopping,
-                () = until(standstill), if is_held_up => continue,
+                () = until(read_pause), if is_paused => continue,
                 written = self.writer.write(), if self.writer.waiting() > 0 => {
                     written?;
                     continue;
                 }
-                () = changed(&mut self.audit) => {
-                    if self.take_up() == Flow::Ended {
-                        return self.farewell().await;
+                () = audit_changed(&mut self.audit) => {
+                    if self.continue_released() == Flow::Ended {
+                        return self.flush_last_messages().await;
                     }
                     continue;
                 }
-                Some(report) = self.events.recv(), if room => report.event,
+                Some(report) = self.events.recv(), if has_capacity => report.event,
                 line = self.reader.next(), if reading => match line? {
                     Some(Line::Message(message)) => {
                         let answers = self.batches.received(&message);
@@ -195,8 +195,8 @@ impl Bridge {
                     }
                 },
             };
-            if self.take(event) == Flow::Ended || self.take_what_is_ready() == Flow::Ended {
-                return self.farewell().await;
+            if self.handle(event) == Flow::Ended || self.handle_ready_reports() == Flow::Ended {
+                return self.flush_last_messages().await;
             }
             // Write what the client takes without waiting at once, instead of after another round of the loop.
             if self.writer.waiting() > 0
@@ -208,44 +208,44 @@ impl Bridge {
     }
 
     /// Handles the reports that are already there, so that their messages are written together.
-    fn take_what_is_ready(&mut self) -> Flow {
+    fn handle_ready_reports(&mut self) -> Flow {
         while self.writer.waiting() < WAITING_LIMIT {
             let Ok(report) = self.events.try_recv() else { break };
-            if self.take(report.event) == Flow::Ended {
+            if self.handle(report.event) == Flow::Ended {
                 return Flow::Ended;
             }
         }
-        Flow::On
+        Flow::Continue
     }
 
     /// Writes what still has to go to the client. The time is limited, because the client may be gone or may have
     /// stopped reading.
-    async fn farewell(&mut self) -> io::Result<()> {
-        self.settle_audit().await;
-        timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()))
+    async fn flush_last_messages(&mut self) -> io::Result<()> {
+        self.finish_audit().await;
+        timeout(SESSION_END_LIMIT, self.writer.flush()).await.unwrap_or(Ok(()))
     }
 
     /// Gives the audit log time to write its lines.
-    async fn settle_audit(&mut self) {
+    async fn finish_audit(&mut self) {
         let written = async {
             while self.audit.as_ref().is_some_and(Audit::is_waited_for) {
-                changed(&mut self.audit).await;
-                self.take_up();
+                audit_changed(&mut self.audit).await;
+                self.continue_released();
             }
         };
-        let _ = timeout(LAST_LINES, written).await;
-        let left = self.audit.as_mut().map(Audit::abandoned).unwrap_or_default();
-        self.go_on(left);
+        let _ = timeout(AUDIT_LIMIT, written).await;
+        let left = self.audit.as_mut().map(Audit::release_all).unwrap_or_default();
+        self.release(left);
     }
 
     /// Continues with the messages that waited for the audit log.
-    fn take_up(&mut self) -> Flow {
+    fn continue_released(&mut self) -> Flow {
         let released = self.audit.as_mut().map(Audit::released).unwrap_or_default();
-        self.go_on(released)
+        self.release(released)
     }
 
-    fn go_on(&mut self, released: Vec<Released>) -> Flow {
-        let mut flow = Flow::On;
+    fn release(&mut self, released: Vec<Released>) -> Flow {
+        let mut flow = Flow::Continue;
         for released in released {
             match released {
                 Released::Call(call) => {
@@ -261,11 +261,11 @@ impl Bridge {
         flow
     }
 
-    fn take(&mut self, event: Event) -> Flow {
+    fn handle(&mut self, event: Event) -> Flow {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
             Event::Received(message) => {
-                self.sign_ins.client_spoke();
+                self.sign_ins.client_active();
                 tracing::debug!(
                     method = message.method().map(quoted),
                     bytes = message.raw().len(),
@@ -273,7 +273,7 @@ impl Bridge {
                 );
                 if let ControlFlow::Break(answer) = self.observe(message) {
                     answer.into_iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
-                    return Flow::On;
+                    return Flow::Continue;
                 }
             }
             _ => {}
@@ -283,7 +283,7 @@ impl Bridge {
 
     /// Passes `event` to the conversation and carries out the actions it returns.
     fn carry_out(&mut self, event: Event) -> Flow {
-        let mut flow = Flow::On;
+        let mut flow = Flow::Continue;
         for action in self.conversation.handle(event) {
             match action {
                 Action::Do(Task::Switch(transport)) => self.upstream = Arc::new(self.upstream.over(transport)),
@@ -296,7 +296,11 @@ impl Bridge {
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
                 Action::Do(Task::HoldFor(exchange)) => {
-                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.reports.clone()));
+                    tokio::spawn(report_later(
+                        STREAM_HOLD,
+                        session::Event::HoldExpired(exchange).into(),
+                        self.reports.clone(),
+                    ));
                 }
                 Action::Do(Task::Cancel(exchange)) => {
                     if let Some(task) = self.exchanges.remove(&exchange) {
@@ -304,7 +308,7 @@ impl Bridge {
                     }
                 }
                 Action::Do(Task::Delete(headers)) => {
-                    self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
+                    self.closing_tasks.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
                 }
                 Action::Do(Task::Stop) => flow = Flow::Ended,
                 Action::Write(message) => {
@@ -326,7 +330,7 @@ impl Bridge {
                     }
                 }
                 Action::Wake(alarm, after) => {
-                    tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
+                    tokio::spawn(report_later(after, Event::Woken(alarm), self.reports.clone()));
                 }
                 Action::SignIn(need, shown_by) => self.sign_ins.begin(need, shown_by),
                 Action::ShowSignIn => self.sign_ins.show(),
@@ -339,10 +343,10 @@ impl Bridge {
 
     /// Handles the messages of a batch one by one.
     fn open_batch(&mut self, line: &Bytes) -> Result<(), Malformed> {
-        let (messages, answers) = self.batches.opened(line)?;
+        let (messages, answers) = self.batches.open(line)?;
         self.push(answers);
         for message in messages {
-            self.take(Event::Received(message));
+            self.handle(Event::Received(message));
         }
         Ok(())
     }
@@ -362,7 +366,7 @@ impl Bridge {
 /// Adds the label to `message` if it describes the server.
 fn labelled(label: Option<&mut Label>, message: Message) -> Message {
     match label {
-        Some(label) => label.put_on(message),
+        Some(label) => label.apply(message),
         None => message,
     }
 }
@@ -373,7 +377,7 @@ fn write(writer: &mut Writer, batches: &mut Batches, message: Message) {
 }
 
 /// Returns when the audit log has progressed; never, if nothing waits for it.
-async fn changed(audit: &mut Option<Audit>) {
+async fn audit_changed(audit: &mut Option<Audit>) {
     match audit {
         Some(audit) if audit.is_waited_for() => audit.changed().await,
         _ => pending().await,
@@ -381,14 +385,14 @@ async fn changed(audit: &mut Option<Audit>) {
 }
 
 /// Reports `event` after a delay.
-async fn later(after: Duration, event: Event, reports: Reports) {
+async fn report_later(after: Duration, event: Event, reports: Reports) {
     sleep(after).await;
     let _ = reports.send(event, 0).await;
 }
 
 #[derive(PartialEq, Eq)]
 enum Flow {
-    On,
+    Continue,
     Ended,
 }
 

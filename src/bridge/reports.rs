@@ -14,21 +14,21 @@ const EVENTS: usize = 256;
 const LARGE: usize = 64 << 10;
 
 /// The total capacity for large messages, in units of [`UNIT`] bytes.
-const ROOM: usize = 32 << 10;
+const CAPACITY: usize = 32 << 10;
 const UNIT: usize = 1 << 10;
 
 /// Sends events into the conversation. Clones share the same channel and capacity.
 #[derive(Clone)]
 pub struct Reports {
     events: mpsc::Sender<Report>,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
 /// An event, and the capacity that it holds until it is dropped.
 pub struct Report {
     /// The event.
     pub event: Event,
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The conversation has ended and takes no more events.
@@ -39,7 +39,7 @@ impl Reports {
     /// A sender and its receiver.
     pub fn new() -> (Self, mpsc::Receiver<Report>) {
         let (events, receiver) = mpsc::channel(EVENTS);
-        (Self { events, room: Arc::new(Semaphore::new(ROOM)) }, receiver)
+        (Self { events, capacity: Arc::new(Semaphore::new(CAPACITY)) }, receiver)
     }
 
     /// Reports `event`, which holds `length` bytes, once there is capacity for it: a server that sends faster than the
@@ -48,12 +48,12 @@ impl Reports {
     /// # Errors
     /// [`Over`], if the conversation has ended.
     pub async fn send(&self, event: Event, length: usize) -> Result<(), Over> {
-        let units = u32::try_from((length / UNIT).min(ROOM)).unwrap_or(u32::MAX);
-        let room = match length {
-            LARGE.. => Some(Arc::clone(&self.room).acquire_many_owned(units).await.map_err(|_| Over)?),
+        let units = u32::try_from((length / UNIT).min(CAPACITY)).unwrap_or(u32::MAX);
+        let capacity = match length {
+            LARGE.. => Some(Arc::clone(&self.capacity).acquire_many_owned(units).await.map_err(|_| Over)?),
             _ => None,
         };
-        self.events.send(Report { event, _room: room }).await.map_err(|_| Over)
+        self.events.send(Report { event, _permit: capacity }).await.map_err(|_| Over)
     }
 }
 
@@ -65,9 +65,9 @@ mod tests {
 
     /// t107: large messages wait for capacity, however few they are; dropping a report frees its capacity.
     #[tokio::test]
-    async fn t107_large_messages_wait_for_room() {
+    async fn t107_large_messages_wait_for_capacity() {
         let (reports, mut taken) = Reports::new();
-        let half = ROOM * UNIT / 2;
+        let half = CAPACITY * UNIT / 2;
         for _ in 0..2 {
             reports.send(Event::Stopping, half).await.unwrap();
         }
@@ -80,7 +80,7 @@ mod tests {
         for _ in 0..3 {
             drop(taken.recv().await);
         }
-        reports.send(Event::Stopping, ROOM * UNIT * 4).await.unwrap();
+        reports.send(Event::Stopping, CAPACITY * UNIT * 4).await.unwrap();
         assert!(reports.send(Event::Stopping, LARGE).now_or_never().is_none());
     }
 }

@@ -27,18 +27,18 @@ pub struct SignIns {
     /// Polls for a sign-in made by another process.
     polling: Option<JoinHandle<()>>,
     /// Notified of every message from the client.
-    heard: Arc<Notify>,
+    activity: Arc<Notify>,
 }
 
 impl SignIns {
     /// No sign-in yet. `offer` starts one; without it this conversation cannot.
     pub fn new(tokens: TokenSource, offer: Option<Offer>, reports: Reports) -> Self {
-        Self { tokens, offer, reports, shown_by: None, polling: None, heard: Arc::default() }
+        Self { tokens, offer, reports, shown_by: None, polling: None, activity: Arc::default() }
     }
 
     /// The client sent a message, so it is active.
-    pub fn client_spoke(&self) {
-        self.heard.notify_one();
+    pub fn client_active(&self) {
+        self.activity.notify_one();
     }
 
     /// Starts a sign-in and reports its outcome.
@@ -59,7 +59,7 @@ impl SignIns {
     /// Reports when the user is signed in, through any process.
     pub fn watch(&mut self) {
         if self.polling.as_ref().is_none_or(JoinHandle::is_finished) {
-            let polling = poll_sign_in(self.tokens.clone(), self.heard.clone(), self.reports.clone());
+            let polling = poll_sign_in(self.tokens.clone(), self.activity.clone(), self.reports.clone());
             self.polling = Some(tokio::spawn(polling));
         }
     }
@@ -85,15 +85,15 @@ async fn sign_in(offer: Offer, need: Need, shown_by: watch::Receiver<ShownBy>, t
 /// Reports when the user is signed in, through any process. It compares the modification times of two files, soon
 /// after each message from the client and less and less often while the client is silent; only a change makes it ask
 /// the credential store.
-async fn poll_sign_in(tokens: TokenSource, heard: Arc<Notify>, reports: Reports) {
+async fn poll_sign_in(tokens: TokenSource, activity: Arc<Notify>, reports: Reports) {
     const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
     let mut pause = PAUSES.0;
     let mut trace = tokens.trace().await;
     while !tokens.is_signed_in().await {
         loop {
             sleep(PAUSES.0).await;
-            let is_heard = timeout(pause - PAUSES.0, heard.notified()).await.is_ok();
-            pause = if is_heard { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
+            let is_active = timeout(pause - PAUSES.0, activity.notified()).await.is_ok();
+            pause = if is_active { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
             let now = tokens.trace().await;
             if now != trace {
                 trace = now;

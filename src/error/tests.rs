@@ -9,7 +9,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 use super::*;
 use crate::{
     bridge::{
-        control::audit::{Audit, Terms},
+        control::audit::{Audit, AuditOptions},
         conversation::{
             failure::{Failure, Refusal},
             reply::{self, ServerLabels},
@@ -372,13 +372,13 @@ fn why_nothing_can_be_kept() {
         ]
     );
     let folder = tempfile::tempdir().unwrap();
-    let audit = Audit::open(Terms {
+    let audit = Audit::open(AuditOptions {
         path: folder.path().to_owned(),
         profile: "asset".to_owned(),
         environment: String::new(),
         arguments: false,
         clock: Arc::new(SystemClock),
-        complain: Box::new(|_| ()),
+        report_failure: Box::new(|_| ()),
     });
     let words = written(audit.err().unwrap()).replace(&folder.path().display().to_string(), "/FOLDER");
     insta::assert_snapshot!(words, @r#"

@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Where calls are recorded, and what of them.
-pub struct Terms {
+pub struct AuditOptions {
     /// The file, which must be a regular file that only this user can access. Created if it is missing.
     pub path: PathBuf,
     /// The served profile.
@@ -54,15 +54,15 @@ pub struct Terms {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Reports that the log cannot be written.
-    pub complain: Box<dyn Fn(AuditError) + Send>,
+    pub report_failure: Box<dyn Fn(AuditError) + Send>,
 }
 
 /// How long writing a line may take. After that the log counts as failed until the line is written.
-const STANDSTILL: Duration = Duration::from_secs(5);
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The audit log, with the calls that have no outcome yet.
 pub struct Audit {
-    terms: Terms,
+    options: AuditOptions,
     /// The client's unanswered requests. If several share an id, the last one is answered first: it is refused for the
     /// duplicate id.
     open: HashMap<Id, Vec<Open>>,
@@ -136,36 +136,36 @@ const TASKS_LIMIT: usize = 4096;
 /// The tasks that the client has heard of, by the digests of their ids.
 #[derive(Default)]
 struct Tasks {
-    seen: HashMap<String, Seen>,
+    known: HashMap<String, KnownTask>,
     order: VecDeque<String>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct KnownTask {
     /// The call that created it, if that happened in this conversation.
-    call: Option<Begun>,
+    call: Option<TaskCall>,
     /// The recorded outcome.
     end: Option<String>,
 }
 
 /// The details of a call that created a task, for the task's last line.
-struct Begun {
+struct TaskCall {
     tool: Cow<'static, str>,
     digest: Cow<'static, str>,
     begun: Instant,
 }
 
 impl Tasks {
-    fn see(&mut self, task: &str) -> &mut Seen {
-        if !self.seen.contains_key(task) {
+    fn known(&mut self, task: &str) -> &mut KnownTask {
+        if !self.known.contains_key(task) {
             if self.order.len() == TASKS_LIMIT
                 && let Some(oldest) = self.order.pop_front()
             {
-                self.seen.remove(&oldest);
+                self.known.remove(&oldest);
             }
             self.order.push_back(task.to_owned());
         }
-        self.seen.entry(task.to_owned()).or_default()
+        self.known.entry(task.to_owned()).or_default()
     }
 }
 
@@ -174,24 +174,25 @@ impl Audit {
     ///
     /// # Errors
     /// The file cannot be appended to, is a link, or is accessible to others.
-    pub fn open(terms: Terms) -> Result<Self, AuditError> {
-        append(&terms.path, b"")?;
-        let path = terms.path.clone();
-        Self::with(terms, move |line| append(&path, line))
+    pub fn open(options: AuditOptions) -> Result<Self, AuditError> {
+        append(&options.path, b"")?;
+        let path = options.path.clone();
+        Self::with(options, move |line| append(&path, line))
     }
 
     /// A log whose lines `write` writes on a separate thread; it returns how many bytes it has written.
     fn with(
-        terms: Terms,
+        options: AuditOptions,
         write: impl FnMut(&[u8]) -> Result<usize, AuditError> + Send + 'static,
     ) -> Result<Self, AuditError> {
-        let (orders, taken) = std::sync::mpsc::channel();
+        let (orders, received) = std::sync::mpsc::channel();
         let (report, reports) = mpsc::unbounded_channel();
-        let writing = thread::Builder::new().name("audit".to_owned()).spawn(move || keep(&taken, &report, write));
+        let writing =
+            thread::Builder::new().name("audit".to_owned()).spawn(move || run_writer(&received, &report, write));
         writing
             .map_err(|error| AuditError(format!("could not start the thread that writes the audit log: {error}")))?;
         Ok(Self {
-            terms,
+            options,
             open: HashMap::new(),
             tasks: Tasks::default(),
             orders,
@@ -211,7 +212,7 @@ impl Audit {
         let is_call = message.method() == Some("tools/call");
         match &message.kind {
             Kind::Request { id, method } => {
-                if is_call && self.failure.is_some() && !self.is_settled() {
+                if is_call && self.failure.is_some() && !self.is_caught_up() {
                     return ControlFlow::Break(Some(self.refusal(id)));
                 }
                 let open = match (&**method, tasks::asked_about(message)) {
@@ -224,8 +225,8 @@ impl Audit {
                 if is_call && self.failure.is_some() {
                     self.order(Order::TryAgain);
                 }
-                if is_call && !self.is_settled() {
-                    self.wait(Waiting::Call(message.clone()));
+                if is_call && !self.is_caught_up() {
+                    self.queue(Waiting::Call(message.clone()));
                     return ControlFlow::Break(None);
                 }
             }
@@ -258,9 +259,9 @@ impl Audit {
         match self.answered_request(&message) {
             Some(Open::Call(call)) => self.call_answered(call, &message),
             Some(Open::Task(id, method)) => self.task_answered(&id, &method, &message),
-            Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_told(task)),
+            Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_reported(task)),
             Some(Open::Other) => {}
-            None => tasks::told(&message).iter().for_each(|task| self.task_told(task)),
+            None => tasks::told(&message).iter().for_each(|task| self.task_reported(task)),
         }
         self.after_its_line(before, message)
     }
@@ -279,22 +280,22 @@ impl Audit {
     pub async fn changed(&mut self) {
         tokio::select! {
             report = self.reports.recv() => match report {
-                Some(report) => self.note(report),
+                Some(report) => self.handle_report(report),
                 None => {
                     self.reported = self.given;
                     self.fail(AuditError("the thread that writes the audit log has ended".to_owned()));
                 }
             },
-            () = sleep_until(self.since + STANDSTILL), if self.failure.is_none() => {
-                let path = self.terms.path.display();
-                self.fail(AuditError(format!("{path} has not taken a line for {} s", STANDSTILL.as_secs())));
+            () = sleep_until(self.since + WRITE_LIMIT), if self.failure.is_none() => {
+                let path = self.options.path.display();
+                self.fail(AuditError(format!("{path} has not taken a line for {} s", WRITE_LIMIT.as_secs())));
             }
         }
     }
 
     /// Whether [`Audit::changed`] has something to wait for.
     pub fn is_waited_for(&self) -> bool {
-        !self.waiting.is_empty() || !self.is_settled()
+        !self.waiting.is_empty() || !self.is_caught_up()
     }
 
     /// How many bytes are waiting.
@@ -308,7 +309,7 @@ impl Audit {
     /// Removes the messages whose lines are written, or cannot be.
     pub fn released(&mut self) -> Vec<Released> {
         while let Ok(report) = self.reports.try_recv() {
-            self.note(report);
+            self.handle_report(report);
         }
         let mut released = Vec::new();
         while let Some((_, waiting)) =
@@ -328,9 +329,9 @@ impl Audit {
     }
 
     /// Removes all messages that still wait, because the conversation is ending.
-    pub fn abandoned(&mut self) -> Vec<Released> {
+    pub fn release_all(&mut self) -> Vec<Released> {
         if self.is_waited_for() && self.failure.is_none() {
-            self.fail(AuditError(format!("{} has not taken the last lines", self.terms.path.display())));
+            self.fail(AuditError(format!("{} has not taken the last lines", self.options.path.display())));
         }
         self.released()
     }
@@ -341,12 +342,12 @@ impl Audit {
     }
 
     /// Whether every order has been reported on, even if it failed.
-    fn is_settled(&self) -> bool {
+    fn is_caught_up(&self) -> bool {
         self.reported == self.given
     }
 
     fn order(&mut self, order: Order) {
-        if self.is_settled() {
+        if self.is_caught_up() {
             self.since = Instant::now();
         }
         self.given += 1;
@@ -354,11 +355,11 @@ impl Audit {
         let _ = self.orders.send(order);
     }
 
-    fn wait(&mut self, waiting: Waiting) {
+    fn queue(&mut self, waiting: Waiting) {
         self.waiting.push_back((self.given, waiting));
     }
 
-    fn note(&mut self, failure: Option<AuditError>) {
+    fn handle_report(&mut self, failure: Option<AuditError>) {
         self.reported += 1;
         self.since = Instant::now();
         match failure {
@@ -369,7 +370,7 @@ impl Audit {
 
     fn fail(&mut self, error: AuditError) {
         if self.failure.is_none() {
-            (self.terms.complain)(error.clone());
+            (self.options.report_failure)(error.clone());
         }
         self.failure = Some(error);
     }
@@ -377,10 +378,10 @@ impl Audit {
     /// Returns `message` at once if nothing was ordered for it since the order `before`, or if the log is failing;
     /// otherwise it waits for its line.
     fn after_its_line(&mut self, before: u64, message: Message) -> Option<Message> {
-        if self.given == before || self.is_settled() || self.failure.is_some() {
+        if self.given == before || self.is_caught_up() || self.failure.is_some() {
             return Some(message);
         }
-        self.wait(Waiting::Answer(message));
+        self.queue(Waiting::Answer(message));
         None
     }
 
@@ -388,9 +389,9 @@ impl Audit {
         let Some(task) = tasks::created(answer) else { return self.record(&call, &outcome(answer), None) };
         let id = hex::encode(Sha256::digest(&task.id));
         self.record(&call, "task", Some(&id));
-        let begun = Begun { tool: call.tool, digest: call.digest, begun: call.begun };
-        *self.tasks.see(&id) = Seen { call: Some(begun), end: None };
-        self.task_told(&task);
+        let begun = TaskCall { tool: call.tool, digest: call.digest, begun: call.begun };
+        *self.tasks.known(&id) = KnownTask { call: Some(begun), end: None };
+        self.task_reported(&task);
     }
 
     /// The server has responded to a request about a task: records the end of the task, if the response tells it.
@@ -415,7 +416,7 @@ impl Audit {
     }
 
     /// The server reported on a task that the client did not ask about: counts only for a task known to be running.
-    fn task_told(&mut self, task: &Task) {
+    fn task_reported(&mut self, task: &Task) {
         if let Some(end) = task.end.as_ref().filter(|_| self.is_running(&task.id)) {
             self.task_ended(&task.id, end.clone());
         }
@@ -423,14 +424,14 @@ impl Audit {
 
     /// Whether the client knows of this task but has not heard of its end.
     fn is_running(&self, id: &str) -> bool {
-        let seen = self.tasks.seen.get(&hex::encode(Sha256::digest(id)));
+        let seen = self.tasks.known.get(&hex::encode(Sha256::digest(id)));
         seen.is_some_and(|seen| seen.end.is_none())
     }
 
     /// Records the end of a task once; again only if the server later reports a different outcome.
     fn task_ended(&mut self, id: &str, end: String) {
         let id = hex::encode(Sha256::digest(id));
-        let seen = self.tasks.see(&id);
+        let seen = self.tasks.known(&id);
         if seen.end.as_ref() == Some(&end) {
             return;
         }
@@ -438,11 +439,11 @@ impl Audit {
         let (tool, arguments) = call.map_or(("null", "null"), |call| (&*call.tool, &*call.digest));
         let duration = call.map_or("null".to_owned(), |call| call.begun.elapsed().as_millis().to_string());
         let (tool, arguments) = (tool.to_owned(), arguments.to_owned());
-        let mut line = self.line(self.terms.clock.now(), &tool, &arguments);
+        let mut line = self.line(self.options.clock.now(), &tool, &arguments);
         line.set("outcome", object::text(&end));
         line.set("duration_ms", duration);
         line.set("task_sha256", object::text(&id));
-        self.tasks.see(&id).end = Some(end);
+        self.tasks.known(&id).end = Some(end);
         self.write(&line);
     }
 
@@ -464,9 +465,9 @@ impl Audit {
                 .map_or("null".into(), |arguments| object::text(&hex::encode(Sha256::digest(arguments.get()))).into()),
             arguments: parameters
                 .arguments
-                .filter(|_| self.terms.arguments)
+                .filter(|_| self.options.arguments)
                 .map(|arguments| arguments.get().to_owned()),
-            time: self.terms.clock.now(),
+            time: self.options.clock.now(),
             begun: Instant::now(),
         }
     }
@@ -491,7 +492,7 @@ impl Audit {
     /// Records the outcome of a call, with the digest of the task's id if the call created a task.
     fn record(&mut self, call: &Call, outcome: &str, task: Option<&str>) {
         let mut line = self.line(call.time, &call.tool, &call.digest);
-        if self.terms.arguments {
+        if self.options.arguments {
             // JSON allows line breaks between tokens only, never inside one.
             line.set("arguments", call.arguments.as_deref().unwrap_or("null").replace(['\r', '\n'], " "));
         }
@@ -505,7 +506,7 @@ impl Audit {
 
     /// A line with the members that every line starts with.
     fn line<'a>(&self, time: Timestamp, tool: &'a str, arguments_sha256: &'a str) -> Object<'a> {
-        let Terms { profile, environment, .. } = &self.terms;
+        let AuditOptions { profile, environment, .. } = &self.options;
         let mut line = Object::default();
         line.set("time", object::text(&format!("{time:.3}")));
         line.set("profile", object::text(profile));
@@ -522,7 +523,7 @@ impl Audit {
 
 /// Carries out orders until their sender is gone. After each, it reports why a line could not be written, if that is
 /// so.
-fn keep(
+fn run_writer(
     orders: &std::sync::mpsc::Receiver<Order>,
     reports: &mpsc::UnboundedSender<Option<AuditError>>,
     mut write: impl FnMut(&[u8]) -> Result<usize, AuditError>,

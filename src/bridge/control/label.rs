@@ -14,29 +14,29 @@ use crate::mcp::{
 #[derive(Debug)]
 pub struct Label {
     /// The prefix of the title, as JSON.
-    mark: String,
+    title_prefix: String,
     /// The prefix of the instructions, as JSON.
-    sentence: String,
+    instructions_prefix: String,
     /// The name for a server that does not send one, as JSON.
     name: String,
     /// The client's unanswered `initialize` and `server/discover` requests, with their methods.
-    asked: HashMap<Id, Box<str>>,
+    open_requests: HashMap<Id, Box<str>>,
 }
 
 impl Label {
     /// The label for `profile` of the server called `title`; `environment` is empty if there is only one.
     pub fn new(title: &str, profile: &str, environment: &str) -> Self {
-        let (mark, which) = if environment.is_empty() {
+        let (title_prefix, which) = if environment.is_empty() {
             (format!("[{profile}] "), String::new())
         } else {
             (format!("[{profile}, {environment}] "), format!(", environment \"{environment}\""))
         };
-        let sentence = format!("This is {title}{which} (finmcp profile \"{profile}\").");
+        let instructions_prefix = format!("This is {title}{which} (finmcp profile \"{profile}\").");
         Self {
-            mark: object::text(&mark),
-            sentence: object::text(&sentence),
+            title_prefix: object::text(&title_prefix),
+            instructions_prefix: object::text(&instructions_prefix),
             name: object::text(title),
-            asked: HashMap::new(),
+            open_requests: HashMap::new(),
         }
     }
 
@@ -45,25 +45,25 @@ impl Label {
         if let Kind::Request { id, method } = &message.kind
             && matches!(&**method, "initialize" | "server/discover")
         {
-            self.asked.insert(id.clone(), method.clone());
+            self.open_requests.insert(id.clone(), method.clone());
         }
     }
 
     /// Adds the label to a message for the client that describes the server. If the title cannot be edited, the label
     /// goes into the instructions alone.
-    pub fn put_on(&mut self, message: Message) -> Message {
+    pub fn apply(&mut self, message: Message) -> Message {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
-        match self.asked.remove(id) {
+        match self.open_requests.remove(id) {
             Some(method) if *succeeded => {
                 let whole = message.clone().edited(|message| {
                     message.edit("result", |result| {
-                        self.put_on_title(&method, result);
-                        self.put_on_instructions(result);
+                        self.label_title(&method, result);
+                        self.label_instructions(result);
                     });
                 });
                 let labelled = whole.or_else(|| {
                     let message = message.clone();
-                    message.edited(|message| message.edit("result", |result| self.put_on_instructions(result)))
+                    message.edited(|message| message.edit("result", |result| self.label_instructions(result)))
                 });
                 labelled.unwrap_or(message)
             }
@@ -71,37 +71,37 @@ impl Label {
         }
     }
 
-    fn put_on_title(&self, method: &str, result: &mut Object<'_>) {
+    fn label_title(&self, method: &str, result: &mut Object<'_>) {
         if method == "initialize" {
-            result.edit("serverInfo", |server| self.entitle(server));
+            result.edit("serverInfo", |server| self.label_server_info(server));
         } else {
-            result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
+            result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.label_server_info(server)));
         }
     }
 
-    fn put_on_instructions(&self, result: &mut Object<'_>) {
+    fn label_instructions(&self, result: &mut Object<'_>) {
         let instructions = match result.get("instructions") {
             Some(instructions) if instructions.starts_with('"') => {
-                before(&before(&self.sentence, r#""\n\n""#), instructions)
+                prefixed(&prefixed(&self.instructions_prefix, r#""\n\n""#), instructions)
             }
-            _ => self.sentence.clone(),
+            _ => self.instructions_prefix.clone(),
         };
         result.set("instructions", instructions);
     }
 
-    fn entitle(&self, server: &mut Object<'_>) {
+    fn label_server_info(&self, server: &mut Object<'_>) {
         if server.get("name").is_none() {
             server.set("name", self.name.clone());
             server.set("version", r#""""#);
         }
         let title = server.get("title").or_else(|| server.get("name")).unwrap_or(&self.name);
-        let title = before(&self.mark, title);
+        let title = prefixed(&self.title_prefix, title);
         server.set("title", title);
     }
 }
 
 /// Puts `prefix` in front of `text`, both JSON strings; returns `prefix` alone if `text` is not a string.
-fn before(prefix: &str, text: &str) -> String {
+fn prefixed(prefix: &str, text: &str) -> String {
     match (prefix.strip_suffix('"'), text.strip_prefix('"')) {
         (Some(prefix), Some(text)) => format!("{prefix}{text}"),
         _ => prefix.to_owned(),
@@ -120,7 +120,7 @@ mod tests {
         let mut label = Label::new("Asset \"x\"", "asset-sandbox", "sandbox");
         label.received(&message(&format!(r#"{{"id":"a","method":"{method}"}}"#)));
         label.received(&message(r#"{"id":"b","method":"tools/call"}"#));
-        String::from_utf8(label.put_on(message(answer)).raw().to_vec()).unwrap()
+        String::from_utf8(label.apply(message(answer)).raw().to_vec()).unwrap()
     }
 
     /// a16: a server whose name cannot be edited still gets the label.
@@ -161,7 +161,7 @@ mod tests {
     fn a_server_without_a_name_gets_one() {
         let mut label = Label::new("Masset", "masset", "");
         label.received(&message(r#"{"id":1,"method":"server/discover"}"#));
-        let answer = label.put_on(message(r#"{"id":1,"result":{"instructions":7}}"#));
+        let answer = label.apply(message(r#"{"id":1,"result":{"instructions":7}}"#));
         assert_eq!(
             answer.raw(),
             r#"{"id":1,"result":{"instructions":"This is Masset (finmcp profile \"masset\").","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"Masset","version":"","title":"[masset] Masset"}}}}"#

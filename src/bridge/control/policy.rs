@@ -53,15 +53,15 @@ impl Policy {
     pub fn new(rules: Rules, remembered: Option<&str>) -> Self {
         let mut policy = Self { rules, listed: HashMap::new() };
         if let Some(tools) = remembered {
-            policy.admit(Message::response(&Id::ours(0), tools));
+            policy.filter_list(Message::response(&Id::ours(0), tools));
         }
         policy
     }
 
     /// Learns from a response to `tools/list`, or one page of it, and removes the tools that are not allowed. Nothing
     /// else changes.
-    pub fn admit(&mut self, answer: Message) -> Message {
-        if self.is_open() {
+    pub fn filter_list(&mut self, answer: Message) -> Message {
+        if self.has_no_rules() {
             return answer;
         }
         mirrored::retain(answer, |text| {
@@ -76,23 +76,23 @@ impl Policy {
     }
 
     /// The part of `tools` that the client may see. `tools` holds the members of a `tools/list` result already passed
-    /// to [`Self::admit`].
+    /// to [`Self::filter_list`].
     pub fn visible(&self, tools: &str) -> String {
         let is_allowed =
             |text: &str| serde_json::from_str::<Tool>(text).is_ok_and(|tool| self.reason_against(&tool.name).is_none());
         let answer = Message::response(&Id::ours(0), tools);
-        let answer = if self.is_open() { answer } else { mirrored::retain(answer, is_allowed) };
+        let answer = if self.has_no_rules() { answer } else { mirrored::retain(answer, is_allowed) };
         answer.result::<&RawValue>().map_or_else(String::new, |result| result.get().to_owned())
     }
 
     /// Why `message` from the client is refused, in a text for the client; none if it may pass. Only tool calls are
     /// judged. Under `read_only`, a tool has to have been listed, now or earlier.
-    pub fn objection(&self, message: &Message) -> Option<String> {
+    pub fn refusal_reason(&self, message: &Message) -> Option<String> {
         #[derive(Deserialize)]
         struct Call {
             name: String,
         }
-        if self.is_open() || message.method() != Some("tools/call") {
+        if self.has_no_rules() || message.method() != Some("tools/call") {
             return None;
         }
         // A server might carry out something else as a call, so anything unclear is refused.
@@ -103,7 +103,7 @@ impl Policy {
         Some(format!("Tool {} is not allowed: {reason}", object::text(&quoted(&call.name))))
     }
 
-    fn is_open(&self) -> bool {
+    fn has_no_rules(&self) -> bool {
         let Rules { read_only, allow, deny, .. } = &self.rules;
         !read_only && allow.is_empty() && deny.is_empty()
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn allows(policy: &Policy, name: &str) -> bool {
-        policy.objection(&call(name)).is_none()
+        policy.refusal_reason(&call(name)).is_none()
     }
 
     #[test]
@@ -177,31 +177,31 @@ mod tests {
             Policy::new(rules, Some(r#"{"tools":[{"name":"earlier","annotations":{"readOnlyHint":true}}]}"#));
         assert!(allows(&policy, "earlier") && allows(&policy, "documented"));
         let list = r#"{"id":1,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":"b","annotations":{"readOnlyHint":"true"}},{"name":"c","annotations":null},{"name":"denied","annotations":{"readOnlyHint":false}},{"name":"documented","annotations":{"readOnlyHint":null}},{"name":7,"annotations":{"readOnlyHint":true}}]}}"#;
-        let cut = policy.admit(Message::parse(list.into()).unwrap());
+        let cut = policy.filter_list(Message::parse(list.into()).unwrap());
         let expected = r#"{"id":1,"result":{"tools":[{"name":"a","annotations":{"readOnlyHint":true}},{"name":"documented","annotations":{"readOnlyHint":null}}]}}"#;
         assert_eq!(cut.raw(), expected);
         for (name, allowed) in [("a", true), ("b", false), ("c", false), ("denied", false), ("documented", true)] {
             assert_eq!(allows(&policy, name), allowed, "{name}");
         }
         let list = r#"{"id":1,"result":{"tools":[{"name":"a"},{"name":"earlier","annotations":{}}]}}"#;
-        policy.admit(Message::parse(list.into()).unwrap());
+        policy.filter_list(Message::parse(list.into()).unwrap());
         assert!(!allows(&policy, "a") && !allows(&policy, "earlier"));
     }
 
     #[test]
     fn a_refusal_carries_no_terminal_control_characters() {
         let policy = Policy::new(Rules { deny: patterns(&["*"]), ..Rules::default() }, None);
-        let objection = policy.objection(&call("a\u{1b}[2Jb\u{202e}")).unwrap();
-        assert_eq!(objection, r#"Tool "a[2Jb" is not allowed: finmcp was started with --deny-tool '*'"#);
+        let refusal_reason = policy.refusal_reason(&call("a\u{1b}[2Jb\u{202e}")).unwrap();
+        assert_eq!(refusal_reason, r#"Tool "a[2Jb" is not allowed: finmcp was started with --deny-tool '*'"#);
     }
 
     #[test]
     fn without_rules_everything_passes() {
         let mut policy = Policy::new(Rules { known_to_read: ["a".to_owned()].into(), ..Rules::default() }, None);
         let list = Message::parse(r#"{"id":1,"result":{ "tools" : [{"name":7}] }}"#.into()).unwrap();
-        assert_eq!(policy.admit(list.clone()).raw(), list.raw());
+        assert_eq!(policy.filter_list(list.clone()).raw(), list.raw());
         assert_eq!(policy.visible(r#"{"tools":[{"name":7}]}"#), r#"{"tools":[{"name":7}]}"#);
         assert!(allows(&policy, "b"));
-        assert_eq!(policy.objection(&Message::parse(r#"{"method":"tools/call"}"#.into()).unwrap()), None);
+        assert_eq!(policy.refusal_reason(&Message::parse(r#"{"method":"tools/call"}"#.into()).unwrap()), None);
     }
 }

@@ -20,7 +20,7 @@ pub fn wants_tools(subscribe: &Message) -> bool {
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     /// Acknowledged to the client, not yet by the server.
-    early: HashSet<Id>,
+    unconfirmed: HashSet<Id>,
     /// Refused by the server, and kept here.
     kept: HashSet<Id>,
 }
@@ -28,7 +28,7 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// The notification that acknowledges the subscription `id`, at least for changes to the tools.
     pub fn acknowledge(&mut self, id: &Id) -> Message {
-        self.early.insert(id.clone());
+        self.unconfirmed.insert(id.clone());
         let parameters =
             format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}},"notifications":{{"toolsListChanged":true}}}}"#);
         Message::notification("notifications/subscriptions/acknowledged", &parameters)
@@ -36,20 +36,20 @@ impl Acknowledged {
 
     /// Whether `message` acknowledges one of these subscriptions, so that the client need not see it.
     pub fn is_duplicate(&mut self, message: &Message) -> bool {
-        if self.early.is_empty() || message.method() != Some("notifications/subscriptions/acknowledged") {
+        if self.unconfirmed.is_empty() || message.method() != Some("notifications/subscriptions/acknowledged") {
             return false;
         }
         let id = object::found(&message.member("_meta").unwrap_or_default(), &[SUBSCRIPTION_ID]);
-        id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.early.remove(&id))
+        id.and_then(|id| Id::from_json(&id)).is_some_and(|id| self.unconfirmed.remove(&id))
     }
 
     /// The server refused the subscription `id`. Returns whether the client need not hear of that.
     pub fn keep(&mut self, id: &Id) -> bool {
-        let is_early = self.early.remove(id);
-        if is_early {
+        let was_unconfirmed = self.unconfirmed.remove(id);
+        if was_unconfirmed {
             self.kept.insert(id.clone());
         }
-        is_early
+        was_unconfirmed
     }
 
     /// Whether `message` cancels a subscription that is kept here. Ends that one.
@@ -57,7 +57,7 @@ impl Acknowledged {
         let is_cancellation =
             matches!(&message.kind, Kind::Notification { method } if &**method == "notifications/cancelled");
         let Some(id) = is_cancellation.then(|| message.cancels()).flatten() else { return false };
-        self.early.remove(&id);
+        self.unconfirmed.remove(&id);
         self.kept.remove(&id)
     }
 
@@ -68,7 +68,7 @@ impl Acknowledged {
 
     /// Ends all of them; returns the responses to the requests for those kept here.
     pub fn close(&mut self) -> Vec<Message> {
-        self.early.clear();
+        self.unconfirmed.clear();
         self.kept.drain().map(|id| Message::end_of_subscription(&id)).collect()
     }
 }

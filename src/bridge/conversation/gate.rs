@@ -47,10 +47,10 @@ impl Layer for Gate {
             out.push(Step::Refuse(Refusal::unsent(message, Failure::TooMuchInFlight)));
             return None;
         }
-        let Some(objection) = known.policy.objection(&message).filter(|_| !self.is_own(&message)) else {
+        let Some(refusal_reason) = known.policy.refusal_reason(&message).filter(|_| !self.is_own(&message)) else {
             return Some(message);
         };
-        let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &objection));
+        let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &refusal_reason));
         out.extend(answer.map(Step::Decline));
         None
     }

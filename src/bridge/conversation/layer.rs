@@ -79,9 +79,9 @@ pub enum Step {
     /// Send this to the server, through the layers below.
     ToServer(Message),
     /// Handle this message of the client again, from the top.
-    Again(Message),
+    Resubmit(Message),
     /// Signal this to every layer.
-    Tell(Signal),
+    Signal(Signal),
     /// Wake the layers after a delay.
     Wake(Alarm, Duration),
     /// Carry this out outside the stack.

@@ -49,7 +49,7 @@ use crate::{
             layer::{Layer, ServerMessage, Signal, Step},
             negotiation::Negotiation,
             reply::ServerLabels,
-            session::{Action as Done, Session, Task},
+            session::{Action as SessionAction, Session, Task},
             sign_in_tool::SignIn,
             stand_in::StandIn,
             tool_list::ToolList,
@@ -72,7 +72,7 @@ pub struct Conversation {
     session: Session,
     client_input: ClientInput,
     /// Actions of the session that are still to be handled.
-    done: VecDeque<Done>,
+    session_actions: VecDeque<SessionAction>,
     actions: Vec<Action>,
 }
 
@@ -102,7 +102,7 @@ impl Conversation {
             ],
             session,
             client_input: ClientInput::Open,
-            done: VecDeque::new(),
+            session_actions: VecDeque::new(),
             actions: Vec::new(),
         }
     }
@@ -123,22 +123,22 @@ impl Conversation {
             Event::Received(message) => self.received(message.recorded()),
             Event::Malformed(malformed) => self.actions.push(Action::Write(reply::malformed(malformed))),
             Event::Closed => self.close(),
-            Event::Network(event) => self.carry(event),
-            Event::Woken(alarm) => self.tell(&Signal::Woken(alarm)),
-            Event::SignInOffered(invitation) => self.tell(&Signal::SignInOffered(invitation)),
-            Event::SignedIn => self.tell(&Signal::SignedIn),
-            Event::SignInFailed(reason) => self.tell(&Signal::SignInFailed(reason)),
+            Event::Network(event) => self.handle_in_session(event),
+            Event::Woken(alarm) => self.signal(&Signal::Woken(alarm)),
+            Event::SignInOffered(invitation) => self.signal(&Signal::SignInOffered(invitation)),
+            Event::SignedIn => self.signal(&Signal::SignedIn),
+            Event::SignInFailed(reason) => self.signal(&Signal::SignInFailed(reason)),
             Event::Stopping => {
                 self.close();
-                self.carry(session::Event::Stopping);
-                self.work();
-                self.tell(&Signal::Stopping);
+                self.handle_in_session(session::Event::Stopping);
+                self.run_session_actions();
+                self.signal(&Signal::Stopping);
             }
         }
-        self.work();
+        self.run_session_actions();
         if self.client_input == ClientInput::Closed && self.session.is_idle() && self.in_flight() == 0 {
-            self.done.extend(self.session.end());
-            self.work();
+            self.session_actions.extend(self.session.end());
+            self.run_session_actions();
         }
         self.actions.drain(..)
     }
@@ -152,8 +152,8 @@ impl Conversation {
 
     fn close(&mut self) {
         if std::mem::replace(&mut self.client_input, ClientInput::Closed) == ClientInput::Open {
-            self.tell(&Signal::Closed);
-            self.carry(session::Event::Closed);
+            self.signal(&Signal::Closed);
+            self.handle_in_session(session::Event::Closed);
         }
     }
 
@@ -168,7 +168,7 @@ impl Conversation {
             let Some(passed) = passed else { return };
             message = passed;
         }
-        self.carry(session::Event::Received(message));
+        self.handle_in_session(session::Event::Received(message));
     }
 
     /// Passes a message of the server up, starting above layer `bottom`.
@@ -196,14 +196,14 @@ impl Conversation {
     }
 
     /// Signals something to all layers.
-    fn tell(&mut self, signal: &Signal) {
+    fn signal(&mut self, signal: &Signal) {
         for place in 0..self.layers.len() {
             let mut out = Vec::new();
             self.layers[place].observe(signal, &mut self.known, &mut out);
             self.carry_out(place, out);
         }
         if let Signal::ToolsChanged = signal {
-            self.tell_subscriptions();
+            self.notify_subscriptions();
         }
     }
 
@@ -215,49 +215,49 @@ impl Conversation {
                 Step::Refuse(refusal) => self.refused(place, refusal),
                 Step::Decline(message) => self.actions.push(Action::Decline(message)),
                 Step::ToServer(message) => self.client_sent(place + 1, message),
-                Step::Again(message) => self.received(message),
-                Step::Tell(signal) => self.tell(&signal),
+                Step::Resubmit(message) => self.received(message),
+                Step::Signal(signal) => self.signal(&signal),
                 Step::Wake(alarm, after) => self.actions.push(Action::Wake(alarm, after)),
                 Step::Do(action) => self.actions.push(action),
                 Step::Reset => self.session.reset(),
-                Step::Switch(transport) => self.done.push_back(Done::Do(Task::Switch(transport))),
+                Step::Switch(transport) => self.session_actions.push_back(SessionAction::Do(Task::Switch(transport))),
             }
         }
     }
 
     // The session.
 
-    fn carry(&mut self, event: session::Event) {
-        self.done.extend(self.session.handle(event));
+    fn handle_in_session(&mut self, event: session::Event) {
+        self.session_actions.extend(self.session.handle(event));
     }
 
     /// Handles the session's actions, and those that they cause.
-    fn work(&mut self) {
+    fn run_session_actions(&mut self) {
         let bottom = self.layers.len();
-        while let Some(done) = self.done.pop_front() {
-            match done {
-                Done::Do(task) => self.actions.push(Action::Do(task)),
-                Done::Answer(message, method) => {
+        while let Some(action) = self.session_actions.pop_front() {
+            match action {
+                SessionAction::Do(task) => self.actions.push(Action::Do(task)),
+                SessionAction::Answer(message, method) => {
                     self.server_sent(bottom, ServerMessage { message, method: Some(method), within: None });
                 }
-                Done::Pass(message, within) => {
+                SessionAction::Pass(message, within) => {
                     self.server_sent(bottom, ServerMessage { message, method: None, within })
                 }
-                Done::Refuse(refusal) => self.refused(bottom, refusal),
+                SessionAction::Refuse(refusal) => self.refused(bottom, refusal),
             }
         }
     }
 
     /// Notifies a modern client of changed tools, through the subscriptions that the server has.
-    fn tell_subscriptions(&mut self) {
+    fn notify_subscriptions(&mut self) {
         if self.known.client == Era::Legacy {
             return;
         }
-        let told = self.session.tool_subscriptions().map(|id| {
+        let notifications = self.session.tool_subscriptions().map(|id| {
             let parameters = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
             Action::Write(Message::notification("notifications/tools/list_changed", &parameters))
         });
-        self.actions.extend(told);
+        self.actions.extend(notifications);
     }
 }
 

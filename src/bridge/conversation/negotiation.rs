@@ -82,7 +82,7 @@ impl Negotiation {
 
     /// Starts negotiating the era on behalf of the client's first message.
     fn start(&mut self, opening: Message, known: &mut Known, out: &mut Vec<Step>) {
-        out.push(Step::Tell(Signal::Restarted));
+        out.push(Step::Signal(Signal::Restarted));
         let left = self.probing().map(Probing::abandon).unwrap_or_default();
         out.extend(left.into_iter().map(|message| Step::Refuse(Refusal::unsent(message, Failure::NoSession))));
         out.push(Step::Reset);
@@ -138,7 +138,7 @@ impl Negotiation {
                 }
                 known.server = Some(description);
                 out.extend(answer.or(own).map(Step::ToClient));
-                out.push(Step::Tell(Signal::Identified(opening)));
+                out.push(Step::Signal(Signal::Identified(opening)));
                 self.settle(comparison, out);
             }
             ProbeResult::Modern(answer) => {
@@ -185,9 +185,9 @@ impl Negotiation {
     /// Lets messages pass from now on, the kept ones first.
     fn settle(&mut self, comparison: Comparison, out: &mut Vec<Step>) {
         if let Stage::Probing(probing) = std::mem::replace(&mut self.stage, Stage::Settled) {
-            out.extend(probing.into_held().map(Step::Again));
+            out.extend(probing.into_held().map(Step::Resubmit));
         }
-        out.push(Step::Tell(Signal::Ready(comparison)));
+        out.push(Step::Signal(Signal::Ready(comparison)));
     }
 
     /// The remembered description is wrong: the next message starts a negotiation.

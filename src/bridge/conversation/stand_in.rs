@@ -52,7 +52,7 @@ impl StandIn {
     /// The server can be asked: sends it the subscriptions, and notifies the client if its tools have changed.
     fn server_ready(&mut self, comparison: Comparison, known: &mut Known, out: &mut Vec<Step>) {
         let listens = known.client == Era::Legacy || self.subscriptions.iter().any(wants_tools);
-        out.extend(self.subscriptions.drain(..).map(Step::Again));
+        out.extend(self.subscriptions.drain(..).map(Step::Resubmit));
         let shown = match comparison {
             Comparison::Unknown => return,
             _ => std::mem::replace(&mut known.shown, ShownTools::Own),
@@ -63,7 +63,7 @@ impl StandIn {
             Comparison::Different => true,
         };
         if shown == ShownTools::WithSignIn || (listens && is_other) {
-            out.push(Step::Tell(Signal::ToolsChanged));
+            out.push(Step::Signal(Signal::ToolsChanged));
         }
     }
 

@@ -36,6 +36,6 @@ impl Layer for ToolList {
         {
             out.push(Step::Do(Action::Remember(Box::new(server.clone()))));
         }
-        Some(ServerMessage { message: known.policy.admit(incoming.message), ..incoming })
+        Some(ServerMessage { message: known.policy.filter_list(incoming.message), ..incoming })
     }
 }

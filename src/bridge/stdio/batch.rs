@@ -20,7 +20,7 @@ use crate::{
 /// The only revision with batches.
 const REVISION: &str = "2025-03-26";
 
-const NO_MESSAGE: &str = "this part of the batch is not a JSON-RPC request, notification or response";
+const NOT_A_MESSAGE: &str = "this part of the batch is not a JSON-RPC request, notification or response";
 const ID_USED: &str = "another request of this batch has the same id";
 const NO_INITIALIZE: &str = "initialize cannot be part of a batch";
 const TOO_LARGE: &str = "The responses to this batch are too large together: send this request on its own";
@@ -29,7 +29,7 @@ const TOO_LARGE: &str = "The responses to this batch are too large together: sen
 #[derive(Debug)]
 pub struct Batches {
     /// Whether the client and the server have agreed on the revision with batches.
-    agreed: bool,
+    is_enabled: bool,
     /// The client's unanswered `initialize`.
     initialize: Option<Id>,
     /// The unanswered requests, each with the number of its batch if it is in one. If several share an id, the last
@@ -51,7 +51,7 @@ struct Batch {
 impl Batches {
     /// No batch yet. The responses to one batch may hold `limit` bytes together.
     pub fn new(limit: usize) -> Self {
-        Self { agreed: false, initialize: None, requests: HashMap::new(), open: HashMap::new(), last: 0, limit }
+        Self { is_enabled: false, initialize: None, requests: HashMap::new(), open: HashMap::new(), last: 0, limit }
     }
 
     /// Observes a message that the client sends outside a batch. Returns the responses to a batch if this message
@@ -64,8 +64,8 @@ impl Batches {
     ///
     /// # Errors
     /// [`Malformed`], if the whole line is refused.
-    pub fn opened(&mut self, line: &Bytes) -> Result<(Vec<Message>, Option<Bytes>), Malformed> {
-        if !self.agreed {
+    pub fn open(&mut self, line: &Bytes) -> Result<(Vec<Message>, Option<Bytes>), Malformed> {
+        if !self.is_enabled {
             return Err(Message::parse(line.clone()).err().unwrap_or(Malformed::Message));
         }
         let elements = std::str::from_utf8(line).ok().and_then(array::split).filter(|elements| !elements.is_empty());
@@ -75,7 +75,7 @@ impl Batches {
         let mut batch = Batch::default();
         let mut messages: Vec<Message> = Vec::new();
         for element in elements {
-            match read(line.slice_ref(element.as_bytes()), element, &messages) {
+            match parse_element(line.slice_ref(element.as_bytes()), element, &messages) {
                 Ok(message) => messages.push(message),
                 Err(answer) => batch.push(*answer),
             }
@@ -96,9 +96,9 @@ impl Batches {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return Some(message.line()) };
         if self.initialize.as_ref() == Some(id) {
             self.initialize = None;
-            self.agreed = *succeeded && revision::negotiated_version(&message).as_deref() == Some(REVISION);
+            self.is_enabled = *succeeded && revision::negotiated_version(&message).as_deref() == Some(REVISION);
         }
-        let Some(number) = self.take(id) else { return Some(message.line()) };
+        let Some(number) = self.remove_request(id) else { return Some(message.line()) };
         let batch = self.open.get_mut(&number)?;
         batch.unanswered -= 1;
         if batch.answers.len() + message.raw().len() <= self.limit {
@@ -116,14 +116,14 @@ impl Batches {
                 if &**method == "initialize" {
                     self.initialize = Some(id.clone());
                 }
-                if self.agreed {
+                if self.is_enabled {
                     self.requests.entry(id.clone()).or_default().push(batch);
                 }
                 None
             }
             // A cancelled request may never be answered, so the rest of the batch does not wait for it.
-            Kind::Notification { method } if self.agreed && &**method == "notifications/cancelled" => {
-                let number = self.take(&message.cancels()?)?;
+            Kind::Notification { method } if self.is_enabled && &**method == "notifications/cancelled" => {
+                let number = self.remove_request(&message.cancels()?)?;
                 self.open.get_mut(&number)?.unanswered -= 1;
                 Some(number)
             }
@@ -132,7 +132,7 @@ impl Batches {
     }
 
     /// Removes the latest request with this id; returns the number of its batch.
-    fn take(&mut self, id: &Id) -> Option<u64> {
+    fn remove_request(&mut self, id: &Id) -> Option<u64> {
         let alike = self.requests.get_mut(id)?;
         let batch = alike.pop().flatten();
         if alike.is_empty() {
@@ -158,10 +158,10 @@ impl Batch {
 }
 
 /// Reads one element of a batch: a message, or the error response to it.
-fn read(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Box<Message>> {
+fn parse_element(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Box<Message>> {
     let Ok(message) = Message::parse(raw) else {
         let id = Object::parse(text).and_then(|object| Id::from_json(object.get("id")?));
-        return Err(Box::new(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NO_MESSAGE)));
+        return Err(Box::new(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NOT_A_MESSAGE)));
     };
     let Kind::Request { id, method } = &message.kind else { return Ok(message) };
     let is_used = before.iter().any(|other| matches!(&other.kind, Kind::Request { id: used, .. } if used == id));
@@ -198,7 +198,7 @@ mod tests {
 
     /// Opens the batch; returns the messages for the server and the line for the client.
     fn open(batches: &mut Batches, line: &str) -> (Vec<String>, String) {
-        let (messages, written) = batches.opened(&Bytes::copy_from_slice(line.as_bytes())).unwrap();
+        let (messages, written) = batches.open(&Bytes::copy_from_slice(line.as_bytes())).unwrap();
         let texts = messages.iter().map(|message| text(message.raw())).collect();
         (texts, written.as_ref().map(text).unwrap_or_default())
     }
@@ -257,10 +257,10 @@ mod tests {
             ("[1,", Malformed::Json),
             ("[\"\u{fffd}\" 1]", Malformed::Json),
         ] {
-            assert_eq!(batches.opened(&Bytes::from(line)).unwrap_err(), problem, "{line}");
+            assert_eq!(batches.open(&Bytes::from(line)).unwrap_err(), problem, "{line}");
         }
         let many = format!("[{}]", vec![CALL; array::LIMIT + 1].join(","));
-        assert_eq!(batches.opened(&Bytes::from(many)).unwrap_err(), Malformed::Message);
+        assert_eq!(batches.open(&Bytes::from(many)).unwrap_err(), Malformed::Message);
     }
 
     /// a18: if an id is used twice, the second request is refused first, in or outside a batch.
@@ -311,18 +311,18 @@ mod tests {
     fn a18_other_revisions_have_no_batches() {
         let line = Bytes::from(format!("[{CALL}]"));
         let mut batches = Batches::new(1000);
-        assert_eq!(batches.opened(&line).unwrap_err(), Malformed::Message);
+        assert_eq!(batches.open(&line).unwrap_err(), Malformed::Message);
         for revision in ["2024-11-05", "2025-06-18", "2025-11-25", "2026-07-28", "2025-03-27"] {
             agree(&mut batches, revision);
-            assert_eq!(batches.opened(&line).unwrap_err(), Malformed::Message, "{revision}");
-            assert_eq!(batches.opened(&Bytes::from("[1")).unwrap_err(), Malformed::Json, "{revision}");
+            assert_eq!(batches.open(&line).unwrap_err(), Malformed::Message, "{revision}");
+            assert_eq!(batches.open(&Bytes::from("[1")).unwrap_err(), Malformed::Json, "{revision}");
         }
         agree(&mut batches, REVISION);
-        assert!(batches.opened(&line).is_ok());
+        assert!(batches.open(&line).is_ok());
         agree(&mut batches, "2025-06-18");
-        assert!(batches.opened(&line).is_err());
+        assert!(batches.open(&line).is_err());
         batches.received(&message(r#"{"id":"i","method":"initialize"}"#));
         batches.answered(message(r#"{"id":"i","error":{"code":1,"message":""}}"#));
-        assert!(batches.opened(&line).is_err());
+        assert!(batches.open(&line).is_err());
     }
 }

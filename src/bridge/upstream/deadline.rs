@@ -13,7 +13,7 @@ const TOTAL: u32 = 12;
 const QUESTION: Duration = Duration::from_secs(3600);
 
 /// Longer than any real wait. (tokio's own "far future" is the same; some clocks cannot count further.)
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// A deadline that moves with each message from the server and with each comment or event that keeps a stream alive,
 /// up to a fixed end (MCP 2026-07-28 cancellation, "Timeouts": a maximum, regardless of progress). Single bytes do not
@@ -30,13 +30,13 @@ impl Deadline {
     /// years is thirty years.
     pub fn new(idle: Duration) -> Self {
         let now = Instant::now();
-        let idle = idle.min(FAR);
+        let idle = idle.min(FAR_FUTURE);
         Self { idle, next: now + idle, last: now + idle * TOTAL }
     }
 
     /// Never expires: for a stream that is silent while nothing happens.
     pub fn never() -> Self {
-        Self::new(FAR)
+        Self::new(FAR_FUTURE)
     }
 
     /// The current end.
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn t128_the_longest_timeout_does_not_overflow() {
-        for idle in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 12), FAR] {
+        for idle in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 12), FAR_FUTURE] {
             let mut deadline = Deadline::new(idle);
             deadline.observe(&message(r#"{"id":1,"method":"elicitation/create"}"#));
             deadline.alive();

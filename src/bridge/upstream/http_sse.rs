@@ -69,7 +69,7 @@ impl Endpoint {
         let is_opening = message.method() == Some("initialize");
         let stream = if is_opening {
             match self.open_stream(exchange, message).await {
-                Ok(stream) => channel.keep(stream),
+                Ok(stream) => channel.replace_stream(stream),
                 Err(outcome) => return outcome,
             }
         } else {
@@ -104,7 +104,7 @@ impl Endpoint {
         let failed = |failure| Err(Ok(Ending::Failed(failure)));
         match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new(), &Attempts::default()).await {
             Ok(answer) if answer.is_success() => {
-                opening.begin_stream(exchange, answer, self.deadline).await.or_else(failed)
+                opening.start_stream(exchange, answer, self.deadline).await.or_else(failed)
             }
             Ok(refusal) => match opening.read_refusal(exchange, message, refusal, false).await {
                 Ok(Ending::Failed(Failure::Status { status, .. } | Failure::UnrelatedError { status, .. })) => {
@@ -118,7 +118,7 @@ impl Endpoint {
     }
 
     /// Reads the first event, and has the rest read by a task. Requests may then take `deadline`.
-    async fn begin_stream(
+    async fn start_stream(
         &self,
         exchange: Exchange,
         answer: JudgedResponse,
@@ -171,11 +171,11 @@ impl Endpoint {
                     continue;
                 }
                 Ok(Some(StreamItem::Blank(id))) => {
-                    refuse(answers.take(Some(&id)));
+                    fail_waiter(answers.take(Some(&id)));
                     continue;
                 }
                 Ok(Some(StreamItem::Unreadable)) => {
-                    refuse(answers.take_only());
+                    fail_waiter(answers.take_only());
                     continue;
                 }
                 Ok(None) => return answers.end(&Failure::Cut),
@@ -200,7 +200,7 @@ impl Endpoint {
 }
 
 /// Fails the request whose response cannot be parsed.
-fn refuse(asked: Option<Waiter>) {
+fn fail_waiter(asked: Option<Waiter>) {
     if let Some((_, done)) = asked {
         let _ = done.send(Err(Failure::Malformed));
     }
@@ -221,7 +221,7 @@ impl Channel {
     }
 
     /// Sends messages over this stream from now on. Requests that still wait on the previous one keep that open.
-    fn keep(&self, stream: Stream) -> Arc<Stream> {
+    fn replace_stream(&self, stream: Stream) -> Arc<Stream> {
         self.locked().insert(Arc::new(stream)).clone()
     }
 

@@ -87,7 +87,7 @@ impl Upstream {
                 break Ok(Ending::Failed(Failure::RateLimited { wait }));
             }
             let ending = match &self.channel {
-                None => self.endpoint.post_for_answer(exchange, &message, &headers).await,
+                None => self.endpoint.post_streamable(exchange, &message, &headers).await,
                 Some(channel) => self.endpoint.post_over_sse(channel, exchange, &message, &headers).await,
             };
             let Ok(Ending::Failed(failure)) = &ending else { break ending };

@@ -82,7 +82,7 @@ impl Stream {
 
 impl Endpoint {
     /// POSTs `message` and reads the response.
-    pub(super) async fn post_for_answer(
+    pub(super) async fn post_streamable(
         &self,
         exchange: Exchange,
         message: &Message,

@@ -22,14 +22,14 @@ fn log() -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
 
 /// The same, with the lines that are written.
 fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
-    let (complain, complaints) = channel();
-    let terms = Terms {
+    let (report_failure, complaints) = channel();
+    let options = AuditOptions {
         path: "log".into(),
         profile: "p".to_owned(),
         environment: String::new(),
         arguments: false,
         clock: Arc::new(SystemClock),
-        complain: Box::new(move |error| complain.send(error).unwrap()),
+        report_failure: Box::new(move |error| report_failure.send(error).unwrap()),
     };
     let (let_write, may_write) = channel::<Result<(), AuditError>>();
     let write = move |line: &[u8]| {
@@ -39,7 +39,7 @@ fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, 
         let _ = written.send(format!("{} {}", line["tool"].as_str().unwrap(), line["outcome"].as_str().unwrap()));
         Ok(length)
     };
-    (Audit::with(terms, write).unwrap(), let_write, complaints)
+    (Audit::with(options, write).unwrap(), let_write, complaints)
 }
 
 /// The client asks about the task "a" with request `id` and gets this status. Returns whether the response goes out at
@@ -101,7 +101,7 @@ async fn a15_a_file_that_stalls_counts_as_failing() {
     assert!(audit.received(&call(2)).is_break());
     let begun = Instant::now();
     audit.changed().await;
-    assert_eq!(begun.elapsed(), STANDSTILL);
+    assert_eq!(begun.elapsed(), WRITE_LIMIT);
     assert_eq!(told(audit.released()), ["answer 1", "refusal 2"]);
     assert!(matches!(audit.received(&call(3)), ControlFlow::Break(Some(_))), "at once");
     assert!(complaints.try_recv().unwrap().to_string().contains("has not taken a line"));
@@ -163,7 +163,7 @@ async fn b15_a_log_that_hangs_holds_up_no_task() {
     assert!(!ask(&mut audit, 3, "tasks/cancel", "cancelled"));
     let begun = Instant::now();
     audit.changed().await;
-    assert_eq!(begun.elapsed(), STANDSTILL);
+    assert_eq!(begun.elapsed(), WRITE_LIMIT);
     assert_eq!(told(audit.released()), ["answer 1", "answer 3"]);
     assert!(ask(&mut audit, 4, "tasks/get", "completed"), "returned at once, and recorded later");
     assert!(audit.answered(answer(2)).is_some());

@@ -49,7 +49,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub fn act(&mut self, task: Task) {
+    pub fn push_task(&mut self, task: Task) {
         self.actions.push(Action::Do(task));
     }
 
@@ -80,7 +80,7 @@ impl Channel {
     }
 
     /// Sends the messages that waited for capacity.
-    pub fn refill(&mut self) {
+    pub fn send_waiting(&mut self) {
         while self.handshake.passes()
             && self.has_capacity()
             && let Some(carried) = self.held.pop()
@@ -110,7 +110,7 @@ impl Channel {
             None => self.handshake.headers(),
         };
         self.in_flight.carry(exchange, Carried { generation: self.handshake.generation(), ..carried });
-        self.act(Task::Post(exchange, message, headers));
+        self.push_task(Task::Post(exchange, message, headers));
         exchange
     }
 
@@ -135,7 +135,7 @@ impl Channel {
     /// The server accepted an exchange.
     pub fn accepted(&mut self, exchange: Exchange, session_id: Option<HeaderValue>) {
         match self.handshake.stage {
-            Stage::Initializing(initializing) if initializing == exchange => self.handshake.named(session_id),
+            Stage::Initializing(initializing) if initializing == exchange => self.handshake.accepted(session_id),
             Stage::Confirming(confirming) if confirming == exchange => self.open_stream(),
             Stage::Opening(opening) if opening == exchange => self.opened(exchange),
             _ => {}
@@ -146,13 +146,13 @@ impl Channel {
     pub fn open_stream(&mut self) {
         let exchange = self.listen();
         self.handshake.stage = Stage::Opening(exchange);
-        self.act(Task::HoldFor(exchange));
+        self.push_task(Task::HoldFor(exchange));
     }
 
     pub fn listen(&mut self) -> Exchange {
         let exchange = self.in_flight.next_exchange();
-        self.handshake.listens(exchange);
-        self.act(Task::Listen(exchange, self.handshake.headers()));
+        self.handshake.stream_opening(exchange);
+        self.push_task(Task::Listen(exchange, self.handshake.headers()));
         exchange
     }
 
@@ -202,7 +202,7 @@ impl Channel {
     /// Forgets the session and closes its stream.
     fn close_stream(&mut self) {
         if let Some(exchange) = self.handshake.end() {
-            self.act(Task::Cancel(exchange));
+            self.push_task(Task::Cancel(exchange));
         }
     }
 
@@ -211,7 +211,7 @@ impl Channel {
         let (had_id, headers) = (self.handshake.has_session_id(), self.handshake.headers());
         self.close_stream();
         if had_id {
-            self.act(Task::Delete(headers));
+            self.push_task(Task::Delete(headers));
         }
         self.asked.take();
     }
@@ -229,7 +229,7 @@ impl Channel {
     pub fn session_lost(&mut self, exchange: Exchange, carried: Carried) {
         let from_before = carried.generation < self.handshake.generation();
         if let Kind::Request { id, .. } = &carried.message.kind {
-            self.in_flight.wait(id);
+            self.in_flight.mark_waiting(id);
         }
         // Drop a response, because it belongs to a request of the lost session, and a confirmation, because the
         // handshake is repeated.
@@ -314,7 +314,7 @@ impl Channel {
         if let Some(exchange) = self.in_flight.cancelled(&id) {
             self.in_flight.settle(&id);
             self.in_flight.take(exchange);
-            self.act(Task::Cancel(exchange));
+            self.push_task(Task::Cancel(exchange));
         }
     }
 }

@@ -122,7 +122,7 @@ impl Handshake {
     }
 
     /// The server has accepted `initialize`, and may have given the session an id.
-    pub fn named(&mut self, session_id: Option<HeaderValue>) {
+    pub fn accepted(&mut self, session_id: Option<HeaderValue>) {
         self.session_id = session_id;
     }
 
@@ -159,7 +159,7 @@ impl Handshake {
 
     // The GET stream.
 
-    pub fn listens(&mut self, exchange: Exchange) {
+    pub fn stream_opening(&mut self, exchange: Exchange) {
         self.stream = Stream::Open(exchange);
     }
 

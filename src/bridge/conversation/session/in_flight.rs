@@ -118,7 +118,7 @@ impl InFlight {
     }
 
     /// The request `id` will be sent again.
-    pub fn wait(&mut self, id: &Id) {
+    pub fn mark_waiting(&mut self, id: &Id) {
         if let Some(pending) = self.pending.get_mut(id) {
             pending.place = Place::Waiting;
         }

@@ -86,7 +86,7 @@ impl Session {
             Event::HoldExpired(exchange) => self.channel.opened(exchange),
             Event::Stopping => self.stopping(),
         }
-        self.channel.refill();
+        self.channel.send_waiting();
         self.channel.actions.drain(..)
     }
 
@@ -144,7 +144,7 @@ impl Session {
                 self.relisting.forget(&id);
                 self.channel.in_flight.settle(&id);
                 self.channel.in_flight.take(exchange);
-                self.channel.act(Task::Cancel(exchange));
+                self.channel.push_task(Task::Cancel(exchange));
                 false
             }
             Some(Place::Sent(_)) => {
@@ -319,7 +319,7 @@ impl Session {
     fn closed(&mut self) {
         for exchange in self.channel.in_flight.carrying(|message| message.method() == Some(SUBSCRIBE)) {
             let Some(Carried { message, .. }) = self.channel.in_flight.take(exchange) else { continue };
-            self.channel.act(Task::Cancel(exchange));
+            self.channel.push_task(Task::Cancel(exchange));
             if let Kind::Request { id, .. } = &message.kind
                 && self.channel.in_flight.settle(id).is_some_and(|settled| settled.is_wanted)
             {
@@ -333,7 +333,7 @@ impl Session {
         self.not_relisted();
         self.channel.refuse_held(&failure);
         for (exchange, carried) in self.channel.in_flight.take_all() {
-            self.channel.act(Task::Cancel(exchange));
+            self.channel.push_task(Task::Cancel(exchange));
             self.channel.refuse(carried.message, &failure);
         }
     }
@@ -346,7 +346,7 @@ impl Session {
     /// Ends the session on the server; nothing more will come.
     pub fn end(&mut self) -> std::vec::Drain<'_, Action> {
         self.channel.end_session();
-        self.channel.act(Task::Stop);
+        self.channel.push_task(Task::Stop);
         self.channel.actions.drain(..)
     }
 }

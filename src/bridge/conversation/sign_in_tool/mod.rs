@@ -49,10 +49,10 @@ pub struct SignIn {
 /// Whether the client can start a sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Offer {
-    Never,
-    Open,
+    Disabled,
+    Enabled,
     /// Not any more: the client has closed its side.
-    Over,
+    Ended,
 }
 
 /// How far a sign-in is.
@@ -62,9 +62,9 @@ enum Progress {
     #[default]
     None,
     /// It has started, but its page is not known yet.
-    Begun,
+    Started,
     /// The user can sign in on this page.
-    At(Invitation),
+    PageReady(Invitation),
 }
 
 /// What a message means for signing in.
@@ -84,7 +84,7 @@ impl SignIn {
     /// With the sign-in tool, if `offered`.
     pub fn new(offered: bool) -> Self {
         Self {
-            offer: if offered { Offer::Open } else { Offer::Never },
+            offer: if offered { Offer::Enabled } else { Offer::Disabled },
             progress: Progress::None,
             need: Need::Any,
             calls: Calls::default(),
@@ -94,7 +94,7 @@ impl SignIn {
 
     /// The name of the sign-in tool, if it is offered.
     pub fn tool(&self) -> Option<&'static str> {
-        (self.offer != Offer::Never).then_some(TOOL)
+        (self.offer != Offer::Disabled).then_some(TOOL)
     }
 
     // From the client.
@@ -102,7 +102,7 @@ impl SignIn {
     /// Handles a message that concerns signing in: a call of the sign-in tool, a response to an elicitation, or a
     /// cancellation. Returns none for any other message.
     fn handle(&mut self, message: &Message, labels: &ServerLabels, out: &mut Vec<Step>) -> Option<SignInStep> {
-        if self.offer == Offer::Never {
+        if self.offer == Offer::Disabled {
             return None;
         }
         match &message.kind {
@@ -118,7 +118,7 @@ impl SignIn {
                 let call = self.calls.elicitation_answered(id)?;
                 let result = message.result::<Object<'_>>();
                 let is_accepted = result.is_some_and(|result| result.get("action") == Some("\"accept\""));
-                if is_accepted && matches!(self.progress, Progress::At(_)) {
+                if is_accepted && matches!(self.progress, Progress::PageReady(_)) {
                     self.calls.continue_waiting(call, out);
                     return Some(SignInStep::Done);
                 }
@@ -147,9 +147,11 @@ impl SignIn {
 
     fn decided(&self, call: Message, is_accepted: bool, labels: &ServerLabels) -> SignInStep {
         match &self.progress {
-            Progress::At(_) if is_accepted => SignInStep::Wait(call),
+            Progress::PageReady(_) if is_accepted => SignInStep::Wait(call),
             // Some clients decline what they cannot show: the user may still want to sign in.
-            Progress::At(invitation) => SignInStep::Respond(answer::where_to_sign_in(&call, None, invitation, labels)),
+            Progress::PageReady(invitation) => {
+                SignInStep::Respond(answer::where_to_sign_in(&call, None, invitation, labels))
+            }
             _ if is_accepted => SignInStep::Need(call, None), // the sign-in may have ended meanwhile
             _ => {
                 let said =
@@ -181,7 +183,7 @@ impl SignIn {
         let opens_browser = is_for_tool(call) && !self.supports_url_elicitation(call);
         match self.progress {
             Progress::None => {
-                self.progress = Progress::Begun;
+                self.progress = Progress::Started;
                 let need = std::mem::replace(&mut self.need, Need::Any);
                 Some(Action::SignIn(need, if opens_browser { ShownBy::Browser } else { ShownBy::Client }))
             }
@@ -193,7 +195,7 @@ impl SignIn {
 
     /// Responds to the calls that wait for the page, or asks their clients to open it.
     fn respond_to_calls(&mut self, known: &Known, out: &mut Vec<Step>) {
-        let Progress::At(invitation) = &self.progress else { return };
+        let Progress::PageReady(invitation) = &self.progress else { return };
         let invitation = invitation.clone();
         for (call, reason) in self.calls.take_waiting_for_page() {
             let answer = self.answer(call, reason, &invitation, known);
@@ -250,19 +252,19 @@ impl SignIn {
     /// user signs in later; the sign-in itself stays open.
     fn woken(&mut self, alarm: u64, labels: &ServerLabels) -> Option<Message> {
         let call = self.calls.out_of_patience(alarm)?;
-        let invitation = if let Progress::At(invitation) = &self.progress { Some(invitation) } else { None };
+        let invitation = if let Progress::PageReady(invitation) = &self.progress { Some(invitation) } else { None };
         Some(answer::still_open(&call, invitation, labels))
     }
 
     // The end of a sign-in.
 
     /// The user is signed in: responds to the calls of the sign-in tool, and makes the others.
-    fn done(&mut self, known: &mut Known, out: &mut Vec<Step>) {
+    fn signed_in(&mut self, known: &mut Known, out: &mut Vec<Step>) {
         self.progress = Progress::None;
         let (of_tool, calls): (Vec<_>, Vec<_>) = self.calls.signed_in().into_iter().partition(is_for_tool);
         if known.reach == Reach::Open && known.shown == ShownTools::WithSignIn {
             known.shown = ShownTools::Own;
-            out.push(Step::Tell(Signal::ToolsChanged));
+            out.push(Step::Signal(Signal::ToolsChanged));
         }
         out.extend(of_tool.into_iter().map(|call| match known.reach {
             // A client that gets this response lists the tools next: the server has to be reachable first.
@@ -270,7 +272,7 @@ impl SignIn {
             _ => Step::Decline(answer::signed_in(&call, &known.labels)),
         }));
         out.extend(calls.into_iter().map(|call| match call.attempts().admit(Reason::SignIn) {
-            true => Step::Again(call),
+            true => Step::Resubmit(call),
             false => Step::Refuse(Refusal::unsent(call, Failure::TriedTooOften)),
         }));
     }
@@ -311,8 +313,8 @@ impl Layer for SignIn {
         // For a message that was already sent again after a sign-in, another sign-in would not help.
         let may_help = message.attempts().admits(Reason::SignIn);
         let list = match self.offer {
-            Offer::Never if is_list => known.list_from_memory(message),
-            Offer::Open if may_help => {
+            Offer::Disabled if is_list => known.list_from_memory(message),
+            Offer::Enabled if may_help => {
                 if failure.is_signed_out() {
                     out.push(Step::Do(Action::Watch));
                 }
@@ -347,17 +349,17 @@ impl Layer for SignIn {
     fn observe(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
         match signal {
             Signal::SignInOffered(invitation) => {
-                self.progress = Progress::At(invitation.clone());
+                self.progress = Progress::PageReady(invitation.clone());
                 self.respond_to_calls(known, out);
             }
-            Signal::SignedIn => self.done(known, out),
+            Signal::SignedIn => self.signed_in(known, out),
             Signal::SignInFailed(reason) => self.failed(reason, &known.labels, out),
             Signal::Woken(Alarm::SignIn(alarm)) => {
                 out.extend(self.woken(*alarm, &known.labels).map(Step::Decline));
             }
             Signal::Closed => {
-                if self.offer == Offer::Open {
-                    self.offer = Offer::Over;
+                if self.offer == Offer::Enabled {
+                    self.offer = Offer::Ended;
                 }
                 self.failed("the client has closed the connection", &known.labels, out);
             }

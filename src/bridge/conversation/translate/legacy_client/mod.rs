@@ -156,8 +156,8 @@ impl LegacyClient {
         }
         let id = self.calls.client_id(&id);
         // As the client wrote it: the request may be sent again, or its error may be translated.
-        let written = self.calls.end(&id).or_else(|| self.requests.remove(&id));
-        let message = written.unwrap_or(refusal.message);
+        let original = self.calls.end(&id).or_else(|| self.requests.remove(&id));
+        let message = original.unwrap_or(refusal.message);
         steps.push(Step::Refuse(Refusal { message, ..refusal }));
     }
 

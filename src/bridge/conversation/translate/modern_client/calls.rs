@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How many calls may wait for their clients to respond; beyond that finmcp gives up the oldest.
-pub const THINKING_LIMIT: usize = 64;
+pub const WAITING_LIMIT: usize = 64;
 
 /// The requests during which the server may ask the client something.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Calls {
     /// The server's id of a call, by the client's later ids for it.
     resumed: HashMap<Id, Id>,
     /// The calls that wait for their clients, oldest first.
-    thinking: VecDeque<Id>,
+    waiting_for_client: VecDeque<Id>,
     request_ids: RequestIds,
 }
 
@@ -45,7 +45,7 @@ pub struct Calls {
 #[derive(Debug)]
 struct Call {
     /// As the client wrote it, and as sent to the server.
-    written: Message,
+    original: Message,
     request: Message,
     method: Box<str>,
     /// The client's request that waits for the response; none while the client has to provide input.
@@ -93,7 +93,7 @@ pub enum CallResult {
 
 impl Calls {
     pub fn new(request_ids: RequestIds) -> Self {
-        Self { calls: HashMap::new(), resumed: HashMap::new(), thinking: VecDeque::new(), request_ids }
+        Self { calls: HashMap::new(), resumed: HashMap::new(), waiting_for_client: VecDeque::new(), request_ids }
     }
 
     /// Whether `id` belongs to a call, or to a request with which the client resumed one.
@@ -106,10 +106,10 @@ impl Calls {
         self.calls.contains_key(id)
     }
 
-    /// The client has `written` a call, and the server gets it as `request`.
-    pub fn begin(&mut self, written: Message, request: Message) {
-        let Kind::Request { id, method } = written.kind.clone() else { return };
-        let meta = written.member("_meta").unwrap_or_default();
+    /// The client has written the call `original`, and the server gets it as `request`.
+    pub fn begin(&mut self, original: Message, request: Message) {
+        let Kind::Request { id, method } = original.kind.clone() else { return };
+        let meta = original.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
         let call = Call {
             method,
@@ -120,7 +120,7 @@ impl Calls {
             questions: Vec::new(),
             response: ServerResponse::None,
             request,
-            written: written.clone(),
+            original: original.clone(),
         };
         self.calls.insert(id, call);
     }
@@ -129,13 +129,13 @@ impl Calls {
     pub fn cancel(&mut self, id: Id) -> Id {
         let id = self.resumed.remove(&id).unwrap_or(id);
         self.calls.remove(&id);
-        self.thinking.retain(|thinking| *thinking != id);
+        self.waiting_for_client.retain(|waiting| *waiting != id);
         id
     }
 
     /// Gives up all calls that wait for their clients: these will not respond any more.
     pub fn close(&mut self, logging: &mut Logging, steps: &mut Vec<Step>) {
-        for id in std::mem::take(&mut self.thinking) {
+        for id in std::mem::take(&mut self.waiting_for_client) {
             self.give_up(&id, logging, steps);
         }
     }
@@ -143,7 +143,13 @@ impl Calls {
     // Requests of the server.
 
     /// The server sent a request, within the exchange of a call or outside any.
-    pub fn asked(&mut self, message: &Message, within: Option<Id>, logging: &mut Logging, steps: &mut Vec<Step>) {
+    pub fn server_asked(
+        &mut self,
+        message: &Message,
+        within: Option<Id>,
+        logging: &mut Logging,
+        steps: &mut Vec<Step>,
+    ) {
         let Kind::Request { id, method } = &message.kind else { return };
         let parameters = message.parameters::<Object<'_>>();
         let is_url = parameters.as_ref().is_some_and(|members| members.get("mode") == Some("\"url\""));
@@ -155,8 +161,9 @@ impl Calls {
             _ => &[""],
         };
         let mut refuse = |code, said| steps.push(Step::ToServer(reply::error(id, code, said)));
-        let about = within.or_else(|| self.only_call());
-        let Some((about, call)) = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?))) else {
+        let call_id = within.or_else(|| self.only_call());
+        let Some((call_id, call)) = call_id.and_then(|call_id| Some((call_id.clone(), self.calls.get_mut(&call_id)?)))
+        else {
             return refuse(
                 ReplyCode::Failure,
                 "this client accepts requests only during a call, and this request belongs to no known call",
@@ -176,7 +183,7 @@ impl Calls {
             request.set("params", parameters.to_string());
         }
         call.questions.push(Question::new(Some(id.clone()), request.to_string(), &self.request_ids));
-        self.require_input(&about, logging, steps);
+        self.require_input(&call_id, logging, steps);
     }
 
     /// The call that a server request outside any exchange belongs to, which some servers send: the only call without
@@ -207,9 +214,9 @@ impl Calls {
         result.set("inputRequests", requests.to_string());
         result.set("requestState", object::text(&id.to_string()));
         steps.push(Step::ToClient(Message::response(&current, &result.to_string())));
-        self.thinking.push_back(id.clone());
-        if self.thinking.len() > THINKING_LIMIT
-            && let Some(oldest) = self.thinking.pop_front()
+        self.waiting_for_client.push_back(id.clone());
+        if self.waiting_for_client.len() > WAITING_LIMIT
+            && let Some(oldest) = self.waiting_for_client.pop_front()
         {
             self.give_up(&oldest, logging, steps);
         }
@@ -224,7 +231,7 @@ impl Calls {
     }
 
     /// The server has cancelled one of its requests.
-    pub fn question_cancelled(&mut self, message: &Message) {
+    pub fn server_request_cancelled(&mut self, message: &Message) {
         let Some(id) = message.cancels() else { return };
         for call in self.calls.values_mut() {
             call.questions.retain(|question| question.id.as_ref() != Some(&id));
@@ -237,12 +244,12 @@ impl Calls {
     pub fn resume(&mut self, message: Message, logging: &mut Logging, steps: &mut Vec<Step>) {
         let Kind::Request { id, method } = &message.kind else { return };
         let state = message.member("requestState").and_then(|state| serde_json::from_str::<String>(&state).ok());
-        let about = state.and_then(|state| Id::from_json(&state));
-        let call = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?)));
-        let Some((about, call)) = call.filter(|(_, call)| call.method == *method && call.current.is_none()) else {
+        let call_id = state.and_then(|state| Id::from_json(&state));
+        let call = call_id.and_then(|call_id| Some((call_id.clone(), self.calls.get_mut(&call_id)?)));
+        let Some((call_id, call)) = call.filter(|(_, call)| call.method == *method && call.current.is_none()) else {
             return steps.push(Step::Refuse(Refusal::unsent(message, Failure::NotResumable)));
         };
-        self.thinking.retain(|thinking| *thinking != about);
+        self.waiting_for_client.retain(|waiting| *waiting != call_id);
         let answers = message.member("inputResponses").unwrap_or_default();
         let answers = Object::parse(&answers).unwrap_or_default();
         let answers: HashMap<String, &str> = answers.iter().collect();
@@ -267,36 +274,36 @@ impl Calls {
         }
         call.level = meta.get(meta::LOG_LEVEL).and_then(log_level);
         call.current = Some(id.clone());
-        self.resumed.insert(id.clone(), about.clone());
+        self.resumed.insert(id.clone(), call_id.clone());
         let level = call.level;
         match std::mem::replace(&mut call.response, ServerResponse::None) {
             ServerResponse::Refused(_) if all_opened && call.questions.is_empty() => {
-                self.call_again(&about, logging, steps)
+                self.call_again(&call_id, logging, steps)
             }
             ServerResponse::Refused(result) if all_opened => {
                 call.response = ServerResponse::Refused(result);
-                self.require_input(&about, logging, steps);
+                self.require_input(&call_id, logging, steps);
             }
             // If the user declines to open one address, the call ends.
             ServerResponse::Refused(result) => {
                 steps.extend(replies);
-                self.finish(&about, result, steps);
+                self.finish(&call_id, result, steps);
             }
             ServerResponse::Early(result) => {
                 steps.extend(replies);
-                self.ended(about, result, logging, steps);
+                self.ended(call_id, result, logging, steps);
             }
             ServerResponse::None => {
-                logging.resume(&about, level, steps);
+                logging.resume(&call_id, level, steps);
                 steps.extend(replies);
-                self.require_input(&about, logging, steps);
+                self.require_input(&call_id, logging, steps);
             }
         }
     }
 
     /// The user has opened the addresses: makes the call again, under a new id.
-    fn call_again(&mut self, about: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
-        let Some(call) = self.calls.remove(about) else { return };
+    fn call_again(&mut self, call_id: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
+        let Some(call) = self.calls.remove(call_id) else { return };
         let id = self.request_ids.next_id();
         let Some(request) = call.request.clone().renamed(&id) else {
             let answer = call.current.map(|current| {
@@ -342,12 +349,12 @@ impl Calls {
 
     /// Sends the client the result of the call.
     fn finish(&mut self, id: &Id, result: CallResult, steps: &mut Vec<Step>) {
-        let Some(Call { written, current: Some(current), .. }) = self.calls.remove(id) else { return };
+        let Some(Call { original, current: Some(current), .. }) = self.calls.remove(id) else { return };
         self.resumed.remove(&current);
         // The call as the client wrote it, with the id of the request that waits now.
-        let written = if written.id() == Some(&current) { Some(written) } else { written.renamed(&current) };
-        steps.push(match (result, written) {
-            (CallResult::Response(message), written) => completed(message.addressed_to(&current), written.as_ref()),
+        let original = if original.id() == Some(&current) { Some(original) } else { original.renamed(&current) };
+        steps.push(match (result, original) {
+            (CallResult::Response(message), original) => completed(message.addressed_to(&current), original.as_ref()),
             (CallResult::Refusal(refusal), Some(message)) => Step::Refuse(Refusal { message, ..refusal }),
             (CallResult::Refusal(refusal), None) => {
                 Step::ToClient(reply::error(&current, ReplyCode::Failure, &refusal.failure.to_string()))

@@ -20,7 +20,7 @@ pub struct Logging {
     wanted: HashMap<Id, usize>,
     /// The level of the request that ended last, until a request comes that wants no log: messages that a server logs
     /// outside an exchange may come after the result.
-    lately: Option<usize>,
+    last_level: Option<usize>,
     /// The level set on the server; the lowest one, if the server does not support setting it.
     server_level: Option<usize>,
     /// finmcp's own requests for a level, and the message to send after each.
@@ -32,14 +32,14 @@ impl Logging {
     /// For the described server.
     pub fn new(server: &Description, request_ids: RequestIds) -> Self {
         let server_level = server.capability(&["logging"]).is_none().then_some(0);
-        Self { wanted: HashMap::new(), lately: None, server_level, own: HashMap::new(), request_ids }
+        Self { wanted: HashMap::new(), last_level: None, server_level, own: HashMap::new(), request_ids }
     }
 
     /// Sends `request`, which has this id and wants messages from `level` on. The server gets that level, unless it
     /// has a lower one from an earlier request already: then the additional messages are dropped on their way back.
     pub fn send(&mut self, id: Id, level: Option<usize>, request: Message, steps: &mut Vec<Step>) {
         let Some(level) = level else {
-            self.lately = None;
+            self.last_level = None;
             return steps.push(Step::ToServer(request));
         };
         self.wanted.insert(id, level);
@@ -86,9 +86,9 @@ impl Logging {
     }
 
     /// The request has ended.
-    pub fn over(&mut self, id: &Id) {
+    pub fn ended(&mut self, id: &Id) {
         if let Some(level) = self.wanted.remove(id) {
-            self.lately = Some(level);
+            self.last_level = Some(level);
         }
     }
 
@@ -103,7 +103,7 @@ impl Logging {
         let Some(level) = message.member("level").and_then(|level| log_level(&level)) else { return false };
         match within {
             Some(id) => self.wanted.get(id).is_some_and(|wanted| *wanted <= level),
-            None => self.wanted.values().chain(&self.lately).any(|wanted| *wanted <= level),
+            None => self.wanted.values().chain(&self.last_level).any(|wanted| *wanted <= level),
         }
     }
 }

@@ -44,15 +44,15 @@ pub fn to_legacy(message: Message) -> Option<Message> {
     })
 }
 
-/// The response to the request `written` by the client, as a modern server would send it. A response that cannot be
+/// The response to the request `original` of the client, as a modern server would send it. A response that cannot be
 /// completed becomes an error, because a modern client could not read it.
-pub fn completed(answer: Message, written: Option<&Message>) -> Step {
+pub fn completed(answer: Message, original: Option<&Message>) -> Step {
     let id = answer.id().cloned();
     if let Some(whole) = complete(answer) {
         return Step::ToClient(whole);
     }
     let failure = Failure::Malformed;
-    match (written, id) {
+    match (original, id) {
         (Some(message), _) => {
             let processed = failure.processed();
             Step::Refuse(Refusal { message: message.clone(), failure: Arc::new(failure), processed })

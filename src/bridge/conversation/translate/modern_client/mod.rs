@@ -104,17 +104,17 @@ impl ModernClient {
                 if self.is_finmcps(id, *succeeded, steps) {
                     return;
                 }
-                self.logging.over(id);
+                self.logging.ended(id);
                 if self.calls.contains(id) {
                     let id = id.clone();
                     return self.calls.ended(id, CallResult::Response(message), &mut self.logging, steps);
                 }
-                let written = self.requests.remove(id);
-                steps.push(completed(message, written.as_ref()));
+                let original = self.requests.remove(id);
+                steps.push(completed(message, original.as_ref()));
             }
             Kind::Request { id, method } => match &**method {
                 "ping" => steps.push(Step::ToServer(Message::response(id, "{}"))),
-                _ => self.calls.asked(&message, within, &mut self.logging, steps),
+                _ => self.calls.server_asked(&message, within, &mut self.logging, steps),
             },
             Kind::Notification { method } => match &**method {
                 "notifications/message" => {
@@ -123,7 +123,7 @@ impl ModernClient {
                     }
                 }
                 "notifications/progress" => self.calls.progressed(message, within.as_ref(), steps),
-                "notifications/cancelled" => self.calls.question_cancelled(&message),
+                "notifications/cancelled" => self.calls.server_request_cancelled(&message),
                 _ => self.subscriptions.changed(&message, steps),
             },
             Kind::Response { id: None, .. } => {}
@@ -133,7 +133,7 @@ impl ModernClient {
     /// A request of the client, or one of finmcp's own, failed.
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
-        self.logging.over(&id);
+        self.logging.ended(&id);
         if self.is_finmcps(&id, false, steps) {
             return;
         }
@@ -181,7 +181,7 @@ impl ModernClient {
             return;
         }
         let id = self.calls.cancel(id);
-        self.logging.over(&id);
+        self.logging.ended(&id);
         self.requests.remove(&id);
         if self.logging.drop_waiting(&id) {
             return;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    bridge::conversation::{failure::Processed, translate::modern_client::calls::THINKING_LIMIT},
+    bridge::conversation::{failure::Processed, translate::modern_client::calls::WAITING_LIMIT},
     mcp::revision::Era,
 };
 
@@ -366,12 +366,12 @@ fn a_resumed_call_that_is_unknown_is_refused() {
 #[test]
 fn the_call_that_has_waited_longest_for_its_client_is_given_up() {
     let mut translator = translator("{}");
-    for number in 0..=THINKING_LIMIT {
+    for number in 0..=WAITING_LIMIT {
         let id = format!("{}", number + 100);
         client(&mut translator, &call(&id, "", ""));
         let told = within(&mut translator, &id, &format!(r#"{{"id":{number},"method":"roots/list"}}"#));
         let given_up = r#"to server {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":100}}"#;
-        assert_eq!(told.iter().any(|line| line == given_up), number == THINKING_LIMIT, "{told:?}");
+        assert_eq!(told.iter().any(|line| line == given_up), number == WAITING_LIMIT, "{told:?}");
     }
     let resumed = |state: &str| call("1", &format!(r#","requestState":"{state}","inputResponses":{{}}"#), "");
     assert!(client(&mut translator, &resumed("100"))[0].starts_with("refused 1"));
@@ -386,7 +386,7 @@ fn only_calls_that_wait_for_their_clients_count() {
         client(translator, &call(&number.to_string(), "", ""));
         within(translator, &number.to_string(), &format!(r#"{{"id":{number},"method":"roots/list"}}"#)).len()
     };
-    for number in 100..100 + THINKING_LIMIT {
+    for number in 100..100 + WAITING_LIMIT {
         think(&mut translator, number);
     }
     client(&mut translator, &call("1", r#","requestState":"100","inputResponses":{"finmcp-1":{}}"#, ""));
