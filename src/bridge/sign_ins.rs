@@ -71,13 +71,13 @@ async fn sign_in(offer: Offer, need: Need, shown_by: watch::Receiver<ShownBy>, t
         let _ = reports.send(Event::SignedIn, 0).await;
         return;
     }
-    let (tell, told) = oneshot::channel();
-    let invited = async {
-        if let Ok(invitation) = told.await {
+    let (sender, page) = oneshot::channel();
+    let page_ready = async {
+        if let Ok(invitation) = page.await {
             let _ = reports.send(Event::SignInOffered(invitation), 0).await;
         }
     };
-    let (outcome, ()) = tokio::join!(offer(shown_by, tell), invited);
+    let (outcome, ()) = tokio::join!(offer(shown_by, sender), page_ready);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
     let _ = reports.send(event, 0).await;
 }

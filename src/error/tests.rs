@@ -557,7 +557,7 @@ async fn what_a_client_is_told() {
         status(400, None),
         Failure::UnrelatedError {
             status: StatusCode::NOT_FOUND,
-            said: Box::new(Message::parse(unaddressed.into()).unwrap()),
+            error: Box::new(Message::parse(unaddressed.into()).unwrap()),
         },
         Failure::RateLimited { wait: Duration::from_secs(59) },
         Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },

@@ -288,7 +288,7 @@ impl Audit {
             },
             () = sleep_until(self.since + WRITE_LIMIT), if self.failure.is_none() => {
                 let path = self.options.path.display();
-                self.fail(AuditError(format!("{path} has not taken a line for {} s", WRITE_LIMIT.as_secs())));
+                self.fail(AuditError(format!("{path} has not accepted a line for {} s", WRITE_LIMIT.as_secs())));
             }
         }
     }
@@ -331,14 +331,18 @@ impl Audit {
     /// Removes all messages that still wait, because the conversation is ending.
     pub fn release_all(&mut self) -> Vec<Released> {
         if self.is_waited_for() && self.failure.is_none() {
-            self.fail(AuditError(format!("{} has not taken the last lines", self.options.path.display())));
+            self.fail(AuditError(format!("{} has not accepted the last lines", self.options.path.display())));
         }
         self.released()
     }
 
     fn refusal(&self, id: &Id) -> Message {
         let why = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-        reply::error(id, ReplyCode::Failure, &format!("No tool is called, because the audit log cannot be kept: {why}"))
+        reply::error(
+            id,
+            ReplyCode::Failure,
+            &format!("finmcp calls no tool while it cannot write the audit log: {why}"),
+        )
     }
 
     /// Whether every order has been reported on, even if it failed.
@@ -400,7 +404,7 @@ impl Audit {
         let end = match method {
             "tasks/get" => tasks::described(answer).and_then(|task| task.end),
             // An error can be the call's own, or say that there is no such task, or come from finmcp.
-            "tasks/result" if succeeded || self.is_running(id) && !reply::is_ours(answer) => {
+            "tasks/result" if succeeded || self.is_running(id) && !reply::is_from_finmcp(answer) => {
                 Some(outcome(answer).into_owned())
             }
             // The tasks extension's response only acknowledges the request.

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_and_the_instructions_carry_it_and_nothing_else_changes() {
+    fn the_label_goes_into_title_and_instructions_and_nothing_else_changes() {
         assert_eq!(
             labelled(
                 "initialize",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_pass_as_they_are() {
+    fn other_responses_pass_unchanged() {
         for answer in [
             r#"{"id":"a","error":{"code":-32601,"message":"no"}}"#,
             r#"{"id":"b","result": {"serverInfo":{"name":"N"}}}"#,

@@ -57,7 +57,7 @@ pub enum Failure {
         /// The HTTP status.
         status: StatusCode,
         /// The error.
-        said: Box<Message>,
+        error: Box<Message>,
     },
     /// The rate limit is used up for longer than a client can be expected to wait. Nothing was sent.
     #[error("the server's limit of requests is used up; it can be asked again in {} s", .wait.as_secs() + 1)]

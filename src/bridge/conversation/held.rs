@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_taken_out_by_their_ids() {
+    fn requests_are_removed_by_id() {
         let mut held = held(&[request(1, "a"), notice("n"), request(2, "b"), request(1, "c"), request(3, "b")]);
         let id = |text: &str| Id::from_json(text).unwrap();
         held.remove_request(&id("1"));

@@ -107,16 +107,16 @@ pub struct Probing {
 impl Probing {
     /// Starts with the client's first message, and the server's last known description.
     pub fn new(opening: Message, server: Option<&Description>) -> Self {
-        let is_probe = matches!(opening.method(), Some("initialize" | "server/discover"));
+        let needs_response = matches!(opening.method(), Some("initialize" | "server/discover"));
         let mut held = Held::default();
-        if !is_probe {
+        if !needs_response {
             held.push(opening.clone());
         }
         Self {
             client: Era::spoken(&opening),
             server: server.map(|known| known.era),
             transport: server.map(|known| known.transport).unwrap_or_default(),
-            response: if is_probe { OpeningResponse::Pending } else { OpeningResponse::Sent },
+            response: if needs_response { OpeningResponse::Pending } else { OpeningResponse::Sent },
             in_flight: None,
             next: VecDeque::new(),
             endpoint: Endpoint::Missing,
@@ -142,10 +142,10 @@ impl Probing {
 
     /// Whether the probe in flight has this id.
     pub fn is_current(&self, id: &Id) -> bool {
-        self.in_flight.as_ref().is_some_and(|(_, asking)| asking == id)
+        self.in_flight.as_ref().is_some_and(|(_, current)| current == id)
     }
 
-    // Asking.
+    // Probes.
 
     /// The first probe.
     pub fn first_probe(&mut self) -> Probe {
@@ -236,8 +236,8 @@ impl Probing {
         if !is_rejection {
             return ProbeResult::OutOfReach(refusal);
         }
-        let said = match &*refusal.failure {
-            Failure::UnrelatedError { said, .. } => Some(Message::clone(said)),
+        let error = match &*refusal.failure {
+            Failure::UnrelatedError { error, .. } => Some(Message::clone(error)),
             _ => None,
         };
         if !suggests_no_endpoint(&refusal.failure) {
@@ -245,11 +245,11 @@ impl Probing {
         }
         match self.next() {
             Some(next) => {
-                self.rejection.get_or_insert((said, refusal.failure));
+                self.rejection.get_or_insert((error, refusal.failure));
                 ProbeResult::Next(next)
             }
             None => {
-                let (answer, failure) = self.rejection.take().unwrap_or((said, refusal.failure));
+                let (answer, failure) = self.rejection.take().unwrap_or((error, refusal.failure));
                 self.fail(answer, failure)
             }
         }

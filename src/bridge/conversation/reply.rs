@@ -61,7 +61,7 @@ pub fn error(id: &Id, code: ReplyCode, message: &str) -> Message {
 }
 
 /// Whether an error comes from finmcp, judging by its code.
-pub fn is_ours(answer: &Message) -> bool {
+pub fn is_from_finmcp(answer: &Message) -> bool {
     answer.error_code().is_some_and(|code| (-31999..=-31000).contains(&code))
 }
 
@@ -77,10 +77,10 @@ impl ServerLabels {
     pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
         let Refusal { message, failure, processed } = refusal;
         // Only for the request that got this response; requests that waited for it get the reason instead.
-        if let (Failure::UnrelatedError { said, .. }, Some("initialize" | "server/discover")) =
+        if let (Failure::UnrelatedError { error: unrelated, .. }, Some("initialize" | "server/discover")) =
             (&**failure, message.method())
         {
-            return message.id().map(|id| Message::clone(said).addressed_to(id));
+            return message.id().map(|id| Message::clone(unrelated).addressed_to(id));
         }
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
@@ -204,7 +204,7 @@ mod tests {
     fn the_servers_error_goes_to_the_request_that_got_it() {
         let unaddressed = || Failure::UnrelatedError {
             status: StatusCode::NOT_FOUND,
-            said: Box::new(
+            error: Box::new(
                 Message::parse(r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#.into()).unwrap(),
             ),
         };

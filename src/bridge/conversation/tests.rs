@@ -282,7 +282,7 @@ fn the_remembered_era_is_probed_first_and_forgotten_when_wrong() {
     let mut rig = Rig::new(Some(description(Era::Modern)));
     rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
     assert_eq!(rig.methods(), ["tools/call"]);
-    // but not to another: that could take the call for one of its own era.
+    // but not to another, which could mistake the call for a legacy one.
     let mut rig = Rig::new(None);
     rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
     assert_eq!(rig.methods(), ["server/discover"]);

@@ -68,8 +68,8 @@ impl Endpoint {
                 return Err(Failure::TriedTooOften);
             }
             let response = self.transmit(&method, &accept, body, headers, token.as_ref()).await?;
-            let (status, said) = (response.status(), response.headers());
-            match self.tokens.judge(token.as_ref(), &self.url, status, said, attempts).await {
+            let (status, response_headers) = (response.status(), response.headers());
+            match self.tokens.judge(token.as_ref(), &self.url, status, response_headers, attempts).await {
                 Judgement::Accepted => return Ok(JudgedResponse { response, refuses_token: false }),
                 Judgement::Retry(another) => token = Some(another),
                 Judgement::Refused(RefusalReason::InvalidToken) => {

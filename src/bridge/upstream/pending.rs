@@ -203,7 +203,7 @@ mod tests {
 
     /// t105: a response goes to the exchange that waits for it, once, and only while it waits.
     #[tokio::test]
-    async fn t105_an_answer_is_for_the_exchange_that_waits_for_it() {
+    async fn t105_a_response_goes_to_the_exchange_that_waits_for_it() {
         let (answers, answer) = answers();
         assert!(answers.expect(&Message::notification("x", "{}"), 8, IDLE).is_none());
         assert_eq!((pass_on(&answers, 2), answers.take(None).is_none()), (None, true));

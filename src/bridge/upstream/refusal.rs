@@ -67,13 +67,13 @@ impl Endpoint {
             return Ok(Ending::Failed(Failure::Status { status, retry_after, reason }));
         }
         match (refusal, &message.kind) {
-            (Some(said), Kind::Request { id, method })
+            (Some(error), Kind::Request { id, method })
                 if transport::suggests_no_endpoint(status)
                     && matches!(&**method, "initialize" | "server/discover")
-                    && said.id() != Some(id)
-                    && !said.error_code().is_some_and(codes::is_modern_error) =>
+                    && error.id() != Some(id)
+                    && !error.error_code().is_some_and(codes::is_modern_error) =>
             {
-                Ok(Ending::Failed(Failure::UnrelatedError { status, said: Box::new(said) }))
+                Ok(Ending::Failed(Failure::UnrelatedError { status, error: Box::new(error) }))
             }
             // The status applies to this request, whatever id the body names: some servers use the id "server-error".
             (Some(refusal), Kind::Request { id, .. }) => {

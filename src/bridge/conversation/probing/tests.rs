@@ -90,7 +90,7 @@ fn t136_a_server_that_responds_accepts_messages() {
 fn an_error_from_a_url_that_accepts_no_messages_is_no_response() {
     let said = |code, text| Failure::UnrelatedError {
         status: StatusCode::from_u16(code).unwrap(),
-        said: Box::new(message(text)),
+        error: Box::new(message(text)),
     };
     let first = r#"{"id":null,"error":{"code":-32601,"message":"first"}}"#;
     let second = r#"{"id":"server-error","error":{"code":-32600,"message":"second"}}"#;

@@ -284,9 +284,9 @@ impl Channel {
     // Responses.
 
     /// Passes a response to the client that the server sent with an error status.
-    pub fn answer(&mut self, message: &Message, said: Message) {
+    pub fn answer(&mut self, message: &Message, error: Message) {
         if let Some(settled) = message.id().and_then(|id| self.in_flight.settle(id)) {
-            self.actions.push(Action::Answer(said.addressed_to(&settled.id), settled.method));
+            self.actions.push(Action::Answer(error.addressed_to(&settled.id), settled.method));
         }
     }
 

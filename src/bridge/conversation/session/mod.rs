@@ -220,7 +220,7 @@ impl Session {
 
     /// The request that a response with this id belongs to, in the exchange of request `asked`. The id of a request in
     /// flight names that request, in whichever exchange the response comes. A response without an id, or with one of
-    /// another JSON type, can only belong to the request of its own exchange.
+    /// another JSON type, can only belong to the request of that exchange.
     fn request_of(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
         let Some(id) = id else { return asked.cloned() };
         if matches!(self.channel.in_flight.place(id), Some(Place::Sent(_))) || self.relisting.owns(id) {

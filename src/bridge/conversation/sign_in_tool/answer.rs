@@ -44,11 +44,11 @@ pub fn where_to_sign_in(
              address {place}"
         ),
     };
-    let said = format!(
+    let content = format!(
         "{reason}{open}, and keep this client running until then:\n\n\
          {address}{enter}\n\n{elsewhere}\n\nThe tools of {title} will work after that."
     );
-    text(call, !is_for_tool(call), &said)
+    text(call, !is_for_tool(call), &content)
 }
 
 /// The response to `call` when it has waited long enough for a sign-in; with the page, if that is known.
@@ -63,8 +63,8 @@ pub fn still_open(call: &Message, invitation: Option<&Invitation>, labels: &Serv
         true => format!("The tools of {title} will work after that."),
         false => format!("This call was not sent to {title}: repeat it after signing in."),
     };
-    let said = format!("{open}\n\n{}\n\n{again}", elsewhere(labels));
-    text(call, !is_for_tool(call), &said)
+    let content = format!("{open}\n\n{}\n\n{again}", elsewhere(labels));
+    text(call, !is_for_tool(call), &content)
 }
 
 /// How to sign in without this client.
@@ -79,12 +79,12 @@ pub fn signed_in(call: &Message, labels: &ServerLabels) -> Message {
 }
 
 /// A tool result that consists of a text (MCP tools, "Text Content").
-pub fn text(call: &Message, is_error: bool, said: &str) -> Message {
+pub fn text(call: &Message, is_error: bool, content: &str) -> Message {
     let mut result = Object::default();
     if Era::spoken(call) == Era::Modern {
         result.set("resultType", r#""complete""#);
     }
-    result.set("content", format!(r#"[{{"type":"text","text":{}}}]"#, object::text(said)));
+    result.set("content", format!(r#"[{{"type":"text","text":{}}}]"#, object::text(content)));
     result.set("isError", is_error.to_string());
     let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
     Message::response(&id, &result.to_string())
@@ -93,14 +93,14 @@ pub fn text(call: &Message, is_error: bool, said: &str) -> Message {
 /// The response to `tools/list` while the user is signed out: the server's remembered tools, and the sign-in tool.
 pub fn list(list: &Message, remembered: Option<&str>, labels: &ServerLabels) -> Option<Message> {
     let mut tool = Object::default();
-    let said = format!(
+    let content = format!(
         "The user is not signed in to {}. Call this to open the sign-in page, or to get its address; the other \
          tools will work after that.",
         labels.title
     );
     tool.set("name", object::text(TOOL));
     tool.set("title", object::text(&format!("Sign in to {}", labels.title)));
-    tool.set("description", object::text(&said));
+    tool.set("description", object::text(&content));
     tool.set("inputSchema", r#"{"type":"object","properties":{}}"#);
     tool.set("annotations", r#"{"readOnlyHint":false,"destructiveHint":false,"openWorldHint":true}"#);
     let mut result = description::listed(list, remembered);

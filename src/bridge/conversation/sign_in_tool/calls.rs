@@ -86,7 +86,7 @@ impl Calls {
     }
 
     /// The call whose alarm this is: it has waited long enough, and is not made even if the user signs in later.
-    pub fn out_of_patience(&mut self, alarm: u64) -> Option<Message> {
+    pub fn take_expired(&mut self, alarm: u64) -> Option<Message> {
         let patience = Patience::Until(alarm);
         // A call gets no response while its client is still asking the user.
         let open = self.elicited.iter_mut().filter(|(_, call)| call.patience == patience);

@@ -154,9 +154,9 @@ impl SignIn {
             }
             _ if is_accepted => SignInStep::Need(call, None), // the sign-in may have ended meanwhile
             _ => {
-                let said =
+                let content =
                     format!("The user did not sign in. To sign in, run this in a terminal: {}", labels.login_command);
-                SignInStep::Respond(answer::text(&call, true, &said))
+                SignInStep::Respond(answer::text(&call, true, &content))
             }
         }
     }
@@ -214,10 +214,10 @@ impl SignIn {
         if !self.supports_url_elicitation(message) {
             return Some(answer::where_to_sign_in(message, reason, invitation, &known.labels));
         }
-        let said = format!("Sign in to {}.{}", known.labels.title, invitation.instruction());
+        let content = format!("Sign in to {}.{}", known.labels.title, invitation.instruction());
         let mut elicitation = Object::default();
         elicitation.set("mode", r#""url""#);
-        elicitation.set("message", object::text(&said));
+        elicitation.set("message", object::text(&content));
         elicitation.set("url", object::text(&invitation.address));
         match Era::spoken(message) {
             Era::Modern => {
@@ -251,7 +251,7 @@ impl SignIn {
     /// The call with this alarm has waited long enough: returns the response to it. The call is not made even if the
     /// user signs in later; the sign-in itself stays open.
     fn woken(&mut self, alarm: u64, labels: &ServerLabels) -> Option<Message> {
-        let call = self.calls.out_of_patience(alarm)?;
+        let call = self.calls.take_expired(alarm)?;
         let invitation = if let Progress::PageReady(invitation) = &self.progress { Some(invitation) } else { None };
         Some(answer::still_open(&call, invitation, labels))
     }
@@ -280,12 +280,12 @@ impl SignIn {
     /// The sign-in failed, and so do the calls that waited for it.
     fn failed(&mut self, reason: &str, labels: &ServerLabels, out: &mut Vec<Step>) {
         self.progress = Progress::None;
-        let said = format!(
+        let content = format!(
             "The sign-in to {} failed: {reason}. Or run this in a terminal: {}",
             labels.title, labels.login_command
         );
         let calls = self.calls.end().into_iter();
-        out.extend(calls.map(|call| Step::Decline(answer::text(&call, true, &said))));
+        out.extend(calls.map(|call| Step::Decline(answer::text(&call, true, &content))));
     }
 }
 

@@ -289,7 +289,7 @@ mod tests {
 
     /// t121: when a server asks one process for a pause, all of them keep it, even those that already wait.
     #[tokio::test(start_paused = true)]
-    async fn t121_a_pause_is_for_all_processes() {
+    async fn t121_a_pause_applies_to_all_processes() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = processes(&folder.path().join("locks"));
         use_up(&one).await;

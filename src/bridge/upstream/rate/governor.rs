@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_goes_at_once_and_the_rest_in_the_minute() {
+    fn a_third_passes_at_once_and_the_rest_within_the_minute() {
         let mut usage = Usage::default();
         assert_eq!(burst(&mut usage, rate(60), START), 20);
         let wait = usage.take(rate(60), START).unwrap_err();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_a_burst_just_used() {
+    fn invalid_text_counts_as_a_burst_just_used() {
         for text in ["\n", "1", "a b\n", "5 6", "-1 2\n", "1 2 3\n", "\u{e9}", "0 99999999999999999999\n"] {
             let mut usage = Usage::from_text(text.as_bytes(), rate(60), START);
             assert_eq!(usage.take(rate(60), START), Err(rate(60).interval()), "{text:?}");

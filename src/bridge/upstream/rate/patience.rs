@@ -133,7 +133,7 @@ mod tests {
     proptest! {
         /// t121: not shorter than asked for, hardly longer, and bounded.
         #[test]
-        fn t121_the_wait_is_what_is_asked_for(seconds in any::<u64>(), refusals in any::<u32>(), random in any::<u32>()) {
+        fn t121_the_wait_is_as_long_as_asked(seconds in any::<u64>(), refusals in any::<u32>(), random in any::<u32>()) {
             let asked = Duration::from_secs(seconds);
             let wanted = asked.clamp(SHORTEST_WAIT, LONGEST_WAIT);
             let waited = wait(Some(asked), refusals, random);

@@ -248,12 +248,12 @@ impl Calls {
 /// The error for a request of which a server has made a task, against the specification: this client has not declared
 /// support for tasks. The task runs on, and only the server knows its outcome.
 fn unknown_task(id: &Id, task: &Task) -> Message {
-    let said = format!(
+    let text = format!(
         "the server turned this call into a task ({}), which this client does not support. The call may or may not be \
          carried out; it was not sent again. Check before repeating it",
         quoted(&task.id)
     );
-    let error = reply::error(id, ReplyCode::OutcomeUnknown, &said);
+    let error = reply::error(id, ReplyCode::OutcomeUnknown, &text);
     let data = format!(r#"{{"taskId":{}}}"#, object::text(&task.id));
     error.clone().edited(|message| message.edit("error", |error| error.set("data", data))).unwrap_or(error)
 }

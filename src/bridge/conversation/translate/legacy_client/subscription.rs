@@ -204,8 +204,8 @@ impl Subscription {
 
     /// Fails the requests that wait for the subscription.
     fn fail_waiting(&mut self, failure: &Failure, steps: &mut Vec<Step>) {
-        let said = failure.to_string();
-        let errors = self.waiting.drain(..).map(|id| reply::error(&id, ReplyCode::Network, &said));
+        let reason = failure.to_string();
+        let errors = self.waiting.drain(..).map(|id| reply::error(&id, ReplyCode::Network, &reason));
         steps.extend(errors.map(Step::ToClient));
     }
 

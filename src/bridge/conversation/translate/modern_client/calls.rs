@@ -160,7 +160,7 @@ impl Calls {
             "roots/list" => &["roots"],
             _ => &[""],
         };
-        let mut refuse = |code, said| steps.push(Step::ToServer(reply::error(id, code, said)));
+        let mut refuse = |code, text| steps.push(Step::ToServer(reply::error(id, code, text)));
         let call_id = within.or_else(|| self.only_call());
         let Some((call_id, call)) = call_id.and_then(|call_id| Some((call_id.clone(), self.calls.get_mut(&call_id)?)))
         else {
@@ -371,13 +371,13 @@ impl Calls {
         let own = within.and_then(|id| self.calls.get(id)).filter(is_known);
         let call = own.or_else(|| self.calls.values().find(is_known));
         let renamed = call.and_then(|call| call.token.clone()).filter(|(known, wanted)| known != wanted);
-        let told = match renamed {
+        let progress = match renamed {
             Some((_, wanted)) => {
                 message.edited(|message| message.edit("params", |members| members.set("progressToken", wanted)))
             }
             None => Some(message),
         };
-        steps.extend(told.map(Step::ToClient));
+        steps.extend(progress.map(Step::ToClient));
     }
 }
 

@@ -101,7 +101,7 @@ impl ModernClient {
     pub fn server_sent(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => {
-                if self.is_finmcps(id, *succeeded, steps) {
+                if self.handle_own_response(id, *succeeded, steps) {
                     return;
                 }
                 self.logging.ended(id);
@@ -134,7 +134,7 @@ impl ModernClient {
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
         self.logging.ended(&id);
-        if self.is_finmcps(&id, false, steps) {
+        if self.handle_own_response(&id, false, steps) {
             return;
         }
         if self.calls.contains(&id) {
@@ -152,7 +152,7 @@ impl ModernClient {
     }
 
     /// Whether the response with this id is to a request of finmcp's own. Handles it if so.
-    fn is_finmcps(&mut self, id: &Id, succeeded: bool, steps: &mut Vec<Step>) -> bool {
+    fn handle_own_response(&mut self, id: &Id, succeeded: bool, steps: &mut Vec<Step>) -> bool {
         self.logging.answered(id, steps) || self.subscriptions.answered(id, succeeded, steps)
     }
 

@@ -126,7 +126,7 @@ impl Subscriptions {
             (None, None) => false,
         };
         for (id, _) in self.open.iter().filter(|(_, filter)| wanted(filter)) {
-            let told = message.clone().edited(|message| {
+            let edited = message.clone().edited(|message| {
                 message.edit("params", |parameters| {
                     parameters.edit("_meta", |meta| meta.set(SUBSCRIPTION_ID, id.to_string()));
                 });
@@ -137,7 +137,7 @@ impl Subscriptions {
                 let parameters = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}{uri}}}"#);
                 Message::notification(message.method().unwrap_or_default(), &parameters)
             };
-            steps.push(Step::ToClient(told.unwrap_or_else(own)));
+            steps.push(Step::ToClient(edited.unwrap_or_else(own)));
         }
     }
 }
