@@ -117,17 +117,14 @@ impl<T: AsRef<Message>> Held<T> {
         self.queue.values().map(AsRef::as_ref)
     }
 
-    /// How many messages wait.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// How many requests wait.
     pub fn request_count(&self) -> usize {
         self.request_count
     }
 
-    /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

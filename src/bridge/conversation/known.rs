@@ -22,7 +22,6 @@ pub struct Known {
     pub server: Option<Description>,
     /// Whether the server can be asked.
     pub reach: Reach,
-    /// The client's era.
     pub client: Era,
     /// Which tools the client may see and call.
     pub policy: Policy,

@@ -53,7 +53,6 @@ pub trait Layer: Debug + Send {
 /// A message from the server.
 #[derive(Debug)]
 pub struct ServerMessage {
-    /// The message.
     pub message: Message,
     /// The method of the request that it responds to, until a layer translates the response.
     pub method: Option<Box<str>>,

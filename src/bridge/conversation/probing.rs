@@ -322,7 +322,6 @@ impl Probing {
         self.held.request_count()
     }
 
-    /// How many bytes are kept.
     pub fn bytes(&self) -> usize {
         self.held.bytes()
     }

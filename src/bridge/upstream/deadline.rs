@@ -39,7 +39,6 @@ impl Deadline {
         Self::new(FAR_FUTURE)
     }
 
-    /// The current end.
     pub fn end(&self) -> Instant {
         self.next.min(self.last)
     }

@@ -16,7 +16,6 @@ use crate::{
 
 /// The next item on a stream.
 pub enum StreamItem {
-    /// A message.
     Message(Message),
     /// A response to this request with neither a result nor an error.
     Blank(Id),
@@ -49,7 +48,6 @@ impl EventStream {
         &mut self.decoder
     }
 
-    /// The last event id on the stream.
     pub fn last_event_id(&self) -> Option<&Bytes> {
         self.decoder.last_event_id()
     }

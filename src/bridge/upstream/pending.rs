@@ -123,7 +123,6 @@ impl PendingRequests {
         }
     }
 
-    /// Whether nothing more will come.
     pub(super) fn is_over(&self) -> bool {
         self.locked().over
     }

@@ -29,7 +29,6 @@ impl Asked {
         id.is_some_and(|id| self.0.remove(id)) || has_open
     }
 
-    /// Removes all of them.
     pub fn take(&mut self) -> HashSet<Id> {
         std::mem::take(&mut self.0)
     }

@@ -30,7 +30,6 @@ pub enum Stage {
 /// Who opened the session.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Opener {
-    /// The client.
     #[default]
     Client,
     /// finmcp, in place of a lost one. The client does not know of it: it got its response to `initialize` long ago.
@@ -50,12 +49,9 @@ enum Stream {
     Lost,
 }
 
-/// The handshake.
 #[derive(Debug, Default)]
 pub struct Handshake {
-    /// How far it is.
     pub stage: Stage,
-    /// Who opened the session.
     pub opener: Opener,
     /// What the client has set in the session.
     pub state: SessionState,

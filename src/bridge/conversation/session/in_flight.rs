@@ -157,7 +157,6 @@ impl InFlight {
         self.carried.remove(&exchange)
     }
 
-    /// Removes all exchanges.
     pub fn take_all(&mut self) -> HashMap<Exchange, Carried> {
         std::mem::take(&mut self.carried)
     }
@@ -167,17 +166,14 @@ impl InFlight {
         self.carried.iter().filter(|(_, carried)| condition(&carried.message)).map(|(exchange, _)| *exchange).collect()
     }
 
-    /// The messages in flight.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.carried.values().map(|carried| &carried.message)
     }
 
-    /// How many messages are in flight.
     pub fn len(&self) -> usize {
         self.carried.len()
     }
 
-    /// How many bytes are in flight.
     pub fn bytes(&self) -> usize {
         self.messages().map(|message| message.raw().len()).sum()
     }

@@ -28,7 +28,6 @@ struct List {
 /// A refused call, with the server's error.
 #[derive(Debug)]
 pub struct RefusedCall {
-    /// The call.
     pub call: Carried,
     /// The response to it, unless sending it again helps.
     pub error: Message,

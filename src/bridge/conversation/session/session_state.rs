@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mcp::{id::Id, message::Message};
 
-/// The state of a session.
 #[derive(Debug, Default)]
 pub struct SessionState {
     /// The client's requests that set the current state.

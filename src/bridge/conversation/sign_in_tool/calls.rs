@@ -20,14 +20,12 @@ pub struct Calls {
     elicited: Vec<(Id, Call)>,
     /// Waiting for the user, who is signing in.
     for_user: Vec<Call>,
-    /// How many alarms were set.
     alarms: u64,
 }
 
 /// A call that waits for a sign-in.
 #[derive(Debug)]
 pub struct Call {
-    /// The call.
     pub message: Message,
     patience: Patience,
 }
@@ -123,7 +121,6 @@ impl Calls {
         self.for_page.len() + self.elicited.len() + self.for_user.len()
     }
 
-    /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         let calls = self.for_page.iter().map(|(call, _)| call).chain(self.elicited.iter().map(|(_, call)| call));
         calls.chain(&self.for_user).map(|call| call.message.raw().len()).sum()

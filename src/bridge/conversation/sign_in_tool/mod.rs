@@ -281,7 +281,7 @@ impl SignIn {
     fn failed(&mut self, reason: &str, labels: &ServerLabels, out: &mut Vec<Step>) {
         self.progress = Progress::None;
         let content = format!(
-            "The sign-in to {} failed: {reason}. Or run this in a terminal: {}",
+            "The sign-in to {} failed: {reason}. To try again in a terminal, run: {}",
             labels.title, labels.login_command
         );
         let calls = self.calls.end().into_iter();

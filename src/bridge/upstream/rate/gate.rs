@@ -43,7 +43,6 @@ pub struct RateGate {
     queue: Mutex<()>,
 }
 
-/// The file that the processes share.
 struct SharedFile {
     folder: PathBuf,
     entry: String,
