@@ -69,7 +69,7 @@ pub struct Audit {
     tasks: Tasks,
     orders: std::sync::mpsc::Sender<Order>,
     reports: mpsc::UnboundedReceiver<Option<AuditError>>,
-    /// How many orders were sent to the thread, and how many reports came back: one for each order.
+    /// How many orders were sent to the writing thread, and how many reports came back: one for each order.
     given: u64,
     reported: u64,
     /// Why the log cannot be written at present.
@@ -79,7 +79,6 @@ pub struct Audit {
     since: Instant,
 }
 
-/// An order to the thread that writes.
 enum Order {
     Write(Vec<u8>),
     /// Retries the lines that could not be written.
@@ -89,7 +88,6 @@ enum Order {
 /// A message that waits for the log.
 #[derive(Debug)]
 enum Waiting {
-    /// A tool call from the client.
     Call(Message),
     /// A response to a call, or another message that tells the client how a task ended.
     Answer(Message),
@@ -144,7 +142,6 @@ struct Tasks {
 struct KnownTask {
     /// The call that created it, if that happened in this conversation.
     call: Option<TaskCall>,
-    /// The recorded outcome.
     end: Option<String>,
 }
 
@@ -189,8 +186,7 @@ impl Audit {
         let (report, reports) = mpsc::unbounded_channel();
         let writing =
             thread::Builder::new().name("audit".to_owned()).spawn(move || run_writer(&received, &report, write));
-        writing
-            .map_err(|error| AuditError(format!("could not start the thread that writes the audit log: {error}")))?;
+        writing.map_err(|error| AuditError(format!("could not start the log's thread: {error}")))?;
         Ok(Self {
             options,
             open: HashMap::new(),
