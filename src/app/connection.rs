@@ -84,7 +84,7 @@ impl Connection {
     /// # Errors
     /// Why there is no session.
     pub async fn through(ends: Ends, capabilities: &str) -> Result<Self, Error> {
-        let title = ends.words.title.clone();
+        let title = ends.labels.title.clone();
         let (near, far) = duplex(ROOM);
         let (input, output) = split(far);
         let bridge = Bridge::new(downstream::over(Box::pin(input), Box::pin(output)), ends);

@@ -14,9 +14,9 @@ use crate::{
             label::Label,
             policy::Rules,
         },
-        conversation::{description::Description, reply::Words},
+        conversation::{description::Description, reply::ServerLabels},
         stdio::{downstream, parent::Parent},
-        upstream::rate::{gate::Turnstile, governor::Rate},
+        upstream::rate::{gate::RateGate, governor::Rate},
     },
     cli::Control,
     credential::token_source::{Lookup, TokenSource},
@@ -63,9 +63,9 @@ impl Relay<'_> {
             server: profile.server.clone(),
             http: self.credentials.http.clone(),
             tokens,
-            words: Words { title: profile.title.clone(), login_command: profile.login_command() },
+            labels: ServerLabels { title: profile.title.clone(), login_command: profile.login_command() },
             deadline,
-            turnstile: self.turnstile(),
+            rate_gate: self.rate_gate(),
             remembered: remembered(self.settings, profile),
             remember: self.remember(),
             offer: None,
@@ -76,13 +76,13 @@ impl Relay<'_> {
     }
 
     /// The gate to the vendor's limit of requests, which all processes of the profile share.
-    fn turnstile(&self) -> Turnstile {
+    fn rate_gate(&self) -> RateGate {
         let (profile, clock) = (self.profile, self.credentials.clock.clone());
         match self.provider().and_then(|provider| provider.requests_per_minute) {
             Some(limit) => {
-                Turnstile::shared(Rate::per_minute(limit), self.settings.locks(), &profile.name, &profile.server, clock)
+                RateGate::shared(Rate::per_minute(limit), self.settings.locks(), &profile.name, &profile.server, clock)
             }
-            None => Turnstile::open(clock),
+            None => RateGate::open(clock),
         }
     }
 
@@ -110,13 +110,13 @@ impl Relay<'_> {
         complain: impl Fn(AuditError) + Send + 'static,
     ) -> Result<Option<Audit>, AuditError> {
         let Some(path) = control.audit_log.clone() else { return Ok(None) };
-        let terms = audit::Terms {
+        let terms = audit::AuditOptions {
             path,
             profile: self.profile.name.clone(),
             environment: self.profile.environment.clone(),
             arguments: control.audit_arguments,
             clock: self.credentials.clock.clone(),
-            complain: Box::new(complain),
+            report_failure: Box::new(complain),
         };
         Audit::open(terms).map(Some)
     }

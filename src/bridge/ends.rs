@@ -1,4 +1,4 @@
-//! What a conversation is between, and its limits.
+//! What connects the two sides of a conversation, and its limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,49 +10,49 @@ use crate::{
         control::{audit::Audit, label::Label, policy::Rules},
         conversation::{
             description::Description,
-            reply::Words,
+            reply::ServerLabels,
             sign_in_tool::{Invitation, ShownBy},
         },
-        upstream::rate::gate::Turnstile,
+        upstream::rate::gate::RateGate,
     },
     credential::token_source::TokenSource,
     http::Http,
     server_url::ServerUrl,
 };
 
-/// The two ends, and what goes between them.
+/// The two ends of a conversation, and what goes between them.
 pub struct Ends {
-    /// The server.
+    /// The server's address.
     pub server: ServerUrl,
-    /// The way to it.
+    /// The HTTP client.
     pub http: Arc<Http>,
-    /// What it is shown.
+    /// The source of access tokens.
     pub tokens: TokenSource,
-    /// How errors speak of it.
-    pub words: Words,
+    /// How messages to the user name the server.
+    pub labels: ServerLabels,
     /// How long a request may take from one sign of life of the server to the next.
     pub deadline: Duration,
-    /// What keeps to the server's limit of requests.
-    pub turnstile: Turnstile,
-    /// What the server said of itself some time before.
+    /// Enforces the server's rate limit across processes.
+    pub rate_gate: RateGate,
+    /// The server's description from an earlier conversation.
     pub remembered: Option<Description>,
-    /// Keeps what it says now.
+    /// Stores the server's current description.
     pub remember: Remember,
-    /// Begins a sign-in, where a client may have that done.
+    /// Starts a sign-in, if the client may request one.
     pub offer: Option<Offer>,
     /// Which tools the client may see and call.
     pub rules: Rules,
-    /// What shows the client which server it is.
+    /// Names the profile and environment to the client.
     pub label: Option<Label>,
-    /// What keeps account of the calls.
+    /// Records the tool calls.
     pub audit: Option<Audit>,
 }
 
-/// Keeps what a server says of itself for the next conversation. Called in a task that may block.
+/// Stores a server's description for the next conversation. Called in a task that may block.
 pub type Remember = Arc<dyn Fn(&Description) + Send + Sync>;
 
-/// Begins a sign-in, whose page is shown as the receiver says by now: the sender takes where a person does it; the outcome
-/// is known when that is over, with the reason where it came to nothing.
+/// Starts a sign-in. The receiver says who shows the sign-in page; the sender gets the address of that page; the
+/// future returns when the sign-in is over, with the reason if it failed.
 pub type Offer = Arc<
     dyn Fn(watch::Receiver<ShownBy>, oneshot::Sender<Invitation>) -> BoxFuture<'static, Result<(), String>>
         + Send

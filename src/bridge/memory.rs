@@ -1,4 +1,4 @@
-//! What the server says of itself, kept for the next conversation.
+//! The server's description, stored for the next conversation.
 
 use tokio::{
     sync::watch,
@@ -7,25 +7,25 @@ use tokio::{
 
 use crate::bridge::{conversation::description::Description, ends::Remember};
 
-/// The task that keeps it, the latest last: it may block.
+/// Stores descriptions in a task that may block. Of several, only the latest has to be stored.
 pub struct Memory {
     latest: watch::Sender<Option<Description>>,
     task: JoinHandle<()>,
 }
 
 impl Memory {
-    /// Kept by `remember`.
+    /// Stores with `remember`.
     pub fn new(remember: Remember) -> Self {
         let (latest, described) = watch::channel(None);
         Self { latest, task: tokio::spawn(keep(described, remember)) }
     }
 
-    /// The server says this of itself now.
+    /// The server's current description.
     pub fn learn(&self, description: Description) {
         self.latest.send_replace(Some(description));
     }
 
-    /// Nothing more comes: what is left to be done.
+    /// Accepts no more descriptions; returns the task that stores the last one.
     pub fn close(self) -> JoinHandle<()> {
         self.task
     }

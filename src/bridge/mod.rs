@@ -1,7 +1,7 @@
-//! The relay between a client on stdio and a server on Streamable HTTP, or on HTTP+SSE.
+//! The relay between a client on stdio and a server over Streamable HTTP or HTTP+SSE.
 //!
-//! [`conversation`] decides, [`stdio`] and [`upstream`] carry; the loop here connects them: events in, actions out.
-//! Knows no OAuth: a `TokenSource` gives tokens.
+//! [`conversation`] decides; [`stdio`] and [`upstream`] do the I/O; the loop here connects them: events in, actions
+//! out. It knows no OAuth: a `TokenSource` supplies tokens.
 
 pub mod control;
 pub mod conversation;
@@ -55,33 +55,35 @@ use crate::{
     printable::quoted,
 };
 
-/// How long an answer may still take once the client has closed its side. All endings together stay under two seconds.
+/// How long responses may still take after the client has closed its side. The whole shutdown stays under two seconds.
 const GRACE: Duration = Duration::from_millis(1200);
 
-/// How long the server may take to end the session.
-const FAREWELL: Duration = Duration::from_millis(400);
+/// How long the server may take to delete the session.
+const SESSION_END_LIMIT: Duration = Duration::from_millis(400);
 
-/// How long the log of the calls may take for its last lines.
-const LAST_LINES: Duration = Duration::from_millis(300);
+/// How long the audit log may take to write its last lines.
+const AUDIT_LIMIT: Duration = Duration::from_millis(300);
 
-/// How long messages wait for the GET stream to open.
-const HOLD: Duration = Duration::from_secs(1);
+/// How long the client's messages wait for the GET stream to open.
+const STREAM_HOLD: Duration = Duration::from_secs(1);
 
-/// How many messages of the client may be under way or waiting for it; then no more are read. Far more than are sent at once: an answer to
-/// the server, a cancellation or the end may stand behind them.
+/// How many client messages may be in flight or queued; beyond that, finmcp stops reading from the client. Far more
+/// than a client sends at once, because a response to the server, a cancellation or the end of input may come behind
+/// them.
 const READ_AHEAD_LIMIT: usize = 1 << 16;
 
-/// How long the client may be kept waiting for room, once as many bytes of it are under way as may be. Then it is read on,
-/// and large requests are refused: what is under way may wait for what the client says next.
-const STANDSTILL: Duration = Duration::from_secs(5);
+/// How long finmcp stops reading from a client whose in-flight messages use all the memory allowed. After that it
+/// reads on and refuses large requests, because the requests in flight may depend on what the client sends next.
+const READ_PAUSE_LIMIT: Duration = Duration::from_secs(5);
 
-/// How many bytes may wait for the client; then no more are taken from the server.
+/// How many bytes may wait for the client; beyond that, finmcp stops reading from the server.
 const WAITING_LIMIT: usize = 1 << 20;
 
-/// How many bytes may wait for the client; then no more are read from it either: they are refusals of ours, of what it sends.
+/// How many bytes may wait for the client before finmcp also stops reading from it: these are finmcp's own error
+/// responses.
 const REFUSALS_LIMIT: usize = 16 * WAITING_LIMIT;
 
-/// One conversation.
+/// One relayed conversation.
 pub struct Bridge {
     upstream: Arc<Upstream>,
     conversation: Conversation,
@@ -95,23 +97,23 @@ pub struct Bridge {
     events: mpsc::Receiver<Report>,
     reports: Reports,
     exchanges: HashMap<Exchange, AbortHandle>,
-    farewells: Vec<JoinHandle<()>>,
-    /// When the client is read on although too many of its bytes are under way; set while that is so.
-    standstill: Option<Instant>,
-    /// When unanswered requests are given up; set once the client has closed its side.
+    closing_tasks: Vec<JoinHandle<()>>,
+    /// Until when finmcp does not read from the client; set while too many of its bytes are in flight.
+    read_pause: Option<Instant>,
+    /// When finmcp gives up on unanswered requests; set once the client has closed its side.
     grace: Option<Instant>,
 }
 
 impl Bridge {
-    /// A conversation with the client at the other end of `reader` and `writer`; nothing has been sent yet.
+    /// A conversation over `reader` and `writer`; nothing has been sent yet.
     pub fn new((reader, writer): (Reader, Writer), ends: Ends) -> Self {
         let (reports, events) = Reports::new();
         let upstream =
-            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.turnstile, ends.deadline, reports.clone());
-        let sign_in = SignIn::offered_if(ends.offer.is_some());
+            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.rate_gate, ends.deadline, reports.clone());
+        let sign_in = SignIn::new(ends.offer.is_some());
         Self {
             upstream: Arc::new(upstream),
-            conversation: Conversation::new(ends.words, ends.remembered, sign_in, ends.rules),
+            conversation: Conversation::new(ends.labels, ends.remembered, sign_in, ends.rules),
             sign_ins: SignIns::new(ends.tokens, ends.offer, reports.clone()),
             memory: Memory::new(ends.remember),
             label: ends.label,
@@ -122,26 +124,26 @@ impl Bridge {
             events,
             reports,
             exchanges: HashMap::new(),
-            farewells: Vec::new(),
-            standstill: None,
+            closing_tasks: Vec::new(),
+            read_pause: None,
             grace: None,
         }
     }
 
-    /// Relays until the client closes its side or goes away, or `stop` returns; then answers what is unanswered and ends
-    /// the server's session.
+    /// Relays until the client closes its side or exits, or `stop` returns; then responds to every unanswered request
+    /// and ends the server's session.
     ///
     /// # Errors
-    /// What the system says of the client's side, except that the client is gone.
+    /// An I/O error on the client's side, unless it only means that the client is gone.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let outcome = self.relay(pin!(stop)).await;
-        self.take(Event::Stopping);
-        self.settle_audit().await;
+        self.handle(Event::Stopping);
+        self.finish_audit().await;
         for exchange in self.exchanges.into_values() {
             exchange.abort();
         }
-        self.farewells.push(self.memory.close());
-        let _ = timeout(FAREWELL, join_all(self.farewells)).await;
+        self.closing_tasks.push(self.memory.close());
+        let _ = timeout(SESSION_END_LIMIT, join_all(self.closing_tasks)).await;
         match outcome {
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             outcome => outcome,
@@ -150,13 +152,13 @@ impl Bridge {
 
     async fn relay(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> io::Result<()> {
         loop {
-            let room = self.writer.waiting() < WAITING_LIMIT;
+            let has_capacity = self.writer.waiting() < WAITING_LIMIT;
             let is_full = self.conversation.backlog() + self.audit.as_ref().map_or(0, Audit::bytes) >= BACKLOG_LIMIT;
-            let standstill = is_full.then(|| *self.standstill.get_or_insert_with(|| Instant::now() + STANDSTILL));
-            self.standstill = standstill;
-            let is_held_up = standstill.is_some_and(|end| Instant::now() < end);
+            let read_pause = is_full.then(|| *self.read_pause.get_or_insert_with(|| Instant::now() + READ_PAUSE_LIMIT));
+            self.read_pause = read_pause;
+            let is_paused = read_pause.is_some_and(|end| Instant::now() < end);
             let reading = self.grace.is_none()
-                && !is_held_up
+                && !is_paused
                 && self.conversation.in_flight() < READ_AHEAD_LIMIT
                 && self.writer.waiting() < REFUSALS_LIMIT;
             let grace = self.grace;
@@ -164,18 +166,18 @@ impl Bridge {
                 biased;
                 () = &mut stop => Event::Stopping,
                 () = until(grace) => Event::Stopping,
-                () = until(standstill), if is_held_up => continue,
+                () = until(read_pause), if is_paused => continue,
                 written = self.writer.write(), if self.writer.waiting() > 0 => {
                     written?;
                     continue;
                 }
-                () = changed(&mut self.audit) => {
-                    if self.take_up() == Flow::Ended {
-                        return self.farewell().await;
+                () = audit_changed(&mut self.audit) => {
+                    if self.continue_released() == Flow::Ended {
+                        return self.flush_last_messages().await;
                     }
                     continue;
                 }
-                Some(report) = self.events.recv(), if room => report.event,
+                Some(report) = self.events.recv(), if has_capacity => report.event,
                 line = self.reader.next(), if reading => match line? {
                     Some(Line::Message(message)) => {
                         let answers = self.batches.received(&message);
@@ -193,10 +195,10 @@ impl Bridge {
                     }
                 },
             };
-            if self.take(event) == Flow::Ended || self.take_what_is_ready() == Flow::Ended {
-                return self.farewell().await;
+            if self.handle(event) == Flow::Ended || self.handle_ready_reports() == Flow::Ended {
+                return self.flush_last_messages().await;
             }
-            // Whatever the client takes at once goes out in one piece, without another round of the loop.
+            // Write what the client takes without waiting at once, instead of after another round of the loop.
             if self.writer.waiting() > 0
                 && let Some(written) = self.writer.write().now_or_never()
             {
@@ -205,45 +207,45 @@ impl Bridge {
         }
     }
 
-    /// Handles what has come meanwhile, so that it is written together.
-    fn take_what_is_ready(&mut self) -> Flow {
+    /// Handles the reports that are already there, so that their messages are written together.
+    fn handle_ready_reports(&mut self) -> Flow {
         while self.writer.waiting() < WAITING_LIMIT {
             let Ok(report) = self.events.try_recv() else { break };
-            if self.take(report.event) == Flow::Ended {
+            if self.handle(report.event) == Flow::Ended {
                 return Flow::Ended;
             }
         }
-        Flow::On
+        Flow::Continue
     }
 
-    /// Writes what the client is still to be told. It may be gone, or not be reading any more: then there is nobody to
-    /// finish for.
-    async fn farewell(&mut self) -> io::Result<()> {
-        self.settle_audit().await;
-        timeout(FAREWELL, self.writer.flush()).await.unwrap_or(Ok(()))
+    /// Writes what still has to go to the client. The time is limited, because the client may be gone or may have
+    /// stopped reading.
+    async fn flush_last_messages(&mut self) -> io::Result<()> {
+        self.finish_audit().await;
+        timeout(SESSION_END_LIMIT, self.writer.flush()).await.unwrap_or(Ok(()))
     }
 
-    /// Gives the log of the calls the time to be written.
-    async fn settle_audit(&mut self) {
+    /// Gives the audit log time to write its lines.
+    async fn finish_audit(&mut self) {
         let written = async {
             while self.audit.as_ref().is_some_and(Audit::is_waited_for) {
-                changed(&mut self.audit).await;
-                self.take_up();
+                audit_changed(&mut self.audit).await;
+                self.continue_released();
             }
         };
-        let _ = timeout(LAST_LINES, written).await;
-        let left = self.audit.as_mut().map(Audit::abandoned).unwrap_or_default();
-        self.go_on(left);
+        let _ = timeout(AUDIT_LIMIT, written).await;
+        let left = self.audit.as_mut().map(Audit::release_all).unwrap_or_default();
+        self.release(left);
     }
 
-    /// Goes on with what has waited for the log of the calls.
-    fn take_up(&mut self) -> Flow {
+    /// Continues with the messages that waited for the audit log.
+    fn continue_released(&mut self) -> Flow {
         let released = self.audit.as_mut().map(Audit::released).unwrap_or_default();
-        self.go_on(released)
+        self.release(released)
     }
 
-    fn go_on(&mut self, released: Vec<Released>) -> Flow {
-        let mut flow = Flow::On;
+    fn release(&mut self, released: Vec<Released>) -> Flow {
+        let mut flow = Flow::Continue;
         for released in released {
             match released {
                 Released::Call(call) => {
@@ -259,15 +261,19 @@ impl Bridge {
         flow
     }
 
-    fn take(&mut self, event: Event) -> Flow {
+    fn handle(&mut self, event: Event) -> Flow {
         match &event {
             Event::Network(session::Event::Finished(exchange, _)) => drop(self.exchanges.remove(exchange)),
             Event::Received(message) => {
-                self.sign_ins.client_spoke();
-                tracing::debug!(method = message.method().map(quoted), bytes = message.raw().len(), "the client says");
-                if let ControlFlow::Break(answer) = self.hear(message) {
+                self.sign_ins.client_active();
+                tracing::debug!(
+                    method = message.method().map(quoted),
+                    bytes = message.raw().len(),
+                    "received from the client"
+                );
+                if let ControlFlow::Break(answer) = self.observe(message) {
                     answer.into_iter().for_each(|answer| write(&mut self.writer, &mut self.batches, answer));
-                    return Flow::On;
+                    return Flow::Continue;
                 }
             }
             _ => {}
@@ -275,9 +281,9 @@ impl Bridge {
         self.carry_out(event)
     }
 
-    /// Has the conversation take `event` in, and does what it wants done.
+    /// Passes `event` to the conversation and carries out the actions it returns.
     fn carry_out(&mut self, event: Event) -> Flow {
-        let mut flow = Flow::On;
+        let mut flow = Flow::Continue;
         for action in self.conversation.handle(event) {
             match action {
                 Action::Do(Task::Switch(transport)) => self.upstream = Arc::new(self.upstream.over(transport)),
@@ -290,7 +296,11 @@ impl Bridge {
                     self.exchanges.insert(exchange, task.abort_handle());
                 }
                 Action::Do(Task::HoldFor(exchange)) => {
-                    tokio::spawn(later(HOLD, session::Event::HoldExpired(exchange).into(), self.reports.clone()));
+                    tokio::spawn(report_later(
+                        STREAM_HOLD,
+                        session::Event::HoldExpired(exchange).into(),
+                        self.reports.clone(),
+                    ));
                 }
                 Action::Do(Task::Cancel(exchange)) => {
                     if let Some(task) = self.exchanges.remove(&exchange) {
@@ -298,7 +308,7 @@ impl Bridge {
                     }
                 }
                 Action::Do(Task::Delete(headers)) => {
-                    self.farewells.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
+                    self.closing_tasks.push(tokio::spawn(Arc::clone(&self.upstream).delete(headers)));
                 }
                 Action::Do(Task::Stop) => flow = Flow::Ended,
                 Action::Write(message) => {
@@ -320,7 +330,7 @@ impl Bridge {
                     }
                 }
                 Action::Wake(alarm, after) => {
-                    tokio::spawn(later(after, Event::Woken(alarm), self.reports.clone()));
+                    tokio::spawn(report_later(after, Event::Woken(alarm), self.reports.clone()));
                 }
                 Action::SignIn(need, shown_by) => self.sign_ins.begin(need, shown_by),
                 Action::ShowSignIn => self.sign_ins.show(),
@@ -331,12 +341,12 @@ impl Bridge {
         flow
     }
 
-    /// Takes the messages of a batch one by one.
+    /// Handles the messages of a batch one by one.
     fn open_batch(&mut self, line: &Bytes) -> Result<(), Malformed> {
-        let (messages, answers) = self.batches.opened(line)?;
+        let (messages, answers) = self.batches.open(line)?;
         self.push(answers);
         for message in messages {
-            self.take(Event::Received(message));
+            self.handle(Event::Received(message));
         }
         Ok(())
     }
@@ -345,45 +355,44 @@ impl Bridge {
         line.into_iter().for_each(|line| self.writer.push(line));
     }
 
-    /// Takes note of what the client says, which goes no further where this breaks off: then it is answered so, if it waits
-    /// for an answer.
-    fn hear(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
+    /// Shows a client's message to the label and the audit log. Breaks if the message must not go on, with the
+    /// response to send to the client, if it gets one now.
+    fn observe(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
         self.label.iter_mut().for_each(|label| label.received(message));
         self.audit.as_mut().map_or(ControlFlow::Continue(()), |audit| audit.received(message))
     }
 }
 
-/// `message` with the label, where it says who the server is.
+/// Adds the label to `message` if it describes the server.
 fn labelled(label: Option<&mut Label>, message: Message) -> Message {
     match label {
-        Some(label) => label.put_on(message),
+        Some(label) => label.apply(message),
         None => message,
     }
 }
 
-/// Writes `message` to the client, or all the responses to its batch when it is the last.
+/// Writes `message` to the client; the last response of a batch writes the whole batch.
 fn write(writer: &mut Writer, batches: &mut Batches, message: Message) {
     batches.answered(message).into_iter().for_each(|line| writer.push(line));
 }
 
-/// Returns when the log of the calls has got on; never, where nothing waits for it.
-async fn changed(audit: &mut Option<Audit>) {
+/// Returns when the audit log has progressed; never, if nothing waits for it.
+async fn audit_changed(audit: &mut Option<Audit>) {
     match audit {
         Some(audit) if audit.is_waited_for() => audit.changed().await,
         _ => pending().await,
     }
 }
 
-/// Reports `event` after a while.
-async fn later(after: Duration, event: Event, reports: Reports) {
+/// Reports `event` after a delay.
+async fn report_later(after: Duration, event: Event, reports: Reports) {
     sleep(after).await;
     let _ = reports.send(event, 0).await;
 }
 
-/// Whether the conversation goes on.
 #[derive(PartialEq, Eq)]
 enum Flow {
-    On,
+    Continue,
     Ended,
 }
 

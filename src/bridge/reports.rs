@@ -1,4 +1,4 @@
-//! What happens outside of the conversation, on its way into it: so many events at most, and so many bytes.
+//! Events from outside the conversation on their way into it, with a limit on their number and on their bytes.
 
 use std::sync::Arc;
 
@@ -9,50 +9,51 @@ use crate::bridge::conversation::Event;
 /// How many events may wait.
 const EVENTS: usize = 256;
 
-/// A message of this length or more takes room by its length, in bytes. The others are few enough to be small together.
+/// A message of at least this many bytes takes capacity for its length. Smaller ones are limited by their number
+/// alone.
 const LARGE: usize = 64 << 10;
 
-/// How much room there is for large messages, in units of [`UNIT`] bytes.
-const ROOM: usize = 32 << 10;
+/// The total capacity for large messages, in units of [`UNIT`] bytes.
+const CAPACITY: usize = 32 << 10;
 const UNIT: usize = 1 << 10;
 
-/// The way in. Clones lead to the same place.
+/// Sends events into the conversation. Clones share the same channel and capacity.
 #[derive(Clone)]
 pub struct Reports {
     events: mpsc::Sender<Report>,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
 }
 
-/// An event, and the room that it takes until it is dropped.
+/// An event, and the capacity that it holds until it is dropped.
 pub struct Report {
-    /// What happened.
+    /// The event.
     pub event: Event,
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Nobody takes events any more.
+/// The conversation has ended and takes no more events.
 #[derive(Debug)]
 pub struct Over;
 
 impl Reports {
-    /// A way in, and where it ends.
+    /// A sender and its receiver.
     pub fn new() -> (Self, mpsc::Receiver<Report>) {
         let (events, receiver) = mpsc::channel(EVENTS);
-        (Self { events, room: Arc::new(Semaphore::new(ROOM)) }, receiver)
+        (Self { events, capacity: Arc::new(Semaphore::new(CAPACITY)) }, receiver)
     }
 
-    /// Reports `event`, which holds `length` bytes, as soon as there is room: a server that says more than the client
-    /// takes has to wait. The largest message needs all the room there is, and gets it when it is its turn.
+    /// Reports `event`, which holds `length` bytes, once there is capacity for it: a server that sends faster than the
+    /// client reads has to wait. The largest message takes the whole capacity.
     ///
     /// # Errors
-    /// [`Over`].
+    /// [`Over`], if the conversation has ended.
     pub async fn send(&self, event: Event, length: usize) -> Result<(), Over> {
-        let units = u32::try_from((length / UNIT).min(ROOM)).unwrap_or(u32::MAX);
-        let room = match length {
-            LARGE.. => Some(Arc::clone(&self.room).acquire_many_owned(units).await.map_err(|_| Over)?),
+        let units = u32::try_from((length / UNIT).min(CAPACITY)).unwrap_or(u32::MAX);
+        let capacity = match length {
+            LARGE.. => Some(Arc::clone(&self.capacity).acquire_many_owned(units).await.map_err(|_| Over)?),
             _ => None,
         };
-        self.events.send(Report { event, _room: room }).await.map_err(|_| Over)
+        self.events.send(Report { event, _permit: capacity }).await.map_err(|_| Over)
     }
 }
 
@@ -62,24 +63,24 @@ mod tests {
 
     use super::*;
 
-    /// t107: large messages wait for room, however few they are; what has been taken leaves room again.
+    /// t107: large messages wait for capacity, however few they are; dropping a report frees its capacity.
     #[tokio::test]
-    async fn t107_large_messages_wait_for_room() {
+    async fn t107_large_messages_wait_for_capacity() {
         let (reports, mut taken) = Reports::new();
-        let half = ROOM * UNIT / 2;
+        let half = CAPACITY * UNIT / 2;
         for _ in 0..2 {
             reports.send(Event::Stopping, half).await.unwrap();
         }
         assert!(reports.send(Event::Stopping, LARGE).now_or_never().is_none());
-        // What is small passes.
+        // Small messages pass.
         reports.send(Event::Closed, 10).await.unwrap();
         drop(taken.recv().await);
         reports.send(Event::Stopping, LARGE).await.unwrap();
-        // One that is larger than all the room has it for itself.
+        // A message larger than the whole capacity gets all of it.
         for _ in 0..3 {
             drop(taken.recv().await);
         }
-        reports.send(Event::Stopping, ROOM * UNIT * 4).await.unwrap();
+        reports.send(Event::Stopping, CAPACITY * UNIT * 4).await.unwrap();
         assert!(reports.send(Event::Stopping, LARGE).now_or_never().is_none());
     }
 }

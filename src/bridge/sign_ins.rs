@@ -1,4 +1,4 @@
-//! The sign-ins that a conversation begins, and those elsewhere that it waits for.
+//! The sign-ins that a conversation starts, and those elsewhere that it waits for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,26 +22,26 @@ pub struct SignIns {
     tokens: TokenSource,
     offer: Option<Offer>,
     reports: Reports,
-    /// Who shows the page of the last sign-in that was begun here.
+    /// Tells the last sign-in started here who shows its page.
     shown_by: Option<watch::Sender<ShownBy>>,
-    /// Waits for a sign-in that happens elsewhere.
+    /// Polls for a sign-in made by another process.
     polling: Option<JoinHandle<()>>,
-    /// Told whenever the client says something.
-    heard: Arc<Notify>,
+    /// Notified of every message from the client.
+    activity: Arc<Notify>,
 }
 
 impl SignIns {
-    /// None to begin with: they go by `offer`, where a client may have one begun.
+    /// No sign-in yet. `offer` starts one; without it this conversation cannot.
     pub fn new(tokens: TokenSource, offer: Option<Offer>, reports: Reports) -> Self {
-        Self { tokens, offer, reports, shown_by: None, polling: None, heard: Arc::default() }
+        Self { tokens, offer, reports, shown_by: None, polling: None, activity: Arc::default() }
     }
 
-    /// The client says something: somebody is there.
-    pub fn client_spoke(&self) {
-        self.heard.notify_one();
+    /// The client sent a message, so it is active.
+    pub fn client_active(&self) {
+        self.activity.notify_one();
     }
 
-    /// Begins a sign-in, and reports what comes of it.
+    /// Starts a sign-in and reports its outcome.
     pub fn begin(&mut self, need: Need, shown_by: ShownBy) {
         if let Some(offer) = self.offer.clone() {
             let shown_by = self.shown_by.insert(watch::Sender::new(shown_by)).subscribe();
@@ -49,50 +49,51 @@ impl SignIns {
         }
     }
 
-    /// Shows the page of the sign-in under way in a browser, where there is one.
+    /// Opens the page of the current sign-in in a browser, if there is a sign-in.
     pub fn show(&self) {
         if let Some(shown_by) = &self.shown_by {
             shown_by.send_replace(ShownBy::Browser);
         }
     }
 
-    /// Reports when somebody is signed in, wherever that happens.
+    /// Reports when the user is signed in, through any process.
     pub fn watch(&mut self) {
         if self.polling.as_ref().is_none_or(JoinHandle::is_finished) {
-            let polling = poll_sign_in(self.tokens.clone(), self.heard.clone(), self.reports.clone());
+            let polling = poll_sign_in(self.tokens.clone(), self.activity.clone(), self.reports.clone());
             self.polling = Some(tokio::spawn(polling));
         }
     }
 }
 
-/// Has a person sign in, unless somebody has done so meanwhile.
+/// Has the user sign in, unless that has already happened.
 async fn sign_in(offer: Offer, need: Need, shown_by: watch::Receiver<ShownBy>, tokens: TokenSource, reports: Reports) {
     if need == Need::Any && tokens.is_signed_in().await {
         let _ = reports.send(Event::SignedIn, 0).await;
         return;
     }
-    let (tell, told) = oneshot::channel();
-    let invited = async {
-        if let Ok(invitation) = told.await {
+    let (sender, page) = oneshot::channel();
+    let page_ready = async {
+        if let Ok(invitation) = page.await {
             let _ = reports.send(Event::SignInOffered(invitation), 0).await;
         }
     };
-    let (outcome, ()) = tokio::join!(offer(shown_by, tell), invited);
+    let (outcome, ()) = tokio::join!(offer(shown_by, sender), page_ready);
     let event = outcome.map_or_else(Event::SignInFailed, |()| Event::SignedIn);
     let _ = reports.send(event, 0).await;
 }
 
-/// Reports when somebody is signed in, by whatever process. Until then it looks at the times of two files, as soon as the
-/// client is heard of, and more and more rarely while it is not: the store is asked only when these have changed.
-async fn poll_sign_in(tokens: TokenSource, heard: Arc<Notify>, reports: Reports) {
+/// Reports when the user is signed in, through any process. It compares the modification times of two files, soon
+/// after each message from the client and less and less often while the client is silent; only a change makes it ask
+/// the credential store.
+async fn poll_sign_in(tokens: TokenSource, activity: Arc<Notify>, reports: Reports) {
     const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
     let mut pause = PAUSES.0;
     let mut trace = tokens.trace().await;
     while !tokens.is_signed_in().await {
         loop {
             sleep(PAUSES.0).await;
-            let is_heard = timeout(pause - PAUSES.0, heard.notified()).await.is_ok();
-            pause = if is_heard { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
+            let is_active = timeout(pause - PAUSES.0, activity.notified()).await.is_ok();
+            pause = if is_active { PAUSES.0 } else { (pause * 3 / 2).min(PAUSES.1) };
             let now = tokens.trace().await;
             if now != trace {
                 trace = now;

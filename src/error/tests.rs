@@ -9,10 +9,10 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 use super::*;
 use crate::{
     bridge::{
-        control::audit::{Audit, Terms},
+        control::audit::{Audit, AuditOptions},
         conversation::{
             failure::{Failure, Refusal},
-            reply::{self, Words},
+            reply::{self, ServerLabels},
         },
     },
     client::ClientError,
@@ -372,13 +372,13 @@ fn why_nothing_can_be_kept() {
         ]
     );
     let folder = tempfile::tempdir().unwrap();
-    let audit = Audit::open(Terms {
+    let audit = Audit::open(AuditOptions {
         path: folder.path().to_owned(),
         profile: "asset".to_owned(),
         environment: String::new(),
         arguments: false,
         clock: Arc::new(SystemClock),
-        complain: Box::new(|_| ()),
+        report_failure: Box::new(|_| ()),
     });
     let words = written(audit.err().unwrap()).replace(&folder.path().display().to_string(), "/FOLDER");
     insta::assert_snapshot!(words, @r#"
@@ -555,11 +555,11 @@ async fn what_a_client_is_told() {
         status(503, None),
         status(429, Some(90)),
         status(400, None),
-        Failure::Unaddressed {
+        Failure::UnrelatedError {
             status: StatusCode::NOT_FOUND,
-            said: Box::new(Message::parse(unaddressed.into()).unwrap()),
+            error: Box::new(Message::parse(unaddressed.into()).unwrap()),
         },
-        Failure::UsedUp { wait: Duration::from_secs(59) },
+        Failure::RateLimited { wait: Duration::from_secs(59) },
         Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
         Failure::Redirected {
             status: StatusCode::PERMANENT_REDIRECT,
@@ -574,28 +574,29 @@ async fn what_a_client_is_told() {
         Failure::NoSession,
         Failure::TimedOut { seconds: 60 },
         Failure::IdInUse,
-        Failure::Unasking { method: "elicitation/create".to_owned() },
-        Failure::AskedTooOften,
-        Failure::Unasked,
-        Failure::Forgotten,
-        Failure::Crowded,
+        Failure::UnsupportedByClient { method: "elicitation/create".to_owned() },
+        Failure::TooManyRounds,
+        Failure::NoInput,
+        Failure::NotResumable,
+        Failure::TooMuchInFlight,
         Failure::TriedTooOften,
         Failure::Stopped,
     ]);
-    let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
+    let labels =
+        ServerLabels { title: "Asset".to_owned(), login_command: "finmcp login asset --env sandbox".to_owned() };
     let replies = |failure: Failure| {
         let failure = Arc::new(failure);
         let [to_call, to_list] = ["tools/call", "tools/list"].map(|method| {
             let message = Message::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap();
-            let refusal = Refusal { message, taken: failure.taken(), failure: failure.clone() };
-            steady(&spoken(&words.refused(&refusal).unwrap()))
+            let refusal = Refusal { message, processed: failure.processed(), failure: failure.clone() };
+            steady(&spoken(&labels.refused(&refusal).unwrap()))
         });
         if to_call == to_list { to_call } else { format!("{to_call}    to a list: {to_list}") }
     };
     assert_words!(
         Failure {
-            Token Refused InsufficientScope Http Status Unaddressed UsedUp Redirected NotMcp Malformed TooLarge Cut
-            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse Unasking AskedTooOften Unasked Forgotten Crowded
+            Token Refused InsufficientScope Http Status UnrelatedError RateLimited Redirected NotMcp Malformed TooLarge Cut
+            NoEndpoint ForeignEndpoint NoSession TimedOut IdInUse UnsupportedByClient TooManyRounds NoInput NotResumable TooMuchInFlight
             TriedTooOften
             Stopped
         },

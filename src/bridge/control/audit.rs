@@ -1,12 +1,12 @@
-//! The audit log: who called which tool, when, and what came of it.
+//! The audit log: which tool was called when, and with what outcome.
 //!
-//! One line of JSON for each `tools/call`, appended to a file as soon as its outcome is known and before the client
-//! hears of it; and one more when the client hears how the task ended that a call has become. A line is written in one
-//! piece, so that several processes can share the file. Where a line cannot be written, it is kept, somebody is told, and
-//! no further tool is called until it is written.
+//! One line of JSON per `tools/call`, appended as soon as the outcome is known and before the client receives it; and
+//! one more line when the client learns how a task ended that a call created. A line is written in one piece, so that
+//! several processes can share the file. finmcp keeps a line that it cannot write, reports the error, and calls no
+//! further tool until the line is written.
 //!
-//! The file may be on a network, and a write to it may take as long as it likes: a thread of its own does that. The answer
-//! to a call waits for its line meanwhile, and so does the next call; everything else goes on.
+//! The file may be on a network, where a write can take arbitrarily long, so a separate thread writes it. Meanwhile
+//! the response to the call and the next call wait for the line; everything else goes on.
 
 use std::{
     borrow::Cow,
@@ -41,156 +41,154 @@ use crate::{
     },
 };
 
-/// What is recorded of every call, and where.
-pub struct Terms {
-    /// The file: a plain one that is this person's alone. It is made where it is missing.
+/// Where calls are recorded, and what of them.
+pub struct AuditOptions {
+    /// The file, which must be a regular file that only this user can access. Created if it is missing.
     pub path: PathBuf,
-    /// The profile that is served.
+    /// The served profile.
     pub profile: String,
-    /// Its environment, empty where there is one only.
+    /// Its environment; empty if the server has only one.
     pub environment: String,
-    /// Whether the values of the arguments are recorded too.
+    /// Whether to record the values of the arguments.
     pub arguments: bool,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// Tells somebody that the log cannot be written.
-    pub complain: Box<dyn Fn(AuditError) + Send>,
+    /// Reports that the log cannot be written.
+    pub report_failure: Box<dyn Fn(AuditError) + Send>,
 }
 
-/// How long the file may take for a line. Then it cannot be written, for as long as that lasts.
-const STANDSTILL: Duration = Duration::from_secs(5);
+/// How long writing a line may take. After that the log counts as failed until the line is written.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
-/// The log, and the calls that are open.
+/// The audit log, with the calls that have no outcome yet.
 pub struct Audit {
-    terms: Terms,
-    /// The client's unanswered requests. Of several with one id the last is answered first: it is refused for that.
+    options: AuditOptions,
+    /// The client's unanswered requests. If several share an id, the last one is answered first: it is refused for the
+    /// duplicate id.
     open: HashMap<Id, Vec<Open>>,
     tasks: Tasks,
     orders: std::sync::mpsc::Sender<Order>,
     reports: mpsc::UnboundedReceiver<Option<AuditError>>,
-    /// How many orders were given, and how many reports have come: one for each.
+    /// How many orders were sent to the writing thread, and how many reports came back: one for each order.
     given: u64,
     reported: u64,
-    /// Why a line is not written.
+    /// Why the log cannot be written at present.
     failure: Option<AuditError>,
-    /// What waits for a report of this number, and since when the first of it does.
+    /// The messages that wait for the report with this number, and since when the first one waits.
     waiting: VecDeque<(u64, Waiting)>,
     since: Instant,
 }
 
-/// What the thread that writes is to do.
 enum Order {
     Write(Vec<u8>),
-    /// Try once more what could not be written.
+    /// Retries the lines that could not be written.
     TryAgain,
 }
 
-/// What waits for the log.
+/// A message that waits for the log.
 #[derive(Debug)]
 enum Waiting {
-    /// A call of the client's.
     Call(Message),
-    /// The answer to one, or what else the client hears of the end of a task by.
+    /// A response to a call, or another message that tells the client how a task ended.
     Answer(Message),
 }
 
-/// What has waited long enough.
+/// A message that need not wait any longer.
 #[derive(Debug)]
 pub enum Released {
-    /// A call that is to be made.
+    /// A call for the server.
     Call(Message),
-    /// What the client is to be told.
+    /// A message for the client.
     Answer(Message),
 }
 
-/// Why the log cannot be kept: what was tried with which file, and what is wrong.
+/// Why the log cannot be written: the operation, the file and the error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AuditError(String);
 
-/// A request of the client that has no answer yet.
+/// A client's request without a response.
 enum Open {
     Call(Call),
-    /// About the task of this id, by this method.
+    /// A request about the task with this id, with its method.
     Task(String, Box<str>),
-    /// `tasks/list`.
     Tasks,
     Other,
 }
 
-/// A call that has no outcome yet.
+/// A call without an outcome.
 struct Call {
     /// The tool's name, as JSON.
     tool: Cow<'static, str>,
     /// The digest of the arguments exactly as the client wrote them, as JSON.
     digest: Cow<'static, str>,
-    /// They themselves, where they are recorded.
+    /// The arguments themselves, if they are recorded.
     arguments: Option<String>,
     time: Timestamp,
     begun: Instant,
 }
 
-/// How many tasks are remembered; then the oldest is forgotten, and with it only which call it was.
+/// How many tasks are remembered. Beyond that the oldest is forgotten; its last line then lacks the call's details.
 const TASKS_LIMIT: usize = 4096;
 
 /// The tasks that the client has heard of, by the digests of their ids.
 #[derive(Default)]
 struct Tasks {
-    seen: HashMap<String, Seen>,
+    known: HashMap<String, KnownTask>,
     order: VecDeque<String>,
 }
 
 #[derive(Default)]
-struct Seen {
-    /// The call that became it, where that was in this conversation.
-    call: Option<Begun>,
-    /// How it ended, as it was recorded.
+struct KnownTask {
+    /// The call that created it, if that happened in this conversation.
+    call: Option<TaskCall>,
     end: Option<String>,
 }
 
-/// What is kept of a call that became a task, for the line of its end.
-struct Begun {
+/// The details of a call that created a task, for the task's last line.
+struct TaskCall {
     tool: Cow<'static, str>,
     digest: Cow<'static, str>,
     begun: Instant,
 }
 
 impl Tasks {
-    fn see(&mut self, task: &str) -> &mut Seen {
-        if !self.seen.contains_key(task) {
+    fn known(&mut self, task: &str) -> &mut KnownTask {
+        if !self.known.contains_key(task) {
             if self.order.len() == TASKS_LIMIT
                 && let Some(oldest) = self.order.pop_front()
             {
-                self.seen.remove(&oldest);
+                self.known.remove(&oldest);
             }
             self.order.push_back(task.to_owned());
         }
-        self.seen.entry(task.to_owned()).or_default()
+        self.known.entry(task.to_owned()).or_default()
     }
 }
 
 impl Audit {
-    /// The log on these terms.
+    /// Opens the log.
     ///
     /// # Errors
-    /// The file cannot be appended to, leads elsewhere, or is open to others.
-    pub fn open(terms: Terms) -> Result<Self, AuditError> {
-        append(&terms.path, b"")?;
-        let path = terms.path.clone();
-        Self::with(terms, move |line| append(&path, line))
+    /// The file cannot be appended to, is a link, or is accessible to others.
+    pub fn open(options: AuditOptions) -> Result<Self, AuditError> {
+        append(&options.path, b"")?;
+        let path = options.path.clone();
+        Self::with(options, move |line| append(&path, line))
     }
 
-    /// The log whose lines `write` writes, on a thread of its own, and says how much of each it has written.
+    /// A log whose lines `write` writes on a separate thread; it returns how many bytes it has written.
     fn with(
-        terms: Terms,
+        options: AuditOptions,
         write: impl FnMut(&[u8]) -> Result<usize, AuditError> + Send + 'static,
     ) -> Result<Self, AuditError> {
-        let (orders, taken) = std::sync::mpsc::channel();
+        let (orders, received) = std::sync::mpsc::channel();
         let (report, reports) = mpsc::unbounded_channel();
-        let writing = thread::Builder::new().name("audit".to_owned()).spawn(move || keep(&taken, &report, write));
-        writing.map_err(|error| AuditError(format!("could not start the thread that writes it: {error}")))?;
+        let writing =
+            thread::Builder::new().name("audit".to_owned()).spawn(move || run_writer(&received, &report, write));
+        writing.map_err(|error| AuditError(format!("could not start the log's thread: {error}")))?;
         Ok(Self {
-            terms,
+            options,
             open: HashMap::new(),
             tasks: Tasks::default(),
             orders,
@@ -203,13 +201,14 @@ impl Audit {
         })
     }
 
-    /// Takes note of what the client says. It breaks off where that is not to go on: a call that waits for the log, and
-    /// comes back as [`Released`], or that cannot be recorded; with what the client is answered, where it waits for one.
+    /// Observes a message from the client. Breaks if the message must not go on: a call that waits for the log and
+    /// comes back as [`Released`], or one that cannot be recorded, with the response to send to the client if it gets
+    /// one now.
     pub fn received(&mut self, message: &Message) -> ControlFlow<Option<Message>> {
         let is_call = message.method() == Some("tools/call");
         match &message.kind {
             Kind::Request { id, method } => {
-                if is_call && self.failure.is_some() && !self.is_settled() {
+                if is_call && self.failure.is_some() && !self.is_caught_up() {
                     return ControlFlow::Break(Some(self.refusal(id)));
                 }
                 let open = match (&**method, tasks::asked_about(message)) {
@@ -222,12 +221,12 @@ impl Audit {
                 if is_call && self.failure.is_some() {
                     self.order(Order::TryAgain);
                 }
-                if is_call && !self.is_settled() {
-                    self.wait(Waiting::Call(message.clone()));
+                if is_call && !self.is_caught_up() {
+                    self.queue(Waiting::Call(message.clone()));
                     return ControlFlow::Break(None);
                 }
             }
-            // It would have no outcome, and MCP has no such thing.
+            // A call sent as a notification would have no outcome, and MCP does not allow it.
             Kind::Notification { .. } if is_call => {
                 let call = self.call(message);
                 self.record(&call, "refused", None);
@@ -250,20 +249,20 @@ impl Audit {
         ControlFlow::Continue(())
     }
 
-    /// Takes note of what the client is to be told, and gives it back where it need not wait for its line.
+    /// Observes a message to the client; returns it unless it has to wait for its line.
     pub fn answered(&mut self, message: Message) -> Option<Message> {
         let before = self.given;
         match self.answered_request(&message) {
             Some(Open::Call(call)) => self.call_answered(call, &message),
             Some(Open::Task(id, method)) => self.task_answered(&id, &method, &message),
-            Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_told(task)),
+            Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_reported(task)),
             Some(Open::Other) => {}
-            None => tasks::told(&message).iter().for_each(|task| self.task_told(task)),
+            None => tasks::told(&message).iter().for_each(|task| self.task_reported(task)),
         }
         self.after_its_line(before, message)
     }
 
-    /// The same of what finmcp tells the client itself, where no server has carried out what was asked for.
+    /// The same for finmcp's own responses, for which no server has carried out the request.
     pub fn declined(&mut self, message: Message) -> Option<Message> {
         let before = self.given;
         if let Some(Open::Call(call)) = self.answered_request(&message) {
@@ -273,30 +272,29 @@ impl Audit {
         self.after_its_line(before, message)
     }
 
-    /// Returns when something that waits may go on, or when the file has taken too long. Nothing is lost where it is
-    /// dropped.
+    /// Returns when a waiting message may go on or the file has taken too long. Cancel-safe.
     pub async fn changed(&mut self) {
         tokio::select! {
             report = self.reports.recv() => match report {
-                Some(report) => self.note(report),
+                Some(report) => self.handle_report(report),
                 None => {
                     self.reported = self.given;
-                    self.fail(AuditError("the thread that writes it has ended".to_owned()));
+                    self.fail(AuditError("the thread that writes the audit log has ended".to_owned()));
                 }
             },
-            () = sleep_until(self.since + STANDSTILL), if self.failure.is_none() => {
-                let path = self.terms.path.display();
-                self.fail(AuditError(format!("{path} has not taken a line for {} s", STANDSTILL.as_secs())));
+            () = sleep_until(self.since + WRITE_LIMIT), if self.failure.is_none() => {
+                let path = self.options.path.display();
+                self.fail(AuditError(format!("{path} has not accepted a line for {} s", WRITE_LIMIT.as_secs())));
             }
         }
     }
 
-    /// Whether something waits for [`Audit::changed`].
+    /// Whether [`Audit::changed`] has something to wait for.
     pub fn is_waited_for(&self) -> bool {
-        !self.waiting.is_empty() || !self.is_settled()
+        !self.waiting.is_empty() || !self.is_caught_up()
     }
 
-    /// How many bytes wait.
+    /// How many bytes are waiting.
     pub fn bytes(&self) -> usize {
         let length = |(_, waiting): &(u64, Waiting)| match waiting {
             Waiting::Call(message) | Waiting::Answer(message) => message.raw().len(),
@@ -304,10 +302,10 @@ impl Audit {
         self.waiting.iter().map(length).sum()
     }
 
-    /// What has waited long enough: its lines are written, or cannot be.
+    /// Removes the messages whose lines are written, or cannot be.
     pub fn released(&mut self) -> Vec<Released> {
         while let Ok(report) = self.reports.try_recv() {
-            self.note(report);
+            self.handle_report(report);
         }
         let mut released = Vec::new();
         while let Some((_, waiting)) =
@@ -326,38 +324,42 @@ impl Audit {
         released
     }
 
-    /// What waits for its line, where nobody can wait any longer.
-    pub fn abandoned(&mut self) -> Vec<Released> {
+    /// Removes all messages that still wait, because the conversation is ending.
+    pub fn release_all(&mut self) -> Vec<Released> {
         if self.is_waited_for() && self.failure.is_none() {
-            self.fail(AuditError(format!("{} has not taken the last lines", self.terms.path.display())));
+            self.fail(AuditError(format!("{} has not accepted the last lines", self.options.path.display())));
         }
         self.released()
     }
 
     fn refusal(&self, id: &Id) -> Message {
         let why = self.failure.as_ref().map(ToString::to_string).unwrap_or_default();
-        reply::error(id, ReplyCode::Failure, &format!("No tool is called, because the audit log cannot be kept: {why}"))
+        reply::error(
+            id,
+            ReplyCode::Failure,
+            &format!("finmcp calls no tool while it cannot write the audit log: {why}"),
+        )
     }
 
-    /// Whether everything that was ordered is done, be it in vain.
-    fn is_settled(&self) -> bool {
+    /// Whether every order has been reported on, even if it failed.
+    fn is_caught_up(&self) -> bool {
         self.reported == self.given
     }
 
     fn order(&mut self, order: Order) {
-        if self.is_settled() {
+        if self.is_caught_up() {
             self.since = Instant::now();
         }
         self.given += 1;
-        // Where nobody takes it any more, nobody reports either: `changed` says so.
+        // If the thread has ended, no report will come: `changed` notices that.
         let _ = self.orders.send(order);
     }
 
-    fn wait(&mut self, waiting: Waiting) {
+    fn queue(&mut self, waiting: Waiting) {
         self.waiting.push_back((self.given, waiting));
     }
 
-    fn note(&mut self, failure: Option<AuditError>) {
+    fn handle_report(&mut self, failure: Option<AuditError>) {
         self.reported += 1;
         self.since = Instant::now();
         match failure {
@@ -368,18 +370,18 @@ impl Audit {
 
     fn fail(&mut self, error: AuditError) {
         if self.failure.is_none() {
-            (self.terms.complain)(error.clone());
+            (self.options.report_failure)(error.clone());
         }
         self.failure = Some(error);
     }
 
-    /// What the client is to be told, back at once where nothing was ordered to be written for it since the order
-    /// `before`, or where nothing can be.
+    /// Returns `message` at once if nothing was ordered for it since the order `before`, or if the log is failing;
+    /// otherwise it waits for its line.
     fn after_its_line(&mut self, before: u64, message: Message) -> Option<Message> {
-        if self.given == before || self.is_settled() || self.failure.is_some() {
+        if self.given == before || self.is_caught_up() || self.failure.is_some() {
             return Some(message);
         }
-        self.wait(Waiting::Answer(message));
+        self.queue(Waiting::Answer(message));
         None
     }
 
@@ -387,21 +389,21 @@ impl Audit {
         let Some(task) = tasks::created(answer) else { return self.record(&call, &outcome(answer), None) };
         let id = hex::encode(Sha256::digest(&task.id));
         self.record(&call, "task", Some(&id));
-        let begun = Begun { tool: call.tool, digest: call.digest, begun: call.begun };
-        *self.tasks.see(&id) = Seen { call: Some(begun), end: None };
-        self.task_told(&task);
+        let begun = TaskCall { tool: call.tool, digest: call.digest, begun: call.begun };
+        *self.tasks.known(&id) = KnownTask { call: Some(begun), end: None };
+        self.task_reported(&task);
     }
 
-    /// The server has answered a request about a task: what the client hears by that of its end.
+    /// The server has responded to a request about a task: records the end of the task, if the response tells it.
     fn task_answered(&mut self, id: &str, method: &str, answer: &Message) {
         let succeeded = matches!(answer.kind, Kind::Response { succeeded: true, .. });
         let end = match method {
             "tasks/get" => tasks::described(answer).and_then(|task| task.end),
-            // (An error is the call's own, or says that there is no such task; or comes from finmcp.)
-            "tasks/result" if succeeded || self.is_running(id) && !reply::is_ours(answer) => {
+            // An error can be the call's own, or say that there is no such task, or come from finmcp.
+            "tasks/result" if succeeded || self.is_running(id) && !reply::is_from_finmcp(answer) => {
                 Some(outcome(answer).into_owned())
             }
-            // The extension's answer says no more than that the server has understood.
+            // The tasks extension's response only acknowledges the request.
             "tasks/cancel" if succeeded => match tasks::described(answer) {
                 Some(task) if task.has_status => task.end,
                 _ => Some("cancelled".to_owned()),
@@ -413,23 +415,23 @@ impl Audit {
         }
     }
 
-    /// The server says what has become of a task, of which the client has not asked here: it counts where it is known.
-    fn task_told(&mut self, task: &Task) {
+    /// The server reported on a task that the client did not ask about: counts only for a task known to be running.
+    fn task_reported(&mut self, task: &Task) {
         if let Some(end) = task.end.as_ref().filter(|_| self.is_running(&task.id)) {
             self.task_ended(&task.id, end.clone());
         }
     }
 
-    /// Whether the task is one that the client has heard of, and no end of it.
+    /// Whether the client knows of this task but has not heard of its end.
     fn is_running(&self, id: &str) -> bool {
-        let seen = self.tasks.seen.get(&hex::encode(Sha256::digest(id)));
+        let seen = self.tasks.known.get(&hex::encode(Sha256::digest(id)));
         seen.is_some_and(|seen| seen.end.is_none())
     }
 
-    /// Records the end of a task, once; and what the server says later, should that be something else.
+    /// Records the end of a task once; again only if the server later reports a different outcome.
     fn task_ended(&mut self, id: &str, end: String) {
         let id = hex::encode(Sha256::digest(id));
-        let seen = self.tasks.see(&id);
+        let seen = self.tasks.known(&id);
         if seen.end.as_ref() == Some(&end) {
             return;
         }
@@ -437,11 +439,11 @@ impl Audit {
         let (tool, arguments) = call.map_or(("null", "null"), |call| (&*call.tool, &*call.digest));
         let duration = call.map_or("null".to_owned(), |call| call.begun.elapsed().as_millis().to_string());
         let (tool, arguments) = (tool.to_owned(), arguments.to_owned());
-        let mut line = self.line(self.terms.clock.now(), &tool, &arguments);
+        let mut line = self.line(self.options.clock.now(), &tool, &arguments);
         line.set("outcome", object::text(&end));
         line.set("duration_ms", duration);
         line.set("task_sha256", object::text(&id));
-        self.tasks.see(&id).end = Some(end);
+        self.tasks.known(&id).end = Some(end);
         self.write(&line);
     }
 
@@ -463,9 +465,9 @@ impl Audit {
                 .map_or("null".into(), |arguments| object::text(&hex::encode(Sha256::digest(arguments.get()))).into()),
             arguments: parameters
                 .arguments
-                .filter(|_| self.terms.arguments)
+                .filter(|_| self.options.arguments)
                 .map(|arguments| arguments.get().to_owned()),
-            time: self.terms.clock.now(),
+            time: self.options.clock.now(),
             begun: Instant::now(),
         }
     }
@@ -477,7 +479,7 @@ impl Audit {
         }
     }
 
-    /// Ends the last request of that id.
+    /// Removes the latest request with this id.
     fn close(&mut self, id: &Id) -> Option<Open> {
         let alike = self.open.get_mut(id)?;
         let open = alike.pop();
@@ -487,11 +489,11 @@ impl Audit {
         open
     }
 
-    /// Records what came of a call; with the digest of its id, where it became a task.
+    /// Records the outcome of a call, with the digest of the task's id if the call created a task.
     fn record(&mut self, call: &Call, outcome: &str, task: Option<&str>) {
         let mut line = self.line(call.time, &call.tool, &call.digest);
-        if self.terms.arguments {
-            // A line break between two tokens is all that can be one in JSON.
+        if self.options.arguments {
+            // JSON allows line breaks between tokens only, never inside one.
             line.set("arguments", call.arguments.as_deref().unwrap_or("null").replace(['\r', '\n'], " "));
         }
         line.set("outcome", object::text(outcome));
@@ -502,9 +504,9 @@ impl Audit {
         self.write(&line);
     }
 
-    /// A line with what every line begins with.
+    /// A line with the members that every line starts with.
     fn line<'a>(&self, time: Timestamp, tool: &'a str, arguments_sha256: &'a str) -> Object<'a> {
-        let Terms { profile, environment, .. } = &self.terms;
+        let AuditOptions { profile, environment, .. } = &self.options;
         let mut line = Object::default();
         line.set("time", object::text(&format!("{time:.3}")));
         line.set("profile", object::text(profile));
@@ -519,9 +521,9 @@ impl Audit {
     }
 }
 
-/// Does what is ordered until nobody orders any more, and reports after each order why a line is not written, if one is
-/// not.
-fn keep(
+/// Carries out orders until their sender is gone. After each, it reports why a line could not be written, if that is
+/// so.
+fn run_writer(
     orders: &std::sync::mpsc::Receiver<Order>,
     reports: &mpsc::UnboundedSender<Option<AuditError>>,
     mut write: impl FnMut(&[u8]) -> Result<usize, AuditError>,
@@ -537,7 +539,7 @@ fn keep(
     }
 }
 
-/// Writes what is not written yet.
+/// Writes all unwritten lines, oldest first.
 fn catch_up(
     unwritten: &mut VecDeque<Vec<u8>>,
     write: &mut impl FnMut(&[u8]) -> Result<usize, AuditError>,
@@ -545,7 +547,7 @@ fn catch_up(
     while let Some(line) = unwritten.front_mut() {
         match write(line)? {
             written if written == line.len() => drop(unwritten.pop_front()),
-            // What is there of it ends here: it comes again, whole, on a line of its own.
+            // Part of the line was written: end that part, and write the whole line again below it.
             _ if line.first() != Some(&b'\n') => line.insert(0, b'\n'),
             _ => {}
         }
@@ -553,13 +555,13 @@ fn catch_up(
     Ok(())
 }
 
-/// Appends `bytes`, or the beginning of them where there is no room for all, and says how many. The file is opened for
-/// that, so that nothing is lost in one that was moved away or deleted meanwhile.
+/// Appends `bytes`, or as many of them as fit, and returns how many. Opens the file each time, so that no line is lost
+/// in a file that has been moved or deleted.
 fn append(path: &Path, bytes: &[u8]) -> Result<usize, AuditError> {
     let mut file = private_folder::open(path, OpenOptions::new().append(true).create(true))?;
     loop {
         match file.write(bytes) {
-            Ok(0) if !bytes.is_empty() => return Err(AuditError(format!("{} takes no more", path.display()))),
+            Ok(0) if !bytes.is_empty() => return Err(AuditError(format!("{} is full", path.display()))),
             Ok(written) => return Ok(written),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(AuditError(format!("could not write to {}: {error}", path.display()))),
@@ -576,7 +578,7 @@ impl From<PlaceError> for AuditError {
     }
 }
 
-/// What came of a call that is answered so.
+/// The outcome that the response to a call stands for.
 fn outcome(answer: &Message) -> Cow<'static, str> {
     if !matches!(answer.kind, Kind::Response { succeeded: true, .. }) {
         return match answer.error_code() {

@@ -1,6 +1,5 @@
-//! The label on a server: which profile and environment it is, where people and models read it.
-//!
-//! It is on the answers to `initialize` and `server/discover`, in the server's title and instructions.
+//! The label on a server: its profile and environment, where users and models read them: in the title and the
+//! instructions in the responses to `initialize` and `server/discover`.
 
 use std::collections::HashMap;
 
@@ -11,60 +10,60 @@ use crate::mcp::{
     object::{self, Object},
 };
 
-/// What is said, and where next.
+/// The texts of the label, and the requests whose responses get it.
 #[derive(Debug)]
 pub struct Label {
-    /// In front of the title, as JSON.
-    mark: String,
-    /// In front of the instructions, as JSON.
-    sentence: String,
-    /// The server's name, as JSON, where it gives itself none.
+    /// The prefix of the title, as JSON.
+    title_prefix: String,
+    /// The prefix of the instructions, as JSON.
+    instructions_prefix: String,
+    /// The name for a server that does not send one, as JSON.
     name: String,
-    /// The client's open questions who the server is: the method of each.
-    asked: HashMap<Id, Box<str>>,
+    /// The client's unanswered `initialize` and `server/discover` requests, with their methods.
+    open_requests: HashMap<Id, Box<str>>,
 }
 
 impl Label {
-    /// For the `profile` of the server that people know as `title`; the environment is empty where there is one only.
+    /// The label for `profile` of the server called `title`; `environment` is empty if there is only one.
     pub fn new(title: &str, profile: &str, environment: &str) -> Self {
-        let (mark, which) = if environment.is_empty() {
+        let (title_prefix, which) = if environment.is_empty() {
             (format!("[{profile}] "), String::new())
         } else {
             (format!("[{profile}, {environment}] "), format!(", environment \"{environment}\""))
         };
-        let sentence = format!("This is {title}{which} (finmcp profile \"{profile}\").");
+        let instructions_prefix = format!("This is {title}{which} (finmcp profile \"{profile}\").");
         Self {
-            mark: object::text(&mark),
-            sentence: object::text(&sentence),
+            title_prefix: object::text(&title_prefix),
+            instructions_prefix: object::text(&instructions_prefix),
             name: object::text(title),
-            asked: HashMap::new(),
+            open_requests: HashMap::new(),
         }
     }
 
-    /// Takes note of what the client asks.
+    /// Observes a message from the client.
     pub fn received(&mut self, message: &Message) {
         if let Kind::Request { id, method } = &message.kind
             && matches!(&**method, "initialize" | "server/discover")
         {
-            self.asked.insert(id.clone(), method.clone());
+            self.open_requests.insert(id.clone(), method.clone());
         }
     }
 
-    /// What goes to the client, with the label where it says who the server is: at least in the instructions, if the
-    /// server's own name cannot be edited.
-    pub fn put_on(&mut self, message: Message) -> Message {
+    /// Adds the label to a message for the client that describes the server. If the title cannot be edited, the label
+    /// goes into the instructions alone.
+    pub fn apply(&mut self, message: Message) -> Message {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return message };
-        match self.asked.remove(id) {
+        match self.open_requests.remove(id) {
             Some(method) if *succeeded => {
                 let whole = message.clone().edited(|message| {
                     message.edit("result", |result| {
-                        self.put_on_title(&method, result);
-                        self.put_on_instructions(result);
+                        self.label_title(&method, result);
+                        self.label_instructions(result);
                     });
                 });
                 let labelled = whole.or_else(|| {
                     let message = message.clone();
-                    message.edited(|message| message.edit("result", |result| self.put_on_instructions(result)))
+                    message.edited(|message| message.edit("result", |result| self.label_instructions(result)))
                 });
                 labelled.unwrap_or(message)
             }
@@ -72,35 +71,37 @@ impl Label {
         }
     }
 
-    fn put_on_title(&self, method: &str, result: &mut Object<'_>) {
+    fn label_title(&self, method: &str, result: &mut Object<'_>) {
         if method == "initialize" {
-            result.edit("serverInfo", |server| self.entitle(server));
+            result.edit("serverInfo", |server| self.label_server_info(server));
         } else {
-            result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.entitle(server)));
+            result.edit("_meta", |meta| meta.edit(meta::SERVER, |server| self.label_server_info(server)));
         }
     }
 
-    fn put_on_instructions(&self, result: &mut Object<'_>) {
+    fn label_instructions(&self, result: &mut Object<'_>) {
         let instructions = match result.get("instructions") {
-            Some(theirs) if theirs.starts_with('"') => before(&before(&self.sentence, r#""\n\n""#), theirs),
-            _ => self.sentence.clone(),
+            Some(instructions) if instructions.starts_with('"') => {
+                prefixed(&prefixed(&self.instructions_prefix, r#""\n\n""#), instructions)
+            }
+            _ => self.instructions_prefix.clone(),
         };
         result.set("instructions", instructions);
     }
 
-    fn entitle(&self, server: &mut Object<'_>) {
+    fn label_server_info(&self, server: &mut Object<'_>) {
         if server.get("name").is_none() {
             server.set("name", self.name.clone());
             server.set("version", r#""""#);
         }
         let title = server.get("title").or_else(|| server.get("name")).unwrap_or(&self.name);
-        let title = before(&self.mark, title);
+        let title = prefixed(&self.title_prefix, title);
         server.set("title", title);
     }
 }
 
-/// `text` with `prefix` in front, both JSON; `prefix` alone where `text` is no string.
-fn before(prefix: &str, text: &str) -> String {
+/// Puts `prefix` in front of `text`, both JSON strings; returns `prefix` alone if `text` is not a string.
+fn prefixed(prefix: &str, text: &str) -> String {
     match (prefix.strip_suffix('"'), text.strip_prefix('"')) {
         (Some(prefix), Some(text)) => format!("{prefix}{text}"),
         _ => prefix.to_owned(),
@@ -119,10 +120,10 @@ mod tests {
         let mut label = Label::new("Asset \"x\"", "asset-sandbox", "sandbox");
         label.received(&message(&format!(r#"{{"id":"a","method":"{method}"}}"#)));
         label.received(&message(r#"{"id":"b","method":"tools/call"}"#));
-        String::from_utf8(label.put_on(message(answer)).raw().to_vec()).unwrap()
+        String::from_utf8(label.apply(message(answer)).raw().to_vec()).unwrap()
     }
 
-    /// a16: a server whose name cannot be edited is labelled all the same.
+    /// a16: a server whose name cannot be edited still gets the label.
     #[test]
     fn a16_an_answer_whose_title_cannot_be_edited_is_labelled_in_its_instructions() {
         for (method, odd) in [
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_and_the_instructions_carry_it_and_nothing_else_changes() {
+    fn the_label_goes_into_title_and_instructions_and_nothing_else_changes() {
         assert_eq!(
             labelled(
                 "initialize",
@@ -160,7 +161,7 @@ mod tests {
     fn a_server_without_a_name_gets_one() {
         let mut label = Label::new("Masset", "masset", "");
         label.received(&message(r#"{"id":1,"method":"server/discover"}"#));
-        let answer = label.put_on(message(r#"{"id":1,"result":{"instructions":7}}"#));
+        let answer = label.apply(message(r#"{"id":1,"result":{"instructions":7}}"#));
         assert_eq!(
             answer.raw(),
             r#"{"id":1,"result":{"instructions":"This is Masset (finmcp profile \"masset\").","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"Masset","version":"","title":"[masset] Masset"}}}}"#
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_pass_as_they_are() {
+    fn other_responses_pass_unchanged() {
         for answer in [
             r#"{"id":"a","error":{"code":-32601,"message":"no"}}"#,
             r#"{"id":"b","result": {"serverInfo":{"name":"N"}}}"#,

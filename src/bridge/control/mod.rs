@@ -1,4 +1,4 @@
-//! What the owner keeps a hand on: which tools may be called, what names the server to the client, what was called.
+//! What the owner controls: which tools may be called, how the server is named to the client, and the record of calls.
 
 pub mod audit;
 pub mod label;

@@ -1,6 +1,7 @@
-//! What a server says of itself when a conversation begins, in either era's words.
+//! How a server describes itself at the beginning of a conversation, in the format of either era.
 //!
-//! It is remembered, so that a client can be answered when the server cannot be asked: nobody is signed in, or it is slow.
+//! Descriptions are remembered, so that finmcp can respond to a client while the server cannot be asked: because the
+//! user is signed out, or the server is slow.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,24 +17,24 @@ use crate::{
     },
 };
 
-/// A server's answer to `initialize` (MCP 2025-11-25 lifecycle, "Initialization") or to `server/discover` (MCP 2026-07-28,
-/// "Discovery"), and the tools that it listed.
+/// A server's response to `initialize` (MCP 2025-11-25 lifecycle, "Initialization") or to `server/discover` (MCP
+/// 2026-07-28, "Discovery"), and the tools that it listed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Description {
-    /// Which of the two the server speaks.
+    /// The era that the server speaks.
     pub era: Era,
-    /// How its messages travel.
+    /// The transport to the server.
     #[serde(default)]
     pub transport: Transport,
-    /// The result, as it came.
+    /// The result, byte for byte.
     result: Box<RawValue>,
-    /// The last complete `tools/list` result, as it came.
+    /// The last complete `tools/list` result, byte for byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tools: Option<Box<RawValue>>,
 }
 
-/// The result for `list`, a request for the list of tools, with the result `remembered` of an earlier one; without any
-/// tools where none is. Nobody is to keep it.
+/// The result for `list`, a request for the list of tools, from an earlier result `remembered`, or with no tools. The
+/// client must not cache it.
 pub fn listed<'a>(list: &Message, remembered: Option<&'a str>) -> Object<'a> {
     let mut result = remembered.and_then(Object::parse).unwrap_or_default();
     if result.get("tools").is_none() {
@@ -50,17 +51,17 @@ pub fn listed<'a>(list: &Message, remembered: Option<&'a str>) -> Object<'a> {
 }
 
 impl Description {
-    /// What `answer` says: a result of `initialize` or of `server/discover`.
+    /// From `answer`, a result of `initialize` or `server/discover`.
     pub fn learn(era: Era, answer: &Message) -> Option<Self> {
         Some(Self { era, transport: Transport::default(), result: answer.result()?, tools: None })
     }
 
-    /// The same of a server whose messages travel so.
+    /// The same server over another transport.
     pub fn over(self, transport: Transport) -> Self {
         Self { transport, ..self }
     }
 
-    /// Of a server of which nothing is known but its name: that it may have tools.
+    /// The description of a server of which only the name is known: it may have tools.
     pub fn minimal(title: &str) -> Self {
         let mut server = Object::default();
         server.set("name", object::text(title));
@@ -73,7 +74,7 @@ impl Description {
         Self { era: Era::Legacy, transport: Transport::default(), result, tools: None }
     }
 
-    /// As it is given when the server itself cannot be asked: its tools may turn out to be others.
+    /// The description to use while the server cannot be asked: its tools may change.
     pub fn tentative(&self) -> Self {
         let mut result = self.members();
         result.edit("capabilities", |all| {
@@ -91,35 +92,35 @@ impl Description {
         self.tools.as_deref().map(RawValue::get)
     }
 
-    /// Takes note of the tools that the server lists, where `answer` is the whole list. Whether that is news.
+    /// Records the server's tools if `answer` is a complete list. Returns whether they changed.
     pub fn learn_tools(&mut self, answer: &Message) -> bool {
         let Some(listed) = answer.result::<Box<RawValue>>() else { return false };
         let is_list = Object::parse(listed.get()).is_some_and(|members| members.get("tools").is_some());
-        let is_news = is_list && !Self::is_part_of_list(answer) && self.tools() != Some(listed.get());
-        if is_news {
+        let is_new = is_list && !Self::is_part_of_list(answer) && self.tools() != Some(listed.get());
+        if is_new {
             self.tools = Some(listed);
         }
-        is_news
+        is_new
     }
 
-    /// Whether more of the list is to come (MCP pagination).
+    /// Whether `answer` is one page of a list with more pages (MCP pagination).
     pub fn is_part_of_list(answer: &Message) -> bool {
         answer
             .result::<Object<'_>>()
             .is_some_and(|result| result.get("nextCursor").is_some_and(|cursor| cursor != "null"))
     }
 
-    /// Keeps the tools that were known before, until the server lists them again.
+    /// With the tools of an earlier description, until the server lists them again.
     pub fn with_tools_of(self, before: Option<&Self>) -> Self {
         Self { tools: before.and_then(|before| before.tools.clone()), ..self }
     }
 
-    /// Whether both say the same of the server, tools aside.
-    pub fn says_the_same_as(&self, other: &Self) -> bool {
+    /// Whether both describe the server alike, apart from its tools.
+    pub fn describes_the_same_as(&self, other: &Self) -> bool {
         (self.era, self.transport) == (other.era, other.transport) && self.result.get() == other.result.get()
     }
 
-    /// The answer to an `initialize` that asks for the revision `requested`.
+    /// The result of an `initialize` that requests the revision `requested`.
     pub fn as_initialize_result(&self, requested: &str) -> String {
         let known = LEGACY_REVISIONS.into_iter().find(|revision| *revision == requested);
         let mut result = self.members();
@@ -136,7 +137,7 @@ impl Description {
         result.to_string()
     }
 
-    /// The answer to `server/discover`.
+    /// The result of a `server/discover`.
     pub fn as_discover_result(&self) -> String {
         let mut result = self.members();
         if self.era == Era::Legacy {
@@ -154,12 +155,12 @@ impl Description {
         result.to_string()
     }
 
-    /// A capability that the server declares, as JSON: `["tools", "listChanged"]`, for one.
+    /// A capability that the server declares, as JSON; `path` is `["tools", "listChanged"]`, for example.
     pub fn capability(&self, path: &[&str]) -> Option<String> {
         object::found(self.members().get("capabilities")?, path)
     }
 
-    /// The revisions that a modern server supports, newest last.
+    /// The revisions that a modern server supports, latest last.
     pub fn supported_versions(&self) -> Vec<String> {
         let mut versions: Vec<String> = self
             .members()
@@ -175,7 +176,7 @@ impl Description {
     }
 }
 
-/// Takes out of a server's capabilities what a client of the other era could not use.
+/// Removes the tasks capability, which a client of the other era cannot use.
 fn offer_no_tasks(result: &mut Object<'_>) {
     if let Some(rest) = result.get("capabilities").map(tasks::not_offered) {
         result.set("capabilities", rest);
@@ -195,7 +196,7 @@ mod tests {
     const MODERN_RESULT: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"M","version":"2"}},"ttlMs":5,"cacheScope":"public"}"#;
 
     #[test]
-    fn a_description_is_given_in_either_eras_words() {
+    fn a_description_is_translated_to_either_era() {
         let legacy = description(Era::Legacy, LEGACY_RESULT);
         assert_eq!(legacy.as_initialize_result("2025-06-18"), LEGACY_RESULT);
         assert_eq!(legacy.as_initialize_result("1999-01-01"), LEGACY_RESULT);
@@ -213,7 +214,7 @@ mod tests {
         assert_eq!(modern.supported_versions(), ["2026-07-28"]);
     }
 
-    /// b15: what one era calls tasks the other does not know.
+    /// b15: the two eras have different kinds of tasks.
     #[test]
     fn b15_a_servers_tasks_are_offered_in_its_own_era_only() {
         let legacy = r#"{"protocolVersion":"2025-11-25","capabilities":{"tasks":{"list":{}},"tools":{}},"serverInfo":{"name":"L","version":"1"}}"#;
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_certain_may_change() {
+    fn a_tentative_description_may_change() {
         let legacy = description(Era::Legacy, LEGACY_RESULT).tentative();
         assert_eq!(legacy.capability(&["tools", "listChanged"]).as_deref(), Some("true"));
         assert_eq!(legacy.capability(&["x"]).as_deref(), Some("1.10"));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_lists_are_remembered() {
+    fn only_complete_lists_are_remembered() {
         let mut description = description(Era::Legacy, LEGACY_RESULT);
         let list = |result: &str| Message::parse(format!(r#"{{"id":1,"result":{result}}}"#).into()).unwrap();
         for part in [r#"{"tools":[],"nextCursor":"2"}"#, r#"{"resources":[]}"#, "1"] {
@@ -257,7 +258,7 @@ mod tests {
         let stored = serde_json::to_string(&description).unwrap();
         let read: Description = serde_json::from_str(&stored).unwrap();
         assert_eq!(read.tools(), description.tools());
-        assert!(read.says_the_same_as(&description));
+        assert!(read.describes_the_same_as(&description));
     }
 
     #[test]
@@ -266,9 +267,9 @@ mod tests {
         let before: Description = serde_json::from_str(before).unwrap();
         assert_eq!(before.transport, Transport::StreamableHttp);
         let after = before.clone().over(Transport::HttpSse);
-        assert!(!after.says_the_same_as(&before));
+        assert!(!after.describes_the_same_as(&before));
         let read: Description = serde_json::from_str(&serde_json::to_string(&after).unwrap()).unwrap();
-        assert!(read.says_the_same_as(&after));
+        assert!(read.describes_the_same_as(&after));
         assert_eq!(read.tentative().transport, Transport::HttpSse);
     }
 }

@@ -1,4 +1,4 @@
-//! What a conversation is told, and what it wants done.
+//! The events that a conversation handles, and the actions that it returns.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::{
     mcp::{malformed::Malformed, message::Message},
 };
 
-/// What happened.
+/// What the conversation reacts to.
 #[derive(Debug)]
 pub enum Event {
     /// The client sent a message.
     Received(Message),
-    /// The client sent something else.
+    /// The client sent something that is not a message.
     Malformed(Malformed),
-    /// The client has nothing more to say.
+    /// The client closed its side.
     Closed,
-    /// Something on the network.
+    /// A network event.
     Network(session::Event),
-    /// A while is over.
+    /// An alarm went off.
     Woken(Alarm),
-    /// The sign-in that was begun is open there, for a person.
+    /// The user can now sign in on this page.
     SignInOffered(Invitation),
-    /// The user is signed in, by what was begun here or elsewhere.
+    /// The user is signed in, through this process or another.
     SignedIn,
-    /// The sign-in that was begun came to nothing, for this reason.
+    /// The sign-in started here failed, for this reason.
     SignInFailed(String),
-    /// It is time to end, whatever is under way.
+    /// finmcp has to stop, even with requests in flight.
     Stopping,
 }
 
@@ -40,43 +40,43 @@ impl From<session::Event> for Event {
     }
 }
 
-/// What is to be done.
+/// What the caller has to carry out.
 #[derive(Debug)]
 pub enum Action {
-    /// Something on the network.
+    /// A network task.
     Do(Task),
-    /// Say this to the client.
+    /// Send this to the client.
     Write(Message),
-    /// Say this to the client in place of the server, which has not carried out the request that it answers.
+    /// Send this to the client instead of a response from the server, which has not carried out the request.
     Decline(Message),
     /// Report [`Event::Woken`] after this long.
     Wake(Alarm, Duration),
-    /// Begin a sign-in, and report what comes of it.
+    /// Start a sign-in, and report its outcome.
     SignIn(Need, ShownBy),
-    /// Show the page of the sign-in under way in a browser, where there is one.
+    /// Open the page of the current sign-in in a browser, if there is a sign-in.
     ShowSignIn,
-    /// Report [`Event::SignedIn`] as soon as the user is signed in.
+    /// Report [`Event::SignedIn`] once the user is signed in.
     Watch,
-    /// Remember what the server says of itself.
+    /// Store the server's description.
     Remember(Box<Description>),
 }
 
-/// Which sign-in helps.
+/// Which sign-in is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Any, be it one that another process has brought about meanwhile.
+    /// Any, including one that another process has made meanwhile.
     Any,
-    /// Another than the one there is, which the server refuses or which is too narrow.
+    /// A new one: the server rejects the current one, or its scope is too small.
     Another,
 }
 
-/// What an alarm is for.
+/// The purpose of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
-    /// The server has had the time that it may take to answer this greeting.
-    Patience(u64),
-    /// A translator's subscription is to be opened again.
+    /// The server has had its time to respond in the negotiation with this number.
+    SlowServer(u64),
+    /// finmcp has to reopen the subscription that it holds for a legacy client.
     Subscription,
-    /// This call has waited for a person to sign in for as long as a client waits.
+    /// This call has waited for a sign-in as long as a client waits.
     SignIn(u64),
 }

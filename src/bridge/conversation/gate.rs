@@ -1,4 +1,4 @@
-//! Which requests are taken at all: as many as there is room for, and those that the owner allows.
+//! Which requests finmcp accepts: only as many as there is memory for, and only those that the owner allows.
 
 use crate::{
     bridge::conversation::{
@@ -13,21 +13,21 @@ use crate::{
     },
 };
 
-/// How many bytes of the client's may be under way or wait; then no further request is taken. Small ones are, for a while:
-/// what is under way may wait for what they say.
+/// How many of the client's bytes may be in flight or waiting. Beyond that finmcp refuses requests, but small ones
+/// only after some more: the requests in flight may depend on them.
 pub const BACKLOG_LIMIT: usize = 256 << 20;
 const CAPACITY_FOR_SMALL: usize = 64 << 20;
 const SMALL: usize = 64 << 10;
 
-/// The layer.
+/// The layer that refuses requests.
 #[derive(Debug)]
 pub struct Gate {
-    /// The tool that is finmcp's own, and not subject to any rule.
+    /// The name of finmcp's own tool, to which no rule applies.
     own_tool: Option<&'static str>,
 }
 
 impl Gate {
-    /// With this tool of finmcp's own.
+    /// A gate that lets calls to finmcp's own tool pass.
     pub fn beside(own_tool: Option<&'static str>) -> Self {
         Self { own_tool }
     }
@@ -38,19 +38,19 @@ impl Gate {
 }
 
 impl Layer for Gate {
-    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_sent(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         if message.method() == Some("initialize") {
             return Some(message);
         }
         let limit = BACKLOG_LIMIT + if message.raw().len() < SMALL { CAPACITY_FOR_SMALL } else { 0 };
         if matches!(message.kind, Kind::Request { .. }) && known.backlog >= limit {
-            out.push(Step::Refuse(Refusal::unsent(message, Failure::Crowded)));
+            out.push(Step::Refuse(Refusal::unsent(message, Failure::TooMuchInFlight)));
             return None;
         }
-        let Some(objection) = known.policy.objection(&message).filter(|_| !self.is_own(&message)) else {
+        let Some(refusal_reason) = known.policy.refusal_reason(&message).filter(|_| !self.is_own(&message)) else {
             return Some(message);
         };
-        let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &objection));
+        let answer = message.id().map(|id| reply::error(id, ReplyCode::InvalidParameters, &refusal_reason));
         out.extend(answer.map(Step::Decline));
         None
     }

@@ -1,7 +1,7 @@
-//! Messages of the client that wait until they can be sent, in their order.
+//! The client's messages that wait until they can be sent, in order.
 //!
-//! A request waits until it is sent or answered otherwise. Of the notifications only the latest are kept: a client says
-//! as many as it likes without waiting for anything, and what it said long ago helps no server.
+//! A request waits until it is sent or gets another response. Of the notifications only the latest are kept: a client
+//! can send any number of them, and old ones are of no use to a server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,28 +10,28 @@ use crate::mcp::{
     message::{Kind, Message},
 };
 
-/// How many notifications wait at the most, and how many bytes of them; the last one may be longer.
+/// How many notifications are kept at most, and how many bytes of them; the last one may be longer.
 const NOTICES_LIMIT: usize = 1000;
 const NOTICES_BYTES: usize = 1 << 20;
 
-/// The notification without which a session does not begin: never left out.
+/// The notification that completes a session's handshake: never dropped.
 const INITIALIZED: &str = "notifications/initialized";
 
-/// Of these only the last one says anything.
+/// Of these notifications only the last one matters.
 const ONLY_LAST: [&str; 1] = ["notifications/roots/list_changed"];
 
-/// The waiting messages, in whatever they are kept.
+/// The waiting messages, each wrapped in a `T`.
 #[derive(Debug)]
 pub struct Held<T> {
-    /// By their places in the queue.
+    /// The messages, by their positions in the queue.
     queue: BTreeMap<u64, T>,
     next: u64,
-    /// Where the requests are, by their ids. Two alike are a client's mistake, and are kept all the same.
+    /// The positions of the requests, by id. If a client uses an id twice, both are kept.
     requests: HashMap<Id, Vec<u64>>,
     request_count: usize,
-    /// Where the notification is that may not be left out.
+    /// The position of `notifications/initialized`.
     initialized: Option<u64>,
-    /// Where the notifications are that may be left out.
+    /// The positions of the notifications that may be dropped.
     notices: BTreeSet<u64>,
     notice_bytes: usize,
     bytes: usize,
@@ -53,7 +53,7 @@ impl<T> Default for Held<T> {
 }
 
 impl<T: AsRef<Message>> Held<T> {
-    /// Lets `item` wait behind all the others. Notifications that are too many or too old are left out.
+    /// Queues `item`. Drops the oldest notifications if there are too many.
     pub fn push(&mut self, item: T) {
         let place = self.next;
         let message = item.as_ref();
@@ -71,7 +71,7 @@ impl<T: AsRef<Message>> Held<T> {
             Kind::Notification { method } => {
                 if ONLY_LAST.contains(&&**method) {
                     let method = method.clone();
-                    let before = self.notices.iter().find(|place| self.is_of(**place, &method)).copied();
+                    let before = self.notices.iter().find(|place| self.has_method(**place, &method)).copied();
                     before.map(|place| self.remove(place));
                 }
                 self.notices.insert(place);
@@ -88,52 +88,48 @@ impl<T: AsRef<Message>> Held<T> {
         }
     }
 
-    /// The one that has waited longest.
+    /// Removes the first message.
     pub fn pop(&mut self) -> Option<T> {
         let place = *self.queue.first_key_value()?.0;
         self.remove(place)
     }
 
-    /// Takes out the requests of this id.
+    /// Removes the requests with this id.
     pub fn remove_request(&mut self, id: &Id) {
         for place in self.requests.get(id).cloned().unwrap_or_default() {
             self.remove(place);
         }
     }
 
-    /// Takes out the requests that `wanted` says yes to.
+    /// Removes the requests that satisfy `wanted`.
     pub fn take_requests(&mut self, wanted: impl Fn(&Message) -> bool) -> Vec<T> {
         let is_wanted = |item: &T| matches!(item.as_ref().kind, Kind::Request { .. }) && wanted(item.as_ref());
         let places: Vec<u64> = self.queue.iter().filter(|(_, item)| is_wanted(item)).map(|(place, _)| *place).collect();
         places.into_iter().filter_map(|place| self.remove(place)).collect()
     }
 
-    /// Takes out everything, in its order.
+    /// Removes all messages, in order.
     pub fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(self).queue.into_values()
     }
 
-    /// The waiting messages in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Message> {
         self.queue.values().map(AsRef::as_ref)
     }
 
-    /// How many wait.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// How many requests wait.
     pub fn request_count(&self) -> usize {
         self.request_count
     }
 
-    /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    fn is_of(&self, place: u64, method: &str) -> bool {
+    fn has_method(&self, place: u64, method: &str) -> bool {
         self.queue.get(&place).is_some_and(|item| item.as_ref().method() == Some(method))
     }
 
@@ -184,7 +180,7 @@ mod tests {
         format!(r#"{{"id":{id},"method":"{method}"}}"#)
     }
 
-    /// a11: of a flood of notifications the latest stay, in their order, and everything else stays where it is.
+    /// a11: of many notifications the latest are kept, in order, and all other messages keep their positions.
     #[test]
     fn a11_only_the_latest_notifications_wait() {
         let initialized = notice(INITIALIZED);
@@ -200,7 +196,7 @@ mod tests {
         assert_eq!((held.bytes(), held.len(), held.notice_bytes), (0, 0, 0));
     }
 
-    /// a11: few that are long are too many as well; the last one stays, however long it is.
+    /// a11: the bytes of notifications are limited too; the last one is kept, however long it is.
     #[test]
     fn a11_long_notifications_are_bounded_in_bytes() {
         let long = |length: usize| format!(r#"{{"method":"notifications/x","params":"{}"}}"#, "x".repeat(length));
@@ -211,16 +207,16 @@ mod tests {
         assert_eq!(held(&texts).len(), 1);
     }
 
-    /// a11: of what only says that something changed, the last one is enough.
+    /// a11: of the notifications that only announce a change, the last one is kept.
     #[test]
-    fn a11_of_changes_the_last_one_waits() {
+    fn a11_only_the_last_change_is_kept() {
         let changed = || notice("notifications/roots/list_changed");
         let mut held = held(&[changed(), request(1, "a"), changed(), notice("notifications/x"), changed()]);
         assert_eq!(methods(&mut held), ["a", "notifications/x", "notifications/roots/list_changed"]);
     }
 
     #[test]
-    fn requests_are_taken_out_by_their_ids() {
+    fn requests_are_removed_by_id() {
         let mut held = held(&[request(1, "a"), notice("n"), request(2, "b"), request(1, "c"), request(3, "b")]);
         let id = |text: &str| Id::from_json(text).unwrap();
         held.remove_request(&id("1"));

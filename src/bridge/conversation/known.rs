@@ -5,79 +5,78 @@ use crate::{
         control::policy::{Policy, Rules},
         conversation::{
             description::{self, Description},
-            numbers::Numbers,
-            reply::Words,
+            reply::ServerLabels,
+            request_ids::RequestIds,
         },
     },
     mcp::{message::Message, revision::Era},
 };
 
-/// What is known in one conversation.
 #[derive(Debug)]
 pub struct Known {
-    /// How errors speak of the server.
-    pub words: Words,
-    /// The ids of requests of ours.
-    pub numbers: Numbers,
-    /// What is known of the server, be it from earlier.
+    /// How messages to the client name the server.
+    pub labels: ServerLabels,
+    /// Generates the ids of finmcp's own requests.
+    pub request_ids: RequestIds,
+    /// The server's description, perhaps from an earlier conversation.
     pub server: Option<Description>,
     /// Whether the server can be asked.
     pub reach: Reach,
-    /// What the client speaks.
     pub client: Era,
     /// Which tools the client may see and call.
     pub policy: Policy,
     /// The list of tools that the client has.
-    pub shown: Shown,
-    /// How many bytes of the client's are under way or wait, whatever layer they wait in.
+    pub shown: ShownTools,
+    /// How many of the client's bytes are in flight or waiting, in all layers.
     pub backlog: usize,
 }
 
-/// How far client and server have got to know each other.
+/// How far finmcp and the server have got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// Messages pass: the server is known, or nothing was asked yet.
     Open,
-    /// The server is being asked who it is, and the client waits for that.
-    Asked,
-    /// The same, and the client has been answered for the server.
+    /// finmcp is probing the server's era, and the client waits for the result.
+    Probing,
+    /// The same, and finmcp has responded to the client in the server's place.
     Slow,
-    /// The server could not be asked; the client has been answered for it. The next request asks again.
+    /// The server could not be asked, and finmcp has responded to the client in its place. The next request probes
+    /// again.
     Away,
 }
 
-/// Whose list of tools the client has seen last.
+/// Which list of tools the client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Shown {
+pub enum ShownTools {
     /// The server's own, or none.
     Own,
-    /// What the server listed some time before: its tools may be others.
+    /// A remembered list, which may be out of date.
     Remembered,
-    /// The same with the tool that signs in.
+    /// The same with finmcp's sign-in tool.
     WithSignIn,
 }
 
 impl Known {
-    /// With nothing said yet, of a server that said `remembered` of itself some time before.
-    pub fn new(words: Words, remembered: Option<Description>, rules: Rules) -> Self {
+    /// At the beginning, with the server's description from an earlier conversation.
+    pub fn new(labels: ServerLabels, remembered: Option<Description>, rules: Rules) -> Self {
         let policy = Policy::new(rules, remembered.as_ref().and_then(Description::tools));
         Self {
-            words,
-            numbers: Numbers::default(),
+            labels,
+            request_ids: RequestIds::default(),
             server: remembered,
             reach: Reach::Open,
             client: Era::Legacy,
             policy,
-            shown: Shown::Own,
+            shown: ShownTools::Own,
             backlog: 0,
         }
     }
 
-    /// What the client is told of a server that cannot be asked.
+    /// What finmcp tells the client about a server that cannot be asked.
     pub fn tentative(&self) -> Description {
         match &self.server {
             Some(known) => known.tentative(),
-            None => Description::minimal(&self.words.title),
+            None => Description::minimal(&self.labels.title),
         }
     }
 
@@ -87,12 +86,12 @@ impl Known {
         Some(self.policy.visible(tools))
     }
 
-    /// The answer to `list` from memory, where any tools are known: some clients ask once, and wait for no server. When
-    /// the server says who it is, they are told that the tools have changed.
+    /// The response to `list` from memory, if any tools are known: some clients ask only once and do not wait. When
+    /// the server can be asked, finmcp notifies them that the tools have changed.
     pub fn list_from_memory(&mut self, list: &Message) -> Option<Message> {
         let tools = self.remembered_tools()?;
         let answer = Message::response(list.id()?, &description::listed(list, Some(&tools)).to_string());
-        self.shown = self.shown.max(Shown::Remembered);
+        self.shown = self.shown.max(ShownTools::Remembered);
         Some(answer)
     }
 }

@@ -1,5 +1,5 @@
-//! The one interface of the layers between the client and the session. A layer passes on what it is not about; what else it
-//! wants done are steps: up to the client, down to the server, or an effect outside of the stack.
+//! The interface of the layers between the client and the session. A layer passes on the messages that do not concern
+//! it. Anything else is a step: up to the client, down to the server, or an effect outside the stack.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -14,113 +14,118 @@ use crate::{
     mcp::{id::Id, message::Message},
 };
 
-/// A layer. That the client has closed its side, or that an alarm has gone off, comes as a [`Signal`].
+/// A layer. It learns of the end of the client's input and of alarms as a [`Signal`].
 pub trait Layer: Debug + Send {
-    /// The client says this. What the layer below hears of it.
-    fn client_says(&mut self, message: Message, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Message> {
+    /// The client sent `message`. Returns what goes to the layer below.
+    fn client_sent(&mut self, message: Message, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Message> {
         Some(message)
     }
 
-    /// The server says this. What the layer above hears of it.
-    fn server_says(&mut self, said: Said, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Said> {
-        Some(said)
+    /// The server sent a message. Returns what goes to the layer above.
+    fn server_sent(
+        &mut self,
+        incoming: ServerMessage,
+        _known: &mut Known,
+        _out: &mut Vec<Step>,
+    ) -> Option<ServerMessage> {
+        Some(incoming)
     }
 
-    /// A request came to nothing. What the layer above hears of it.
+    /// A request failed. Returns what goes to the layer above.
     fn refused(&mut self, refusal: Refusal, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Refusal> {
         Some(refusal)
     }
 
-    /// Something that all layers hear of, the one next to the client first.
-    fn hear(&mut self, _signal: &Signal, _known: &mut Known, _out: &mut Vec<Step>) {}
+    /// An event for all layers, the one next to the client first.
+    fn observe(&mut self, _signal: &Signal, _known: &mut Known, _out: &mut Vec<Step>) {}
 
-    /// How many messages of the client wait here for the server.
+    /// How many of the client's messages wait in this layer.
     fn waiting(&self) -> usize {
         0
     }
 
-    /// How many bytes of the client's wait here.
+    /// How many of the client's bytes wait in this layer.
     fn bytes(&self) -> usize {
         0
     }
 }
 
-/// Something that the server says.
+/// A message from the server.
 #[derive(Debug)]
-pub struct Said {
-    /// The message.
+pub struct ServerMessage {
     pub message: Message,
-    /// The method of the request that it answers, as long as no layer has put it in other words.
+    /// The method of the request that it responds to, until a layer translates the response.
     pub method: Option<Box<str>>,
-    /// The request in whose exchange it came, where it is no answer.
+    /// The request in whose exchange it came, if it is not a response.
     pub within: Option<Id>,
 }
 
-impl From<Message> for Said {
+impl From<Message> for ServerMessage {
     fn from(message: Message) -> Self {
         Self { message, method: None, within: None }
     }
 }
 
-/// What a layer wants done, in its order.
+/// What a layer wants done. Steps are carried out in order.
 #[derive(Debug)]
 pub enum Step {
-    /// Say this to the client, by the layers above.
+    /// Send this to the client, through the layers above.
     ToClient(Message),
-    /// Answer a request that came to nothing, by the layers above.
+    /// Fail a request, through the layers above.
     Refuse(Refusal),
-    /// Say this to the client in place of the server, which has not carried out the request that it answers.
+    /// Send this to the client instead of a response from the server, which has not carried out the request.
     Decline(Message),
-    /// Say this to the server, by the layers below.
+    /// Send this to the server, through the layers below.
     ToServer(Message),
-    /// Take a message of the client's in once more, from the top.
-    Again(Message),
-    /// Let every layer hear this.
-    Tell(Signal),
-    /// Wake the layers in a while.
+    /// Handle this message of the client again, from the top.
+    Resubmit(Message),
+    /// Signal this to every layer.
+    Signal(Signal),
+    /// Wake the layers after a delay.
     Wake(Alarm, Duration),
-    /// Have this done outside.
+    /// Carry this out outside the stack.
     Do(Action),
-    /// Forget the session: what is said next speaks for itself.
+    /// Forget the session: the next message starts a new one.
     Reset,
-    /// From now on messages travel so.
+    /// Use this transport from now on.
     Switch(Transport),
 }
 
-/// What all layers hear of.
+/// An event that all layers observe.
 #[derive(Debug)]
 pub enum Signal {
-    /// The client makes a new start: what was before is over.
-    Begun,
-    /// The server has said who it is to the client that opened with this: from now on each speaks as it does.
-    Known(Message),
-    /// Messages pass from now on, those that waited first.
-    Met(News),
-    /// The server's tools are others now.
+    /// The client has started a new negotiation: earlier state is void.
+    Restarted,
+    /// The server has described itself, in the negotiation that this message of the client started. Both eras are
+    /// known now.
+    Identified(Message),
+    /// Messages pass from now on, the waiting ones first.
+    Ready(Comparison),
+    /// The server's tools have changed.
     ToolsChanged,
-    /// The sign-in under way is open there, for the user.
+    /// The user can now sign in on this page.
     SignInOffered(Invitation),
     /// The user is signed in.
     SignedIn,
-    /// The sign-in under way came to nothing, for this reason.
+    /// The sign-in failed, for this reason.
     SignInFailed(String),
-    /// A while is over.
+    /// An alarm went off.
     Woken(Alarm),
-    /// The client has nothing more to say, and hears of no more changes.
+    /// The client has closed its side and gets no more notifications of changes.
     Closed,
-    /// It is time to end.
+    /// finmcp has to stop.
     Stopping,
 }
 
-/// Whether the server is what the client was told in its place.
+/// How the server's description compares to the one that finmcp gave the client in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum Comparison {
     /// The server has not described itself.
     Unknown,
-    /// The client has heard it from the server itself.
+    /// The client got the server's own description only.
     FirstHand,
-    /// The client was told the same.
+    /// Both are the same.
     Same,
-    /// The client was told something else.
-    Other,
+    /// They differ.
+    Different,
 }

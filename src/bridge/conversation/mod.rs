@@ -1,30 +1,30 @@
-//! What a client hears, whatever the server speaks and whether it can be asked: events in, actions out.
+//! Responds to the client, whichever era the server speaks and whether or not it can be asked: events in, actions out.
 //!
-//! A stack of layers with one interface, [`Layer`], between the client and the [`Session`], which carries messages to the
-//! server. Nothing here does I/O or reads a clock.
+//! A stack of layers with one interface, [`Layer`], between the client and the [`Session`], which carries messages to
+//! the server. Nothing here does I/O or reads a clock.
 //!
-//! | layer, from the client down | what it decides |
+//! | layer, from the client down | what it does |
 //! |---|---|
-//! | [`sign_in_tool`] | who signs in, where, and which calls wait for that |
-//! | [`gate`] | which requests are taken at all |
-//! | [`stand_in`] | what the client hears of a server that is away |
-//! | [`negotiation`] | which era and which transport; messages wait until that is known |
-//! | [`translate`] | each message in the other era's terms |
-//! | [`tool_list`] | which tools the client sees, and which are remembered |
-//! | [`session`] | the handshake, and at most once |
+//! | [`sign_in_tool`] | offers sign-in to the client, and lets calls wait for it |
+//! | [`gate`] | refuses requests: too many bytes, or not allowed |
+//! | [`stand_in`] | responds in place of a server that cannot be asked |
+//! | [`negotiation`] | finds out era and transport; messages wait until both are known |
+//! | [`translate`] | translates messages between the eras |
+//! | [`tool_list`] | filters and remembers the list of tools |
+//! | [`session`] | the handshake, and delivery at most once |
 
 mod acknowledged;
 pub mod description;
 mod event;
 pub mod failure;
 mod gate;
-mod greeting;
 mod held;
 mod known;
 mod layer;
 mod negotiation;
-mod numbers;
+mod probing;
 pub mod reply;
+mod request_ids;
 pub mod session;
 pub mod sign_in_tool;
 mod stand_in;
@@ -46,10 +46,10 @@ use crate::{
             failure::Refusal,
             gate::Gate,
             known::Known,
-            layer::{Layer, Said, Signal, Step},
+            layer::{Layer, ServerMessage, Signal, Step},
             negotiation::Negotiation,
-            reply::Words,
-            session::{Action as Done, Session, Task},
+            reply::ServerLabels,
+            session::{Action as SessionAction, Session, Task},
             sign_in_tool::SignIn,
             stand_in::StandIn,
             tool_list::ToolList,
@@ -63,35 +63,35 @@ use crate::{
     },
 };
 
-/// The conversation.
+/// The conversation between one client and one server.
 #[derive(Debug)]
 pub struct Conversation {
     known: Known,
-    /// The one next to the client first.
+    /// The layer next to the client comes first.
     layers: [Box<dyn Layer>; 6],
     session: Session,
-    client: Client,
-    /// What the session wants done.
-    done: VecDeque<Done>,
+    client_input: ClientInput,
+    /// Actions of the session that are still to be handled.
+    session_actions: VecDeque<SessionAction>,
     actions: Vec<Action>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Client {
-    Speaks,
-    /// It has nothing more to say.
-    Gone,
+enum ClientInput {
+    Open,
+    /// The client has closed its side.
+    Closed,
 }
 
 impl Conversation {
-    /// A conversation with nothing said yet, with a server that said `remembered` of itself some time before.
-    pub fn new(words: Words, remembered: Option<Description>, sign_in: SignIn, rules: Rules) -> Self {
+    /// At the beginning, with the server's description from an earlier conversation.
+    pub fn new(labels: ServerLabels, remembered: Option<Description>, sign_in: SignIn, rules: Rules) -> Self {
         let mut session = Session::default();
         let tools = remembered.as_ref().and_then(Description::tools);
         tools.into_iter().for_each(|tools| session.recall_tools(tools));
         let gate = Gate::beside(sign_in.tool());
         Self {
-            known: Known::new(words, remembered, rules),
+            known: Known::new(labels, remembered, rules),
             layers: [
                 Box::new(sign_in),
                 Box::new(gate),
@@ -101,44 +101,44 @@ impl Conversation {
                 Box::<ToolList>::default(),
             ],
             session,
-            client: Client::Speaks,
-            done: VecDeque::new(),
+            client_input: ClientInput::Open,
+            session_actions: VecDeque::new(),
             actions: Vec::new(),
         }
     }
 
-    /// How many of the client's messages are on their way or waiting for it.
+    /// How many of the client's messages are in flight or waiting.
     pub fn in_flight(&self) -> usize {
         self.session.in_flight() + self.layers.iter().map(|layer| layer.waiting()).sum::<usize>()
     }
 
-    /// How many bytes of the client's are on their way, or wait for the server or for a person.
+    /// How many of the client's bytes are in flight, or wait for the server or the user.
     pub fn backlog(&self) -> usize {
         self.session.bytes() + self.layers.iter().map(|layer| layer.bytes()).sum::<usize>()
     }
 
-    /// Takes `event` in; the actions are to be carried out in their order.
+    /// Handles `event`. The caller carries out the actions in order.
     pub fn handle(&mut self, event: Event) -> std::vec::Drain<'_, Action> {
         match event {
             Event::Received(message) => self.received(message.recorded()),
             Event::Malformed(malformed) => self.actions.push(Action::Write(reply::malformed(malformed))),
             Event::Closed => self.close(),
-            Event::Network(event) => self.carry(event),
-            Event::Woken(alarm) => self.tell(&Signal::Woken(alarm)),
-            Event::SignInOffered(invitation) => self.tell(&Signal::SignInOffered(invitation)),
-            Event::SignedIn => self.tell(&Signal::SignedIn),
-            Event::SignInFailed(reason) => self.tell(&Signal::SignInFailed(reason)),
+            Event::Network(event) => self.handle_in_session(event),
+            Event::Woken(alarm) => self.signal(&Signal::Woken(alarm)),
+            Event::SignInOffered(invitation) => self.signal(&Signal::SignInOffered(invitation)),
+            Event::SignedIn => self.signal(&Signal::SignedIn),
+            Event::SignInFailed(reason) => self.signal(&Signal::SignInFailed(reason)),
             Event::Stopping => {
                 self.close();
-                self.carry(session::Event::Stopping);
-                self.work();
-                self.tell(&Signal::Stopping);
+                self.handle_in_session(session::Event::Stopping);
+                self.run_session_actions();
+                self.signal(&Signal::Stopping);
             }
         }
-        self.work();
-        if self.client == Client::Gone && self.session.is_idle() && self.in_flight() == 0 {
-            self.done.extend(self.session.end());
-            self.work();
+        self.run_session_actions();
+        if self.client_input == ClientInput::Closed && self.session.is_idle() && self.in_flight() == 0 {
+            self.session_actions.extend(self.session.end());
+            self.run_session_actions();
         }
         self.actions.drain(..)
     }
@@ -147,43 +147,43 @@ impl Conversation {
         if matches!(message.kind, Kind::Request { .. }) {
             self.known.backlog = self.backlog();
         }
-        self.client_says(0, message);
+        self.client_sent(0, message);
     }
 
     fn close(&mut self) {
-        if std::mem::replace(&mut self.client, Client::Gone) == Client::Speaks {
-            self.tell(&Signal::Closed);
-            self.carry(session::Event::Closed);
+        if std::mem::replace(&mut self.client_input, ClientInput::Closed) == ClientInput::Open {
+            self.signal(&Signal::Closed);
+            self.handle_in_session(session::Event::Closed);
         }
     }
 
     // Down and up.
 
-    /// Takes a message of the client's down, from the layer `top` on.
-    fn client_says(&mut self, top: usize, mut message: Message) {
+    /// Passes a message of the client down, starting with layer `top`.
+    fn client_sent(&mut self, top: usize, mut message: Message) {
         for place in top..self.layers.len() {
             let mut out = Vec::new();
-            let passed = self.layers[place].client_says(message, &mut self.known, &mut out);
+            let passed = self.layers[place].client_sent(message, &mut self.known, &mut out);
             self.carry_out(place, out);
             let Some(passed) = passed else { return };
             message = passed;
         }
-        self.carry(session::Event::Received(message));
+        self.handle_in_session(session::Event::Received(message));
     }
 
-    /// Takes what the server says up, from above the layer `bottom`.
-    fn server_says(&mut self, bottom: usize, mut said: Said) {
+    /// Passes a message of the server up, starting above layer `bottom`.
+    fn server_sent(&mut self, bottom: usize, mut incoming: ServerMessage) {
         for place in (0..bottom).rev() {
             let mut out = Vec::new();
-            let passed = self.layers[place].server_says(said, &mut self.known, &mut out);
+            let passed = self.layers[place].server_sent(incoming, &mut self.known, &mut out);
             self.carry_out(place, out);
             let Some(passed) = passed else { return };
-            said = passed;
+            incoming = passed;
         }
-        self.actions.push(Action::Write(said.message));
+        self.actions.push(Action::Write(incoming.message));
     }
 
-    /// Takes a request that came to nothing up, from above the layer `bottom`.
+    /// Passes a failed request up, starting above layer `bottom`.
     fn refused(&mut self, bottom: usize, mut refusal: Refusal) {
         for place in (0..bottom).rev() {
             let mut out = Vec::new();
@@ -192,70 +192,72 @@ impl Conversation {
             let Some(passed) = passed else { return };
             refusal = passed;
         }
-        self.actions.extend(self.known.words.refused(&refusal).map(Action::Write));
+        self.actions.extend(self.known.labels.refused(&refusal).map(Action::Write));
     }
 
-    /// Lets all layers hear of something.
-    fn tell(&mut self, signal: &Signal) {
+    /// Signals something to all layers.
+    fn signal(&mut self, signal: &Signal) {
         for place in 0..self.layers.len() {
             let mut out = Vec::new();
-            self.layers[place].hear(signal, &mut self.known, &mut out);
+            self.layers[place].observe(signal, &mut self.known, &mut out);
             self.carry_out(place, out);
         }
         if let Signal::ToolsChanged = signal {
-            self.tell_subscriptions();
+            self.notify_subscriptions();
         }
     }
 
-    /// Does what the layer at `place` wants done.
+    /// Carries out the steps that the layer at `place` returned.
     fn carry_out(&mut self, place: usize, out: Vec<Step>) {
         for step in out {
             match step {
-                Step::ToClient(message) => self.server_says(place, message.into()),
+                Step::ToClient(message) => self.server_sent(place, message.into()),
                 Step::Refuse(refusal) => self.refused(place, refusal),
                 Step::Decline(message) => self.actions.push(Action::Decline(message)),
-                Step::ToServer(message) => self.client_says(place + 1, message),
-                Step::Again(message) => self.received(message),
-                Step::Tell(signal) => self.tell(&signal),
+                Step::ToServer(message) => self.client_sent(place + 1, message),
+                Step::Resubmit(message) => self.received(message),
+                Step::Signal(signal) => self.signal(&signal),
                 Step::Wake(alarm, after) => self.actions.push(Action::Wake(alarm, after)),
                 Step::Do(action) => self.actions.push(action),
                 Step::Reset => self.session.reset(),
-                Step::Switch(transport) => self.done.push_back(Done::Do(Task::Switch(transport))),
+                Step::Switch(transport) => self.session_actions.push_back(SessionAction::Do(Task::Switch(transport))),
             }
         }
     }
 
     // The session.
 
-    fn carry(&mut self, event: session::Event) {
-        self.done.extend(self.session.handle(event));
+    fn handle_in_session(&mut self, event: session::Event) {
+        self.session_actions.extend(self.session.handle(event));
     }
 
-    /// Does what the session wants done, and what comes of that.
-    fn work(&mut self) {
+    /// Handles the session's actions, and those that they cause.
+    fn run_session_actions(&mut self) {
         let bottom = self.layers.len();
-        while let Some(done) = self.done.pop_front() {
-            match done {
-                Done::Do(task) => self.actions.push(Action::Do(task)),
-                Done::Answer(message, method) => {
-                    self.server_says(bottom, Said { message, method: Some(method), within: None });
+        while let Some(action) = self.session_actions.pop_front() {
+            match action {
+                SessionAction::Do(task) => self.actions.push(Action::Do(task)),
+                SessionAction::Answer(message, method) => {
+                    self.server_sent(bottom, ServerMessage { message, method: Some(method), within: None });
                 }
-                Done::Pass(message, within) => self.server_says(bottom, Said { message, method: None, within }),
-                Done::Refuse(refusal) => self.refused(bottom, refusal),
+                SessionAction::Pass(message, within) => {
+                    self.server_sent(bottom, ServerMessage { message, method: None, within })
+                }
+                SessionAction::Refuse(refusal) => self.refused(bottom, refusal),
             }
         }
     }
 
-    /// Tells a modern client of other tools, by the subscriptions that the server has.
-    fn tell_subscriptions(&mut self) {
+    /// Notifies a modern client of changed tools, through the subscriptions that the server has.
+    fn notify_subscriptions(&mut self) {
         if self.known.client == Era::Legacy {
             return;
         }
-        let told = self.session.tool_subscriptions().map(|id| {
+        let notifications = self.session.tool_subscriptions().map(|id| {
             let parameters = format!(r#"{{"_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#);
             Action::Write(Message::notification("notifications/tools/list_changed", &parameters))
         });
-        self.actions.extend(told);
+        self.actions.extend(notifications);
     }
 }
 

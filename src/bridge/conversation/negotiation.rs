@@ -1,15 +1,14 @@
-//! Which era the server is of and how messages travel, found out by asking it: the client's messages wait until it is
-//! known.
+//! Finds out the server's era and transport by probing it; the client's messages wait until both are known.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     bridge::conversation::{
         event::{Action, Alarm},
-        failure::{Failure, Refusal, Taken},
-        greeting::{Greeting, Outcome, Question},
-        known::{Known, Reach, Shown},
-        layer::{Layer, News, Said, Signal, Step},
+        failure::{Failure, Processed, Refusal},
+        known::{Known, Reach, ShownTools},
+        layer::{Comparison, Layer, ServerMessage, Signal, Step},
+        probing::{Probe, ProbeResult, Probing},
         transport::Transport,
     },
     mcp::{
@@ -18,52 +17,53 @@ use crate::{
     },
 };
 
-/// How long the server may take before the client is answered for it.
+/// How long the server may take before finmcp responds to the client in its place.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// The layer.
+/// The layer that negotiates.
 #[derive(Debug, Default)]
 pub struct Negotiation {
     stage: Stage,
-    /// How messages travel now.
+    /// The current transport.
     transport: Transport,
-    /// How many greetings there were.
-    greetings: u64,
+    /// How many negotiations there have been.
+    negotiations: u64,
 }
 
 #[derive(Debug, Default)]
 enum Stage {
-    /// The client has said nothing yet that asks for an answer to this.
+    /// No message of the client has needed to know yet.
     #[default]
     Unknown,
-    /// The server is being asked, or would be if it could be.
-    Greeting(Box<Greeting>),
-    /// That the server is modern is only remembered: it has not said so yet in this conversation.
+    /// The server is being probed, or could not be asked.
+    Probing(Box<Probing>),
+    /// The server is remembered as modern, but has not confirmed that in this conversation.
     Assumed,
-    /// It is known.
+    /// Era and transport are known.
     Settled,
 }
 
 impl Negotiation {
-    fn greeting(&mut self) -> Option<&mut Greeting> {
+    fn probing(&mut self) -> Option<&mut Probing> {
         match &mut self.stage {
-            Stage::Greeting(greeting) => Some(greeting),
+            Stage::Probing(probing) => Some(probing),
             _ => None,
         }
     }
 
     fn reach(&self) -> Reach {
         match &self.stage {
-            Stage::Greeting(greeting) if !greeting.is_told() => Reach::Asked,
-            Stage::Greeting(greeting) if greeting.is_asking() => Reach::Slow,
-            Stage::Greeting(_) => Reach::Away,
+            Stage::Probing(probing) if !probing.has_responded() => Reach::Probing,
+            Stage::Probing(probing) if probing.is_waiting() => Reach::Slow,
+            Stage::Probing(_) => Reach::Away,
             _ => Reach::Open,
         }
     }
 
-    // Asking.
+    // Probing.
 
-    /// The client's first message, where it does not open a handshake of the legacy era. What goes on to the server.
+    /// Handles the client's first message, unless that is `initialize`. Returns the message if it can go on to the
+    /// server.
     fn first(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         known.client = Era::spoken(&message);
         let server_is_modern = known.server.as_ref().is_some_and(|server| server.era == Era::Modern);
@@ -74,123 +74,124 @@ impl Negotiation {
                 Some(message)
             }
             Era::Modern => {
-                self.greet(message, known, out);
+                self.start(message, known, out);
                 None
             }
         }
     }
 
-    /// Starts negotiating on behalf of the client, which opens with `hello`.
-    fn greet(&mut self, hello: Message, known: &mut Known, out: &mut Vec<Step>) {
-        out.push(Step::Tell(Signal::Begun));
-        let left = self.greeting().map(Greeting::abandon).unwrap_or_default();
+    /// Starts negotiating the era on behalf of the client's first message.
+    fn start(&mut self, opening: Message, known: &mut Known, out: &mut Vec<Step>) {
+        out.push(Step::Signal(Signal::Restarted));
+        let left = self.probing().map(Probing::abandon).unwrap_or_default();
         out.extend(left.into_iter().map(|message| Step::Refuse(Refusal::unsent(message, Failure::NoSession))));
         out.push(Step::Reset);
-        self.greetings += 1;
-        known.client = Era::spoken(&hello);
-        if known.shown == Shown::Remembered {
-            known.shown = Shown::Own;
+        self.negotiations += 1;
+        known.client = Era::spoken(&opening);
+        if known.shown == ShownTools::Remembered {
+            known.shown = ShownTools::Own;
         }
-        self.stage = Stage::Greeting(Box::new(Greeting::new(hello, known.server.as_ref())));
-        out.push(Step::Wake(Alarm::Patience(self.greetings), PATIENCE));
-        self.begin(known, out);
+        self.stage = Stage::Probing(Box::new(Probing::new(opening, known.server.as_ref())));
+        out.push(Step::Wake(Alarm::SlowServer(self.negotiations), PATIENCE));
+        self.send_first_probe(known, out);
     }
 
-    /// Asks the first question.
-    fn begin(&mut self, known: &Known, out: &mut Vec<Step>) {
-        if let Some(question) = self.greeting().map(Greeting::begin) {
-            self.ask(question, known, out);
+    /// Sends the first probe.
+    fn send_first_probe(&mut self, known: &Known, out: &mut Vec<Step>) {
+        if let Some(probe) = self.probing().map(Probing::first_probe) {
+            self.send_probe(probe, known, out);
         }
     }
 
-    fn ask(&mut self, question: Question, known: &Known, out: &mut Vec<Step>) {
-        let Some(greeting) = self.greeting() else { return };
-        let message = greeting.ask(question, &known.numbers).unsent();
+    fn send_probe(&mut self, probe: Probe, known: &Known, out: &mut Vec<Step>) {
+        let Some(probing) = self.probing() else { return };
+        let message = probing.send(probe, &known.request_ids).unsent();
         out.push(Step::Reset);
-        self.travel_by(question.transport(), out);
+        self.switch_to(probe.transport(), out);
         out.push(Step::ToServer(message));
     }
 
-    fn travel_by(&mut self, transport: Transport, out: &mut Vec<Step>) {
+    fn switch_to(&mut self, transport: Transport, out: &mut Vec<Step>) {
         if std::mem::replace(&mut self.transport, transport) != transport {
             out.push(Step::Switch(transport));
         }
     }
 
-    // What comes of it.
+    // Results of probes.
 
-    fn went(&mut self, outcome: Outcome, known: &mut Known, out: &mut Vec<Step>) {
-        match outcome {
-            Outcome::Known(description, answer) => {
-                let Some(greeting) = self.greeting() else { return };
+    fn handle_result(&mut self, result: ProbeResult, known: &mut Known, out: &mut Vec<Step>) {
+        match result {
+            ProbeResult::Known(description, answer) => {
+                let Some(probing) = self.probing() else { return };
                 let description = description.with_tools_of(known.server.as_ref());
-                let is_other = known.server.as_ref().is_none_or(|server| !server.says_the_same_as(&description));
-                let news = match greeting.is_told() {
-                    false => News::FirstHand,
-                    true if is_other => News::Other,
-                    true => News::Same,
+                let is_different =
+                    known.server.as_ref().is_none_or(|server| !server.describes_the_same_as(&description));
+                let comparison = match probing.has_responded() {
+                    false => Comparison::FirstHand,
+                    true if is_different => Comparison::Different,
+                    true => Comparison::Same,
                 };
-                let own = if greeting.is_told() { None } else { greeting.answer(&description) };
-                let hello = greeting.hello().clone();
-                if is_other {
+                let own = if probing.has_responded() { None } else { probing.opening_response(&description) };
+                let opening = probing.opening().clone();
+                if is_different {
                     out.push(Step::Do(Action::Remember(Box::new(description.clone()))));
                 }
                 known.server = Some(description);
                 out.extend(answer.or(own).map(Step::ToClient));
-                out.push(Step::Tell(Signal::Known(hello)));
-                self.settle(news, out);
+                out.push(Step::Signal(Signal::Identified(opening)));
+                self.settle(comparison, out);
             }
-            Outcome::Modern(answer) => {
-                // It is modern, and will say the rest itself.
+            ProbeResult::Modern(answer) => {
+                // The server is modern; the client will send the right request next.
                 out.extend(answer.map(Step::ToClient));
-                self.settle(News::Unknown, out);
+                self.settle(Comparison::Unknown, out);
             }
-            Outcome::Next(question) => self.ask(question, known, out),
-            Outcome::OutOfReach(refusal) => {
-                self.tell(known, out);
-                let held = self.greeting().map(Greeting::take_requests).unwrap_or_default();
+            ProbeResult::Next(probe) => self.send_probe(probe, known, out),
+            ProbeResult::OutOfReach(refusal) => {
+                self.respond_for_server(known, out);
+                let held = self.probing().map(Probing::take_requests).unwrap_or_default();
                 for message in held {
                     let is_list = message.method() == Some("tools/list") && !refusal.failure.needs_login();
                     out.push(match is_list.then(|| known.list_from_memory(&message)).flatten() {
                         Some(answer) => Step::ToClient(answer),
                         None => {
                             let failure = Arc::clone(&refusal.failure);
-                            Step::Refuse(Refusal { message, failure, taken: Taken::No })
+                            Step::Refuse(Refusal { message, failure, processed: Processed::No })
                         }
                     });
                 }
             }
-            Outcome::Rejected(answer, failure) => self.rejected(answer, &failure, out),
+            ProbeResult::Rejected(answer, failure) => self.rejected(answer, &failure, out),
         }
     }
 
-    /// The server speaks neither way.
+    /// The server speaks neither era.
     fn rejected(&mut self, answer: Option<Message>, failure: &Arc<Failure>, out: &mut Vec<Step>) {
-        self.travel_by(Transport::default(), out);
-        let Some(greeting) = self.greeting() else { return };
-        let mut refused = greeting.take_requests();
-        if !greeting.is_told() {
-            refused.extend(answer.is_none().then(|| greeting.hello().clone()));
+        self.switch_to(Transport::default(), out);
+        let Some(probing) = self.probing() else { return };
+        let mut refused = probing.take_requests();
+        if !probing.has_responded() {
+            refused.extend(answer.is_none().then(|| probing.opening().clone()));
             self.stage = Stage::Unknown;
         }
         out.extend(answer.map(Step::ToClient));
         out.extend(
-            refused
-                .into_iter()
-                .map(|message| Step::Refuse(Refusal { message, failure: Arc::clone(failure), taken: Taken::No })),
+            refused.into_iter().map(|message| {
+                Step::Refuse(Refusal { message, failure: Arc::clone(failure), processed: Processed::No })
+            }),
         );
     }
 
-    /// From now on messages pass: what was held first.
-    fn settle(&mut self, news: News, out: &mut Vec<Step>) {
-        if let Stage::Greeting(greeting) = std::mem::replace(&mut self.stage, Stage::Settled) {
-            out.extend(greeting.into_held().map(Step::Again));
+    /// Lets messages pass from now on, the kept ones first.
+    fn settle(&mut self, comparison: Comparison, out: &mut Vec<Step>) {
+        if let Stage::Probing(probing) = std::mem::replace(&mut self.stage, Stage::Settled) {
+            out.extend(probing.into_held().map(Step::Resubmit));
         }
-        out.push(Step::Tell(Signal::Met(news)));
+        out.push(Step::Signal(Signal::Ready(comparison)));
     }
 
-    /// What is remembered of the server is wrong: the next message asks it.
-    fn doubt(&mut self, known: &mut Known) {
+    /// The remembered description is wrong: the next message starts a negotiation.
+    fn forget_server(&mut self, known: &mut Known) {
         self.stage = Stage::Unknown;
         known.server = None;
     }
@@ -199,49 +200,49 @@ impl Negotiation {
 
     fn received(&mut self, message: Message, known: &Known, out: &mut Vec<Step>) {
         let is_away = self.reach() == Reach::Away;
-        let Some(greeting) = self.greeting() else { return };
+        let Some(probing) = self.probing() else { return };
         match (&message.kind, message.method().unwrap_or_default()) {
             (Kind::Notification { .. }, "notifications/cancelled") => {
-                message.cancels().iter().for_each(|id| greeting.forget(id));
+                message.cancels().iter().for_each(|id| probing.forget(id));
             }
             (kind, _) => {
                 let is_request = matches!(kind, Kind::Request { .. });
-                greeting.hold(message);
+                probing.hold(message);
                 if is_request && is_away {
-                    self.begin(known, out);
+                    self.send_first_probe(known, out);
                 }
             }
         }
     }
 
-    /// Answers the client for the server, as far as that has not happened.
-    fn tell(&mut self, known: &Known, out: &mut Vec<Step>) {
-        let answer = self.greeting().and_then(|greeting| greeting.tell(&known.tentative()));
+    /// Responds to the client in the server's place, unless that has happened.
+    fn respond_for_server(&mut self, known: &Known, out: &mut Vec<Step>) {
+        let answer = self.probing().and_then(|probing| probing.respond_once(&known.tentative()));
         out.extend(answer.map(Step::ToClient));
     }
 
-    /// The server has taken longer than a client waits.
-    fn out_of_patience(&mut self, known: &mut Known, out: &mut Vec<Step>) {
-        self.tell(known, out);
-        let Some(greeting) = self.greeting() else { return };
-        for list in greeting.take_lists() {
+    /// The server has taken longer than a client should wait.
+    fn respond_for_slow_server(&mut self, known: &mut Known, out: &mut Vec<Step>) {
+        self.respond_for_server(known, out);
+        let Some(probing) = self.probing() else { return };
+        for list in probing.take_lists() {
             match known.list_from_memory(&list) {
                 Some(answer) => out.push(Step::ToClient(answer)),
-                None => greeting.hold(list),
+                None => probing.hold(list),
             }
         }
     }
 }
 
 impl Layer for Negotiation {
-    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_sent(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         let passed = match &self.stage {
             _ if message.method() == Some("initialize") => {
-                self.greet(message, known, out);
+                self.start(message, known, out);
                 None
             }
             Stage::Unknown => self.first(message, known, out),
-            Stage::Greeting(_) => {
+            Stage::Probing(_) => {
                 self.received(message, known, out);
                 None
             }
@@ -251,42 +252,47 @@ impl Layer for Negotiation {
         passed
     }
 
-    fn server_says(&mut self, said: Said, known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
+    fn server_sent(
+        &mut self,
+        incoming: ServerMessage,
+        known: &mut Known,
+        out: &mut Vec<Step>,
+    ) -> Option<ServerMessage> {
         match &mut self.stage {
-            Stage::Greeting(greeting) if said.message.id().is_some_and(|id| greeting.asked_as(id)) => {
-                let outcome = greeting.answered(said.message);
-                self.went(outcome, known, out);
+            Stage::Probing(probing) if incoming.message.id().is_some_and(|id| probing.is_current(id)) => {
+                let result = probing.answered(incoming.message);
+                self.handle_result(result, known, out);
                 known.reach = self.reach();
                 None
             }
-            // The client has not been told of this server yet.
-            Stage::Greeting(greeting) if greeting.is_told() && said.method.is_none() => None,
-            Stage::Assumed if said.method.is_some() => {
-                match &said.message.kind {
+            // The client does not know of this server's own messages yet.
+            Stage::Probing(probing) if probing.has_responded() && incoming.method.is_none() => None,
+            Stage::Assumed if incoming.method.is_some() => {
+                match &incoming.message.kind {
                     Kind::Response { succeeded: true, .. } => self.stage = Stage::Settled,
-                    _ => self.doubt(known),
+                    _ => self.forget_server(known),
                 }
-                Some(said)
+                Some(incoming)
             }
-            _ => Some(said),
+            _ => Some(incoming),
         }
     }
 
     fn refused(&mut self, refusal: Refusal, known: &mut Known, out: &mut Vec<Step>) -> Option<Refusal> {
         match &mut self.stage {
-            Stage::Greeting(greeting) if refusal.message.id().is_some_and(|id| greeting.asked_as(id)) => {
-                let outcome = greeting.refused(refusal);
-                self.went(outcome, known, out);
+            Stage::Probing(probing) if refusal.message.id().is_some_and(|id| probing.is_current(id)) => {
+                let result = probing.refused(refusal);
+                self.handle_result(result, known, out);
                 known.reach = self.reach();
                 None
             }
             Stage::Assumed => {
                 let is_rejection = match &*refusal.failure {
-                    Failure::Status { status, .. } | Failure::Unaddressed { status, .. } => status.is_client_error(),
+                    Failure::Status { status, .. } | Failure::UnrelatedError { status, .. } => status.is_client_error(),
                     _ => false,
                 };
                 if is_rejection {
-                    self.doubt(known);
+                    self.forget_server(known);
                 }
                 Some(refusal)
             }
@@ -294,12 +300,14 @@ impl Layer for Negotiation {
         }
     }
 
-    fn hear(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
+    fn observe(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
         match signal {
-            Signal::Woken(Alarm::Patience(number)) if self.greetings == *number => self.out_of_patience(known, out),
-            Signal::SignedIn if known.reach == Reach::Away => self.begin(known, out),
+            Signal::Woken(Alarm::SlowServer(number)) if self.negotiations == *number => {
+                self.respond_for_slow_server(known, out)
+            }
+            Signal::SignedIn if known.reach == Reach::Away => self.send_first_probe(known, out),
             Signal::Stopping => {
-                let held = self.greeting().map(Greeting::take_requests).unwrap_or_default();
+                let held = self.probing().map(Probing::take_requests).unwrap_or_default();
                 out.extend(held.into_iter().map(|held| Step::Refuse(Refusal::unsent(held, Failure::Stopped))));
             }
             _ => return,
@@ -308,10 +316,10 @@ impl Layer for Negotiation {
     }
 
     fn waiting(&self) -> usize {
-        if let Stage::Greeting(greeting) = &self.stage { greeting.held() } else { 0 }
+        if let Stage::Probing(probing) = &self.stage { probing.held() } else { 0 }
     }
 
     fn bytes(&self) -> usize {
-        if let Stage::Greeting(greeting) = &self.stage { greeting.bytes() } else { 0 }
+        if let Stage::Probing(probing) = &self.stage { probing.bytes() } else { 0 }
     }
 }

@@ -1,50 +1,49 @@
-//! What finmcp itself says to the client: JSON-RPC errors that name the cause and the way out.
+//! finmcp's own responses to the client: JSON-RPC errors that name the cause and the solution.
 
 use crate::{
-    bridge::conversation::failure::{Failure, Refusal, Taken},
+    bridge::conversation::failure::{Failure, Processed, Refusal},
     credential::token_source::{SignInFailure, TokenSourceError},
     http::HttpError,
     mcp::{id::Id, malformed::Malformed, message::Message},
 };
 
-/// The code of an error of ours. Those of JSON-RPC 2.0 section 5.1 where one fits; else outside of its reserved range,
-/// as MCP 2026-07-28 asks ("Error Codes"): -31000 less the exit code that the same cause has on the command line.
+/// The code of an error from finmcp: one of JSON-RPC 2.0 section 5.1 if it fits; otherwise outside the range reserved
+/// there, as MCP 2026-07-28 asks ("Error Codes"): -31000 minus the exit code for the same cause on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ReplyCode {
-    /// Not JSON.
+    /// The text is not JSON.
     ParseError = -32700,
-    /// JSON, but no request.
+    /// The JSON is not a request.
     InvalidRequest = -32600,
-    /// A request that nobody here answers.
+    /// finmcp does not know the method.
     MethodNotFound = -32601,
-    /// A request whose parameters make no sense.
+    /// The parameters are invalid.
     InvalidParameters = -32602,
-    /// Anything else.
+    /// Any other error.
     Failure = -31001,
-    /// The server cannot be reached, or makes no sense.
+    /// The server cannot be reached, or its response is invalid.
     Network = -31003,
-    /// Somebody has to sign in.
+    /// The user has to sign in.
     LoginRequired = -31004,
-    /// A server must not be trusted.
+    /// finmcp does not trust the server.
     Untrusted = -31005,
-    /// Whether the request was carried out is not known.
+    /// The server may or may not have carried out the request.
     OutcomeUnknown = -31010,
 }
 
-/// How errors speak of the server.
+/// How messages to the client name the server.
 #[derive(Debug, Clone)]
-pub struct Words {
-    /// The server's name for people.
+pub struct ServerLabels {
+    /// The server's display name.
     pub title: String,
     /// The command that signs in to it.
     pub login_command: String,
 }
 
-/// What helps where nothing has to be changed.
 const LATER: &str = ". Try again in a while; if it stays so, ask whoever runs the server";
 
-/// The answer to bytes that are no message (JSON-RPC 2.0 section 5: the id is null where it cannot be told).
+/// The error for a line that is not a message (JSON-RPC 2.0 section 5: the id is null if it is unknown).
 pub fn malformed(malformed: Malformed) -> Message {
     let (code, message) = match malformed {
         Malformed::Json => (ReplyCode::ParseError, "this line is not JSON"),
@@ -61,27 +60,27 @@ pub fn error(id: &Id, code: ReplyCode, message: &str) -> Message {
     Message::error(Some(id), code as i32, message)
 }
 
-/// Whether an error is one of finmcp's own, by its code.
-pub fn is_ours(answer: &Message) -> bool {
+/// Whether an error comes from finmcp, judging by its code.
+pub fn is_from_finmcp(answer: &Message) -> bool {
     answer.error_code().is_some_and(|code| (-31999..=-31000).contains(&code))
 }
 
-/// The answer to a request that has to be put in other words, and cannot be: it is not sent.
+/// The error for a request that would have to be translated but cannot be. It is not sent.
 pub fn untranslatable(id: &Id) -> Message {
     const SAID: &str = "this request cannot be translated for the server: its members must be UTF-8, each name once, and \
                         `params` and `_meta` objects";
     error(id, ReplyCode::InvalidRequest, SAID)
 }
 
-impl Words {
-    /// The answer to a request which brought no response; none where it was no request.
+impl ServerLabels {
+    /// The error response to a failed request; none if the message was not a request.
     pub fn refused(&self, refusal: &Refusal) -> Option<Message> {
-        let Refusal { message, failure, taken } = refusal;
-        // (To the request that was refused so; what waited for that hears why it came to nothing.)
-        if let (Failure::Unaddressed { said, .. }, Some("initialize" | "server/discover")) =
+        let Refusal { message, failure, processed } = refusal;
+        // Only for the request that got this response; requests that waited for it get the reason instead.
+        if let (Failure::UnrelatedError { error: unrelated, .. }, Some("initialize" | "server/discover")) =
             (&**failure, message.method())
         {
-            return message.id().map(|id| Message::clone(said).addressed_to(id));
+            return message.id().map(|id| Message::clone(unrelated).addressed_to(id));
         }
         let title = &self.title;
         let mut text = format!("{title}: {failure}");
@@ -92,13 +91,13 @@ impl Words {
             };
             text.push_str(&format!(". Run `{command}` in a terminal, then try again"));
             ReplyCode::LoginRequired
-        } else if *taken == Taken::Perhaps && message.method() == Some("tools/call") {
+        } else if *processed == Processed::Maybe && message.method() == Some("tools/call") {
             text.push_str(
                 ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
             );
             ReplyCode::OutcomeUnknown
         } else if failure.is_refusal() {
-            // A sign-in that was refused has said what to do already.
+            // A failed sign-in already says what to do.
             if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
                 let spared = match &**failure {
                     failure if failure.spared_the_token() => "No token went there",
@@ -117,20 +116,20 @@ impl Words {
                 Failure::Token(error) => {
                     text.push_str(&match error {
                         TokenSourceError::Unavailable(_) => ". The sign-in is kept; try again in a while".to_owned(),
-                        // These have said what to do, or nobody is left to do it.
+                        // These already say what to do, or there is nothing to do.
                         TokenSourceError::SignIn(_) | TokenSourceError::Interrupted => String::new(),
                         _ => format!(". Run `{}` in a terminal to see what helps", self.login_command),
                     });
                     ReplyCode::Failure
                 }
-                Failure::Stopped | Failure::Unasking { .. } | Failure::AskedTooOften | Failure::Unasked => {
+                Failure::Stopped | Failure::UnsupportedByClient { .. } | Failure::TooManyRounds | Failure::NoInput => {
                     ReplyCode::Failure
                 }
-                Failure::Crowded => {
+                Failure::TooMuchInFlight => {
                     text.push_str(". Nothing was sent. Wait for answers, then ask again");
                     ReplyCode::Failure
                 }
-                Failure::Forgotten => ReplyCode::InvalidParameters,
+                Failure::NotResumable => ReplyCode::InvalidParameters,
                 Failure::IdInUse => ReplyCode::InvalidRequest,
                 Failure::Http(error) => {
                     text.push_str(&match (error, error.why_unreachable()) {
@@ -167,8 +166,8 @@ impl Words {
         message.id().map(|id| error(id, code, &text))
     }
 
-    /// The command that signs in with this scope. A person copies it into a shell: a token that one would make more of
-    /// than a word (RFC 6749 section 3.3 allows `$(…)`) is left for them to write, with all the others.
+    /// The command that signs in with this scope. The user may paste it into a shell, so a scope token that a shell
+    /// could interpret (RFC 6749 section 3.3 allows `$(…)`) makes the command omit the scope entirely.
     fn login_command_for(&self, scope: &[String]) -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@+=,".contains(&byte);
         let option = |token: &String| match token {
@@ -192,19 +191,20 @@ mod tests {
     use crate::{credential::token_source::LoginReason, oauth::error::TokenError};
 
     fn failed(method: &str, failure: Failure) -> serde_json::Value {
-        let words = Words { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
+        let labels = ServerLabels { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
         let message = Message::parse(format!(r#"{{"id":1.50,"method":"{method}"}}"#).into()).unwrap();
-        let refused = words.refused(&Refusal { message, taken: failure.taken(), failure: Arc::new(failure) }).unwrap();
+        let refused =
+            labels.refused(&Refusal { message, processed: failure.processed(), failure: Arc::new(failure) }).unwrap();
         assert!(refused.raw().windows(9).any(|window| window == br#""id":1.50"#), "ids are spelled as they came");
         serde_json::from_slice(refused.raw()).unwrap()
     }
 
-    /// What the server says in place of an answer is for the request that it was said to.
+    /// A server's JSON-RPC error without the request's id goes to the request that got it.
     #[test]
-    fn the_servers_own_words_are_for_what_they_were_said_to() {
-        let unaddressed = || Failure::Unaddressed {
+    fn the_servers_error_goes_to_the_request_that_got_it() {
+        let unaddressed = || Failure::UnrelatedError {
             status: StatusCode::NOT_FOUND,
-            said: Box::new(
+            error: Box::new(
                 Message::parse(r#"{"id":null,"error":{"code":-32601,"message":"no such"}}"#.into()).unwrap(),
             ),
         };
@@ -225,8 +225,8 @@ mod tests {
         );
     }
 
-    /// t064: the command asks for what is missing, and for all that there was; what a shell could take for more than a
-    /// word is in no command.
+    /// t064: the command asks for the missing scope and all present ones; it names no scope that a shell could
+    /// interpret.
     #[test]
     fn t064_the_command_names_the_scope() {
         for (wanted, command) in [
@@ -253,9 +253,9 @@ mod tests {
         }
     }
 
-    /// A sign-in that came to nothing says why, and asks for a terminal only where that helps.
+    /// A failed sign-in says why, and suggests a terminal only if that helps.
     #[test]
-    fn why_nobody_is_signed_in() {
+    fn a_failed_sign_in_says_why() {
         for (failure, code, text) in [
             (SignInFailure::Untrusted("why".to_owned()), -31005, "Asset: why"),
             (SignInFailure::Failed("why".to_owned()), -31001, "Asset: why"),
@@ -271,7 +271,7 @@ mod tests {
         }
     }
 
-    /// A server that must not be believed is named, with what is wrong and the way out.
+    /// An untrusted server is named, with the reason and what to do.
     #[test]
     fn b11_a_refusal_says_why_what_to_do_and_whether_a_secret_went_there() {
         let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
@@ -283,7 +283,7 @@ mod tests {
             (Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None }, "No token went there"),
             (token(TokenError::Http(redirected)), "No token went there"),
             (token(TokenError::Http(HttpError::OldTls { host: host() })), "No token went there"),
-            // The refresh token has gone there.
+            // The refresh token was sent there.
             (token(TokenError::Unusable("it is not JSON")), "The sign-in is kept"),
             (token(TokenError::Http(HttpError::TooLarge { host: host(), limit: 1 })), "The sign-in is kept"),
             (Failure::Http(HttpError::Undecodable { host: host(), problem: host() }), "That answer is not used"),
@@ -297,9 +297,9 @@ mod tests {
         }
     }
 
-    /// t114: a call whose outcome is open says so; a list needs no such warning.
+    /// t114: the error for a call says that its outcome is unknown; one for a list does not need to.
     #[test]
-    fn t114_an_open_outcome_is_said() {
+    fn t114_an_unknown_outcome_is_reported() {
         let error = failed("tools/call", Failure::Cut);
         assert_eq!(error["error"]["code"], -31010);
         assert!(error["error"]["message"].as_str().unwrap().contains("not sent again"));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_answered_without_an_id() {
+    fn a_malformed_line_gets_an_error_without_an_id() {
         assert_eq!(
             malformed(Malformed::Json).raw(),
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"this line is not JSON"}}"#

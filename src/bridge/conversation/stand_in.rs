@@ -1,12 +1,12 @@
-//! What the client is told in place of a server that is away: who it is, its tools as they were, and that it has the
-//! subscriptions that it asks for.
+//! Responds to the client in place of a server that cannot be asked: with its description, its remembered tools, and
+//! acknowledgements of subscriptions.
 
 use crate::{
     bridge::conversation::{
         acknowledged::{Acknowledged, wants_tools},
         failure::Refusal,
-        known::{Known, Reach, Shown},
-        layer::{Layer, News, Said, Signal, Step},
+        known::{Known, Reach, ShownTools},
+        layer::{Comparison, Layer, ServerMessage, Signal, Step},
         session::SUBSCRIBE,
     },
     mcp::{
@@ -16,60 +16,60 @@ use crate::{
     },
 };
 
-/// How many subscriptions a client is told it has of a server that cannot be asked; then further ones wait.
+/// How many subscriptions finmcp acknowledges for a server that cannot be asked; further ones wait.
 const SUBSCRIPTIONS_LIMIT: usize = 1000;
 
-/// What tells of other tools.
+/// The notification of changed tools.
 const CHANGED: &str = "notifications/tools/list_changed";
 
-/// The layer.
+/// The layer that stands in for the server.
 #[derive(Debug, Default)]
 pub struct StandIn {
-    /// The requests for subscriptions that the client was told it has, for when the server is there.
+    /// The requests for acknowledged subscriptions, to be sent once the server can be asked.
     subscriptions: Vec<Message>,
     acknowledged: Acknowledged,
-    audience: Audience,
+    readiness: ClientReadiness,
 }
 
-/// Whether a legacy client hears of changes.
+/// Whether a legacy client can receive notifications.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Audience {
-    /// Its handshake is not over.
+enum ClientReadiness {
+    /// Its handshake is not complete.
     #[default]
-    Deaf,
-    /// It has gone on from the handshake.
-    Listening,
+    InHandshake,
+    /// It has completed the handshake.
+    Ready,
 }
 
 impl StandIn {
-    /// Ends the subscriptions of which the server knows nothing.
+    /// Ends the subscriptions that the server does not know.
     fn end_subscriptions(&mut self, out: &mut Vec<Step>) {
         let early = self.subscriptions.drain(..);
         let early = early.filter_map(|message| Some(Message::end_of_subscription(message.id()?)));
         out.extend(self.acknowledged.close().into_iter().chain(early).map(Step::ToClient));
     }
 
-    /// The server is there: it hears of the subscriptions, and the client of what is not as it was told.
-    fn met(&mut self, news: News, known: &mut Known, out: &mut Vec<Step>) {
+    /// The server can be asked: sends it the subscriptions, and notifies the client if its tools have changed.
+    fn server_ready(&mut self, comparison: Comparison, known: &mut Known, out: &mut Vec<Step>) {
         let listens = known.client == Era::Legacy || self.subscriptions.iter().any(wants_tools);
-        out.extend(self.subscriptions.drain(..).map(Step::Again));
-        let shown = match news {
-            News::Unknown => return,
-            _ => std::mem::replace(&mut known.shown, Shown::Own),
+        out.extend(self.subscriptions.drain(..).map(Step::Resubmit));
+        let shown = match comparison {
+            Comparison::Unknown => return,
+            _ => std::mem::replace(&mut known.shown, ShownTools::Own),
         };
-        let is_other = match news {
-            News::Unknown | News::FirstHand => false,
-            News::Same => shown == Shown::Remembered,
-            News::Other => true,
+        let is_other = match comparison {
+            Comparison::Unknown | Comparison::FirstHand => false,
+            Comparison::Same => shown == ShownTools::Remembered,
+            Comparison::Different => true,
         };
-        if shown == Shown::WithSignIn || (listens && is_other) {
-            out.push(Step::Tell(Signal::ToolsChanged));
+        if shown == ShownTools::WithSignIn || (listens && is_other) {
+            out.push(Step::Signal(Signal::ToolsChanged));
         }
     }
 
     fn tools_changed(&self, known: &Known, out: &mut Vec<Step>) {
         match known.client {
-            Era::Legacy if self.audience == Audience::Listening => {
+            Era::Legacy if self.readiness == ClientReadiness::Ready => {
                 out.push(Step::ToClient(Message::notification(CHANGED, "{}")));
             }
             Era::Legacy => {}
@@ -82,9 +82,9 @@ impl StandIn {
 }
 
 impl Layer for StandIn {
-    fn client_says(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_sent(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         if message.method() == Some("notifications/initialized") {
-            self.audience = Audience::Listening;
+            self.readiness = ClientReadiness::Ready;
         }
         if self.acknowledged.end(&message) {
             return None;
@@ -97,8 +97,8 @@ impl Layer for StandIn {
                 Message::response(id, &known.tentative().as_discover_result())
             }
             (Kind::Request { id, .. }, SUBSCRIBE) if is_told && self.subscriptions.len() < SUBSCRIPTIONS_LIMIT => {
-                // Of everything else it hears once the server can be asked.
-                let acknowledgment = self.acknowledged.begin(id);
+                // The client hears of everything else once the server can be asked.
+                let acknowledgment = self.acknowledged.acknowledge(id);
                 self.subscriptions.push(message);
                 acknowledgment
             }
@@ -119,10 +119,15 @@ impl Layer for StandIn {
         None
     }
 
-    fn server_says(&mut self, said: Said, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Said> {
-        let is_known = self.acknowledged.covers(&said.message)
-            || matches!(&said.message.kind, Kind::Response { id: Some(id), succeeded: false } if self.acknowledged.keep(id));
-        (!is_known).then_some(said)
+    fn server_sent(
+        &mut self,
+        incoming: ServerMessage,
+        _known: &mut Known,
+        _out: &mut Vec<Step>,
+    ) -> Option<ServerMessage> {
+        let is_known = self.acknowledged.is_duplicate(&incoming.message)
+            || matches!(&incoming.message.kind, Kind::Response { id: Some(id), succeeded: false } if self.acknowledged.keep(id));
+        (!is_known).then_some(incoming)
     }
 
     fn refused(&mut self, refusal: Refusal, _known: &mut Known, _out: &mut Vec<Step>) -> Option<Refusal> {
@@ -131,14 +136,14 @@ impl Layer for StandIn {
         (!is_kept).then_some(refusal)
     }
 
-    fn hear(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
+    fn observe(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
         match signal {
-            Signal::Begun => {
-                self.audience = Audience::Deaf;
+            Signal::Restarted => {
+                self.readiness = ClientReadiness::InHandshake;
                 self.end_subscriptions(out);
             }
             Signal::Closed => self.end_subscriptions(out),
-            Signal::Met(news) => self.met(*news, known, out),
+            Signal::Ready(comparison) => self.server_ready(*comparison, known, out),
             Signal::ToolsChanged => self.tools_changed(known, out),
             _ => {}
         }

@@ -32,13 +32,13 @@ struct Rig {
 
 impl Rig {
     fn new(remembered: Option<Description>) -> Self {
-        Self::with(remembered, SignIn::offered_if(true))
+        Self::with(remembered, SignIn::new(true))
     }
 
     fn with(remembered: Option<Description>, sign_in: SignIn) -> Self {
-        let words = Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
+        let labels = ServerLabels { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         Self {
-            conversation: Conversation::new(words, remembered, sign_in, Rules::default()),
+            conversation: Conversation::new(labels, remembered, sign_in, Rules::default()),
             posts: Vec::new(),
             open: BTreeSet::new(),
             listens: Vec::new(),
@@ -87,7 +87,7 @@ impl Rig {
         self.handle(event.into());
     }
 
-    /// The server's answer to the last POST of this method, and the end of that exchange.
+    /// Delivers the server's response to the last POST of this method, and ends that exchange.
     fn answer(&mut self, method: &str, mut answer: Value) {
         let (exchange, message) = self.post(method);
         answer["jsonrpc"] = json!("2.0");
@@ -102,7 +102,7 @@ impl Rig {
         self.network(session::Event::Finished(exchange, Ending::Failed(failure)));
     }
 
-    /// Notifications are accepted as they come, and the GET stream with them.
+    /// Accepts notifications as they come, and the GET stream.
     fn accept_notifications(&mut self) {
         let accepted: Vec<_> =
             self.posts.iter().filter(|(_, message)| message.id().is_none()).map(|post| post.0).collect();
@@ -128,11 +128,11 @@ impl Rig {
         self.methods().iter().filter(|posted| **posted == method).count()
     }
 
-    /// What was written in answer to `id`.
+    /// The response to request `id`.
     fn answered(&self, id: &Value) -> &Value {
         let mut found = self.written.iter().filter(|line| line["id"] == *id && line.get("method").is_none());
-        let answer = found.next().unwrap_or_else(|| panic!("no answer to {id} in {:#?}", self.written));
-        assert!(found.next().is_none(), "two answers to {id}");
+        let answer = found.next().unwrap_or_else(|| panic!("no response to {id} in {:#?}", self.written));
+        assert!(found.next().is_none(), "two responses to {id}");
         answer
     }
 
@@ -213,7 +213,7 @@ fn description(era: Era) -> Description {
 // Eras.
 
 #[test]
-fn alike_is_relayed_as_it_is() {
+fn messages_of_the_same_era_are_relayed_unchanged() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.answer("initialize", legacy_hello());
@@ -231,7 +231,7 @@ fn alike_is_relayed_as_it_is() {
 }
 
 #[test]
-fn a_legacy_client_is_translated_for_a_server_that_knows_no_initialize() {
+fn a_legacy_client_is_translated_for_a_server_without_initialize() {
     for refusal in [status(400), status(404), status(405)] {
         let mut rig = Rig::new(None);
         rig.client(initialize());
@@ -248,9 +248,9 @@ fn a_legacy_client_is_translated_for_a_server_that_knows_no_initialize() {
     }
 }
 
-/// t136: an error that only a modern server gives is no reason to fall back.
+/// t136: an error that only a modern server sends does not make finmcp fall back.
 #[test]
-fn t136_only_an_unknown_answer_is_a_reason_to_fall_back() {
+fn t136_only_an_unspecific_error_makes_finmcp_fall_back() {
     let mut rig = Rig::new(None);
     rig.client(discover());
     rig.answer("server/discover", json!({"error": {"code": -32022, "message": "", "data": {"supported": ["2027-01-01"], "requested": "2026-07-28"}}}));
@@ -266,7 +266,7 @@ fn t136_only_an_unknown_answer_is_a_reason_to_fall_back() {
 }
 
 #[test]
-fn what_is_remembered_is_asked_first_and_forgotten_when_wrong() {
+fn the_remembered_era_is_probed_first_and_forgotten_when_wrong() {
     let mut rig = Rig::new(Some(description(Era::Modern)));
     rig.client(initialize());
     assert_eq!(rig.methods(), ["server/discover"]);
@@ -278,19 +278,19 @@ fn what_is_remembered_is_asked_first_and_forgotten_when_wrong() {
     let mut rig = Rig::new(Some(description(Era::Legacy)));
     rig.client(discover());
     assert_eq!(rig.methods(), ["initialize"]);
-    // A modern client that asks for nothing first goes straight to a server that is known to be modern.
+    // A modern client that starts without server/discover goes straight to a server known to be modern,
     let mut rig = Rig::new(Some(description(Era::Modern)));
     rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
     assert_eq!(rig.methods(), ["tools/call"]);
-    // And to no other: it could take the call for one of its own era.
+    // but not to another, which could mistake the call for a legacy one.
     let mut rig = Rig::new(None);
     rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
     assert_eq!(rig.methods(), ["server/discover"]);
 }
 
-/// A server that was modern once and is not any more: one error, and the next message finds out.
+/// A remembered modern server has become legacy: one error, and the next message finds out.
 #[test]
-fn what_turns_out_wrong_is_found_out() {
+fn a_wrong_remembered_era_is_corrected() {
     for wrong in
         [Ok(json!({"error": {"code": -32000, "message": "Bad Request: Server not initialized"}})), Err(status(404))]
     {
@@ -311,9 +311,9 @@ fn what_turns_out_wrong_is_found_out() {
     }
 }
 
-/// A client that begins anew: what it left behind is answered.
+/// The client starts over: its earlier requests still get responses.
 #[test]
-fn a_second_handshake_leaves_nobody_waiting() {
+fn a_second_handshake_leaves_no_request_waiting() {
     let mut rig = Rig::new(Some(description(Era::Modern)));
     rig.client(initialize());
     rig.client(request(1, "tools/list", json!({})));
@@ -337,23 +337,23 @@ fn a_second_handshake_leaves_nobody_waiting() {
 }
 
 #[test]
-fn a_server_that_speaks_neither_way_is_answered_in_its_own_words() {
+fn the_client_gets_the_error_of_a_server_that_speaks_neither_era() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.answer("initialize", json!({"error": {"code": -32000, "message": "go away"}}));
     rig.answer("server/discover", unknown_method());
     assert_eq!(rig.answered(&json!(0))["error"]["message"], "go away");
-    // What comes then is not kept for ever.
+    // Later messages are not kept forever.
     rig.client(request(1, "tools/list", json!({})));
     rig.answer("tools/list", json!({"result": {"tools": []}}));
     rig.answered(&json!(1));
 }
 
-// A server that cannot be asked.
+// Servers that cannot be asked.
 
-/// A slow server: the client is answered for it, and the session is there when the server is.
+/// A slow server: finmcp responds to the client in its place, and opens the session once the server responds.
 #[test]
-fn a_slow_server_is_answered_for() {
+fn finmcp_responds_in_place_of_a_slow_server() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     let alarm = rig.alarms[0];
@@ -367,16 +367,16 @@ fn a_slow_server_is_answered_for() {
     rig.accept_notifications();
     rig.answer("tools/list", json!({"result": {"tools": []}}));
     rig.answered(&json!(1));
-    // It said something else than the client was told.
+    // The server's description differs from the one that the client got.
     assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
-    // A greeting that is over has no alarm.
+    // The alarm of a finished negotiation does nothing.
     rig.handle(Event::Woken(alarm));
     rig.answered(&json!(0));
 }
 
-/// Nobody is signed in: the tools that are known, and the one that helps.
+/// The user is signed out: the list has the remembered tools and the sign-in tool.
 #[test]
-fn signed_out_lists_what_is_known_and_the_way_in() {
+fn signed_out_the_list_has_the_known_tools_and_the_sign_in_tool() {
     let mut rig = Rig::new(Some(description(Era::Legacy)));
     rig.client(initialize());
     rig.fail("initialize", signed_out());
@@ -397,21 +397,22 @@ fn signed_out_lists_what_is_known_and_the_way_in() {
     assert_eq!(names, ["pay", "finmcp_sign_in"]);
     assert!(rig.watches > 0);
 
-    // Somebody signs in elsewhere.
+    // The user signs in through another process.
     rig.handle(Event::SignedIn);
     rig.answer("initialize", legacy_hello());
     rig.accept_notifications();
     assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
-    // Both that sign-in and whoever looks out for one say so.
+    // Both the sign-in itself and the watcher report it.
     rig.handle(Event::SignedIn);
     assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
     rig.client(request(2, "tools/call", json!({"name": "pay"})));
     assert_eq!(rig.count("tools/call"), 1);
 }
 
-/// A sign-in that ends in the middle of a session, and is had again: the list with the tool in it is out of date then.
+/// A sign-in ends in the middle of a session, and the user signs in again: the list with the sign-in tool is out of
+/// date.
 #[test]
-fn a_legacy_client_hears_of_a_sign_in_in_mid_session() {
+fn a_legacy_client_is_notified_after_a_sign_in_in_mid_session() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.answer("initialize", legacy_hello());
@@ -424,9 +425,9 @@ fn a_legacy_client_hears_of_a_sign_in_in_mid_session() {
     assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
 }
 
-/// Whoever is told that the sign-in is done can see the tools by then.
+/// When the client learns that the sign-in is complete, it can already list the tools.
 #[test]
-fn the_tools_come_before_the_word_that_they_work() {
+fn the_tools_work_before_the_client_is_told() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.fail("initialize", signed_out());
@@ -440,7 +441,7 @@ fn the_tools_come_before_the_word_that_they_work() {
     rig.handle(Event::SignedIn);
     rig.answer("initialize", legacy_hello());
     rig.accept_notifications();
-    assert_eq!(rig.sign_ins, [Need::Any, Need::Any], "the second finds somebody signed in");
+    assert_eq!(rig.sign_ins, [Need::Any, Need::Any], "the second finds the user signed in");
     rig.handle(Event::SignedIn);
     assert!(rig.answered(&json!(2))["result"]["content"][0]["text"].as_str().unwrap().contains("work now"));
     let place = |found: &dyn Fn(&Value) -> bool| rig.written.iter().position(found).unwrap();
@@ -449,12 +450,12 @@ fn the_tools_come_before_the_word_that_they_work() {
     assert_eq!(rig.said("notifications/tools/list_changed").len(), 1);
 }
 
-/// Where nobody can sign in from within, the tools are listed all the same, in the client's own words, and each call says
-/// what to do.
+/// If the client cannot start a sign-in, it still gets the remembered tools, in its own era, and each call says what
+/// to do.
 #[test]
-fn a_client_that_offers_no_sign_in_lists_what_is_known() {
+fn without_a_sign_in_tool_the_known_tools_are_listed() {
     for is_modern in [false, true] {
-        let mut rig = Rig::with(Some(description(Era::Legacy)), SignIn::offered_if(false));
+        let mut rig = Rig::with(Some(description(Era::Legacy)), SignIn::new(false));
         let question = if is_modern { "server/discover" } else { "initialize" };
         rig.client(if is_modern { discover() } else { initialize() });
         rig.fail("initialize", signed_out());
@@ -472,11 +473,11 @@ fn a_client_that_offers_no_sign_in_lists_what_is_known() {
     }
 }
 
-/// Whoever is slow to sign in keeps nobody from seeing the tools: those that are known, and the others when there are any.
+/// The known tools are listed while the user is still signing in, and a notification follows if there are others.
 #[test]
-fn the_tools_that_are_known_wait_for_nobody() {
+fn the_known_tools_are_listed_before_the_sign_in() {
     for lists_early in [true, false] {
-        let mut rig = Rig::with(Some(description(Era::Legacy)), SignIn::offered_if(false));
+        let mut rig = Rig::with(Some(description(Era::Legacy)), SignIn::new(false));
         rig.client(initialize());
         let alarm = rig.alarms[0];
         if lists_early {
@@ -492,15 +493,15 @@ fn the_tools_that_are_known_wait_for_nobody() {
         rig.client(request(2, "tools/call", json!({"name": "pay"})));
         rig.answer("initialize", legacy_hello());
         rig.accept_notifications();
-        assert_eq!(rig.said("notifications/tools/list_changed").len(), 1, "there may be others now");
+        assert_eq!(rig.said("notifications/tools/list_changed").len(), 1, "the tools may have changed");
         assert_eq!((rig.count("tools/list"), rig.count("tools/call")), (0, 1));
         rig.answer("tools/call", json!({"result": {"content": []}}));
     }
 }
 
-/// A server without subscriptions: the one that the client has been told it has is kept here, until it wants it no more.
+/// A server without subscriptions: finmcp keeps the one that it acknowledged, until the client cancels it.
 #[test]
-fn a_subscription_that_was_acknowledged_is_kept() {
+fn an_acknowledged_subscription_is_kept() {
     for refuses_by_status in [false, true] {
         let mut rig = Rig::new(Some(description(Era::Modern)));
         rig.client(discover());
@@ -538,7 +539,7 @@ fn a_subscription_that_was_acknowledged_is_kept() {
 }
 
 #[test]
-fn a_modern_client_hears_of_the_sign_in_by_its_subscription() {
+fn a_modern_client_is_notified_of_the_sign_in_by_its_subscription() {
     let mut rig = Rig::new(Some(description(Era::Modern)));
     rig.client(discover());
     rig.fail("server/discover", signed_out());
@@ -552,7 +553,7 @@ fn a_modern_client_hears_of_the_sign_in_by_its_subscription() {
     rig.answer("server/discover", modern_hello());
     let changed = rig.said("notifications/tools/list_changed");
     assert_eq!(changed[0]["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "s");
-    // The server's own acknowledgment is one too many.
+    // The client does not get the server's own acknowledgement as well.
     let (exchange, _) = rig.post(SUBSCRIBE);
     let told = json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
         "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": "s"}, "notifications": {}}});
@@ -560,9 +561,10 @@ fn a_modern_client_hears_of_the_sign_in_by_its_subscription() {
     assert_eq!(rig.said("notifications/subscriptions/acknowledged").len(), 1);
 }
 
-/// A call while nobody is signed in: the address, in the way that the client can show it, and then the call itself, once.
+/// A call while the user is signed out: the client gets the address, in the way that it can show it, and then the call
+/// is made, once.
 #[test]
-fn a_call_while_signed_out_leads_to_the_page_and_is_made_then() {
+fn a_call_while_signed_out_leads_to_the_page_and_is_made_after_it() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.fail("initialize", signed_out());
@@ -584,7 +586,7 @@ fn a_call_while_signed_out_leads_to_the_page_and_is_made_then() {
     rig.answer("tools/call", json!({"result": {"content": []}}));
     rig.answered(&json!(1));
 
-    // The server does not care for that sign-in: it is said, not tried again.
+    // The server rejects that sign-in too: the client gets the error, and no retry.
     rig.client(request(2, "tools/call", json!({"name": "pay"})));
     rig.fail("tools/call", Failure::Refused);
     assert_eq!(rig.sign_ins, [Need::Any, Need::Another]);
@@ -595,7 +597,7 @@ fn a_call_while_signed_out_leads_to_the_page_and_is_made_then() {
 }
 
 #[test]
-fn a_client_that_can_open_no_page_is_told_where_it_is() {
+fn a_client_without_url_elicitation_gets_the_address() {
     let mut rig = Rig::new(None);
     rig.client(request(0, "initialize", json!({"protocolVersion": "2025-06-18", "capabilities": {}})));
     rig.fail("initialize", signed_out());
@@ -612,13 +614,13 @@ fn a_client_that_can_open_no_page_is_told_where_it_is() {
     }
     assert_eq!(rig.sign_ins.len(), 1, "one sign-in for both");
     rig.client(request(3, "tools/call", json!({"name": "finmcp_sign_in"})));
-    rig.handle(Event::SignInFailed("nobody came".to_owned()));
+    rig.handle(Event::SignInFailed("timed out".to_owned()));
     rig.client(request(4, "tools/call", json!({"name": "finmcp_sign_in"})));
-    assert_eq!(rig.sign_ins.len(), 2, "a new one after that");
+    assert_eq!(rig.sign_ins.len(), 2, "a new one afterwards");
 }
 
 #[test]
-fn a_modern_client_comes_back_from_the_page() {
+fn a_modern_client_sends_the_call_again_after_the_page() {
     for (action, calls) in [("accept", 1), ("decline", 0)] {
         let mut rig = Rig::new(Some(description(Era::Modern)));
         rig.client(request(1, "tools/call", modern(json!({"name": "pay"}))));
@@ -640,9 +642,9 @@ fn a_modern_client_comes_back_from_the_page() {
     }
 }
 
-/// A client that turns every question down without asking anybody: the way in is said in words then.
+/// A client that declines every elicitation without asking the user: the result then has the address.
 #[test]
-fn a_client_that_shows_no_page_is_told_where_it_is() {
+fn a_client_that_declines_gets_the_address() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.fail("initialize", signed_out());
@@ -652,11 +654,11 @@ fn a_client_that_shows_no_page_is_told_where_it_is() {
     rig.client(json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "decline"}}));
     let text = rig.answered(&json!(1))["result"]["content"][0]["text"].as_str().unwrap();
     assert!(text.contains("https://as.example/a") && text.contains("finmcp login server"), "{text}");
-    assert_eq!(rig.sign_ins.len(), 1, "the page goes on waiting for the person");
+    assert_eq!(rig.sign_ins.len(), 1, "the sign-in goes on waiting for the user");
 }
 
 impl Rig {
-    /// A client that is asked to open the page for the call `pay` of id 1, and says that it does; with the id of the
+    /// A client that was asked to open the page for the call `pay` with id 1 and has accepted; with the id of the
     /// request that waits then.
     fn accepted(is_modern: bool) -> (Self, Value) {
         let mut rig = Self::new(is_modern.then(|| description(Era::Modern)));
@@ -680,21 +682,21 @@ impl Rig {
         (rig, json!(1))
     }
 
-    /// The client opens the page that it was asked for last.
+    /// The client accepts the last elicitation.
     fn accept(&mut self) {
         let question = self.said("elicitation/create").last().unwrap()["id"].clone();
         self.client(json!({"jsonrpc": "2.0", "id": question, "result": {"action": "accept"}}));
     }
 
-    /// Every call has waited for a person long enough.
-    fn wait_for_person(&mut self) {
+    /// Every call has waited long enough for the sign-in.
+    fn wait_for_user(&mut self) {
         let alarms = self.alarms.clone();
         for alarm in alarms.into_iter().filter(|alarm| matches!(alarm, Alarm::SignIn(_))) {
             self.handle(Event::Woken(alarm));
         }
     }
 
-    /// Somebody signs in, and the server answers whatever it is asked then.
+    /// The user signs in, and the server responds to everything that it is sent.
     fn sign_in_and_settle(&mut self, is_modern: bool) {
         self.handle(Event::SignedIn);
         if !is_modern {
@@ -704,90 +706,90 @@ impl Rig {
     }
 }
 
-/// A person who has opened the page and does not sign in: the client hears of it before it gives the call up, and the
-/// call is not made behind its back when they sign in after all.
+/// The user has opened the page but does not sign in: the client gets a response before it gives up, and the call is
+/// not made if the user signs in later.
 #[test]
-fn unanswered_a_call_is_answered_while_its_sign_in_stays_open() {
+fn unanswered_a_call_gets_a_response_while_its_sign_in_stays_open() {
     for is_modern in [false, true] {
         let (mut rig, waiting) = Rig::accepted(is_modern);
         let (before, sign_ins) = (rig.count("tools/call"), rig.sign_ins.len());
-        rig.wait_for_person();
+        rig.wait_for_user();
         let result = rig.answered(&waiting)["result"].clone();
         assert_eq!((&result["isError"], result.get("resultType").is_some()), (&json!(true), is_modern));
         let text = result["content"][0]["text"].as_str().unwrap();
-        for part in ["still open", "https://as.example/a", "finmcp login server", "make it again"] {
+        for part in ["still open", "https://as.example/a", "finmcp login server", "repeat it after signing in"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         rig.sign_in_and_settle(is_modern);
-        assert_eq!(rig.count("tools/call"), before, "an answered call was made");
+        assert_eq!(rig.count("tools/call"), before, "a call with a response was made");
         rig.answered(&waiting);
-        // The next one is made at once: the sign-in was there all the time.
+        // The next call is made at once: the sign-in was there all the time.
         let params = json!({"name": "pay"});
         rig.client(request(9, "tools/call", if is_modern { modern(params) } else { params }));
         assert_eq!((rig.count("tools/call"), rig.sign_ins.len()), (before + 1, sign_ins));
     }
 }
 
-/// A call whose person signs in in time is made, and has nothing left that could answer it a second time.
+/// A call whose user signs in in time is made, and no alarm is left that could respond to it again.
 #[test]
-fn unanswered_an_alarm_after_the_sign_in_answers_nothing() {
+fn unanswered_an_alarm_after_the_sign_in_does_nothing() {
     for is_modern in [false, true] {
         let (mut rig, waiting) = Rig::accepted(is_modern);
         let before = rig.count("tools/call");
         rig.sign_in_and_settle(is_modern);
         assert_eq!(rig.count("tools/call"), before + 1);
-        rig.wait_for_person();
+        rig.wait_for_user();
         rig.answer("tools/call", json!({"result": {"content": []}}));
         assert_eq!(rig.answered(&waiting)["result"]["content"], json!([]));
     }
 }
 
-/// A call that the client has cancelled is not answered any more.
+/// A cancelled call gets no response.
 #[test]
-fn unanswered_an_alarm_after_a_cancellation_answers_nothing() {
+fn unanswered_an_alarm_after_a_cancellation_does_nothing() {
     let (mut rig, waiting) = Rig::accepted(false);
     rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": waiting}}));
-    rig.wait_for_person();
+    rig.wait_for_user();
     assert!(rig.written.iter().all(|line| line["id"] != waiting), "{:?}", rig.written);
 }
 
-/// The client's question to its person is not cut short; the time begins again when they have opened the page.
+/// The client may ask the user for any time; the wait starts again when the user has opened the page.
 #[test]
-fn unanswered_a_question_that_is_open_is_left_to_the_person() {
+fn unanswered_an_open_elicitation_is_left_to_the_user() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.fail("initialize", signed_out());
     rig.client(request(1, "tools/call", json!({"name": "finmcp_sign_in"})));
     rig.handle(offered("https://as.example/a"));
-    rig.wait_for_person();
+    rig.wait_for_user();
     assert!(rig.written.iter().all(|line| line["id"] != 1), "{:?}", rig.written);
     rig.accept();
     assert!(rig.written.iter().all(|line| line["id"] != 1), "{:?}", rig.written);
-    rig.wait_for_person();
+    rig.wait_for_user();
     let result = &rig.answered(&json!(1))["result"];
     assert_eq!(result["isError"], false);
     assert!(result["content"][0]["text"].as_str().unwrap().contains("still open"));
 }
 
-/// A sign-in whose page does not come: the call is answered all the same.
+/// The page never becomes ready: the call still gets a response.
 #[test]
-fn unanswered_a_call_whose_page_does_not_come_is_answered() {
+fn unanswered_a_call_whose_page_does_not_come_gets_a_response() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.fail("initialize", signed_out());
     rig.client(request(1, "tools/call", json!({"name": "pay"})));
     rig.fail("initialize", signed_out());
-    rig.wait_for_person();
+    rig.wait_for_user();
     let text = rig.answered(&json!(1))["result"]["content"][0]["text"].as_str().unwrap();
-    assert!(text.contains("not there yet") && text.contains("finmcp login server"), "{text}");
+    assert!(text.contains("not ready yet") && text.contains("finmcp login server"), "{text}");
     rig.handle(offered("https://as.example/a"));
     rig.sign_in_and_settle(false);
     assert_eq!(rig.count("tools/call"), 0);
 }
 
-/// A server that is down: tools from memory, and an honest error for the rest.
+/// A server that is down: the tools come from memory, and other requests fail.
 #[test]
-fn a_server_that_is_down_lists_what_it_listed_last() {
+fn the_tools_of_a_server_that_is_down_come_from_memory() {
     let mut rig = Rig::new(Some(description(Era::Legacy)));
     rig.client(initialize());
     rig.fail("initialize", status(503));
@@ -797,7 +799,7 @@ fn a_server_that_is_down_lists_what_it_listed_last() {
     assert_eq!(rig.answered(&json!(1))["result"]["tools"], json!([{"name": "pay"}]));
     rig.client(request(2, "tools/call", json!({"name": "pay"})));
     rig.fail("initialize", status(503));
-    assert_eq!(rig.answered(&json!(2))["error"]["code"], -31003, "not sent, so nothing is open");
+    assert_eq!(rig.answered(&json!(2))["error"]["code"], -31003, "not sent, so its outcome is known");
     rig.client(request(3, "tools/call", json!({"name": "pay"})));
     rig.answer("initialize", legacy_hello());
     rig.accept_notifications();
@@ -807,9 +809,9 @@ fn a_server_that_is_down_lists_what_it_listed_last() {
     rig.answered(&json!(3));
 }
 
-/// t111: the end answers whoever waits for a greeting, a person, or an answer of the client's.
+/// t111: at the end, every request gets a response, whether it waits for a negotiation, a sign-in or the client.
 #[test]
-fn t111_the_end_answers_everything() {
+fn t111_at_the_end_every_request_gets_a_response() {
     let mut rig = Rig::new(None);
     rig.client(initialize());
     rig.client(request(1, "tools/list", json!({})));
@@ -827,7 +829,7 @@ fn t111_the_end_answers_everything() {
     rig.answered(&json!(1));
 }
 
-// Whatever happens.
+// Random events.
 
 #[derive(Debug, Clone)]
 enum Next {
@@ -840,7 +842,7 @@ enum Next {
     Cancel(u8),
     /// What the server does to one of the open exchanges.
     Server(usize, Deed),
-    /// The client answers the last thing it was asked.
+    /// The client responds to the last request that it was sent.
     Reply(bool),
     Patience,
     Offered,
@@ -890,7 +892,7 @@ fn next() -> impl Strategy<Value = Next> {
     ]
 }
 
-/// The parameters of a tool call of the client's, told apart from others by the tool's name.
+/// The parameters of a tool call, with a tool name that tells it apart from others.
 fn call(id: u8, is_modern: bool) -> Value {
     let params = json!({"name": format!("tool-{id}")});
     request(id, "tools/call", if is_modern { modern(params) } else { params })
@@ -944,10 +946,10 @@ impl Rig {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whoever speaks what, and whatever happens in whatever order: every request has exactly one answer in the end, one
-    /// that was cancelled at most one, and a call whose outcome is open is not made again.
+    /// Whatever the eras, and whatever happens in whatever order: in the end every request has exactly one response, a
+    /// cancelled one at most one, and a call with an unknown outcome is not made again.
     #[test]
-    fn every_request_is_answered_exactly_once(
+    fn every_request_gets_exactly_one_response(
         is_modern in any::<bool>(),
         opens in any::<bool>(),
         era in prop_oneof![Just(None), Just(Some(Era::Legacy)), Just(Some(Era::Modern))],
@@ -969,7 +971,7 @@ proptest! {
         for step in steps {
             let params = |params: Value| if is_modern { modern(params) } else { params };
             let mut ask = |rig: &mut Rig, id: u8, message: Value| {
-                // Ids are used once: what happens to those that are not is another test's.
+                // Ids are used once here; another test uses them twice.
                 if used.insert(id) {
                     *asked.entry(id.to_string()).or_default() += 1;
                     rig.client(message);
@@ -1039,16 +1041,16 @@ proptest! {
                 prop_assert_eq!(answers, times, "{}", id);
             }
         }
-        // And nothing was answered that nobody asked.
+        // No response goes to a request that was never made.
         let open = rig.written.iter().filter(|line| line.get("method").is_none() && line["id"].is_null()).count();
         prop_assert_eq!(open, 0);
     }
 }
 
-/// a14: large requests that are more than may be under way are refused; small ones, which may be what the others wait
-/// for, and all else are taken.
+/// a14: requests beyond the limit of bytes in flight are refused; small ones, which the others may depend on, and all
+/// other messages are accepted.
 #[test]
-fn a14_what_is_under_way_is_bounded_in_bytes() {
+fn a14_bytes_in_flight_are_limited() {
     let mut rig = Rig::new(None);
     rig.client(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-11-25"}}));
     let large = |id: usize| {
@@ -1075,8 +1077,8 @@ fn a14_what_is_under_way_is_bounded_in_bytes() {
     assert!(rig.written.iter().all(|line| line["id"] != 7));
 }
 
-/// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
+/// A server's refusal for a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
     let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };
-    Ending::SessionLost(Box::new(session::Said::Failure(failure)))
+    Ending::SessionLost(Box::new(session::Refused::Failure(failure)))
 }

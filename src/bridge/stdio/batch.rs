@@ -1,6 +1,5 @@
-//! Batches: JSON arrays of messages (JSON-RPC 2.0 section 6). Only MCP 2025-03-26 has them; a client of that
-//! revision gets the responses to the requests of a batch in one array too. The server gets the messages one by
-//! one.
+//! Batches: JSON arrays of messages (JSON-RPC 2.0 section 6). Only MCP 2025-03-26 has them; a client of that revision
+//! also gets the responses to a batch in one array. The server gets the messages one by one.
 
 use std::collections::HashMap;
 
@@ -18,57 +17,55 @@ use crate::{
     },
 };
 
-/// The revision that has batches.
+/// The only revision with batches.
 const REVISION: &str = "2025-03-26";
 
-const NO_MESSAGE: &str = "this part of the batch is not a JSON-RPC request, notification or response";
+const NOT_A_MESSAGE: &str = "this part of the batch is not a JSON-RPC request, notification or response";
 const ID_USED: &str = "another request of this batch has the same id";
 const NO_INITIALIZE: &str = "initialize cannot be part of a batch";
-const TOO_LARGE: &str =
-    "The server answered, but the responses to this batch are too large together: send this request alone";
+const TOO_LARGE: &str = "The responses to this batch are too large together: send this request on its own";
 
-/// The batches of one client that are not answered yet.
+/// The unanswered batches of one client.
 #[derive(Debug)]
 pub struct Batches {
-    /// The client and the server have agreed on the revision that has batches.
-    agreed: bool,
-    /// The client's `initialize` that is not answered yet.
+    /// Whether the client and the server have agreed on the revision with batches.
+    is_enabled: bool,
+    /// The client's unanswered `initialize`.
     initialize: Option<Id>,
-    /// The unanswered requests, each with the number of its batch where it is in one. Of several with one id the
-    /// last is answered first: it is refused for that.
+    /// The unanswered requests, each with the number of its batch if it is in one. If several share an id, the last
+    /// one is answered first: it is refused for the duplicate id.
     requests: HashMap<Id, Vec<Option<u64>>>,
     open: HashMap<u64, Batch>,
     last: u64,
-    /// The most that the responses to one batch may hold together, in bytes.
+    /// The maximum total size of the responses to one batch, in bytes.
     limit: usize,
 }
 
 #[derive(Debug, Default)]
 struct Batch {
-    /// How many of its requests have no response yet.
     unanswered: usize,
-    /// The responses, with a comma behind each.
+    /// The responses, each followed by a comma.
     answers: BytesMut,
 }
 
 impl Batches {
-    /// No batch yet. The responses to one may hold `limit` bytes together.
+    /// No batch yet. The responses to one batch may hold `limit` bytes together.
     pub fn new(limit: usize) -> Self {
-        Self { agreed: false, initialize: None, requests: HashMap::new(), open: HashMap::new(), last: 0, limit }
+        Self { is_enabled: false, initialize: None, requests: HashMap::new(), open: HashMap::new(), last: 0, limit }
     }
 
-    /// Takes note of a message that the client sends outside of a batch. What is to be written at once: the
-    /// responses to a batch whose last unanswered request is cancelled.
+    /// Observes a message that the client sends outside a batch. Returns the responses to a batch if this message
+    /// cancels its last unanswered request.
     pub fn received(&mut self, message: &Message) -> Option<Bytes> {
         self.note(message, None).and_then(|number| self.complete(number))
     }
 
-    /// The messages of the batch `line` that are for the server, and what is to be written at once.
+    /// Splits the batch `line`. Returns the messages for the server, and the responses if they are complete already.
     ///
     /// # Errors
-    /// [`Malformed`], where the line is refused as a whole.
-    pub fn opened(&mut self, line: &Bytes) -> Result<(Vec<Message>, Option<Bytes>), Malformed> {
-        if !self.agreed {
+    /// [`Malformed`], if the whole line is refused.
+    pub fn open(&mut self, line: &Bytes) -> Result<(Vec<Message>, Option<Bytes>), Malformed> {
+        if !self.is_enabled {
             return Err(Message::parse(line.clone()).err().unwrap_or(Malformed::Message));
         }
         let elements = std::str::from_utf8(line).ok().and_then(array::split).filter(|elements| !elements.is_empty());
@@ -78,7 +75,7 @@ impl Batches {
         let mut batch = Batch::default();
         let mut messages: Vec<Message> = Vec::new();
         for element in elements {
-            match read(line.slice_ref(element.as_bytes()), element, &messages) {
+            match parse_element(line.slice_ref(element.as_bytes()), element, &messages) {
                 Ok(message) => messages.push(message),
                 Err(answer) => batch.push(*answer),
             }
@@ -93,15 +90,15 @@ impl Batches {
         Ok((messages, answers))
     }
 
-    /// What is to be written to the client when it is told `message`: nothing as long as that waits for the other
-    /// responses to its batch.
+    /// Returns the line to write when `message` is for the client: none while it waits for the other responses to its
+    /// batch.
     pub fn answered(&mut self, message: Message) -> Option<Bytes> {
         let Kind::Response { id: Some(id), succeeded } = &message.kind else { return Some(message.line()) };
         if self.initialize.as_ref() == Some(id) {
             self.initialize = None;
-            self.agreed = *succeeded && revision::negotiated_version(&message).as_deref() == Some(REVISION);
+            self.is_enabled = *succeeded && revision::negotiated_version(&message).as_deref() == Some(REVISION);
         }
-        let Some(number) = self.take(id) else { return Some(message.line()) };
+        let Some(number) = self.remove_request(id) else { return Some(message.line()) };
         let batch = self.open.get_mut(&number)?;
         batch.unanswered -= 1;
         if batch.answers.len() + message.raw().len() <= self.limit {
@@ -112,21 +109,21 @@ impl Batches {
         self.complete(number)
     }
 
-    /// Takes note of a message of the client's; gives the batch that lost a request by it.
+    /// Observes a message of the client; returns the number of the batch in which it cancelled a request.
     fn note(&mut self, message: &Message, batch: Option<u64>) -> Option<u64> {
         match &message.kind {
             Kind::Request { id, method } => {
                 if &**method == "initialize" {
                     self.initialize = Some(id.clone());
                 }
-                if self.agreed {
+                if self.is_enabled {
                     self.requests.entry(id.clone()).or_default().push(batch);
                 }
                 None
             }
-            // It may never be answered, and the others need not wait for it.
-            Kind::Notification { method } if self.agreed && &**method == "notifications/cancelled" => {
-                let number = self.take(&message.cancels()?)?;
+            // A cancelled request may never be answered, so the rest of the batch does not wait for it.
+            Kind::Notification { method } if self.is_enabled && &**method == "notifications/cancelled" => {
+                let number = self.remove_request(&message.cancels()?)?;
                 self.open.get_mut(&number)?.unanswered -= 1;
                 Some(number)
             }
@@ -134,8 +131,8 @@ impl Batches {
         }
     }
 
-    /// Ends the last request of that id; gives its batch.
-    fn take(&mut self, id: &Id) -> Option<u64> {
+    /// Removes the latest request with this id; returns the number of its batch.
+    fn remove_request(&mut self, id: &Id) -> Option<u64> {
         let alike = self.requests.get_mut(id)?;
         let batch = alike.pop().flatten();
         if alike.is_empty() {
@@ -144,7 +141,7 @@ impl Batches {
         batch
     }
 
-    /// The responses to a batch in one line, once they are all there.
+    /// The responses to a batch in one line, once all of them are there.
     fn complete(&mut self, number: u64) -> Option<Bytes> {
         self.open.get(&number).filter(|batch| batch.unanswered == 0)?;
         let answers = self.open.remove(&number)?.answers;
@@ -160,11 +157,11 @@ impl Batch {
     }
 }
 
-/// The message that `raw`, one of a batch, is, or what it is answered with.
-fn read(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Box<Message>> {
+/// Reads one element of a batch: a message, or the error response to it.
+fn parse_element(raw: Bytes, text: &str, before: &[Message]) -> Result<Message, Box<Message>> {
     let Ok(message) = Message::parse(raw) else {
         let id = Object::parse(text).and_then(|object| Id::from_json(object.get("id")?));
-        return Err(Box::new(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NO_MESSAGE)));
+        return Err(Box::new(Message::error(id.as_ref(), ReplyCode::InvalidRequest as i32, NOT_A_MESSAGE)));
     };
     let Kind::Request { id, method } = &message.kind else { return Ok(message) };
     let is_used = before.iter().any(|other| matches!(&other.kind, Kind::Request { id: used, .. } if used == id));
@@ -199,9 +196,9 @@ mod tests {
         batches
     }
 
-    /// Opens the batch; gives what is for the server, and what is written.
+    /// Opens the batch; returns the messages for the server and the line for the client.
     fn open(batches: &mut Batches, line: &str) -> (Vec<String>, String) {
-        let (messages, written) = batches.opened(&Bytes::copy_from_slice(line.as_bytes())).unwrap();
+        let (messages, written) = batches.open(&Bytes::copy_from_slice(line.as_bytes())).unwrap();
         let texts = messages.iter().map(|message| text(message.raw())).collect();
         (texts, written.as_ref().map(text).unwrap_or_default())
     }
@@ -215,23 +212,23 @@ mod tests {
         batches.answered(answer).as_ref().map(text).unwrap_or_default()
     }
 
-    /// a18: what is for the server goes there as it was written, and what comes back is one array.
+    /// a18: messages reach the server as they were written, and the responses come back in one array.
     #[test]
     fn a18_responses_wait_for_each_other() {
         let mut batches = batches();
         let notification = r#"{"method":"n","params":{"x":1.10}}"#;
         let (sent, written) = open(&mut batches, &format!("[{CALL}, {notification} ,{OTHER}]"));
         assert_eq!((sent, &*written), (vec![CALL.to_owned(), notification.to_owned(), OTHER.to_owned()], ""));
-        assert_eq!(answer(&mut batches, "7"), r#"{"id":7,"result":1.0}"#, "of no batch");
+        assert_eq!(answer(&mut batches, "7"), r#"{"id":7,"result":1.0}"#, "outside the batch");
         assert_eq!(batches.answered(message(notification)), Some(notification.into()));
         assert_eq!(answer(&mut batches, r#""b""#), "");
         assert_eq!(answer(&mut batches, "1"), r#"[{"id":"b","result":1.0},{"id":1,"result":1.0}]"#);
         assert!(batches.open.is_empty() && batches.requests.is_empty());
     }
 
-    /// a18: what is wrong with a part is said in the array; what asks for nothing gets nothing.
+    /// a18: an invalid element gets its error in the array; an element that is no request gets no response.
     #[test]
-    fn a18_each_part_is_judged_by_itself() {
+    fn a18_each_element_is_judged_separately() {
         let mut batches = batches();
         let (sent, written) = open(&mut batches, &format!(r#"[1,{CALL},{{"id":5}},{CALL},[{OTHER}]]"#));
         assert_eq!((sent.len(), &*written), (1, ""));
@@ -260,13 +257,13 @@ mod tests {
             ("[1,", Malformed::Json),
             ("[\"\u{fffd}\" 1]", Malformed::Json),
         ] {
-            assert_eq!(batches.opened(&Bytes::from(line)).unwrap_err(), problem, "{line}");
+            assert_eq!(batches.open(&Bytes::from(line)).unwrap_err(), problem, "{line}");
         }
         let many = format!("[{}]", vec![CALL; array::LIMIT + 1].join(","));
-        assert_eq!(batches.opened(&Bytes::from(many)).unwrap_err(), Malformed::Message);
+        assert_eq!(batches.open(&Bytes::from(many)).unwrap_err(), Malformed::Message);
     }
 
-    /// a18: an id that is in use elsewhere is refused first, wherever its request is.
+    /// a18: if an id is used twice, the second request is refused first, in or outside a batch.
     #[test]
     fn a18_an_id_in_use_is_refused_where_it_is_used_again() {
         let mut batches = batches();
@@ -298,7 +295,7 @@ mod tests {
         assert!(batches.open.is_empty() && batches.requests.is_empty());
     }
 
-    /// a18: what does not fit into one array is left out, and that is said.
+    /// a18: a response that does not fit into the array is replaced by an error.
     #[test]
     fn a18_the_responses_to_a_batch_have_a_limit() {
         let mut batches = batches();
@@ -311,21 +308,21 @@ mod tests {
 
     /// a18: no other revision has batches.
     #[test]
-    fn a18_other_revisions_have_none() {
+    fn a18_other_revisions_have_no_batches() {
         let line = Bytes::from(format!("[{CALL}]"));
         let mut batches = Batches::new(1000);
-        assert_eq!(batches.opened(&line).unwrap_err(), Malformed::Message);
+        assert_eq!(batches.open(&line).unwrap_err(), Malformed::Message);
         for revision in ["2024-11-05", "2025-06-18", "2025-11-25", "2026-07-28", "2025-03-27"] {
             agree(&mut batches, revision);
-            assert_eq!(batches.opened(&line).unwrap_err(), Malformed::Message, "{revision}");
-            assert_eq!(batches.opened(&Bytes::from("[1")).unwrap_err(), Malformed::Json, "{revision}");
+            assert_eq!(batches.open(&line).unwrap_err(), Malformed::Message, "{revision}");
+            assert_eq!(batches.open(&Bytes::from("[1")).unwrap_err(), Malformed::Json, "{revision}");
         }
         agree(&mut batches, REVISION);
-        assert!(batches.opened(&line).is_ok());
+        assert!(batches.open(&line).is_ok());
         agree(&mut batches, "2025-06-18");
-        assert!(batches.opened(&line).is_err());
+        assert!(batches.open(&line).is_err());
         batches.received(&message(r#"{"id":"i","method":"initialize"}"#));
         batches.answered(message(r#"{"id":"i","error":{"code":1,"message":""}}"#));
-        assert!(batches.opened(&line).is_err());
+        assert!(batches.open(&line).is_err());
     }
 }

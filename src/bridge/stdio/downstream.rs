@@ -1,6 +1,7 @@
-//! The client's side: lines on stdin and stdout, or on another pair of streams. While serving, the only owner of stdout.
+//! The client's side: lines on stdin and stdout, or on another pair of streams. While serving, the only owner of
+//! stdout.
 //!
-//! A client starts us with pipes (Python, Rust, Go) or with sockets (Node); both are read and written without a thread
+//! AI clients start finmcp with pipes (Python, Rust, Go) or sockets (Node); it reads and writes both without a thread
 //! in between. Files and terminals go through tokio's blocking handles.
 
 use std::{
@@ -14,63 +15,61 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::mcp::{delivery, malformed::Malformed, message::Message};
 
-/// The longest line that is taken from a client, in bytes.
+/// The longest line that finmcp takes from a client, in bytes.
 const LINE_LIMIT: usize = 64 << 20;
 
-/// How much is read at once.
 const READ_SIZE: usize = 64 << 10;
 
-/// A queue of more parts than this does not keep its memory when it gets shorter.
+/// A queue that had more entries than this gives back its memory when it shrinks.
 const LONG_QUEUE: usize = 1 << 10;
 
-/// What stands in one line.
+/// The content of a line.
 #[derive(Debug, Clone)]
 pub enum Line {
     /// One message.
     Message(Message),
-    /// A JSON array, or what begins like one.
+    /// A JSON array, or what starts like one.
     Batch(Bytes),
-    /// None of these.
+    /// Anything else.
     Malformed(Malformed),
 }
 
-/// The messages of the other side.
+/// Reads the client's messages.
 pub struct Reader {
     input: Pin<Box<dyn AsyncRead + Send>>,
     unread: BytesMut,
-    /// How much of `unread` is known to hold no line end.
+    /// How much of `unread` is known to contain no line end.
     scanned: usize,
-    /// Within a line that is too long: to be dropped up to its end.
+    /// Whether the rest of the current line is dropped, because it is too long.
     dropping: bool,
 }
 
-/// Messages on their way to the other side.
+/// Writes messages to the client.
 pub struct Writer {
     output: Pin<Box<dyn AsyncWrite + Send>>,
     lines: VecDeque<Bytes>,
     waiting: usize,
 }
 
-/// stdin and stdout, for this process's one conversation.
+/// This process's stdin and stdout.
 ///
 /// # Errors
-/// What the system says of the two descriptors.
+/// An error of the operating system on one of the two descriptors.
 pub fn stdio() -> io::Result<(Reader, Writer)> {
     descriptors::open().map(|(stdin, stdout)| over(stdin, stdout))
 }
 
-/// A conversation that is not on stdin and stdout: with whoever writes to `input` and reads `output`.
+/// A conversation on other streams: finmcp reads `input` and writes `output`.
 pub fn over(input: Pin<Box<dyn AsyncRead + Send>>, output: Pin<Box<dyn AsyncWrite + Send>>) -> (Reader, Writer) {
     let reader = Reader { input, unread: BytesMut::new(), scanned: 0, dropping: false };
     (reader, Writer { output, lines: VecDeque::new(), waiting: 0 })
 }
 
 impl Reader {
-    /// The next line that is not empty; none at the end. Can be dropped and called again: nothing is
-    /// lost.
+    /// The next line that is not empty; none at the end. Cancel-safe.
     ///
     /// # Errors
-    /// What the system says.
+    /// An error of the operating system.
     pub async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             if let Some(message) = self.next_line() {
@@ -83,7 +82,7 @@ impl Reader {
         }
     }
 
-    /// The next such line that has been read already.
+    /// The next such line that is already buffered.
     pub fn next_line(&mut self) -> Option<Line> {
         loop {
             let Some(offset) = memchr::memchr(b'\n', &self.unread[self.scanned..]) else {
@@ -100,7 +99,7 @@ impl Reader {
             let line = self.unread.split_to(self.scanned + offset).freeze();
             self.unread.advance(1);
             self.scanned = 0;
-            // No hold is kept on the memory of a large line, of which only what follows it is wanted here.
+            // Copy the rest, so that it does not keep the memory of a large line alive.
             if line.len() > READ_SIZE && self.unread.len() <= line.len() {
                 self.unread = BytesMut::from(&self.unread[..]);
             }
@@ -113,7 +112,7 @@ impl Reader {
         }
     }
 
-    /// What stands behind the last line end: a client that closed its side too soon, and meant it all the same.
+    /// The last line, if the client closed its side without a line end.
     fn last_line(&mut self) -> Option<Line> {
         let rest = std::mem::take(&mut self.unread).freeze();
         self.scanned = 0;
@@ -121,7 +120,7 @@ impl Reader {
     }
 }
 
-/// What stands in `line`; none in an empty one. A byte order mark is nothing: some shells write one first.
+/// Reads `line`; returns none if it is empty. Ignores a byte order mark, which some shells write first.
 fn parse(line: Bytes) -> Option<Line> {
     let line = delivery::without_mark(line);
     let line = line.strip_suffix(b"\r").map_or_else(|| line.clone(), |bare| line.slice_ref(bare));
@@ -132,23 +131,22 @@ fn parse(line: Bytes) -> Option<Line> {
 }
 
 impl Writer {
-    /// Takes a line, to be written soon.
+    /// Queues a line.
     pub fn push(&mut self, line: Bytes) {
         self.waiting += line.len() + 1;
         self.lines.push_back(line);
         self.lines.push_back(Bytes::from_static(b"\n"));
     }
 
-    /// How many bytes wait to be written.
+    /// How many bytes are queued.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Writes as much as the client takes at once. Can be dropped and called again: nothing is lost and nothing is
-    /// written twice.
+    /// Writes as much as the client takes at once. Cancel-safe: no byte is lost or written twice.
     ///
     /// # Errors
-    /// What the system says; a client that is gone among that.
+    /// An error of the operating system, including that the client is gone.
     pub async fn write(&mut self) -> io::Result<()> {
         const AT_ONCE: usize = 64;
         let mut slices = [IoSlice::new(&[]); AT_ONCE];
@@ -177,10 +175,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes everything.
+    /// Writes the whole queue.
     ///
     /// # Errors
-    /// What the system says.
+    /// An error of the operating system.
     pub async fn flush(&mut self) -> io::Result<()> {
         while self.waiting > 0 {
             self.write().await?;
@@ -190,7 +188,7 @@ impl Writer {
 }
 
 #[cfg(unix)]
-#[expect(clippy::disallowed_methods, reason = "the one room that owns stdout while serving")]
+#[expect(clippy::disallowed_methods, reason = "the one module that owns stdout while serving")]
 mod descriptors {
     use std::{
         fs::File,
@@ -209,15 +207,14 @@ mod descriptors {
 
     type Ends = (Pin<Box<dyn AsyncRead + Send>>, Pin<Box<dyn AsyncWrite + Send>>);
 
-    /// What a descriptor is.
     enum Kind {
         Pipe(File),
         Socket(OwnedFd),
         Other,
     }
 
-    /// Takes stdin and stdout. Where stdout is ours alone, descriptor 1 is stderr's from then on: whatever else writes
-    /// there cannot get between two messages.
+    /// Takes stdin and stdout. If finmcp does not share stdout, descriptor 1 then becomes stderr: no stray output can
+    /// get between two messages.
     pub fn open() -> io::Result<Ends> {
         let stdin = io::stdin().as_fd().try_clone_to_owned()?;
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
@@ -251,15 +248,15 @@ mod descriptors {
         })
     }
 
-    /// The same pipe with an open file description of its own, so that making it non-blocking is nobody else's affair.
-    /// Linux has a way.
+    /// Opens the same pipe again with a separate file description, so that making it non-blocking does not affect
+    /// other processes. Works on Linux.
     fn reopen(pipe: &File, how: &std::fs::OpenOptions) -> Option<File> {
         use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
         let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
         how.clone().custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path).ok()
     }
 
-    /// A socket's description is shared with nobody but our own descriptors: the client keeps the other end.
+    /// A socket's file description is shared only among this process's descriptors; the client holds the other end.
     fn stream(socket: OwnedFd) -> io::Result<UnixStream> {
         let stream = std::os::unix::net::UnixStream::from(socket);
         stream.set_nonblocking(true)?;
@@ -288,7 +285,7 @@ mod tests {
         Reader { input: Box::pin(input), unread: BytesMut::new(), scanned: 0, dropping: false }
     }
 
-    /// t100: lines end at LF alone; blank ones are nothing; a bad one does not stop the next.
+    /// t100: only LF ends a line; blank lines are skipped; a bad line does not stop the next one.
     #[tokio::test]
     async fn t100_lines_are_read_one_by_one() {
         let mut reader = reader(
@@ -315,7 +312,7 @@ mod tests {
         );
     }
 
-    /// t101: a line without end is dropped to its end, once said, and the next one is read.
+    /// t101: a line without an end is dropped up to its end and reported once; the next line is read.
     #[test]
     fn t101_an_endless_line_is_dropped() {
         let mut reader = reader(b"");
@@ -330,9 +327,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_pushed_is_written_in_order() {
-        let (ours, mut theirs) = tokio::io::duplex(7);
-        let mut writer = Writer { output: Box::pin(ours), lines: VecDeque::new(), waiting: 0 };
+    async fn lines_are_written_in_order() {
+        let (finmcp_end, mut client_end) = tokio::io::duplex(7);
+        let mut writer = Writer { output: Box::pin(finmcp_end), lines: VecDeque::new(), waiting: 0 };
         for line in ["first", "", "a longer third line"] {
             writer.push(Bytes::from(line));
         }
@@ -341,7 +338,7 @@ mod tests {
             assert_eq!(writer.waiting(), 0);
         });
         let mut text = String::new();
-        theirs.read_to_string(&mut text).await.unwrap();
+        client_end.read_to_string(&mut text).await.unwrap();
         written.await.unwrap();
         assert_eq!(text, "first\n\na longer third line\n");
     }

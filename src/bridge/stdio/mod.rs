@@ -1,4 +1,4 @@
-//! The client's side: lines on stdin and stdout, batches of them, and the process that started this one.
+//! The client's side: lines on stdin and stdout, batches of them, and the process that started finmcp.
 
 pub mod batch;
 pub mod downstream;

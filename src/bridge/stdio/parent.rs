@@ -1,8 +1,8 @@
-//! The AI client's process: it started us, and when it goes or says so, we end.
+//! The AI client's process: finmcp ends when it exits or signals.
 
 use std::{future::Future, io, pin::Pin};
 
-/// Signs that it is time to end, other than the end of stdin.
+/// Watches for signs, other than the end of stdin, that finmcp should end.
 pub struct Parent {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 3],
@@ -12,10 +12,11 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// Starts watching: SIGTERM, SIGINT, SIGHUP or their like, and the parent process.
+    /// Starts to watch the signals SIGTERM, SIGINT and SIGHUP, or their counterparts on Windows, and the parent
+    /// process.
     ///
     /// # Errors
-    /// What the system says.
+    /// An error of the operating system.
     pub fn watch() -> io::Result<Self> {
         #[cfg(unix)]
         let signals = {
@@ -30,7 +31,7 @@ impl Parent {
         Ok(Self { signals, parent: Box::pin(parent_ended()) })
     }
 
-    /// Returns when it is time to end.
+    /// Returns when finmcp should end.
     #[cfg(unix)]
     pub async fn gone(&mut self) {
         let [terminate, interrupt, hangup] = &mut self.signals;
@@ -42,7 +43,7 @@ impl Parent {
         }
     }
 
-    /// Returns when it is time to end.
+    /// Returns when finmcp should end.
     #[cfg(windows)]
     pub async fn gone(&mut self) {
         tokio::select! {
@@ -54,8 +55,8 @@ impl Parent {
     }
 }
 
-/// Tells when the process that started us has ended: a client that is killed cannot close our stdin where somebody else
-/// holds its other end too.
+/// Returns when the process that started finmcp has ended. The end of stdin is not enough: a killed client does not
+/// close it if another process also holds the other end.
 async fn parent_ended() {
     #[cfg(unix)]
     {
@@ -69,16 +70,16 @@ async fn parent_ended() {
             return;
         }
     }
-    // On Windows the end of stdin has to do.
+    // On Windows, only the end of stdin tells.
     std::future::pending().await
 }
 
-/// Returns when another process is our parent.
+/// Returns when finmcp has another parent process.
 #[cfg(unix)]
 fn wait_for_parent() {
     use rustix::process::getppid;
     let parent = getppid();
-    // The kernel tells at once, where it can.
+    // On Linux the kernel notifies at once, if it can.
     #[cfg(target_os = "linux")]
     if let Some(descriptor) =
         parent.and_then(|parent| rustix::process::pidfd_open(parent, rustix::process::PidfdFlags::empty()).ok())
@@ -87,7 +88,7 @@ fn wait_for_parent() {
         use rustix::event::{PollFd, PollFlags, poll};
         let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None);
     }
-    // Elsewhere it has to be asked. A process whose parent is out of its sight (in a container) cannot tell.
+    // Elsewhere finmcp polls. A parent outside this process's namespace (in a container) cannot be watched.
     while getppid() == parent {
         std::thread::sleep(std::time::Duration::from_secs(1));
     }

@@ -1,4 +1,4 @@
-//! Until when an answer is waited for.
+//! How long finmcp waits for a response.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use tokio::time::Instant;
 
 use crate::mcp::message::{Kind, Message};
 
-/// How much longer than from one message to the next an answer may take in all.
-const ALL: u32 = 12;
+/// The total limit, as a multiple of the limit from one message to the next.
+const TOTAL: u32 = 12;
 
-/// How long a person may think about what a server asks in the middle of a call.
-const PERSON: Duration = Duration::from_secs(3600);
+/// How long a user may think about a question that a server asks in the middle of a call.
+const QUESTION: Duration = Duration::from_secs(3600);
 
-/// Longer than anybody waits. (tokio's own "far future" is this too; beyond it some clocks end.)
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+/// Longer than any real wait. (tokio's own "far future" is the same; some clocks cannot count further.)
+const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// A point in time that moves on with each message of the server's, and with each comment or event that keeps a stream
-/// alive; and an end that does not (MCP 2026-07-28 cancellation, "Timeouts": a maximum, regardless of progress).
-/// Single bytes move nothing: they can drip for ever.
+/// A deadline that moves with each message from the server and with each comment or event that keeps a stream alive,
+/// up to a fixed end (MCP 2026-07-28 cancellation, "Timeouts": a maximum, regardless of progress). Single bytes do not
+/// move it: they could drip forever.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     idle: Duration,
@@ -26,44 +26,43 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From now on: `idle` from one message to the next, and [`ALL`] times that in all. What is longer than thirty
+    /// Starts now: `idle` from one message to the next, and [`TOTAL`] times that in total. Anything beyond thirty
     /// years is thirty years.
     pub fn new(idle: Duration) -> Self {
         let now = Instant::now();
-        let idle = idle.min(FAR);
-        Self { idle, next: now + idle, last: now + idle * ALL }
+        let idle = idle.min(FAR_FUTURE);
+        Self { idle, next: now + idle, last: now + idle * TOTAL }
     }
 
-    /// Never: a stream that may say nothing for as long as nothing happens.
+    /// Never expires: for a stream that is silent while nothing happens.
     pub fn never() -> Self {
-        Self::new(FAR)
+        Self::new(FAR_FUTURE)
     }
 
-    /// When to give up, as it is now.
     pub fn end(&self) -> Instant {
         self.next.min(self.last)
     }
 
-    /// The server has said something: it is at work, or waits for a person.
-    pub fn heard(&mut self, message: &Message) {
+    /// The server sent a message: it is working, or waiting for the user.
+    pub fn observe(&mut self, message: &Message) {
         let patience = match message.kind {
-            Kind::Request { .. } => PERSON.max(self.idle),
+            Kind::Request { .. } => QUESTION.max(self.idle),
             _ => self.idle,
         };
         let before = self.next;
-        // (Whatever else is said, the person may still be thinking.)
+        // Other messages do not shorten the time to answer the question.
         self.next = self.next.max(Instant::now() + patience);
         if matches!(message.kind, Kind::Request { .. }) {
             self.last += self.next.saturating_duration_since(before);
         }
     }
 
-    /// The server wants to be asked again only after this long: that is no silence of its.
+    /// The server asked finmcp to wait this long: that does not count as silence.
     pub fn pause(&mut self, pause: Duration) {
         self.next += pause;
     }
 
-    /// The server is at work, though it has said nothing: it has taken the message, or keeps the stream alive.
+    /// The server sent no message but is working: it accepted the request, or keeps the stream alive.
     pub fn alive(&mut self) {
         self.next = self.next.max(Instant::now() + self.idle);
     }
@@ -77,9 +76,9 @@ mod tests {
         Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
     }
 
-    /// t128: progress moves the deadline, but not beyond the end of all patience; a person has longer.
+    /// t128: progress moves the deadline up to the total limit; a question to the user extends that.
     #[tokio::test(start_paused = true)]
-    async fn t128_progress_moves_the_deadline_up_to_a_point() {
+    async fn t128_progress_moves_the_deadline_up_to_the_total_limit() {
         let begun = Instant::now();
         let idle = Duration::from_secs(10);
         let mut deadline = Deadline::new(idle);
@@ -87,20 +86,20 @@ mod tests {
         let progress = message(r#"{"method":"notifications/progress","params":{}}"#);
         for _ in 0..20 {
             tokio::time::advance(Duration::from_secs(9)).await;
-            deadline.heard(&progress);
+            deadline.observe(&progress);
         }
-        assert_eq!(deadline.end() - begun, idle * ALL);
-        deadline.heard(&message(r#"{"id":1,"method":"elicitation/create"}"#));
-        assert!(deadline.end() - begun > PERSON);
-        // What is said beside the question does not hurry the person.
+        assert_eq!(deadline.end() - begun, idle * TOTAL);
+        deadline.observe(&message(r#"{"id":1,"method":"elicitation/create"}"#));
+        assert!(deadline.end() - begun > QUESTION);
+        // Other messages do not shorten the time to answer the question.
         let end = deadline.end();
-        deadline.heard(&progress);
+        deadline.observe(&progress);
         assert_eq!(deadline.end(), end);
     }
 
     /// a9: a server that keeps the stream alive has as long as one that reports progress, and no longer.
     #[tokio::test(start_paused = true)]
-    async fn a9_a_sign_of_life_moves_the_deadline_up_to_a_point() {
+    async fn a9_a_sign_of_life_moves_the_deadline_up_to_the_total_limit() {
         let begun = Instant::now();
         let idle = Duration::from_secs(10);
         let mut deadline = Deadline::new(idle);
@@ -113,12 +112,12 @@ mod tests {
             tokio::time::advance(Duration::from_secs(9)).await;
             deadline.alive();
         }
-        assert_eq!(deadline.end() - begun, idle * ALL);
+        assert_eq!(deadline.end() - begun, idle * TOTAL);
     }
 
-    /// t124, t128: a pause that the server asks for is no silence of its, and still has its end.
+    /// t124, t128: a pause that the server asks for does not count as silence, but counts towards the total.
     #[tokio::test(start_paused = true)]
-    async fn t124_a_pause_moves_the_deadline_up_to_a_point() {
+    async fn t124_a_pause_moves_the_deadline_up_to_the_total_limit() {
         let begun = Instant::now();
         let mut deadline = Deadline::new(Duration::from_secs(10));
         deadline.pause(Duration::from_secs(30));
@@ -127,12 +126,11 @@ mod tests {
         assert_eq!(deadline.end() - begun, Duration::from_secs(120));
     }
 
-    /// As long as anybody likes.
     #[test]
-    fn t128_the_longest_patience_is_no_overflow() {
-        for idle in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 12), FAR] {
+    fn t128_the_longest_timeout_does_not_overflow() {
+        for idle in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 12), FAR_FUTURE] {
             let mut deadline = Deadline::new(idle);
-            deadline.heard(&message(r#"{"id":1,"method":"elicitation/create"}"#));
+            deadline.observe(&message(r#"{"id":1,"method":"elicitation/create"}"#));
             deadline.alive();
             assert!(deadline.end() >= Deadline::never().end() - Duration::from_secs(60), "{idle:?}");
         }

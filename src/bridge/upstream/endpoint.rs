@@ -1,4 +1,4 @@
-//! A server's address, as requests reach it: with a token on each, and again where the server refused only that.
+//! The server's address: sends each request with a token, and again if the server rejected only the token.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
             session::{Ending, Event},
         },
         reports::Reports,
-        upstream::{answer::Answer, deadline::Deadline, rate::gate::Turnstile},
+        upstream::{deadline::Deadline, judged_response::JudgedResponse, rate::gate::RateGate},
     },
     credential::{
         judgement::{Judgement, RefusalReason},
@@ -25,35 +25,35 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// The most that one message may hold, in bytes.
+/// The maximum size of one message, in bytes.
 pub const MESSAGE_LIMIT: usize = 256 << 20;
 
 pub(super) const ACCEPT_ANY: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 pub(super) const ACCEPT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Nobody wants the answers any more: finmcp is ending.
-pub(super) struct Unwanted;
+/// The conversation has ended: no more responses are wanted.
+pub(super) struct Stopped;
 
-/// How an answer went: read to its end, or not.
-pub(super) type Outcome = Result<Ending, Unwanted>;
+/// How an exchange ended, unless finmcp stopped first.
+pub(super) type ExchangeResult = Result<Ending, Stopped>;
 
-/// An address that takes requests, and where the answers go.
+/// An address for requests, and where their responses are reported.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) url: ServerUrl,
     pub(super) http: Arc<Http>,
     pub(super) tokens: TokenSource,
-    /// What keeps to the server's limit of requests.
-    pub(super) turnstile: Arc<Turnstile>,
+    /// Enforces the server's rate limit across processes.
+    pub(super) rate_gate: Arc<RateGate>,
     /// How long a request may take from one sign of life of the server to the next.
     pub(super) deadline: Duration,
     pub(super) reports: Reports,
 }
 
 impl Endpoint {
-    /// Sends the request, and again where the server refused only what went with it, as the token source judges. What
-    /// another token or a person could not bring is a failure.
+    /// Sends the request, and again if the token source has another token or proof to try. Fails if only a user can
+    /// help, or nothing can.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -61,18 +61,20 @@ impl Endpoint {
         body: &Bytes,
         headers: &HeaderMap,
         attempts: &Attempts,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<JudgedResponse, Failure> {
         let mut token = self.tokens.access_token(Duration::ZERO).await.map_err(Failure::Token)?;
         loop {
             if !attempts.send() {
                 return Err(Failure::TriedTooOften);
             }
             let response = self.transmit(&method, &accept, body, headers, token.as_ref()).await?;
-            let (status, said) = (response.status(), response.headers());
-            match self.tokens.judge(token.as_ref(), &self.url, status, said, attempts).await {
-                Judgement::Accepted => return Ok(Answer { response, refuses_token: false }),
+            let (status, response_headers) = (response.status(), response.headers());
+            match self.tokens.judge(token.as_ref(), &self.url, status, response_headers, attempts).await {
+                Judgement::Accepted => return Ok(JudgedResponse { response, refuses_token: false }),
                 Judgement::Retry(another) => token = Some(another),
-                Judgement::Refused(RefusalReason::InvalidToken) => return Ok(Answer { response, refuses_token: true }),
+                Judgement::Refused(RefusalReason::InvalidToken) => {
+                    return Ok(JudgedResponse { response, refuses_token: true });
+                }
                 Judgement::Refused(RefusalReason::InsufficientScope { missing, wanted }) => {
                     return Err(Failure::InsufficientScope { missing, wanted });
                 }
@@ -81,7 +83,7 @@ impl Endpoint {
         }
     }
 
-    /// One request and its answer.
+    /// Sends one request and returns the response.
     pub(super) async fn transmit(
         &self,
         method: &Method,
@@ -90,7 +92,7 @@ impl Endpoint {
         headers: &HeaderMap,
         token: Option<&AccessToken>,
     ) -> Result<Response, Failure> {
-        // A proof of possession is for one address.
+        // A proof of possession is valid for one address only.
         let headers = |place: &ServerUrl| {
             let mut all = headers.clone();
             all.insert(header::ACCEPT, accept.clone());
@@ -118,7 +120,7 @@ impl Endpoint {
                 return Err(Failure::TooLarge { limit });
             }
             if body.is_empty() && chunk.len() == announced {
-                return Ok(chunk); // the usual small answer came in one piece
+                return Ok(chunk); // a small body usually comes in one piece
             }
             body.extend_from_slice(&chunk);
         }
@@ -133,9 +135,9 @@ impl Endpoint {
         }
     }
 
-    pub(super) async fn report(&self, event: Event) -> Result<(), Unwanted> {
+    pub(super) async fn report(&self, event: Event) -> Result<(), Stopped> {
         let length = if let Event::Delivered(_, message) = &event { message.raw().len() } else { 0 };
-        self.reports.send(event.into(), length).await.map_err(|_| Unwanted)
+        self.reports.send(event.into(), length).await.map_err(|_| Stopped)
     }
 
     pub(super) fn timed_out(&self) -> Failure {

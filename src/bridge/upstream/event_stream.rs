@@ -1,4 +1,4 @@
-//! A stream of events of the server's, as what it delivers.
+//! A server's event stream, decoded into messages.
 
 use std::collections::VecDeque;
 
@@ -14,22 +14,21 @@ use crate::{
     mcp::{delivery::Delivery, id::Id, message::Message, sse::Decoder},
 };
 
-/// What comes next on a stream.
-pub enum Heard {
-    /// A message.
+/// The next item on a stream.
+pub enum StreamItem {
     Message(Message),
-    /// A response to this request, with neither a result nor an error.
+    /// A response to this request with neither a result nor an error.
     Blank(Id),
-    /// An event that may be a message, and cannot be read.
+    /// An event that was probably meant as a message but cannot be parsed.
     Unreadable,
-    /// A comment, or an event that is no message: the server keeps the stream alive.
+    /// A comment, or an event that carries no message: it keeps the stream alive.
     SignOfLife,
 }
 
-/// A stream, as far as it has been read.
+/// A stream, and how far it has been read.
 pub struct EventStream {
     decoder: Decoder,
-    /// Messages that came in one event.
+    /// The remaining messages of an event that held several.
     messages: VecDeque<Message>,
 }
 
@@ -39,62 +38,61 @@ impl EventStream {
         Self { decoder: Decoder::new(MESSAGE_LIMIT), messages: VecDeque::new() }
     }
 
-    /// The stream that goes on where this one ended.
+    /// A stream that continues where this one ended.
     pub fn resumed(&self) -> Self {
         Self { decoder: self.decoder.resumed(), messages: VecDeque::new() }
     }
 
-    /// How the bytes are cut into events.
+    /// The decoder that splits bytes into events.
     pub fn decoder(&mut self) -> &mut Decoder {
         &mut self.decoder
     }
 
-    /// The last `id` seen.
     pub fn last_event_id(&self) -> Option<&Bytes> {
         self.decoder.last_event_id()
     }
 
-    /// The last `retry` seen, in milliseconds.
+    /// The last `retry` field on the stream, in milliseconds.
     pub fn retry(&self) -> Option<u64> {
         self.decoder.retry()
     }
 
-    /// What is there already; none where more has to be read.
-    fn ready(&mut self) -> Result<Option<Heard>, Failure> {
+    /// The next item that is already buffered.
+    fn ready(&mut self) -> Result<Option<StreamItem>, Failure> {
         if let Some(message) = self.messages.pop_front() {
-            return Ok(Some(Heard::Message(message)));
+            return Ok(Some(StreamItem::Message(message)));
         }
         let event = self.decoder.next_event().map_err(|_| Failure::TooLarge { limit: MESSAGE_LIMIT })?;
         let Some(event) = event else {
-            return Ok(self.decoder.take_sign_of_life().then_some(Heard::SignOfLife));
+            return Ok(self.decoder.take_sign_of_life().then_some(StreamItem::SignOfLife));
         };
-        // No data primes a resumption and says nothing; another type is not MCP's, such as a `ping`.
+        // Empty data only primes a resumption; other event types, such as `ping`, are not MCP's.
         if event.data.is_empty() || event.name != "message" {
-            return Ok(Some(Heard::SignOfLife));
+            return Ok(Some(StreamItem::SignOfLife));
         }
         Ok(Some(match Delivery::read(event.data) {
             Delivery::Messages(messages) => {
                 self.messages = messages.into();
-                return Ok(self.messages.pop_front().map(Heard::Message));
+                return Ok(self.messages.pop_front().map(StreamItem::Message));
             }
-            Delivery::Blank(id) => Heard::Blank(id),
-            Delivery::Heartbeat => Heard::SignOfLife,
-            Delivery::Unreadable => Heard::Unreadable,
+            Delivery::Blank(id) => StreamItem::Blank(id),
+            Delivery::Heartbeat => StreamItem::SignOfLife,
+            Delivery::Unreadable => StreamItem::Unreadable,
         }))
     }
 }
 
 impl Endpoint {
-    /// What comes next on `stream`, of which `response` brings more; none at its end.
-    pub(super) async fn hear(
+    /// The next item on `stream`, reading more from `response` as needed; none at the end.
+    pub(super) async fn next_item(
         &self,
         response: &mut Response,
         stream: &mut EventStream,
         until: Instant,
-    ) -> Result<Option<Heard>, Failure> {
+    ) -> Result<Option<StreamItem>, Failure> {
         loop {
-            if let Some(heard) = stream.ready()? {
-                return Ok(Some(heard));
+            if let Some(item) = stream.ready()? {
+                return Ok(Some(item));
             }
             match self.next_chunk(response, until).await? {
                 Some(chunk) => stream.decoder.push(&chunk),
@@ -108,24 +106,24 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    fn heard(text: &str) -> Vec<String> {
+    fn items(text: &str) -> Vec<String> {
         let mut stream = EventStream::new();
         stream.decoder.push(text.as_bytes());
-        let mut heard = Vec::new();
+        let mut items = Vec::new();
         while let Some(next) = stream.ready().unwrap() {
-            heard.push(match next {
-                Heard::Message(message) => String::from_utf8(message.raw().to_vec()).unwrap(),
-                Heard::Blank(id) => format!("blank {id}"),
-                Heard::Unreadable => "unreadable".to_owned(),
-                Heard::SignOfLife => "alive".to_owned(),
+            items.push(match next {
+                StreamItem::Message(message) => String::from_utf8(message.raw().to_vec()).unwrap(),
+                StreamItem::Blank(id) => format!("blank {id}"),
+                StreamItem::Unreadable => "unreadable".to_owned(),
+                StreamItem::SignOfLife => "alive".to_owned(),
             });
         }
-        heard
+        items
     }
 
-    /// a5: what is no message is skipped, and several messages in one event come one by one.
+    /// a5: events without a message are skipped, and several messages in one event come one by one.
     #[test]
-    fn a5_an_event_is_what_it_delivers() {
+    fn a5_an_event_yields_its_messages() {
         let message = r#"{"jsonrpc":"2.0","method":"n"}"#;
         for (text, expected) in [
             (format!("data: {message}\n\n"), vec![message]),
@@ -135,18 +133,18 @@ mod tests {
             ("event: ping\ndata: 12:00\n\ndata\n\n".to_owned(), vec!["alive", "alive"]),
             ("data: {\"jsonrpc\":\"2.0\",\"id\":3}\n\n".to_owned(), vec!["blank 3"]),
         ] {
-            assert_eq!(heard(&text), expected, "{text:?}");
+            assert_eq!(items(&text), expected, "{text:?}");
         }
     }
 
-    /// a9: a whole comment is a sign of life, and the end of an event; single bytes and blank lines are none.
+    /// a9: a complete comment or event is a sign of life; single bytes and blank lines are not.
     #[test]
-    fn a9_only_what_is_whole_is_a_sign_of_life() {
+    fn a9_only_complete_comments_and_events_are_signs_of_life() {
         for alive in [":\n", ": keep-alive\r\n", ": a\n: b\n", "event: ping\n\n", "id: 7\n\n", "retry: 1\r\n\r\n"] {
-            assert_eq!(heard(alive), ["alive"], "{alive:?}");
+            assert_eq!(items(alive), ["alive"], "{alive:?}");
         }
         for silent in ["", "\n\n\n\r\n", ":", ": keep-alive", "event: ping\n", "data: x\n", "data: x"] {
-            assert_eq!(heard(silent), Vec::<String>::new(), "{silent:?}");
+            assert_eq!(items(silent), Vec::<String>::new(), "{silent:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! HTTP+SSE, the transport of the first revision: the server names the address for messages on a GET stream, and
-//! whatever it says comes there (MCP 2024-11-05 transports, "HTTP with SSE").
+//! HTTP+SSE, the transport of the first revision: the server names the address for messages on a GET stream and sends
+//! all its messages there (MCP 2024-11-05 transports, "HTTP with SSE").
 
 use std::{
     str,
@@ -16,14 +16,14 @@ use crate::{
     bridge::{
         conversation::{
             failure::Failure,
-            session::{Ending, Event, Exchange, Said},
+            session::{Ending, Event, Exchange, Refused},
         },
         upstream::{
-            answer::Answer,
-            awaited::{Answers, Asked},
             deadline::Deadline,
-            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, Outcome},
-            event_stream::{EventStream, Heard},
+            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, ExchangeResult},
+            event_stream::{EventStream, StreamItem},
+            judged_response::JudgedResponse,
+            pending::{PendingRequests, Waiter},
         },
     },
     mcp::{
@@ -35,47 +35,47 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How long the stream may take to open, and then to say where messages go. A place that is no such server may say
-/// nothing at all.
+/// How long the stream may take to open, and again to name the address for messages. A server without this transport
+/// may never respond.
 const OPENING: Duration = Duration::from_secs(10);
 
-/// How much of the stream is read for that, in bytes.
+/// How many bytes of the stream are read to find that address.
 const ENDPOINT_LIMIT: usize = 16 << 10;
 
-/// Where the answers come in: the stream that the last `initialize` opened.
+/// Holds the stream that the last `initialize` opened.
 #[derive(Default)]
 pub struct Channel {
     stream: Mutex<Option<Arc<Stream>>>,
 }
 
-/// A session of the server's, which lasts as long as the stream. That is closed when nobody needs it any more.
+/// A session with the server, which lasts as long as its stream. Closed when it is dropped.
 struct Stream {
-    /// The server, at the address for messages.
+    /// The server's address for messages.
     endpoint: Endpoint,
-    answers: Arc<Answers>,
+    answers: Arc<PendingRequests>,
     reader: AbortHandle,
 }
 
 impl Endpoint {
-    /// POSTs `message` to the address that the server named, and waits for its answer on the stream. An `initialize`
-    /// opens a stream; what comes when that is over was not sent.
-    pub(super) async fn post_beside(
+    /// POSTs `message` to the address that the server named, and waits for the response on the stream. An `initialize`
+    /// opens a new stream. If the stream is over, the message is not sent.
+    pub(super) async fn post_over_sse(
         &self,
         channel: &Channel,
         exchange: Exchange,
         message: &Message,
         headers: &HeaderMap,
-    ) -> Outcome {
+    ) -> ExchangeResult {
         let is_opening = message.method() == Some("initialize");
         let stream = if is_opening {
             match self.open_stream(exchange, message).await {
-                Ok(stream) => channel.keep(stream),
+                Ok(stream) => channel.replace_stream(stream),
                 Err(outcome) => return outcome,
             }
         } else {
             match channel.stream() {
                 Some(stream) => stream,
-                None => return Ok(Ending::SessionLost(Box::new(Said::Failure(Failure::NoSession)))),
+                None => return Ok(Ending::SessionLost(Box::new(Refused::Failure(Failure::NoSession)))),
             }
         };
         let answer = stream.answers.expect(message, exchange, self.deadline);
@@ -92,22 +92,22 @@ impl Endpoint {
                 Err(failure) => Ending::Failed(failure),
             };
         match answer {
-            // Whatever became of the POST, the server has taken the message.
+            // Whatever became of the POST, a response shows that the server accepted the message.
             Some(answer) if answer.is_there() => Ok(answer.wait().await),
             _ => Ok(ending),
         }
     }
 
-    /// Opens a stream and has it read, in the name of the `initialize` that needs it.
-    async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Stream, Outcome> {
+    /// Opens a stream for the `initialize` in `exchange`, and a task that reads it.
+    async fn open_stream(&self, exchange: Exchange, message: &Message) -> Result<Stream, ExchangeResult> {
         let opening = Self { deadline: self.deadline.min(OPENING), ..self.clone() };
         let failed = |failure| Err(Ok(Ending::Failed(failure)));
         match opening.send(Method::GET, ACCEPT_STREAM, &Bytes::new(), &HeaderMap::new(), &Attempts::default()).await {
             Ok(answer) if answer.is_success() => {
-                opening.begin_stream(exchange, answer, self.deadline).await.or_else(failed)
+                opening.start_stream(exchange, answer, self.deadline).await.or_else(failed)
             }
             Ok(refusal) => match opening.read_refusal(exchange, message, refusal, false).await {
-                Ok(Ending::Failed(Failure::Status { status, .. } | Failure::Unaddressed { status, .. })) => {
+                Ok(Ending::Failed(Failure::Status { status, .. } | Failure::UnrelatedError { status, .. })) => {
                     failed(Failure::NoEndpoint { status: Some(status) })
                 }
                 outcome => Err(outcome),
@@ -117,8 +117,13 @@ impl Endpoint {
         }
     }
 
-    /// Has the stream read from its second event on; messages may then take `deadline`.
-    async fn begin_stream(&self, exchange: Exchange, answer: Answer, deadline: Duration) -> Result<Stream, Failure> {
+    /// Reads the first event, and has the rest read by a task. Requests may then take `deadline`.
+    async fn start_stream(
+        &self,
+        exchange: Exchange,
+        answer: JudgedResponse,
+        deadline: Duration,
+    ) -> Result<Stream, Failure> {
         if !answer.is_event_stream() {
             let content_type = quoted(&answer.content_type().unwrap_or_default());
             return Err(Failure::NotMcp { content_type });
@@ -128,12 +133,12 @@ impl Endpoint {
         let first = timeout(self.deadline, self.read_endpoint(&mut response, events.decoder())).await;
         let first = first.ok().flatten().ok_or(Failure::NoEndpoint { status: None })?;
         let endpoint = Self { url: endpoint(&self.http.place(&self.url), &first)?, deadline, ..self.clone() };
-        let answers = Arc::new(Answers::new());
+        let answers = Arc::new(PendingRequests::new());
         let reader = tokio::spawn(endpoint.clone().pass_on(exchange, response, events, answers.clone()));
         Ok(Stream { endpoint, answers, reader: reader.abort_handle() })
     }
 
-    /// The data of the stream's first event, which has to be `endpoint`.
+    /// The data of the stream's first event, which must be `endpoint`.
     async fn read_endpoint(&self, response: &mut Response, decoder: &mut Decoder) -> Option<Bytes> {
         let mut read = 0;
         loop {
@@ -149,22 +154,28 @@ impl Endpoint {
         }
     }
 
-    /// Passes on what comes on the stream. What is no answer comes in the name of the `exchange` that opened it.
-    async fn pass_on(self, exchange: Exchange, mut response: Response, mut events: EventStream, answers: Arc<Answers>) {
+    /// Reports what comes on the stream. All but responses belong to the `exchange` that opened it.
+    async fn pass_on(
+        self,
+        exchange: Exchange,
+        mut response: Response,
+        mut events: EventStream,
+        answers: Arc<PendingRequests>,
+    ) {
         loop {
-            // A stream may be silent for as long as nobody waits for anything.
-            let message = match self.hear(&mut response, &mut events, Deadline::never().end()).await {
-                Ok(Some(Heard::Message(message))) => message,
-                Ok(Some(Heard::SignOfLife)) => {
+            // The stream may be silent while no request waits.
+            let message = match self.next_item(&mut response, &mut events, Deadline::never().end()).await {
+                Ok(Some(StreamItem::Message(message))) => message,
+                Ok(Some(StreamItem::SignOfLife)) => {
                     answers.alive();
                     continue;
                 }
-                Ok(Some(Heard::Blank(id))) => {
-                    refuse(answers.take(Some(&id)));
+                Ok(Some(StreamItem::Blank(id))) => {
+                    fail_waiter(answers.take(Some(&id)));
                     continue;
                 }
-                Ok(Some(Heard::Unreadable)) => {
-                    refuse(answers.take_only());
+                Ok(Some(StreamItem::Unreadable)) => {
+                    fail_waiter(answers.take_only());
                     continue;
                 }
                 Ok(None) => return answers.end(&Failure::Cut),
@@ -173,11 +184,11 @@ impl Endpoint {
             let (exchange, done) = match &message.kind {
                 Kind::Response { id, .. } => match answers.take(id.as_ref()) {
                     Some((asked, done)) => (asked, Some(done)),
-                    None => continue, // nobody has asked, or nobody waits any more
+                    None => continue, // no request waits for it, or no longer
                 },
                 _ => (exchange, None),
             };
-            answers.hear(&message);
+            answers.observe(&message);
             if self.report(Event::Delivered(exchange, message)).await.is_err() {
                 return;
             }
@@ -188,14 +199,15 @@ impl Endpoint {
     }
 }
 
-/// Ends the wait for an answer that came and cannot be read.
-fn refuse(asked: Option<Asked>) {
+/// Fails the request whose response cannot be parsed.
+fn fail_waiter(asked: Option<Waiter>) {
     if let Some((_, done)) = asked {
         let _ = done.send(Err(Failure::Malformed));
     }
 }
 
-/// The address for messages that an `endpoint` event names. It is the server's own: a credential goes nowhere else.
+/// The address for messages that an `endpoint` event names. It must be of the server's own origin, because the token
+/// goes there.
 fn endpoint(server: &ServerUrl, named: &[u8]) -> Result<ServerUrl, Failure> {
     let named = str::from_utf8(named).map_err(|_| Failure::ForeignEndpoint)?;
     let endpoint = server.join(named.trim_ascii()).ok();
@@ -203,13 +215,13 @@ fn endpoint(server: &ServerUrl, named: &[u8]) -> Result<ServerUrl, Failure> {
 }
 
 impl Channel {
-    /// The stream, unless it is over.
+    /// The stream, unless it has ended.
     fn stream(&self) -> Option<Arc<Stream>> {
         self.locked().clone().filter(|stream| !stream.answers.is_over())
     }
 
-    /// From now on messages belong to this stream. What is still awaited on another keeps that open.
-    fn keep(&self, stream: Stream) -> Arc<Stream> {
+    /// Sends messages over this stream from now on. Requests that still wait on the previous one keep that open.
+    fn replace_stream(&self, stream: Stream) -> Arc<Stream> {
         self.locked().insert(Arc::new(stream)).clone()
     }
 
@@ -228,9 +240,9 @@ impl Drop for Stream {
 mod tests {
     use super::*;
 
-    /// t005, t047: the address is the server's own, however it is written.
+    /// t005, t047: the address must be of the server's own origin, however it is written.
     #[test]
-    fn t047_the_address_for_messages_is_of_the_same_origin() {
+    fn t047_the_address_for_messages_has_the_servers_origin() {
         let server: ServerUrl = "https://mcp.example/v1/sse?x=1".parse().unwrap();
         for (named, address) in [
             ("/messages?session=1", "https://mcp.example/messages?session=1"),

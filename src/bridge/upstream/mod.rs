@@ -1,11 +1,11 @@
-//! The server's side: who sends what, and whether again. How messages travel is the modules' below.
+//! The server's side: when a message is sent, and whether again. The modules below know how it travels.
 
-mod answer;
-mod awaited;
 mod deadline;
 mod endpoint;
 mod event_stream;
 mod http_sse;
+mod judged_response;
+mod pending;
 pub mod rate;
 mod refusal;
 mod streamable;
@@ -19,7 +19,7 @@ pub use crate::bridge::upstream::endpoint::MESSAGE_LIMIT;
 use crate::{
     bridge::{
         conversation::{
-            failure::{Failure, Remedy, Taken, only_reads},
+            failure::{Failure, Processed, Remedy, only_reads},
             session::{Ending, Event, Exchange},
             transport::Transport,
         },
@@ -28,7 +28,7 @@ use crate::{
             endpoint::Endpoint,
             http_sse::Channel,
             rate::{
-                gate::{Turnstile, UsedUp},
+                gate::{RateGate, RateLimited},
                 patience,
             },
         },
@@ -39,14 +39,14 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How long a client can be expected to wait for a message to be taken: most give up after a minute.
+/// How long to keep trying to deliver a message: most clients give up on a request after a minute.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// A server, and how messages travel to it.
+/// A server and the transport to it.
 #[derive(Clone)]
 pub struct Upstream {
     endpoint: Endpoint,
-    /// Where answers come in, over HTTP+SSE.
+    /// The stream that carries the responses, over HTTP+SSE.
     channel: Option<Arc<Channel>>,
 }
 
@@ -57,15 +57,15 @@ impl Upstream {
         server: ServerUrl,
         http: Arc<Http>,
         tokens: TokenSource,
-        turnstile: Turnstile,
+        rate_gate: RateGate,
         deadline: Duration,
         reports: Reports,
     ) -> Self {
-        let turnstile = Arc::new(turnstile);
-        Self { endpoint: Endpoint { url: server, http, tokens, turnstile, deadline, reports }, channel: None }
+        let rate_gate = Arc::new(rate_gate);
+        Self { endpoint: Endpoint { url: server, http, tokens, rate_gate, deadline, reports }, channel: None }
     }
 
-    /// The same server, whose messages travel so from now on.
+    /// The same server over another transport.
     pub fn over(&self, transport: Transport) -> Self {
         let channel = match transport {
             Transport::StreamableHttp => None,
@@ -74,22 +74,24 @@ impl Upstream {
         Self { channel, ..self.clone() }
     }
 
-    /// POSTs `message` and reports what comes of it: [`Event::Accepted`], [`Event::Delivered`], and in the end
-    /// [`Event::Finished`]. It is sent again where that helps and the law of attempts admits it, as long as the client
-    /// can be expected to wait.
+    /// POSTs `message` and reports the results: [`Event::Accepted`], [`Event::Delivered`], and finally
+    /// [`Event::Finished`]. Retries if that can help and [`Attempts`] allows it, within the time that a client is
+    /// expected to wait.
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let begun = Instant::now();
         let attempts = message.attempts();
         let ending = loop {
-            if let Err(UsedUp { wait }) = self.endpoint.turnstile.pass(PATIENCE.saturating_sub(begun.elapsed())).await {
-                break Ok(Ending::Failed(Failure::UsedUp { wait }));
+            if let Err(RateLimited { wait }) =
+                self.endpoint.rate_gate.pass(PATIENCE.saturating_sub(begun.elapsed())).await
+            {
+                break Ok(Ending::Failed(Failure::RateLimited { wait }));
             }
             let ending = match &self.channel {
-                None => self.endpoint.post_for_answer(exchange, &message, &headers).await,
-                Some(channel) => self.endpoint.post_beside(channel, exchange, &message, &headers).await,
+                None => self.endpoint.post_streamable(exchange, &message, &headers).await,
+                Some(channel) => self.endpoint.post_over_sse(channel, exchange, &message, &headers).await,
             };
             let Ok(Ending::Failed(failure)) = &ending else { break ending };
-            if failure.taken() == Taken::Perhaps && !only_reads(message.method()) {
+            if failure.processed() == Processed::Maybe && !only_reads(message.method()) {
                 attempts.may_have_run();
             }
             let Some(Remedy { reason, retry_after }) = failure.remedy(message.method()) else { break ending };
@@ -98,9 +100,9 @@ impl Upstream {
                 break ending;
             }
             match reason {
-                // No process is to send anything meanwhile.
+                // No finmcp process may send anything meanwhile.
                 Reason::RateLimited => {
-                    self.endpoint.turnstile.hold(wait.max(failure.asked_wait().unwrap_or_default())).await;
+                    self.endpoint.rate_gate.hold(wait.max(failure.asked_wait().unwrap_or_default())).await;
                 }
                 _ if begun.elapsed() + wait < PATIENCE => sleep(wait).await,
                 _ => break ending,
@@ -111,8 +113,8 @@ impl Upstream {
         }
     }
 
-    /// Hears what the server says by itself, for as long as it does: reports the same. Over HTTP+SSE that is heard
-    /// already.
+    /// Listens to the server's own messages until it stops sending them, and reports them in the same way. Over
+    /// HTTP+SSE they already come on the open stream.
     pub async fn listen(self: Arc<Self>, exchange: Exchange, headers: HeaderMap) {
         let ending = match &self.channel {
             None => self.endpoint.keep_listening(exchange, headers).await,
@@ -123,7 +125,7 @@ impl Upstream {
         }
     }
 
-    /// Ends the session, whatever the server answers.
+    /// Deletes the session, whatever the server's response.
     pub async fn delete(self: Arc<Self>, headers: HeaderMap) {
         self.endpoint.delete(headers).await;
     }

@@ -1,4 +1,4 @@
-//! An answer with an error status, and what became of the message.
+//! Interprets responses with an error status: a lost session, a JSON-RPC error, or neither.
 
 use http::StatusCode;
 
@@ -6,12 +6,12 @@ use crate::{
     bridge::{
         conversation::{
             failure::{self, Failure},
-            session::{Ending, Event, Exchange, Said, lost},
+            session::{Ending, Event, Exchange, Refused, lost},
             transport,
         },
         upstream::{
-            answer::Answer,
-            endpoint::{Endpoint, Outcome},
+            endpoint::{Endpoint, ExchangeResult},
+            judged_response::JudgedResponse,
         },
     },
     http::{
@@ -25,19 +25,19 @@ use crate::{
     },
 };
 
-/// The most that is read of an answer with an error status.
+/// How many bytes of a response with an error status are read.
 const ERROR_LIMIT: usize = 1 << 20;
 
 impl Endpoint {
-    /// An answer with an error status: a lost session, a JSON-RPC error, or neither.
+    /// Interprets a response with an error status to `message`.
     pub(super) async fn read_refusal(
         &self,
         exchange: Exchange,
         message: &Message,
-        answer: Answer,
+        answer: JudgedResponse,
         in_session: bool,
-    ) -> Outcome {
-        let Answer { response, refuses_token } = answer;
+    ) -> ExchangeResult {
+        let JudgedResponse { response, refuses_token } = answer;
         let status = response.status();
         if status.is_redirection() {
             let target = redirect::target(&self.http.place(&self.url), response.headers());
@@ -45,44 +45,43 @@ impl Endpoint {
             let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_in(target)));
             return Ok(Ending::Failed(Failure::Redirected { status, target }));
         }
-        let retry_after = self.turnstile.asked(response.headers());
+        let retry_after = self.rate_gate.asked(response.headers());
         let (headers, sent) = (response.headers().clone(), response.extensions().get::<Sent>().cloned());
         let body = match self.read_body(response, ERROR_LIMIT).await {
-            // What is in it would say what became of the message.
-            Err(failure) if failure::is_telling(status) => return Ok(Ending::Failed(failure)),
+            // The body would say whether the server took the message.
+            Err(failure) if failure::refuses_without_message(status) => return Ok(Ending::Failed(failure)),
             body => body.unwrap_or_default(),
         };
         let reason = reason::of(&headers, &body, &sent.unwrap_or_default());
         let refusal = Delivery::refusal(body.clone()).filter(|refusal| refusal.error_code().is_some());
-        let says_more = refusal.is_none() && matches!(Delivery::read(body), Delivery::Messages(_));
-        if in_session && !says_more && lost::is_meant(status, refusal.as_ref(), message.id()) {
-            let failure = || Said::Failure(Failure::Status { status, retry_after, reason });
-            return Ok(Ending::SessionLost(Box::new(refusal.map_or_else(failure, Said::Answer))));
+        let is_other_message = refusal.is_none() && matches!(Delivery::read(body), Delivery::Messages(_));
+        if in_session && !is_other_message && lost::is_status_of_lost_session(status, refusal.as_ref(), message.id()) {
+            let failure = || Refused::Failure(Failure::Status { status, retry_after, reason });
+            return Ok(Ending::SessionLost(Box::new(refusal.map_or_else(failure, Refused::Response))));
         }
         if refuses_token {
             return Ok(Ending::Failed(Failure::Refused));
         }
-        // Whatever it says: the message was not taken, and later it will be.
+        // Whatever the body says, the server did not take the message now, but will later.
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Ok(Ending::Failed(Failure::Status { status, retry_after, reason }));
         }
         match (refusal, &message.kind) {
-            (Some(said), Kind::Request { id, method })
-                if transport::is_deserted(status)
+            (Some(error), Kind::Request { id, method })
+                if transport::suggests_no_endpoint(status)
                     && matches!(&**method, "initialize" | "server/discover")
-                    && said.id() != Some(id)
-                    && !said.error_code().is_some_and(codes::is_modern_error) =>
+                    && error.id() != Some(id)
+                    && !error.error_code().is_some_and(codes::is_modern_error) =>
             {
-                Ok(Ending::Failed(Failure::Unaddressed { status, said: Box::new(said) }))
+                Ok(Ending::Failed(Failure::UnrelatedError { status, error: Box::new(error) }))
             }
-            // Whatever id the body names, the status is this request's: some servers refuse in the name of
-            // "server-error".
+            // The status applies to this request, whatever id the body names: some servers use the id "server-error".
             (Some(refusal), Kind::Request { id, .. }) => {
                 self.report(Event::Delivered(exchange, refusal.addressed_to(id))).await?;
                 Ok(Ending::Complete)
             }
-            // A message that is no error, though the status says so: the server has looked at the request.
-            (None, Kind::Request { .. }) if says_more && failure::is_telling(status) => {
+            // A JSON-RPC message that is not an error despite the status: the server has processed the request.
+            (None, Kind::Request { .. }) if is_other_message && failure::refuses_without_message(status) => {
                 Ok(Ending::Failed(Failure::Malformed))
             }
             _ => Ok(Ending::Failed(Failure::Status { status, retry_after, reason })),

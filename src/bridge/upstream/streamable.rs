@@ -1,4 +1,4 @@
-//! Streamable HTTP: each message is a POST, answered where it was sent.
+//! Streamable HTTP: each message is a POST, and its response comes in the response to that POST.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::{
             session::{Ending, Event, Exchange},
         },
         upstream::{
-            answer::Answer,
             deadline::Deadline,
-            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, MESSAGE_LIMIT, Outcome},
-            event_stream::{EventStream, Heard},
+            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, ExchangeResult, MESSAGE_LIMIT},
+            event_stream::{EventStream, StreamItem},
+            judged_response::JudgedResponse,
             rate::patience::{self, Reopening},
         },
     },
@@ -31,20 +31,20 @@ use crate::{
     printable::quoted,
 };
 
-/// The longest session id that is sent back with every request, in bytes.
+/// The longest session id that finmcp accepts, because it sends it back with every request; in bytes.
 const SESSION_ID_LIMIT: usize = 8 << 10;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// An event stream, and what has come of it.
+/// An event stream, and what has come on it.
 struct Stream {
     events: EventStream,
-    /// The request that it answers.
+    /// The request that the stream responds to.
     asked: Option<Id>,
     messages: usize,
-    /// The answer was among them.
+    /// Whether the response has come.
     answered: bool,
-    /// Something else that may have been it could not be read.
+    /// Whether another event, which may have been the response, could not be parsed.
     unreadable: bool,
 }
 
@@ -53,19 +53,19 @@ impl Stream {
         Self { events: EventStream::new(), asked: asked.cloned(), messages: 0, answered: false, unreadable: false }
     }
 
-    /// Whether a response with this id, or without one, answers the request.
+    /// Whether a response with this id, or without one, belongs to the request.
     fn is_answered_by(&self, id: Option<&Id>) -> bool {
         id.is_none_or(|id| self.asked.as_ref().is_some_and(|asked| id.resembles(asked)))
     }
 
-    /// Whether something came of it in the time that it lasted. Where that was long, something in between has cut it,
-    /// such as a proxy that has had enough: there was nothing to say.
-    fn was_of_use(&self, lasted: Duration) -> bool {
+    /// Whether the stream was worth opening. A stream that lasted long counts even if nothing came: there was nothing
+    /// to send, and a proxy may have cut it.
+    fn was_useful(&self, lasted: Duration) -> bool {
         const LASTING: Duration = Duration::from_secs(30);
         self.messages > 0 || lasted >= LASTING
     }
 
-    /// How the exchange ends where the stream ended so.
+    /// The ending of the exchange, given the ending of the stream.
     fn ending(&self, ending: Ending) -> Ending {
         match ending {
             Ending::Complete if self.unreadable && !self.answered => Ending::Failed(Failure::Malformed),
@@ -73,26 +73,32 @@ impl Stream {
         }
     }
 
-    /// How far the server has come. Where it says when to come back, a new event id without a message is a step too:
-    /// it wants to be polled.
-    fn said(&self) -> (usize, Option<Bytes>) {
+    /// How far the server has come. If the server sends `retry`, a new event id without a message is progress too: the
+    /// server wants to be polled.
+    fn progress(&self) -> (usize, Option<Bytes>) {
         (self.messages, self.events.last_event_id().filter(|_| self.events.retry().is_some()).cloned())
     }
 }
 
 impl Endpoint {
-    /// POSTs `message` and reads what answers it.
-    pub(super) async fn post_for_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap) -> Outcome {
+    /// POSTs `message` and reads the response.
+    pub(super) async fn post_streamable(
+        &self,
+        exchange: Exchange,
+        message: &Message,
+        headers: &HeaderMap,
+    ) -> ExchangeResult {
         match self.send(Method::POST, ACCEPT_ANY, message.raw(), headers, &message.attempts()).await {
             Ok(answer) => self.read_answer(exchange, message, headers, answer).await,
             Err(failure) => Ok(Ending::Failed(failure)),
         }
     }
 
-    /// Keeps the GET stream open and reports what comes on it, until the server says that it has none or has forgotten
-    /// the session. A stream that is cut is resumed where it was (MCP 2025-11-25 transports, "Resumability and
-    /// Redelivery"), so often; after that the client has to be heard of again: an idle process keeps no server busy.
-    pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> Outcome {
+    /// Keeps the GET stream open and reports what comes on it, until the server says that it has no such stream or no
+    /// longer knows the session. Resumes a cut stream where it ended (MCP 2025-11-25 transports, "Resumability and
+    /// Redelivery"). Gives up after several silent streams in a row, until the client sends something: an idle finmcp
+    /// must not keep the server busy.
+    pub(super) async fn keep_listening(&self, exchange: Exchange, mut headers: HeaderMap) -> ExchangeResult {
         let mut reopening = Reopening::default();
         loop {
             let begun = Instant::now();
@@ -102,8 +108,8 @@ impl Endpoint {
                     self.report(Event::Accepted(exchange, None)).await?;
                     let mut stream = Stream::answering(None);
                     self.read_events(exchange, answer.response, &mut stream, &mut Deadline::never()).await?;
-                    if stream.was_of_use(begun.elapsed()) {
-                        reopening.heard();
+                    if stream.was_useful(begun.elapsed()) {
+                        reopening.received();
                     }
                     if let Some(id) = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok()) {
                         headers.insert(LAST_EVENT_ID, id);
@@ -112,13 +118,13 @@ impl Endpoint {
                     Failure::Cut
                 }
                 Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
-                    reopening.asked = self.turnstile.asked(answer.headers()).or(reopening.asked);
+                    reopening.asked = self.rate_gate.asked(answer.headers()).or(reopening.asked);
                     Failure::Status { status: answer.status(), retry_after: reopening.asked, reason: None }
                 }
                 Ok(answer) if answer.status().is_server_error() => {
                     Failure::Status { status: answer.status(), retry_after: None, reason: None }
                 }
-                // 405: the server has no such stream. 404 and other refusals will not change by asking again.
+                // 405: the server has no such stream. A 404 or another refusal will not change on a retry.
                 Ok(_) => return Ok(Ending::Complete),
                 Err(failure @ Failure::Http(_)) => failure,
                 Err(failure) => return Ok(Ending::Failed(failure)),
@@ -130,21 +136,27 @@ impl Endpoint {
         }
     }
 
-    /// Ends the session (MCP 2025-11-25 transports, "Session Management"), with the token in use: none is fetched for
-    /// this, and the server's answer does not matter.
+    /// Deletes the session (MCP 2025-11-25 transports, "Session Management") with the current token. Fetches no new
+    /// token for this, and ignores the server's response.
     pub(super) async fn delete(&self, headers: HeaderMap) {
         let token = self.tokens.held();
         for _ in 0..2 {
             let sent = self.transmit(&Method::DELETE, &ACCEPT_ANY, &Bytes::new(), &headers, token.as_ref()).await;
             let (Ok(response), Some(token)) = (sent, &token) else { return };
-            // Its proof has a nonce the second time.
+            // The second proof carries a nonce.
             if !token.lacked_nonce(&self.url, response.status(), response.headers()) {
                 return;
             }
         }
     }
 
-    async fn read_answer(&self, exchange: Exchange, message: &Message, headers: &HeaderMap, answer: Answer) -> Outcome {
+    async fn read_answer(
+        &self,
+        exchange: Exchange,
+        message: &Message,
+        headers: &HeaderMap,
+        answer: JudgedResponse,
+    ) -> ExchangeResult {
         let status = answer.status();
         if !status.is_success() {
             let in_session = headers.contains_key(headers::SESSION_ID);
@@ -163,7 +175,7 @@ impl Endpoint {
             return Ok(Ending::Complete);
         }
         if answer.is_event_stream() {
-            // A subscription says nothing for as long as nothing changes.
+            // A subscription is silent while nothing changes.
             let is_subscription = message.method() == Some("subscriptions/listen");
             let deadline = if is_subscription { Deadline::never() } else { Deadline::new(self.deadline) };
             return self.read_stream(exchange, message.id(), headers, answer.response, deadline).await;
@@ -178,7 +190,7 @@ impl Endpoint {
                 Err(failure) => return Ok(Ending::Failed(failure)),
             }
         };
-        // Some servers do not say that it is JSON, or say something else (text/plain).
+        // Some servers send JSON with another content type, such as text/plain, or with none.
         if let Delivery::Messages(messages) = Delivery::read(body.clone()) {
             for message in messages {
                 self.report(Event::Delivered(exchange, message)).await?;
@@ -194,9 +206,9 @@ impl Endpoint {
         }
     }
 
-    /// Reads the stream that answers a POST. One that ends before the response is taken up where it was, with GET and
-    /// never with another POST (MCP 2025-11-25 transports, "Resumability and Redelivery"; the modern era has no such
-    /// thing, and no event ids).
+    /// Reads the stream that responds to a POST. If it ends before the response, resumes it with GET and never with
+    /// another POST (MCP 2025-11-25 transports, "Resumability and Redelivery"; the modern era has neither resumption
+    /// nor event ids).
     async fn read_stream(
         &self,
         exchange: Exchange,
@@ -204,17 +216,17 @@ impl Endpoint {
         headers: &HeaderMap,
         mut response: Response,
         mut deadline: Deadline,
-    ) -> Outcome {
+    ) -> ExchangeResult {
         const ATTEMPTS: u32 = 3;
-        /// Where the server asks for no other.
+        /// The default, if the server sends no `retry`.
         const PAUSE: Duration = Duration::from_millis(100);
         let mut stream = Stream::answering(asked);
         let mut attempts = 0;
         loop {
-            let said = stream.said();
+            let before = stream.progress();
             let ending = self.read_events(exchange, response, &mut stream, &mut deadline).await?;
             let is_cut = matches!(ending, Ending::Complete | Ending::Failed(Failure::Http(_)));
-            attempts = if stream.said() == said { attempts + 1 } else { 0 };
+            attempts = if stream.progress() == before { attempts + 1 } else { 0 };
             let id = stream.events.last_event_id().and_then(|id| HeaderValue::from_bytes(id).ok());
             let Some(id) = id.filter(|_| is_cut && !stream.answered && attempts <= ATTEMPTS) else {
                 return Ok(stream.ending(ending));
@@ -244,23 +256,23 @@ impl Endpoint {
         mut response: Response,
         stream: &mut Stream,
         deadline: &mut Deadline,
-    ) -> Outcome {
+    ) -> ExchangeResult {
         loop {
-            match self.hear(&mut response, &mut stream.events, deadline.end()).await {
-                Ok(Some(Heard::Message(message))) => {
+            match self.next_item(&mut response, &mut stream.events, deadline.end()).await {
+                Ok(Some(StreamItem::Message(message))) => {
                     stream.messages += 1;
-                    deadline.heard(&message);
+                    deadline.observe(&message);
                     if let Kind::Response { id, .. } = &message.kind {
                         stream.answered |= stream.is_answered_by(id.as_ref());
                     }
                     self.report(Event::Delivered(exchange, message)).await?;
                 }
-                Ok(Some(Heard::Blank(id))) if !stream.answered && stream.is_answered_by(Some(&id)) => {
+                Ok(Some(StreamItem::Blank(id))) if !stream.answered && stream.is_answered_by(Some(&id)) => {
                     return Ok(Ending::Failed(Failure::Malformed));
                 }
                 Ok(Some(other)) => {
-                    stream.unreadable |= matches!(other, Heard::Unreadable);
-                    // (After the answer nothing is waited for but the end.)
+                    stream.unreadable |= matches!(other, StreamItem::Unreadable);
+                    // After the response only the end of the stream is left to wait for.
                     if !stream.answered {
                         deadline.alive();
                     }
@@ -276,13 +288,13 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    /// t124: only a stream that ends at once and has said nothing is opened again more and more rarely.
+    /// t124: only a stream that ends soon and silent is reopened less and less often.
     #[test]
-    fn t124_a_stream_that_lasts_is_of_use() {
+    fn t124_a_stream_that_lasts_is_useful() {
         let mut stream = Stream::answering(None);
-        assert!(!stream.was_of_use(Duration::from_secs(29)));
-        assert!(stream.was_of_use(Duration::from_secs(30)));
+        assert!(!stream.was_useful(Duration::from_secs(29)));
+        assert!(stream.was_useful(Duration::from_secs(30)));
         stream.messages = 1;
-        assert!(stream.was_of_use(Duration::ZERO));
+        assert!(stream.was_useful(Duration::ZERO));
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use axum::{Router, extract::State, routing::get};
 use finmcp::{
-    bridge::upstream::rate::{gate::Turnstile, governor::Rate},
+    bridge::upstream::rate::{gate::RateGate, governor::Rate},
     credential::clock::SystemClock,
     http::Http,
     server_url::ServerUrl,
@@ -39,7 +39,7 @@ fn worker() {
     let requests: usize = env::var("WORKER_REQUESTS").unwrap().parse().unwrap();
     let rate = Rate::per(PERIOD, NonZeroU32::new(LIMIT.try_into().unwrap()).unwrap());
     let locks = env::var_os("WORKER_LOCKS").unwrap().into();
-    let turnstile = Arc::new(Turnstile::shared(rate, locks, "masset", &server, Arc::new(SystemClock)));
+    let gate = Arc::new(RateGate::shared(rate, locks, "masset", &server, Arc::new(SystemClock)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = Http::default().client_for(&server).unwrap().clone();
@@ -47,9 +47,9 @@ fn worker() {
         writeln!(std::io::stdout(), "\nready").unwrap();
         std::io::stdin().read_line(&mut String::new()).unwrap();
         let sending = (0..requests).map(|_| {
-            let (turnstile, client, server) = (turnstile.clone(), client.clone(), server.clone());
+            let (gate, client, server) = (gate.clone(), client.clone(), server.clone());
             tokio::spawn(async move {
-                turnstile.pass(Duration::MAX).await.unwrap();
+                gate.pass(Duration::MAX).await.unwrap();
                 client.get(server.as_str()).send().await.unwrap();
             })
         });

@@ -49,7 +49,7 @@ fn t095_nothing_secret_is_logged_at_any_level() {
     serve.exit_within(std::time::Duration::from_secs(2));
     // It is not silent either: what a support case needs is there.
     let said = serve.stderr();
-    for word in ["the client says method=\"tools/call\"", "host=\"127.0.0.1", "status=401", "status=200"] {
+    for word in ["received from the client method=\"tools/call\"", "host=\"127.0.0.1", "status=401", "status=200"] {
         assert!(said.contains(word), "{word} is not in {said}");
     }
     sandbox.finmcp(["token", "--env", "sandbox", "--force-refresh"]).expect_success();

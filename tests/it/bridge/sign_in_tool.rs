@@ -271,7 +271,8 @@ fn b7_many_clients_open_one_window() {
         clients.iter_mut().map(|serve| serve.post("tools/call", json!({"name": "finmcp_sign_in"}))).collect();
     let answers: Vec<_> = clients.iter_mut().zip(&asked).map(|(serve, id)| serve.answer_to(id).result()).collect();
     let opened = answers.iter().filter(|answer| said(answer).contains("A browser window was opened")).count();
-    let elsewhere = answers.iter().filter(|answer| said(answer).contains("is open already")).count();
+    let elsewhere =
+        answers.iter().filter(|answer| said(answer).contains("has already opened a browser window")).count();
     assert_eq!((opened, elsewhere, browser.starts().len()), (1, 5, 1), "{answers:?}");
     // A bridge that opens browsers by itself waits for that one.
     let mut auto = sandbox.serve([vendor.url(), "--sign-in".to_owned(), "auto".to_owned()]);

@@ -15,21 +15,21 @@ fn answer(id: u8) -> Message {
     message(&format!(r#"{{"id":{id},"result":{{}}}}"#))
 }
 
-/// A log whose file takes a line each time that it is let, and what it has complained about.
+/// A log whose file takes one line per message in the sender, and its complaints.
 fn log() -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
     log_into(channel().0)
 }
 
-/// The same, which says what is written.
+/// The same, with the lines that are written.
 fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, Receiver<AuditError>) {
-    let (complain, complaints) = channel();
-    let terms = Terms {
+    let (report_failure, complaints) = channel();
+    let options = AuditOptions {
         path: "log".into(),
         profile: "p".to_owned(),
         environment: String::new(),
         arguments: false,
         clock: Arc::new(SystemClock),
-        complain: Box::new(move |error| complain.send(error).unwrap()),
+        report_failure: Box::new(move |error| report_failure.send(error).unwrap()),
     };
     let (let_write, may_write) = channel::<Result<(), AuditError>>();
     let write = move |line: &[u8]| {
@@ -39,10 +39,11 @@ fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, 
         let _ = written.send(format!("{} {}", line["tool"].as_str().unwrap(), line["outcome"].as_str().unwrap()));
         Ok(length)
     };
-    (Audit::with(terms, write).unwrap(), let_write, complaints)
+    (Audit::with(options, write).unwrap(), let_write, complaints)
 }
 
-/// The client asks about the task "a", by its request `id`, and is answered with this status.
+/// The client asks about the task "a" with request `id` and gets this status. Returns whether the response goes out at
+/// once.
 fn ask(audit: &mut Audit, id: u8, method: &str, status: &str) -> bool {
     let asked = message(&format!(r#"{{"id":{id},"method":"{method}","params":{{"taskId":"a"}}}}"#));
     assert!(audit.received(&asked).is_continue(), "no request about a task waits");
@@ -50,7 +51,7 @@ fn ask(audit: &mut Audit, id: u8, method: &str, status: &str) -> bool {
     audit.answered(answer).is_some()
 }
 
-/// A call has become the task "a".
+/// The response that turns a call into the task "a".
 fn task(id: u8) -> Message {
     message(&format!(r#"{{"id":{id},"result":{{"task":{{"taskId":"a","status":"working"}}}}}}"#))
 }
@@ -59,7 +60,7 @@ fn told(released: Vec<Released>) -> Vec<String> {
     let line = |message: &Message| String::from_utf8(message.raw().to_vec()).unwrap();
     let told = |released| match released {
         Released::Call(call) => format!("call {}", call.id().unwrap()),
-        Released::Answer(answer) if line(&answer).contains("audit log cannot be kept") => {
+        Released::Answer(answer) if line(&answer).contains("cannot write the audit log") => {
             format!("refusal {}", answer.id().unwrap())
         }
         Released::Answer(answer) => format!("answer {}", answer.id().unwrap()),
@@ -69,7 +70,7 @@ fn told(released: Vec<Released>) -> Vec<String> {
 
 const NOTHING: [&str; 0] = [];
 
-/// a15: while a line is on its way into the file, its answer and the next calls wait, in their order; nothing else.
+/// a15: while a line is being written, its response and the next calls wait in order; nothing else waits.
 #[tokio::test]
 async fn a15_an_answer_and_the_next_call_wait_for_the_line() {
     let (mut audit, let_write, complaints) = log();
@@ -86,33 +87,33 @@ async fn a15_an_answer_and_the_next_call_wait_for_the_line() {
     audit.changed().await;
     assert_eq!(told(audit.released()), ["answer 1", "call 2"]);
     assert!(!audit.is_waited_for());
-    assert!(audit.received(&call(5)).is_continue(), "nothing is on its way");
+    assert!(audit.received(&call(5)).is_continue(), "no line is being written");
     assert!(complaints.try_recv().is_err());
 }
 
-/// a15: a file that takes too long cannot be written: answers go on, calls are refused, somebody is told once; when it
-/// is written after all, calls are made again.
+/// a15: a file that takes too long counts as failing: responses go on, calls are refused, and one complaint is made;
+/// once the line is written, calls pass again.
 #[tokio::test(start_paused = true)]
-async fn a15_a_file_that_stalls_is_one_that_fails() {
+async fn a15_a_file_that_stalls_counts_as_failing() {
     let (mut audit, let_write, complaints) = log();
     assert!(audit.received(&call(1)).is_continue());
     assert!(audit.answered(answer(1)).is_none());
     assert!(audit.received(&call(2)).is_break());
     let begun = Instant::now();
     audit.changed().await;
-    assert_eq!(begun.elapsed(), STANDSTILL);
+    assert_eq!(begun.elapsed(), WRITE_LIMIT);
     assert_eq!(told(audit.released()), ["answer 1", "refusal 2"]);
     assert!(matches!(audit.received(&call(3)), ControlFlow::Break(Some(_))), "at once");
-    assert!(complaints.try_recv().unwrap().to_string().contains("has not taken a line"));
+    assert!(complaints.try_recv().unwrap().to_string().contains("has not accepted a line"));
     assert!(complaints.try_recv().is_err());
     let_write.send(Ok(())).unwrap();
     audit.changed().await;
     assert!(audit.received(&call(4)).is_continue());
 }
 
-/// a15: a line that could not be written is tried again for the next call, which waits for what comes of that.
+/// a15: a line that could not be written is retried for the next call, which waits for the result.
 #[tokio::test]
-async fn a15_a_call_waits_for_another_try() {
+async fn a15_a_call_waits_for_the_retry() {
     let (mut audit, let_write, _complaints) = log();
     assert!(audit.received(&call(1)).is_continue());
     assert!(audit.answered(answer(1)).is_none());
@@ -127,10 +128,10 @@ async fn a15_a_call_waits_for_another_try() {
     }
 }
 
-/// b15: an answer that a task's line is written for waits for that line, and one that brings no line waits for none,
-/// whatever else is on its way.
+/// b15: a response that causes a line for a task waits for that line; one that causes no line waits for none, even
+/// while another line is being written.
 #[tokio::test]
-async fn b15_what_tells_of_a_task_waits_for_its_own_line_alone() {
+async fn b15_a_response_about_a_task_waits_only_for_its_own_line() {
     let (written, lines) = channel();
     let (mut audit, let_write, _complaints) = log_into(written);
     assert!(audit.received(&call(1)).is_continue());
@@ -150,8 +151,8 @@ async fn b15_what_tells_of_a_task_waits_for_its_own_line_alone() {
     assert!(!audit.is_waited_for());
 }
 
-/// b15: a log that hangs holds what tells of tasks only so long, and then no more; its lines are written when it goes
-/// on, in the order in which they came about.
+/// b15: a log that hangs holds up responses about tasks only for a limited time; once it goes on, the lines are
+/// written in the order of the events.
 #[tokio::test(start_paused = true)]
 async fn b15_a_log_that_hangs_holds_up_no_task() {
     let (written, lines) = channel();
@@ -162,9 +163,9 @@ async fn b15_a_log_that_hangs_holds_up_no_task() {
     assert!(!ask(&mut audit, 3, "tasks/cancel", "cancelled"));
     let begun = Instant::now();
     audit.changed().await;
-    assert_eq!(begun.elapsed(), STANDSTILL);
+    assert_eq!(begun.elapsed(), WRITE_LIMIT);
     assert_eq!(told(audit.released()), ["answer 1", "answer 3"]);
-    assert!(ask(&mut audit, 4, "tasks/get", "completed"), "at once, and it is recorded all the same");
+    assert!(ask(&mut audit, 4, "tasks/get", "completed"), "returned at once, and recorded later");
     assert!(audit.answered(answer(2)).is_some());
     assert!(matches!(audit.received(&call(5)), ControlFlow::Break(Some(_))));
     assert_eq!(complaints.try_iter().count(), 1);
@@ -176,7 +177,7 @@ async fn b15_a_log_that_hangs_holds_up_no_task() {
     assert!(audit.received(&call(6)).is_continue());
 }
 
-/// a15: a call that is cancelled while it waits is not made, and has a line all the same.
+/// a15: a call cancelled while it waits is not made, but still has a line.
 #[tokio::test]
 async fn a15_a_cancelled_call_that_waits_is_not_made() {
     let (mut audit, let_write, _complaints) = log();

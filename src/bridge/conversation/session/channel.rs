@@ -1,5 +1,5 @@
-//! What goes to the server, and in which session: held until the handshake is over and there is room, and sent again in
-//! another session where the server has forgotten the one it was sent in.
+//! The messages to the server, and the session they are sent in: they wait until the handshake is complete and there
+//! is capacity, and are sent again in a new session if the server has lost the one they were sent in.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use http::HeaderValue;
 
 use crate::{
     bridge::conversation::{
-        failure::{Failure, Refusal, Taken, only_reads},
+        failure::{Failure, Processed, Refusal, only_reads},
         held::Held,
         session::{
             asked::Asked,
             exchange::{Action, Exchange, Task},
-            handshake::{Handshake, Opener, Stage, of_reopening},
+            handshake::{Handshake, Opener, Stage, for_reopening},
             in_flight::{Carried, InFlight, Place},
-            standing::Subject,
+            session_state::Subject,
         },
     },
     mcp::{
@@ -26,46 +26,46 @@ use crate::{
     },
 };
 
-/// How many messages of the client may be under way; then further requests wait. Each may be a connection, and a process
-/// has 256 files on some systems. An answer or a cancellation never waits: the server may need it to answer one.
+/// How many of the client's messages may be in flight; beyond that requests wait. Each may need a connection, and a
+/// process may have only 256 open files on some systems. Responses and cancellations never wait: the server may need
+/// them to respond.
 pub const IN_FLIGHT_LIMIT: usize = 200;
 
-/// The way to the server: with nothing sent yet, to begin with.
+/// The messages to the server, and their session.
 #[derive(Debug, Default)]
 pub struct Channel {
     /// How far the session is.
     pub handshake: Handshake,
-    /// What is on its way, and what has no response yet.
+    /// The messages in flight, and the requests without a response.
     pub in_flight: InFlight,
-    /// What waits for the handshake, or for room.
+    /// The messages that wait for the handshake or for capacity.
     pub held: Held<Carried>,
-    /// What the server wants to know.
+    /// The server's requests to the client without a response.
     pub asked: Asked,
-    /// What the server's tools want to have in the headers.
+    /// The headers that the server's tools ask for.
     pub tools: Tools,
-    /// What is to be done.
+    /// The actions to be carried out.
     pub actions: Vec<Action>,
 }
 
 impl Channel {
-    /// Wants this of the network.
-    pub fn act(&mut self, task: Task) {
+    pub fn push_task(&mut self, task: Task) {
         self.actions.push(Action::Do(task));
     }
 
-    /// `message` in the session that there is now.
-    pub fn fresh(&self, message: Message) -> Carried {
+    /// `message` for the current session.
+    pub fn in_session(&self, message: Message) -> Carried {
         Carried { message, generation: self.handshake.generation() }
     }
 
-    /// Sends this, as soon as the handshake is over and there is room.
+    /// Sends a message as soon as the handshake is complete and there is capacity.
     pub fn send_in_turn(&mut self, carried: Carried) {
         let is_urgent = match &carried.message.kind {
             Kind::Request { .. } => false,
             Kind::Notification { method } => &**method == "notifications/cancelled",
             Kind::Response { .. } => true,
         };
-        if self.handshake.passes() && (self.has_room() || is_urgent) {
+        if self.handshake.passes() && (self.has_capacity() || is_urgent) {
             self.post(carried);
         } else {
             self.held.push(carried);
@@ -75,14 +75,14 @@ impl Channel {
         }
     }
 
-    fn has_room(&self) -> bool {
+    fn has_capacity(&self) -> bool {
         self.in_flight.len() < IN_FLIGHT_LIMIT
     }
 
-    /// Sends what waited for room.
-    pub fn refill(&mut self) {
+    /// Sends the messages that waited for capacity.
+    pub fn send_waiting(&mut self) {
         while self.handshake.passes()
-            && self.has_room()
+            && self.has_capacity()
             && let Some(carried) = self.held.pop()
         {
             self.post(carried);
@@ -95,7 +95,7 @@ impl Channel {
         }
     }
 
-    /// Sends this at once.
+    /// Sends a message at once.
     pub fn post(&mut self, carried: Carried) -> Exchange {
         let exchange = self.in_flight.next_exchange();
         let message = carried.message.clone();
@@ -110,77 +110,76 @@ impl Channel {
             None => self.handshake.headers(),
         };
         self.in_flight.carry(exchange, Carried { generation: self.handshake.generation(), ..carried });
-        self.act(Task::Post(exchange, message, headers));
+        self.push_task(Task::Post(exchange, message, headers));
         exchange
     }
 
     // The session.
 
-    /// Sends what opens the session, or opens it again.
+    /// Sends `initialize` to open a session, or to open a new one for a lost one.
     pub fn open(&mut self) {
         if let Some(message) = self.handshake.initialize() {
-            let exchange = self.post(self.fresh(message));
+            let exchange = self.post(self.in_session(message));
             self.handshake.stage = Stage::Initializing(exchange);
         }
     }
 
-    /// Tells the server that the handshake is over. Whether the client has said so.
+    /// Sends `notifications/initialized`. Returns whether the client has sent that yet.
     pub fn confirm(&mut self) -> bool {
         let Some(message) = self.handshake.initialized() else { return false };
-        let exchange = self.post(self.fresh(message));
+        let exchange = self.post(self.in_session(message));
         self.handshake.stage = Stage::Confirming(exchange);
         true
     }
 
-    /// The server took an exchange.
+    /// The server accepted an exchange.
     pub fn accepted(&mut self, exchange: Exchange, session_id: Option<HeaderValue>) {
         match self.handshake.stage {
-            Stage::Initializing(initializing) if initializing == exchange => self.handshake.named(session_id),
+            Stage::Initializing(initializing) if initializing == exchange => self.handshake.accepted(session_id),
             Stage::Confirming(confirming) if confirming == exchange => self.open_stream(),
             Stage::Opening(opening) if opening == exchange => self.opened(exchange),
             _ => {}
         }
     }
 
-    /// The handshake is over: the GET stream is opened next.
+    /// The handshake is complete: opens the GET stream, for which messages wait.
     pub fn open_stream(&mut self) {
         let exchange = self.listen();
         self.handshake.stage = Stage::Opening(exchange);
-        self.act(Task::HoldFor(exchange));
+        self.push_task(Task::HoldFor(exchange));
     }
 
-    /// Opens the GET stream.
     pub fn listen(&mut self) -> Exchange {
         let exchange = self.in_flight.next_exchange();
-        self.handshake.listens(exchange);
-        self.act(Task::Listen(exchange, self.handshake.headers()));
+        self.handshake.stream_opening(exchange);
+        self.push_task(Task::Listen(exchange, self.handshake.headers()));
         exchange
     }
 
-    /// Lets the held messages go: the GET stream is open, or is not needed, or takes too long.
+    /// Sends the waiting messages: the GET stream is open, is not supported, or takes too long.
     pub fn opened(&mut self, exchange: Exchange) {
         if self.handshake.stage == Stage::Opening(exchange) {
             self.handshake.stage = Stage::Ready;
             if self.handshake.opener == Opener::Finmcp {
-                self.set_again();
+                self.restore_state();
             }
             self.release();
         }
     }
 
-    /// Sets in the new session what the client had set in the lost one. The answers to that are for no request of the
-    /// client's.
-    fn set_again(&mut self) {
-        // (Requests that we sent in the lost session to set it again died with it.)
-        let of_client = |message: &&Message| message.id().is_some_and(|id| self.in_flight.place(id).is_some());
-        let under_way = self.in_flight.messages().chain(self.held.iter()).filter(of_client);
-        let under_way = under_way.filter_map(Subject::of).collect();
-        for message in self.handshake.standing.again(&under_way) {
-            self.send_in_turn(self.fresh(of_reopening(message)));
+    /// Restores in the new session what the client had set in the lost one. The responses to these requests do not go
+    /// to the client.
+    fn restore_state(&mut self) {
+        // Requests that finmcp sent to restore the lost session ended with it.
+        let is_clients = |message: &&Message| message.id().is_some_and(|id| self.in_flight.place(id).is_some());
+        let in_flight = self.in_flight.messages().chain(self.held.iter()).filter(is_clients);
+        let in_flight = in_flight.filter_map(Subject::of).collect();
+        for message in self.handshake.state.requests(&in_flight) {
+            self.send_in_turn(self.in_session(for_reopening(message)));
         }
     }
 
-    /// `initialize` was answered. Whether the client waits for that.
+    /// Handles the response to `initialize`. Returns whether the client waits for it.
     pub fn handshake_answered(&mut self, answer: &Message, succeeded: bool) -> bool {
         let opener = self.handshake.opener;
         if succeeded {
@@ -194,45 +193,46 @@ impl Channel {
         opener == Opener::Client
     }
 
-    /// `initialize` came to nothing, and so does what waited for it.
+    /// `initialize` failed, and so do the messages that waited for it.
     pub fn handshake_failed(&mut self, failure: &Arc<Failure>) {
         self.handshake.failed();
         self.refuse_held(failure);
     }
 
-    /// Forgets the session, whose stream is closed.
+    /// Forgets the session and closes its stream.
     fn close_stream(&mut self) {
         if let Some(exchange) = self.handshake.end() {
-            self.act(Task::Cancel(exchange));
+            self.push_task(Task::Cancel(exchange));
         }
     }
 
-    /// Ends the session at the server.
+    /// Ends the session on the server.
     pub fn end_session(&mut self) {
         let (had_id, headers) = (self.handshake.has_session_id(), self.handshake.headers());
         self.close_stream();
         if had_id {
-            self.act(Task::Delete(headers));
+            self.push_task(Task::Delete(headers));
         }
         self.asked.take();
     }
 
-    /// Forgets whatever session there is: what comes next speaks for itself.
+    /// Forgets any session: the next message starts a new one.
     pub fn reset(&mut self) {
         self.end_session();
         self.handshake.reset();
     }
 
-    // A session that is lost.
+    // Lost sessions.
 
-    /// The server refused `carried` because it has forgotten the session: one new session for all that are refused, and
-    /// each is sent once more.
-    pub fn lost(&mut self, exchange: Exchange, carried: Carried) {
+    /// The server no longer knows the session of `carried`. Opens one new session for all messages refused this way,
+    /// and sends each of them once more.
+    pub fn session_lost(&mut self, exchange: Exchange, carried: Carried) {
         let from_before = carried.generation < self.handshake.generation();
         if let Kind::Request { id, .. } = &carried.message.kind {
-            self.in_flight.wait(id);
+            self.in_flight.mark_waiting(id);
         }
-        // A response belongs to a request of the forgotten session, and the handshake is done again anyway.
+        // Drop a response, because it belongs to a request of the lost session, and a confirmation, because the
+        // handshake is repeated.
         let is_confirmation = self.handshake.stage == Stage::Confirming(exchange);
         if !is_confirmation && !matches!(carried.message.kind, Kind::Response { .. }) {
             if from_before {
@@ -251,8 +251,8 @@ impl Channel {
             return;
         }
         self.close_stream();
-        // What the server has asked is not awaited any more, and an answer would be taken for one to another question; but
-        // where a call goes on, the server may have asked in the middle of it.
+        // The server's requests ended with the session, and a late response could be taken for one to another request.
+        // But while a call is in flight, the server may have sent its request in the middle of that.
         if !self.in_flight.messages().any(|message| matches!(message.kind, Kind::Request { .. })) {
             for id in self.asked.take() {
                 self.actions.push(Action::Pass(Message::cancellation(&id), None));
@@ -262,15 +262,16 @@ impl Channel {
         self.open();
     }
 
-    /// The server says with a status of success that it does not know the session. Whether the request is sent again: one
-    /// with an answer for its own id only where that changes nothing; but the next one has a new session.
-    pub fn denied(&mut self, exchange: Exchange, is_own: bool) -> bool {
+    /// The server reports with a success status that it does not know the session. Returns whether the request is sent
+    /// again: if the response is to that request, only if the method is read-only. Otherwise the next request opens a
+    /// new session.
+    pub fn session_denied(&mut self, exchange: Exchange, is_own: bool) -> bool {
         let Some(carried) = self.in_flight.carried(exchange) else { return false };
         let message = &carried.message;
         let may_be_sent = !is_own || only_reads(message.method());
         if may_be_sent && self.handshake.can_reopen() && message.attempts().admit(Reason::SessionLost) {
             if let Some(carried) = self.in_flight.take(exchange) {
-                self.lost(exchange, carried);
+                self.session_lost(exchange, carried);
             }
             return true;
         }
@@ -280,40 +281,40 @@ impl Channel {
         false
     }
 
-    // Answers.
+    // Responses.
 
-    /// Tells the client what the server said in place of a result.
-    pub fn answer(&mut self, message: &Message, said: Message) {
+    /// Passes a response to the client that the server sent with an error status.
+    pub fn answer(&mut self, message: &Message, error: Message) {
         if let Some(settled) = message.id().and_then(|id| self.in_flight.settle(id)) {
-            self.actions.push(Action::Answer(said.addressed_to(&settled.id), settled.method));
+            self.actions.push(Action::Answer(error.addressed_to(&settled.id), settled.method));
         }
     }
 
-    /// Has the request that `message` is answered, if it has no answer.
+    /// Fails the request `message`, unless it has a response.
     pub fn refuse(&mut self, message: Message, failure: &Arc<Failure>) {
         let Kind::Request { id, .. } = &message.kind else { return };
         let Some(settled) = self.in_flight.settle(id) else { return };
         if settled.is_wanted {
-            let taken = if settled.place == Place::Waiting { Taken::No } else { failure.taken() };
-            self.actions.push(Action::Refuse(Refusal { message, failure: Arc::clone(failure), taken }));
+            let processed = if settled.place == Place::Waiting { Processed::No } else { failure.processed() };
+            self.actions.push(Action::Refuse(Refusal { message, failure: Arc::clone(failure), processed }));
         }
     }
 
-    /// Has the requests that wait answered.
+    /// Fails the waiting requests.
     pub fn refuse_held(&mut self, failure: &Arc<Failure>) {
         for held in self.held.take() {
             self.refuse(held.message, failure);
         }
     }
 
-    /// The server has heard that a request is cancelled: it need not answer it any more, and many never do (MCP 2025-11-25
-    /// cancellation, "Behavior Requirements").
-    pub fn let_go(&mut self, cancellation: &Message) {
+    /// The server has got a cancellation: it need not respond to that request any more, and many servers never do (MCP
+    /// 2025-11-25 cancellation, "Behavior Requirements").
+    pub fn cancellation_delivered(&mut self, cancellation: &Message) {
         let Some(id) = cancellation.cancels() else { return };
         if let Some(exchange) = self.in_flight.cancelled(&id) {
             self.in_flight.settle(&id);
             self.in_flight.take(exchange);
-            self.act(Task::Cancel(exchange));
+            self.push_task(Task::Cancel(exchange));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a session and the network tell each other.
+//! The events and actions between a session and the network.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -10,79 +10,80 @@ use crate::{
     mcp::{id::Id, message::Message},
 };
 
-/// The request that is a subscription.
+/// The method of a subscription.
 pub const SUBSCRIBE: &str = "subscriptions/listen";
 
-/// One HTTP exchange with the server: a POST and its answer, or the GET stream.
+/// One HTTP exchange with the server: a POST and its response, or the GET stream.
 pub type Exchange = u64;
 
-/// What happened.
+/// What the session reacts to.
 #[derive(Debug)]
 pub enum Event {
     /// The client sent a message.
     Received(Message),
-    /// The client has nothing more to say, and hears of no more changes.
+    /// The client closed its side and gets no more notifications of changes.
     Closed,
-    /// The server took an exchange (its status is 2xx, or 405 for the GET stream); with the session that it opened.
+    /// The server accepted an exchange (with a 2xx status, or 405 for the GET stream); with the id of the session it
+    /// opened.
     Accepted(Exchange, Option<HeaderValue>),
     /// The server sent a message within an exchange.
     Delivered(Exchange, Message),
-    /// An exchange is over.
+    /// An exchange has ended.
     Finished(Exchange, Ending),
-    /// The GET stream was waited for long enough.
+    /// Messages have waited long enough for the GET stream.
     HoldExpired(Exchange),
-    /// It is time to end, whatever is under way.
+    /// finmcp has to stop, even with requests in flight.
     Stopping,
 }
 
-/// How an exchange ends.
+/// How an exchange ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// As it should, or so it seems.
+    /// Normally, as far as finmcp can tell.
     Complete,
-    /// The server does not know the session any more; with what it said, for where no other session helps.
-    SessionLost(Box<Said>),
+    /// The server no longer knows the session; with the refusal, in case a new session does not help.
+    SessionLost(Box<Refused>),
     /// Without a response.
     Failed(Failure),
 }
 
-/// What a server said in place of a result.
+/// How a server refused a request.
 #[derive(Debug)]
-pub enum Said {
-    /// A JSON-RPC error.
-    Answer(Message),
-    /// Nothing that a client could be told as it is.
+pub enum Refused {
+    /// With a JSON-RPC error.
+    Response(Message),
+    /// Otherwise.
     Failure(Failure),
 }
 
-/// What is to be done.
+/// What the caller has to carry out.
 #[derive(Debug)]
 pub enum Action {
-    /// Something on the network.
+    /// A network task.
     Do(Task),
-    /// Tell the client the answer to its request of this method.
+    /// Send the client this response to its request with this method.
     Answer(Message, Box<str>),
-    /// Tell the client what else the server says; with the client's request whose answer it came in.
+    /// Send the client another message from the server; with the client's request in whose exchange it came.
     Pass(Message, Option<Id>),
-    /// Answer a request of the client's that brought no response.
+    /// Fail a request of the client.
     Refuse(Refusal),
 }
 
-/// What the network is for.
+/// A network task.
 #[derive(Debug)]
 pub enum Task {
-    /// From now on let messages travel so.
+    /// Use this transport from now on.
     Switch(Transport),
     /// POST the message.
     Post(Exchange, Message, HeaderMap),
     /// Open the GET stream.
     Listen(Exchange, HeaderMap),
-    /// Report [`Event::HoldExpired`] in a while.
+    /// Report [`Event::HoldExpired`] after a delay.
     HoldFor(Exchange),
     /// Close an exchange.
     Cancel(Exchange),
     /// DELETE the session with these headers.
     Delete(HeaderMap),
-    /// Everything is answered: end.
+    /// Every request has its response: stop.
     Stop,
 }

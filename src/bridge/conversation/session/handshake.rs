@@ -1,65 +1,61 @@
-//! How far a legacy session is: its handshake, what opens it again once the server has forgotten it, and the GET stream.
+//! The handshake of a legacy session, the messages to repeat it after the session is lost, and the GET stream.
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    bridge::conversation::session::{exchange::Exchange, standing::Standing},
+    bridge::conversation::session::{exchange::Exchange, session_state::SessionState},
     mcp::{attempts::Reason, headers, message::Message, revision},
 };
 
-/// How far it is.
+/// How far the handshake is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// There was none: a modern client, or one that has not spoken yet.
+    /// There is no session: the client is modern, or has sent nothing yet.
     #[default]
     None,
-    /// `initialize` is under way. Everything else is held.
+    /// `initialize` is in flight. All other messages wait.
     Initializing(Exchange),
-    /// `initialize` is answered; the client's `notifications/initialized` is awaited.
+    /// `initialize` has its response; the client's `notifications/initialized` is next.
     Initialized,
-    /// `notifications/initialized` is under way. Everything else is held, or the server could see it too early.
+    /// `notifications/initialized` is in flight. All other messages wait, because the server could see them too early.
     Confirming(Exchange),
-    /// The GET stream is being opened. Everything else is held, or early messages of the server could be lost.
+    /// The GET stream is being opened. All other messages wait, because early messages from the server could be lost.
     Opening(Exchange),
     /// Messages pass.
     Ready,
-    /// The server has forgotten the session and a new one could not be opened yet.
+    /// The server no longer knows the session, and a new one could not be opened yet.
     Lost,
 }
 
 /// Who opened the session.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Opener {
-    /// The client.
     #[default]
     Client,
-    /// finmcp, in place of a lost one. The client knows nothing of it: it has had its answer to `initialize` long ago.
+    /// finmcp, in place of a lost one. The client does not know of it: it got its response to `initialize` long ago.
     Finmcp,
 }
 
-/// The GET stream, on which a legacy server speaks outside of exchanges (MCP 2025-11-25 transports, "Listening for Messages from
-/// the Server").
+/// The GET stream, on which a legacy server sends messages outside exchanges (MCP 2025-11-25 transports, "Listening
+/// for Messages from the Server").
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stream {
-    /// It was not opened, or has ended as it should.
+    /// It was not opened, or has ended normally.
     #[default]
     Closed,
-    /// It is there, or being opened.
+    /// It is open, or being opened.
     Open(Exchange),
-    /// It was there, or could have been, and is not any more.
+    /// It was cut, or could not be opened.
     Lost,
 }
 
-/// The handshake: none to begin with.
 #[derive(Debug, Default)]
 pub struct Handshake {
-    /// How far it is.
     pub stage: Stage,
-    /// Who opened the session.
     pub opener: Opener,
-    /// What the client has set in it.
-    pub standing: Standing,
-    /// The client's own `initialize` and `notifications/initialized`, for opening another session.
+    /// What the client has set in the session.
+    pub state: SessionState,
+    /// The client's own `initialize` and `notifications/initialized`, to open a new session with.
     initialize: Option<Message>,
     initialized: Option<Message>,
     generation: u64,
@@ -69,27 +65,27 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// Whether it holds nothing up.
+    /// Whether messages pass.
     pub fn passes(&self) -> bool {
         matches!(self.stage, Stage::None | Stage::Initialized | Stage::Ready)
     }
 
-    /// Whether a lost session can be opened again.
+    /// Whether a lost session can be replaced.
     pub fn can_reopen(&self) -> bool {
         self.initialize.is_some()
     }
 
-    /// One more with each session opened.
+    /// A number that grows with each session opened.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether the server keeps a session with an id.
+    /// Whether the server has given the session an id.
     pub fn has_session_id(&self) -> bool {
         self.session_id.is_some()
     }
 
-    /// The headers of whatever is sent in this session.
+    /// The headers for every message in this session.
     pub fn headers(&self) -> HeaderMap {
         headers::legacy(self.session_id.as_ref(), self.version.as_deref())
     }
@@ -99,41 +95,41 @@ impl Handshake {
         self.initialize = Some(initialize);
     }
 
-    /// The client goes on with `notifications/initialized`.
+    /// The client sends `notifications/initialized`.
     pub fn confirm(&mut self, initialized: Message) {
         self.initialized = Some(initialized);
     }
 
-    /// What opens the session, or opens it again.
+    /// The `initialize` to open a session with, or to open a new one for a lost one.
     pub fn initialize(&self) -> Option<Message> {
-        self.initialize.clone().map(|message| self.spoken(message))
+        self.initialize.clone().map(|message| self.adapted(message))
     }
 
-    /// What tells the server that the handshake is over, as the client said it.
+    /// The `notifications/initialized` to complete the handshake with.
     pub fn initialized(&self) -> Option<Message> {
-        self.initialized.clone().map(|message| self.spoken(message))
+        self.initialized.clone().map(|message| self.adapted(message))
     }
 
-    fn spoken(&self, message: Message) -> Message {
+    fn adapted(&self, message: Message) -> Message {
         match self.opener {
             Opener::Client => message,
-            Opener::Finmcp => of_reopening(message),
+            Opener::Finmcp => for_reopening(message),
         }
     }
 
-    /// The server has named the session.
-    pub fn named(&mut self, session_id: Option<HeaderValue>) {
+    /// The server has accepted `initialize`, and may have given the session an id.
+    pub fn accepted(&mut self, session_id: Option<HeaderValue>) {
         self.session_id = session_id;
     }
 
-    /// `initialize` was answered.
+    /// `initialize` has a successful response.
     pub fn answered(&mut self, answer: &Message) {
         self.generation += 1;
         self.version = revision::negotiated_version(answer);
         self.stage = Stage::Initialized;
     }
 
-    /// `initialize` came to nothing.
+    /// `initialize` failed.
     pub fn failed(&mut self) {
         self.session_id = None;
         self.stage = match self.opener {
@@ -142,7 +138,7 @@ impl Handshake {
         };
     }
 
-    /// The session has ended, with the stream that is to be closed.
+    /// The session has ended; returns the exchange of the stream to close.
     pub fn end(&mut self) -> Option<Exchange> {
         self.session_id = None;
         self.version = None;
@@ -151,7 +147,7 @@ impl Handshake {
         Some(exchange)
     }
 
-    /// Whatever was before is over: what comes next speaks for itself.
+    /// Forgets everything: the next message starts a new session.
     pub fn reset(&mut self) {
         let generation = self.generation;
         *self = Self { generation, ..Self::default() };
@@ -159,12 +155,11 @@ impl Handshake {
 
     // The GET stream.
 
-    /// It is being opened.
-    pub fn listens(&mut self, exchange: Exchange) {
+    pub fn stream_opening(&mut self, exchange: Exchange) {
         self.stream = Stream::Open(exchange);
     }
 
-    /// Whether `exchange` is the stream, which is over.
+    /// Whether `exchange` was the stream, which has now ended.
     pub fn stream_ended(&mut self, exchange: Exchange, has_failed: bool) -> bool {
         let is_stream = self.stream == Stream::Open(exchange);
         if is_stream {
@@ -173,15 +168,16 @@ impl Handshake {
         is_stream
     }
 
-    /// Whether it is to be opened again: the client is heard of, and so may be a server whose stream was given up.
+    /// Whether to reopen a lost stream. The client has just sent something, so the server may have something to send
+    /// too.
     pub fn wants_stream(&self) -> bool {
         self.stream == Stream::Lost && self.stage == Stage::Ready
     }
 }
 
-/// `message` as it is sent to open a session in the place of a lost one: with a record of its own, and not again if that
-/// session is lost at once.
-pub fn of_reopening(message: Message) -> Message {
+/// `message` as sent to replace a lost session: with a separate record of attempts, and not again if that session is
+/// lost at once.
+pub fn for_reopening(message: Message) -> Message {
     let message = message.unsent().recorded();
     message.attempts().admit(Reason::SessionLost);
     message

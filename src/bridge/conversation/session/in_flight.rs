@@ -1,5 +1,4 @@
-//! Which requests of the client have no response yet, and which exchange carries what: each request gets exactly one
-//! answer.
+//! The client's requests without a response, and the messages in flight. Each request gets exactly one response.
 
 use std::collections::HashMap;
 
@@ -11,7 +10,6 @@ use crate::{
     },
 };
 
-/// What is under way.
 #[derive(Debug, Default)]
 pub struct InFlight {
     pending: HashMap<Id, Pending>,
@@ -21,7 +19,7 @@ pub struct InFlight {
     next_exchange: Exchange,
 }
 
-/// A request of the client that has no response yet.
+/// A client's request without a response.
 #[derive(Debug)]
 struct Pending {
     place: Place,
@@ -29,10 +27,10 @@ struct Pending {
     interest: Interest,
 }
 
-/// Where a request is.
+/// Whether a request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// It waits until it can be sent.
+    /// It waits to be sent.
     Waiting,
     /// It was sent in this exchange.
     Sent(Exchange),
@@ -42,36 +40,35 @@ pub enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interest {
     Waits,
-    /// It does not: a response passes, none is made up.
+    /// It has cancelled the request: a response from the server is passed on, but finmcp generates none.
     Cancelled,
 }
 
-/// The responses of one exchange that name no request.
+/// The responses in one exchange that name no request.
 #[derive(Debug)]
 enum Stray {
     Only(Message),
     Several,
 }
 
-/// What an exchange carries.
+/// A message in an exchange, or waiting for one.
 #[derive(Debug)]
 pub struct Carried {
-    /// The client's message, or one of ours.
+    /// The client's message, or one of finmcp's own.
     pub message: Message,
-    /// The session it was sent in.
+    /// The session that it was sent in.
     pub generation: u64,
 }
 
-/// A request that is over.
+/// A request that has ended.
 #[derive(Debug)]
 pub struct Settled {
     /// Its id, as the client wrote it.
     pub id: Id,
-    /// Its method.
     pub method: Box<str>,
-    /// Where it was.
+    /// Whether it had been sent.
     pub place: Place,
-    /// Whether the client is to be answered even where the server says nothing.
+    /// Whether the client needs a response even if the server sends none.
     pub is_wanted: bool,
 }
 
@@ -84,7 +81,7 @@ impl AsRef<Message> for Carried {
 impl InFlight {
     // Requests.
 
-    /// The client waits for a response to `id`. Not where it does so already: then this is false.
+    /// Tracks request `id` until it has a response. Returns false if the id is already in use.
     pub fn expect(&mut self, id: &Id, method: &str) -> bool {
         if self.pending.contains_key(id) {
             return false;
@@ -94,19 +91,19 @@ impl InFlight {
         true
     }
 
-    /// Where the request is that the client waits for; none where it does not, or has its response.
+    /// Whether the request was sent; none if it has its response, or was never made.
     pub fn place(&self, id: &Id) -> Option<Place> {
         self.pending.get(id).map(|pending| pending.place)
     }
 
-    /// The client is not interested in the response any more, and the server was told so.
+    /// The client has cancelled the request, and the server is being told.
     pub fn cancel(&mut self, id: &Id) {
         if let Some(pending) = self.pending.get_mut(id) {
             pending.interest = Interest::Cancelled;
         }
     }
 
-    /// The exchange of a request that was sent and cancelled.
+    /// The exchange of a request that was sent and then cancelled.
     pub fn cancelled(&self, id: &Id) -> Option<Exchange> {
         match self.pending.get(id) {
             Some(Pending { place: Place::Sent(exchange), interest: Interest::Cancelled, .. }) => Some(*exchange),
@@ -114,14 +111,14 @@ impl InFlight {
         }
     }
 
-    /// The request has its response, or gets none: the only way out.
+    /// The request has its response, or gets none. Every request ends here.
     pub fn settle(&mut self, id: &Id) -> Option<Settled> {
         let (id, Pending { place, method, interest }) = self.pending.remove_entry(id)?;
         Some(Settled { id, method, place, is_wanted: interest == Interest::Waits })
     }
 
-    /// The request `id` is to be sent again.
-    pub fn wait(&mut self, id: &Id) {
+    /// The request `id` will be sent again.
+    pub fn mark_waiting(&mut self, id: &Id) {
         if let Some(pending) = self.pending.get_mut(id) {
             pending.place = Place::Waiting;
         }
@@ -134,13 +131,13 @@ impl InFlight {
 
     // Exchanges.
 
-    /// The number of another exchange.
+    /// The number of a new exchange.
     pub fn next_exchange(&mut self) -> Exchange {
         self.next_exchange += 1;
         self.next_exchange
     }
 
-    /// The exchange takes this to the server.
+    /// Sends the message in this exchange.
     pub fn carry(&mut self, exchange: Exchange, carried: Carried) {
         if let Kind::Request { id, .. } = &carried.message.kind
             && let Some(pending) = self.pending.get_mut(id)
@@ -150,42 +147,38 @@ impl InFlight {
         self.carried.insert(exchange, carried);
     }
 
-    /// What the exchange took to the server.
+    /// The message sent in this exchange.
     pub fn carried(&self, exchange: Exchange) -> Option<&Carried> {
         self.carried.get(&exchange)
     }
 
-    /// The exchange is over, or what it carries is taken elsewhere.
+    /// Removes an exchange that has ended, or whose message is sent in another one.
     pub fn take(&mut self, exchange: Exchange) -> Option<Carried> {
         self.carried.remove(&exchange)
     }
 
-    /// Everything that is on its way.
     pub fn take_all(&mut self) -> HashMap<Exchange, Carried> {
         std::mem::take(&mut self.carried)
     }
 
-    /// The exchanges that carry such a message.
-    pub fn carrying(&self, is_such: impl Fn(&Message) -> bool) -> Vec<Exchange> {
-        self.carried.iter().filter(|(_, carried)| is_such(&carried.message)).map(|(exchange, _)| *exchange).collect()
+    /// The exchanges whose messages satisfy the condition.
+    pub fn carrying(&self, condition: impl Fn(&Message) -> bool) -> Vec<Exchange> {
+        self.carried.iter().filter(|(_, carried)| condition(&carried.message)).map(|(exchange, _)| *exchange).collect()
     }
 
-    /// The messages that are on their way.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.carried.values().map(|carried| &carried.message)
     }
 
-    /// How many messages are on their way.
     pub fn len(&self) -> usize {
         self.carried.len()
     }
 
-    /// How many bytes are on their way.
     pub fn bytes(&self) -> usize {
         self.messages().map(|message| message.raw().len()).sum()
     }
 
-    /// The request that the exchange answers.
+    /// The request sent in this exchange.
     pub fn asked_in(&self, exchange: Exchange) -> Option<Id> {
         let message = &self.carried.get(&exchange)?.message;
         matches!(message.kind, Kind::Request { .. }).then(|| message.id().cloned()).flatten()
@@ -193,8 +186,8 @@ impl InFlight {
 
     // Responses that name no request.
 
-    /// Keeps a response that names no request. It is the answer to the one that its exchange answers, if no better one
-    /// comes and it is the only one (see [`Self::take_stray`]).
+    /// Keeps a response that names no request. If no other response comes in its exchange, it belongs to the request
+    /// sent there (see [`Self::take_stray`]).
     pub fn keep_stray(&mut self, exchange: Exchange, message: Message) {
         let carried = &self.carried;
         self.strays.retain(|exchange, _| carried.contains_key(exchange));
@@ -204,7 +197,7 @@ impl InFlight {
         }
     }
 
-    /// The exchange is over: the one response in the answer to a POST is the answer, whatever its id.
+    /// The exchange has ended: if it brought exactly one response, that belongs to its request, whatever its id.
     pub fn take_stray(&mut self, exchange: Exchange) -> Option<Message> {
         let Some(Stray::Only(stray)) = self.strays.remove(&exchange) else { return None };
         let asked = self.asked_in(exchange).filter(|asked| self.pending.contains_key(asked))?;

@@ -1,18 +1,17 @@
-//! How a server says that it does not know the session any more: by the specification with 404, in the field in many
-//! other ways.
+//! How servers report that they no longer know a session: the specification says 404, but there are many other ways.
 
 use http::StatusCode;
 use serde::Deserialize;
 
 use crate::mcp::{codes::METHOD_NOT_FOUND, id::Id, message::Message};
 
-/// Whether an error status means that the session is lost, where one was named: `refusal` is the JSON-RPC error in the
-/// body, `asked` the id of the request that it answers.
+/// Whether an error status means that the session sent with the request is lost: `refusal` is the JSON-RPC error in
+/// the body, `asked` the id of the request.
 ///
-/// The specification's status is 404 (MCP 2025-11-25 transports, "Session Management"); servers also use 400, 410 and
-/// their like, with no JSON-RPC error or one for no request. Such a server has not looked at the request. An error for
-/// the request's own id is its answer.
-pub fn is_meant(status: StatusCode, refusal: Option<&Message>, asked: Option<&Id>) -> bool {
+/// The specification's status is 404 (MCP 2025-11-25 transports, "Session Management"); some servers use 400, 410 and
+/// others, with no JSON-RPC error or with one for no request. Such a server has not processed the request. An error
+/// with the request's own id is the response to it.
+pub fn is_status_of_lost_session(status: StatusCode, refusal: Option<&Message>, asked: Option<&Id>) -> bool {
     match status.as_u16() {
         404 => refusal.and_then(Message::error_code) != Some(METHOD_NOT_FOUND),
         400 | 409 | 410 | 412 | 422 => refusal.is_none_or(|refusal| asked.is_none() || refusal.id() != asked),
@@ -20,10 +19,10 @@ pub fn is_meant(status: StatusCode, refusal: Option<&Message>, asked: Option<&Id
     }
 }
 
-/// Whether an error response with a status of success says so: in the words of the servers that do that, and nothing
-/// beside them. A tool that has sessions too says more, or says it in a result.
-pub fn is_said(error: &Message) -> bool {
-    const WORDS: [&str; 17] = [
+/// Whether an error response with a success status means a lost session: only if the message is one of those known
+/// from such servers, and nothing more. A tool that has sessions too says more, or says it in a result.
+pub fn is_error_of_lost_session(error: &Message) -> bool {
+    const MESSAGES: [&str; 17] = [
         "session not found",
         "session id not found",
         "session does not exist",
@@ -43,20 +42,20 @@ pub fn is_said(error: &Message) -> bool {
         "server not initialized",
     ];
     #[derive(Deserialize)]
-    struct Outcome {
-        error: Said,
+    struct Response {
+        error: ResponseError,
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Said {
+    enum ResponseError {
         Structured { message: String },
         Plain(String),
     }
-    let Ok(Outcome { error }) = serde_json::from_slice(error.raw()) else { return false };
-    let (Said::Structured { message } | Said::Plain(message)) = error;
-    let said = message.trim().trim_end_matches(['.', '!']).to_ascii_lowercase();
-    let said = said.strip_prefix("bad request: ").or(said.strip_prefix("not found: ")).unwrap_or(&said);
-    WORDS.contains(&said.strip_prefix("mcp ").unwrap_or(said))
+    let Ok(Response { error }) = serde_json::from_slice(error.raw()) else { return false };
+    let (ResponseError::Structured { message } | ResponseError::Plain(message)) = error;
+    let text = message.trim().trim_end_matches(['.', '!']).to_ascii_lowercase();
+    let text = text.strip_prefix("bad request: ").or(text.strip_prefix("not found: ")).unwrap_or(&text);
+    MESSAGES.contains(&text.strip_prefix("mcp ").unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -67,9 +66,9 @@ mod tests {
         Message::parse(text.to_owned().into()).unwrap()
     }
 
-    /// a3: which refusals mean a lost session: status, body, and whether it is one for request 7.
+    /// a3: which refusals mean a lost session: by status, body, and whether the body responds to request 7.
     #[test]
-    fn a3_a_lost_session_is_told_by_status_and_id() {
+    fn a3_a_lost_session_is_recognized_by_status_and_id() {
         for (status, body, lost) in [
             (404, None, true),
             (404, Some(r#"{"id":7,"error":{"code":-32001,"message":"Session not found"}}"#), true),
@@ -90,13 +89,17 @@ mod tests {
         ] {
             let refusal = body.map(message);
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(is_meant(status, refusal.as_ref(), Some(&Id::from_number(7))), lost, "{status} {body:?}");
+            assert_eq!(
+                is_status_of_lost_session(status, refusal.as_ref(), Some(&Id::from_number(7))),
+                lost,
+                "{status} {body:?}"
+            );
         }
     }
 
-    /// a3: with a status of success only the words tell, and only these.
+    /// a3: with a success status, only known messages mean a lost session.
     #[test]
-    fn a3_a_lost_session_is_told_by_known_words_alone() {
+    fn a3_with_success_only_known_messages_mean_a_lost_session() {
         for (error, said) in [
             (r#"{"code":-32001,"message":"Session not found"}"#, true),
             (r#"{"code":-32000,"message":"Bad Request: No valid session ID provided"}"#, true),
@@ -107,7 +110,7 @@ mod tests {
             (r#"{"code":-32000}"#, false),
             ("null", false),
         ] {
-            assert_eq!(is_said(&message(&format!(r#"{{"id":1,"error":{error}}}"#))), said, "{error}");
+            assert_eq!(is_error_of_lost_session(&message(&format!(r#"{{"id":1,"error":{error}}}"#))), said, "{error}");
         }
     }
 }

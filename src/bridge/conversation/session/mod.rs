@@ -1,7 +1,8 @@
-//! The conversation between one client and one server, as a state machine: events in, actions out.
+//! The session between one client and one server, as a state machine: events in, actions out.
 //!
-//! It owns every promise about responses: each request of the client gets exactly one, notifications and responses get
-//! none, and a message that a lost session refused is sent once more in a new one. It does no I/O and reads no clock.
+//! It keeps every promise about responses: each request of the client gets exactly one, notifications and responses
+//! get none, and a message refused because of a lost session is sent once more in a new one. It does no I/O and reads
+//! no clock.
 
 mod asked;
 mod channel;
@@ -10,11 +11,11 @@ mod handshake;
 mod in_flight;
 pub mod lost;
 mod relisting;
-mod standing;
+mod session_state;
 
 use std::sync::Arc;
 
-pub use crate::bridge::conversation::session::exchange::{Action, Ending, Event, Exchange, SUBSCRIBE, Said, Task};
+pub use crate::bridge::conversation::session::exchange::{Action, Ending, Event, Exchange, Refused, SUBSCRIBE, Task};
 use crate::{
     bridge::conversation::{
         acknowledged::wants_tools,
@@ -23,7 +24,7 @@ use crate::{
             channel::Channel,
             handshake::{Opener, Stage},
             in_flight::{Carried, Place},
-            relisting::{Next, Refused, Relisting},
+            relisting::{Next, RefusedCall, Relisting},
         },
     },
     mcp::{
@@ -34,7 +35,7 @@ use crate::{
     },
 };
 
-/// The state machine: with nothing said yet, to begin with.
+/// The state machine.
 #[derive(Debug, Default)]
 pub struct Session {
     channel: Channel,
@@ -42,34 +43,34 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes in the tools that the server listed some time before: the members of a `tools/list` result.
+    /// Learns a remembered list of tools: the members of a `tools/list` result.
     pub fn recall_tools(&mut self, tools: &str) {
         self.channel.tools.learn(Message::response(&Id::ours(0), tools));
     }
 
-    /// How many of the client's messages are on their way or waiting for it.
+    /// How many of the client's messages are in flight or waiting.
     pub fn in_flight(&self) -> usize {
         self.channel.in_flight.len() + self.channel.held.len()
     }
 
-    /// How many bytes of the client's are on their way or waiting for it.
+    /// How many of the client's bytes are in flight or waiting.
     pub fn bytes(&self) -> usize {
         self.channel.in_flight.bytes() + self.channel.held.bytes()
     }
 
-    /// Whether everything is answered.
+    /// Whether every request has its response.
     pub fn is_idle(&self) -> bool {
         self.channel.in_flight.is_settled() && self.in_flight() == 0 && self.relisting.is_idle()
     }
 
-    /// The subscriptions to changes of the tools that are open at the server, or being opened, by the ids of the client's
-    /// requests.
+    /// The subscriptions to changes of the tools that are open on the server or being opened, by the ids of the
+    /// client's requests.
     pub fn tool_subscriptions(&self) -> impl Iterator<Item = &Id> {
         let asked = self.channel.in_flight.messages();
         asked.filter(|asked| asked.method() == Some(SUBSCRIBE) && wants_tools(asked)).filter_map(Message::id)
     }
 
-    /// Takes `event` in; the actions are to be carried out in their order.
+    /// Handles `event`. The caller carries out the actions in order.
     pub fn handle(&mut self, event: Event) -> std::vec::Drain<'_, Action> {
         match event {
             Event::Received(message) => self.received(message),
@@ -85,11 +86,11 @@ impl Session {
             Event::HoldExpired(exchange) => self.channel.opened(exchange),
             Event::Stopping => self.stopping(),
         }
-        self.channel.refill();
+        self.channel.send_waiting();
         self.channel.actions.drain(..)
     }
 
-    // The client's side.
+    // From the client.
 
     fn received(&mut self, message: Message) {
         let message = message.recorded();
@@ -115,36 +116,35 @@ impl Session {
                 }
                 return;
             }
-            // The request that this answers went with its session.
+            // The request that this responds to ended with its session.
             Kind::Response { id, .. } if !self.channel.asked.is_awaited(id.as_ref()) => return,
             Kind::Notification { method } if &**method == "notifications/progress" && self.channel.asked.is_empty() => {
                 return;
             }
             _ => {}
         }
-        self.channel.send_in_turn(self.channel.fresh(message));
+        self.channel.send_in_turn(self.channel.in_session(message));
     }
 
-    /// The client's `initialize`: whatever was before is over.
+    /// The client's `initialize`: forgets any earlier session.
     fn initialize(&mut self, message: Message) {
         self.channel.reset();
         self.channel.handshake.begin(message);
         self.channel.open();
     }
 
-    /// Takes note that the client does not want a response any more. Whether the server is to be told.
+    /// Handles a cancellation. Returns whether to send it to the server.
     fn cancelled(&mut self, message: &Message) -> bool {
         let Some(id) = message.cancels() else { return true };
         match self.channel.in_flight.place(&id) {
-            // (It has been answered, or was never made.)
+            // It has its response, or was never made.
             None => false,
             Some(Place::Sent(exchange)) if self.channel.handshake.stage == Stage::None => {
-                // Closing the answer's stream is how the modern era cancels (MCP 2026-07-28 transports,
-                // "Cancellation").
+                // The modern era cancels by closing the response stream (MCP 2026-07-28 transports, "Cancellation").
                 self.relisting.forget(&id);
                 self.channel.in_flight.settle(&id);
                 self.channel.in_flight.take(exchange);
-                self.channel.act(Task::Cancel(exchange));
+                self.channel.push_task(Task::Cancel(exchange));
                 false
             }
             Some(Place::Sent(_)) => {
@@ -159,7 +159,7 @@ impl Session {
         }
     }
 
-    // The server's side.
+    // From the server.
 
     fn delivered(&mut self, exchange: Exchange, message: Message) {
         match &message.kind {
@@ -167,8 +167,8 @@ impl Session {
                 let (id, succeeded) = (id.clone(), *succeeded);
                 self.responded(exchange, id.as_ref(), succeeded, message);
             }
-            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"): the client would not
-            // answer one.
+            // A modern server sends no requests (MCP 2026-07-28 transports, "Receiving Messages"), and the client
+            // would not respond to one.
             Kind::Request { .. } if self.channel.handshake.stage == Stage::None => {}
             kind => {
                 if let Kind::Request { id, .. } = kind {
@@ -182,11 +182,15 @@ impl Session {
 
     fn responded(&mut self, exchange: Exchange, id: Option<&Id>, succeeded: bool, message: Message) {
         let asked = self.channel.in_flight.asked_in(exchange);
-        let meant = self.meant_by(id, asked.as_ref());
+        let meant = self.request_of(id, asked.as_ref());
         let is_for_this = meant.is_none() || meant == asked;
-        if !succeeded && is_for_this && self.channel.handshake.has_session_id() && lost::is_said(&message) {
+        if !succeeded
+            && is_for_this
+            && self.channel.handshake.has_session_id()
+            && lost::is_error_of_lost_session(&message)
+        {
             let is_own = id.is_some() && meant.is_some();
-            if self.channel.denied(exchange, is_own) {
+            if self.channel.session_denied(exchange, is_own) {
                 return;
             }
         }
@@ -195,7 +199,7 @@ impl Session {
         if is_handshake && !self.channel.handshake_answered(&message, succeeded) {
             return;
         }
-        if self.relisting.is_own(&id) {
+        if self.relisting.owns(&id) {
             return self.relisted(exchange, message);
         }
         let is_mismatch = !succeeded && message.error_code() == Some(codes::HEADER_MISMATCH);
@@ -207,27 +211,27 @@ impl Session {
             && let Place::Sent(exchange) = settled.place
             && let Some(carried) = self.channel.in_flight.carried(exchange)
         {
-            self.channel.handshake.standing.carried_out(&carried.message);
+            self.channel.handshake.state.record(&carried.message);
         }
         let is_list = self.channel.handshake.stage == Stage::None && &*settled.method == "tools/list";
         let message = if is_list { self.channel.tools.learn(message) } else { message };
         self.channel.actions.push(Action::Answer(message.addressed_to(&settled.id), settled.method));
     }
 
-    /// The request that a response with this id means, in the exchange that answers `asked`. An id that is on its
-    /// way to the server names its request, wherever the response comes. Without an id, or with one of another
-    /// type, it can only answer the request that it is the answer to.
-    fn meant_by(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
+    /// The request that a response with this id belongs to, in the exchange of request `asked`. The id of a request in
+    /// flight names that request, in whichever exchange the response comes. A response without an id, or with one of
+    /// another JSON type, can only belong to the request of that exchange.
+    fn request_of(&self, id: Option<&Id>, asked: Option<&Id>) -> Option<Id> {
         let Some(id) = id else { return asked.cloned() };
-        if matches!(self.channel.in_flight.place(id), Some(Place::Sent(_))) || self.relisting.is_own(id) {
+        if matches!(self.channel.in_flight.place(id), Some(Place::Sent(_))) || self.relisting.owns(id) {
             return Some(id.clone());
         }
         asked.filter(|asked| id.resembles(asked)).cloned()
     }
 
-    // Calls whose headers were not what the server's tools want.
+    // Calls whose headers did not match the server's tools.
 
-    /// The server refuses a call since its tools have changed. Whether they are listed again for it.
+    /// The server refused a call because its tools have changed. Returns whether they are listed again for it.
     fn relist(&mut self, exchange: Exchange, error: &Message) -> bool {
         let Some(Carried { message, .. }) = self.channel.in_flight.carried(exchange) else { return false };
         let is_call = self.channel.handshake.stage == Stage::None && message.method() == Some("tools/call");
@@ -235,19 +239,19 @@ impl Session {
             return false;
         }
         let Some(call) = self.channel.in_flight.take(exchange) else { return false };
-        if let Some(list) = self.relisting.add(Refused { call, error: error.clone() }) {
-            self.channel.post(self.channel.fresh(list));
+        if let Some(list) = self.relisting.add(RefusedCall { call, error: error.clone() }) {
+            self.channel.post(self.channel.in_session(list));
         }
         true
     }
 
-    /// A part of the tools has come; after the last one the calls are sent again.
-    fn relisted(&mut self, exchange: Exchange, part: Message) {
+    /// A page of the list has come; after the last one the calls are sent again.
+    fn relisted(&mut self, exchange: Exchange, page: Message) {
         self.channel.in_flight.take(exchange);
-        let part = self.channel.tools.learn(part);
-        match self.relisting.listed(&part) {
-            Some(Next::Part(list)) => {
-                self.channel.post(self.channel.fresh(list));
+        let page = self.channel.tools.learn(page);
+        match self.relisting.listed(&page) {
+            Some(Next::Page(list)) => {
+                self.channel.post(self.channel.in_session(list));
             }
             Some(Next::Send(refused)) => {
                 refused.into_iter().for_each(|refused| self.channel.send_in_turn(refused.call))
@@ -256,9 +260,9 @@ impl Session {
         }
     }
 
-    /// The tools cannot be listed: the calls are answered as the server answered them.
+    /// The tools could not be listed: the calls fail with the server's own errors.
     fn not_relisted(&mut self) {
-        for Refused { call, error } in self.relisting.end() {
+        for RefusedCall { call, error } in self.relisting.end() {
             self.channel.answer(&call.message, error);
         }
     }
@@ -270,39 +274,39 @@ impl Session {
             return self.channel.opened(exchange);
         }
         let Some(carried) = self.channel.in_flight.take(exchange) else { return };
-        if carried.message.id().is_some_and(|id| self.relisting.is_own(id)) {
+        if carried.message.id().is_some_and(|id| self.relisting.owns(id)) {
             return self.not_relisted();
         }
         if let Ending::SessionLost(_) = ending
             && self.channel.handshake.can_reopen()
             && carried.message.attempts().admit(Reason::SessionLost)
         {
-            return self.channel.lost(exchange, carried);
+            return self.channel.session_lost(exchange, carried);
         }
         if carried.message.method() == Some("notifications/cancelled") {
-            return self.channel.let_go(&carried.message);
+            return self.channel.cancellation_delivered(&carried.message);
         }
-        let said = match ending {
-            Ending::Complete => Said::Failure(Failure::Cut),
-            Ending::SessionLost(said) => *said,
-            Ending::Failed(failure) => Said::Failure(failure),
+        let refused = match ending {
+            Ending::Complete => Refused::Failure(Failure::Cut),
+            Ending::SessionLost(refused) => *refused,
+            Ending::Failed(failure) => Refused::Failure(failure),
         };
         if self.channel.handshake.stage == Stage::Confirming(exchange) {
-            // The server may have taken it all the same; what comes next will show.
+            // The server may have got it anyway; the next message will show.
             self.channel.open_stream();
         }
-        match said {
-            Said::Answer(answer) => self.channel.answer(&carried.message, answer),
-            Said::Failure(failure) => self.failed(exchange, carried.message, &Arc::new(failure)),
+        match refused {
+            Refused::Response(response) => self.channel.answer(&carried.message, response),
+            Refused::Failure(failure) => self.failed(exchange, carried.message, &Arc::new(failure)),
         }
     }
 
-    /// An exchange brought no response.
+    /// An exchange got no response.
     fn failed(&mut self, exchange: Exchange, message: Message, failure: &Arc<Failure>) {
         if self.channel.handshake.stage == Stage::Initializing(exchange) {
             self.channel.handshake_failed(failure);
             if self.channel.handshake.opener == Opener::Finmcp {
-                return; // it was ours, not the client's
+                return; // finmcp opened the session, and the client does not wait for it
             }
         }
         self.channel.refuse(message, failure);
@@ -310,12 +314,12 @@ impl Session {
 
     // The end.
 
-    /// The client waits for no more changes: its subscriptions end here, as a server would end them. Everything else may
-    /// still be answered.
+    /// The client wants no more notifications of changes: its subscriptions end here, as a server would end them.
+    /// Other requests can still get their responses.
     fn closed(&mut self) {
         for exchange in self.channel.in_flight.carrying(|message| message.method() == Some(SUBSCRIBE)) {
             let Some(Carried { message, .. }) = self.channel.in_flight.take(exchange) else { continue };
-            self.channel.act(Task::Cancel(exchange));
+            self.channel.push_task(Task::Cancel(exchange));
             if let Kind::Request { id, .. } = &message.kind
                 && self.channel.in_flight.settle(id).is_some_and(|settled| settled.is_wanted)
             {
@@ -329,20 +333,20 @@ impl Session {
         self.not_relisted();
         self.channel.refuse_held(&failure);
         for (exchange, carried) in self.channel.in_flight.take_all() {
-            self.channel.act(Task::Cancel(exchange));
+            self.channel.push_task(Task::Cancel(exchange));
             self.channel.refuse(carried.message, &failure);
         }
     }
 
-    /// Forgets whatever session there is: what comes next speaks for itself.
+    /// Forgets any session: the next message starts a new one.
     pub fn reset(&mut self) {
         self.channel.reset();
     }
 
-    /// Ends the server's session: nothing more will come.
+    /// Ends the session on the server; nothing more will come.
     pub fn end(&mut self) -> std::vec::Drain<'_, Action> {
         self.channel.end_session();
-        self.channel.act(Task::Stop);
+        self.channel.push_task(Task::Stop);
         self.channel.actions.drain(..)
     }
 }

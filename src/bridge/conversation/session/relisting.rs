@@ -1,15 +1,15 @@
-//! Calls whose headers were not what the server's tools want: the tools are listed again, and the calls sent once more
-//! (MCP 2026-07-28 transports, "Client Behavior").
+//! Calls whose headers did not match the server's tools: lists the tools again and sends the calls once more (MCP
+//! 2026-07-28 transports, "Client Behavior").
 
 use crate::{
     bridge::conversation::session::in_flight::Carried,
     mcp::{id::Id, message::Message, object::Object},
 };
 
-/// How many parts a list of tools may come in.
+/// How many pages a list of tools may have.
 const PAGES_LIMIT: usize = 100;
 
-/// The list that is under way, if any.
+/// The list in progress, if any.
 #[derive(Debug, Default)]
 pub struct Relisting {
     list: Option<List>,
@@ -19,43 +19,42 @@ pub struct Relisting {
 #[derive(Debug)]
 struct List {
     id: Id,
-    /// What every part of the list is asked with.
+    /// The parameters of every request for the list, apart from the cursor.
     parameters: String,
     pages: usize,
-    refused: Vec<Refused>,
+    refused: Vec<RefusedCall>,
 }
 
-/// A call that was refused, with the server's words.
+/// A refused call, with the server's error.
 #[derive(Debug)]
-pub struct Refused {
-    /// The call.
+pub struct RefusedCall {
     pub call: Carried,
-    /// The error that answers it, where nothing helps.
+    /// The response to it, unless sending it again helps.
     pub error: Message,
 }
 
-/// What comes after a part of the list.
+/// What to do after a page of the list.
 #[derive(Debug)]
 pub enum Next {
-    /// Another part is to be asked for.
-    Part(Message),
-    /// It was the last one: the calls are to be sent again.
-    Send(Vec<Refused>),
+    /// Request the next page.
+    Page(Message),
+    /// That was the last page: send the calls again.
+    Send(Vec<RefusedCall>),
 }
 
 impl Relisting {
-    /// Whether no list is under way.
+    /// Whether no list is in progress.
     pub fn is_idle(&self) -> bool {
         self.list.is_none()
     }
 
-    /// Whether `id` is that of the list under way.
-    pub fn is_own(&self, id: &Id) -> bool {
+    /// Whether `id` is the request for the list in progress.
+    pub fn owns(&self, id: &Id) -> bool {
         self.list.as_ref().is_some_and(|list| list.id == *id)
     }
 
-    /// The call was refused: it waits for the list, which may have to be asked for with this.
-    pub fn add(&mut self, refused: Refused) -> Option<Message> {
+    /// Lets a refused call wait for the list. Returns the request for the list, unless that is in progress.
+    pub fn add(&mut self, refused: RefusedCall) -> Option<Message> {
         if let Some(list) = &mut self.list {
             list.refused.push(refused);
             return None;
@@ -69,28 +68,28 @@ impl Relisting {
         Some(request)
     }
 
-    /// The client does not want the call `id` answered any more. (It has been refused: it is not sent.)
+    /// The client has cancelled the call `id`, which waits here.
     pub fn forget(&mut self, id: &Id) {
         if let Some(list) = &mut self.list {
             list.refused.retain(|refused| refused.call.message.id() != Some(id));
         }
     }
 
-    /// A part of the list has come.
-    pub fn listed(&mut self, part: &Message) -> Option<Next> {
+    /// A page of the list has come.
+    pub fn listed(&mut self, page: &Message) -> Option<Next> {
         let list = self.list.as_mut()?;
-        let cursor = part.result::<Object<'_>>().and_then(|result| result.get("nextCursor").map(str::to_owned));
+        let cursor = page.result::<Object<'_>>().and_then(|result| result.get("nextCursor").map(str::to_owned));
         if let Some(cursor) = cursor.filter(|cursor| cursor != "null" && list.pages < PAGES_LIMIT) {
             list.pages += 1;
             let mut parameters = Object::parse(&list.parameters).unwrap_or_default();
             parameters.set("cursor", cursor);
-            return Some(Next::Part(Message::request(list.id.clone(), "tools/list", &parameters.to_string())));
+            return Some(Next::Page(Message::request(list.id.clone(), "tools/list", &parameters.to_string())));
         }
         Some(Next::Send(self.end()))
     }
 
-    /// No list comes, or no more of it: the calls that waited for it.
-    pub fn end(&mut self) -> Vec<Refused> {
+    /// Ends the list; returns the calls that waited for it.
+    pub fn end(&mut self) -> Vec<RefusedCall> {
         self.list.take().map(|list| list.refused).unwrap_or_default()
     }
 }

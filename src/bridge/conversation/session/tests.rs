@@ -42,7 +42,8 @@ impl Rig {
         if self.closed && self.session.is_idle() {
             actions.extend(self.session.end());
         }
-        let words = reply::Words { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
+        let labels =
+            reply::ServerLabels { title: "Server".to_owned(), login_command: "finmcp login server".to_owned() };
         for action in actions {
             match action {
                 Action::Do(Task::Post(exchange, message, headers)) => {
@@ -55,7 +56,7 @@ impl Rig {
                 Action::Do(Task::Stop) => self.stopped = true,
                 Action::Answer(message, _) | Action::Pass(message, _) => self.replies.push(text(&message.line())),
                 Action::Refuse(refusal) => {
-                    self.replies.extend(words.refused(&refusal).map(|message| text(&message.line())));
+                    self.replies.extend(labels.refused(&refusal).map(|message| text(&message.line())));
                 }
             }
         }
@@ -69,7 +70,7 @@ impl Rig {
         self.handle(Event::Delivered(exchange, parse(message)));
     }
 
-    /// The exchange of the last POST that holds `part`.
+    /// The exchange of the last POST that contains `part`.
     fn post(&self, part: &str) -> Exchange {
         self.posts.iter().rfind(|(_, message, _)| message.contains(part)).unwrap_or_else(|| panic!("no {part}")).0
     }
@@ -89,7 +90,7 @@ impl Rig {
         rig
     }
 
-    /// Answers the `initialize` that is under way with a session.
+    /// Responds to the `initialize` in flight, with a session id.
     fn open(&mut self, id: &'static str) {
         let exchange = self.post("initialize\"");
         self.handle(Event::Accepted(exchange, Some(HeaderValue::from_static(id))));
@@ -125,7 +126,7 @@ fn text(bytes: &Bytes) -> String {
 fn the_handshake_is_kept_in_order() {
     let mut rig = Rig::new();
     rig.client(INITIALIZE);
-    // A client that does not wait: its messages do.
+    // The messages of a client that does not wait for the handshake wait here.
     rig.client(INITIALIZED);
     rig.client(CALL);
     assert_eq!(rig.posts.len(), 1);
@@ -152,7 +153,7 @@ fn the_handshake_is_kept_in_order() {
 }
 
 #[test]
-fn a_server_without_a_stream_or_a_slow_one_holds_up_nothing() {
+fn a_missing_or_slow_stream_holds_up_no_message() {
     for early in [Event::Finished(3, Ending::Complete), Event::HoldExpired(3)] {
         let mut rig = Rig::new();
         rig.client(INITIALIZE);
@@ -166,16 +167,17 @@ fn a_server_without_a_stream_or_a_slow_one_holds_up_nothing() {
     }
 }
 
-/// t119: one new session for all that a lost one refused, each sent once more, and what may have been executed is not.
+/// t119: one new session for all messages that a lost one refused; each is sent once more, except those that may have
+/// been processed.
 #[test]
-fn t119_a_lost_session_is_opened_anew_once() {
+fn t119_a_lost_session_is_replaced_once() {
     let mut rig = Rig::ready();
     for id in 10..30 {
         rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"n{id}"}}}}"#));
     }
     let calls: Vec<Exchange> = (10..30).map(|id| rig.post(&format!("\"n{id}\""))).collect();
     rig.handle(Event::Finished(calls[0], Ending::Failed(Failure::Cut)));
-    assert!(rig.replies.pop().unwrap().contains("not known"), "what the server may have taken is not sent again");
+    assert!(rig.replies.pop().unwrap().contains("not known"), "a call that may have been processed is not sent again");
     for call in &calls[1..10] {
         rig.handle(Event::Finished(*call, lost_session()));
     }
@@ -188,7 +190,7 @@ fn t119_a_lost_session_is_opened_anew_once() {
     );
     rig.open("two");
     rig.settle();
-    // Refusals of the old session that come late need no third one.
+    // Late refusals from the old session do not open a third one.
     for call in &calls[10..] {
         rig.handle(Event::Finished(*call, lost_session()));
     }
@@ -198,13 +200,13 @@ fn t119_a_lost_session_is_opened_anew_once() {
         assert_eq!(rig.count(&part), 2, "{part}");
         rig.server(rig.post(&part), &format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
     }
-    assert_eq!(rig.replies.len(), 19, "the second answer to initialize is ours");
+    assert_eq!(rig.replies.len(), 19, "the second response to initialize is for finmcp");
     assert!(rig.session.channel.in_flight.is_settled());
 }
 
-/// t119: what the client has set stands in the new session too, and nobody hears of that.
+/// t119: finmcp restores the client's state in the new session, without the client noticing.
 #[test]
-fn t119_what_was_set_is_set_again_in_a_new_session() {
+fn t119_state_is_restored_in_a_new_session() {
     let mut rig = Rig::ready();
     let done = |rig: &mut Rig, id: u8, method: &str, parameters: &str, outcome: &str| {
         rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{parameters}}}}}"#));
@@ -226,7 +228,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
         done(&mut rig, id, method, parameters, outcome);
     }
     rig.replies.clear();
-    // This one is sent again by itself, and is what the client wants now.
+    // This request is in flight already and will be sent again anyway.
     rig.client(r#"{"jsonrpc":"2.0","id":18,"method":"resources/unsubscribe","params":{"uri":"x:leaving"}}"#);
     let before = rig.posts.len();
     rig.handle(Event::Finished(rig.post("x:leaving"), lost_session()));
@@ -245,7 +247,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     );
     let (_, _, headers) = rig.posts.last().unwrap();
     assert_eq!(headers[SESSION_ID], "two");
-    // Whatever becomes of them, nobody hears of it, and no third session is opened for them.
+    // Whatever the responses, the client does not get them, and no third session is opened for them.
     let (level, kept) = (rig.post("finmcp-again-1"), rig.post("finmcp-again-2"));
     rig.server(level, r#"{"jsonrpc":"2.0","id":"finmcp-again-1","result":{}}"#);
     rig.handle(Event::Finished(kept, lost_session()));
@@ -253,7 +255,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
     rig.server(rig.post("x:leaving"), r#"{"jsonrpc":"2.0","id":18,"result":{}}"#);
     assert_eq!(rig.replies.len(), 1);
 
-    // The next one is told the same, under new ids; a client that begins anew has set nothing yet.
+    // The next session gets the same state, under new ids; after a new handshake of the client there is no state.
     rig.handle(Event::Finished(rig.post("x:leaving"), Ending::Complete));
     rig.client(CALL);
     rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
@@ -275,7 +277,7 @@ fn t119_what_was_set_is_set_again_in_a_new_session() {
 }
 
 #[test]
-fn a_message_that_two_sessions_refuse_is_given_up() {
+fn a_message_refused_in_two_sessions_fails() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
@@ -286,7 +288,7 @@ fn a_message_that_two_sessions_refuse_is_given_up() {
     assert!(rig.replies[0].contains("HTTP 404"), "{:?}", rig.replies);
 }
 
-/// A refusal of the old session that comes after the next one could not be opened, either, opens one for itself.
+/// A late refusal from the old session, after the next one could not be opened either, opens one itself.
 #[test]
 fn t119_a_late_refusal_opens_a_session_where_there_is_none() {
     let mut rig = Rig::ready();
@@ -308,9 +310,9 @@ fn t119_a_late_refusal_opens_a_session_where_there_is_none() {
     assert_eq!(rig.count("\"n11\""), 2);
 }
 
-/// t119: a server that forgets each session at once is not asked for sessions for ever.
+/// t119: a server that loses each session at once does not get new ones forever.
 #[test]
-fn t119_sessions_that_are_lost_at_once_are_given_up() {
+fn t119_a_session_lost_at_once_is_not_replaced() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
@@ -325,7 +327,7 @@ fn t119_sessions_that_are_lost_at_once_are_given_up() {
 }
 
 #[test]
-fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
+fn a_session_that_cannot_be_replaced_is_tried_again_with_the_next_message() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
@@ -339,9 +341,9 @@ fn a_session_that_cannot_be_opened_anew_is_tried_again_with_the_next_message() {
     assert_eq!(rig.replies.len(), 2);
 }
 
-/// A refused handshake opens nothing, so what waited for it is refused too, instead of waiting for ever.
+/// A refused handshake opens no session, so the requests that waited for it are refused too.
 #[test]
-fn a_handshake_that_the_server_refuses_leaves_nobody_waiting() {
+fn a_refused_handshake_leaves_no_request_waiting() {
     let refusal = r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32602,"message":"no"}}"#;
     let mut rig = Rig::new();
     rig.client(INITIALIZE);
@@ -355,12 +357,12 @@ fn a_handshake_that_the_server_refuses_leaves_nobody_waiting() {
     rig.handle(Event::Finished(rig.post("tools/call"), lost_session()));
     rig.server(rig.post("initialize\""), refusal);
     assert!(rig.replies.len() == 1 && rig.replies[0].contains(r#""id":7"#), "{:?}", rig.replies);
-    assert!(!rig.replies[0].contains("not known"), "a lost session took nothing: {:?}", rig.replies);
+    assert!(!rig.replies[0].contains("not known"), "nothing was processed in the lost session: {:?}", rig.replies);
 }
 
-/// t105: responses that nobody asked for, or asked for once only, go nowhere.
+/// t105: responses to no request, or a second response, are dropped.
 #[test]
-fn t105_a_request_is_answered_once() {
+fn t105_a_request_gets_one_response() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     let call = rig.post("tools/call");
@@ -381,7 +383,7 @@ fn t104_an_id_comes_back_as_it_was_spelled() {
     assert_eq!(rig.replies, [r#"{"jsonrpc":"2.0","id":"\u0061","result":{}}"#]);
 }
 
-/// t104: an id that is still in use is refused; once it is free it can be used again.
+/// t104: an id in use is refused; once it is free it can be used again.
 #[test]
 fn t104_an_id_in_use_is_refused() {
     let mut rig = Rig::ready();
@@ -394,9 +396,9 @@ fn t104_an_id_in_use_is_refused() {
     assert_eq!(rig.count("tools/call"), 2);
 }
 
-/// t108: a flood waits its turn, and what the server or the client needs to get out of it does not.
+/// t108: a flood of requests waits its turn, but not the messages that the server or the client needs to resolve it.
 #[test]
-fn t108_requests_wait_for_room_and_nothing_else_does() {
+fn t108_only_requests_wait_for_capacity() {
     let mut rig = Rig::ready();
     for id in 0..IN_FLIGHT_LIMIT + 9 {
         rig.client(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"pay"}}}}"#));
@@ -406,7 +408,7 @@ fn t108_requests_wait_for_room_and_nothing_else_does() {
     rig.client(r#"{"jsonrpc":"2.0","id":"e","result":{}}"#);
     rig.client(CANCELLED);
     assert_eq!((rig.count("\"id\":\"e\""), rig.count("notifications/cancelled")), (1, 1));
-    // Cancelled while it waited, it is not sent at all.
+    // A request cancelled while it waits is never sent.
     rig.client(&CANCELLED.replace('7', &IN_FLIGHT_LIMIT.to_string()));
     for part in ["\"id\":\"e\"", "notifications/cancelled", "\"id\":7,", "\"id\":0,"] {
         rig.handle(Event::Finished(rig.post(part), Ending::Complete));
@@ -415,7 +417,7 @@ fn t108_requests_wait_for_room_and_nothing_else_does() {
     assert_eq!(rig.count(&format!("\"id\":{IN_FLIGHT_LIMIT},")), 0);
 }
 
-/// t106: a modern server sends no requests of its own.
+/// t106: a modern server sends no requests.
 #[test]
 fn t106_requests_of_a_modern_server_are_dropped() {
     let mut rig = Rig::new();
@@ -431,7 +433,7 @@ const MODERN_CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","para
 const CANCELLED: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
 
 #[test]
-fn cancelling_closes_a_modern_exchange_and_is_told_to_a_legacy_server() {
+fn cancelling_closes_a_modern_exchange_and_notifies_a_legacy_server() {
     let mut rig = Rig::new();
     rig.client(MODERN_CALL);
     rig.client(CANCELLED);
@@ -442,17 +444,17 @@ fn cancelling_closes_a_modern_exchange_and_is_told_to_a_legacy_server() {
     rig.client(CANCELLED);
     assert_eq!(rig.count("notifications/cancelled"), 1);
     rig.handle(Event::Finished(rig.post("tools/call"), Ending::Complete));
-    assert!(rig.replies.is_empty(), "nobody waits for that answer");
+    assert!(rig.replies.is_empty(), "no response is due");
 }
 
-/// A server need not answer what is cancelled, nor end the stream on which it would.
+/// A server need not respond to a cancelled request, or end the stream on which it would.
 #[test]
-fn nothing_is_awaited_of_a_cancelled_request_once_the_server_has_heard_of_it() {
+fn a_delivered_cancellation_ends_the_request() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     let call = rig.post("tools/call");
     rig.client(CANCELLED);
-    assert!(rig.cancelled.is_empty(), "it may still be answered");
+    assert!(rig.cancelled.is_empty(), "a response may still come");
     rig.handle(Event::Finished(rig.post("notifications/cancelled"), Ending::Complete));
     assert_eq!(rig.cancelled, [call]);
     rig.handle(Event::Closed);
@@ -460,7 +462,7 @@ fn nothing_is_awaited_of_a_cancelled_request_once_the_server_has_heard_of_it() {
 }
 
 #[test]
-fn the_end_waits_for_what_is_under_way() {
+fn the_end_waits_for_messages_in_flight() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.handle(Event::Closed);
@@ -471,9 +473,9 @@ fn the_end_waits_for_what_is_under_way() {
     assert_eq!((rig.deletes, rig.cancelled.as_slice()), (1, rig.listens.as_slice()));
 }
 
-/// t111: told to stop, everything unanswered is answered, and says what is not known.
+/// t111: when told to stop, finmcp responds to every request, and says which outcomes are unknown.
 #[test]
-fn t111_stopping_answers_everything() {
+fn t111_when_stopping_every_request_gets_a_response() {
     let mut rig = Rig::ready();
     rig.client(CALL);
     rig.client(&CALL.replace('7', "8").replace("tools/call", "tools/list"));
@@ -486,7 +488,7 @@ fn t111_stopping_answers_everything() {
 const MIRRORED_CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"pay","arguments":{"to":"DE","n":1.10},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
 const MISMATCH: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32020,"message":"Mcp-Param-To is missing"}}"#;
 
-/// The tools have changed since they were listed: they are listed again, all parts, and the call is sent once more.
+/// The tools have changed since they were listed: finmcp lists them again, all pages, and sends the call once more.
 #[test]
 fn a_header_mismatch_lists_again_and_sends_once_more() {
     let mut rig = Rig::new();
@@ -501,7 +503,7 @@ fn a_header_mismatch_lists_again_and_sends_once_more() {
     rig.server(rig.post("tools/list"), &part(tool));
     let (again, message, headers) = rig.posts.last().unwrap().clone();
     assert_eq!((message.as_str(), headers["mcp-param-to"].to_str().unwrap()), (MIRRORED_CALL, "DE"));
-    // No second time, and no third.
+    // Not a second time, nor a third.
     rig.server(again, MISMATCH);
     rig.handle(Event::Finished(again, Ending::Complete));
     assert_eq!(rig.replies, [MISMATCH]);
@@ -509,7 +511,7 @@ fn a_header_mismatch_lists_again_and_sends_once_more() {
 }
 
 #[test]
-fn a_header_mismatch_without_a_list_is_the_answer() {
+fn a_header_mismatch_without_a_list_is_the_response() {
     for ending in [Ending::Complete, Ending::Failed(Failure::Malformed)] {
         let mut rig = Rig::new();
         rig.client(MIRRORED_CALL);
@@ -526,7 +528,7 @@ fn a_header_mismatch_without_a_list_is_the_answer() {
     assert!(rig.stopped);
 }
 
-/// What can happen next, as a proptest picks it: everything an exchange can do, in any order, and the client meanwhile.
+/// An event that proptest picks: everything an exchange can do, in any order, and the client meanwhile.
 #[derive(Debug, Clone)]
 enum Step {
     Request(u8),
@@ -557,14 +559,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
-/// How everything that is still under way ends.
+/// How all exchanges end that are still open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Last {
     /// Without a response.
     Cut,
-    /// With its session forgotten, again and again.
+    /// With a lost session, again and again.
     Lost,
-    /// With no new session opened either.
+    /// Without any new session.
     Refused,
 }
 
@@ -575,10 +577,10 @@ fn last() -> impl Strategy<Value = Last> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Whatever happens in whatever order, every request is answered exactly once in the end, unless it was cancelled:
-    /// then at most once.
+    /// Whatever happens in whatever order, every request gets exactly one response in the end; a cancelled one gets at
+    /// most one.
     #[test]
-    fn every_request_is_answered_exactly_once(handshake in any::<bool>(), steps in steps(), ending in last()) {
+    fn every_request_gets_exactly_one_response(handshake in any::<bool>(), steps in steps(), ending in last()) {
         let mut rig = if handshake { Rig::ready() } else { Rig::new() };
         if !handshake {
             rig.client(INITIALIZE);
@@ -617,7 +619,7 @@ proptest! {
                     over.insert(exchange);
                     rig.handle(Event::Finished(exchange, Ending::Complete));
                 },
-                // What opens a session is sent in none.
+                // The message that opens a session carries no session id.
                 Step::Lose(index) => if let Some((exchange, message)) = pick(index)
                     && !message.contains("\"initialize\"")
                 {
@@ -633,14 +635,14 @@ proptest! {
                 },
             }
         }
-        // Nothing waits longer than for what is under way, however that ends.
+        // No request waits longer than the exchanges in flight, however these end.
         for round in 0.. {
             let open: Vec<(Exchange, String)> =
                 rig.posts.iter().filter(|post| over.insert(post.0)).map(|post| (post.0, post.1.clone())).collect();
             if open.is_empty() && rig.listens.is_empty() {
                 break;
             }
-            prop_assert!(round < 10 + 2 * asked.len(), "it never ends");
+            prop_assert!(round < 10 + 2 * asked.len(), "it does not end");
             for (exchange, message) in open {
                 let ending = match (&ending, message.contains("\"initialize\"")) {
                     (Last::Lost, false) => lost_session(),
@@ -677,10 +679,10 @@ proptest! {
     }
 }
 
-/// a11: the client's answer to what a lost session asked goes to nobody, and the client hears that; what is asked in a
-/// session with a call that goes on is answered, and so is what the new session asks.
+/// a11: the client's response to a request of a lost session is dropped, and the client gets a cancellation; a request
+/// in a session with a call in flight gets its response, and so does one of the new session.
 #[test]
-fn a11_an_answer_is_for_whoever_asked() {
+fn a11_a_response_goes_only_to_the_session_that_asked() {
     let question = |id: u8| format!(r#"{{"jsonrpc":"2.0","id":"q{id}","method":"roots/list"}}"#);
     let answer = |id: u8| format!(r#"{{"jsonrpc":"2.0","id":"q{id}","result":{{"roots":[{id}]}}}}"#);
     let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
@@ -688,7 +690,7 @@ fn a11_an_answer_is_for_whoever_asked() {
         let mut rig = Rig::ready();
         rig.client(&answer(9));
         rig.client(progress);
-        assert_eq!((rig.count("result"), rig.count("progress")), (0, 0), "nobody has asked");
+        assert_eq!((rig.count("result"), rig.count("progress")), (0, 0), "the server has not asked");
         let stream = *rig.listens.last().unwrap();
         if goes_on {
             rig.client(&CALL.replace('7', "8"));
@@ -709,8 +711,8 @@ fn a11_an_answer_is_for_whoever_asked() {
     }
 }
 
-/// What a server says of a session that it does not know (MCP 2025-11-25 transports, "Session Management").
+/// A server's refusal for a session that it does not know (MCP 2025-11-25 transports, "Session Management").
 fn lost_session() -> Ending {
     let failure = Failure::Status { status: http::StatusCode::NOT_FOUND, retry_after: None, reason: None };
-    Ending::SessionLost(Box::new(Said::Failure(failure)))
+    Ending::SessionLost(Box::new(Refused::Failure(failure)))
 }

@@ -1,38 +1,38 @@
-//! Where a person signs in, and who shows it to them.
+//! Where the user signs in, and who shows that page.
 
-/// Where a person signs in.
+/// Where the user signs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
     /// The address to open.
     pub address: String,
-    /// The code to enter there, where there is one (RFC 8628 section 3.3).
+    /// The code to enter there, if there is one (RFC 8628 section 3.3).
     pub code: Option<String>,
-    /// Whether a browser shows it already.
+    /// Whether a browser already shows it.
     pub window: Window,
 }
 
-/// A browser on this machine that shows the page, besides what the client shows.
+/// A browser window on this computer that shows the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
-    /// None was opened.
+    /// None.
     None,
     /// This process opened one.
     Opened,
-    /// Another finmcp process has one open for the same sign-in.
+    /// Another finmcp process opened one for the same sign-in.
     OpenedByAnother,
 }
 
-/// Who shows the page of a sign-in to the person.
+/// Who shows the sign-in page to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShownBy {
-    /// The client: by URL elicitation, or in the result of the call.
+    /// The client, by URL elicitation or in the result of the call.
     Client,
-    /// A browser, where there is one.
+    /// A browser, if there is one.
     Browser,
 }
 
 impl Invitation {
-    /// What to do there, besides signing in.
+    /// The instruction to enter the code; empty without a code.
     pub fn instruction(&self) -> String {
         self.code.as_ref().map(|code| format!("\n\nEnter the code {code} there.")).unwrap_or_default()
     }

@@ -1,6 +1,6 @@
-//! The lists that change.
+//! The lists whose changes MCP reports.
 
-/// The capability that a server with such a list declares, what a subscription calls its changes, and the notification.
+/// For each list: the server capability, the member of a subscription, and the notification of changes.
 pub const LISTS: [(&str, &str, &str); 3] = [
     ("tools", "toolsListChanged", "notifications/tools/list_changed"),
     ("prompts", "promptsListChanged", "notifications/prompts/list_changed"),

@@ -1,5 +1,5 @@
-//! Between a client of one era and a server of the other: each message in the other's terms. Where both speak the same,
-//! nothing is changed.
+//! Translates messages between a client of one era and a server of the other. If both speak the same era, nothing
+//! changes.
 
 pub mod legacy_client;
 mod lists;
@@ -11,16 +11,16 @@ use crate::{
         event::Alarm,
         failure::Refusal,
         known::Known,
-        layer::{Layer, Said, Signal, Step},
+        layer::{Layer, ServerMessage, Signal, Step},
         translate::{legacy_client::LegacyClient, modern_client::ModernClient},
     },
     mcp::{message::Message, revision::Era},
 };
 
-/// The layer.
+/// The layer that translates.
 #[derive(Debug, Default)]
 pub enum Translation {
-    /// Both speak the same, or it is not known yet what the server speaks.
+    /// Both speak the same era, or the server's era is not known yet.
     #[default]
     None,
     /// The client is legacy, the server modern.
@@ -30,16 +30,16 @@ pub enum Translation {
 }
 
 impl Translation {
-    /// The server has said who it is to the client that opened with `hello`.
-    fn begin(&mut self, hello: &Message, known: &Known, out: &mut Vec<Step>) {
+    /// The server has described itself, in the negotiation that the client's message `hello` started.
+    fn begin(&mut self, opening: &Message, known: &Known, out: &mut Vec<Step>) {
         let Some(server) = &known.server else { return };
         *self = match (known.client, server.era) {
             (Era::Legacy, Era::Modern) => {
-                Self::ForLegacyClient(Box::new(LegacyClient::new(hello, server, known.numbers.clone())))
+                Self::ForLegacyClient(Box::new(LegacyClient::new(opening, server, known.request_ids.clone())))
             }
             (Era::Modern, Era::Legacy) => {
                 out.push(Step::ToServer(Message::notification("notifications/initialized", "{}")));
-                Self::ForModernClient(Box::new(ModernClient::new(server.clone(), known.numbers.clone())))
+                Self::ForModernClient(Box::new(ModernClient::new(server.clone(), known.request_ids.clone())))
             }
             _ => Self::None,
         };
@@ -55,20 +55,25 @@ impl Translation {
 }
 
 impl Layer for Translation {
-    fn client_says(&mut self, message: Message, _known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
+    fn client_sent(&mut self, message: Message, _known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
         match self {
             Self::None => return Some(message),
-            Self::ForLegacyClient(client) => client.client(message, out),
-            Self::ForModernClient(client) => client.client(message, out),
+            Self::ForLegacyClient(client) => client.client_sent(message, out),
+            Self::ForModernClient(client) => client.client_sent(message, out),
         }
         None
     }
 
-    fn server_says(&mut self, said: Said, _known: &mut Known, out: &mut Vec<Step>) -> Option<Said> {
+    fn server_sent(
+        &mut self,
+        incoming: ServerMessage,
+        _known: &mut Known,
+        out: &mut Vec<Step>,
+    ) -> Option<ServerMessage> {
         match self {
-            Self::None => return Some(said),
-            Self::ForLegacyClient(client) => client.server(said.message, out),
-            Self::ForModernClient(client) => client.server(said.message, said.within, out),
+            Self::None => return Some(incoming),
+            Self::ForLegacyClient(client) => client.server_sent(incoming.message, out),
+            Self::ForModernClient(client) => client.server_sent(incoming.message, incoming.within, out),
         }
         None
     }
@@ -82,17 +87,17 @@ impl Layer for Translation {
         None
     }
 
-    fn hear(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
+    fn observe(&mut self, signal: &Signal, known: &mut Known, out: &mut Vec<Step>) {
         match (signal, &mut *self) {
-            (Signal::Begun, _) => {
+            (Signal::Restarted, _) => {
                 self.close(out);
                 *self = Self::None;
             }
-            (Signal::Known(hello), _) => self.begin(hello, known, out),
+            (Signal::Identified(opening), _) => self.begin(opening, known, out),
             (Signal::Closed, _) => self.close(out),
             (Signal::ToolsChanged, Self::ForModernClient(client)) => {
                 let changed = Message::notification("notifications/tools/list_changed", "{}");
-                client.server(changed, None, out);
+                client.server_sent(changed, None, out);
             }
             (Signal::Woken(Alarm::Subscription), Self::ForLegacyClient(client)) => client.woken(out),
             _ => {}

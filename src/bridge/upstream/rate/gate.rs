@@ -1,7 +1,7 @@
-//! The gate to a server that limits how often it is asked: one for all finmcp processes of a profile.
+//! The gate to a server with a rate limit, shared by all finmcp processes of a profile.
 //!
-//! How much is used up stands in the file of a lock, and is looked at and taken from while the lock is held, which is
-//! never while somebody waits. A server without a limit has no file and no lock.
+//! The usage is stored in a lock file, and read and changed only under that lock; no process holds the lock while it
+//! waits. A server without a limit has neither file nor lock.
 
 use std::{
     path::PathBuf,
@@ -24,45 +24,44 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How long others may hold the lock, which takes them no time at all.
+/// How long another process may hold the lock; it normally needs almost no time.
 const LOCK_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The longest wait that is said: a server can ask for more than a clock can count.
-const LONGEST_SAID: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The longest wait that finmcp reports: a server can ask for more than a clock can count.
+const LONGEST_REPORTED: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The gate to a server.
-pub struct Turnstile {
+/// Lets a request pass when the rate limit allows it.
+pub struct RateGate {
     rate: Rate,
-    place: Option<Place>,
+    shared: Option<SharedFile>,
     clock: Arc<dyn Clock>,
-    /// What is known without the others.
+    /// The usage as this process knows it.
     usage: ShortMutex<Usage>,
-    /// Until when the server wants no request, in its own words: it is asked again before that where that is far away.
+    /// When the server wants the next request, as it said; finmcp may try earlier if that is far away.
     asked_until: ShortMutex<Option<Instant>>,
-    /// Who of this process is next.
+    /// Orders the waiting requests of this process.
     queue: Mutex<()>,
 }
 
-/// Where the processes meet.
-struct Place {
+struct SharedFile {
     folder: PathBuf,
     entry: String,
 }
 
-/// A wait that would be longer than the patience. Nothing was sent.
+/// The wait would exceed the patience. Nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server's limit of requests is used up: ask again in {} s", .wait.as_secs_f64().ceil())]
-pub struct UsedUp {
-    /// When to ask again; others may be waiting for the same.
+#[error("the server's rate limit is used up: try again in {} s", .wait.as_secs_f64().ceil())]
+pub struct RateLimited {
+    /// When to try again; other requests may be waiting too.
     pub wait: Duration,
 }
 
-impl Turnstile {
-    /// The gate to a server without a known limit: it is open until the server asks for a pause.
+impl RateGate {
+    /// A gate without a known limit: open until the server asks for a pause.
     pub fn open(clock: Arc<dyn Clock>) -> Self {
         Self {
             rate: Rate::UNLIMITED,
-            place: None,
+            shared: None,
             clock,
             usage: ShortMutex::default(),
             asked_until: ShortMutex::default(),
@@ -70,26 +69,26 @@ impl Turnstile {
         }
     }
 
-    /// The gate that all processes share that use `profile` at `server`, and that keep their locks in `locks`.
+    /// The gate shared by all processes that use `profile` at `server` and keep their locks in `locks`.
     pub fn shared(rate: Rate, locks: PathBuf, profile: &str, server: &ServerUrl, clock: Arc<dyn Clock>) -> Self {
         let origin = server.as_url().origin().ascii_serialization();
         let digest = Sha256::digest(format!("{origin} {profile}"));
-        let place = Some(Place { folder: locks, entry: format!("rate-{}", hex::encode(&digest[..8])) });
-        Self { rate, place, ..Self::open(clock) }
+        let shared = Some(SharedFile { folder: locks, entry: format!("rate-{}", hex::encode(&digest[..8])) });
+        Self { rate, shared, ..Self::open(clock) }
     }
 
-    /// Waits for a turn, first come, first served within this process; then the request has to go. A wait that is given
-    /// up has taken nothing.
+    /// Waits for a turn, in order of arrival within this process. After that the request must be sent. A cancelled
+    /// wait uses nothing up.
     ///
     /// # Errors
-    /// [`UsedUp`] as soon as it is clear that it would take longer than `patience`.
-    pub async fn pass(&self, patience: Duration) -> Result<(), UsedUp> {
+    /// [`RateLimited`] as soon as the wait is known to exceed `patience`.
+    pub async fn pass(&self, patience: Duration) -> Result<(), RateLimited> {
         let begun = Instant::now();
         let next = timeout(patience, self.queue.lock()).await;
-        let _next = next.map_err(|_| UsedUp { wait: self.rate.interval() })?;
+        let _next = next.map_err(|_| RateLimited { wait: self.rate.interval() })?;
         while let Err(wait) = self.take().await {
             if wait > patience.saturating_sub(begun.elapsed()) {
-                return Err(UsedUp { wait: wait.max(self.asked_wait()) });
+                return Err(RateLimited { wait: wait.max(self.asked_wait()) });
             }
             sleep(wait + self.stagger()).await;
         }
@@ -97,7 +96,8 @@ impl Turnstile {
         Ok(())
     }
 
-    /// Takes a request that goes now, or says how long it has to wait; then nothing is taken, and it must ask again.
+    /// Uses up one request, to be sent now. If that is not possible yet, uses up nothing and returns how long to wait
+    /// before trying again.
     ///
     /// # Errors
     /// The wait.
@@ -105,14 +105,14 @@ impl Turnstile {
         self.change(|usage, rate, now| usage.take(rate, now)).await
     }
 
-    /// Lets nobody pass for as long as the server asks, [`LONGEST_WAIT`](super::patience::LONGEST_WAIT) at most: no
-    /// process, where they share the gate.
+    /// Closes the gate for as long as the server asks, [`LONGEST_WAIT`](super::patience::LONGEST_WAIT) at most, for
+    /// all processes that share it.
     pub async fn hold(&self, wait: Duration) {
-        *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_SAID));
+        *self.asked_until() = Some(Instant::now() + wait.min(LONGEST_REPORTED));
         self.change(|usage, rate, now| usage.hold(rate, now, wait)).await;
     }
 
-    /// How long the server has still asked not to be asked.
+    /// How much is left of the wait that the server asked for.
     fn asked_wait(&self) -> Duration {
         self.asked_until().map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
@@ -121,16 +121,16 @@ impl Turnstile {
         self.asked_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long an answer with these headers asks to wait from now on.
+    /// The wait that a response with these headers asks for.
     pub fn asked(&self, headers: &HeaderMap) -> Option<Duration> {
         retry_after::asked(headers, self.clock.now())
     }
 
-    /// Changes what is used up, for all processes. Where they cannot meet, each keeps to the rate for itself: a request
-    /// does not fail for that.
+    /// Changes the usage for all processes. If the file cannot be shared, this process keeps the rate on its own: no
+    /// request fails for that.
     async fn change<T>(&self, change: impl Fn(&mut Usage, Rate, u64) -> T + Sync) -> T {
-        if let Some(place) = &self.place {
-            match self.change_together(place, &change).await {
+        if let Some(shared) = &self.shared {
+            match self.change_shared(shared, &change).await {
                 Ok(outcome) => return outcome,
                 Err(error) => tracing::warn!(%error, "cannot share the rate limit with other finmcp processes"),
             }
@@ -139,13 +139,13 @@ impl Turnstile {
         change(&mut usage, self.rate, self.now())
     }
 
-    async fn change_together<T>(
+    async fn change_shared<T>(
         &self,
-        place: &Place,
+        shared: &SharedFile,
         change: impl Fn(&mut Usage, Rate, u64) -> T + Sync,
     ) -> Result<T, LockError> {
-        let lock = Lock::acquire(&place.folder, &place.entry, LOCK_DEADLINE).await?;
-        // The time by which it is this process's turn: others may have noted a later one while it waited for the lock.
+        let lock = Lock::acquire(&shared.folder, &shared.entry, LOCK_DEADLINE).await?;
+        // Read the clock only under the lock: another process may have written a later time meanwhile.
         let now = self.now();
         let mut usage = Usage::from_text(&lock.note().await?, self.rate, now);
         let outcome = change(&mut usage, self.rate, now);
@@ -158,7 +158,7 @@ impl Turnstile {
         u64::try_from(self.clock.now().as_microsecond()).unwrap_or(0)
     }
 
-    /// Processes that were told the same wait would otherwise all come at once, and the same one always first.
+    /// A random delay, so that processes with the same wait do not all try at once, the same one always first.
     fn stagger(&self) -> Duration {
         let random = getrandom::u32().unwrap_or_default();
         self.rate.interval().mul_f64(f64::from(random) / f64::from(u32::MAX) / 8.0)
@@ -176,7 +176,7 @@ mod tests {
 
     const FOREVER: Duration = Duration::MAX;
 
-    /// The tests' own time, on which sleeping takes none.
+    /// A clock on tokio's paused time.
     struct TestClock(Instant);
 
     impl Clock for TestClock {
@@ -185,36 +185,36 @@ mod tests {
         }
     }
 
-    /// Sixty a minute, as several processes see it: each with its own turnstile in the same folder.
-    fn processes<const COUNT: usize>(locks: &Path) -> [Arc<Turnstile>; COUNT] {
+    /// Sixty a minute, in several processes: each has a gate in the same folder.
+    fn processes<const COUNT: usize>(locks: &Path) -> [Arc<RateGate>; COUNT] {
         let begun = Instant::now();
-        [(); COUNT].map(|()| Arc::new(turnstile(locks, "masset", "https://a.example/mcp", begun)))
+        [(); COUNT].map(|()| Arc::new(rate_gate(locks, "masset", "https://a.example/mcp", begun)))
     }
 
-    fn turnstile(locks: &Path, profile: &str, server: &str, begun: Instant) -> Turnstile {
+    fn rate_gate(locks: &Path, profile: &str, server: &str, begun: Instant) -> RateGate {
         let rate = Rate::per_minute(NonZeroU32::new(60).unwrap());
-        Turnstile::shared(rate, locks.to_owned(), profile, &server.parse().unwrap(), Arc::new(TestClock(begun)))
+        RateGate::shared(rate, locks.to_owned(), profile, &server.parse().unwrap(), Arc::new(TestClock(begun)))
     }
 
-    async fn use_up(turnstile: &Turnstile) -> usize {
+    async fn use_up(gate: &RateGate) -> usize {
         let mut taken = 0;
-        while turnstile.take().await.is_ok() {
+        while gate.take().await.is_ok() {
             taken += 1;
         }
         taken
     }
 
-    /// t121: the processes together keep to what each of them alone is allowed, and each serves who came first.
+    /// t121: several processes together keep the limit of one, and each serves its requests in order of arrival.
     #[tokio::test(start_paused = true)]
     async fn t121_processes_share_the_rate() {
         let folder = tempfile::tempdir().unwrap();
         let begun = Instant::now();
-        let waiting = processes::<4>(&folder.path().join("locks")).into_iter().flat_map(|turnstile| {
+        let waiting = processes::<4>(&folder.path().join("locks")).into_iter().flat_map(|gate| {
             (0..50).map(move |number| {
-                let turnstile = turnstile.clone();
+                let gate = gate.clone();
                 tokio::spawn(async move {
-                    turnstile.pass(FOREVER).await.unwrap();
-                    (begun.elapsed(), Arc::as_ptr(&turnstile) as usize, number)
+                    gate.pass(FOREVER).await.unwrap();
+                    (begun.elapsed(), Arc::as_ptr(&gate) as usize, number)
                 })
             })
         });
@@ -222,7 +222,7 @@ mod tests {
         for pass in waiting.collect::<Vec<_>>() {
             passed.push(pass.await.unwrap());
         }
-        // Those of a process stand in the order in which they came.
+        // Within a process, requests pass in order of arrival.
         assert!(passed.windows(2).all(|pair| pair[0].1 != pair[1].1 || pair[0].0 <= pair[1].0), "{passed:?}");
         passed.sort();
         let minute = Duration::from_secs(60);
@@ -230,18 +230,18 @@ mod tests {
             let within = passed[first..].iter().take_while(|(to, ..)| *to <= *from + minute).count();
             assert!(within <= 60, "{within} in a minute");
         }
-        // A burst was free, and nothing was given away after it.
+        // The burst passed at once, and no request was lost after it.
         assert!(passed[19].0 < Duration::from_millis(100), "{passed:?}");
         let last = Duration::from_secs(63) * 180 / 41;
         assert!(passed[199].0 < last + Duration::from_secs(1), "{:?}", passed[199]);
-        // Nobody was always last.
+        // No process was always last.
         let owners: std::collections::BTreeSet<usize> = passed[20..60].iter().map(|pass| pass.1).collect();
         assert_eq!(owners.len(), 4);
     }
 
-    /// Whoever gives up has taken nothing, from this process or from another.
+    /// A cancelled wait uses up nothing, in this process or another.
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_is_given_up_takes_nothing() {
+    async fn a_cancelled_wait_uses_up_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = processes(&folder.path().join("locks"));
         assert_eq!(use_up(&one).await, 20);
@@ -258,14 +258,14 @@ mod tests {
         for wait in waiting {
             assert!(wait.await.unwrap_err().is_cancelled());
         }
-        for turnstile in [one, other] {
+        for gate in [one, other] {
             let begun = Instant::now();
-            turnstile.pass(FOREVER).await.unwrap();
+            gate.pass(FOREVER).await.unwrap();
             assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
         }
     }
 
-    /// A wait that is too long is refused at once, and one behind others when the patience is over.
+    /// A wait that is too long is refused at once; one behind others, when its patience is over.
     #[tokio::test(start_paused = true)]
     async fn patience_has_an_end() {
         let folder = tempfile::tempdir().unwrap();
@@ -275,7 +275,7 @@ mod tests {
         let used_up = one.pass(Duration::from_secs(1)).await.unwrap_err();
         assert!(used_up.wait > Duration::from_secs(1));
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert_eq!(used_up.to_string(), "the server's limit of requests is used up: ask again in 2 s");
+        assert_eq!(used_up.to_string(), "the server's rate limit is used up: try again in 2 s");
 
         one.hold(Duration::from_secs(60)).await;
         let ahead = one.clone();
@@ -286,9 +286,9 @@ mod tests {
         ahead.await.unwrap().unwrap();
     }
 
-    /// t121: when a server asks one process for a pause, all of them keep it, also those that are waiting already.
+    /// t121: when a server asks one process for a pause, all of them keep it, even those that already wait.
     #[tokio::test(start_paused = true)]
-    async fn t121_a_pause_is_for_all_processes() {
+    async fn t121_a_pause_applies_to_all_processes() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = processes(&folder.path().join("locks"));
         use_up(&one).await;
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn another_profile_and_another_server_have_their_own() {
+    async fn another_profile_and_another_server_have_separate_limits() {
         let folder = tempfile::tempdir().unwrap();
         let locks = folder.path().join("locks");
         let begun = Instant::now();
@@ -311,49 +311,50 @@ mod tests {
             ("another", "https://a.example/mcp", 20),
             ("masset", "https://b.example/mcp", 20),
         ] {
-            assert_eq!(use_up(&turnstile(&locks, profile, server, begun)).await, left, "{profile} {server}");
+            assert_eq!(use_up(&rate_gate(&locks, profile, server, begun)).await, left, "{profile} {server}");
         }
     }
 
-    /// No limit, no file; a pause is kept all the same.
+    /// Without a limit there is no file, but a pause that the server asks for still counts.
     #[tokio::test(start_paused = true)]
     async fn without_a_limit_it_is_open() {
-        let open = Turnstile::open(Arc::new(TestClock(Instant::now())));
-        assert!(open.place.is_none());
+        let open = RateGate::open(Arc::new(TestClock(Instant::now())));
+        assert!(open.shared.is_none());
         let begun = Instant::now();
         for _ in 0..1000 {
             open.pass(Duration::ZERO).await.unwrap();
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
         open.hold(Duration::from_secs(7)).await;
-        assert_eq!(open.pass(Duration::from_secs(6)).await, Err(UsedUp { wait: Duration::from_secs(7) }));
+        assert_eq!(open.pass(Duration::from_secs(6)).await, Err(RateLimited { wait: Duration::from_secs(7) }));
         open.pass(Duration::from_secs(7)).await.unwrap();
         assert!(begun.elapsed() >= Duration::from_secs(7));
     }
 
-    /// a17: what is said is the server's own number, also where it is asked again before that; and not any more once it
-    /// has taken a request.
+    /// a17: finmcp reports the server's own number, even if it tries earlier, and stops once the server has taken a
+    /// request.
     #[tokio::test(start_paused = true)]
-    async fn a17_a_long_wait_is_said_in_the_servers_own_number() {
+    async fn a17_a_long_wait_is_reported_with_the_servers_own_number() {
         let folder = tempfile::tempdir().unwrap();
         let [shared] = processes(&folder.path().join("locks"));
-        let open = Arc::new(Turnstile::open(Arc::new(TestClock(Instant::now()))));
-        for turnstile in [shared, open] {
-            for (asked, said) in [(200, 200), (301, 301), (3600, 3600), (86_400, 86_400), (u64::MAX, 366 * 86_400)] {
-                turnstile.hold(Duration::from_secs(asked)).await;
-                let used_up = turnstile.pass(Duration::from_secs(45)).await.unwrap_err();
-                assert_eq!(used_up.wait.as_secs(), said, "{asked}");
-                // Five minutes later it is asked all the same.
-                turnstile.pass(patience::LONGEST_WAIT).await.unwrap();
+        let open = Arc::new(RateGate::open(Arc::new(TestClock(Instant::now()))));
+        for gate in [shared, open] {
+            for (asked, reported) in [(200, 200), (301, 301), (3600, 3600), (86_400, 86_400), (u64::MAX, 366 * 86_400)]
+            {
+                gate.hold(Duration::from_secs(asked)).await;
+                let used_up = gate.pass(Duration::from_secs(45)).await.unwrap_err();
+                assert_eq!(used_up.wait.as_secs(), reported, "{asked}");
+                // After five minutes finmcp tries anyway.
+                gate.pass(patience::LONGEST_WAIT).await.unwrap();
             }
-            turnstile.hold(Duration::from_secs(3600)).await;
-            turnstile.pass(patience::LONGEST_WAIT).await.unwrap();
-            turnstile.hold(Duration::from_secs(60)).await;
-            assert_eq!(turnstile.pass(Duration::from_secs(45)).await.unwrap_err().wait.as_secs(), 60);
+            gate.hold(Duration::from_secs(3600)).await;
+            gate.pass(patience::LONGEST_WAIT).await.unwrap();
+            gate.hold(Duration::from_secs(60)).await;
+            assert_eq!(gate.pass(Duration::from_secs(45)).await.unwrap_err().wait.as_secs(), 60);
         }
     }
 
-    /// Processes that were told the same wait do not come at the same time, and none comes too early or much too late.
+    /// Processes with the same wait do not all try at once, and none tries too early or much too late.
     #[tokio::test(start_paused = true)]
     async fn waiters_are_spread() {
         let folder = tempfile::tempdir().unwrap();
@@ -366,20 +367,20 @@ mod tests {
             late.insert(begun.elapsed().checked_sub(one.rate.interval() * turn).unwrap());
         }
         let (least, most) = (*late.first().unwrap(), *late.last().unwrap());
-        // Far more than the clock's own grain.
+        // Far more than the clock's resolution.
         assert!(most - least > Duration::from_millis(10) && most < one.rate.interval() / 7, "{late:?}");
     }
 
-    /// Whoever waits for the lock takes by the time at which it is got: by an earlier one, what others have noted
-    /// meanwhile would look like a clock that has been set back.
+    /// A process that waited for the lock counts from when it got it. An earlier time would make the others' entries
+    /// look like a clock that was set back.
     #[tokio::test(start_paused = true)]
-    async fn waiting_for_the_lock_gives_nothing_away() {
+    async fn time_is_read_under_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other] = processes(&folder.path().join("locks"));
         use_up(&one).await;
         let begun = Instant::now();
-        let place = one.place.as_ref().unwrap();
-        let held = Lock::acquire(&place.folder, &place.entry, LOCK_DEADLINE).await.unwrap();
+        let shared = one.shared.as_ref().unwrap();
+        let held = Lock::acquire(&shared.folder, &shared.entry, LOCK_DEADLINE).await.unwrap();
         let waiting = one.clone();
         let waiting = tokio::spawn(async move { waiting.take().await });
         sleep(LOCK_DEADLINE / 2).await;
@@ -392,9 +393,9 @@ mod tests {
         assert!(begun.elapsed() + wait >= one.rate.interval() - Duration::from_millis(1), "{wait:?}");
     }
 
-    /// What the others do cannot be known: then each keeps to the rate for itself.
+    /// If the file cannot be shared, each process keeps the rate on its own.
     #[tokio::test(start_paused = true)]
-    async fn without_a_place_to_meet_each_keeps_the_rate() {
+    async fn without_a_shared_file_each_process_keeps_the_rate() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();

@@ -1,35 +1,35 @@
-//! How often a server may be asked, and whether it may be asked now: the generic cell rate algorithm, on a clock that
-//! several processes share.
+//! How often a server may be called, and whether it may be called now: the generic cell rate algorithm, on a clock
+//! that several processes share.
 //!
-//! Times are in microseconds since the Unix epoch. A wall clock can be set back; what has been used up by then stays
-//! used up. Set forward, it gives at most one more burst.
+//! Times are in microseconds since the Unix epoch. The wall clock can be set back; usage up to then stays used up. Set
+//! forward, it allows at most one more burst.
 
 use std::{num::NonZeroU32, time::Duration};
 
 use crate::bridge::upstream::rate::patience::LONGEST_WAIT;
 
-/// What a server allows: so many requests at once, and then one in each interval.
+/// A server's limit: a burst of requests at once, and then one per interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Microseconds for each request.
+    /// Microseconds per request.
     interval: u64,
-    /// How many microseconds requests may be ahead of one in each interval: what a burst takes.
+    /// How far requests may be ahead of one per interval, in microseconds: the size of a burst.
     tolerance: u64,
 }
 
 impl Rate {
-    /// No limit, except that a server can ask for a pause.
+    /// No limit, except for pauses that the server asks for.
     pub const UNLIMITED: Self = Self { interval: 0, tolerance: 0 };
 
-    /// At most `limit` requests in any period of a minute.
+    /// At most `limit` requests in any minute.
     pub fn per_minute(limit: NonZeroU32) -> Self {
         Self::per(Duration::from_secs(60), limit)
     }
 
-    /// At most `limit` requests in any period of this length, wherever the server begins to count: a third of them can
+    /// At most `limit` requests in any period of this length, whenever the server starts to count: a third of them can
     /// be used at once, and the rest is spread over the period.
     pub fn per(period: Duration, limit: NonZeroU32) -> Self {
-        // Requests do not all take the same time on their way: they can arrive nearer to one another than they left.
+        // Network delays vary, so requests can arrive closer together than they were sent.
         let period = micros(period + period / 20);
         let limit = u64::from(limit.get());
         let burst = (limit / 3).max(1);
@@ -37,25 +37,25 @@ impl Rate {
         Self { interval, tolerance: interval * (burst - 1) }
     }
 
-    /// The time for each request in the long run.
+    /// The time per request in the long run.
     pub fn interval(self) -> Duration {
         Duration::from_micros(self.interval)
     }
 }
 
-/// How much of a [`Rate`] is used up. It is taken a request at a time, when the request goes: somebody who waits, and
-/// gives up or dies, has taken nothing.
+/// How much of a [`Rate`] is used up. A request counts when it is sent: one that is cancelled while it waits uses up
+/// nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// When this was noted.
+    /// When this was written.
     noted: u64,
-    /// When the next request would come if all came one in each interval: the theoretical arrival time.
+    /// When the next request would come at one per interval: the theoretical arrival time.
     arrival: u64,
 }
 
 impl Usage {
-    /// What [`Usage::to_text`] wrote. Nothing is an unused rate; what makes no sense, a burst that has just been used:
-    /// nobody knows better.
+    /// Parses the output of [`Usage::to_text`]. An empty text is an unused rate; an invalid one counts as a burst just
+    /// used, the safe assumption.
     pub fn from_text(text: &[u8], rate: Rate, now: u64) -> Self {
         if text.is_empty() {
             return Self::default();
@@ -71,12 +71,13 @@ impl Usage {
         Some(Self { noted: noted.parse().ok()?, arrival: arrival.parse().ok()? })
     }
 
-    /// This as a line of text. All have the same length, so that none is left of a longer one before.
+    /// One line of text. All have the same length, so that none leaves a rest of an older one.
     pub fn to_text(self) -> String {
         format!("{:020} {:020}\n", self.noted, self.arrival)
     }
 
-    /// Takes a request that goes now, or says how long it has to wait; then nothing is taken, and it must ask again.
+    /// Uses up one request, to be sent now. If that is not possible yet, uses up nothing and returns how long to wait
+    /// before trying again.
     ///
     /// # Errors
     /// The wait.
@@ -90,14 +91,14 @@ impl Usage {
         Ok(())
     }
 
-    /// Lets nobody go for as long as the server asks, [`LONGEST_WAIT`] at most, and no burst after that.
+    /// Allows no request for as long as the server asks, [`LONGEST_WAIT`] at most, and no burst after that.
     pub fn hold(&mut self, rate: Rate, now: u64, wait: Duration) {
         self.move_to(now);
         let until = now.saturating_add(micros(wait.min(LONGEST_WAIT)));
         self.arrival = self.arrival.max(until.saturating_add(rate.tolerance));
     }
 
-    /// Where the clock has been set back, everything moves with it.
+    /// Sets the time. If the clock was set back, the arrival time moves with it.
     fn move_to(&mut self, now: u64) {
         self.arrival = self.arrival.saturating_sub(self.noted.saturating_sub(now));
         self.noted = now;
@@ -121,24 +122,24 @@ mod tests {
         Rate::per_minute(NonZeroU32::new(limit).unwrap())
     }
 
-    /// How many go when as many as want to ask at `now`.
+    /// How many of a thousand requests at `now` are allowed.
     fn burst(usage: &mut Usage, rate: Rate, now: u64) -> usize {
         (0..1000).take_while(|_| usage.take(rate, now).is_ok()).count()
     }
 
-    /// The largest number of `times` within any period of a minute, both ends included: a server may count so.
+    /// The largest number of `times` in any minute, including both ends: a server may count that way.
     fn most_in_a_minute(times: &[u64]) -> usize {
         let within = |first: usize| times[first..].iter().take_while(|time| **time <= times[first] + MINUTE).count();
         (0..times.len()).map(within).max().unwrap_or(0)
     }
 
     #[test]
-    fn a_third_goes_at_once_and_the_rest_in_the_minute() {
+    fn a_third_passes_at_once_and_the_rest_within_the_minute() {
         let mut usage = Usage::default();
         assert_eq!(burst(&mut usage, rate(60), START), 20);
         let wait = usage.take(rate(60), START).unwrap_err();
         assert_eq!(wait, Duration::from_micros(63_000_000_u64.div_ceil(41)));
-        // Whoever has waited goes.
+        // A request that has waited as told passes.
         assert_eq!(burst(&mut usage, rate(60), START + micros(wait)), 1);
         assert_eq!(burst(&mut usage, rate(60), START + 2 * MINUTE), 20);
     }
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(burst(&mut usage, Rate::UNLIMITED, START + MINUTE), 1000);
     }
 
-    /// t121: a pause that the server asks for is kept, has an end, and is not followed by a burst.
+    /// t121: a pause that the server asks for is kept, ends, and is not followed by a burst.
     #[test]
     fn t121_a_pause_is_kept_and_ends() {
         for (asked, kept) in [(30, 30), (1_000_000_000, LONGEST_WAIT.as_secs())] {
@@ -185,20 +186,20 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_a_burst_just_used() {
+    fn invalid_text_counts_as_a_burst_just_used() {
         for text in ["\n", "1", "a b\n", "5 6", "-1 2\n", "1 2 3\n", "\u{e9}", "0 99999999999999999999\n"] {
             let mut usage = Usage::from_text(text.as_bytes(), rate(60), START);
             assert_eq!(usage.take(rate(60), START), Err(rate(60).interval()), "{text:?}");
         }
-        // A time in a thousand years that nobody can have asked for.
+        // An entry a thousand years ahead, which no server can have asked for.
         let far = Usage { noted: START, arrival: START + 365_000 * 24 * 60 * MINUTE };
         let mut usage = Usage::from_text(far.to_text().as_bytes(), rate(60), START);
         assert_eq!(usage.take(rate(60), START), Err(rate(60).interval()));
         assert_eq!(burst(&mut Usage::from_text(b"", rate(60), START), rate(60), START), 20);
     }
 
-    /// Somebody's turn: the time since the last one, by how much the clock was set back meanwhile, how many ask, and
-    /// how long a pause the server asks for.
+    /// One turn: the time since the last, by how much the clock was set back, how many requests there are, and the
+    /// pause that the server asks for.
     fn turn() -> impl Strategy<Value = (u64, u64, u32, Option<u64>)> {
         let gap = prop_oneof![0..1000_u64, 0..2_000_000_u64, 0..MINUTE];
         let set_back = prop_oneof![9 => Just(0), 1 => 0..10 * MINUTE];
@@ -209,8 +210,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
-        /// t121: whoever asks when, in whatever order, also across a file and with a clock that is set back: never more
-        /// than the limit in any minute, and never more than a burst and one in each interval in any time at all.
+        /// t121: whenever requests come, also across a file and with a clock that is set back: never more than the
+        /// limit in any minute, and never more than a burst plus one per interval in any period.
         #[test]
         fn t121_never_more_than_the_limit(
             limit in prop_oneof![1..5_u32, 5..200_u32],
@@ -247,9 +248,9 @@ mod tests {
             }
         }
 
-        /// Nobody goes within a pause, and whoever waits as long as told goes.
+        /// No request passes during a pause, and a request that has waited as told passes.
         #[test]
-        fn whoever_waits_as_told_goes(limit in 1..200_u32, used in 0..300_u32, pause in proptest::option::of(0..MINUTE)) {
+        fn a_request_that_waits_as_told_passes(limit in 1..200_u32, used in 0..300_u32, pause in proptest::option::of(0..MINUTE)) {
             let rate = rate(limit);
             let mut usage = Usage::default();
             let gone = (0..used).filter(|_| usage.take(rate, START).is_ok()).count();
@@ -263,9 +264,9 @@ mod tests {
             prop_assert!(wait == 0 || usage.take(rate, START + wait).is_ok());
         }
 
-        /// Whatever a file says, the wait has an end, and it is told.
+        /// Whatever the file contains, the wait is reported and ends.
         #[test]
-        fn no_file_blocks_for_ever(text in prop_oneof![
+        fn no_file_blocks_forever(text in prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..60),
             (any::<u64>(), any::<u64>()).prop_map(|(noted, arrival)| Usage { noted, arrival }.to_text().into_bytes()),
         ], now in any::<u64>()) {

@@ -1,4 +1,4 @@
-//! The vendor's limit of requests, kept to before the server has to say so.
+//! Keeps a server's rate limit before the server has to enforce it.
 
 pub mod gate;
 pub mod governor;

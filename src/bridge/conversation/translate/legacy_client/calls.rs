@@ -1,5 +1,5 @@
-//! The input that a modern server requires before it answers a call: its questions become requests to the legacy client,
-//! and the call is sent again with what they brought (MCP 2026-07-28, "Multi Round-Trip Requests").
+//! Input that a modern server requires before it responds to a call: its input requests become requests to the legacy
+//! client, and finmcp sends the call again with the client's responses (MCP 2026-07-28, "Multi Round-Trip Requests").
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use crate::{
     bridge::conversation::{
         failure::{Failure, Refusal},
         layer::Step,
-        numbers::Numbers,
         reply::{self, ReplyCode},
+        request_ids::RequestIds,
         translate::legacy_client::sender::Sender,
     },
     mcp::{
@@ -23,22 +23,22 @@ use crate::{
     printable::quoted,
 };
 
-/// How often a server may ask for more before it answers.
+/// How many times a server may require input for one call.
 const ROUNDS: u8 = 10;
 
-/// The client's requests that may need input.
+/// The client's requests that may require input.
 #[derive(Debug)]
 pub struct Calls {
-    /// By their ids.
+    /// By the client's ids.
     calls: HashMap<Id, Call>,
-    /// The ids under which such requests were sent again.
-    again: HashMap<Id, Id>,
-    /// What the client was asked: for which of its requests, under which key.
+    /// The client's ids, by the ids under which the requests were sent again.
+    resent: HashMap<Id, Id>,
+    /// The requests sent to the client: the call that each is for, and its key there.
     asked: HashMap<Id, (Id, String)>,
-    numbers: Numbers,
+    request_ids: RequestIds,
 }
 
-/// A request of the client that the server may answer with questions.
+/// A request of the client for which the server may require input.
 #[derive(Debug)]
 struct Call {
     message: Message,
@@ -50,16 +50,16 @@ struct Call {
 enum Stage {
     /// The server has it, under this id.
     Sent(Id),
-    /// The client has been asked.
+    /// The client has to provide input.
     Asking {
-        /// What it has answered: keys and results, as JSON.
-        answers: Object<'static>,
-        /// The server's own, to be sent back.
+        /// The client's responses so far: keys and results, as JSON.
+        responses: Object<'static>,
+        /// The server's `requestState`, to be sent back.
         state: Option<String>,
     },
 }
 
-/// A server's result that asks for input.
+/// A server's result that requires input.
 #[derive(Deserialize)]
 struct InputRequired<'a> {
     #[serde(rename = "resultType")]
@@ -71,12 +71,11 @@ struct InputRequired<'a> {
 }
 
 impl Calls {
-    /// None to begin with.
-    pub fn new(numbers: Numbers) -> Self {
-        Self { calls: HashMap::new(), again: HashMap::new(), asked: HashMap::new(), numbers }
+    pub fn new(request_ids: RequestIds) -> Self {
+        Self { calls: HashMap::new(), resent: HashMap::new(), asked: HashMap::new(), request_ids }
     }
 
-    /// Whether `id` is that of a call.
+    /// Whether `id` belongs to a call.
     pub fn contains(&self, id: &Id) -> bool {
         self.calls.contains_key(id)
     }
@@ -87,49 +86,49 @@ impl Calls {
         self.calls.insert(id.clone(), call);
     }
 
-    /// The id of the client's request that the server knows as `id`. It is over.
-    pub fn own_id(&mut self, id: &Id) -> Id {
-        self.again.remove(id).unwrap_or_else(|| id.clone())
+    /// The client's id of the request that the server knows as `id`, for which a response has come.
+    pub fn client_id(&mut self, id: &Id) -> Id {
+        self.resent.remove(id).unwrap_or_else(|| id.clone())
     }
 
-    /// The call came to nothing: it is as the client wrote it.
+    /// The call failed: returns it as the client wrote it.
     pub fn end(&mut self, id: &Id) -> Option<Message> {
         self.calls.remove(id).map(|call| call.message)
     }
 
-    /// The client does not want the answer to a request any more. Whether that was a call.
+    /// The client has cancelled a request. Returns whether that was a call.
     pub fn cancel(&mut self, id: &Id, steps: &mut Vec<Step>) -> bool {
         match self.calls.remove(id) {
             None => return false,
             Some(Call { stage: Stage::Sent(sent), .. }) => {
-                self.again.remove(&sent);
+                self.resent.remove(&sent);
                 steps.push(Step::ToServer(Message::cancellation(&sent)));
             }
-            Some(Call { stage: Stage::Asking { .. }, .. }) => self.take_back(id, steps),
+            Some(Call { stage: Stage::Asking { .. }, .. }) => self.cancel_questions(id, steps),
         }
         true
     }
 
-    /// Asks the client nothing more for its request `call`.
-    fn take_back(&mut self, call: &Id, steps: &mut Vec<Step>) {
-        let taken_back = self.asked.extract_if(|_, (asking, _)| asking == call);
-        steps.extend(taken_back.map(|(id, _)| Step::ToClient(Message::cancellation(&id))));
+    /// Cancels the requests that the client was sent for its call.
+    fn cancel_questions(&mut self, call: &Id, steps: &mut Vec<Step>) {
+        let cancelled = self.asked.extract_if(|_, (asking, _)| asking == call);
+        steps.extend(cancelled.map(|(id, _)| Step::ToClient(Message::cancellation(&id))));
     }
 
-    /// Nothing more will come from the client: no answers.
+    /// The client has closed its side: no more responses will come.
     pub fn close(&mut self, steps: &mut Vec<Step>) {
         self.asked.clear();
         let asking = self.calls.extract_if(|_, call| matches!(call.stage, Stage::Asking { .. }));
-        steps.extend(asking.map(|(_, call)| Step::Refuse(Refusal::unsent(call.message, Failure::Unasked))));
+        steps.extend(asking.map(|(_, call)| Step::Refuse(Refusal::unsent(call.message, Failure::NoInput))));
     }
 
-    /// The server has answered the call `id`, or asks something first. What answers something else is given back.
+    /// The server has responded to the call `id`, perhaps to require input. Returns the response if it is to no call.
     pub fn answered(&mut self, id: Id, answer: Message, sender: &Sender, steps: &mut Vec<Step>) -> Option<Message> {
         let Some(call) = self.calls.remove(&id) else { return Some(answer) };
-        let asks = memchr::memmem::find(answer.raw(), b"\"input_required\"").is_some();
-        let required = asks.then(|| answer.result::<InputRequired<'_>>()).flatten();
+        let may_require_input = memchr::memmem::find(answer.raw(), b"\"input_required\"").is_some();
+        let required = may_require_input.then(|| answer.result::<InputRequired<'_>>()).flatten();
         match required.filter(|required| required.kind == "input_required") {
-            Some(required) => self.ask(id, call, &required, sender, steps),
+            Some(required) => self.require_input(id, call, &required, sender, steps),
             None => steps.push(Step::ToClient(match tasks::extension_task(&answer) {
                 Some(task) => unknown_task(&id, &task),
                 None => answer.addressed_to(&id),
@@ -138,10 +137,17 @@ impl Calls {
         None
     }
 
-    fn ask(&mut self, id: Id, mut call: Call, required: &InputRequired<'_>, sender: &Sender, steps: &mut Vec<Step>) {
+    fn require_input(
+        &mut self,
+        id: Id,
+        mut call: Call,
+        required: &InputRequired<'_>,
+        sender: &Sender,
+        steps: &mut Vec<Step>,
+    ) {
         call.rounds += 1;
         if call.rounds > ROUNDS {
-            return steps.push(Step::Refuse(Refusal::unsent(call.message, Failure::AskedTooOften)));
+            return steps.push(Step::Refuse(Refusal::unsent(call.message, Failure::TooManyRounds)));
         }
         let text = required.requests.map_or("{}", RawValue::get);
         let Some(requests) = Object::parse(text) else {
@@ -152,12 +158,13 @@ impl Calls {
             match self.question(request, sender) {
                 Ok(question) => questions.push((key, question)),
                 Err(method) => {
-                    return steps.push(Step::Refuse(Refusal::unsent(call.message, Failure::Unasking { method })));
+                    return steps
+                        .push(Step::Refuse(Refusal::unsent(call.message, Failure::UnsupportedByClient { method })));
                 }
             }
         }
         let state = required.state.map(|state| state.get().to_owned());
-        call.stage = Stage::Asking { answers: Object::default(), state };
+        call.stage = Stage::Asking { responses: Object::default(), state };
         for (key, question) in questions {
             if let Some(asking) = question.id() {
                 self.asked.insert(asking.clone(), (id.clone(), key));
@@ -165,10 +172,10 @@ impl Calls {
             steps.push(Step::ToClient(question));
         }
         self.calls.insert(id.clone(), call);
-        self.send_again_if_complete(&id, sender, steps);
+        self.resend_if_complete(&id, sender, steps);
     }
 
-    /// One of the server's questions as a request to the client; else what the client cannot be asked.
+    /// Turns an input request into a request to the client; fails with its method if the client does not support that.
     fn question(&self, request: &str, sender: &Sender) -> Result<Message, String> {
         let request = Object::parse(request).unwrap_or_default();
         let method: String =
@@ -185,42 +192,42 @@ impl Calls {
         if object::found(&sender.capabilities, path).is_none() {
             return Err(method);
         }
-        let id = self.numbers.next_id();
+        let id = self.request_ids.next_id();
         let mut parameters = Object::parse(parameters).unwrap_or_default();
         if is_url && parameters.get("elicitationId").is_none() {
-            // MCP 2025-11-25 elicitation, "URL Mode", asks for one; the modern era has none.
+            // MCP 2025-11-25 elicitation, "URL Mode", requires this id; the modern era has none.
             parameters.set("elicitationId", id.to_string());
         }
         Ok(Message::request(id, &method, &parameters.to_string()))
     }
 
-    /// The client has answered a request, perhaps one of these questions.
-    pub fn replied(&mut self, asked: &Id, answer: &Message, sender: &Sender, steps: &mut Vec<Step>) {
+    /// The client has responded to a request, perhaps to one of these.
+    pub fn client_responded(&mut self, asked: &Id, answer: &Message, sender: &Sender, steps: &mut Vec<Step>) {
         let Some((id, key)) = self.asked.remove(asked) else { return };
-        let Some(Call { stage: Stage::Asking { answers, .. }, .. }) = self.calls.get_mut(&id) else { return };
+        let Some(Call { stage: Stage::Asking { responses, .. }, .. }) = self.calls.get_mut(&id) else { return };
         if let Some(result) = answer.result::<&RawValue>() {
-            answers.set(&key, result.get().to_owned());
-            return self.send_again_if_complete(&id, sender, steps);
+            responses.set(&key, result.get().to_owned());
+            return self.resend_if_complete(&id, sender, steps);
         }
-        // There is no way to tell a modern server that its question failed: the call ends with the client's error.
+        // A modern server cannot be told that its input request failed, so the call ends with the client's error.
         self.calls.remove(&id);
-        self.take_back(&id, steps);
+        self.cancel_questions(&id, steps);
         steps.push(Step::ToClient(answer.clone().addressed_to(&id)));
     }
 
-    /// Sends the call again with what its questions have brought, once nothing is missing: under a new id.
-    fn send_again_if_complete(&mut self, id: &Id, sender: &Sender, steps: &mut Vec<Step>) {
+    /// Sends the call again under a new id, once all responses are there.
+    fn resend_if_complete(&mut self, id: &Id, sender: &Sender, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.get_mut(id) else { return };
-        let Stage::Asking { answers, state } = &call.stage else { return };
+        let Stage::Asking { responses, state } = &call.stage else { return };
         if self.asked.values().any(|(asking, _)| asking == id) {
             return;
         }
-        let next = self.numbers.next_id();
+        let next = self.request_ids.next_id();
         let request = call.message.clone().edited(|message| {
             message.set("id", next.to_string());
             message.edit("params", |parameters| {
-                if !answers.is_empty() {
-                    parameters.set("inputResponses", answers.to_string());
+                if !responses.is_empty() {
+                    parameters.set("inputResponses", responses.to_string());
                 }
                 if let Some(state) = state {
                     parameters.set("requestState", state.clone());
@@ -228,25 +235,25 @@ impl Calls {
             });
         });
         call.stage = Stage::Sent(next.clone());
-        let Some(request) = request.and_then(|request| sender.modern(request)) else {
+        let Some(request) = request.and_then(|request| sender.to_modern(request)) else {
             self.calls.remove(id);
             return steps.push(Step::ToClient(reply::untranslatable(id)));
         };
-        self.again.insert(next, id.clone());
-        // The server answered the call before: this is another one.
+        self.resent.insert(next, id.clone());
+        // The server has responded to the call as sent before: this is a new message with its own attempts.
         steps.push(Step::ToServer(request.unsent()));
     }
 }
 
-/// The answer to a request that a server has made a task of, against the rules: this client has not offered to follow any.
-/// It runs on, and only the server knows what comes of it.
+/// The error for a request of which a server has made a task, against the specification: this client has not declared
+/// support for tasks. The task runs on, and only the server knows its outcome.
 fn unknown_task(id: &Id, task: &Task) -> Message {
-    let said = format!(
-        "the server made a task of this call ({}), which this client cannot follow. It is not known whether the call is \
+    let text = format!(
+        "the server turned this call into a task ({}), which this client does not support. The call may or may not be \
          carried out; it was not sent again. Check before repeating it",
         quoted(&task.id)
     );
-    let error = reply::error(id, ReplyCode::OutcomeUnknown, &said);
+    let error = reply::error(id, ReplyCode::OutcomeUnknown, &text);
     let data = format!(r#"{{"taskId":{}}}"#, object::text(&task.id));
     error.clone().edited(|message| message.edit("error", |error| error.set("data", data))).unwrap_or(error)
 }

@@ -1,7 +1,8 @@
-//! A client of the legacy era in front of a modern server: each message in the other's terms.
+//! Translates between a legacy client and a modern server.
 //!
-//! Requests get the modern `_meta`; `input_required` becomes requests to the client; list changes and resource updates come
-//! by one `subscriptions/listen`; `ping` and `logging/setLevel`, which the modern era has given up, are answered here.
+//! Requests get the modern `_meta`; `input_required` becomes requests to the client; list changes and resource updates
+//! come through one `subscriptions/listen`; finmcp itself responds to `ping` and `logging/setLevel`, which the modern
+//! era has dropped.
 
 mod calls;
 mod sender;
@@ -14,8 +15,8 @@ use crate::{
         description::Description,
         failure::{Failure, Refusal},
         layer::Step,
-        numbers::Numbers,
         reply::{self, ReplyCode},
+        request_ids::RequestIds,
         translate::{
             legacy_client::{calls::Calls, sender::Sender, subscription::Subscription},
             log_level::log_level,
@@ -29,35 +30,35 @@ use crate::{
     },
 };
 
-/// The translator.
+/// The translator for a legacy client.
 #[derive(Debug)]
 pub struct LegacyClient {
     sender: Sender,
     calls: Calls,
-    /// The client's other requests, as it wrote them.
+    /// The client's other requests, as the client wrote them.
     requests: HashMap<Id, Message>,
     subscription: Subscription,
 }
 
 impl LegacyClient {
-    /// For the client that said `initialize`, in front of the server that describes itself so.
-    pub fn new(initialize: &Message, server: &Description, numbers: Numbers) -> Self {
+    /// The translator for the client that sent `initialize` and the described server.
+    pub fn new(initialize: &Message, server: &Description, request_ids: RequestIds) -> Self {
         Self {
             sender: Sender::new(initialize, server),
-            calls: Calls::new(numbers.clone()),
+            calls: Calls::new(request_ids.clone()),
             requests: HashMap::new(),
-            subscription: Subscription::new(server, numbers),
+            subscription: Subscription::new(server, request_ids),
         }
     }
 
-    /// A modern client's `server/discover` in this client's name.
+    /// A `server/discover` on behalf of the client that sent `initialize`.
     pub fn discover(initialize: &Message, id: Id) -> Message {
         Sender::new(initialize, &Description::minimal("")).request(id, "server/discover", Object::default())
     }
 
-    /// What the client says.
-    pub fn client(&mut self, message: Message, steps: &mut Vec<Step>) {
-        self.subscription.client_spoke(&self.sender, steps);
+    /// The client sent a message.
+    pub fn client_sent(&mut self, message: Message, steps: &mut Vec<Step>) {
+        self.subscription.client_active(&self.sender, steps);
         match &message.kind {
             Kind::Request { id, .. } if self.calls.contains(id) => {
                 steps.push(Step::Refuse(Refusal::unsent(message, Failure::IdInUse)));
@@ -66,11 +67,11 @@ impl LegacyClient {
             Kind::Notification { method } => match &**method {
                 "notifications/initialized" => self.subscription.open(&self.sender, steps),
                 "notifications/cancelled" => self.cancelled(message, steps),
-                // The modern era has none of these.
+                // The modern era has neither of these.
                 "notifications/roots/list_changed" | "notifications/progress" => {}
-                _ => steps.extend(self.sender.modern(message).map(Step::ToServer)),
+                _ => steps.extend(self.sender.to_modern(message).map(Step::ToServer)),
             },
-            Kind::Response { id: Some(id), .. } => self.calls.replied(id, &message, &self.sender, steps),
+            Kind::Response { id: Some(id), .. } => self.calls.client_responded(id, &message, &self.sender, steps),
             Kind::Response { id: None, .. } => {}
         }
     }
@@ -81,7 +82,7 @@ impl LegacyClient {
             "logging/setLevel" => {
                 let level = message.member("level").filter(|level| log_level(level).is_some());
                 let Some(level) = level else {
-                    let error = reply::error(id, ReplyCode::InvalidParameters, "there is no such level");
+                    let error = reply::error(id, ReplyCode::InvalidParameters, "unknown log level");
                     return steps.push(Step::ToClient(error));
                 };
                 self.sender.level = Some(level);
@@ -90,7 +91,7 @@ impl LegacyClient {
             "resources/subscribe" | "resources/unsubscribe" => {
                 let uri: Option<String> = message.member("uri").and_then(|uri| serde_json::from_str(&uri).ok());
                 let Some(uri) = uri else {
-                    let error = reply::error(id, ReplyCode::InvalidParameters, "this needs a uri");
+                    let error = reply::error(id, ReplyCode::InvalidParameters, "the parameter uri is missing");
                     return steps.push(Step::ToClient(error));
                 };
                 if method == "resources/subscribe" {
@@ -100,7 +101,7 @@ impl LegacyClient {
                 }
             }
             _ => {
-                let Some(request) = self.sender.modern(message.clone()) else {
+                let Some(request) = self.sender.to_modern(message.clone()) else {
                     return steps.push(Step::ToClient(reply::untranslatable(id)));
                 };
                 if matches!(method, "tools/call" | "prompts/get" | "resources/read") {
@@ -121,14 +122,14 @@ impl LegacyClient {
         }
     }
 
-    /// What the server says.
-    pub fn server(&mut self, message: Message, steps: &mut Vec<Step>) {
+    /// The server sent a message.
+    pub fn server_sent(&mut self, message: Message, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => {
                 if self.subscription.is_open_as(id) {
                     return self.subscription.answered(&message, id, *succeeded, steps);
                 }
-                let id = self.calls.own_id(id);
+                let id = self.calls.client_id(id);
                 if let Some(answer) = self.calls.answered(id.clone(), message, &self.sender, steps) {
                     self.requests.remove(&id);
                     steps.push(Step::ToClient(answer));
@@ -141,31 +142,31 @@ impl LegacyClient {
                 }
             }
             _ => {
-                self.subscription.spoke();
+                self.subscription.server_active();
                 steps.push(Step::ToClient(message));
             }
         }
     }
 
-    /// A message of ours or the client's brought no response.
+    /// A request of the client, or one of finmcp's own, failed.
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
         if self.subscription.is_open_as(&id) {
             return self.subscription.ended(&id, &refusal.failure, steps);
         }
-        let id = self.calls.own_id(&id);
-        // In the client's own words: it may be made again, or be answered in them.
-        let written = self.calls.end(&id).or_else(|| self.requests.remove(&id));
-        let message = written.unwrap_or(refusal.message);
+        let id = self.calls.client_id(&id);
+        // As the client wrote it: the request may be sent again, or its error may be translated.
+        let original = self.calls.end(&id).or_else(|| self.requests.remove(&id));
+        let message = original.unwrap_or(refusal.message);
         steps.push(Step::Refuse(Refusal { message, ..refusal }));
     }
 
-    /// The pause before a subscription is opened again is over.
+    /// The pause before reopening the subscription is over.
     pub fn woken(&mut self, steps: &mut Vec<Step>) {
         self.subscription.woken(&self.sender, steps);
     }
 
-    /// Nothing more will come from the client: no answers, and it hears of no more changes.
+    /// The client has closed its side: it sends no responses and gets no more notifications of changes.
     pub fn closed(&mut self, steps: &mut Vec<Step>) {
         self.subscription.close(steps);
         self.calls.close(steps);

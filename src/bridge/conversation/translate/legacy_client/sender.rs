@@ -1,4 +1,4 @@
-//! Who sends a legacy client's messages, as every modern request says it.
+//! The description of a legacy client that every modern request has to carry.
 
 use serde_json::value::RawValue;
 
@@ -14,24 +14,24 @@ use crate::{
     },
 };
 
-/// The client, as each request describes it.
+/// A client, as described in each request.
 #[derive(Debug)]
 pub struct Sender {
     version: String,
-    /// The client's `clientInfo` and `capabilities`, as it wrote them.
+    /// The client's `clientInfo`, as the client wrote it.
     client: String,
-    /// What the client can be asked.
+    /// The requests that the client supports.
     pub capabilities: String,
-    /// The level of the log that it wants, as JSON.
+    /// The log level that the client has set, as JSON.
     pub level: Option<String>,
 }
 
 impl Sender {
-    /// The client that said `initialize`, in front of the server that describes itself so.
+    /// The client that sent `initialize`, in front of the described server.
     pub fn new(initialize: &Message, server: &Description) -> Self {
-        let parameters = initialize.parameters::<Box<RawValue>>().unwrap_or_default();
-        let hello = Object::parse(parameters.get()).unwrap_or_default();
-        let member = |name| hello.get(name).unwrap_or("{}").to_owned();
+        let raw = initialize.parameters::<Box<RawValue>>().unwrap_or_default();
+        let parameters = Object::parse(raw.get()).unwrap_or_default();
+        let member = |name| parameters.get(name).unwrap_or("{}").to_owned();
         let supported = server.supported_versions();
         let version = supported.iter().find(|version| *version == MODERN).or(supported.last());
         Self {
@@ -42,15 +42,15 @@ impl Sender {
         }
     }
 
-    /// A message as a modern client would send it: with what every request says about its sender. None where that cannot be
-    /// said in it.
-    pub fn modern(&self, message: Message) -> Option<Message> {
+    /// Adds to `message` the description of the client that every modern request carries. Returns none if the message
+    /// cannot be edited.
+    pub fn to_modern(&self, message: Message) -> Option<Message> {
         message.edited(|message| {
             message.edit("params", |parameters| parameters.edit("_meta", |meta| self.describe(meta)));
         })
     }
 
-    /// A request of ours.
+    /// A request of finmcp's own.
     pub fn request(&self, id: Id, method: &str, mut parameters: Object<'_>) -> Message {
         parameters.edit("_meta", |meta| self.describe(meta));
         Message::request(id, method, &parameters.to_string())

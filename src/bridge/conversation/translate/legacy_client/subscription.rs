@@ -1,4 +1,4 @@
-//! What a legacy client is to hear of, and the one stream by which a modern server tells of it.
+//! The changes that a legacy client wants to hear of, and the one stream on which a modern server reports them.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,8 +8,8 @@ use crate::{
         event::Alarm,
         failure::Failure,
         layer::Step,
-        numbers::Numbers,
         reply::{self, ReplyCode},
+        request_ids::RequestIds,
         session::SUBSCRIBE,
         translate::{legacy_client::sender::Sender, lists::LISTS},
     },
@@ -20,45 +20,46 @@ use crate::{
     },
 };
 
-/// How long until a subscription that ended is opened again: this, and twice as long each time that it ends at once.
+/// The shortest and the longest pause before reopening a subscription; it doubles each time that the stream ends at
+/// once.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// The subscription, and the requests that wait for it.
 #[derive(Debug)]
 pub struct Subscription {
-    /// `toolsListChanged` and its like, as far as the server has them.
+    /// `toolsListChanged` and the like, as far as the server supports them.
     lists: Vec<&'static str>,
     uris: BTreeSet<String>,
     open: Option<Id>,
     opening: Option<Id>,
-    /// The client's requests to be answered once it is open.
+    /// The client's requests that get their responses once the subscription is open.
     waiting: Vec<Id>,
     continuity: Continuity,
-    /// How long the last pause was before it was opened again; none since the client was heard of.
+    /// The last pause before reopening; zero since the client or the server last sent something.
     pause: Duration,
-    effort: Effort,
-    numbers: Numbers,
+    reopening: Reopening,
+    request_ids: RequestIds,
 }
 
-/// Whether the client may have missed something.
+/// Whether the client may have missed a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Continuity {
     Whole,
-    /// It has: the server has ended the stream.
+    /// The server has ended the stream meanwhile.
     Cut,
 }
 
-/// Whether the stream is opened again when it ends.
+/// Whether to reopen the stream when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effort {
+enum Reopening {
     Again,
-    /// It was opened again often enough, and the client has said nothing since: an idle process keeps no server busy.
+    /// It was reopened several times without anything from the client: an idle finmcp must not keep the server busy.
     GivenUp,
 }
 
 impl Subscription {
-    /// To all the lists that change at the server.
-    pub fn new(server: &Description, numbers: Numbers) -> Self {
+    /// A subscription to all lists whose changes the server reports.
+    pub fn new(server: &Description, request_ids: RequestIds) -> Self {
         let lists = LISTS.iter().filter(|(kind, ..)| server.capability(&[kind, "listChanged"]).is_some());
         Self {
             lists: lists.map(|(_, filter, _)| *filter).collect(),
@@ -68,46 +69,46 @@ impl Subscription {
             waiting: Vec::new(),
             continuity: Continuity::Whole,
             pause: Duration::ZERO,
-            effort: Effort::Again,
-            numbers,
+            reopening: Reopening::Again,
+            request_ids,
         }
     }
 
-    /// The client is heard of.
-    pub fn client_spoke(&mut self, sender: &Sender, steps: &mut Vec<Step>) {
-        self.spoke();
-        if std::mem::replace(&mut self.effort, Effort::Again) == Effort::GivenUp {
+    /// The client sent a message.
+    pub fn client_active(&mut self, sender: &Sender, steps: &mut Vec<Step>) {
+        self.server_active();
+        if std::mem::replace(&mut self.reopening, Reopening::Again) == Reopening::GivenUp {
             self.woken(sender, steps);
         }
     }
 
-    /// One of both is heard of: the next pause is a short one.
-    pub fn spoke(&mut self) {
+    /// The server, or the client, sent a message: the next pause is a short one.
+    pub fn server_active(&mut self) {
         self.pause = Duration::ZERO;
     }
 
-    /// The client wants to hear of a resource by its request `id`.
+    /// The client subscribes to a resource with request `id`.
     pub fn add(&mut self, id: Id, uri: String, sender: &Sender, steps: &mut Vec<Step>) {
         self.uris.insert(uri);
         self.waiting.push(id);
         self.open(sender, steps);
     }
 
-    /// The client does not want to hear of it any more.
+    /// The client unsubscribes from a resource with request `id`.
     pub fn remove(&mut self, id: Id, uri: &str, sender: &Sender, steps: &mut Vec<Step>) {
         self.uris.remove(uri);
         self.waiting.push(id);
         self.open(sender, steps);
     }
 
-    /// The pause before it is opened again is over.
+    /// The pause before reopening is over.
     pub fn woken(&mut self, sender: &Sender, steps: &mut Vec<Step>) {
         if self.open.is_none() && self.opening.is_none() {
             self.open(sender, steps);
         }
     }
 
-    /// Opens a subscription to all that is wanted by now; the one before ends when this one is there.
+    /// Opens a subscription to everything wanted now. The previous one ends when this one is open.
     pub fn open(&mut self, sender: &Sender, steps: &mut Vec<Step>) {
         if let Some(id) = self.opening.take() {
             steps.push(Step::ToServer(Message::cancellation(&id)));
@@ -124,7 +125,7 @@ impl Subscription {
         if !self.uris.is_empty() {
             filter.set("resourceSubscriptions", serde_json::json!(self.uris).to_string());
         }
-        let id = self.numbers.next_id();
+        let id = self.request_ids.next_id();
         let mut parameters = Object::default();
         parameters.set("notifications", filter.to_string());
         let request = sender.request(id.clone(), SUBSCRIBE, parameters);
@@ -132,7 +133,7 @@ impl Subscription {
         steps.push(Step::ToServer(request));
     }
 
-    /// The server has opened it, as `id`.
+    /// The server has opened the subscription `id`.
     pub fn opened(&mut self, id: Id, steps: &mut Vec<Step>) {
         if self.opening.as_ref() != Some(&id) {
             return;
@@ -143,7 +144,7 @@ impl Subscription {
         }
         self.answer_waiting(steps);
         if std::mem::replace(&mut self.continuity, Continuity::Whole) == Continuity::Cut {
-            self.tell_what_may_have_changed(steps);
+            self.report_possible_changes(steps);
         }
     }
 
@@ -151,9 +152,9 @@ impl Subscription {
         steps.extend(self.waiting.drain(..).map(|id| Step::ToClient(Message::response(&id, "{}"))));
     }
 
-    /// Tells the client of all the changes that it may have missed. What is missed is not made up for (MCP 2026-07-28,
-    /// "Subscriptions"), and a legacy client does not know of the gap.
-    fn tell_what_may_have_changed(&self, steps: &mut Vec<Step>) {
+    /// Reports every change that the client may have missed: a modern server does not repeat notifications (MCP
+    /// 2026-07-28, "Subscriptions"), and a legacy client does not know of the gap.
+    fn report_possible_changes(&self, steps: &mut Vec<Step>) {
         for (_, _, method) in LISTS.iter().filter(|(_, filter, _)| self.lists.contains(filter)) {
             steps.push(Step::ToClient(Message::notification(method, "{}")));
         }
@@ -163,7 +164,7 @@ impl Subscription {
         }
     }
 
-    /// The server has ended the subscription `id`, or refuses it.
+    /// The server has ended the subscription `id`, or refused it.
     pub fn answered(&mut self, answer: &Message, id: &Id, succeeded: bool, steps: &mut Vec<Step>) {
         if succeeded {
             return self.ended(id, &Failure::Cut, steps);
@@ -179,7 +180,7 @@ impl Subscription {
             self.continuity = Continuity::Cut;
         }
         self.forget(id);
-        self.give_up(failure, steps);
+        self.fail_waiting(failure, steps);
         self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
         let is_final = match failure {
             Failure::Status { status, .. } => status.is_client_error() && status.as_u16() != 429,
@@ -187,28 +188,28 @@ impl Subscription {
             _ => false,
         };
         let is_enough = self.pause == PAUSES.1 || failure.needs_login();
-        self.effort = if is_enough { Effort::GivenUp } else { Effort::Again };
+        self.reopening = if is_enough { Reopening::GivenUp } else { Reopening::Again };
         if !is_final && !is_enough {
             steps.push(Step::Wake(Alarm::Subscription, self.pause));
         }
     }
 
-    /// The client hears of no more changes.
+    /// The client gets no more notifications of changes.
     pub fn close(&mut self, steps: &mut Vec<Step>) {
         for id in [self.open.take(), self.opening.take()].into_iter().flatten() {
             steps.push(Step::ToServer(Message::cancellation(&id)));
         }
-        self.give_up(&Failure::Stopped, steps);
+        self.fail_waiting(&Failure::Stopped, steps);
     }
 
-    /// Answers the requests that wait for it: it is not to be had.
-    fn give_up(&mut self, failure: &Failure, steps: &mut Vec<Step>) {
-        let said = failure.to_string();
-        let errors = self.waiting.drain(..).map(|id| reply::error(&id, ReplyCode::Network, &said));
+    /// Fails the requests that wait for the subscription.
+    fn fail_waiting(&mut self, failure: &Failure, steps: &mut Vec<Step>) {
+        let reason = failure.to_string();
+        let errors = self.waiting.drain(..).map(|id| reply::error(&id, ReplyCode::Network, &reason));
         steps.extend(errors.map(Step::ToClient));
     }
 
-    /// Whether it is open as `id`, or being opened.
+    /// Whether the subscription `id` is open, or being opened.
     pub fn is_open_as(&self, id: &Id) -> bool {
         self.open.as_ref() == Some(id) || self.opening.as_ref() == Some(id)
     }

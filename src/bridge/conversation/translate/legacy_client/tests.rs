@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::*;
-use crate::{bridge::conversation::failure::Taken, mcp::revision::Era};
+use crate::{bridge::conversation::failure::Processed, mcp::revision::Era};
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":1.10},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"sampling":{},"roots":{"x":1e2}}"#;
 
@@ -11,15 +11,15 @@ fn message(text: &str) -> Message {
     Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
-/// A client that can be asked for everything but to open an address, in front of a server with these capabilities.
+/// A client that supports every request except URL elicitation, in front of a server with these capabilities.
 fn translator(capabilities: &str) -> LegacyClient {
     let hello = r#"{"id":0,"method":"initialize","params":{"protocolVersion":"2025-06-18","clientInfo":{"name":"c","version":1.10},"capabilities":{"elicitation":{},"sampling":{},"roots":{"x":1e2}}}}"#;
     let answer = format!(r#"{{"id":0,"result":{{"supportedVersions":["2026-07-28"],"capabilities":{capabilities}}}}}"#);
     let server = Description::learn(Era::Modern, &message(&answer)).unwrap();
-    LegacyClient::new(&message(hello), &server, Numbers::default())
+    LegacyClient::new(&message(hello), &server, RequestIds::default())
 }
 
-/// What comes of it, a line for each step.
+/// The resulting steps, one line each.
 fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
     let mut steps = Vec::new();
     say(&mut steps);
@@ -33,16 +33,16 @@ fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
     steps.into_iter().map(line).collect()
 }
 
-/// What comes of a message of the client's.
+/// The steps that result from a message of the client.
 #[track_caller]
 fn client(translator: &mut LegacyClient, text: &str) -> Vec<String> {
-    told(|steps| translator.client(message(text), steps))
+    told(|steps| translator.client_sent(message(text), steps))
 }
 
-/// What comes of a message of the server's.
+/// The steps that result from a message of the server.
 #[track_caller]
 fn server(translator: &mut LegacyClient, text: &str) -> Vec<String> {
-    told(|steps| translator.server(message(text), steps))
+    told(|steps| translator.server_sent(message(text), steps))
 }
 
 /// The ids of the messages in `told`, as they are spelled.
@@ -52,7 +52,7 @@ fn ids(told: &[String]) -> Vec<String> {
 
 const CALL: &str = r#"{"id":7,"method":"tools/call","params":{"name":"t","arguments":{"n":1.10},"z":1e2}}"#;
 
-/// The server wants `requests`, which is JSON, to answer the request `id`.
+/// The server responds to request `id` with these input requests, as JSON.
 fn input_required(id: &str, requests: &str) -> String {
     format!(r#"{{"id":{id},"result":{{"resultType":"input_required","inputRequests":{requests}}}}}"#)
 }
@@ -60,7 +60,7 @@ fn input_required(id: &str, requests: &str) -> String {
 const ROOTS: &str = r#"{"r":{"method":"roots/list"}}"#;
 
 #[test]
-fn every_request_says_who_sends_it_and_nothing_else_changes() {
+fn every_request_describes_its_sender_and_nothing_else_changes() {
     let mut translator = translator("{}");
     let sent = client(
         &mut translator,
@@ -75,7 +75,7 @@ fn every_request_says_who_sends_it_and_nothing_else_changes() {
 }
 
 #[test]
-fn answers_and_notifications_pass_as_they_are() {
+fn responses_and_notifications_pass_unchanged() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     for text in [
@@ -88,13 +88,13 @@ fn answers_and_notifications_pass_as_they_are() {
 }
 
 #[test]
-fn the_level_is_said_with_every_request() {
+fn every_request_carries_the_log_level() {
     let mut translator = translator("{}");
     let set = client(&mut translator, r#"{"id":1,"method":"logging/setLevel","params":{"level":"warning"}}"#);
     assert_eq!(set, [r#"to client {"jsonrpc":"2.0","id":1,"result":{}}"#]);
     let call = client(&mut translator, CALL);
     assert!(call[0].contains(r#""io.modelcontextprotocol/logLevel":"warning""#), "{call:?}");
-    // What a server would refuse every request for is not said to it.
+    // A level that a server would reject is not sent.
     for params in [r#"{"level":"loud"}"#, "{}", r#"{"level":7}"#] {
         let text = format!(r#"{{"id":2,"method":"logging/setLevel","params":{params}}}"#);
         let refused = client(&mut translator, &text);
@@ -105,7 +105,7 @@ fn the_level_is_said_with_every_request() {
 }
 
 #[test]
-fn a_ping_is_answered_here() {
+fn finmcp_responds_to_ping() {
     let pong = client(&mut translator("{}"), r#"{"id":1.50,"method":"ping"}"#);
     assert_eq!(pong, [r#"to client {"jsonrpc":"2.0","id":1.50,"result":{}}"#]);
 }
@@ -113,7 +113,7 @@ fn a_ping_is_answered_here() {
 // Input that the server requires.
 
 #[test]
-fn each_question_goes_to_the_client_and_the_answers_back_under_a_new_id() {
+fn input_requests_go_to_the_client_and_responses_back_under_a_new_id() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     let required = r#"{"id":7,"result":{"resultType":"input_required","requestState":"\u0041\/ 1.10","inputRequests":{"k\u0061":{"method":"elicitation/create","params":{"message":"m","n":1.10}},"b":{"params":{"messages":[]},"method":"sampling/createMessage"},"c":{"method":"roots/list"}}}}"#;
@@ -129,7 +129,7 @@ fn each_question_goes_to_the_client_and_the_answers_back_under_a_new_id() {
     let nothing: [&str; 0] = [];
     assert_eq!(client(&mut translator, r#"{"id":"finmcp-3","result":{"roots":[1.10]}}"#), nothing);
     assert_eq!(client(&mut translator, r#"{"id":"finmcp-1","result":{"action":"accept","n":1e2}}"#), nothing);
-    // Nobody has asked this.
+    // The client was not sent this.
     assert_eq!(client(&mut translator, r#"{"id":"finmcp-1","result":{"action":"decline"}}"#), nothing);
     let again = client(&mut translator, r#"{"id":"finmcp-2","result":{"model":"\ud800"}}"#);
     let expected = format!(
@@ -138,12 +138,12 @@ fn each_question_goes_to_the_client_and_the_answers_back_under_a_new_id() {
     assert_eq!(again, [expected]);
     let answer = server(&mut translator, r#"{"jsonrpc":"2.0","id":"finmcp-4","result":{"n":1.10}}"#);
     assert_eq!(answer, [r#"to client {"jsonrpc":"2.0","id":7,"result":{"n":1.10}}"#]);
-    // It is over: the id may be used again.
+    // The call has ended: its id may be used again.
     assert!(client(&mut translator, CALL)[0].starts_with("to server"));
 }
 
 #[test]
-fn only_three_requests_can_be_answered_with_questions() {
+fn only_three_methods_can_require_input() {
     for (method, asks) in [("tools/call", true), ("prompts/get", true), ("resources/read", true), ("x/y", false)] {
         let mut translator = translator("{}");
         client(&mut translator, &CALL.replace("tools/call", method));
@@ -152,9 +152,9 @@ fn only_three_requests_can_be_answered_with_questions() {
     }
 }
 
-/// Each round is of the original request: what the round before it brought is not said again.
+/// Each round starts from the original request, without the responses of the previous round.
 #[test]
-fn a_round_without_questions_is_sent_again_at_once() {
+fn a_round_without_input_requests_is_sent_again_at_once() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     server(&mut translator, &input_required("7", ROOTS));
@@ -170,7 +170,7 @@ fn a_round_without_questions_is_sent_again_at_once() {
 }
 
 #[test]
-fn a_server_may_ask_ten_times() {
+fn a_server_may_require_input_ten_times() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     let mut id = "7".to_owned();
@@ -184,7 +184,7 @@ fn a_server_may_ask_ten_times() {
 }
 
 #[test]
-fn the_clients_error_ends_the_call_and_the_other_questions() {
+fn the_clients_error_ends_the_call_and_cancels_the_other_input_requests() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     let two = r#"{"a":{"method":"roots/list"},"b":{"method":"roots/list"}}"#;
@@ -201,7 +201,7 @@ fn the_clients_error_ends_the_call_and_the_other_questions() {
 }
 
 #[test]
-fn what_the_client_does_not_offer_is_not_asked() {
+fn a_client_is_sent_only_requests_that_it_supports() {
     for (request, method) in [
         (r#"{"method":"elicitation/create","params":{"mode":"url"}}"#, "elicitation/create"),
         (r#"{"method":"no/such","params":{}}"#, "no/such"),
@@ -215,11 +215,11 @@ fn what_the_client_does_not_offer_is_not_asked() {
     }
 }
 
-/// MCP 2025-11-25 asks for an id of the elicitation, which the modern era has given up.
+/// MCP 2025-11-25 requires an elicitation id, which the modern era has dropped.
 #[test]
-fn an_address_to_open_gets_the_id_that_it_had_before() {
+fn a_url_elicitation_gets_an_elicitation_id() {
     let hello = message(r#"{"id":0,"method":"initialize","params":{"capabilities":{"elicitation":{"url":{}}}}}"#);
-    let mut translator = LegacyClient::new(&hello, &Description::minimal(""), Numbers::default());
+    let mut translator = LegacyClient::new(&hello, &Description::minimal(""), RequestIds::default());
     client(&mut translator, CALL);
     let request = r#"{"q":{"method":"elicitation/create","params":{"mode":"url","url":"u"}}}"#;
     let asked = server(&mut translator, &input_required("7", request));
@@ -232,24 +232,24 @@ fn an_address_to_open_gets_the_id_that_it_had_before() {
 }
 
 #[test]
-fn a_call_is_cancelled_where_it_is() {
+fn a_cancellation_goes_where_the_call_is() {
     let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":7,"reason":"r"}}"#;
     let cancelled =
         |id: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
-    // With the server, as it was sent.
+    // To the server, with the id as it was sent.
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     assert_eq!(client(&mut translator, cancel), [format!("to server {}", cancelled("7"))]);
-    // With the client, who is being asked.
+    // To the client, which has to provide input.
     client(&mut translator, CALL);
     server(&mut translator, &input_required("7", ROOTS));
     assert_eq!(client(&mut translator, cancel), [format!("to client {}", cancelled(r#""finmcp-1""#))]);
     assert!(client(&mut translator, r#"{"id":"finmcp-1","result":{"roots":[]}}"#).is_empty());
-    // With the server, as it was sent again.
+    // To the server, with the id as it was sent again.
     client(&mut translator, CALL);
     server(&mut translator, &input_required("7", "{}"));
     assert_eq!(client(&mut translator, cancel), [format!("to server {}", cancelled(r#""finmcp-2""#))]);
-    // What the server says of it all the same is said to the client as of what it knows.
+    // After that, the client's id is its own again.
     assert_eq!(client(&mut translator, cancel), [format!("to server {cancel}")]);
 }
 
@@ -264,24 +264,24 @@ fn two_calls_with_one_id_are_refused_in_every_stage() {
 }
 
 #[test]
-fn a_call_that_came_to_nothing_is_refused_as_the_client_made_it() {
+fn a_failed_call_is_refused_as_the_client_wrote_it() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     let again = server(&mut translator, &input_required("7", "{}"));
     let refusal = Refusal {
         message: message(&again[0]["to server ".len()..]),
         failure: Arc::new(Failure::Cut),
-        taken: Taken::Perhaps,
+        processed: Processed::Maybe,
     };
     let mut steps = Vec::new();
     translator.refused(refusal, &mut steps);
     let [Step::Refuse(refused)] = &steps[..] else { panic!("{steps:?}") };
-    assert_eq!((refused.message.raw(), refused.taken), (message(CALL).raw(), Taken::Perhaps));
+    assert_eq!((refused.message.raw(), refused.processed), (message(CALL).raw(), Processed::Maybe));
     assert!(client(&mut translator, CALL)[0].starts_with("to server"), "the id is free again");
 }
 
 #[test]
-fn a_client_that_is_gone_is_asked_nothing() {
+fn a_closed_client_is_sent_no_requests() {
     let mut translator = translator(r#"{"tools":{"listChanged":true}}"#);
     client(&mut translator, CALL);
     server(&mut translator, &input_required("7", ROOTS));
@@ -290,7 +290,7 @@ fn a_client_that_is_gone_is_asked_nothing() {
     assert_eq!(closed, [unsubscribed(2), "refused 7: the server's question was not answered".to_owned()]);
 }
 
-// What changes on the server.
+// Changes on the server.
 
 const INITIALIZED: &str = r#"{"method":"notifications/initialized"}"#;
 
@@ -324,24 +324,24 @@ const SOME_LISTS: &str =
     r#"{"tools":{"listChanged":true},"prompts":{"listChanged":false},"resources":{"listChanged":true}}"#;
 
 #[test]
-fn only_the_lists_that_the_server_tells_of_are_subscribed_to() {
+fn only_lists_that_the_server_reports_are_subscribed_to() {
     let told = client(&mut translator(SOME_LISTS), INITIALIZED);
     assert_eq!(told, [subscribed(1, r#"{"toolsListChanged":true,"resourcesListChanged":true}"#)]);
     assert!(client(&mut translator(r#"{"tools":{}}"#), INITIALIZED).is_empty());
 }
 
 #[test]
-fn a_subscription_ends_when_the_next_is_there() {
+fn a_subscription_ends_when_the_next_is_open() {
     let mut translator = translator(r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#);
     client(&mut translator, INITIALIZED);
     assert!(server(&mut translator, &acknowledged(1)).is_empty());
     let first = client(&mut translator, &watch(1, "a:b"));
     assert_eq!(first, [subscribed(2, r#"{"toolsListChanged":true,"resourceSubscriptions":["a:b"]}"#)]);
-    // Before that is there, another is wanted: it takes its place.
+    // Before that one is open, another replaces it.
     let second = client(&mut translator, &watch(2, "a:a"));
     let both = r#"{"toolsListChanged":true,"resourceSubscriptions":["a:a","a:b"]}"#;
     assert_eq!(second, [unsubscribed(2), subscribed(3, both)]);
-    assert!(server(&mut translator, &acknowledged(2)).is_empty(), "that one is not wanted any more");
+    assert!(server(&mut translator, &acknowledged(2)).is_empty(), "that one was replaced");
     assert_eq!(server(&mut translator, &acknowledged(3)), [unsubscribed(1), answered(1), answered(2)]);
     let away = r#"{"id":3,"method":"resources/unsubscribe","params":{"uri":"a:b"}}"#;
     let fewer = client(&mut translator, away);
@@ -350,7 +350,7 @@ fn a_subscription_ends_when_the_next_is_there() {
 }
 
 #[test]
-fn a_subscription_to_nothing_is_none() {
+fn without_changes_to_report_there_is_no_subscription() {
     let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
     client(&mut translator, &watch(1, "a:b"));
     server(&mut translator, &acknowledged(1));
@@ -361,14 +361,14 @@ fn a_subscription_to_nothing_is_none() {
     assert!(nameless[0].contains(r#""code":-32602"#), "{nameless:?}");
 }
 
-/// What comes of it that the subscription `number` came to nothing.
+/// The steps that result from the end of subscription `number`.
 fn cut(translator: &mut LegacyClient, number: u8, failure: Failure) -> Vec<String> {
     let listen = format!(r#"{{"id":"finmcp-{number}","method":"subscriptions/listen"}}"#);
     told(|steps| translator.refused(Refusal::unsent(message(&listen), failure), steps))
 }
 
 #[test]
-fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
+fn a_cut_subscription_is_reopened_after_longer_and_longer_pauses() {
     let mut translator = translator(SOME_LISTS);
     client(&mut translator, INITIALIZED);
     let both = r#"{"toolsListChanged":true,"resourcesListChanged":true}"#;
@@ -377,15 +377,15 @@ fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
         assert_eq!(told(|steps| translator.woken(steps)), [subscribed(number + 1, both)]);
         assert!(told(|steps| translator.woken(steps)).is_empty(), "it is being opened");
     }
-    // Nothing has been missed: none was open.
+    // No change was missed: no subscription was open.
     assert!(server(&mut translator, &acknowledged(4)).is_empty());
     let changed = r#"{"method":"notifications/tools/list_changed","params":{}}"#;
     assert_eq!(server(&mut translator, changed).len(), 1);
-    // The server ends it itself, as it may, after it was of use.
+    // The server may end a subscription that has worked.
     let ended = server(&mut translator, r#"{"id":"finmcp-4","result":{"resultType":"complete"}}"#);
     assert_eq!(ended, ["wake after 500 ms"]);
     told(|steps| translator.woken(steps));
-    // What happened meanwhile nobody knows.
+    // Changes in the meantime are unknown.
     assert_eq!(
         server(&mut translator, &acknowledged(5)),
         [
@@ -395,9 +395,9 @@ fn a_subscription_that_is_cut_is_opened_again_after_ever_longer_pauses() {
     );
 }
 
-/// a2: a server that ends each subscription at once is left alone after a while, until the client says something.
+/// a2: a server that ends each subscription at once is left alone after a while, until the client sends something.
 #[test]
-fn a2_an_idle_client_keeps_no_server_busy() {
+fn a2_an_idle_client_does_not_keep_the_server_busy() {
     let mut translator = translator(SOME_LISTS);
     client(&mut translator, INITIALIZED);
     let mut number = 1;
@@ -415,14 +415,14 @@ fn a2_an_idle_client_keeps_no_server_busy() {
     let opened = client(&mut translator, r#"{"id":9,"method":"tools/list"}"#);
     assert!(opened[0].contains("subscriptions/listen"), "{opened:?}");
     assert_eq!(cut(&mut translator, number + 1, Failure::Cut), ["wake after 500 ms"]);
-    // Nobody who is not signed in hears of changes.
+    // Without a sign-in there are no notifications.
     let signed_out = Failure::Refused;
     told(|steps| translator.woken(steps));
     assert!(cut(&mut translator, number + 2, signed_out).is_empty());
 }
 
 #[test]
-fn the_resources_that_may_have_changed_are_named() {
+fn resources_that_may_have_changed_are_reported() {
     let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
     client(&mut translator, &watch(1, "a:b"));
     server(&mut translator, &acknowledged(1));
@@ -436,7 +436,7 @@ fn the_resources_that_may_have_changed_are_named() {
 }
 
 #[test]
-fn a_server_without_subscriptions_is_asked_once() {
+fn a_server_without_subscriptions_is_tried_once() {
     let status =
         |code| Failure::Status { status: StatusCode::from_u16(code).unwrap(), retry_after: None, reason: None };
     for (code, told) in [(404, 0), (400, 0), (503, 1), (429, 1)] {
@@ -450,9 +450,9 @@ fn a_server_without_subscriptions_is_asked_once() {
     assert_eq!(refused, [r#"to client {"x":1.10,"id":1,"error":{"code":-32601,"message":"m"}}"#]);
 }
 
-/// One that is open stays open when the next is refused.
+/// An open subscription stays open when the next one is refused.
 #[test]
-fn a_refused_subscription_leaves_the_one_before_it() {
+fn a_refused_subscription_keeps_the_previous_one() {
     let mut translator = translator(r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#);
     client(&mut translator, INITIALIZED);
     server(&mut translator, &acknowledged(1));
@@ -462,36 +462,36 @@ fn a_refused_subscription_leaves_the_one_before_it() {
     assert_eq!(cut(&mut translator, 1, Failure::Cut), ["wake after 500 ms"]);
 }
 
-// What must not be lost between two rounds, counted below nothing, or passed on untranslated.
+// State that must be kept between rounds.
 
 fn refused(translator: &mut LegacyClient, sent: &str, failure: Failure) -> Refusal {
-    let (message, taken) = (message(&sent["to server ".len()..]), failure.taken());
+    let (message, processed) = (message(&sent["to server ".len()..]), failure.processed());
     let mut steps = Vec::new();
-    translator.refused(Refusal { message, failure: Arc::new(failure), taken }, &mut steps);
+    translator.refused(Refusal { message, failure: Arc::new(failure), processed }, &mut steps);
     match steps.pop() {
         Some(Step::Refuse(refused)) if steps.is_empty() => refused,
         other => panic!("{steps:?} {other:?}"),
     }
 }
 
-/// It is answered, and perhaps made again, as the client wrote it: in its own era.
+/// The request is refused, and perhaps sent again, as the client wrote it, in its own era.
 #[test]
-fn a16_a_request_that_came_to_nothing_is_refused_as_the_client_made_it() {
+fn a16_a_failed_request_is_refused_as_the_client_wrote_it() {
     let mut translator = translator("{}");
     for list in [r#"{ "id":"l","method":"tools/list" }"#, r#"{"id":1,"method":"prompts/list","params":{"n":1.10}}"#] {
         let sent = client(&mut translator, list);
         assert_eq!(refused(&mut translator, &sent[0], Failure::Refused).message.raw(), list.as_bytes());
     }
-    // What is answered or cancelled is not kept.
+    // A request with a response, or a cancelled one, is not kept.
     let sent = client(&mut translator, r#"{"id":1,"method":"tools/list"}"#);
     server(&mut translator, r#"{"id":1,"result":{}}"#);
     assert_ne!(refused(&mut translator, &sent[0], Failure::Cut).message.raw(), r#"{"id":1,"method":"tools/list"}"#);
     assert!(translator.requests.is_empty());
 }
 
-/// The questions that wait for an answer are those that wait: none is counted twice.
+/// Every input request without a response counts exactly once.
 #[test]
-fn a16_a_call_goes_on_when_its_last_question_is_answered() {
+fn a16_a_call_is_sent_again_after_the_last_response() {
     let mut translator = translator("{}");
     client(&mut translator, CALL);
     let twice = r#"{"r":{"method":"roots/list"},"r":{"method":"roots/list"},"s":{"method":"roots/list"}}"#;
@@ -503,22 +503,22 @@ fn a16_a_call_goes_on_when_its_last_question_is_answered() {
     }
     let sent = client(&mut translator, &answer(3));
     assert!(sent[0].contains(r#""inputResponses":{"r":{"n":2.0},"s":{"n":3.0}}"#), "{sent:?}");
-    assert!(client(&mut translator, &answer(3)).is_empty(), "it is sent once");
+    assert!(client(&mut translator, &answer(3)).is_empty(), "the call is sent once");
 }
 
-/// A server of the modern era refuses what does not say who sends it.
+/// A modern server refuses a request that does not describe its sender.
 #[test]
-fn a16_a_request_that_cannot_be_translated_is_answered_and_not_sent() {
+fn a16_a_request_that_cannot_be_translated_gets_an_error_and_is_not_sent() {
     for method in ["tools/call", "tools/list"] {
         for params in ["[1]", r#""x""#, r#"{"_meta":[]}"#, r#"{},"params":{}"#, r#"{"_meta":{},"_meta":{}}"#, "\u{1}"] {
             let mut translator = translator("{}");
             let text = format!(r#"{{"id":7,"method":"{method}","params":{params}}}"#).replace('\u{1}', r#"{"x":"@"}"#);
             let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'@' { 0xff } else { byte }).collect();
             let odd = Message::parse(bytes.into()).unwrap();
-            let told = told(|steps| translator.client(odd, steps));
+            let told = told(|steps| translator.client_sent(odd, steps));
             assert_eq!(told.len(), 1, "{told:?}");
             assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":7,"error":{"code":-32600,"#), "{told:?}");
-            assert!(client(&mut translator, CALL)[0].starts_with("to server"), "nothing of it is left");
+            assert!(client(&mut translator, CALL)[0].starts_with("to server"), "no trace of it is left");
         }
     }
     let mut translator = translator("{}");
@@ -529,31 +529,32 @@ fn a16_a_request_that_cannot_be_translated_is_answered_and_not_sent() {
 
 // Tasks.
 
-/// b15: neither kind is known to the other era.
+/// b15: each era has its own kind of task.
 #[test]
 fn b15_a_legacy_clients_tasks_are_not_offered_to_a_modern_server() {
     let hello = r#"{"id":0,"method":"initialize","params":{"clientInfo":{"name":"c"},"capabilities":{"tasks":{"list":{}},"extensions":{"io.modelcontextprotocol/tasks":{},"v/ui":1.0},"roots":{"x":1e2}}}}"#;
     let offered = r#""io.modelcontextprotocol/clientCapabilities":{"extensions":{"v/ui":1.0},"roots":{"x":1e2}}"#;
-    let mut translator = LegacyClient::new(&message(hello), &Description::minimal(""), Numbers::default());
+    let mut translator = LegacyClient::new(&message(hello), &Description::minimal(""), RequestIds::default());
     let sent = client(&mut translator, CALL);
     assert!(sent[0].contains(offered), "{sent:?}");
     let discover = LegacyClient::discover(&message(hello), Id::ours(1));
     assert!(String::from_utf8_lossy(discover.raw()).contains(offered));
 }
 
-/// b15: a server must not make a task of a call whose client does not follow any. One that does runs it all the same.
+/// b15: a server must not make a task of a call if the client does not support tasks. If one does, the task runs
+/// anyway.
 #[test]
-fn b15_a_task_that_nobody_offered_to_follow_is_an_outcome_that_is_not_known() {
+fn b15_an_unsupported_task_has_an_unknown_outcome() {
     let task = r#"{"id":7,"result":{"taskId":"t-1","status":"working","ttlMs":1.0,"resultType":"task"}}"#;
     for method in ["tools/call", "prompts/get", "resources/read"] {
         let mut translator = translator("{}");
         client(&mut translator, &CALL.replace("tools/call", method));
         let told = server(&mut translator, task);
-        assert_eq!(told.len(), 1, "it is not asked about, and not made again: {told:?}");
+        assert_eq!(told.len(), 1, "no further request, and no second call: {told:?}");
         assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":7,"error":{"code":-31010,"#), "{told:?}");
         assert!(told[0].ends_with(r#""data":{"taskId":"t-1"}}}"#), "{told:?}");
     }
-    // What only looks like one passes.
+    // A result that only looks like a task passes.
     for result in [r#"{"task":{"taskId":"a"}}"#, r#"{"resultType":"complete","x":"task","taskId":"a"}"#] {
         let mut translator = translator("{}");
         client(&mut translator, CALL);

@@ -1,5 +1,6 @@
-//! What the server asks in the middle of a modern client's call: it answers the client's request, and the call stays open
-//! until the client comes back with the answers (MCP 2026-07-28, "Multi Round-Trip Requests").
+//! A server's requests in the middle of a modern client's call: the client's request gets an `input_required` result,
+//! and the call on the server stays open until the client sends it again with its responses (MCP 2026-07-28, "Multi
+//! Round-Trip Requests").
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,8 +10,8 @@ use crate::{
     bridge::conversation::{
         failure::{Failure, Refusal},
         layer::Step,
-        numbers::Numbers,
         reply::{self, ReplyCode},
+        request_ids::RequestIds,
         translate::{
             log_level::log_level,
             modern_client::{logging::Logging, message::completed},
@@ -25,78 +26,77 @@ use crate::{
     },
 };
 
-/// How many calls may wait for a client that has been asked something; then the oldest is given up.
-pub const THINKING_LIMIT: usize = 64;
+/// How many calls may wait for their clients to respond; beyond that finmcp gives up the oldest.
+pub const WAITING_LIMIT: usize = 64;
 
-/// The requests that the server may ask something about.
+/// The requests during which the server may ask the client something.
 #[derive(Debug)]
 pub struct Calls {
-    /// By the ids that the server knows them by.
+    /// By the ids that the server knows.
     calls: HashMap<Id, Call>,
-    /// Which call an id of the client's is about, where it is not the server's.
+    /// The server's id of a call, by the client's later ids for it.
     resumed: HashMap<Id, Id>,
-    /// The calls whose client has been asked, longest ago first.
-    thinking: VecDeque<Id>,
-    numbers: Numbers,
+    /// The calls that wait for their clients, oldest first.
+    waiting_for_client: VecDeque<Id>,
+    request_ids: RequestIds,
 }
 
-/// A request that the server may ask something about.
+/// A request during which the server may ask the client something.
 #[derive(Debug)]
 struct Call {
-    /// What the client wrote, and what the server was sent.
-    written: Message,
+    /// As the client wrote it, and as sent to the server.
+    original: Message,
     request: Message,
     method: Box<str>,
-    /// The client's request that waits for the answer; none while the client has been asked.
+    /// The client's request that waits for the response; none while the client has to provide input.
     current: Option<Id>,
-    /// What the client can be asked, as it said with the request.
+    /// The requests that the client supports, as declared with the call.
     capabilities: String,
-    /// The level from which on the client wants log messages.
+    /// The lowest level of log messages that the client wants.
     level: Option<usize>,
-    /// The call's progress token as the server knows it, and as the client wants it.
+    /// The call's progress token as the server knows it, and the token that the client gave last.
     token: Option<(String, String)>,
-    /// What the server wants to know.
+    /// The server's requests.
     questions: Vec<Question>,
-    answer: Answer,
+    response: ServerResponse,
 }
 
-/// What the server has said to a call.
+/// The server's response to a call.
 #[derive(Debug)]
-enum Answer {
-    /// Nothing yet.
+enum ServerResponse {
+    /// There is none yet.
     None,
-    /// This, while the client was asked something.
-    Early(Outcome),
-    /// That addresses are to be opened first: then the call is made again.
-    Refused(Outcome),
+    /// It came while the client was providing input.
+    Early(CallResult),
+    /// It asks the user to open addresses first: then the call is made again.
+    Refused(CallResult),
 }
 
 #[derive(Debug)]
 struct Question {
-    /// The server's request; none for an address that it wants opened before the call is made again.
+    /// The server's request; none for an address to open before the call is made again.
     id: Option<Id>,
-    /// The same as the client is asked: its key and the request, as JSON.
+    /// The input request to the client: its key, and the request as JSON.
     key: String,
     request: String,
     asked: bool,
 }
 
-/// How a call ends.
+/// The result of a call.
 #[derive(Debug)]
-pub enum Outcome {
-    /// The server has answered it.
-    Answer(Message),
-    /// It came to nothing.
+pub enum CallResult {
+    /// The server's response.
+    Response(Message),
+    /// The call failed.
     Refusal(Refusal),
 }
 
 impl Calls {
-    /// None to begin with.
-    pub fn new(numbers: Numbers) -> Self {
-        Self { calls: HashMap::new(), resumed: HashMap::new(), thinking: VecDeque::new(), numbers }
+    pub fn new(request_ids: RequestIds) -> Self {
+        Self { calls: HashMap::new(), resumed: HashMap::new(), waiting_for_client: VecDeque::new(), request_ids }
     }
 
-    /// Whether `id` is that of a call, or of the request by which the client has come back to one.
+    /// Whether `id` belongs to a call, or to a request with which the client resumed one.
     pub fn is_in_use(&self, id: &Id) -> bool {
         self.calls.contains_key(id) || self.resumed.contains_key(id)
     }
@@ -106,10 +106,10 @@ impl Calls {
         self.calls.contains_key(id)
     }
 
-    /// The client has `written` a call, which the server is sent as `request`.
-    pub fn begin(&mut self, written: Message, request: Message) {
-        let Kind::Request { id, method } = written.kind.clone() else { return };
-        let meta = written.member("_meta").unwrap_or_default();
+    /// The client has written the call `original`, and the server gets it as `request`.
+    pub fn begin(&mut self, original: Message, request: Message) {
+        let Kind::Request { id, method } = original.kind.clone() else { return };
+        let meta = original.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
         let call = Call {
             method,
@@ -118,32 +118,38 @@ impl Calls {
             level: meta.get(meta::LOG_LEVEL).and_then(log_level),
             token: meta.get("progressToken").map(|token| (token.to_owned(), token.to_owned())),
             questions: Vec::new(),
-            answer: Answer::None,
+            response: ServerResponse::None,
             request,
-            written: written.clone(),
+            original: original.clone(),
         };
         self.calls.insert(id, call);
     }
 
-    /// The client does not want the answer to its request `id`. The call that this is about, as the server knows it.
+    /// The client has cancelled its request `id`. Returns the server's id of the call.
     pub fn cancel(&mut self, id: Id) -> Id {
         let id = self.resumed.remove(&id).unwrap_or(id);
         self.calls.remove(&id);
-        self.thinking.retain(|thinking| *thinking != id);
+        self.waiting_for_client.retain(|waiting| *waiting != id);
         id
     }
 
-    /// Gives up all the calls whose client has been asked: it will not come back.
+    /// Gives up all calls that wait for their clients: these will not respond any more.
     pub fn close(&mut self, logging: &mut Logging, steps: &mut Vec<Step>) {
-        for id in std::mem::take(&mut self.thinking) {
+        for id in std::mem::take(&mut self.waiting_for_client) {
             self.give_up(&id, logging, steps);
         }
     }
 
-    // Questions.
+    // Requests of the server.
 
-    /// The server asks something, within the exchange of a call or outside of any.
-    pub fn asked(&mut self, message: &Message, within: Option<Id>, logging: &mut Logging, steps: &mut Vec<Step>) {
+    /// The server sent a request, within the exchange of a call or outside any.
+    pub fn server_asked(
+        &mut self,
+        message: &Message,
+        within: Option<Id>,
+        logging: &mut Logging,
+        steps: &mut Vec<Step>,
+    ) {
         let Kind::Request { id, method } = &message.kind else { return };
         let parameters = message.parameters::<Object<'_>>();
         let is_url = parameters.as_ref().is_some_and(|members| members.get("mode") == Some("\"url\""));
@@ -154,43 +160,44 @@ impl Calls {
             "roots/list" => &["roots"],
             _ => &[""],
         };
-        let mut refuse = |code, said| steps.push(Step::ToServer(reply::error(id, code, said)));
-        let about = within.or_else(|| self.only_call());
-        let Some((about, call)) = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?))) else {
+        let mut refuse = |code, text| steps.push(Step::ToServer(reply::error(id, code, text)));
+        let call_id = within.or_else(|| self.only_call());
+        let Some((call_id, call)) = call_id.and_then(|call_id| Some((call_id.clone(), self.calls.get_mut(&call_id)?)))
+        else {
             return refuse(
                 ReplyCode::Failure,
-                "this client can be asked only in the middle of a call, and this belongs to none that is known",
+                "this client accepts requests only during a call, and this request belongs to no known call",
             );
         };
         if object::found(&call.capabilities, path).is_none() {
-            return refuse(ReplyCode::MethodNotFound, "this client does not offer that");
+            return refuse(ReplyCode::MethodNotFound, "this client does not support that");
         }
         if parameters.is_none() && &**method != "roots/list" {
-            return refuse(ReplyCode::InvalidParameters, "the parameters cannot be read");
+            return refuse(ReplyCode::InvalidParameters, "invalid parameters");
         }
         let mut request = Object::default();
         request.set("method", object::text(method));
         if let Some(mut parameters) = parameters {
-            // The modern era has none (MCP 2026-07-28, "Key Changes").
+            // The modern era has no such id (MCP 2026-07-28, "Key Changes").
             parameters.remove(|name| name == "elicitationId");
             request.set("params", parameters.to_string());
         }
-        call.questions.push(Question::new(Some(id.clone()), request.to_string(), &self.numbers));
-        self.pass_questions_on(&about, logging, steps);
+        call.questions.push(Question::new(Some(id.clone()), request.to_string(), &self.request_ids));
+        self.require_input(&call_id, logging, steps);
     }
 
-    /// The call that a question is about which the server asks on the session's stream, as some do: the only one that it
-    /// has not answered, or else that the client waits for. A modern client is asked nothing outside of a call (MCP
-    /// 2026-07-28, "Multi Round-Trip Requests").
+    /// The call that a server request outside any exchange belongs to, which some servers send: the only call without
+    /// a response, or else the only one that the client waits for. A modern client gets no requests outside a call
+    /// (MCP 2026-07-28, "Multi Round-Trip Requests").
     fn only_call(&self) -> Option<Id> {
-        let open = || self.calls.iter().filter(|(_, call)| matches!(call.answer, Answer::None));
+        let open = || self.calls.iter().filter(|(_, call)| matches!(call.response, ServerResponse::None));
         let only = |mut calls: Vec<&Id>| calls.pop().filter(|_| calls.is_empty()).cloned();
         let waiting = open().filter(|(_, call)| call.current.is_some());
         only(open().map(|(id, _)| id).collect()).or_else(|| only(waiting.map(|(id, _)| id).collect()))
     }
 
-    /// Answers the client's request with what the server wants to know, where there is such and it waits.
-    fn pass_questions_on(&mut self, id: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
+    /// Responds to the client's request with the server's requests, if there are any and the client waits.
+    fn require_input(&mut self, id: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.get_mut(id) else { return };
         if call.questions.is_empty() {
             return;
@@ -207,42 +214,42 @@ impl Calls {
         result.set("inputRequests", requests.to_string());
         result.set("requestState", object::text(&id.to_string()));
         steps.push(Step::ToClient(Message::response(&current, &result.to_string())));
-        self.thinking.push_back(id.clone());
-        if self.thinking.len() > THINKING_LIMIT
-            && let Some(oldest) = self.thinking.pop_front()
+        self.waiting_for_client.push_back(id.clone());
+        if self.waiting_for_client.len() > WAITING_LIMIT
+            && let Some(oldest) = self.waiting_for_client.pop_front()
         {
             self.give_up(&oldest, logging, steps);
         }
     }
 
-    /// Ends a call whose client has been asked and has not come back.
+    /// Ends a call whose client has not sent it again.
     fn give_up(&mut self, id: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
         logging.forget(id);
-        if self.calls.remove(id).is_some_and(|call| matches!(call.answer, Answer::None)) {
+        if self.calls.remove(id).is_some_and(|call| matches!(call.response, ServerResponse::None)) {
             steps.push(Step::ToServer(Message::cancellation(id)));
         }
     }
 
-    /// The server does not want to know something any more.
-    pub fn taken_back(&mut self, message: &Message) {
+    /// The server has cancelled one of its requests.
+    pub fn server_request_cancelled(&mut self, message: &Message) {
         let Some(id) = message.cancels() else { return };
         for call in self.calls.values_mut() {
             call.questions.retain(|question| question.id.as_ref() != Some(&id));
         }
     }
 
-    // The client comes back.
+    // The client sends the call again.
 
-    /// The client comes back to a call, with answers.
+    /// The client sends a call again, with its responses.
     pub fn resume(&mut self, message: Message, logging: &mut Logging, steps: &mut Vec<Step>) {
         let Kind::Request { id, method } = &message.kind else { return };
         let state = message.member("requestState").and_then(|state| serde_json::from_str::<String>(&state).ok());
-        let about = state.and_then(|state| Id::from_json(&state));
-        let call = about.and_then(|about| Some((about.clone(), self.calls.get_mut(&about)?)));
-        let Some((about, call)) = call.filter(|(_, call)| call.method == *method && call.current.is_none()) else {
-            return steps.push(Step::Refuse(Refusal::unsent(message, Failure::Forgotten)));
+        let call_id = state.and_then(|state| Id::from_json(&state));
+        let call = call_id.and_then(|call_id| Some((call_id.clone(), self.calls.get_mut(&call_id)?)));
+        let Some((call_id, call)) = call.filter(|(_, call)| call.method == *method && call.current.is_none()) else {
+            return steps.push(Step::Refuse(Refusal::unsent(message, Failure::NotResumable)));
         };
-        self.thinking.retain(|thinking| *thinking != about);
+        self.waiting_for_client.retain(|waiting| *waiting != call_id);
         let answers = message.member("inputResponses").unwrap_or_default();
         let answers = Object::parse(&answers).unwrap_or_default();
         let answers: HashMap<String, &str> = answers.iter().collect();
@@ -267,35 +274,37 @@ impl Calls {
         }
         call.level = meta.get(meta::LOG_LEVEL).and_then(log_level);
         call.current = Some(id.clone());
-        self.resumed.insert(id.clone(), about.clone());
+        self.resumed.insert(id.clone(), call_id.clone());
         let level = call.level;
-        match std::mem::replace(&mut call.answer, Answer::None) {
-            Answer::Refused(_) if all_opened && call.questions.is_empty() => self.call_again(&about, logging, steps),
-            Answer::Refused(outcome) if all_opened => {
-                call.answer = Answer::Refused(outcome);
-                self.pass_questions_on(&about, logging, steps);
+        match std::mem::replace(&mut call.response, ServerResponse::None) {
+            ServerResponse::Refused(_) if all_opened && call.questions.is_empty() => {
+                self.call_again(&call_id, logging, steps)
             }
-            // One address that the person does not want to open ends the call.
-            Answer::Refused(outcome) => {
-                steps.extend(replies);
-                self.finish(&about, outcome, steps);
+            ServerResponse::Refused(result) if all_opened => {
+                call.response = ServerResponse::Refused(result);
+                self.require_input(&call_id, logging, steps);
             }
-            Answer::Early(outcome) => {
+            // If the user declines to open one address, the call ends.
+            ServerResponse::Refused(result) => {
                 steps.extend(replies);
-                self.ended(about, outcome, logging, steps);
+                self.finish(&call_id, result, steps);
             }
-            Answer::None => {
-                logging.go_on(&about, level, steps);
+            ServerResponse::Early(result) => {
                 steps.extend(replies);
-                self.pass_questions_on(&about, logging, steps);
+                self.ended(call_id, result, logging, steps);
+            }
+            ServerResponse::None => {
+                logging.resume(&call_id, level, steps);
+                steps.extend(replies);
+                self.require_input(&call_id, logging, steps);
             }
         }
     }
 
-    /// What the server refused the call for has been done: it is made again, under a new id.
-    fn call_again(&mut self, about: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
-        let Some(call) = self.calls.remove(about) else { return };
-        let id = self.numbers.next_id();
+    /// The user has opened the addresses: makes the call again, under a new id.
+    fn call_again(&mut self, call_id: &Id, logging: &mut Logging, steps: &mut Vec<Step>) {
+        let Some(call) = self.calls.remove(call_id) else { return };
+        let id = self.request_ids.next_id();
         let Some(request) = call.request.clone().renamed(&id) else {
             let answer = call.current.map(|current| {
                 self.resumed.remove(&current);
@@ -307,7 +316,7 @@ impl Calls {
             self.resumed.insert(current.clone(), id.clone());
         }
         let level = call.level;
-        self.calls.insert(id.clone(), Call { request: request.clone(), answer: Answer::None, ..call });
+        self.calls.insert(id.clone(), Call { request: request.clone(), response: ServerResponse::None, ..call });
         match level {
             Some(_) => logging.send(id, level, request, steps),
             None => steps.push(Step::ToServer(request)),
@@ -316,45 +325,45 @@ impl Calls {
 
     // The end of a call.
 
-    /// The server has answered the call `id`, or it came to nothing.
-    pub fn ended(&mut self, id: Id, outcome: Outcome, logging: &mut Logging, steps: &mut Vec<Step>) {
+    /// The server has responded to the call `id`, or the call failed.
+    pub fn ended(&mut self, id: Id, result: CallResult, logging: &mut Logging, steps: &mut Vec<Step>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         if call.current.is_none() {
-            call.answer = Answer::Early(outcome);
+            call.response = ServerResponse::Early(result);
             return;
         }
-        let addresses = match &outcome {
-            Outcome::Answer(answer) if object::found(&call.capabilities, &["elicitation", "url"]).is_some() => {
+        let addresses = match &result {
+            CallResult::Response(answer) if object::found(&call.capabilities, &["elicitation", "url"]).is_some() => {
                 addresses(answer)
             }
             _ => Vec::new(),
         };
         if addresses.is_empty() {
-            return self.finish(&id, outcome, steps);
+            return self.finish(&id, result, steps);
         }
-        let questions = addresses.into_iter().map(|address| Question::new(None, address, &self.numbers));
+        let questions = addresses.into_iter().map(|address| Question::new(None, address, &self.request_ids));
         call.questions = questions.collect();
-        call.answer = Answer::Refused(outcome);
-        self.pass_questions_on(&id, logging, steps);
+        call.response = ServerResponse::Refused(result);
+        self.require_input(&id, logging, steps);
     }
 
-    /// Tells the client how the call ended.
-    fn finish(&mut self, id: &Id, outcome: Outcome, steps: &mut Vec<Step>) {
-        let Some(Call { written, current: Some(current), .. }) = self.calls.remove(id) else { return };
+    /// Sends the client the result of the call.
+    fn finish(&mut self, id: &Id, result: CallResult, steps: &mut Vec<Step>) {
+        let Some(Call { original, current: Some(current), .. }) = self.calls.remove(id) else { return };
         self.resumed.remove(&current);
-        // The call as the client wrote it, in the name of the request that it waits for now.
-        let written = if written.id() == Some(&current) { Some(written) } else { written.renamed(&current) };
-        steps.push(match (outcome, written) {
-            (Outcome::Answer(message), written) => completed(message.addressed_to(&current), written.as_ref()),
-            (Outcome::Refusal(refusal), Some(message)) => Step::Refuse(Refusal { message, ..refusal }),
-            (Outcome::Refusal(refusal), None) => {
+        // The call as the client wrote it, with the id of the request that waits now.
+        let original = if original.id() == Some(&current) { Some(original) } else { original.renamed(&current) };
+        steps.push(match (result, original) {
+            (CallResult::Response(message), original) => completed(message.addressed_to(&current), original.as_ref()),
+            (CallResult::Refusal(refusal), Some(message)) => Step::Refuse(Refusal { message, ..refusal }),
+            (CallResult::Refusal(refusal), None) => {
                 Step::ToClient(reply::error(&current, ReplyCode::Failure, &refusal.failure.to_string()))
             }
         });
     }
 
-    /// Tells of a call's progress under the token that the client gave last. Where two calls have begun with one token, it
-    /// is that of the call in whose exchange it came.
+    /// Passes progress on with the token that the client gave last. If two calls have the same token, the progress
+    /// belongs to the call in whose exchange it came.
     pub fn progressed(&mut self, message: Message, within: Option<&Id>, steps: &mut Vec<Step>) {
         let token = message.member("progressToken");
         let is_known =
@@ -362,24 +371,24 @@ impl Calls {
         let own = within.and_then(|id| self.calls.get(id)).filter(is_known);
         let call = own.or_else(|| self.calls.values().find(is_known));
         let renamed = call.and_then(|call| call.token.clone()).filter(|(known, wanted)| known != wanted);
-        let told = match renamed {
+        let progress = match renamed {
             Some((_, wanted)) => {
                 message.edited(|message| message.edit("params", |members| members.set("progressToken", wanted)))
             }
             None => Some(message),
         };
-        steps.extend(told.map(Step::ToClient));
+        steps.extend(progress.map(Step::ToClient));
     }
 }
 
 impl Question {
-    fn new(id: Option<Id>, request: String, numbers: &Numbers) -> Self {
-        let key = numbers.next_id().to_string();
+    fn new(id: Option<Id>, request: String, request_ids: &RequestIds) -> Self {
+        let key = request_ids.next_id().to_string();
         Self { id, key: serde_json::from_str(&key).unwrap_or(key), request, asked: false }
     }
 }
 
-/// The addresses that a server wants opened before it does what it is asked, each as a modern server would ask for it.
+/// The addresses that a server wants the user to open first, each as a modern server's input request.
 fn addresses(answer: &Message) -> Vec<String> {
     #[derive(Deserialize)]
     struct Required<'a> {

@@ -1,4 +1,4 @@
-//! One message in the other era's terms.
+//! Translates single messages.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use crate::{
     },
 };
 
-/// A message without what only a modern one says about itself: a server that knows both eras would believe it. None where
-/// that cannot be taken out of it.
-pub fn legacy(message: Message) -> Option<Message> {
+/// Removes the members of `_meta` with which a modern client describes itself: a server that knows both eras would go
+/// by them. Returns none if the message cannot be edited.
+pub fn to_legacy(message: Message) -> Option<Message> {
     const MODERN_ONLY: [&str; 4] = [meta::VERSION, meta::CLIENT, meta::CAPABILITIES, meta::LOG_LEVEL];
     let has_meta = match message.parameters::<Object<'_>>() {
         Some(parameters) => parameters.get("_meta").is_some(),
-        // Parameters that are no object have nothing of the kind; an object that cannot be read is there twice.
+        // Parameters that are not an object have no `_meta`; if they look like one, they repeat a member.
         None => {
             let whole = Object::parse(std::str::from_utf8(message.raw()).ok()?)?;
             whole.get("params").is_some_and(|parameters| parameters.starts_with('{'))
@@ -44,26 +44,26 @@ pub fn legacy(message: Message) -> Option<Message> {
     })
 }
 
-/// The answer to the request that the client has `written`, as a modern server would give it. One that cannot be completed
-/// is none: a client of that era could not read it.
-pub fn completed(answer: Message, written: Option<&Message>) -> Step {
+/// The response to the request `original` of the client, as a modern server would send it. A response that cannot be
+/// completed becomes an error, because a modern client could not read it.
+pub fn completed(answer: Message, original: Option<&Message>) -> Step {
     let id = answer.id().cloned();
     if let Some(whole) = complete(answer) {
         return Step::ToClient(whole);
     }
     let failure = Failure::Malformed;
-    match (written, id) {
+    match (original, id) {
         (Some(message), _) => {
-            let taken = failure.taken();
-            Step::Refuse(Refusal { message: message.clone(), failure: Arc::new(failure), taken })
+            let processed = failure.processed();
+            Step::Refuse(Refusal { message: message.clone(), failure: Arc::new(failure), processed })
         }
         (None, Some(id)) => Step::ToClient(reply::error(&id, ReplyCode::Network, &failure.to_string())),
         (None, None) => Step::ToClient(Message::error(None, ReplyCode::Network as i32, &failure.to_string())),
     }
 }
 
-/// A legacy server's result with what every modern one has: its type, and how long it may be kept where it is a list or a
-/// resource (MCP 2026-07-28, "Results" and "Caching"). An error is an error in both eras.
+/// Adds to a legacy server's result the members of every modern result: its type, and for a list or a resource how
+/// long it may be cached (MCP 2026-07-28, "Results" and "Caching"). Errors are the same in both eras.
 fn complete(answer: Message) -> Option<Message> {
     let Kind::Response { succeeded: true, .. } = &answer.kind else { return Some(answer) };
     answer.edited(|message| {

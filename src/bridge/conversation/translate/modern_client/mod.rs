@@ -1,7 +1,8 @@
-//! A client of the modern era in front of a legacy server: each message in the other's terms.
+//! Translates between a modern client and a legacy server.
 //!
-//! `server/discover` is answered from the server's `initialize`; results get what every modern result has; what the server
-//! asks in the middle of a call becomes an `input_required` result; `subscriptions/listen` is told what the session hears.
+//! finmcp responds to `server/discover` from the server's `initialize`; results get the members that every modern
+//! result has; a request of the server in the middle of a call becomes an `input_required` result;
+//! `subscriptions/listen` gets the notifications of the session.
 
 mod calls;
 mod logging;
@@ -15,15 +16,15 @@ use crate::{
         description::Description,
         failure::{Failure, Refusal},
         layer::Step,
-        numbers::Numbers,
         reply,
+        request_ids::RequestIds,
         session::SUBSCRIBE,
         translate::{
             log_level::log_level,
             modern_client::{
-                calls::{Calls, Outcome},
+                calls::{CallResult, Calls},
                 logging::Logging,
-                message::{completed, legacy},
+                message::{completed, to_legacy},
                 subscriptions::Subscriptions,
             },
         },
@@ -38,30 +39,30 @@ use crate::{
     },
 };
 
-/// The translator.
+/// The translator for a modern client.
 #[derive(Debug)]
 pub struct ModernClient {
     server: Description,
     calls: Calls,
-    /// The client's other requests, as it wrote them.
+    /// The client's other requests, as the client wrote them.
     requests: HashMap<Id, Message>,
     logging: Logging,
     subscriptions: Subscriptions,
 }
 
 impl ModernClient {
-    /// In front of the server that describes itself so.
-    pub fn new(server: Description, numbers: Numbers) -> Self {
+    /// The translator in front of the described server.
+    pub fn new(server: Description, request_ids: RequestIds) -> Self {
         Self {
-            calls: Calls::new(numbers.clone()),
+            calls: Calls::new(request_ids.clone()),
             requests: HashMap::new(),
-            logging: Logging::new(&server, numbers.clone()),
-            subscriptions: Subscriptions::new(numbers),
+            logging: Logging::new(&server, request_ids.clone()),
+            subscriptions: Subscriptions::new(request_ids),
             server,
         }
     }
 
-    /// A legacy client's `initialize` in the name of the client that sent `message`.
+    /// An `initialize` on behalf of the client that sent `message`.
     pub fn initialize(message: &Message, id: Id) -> Message {
         let meta = message.member("_meta").unwrap_or_default();
         let meta = Object::parse(&meta).unwrap_or_default();
@@ -73,8 +74,8 @@ impl ModernClient {
         Message::request(id, "initialize", &parameters.to_string())
     }
 
-    /// What the client says.
-    pub fn client(&mut self, message: Message, steps: &mut Vec<Step>) {
+    /// The client sent a message.
+    pub fn client_sent(&mut self, message: Message, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Request { id, .. } if self.is_in_use(id) => {
                 steps.push(Step::Refuse(Refusal::unsent(message, Failure::IdInUse)));
@@ -90,30 +91,30 @@ impl ModernClient {
                 _ => self.request(message, steps),
             },
             Kind::Notification { method } if &**method == "notifications/cancelled" => self.cancelled(message, steps),
-            // A modern client answers nothing: it is asked nothing.
-            Kind::Notification { .. } => steps.extend(legacy(message).map(Step::ToServer)),
+            // A modern client sends no responses, because it gets no requests.
+            Kind::Notification { .. } => steps.extend(to_legacy(message).map(Step::ToServer)),
             Kind::Response { .. } => {}
         }
     }
 
-    /// What the server says; within the exchange of one of the client's requests, or outside of any.
-    pub fn server(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
+    /// The server sent a message, within the exchange of a request of the client or outside any.
+    pub fn server_sent(&mut self, message: Message, within: Option<Id>, steps: &mut Vec<Step>) {
         match &message.kind {
             Kind::Response { id: Some(id), succeeded } => {
-                if self.is_own(id, *succeeded, steps) {
+                if self.handle_own_response(id, *succeeded, steps) {
                     return;
                 }
-                self.logging.over(id);
+                self.logging.ended(id);
                 if self.calls.contains(id) {
                     let id = id.clone();
-                    return self.calls.ended(id, Outcome::Answer(message), &mut self.logging, steps);
+                    return self.calls.ended(id, CallResult::Response(message), &mut self.logging, steps);
                 }
-                let written = self.requests.remove(id);
-                steps.push(completed(message, written.as_ref()));
+                let original = self.requests.remove(id);
+                steps.push(completed(message, original.as_ref()));
             }
             Kind::Request { id, method } => match &**method {
                 "ping" => steps.push(Step::ToServer(Message::response(id, "{}"))),
-                _ => self.calls.asked(&message, within, &mut self.logging, steps),
+                _ => self.calls.server_asked(&message, within, &mut self.logging, steps),
             },
             Kind::Notification { method } => match &**method {
                 "notifications/message" => {
@@ -122,36 +123,36 @@ impl ModernClient {
                     }
                 }
                 "notifications/progress" => self.calls.progressed(message, within.as_ref(), steps),
-                "notifications/cancelled" => self.calls.taken_back(&message),
+                "notifications/cancelled" => self.calls.server_request_cancelled(&message),
                 _ => self.subscriptions.changed(&message, steps),
             },
             Kind::Response { id: None, .. } => {}
         }
     }
 
-    /// A message of ours or the client's brought no response.
+    /// A request of the client, or one of finmcp's own, failed.
     pub fn refused(&mut self, refusal: Refusal, steps: &mut Vec<Step>) {
         let Some(id) = refusal.message.id().cloned() else { return };
-        self.logging.over(&id);
-        if self.is_own(&id, false, steps) {
+        self.logging.ended(&id);
+        if self.handle_own_response(&id, false, steps) {
             return;
         }
         if self.calls.contains(&id) {
-            return self.calls.ended(id, Outcome::Refusal(refusal), &mut self.logging, steps);
+            return self.calls.ended(id, CallResult::Refusal(refusal), &mut self.logging, steps);
         }
-        // In the client's own words: it may be made again, or be answered in them.
+        // As the client wrote it: the request may be sent again, or its error may be translated.
         let message = self.requests.remove(&id).unwrap_or(refusal.message);
         steps.push(Step::Refuse(Refusal { message, ..refusal }));
     }
 
-    /// Nothing more will come from the client: it asks no more, and hears of no more changes.
+    /// The client has closed its side: it sends no more requests and gets no more notifications of changes.
     pub fn closed(&mut self, steps: &mut Vec<Step>) {
         self.subscriptions.close(steps);
         self.calls.close(&mut self.logging, steps);
     }
 
-    /// Whether the response with this id is to a request of ours.
-    fn is_own(&mut self, id: &Id, succeeded: bool, steps: &mut Vec<Step>) -> bool {
+    /// Whether the response with this id is to a request of finmcp's own. Handles it if so.
+    fn handle_own_response(&mut self, id: &Id, succeeded: bool, steps: &mut Vec<Step>) -> bool {
         self.logging.answered(id, steps) || self.subscriptions.answered(id, succeeded, steps)
     }
 
@@ -163,7 +164,7 @@ impl ModernClient {
         let Kind::Request { id, method } = message.kind.clone() else { return };
         let level = object::found(&message.member("_meta").unwrap_or_default(), &[meta::LOG_LEVEL]);
         let level = level.and_then(|level| log_level(&level));
-        let Some(request) = legacy(message.clone()) else {
+        let Some(request) = to_legacy(message.clone()) else {
             return steps.push(Step::ToClient(reply::untranslatable(&id)));
         };
         if matches!(&*method, "tools/call" | "prompts/get" | "resources/read") {
@@ -180,9 +181,9 @@ impl ModernClient {
             return;
         }
         let id = self.calls.cancel(id);
-        self.logging.over(&id);
+        self.logging.ended(&id);
         self.requests.remove(&id);
-        if self.logging.take_back(&id) {
+        if self.logging.drop_waiting(&id) {
             return;
         }
         let edited = message.edited(|message| {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    bridge::conversation::{failure::Taken, translate::modern_client::calls::THINKING_LIMIT},
+    bridge::conversation::{failure::Processed, translate::modern_client::calls::WAITING_LIMIT},
     mcp::revision::Era,
 };
 
@@ -12,15 +12,15 @@ fn message(text: &str) -> Message {
     Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
 }
 
-/// In front of a server with these capabilities.
+/// A translator in front of a server with these capabilities.
 fn translator(capabilities: &str) -> ModernClient {
     let answer = format!(
         r#"{{"id":0,"result":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"serverInfo":{{"name":"s"}}}}}}"#
     );
-    ModernClient::new(Description::learn(Era::Legacy, &message(&answer)).unwrap(), Numbers::default())
+    ModernClient::new(Description::learn(Era::Legacy, &message(&answer)).unwrap(), RequestIds::default())
 }
 
-/// What comes of it, a line for each step.
+/// The resulting steps, one line each.
 fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
     let mut steps = Vec::new();
     say(&mut steps);
@@ -34,41 +34,41 @@ fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
     steps.into_iter().map(line).collect()
 }
 
-/// What comes of a message of the client's.
+/// The steps that result from a message of the client.
 fn client(translator: &mut ModernClient, text: &str) -> Vec<String> {
-    told(|steps| translator.client(message(text), steps))
+    told(|steps| translator.client_sent(message(text), steps))
 }
 
-/// What comes of a message of the server's, within the exchange of the request with this id.
+/// The steps that result from a message of the server within the exchange of the request with this id.
 fn within(translator: &mut ModernClient, id: &str, text: &str) -> Vec<String> {
-    told(|steps| translator.server(message(text), Id::from_json(id), steps))
+    told(|steps| translator.server_sent(message(text), Id::from_json(id), steps))
 }
 
-/// What comes of a message of the server's that comes by itself.
+/// The steps that result from a message of the server outside any exchange.
 fn server(translator: &mut ModernClient, text: &str) -> Vec<String> {
-    told(|steps| translator.server(message(text), None, steps))
+    told(|steps| translator.server_sent(message(text), None, steps))
 }
 
 const NOTHING: [&str; 0] = [];
 
-/// A call with this id, and more parameters and metadata.
+/// A call with this id and with additional parameters and metadata.
 fn call(id: &str, parameters: &str, meta: &str) -> String {
     format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"{parameters},"_meta":{{{META}{meta}}}}}}}"#)
 }
 
-/// The client does not want the answer to its request `id` any more.
+/// The client cancels its request `id`.
 fn cancel(id: &str) -> String {
     format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#)
 }
 
-/// The client comes back to the call 7 with these answers.
-fn back(id: &str, answers: &str) -> String {
+/// The client sends the call 7 again with these responses.
+fn resumed(id: &str, answers: &str) -> String {
     call(id, &format!(r#","requestState":"7","inputResponses":{answers}"#), "")
 }
 
 const ROOTS: &str = r#"{"id":"q","method":"roots/list"}"#;
 
-/// The answer to the request `id` of the client's that asks for its roots, as the `number`th question.
+/// The response to the client's request `id` that asks for its roots, as input request `number`.
 fn asked(id: &str, number: u8) -> String {
     format!(
         r#"to client {{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input_required","inputRequests":{{"finmcp-{number}":{{"method":"roots/list"}}}},"requestState":"7"}}}}"#
@@ -76,7 +76,7 @@ fn asked(id: &str, number: u8) -> String {
 }
 
 #[test]
-fn the_server_is_described_in_the_clients_words() {
+fn the_server_description_is_translated() {
     let told = client(&mut translator(r#"{"tools":{}}"#), r#"{"id":1.50,"method":"server/discover","params":{}}"#);
     assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":1.50,"result":{"capabilities":{"tools":{}},"#));
     assert!(told[0].contains(r#""supportedVersions":["2026-07-28"]"#));
@@ -89,7 +89,7 @@ fn the_server_is_described_in_the_clients_words() {
 }
 
 #[test]
-fn a_request_says_nothing_about_its_sender_and_is_the_same_otherwise() {
+fn a_request_loses_the_sender_description_and_nothing_else() {
     let mut translator = translator("{}");
     let level = r#","io.modelcontextprotocol/logLevel":"info""#;
     for (meta, left) in [
@@ -109,7 +109,7 @@ fn a_request_says_nothing_about_its_sender_and_is_the_same_otherwise() {
 }
 
 #[test]
-fn a_result_gets_what_every_modern_one_has() {
+fn a_result_gets_the_members_of_modern_results() {
     let mut translator = translator("{}");
     for (came, goes) in [
         (r#"{"n":1.10,"content":[]}"#, r#"{"n":1.10,"content":[],"resultType":"complete"}"#),
@@ -129,10 +129,10 @@ fn a_result_gets_what_every_modern_one_has() {
     assert_eq!(server(&mut translator, error), [format!("to client {error}")]);
 }
 
-// What the server asks in the middle of a call.
+// Requests of the server in the middle of a call.
 
 #[test]
-fn a_question_answers_the_call_and_the_clients_return_the_question() {
+fn a_server_request_becomes_the_result_and_the_resumed_call_its_response() {
     let mut translator = translator("{}");
     let sent = client(&mut translator, &call("7", r#","arguments":{"n":1.10}"#, ""));
     assert_eq!(sent, [r#"to server {"id":7,"method":"tools/call","params":{"name":"t","arguments":{"n":1.10}}}"#]);
@@ -144,40 +144,40 @@ fn a_question_answers_the_call_and_the_clients_return_the_question() {
             r#"to client {"jsonrpc":"2.0","id":7,"result":{"resultType":"input_required","inputRequests":{"finmcp-1":{"method":"elicitation/create","params":{"message":"\u0061","n":1.10}}},"requestState":"7"}}"#
         ]
     );
-    let answer = client(&mut translator, &back("8", r#"{"finmcp-1":{"action":"accept","n":1e2}}"#));
+    let answer = client(&mut translator, &resumed("8", r#"{"finmcp-1":{"action":"accept","n":1e2}}"#));
     assert_eq!(answer, [r#"to server {"jsonrpc":"2.0","id":1.0,"result":{"action":"accept","n":1e2}}"#]);
     let result = within(&mut translator, "7", r#"{"x":1.10,"id":7,"result":{"content":[1.10]}}"#);
     assert_eq!(result, [r#"to client {"x":1.10,"id":8,"result":{"content":[1.10],"resultType":"complete"}}"#]);
-    // It is over: both ids may be used again, and the question cannot be answered once more.
+    // The call has ended: both ids may be used again, and a second response to the request is refused.
     assert_eq!(
-        client(&mut translator, &back("8", "{}")),
+        client(&mut translator, &resumed("8", "{}")),
         ["refused 8: the question that this answers is not open any more; make the request again"]
     );
     assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("to server"));
 }
 
 #[test]
-fn further_questions_wait_for_the_client() {
+fn further_server_requests_wait_for_the_client() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     assert_eq!(within(&mut translator, "7", ROOTS), [asked("7", 1)]);
     assert_eq!(within(&mut translator, "7", r#"{"id":"r","method":"roots/list"}"#), NOTHING);
-    // One is answered, and so there is one more; what is left unanswered is asked again.
+    // One request has its response, one more has come; the client is asked again for the missing responses.
     assert_eq!(
-        client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#)),
+        client(&mut translator, &resumed("8", r#"{"finmcp-1":{"roots":[]}}"#)),
         [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#.to_owned(), asked("8", 2)]
     );
-    assert_eq!(client(&mut translator, &back("9", r#"{"finmcp-1":{"roots":[]}}"#)), [asked("9", 2)]);
+    assert_eq!(client(&mut translator, &resumed("9", r#"{"finmcp-1":{"roots":[]}}"#)), [asked("9", 2)]);
     let free = client(&mut translator, &call("8", "", ""));
-    assert!(free[0].starts_with("to server"), "its request is answered: {free:?}");
+    assert!(free[0].starts_with("to server"), "its request has a response: {free:?}");
     assert_eq!(
-        client(&mut translator, &back("10", r#"{"finmcp-2":{"roots":[1.10]}}"#)),
+        client(&mut translator, &resumed("10", r#"{"finmcp-2":{"roots":[1.10]}}"#)),
         [r#"to server {"jsonrpc":"2.0","id":"r","result":{"roots":[1.10]}}"#]
     );
 }
 
 #[test]
-fn the_client_is_asked_only_what_it_offers_with_the_call() {
+fn the_client_is_asked_only_for_input_that_it_supports() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     for question in [
@@ -190,14 +190,14 @@ fn the_client_is_asked_only_what_it_offers_with_the_call() {
     }
 }
 
-/// Some servers ask on the session's stream.
+/// Some servers send requests on the session's stream.
 #[test]
-fn a_question_that_comes_by_itself_is_about_the_only_call() {
+fn a_request_outside_an_exchange_belongs_to_the_only_call() {
     let mut translator = translator("{}");
     assert!(server(&mut translator, ROOTS)[0].contains(r#""error""#), "about none");
     client(&mut translator, &call("7", "", ""));
     client(&mut translator, &call("8", "", ""));
-    assert!(server(&mut translator, ROOTS)[0].contains(r#""error""#), "about one of two");
+    assert!(server(&mut translator, ROOTS)[0].contains(r#""error""#), "ambiguous between two");
     server(&mut translator, r#"{"id":8,"result":{}}"#);
     assert_eq!(server(&mut translator, ROOTS), [asked("7", 1)]);
     assert_eq!(
@@ -206,34 +206,34 @@ fn a_question_that_comes_by_itself_is_about_the_only_call() {
     );
 }
 
-/// Calls whose client has been asked and may never come back, and those that the server has answered, are not in the way.
+/// Calls whose clients may never resume them, and calls that already have their response, do not count.
 #[test]
-fn a_question_that_comes_by_itself_is_about_the_call_that_is_waited_for() {
+fn a_request_outside_an_exchange_belongs_to_the_call_that_waits() {
     let mut translator = translator("{}");
     for id in ["5", "6"] {
         client(&mut translator, &call(id, "", ""));
         within(&mut translator, id, ROOTS);
     }
-    // The one is answered before its client is back.
+    // The response to the first call comes before its client resumes it.
     server(&mut translator, r#"{"id":5,"result":{}}"#);
     let by_itself = r#"{"id":"s","method":"roots/list"}"#;
-    assert_eq!(server(&mut translator, by_itself), NOTHING, "about 6, when its client is back");
+    assert_eq!(server(&mut translator, by_itself), NOTHING, "belongs to 6, once its client resumes it");
     client(&mut translator, &call("7", "", ""));
     assert_eq!(server(&mut translator, ROOTS), [asked("7", 4)]);
-    // Three calls, and nobody waits for any.
+    // Three calls, and no client waits.
     client(&mut translator, &call("8", "", ""));
     within(&mut translator, "8", ROOTS);
     assert_eq!(
         server(&mut translator, ROOTS),
         [
-            r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001,"message":"this client can be asked only in the middle of a call, and this belongs to none that is known"}}"#
+            r#"to server {"jsonrpc":"2.0","id":"q","error":{"code":-31001,"message":"this client accepts requests only during a call, and this request belongs to no known call"}}"#
         ]
     );
 }
 
-/// A list is no call: nothing but the answer can come of it (MCP 2026-07-28, "Multi Round-Trip Requests").
+/// A list is not a call: it cannot require input (MCP 2026-07-28, "Multi Round-Trip Requests").
 #[test]
-fn a_question_within_a_request_that_is_no_call_is_refused() {
+fn a_server_request_within_another_request_is_refused() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     client(&mut translator, r#"{"id":8,"method":"tools/list"}"#);
@@ -244,29 +244,29 @@ fn a_question_within_a_request_that_is_no_call_is_refused() {
 }
 
 #[test]
-fn a_question_that_is_taken_back_is_not_asked() {
+fn a_cancelled_server_request_is_not_passed_on() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
     within(&mut translator, "7", r#"{"id":"r","method":"roots/list"}"#);
     server(&mut translator, r#"{"method":"notifications/cancelled","params":{"requestId":"r"}}"#);
-    let answered = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
+    let answered = client(&mut translator, &resumed("8", r#"{"finmcp-1":{"roots":[]}}"#));
     assert_eq!(answered, [r#"to server {"jsonrpc":"2.0","id":"q","result":{"roots":[]}}"#]);
-    // Where it was asked already, nobody wants the answer any more (MCP 2025-11-25 cancellation).
+    // If the client was asked already, its response is dropped (MCP 2025-11-25 cancellation).
     within(&mut translator, "7", ROOTS);
     server(&mut translator, r#"{"method":"notifications/cancelled","params":{"requestId":"q"}}"#);
-    assert_eq!(client(&mut translator, &back("9", r#"{"finmcp-3":{"roots":[]}}"#)), NOTHING);
+    assert_eq!(client(&mut translator, &resumed("9", r#"{"finmcp-3":{"roots":[]}}"#)), NOTHING);
 }
 
-/// A legacy server that wants addresses opened refuses the call for now: a modern client is asked to open them, and the
-/// call is made again where its person has.
+/// A legacy server refuses a call until the user has opened some addresses: a modern client is asked to open them, and
+/// once the user has, the call is made again.
 #[test]
-fn a_call_that_is_refused_until_addresses_are_opened_is_made_again() {
+fn a_call_refused_until_addresses_are_opened_is_made_again() {
     let meta = META.replace(r#""elicitation":{}"#, r#""elicitation":{"url":{}}"#);
     let call = |id: &str, more: &str| {
         format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t","n":1.10{more},"_meta":{{{meta}}}}}}}"#)
     };
-    let back = |id: &str, state: &str, answers: &str| {
+    let resumed = |id: &str, state: &str, answers: &str| {
         call(id, &format!(r#","requestState":{state},"inputResponses":{{{answers}}}"#))
     };
     let error = |id: &str| {
@@ -283,37 +283,37 @@ fn a_call_that_is_refused_until_addresses_are_opened_is_made_again() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", ""));
     assert_eq!(within(&mut translator, "7", &error("7")), [asked("7", ["finmcp-1", "finmcp-2"], r#""7""#)]);
-    // One is not decided yet.
+    // One address has no decision yet.
     let accept = r#""finmcp-1":{"action":"accept"}"#;
-    assert!(client(&mut translator, &back("8", r#""7""#, accept))[0].contains(r#"{"finmcp-2":"#));
+    assert!(client(&mut translator, &resumed("8", r#""7""#, accept))[0].contains(r#"{"finmcp-2":"#));
     assert_eq!(
-        client(&mut translator, &back("9", r#""7""#, r#""finmcp-2":{"action":"accept"}"#)),
+        client(&mut translator, &resumed("9", r#""7""#, r#""finmcp-2":{"action":"accept"}"#)),
         [r#"to server {"id":"finmcp-3","method":"tools/call","params":{"name":"t","n":1.10}}"#]
     );
-    // It wants still more; this time the person has had enough.
+    // The server wants another address opened; this time the user declines.
     let again = within(&mut translator, r#""finmcp-3""#, &error(r#""finmcp-3""#));
     assert_eq!(again, [asked("9", ["finmcp-4", "finmcp-5"], r#""\"finmcp-3\"""#)]);
     let decline = r#""finmcp-4":{"action":"accept"},"finmcp-5":{"action":"decline"}"#;
-    let ended = client(&mut translator, &back("10", r#""\"finmcp-3\"""#, decline));
+    let ended = client(&mut translator, &resumed("10", r#""\"finmcp-3\"""#, decline));
     assert_eq!(ended, [format!("to client {}", error("10"))]);
     assert!(client(&mut translator, &call("10", ""))[0].starts_with("to server"), "the id is free again");
 
-    // A call that was made again is cancelled as the server knows it.
+    // A call that was made again is cancelled under the server's id.
     client(&mut translator, &call("20", ""));
     within(&mut translator, "20", &error("20"));
     let both = r#""finmcp-6":{"action":"accept"},"finmcp-7":{"action":"accept"}"#;
-    assert!(client(&mut translator, &back("21", r#""20""#, both))[0].contains(r#""id":"finmcp-8""#));
+    assert!(client(&mut translator, &resumed("21", r#""20""#, both))[0].contains(r#""id":"finmcp-8""#));
     let expected = r#"to server {"method":"notifications/cancelled","params":{"requestId":"finmcp-8"}}"#;
     assert_eq!(client(&mut translator, &cancel("21")), [expected]);
-    // Only that one error has addresses to open.
+    // Only that one error names addresses to open.
     client(&mut translator, &call("30", ""));
     let other = error("30").replace("-32042", "-32000");
     assert_eq!(within(&mut translator, "30", &other), [format!("to client {other}")]);
 }
 
-/// A client that cannot open addresses hears what the server says.
+/// A client without URL elicitation gets the server's error.
 #[test]
-fn a_client_that_opens_no_addresses_is_not_asked_to() {
+fn a_client_without_url_elicitation_is_not_asked_to_open_addresses() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     let error = r#"{"id":7,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"url":"a:b"}]}}}"#;
@@ -321,83 +321,83 @@ fn a_client_that_opens_no_addresses_is_not_asked_to() {
 }
 
 #[test]
-fn an_answer_that_comes_while_the_client_thinks_waits_for_it() {
+fn an_early_response_waits_for_the_client() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
     assert_eq!(within(&mut translator, "7", r#"{"id":7,"result":{"n":1.10}}"#), NOTHING);
-    let told = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
+    let told = client(&mut translator, &resumed("8", r#"{"finmcp-1":{"roots":[]}}"#));
     assert_eq!(told.last().unwrap(), r#"to client {"id":8,"result":{"n":1.10,"resultType":"complete"}}"#);
-    assert!(client(&mut translator, &back("9", "{}"))[0].starts_with("refused 9"));
+    assert!(client(&mut translator, &resumed("9", "{}"))[0].starts_with("refused 9"));
 }
 
 #[test]
-fn a_call_that_fails_while_the_client_thinks_is_refused_in_its_name() {
+fn an_early_failure_refuses_the_resumed_call() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
     let refusal = Refusal {
         message: message(r#"{"id":7,"method":"tools/call"}"#),
         failure: Arc::new(Failure::Cut),
-        taken: Taken::Perhaps,
+        processed: Processed::Maybe,
     };
     assert_eq!(told(|steps| translator.refused(refusal, steps)), NOTHING);
-    let told = client(&mut translator, &back("8", r#"{"finmcp-1":{"roots":[]}}"#));
+    let told = client(&mut translator, &resumed("8", r#"{"finmcp-1":{"roots":[]}}"#));
     assert_eq!(told.last().unwrap(), "refused 8: the server ended its answer without a response");
 }
 
 #[test]
-fn a_return_that_fits_no_call_is_refused() {
+fn a_resumed_call_that_is_unknown_is_refused() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
-    // The call is under way: nobody was asked anything.
-    assert!(client(&mut translator, &back("8", "{}"))[0].starts_with("refused 8"));
+    // The call is in flight: no input was required.
+    assert!(client(&mut translator, &resumed("8", "{}"))[0].starts_with("refused 8"));
     within(&mut translator, "7", ROOTS);
     for text in [
-        back("8", "{}").replace("tools/call", "prompts/get"),
-        back("8", "{}").replace(r#""requestState":"7""#, r#""requestState":"6""#),
-        back("8", "{}").replace(r#""requestState":"7""#, r#""requestState":7"#),
+        resumed("8", "{}").replace("tools/call", "prompts/get"),
+        resumed("8", "{}").replace(r#""requestState":"7""#, r#""requestState":"6""#),
+        resumed("8", "{}").replace(r#""requestState":"7""#, r#""requestState":7"#),
     ] {
         assert!(client(&mut translator, &text)[0].starts_with("refused 8"), "{text}");
     }
-    assert_eq!(client(&mut translator, &back("8", "{}")), [asked("8", 1)]);
+    assert_eq!(client(&mut translator, &resumed("8", "{}")), [asked("8", 1)]);
 }
 
 #[test]
-fn the_client_that_has_thought_longest_is_given_up() {
+fn the_call_that_has_waited_longest_for_its_client_is_given_up() {
     let mut translator = translator("{}");
-    for number in 0..=THINKING_LIMIT {
+    for number in 0..=WAITING_LIMIT {
         let id = format!("{}", number + 100);
         client(&mut translator, &call(&id, "", ""));
         let told = within(&mut translator, &id, &format!(r#"{{"id":{number},"method":"roots/list"}}"#));
         let given_up = r#"to server {"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":100}}"#;
-        assert_eq!(told.iter().any(|line| line == given_up), number == THINKING_LIMIT, "{told:?}");
+        assert_eq!(told.iter().any(|line| line == given_up), number == WAITING_LIMIT, "{told:?}");
     }
-    let back = |state: &str| call("1", &format!(r#","requestState":"{state}","inputResponses":{{}}"#), "");
-    assert!(client(&mut translator, &back("100"))[0].starts_with("refused 1"));
-    assert!(client(&mut translator, &back("101"))[0].contains("input_required"));
+    let resumed = |state: &str| call("1", &format!(r#","requestState":"{state}","inputResponses":{{}}"#), "");
+    assert!(client(&mut translator, &resumed("100"))[0].starts_with("refused 1"));
+    assert!(client(&mut translator, &resumed("101"))[0].contains("input_required"));
 }
 
-/// Who has come back, and who is not coming back, does not think any more.
+/// Calls that were resumed or cancelled do not count.
 #[test]
-fn only_the_clients_that_think_are_counted() {
+fn only_calls_that_wait_for_their_clients_count() {
     let mut translator = translator("{}");
     let think = |translator: &mut ModernClient, number: usize| {
         client(translator, &call(&number.to_string(), "", ""));
         within(translator, &number.to_string(), &format!(r#"{{"id":{number},"method":"roots/list"}}"#)).len()
     };
-    for number in 100..100 + THINKING_LIMIT {
+    for number in 100..100 + WAITING_LIMIT {
         think(&mut translator, number);
     }
     client(&mut translator, &call("1", r#","requestState":"100","inputResponses":{"finmcp-1":{}}"#, ""));
     client(&mut translator, &cancel("150"));
-    assert_eq!([500, 501].map(|number| think(&mut translator, number)), [1, 1], "there was room for two");
+    assert_eq!([500, 501].map(|number| think(&mut translator, number)), [1, 1], "there was capacity for two");
     assert_eq!(think(&mut translator, 502), 2, "and no more: the oldest is given up");
 }
 
-/// A call that the server has answered needs no cancelling at the end; one that it works on does.
+/// At the end, a call that has its response is not cancelled; one that the server is still working on is.
 #[test]
-fn a_call_that_is_answered_is_not_cancelled_at_the_end() {
+fn a_call_with_a_response_is_not_cancelled_at_the_end() {
     let mut translator = translator("{}");
     for id in ["7", "8"] {
         client(&mut translator, &call(id, "", ""));
@@ -409,15 +409,15 @@ fn a_call_that_is_answered_is_not_cancelled_at_the_end() {
 }
 
 #[test]
-fn an_id_that_is_a_subscriptions_is_in_use() {
+fn the_id_of_a_subscription_is_in_use() {
     let mut translator = translator(r#"{"tools":{}}"#);
     client(&mut translator, &listen("1", ""));
     assert!(client(&mut translator, &call("1", "", ""))[0].starts_with("refused 1: this id is still in use"));
 }
 
-/// Our own requests may come to nothing: what waited for them goes on.
+/// finmcp's own requests may fail: the messages that waited for them are sent anyway.
 #[test]
-fn what_is_asked_on_the_clients_behalf_may_fail() {
+fn finmcps_own_requests_may_fail() {
     let fail = |translator: &mut ModernClient, id: &str| {
         let request = message(&format!(r#"{{"id":"{id}","method":"x"}}"#));
         told(|steps| translator.refused(Refusal::unsent(request, Failure::Cut), steps))
@@ -430,9 +430,9 @@ fn what_is_asked_on_the_clients_behalf_may_fail() {
     assert_eq!(fail(&mut translator, "finmcp-2"), [acknowledged("3", "")]);
 }
 
-/// Whatever becomes of the call that wanted logs: the next one that wants none hears none.
+/// However the call that wanted a log ends: the next call without a log gets none.
 #[test]
-fn logs_end_with_the_call_that_wanted_them() {
+fn log_messages_end_with_the_call_that_wanted_them() {
     for is_cancelled in [true, false] {
         let mut translator = translator("{}");
         client(&mut translator, &logging("1", "warning"));
@@ -448,7 +448,7 @@ fn logs_end_with_the_call_that_wanted_them() {
 }
 
 #[test]
-fn only_an_update_tells_of_a_resource() {
+fn only_an_update_reports_a_resource() {
     let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
     client(&mut translator, &listen("1", r#""resourceSubscriptions":["a:b/"]"#));
     server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#);
@@ -458,14 +458,14 @@ fn only_an_update_tells_of_a_resource() {
 }
 
 #[test]
-fn progress_is_told_under_the_token_of_the_last_request() {
+fn progress_carries_the_token_of_the_last_request() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", r#","progressToken":1.0"#));
     let progress = r#"{"method":"notifications/progress","params":{"progressToken":1.0,"progress":1.10}}"#;
     assert_eq!(within(&mut translator, "7", progress), [format!("to client {progress}")]);
     within(&mut translator, "7", ROOTS);
-    let back = call("8", r#","requestState":"7","inputResponses":{"finmcp-1":{}}"#, r#","progressToken":"b""#);
-    client(&mut translator, &back);
+    let resumed = call("8", r#","requestState":"7","inputResponses":{"finmcp-1":{}}"#, r#","progressToken":"b""#);
+    client(&mut translator, &resumed);
     assert_eq!(
         within(&mut translator, "7", progress),
         [r#"to client {"method":"notifications/progress","params":{"progressToken":"b","progress":1.10}}"#]
@@ -475,11 +475,11 @@ fn progress_is_told_under_the_token_of_the_last_request() {
 }
 
 #[test]
-fn a_cancellation_is_of_what_the_server_knows() {
+fn a_cancellation_carries_the_id_that_the_server_knows() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
-    client(&mut translator, &back("8", r#"{"finmcp-1":{}}"#));
+    client(&mut translator, &resumed("8", r#"{"finmcp-1":{}}"#));
     let cancel = r#"{"method":"notifications/cancelled","params":{"requestId":8,"reason":"r"}}"#;
     assert_eq!(
         client(&mut translator, cancel),
@@ -494,12 +494,12 @@ fn two_calls_with_one_id_are_refused_in_every_stage() {
     client(&mut translator, &call("7", "", ""));
     assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("refused 7: this id is still in use"));
     within(&mut translator, "7", ROOTS);
-    client(&mut translator, &back("8", r#"{"finmcp-1":{}}"#));
+    client(&mut translator, &resumed("8", r#"{"finmcp-1":{}}"#));
     assert!(client(&mut translator, &call("8", "", ""))[0].starts_with("refused 8: this id is still in use"));
 }
 
 #[test]
-fn a_client_that_is_gone_hears_no_more() {
+fn a_closed_client_gets_no_more_notifications() {
     let mut translator = translator(r#"{"tools":{}}"#);
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
@@ -534,15 +534,15 @@ fn sent(id: &str) -> String {
     format!(r#"to server {{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#)
 }
 
-/// The call waits until the server has the level; and each call hears from its own level on.
+/// The call waits until the level is set, and each call gets messages from its own level on.
 #[test]
-fn the_server_logs_at_the_level_of_whoever_wants_most() {
+fn the_server_logs_at_the_lowest_level_wanted() {
     let mut translator = translator(r#"{"logging":{}}"#);
     assert_eq!(client(&mut translator, &logging("1", "warning")), [set(1, "warning")]);
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#), [sent("1")]);
-    assert_eq!(client(&mut translator, &logging("2", "error")), [sent("2")], "it says that anyway");
+    assert_eq!(client(&mut translator, &logging("2", "error")), [sent("2")], "the level is already low enough");
     assert_eq!(client(&mut translator, &logging("3", "info")), [set(2, "info")]);
-    // Whatever becomes of the level, the call is made.
+    // Whatever the response to setting the level, the call is made.
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-2","error":{"code":1,"message":""}}"#), [sent("3")]);
     assert_eq!(client(&mut translator, &call("4", "", "")), [sent("4")]);
     for (id, level, heard) in [
@@ -563,9 +563,9 @@ fn the_server_logs_at_the_level_of_whoever_wants_most() {
     }
 }
 
-/// Many servers of the Python SDK log without a word about it.
+/// Many servers on the Python SDK log without declaring it.
 #[test]
-fn a_server_that_declares_no_logs_is_told_no_level() {
+fn the_level_is_not_set_on_a_server_without_logging() {
     let mut translator = translator("{}");
     assert_eq!(client(&mut translator, &logging("1", "warning")), [sent("1")]);
     assert_eq!(within(&mut translator, "1", &logged("error")).len(), 1);
@@ -573,14 +573,14 @@ fn a_server_that_declares_no_logs_is_told_no_level() {
 }
 
 #[test]
-fn what_is_logged_by_itself_is_for_the_last_call_that_wanted_it() {
+fn log_messages_outside_exchanges_go_to_the_last_call_that_wanted_them() {
     let mut translator = translator("{}");
     assert_eq!(server(&mut translator, &logged("error")), NOTHING);
     client(&mut translator, &logging("1", "warning"));
     assert_eq!(server(&mut translator, &logged("error")).len(), 1);
     assert_eq!(server(&mut translator, &logged("info")), NOTHING);
     server(&mut translator, r#"{"id":1,"result":{}}"#);
-    assert_eq!(server(&mut translator, &logged("error")).len(), 1, "it comes a little late");
+    assert_eq!(server(&mut translator, &logged("error")).len(), 1, "it may come a little late");
     client(&mut translator, &call("2", "", ""));
     assert_eq!(server(&mut translator, &logged("error")), NOTHING);
 }
@@ -594,7 +594,7 @@ fn a_call_that_waits_for_the_level_can_be_cancelled() {
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#), NOTHING);
 }
 
-// What changes on the server.
+// Changes on the server.
 
 fn listen(id: &str, filter: &str) -> String {
     format!(
@@ -608,9 +608,9 @@ fn acknowledged(id: &str, filter: &str) -> String {
     )
 }
 
-/// Whether the server says so when its tools change is no matter: that it has tools is.
+/// The server need not declare that it reports changes to its tools: having tools is enough.
 #[test]
-fn a_subscription_is_to_what_the_server_has() {
+fn a_subscription_covers_what_the_server_has() {
     let mut translator = translator(r#"{"tools":{},"prompts":{"listChanged":true}}"#);
     let all = r#""resourceSubscriptions":["a:b"],"resourcesListChanged":true,"promptsListChanged":true,"toolsListChanged":true"#;
     let told = client(&mut translator, &listen("1", all));
@@ -620,7 +620,7 @@ fn a_subscription_is_to_what_the_server_has() {
 }
 
 #[test]
-fn each_subscription_hears_what_it_wants() {
+fn each_subscription_gets_what_it_asked_for() {
     let mut translator = translator(r#"{"tools":{},"prompts":{}}"#);
     client(&mut translator, &listen("1", r#""toolsListChanged":true"#));
     client(&mut translator, &listen(r#""b""#, r#""toolsListChanged":true,"promptsListChanged":true"#));
@@ -650,7 +650,7 @@ fn resources_are_subscribed_to_one_by_one() {
     };
     let told = client(&mut translator, &listen("1", r#""resourceSubscriptions":["a:b","a:c"]"#));
     assert_eq!(told, [subscribe(1, "subscribe", "a:b"), subscribe(2, "subscribe", "a:c")]);
-    // The client hears of it once all is settled, and of what the server agreed to only.
+    // The acknowledgement comes once the server has responded to all, and names only what the server accepted.
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-2","error":{"code":1,"message":""}}"#), NOTHING);
     let told = server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#);
     assert_eq!(told, [acknowledged("1", r#""resourceSubscriptions":["a:b"]"#)]);
@@ -660,16 +660,16 @@ fn resources_are_subscribed_to_one_by_one() {
     for (uri, heard) in [("a:b", 2), ("a:b/part", 2), ("a:bc", 0), ("a:c", 0)] {
         assert_eq!(server(&mut translator, &update(uri)).len(), heard, "{uri}");
     }
-    // As long as one subscription is left, the server goes on.
+    // While one subscription is left, the server is not told to unsubscribe.
     let cancel = |id: u8| format!(r#"{{"method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#);
     assert_eq!(client(&mut translator, &cancel(1)), NOTHING);
     assert_eq!(client(&mut translator, &cancel(2)), [subscribe(4, "unsubscribe", "a:b")]);
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-4","result":{}}"#), NOTHING);
 }
 
-// What must not be lost between two rounds, counted below nothing, or passed on untranslated.
+// State that must be kept between rounds.
 
-/// The call `id` that wants the log from `level` on, of a client that opens addresses.
+/// The call `id` that wants log messages from `level` on, of a client with URL elicitation.
 fn opening(id: &str, more: &str, level: &str) -> String {
     let level = format!(r#","io.modelcontextprotocol/logLevel":"{level}""#);
     call(id, more, &level).replace(r#""elicitation":{}"#, r#""elicitation":{"url":{}}"#)
@@ -679,7 +679,7 @@ const ADDRESS: &str =
     r#"{"id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"a:b"}]}}}"#;
 
 #[test]
-fn a16_a_call_that_is_made_again_still_wants_its_log() {
+fn a16_a_call_that_is_made_again_keeps_its_log_level() {
     let mut translator = translator(r#"{"logging":{}}"#);
     assert_eq!(client(&mut translator, &opening("1", "", "warning")), [set(1, "warning")]);
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-1","result":{}}"#), [sent("1")]);
@@ -689,14 +689,14 @@ fn a16_a_call_that_is_made_again_still_wants_its_log() {
     let heard = |translator: &mut ModernClient, level| within(translator, r#""finmcp-3""#, &logged(level)).len();
     assert_eq!((heard(&mut translator, "error"), heard(&mut translator, "info")), (1, 0));
     assert_eq!(server(&mut translator, &logged("error")).len(), 1);
-    // It ends with the call.
+    // The level ends with the call.
     within(&mut translator, r#""finmcp-3""#, r#"{"id":"finmcp-3","result":{}}"#);
     assert_eq!(heard(&mut translator, "error"), 0);
 }
 
-/// Each round says for itself what it wants.
+/// Each round declares its own wishes.
 #[test]
-fn a16_a_call_that_is_gone_on_with_wants_the_log_that_it_says_last() {
+fn a16_a_resumed_call_uses_its_latest_log_level() {
     for (level, expected) in [("info", [1, 1]), ("error", [0, 1]), ("", [0, 0])] {
         let mut translator = translator(r#"{"logging":{}}"#);
         client(&mut translator, &logging("7", "warning"));
@@ -713,19 +713,19 @@ fn a16_a_call_that_is_gone_on_with_wants_the_log_that_it_says_last() {
 }
 
 #[test]
-fn a16_a_call_that_is_gone_on_with_offers_what_it_says_last() {
+fn a16_a_resumed_call_uses_its_latest_capabilities() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
-    let back = back("8", r#"{"finmcp-1":{}}"#).replace(r#""roots":{}"#, r#""sampling":{}"#);
-    client(&mut translator, &back);
+    let resumed = resumed("8", r#"{"finmcp-1":{}}"#).replace(r#""roots":{}"#, r#""sampling":{}"#);
+    client(&mut translator, &resumed);
     assert!(within(&mut translator, "7", r#"{"id":"r","method":"roots/list"}"#)[0].contains("-32601"));
     let sampling = r#"{"id":"s","method":"sampling/createMessage","params":{}}"#;
     assert!(within(&mut translator, "7", sampling)[0].contains(r#""id":8,"result":{"resultType":"input_required""#));
 }
 
 #[test]
-fn a16_a_call_that_is_given_up_wants_no_log() {
+fn a16_a_call_that_is_given_up_gets_no_log_messages() {
     let mut translator = translator("{}");
     client(&mut translator, &logging("7", "warning"));
     within(&mut translator, "7", ROOTS);
@@ -733,9 +733,9 @@ fn a16_a_call_that_is_given_up_wants_no_log() {
     assert_eq!(within(&mut translator, "7", &logged("error")), NOTHING);
 }
 
-/// Two calls may begin with one token, once the first has been gone on with under another.
+/// Two calls may share a token, once the first was resumed with another one.
 #[test]
-fn a16_progress_is_of_the_call_in_whose_answer_it_comes() {
+fn a16_progress_belongs_to_the_call_of_its_exchange() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", r#","progressToken":1"#));
     within(&mut translator, "7", ROOTS);
@@ -746,50 +746,51 @@ fn a16_progress_is_of_the_call_in_whose_answer_it_comes() {
     assert_eq!(within(&mut translator, "7", progress), [format!("to client {}", progress.replace('1', "2"))]);
 }
 
-/// What came to nothing is answered, and perhaps made again, as the client wrote it: with its capabilities and its era.
+/// A failed request is refused, and perhaps sent again, as the client wrote it: with its capabilities and its era.
 #[test]
-fn a16_a_request_that_came_to_nothing_is_refused_as_the_client_made_it() {
+fn a16_a_failed_request_is_refused_as_the_client_wrote_it() {
     let mut translator = translator("{}");
     let list = format!(r#"{{ "id":"l","method":"tools/list","params":{{"_meta":{{{META}}}}}}}"#);
     for (written, id) in [(list, r#""l""#), (call("7", r#","n":1.10"#, ""), "7")] {
         let sent = client(&mut translator, &written);
         let message = message(&sent[0]["to server ".len()..]);
         assert!(!String::from_utf8_lossy(message.raw()).contains("protocolVersion"));
-        let refusal = Refusal { message, failure: Arc::new(Failure::Refused), taken: Taken::No };
+        let refusal = Refusal { message, failure: Arc::new(Failure::Refused), processed: Processed::No };
         let mut steps = Vec::new();
         translator.refused(refusal, &mut steps);
         let [Step::Refuse(refused)] = &steps[..] else { panic!("{steps:?}") };
-        assert_eq!((refused.message.raw(), refused.taken), (&bytes::Bytes::from(written), Taken::No));
+        assert_eq!((refused.message.raw(), refused.processed), (&bytes::Bytes::from(written), Processed::No));
         assert_eq!(refused.message.id(), Id::from_json(id).as_ref());
     }
-    // One that has been gone on with: under the id that waits.
+    // A resumed call is refused under the id that waits.
     client(&mut translator, &call("7", "", ""));
     within(&mut translator, "7", ROOTS);
-    client(&mut translator, &back("8", r#"{"finmcp-1":{}}"#));
+    client(&mut translator, &resumed("8", r#"{"finmcp-1":{}}"#));
     let lost = message(r#"{"id":7,"method":"tools/call","params":{"name":"t"}}"#);
     let mut steps = Vec::new();
-    translator.refused(Refusal { message: lost, failure: Arc::new(Failure::Refused), taken: Taken::No }, &mut steps);
+    translator
+        .refused(Refusal { message: lost, failure: Arc::new(Failure::Refused), processed: Processed::No }, &mut steps);
     let [Step::Refuse(refused)] = &steps[..] else { panic!("{steps:?}") };
     assert_eq!(refused.message.raw(), call("8", "", "").as_bytes());
 }
 
-/// The answers to what was asked for a subscription that is over are not counted for another one with its id.
+/// Responses for a finished subscription do not count for another one with the same id.
 #[test]
-fn a16_a_subscription_whose_id_is_used_again_is_acknowledged_when_it_is_settled() {
+fn a16_a_subscription_with_a_reused_id_is_acknowledged_by_its_own_responses() {
     let mut translator = translator(r#"{"resources":{"subscribe":true}}"#);
     let filter = |uris: &str| format!(r#""resourceSubscriptions":[{uris}]"#);
     client(&mut translator, &listen("1", &filter(r#""a:b","a:c""#)));
     client(&mut translator, &cancel("1"));
     client(&mut translator, &listen("1", &filter(r#""a:d""#)));
-    // (The first two ids are the first subscription's; then it unsubscribed from two.)
+    // The first two ids belong to the first subscription; then it unsubscribed from two.
     for (id, outcome) in [("1", "result"), ("2", "error"), ("3", "result"), ("4", "result")] {
         let answer = format!(r#"{{"id":"finmcp-{id}","{outcome}":{{}}}}"#);
         assert_eq!(server(&mut translator, &answer), NOTHING, "{id}");
     }
     let last = r#"{"id":"finmcp-5","result":{}}"#;
     assert_eq!(server(&mut translator, last), [acknowledged("1", &filter(r#""a:d""#))]);
-    assert_eq!(server(&mut translator, last).len(), 1, "a second answer is nobody's, and harms nothing");
-    // A refused one is taken from the list of its own subscription only.
+    assert_eq!(server(&mut translator, last).len(), 1, "a second response is dropped");
+    // A refused one is removed from its own subscription only.
     client(&mut translator, &listen("2", &filter(r#""a:e""#)));
     client(&mut translator, &cancel("2"));
     client(&mut translator, &listen("2", &filter(r#""a:e""#)));
@@ -797,14 +798,14 @@ fn a16_a_subscription_whose_id_is_used_again_is_acknowledged_when_it_is_settled(
     assert_eq!(server(&mut translator, r#"{"id":"finmcp-8","result":{}}"#), [acknowledged("2", &filter(r#""a:e""#))]);
 }
 
-/// A message of these bytes: not every one is UTF-8.
+/// A message of these bytes, which may not be UTF-8.
 fn bytes_message(bytes: &[u8]) -> Message {
     Message::parse(bytes::Bytes::copy_from_slice(bytes)).unwrap()
 }
 
-/// A server that knows both eras would believe what a message says of its sender.
+/// A server that knows both eras would go by the description of the sender.
 #[test]
-fn a16_a_request_that_cannot_be_translated_is_answered_and_not_sent() {
+fn a16_a_request_that_cannot_be_translated_gets_an_error_and_is_not_sent() {
     let odd = call("7", r#","arguments":"@""#, "");
     let list = |params: &str| format!(r#"{{"id":7,"method":"tools/list","params":{params}}}"#);
     let meta = format!(r#""_meta":{{{META}}}"#);
@@ -815,30 +816,30 @@ fn a16_a_request_that_cannot_be_translated_is_answered_and_not_sent() {
         list(r#"{"_meta":"io.modelcontextprotocol/protocolVersion"}"#).into_bytes(),
     ] {
         let mut translator = translator("{}");
-        let told = told(|steps| translator.client(bytes_message(&bytes), steps));
+        let told = told(|steps| translator.client_sent(bytes_message(&bytes), steps));
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].starts_with(r#"to client {"jsonrpc":"2.0","id":7,"error":{"code":-32600,"#), "{told:?}");
-        // Nothing of it is left.
+        // No trace of it is left.
         assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("to server"));
     }
     let notification = bytes_message(b"{\"method\":\"notifications/x\",\"params\":{\"_meta\":1,\"x\":\"\xff\"}}");
-    assert_eq!(told(|steps| translator("{}").client(notification, steps)), NOTHING);
-    // Parameters that are no object say nothing of a sender.
+    assert_eq!(told(|steps| translator("{}").client_sent(notification, steps)), NOTHING);
+    // Parameters that are not an object describe no sender.
     let text = r#"{"id":7,"method":"x","params":[ 1.10 ]}"#;
     assert_eq!(client(&mut translator("{}"), text), [format!("to server {text}")]);
 }
 
-/// What is no result for a modern client is not given to it; a call may have been carried out.
+/// A modern client does not get an invalid result; a call may have been carried out.
 #[test]
-fn a16_an_answer_that_cannot_be_translated_is_refused() {
+fn a16_a_response_that_cannot_be_translated_is_refused() {
     for answer in [b"{\"id\":7,\"result\":[1]}".as_slice(), b"{\"id\":7,\"result\":{},\"x\":\"\xff\"}"] {
         for method in ["tools/call", "tools/list"] {
             let mut translator = translator("{}");
             client(&mut translator, &call("7", "", "").replace("tools/call", method));
             let mut steps = Vec::new();
-            translator.server(bytes_message(answer), Id::from_json("7"), &mut steps);
+            translator.server_sent(bytes_message(answer), Id::from_json("7"), &mut steps);
             let [Step::Refuse(refused)] = &steps[..] else { panic!("{steps:?}") };
-            assert_eq!((refused.message.id(), refused.taken), (Id::from_json("7").as_ref(), Taken::Perhaps));
+            assert_eq!((refused.message.id(), refused.processed), (Id::from_json("7").as_ref(), Processed::Maybe));
             assert_eq!(refused.message.method(), Some(method));
         }
     }
@@ -846,9 +847,9 @@ fn a16_an_answer_that_cannot_be_translated_is_refused() {
     assert_eq!(told, [r#"to client {"id":7,"result":{"resultType":"complete"}}"#]);
 }
 
-/// Without the subscription's id a client could not tell whose notification it is.
+/// Without the subscription's id a client could not tell which subscription a notification is for.
 #[test]
-fn a16_a_change_that_cannot_be_addressed_is_told_in_our_own_words() {
+fn a16_a_notification_that_cannot_be_edited_is_replaced() {
     let mut translator = translator(r#"{"tools":{},"resources":{"subscribe":true}}"#);
     let filter = r#""toolsListChanged":true,"resourceSubscriptions":["a:b"]"#;
     client(&mut translator, &listen("1", filter));
@@ -866,9 +867,9 @@ fn a16_a_change_that_cannot_be_addressed_is_told_in_our_own_words() {
     }
 }
 
-/// A question whose words cannot be read is not put to anybody.
+/// A request with invalid parameters is not passed on.
 #[test]
-fn a16_a_question_that_cannot_be_translated_is_refused() {
+fn a16_a_server_request_that_cannot_be_translated_is_refused() {
     let mut translator = translator("{}");
     client(&mut translator, &call("7", "", ""));
     for params in [r#","params":[]"#, "", r#","params":{"message":"a"},"params":{"message":"b"}"#] {
@@ -877,7 +878,7 @@ fn a16_a_question_that_cannot_be_translated_is_refused() {
     }
 }
 
-/// b15: the extension is of the modern era; a legacy server knows another thing by that name.
+/// b15: the tasks extension belongs to the modern era; legacy servers mean something else by that name.
 #[test]
 fn b15_a_modern_clients_tasks_are_not_offered_to_a_legacy_server() {
     let capabilities = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}},"roots":{}}"#;

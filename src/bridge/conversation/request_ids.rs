@@ -1,4 +1,4 @@
-//! The ids of the requests that are finmcp's own.
+//! The ids of finmcp's own requests.
 
 use std::sync::{
     Arc,
@@ -7,12 +7,12 @@ use std::sync::{
 
 use crate::mcp::id::Id;
 
-/// One row of numbers for a conversation. Clones count on together.
+/// A sequence of ids for one conversation. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Numbers(Arc<AtomicU64>);
+pub struct RequestIds(Arc<AtomicU64>);
 
-impl Numbers {
-    /// An id that has not been used.
+impl RequestIds {
+    /// An unused id.
     pub fn next_id(&self) -> Id {
         Id::ours(self.0.fetch_add(1, Ordering::Relaxed) + 1)
     }

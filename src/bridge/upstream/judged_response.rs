@@ -1,16 +1,15 @@
-//! What a server answers to a request, before its body is read.
+//! A server's HTTP response, before its body is read.
 
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Response;
 
-/// An answer.
-pub(super) struct Answer {
+pub(super) struct JudgedResponse {
     pub(super) response: Response,
-    /// Whether it refuses every token that there is: a sign-in may help.
+    /// Whether the server rejects every token that finmcp has: a sign-in may help.
     pub(super) refuses_token: bool,
 }
 
-impl Answer {
+impl JudgedResponse {
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }
@@ -23,13 +22,13 @@ impl Answer {
         self.status().is_success()
     }
 
-    /// What it says that its body is, without parameters.
+    /// The media type of the body, without parameters.
     pub(super) fn content_type(&self) -> Option<String> {
         let value = self.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
         Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
     }
 
-    /// Whether it is a stream of events, whatever its status.
+    /// Whether the body is an event stream, whatever the status.
     pub(super) fn is_event_stream(&self) -> bool {
         self.content_type().as_deref() == Some("text/event-stream")
     }

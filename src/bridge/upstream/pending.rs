@@ -1,4 +1,4 @@
-//! The answers that are to come on an HTTP+SSE stream, and who waits for them.
+//! The requests that wait for their responses on an HTTP+SSE stream.
 
 use std::{
     collections::HashMap,
@@ -25,64 +25,64 @@ use crate::{
     },
 };
 
-/// The answers that are to come on a stream.
-pub(super) struct Answers {
+/// The requests that wait on one stream.
+pub(super) struct PendingRequests {
     state: Mutex<State>,
 }
 
 struct State {
-    awaited: HashMap<Id, Awaited>,
-    /// Nothing more will come.
+    awaited: HashMap<Id, Pending>,
+    /// Whether the stream has ended, so that nothing more will come.
     over: bool,
 }
 
-/// An exchange that an answer is for, and who is told that it has been passed on.
-pub(super) type Asked = (Exchange, oneshot::Sender<Result<(), Failure>>);
+/// The exchange that a response belongs to, and where to signal that the response has been passed on.
+pub(super) type Waiter = (Exchange, oneshot::Sender<Result<(), Failure>>);
 
-struct Awaited {
+struct Pending {
     exchange: Exchange,
-    /// Whatever comes on the stream moves it, be it a comment: it cannot be told which request that is about.
+    /// Anything on the stream moves it, even a comment: a comment does not say which request it is about.
     deadline: Deadline,
-    /// Takes note that the answer has been passed on, or why there is none. Gone as soon as the answer is there.
+    /// Signals that the response has been passed on, or why there is none. Processed as soon as the response has come.
     done: Option<oneshot::Sender<Result<(), Failure>>>,
 }
 
-/// The answer to one request, which nobody waits for once this is dropped.
-pub(super) struct AwaitedAnswer {
-    answers: Arc<Answers>,
+/// A request that waits for its response. Dropping it ends the wait.
+pub(super) struct PendingResponse {
+    answers: Arc<PendingRequests>,
     id: Id,
     exchange: Exchange,
     idle: Duration,
     done: oneshot::Receiver<Result<(), Failure>>,
 }
 
-impl Answers {
+impl PendingRequests {
     pub(super) fn new() -> Self {
         Self { state: Mutex::new(State { awaited: HashMap::new(), over: false }) }
     }
 
-    /// The answer to come for `message`, where that is a request; it may take `idle` from one message of the server to
+    /// Waits for the response to `message`, if that is a request. `idle` may pass from one message of the server to
     /// the next.
     pub(super) fn expect(
         self: &Arc<Self>,
         message: &Message,
         exchange: Exchange,
         idle: Duration,
-    ) -> Option<AwaitedAnswer> {
+    ) -> Option<PendingResponse> {
         let Kind::Request { id, .. } = &message.kind else { return None };
         let (sender, done) = oneshot::channel();
         let mut state = self.locked();
         if !state.over {
             let deadline = Deadline::new(idle);
-            state.awaited.insert(id.clone(), Awaited { exchange, deadline, done: Some(sender) });
+            state.awaited.insert(id.clone(), Pending { exchange, deadline, done: Some(sender) });
         }
         drop(state);
-        Some(AwaitedAnswer { answers: self.clone(), id: id.clone(), exchange, idle, done })
+        Some(PendingResponse { answers: self.clone(), id: id.clone(), exchange, idle, done })
     }
 
-    /// The exchange that waits for the answer with this id; the answer is there now. Some servers give it an id of
-    /// another type, which can be meant for one request only.
-    pub(super) fn take(&self, id: Option<&Id>) -> Option<Asked> {
+    /// Takes the exchange that waits for the response with this id. Some servers return an id of another JSON type; it
+    /// matches if it can be meant for one request only.
+    pub(super) fn take(&self, id: Option<&Id>) -> Option<Waiter> {
         let (id, mut state) = (id?, self.locked());
         if let Some(awaited) = state.awaited.get_mut(id) {
             return Some((awaited.exchange, awaited.done.take()?));
@@ -93,23 +93,23 @@ impl Answers {
         Some((awaited.exchange, awaited.done.take()?))
     }
 
-    /// The same of the only exchange that waits for an answer, whatever the id of that.
-    pub(super) fn take_only(&self) -> Option<Asked> {
+    /// Takes the exchange that waits, if there is exactly one, whatever id the response has.
+    pub(super) fn take_only(&self) -> Option<Waiter> {
         let mut state = self.locked();
         let mut waiting = state.awaited.values_mut().filter(|awaited| awaited.done.is_some());
         let awaited = waiting.next().filter(|_| waiting.next().is_none())?;
         Some((awaited.exchange, awaited.done.take()?))
     }
 
-    pub(super) fn hear(&self, message: &Message) {
-        self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.heard(message));
+    pub(super) fn observe(&self, message: &Message) {
+        self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.observe(message));
     }
 
     pub(super) fn alive(&self) {
         self.locked().awaited.values_mut().for_each(|awaited| awaited.deadline.alive());
     }
 
-    /// Nothing more will come: whoever waits is told why.
+    /// The stream has ended: every waiting request fails with the reason.
     pub(super) fn end(&self, failure: &Failure) {
         let mut state = self.locked();
         state.over = true;
@@ -123,7 +123,6 @@ impl Answers {
         }
     }
 
-    /// Whether nothing more will come.
     pub(super) fn is_over(&self) -> bool {
         self.locked().over
     }
@@ -133,15 +132,15 @@ impl Answers {
     }
 }
 
-impl AwaitedAnswer {
-    /// Whether it has come, though it may not have been passed on yet.
+impl PendingResponse {
+    /// Whether the response has come, even if it has not been passed on yet.
     pub(super) fn is_there(&self) -> bool {
         let state = self.answers.locked();
         state.awaited.get(&self.id).is_some_and(|awaited| awaited.exchange == self.exchange && awaited.done.is_none())
     }
 
-    /// Waits until it has been passed on, for as long as a [`Deadline`] lets it from when the server has taken the
-    /// request. Once the answer is there, the client has all the time it wants.
+    /// Waits until the response has been passed on, as long as a [`Deadline`] allows, counted from when the server
+    /// accepted the request. Once the response has come, the client may take any time to read it.
     pub(super) async fn wait(mut self) -> Ending {
         if let Some(awaited) = self.answers.locked().awaited.get_mut(&self.id) {
             awaited.deadline.alive();
@@ -155,12 +154,12 @@ impl AwaitedAnswer {
                 Ok(Ok(Ok(()))) => return Ending::Complete,
                 Ok(Ok(Err(failure))) => return Ending::Failed(failure),
                 Ok(Err(_)) => return Ending::Failed(Failure::Cut),
-                Err(_) => {} // the server may have said something meanwhile
+                Err(_) => {} // the deadline may have moved meanwhile
             }
         }
     }
 
-    /// Until when it is waited for, as it is now.
+    /// The current end of the wait.
     fn end(&self) -> Instant {
         let state = self.answers.locked();
         let awaited = state.awaited.get(&self.id).filter(|awaited| awaited.done.is_some());
@@ -168,7 +167,7 @@ impl AwaitedAnswer {
     }
 }
 
-impl Drop for AwaitedAnswer {
+impl Drop for PendingResponse {
     fn drop(&mut self) {
         let mut state = self.answers.locked();
         if state.awaited.get(&self.id).is_some_and(|awaited| awaited.exchange == self.exchange) {
@@ -187,23 +186,23 @@ mod tests {
         Message::request(Id::ours(id), "tools/call", "{}")
     }
 
-    /// The answers of a stream, and that to the first request, which comes in exchange 7.
-    fn answers() -> (Arc<Answers>, AwaitedAnswer) {
-        let answers = Arc::new(Answers::new());
+    /// The requests of a stream, and the first of them, in exchange 7.
+    fn answers() -> (Arc<PendingRequests>, PendingResponse) {
+        let answers = Arc::new(PendingRequests::new());
         let answer = answers.expect(&request(1), 7, IDLE).unwrap();
         (answers, answer)
     }
 
-    /// Takes the answer to the request `id`, if anybody waits for it, and passes it on.
-    fn pass_on(answers: &Answers, id: u64) -> Option<Exchange> {
+    /// Takes the response to request `id`, if that waits, and passes it on.
+    fn pass_on(answers: &PendingRequests, id: u64) -> Option<Exchange> {
         let (exchange, done) = answers.take(Some(&Id::ours(id)))?;
         done.send(Ok(())).unwrap();
         Some(exchange)
     }
 
-    /// t105: an answer is for whoever has asked, once, and for as long as it is waited for.
+    /// t105: a response goes to the exchange that waits for it, once, and only while it waits.
     #[tokio::test]
-    async fn t105_an_answer_is_for_the_exchange_that_waits_for_it() {
+    async fn t105_a_response_goes_to_the_exchange_that_waits_for_it() {
         let (answers, answer) = answers();
         assert!(answers.expect(&Message::notification("x", "{}"), 8, IDLE).is_none());
         assert_eq!((pass_on(&answers, 2), answers.take(None).is_none()), (None, true));
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_when_the_stream_ends_is_told_why() {
+    async fn requests_that_wait_when_the_stream_ends_fail_with_the_reason() {
         for (failure, text) in [
             (Failure::Malformed, "not a JSON-RPC message"),
             (Failure::TooLarge { limit: 1 << 20 }, "1 MiB"),
@@ -241,9 +240,9 @@ mod tests {
         Message::notification("notifications/progress", "{}")
     }
 
-    /// t128: from one message of the server to the next, and not for ever.
+    /// t128: the wait lasts from one message of the server to the next, up to a total limit.
     #[tokio::test(start_paused = true)]
-    async fn t128_an_answer_is_waited_for_while_the_server_speaks() {
+    async fn t128_the_wait_lasts_while_the_server_sends_messages() {
         for (messages, seconds) in [(0, 10), (3, 27 + 10), (40, 12 * 10)] {
             let begun = Instant::now();
             let (answers, answer) = answers();
@@ -253,7 +252,7 @@ mod tests {
                 if waiting.is_finished() {
                     break;
                 }
-                answers.hear(&progress());
+                answers.observe(&progress());
             }
             let ending = waiting.await.unwrap();
             let elapsed = begun.elapsed();
@@ -262,26 +261,26 @@ mod tests {
         }
     }
 
-    /// t128: the time that the server takes to take the request is its own; a person who is asked has longer.
+    /// t128: the time before the server accepts the request does not count; a user who is asked has longer.
     #[tokio::test(start_paused = true)]
-    async fn t128_a_person_may_think_about_a_question() {
+    async fn t128_a_user_may_think_about_a_question() {
         let (answers, answer) = answers();
         tokio::time::sleep(Duration::from_secs(9)).await;
         let waiting = tokio::spawn(answer.wait());
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert!(!waiting.is_finished());
-        answers.hear(&Message::request(Id::named("q"), "elicitation/create", "{}"));
+        answers.observe(&Message::request(Id::named("q"), "elicitation/create", "{}"));
         tokio::time::sleep(Duration::from_secs(1)).await;
-        answers.hear(&progress());
+        answers.observe(&progress());
         tokio::time::sleep(Duration::from_secs(3000)).await;
         assert!(!waiting.is_finished());
         pass_on(&answers, 1);
         assert!(matches!(waiting.await.unwrap(), Ending::Complete));
     }
 
-    /// An answer that is there is the client's to take, however long that takes.
+    /// The client may take any time to read a response that has come.
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_there_is_not_given_up() {
+    async fn a_response_that_has_come_does_not_time_out() {
         let (answers, answer) = answers();
         let waiting = tokio::spawn(answer.wait());
         tokio::time::sleep(Duration::from_secs(9)).await;
