@@ -59,7 +59,7 @@ impl SigningKey {
     /// A token with `claims`.
     ///
     /// # Errors
-    /// None known: the claims are strings and numbers.
+    /// None: the claims are strings and numbers.
     pub fn sign(&self, claims: &Claims) -> Result<String, GrantError> {
         let claims = serde_json::to_vec(claims).map_err(|_| GrantError::server_error("no token"))?;
         let mut token = BASE64URL.encode(r#"{"alg":"EdDSA","typ":"at+jwt"}"#);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_issuers_own_words_are_believed() {
+    fn only_tokens_signed_by_the_key_are_valid() {
         let claims = Claims {
             iss: "http://127.0.0.1:1".to_owned(),
             sub: "ada".to_owned(),

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn every_asset_has_a_large_preview_of_its_own() {
+    fn every_asset_has_a_different_large_preview() {
         let previews: Vec<_> = ASSETS.iter().map(DigitalAsset::preview).collect();
         assert!(previews.iter().all(|preview| preview.len() > 500_000));
         assert_ne!(previews[0], previews[1]);

@@ -1,4 +1,4 @@
-//! Accounts receivable: who owes what, who paid, and who promised to.
+//! Accounts receivable: invoices, payments and promises to pay.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -31,9 +31,9 @@ pub struct Invoice {
     pub issued: String,
     /// The last day to pay it (YYYY-MM-DD).
     pub due: String,
-    /// What was billed.
+    /// The billed amount.
     pub amount: Money,
-    /// What is still to be paid.
+    /// The unpaid amount.
     pub open: Money,
     /// Its status.
     pub status: InvoiceStatus,
@@ -80,7 +80,7 @@ pub enum PromiseError {
     #[error("unknown invoice; see list_invoices")]
     UnknownInvoice,
     /// Zero, or more than the open amount.
-    #[error("a promise is for more than nothing and at most for what is open")]
+    #[error("invalid amount: expected more than 0.00 and at most the open amount")]
     Amount,
 }
 
@@ -109,7 +109,7 @@ impl Receivables {
         Self { today, promises: Mutex::default() }
     }
 
-    /// Every customer, with what it owes.
+    /// Every customer with its balance.
     pub fn customers(&self) -> Vec<Customer> {
         let invoices = self.invoices();
         let owed = |id| invoices.iter().filter(|invoice| invoice.customer == id).map(|invoice| invoice.open).sum();
@@ -160,7 +160,7 @@ impl Receivables {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Each invoice and the day its money arrives.
+    /// Each invoice with the day of its payment.
     fn billed(&self) -> impl Iterator<Item = (Invoice, Date)> {
         let first = self.today.first_of_month();
         let months =
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_billed_is_paid_or_owed() {
+    fn billed_amounts_are_paid_or_owed() {
         let receivables = receivables();
         let invoices = receivables.invoices();
         let sum = |amount: fn(&Invoice) -> Money| invoices.iter().map(amount).sum::<Money>();

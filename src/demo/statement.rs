@@ -32,9 +32,9 @@ pub struct Statement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatementKind {
-    /// Revenue less what it cost, over a period.
+    /// Revenue less costs, over a period.
     ProfitAndLoss,
-    /// What is owned and owed at the end of a day.
+    /// Assets, liabilities and equity at the end of a day.
     BalanceSheet,
 }
 
@@ -87,7 +87,7 @@ impl Statement {
     }
 
     /// Whether every total is the sum of its lines, every result follows from the totals before it, and a balance sheet
-    /// balances: all to the cent.
+    /// balances, all to the cent.
     pub fn adds_up(&self) -> bool {
         let totals = self.sections.iter().all(|section| {
             let sum: Money = section.lines.iter().map(|line| line.amount).sum();
@@ -186,7 +186,7 @@ Gross profit             1,200,000.10
     }
 
     #[test]
-    fn every_wrong_cent_is_noticed() {
+    fn every_wrong_cent_is_detected() {
         let right = profit_and_loss();
         assert!(right.adds_up());
         let cent = Money::cents(1);

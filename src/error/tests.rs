@@ -117,7 +117,7 @@ fn untrusted() -> Vec<Untrusted> {
         Untrusted::Resource { expected: expected.clone(), found: found.clone() },
         Untrusted::Issuer { expected: expected.clone(), found: found.clone() },
         Untrusted::Pkce,
-        Untrusted::PkceUnsaid,
+        Untrusted::PkceNotListed,
         Untrusted::AnotherServer { expected, found },
         Untrusted::MixUp,
     ]
@@ -184,14 +184,14 @@ fn what_is_set_wrongly() {
             name: "FINMCP_STORE",
             problem: "\"x\", and must be keychain, file or memory".to_owned(),
         },
-        SettingsError::Homeless,
+        SettingsError::NoHomeFolder,
         SettingsError::File { path: path(), source: denied() },
         SettingsError::Config { path: path(), problem: "TOML parse error at line 1".to_owned() },
         SettingsError::Exposed { path: path() },
     ];
     let unchanged = lock_errors().into_iter().map(SettingsError::Unchanged);
     assert_words!(
-        SettingsError { Variable Homeless File Config Exposed Unchanged },
+        SettingsError { Variable NoHomeFolder File Config Exposed Unchanged },
         examples.into_iter().chain(unchanged).collect()
     );
 }
@@ -315,7 +315,7 @@ fn what_is_found_at_a_server() {
         ]
     );
     assert_words!(
-        Untrusted { Document Url Resource Issuer Pkce PkceUnsaid AnotherServer MixUp },
+        Untrusted { Document Url Resource Issuer Pkce PkceNotListed AnotherServer MixUp },
         untrusted()
     );
 }
@@ -432,8 +432,9 @@ fn why_a_clients_file_is_left_as_it_is() {
 fn why_a_call_brought_nothing() {
     let refused = [-31002, -31003, -31004, -31005, -31006, -32602]
         .map(|code| ClientError::Refused { code, message: format!("what is said with {code}") });
-    let others = [ClientError::Nonsense("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
-    assert_words!(ClientError { Refused Nonsense Ended Broken }, refused.into_iter().chain(others).collect());
+    let others =
+        [ClientError::InvalidResponse("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
+    assert_words!(ClientError { Refused InvalidResponse Ended Broken }, refused.into_iter().chain(others).collect());
     let (tool, name) = (|| "list_invoices".to_owned(), || "from".to_owned());
     assert_words!(
         ArgumentError { Unnamed Unknown Twice Missing Mistyped Malformed Unreadable NoObject },

@@ -164,11 +164,12 @@ impl Entry {
 
     /// Whether `node` equals this entry in every member that finmcp writes; the user may have added others.
     pub fn is_that_of(&self, client: Client, node: &Node) -> bool {
-        let theirs = Self::read(client, &self.name, node);
-        theirs.is_some_and(|theirs| {
-            let passed = self.passed.iter().all(|name| theirs.passed.contains(name));
-            let environment = self.environment.iter().all(|(name, value)| theirs.environment.get(name) == Some(value));
-            passed && environment && theirs.command == self.command && theirs.arguments == self.arguments
+        let existing = Self::read(client, &self.name, node);
+        existing.is_some_and(|existing| {
+            let passed = self.passed.iter().all(|name| existing.passed.contains(name));
+            let environment =
+                self.environment.iter().all(|(name, value)| existing.environment.get(name) == Some(value));
+            passed && environment && existing.command == self.command && existing.arguments == self.arguments
         })
     }
 }

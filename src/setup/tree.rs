@@ -84,12 +84,12 @@ impl Kind {
     /// Whether both are equal, regardless of their spans.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::List(ours), Self::List(theirs)) => {
-                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.kind.is_same(&b.kind))
+            (Self::List(left), Self::List(right)) => {
+                left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.kind.is_same(&b.kind))
             }
-            (Self::Table(ours), Self::Table(theirs)) => {
+            (Self::Table(left), Self::Table(right)) => {
                 let same = |(a, b): (&Member, &Member)| a.key == b.key && a.value.kind.is_same(&b.value.kind);
-                ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
+                left.len() == right.len() && left.iter().zip(right).all(same)
             }
             _ => self == other,
         }

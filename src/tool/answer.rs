@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn structured_content_is_shown_where_no_text_says_the_same() {
+    fn structured_content_is_shown_if_there_is_no_text() {
         let answer = Answer::parse(r#"{"content":[],"structuredContent":{"a":1.10}}"#).unwrap();
         assert_eq!(answer.text(), "{\n  \"a\": 1.10\n}\n");
         assert!(Answer::parse("[]").is_none());

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_the_schema_says() {
+    fn values_get_the_type_in_the_schema() {
         for (word, expected) in [
             ("amount=1.10", r#"{"amount":1.10}"#),
             ("amount=12345678901234567890123", r#"{"amount":12345678901234567890123}"#),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_does_not_allow_is_said() {
+    fn invalid_values_are_reported() {
         for (word, expected) in [
             ("amount=1,10", "invalid amount \"1,10\": expected number"),
             ("amount=\"1\"", "invalid amount \"\\\"1\\\"\": expected number"),

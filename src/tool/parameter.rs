@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_is_said_in_words() {
+    fn a_shape_has_a_short_description() {
         for (schema, expected) in [
             (json!({"type": "string"}), "text"),
             (json!({"$ref": "#/$defs/day"}), "date"),
@@ -245,14 +245,14 @@ mod tests {
 
     /// t126: finmcp stops following a schema that refers to itself.
     #[test]
-    fn t126_a_schema_that_never_ends_is_given_up() {
+    fn t126_a_recursive_schema_ends() {
         let again = vec![json!({"$ref": "#/properties/p"}); 300];
         let shape = &Parameter::all(&json!({"properties": {"p": {"anyOf": again, "type": "string"}}}))[0].shape;
         assert_eq!(shape.types, [Type::String]);
     }
 
     #[test]
-    fn what_is_required_comes_first_in_the_order_of_that() {
+    fn required_parameters_come_first_in_their_order() {
         let schema =
             json!({"properties": {"a": {}, "b": {}, "c": {"description": "d", "default": 1}}, "required": ["c", "b"]});
         let parameters = Parameter::all(&schema);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_has_no_parameters() {
+    fn an_invalid_schema_has_no_parameters() {
         for schema in [json!(null), json!([]), json!({"properties": 1, "required": "x"})] {
             assert_eq!(Parameter::all(&schema), []);
         }

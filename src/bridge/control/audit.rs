@@ -258,7 +258,7 @@ impl Audit {
             Some(Open::Task(id, method)) => self.task_answered(&id, &method, &message),
             Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_told(task)),
             Some(Open::Other) => {}
-            None => tasks::told(&message).iter().for_each(|task| self.task_told(task)),
+            None => tasks::announced(&message).iter().for_each(|task| self.task_told(task)),
         }
         self.after_its_line(before, message)
     }

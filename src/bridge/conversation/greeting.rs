@@ -114,7 +114,7 @@ impl Greeting {
             held.push(hello.clone());
         }
         Self {
-            client: Era::spoken(&hello),
+            client: Era::of_message(&hello),
             server: server.map(|known| known.era),
             transport: server.map(|known| known.transport).unwrap_or_default(),
             opening: if is_question { Opening::Waits } else { Opening::Told },

@@ -14,6 +14,6 @@ pub struct Numbers(Arc<AtomicU64>);
 impl Numbers {
     /// An id that has not been used.
     pub fn next_id(&self) -> Id {
-        Id::ours(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+        Id::own(self.0.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }

@@ -184,7 +184,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(10);
 
     fn request(id: u64) -> Message {
-        Message::request(Id::ours(id), "tools/call", "{}")
+        Message::request(Id::own(id), "tools/call", "{}")
     }
 
     /// The answers of a stream, and that to the first request, which comes in exchange 7.
@@ -196,7 +196,7 @@ mod tests {
 
     /// Takes the answer to the request `id`, if anybody waits for it, and passes it on.
     fn pass_on(answers: &Answers, id: u64) -> Option<Exchange> {
-        let (exchange, done) = answers.take(Some(&Id::ours(id)))?;
+        let (exchange, done) = answers.take(Some(&Id::own(id)))?;
         done.send(Ok(())).unwrap();
         Some(exchange)
     }
@@ -285,7 +285,7 @@ mod tests {
         let (answers, answer) = answers();
         let waiting = tokio::spawn(answer.wait());
         tokio::time::sleep(Duration::from_secs(9)).await;
-        let (_, done) = answers.take(Some(&Id::ours(1))).unwrap();
+        let (_, done) = answers.take(Some(&Id::own(1))).unwrap();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(!waiting.is_finished());
         done.send(Ok(())).unwrap();

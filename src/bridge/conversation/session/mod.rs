@@ -44,7 +44,7 @@ pub struct Session {
 impl Session {
     /// Takes in the tools that the server listed some time before: the members of a `tools/list` result.
     pub fn recall_tools(&mut self, tools: &str) {
-        self.channel.tools.learn(Message::response(&Id::ours(0), tools));
+        self.channel.tools.learn(Message::response(&Id::own(0), tools));
     }
 
     /// How many of the client's messages are on their way or waiting for it.

@@ -79,12 +79,12 @@ pub fn signed_in(call: &Message, words: &Words) -> Message {
 /// A tool's result with a text for its reader (MCP tools, "Text Content").
 pub fn text(call: &Message, is_error: bool, said: &str) -> Message {
     let mut result = Object::default();
-    if Era::spoken(call) == Era::Modern {
+    if Era::of_message(call) == Era::Modern {
         result.set("resultType", r#""complete""#);
     }
     result.set("content", format!(r#"[{{"type":"text","text":{}}}]"#, object::text(said)));
     result.set("isError", is_error.to_string());
-    let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
+    let id = call.id().cloned().unwrap_or_else(|| Id::own(0));
     Message::response(&id, &result.to_string())
 }
 

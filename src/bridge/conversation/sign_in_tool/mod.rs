@@ -218,7 +218,7 @@ impl SignIn {
         question.set("mode", r#""url""#);
         question.set("message", object::text(&said));
         question.set("url", object::text(&invitation.address));
-        match Era::spoken(message) {
+        match Era::of_message(message) {
             Era::Modern => {
                 let request = format!(r#"{{"method":"elicitation/create","params":{question}}}"#);
                 let result = format!(
@@ -238,7 +238,7 @@ impl SignIn {
     /// Whether the client of `call` can be asked to show a page (URL elicitation). A modern client says so in each request,
     /// a legacy one in its `initialize`.
     fn shows_pages(&self, call: &Message) -> bool {
-        match Era::spoken(call) {
+        match Era::of_message(call) {
             Era::Modern => {
                 let meta = call.member("_meta").unwrap_or_default();
                 object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some()

@@ -123,7 +123,7 @@ impl Turnstile {
 
     /// How long an answer with these headers asks to wait from now on.
     pub fn asked(&self, headers: &HeaderMap) -> Option<Duration> {
-        retry_after::asked(headers, self.clock.now())
+        retry_after::delay(headers, self.clock.now())
     }
 
     /// Changes what is used up, for all processes. Where they cannot meet, each keeps to the rate for itself: a request
