@@ -56,7 +56,6 @@ pub enum ExpiresIn {
     Seconds,
     /// As a Unix time.
     UnixTime,
-    /// Not at all.
     Absent,
     /// Each of the three in turn.
     #[default]

@@ -18,7 +18,6 @@ pub const FIRST_YEAR: (Date, Date) = (date(2025, 1, 1), date(2025, 12, 31));
 pub struct Business {
     /// The vendor's identifier for it.
     pub id: &'static str,
-    /// Its name.
     pub name: &'static str,
     /// The number of customers at its founding.
     pub first_customers: i64,

@@ -9,9 +9,7 @@ use crate::demo::listener::{Reply, json};
 /// 8707 section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct GrantError {
-    /// The code.
     pub error: &'static str,
-    /// The description for the client's developer.
     pub error_description: &'static str,
 }
 

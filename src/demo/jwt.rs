@@ -9,21 +9,14 @@ use crate::demo::{grant_error::GrantError, random};
 /// The claims of an access token. Times are Unix seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// The issuer.
     pub iss: String,
-    /// The user.
     pub sub: String,
-    /// The resource.
     pub aud: String,
-    /// The client.
     pub client_id: String,
     /// Scope tokens, separated by spaces.
     pub scope: String,
-    /// When it was issued.
     pub iat: i64,
-    /// When it expires.
     pub exp: i64,
-    /// A unique identifier.
     pub jti: String,
     /// The one business it is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

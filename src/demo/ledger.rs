@@ -14,7 +14,6 @@ use crate::demo::{
 pub struct Account {
     /// Its number, which determines the order.
     pub code: u16,
-    /// Its name.
     pub name: &'static str,
     /// Its place in the statements.
     pub kind: AccountKind,
@@ -23,19 +22,12 @@ pub struct Account {
 /// The kind of an account. Debits increase assets and costs, credits the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountKind {
-    /// What the business owns.
     Asset,
-    /// What it owes.
     Liability,
-    /// What its owners put in.
     Equity,
-    /// What it earns.
     Revenue,
-    /// What delivering costs.
     CostOfRevenue,
-    /// What running the business costs.
     OperatingExpense,
-    /// Interest and taxes.
     OtherExpense,
 }
 
@@ -94,7 +86,6 @@ pub fn find_account(code: u16) -> Option<&'static Account> {
 /// One side of an entry: an account, and a debit (positive) or a credit (negative).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posting {
-    /// The account.
     pub account: &'static Account,
     /// The debit, or the credit as a negative amount.
     pub amount: Money,
@@ -112,10 +103,8 @@ pub struct Entry {
 /// Why a journal entry is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// The account is not in the chart.
     #[error("there is no account {0}")]
     UnknownAccount(u16),
-    /// Debits and credits differ.
     #[error("debits and credits differ by {0}")]
     Unbalanced(Money),
 }

@@ -7,15 +7,10 @@ use crate::demo::png;
 /// A picture or a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DigitalAsset {
-    /// Its identifier.
     pub id: &'static str,
-    /// Its title.
     pub title: &'static str,
-    /// Its type.
     pub kind: &'static str,
-    /// Its collection.
     pub collection: &'static str,
-    /// Its tags.
     pub tags: &'static [&'static str],
     #[serde(skip)]
     text: &'static str,

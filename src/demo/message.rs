@@ -6,9 +6,7 @@ use serde_json::{Value, error::Category};
 
 /// A client's message.
 pub enum Message {
-    /// A request.
     Request(Request),
-    /// A notification.
     Notification,
     /// A response, although this server sends no requests.
     Response,
@@ -16,11 +14,8 @@ pub enum Message {
 
 /// A request (JSON-RPC 2.0 section 4).
 pub struct Request {
-    /// The id.
     pub id: RequestId,
-    /// The method.
     pub method: String,
-    /// The parameters, or `null`.
     params: Value,
 }
 

@@ -10,7 +10,6 @@ use crate::{
 /// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApprovalError {
-    /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// A form or a redirect has an invalid URL.

@@ -10,9 +10,7 @@ use crate::demo::money::Money;
 /// A customer of the organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Customer {
-    /// Its identifier.
     pub id: &'static str,
-    /// Its name.
     pub name: &'static str,
     /// Days it has to pay an invoice.
     pub payment_terms_days: i64,
@@ -25,7 +23,6 @@ pub struct Customer {
 pub struct Invoice {
     /// Its number.
     pub id: String,
-    /// The customer.
     pub customer: &'static str,
     /// The day it was sent (YYYY-MM-DD).
     pub issued: String,
@@ -35,7 +32,6 @@ pub struct Invoice {
     pub amount: Money,
     /// The unpaid amount.
     pub open: Money,
-    /// Its status.
     pub status: InvoiceStatus,
 }
 
@@ -43,11 +39,9 @@ pub struct Invoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InvoiceStatus {
-    /// Paid.
     Paid,
     /// Not due yet.
     Open,
-    /// Overdue.
     Overdue,
 }
 
@@ -58,7 +52,6 @@ pub struct Payment {
     pub invoice: String,
     /// The day it arrived (YYYY-MM-DD).
     pub received: String,
-    /// The amount.
     pub amount: Money,
 }
 
@@ -69,14 +62,12 @@ pub struct Promise {
     pub invoice: String,
     /// The day it is to be paid (YYYY-MM-DD).
     pub pay_by: String,
-    /// The amount.
     pub amount: Money,
 }
 
 /// Why a promise is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PromiseError {
-    /// Unknown invoice.
     #[error("unknown invoice; see list_invoices")]
     UnknownInvoice,
     /// Zero, or more than the open amount.

@@ -13,9 +13,7 @@ use crate::demo::{
 /// A profit and loss or a balance sheet, complete with its totals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
-    /// The kind of statement.
     pub statement: StatementKind,
-    /// The business.
     pub business: String,
     /// The first day, for a statement over a period (YYYY-MM-DD).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,9 +39,7 @@ pub enum StatementKind {
 /// A group of accounts and its total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// Its heading.
     pub name: String,
-    /// Its accounts.
     pub lines: Vec<Line>,
     /// The sum of its lines.
     pub total: Money,
@@ -58,9 +54,7 @@ pub struct Line {
     /// The account's number, if it is an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<u16>,
-    /// The name.
     pub name: String,
-    /// The amount.
     pub amount: Money,
 }
 

@@ -261,7 +261,7 @@ mod tests {
                 rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
             )
             .unwrap();
-            assert!(refusal(&locks).await.contains("plain file"));
+            assert!(refusal(&locks).await.contains("regular file"));
         }
     }
 }

@@ -27,11 +27,9 @@ const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_prox
 
 /// An entry, and what it should do.
 pub struct Attempt<'a> {
-    /// The client that has the entry.
     pub client: Client,
     /// Who the entry is for.
     pub scope: Scope,
-    /// The entry.
     pub entry: &'a Entry,
     /// The profile that the entry serves, if its arguments name a known server.
     pub profile: Option<&'a Profile>,

@@ -182,7 +182,7 @@ fn what_is_set_wrongly() {
     let examples = vec![
         SettingsError::Variable {
             name: "FINMCP_STORE",
-            problem: "\"x\", and must be keychain, file or memory".to_owned(),
+            problem: "\"x\": expected keychain, file or memory".to_owned(),
         },
         SettingsError::NoHomeFolder,
         SettingsError::File { path: path(), source: denied() },
@@ -418,13 +418,13 @@ fn why_a_clients_file_is_left_as_it_is() {
     insta::assert_snapshot!([Holder::Other, Holder::Finmcp, Holder::Replaced].map(taken).join(""), @r#"
     exit code 1
     error: Claude Code already has another server named "asset"
-    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    hint: nothing was changed: use --force to replace it or --name NAME to add a second entry; add --dry-run to preview
     exit code 1
     error: Claude Code already has another finmcp entry named "asset"
-    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    hint: nothing was changed: use --force to replace it or --name NAME to add a second entry; add --dry-run to preview
     exit code 1
     error: Claude Code already has another server to be replaced, named "asset"
-    hint: nothing was changed: --name gives finmcp's another name
+    hint: nothing was changed: use --name NAME to choose another name
     "#);
 }
 
@@ -533,7 +533,9 @@ async fn what_a_client_is_told() {
         TokenSourceError::Rejected,
         TokenSourceError::from(TokenError::Refused(said("invalid_client"))),
         TokenSourceError::from(TokenError::Unavailable { status: 503 }),
-        TokenSourceError::from(TokenError::Unusable("it is not JSON but a web page, such as one about maintenance")),
+        TokenSourceError::from(TokenError::Unusable(
+            "it is a web page, not JSON; the server may be down for maintenance",
+        )),
         TokenSourceError::from(TokenError::Http(HttpError::OldTls { host: host() })),
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),

@@ -18,7 +18,7 @@ const CHUNK: usize = 16 << 10;
 
 /// The body could not be decoded.
 #[derive(Debug, thiserror::Error)]
-#[error("the compressed data are damaged")]
+#[error("the compressed data is damaged")]
 pub(super) struct Damaged(#[source] io::Error);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

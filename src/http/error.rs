@@ -18,7 +18,6 @@ pub enum HttpError {
     /// No connection: no byte of the request was sent, so a retry repeats nothing.
     #[error("could not connect to {host}")]
     Unreachable {
-        /// Where to.
         host: String,
         /// The failure of name resolution, TCP, TLS or the proxy.
         #[source]
@@ -27,9 +26,7 @@ pub enum HttpError {
     /// The connection broke after the server may have received the request.
     #[error("lost the connection to {host}")]
     Broken {
-        /// Where to.
         host: String,
-        /// What the connection said.
         #[source]
         source: reqwest::Error,
     },
@@ -37,56 +34,29 @@ pub enum HttpError {
     /// request was written: a retry repeats nothing.
     #[error("{host} closed the connection without processing the request")]
     Unprocessed {
-        /// Where to.
         host: String,
-        /// What the connection said.
         #[source]
         source: reqwest::Error,
     },
     /// No complete response within the limit.
     #[error("{host} did not answer within {} s", .after.as_secs())]
-    TimedOut {
-        /// Where to.
-        host: String,
-        /// The limit.
-        after: Duration,
-    },
+    TimedOut { host: String, after: Duration },
     #[error("{host} sent more than {limit} bytes")]
-    TooLarge {
-        /// Where from.
-        host: String,
-        /// The limit, in bytes.
-        limit: usize,
-    },
+    TooLarge { host: String, limit: usize },
     /// The host resolves to an address in a zone that the URL's reach excludes. Nothing was sent.
     #[error("{host} is blocked: {zone}")]
-    OutOfReach {
-        /// The host.
-        host: String,
-        /// Where it leads.
-        zone: Zone,
-    },
+    OutOfReach { host: String, zone: Zone },
     /// The server's certificate is not valid (OAuth 2.1 section 1.5; RFC 6750 section 5.3). Nothing was sent.
     #[error("the certificate of {host} {problem}")]
-    Certificate {
-        /// The host.
-        host: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    Certificate { host: String, problem: &'static str },
     /// The server offers no safe TLS version or cipher suite (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was
     /// sent.
     #[error("{host} offers no safe TLS version (1.2 or later) or cipher suite")]
-    OldTls {
-        /// The host.
-        host: String,
-    },
+    OldTls { host: String },
     /// A redirect to another origin, too many redirects, or a redirect of a request that must not be redirected.
     #[error("{host} redirects elsewhere (HTTP {}{}), which is not followed", .status.as_u16(), led_to(.target.as_deref()))]
     Redirected {
-        /// Who redirects.
         host: String,
-        /// How.
         status: StatusCode,
         /// The redirect's target, cleaned and without its query.
         target: Option<String>,
@@ -94,7 +64,6 @@ pub enum HttpError {
     /// A response in a content coding that was not requested (RFC 9110 section 8.4), or that could not be decoded.
     #[error("could not decode the response from {host} ({problem})")]
     Undecodable {
-        /// Where from.
         host: String,
         /// The unexpected content coding, cleaned, or a note about damaged data.
         problem: String,

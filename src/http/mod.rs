@@ -96,11 +96,8 @@ pub struct Proxy {
 /// A complete response, of at most [`DOCUMENT_LIMIT`] bytes.
 #[derive(Debug)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 

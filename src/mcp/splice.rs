@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 pub enum Piece {
     /// A byte range of the original. Ranges are in the same order in the original and the result.
     Kept(Range<usize>),
-    /// New text.
     New(String),
 }
 

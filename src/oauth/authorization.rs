@@ -36,7 +36,6 @@ pub struct AuthorizationRequest {
 pub struct Wanted<'a> {
     /// The `resource` parameter (RFC 8707 section 2.1).
     pub resource: Option<&'a str>,
-    /// The `scope` parameter.
     pub scope: Option<&'a Scope>,
     /// The thumbprint of the key that the authorization code is bound to (RFC 9449 section 10).
     pub dpop_jkt: Option<&'a str>,

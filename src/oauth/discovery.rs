@@ -76,7 +76,6 @@ pub enum DiscoveryError {
         /// All of them, in the server's order.
         silent: Vec<SilentServer>,
     },
-    /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
 }

@@ -26,17 +26,13 @@ pub enum TokenError {
     /// A refusal without an OAuth error: other JSON, plain text, a web page, or an empty body.
     #[error("the authorization server refused with HTTP {status}{}", remark(.words.as_deref()))]
     Unexplained {
-        /// The HTTP status.
         status: u16,
         /// The server's text, cleaned.
         words: Option<String>,
     },
     /// The server is busy or failing (408, 425, 429, 5xx). The credential is kept, and a later attempt may succeed.
     #[error("the authorization server is unavailable (HTTP {status})")]
-    Unavailable {
-        /// The HTTP status.
-        status: u16,
-    },
+    Unavailable { status: u16 },
     /// A 2xx response that must not be used: no access token, another token type, or a token that is not a valid header
     /// value.
     #[error("the token response cannot be used: {0}")]
@@ -44,7 +40,6 @@ pub enum TokenError {
     /// A token for another audience, which the user's settings refuse (RFC 8707 section 2).
     #[error("the token is for {found}, not for {expected}")]
     Audience {
-        /// The requested resource.
         expected: String,
         /// The token's audience, cleaned.
         found: String,
@@ -68,10 +63,7 @@ pub enum RegistrationError {
     Refused(OAuthError),
     /// The server is busy or failing, or requires an initial access token (RFC 7591 section 3).
     #[error("the registration endpoint is unavailable (HTTP {status})")]
-    Unavailable {
-        /// The HTTP status.
-        status: u16,
-    },
+    Unavailable { status: u16 },
     /// The server asks the client to wait (429 or 503 with `Retry-After`).
     #[error("the registration endpoint is busy and asks to wait {} s", .after.as_secs())]
     Busy { after: Duration },
@@ -86,18 +78,12 @@ pub enum RegistrationError {
 pub enum Untrusted {
     /// Not a JSON object of the expected kind, or one with a duplicate member.
     #[error("{document} cannot be used: {reason}")]
-    Document {
-        /// Which document.
-        document: &'static str,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    Document { document: &'static str, reason: &'static str },
     /// A URL that is malformed or out of reach.
     #[error("the server's `{member}` cannot be used: {reason}")]
     Url {
         /// The member or parameter that held it.
         member: &'static str,
-        /// What is wrong with it.
         reason: ServerUrlError,
     },
     /// The metadata belongs to another resource (RFC 9728 section 3.3).
@@ -140,9 +126,7 @@ pub enum Untrusted {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}{}", remark(.description.as_deref()))]
 pub struct OAuthError {
-    /// The `error` code.
     pub code: String,
-    /// The `error_description`.
     pub description: Option<String>,
 }
 

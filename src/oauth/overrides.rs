@@ -38,11 +38,8 @@ pub struct Overrides {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthenticationMethod {
-    /// A public client.
     None,
-    /// The secret in the form.
     ClientSecretPost,
-    /// The secret in the `Authorization` header.
     ClientSecretBasic,
 }
 

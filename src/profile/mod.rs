@@ -26,7 +26,6 @@ pub struct Profile {
     pub title: String,
     /// The vendor's environment; empty if the vendor has only one.
     pub environment: String,
-    /// The MCP endpoint.
     pub server: ServerUrl,
     pub options: Options,
     /// Whether it is in `config.toml`.

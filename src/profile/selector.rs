@@ -11,7 +11,6 @@ use crate::{
 pub struct Selector {
     /// A preset, a profile or a URL.
     pub server: Option<String>,
-    /// `--env`.
     pub environment: Option<String>,
     /// `--url`: replaces the URL of the preset or profile.
     pub url: Option<ServerUrl>,

@@ -16,7 +16,6 @@ pub enum Zone {
     Public,
     /// A private network, or a carrier's or VPN's shared address space.
     Private,
-    /// This machine.
     Loopback,
     /// A reserved address: link-local (where cloud machines serve their credentials), unspecified, multicast,
     /// documentation and others.

@@ -18,7 +18,6 @@ pub enum SettingsError {
     NoHomeFolder,
     #[error("cannot use {}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         #[source]
         source: io::Error,
@@ -26,17 +25,13 @@ pub enum SettingsError {
     /// `config.toml` is invalid.
     #[error("{}: {problem}", path.display())]
     Config {
-        /// The file.
         path: PathBuf,
         /// The problem and its position.
         problem: String,
     },
     /// Another user can write to the file or its folder.
     #[error("other users can change {}", path.display())]
-    Exposed {
-        /// The file or folder.
-        path: PathBuf,
-    },
+    Exposed { path: PathBuf },
     /// The lock on `config.toml` could not be acquired.
     #[error("config.toml was not changed")]
     Unchanged(#[source] lock::LockError),

@@ -16,9 +16,7 @@ pub struct Start {
 /// The operating systems with different paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
-    /// macOS.
     Macos,
-    /// Windows.
     Windows,
     /// Linux and other Unix systems.
     Linux,
@@ -49,15 +47,12 @@ impl System {
 /// Facts about the machine and the user that determine where files are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// The operating system.
     pub system: System,
-    /// The home folder.
     pub home: String,
     /// The folder of the current project.
     pub project: String,
     /// The values of [`Machine::variable_names`] that are set.
     pub variables: BTreeMap<String, String>,
-    /// The folders of `PATH`.
     pub path: Vec<PathBuf>,
 }
 

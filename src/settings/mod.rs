@@ -31,7 +31,6 @@ pub struct Settings {
     pub profiles: Profiles,
     /// Certificate authorities to trust in addition to the system's.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// The credential store.
     pub store: StoreChoice,
     /// What determines how to show the user a page.
     pub surroundings: Surroundings,
@@ -41,7 +40,6 @@ pub struct Settings {
     pub client_metadata_url: Option<ClientMetadataUrl>,
     /// The default request timeout.
     pub request_timeout: Option<Duration>,
-    /// `FINMCP_LOG`.
     log: Option<String>,
 }
 

@@ -12,9 +12,7 @@ use crate::setup::{
 pub struct Entry {
     /// Its name in the client.
     pub name: String,
-    /// The program.
     pub command: String,
-    /// Its arguments.
     pub arguments: Vec<String>,
     /// The variables that it gets in addition to those that the client passes on.
     pub environment: BTreeMap<String, String>,
@@ -25,15 +23,10 @@ pub struct Entry {
 /// The value of an entry's member, independent of the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Text.
     Text(String),
-    /// A boolean.
     Truth(bool),
-    /// A whole number.
     Number(u32),
-    /// Texts in order.
     List(Vec<String>),
-    /// Texts by name.
     Table(BTreeMap<String, String>),
 }
 

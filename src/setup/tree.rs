@@ -7,14 +7,12 @@ use std::ops::Range;
 pub struct Node {
     /// Its bytes in the text.
     pub span: Range<usize>,
-    /// The value.
     pub kind: Kind,
 }
 
 /// The content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Text.
     Text(String),
     /// A number or a boolean, exactly as written.
     Plain(String),
@@ -31,11 +29,9 @@ pub enum Kind {
 /// A value with its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// The name.
     pub key: String,
     /// The bytes of both.
     pub span: Range<usize>,
-    /// The value.
     pub value: Node,
 }
 

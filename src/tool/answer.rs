@@ -26,20 +26,16 @@ pub struct Answer {
 /// A part of a result.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Text.
     Text(String),
     /// Bytes: an image, audio, or the content of a resource.
     File {
         /// The media type that the server gives.
         media_type: String,
-        /// Its bytes.
         bytes: Vec<u8>,
     },
     /// A link to a resource.
     Link {
-        /// The URI.
         uri: String,
-        /// The name.
         name: String,
     },
     /// A part that cannot be shown, and why.

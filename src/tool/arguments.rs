@@ -23,7 +23,6 @@ pub enum ArgumentError {
     /// The tool has no argument of that name.
     #[error("{tool} has no argument {name:?}")]
     Unknown {
-        /// The tool.
         tool: String,
         /// The name on the command line.
         name: String,
@@ -38,13 +37,11 @@ pub enum ArgumentError {
     Missing {
         /// The tool.
         tool: String,
-        /// The names.
         missing: Vec<String>,
     },
     /// A value of another type than the schema allows.
     #[error("invalid {name} {value:?}: expected {wanted}")]
     Mistyped {
-        /// The argument's name.
         name: String,
         /// The types or values that the schema allows.
         wanted: String,
@@ -54,7 +51,6 @@ pub enum ArgumentError {
     /// The text after `:=` is not JSON.
     #[error("invalid JSON in {name}: {problem}")]
     Malformed {
-        /// The argument's name.
         name: String,
         /// The JSON parser's message.
         problem: String,

@@ -12,15 +12,10 @@ const PARTS: usize = 2000;
 /// One named value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Its name.
     pub name: String,
-    /// Its description.
     pub description: String,
-    /// Whether it is required.
     pub is_required: bool,
-    /// Its allowed types and values.
     pub shape: Shape,
-    /// Its default.
     pub default: Option<Value>,
 }
 
@@ -40,28 +35,19 @@ pub struct Shape {
 /// A type of JSON Schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Text.
     String,
-    /// A number.
     Number,
-    /// An integer.
     Integer,
-    /// `true` or `false`.
     Boolean,
-    /// `null`.
     Null,
-    /// A list.
     Array,
-    /// Named values.
     Object,
 }
 
 /// An allowed value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    /// The value.
     pub value: Value,
-    /// Its title, if it has one.
     pub title: Option<String>,
 }
 

@@ -18,14 +18,11 @@ use crate::{
 /// that follows.
 #[derive(Debug)]
 pub struct DeviceRequest<'a> {
-    /// The device authorization endpoint.
     pub endpoint: &'a ServerUrl,
     /// The issuer identifier of the authorization server.
     pub issuer: &'a str,
     pub registration: &'a ClientRegistration,
-    /// The `resource` parameter.
     pub resource: Option<&'a str>,
-    /// The requested scope.
     pub scope: Option<&'a Scope>,
     /// Further form fields for this server.
     pub parameters: &'a [(String, String)],

@@ -45,9 +45,7 @@ use crate::{
 pub enum Grant<'a> {
     /// An authorization code and its PKCE verifier (RFC 7636 section 4.5).
     AuthorizationCode {
-        /// The code.
         code: &'a Secret,
-        /// The verifier.
         verifier: &'a Secret,
         /// The redirect URI of the authorization request.
         redirect_uri: &'a str,
@@ -65,7 +63,6 @@ pub enum Grant<'a> {
 /// A request to a token endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenRequest<'a> {
-    /// The token endpoint.
     pub endpoint: &'a ServerUrl,
     /// The issuer identifier, the audience of a `private_key_jwt` assertion.
     pub issuer: &'a str,

@@ -26,13 +26,11 @@ pub enum RevocableToken<'a> {
 /// A request to a revocation endpoint (RFC 7009 section 2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct RevocationRequest<'a> {
-    /// The revocation endpoint.
     pub endpoint: &'a ServerUrl,
     /// The issuer identifier, the audience of a `private_key_jwt` assertion.
     pub issuer: &'a str,
     /// The client that the token was issued to.
     pub registration: &'a ClientRegistration,
-    /// The token.
     pub token: RevocableToken<'a>,
 }
 

@@ -306,7 +306,7 @@ async fn t060_bad_responses() {
         (
             "200 OK",
             r#"{"access_token":"CANARY\r\nX: y"}"#,
-            "the token response cannot be used: its access token is not one header value",
+            "the token response cannot be used: its access token is not a valid header value",
         ),
         ("401 Unauthorized", r#"{"error":"invalid_grant"}"#, "the server no longer accepts this sign-in"),
         (

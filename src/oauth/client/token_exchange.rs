@@ -19,19 +19,15 @@ use crate::{
 /// A request to an identity provider for an ID-JAG (MCP "Enterprise-Managed Authorization" section 4).
 #[derive(Debug, Clone, Copy)]
 pub struct TokenExchange<'a> {
-    /// The identity provider's token endpoint.
     pub endpoint: &'a ServerUrl,
-    /// The identity provider's issuer identifier.
     pub issuer: &'a str,
     /// The client that the ID token was issued to.
     pub registration: &'a ClientRegistration,
-    /// The ID token.
     pub id_token: &'a Secret,
     /// The issuer identifier of the authorization server that the grant is for.
     pub audience: &'a str,
     /// The resource for which the grant will be exchanged for an access token.
     pub resource: &'a str,
-    /// The requested scope.
     pub scope: Option<&'a Scope>,
 }
 
