@@ -1,7 +1,7 @@
-//! An MCP client of finmcp's own, for `tools`, `call`, `doctor` and the demo. At its other end is the bridge in this
-//! process, which speaks with servers of every era, or another program on a pair of pipes.
+//! An MCP client for `tools`, `call`, `doctor` and the demo. It talks to the bridge in this process, which handles
+//! servers of every era, or to another program over a pair of pipes.
 //!
-//! Results are the server's bytes: nothing is rounded, re-ordered or left out on the way to a person or a script.
+//! Results are the server's bytes: nothing is rounded, reordered or dropped on the way to the user or a script.
 
 use std::{collections::HashSet, io};
 
@@ -22,79 +22,75 @@ use crate::{
     },
 };
 
-/// How many pages of a list are read. A server that has more does not know where it is.
+/// The most pages of a list that the client reads. A server with more is assumed to be looping.
 const PAGES: usize = 1000;
 
-/// How much of a server's reason is kept, in characters.
+/// The longest error message kept from a server, in characters.
 const LONGEST_REASON: usize = 4000;
 
-/// One session, in which one request is under way at a time.
+/// One session, with one request in flight at a time.
 pub struct Client {
     reader: Reader,
     writer: Writer,
     requests: u64,
-    greeting: Message,
+    initialize_result: Message,
 }
 
-/// Why a request brought no result.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A JSON-RPC error, with its code (JSON-RPC 2.0 section 5.1). The text may be the server's.
+    /// The server answered with a JSON-RPC error (JSON-RPC 2.0 section 5.1).
     #[error("{message}")]
     Refused {
-        /// What kind of error.
         code: i64,
-        /// What the other side says.
+        /// Server-supplied text.
         message: String,
     },
-    /// What came is no JSON-RPC message, or no result of what was asked.
-    #[error("the answer makes no sense: {0}")]
-    Nonsense(&'static str),
-    /// The other side has closed the conversation.
-    #[error("the conversation ended before the answer came")]
+    /// The server sent something other than a JSON-RPC message, or a result that does not fit the request.
+    #[error("invalid response: {0}")]
+    InvalidResponse(&'static str),
+    #[error("the server closed the connection before it answered")]
     Ended,
-    /// What the system says.
-    #[error("the conversation broke off before the answer came")]
+    #[error("lost the connection before the server answered")]
     Broken(#[from] io::Error),
 }
 
-/// What is heard while a request is under way.
-pub enum Heard {
-    /// Its result: the last that is heard.
+/// A message that arrives while a request is in flight.
+pub enum Incoming {
+    /// The request's result, after which no more messages arrive for it.
     Result(Message),
-    /// A request of the server, which waits for [`Client::answer`].
-    Question(Message),
-    /// A notification.
-    Notice(Message),
+    /// A request from the server, to be answered with [`Client::answer`] or [`Client::decline`].
+    Request(Message),
+    Notification(Message),
 }
 
 impl Client {
-    /// Opens a session with the server at the other end of the streams (MCP 2025-11-25 lifecycle, "Initialization"), for
-    /// a client of such `capabilities`: a JSON object.
+    /// Opens a session with the server at the other end of the streams (MCP 2025-11-25 lifecycle, "Initialization").
+    /// `capabilities` are the client's, as a JSON object.
     ///
     /// # Errors
     /// Any [`ClientError`].
     pub async fn connect((reader, writer): (Reader, Writer), capabilities: &str) -> Result<Self, ClientError> {
-        let mut client = Self { reader, writer, requests: 0, greeting: Message::notification("", "{}") };
+        let mut client = Self { reader, writer, requests: 0, initialize_result: Message::notification("", "{}") };
         let id = client.next_id();
-        client.say(&introduction::initialize(id.clone(), capabilities)).await?;
-        client.greeting = client.result(&id).await?;
-        client.say(&Message::notification("notifications/initialized", "{}")).await?;
+        client.send(&introduction::initialize(id.clone(), capabilities)).await?;
+        client.initialize_result = client.result(&id).await?;
+        client.send(&Message::notification("notifications/initialized", "{}")).await?;
         Ok(client)
     }
 
-    /// The server's description of itself: its answer to `initialize`.
-    pub fn greeting(&self) -> &Message {
-        &self.greeting
+    /// The server's response to `initialize`.
+    pub fn initialize_result(&self) -> &Message {
+        &self.initialize_result
     }
 
-    /// Sends a request; [`Client::hear`] tells what comes of it. `params` is JSON.
+    /// Sends a request, whose outcome [`Client::next_message`] returns. `params` is JSON.
     ///
     /// # Errors
-    /// The other side is gone.
+    /// The connection is closed.
     pub async fn ask(&mut self, method: &str, params: &str) -> Result<Id, ClientError> {
         let id = self.next_id();
-        self.say(&Message::request(id.clone(), method, params)).await?;
+        self.send(&Message::request(id.clone(), method, params)).await?;
         Ok(id)
     }
 
@@ -103,56 +99,56 @@ impl Client {
         Id::from_number(self.requests)
     }
 
-    /// What comes next while the request `id` is under way. A `ping` is answered and not told.
+    /// The next message while the request `id` is in flight. The client answers a `ping` here and does not return it.
     ///
     /// # Errors
-    /// Any [`ClientError`]: the request has failed then.
-    pub async fn hear(&mut self, id: &Id) -> Result<Heard, ClientError> {
+    /// Any [`ClientError`]: the request has failed.
+    pub async fn next_message(&mut self, id: &Id) -> Result<Incoming, ClientError> {
         loop {
             let message = match self.reader.next().await? {
                 Some(Line::Message(message)) => message,
-                Some(Line::Batch(_)) => return Err(ClientError::Nonsense(named(Malformed::Message))),
-                Some(Line::Malformed(malformed)) => return Err(ClientError::Nonsense(named(malformed))),
+                Some(Line::Batch(_)) => return Err(ClientError::InvalidResponse(describe(Malformed::Message))),
+                Some(Line::Malformed(malformed)) => return Err(ClientError::InvalidResponse(describe(malformed))),
                 None => return Err(ClientError::Ended),
             };
             match &message.kind {
                 Kind::Response { id: Some(answered), succeeded } if answered == id => {
-                    return if *succeeded { Ok(Heard::Result(message)) } else { Err(refusal(&message)) };
+                    return if *succeeded { Ok(Incoming::Result(message)) } else { Err(refusal(&message)) };
                 }
-                // What the other side could not even read: it is the one that is under way.
+                // The server could not read a request; this is the only one in flight.
                 Kind::Response { id: None, succeeded: false } => return Err(refusal(&message)),
-                // To a request that was given up.
+                // The response to an abandoned request.
                 Kind::Response { .. } => {}
                 Kind::Request { id, method } if &**method == "ping" => {
                     let answer = Message::response(id, "{}");
-                    self.say(&answer).await?;
+                    self.send(&answer).await?;
                 }
-                Kind::Request { .. } => return Ok(Heard::Question(message)),
-                Kind::Notification { .. } => return Ok(Heard::Notice(message)),
+                Kind::Request { .. } => return Ok(Incoming::Request(message)),
+                Kind::Notification { .. } => return Ok(Incoming::Notification(message)),
             }
         }
     }
 
-    /// Answers what the server asked; `result` is JSON.
+    /// Answers a request from the server; `result` is JSON.
     ///
     /// # Errors
-    /// The other side is gone.
-    pub async fn answer(&mut self, question: &Message, result: &str) -> Result<(), ClientError> {
-        let Some(id) = question.id() else { return Ok(()) };
-        self.say(&Message::response(id, result)).await
+    /// The connection is closed.
+    pub async fn answer(&mut self, request: &Message, result: &str) -> Result<(), ClientError> {
+        let Some(id) = request.id() else { return Ok(()) };
+        self.send(&Message::response(id, result)).await
     }
 
-    /// Tells the server that what it asks is not done here.
+    /// Tells the server that the client does not support its request.
     ///
     /// # Errors
-    /// The other side is gone.
-    pub async fn decline(&mut self, question: &Message) -> Result<(), ClientError> {
-        let Some(id) = question.id() else { return Ok(()) };
+    /// The connection is closed.
+    pub async fn decline(&mut self, request: &Message) -> Result<(), ClientError> {
+        let Some(id) = request.id() else { return Ok(()) };
         let code = ReplyCode::MethodNotFound as i32;
-        self.say(&Message::error(Some(id), code, "finmcp does not do this")).await
+        self.send(&Message::error(Some(id), code, "finmcp does not support this method")).await
     }
 
-    /// The result of a request during which the server can ask nothing.
+    /// Sends a request and returns its result. Requests from the server are declined meanwhile.
     ///
     /// # Errors
     /// Any [`ClientError`].
@@ -163,10 +159,10 @@ impl Client {
 
     async fn result(&mut self, id: &Id) -> Result<Message, ClientError> {
         loop {
-            match self.hear(id).await? {
-                Heard::Result(result) => return Ok(result),
-                Heard::Question(question) => self.decline(&question).await?,
-                Heard::Notice(_) => {}
+            match self.next_message(id).await? {
+                Incoming::Result(result) => return Ok(result),
+                Incoming::Request(request) => self.decline(&request).await?,
+                Incoming::Notification(_) => {}
             }
         }
     }
@@ -185,46 +181,46 @@ impl Client {
         let (mut tools, mut seen, mut params) = (Vec::new(), HashSet::new(), "{}".to_owned());
         for _ in 0..PAGES {
             let answer = self.request("tools/list", &params).await?;
-            let page: Page = answer.result().ok_or(ClientError::Nonsense("the list of tools is not one"))?;
+            let page: Page =
+                answer.result().ok_or(ClientError::InvalidResponse("tools/list did not return a list of tools"))?;
             tools.extend(page.tools);
             let Some(next) = page.next else { return Ok(tools) };
             params = format!(r#"{{"cursor":{}}}"#, object::text(&next));
             if !seen.insert(next) {
-                return Err(ClientError::Nonsense("the list of tools goes round in circles"));
+                return Err(ClientError::InvalidResponse("tools/list pagination loops"));
             }
         }
-        Err(ClientError::Nonsense("the list of tools has no end"))
+        Err(ClientError::InvalidResponse("tools/list returned too many pages"))
     }
 
-    async fn say(&mut self, message: &Message) -> Result<(), ClientError> {
+    async fn send(&mut self, message: &Message) -> Result<(), ClientError> {
         self.writer.push(message.clone().line());
         Ok(self.writer.flush().await?)
     }
 }
 
-fn named(malformed: Malformed) -> &'static str {
+fn describe(malformed: Malformed) -> &'static str {
     match malformed {
-        Malformed::Json => "it is not JSON",
-        Malformed::Message => "it is not a JSON-RPC message",
-        Malformed::TooLong => "it is longer than a message may be",
+        Malformed::Json => "not JSON",
+        Malformed::Message => "not a JSON-RPC message",
+        Malformed::TooLong => "the message is too long",
     }
 }
 
-/// What an error response says.
 fn refusal(message: &Message) -> ClientError {
     #[derive(Deserialize)]
     struct Response {
-        error: Said,
+        error: ErrorObject,
     }
     #[derive(Deserialize)]
-    struct Said {
+    struct ErrorObject {
         #[serde(default)]
         message: String,
     }
-    let said = serde_json::from_slice::<Response>(message.raw()).map(|response| response.error.message);
-    let said = said.ok().filter(|said| !said.is_empty()).unwrap_or_else(|| "the server gives no reason".to_owned());
+    let text = serde_json::from_slice::<Response>(message.raw()).map(|response| response.error.message);
+    let text = text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "the server gave no reason".to_owned());
     ClientError::Refused {
         code: message.error_code().unwrap_or_default(),
-        message: said.chars().take(LONGEST_REASON).collect(),
+        message: text.chars().take(LONGEST_REASON).collect(),
     }
 }

@@ -1,4 +1,4 @@
-//! finmcp, the command.
+//! The finmcp command.
 
 use std::process::ExitCode;
 

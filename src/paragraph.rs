@@ -1,9 +1,10 @@
-//! Text for people, in lines that fit.
+//! Wraps text for the terminal.
 
 use textwrap::{Options, WordSplitter};
 
-/// `text` in lines of `width` characters, each ended, whose first one begins at `column`, behind what stands there
-/// already, and the others below it. No word is broken, nor parted at a hyphen: an address or a name can be copied.
+/// Wraps `text` at `width` characters with a hanging indent of `column`; the caller has already printed the first
+/// `column` characters. Breaks no word, not even at a hyphen, so that URLs and names can be copied. Ends with a line
+/// break.
 pub fn hung(text: &str, column: usize, width: usize) -> String {
     let options = Options::new(width.saturating_sub(column)).break_words(false);
     let lines = textwrap::wrap(text, options.word_splitter(WordSplitter::NoHyphenation));

@@ -1,12 +1,13 @@
-//! Text that a terminal shows and does not obey. The one cleaner of what others have written: servers, files, clients.
+//! Cleans text from servers, files and clients for display, so that it cannot control the terminal. All such text goes
+//! through here.
 
-/// `text` without what steers a terminal or misleads a reader: control characters (escape sequences among them), what
-/// turns the reading direction, and what does not show.
+/// `text` without characters that control a terminal or mislead a reader: control characters (including escape
+/// sequences), bidirectional controls, and invisible characters.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|character| !misleads(*character)).collect()
 }
 
-/// `text` as above, cut to a length that a message can hold. For what a server says.
+/// `text`, cleaned as by [`printable`] and shortened for a message. For text from servers.
 pub fn quoted(text: &str) -> String {
     const LENGTH: usize = 200;
     let clean = printable(text);
@@ -16,9 +17,9 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// Control characters, line and paragraph separators, and Unicode's Default_Ignorable_Code_Point: whatever has no shape,
-/// such as bidirectional controls, joiners, fillers and tags. The sixteen variation selectors of emoji may stay: they hold
-/// no message.
+/// Control characters, line and paragraph separators, and Unicode's Default_Ignorable_Code_Point: invisible characters
+/// such as bidirectional controls, joiners, fillers and tags. Emoji's sixteen variation selectors are allowed: they
+/// cannot encode a message.
 fn misleads(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -34,7 +35,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// One of each kind that no text may show.
+    /// One character of each forbidden kind.
     const HOSTILE: [char; 34] = [
         '\0',
         '\u{7}',
@@ -47,7 +48,7 @@ pub(crate) mod tests {
         '\u{90}',
         '\u{9b}',
         '\u{9d}', // C1, CSI and OSC among them
-        '\u{ad}', // a soft hyphen
+        '\u{ad}', // soft hyphen
         '\u{61c}',
         '\u{200e}',
         '\u{200f}',
@@ -61,23 +62,23 @@ pub(crate) mod tests {
         '\u{2060}',
         '\u{feff}',
         '\u{180e}',
-        '\u{34f}', // of no width
+        '\u{34f}', // zero width
         '\u{2028}',
         '\u{2029}', // lines and paragraphs
         '\u{fff9}',
         '\u{fffb}', // annotations
-        '\u{3164}', // a letter without a shape
+        '\u{3164}', // invisible letter
         '\u{e0001}',
         '\u{e0041}',
         '\u{e0100}', // tags, and selectors that can spell a hidden text
     ];
 
-    /// Whether nothing in `text` steers a terminal or misleads a reader.
+    /// Whether `text` has no forbidden character.
     pub(crate) fn is_printable(text: &str) -> bool {
         !text.chars().any(misleads)
     }
 
-    /// Texts with many such characters.
+    /// Texts with many forbidden characters.
     pub(crate) fn hostile_text() -> impl Strategy<Value = String> {
         let character = prop_oneof![
             any::<char>(),
@@ -87,9 +88,9 @@ pub(crate) mod tests {
         prop::collection::vec(character, 0..300).prop_map(|characters| characters.into_iter().collect())
     }
 
-    /// t113: neither escape sequences nor bidirectional tricks get through.
+    /// t113: escape sequences and bidirectional controls are removed.
     #[test]
-    fn t113_nothing_that_steers_a_terminal() {
+    fn t113_terminal_controls_are_removed() {
         let hostile = "a\u{1b}]52;c;eA==\u{7}b\u{9b}31mc\u{202e}d\u{200f}\r\ne\u{2028}";
         assert_eq!(printable(hostile), "a]52;c;eA==b31mcde");
         assert_eq!(quoted(&"é".repeat(300)).chars().count(), 201);
@@ -103,7 +104,7 @@ pub(crate) mod tests {
     }
 
     proptest! {
-        /// t113: whatever the text is.
+        /// t113: for any text.
         #[test]
         fn t113_no_hostile_character_survives(text in hostile_text()) {
             for shown in [printable(&text), quoted(&text)] {

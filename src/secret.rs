@@ -1,7 +1,7 @@
-//! A value that must not be seen: tokens, client secrets, codes, verifiers, session ids.
+//! Secret values: tokens, client secrets, codes, verifiers, session ids.
 //!
-//! Leaking one takes a visible act, [`Secret::expose`]. There is no `Display`, no `Serialize`, and `Debug` shows
-//! nothing.
+//! The only access is [`Secret::expose`], which is easy to find in a review. There is no `Display` and no `Serialize`,
+//! and `Debug` does not show the value.
 
 use std::fmt;
 
@@ -12,12 +12,11 @@ use zeroize::Zeroize;
 pub struct Secret<T: Zeroize = String>(T);
 
 impl<T: Zeroize> Secret<T> {
-    /// Hides `value`.
     pub fn new(value: T) -> Self {
         Self(value)
     }
 
-    /// The hidden value. Each call is a place where it can leak: a header, a form, a store's payload, `finmcp token`'s
+    /// The secret value. Every call is a place where it can leak: a header, a form, a store's payload, `finmcp token`'s
     /// output.
     pub fn expose(&self) -> &T {
         &self.0
@@ -31,7 +30,7 @@ impl<T: Zeroize> From<T> for Secret<T> {
 }
 
 impl<T: Zeroize + AsRef<[u8]>> Secret<T> {
-    /// Whether both hide the same bytes, in a time that does not depend on where they differ.
+    /// Compares in constant time.
     pub fn same_as(&self, other: &Self) -> bool {
         let (left, right) = (self.0.as_ref(), other.0.as_ref());
         left.len() == right.len() && left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
@@ -39,14 +38,14 @@ impl<T: Zeroize + AsRef<[u8]>> Secret<T> {
 }
 
 impl Secret {
-    /// Whether `text` repeats it, or its beginning where the text was cut there. What is shorter than eight characters may
-    /// be part of any sentence, and is not looked for.
+    /// Whether `text` contains the secret, or its beginning if the text was cut off. Secrets of fewer than eight
+    /// characters are not searched for, because they may occur by chance.
     pub fn is_repeated_in(&self, text: &str) -> bool {
-        const TELLING: usize = 8;
+        const SEARCHABLE: usize = 8;
         const BEGINNING: usize = 16;
         let end = self.0.char_indices().nth(BEGINNING).map_or(self.0.len(), |(end, _)| end);
         let beginning = &self.0[..end];
-        beginning.len() >= TELLING && text.contains(beginning)
+        beginning.len() >= SEARCHABLE && text.contains(beginning)
     }
 }
 
@@ -56,8 +55,8 @@ impl<T: Zeroize> Drop for Secret<T> {
     }
 }
 
-/// Keeps what this process holds out of core dumps; on Linux also away from the debuggers of the same user. Asked once, at
-/// the start: where the system refuses, a dump shows what a debugger could see anyway.
+/// Disables core dumps, and on Linux also debuggers of the same user. Called once at the start. Errors are ignored:
+/// without it, a dump shows what a debugger could read anyway.
 pub fn guard_memory() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
@@ -79,14 +78,14 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
 mod tests {
     use super::*;
 
-    /// t094: no way of printing shows the value.
+    /// t094: `Debug` does not show the value.
     #[test]
     fn t094_debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::new("CANARY".to_owned())), "Secret(***)");
     }
 
     #[test]
-    fn equality_is_of_every_byte() {
+    fn equality_compares_every_byte() {
         let secret = Secret::new("abc".to_owned());
         assert!(secret.same_as(&Secret::new("abc".to_owned())));
         for other in ["abd", "bbc", "ab", "abcd", ""] {

@@ -1,10 +1,10 @@
-//! A length of time, as people say it.
+//! Durations as text.
 
-/// How long anybody or anything can be waited for at the most, in seconds: a day.
+/// The longest wait that a user can set, in seconds: one day.
 pub const LONGEST_WAIT: u64 = 24 * 3600;
 
-/// `seconds`, as `90 s`, `42 min`, `7 h` or `12 days`.
-pub fn spoken(seconds: u64) -> String {
+/// Formats `seconds` as `90 s`, `42 min`, `7 h` or `12 days`.
+pub fn format_duration(seconds: u64) -> String {
     match seconds {
         seconds if seconds < 120 => format!("{seconds} s"),
         seconds if seconds < 7_200 => format!("{} min", seconds / 60),
@@ -13,14 +13,14 @@ pub fn spoken(seconds: u64) -> String {
     }
 }
 
-/// A time to wait, in seconds.
+/// Parses a wait in seconds.
 ///
 /// # Errors
-/// What it must be, where it is something else.
+/// The expected values.
 pub fn seconds(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(seconds @ 1..=LONGEST_WAIT) => Ok(seconds),
-        _ => Err(format!("must be a number of seconds from 1 to {LONGEST_WAIT}")),
+        _ => Err(format!("expected a number of seconds from 1 to {LONGEST_WAIT}")),
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
             (172_799, "47 h"),
             (172_800, "2 days"),
         ] {
-            assert_eq!(spoken(seconds), text);
+            assert_eq!(format_duration(seconds), text);
         }
     }
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Takes the mechanisms that keep a sign-in alive, and those that keep a call from being made twice, out of the source,
-# one by one, and fails where the tests do not notice.
+# Mutation tests: removes, one by one, the mechanisms that keep a sign-in alive and those that prevent duplicate calls,
+# and fails if the tests do not notice.
 #
-#   tests/mutations.sh            all of them; minutes, and therefore no part of tests/run.sh
-#   tests/mutations.sh NAME...    these
+#   tests/mutations.sh            all of them; takes minutes, so tests/run.sh does not run it
+#   tests/mutations.sh NAME...    only these
 #
-# Works on a copy of the tree. What is built stays in target/mutations, or in FINMCP_MUTATIONS_TARGET.
+# Works on a copy of the tree. The build stays in target/mutations, or in FINMCP_MUTATIONS_TARGET.
 
 set -euo pipefail
 exec </dev/null
@@ -18,10 +18,10 @@ readonly attempts=src/mcp/attempts.rs
 readonly message=src/mcp/message.rs
 export CARGO_TARGET_DIR=${FINMCP_MUTATIONS_TARGET:-$root/target/mutations}
 
-# What nextest says of tests that fail; anything else, such as a build that fails, is no answer.
+# nextest's exit code for failed tests. Any other code, for example of a failed build, says nothing about the mutation.
 readonly tests_failed=100
 
-# The tests that must notice: each is what is built of them, and which of them run.
+# The tests that must notice: which target to build, and which tests to run.
 readonly in_process='--test it -E test(/^security::token_source::/)'
 readonly processes='--test it -E test(=security::stress::t065_many_processes_renew_each_token_once)'
 readonly under_fire='--test it -E test(=security::stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
@@ -33,23 +33,23 @@ readonly any_answers='--test it -E test(/^bridge::attempts::a1_(many|whatever)_/
 readonly mutations=(lock reload adopt compare save-before-use proof lineage settle fail-closed no-locks free-reading
     refused-token dead-grant dead-grant-read dead-grant-adopted total-sent total-admitted reason doubt edited)
 
-# Each takes out one mechanism, and says with which tests that must be seen: each of the filters alone.
+# Each function removes one mechanism and names the tests that must notice, each filter separately.
 
-# One lock for all.
+# All processes use the same lock.
 mutate_lock() {
     replace "$renewal" 'Lock::acquire(&self.parts.locks, &self.entry, LOCK_DEADLINE)' \
         'Lock::acquire(&self.parts.locks, &format!("{}-{}-{:p}", self.entry, std::process::id(), self), LOCK_DEADLINE)'
     filters=("$in_process" "$processes")
 }
 
-# What was read before the wait for the lock is read again.
+# After waiting for the lock, the credential is read again.
 mutate_reload() {
     replace "$renewal" '// While we waited somebody may have done it.
         let stored = self.load().await?;' ''
     filters=("$in_process" "$processes")
 }
 
-# Whoever waited takes what somebody else has renewed meanwhile.
+# A process that waited uses the token that another one has renewed meanwhile.
 mutate_adopt() {
     replace "$renewal" '// While we waited somebody may have done it.
         let stored = self.load().await?;
@@ -59,13 +59,13 @@ mutate_adopt() {
     filters=("$in_process" "$processes")
 }
 
-# A refusal clears only what was refused.
+# A refusal clears only the refused credential.
 mutate_compare() {
     replace "$renewal" 'stored.generation != refused.generation' 'stored.generation == u64::MAX'
     filters=("$in_process")
 }
 
-# What is renewed is stored before anybody uses it.
+# A renewed token is stored before it is used.
 mutate_save-before-use() {
     replace "$renewal" 'match self.save(&renewed).await {' '
         let (account, later) = (self.clone(), renewed.clone());
@@ -80,97 +80,97 @@ mutate_save-before-use() {
     filters=("$in_process" "$processes")
 }
 
-# The store is proven to take something before the refresh token is spent.
+# A write to the store is tested before the refresh token is used.
 mutate_proof() {
     replace "$renewal" 'self.save(&credential).await?;
                     // Without a scope' '// Without a scope'
     filters=("$in_process")
 }
 
-# What could not be saved belongs to the record that it was made of.
+# An unsaved renewal belongs to the record that it renewed.
 mutate_lineage() {
     replace "$renewal" 'refresh_token.is_some_and(|token| token.same_as(&self.spent))' \
         '(refresh_token.is_none() || !self.spent.expose().is_empty())'
     filters=("$in_process")
 }
 
-# A process that is told to end sees the renewal to its end.
+# A process that is told to exit finishes the renewal first.
 mutate_settle() {
     replace "$renewal" 'let _ = flight.await;' 'drop(flight);'
     filters=("$in_process" "$under_fire")
 }
 
-# Without the lock nothing is done.
+# Without the lock, nothing is renewed.
 mutate_fail-closed() {
     replace "$lock" 'Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(None)' \
         'Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(Some(Self { file }))'
     filters=("$in_process")
 }
 
-# Where nothing can be locked nothing is done.
+# If the file system cannot lock, nothing is renewed.
 mutate_no-locks() {
     replace "$lock" 'return Err(private_folder::failed("lock", &path)(error).into())' \
         'return Ok({ drop(error); Some(Self { file }) })'
     filters=("$in_process")
 }
 
-# What is stored is read and used without the lock.
+# The stored token is read and used without the lock.
 mutate_free-reading() {
     replace "$renewal" '// What another process has saved is there to be used, and reading it needs no lock.' \
         'drop(self.lock().await?);'
     filters=("$in_process")
 }
 
-# A token that the server refused is no sign-in, however long it has to live.
+# A token that the server refused does not count as a sign-in, even if it has not expired.
 mutate_refused-token() {
     replace "$renewal" 'self.state().refused.as_ref() == Some(&token);' 'false;'
     filters=("$in_process")
 }
 
-# What the authorization server has ended is stored as ended.
+# A sign-in that the authorization server ended is stored as ended.
 mutate_dead-grant() {
     replace "$renewal" 'end: Some(end), ..refused };' 'end: None, ..refused };'
     filters=("$in_process" "$dead_sign_ins")
 }
 
-# What is stored as ended is asked for by nobody.
+# A sign-in stored as ended is not renewed.
 mutate_dead-grant-read() {
     replace "$renewal" 'Some(Credential { end: Some(end), .. }) => {' 'Some(Credential { end: Some(end), .. }) if false => {'
     filters=("$in_process")
 }
 
-# The token of a sign-in that has ended is used by nobody.
+# The token of an ended sign-in is not used.
 mutate_dead-grant-adopted() {
     replace "$renewal" 'stored.filter(|stored| stored.end.is_none())?;' 'stored?;'
     filters=("$in_process")
 }
 
-# A message is sent so many times at most, for whatever reasons: nobody sends more.
+# The total number of sends is limited: `send` refuses more.
 mutate_total-sent() {
     replace "$attempts" 'if record.sends >= SENDS_LIMIT {' 'if false {'
     filters=("$law")
 }
 
-# Nor is anybody told to.
+# The total number of sends is limited: `admit` refuses more.
 mutate_total-admitted() {
     replace "$attempts" 'if record.sends >= SENDS_LIMIT {' 'if false {'
     replace "$attempts" ' && self.sends < SENDS_LIMIT' ''
     filters=("$law" "$any_answers")
 }
 
-# And so many times for each reason.
+# The number of retries for each reason is limited.
 mutate_reason() {
     replace "$attempts" ' && self.spent[reason as usize] < reason.limit()' ''
     filters=("$law")
 }
 
-# After a delivery that the server may have executed there is no other.
+# A message that the server may have executed is not sent again.
 mutate_doubt() {
     replace "$attempts" '!self.may_have_run && ' ''
     filters=("$law" "$any_answers")
 }
 
-# Editing a message begins no new count.
+# An edited message keeps its record of attempts.
 mutate_edited() {
     replace "$message" 'Some(Self { attempts, ..edited })' '{ drop(attempts); Some(edited) }'
     filters=("$edits")
@@ -181,7 +181,7 @@ fail() {
     exit 1
 }
 
-# Puts $3 in the place of $2 in the file $1, where it must be exactly once.
+# Replaces $2 with $3 in the file $1, where it must occur exactly once.
 replace() {
     local text rest
     text=$(<"$1")
@@ -191,7 +191,7 @@ replace() {
     printf '%s\n' "${text%%"$2"*}$3$rest" >"$1"
 }
 
-# Runs the tests that the filter $1 picks, up to the first that fails; the exit code is $outcome.
+# Runs the tests that the filter $1 selects, up to the first failure. Sets $outcome to the exit code.
 run() {
     local picked
     read -ra picked <<<"$1"
@@ -208,7 +208,7 @@ main() {
         [ "$(type -t "mutate_$mutation")" = function ] || fail "there is no $mutation; there are: ${mutations[*]}"
     done
 
-    # (In the same place each time: what is built of it stays of use.)
+    # Always the same path, so that builds can be reused.
     copy=$CARGO_TARGET_DIR/tree
     rm -rf "$copy"
     mkdir -p "$copy"
@@ -218,7 +218,7 @@ main() {
     cd "$copy"
     cp -r src pristine
 
-    # All of them are tried on before any is built.
+    # Check that every mutation applies before building any.
     for mutation in "${chosen[@]}"; do
         "mutate_$mutation"
         for filter in "${filters[@]}"; do all[$filter]=; done
@@ -226,9 +226,9 @@ main() {
     done
     for filter in "${!all[@]}"; do
         run "$filter"
-        [ "$outcome" = 0 ] || { cat "$log"; fail "the tests fail as it is: $filter"; }
+        [ "$outcome" = 0 ] || { cat "$log"; fail "the tests fail without a mutation: $filter"; }
     done
-    printf '%-18s %s\n' "as it is" "the tests pass"
+    printf '%-18s %s\n' "no mutation" "the tests pass"
 
     for mutation in "${chosen[@]}"; do
         "mutate_$mutation"
@@ -248,7 +248,7 @@ main() {
         done
         cp -r pristine/. src
     done
-    [ "$survivors" = 0 ] || fail "$survivors times the tests did not notice"
+    [ "$survivors" = 0 ] || fail "$survivors mutations were not noticed"
 }
 
 # The first test in the log that failed.

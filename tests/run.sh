@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Checks everything that can be checked about finmcp on this machine: installs what the checks need, then runs them.
+# Runs all checks of finmcp on this machine, after installing what they need.
 #
 #   tests/run.sh              everything
-#   tests/run.sh --packages   only the system's packages (as root), for a later run by somebody else
+#   tests/run.sh --packages   only install the system's packages (as root), for a later run by another user
 #
-# Nothing is left out quietly: what cannot be installed ends the run with a message. Needs Rust, Node 20 and Python 3.
+# Skips nothing silently: if something cannot be installed, the run ends with an error. Needs Rust, Node 20 and Python
+# 3.
 
 set -euo pipefail
 exec </dev/null
@@ -74,7 +75,7 @@ main() {
     cargo nextest run --locked --profile ci
 }
 
-# What comes from the system's package manager: a keychain of one's own, a browser, a reader of shell scripts, and shells.
+# Installs packages with the system's package manager: a keychain, a browser, shellcheck, and shells.
 install_packages() {
     local packages=()
     has shellcheck || packages+=(shellcheck)
@@ -97,15 +98,15 @@ install_packages() {
     if [ "${#packages[@]}" = 0 ]; then
         return
     fi
-    has apt-get || fail "these are needed and not installed: ${packages[*]}"
-    [ "$(id -u)" = 0 ] || fail "these are needed and not installed; run first: sudo tests/run.sh --packages   (${packages[*]})"
+    has apt-get || fail "missing packages: ${packages[*]}"
+    [ "$(id -u)" = 0 ] || fail "missing packages; run first: sudo tests/run.sh --packages   (${packages[*]})"
     echo "Installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq || fail "apt-get update failed"
     apt-get install -y -qq --no-install-recommends "${packages[@]}" || fail "apt-get could not install ${packages[*]}"
 }
 
-# A Chromium of this machine, if it has one.
+# This machine's Chromium, if it has one.
 browser() {
     command -v chromium || command -v chromium-browser || command -v google-chrome || true
 }
@@ -133,7 +134,7 @@ install_node_packages() {
     [ "${version%%.*}" -ge 20 ] || fail "Node 20 or newer is needed; this is $version"
     npm_folder "$clients" "the TypeScript SDKs and servers, MCP Inspector and an OpenID provider"
     export FINMCP_TEST_NODE_MODULES=$folder/node_modules
-    # The OpenID provider needs a newer Node, which npm brings along where there is one for this system.
+    # The OpenID provider needs a newer Node, which npm installs if there is one for this system.
     export FINMCP_TEST_NODE=$folder/node_modules/.bin/node
     if [ ! -x "$FINMCP_TEST_NODE" ]; then
         [ "${version%%.*}" -ge 22 ] || fail "Node 22 or newer is needed on this system; this is $version"
@@ -145,7 +146,7 @@ install_node_packages() {
     export FINMCP_TEST_CONFORMANCE=$folder/node_modules
     npm_folder "$stacks" "better-auth, and workers-oauth-provider with workerd (200 MB)"
     export FINMCP_TEST_STACKS_NODE_MODULES=$folder/node_modules
-    npm_folder "$PWD/packaging" "what packs bundles, and a reader of workflows"
+    npm_folder "$PWD/packaging" "the bundle packer and a workflow linter"
     export FINMCP_TEST_PACKAGING=$folder/node_modules
 }
 
@@ -166,7 +167,7 @@ npm_folder() {
 install_python_packages() {
     python_folder "$clients/requirements.txt" "the Python SDK and fastmcp"
     export FINMCP_TEST_PYTHON=$folder/bin/python
-    python_folder "$clients/requirements-legacy.txt" "the Python SDK and fastmcp as they were before"
+    python_folder "$clients/requirements-legacy.txt" "the previous generation of the Python SDK and fastmcp"
     export FINMCP_TEST_PYTHON_LEGACY=$folder/bin/python
     python_folder "$stacks/requirements.txt" "django-oauth-toolkit"
     export FINMCP_TEST_STACKS_DJANGO=$folder/bin/python

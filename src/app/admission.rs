@@ -211,7 +211,7 @@ impl Admission {
                 Screen::Browser(browser) => Some(browser),
                 // Nothing is left for other processes: they may have a screen.
                 Screen::Terminal => return Err(nobody("there is no display, and no FINMCP_BROWSER")),
-                Screen::Nobody(reason) => return Err(nobody(reason)),
+                Screen::Unavailable(reason) => return Err(nobody(reason)),
             },
         };
         let outcome = self.sign_in(challenge, browser).await.map_err(reported);

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use crate::{
     app::{connection::Connection, credentials::Credentials, interrupt::unless_interrupted},
     cli::tools::{Call, Json},
-    client::{ClientError, Heard},
+    client::{ClientError, Incoming},
     commands::{
         questions::{self, Host},
         tools::no_such_tool,
@@ -69,11 +69,11 @@ pub async fn run(
     let result = result?;
 
     let Some(result) = result.result::<&RawValue>() else {
-        return Err(ClientError::Nonsense("there is no result in it").into());
+        return Err(ClientError::InvalidResponse("there is no result in it").into());
     };
     let shown = if is_raw { console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
     let answer = Answer::parse(result.get())
-        .ok_or_else(|| Error::from(ClientError::Nonsense("it is not the result of a tool")))?;
+        .ok_or_else(|| Error::from(ClientError::InvalidResponse("it is not the result of a tool")))?;
     if answer.failed {
         let failed = format!("{tool} failed");
         let error = if is_raw {
@@ -139,10 +139,10 @@ async fn conversation(
     let title = connection.title.clone();
     let id = connection.client.ask("tools/call", params).await.map_err(|error| connection.error(error))?;
     loop {
-        match connection.client.hear(&id).await {
-            Ok(Heard::Result(result)) => return Ok(result),
-            Ok(Heard::Notice(notice)) => report(&notice, progress),
-            Ok(Heard::Question(question)) => {
+        match connection.client.next_message(&id).await {
+            Ok(Incoming::Result(result)) => return Ok(result),
+            Ok(Incoming::Notification(notice)) => report(&notice, progress),
+            Ok(Incoming::Request(question)) => {
                 progress.hide();
                 let said = match questions::answer(host, &title, &question).await? {
                     Some(answer) => connection.client.answer(&question, &answer).await,

@@ -41,7 +41,7 @@ pub async fn run(
     let own_browser = match own_browser {
         None => None,
         Some(Screen::Browser(browser)) => Some(browser),
-        Some(Screen::Terminal | Screen::Nobody(_)) => {
+        Some(Screen::Terminal | Screen::Unavailable(_)) => {
             let error = Error::new(ErrorKind::LoginRequired, "no browser found to sign in with");
             return Err(error.hint("run `finmcp demo` without --browser: it signs in automatically"));
         }

@@ -61,7 +61,7 @@ async fn browser_for(settings: &Settings, profile: &Profile) -> Result<Option<Ar
     match settings.surroundings.screen().await {
         Screen::Browser(browser) => Ok(Some(Arc::new(browser))),
         Screen::Terminal => Ok(None),
-        Screen::Nobody(reason) => {
+        Screen::Unavailable(reason) => {
             let error = format!("a person has to sign in to {}, and nobody is here: {reason}", profile.title);
             let command = profile.login_command();
             Err(Error::new(ErrorKind::LoginRequired, error).hint(format!("run `{command}` in a terminal or on a desktop; or `{command} --no-browser` here, which prints the address to open and reads from stdin the one that the browser ends on")))

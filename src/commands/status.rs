@@ -145,6 +145,6 @@ fn table(now: Timestamp, document: &ProfileDocument) -> String {
 fn distance(now: Timestamp, instant: &str) -> String {
     let Ok(then) = instant.parse::<Timestamp>() else { return instant.to_owned() };
     let seconds = then.as_second() - now.as_second();
-    let length = span::spoken(seconds.unsigned_abs());
+    let length = span::format_duration(seconds.unsigned_abs());
     if seconds > 0 { format!("{instant} (in {length})") } else { format!("{instant} ({length} ago)") }
 }

@@ -97,7 +97,8 @@ pub fn summarise(credentials: &Credentials, console: Console, profile: &Profile,
     match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
         _ if credential.renews_by_itself() => console.note("It is renewed by itself."),
         Some(end) => {
-            let left = span::spoken((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());
+            let left =
+                span::format_duration((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());
             console
                 .note(&format!("It ends in {left}, and the server gave nothing to renew it with: sign in again then."));
         }
@@ -105,6 +106,6 @@ pub fn summarise(credentials: &Credentials, console: Console, profile: &Profile,
     }
     console.note(&format!(
         "Next: `finmcp setup CLIENT {0}` gives it to an AI client, which then starts `finmcp serve {0}`.",
-        profile.spoken()
+        profile.selector_text()
     ));
 }

@@ -110,7 +110,7 @@ impl AccessToken {
     /// Takes note of the nonce that an answer from `url` wants in the next proof (RFC 9449 section 8.2), and says whether
     /// the request was refused only for want of it: before anything else was looked at (section 9).
     pub fn lacked_nonce(&self, url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> bool {
-        let has_nonce = self.0.key.as_ref().is_some_and(|key| key.note_nonce(url, headers));
+        let has_nonce = self.0.key.as_ref().is_some_and(|key| key.store_nonce(url, headers));
         has_nonce && status == StatusCode::UNAUTHORIZED && Challenge::from_headers(headers).nonce_wanted
     }
 

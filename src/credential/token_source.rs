@@ -110,7 +110,7 @@ impl TokenSource {
 
     /// No token, for a request that is sent for nobody: with no cookie of somebody who was signed in before.
     fn nobody(&self) -> Option<AccessToken> {
-        self.parts.http.cookies_belong_to(None);
+        self.parts.http.set_cookie_owner(None);
         None
     }
 
@@ -132,7 +132,7 @@ impl TokenSource {
         url: &ServerUrl,
     ) -> Result<(), TokenSourceError> {
         let now = self.parts.clock.now();
-        self.parts.http.cookies_belong_to(Some(token.sign_in()));
+        self.parts.http.set_cookie_owner(Some(token.sign_in()));
         token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
     }
 

@@ -1,12 +1,10 @@
-//! What a vendor is asked.
+//! Counts of a vendor's requests.
 
 /// The number of requests that a vendor got since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
-    /// Clients that registered.
     pub registrations: u64,
-    /// Requests to the token endpoint, refused ones included.
+    /// Requests to the token endpoint, including refused ones.
     pub token_requests: u64,
-    /// Accepted `tools/call` requests.
     pub tool_calls: u64,
 }

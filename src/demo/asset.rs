@@ -36,11 +36,11 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// The vendor's own two paths.
+/// The vendor's two paths.
 const MCP_PATH: &str = "/mcp";
 const TOKEN_PATH: &str = "/v0/auth/token";
 
-/// The scope tokens that exist, as a token request without a scope gets them.
+/// All scope tokens, which a token request without a scope gets.
 const SCOPES: [&str; 2] = ["ledger:read", "invoice:create"];
 
 /// The lifetime of a token if the request has no `expires_in`, in seconds.
@@ -56,7 +56,6 @@ pub enum ExpiresIn {
     Seconds,
     /// As a Unix time.
     UnixTime,
-    /// Not at all.
     Absent,
     /// Each of the three in turn.
     #[default]
@@ -137,7 +136,7 @@ impl Asset {
         self.site.business
     }
 
-    /// The requests so far.
+    /// The number of requests so far.
     pub fn activity(&self) -> Activity {
         Activity {
             registrations: 0,
@@ -449,5 +448,5 @@ fn sides(amount: Money) -> (Option<Money>, Option<Money>) {
 }
 
 fn parse_day(text: &str) -> Result<Date, String> {
-    text.parse().map_err(|_| "a day is written YYYY-MM-DD".to_owned())
+    text.parse().map_err(|_| "invalid day: expected YYYY-MM-DD".to_owned())
 }

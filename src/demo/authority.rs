@@ -45,7 +45,6 @@ impl Default for Lifetimes {
 pub enum TokenFormat {
     /// Random text that only the authority can interpret.
     Opaque,
-    /// A signed JWT.
     Jwt(SigningKey),
 }
 
@@ -61,9 +60,7 @@ pub struct Policy {
     pub scopes: &'static [&'static str],
     /// How many of `scopes` a request without a scope gets.
     pub default_scopes: usize,
-    /// The format of its access tokens.
     pub format: TokenFormat,
-    /// The lifetimes of its tokens.
     pub lifetimes: Lifetimes,
 }
 
@@ -91,9 +88,7 @@ pub struct AuthorizationRequest {
     client_id: String,
     /// The client's name on the consent page.
     pub client_name: String,
-    /// The redirect URI.
     pub redirect_uri: ServerUrl,
-    /// The requested scope.
     pub scope: String,
     state: Option<String>,
     code_challenge: String,
@@ -131,7 +126,6 @@ struct SignIn {
 /// A successful token response (RFC 6749 section 5.1).
 #[derive(Serialize)]
 pub struct TokenResponse {
-    /// The access token.
     pub access_token: String,
     token_type: &'static str,
     expires_in: u64,

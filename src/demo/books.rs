@@ -1,4 +1,4 @@
-//! The invented books of a small software company: a journal from its founding on, the same at every start.
+//! The invented books of a small software company: its journal since the founding, the same at every start.
 
 use jiff::civil::{Date, date};
 
@@ -10,17 +10,16 @@ use crate::demo::{
 /// The first day that has entries.
 pub const FOUNDED: Date = date(2024, 10, 1);
 
-/// The first and the last day of the first full year: the books reach at least so far, whatever the clock says.
+/// The first and last day of the first full year, which the books always cover, whatever the clock says.
 pub const FIRST_YEAR: (Date, Date) = (date(2025, 1, 1), date(2025, 12, 31));
 
-/// A business whose books a vendor keeps.
+/// A business with books at a vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Business {
     /// The vendor's identifier for it.
     pub id: &'static str,
-    /// Its name.
     pub name: &'static str,
-    /// How many customers it had when it was founded.
+    /// The number of customers at its founding.
     pub first_customers: i64,
 }
 
@@ -28,16 +27,16 @@ pub struct Business {
 pub const NORTHWIND: Business =
     Business { id: "biz_GA6EG2qFxA97NZHtxeLPUy", name: "Northwind Metrics, Inc.", first_customers: 64 };
 
-/// The business to try things on, in Asset's sandbox.
+/// The business for tests, in Asset's sandbox.
 pub const SANDBOX: Business = Business { id: "biz_1", name: "Sandbox Robotics, LLC", first_customers: 23 };
 
 /// The monthly subscription.
 const PRICE: Money = Money::cents(49_900);
 
-/// What `business` has booked until the end of `today`.
+/// The journal of `business` up to and including `today`.
 ///
 /// # Errors
-/// An [`EntryError`] would be a mistake in this file; a test looks for one.
+/// An [`EntryError`] is a mistake in this file, which a test rules out.
 pub fn ledger(business: Business, today: Date) -> Result<Ledger, EntryError> {
     let today = today.max(FIRST_YEAR.1);
     let mut entries = founding()?;
@@ -85,7 +84,7 @@ impl Month {
             &[(1100, monthly), (4000, -monthly)],
         )?);
         let collected = self.previous().map_or(Money::ZERO, |month| month.subscriptions());
-        // A card processor keeps 2.9 % of what it collects.
+        // A card processor keeps 2.9 % of the payments.
         let fee = collected.part(29, 1000);
         entries.push(Entry::new(
             self.day(5),
@@ -211,7 +210,7 @@ impl Month {
         Ok(())
     }
 
-    /// Two to four new customers a month, net of those who leave.
+    /// Two to four new customers a month, net of those that leave.
     fn customers(&self) -> i64 {
         self.business.first_customers + self.index * 3 + self.index % 3
     }
@@ -249,7 +248,7 @@ impl Month {
         self.earlier(1)
     }
 
-    /// The month `months` before this one, unless the business was not there yet.
+    /// The month `months` before this one, unless that was before the founding.
     fn earlier(&self, months: i64) -> Option<Self> {
         let first = self.first.checked_sub(jiff::Span::new().months(months)).ok()?;
         (months <= self.index).then_some(Self { business: self.business, index: self.index - months, first })
@@ -305,7 +304,7 @@ mod tests {
         assert_eq!(ledger.entries(TODAY.tomorrow().unwrap(), Date::MAX).count(), 0);
     }
 
-    /// What no small company's books would show: money it does not have, debts below nothing.
+    /// No account has an implausible balance, for example negative cash or negative debts.
     #[test]
     fn the_books_are_plausible() {
         for business in [NORTHWIND, SANDBOX] {

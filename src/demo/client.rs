@@ -1,21 +1,21 @@
-//! A client as an authority knows it.
+//! Clients of a simulated authorization server.
 
 use serde::Deserialize;
 
 use crate::{demo::grant_error::GrantError, server_url::ServerUrl};
 
-/// A public native client: a name, and where its codes may be sent.
+/// A public native client: its name and its redirect URIs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// What a person is shown.
+    /// The name on the consent page.
     pub name: String,
     redirect_uris: Vec<ServerUrl>,
 }
 
-/// Client metadata (RFC 7591 section 2), as registered or as found in a client ID metadata document.
+/// Client metadata (RFC 7591 section 2), from a registration or a client ID metadata document.
 #[derive(Debug, Deserialize)]
 pub struct ClientMetadata {
-    /// Only in a metadata document: its own URL.
+    /// The document's URL; only in a metadata document.
     pub client_id: Option<String>,
     client_name: Option<String>,
     #[serde(default)]
@@ -27,14 +27,13 @@ pub struct ClientMetadata {
 }
 
 impl Client {
-    /// A client known beforehand.
+    /// A pre-registered client.
     pub fn new(name: &str, redirect_uris: Vec<ServerUrl>) -> Self {
         Self { name: name.to_owned(), redirect_uris }
     }
 
-    /// The metadata of a registration request, if it is valid. `application_type` is read as OpenID Connect
-    /// Dynamic Client Registration 1.0 section 2 says: left out it means `web`, and a web client has no loopback
-    /// redirect.
+    /// Validates the metadata of a registration request. A missing `application_type` means `web` (OpenID Connect
+    /// Dynamic Client Registration 1.0 section 2), and a web client cannot have a loopback redirect URI.
     ///
     /// # Errors
     /// `invalid_redirect_uri` or `invalid_client_metadata` (RFC 7591 section 3.2.2).
@@ -43,25 +42,28 @@ impl Client {
             Some("native") => Self::from_metadata(metadata),
             Some("web") | None => Err(GrantError::new(
                 "invalid_redirect_uri",
-                "a web client, which is what a missing application_type means, cannot redirect to this machine",
+                "a web client (the default application_type) cannot redirect to this machine",
             )),
-            Some(_) => Err(GrantError::new("invalid_client_metadata", "application_type is neither native nor web")),
+            Some(_) => Err(GrantError::new("invalid_client_metadata", "application_type must be native or web")),
         }
     }
 
-    /// What a client ID metadata document says.
+    /// Validates a client ID metadata document.
     ///
     /// # Errors
-    /// As for [`Client::registered`].
+    /// The same as [`Client::registered`].
     pub fn from_metadata(metadata: &ClientMetadata) -> Result<Self, GrantError> {
         let unsupported = |list: &Option<Vec<String>>, needed: &str| {
             list.as_ref().is_some_and(|list| !list.iter().any(|entry| entry == needed))
         };
         if unsupported(&metadata.grant_types, "authorization_code") || unsupported(&metadata.response_types, "code") {
-            return Err(GrantError::new("invalid_client_metadata", "only the authorization code grant is offered"));
+            return Err(GrantError::new("invalid_client_metadata", "only the authorization code grant is supported"));
         }
         if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| method != "none") {
-            return Err(GrantError::new("invalid_client_metadata", "only token_endpoint_auth_method none is offered"));
+            return Err(GrantError::new(
+                "invalid_client_metadata",
+                "only token_endpoint_auth_method none is supported",
+            ));
         }
         let refused = GrantError::new("invalid_redirect_uri", "redirect_uris must be http URLs of this machine");
         let uris: Vec<ServerUrl> = metadata
@@ -76,8 +78,8 @@ impl Client {
         Ok(Self { name, redirect_uris: uris })
     }
 
-    /// The redirect URI of a request, if it is one of this client's: the same text, or the same but for the port where
-    /// none was registered (RFC 8252 section 7.3).
+    /// The redirect URI of a request, if the client registered it. The port may differ if none was registered (RFC 8252
+    /// section 7.3).
     pub fn redirect_uri(&self, requested: &str) -> Option<ServerUrl> {
         let requested: ServerUrl = requested.parse().ok()?;
         let same = |registered: &ServerUrl| {
@@ -90,7 +92,7 @@ impl Client {
         self.redirect_uris.iter().any(same).then_some(requested)
     }
 
-    /// The redirect URIs that were registered.
+    /// The registered redirect URIs.
     pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
         self.redirect_uris.iter().map(ServerUrl::as_str)
     }
@@ -106,7 +108,7 @@ mod tests {
         Client::registered(&serde_json::from_value(metadata).unwrap()).map_err(|refusal| refusal.error)
     }
 
-    /// A native client says so; one that leaves it out counts as a web client.
+    /// A client without an `application_type` counts as a web client.
     #[test]
     fn application_type_must_be_native() {
         let redirect_uris = json!(["http://127.0.0.1:4711/callback"]);
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_server_cannot_do_is_not_registered() {
+    fn unsupported_metadata_is_refused() {
         let native = |extra: serde_json::Value| {
             let mut metadata = json!({ "application_type": "native", "redirect_uris": ["http://127.0.0.1/callback"] });
             metadata.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_uri_is_exact_but_for_a_port_that_was_left_open() {
+    fn a_redirect_uri_is_exact_except_for_an_unregistered_port() {
         let open = Client::new("", vec!["http://127.0.0.1/callback".parse().unwrap()]);
         let fixed = Client::new("", vec!["http://127.0.0.1:4711/callback".parse().unwrap()]);
         for (uri, by_open, by_fixed) in [

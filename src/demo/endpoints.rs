@@ -1,4 +1,4 @@
-//! An authority over HTTP: discovery documents, registration, the consent page, tokens and revocation.
+//! The HTTP endpoints of an authority: discovery documents, registration, the consent page, tokens and revocation.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -21,11 +21,11 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// An authority's endpoints, and the metadata of the resource it guards.
+/// An authority's endpoints, and the metadata of its protected resource.
 pub struct Endpoints {
     vendor: &'static str,
     authority: Authority,
-    /// Where the issuer's own paths begin.
+    /// The prefix of the issuer's paths.
     base: String,
     resource_metadata_path: String,
     origin: String,
@@ -51,17 +51,16 @@ impl Endpoints {
         }
     }
 
-    /// The rules behind them.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// Where the resource's metadata is, for the challenge (RFC 9728 section 5.1).
+    /// The URL of the resource's metadata, for the challenge (RFC 9728 section 5.1).
     pub fn resource_metadata(&self) -> String {
         format!("{}{}", self.origin, self.resource_metadata_path)
     }
 
-    /// What was asked of the vendor so far, with what its MCP endpoint counted.
+    /// The number of requests so far; `tool_calls` comes from the MCP endpoint.
     pub fn activity(&self, tool_calls: u64) -> Activity {
         Activity {
             registrations: self.registrations.load(Relaxed),
@@ -70,7 +69,7 @@ impl Endpoints {
         }
     }
 
-    /// Answers a request for one of these endpoints; none if it is for another.
+    /// Answers a request for one of these endpoints; `None` for any other path.
     pub async fn answer(&self, request: &Request<Bytes>) -> Option<Reply> {
         let path = request.uri().path();
         if *request.method() == Method::GET {
@@ -185,8 +184,8 @@ impl Endpoints {
         }
     }
 
-    /// The client that its metadata document describes (MCP client registration, "Client ID Metadata Documents").
-    /// Beside https, plain http on this machine is accepted, as everywhere in finmcp.
+    /// Fetches a client's metadata document (MCP client registration, "Client ID Metadata Documents"). Accepts plain
+    /// http on this machine, as everywhere in finmcp.
     async fn fetch_client(&self, client_id: &str, document: &ServerUrl) -> Result<Client, GrantError> {
         let refused = GrantError::new("invalid_client", "the client's metadata document cannot be used");
         let reply = self.http.exchange(document, Request::new(Vec::new())).await.map_err(|_| refused)?;
@@ -233,7 +232,7 @@ fn refusal_page(refusal: GrantError) -> Reply {
     html(StatusCode::BAD_REQUEST, page)
 }
 
-/// Text as HTML text or as a quoted attribute value.
+/// Escapes text for HTML content and quoted attribute values.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! How an authorization server refuses.
+//! OAuth error responses.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -9,14 +9,11 @@ use crate::demo::listener::{Reply, json};
 /// 8707 section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct GrantError {
-    /// The code.
     pub error: &'static str,
-    /// What was wrong, for the client's developer.
     pub error_description: &'static str,
 }
 
 impl GrantError {
-    /// An error with its code.
     pub const fn new(error: &'static str, error_description: &'static str) -> Self {
         Self { error, error_description }
     }
@@ -36,7 +33,7 @@ impl GrantError {
         Self::new("server_error", error_description)
     }
 
-    /// The answer of a token, registration or revocation endpoint.
+    /// The response of a token, registration or revocation endpoint.
     pub fn reply(self) -> Reply {
         let status = match self.error {
             "invalid_client" => StatusCode::UNAUTHORIZED,

@@ -9,21 +9,14 @@ use crate::demo::{grant_error::GrantError, random};
 /// The claims of an access token. Times are Unix seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// The issuer.
     pub iss: String,
-    /// The user.
     pub sub: String,
-    /// The resource.
     pub aud: String,
-    /// The client.
     pub client_id: String,
     /// Scope tokens, separated by spaces.
     pub scope: String,
-    /// When it was issued.
     pub iat: i64,
-    /// When it expires.
     pub exp: i64,
-    /// A unique identifier.
     pub jti: String,
     /// The one business it is limited to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +52,7 @@ impl SigningKey {
     /// A token with `claims`.
     ///
     /// # Errors
-    /// None known: the claims are strings and numbers.
+    /// None: the claims are strings and numbers.
     pub fn sign(&self, claims: &Claims) -> Result<String, GrantError> {
         let claims = serde_json::to_vec(claims).map_err(|_| GrantError::server_error("no token"))?;
         let mut token = BASE64URL.encode(r#"{"alg":"EdDSA","typ":"at+jwt"}"#);
@@ -84,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_issuers_own_words_are_believed() {
+    fn only_tokens_signed_by_the_key_are_valid() {
         let claims = Claims {
             iss: "http://127.0.0.1:1".to_owned(),
             sub: "ada".to_owned(),

@@ -1,4 +1,4 @@
-//! A double-entry general ledger. Nothing in it is a stored total: every statement is computed from the entries.
+//! A double-entry general ledger. It stores no totals: every statement is computed from the entries.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,6 @@ use crate::demo::{
 pub struct Account {
     /// Its number, which determines the order.
     pub code: u16,
-    /// Its name.
     pub name: &'static str,
     /// Its place in the statements.
     pub kind: AccountKind,
@@ -23,19 +22,12 @@ pub struct Account {
 /// The kind of an account. Debits increase assets and costs, credits the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountKind {
-    /// What the business owns.
     Asset,
-    /// What it owes.
     Liability,
-    /// What its owners put in.
     Equity,
-    /// What it earns.
     Revenue,
-    /// What delivering costs.
     CostOfRevenue,
-    /// What running the business costs.
     OperatingExpense,
-    /// Interest and taxes.
     OtherExpense,
 }
 
@@ -94,18 +86,16 @@ pub fn find_account(code: u16) -> Option<&'static Account> {
 /// One side of an entry: an account, and a debit (positive) or a credit (negative).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posting {
-    /// The account.
     pub account: &'static Account,
     /// The debit, or the credit as a negative amount.
     pub amount: Money,
 }
 
-/// A journal entry: it balances, or it does not exist.
+/// A journal entry. It always balances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The day it counts for.
+    /// The day of the booking.
     pub date: Date,
-    /// What happened.
     pub memo: String,
     postings: Vec<Posting>,
 }
@@ -113,10 +103,8 @@ pub struct Entry {
 /// Why a journal entry is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// The account is not in the chart.
     #[error("there is no account {0}")]
     UnknownAccount(u16),
-    /// Debits and credits differ.
     #[error("debits and credits differ by {0}")]
     Unbalanced(Money),
 }
@@ -140,7 +128,6 @@ impl Entry {
         }
     }
 
-    /// Its sides.
     pub fn postings(&self) -> &[Posting] {
         &self.postings
     }
@@ -160,12 +147,12 @@ impl Ledger {
         Self { business: business.into(), entries }
     }
 
-    /// The entries of the days `from` to `to`, both included, by date.
+    /// The entries from `from` to `to`, inclusive, by date.
     pub fn entries(&self, from: Date, to: Date) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| (from..=to).contains(&entry.date))
     }
 
-    /// The debits less the credits of each account over the days `from` to `to`, both included.
+    /// The debits less the credits of each account from `from` to `to`, inclusive.
     fn movements(&self, from: Date, to: Date) -> BTreeMap<u16, Money> {
         let mut movements = BTreeMap::new();
         for posting in self.entries(from, to).flat_map(Entry::postings) {
@@ -175,18 +162,18 @@ impl Ledger {
         movements
     }
 
-    /// What an account holds at the end of `date`: its debits less its credits.
+    /// The balance of an account at the end of `date`: its debits less its credits.
     pub fn balance(&self, account: &Account, date: Date) -> Money {
         self.movements(Date::MIN, date).get(&account.code).copied().unwrap_or_default()
     }
 
-    /// Revenue less every cost of the days `from` to `to`, both included.
+    /// Revenue less all costs from `from` to `to`, inclusive.
     fn net_income(&self, from: Date, to: Date) -> Money {
         let temporary = self.entries(from, to).flat_map(Entry::postings).filter(|it| it.account.kind.is_temporary());
         -temporary.map(|posting| posting.amount).sum::<Money>()
     }
 
-    /// The profit and loss of the days `from` to `to`, both included.
+    /// The profit and loss statement from `from` to `to`, inclusive.
     pub fn profit_and_loss(&self, from: Date, to: Date) -> Statement {
         let movements = self.movements(from, to);
         let section = |name, kind| Section::new(name, lines(&movements, kind));
@@ -237,7 +224,7 @@ impl Ledger {
     }
 }
 
-/// The accounts of one kind that moved, each with the sign that its kind grows with.
+/// The accounts of one kind with movements. Amounts are positive if they increase the account.
 fn lines(movements: &BTreeMap<u16, Money>, kind: AccountKind) -> Vec<Line> {
     let sign = if kind.is_credit_normal() { -1 } else { 1 };
     let accounts = CHART.iter().filter(|account| account.kind == kind);
@@ -262,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_does_not_balance_does_not_exist() {
+    fn an_unbalanced_entry_is_refused() {
         let day = date(2025, 1, 1);
         let cent = Money::cents(1);
         assert_eq!(Entry::new(day, "", &[(1000, cent)]), Err(EntryError::Unbalanced(cent)));
@@ -289,7 +276,7 @@ mod tests {
         (2024i16..2028, 1i8..=12, 1i8..=28).prop_map(|(year, month, day)| date(year, month, day))
     }
 
-    /// Any entry that balances: random sides, and one more that takes the difference.
+    /// A random balanced entry: random sides, and one more for the difference.
     fn entry() -> impl Strategy<Value = Entry> {
         let code = || prop::sample::select(CHART).prop_map(|account| account.code);
         let side = (code(), -1_000_000_000i64..1_000_000_000);
@@ -301,7 +288,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happened, the books balance on every day, statements add up, and the income of parts is the income
+        /// With any entries, the books balance on every day, statements add up, and the income of parts is the income
         /// of the whole.
         #[test]
         fn the_books_always_balance(

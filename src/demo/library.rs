@@ -7,15 +7,10 @@ use crate::demo::png;
 /// A picture or a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DigitalAsset {
-    /// Its identifier.
     pub id: &'static str,
-    /// Its title.
     pub title: &'static str,
-    /// Its type.
     pub kind: &'static str,
-    /// Its collection.
     pub collection: &'static str,
-    /// Its tags.
     pub tags: &'static [&'static str],
     #[serde(skip)]
     text: &'static str,
@@ -102,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn every_asset_has_a_large_preview_of_its_own() {
+    fn every_asset_has_a_different_large_preview() {
         let previews: Vec<_> = ASSETS.iter().map(DigitalAsset::preview).collect();
         assert!(previews.iter().all(|preview| preview.len() > 500_000));
         assert_ne!(previews[0], previews[1]);

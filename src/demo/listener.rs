@@ -102,7 +102,7 @@ async fn converse(stream: TcpStream, host: Arc<str>, site: Arc<dyn Site>) {
 async fn read_and_answer(request: Request<Incoming>, host: &str, site: &dyn Site) -> Reply {
     // Rejects other host names, to prevent DNS rebinding.
     if request.headers().get(header::HOST).is_none_or(|value| value != host) {
-        return text(StatusCode::MISDIRECTED_REQUEST, "this is not the host that was asked for");
+        return text(StatusCode::MISDIRECTED_REQUEST, "this server does not serve that host");
     }
     let (parts, body) = request.into_parts();
     match Limited::new(body, REQUEST_LIMIT).collect().await {
@@ -115,7 +115,7 @@ async fn read_and_answer(request: Request<Incoming>, host: &str, site: &dyn Site
 pub fn json(status: StatusCode, document: &impl Serialize) -> Reply {
     match serde_json::to_vec(document) {
         Ok(bytes) => reply(status, "application/json", bytes),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written"),
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "cannot serialise the response"),
     }
 }
 
@@ -149,7 +149,7 @@ pub fn see_other(location: &str) -> Reply {
 
 /// The path is not served here.
 pub fn not_found() -> Reply {
-    text(StatusCode::NOT_FOUND, "there is nothing here")
+    text(StatusCode::NOT_FOUND, "not found")
 }
 
 /// `reply` with one more header, unless the value is invalid.

@@ -102,7 +102,7 @@ impl Masset {
         &self.mcp_url
     }
 
-    /// The requests so far.
+    /// The number of requests so far.
     pub fn activity(&self) -> Activity {
         self.site.endpoints.activity(self.site.mcp.tool_calls())
     }

@@ -6,9 +6,7 @@ use serde_json::{Value, error::Category};
 
 /// A client's message.
 pub enum Message {
-    /// A request.
     Request(Request),
-    /// A notification.
     Notification,
     /// A response, although this server sends no requests.
     Response,
@@ -16,11 +14,8 @@ pub enum Message {
 
 /// A request (JSON-RPC 2.0 section 4).
 pub struct Request {
-    /// The id.
     pub id: RequestId,
-    /// The method.
     pub method: String,
-    /// The parameters, or `null`.
     params: Value,
 }
 
@@ -31,7 +26,7 @@ impl Message {
     /// -32700 if it is not JSON, -32600 if it is not a valid message (JSON-RPC 2.0 section 5.1).
     pub fn parse(text: &[u8]) -> Result<Self, ErrorData> {
         let mut members: JsonObject = serde_json::from_slice(text).map_err(|error| match error.classify() {
-            Category::Data => invalid("a message is one JSON object"),
+            Category::Data => invalid("a message must be one JSON object"),
             _ => ErrorData::parse_error(error.to_string(), None),
         })?;
         if members.get("jsonrpc").is_none_or(|version| version != "2.0") {
@@ -40,12 +35,12 @@ impl Message {
         let is_response = members.contains_key("result") || members.contains_key("error");
         match (members.remove("method"), members.remove("id")) {
             (Some(Value::String(method)), Some(id)) => {
-                let id = serde_json::from_value(id).map_err(|_| invalid("an id is a text or a whole number"))?;
+                let id = serde_json::from_value(id).map_err(|_| invalid("an id must be a string or an integer"))?;
                 Ok(Self::Request(Request { id, method, params: members.remove("params").unwrap_or_default() }))
             }
             (Some(Value::String(_)), None) => Ok(Self::Notification),
             (None, _) if is_response => Ok(Self::Response),
-            _ => Err(invalid("neither a request nor a notification nor a response")),
+            _ => Err(invalid("not a request, notification or response")),
         }
     }
 

@@ -56,7 +56,6 @@ use crate::demo::{asset::Asset, masset::Masset, tesorio::Tesorio};
 /// How to start the vendors. The default uses free ports and tokens that are valid for minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// The ports.
     pub ports: Ports,
     /// How Asset's token response gives the expiry.
     pub expires_in: ExpiresIn,
@@ -67,25 +66,18 @@ pub struct Settings {
 /// Ports on 127.0.0.1; 0 takes any free one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ports {
-    /// Asset, production.
     pub asset: u16,
-    /// Asset, sandbox.
     pub asset_sandbox: u16,
-    /// Tesorio.
     pub tesorio: u16,
-    /// Masset.
     pub masset: u16,
 }
 
 /// The vendors, served on the current runtime until dropped.
 pub struct Vendors {
-    /// Asset's production environment.
     pub asset: Asset,
     /// Asset's sandbox: another client, another key, other books.
     pub asset_sandbox: Asset,
-    /// Tesorio.
     pub tesorio: Tesorio,
-    /// Masset.
     pub masset: Masset,
 }
 

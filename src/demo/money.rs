@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money(i64);
 
-/// A text that is not an amount with at most two decimals.
+/// Not an amount of dollars and cents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an amount of money, for example 1234.50")]
 pub struct MoneyError;
@@ -18,7 +18,6 @@ impl Money {
     /// The text's pattern for JSON Schema.
     pub const PATTERN: &'static str = r"^-?\d+(\.\d{2})?$";
 
-    /// Nothing.
     pub const ZERO: Self = Self(0);
 
     /// An amount in cents.
@@ -36,7 +35,7 @@ impl Money {
         Self((self.0 * numerator).div_euclid(denominator))
     }
 
-    /// With a comma at every third digit, for tables.
+    /// Formats it with a comma at every third digit, for tables.
     pub fn grouped(self) -> String {
         let plain = self.to_string();
         let (whole, decimals) = plain.split_at(plain.len() - 3);

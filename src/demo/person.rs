@@ -10,14 +10,13 @@ use crate::{
 /// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApprovalError {
-    /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// A form or a redirect has an invalid URL.
-    #[error("the sign-in leads to an unusable address")]
+    #[error("the sign-in has an invalid URL")]
     Url(#[from] ServerUrlError),
     /// There is no consent page, or it does not redirect.
-    #[error("the sign-in went wrong at the {0} (HTTP {1})")]
+    #[error("the sign-in failed at the {0} (HTTP {1})")]
     Unexpected(&'static str, StatusCode),
 }
 

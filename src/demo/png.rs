@@ -1,10 +1,10 @@
-//! Pictures, written as PNG (ISO/IEC 15948) without compression: previews are meant to be large.
+//! Writes PNG images (ISO/IEC 15948) without compression, because previews should be large.
 
-/// A picture of `width` by `height` pixels, each as `pixel(x, y)` colours it in red, green and blue.
+/// An image of `width` by `height` pixels. `pixel(x, y)` returns a pixel's red, green and blue.
 pub fn encode(width: u16, height: u16, pixel: impl Fn(u16, u16) -> [u8; 3]) -> Vec<u8> {
     let mut raw = Vec::with_capacity(usize::from(height) * (1 + 3 * usize::from(width)));
     for y in 0..height {
-        // Filter type 0: the bytes as they are.
+        // Filter type 0: no filter.
         raw.push(0);
         for x in 0..width {
             raw.extend(pixel(x, y));
@@ -13,7 +13,7 @@ pub fn encode(width: u16, height: u16, pixel: impl Fn(u16, u16) -> [u8; 3]) -> V
     let mut header = Vec::with_capacity(13);
     header.extend(u32::from(width).to_be_bytes());
     header.extend(u32::from(height).to_be_bytes());
-    // Eight bits a channel, true colour, and the only compression, filter method and scan order worth having here.
+    // Eight bits per channel, true colour, default compression, default filter, no interlacing.
     header.extend([8, 2, 0, 0, 0]);
 
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
@@ -24,7 +24,7 @@ pub fn encode(width: u16, height: u16, pixel: impl Fn(u16, u16) -> [u8; 3]) -> V
 }
 
 fn chunk(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
-    // A chunk's length fits: no side of a picture is longer than 65,535.
+    // The length fits, because no side of an image is longer than 65,535.
     file.extend(u32::try_from(data.len()).unwrap_or_default().to_be_bytes());
     let start = file.len();
     file.extend(kind);
@@ -66,7 +66,7 @@ fn crc32(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The check values that the standards give for these texts.
+    /// Check values from the standards.
     #[test]
     fn checksums_are_the_standards() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_a_well_formed_file() {
+    fn an_image_is_a_well_formed_file() {
         let file = encode(300, 200, |x, y| [x.to_le_bytes()[0], y.to_le_bytes()[0], 7]);
         let mut rest = file.strip_prefix(b"\x89PNG\r\n\x1a\n").unwrap();
         let mut kinds = Vec::new();

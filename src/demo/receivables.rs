@@ -1,4 +1,4 @@
-//! Accounts receivable: who owes what, who paid, and who promised to.
+//! Accounts receivable: invoices, payments and promises to pay.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,9 +10,7 @@ use crate::demo::money::Money;
 /// A customer of the organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Customer {
-    /// Its identifier.
     pub id: &'static str,
-    /// Its name.
     pub name: &'static str,
     /// Days it has to pay an invoice.
     pub payment_terms_days: i64,
@@ -25,17 +23,15 @@ pub struct Customer {
 pub struct Invoice {
     /// Its number.
     pub id: String,
-    /// The customer.
     pub customer: &'static str,
     /// The day it was sent (YYYY-MM-DD).
     pub issued: String,
     /// The last day to pay it (YYYY-MM-DD).
     pub due: String,
-    /// What was billed.
+    /// The billed amount.
     pub amount: Money,
-    /// What is still to be paid.
+    /// The unpaid amount.
     pub open: Money,
-    /// Its status.
     pub status: InvoiceStatus,
 }
 
@@ -43,11 +39,9 @@ pub struct Invoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InvoiceStatus {
-    /// Paid.
     Paid,
     /// Not due yet.
     Open,
-    /// Overdue.
     Overdue,
 }
 
@@ -58,7 +52,6 @@ pub struct Payment {
     pub invoice: String,
     /// The day it arrived (YYYY-MM-DD).
     pub received: String,
-    /// The amount.
     pub amount: Money,
 }
 
@@ -69,18 +62,16 @@ pub struct Promise {
     pub invoice: String,
     /// The day it is to be paid (YYYY-MM-DD).
     pub pay_by: String,
-    /// The amount.
     pub amount: Money,
 }
 
 /// Why a promise is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PromiseError {
-    /// Unknown invoice.
     #[error("unknown invoice; see list_invoices")]
     UnknownInvoice,
     /// Zero, or more than the open amount.
-    #[error("a promise is for more than nothing and at most for what is open")]
+    #[error("invalid amount: expected more than 0.00 and at most the open amount")]
     Amount,
 }
 
@@ -109,7 +100,7 @@ impl Receivables {
         Self { today, promises: Mutex::default() }
     }
 
-    /// Every customer, with what it owes.
+    /// Every customer with its balance.
     pub fn customers(&self) -> Vec<Customer> {
         let invoices = self.invoices();
         let owed = |id| invoices.iter().filter(|invoice| invoice.customer == id).map(|invoice| invoice.open).sum();
@@ -160,7 +151,7 @@ impl Receivables {
         self.promises.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Each invoice and the day its money arrives.
+    /// Each invoice with the day of its payment.
     fn billed(&self) -> impl Iterator<Item = (Invoice, Date)> {
         let first = self.today.first_of_month();
         let months =
@@ -201,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_billed_is_paid_or_owed() {
+    fn billed_amounts_are_paid_or_owed() {
         let receivables = receivables();
         let invoices = receivables.invoices();
         let sum = |amount: fn(&Invoice) -> Money| invoices.iter().map(amount).sum::<Money>();

@@ -20,7 +20,7 @@ pub struct Server {
     call: Box<Call>,
 }
 
-/// Calls a tool by its name, if it exists. The closure owns the tool's data.
+/// Calls a tool by name, if it exists. The closure owns the tools' data.
 type Call = dyn Fn(&str, Arguments) -> Option<Outcome> + Send + Sync;
 
 /// Whether this version starts with a handshake.

@@ -13,9 +13,7 @@ use crate::demo::{
 /// A profit and loss or a balance sheet, complete with its totals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
-    /// The kind of statement.
     pub statement: StatementKind,
-    /// The business.
     pub business: String,
     /// The first day, for a statement over a period (YYYY-MM-DD).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,18 +30,16 @@ pub struct Statement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatementKind {
-    /// Revenue less what it cost, over a period.
+    /// Revenue less costs, over a period.
     ProfitAndLoss,
-    /// What is owned and owed at the end of a day.
+    /// Assets, liabilities and equity at the end of a day.
     BalanceSheet,
 }
 
 /// A group of accounts and its total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// Its heading.
     pub name: String,
-    /// Its accounts.
     pub lines: Vec<Line>,
     /// The sum of its lines.
     pub total: Money,
@@ -58,9 +54,7 @@ pub struct Line {
     /// The account's number, if it is an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<u16>,
-    /// The name.
     pub name: String,
-    /// The amount.
     pub amount: Money,
 }
 
@@ -87,7 +81,7 @@ impl Statement {
     }
 
     /// Whether every total is the sum of its lines, every result follows from the totals before it, and a balance sheet
-    /// balances: all to the cent.
+    /// balances, all to the cent.
     pub fn adds_up(&self) -> bool {
         let totals = self.sections.iter().all(|section| {
             let sum: Money = section.lines.iter().map(|line| line.amount).sum();
@@ -186,7 +180,7 @@ Gross profit             1,200,000.10
     }
 
     #[test]
-    fn every_wrong_cent_is_noticed() {
+    fn every_wrong_cent_is_detected() {
         let right = profit_and_loss();
         assert!(right.adds_up());
         let cent = Money::cents(1);

@@ -45,12 +45,14 @@ impl Streamable {
     pub fn answer(&self, method: &Method, headers: &HeaderMap, message: Result<Message, ErrorData>) -> Reply {
         let answer = match *method {
             // Only a page in a browser sends an origin (MCP transports, "Security & Endpoint").
-            _ if headers.contains_key(header::ORIGIN) => Err((StatusCode::FORBIDDEN, "a page has no business here")),
+            _ if headers.contains_key(header::ORIGIN) => {
+                Err((StatusCode::FORBIDDEN, "requests from web pages are not accepted"))
+            }
             Method::POST => self.receive(headers, message),
             Method::DELETE => self.close_session(headers),
             // No GET either: this server sends no messages except responses.
             _ => {
-                let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "messages are sent with POST");
+                let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "send messages with POST");
                 Ok(with_header(refusal, header::ALLOW, "POST, DELETE"))
             }
         };
@@ -101,9 +103,9 @@ impl Streamable {
     /// The open session that a legacy message names.
     fn session<'a>(&self, headers: &'a HeaderMap) -> Result<&'a str, Refusal> {
         if only(headers, &PROTOCOL_VERSION).is_some_and(|version| !is_legacy(version)) {
-            return Err((StatusCode::BAD_REQUEST, "there are no sessions in this MCP-Protocol-Version"));
+            return Err((StatusCode::BAD_REQUEST, "this MCP-Protocol-Version has no sessions"));
         }
-        let id = only(headers, &SESSION_ID).ok_or((StatusCode::BAD_REQUEST, "there is no MCP-Session-Id"))?;
+        let id = only(headers, &SESSION_ID).ok_or((StatusCode::BAD_REQUEST, "MCP-Session-Id is missing"))?;
         let is_open = self.sessions().contains(id);
         is_open.then_some(id).ok_or((StatusCode::NOT_FOUND, "unknown session; initialize again"))
     }
@@ -138,10 +140,10 @@ fn check_media_types(headers: &HeaderMap) -> Result<(), Refusal> {
         headers.get_all(header).iter().any(|value| value.to_str().is_ok_and(|value| value.contains(media_type)))
     };
     if !names(header::ACCEPT, "application/json") || !names(header::ACCEPT, "text/event-stream") {
-        return Err((StatusCode::NOT_ACCEPTABLE, "accept both application/json and text/event-stream"));
+        return Err((StatusCode::NOT_ACCEPTABLE, "Accept must list application/json and text/event-stream"));
     }
     if !names(header::CONTENT_TYPE, "application/json") {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a message is application/json"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json"));
     }
     Ok(())
 }

@@ -12,9 +12,7 @@ pub struct Table {
 /// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
-    /// Text.
     Left,
-    /// Numbers.
     Right,
 }
 

@@ -78,7 +78,7 @@ impl Tesorio {
         self.receivables.promises()
     }
 
-    /// The requests so far.
+    /// The number of requests so far.
     pub fn activity(&self) -> Activity {
         self.site.endpoints.activity(self.site.mcp.tool_calls())
     }
@@ -225,7 +225,7 @@ impl Collections {
     }
 
     fn record_promise_to_pay(&self, asked: PromiseToPay) -> Outcome {
-        let pay_by: jiff::civil::Date = asked.pay_by.parse().map_err(|_| "a day is written YYYY-MM-DD")?;
+        let pay_by: jiff::civil::Date = asked.pay_by.parse().map_err(|_| "invalid day: expected YYYY-MM-DD")?;
         let promise = Promise { invoice: asked.invoice, pay_by: pay_by.to_string(), amount: asked.amount };
         let recorded = self.receivables.record_promise(promise.clone()).map_err(|error| error.to_string())?;
         let text = format!("{} promised for {} by {}", promise.amount.grouped(), promise.invoice, promise.pay_by);

@@ -718,7 +718,7 @@ mod of_tesorio {
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let wrong = sign_in.authorization_url(&[("client_id", "x")]);
         let error = approve(&sign_in.visitor.http, &wrong).await.unwrap_err().to_string();
-        assert_eq!(error, "the sign-in went wrong at the consent page (HTTP 400 Bad Request)");
+        assert_eq!(error, "the sign-in failed at the consent page (HTTP 400 Bad Request)");
     }
 }
 

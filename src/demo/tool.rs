@@ -7,24 +7,19 @@ use serde_json::{Value, json};
 
 /// A tool that works on an `S` (MCP tools, "Data Types").
 pub struct Tool<S> {
-    /// Its name.
     pub name: &'static str,
-    /// Its title.
     pub title: &'static str,
     /// Its description, for the model.
     pub description: &'static str,
-    /// Its effects.
     pub effect: Effect,
     /// The JSON Schema of its arguments, in draft 2020-12.
     pub input: fn() -> Value,
-    /// The function.
     pub run: fn(&S, Arguments) -> Outcome,
 }
 
 /// A tool's effects (MCP schema, "ToolAnnotations").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Read-only.
     ReadsOnly,
     /// Every call adds data and deletes none.
     Adds,

@@ -1,9 +1,10 @@
-//! One holder at a time, across all processes of this person.
+//! A lock that one process at a time can hold, across all finmcp processes of this user.
 //!
-//! The kernel keeps the lock, on a file that is there for nothing else: no process ids, no time-to-live, nothing left
-//! behind by a holder that was killed. The file can hold a note from one holder to the next, which is not secret.
+//! The kernel holds the lock, on a file used for nothing else: no process ids, no time-to-live, no stale lock after a
+//! killed holder. One holder can leave the next a note in the file; it must not be secret.
 //!
-//! The file may be on a network that hangs: nothing here is done on the thread of whoever waits.
+//! The file may be on a network file system that hangs, so all file operations run on blocking threads, never on the
+//! waiter's.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -20,47 +21,47 @@ use tokio::{
 
 use crate::disk::private_folder::{self, PlaceError};
 
-/// The longest pause between two attempts: what a waiter can come late by.
+/// The longest pause between two attempts, and so the longest time that a free lock goes unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest note, in bytes.
 const NOTE_LIMIT: u64 = 16 << 10;
 
-/// A held lock. The kernel frees it when this is dropped or the process dies, however it dies.
+/// A held lock. The kernel releases it when this value is dropped or the process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock {
     file: Arc<File>,
 }
 
-/// Why a lock was not taken. The work that it protects must then not be done.
+/// Why the lock could not be acquired. The caller must then not do the work that the lock protects.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else held it all the time.
+    /// Another process held the lock until the deadline.
     #[error("another finmcp process has held the lock for {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// Somebody else could hold or replace the lock: a loose mode, another owner, a symbolic link.
+    /// Another user could hold or replace the lock: loose permissions, another owner, a symbolic link.
     #[error("the lock is not safe to use: {0}")]
     Unsafe(String),
-    /// The file system cannot lock, or the file cannot be made.
+    /// The file system does not support locks, or the file could not be created.
     #[error("{what}: {source}")]
     Failed {
-        /// What was tried, with the path.
+        /// The failed operation, with the path.
         what: String,
-        /// What the system answered.
         source: io::Error,
     },
 }
 
 impl Lock {
-    /// Waits for the lock of `entry` in `folder`, `deadline` at most. Both are made when missing, and stay: deleting a
-    /// lock file would give a second process a lock of its own. Giving up the wait is safe at any time.
+    /// Waits up to `deadline` for the lock of `entry` in `folder`. Creates folder and file if missing and never deletes
+    /// them: after a deletion a second process could lock a new file of the same name. The wait can be cancelled at any
+    /// time.
     ///
     /// # Errors
     /// Any [`LockError`].
     pub async fn acquire(folder: &Path, entry: &str, deadline: Duration) -> Result<Self, LockError> {
         let until = Instant::now() + deadline;
         let taking = Self::take(folder.to_owned(), Self::path(folder, entry), until);
-        // (A file system that hangs holds the thread that asks it, and nobody else.)
+        // A file system that hangs blocks only the thread that calls it.
         match timeout_at(until + LONGEST_PAUSE, taking).await {
             Ok(Ok(Some(lock))) => Ok(lock),
             Ok(Err(error)) => Err(error),
@@ -68,7 +69,7 @@ impl Lock {
         }
     }
 
-    /// Asks for the lock until it is there, or until it is too late.
+    /// Tries to take the lock until it succeeds, or returns `None` at `until`.
     async fn take(folder: PathBuf, path: PathBuf, until: Instant) -> Result<Option<Self>, LockError> {
         let place = path.clone();
         let file = aside(move || {
@@ -77,8 +78,7 @@ impl Lock {
         });
         let file = Arc::new(file.await?);
         let mut pause = Duration::from_millis(1);
-        // Asking again and again instead of waiting in the kernel: that wait would hold a thread that nothing can call
-        // back.
+        // Poll instead of waiting in the kernel, which would block a thread that cannot be cancelled.
         loop {
             let asked = Arc::clone(&file);
             let (asking, path) = (aside(move || Ok(asked.try_lock())), path.clone());
@@ -94,12 +94,12 @@ impl Lock {
         }
     }
 
-    /// The file of `entry`'s lock in `folder`.
+    /// The lock file of `entry` in `folder`.
     pub fn path(folder: &Path, entry: &str) -> PathBuf {
         folder.join(format!("{entry}.lock"))
     }
 
-    /// What a holder before left; nothing at first.
+    /// The note that the previous holder left; empty at first.
     ///
     /// # Errors
     /// [`LockError::Failed`].
@@ -108,15 +108,15 @@ impl Lock {
         let read = move || {
             let mut note = Vec::new();
             (&*file).rewind().and_then(|()| (&*file).take(NOTE_LIMIT).read_to_end(&mut note)).map_err(|source| {
-                LockError::Failed { what: "could not read what a lock's file says".to_owned(), source }
+                LockError::Failed { what: "could not read the lock file's note".to_owned(), source }
             })?;
             Ok(note)
         };
         aside(read).await
     }
 
-    /// Leaves `note` for the next holder, in place of the one before. One that is as long as that is written in one
-    /// step. The lock is held until that is done, also where nobody waits for it any more.
+    /// Replaces the note for the next holder. A note as long as the one it replaces is written in one step. The lock
+    /// stays held until the note is written, even if the caller stops waiting.
     ///
     /// # Errors
     /// [`LockError::Failed`].
@@ -127,13 +127,13 @@ impl Lock {
                 .rewind()
                 .and_then(|()| (&*file).write_all(&note))
                 .and_then(|()| file.set_len(note.len() as u64))
-                .map_err(|source| LockError::Failed { what: "could not write in a lock's file".to_owned(), source })
+                .map_err(|source| LockError::Failed { what: "could not write the lock file's note".to_owned(), source })
         };
         aside(write).await
     }
 }
 
-/// Does `work`, which may take long, on a thread for such.
+/// Runs `work`, which may block, on a blocking thread.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LockError> + Send + 'static,
 ) -> Result<T, LockError> {
@@ -141,7 +141,7 @@ async fn aside<T: Send + 'static>(
     spawn_blocking(work).await.map_err(failed)?
 }
 
-/// Waiters that started together would otherwise keep asking together, and all but one in vain.
+/// Random, so that waiters that started together do not keep polling at the same moments.
 fn any_part_of(pause: Duration) -> Duration {
     pause.mul_f64(f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX))
 }
@@ -164,20 +164,20 @@ mod tests {
     const SOON: Duration = Duration::from_millis(50);
     const LATE: Duration = Duration::from_secs(30);
 
-    /// t073: no lock, no work.
+    /// t073: a waiter gets an error instead of the lock.
     #[tokio::test]
     async fn t073_a_held_lock_times_out() {
         let folder = tempfile::tempdir().unwrap();
         let locks = folder.path().join("locks");
         let held = Lock::acquire(&locks, "a", LATE).await.unwrap();
         assert!(matches!(Lock::acquire(&locks, "a", SOON).await, Err(LockError::TimedOut(SOON))));
-        // t078: another entry's is free.
+        // t078: another entry's lock is free.
         let _other = Lock::acquire(&locks, "b", SOON).await.unwrap();
         drop(held);
         Lock::acquire(&locks, "a", SOON).await.unwrap();
     }
 
-    /// A note stays until there is another, whoever holds the lock, and however long it is.
+    /// A note of any length stays until a holder replaces it.
     #[tokio::test]
     async fn a_note_is_for_the_next_holder() {
         let folder = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// All 64 get their turn, one at a time.
+    /// All 64 waiters get the lock, one at a time.
     #[tokio::test]
     async fn one_holder_at_a_time_among_64() {
         let folder = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ mod tests {
             }
         }
 
-        /// t075, t076: a file of its own that only its owner can open, in a folder that only its owner can enter.
+        /// t075, t076: a separate file that only its owner can open, in a folder that only its owner can enter.
         #[tokio::test]
         async fn t075_the_lock_is_private() {
             let folder = tempfile::tempdir().unwrap();
@@ -235,7 +235,7 @@ mod tests {
             assert_eq!(fs::metadata(locks.join("a.lock")).unwrap().mode() & 0o777, 0o600);
         }
 
-        /// t075: what somebody else could hold, replace or redirect is refused, with the way out.
+        /// t075: a place that another user could hold, replace or redirect is refused, and the error says what to do.
         #[tokio::test]
         async fn t075_loose_and_linked_places_are_refused() {
             let folder = tempfile::tempdir().unwrap();
@@ -261,7 +261,7 @@ mod tests {
                 rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
             )
             .unwrap();
-            assert!(refusal(&locks).await.contains("plain file"));
+            assert!(refusal(&locks).await.contains("regular file"));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What is done with files, whatever is in them: [`lock`] for one holder at a time, `private_folder` for a place that is
-//! this person's alone, `replace` for a file that changes in one step.
+//! File operations that do not depend on the content: [`lock`] (one holder at a time), `private_folder` (only this user
+//! has access), `replace` (atomic replacement).
 
 pub mod lock;
 pub(crate) mod private_folder;

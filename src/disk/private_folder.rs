@@ -1,5 +1,5 @@
-//! A folder that is this person's alone: lock files and encrypted credentials are only as safe as the place that they
-//! are in. And a file that is: an audit log among them.
+//! Folders and files that only this user can access. Lock files, encrypted credentials and audit logs are only as safe
+//! as the folder that holds them.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,26 +7,24 @@ use std::{
     path::Path,
 };
 
-/// Why a place is not used.
+/// Why a folder or file cannot be used.
 #[derive(Debug)]
 pub(crate) enum PlaceError {
-    /// Somebody else could read, replace or redirect it. Names the path, what is wrong and what to do.
+    /// Another user could read, replace or redirect it. The text names the path, the problem and the fix.
     Unsafe(String),
-    /// The file system said no.
     Failed {
-        /// What was tried, with the path.
+        /// The failed operation, with the path.
         what: String,
-        /// Its answer.
         source: io::Error,
     },
 }
 
-/// Makes `folder` where it is missing, for its owner only, and checks that it is a real folder of this user that nobody
-/// else can enter.
+/// Creates `folder` if missing, for its owner only, and checks that it is a real folder that belongs to this user and
+/// that no other user can enter.
 pub(crate) fn ensure(folder: &Path) -> Result<(), PlaceError> {
-    create(folder).map_err(failed("make", folder))?;
-    // Not through a link: whoever owns the link chooses where it leads.
-    let metadata = fs::symlink_metadata(folder).map_err(failed("look at", folder))?;
+    create(folder).map_err(failed("create", folder))?;
+    // Never through a link: its owner decides where it points.
+    let metadata = fs::symlink_metadata(folder).map_err(failed("inspect", folder))?;
     if metadata.is_symlink() {
         return Err(PlaceError::Unsafe(format!("{} is a symbolic link; put a real folder there", folder.display())));
     }
@@ -36,66 +34,66 @@ pub(crate) fn ensure(folder: &Path) -> Result<(), PlaceError> {
     check_owner_and_mode(folder, &metadata, "700")
 }
 
-/// Opens the file at `path` with `options`, never through a symbolic link, and checks that it is a plain file of this
-/// user that nobody else can touch. A new one is made so.
+/// Opens the file at `path` with `options`, never through a symbolic link, and checks that it is a regular file that
+/// belongs to this user and that no other user can access. A new file is created that way.
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, PlaceError> {
-    let file = open_itself(path, options).map_err(|error| {
+    let file = open_no_follow(path, options).map_err(|error| {
         if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
             PlaceError::Unsafe(format!("{} is a symbolic link; move it away", path.display()))
         } else {
             failed("open", path)(error)
         }
     })?;
-    let metadata = file.metadata().map_err(failed("look at", path))?;
+    let metadata = file.metadata().map_err(failed("inspect", path))?;
     if !metadata.is_file() {
-        return Err(PlaceError::Unsafe(format!("{} is not a plain file; move it away", path.display())));
+        return Err(PlaceError::Unsafe(format!("{} is not a regular file; move it away", path.display())));
     }
     check_owner_and_mode(path, &metadata, "600")?;
     Ok(file)
 }
 
-/// For `map_err`: what could not be done, and to what.
+/// For `map_err`: "could not VERB PATH".
 pub(crate) fn failed(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
     let what = format!("could not {verb} {}", path.display());
     move |source| PlaceError::Failed { what, source }
 }
 
-/// Whether another user can change the file or folder that `metadata` is of.
+/// Whether another user can write to the file or folder that `metadata` describes.
 #[cfg(unix)]
 pub(crate) fn writable_by_others(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::mode(metadata) & 0o022 != 0
 }
 
-/// A Windows profile folder belongs to its user alone.
+/// On Windows, only its user has access to a profile folder.
 #[cfg(not(unix))]
 pub(crate) fn writable_by_others(_: &fs::Metadata) -> bool {
     false
 }
 
-/// Makes `folder` where it is missing, for its owner only. One that is there stays as it is.
+/// Creates `folder` if missing, for its owner only. An existing folder keeps its permissions.
 #[cfg(unix)]
 pub(crate) fn create(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Makes `folder` where it is missing.
+/// Creates `folder` if missing.
 #[cfg(not(unix))]
 pub(crate) fn create(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)
 }
 
 #[cfg(unix)]
-fn open_itself(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+fn open_no_follow(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt;
-    // A FIFO in the file's place must not hold us up either.
+    // NONBLOCK, because opening a FIFO in the file's place would block.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
     options.mode(0o600).custom_flags(flags.cast_signed()).open(path)
 }
 
 #[cfg(not(unix))]
-fn open_itself(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+fn open_no_follow(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
@@ -117,7 +115,7 @@ fn check_owner_and_mode(path: &Path, metadata: &fs::Metadata, mode: &str) -> Res
     Ok(())
 }
 
-/// On Windows a person's own folders are closed to others by inheritance.
+/// On Windows, a user's folders inherit permissions that keep other users out.
 #[cfg(not(unix))]
 fn check_owner_and_mode(_: &Path, _: &fs::Metadata, _: &str) -> Result<(), PlaceError> {
     Ok(())

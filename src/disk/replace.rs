@@ -1,4 +1,4 @@
-//! A file that changes in one step: whoever reads it sees the old content or the new, whatever happens in between.
+//! Atomic replacement of a file: a reader sees either the old content or the new, even after a crash.
 
 use std::{
     fs::{self, File},
@@ -8,26 +8,26 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
-/// A new file beside the one whose place it is to take. It is gone when this is dropped.
+/// A temporary file beside the target that it will replace. It is deleted when this value is dropped.
 pub(crate) struct Replacement {
     file: NamedTempFile,
     target: PathBuf,
 }
 
 impl Replacement {
-    /// One that only its owner can open, from the start.
+    /// A replacement that only its owner can ever open.
     pub(crate) fn private(target: PathBuf) -> io::Result<Self> {
         Ok(Self { file: NamedTempFile::new_in(folder_of(&target))?, target })
     }
 
-    /// One for whoever may open `model`.
+    /// A replacement with the permissions of `model`.
     pub(crate) fn like(model: &Path, target: PathBuf) -> io::Result<Self> {
         let replacement = Self::private(target)?;
         replacement.file.as_file().set_permissions(fs::metadata(model)?.permissions())?;
         Ok(replacement)
     }
 
-    /// A file that others may read if the user's umask allows it.
+    /// A replacement that others may read if the user's umask allows it.
     pub(crate) fn ordinary(target: PathBuf) -> io::Result<Self> {
         let builder = &mut Builder::new();
         #[cfg(unix)]
@@ -35,26 +35,26 @@ impl Replacement {
         Ok(Self { file: builder.tempfile_in(folder_of(&target))?, target })
     }
 
-    /// Writes `content`, durably. The target is as it was.
+    /// Writes `content` to disk. The target is unchanged.
     pub(crate) fn write(&mut self, content: &[u8]) -> io::Result<()> {
         self.file.write_all(content)?;
         self.file.as_file().sync_all()
     }
 
-    /// The file whose place it is to take.
+    /// The file to be replaced.
     pub(crate) fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Takes the target's place. Whether that outlasts a power cut is up to [`flush`].
+    /// Replaces the target. Call [`flush`] to make the replacement survive a power cut.
     pub(crate) fn put(self) -> io::Result<()> {
         self.file.persist(self.target)?;
         Ok(())
     }
 }
 
-/// Puts `content` in the place of the file at `path`, for its owner only, durably. A link is replaced, and what it leads
-/// to is left alone.
+/// Durably replaces the file at `path` with `content`, readable by its owner only. A symbolic link is itself replaced;
+/// its target is left alone.
 pub(crate) fn private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut replacement = Replacement::private(path.to_owned())?;
     replacement.write(content)?;
@@ -62,24 +62,25 @@ pub(crate) fn private(path: &Path, content: &[u8]) -> io::Result<()> {
     flush(path)
 }
 
-/// As [`private`] does; but a link stays, and what it leads to is replaced: a dotfiles folder keeps its files elsewhere.
+/// Like [`private`], but follows a symbolic link and replaces its target, because dotfiles folders link to files
+/// elsewhere.
 pub(crate) fn private_behind_link(path: &Path, content: &[u8]) -> io::Result<()> {
     private(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()), content)
 }
 
-/// Makes a change of the name `path` durable: a name is so only when its folder is.
+/// Makes the renaming of `path` durable, by syncing its folder.
 #[cfg(unix)]
 pub(crate) fn flush(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-/// Windows writes names through.
+/// Windows needs no sync of the folder.
 #[cfg(not(unix))]
 pub(crate) fn flush(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The folder that `path` is in: the one this runs in, where `path` is a name alone.
+/// The folder that holds `path`; the current one for a bare file name.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -102,9 +103,10 @@ mod tests {
         names
     }
 
-    /// t140: a secret's file is its owner's alone, whoever could read the one before, and a link is not followed.
+    /// t140: only its owner can read a file with a secret, even if others could read the old file. A link is not
+    /// followed.
     #[test]
-    fn t140_a_private_file_takes_the_place_of_a_file_and_of_a_link() {
+    fn t140_a_private_file_replaces_a_file_or_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (folder.path().join("a"), folder.path().join("elsewhere"));
         private(&path, b"new").unwrap();
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_where_what_it_leads_to_is_replaced() {
+    fn a_link_stays_and_its_target_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (dotfiles, path) = (folder.path().join("dotfiles"), folder.path().join("config.toml"));
         fs::create_dir(&dotfiles).unwrap();
@@ -131,7 +133,7 @@ mod tests {
         private_behind_link(&path, b"new").unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
         assert_eq!(fs::read(dotfiles.join("config.toml")).unwrap(), b"new");
-        // One that is no link, and one that is not there.
+        // A regular file, and a missing one.
         for path in [dotfiles.join("config.toml"), dotfiles.join("new.toml")] {
             private_behind_link(&path, b"newer").unwrap();
             assert_eq!((mode(&path), fs::read(&path).unwrap()), (0o600, b"newer".to_vec()));
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_like_another_is_for_the_same_readers() {
+    fn a_file_like_another_has_the_same_permissions() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         for wanted in [0o600, 0o640, 0o644, 0o444] {
@@ -155,9 +157,9 @@ mod tests {
         assert!(Replacement::like(&path, path.clone()).is_err());
     }
 
-    /// What is not put in its place leaves nothing behind, be it given up or refused.
+    /// A replacement that is abandoned, or that the system refuses, leaves no file behind.
     #[test]
-    fn what_does_not_take_its_place_is_gone() {
+    fn an_unused_replacement_is_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let taken = folder.path().join("taken");
         fs::create_dir(&taken).unwrap();

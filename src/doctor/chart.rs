@@ -96,7 +96,7 @@ mod tests {
 
     /// t095: the report shows neither secrets nor the name of the user's home folder.
     #[test]
-    fn t095_nothing_of_the_person_is_in_it() {
+    fn t095_the_report_has_no_personal_data() {
         let mut told = Vec::new();
         let mut chart = Chart::new(Some("/home/ada".into()), |step| told.push(step.finding.what()));
         chart.conceal([Secret::new("CANARY-0123456789".to_owned())]);

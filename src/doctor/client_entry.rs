@@ -27,11 +27,9 @@ const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_prox
 
 /// An entry, and what it should do.
 pub struct Attempt<'a> {
-    /// The client that has the entry.
     pub client: Client,
     /// Who the entry is for.
     pub scope: Scope,
-    /// The entry.
     pub entry: &'a Entry,
     /// The profile that the entry serves, if its arguments name a known server.
     pub profile: Option<&'a Profile>,
@@ -67,9 +65,9 @@ impl Attempt<'_> {
             let trouble = self.trouble("starts, but the client does not pass on your proxy variables");
             return Finding::Warning(trouble.cured_by(self.cure()));
         }
-        let ours = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
-        if version != ours {
-            let trouble = self.trouble(format!("starts {version}, but this is {ours}"));
+        let this = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
+        if version != this {
+            let trouble = self.trouble(format!("starts {version}, but this is {this}"));
             return Finding::Warning(
                 trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()),
             );
@@ -180,7 +178,7 @@ impl Attempt<'_> {
 
     /// The command that rewrites the entry.
     fn cure(&self) -> String {
-        let server = self.profile.map(|profile| format!(" {}", profile.spoken())).unwrap_or_default();
+        let server = self.profile.map(|profile| format!(" {}", profile.selector_text())).unwrap_or_default();
         let name = match self.profile.is_some_and(|profile| profile.name == self.entry.name) {
             true => String::new(),
             false => format!(" --name {}", self.entry.name),
@@ -210,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_browser_is_opened_by_a_look() {
+    fn a_check_opens_no_browser() {
         for arguments in [
             &["serve", "asset", "--label"][..],
             &["serve", "--sign-in", "auto", "asset", "--label"],

@@ -72,7 +72,7 @@ pub fn note(
 /// The name and version that the server gives in its handshake.
 pub fn name(client: &Client) -> String {
     #[derive(Deserialize)]
-    struct Greeting {
+    struct InitializeResult {
         #[serde(rename = "serverInfo")]
         server: Server,
     }
@@ -82,9 +82,9 @@ pub fn name(client: &Client) -> String {
         #[serde(default)]
         version: String,
     }
-    let greeting: Option<Greeting> = client.greeting().result();
-    greeting.map_or_else(
+    let result: Option<InitializeResult> = client.initialize_result().result();
+    result.map_or_else(
         || "the server gives no name".to_owned(),
-        |Greeting { server }| crate::printable::quoted(format!("{} {}", server.name, server.version).trim()),
+        |InitializeResult { server }| crate::printable::quoted(format!("{} {}", server.name, server.version).trim()),
     )
 }

@@ -180,7 +180,7 @@ impl Answered {
     /// How this machine's clock is wrong, as a sentence; none if it is right or the server sends no time.
     pub fn wrong_clock(&self) -> Option<String> {
         let ahead = self.ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE)?;
-        let distance = span::spoken(ahead.unsigned_abs().as_secs());
+        let distance = span::format_duration(ahead.unsigned_abs().as_secs());
         let side = if ahead.is_positive() { "ahead of" } else { "behind" };
         Some(format!("this machine's clock is {distance} {side} the server's"))
     }

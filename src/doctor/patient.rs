@@ -9,17 +9,11 @@ use crate::{
 
 /// The profile under examination, with everything that `serve` would use for it.
 pub struct Patient<'a> {
-    /// The settings.
     pub settings: &'a Settings,
-    /// The network.
     pub http: &'a Http,
-    /// The clock.
     pub clock: &'a dyn Clock,
-    /// Where secrets are kept.
     pub store: &'a dyn CredentialStore,
-    /// The server, and the account there.
     pub profile: &'a Profile,
-    /// Its tokens.
     pub tokens: TokenSource,
 }
 

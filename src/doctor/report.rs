@@ -156,7 +156,7 @@ failed  registration  something with a long description went wrong here, or at
     }
 
     #[test]
-    fn colour_moves_nothing() {
+    fn colour_does_not_change_the_layout() {
         let step = Step { name: "dns", finding: Finding::Ok("x".to_owned()) };
         assert_eq!(lines(&step, "ok"), "ok      dns           x\n");
         assert_eq!(lines(&step, "\u{1b}[32mok\u{1b}[0m"), "\u{1b}[32mok\u{1b}[0m      dns           x\n");

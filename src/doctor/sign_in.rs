@@ -100,7 +100,7 @@ fn signed_out(patient: &Patient<'_>) -> Trouble {
                 "you are signed in to {} ({}), but its credentials do not work here",
                 other.title, other.environment
             ))
-            .cured_by(format!("to diagnose that one, run `finmcp doctor {}`", other.spoken())),
+            .cured_by(format!("to diagnose that one, run `finmcp doctor {}`", other.selector_text())),
         None => trouble,
     }
 }
@@ -136,7 +136,7 @@ fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Ori
 /// How long a token is still valid, or when it expired.
 fn validity(end: Timestamp, now: Timestamp) -> String {
     let left = end.duration_since(now);
-    let distance = span::spoken(left.unsigned_abs().as_secs());
+    let distance = span::format_duration(left.unsigned_abs().as_secs());
     if left.is_positive() { format!("valid for {distance}") } else { format!("expired {distance} ago") }
 }
 

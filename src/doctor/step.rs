@@ -5,20 +5,16 @@ use crate::error::Error;
 /// One step of the diagnosis.
 #[derive(Debug)]
 pub struct Step {
-    /// Its name: one word, or two.
     pub name: &'static str,
-    /// The finding.
     pub finding: Finding,
 }
 
 /// The result of a step.
 #[derive(Debug)]
 pub enum Finding {
-    /// The step passed.
     Ok(String),
     /// The step works now, but may fail later or for some requests.
     Warning(Trouble),
-    /// The step failed.
     Failed(Trouble),
     /// Skipped, because it depends on this failed step.
     Skipped(&'static str),
@@ -27,7 +23,6 @@ pub enum Finding {
 /// What is wrong.
 #[derive(Debug, Clone)]
 pub struct Trouble {
-    /// What happened.
     pub what: String,
     /// Why, from the nearest cause to the root cause.
     pub why: Vec<String>,

@@ -127,7 +127,9 @@ impl From<SettingsError> for Error {
                 (ErrorKind::Failure, Some(hint.to_owned()))
             }
             SettingsError::Unchanged(failure) => judge_lock(failure),
-            SettingsError::Homeless => (ErrorKind::Usage, Some("set HOME or FINMCP_CONFIG_DIR to a folder".to_owned())),
+            SettingsError::NoHomeFolder => {
+                (ErrorKind::Usage, Some("set HOME or FINMCP_CONFIG_DIR to a folder".to_owned()))
+            }
             SettingsError::Variable { name, .. } => {
                 let hint =
                     format!("correct or remove {name} where it is set: in the shell, or in an AI client's entry");
@@ -147,7 +149,9 @@ impl From<ClientError> for Error {
         let (kind, hint) = match &error {
             // The bridge has said what to do; what else a server refuses is its own affair.
             ClientError::Refused { code, .. } => (of_reply(*code), None),
-            ClientError::Nonsense(_) => (ErrorKind::Network, Some(format!("ask whoever runs the server; {open}"))),
+            ClientError::InvalidResponse(_) => {
+                (ErrorKind::Network, Some(format!("ask whoever runs the server; {open}")))
+            }
             ClientError::Ended | ClientError::Broken(_) => (ErrorKind::Failure, Some(open.to_owned())),
         };
         Self::judged(error, (kind, hint))
@@ -278,7 +282,7 @@ impl From<Untrusted> for Error {
         let hint = match &error {
             Untrusted::Url { reason: ServerUrlError::OutOfReach(Zone::Private), .. } => PRIVATE_HINT,
             Untrusted::Issuer { .. } => ISSUER_HINT,
-            Untrusted::PkceUnsaid => PKCE_HINT,
+            Untrusted::PkceNotListed => PKCE_HINT,
             Untrusted::AnotherServer { .. } => ANOTHER_SERVER_HINT,
             Untrusted::Resource { .. } => RESOURCE_HINT,
             _ => REFUSAL_HINT,

@@ -117,7 +117,7 @@ fn untrusted() -> Vec<Untrusted> {
         Untrusted::Resource { expected: expected.clone(), found: found.clone() },
         Untrusted::Issuer { expected: expected.clone(), found: found.clone() },
         Untrusted::Pkce,
-        Untrusted::PkceUnsaid,
+        Untrusted::PkceNotListed,
         Untrusted::AnotherServer { expected, found },
         Untrusted::MixUp,
     ]
@@ -182,16 +182,16 @@ fn what_is_set_wrongly() {
     let examples = vec![
         SettingsError::Variable {
             name: "FINMCP_STORE",
-            problem: "\"x\", and must be keychain, file or memory".to_owned(),
+            problem: "\"x\": expected keychain, file or memory".to_owned(),
         },
-        SettingsError::Homeless,
+        SettingsError::NoHomeFolder,
         SettingsError::File { path: path(), source: denied() },
         SettingsError::Config { path: path(), problem: "TOML parse error at line 1".to_owned() },
         SettingsError::Exposed { path: path() },
     ];
     let unchanged = lock_errors().into_iter().map(SettingsError::Unchanged);
     assert_words!(
-        SettingsError { Variable Homeless File Config Exposed Unchanged },
+        SettingsError { Variable NoHomeFolder File Config Exposed Unchanged },
         examples.into_iter().chain(unchanged).collect()
     );
 }
@@ -315,7 +315,7 @@ fn what_is_found_at_a_server() {
         ]
     );
     assert_words!(
-        Untrusted { Document Url Resource Issuer Pkce PkceUnsaid AnotherServer MixUp },
+        Untrusted { Document Url Resource Issuer Pkce PkceNotListed AnotherServer MixUp },
         untrusted()
     );
 }
@@ -418,13 +418,13 @@ fn why_a_clients_file_is_left_as_it_is() {
     insta::assert_snapshot!([Holder::Other, Holder::Finmcp, Holder::Replaced].map(taken).join(""), @r#"
     exit code 1
     error: Claude Code already has another server named "asset"
-    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    hint: nothing was changed: use --force to replace it or --name NAME to add a second entry; add --dry-run to preview
     exit code 1
     error: Claude Code already has another finmcp entry named "asset"
-    hint: nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, and --dry-run with either shows what would change
+    hint: nothing was changed: use --force to replace it or --name NAME to add a second entry; add --dry-run to preview
     exit code 1
     error: Claude Code already has another server to be replaced, named "asset"
-    hint: nothing was changed: --name gives finmcp's another name
+    hint: nothing was changed: use --name NAME to choose another name
     "#);
 }
 
@@ -432,8 +432,9 @@ fn why_a_clients_file_is_left_as_it_is() {
 fn why_a_call_brought_nothing() {
     let refused = [-31002, -31003, -31004, -31005, -31006, -32602]
         .map(|code| ClientError::Refused { code, message: format!("what is said with {code}") });
-    let others = [ClientError::Nonsense("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
-    assert_words!(ClientError { Refused Nonsense Ended Broken }, refused.into_iter().chain(others).collect());
+    let others =
+        [ClientError::InvalidResponse("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
+    assert_words!(ClientError { Refused InvalidResponse Ended Broken }, refused.into_iter().chain(others).collect());
     let (tool, name) = (|| "list_invoices".to_owned(), || "from".to_owned());
     assert_words!(
         ArgumentError { Unnamed Unknown Twice Missing Mistyped Malformed Unreadable NoObject },
@@ -532,7 +533,9 @@ async fn what_a_client_is_told() {
         TokenSourceError::Rejected,
         TokenSourceError::from(TokenError::Refused(said("invalid_client"))),
         TokenSourceError::from(TokenError::Unavailable { status: 503 }),
-        TokenSourceError::from(TokenError::Unusable("it is not JSON but a web page, such as one about maintenance")),
+        TokenSourceError::from(TokenError::Unusable(
+            "it is a web page, not JSON; the server may be down for maintenance",
+        )),
         TokenSourceError::from(TokenError::Http(HttpError::OldTls { host: host() })),
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),

@@ -1,4 +1,4 @@
-//! Content codings of answers (RFC 9110 section 8.4): what is accepted, and how it is decoded as it comes.
+//! Content codings of responses (RFC 9110 section 8.4): the accepted ones, and their decoding as a stream.
 
 use std::io;
 
@@ -10,18 +10,17 @@ use hyper::body::Body as _;
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-/// What every request says that it accepts.
+/// The `Accept-Encoding` of every request.
 pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate, br");
 
-/// The most decoded bytes that come at once: what limits are passed by.
+/// The most decoded bytes in one chunk, and so the most by which a body can exceed a limit before it is noticed.
 const CHUNK: usize = 16 << 10;
 
-/// Why a body is not what its coding says.
+/// The body could not be decoded.
 #[derive(Debug, thiserror::Error)]
-#[error("the compressed data are damaged")]
+#[error("the compressed data is damaged")]
 pub(super) struct Damaged(#[source] io::Error);
 
-/// A coding that is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Gzip,
@@ -30,8 +29,8 @@ enum Coding {
 }
 
 impl Coding {
-    /// The one coding of an answer with these headers, by its name in any case (RFC 9110 section 8.4.1); `x-gzip` is
-    /// gzip (section 8.4.1.3).
+    /// The single coding that the response headers name. Names are case-insensitive (RFC 9110 section 8.4.1); `x-gzip`
+    /// is gzip (section 8.4.1.3).
     fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
@@ -45,8 +44,8 @@ impl Coding {
     }
 }
 
-/// `response` with its body decoded, and without a word of its coding; as it is, where there is no body or a coding that
-/// was not asked for.
+/// `response` with its body decoded and the coding headers removed. A response without a body, or with a coding that
+/// was not requested, keeps its body.
 pub(super) fn decoded(response: reqwest::Response) -> reqwest::Response {
     let Some(coding) = Coding::of(response.headers()) else { return response };
     let (mut parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
@@ -59,7 +58,7 @@ pub(super) fn decoded(response: reqwest::Response) -> reqwest::Response {
     let body = match coding {
         Coding::Gzip => {
             let mut decoder = GzipDecoder::new(encoded);
-            // One after the other, as a server that compresses each event by itself sends them (RFC 1952 section 2.2).
+            // A server that compresses each event separately sends several members (RFC 1952 section 2.2).
             decoder.multiple_members(true);
             reqwest::Body::wrap_stream(chunks(decoder))
         }
@@ -69,7 +68,7 @@ pub(super) fn decoded(response: reqwest::Response) -> reqwest::Response {
     http::Response::from_parts(parts, body).into()
 }
 
-/// What `decoder` reads, as it comes. An error of the connection stays one; any other is the decoder's.
+/// The decoded stream. Connection errors stay connection errors; any other error is [`Damaged`].
 fn chunks<D: AsyncRead>(
     decoder: D,
 ) -> impl TryStream<Ok = bytes::Bytes, Error = Box<dyn std::error::Error + Send + Sync>> {

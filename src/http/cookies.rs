@@ -1,8 +1,8 @@
-//! The cookies of MCP servers, which load balancers find their way back by (RFC 6265).
+//! Cookies of MCP servers (RFC 6265), which load balancers use for session affinity.
 //!
-//! Stricter than a browser: a cookie goes back to the very origin that set it, port and all, whatever its `Domain` says.
-//! They are kept in memory only, no authorization server has any, and they end with the sign-in that they came with: a
-//! session cookie would act for the person who signed in before.
+//! Stricter than a browser: a cookie is returned only to the exact origin that set it, including the port, whatever its
+//! `Domain` says. Cookies are kept in memory only, never sent to an authorization server, and dropped when the sign-in
+//! changes: a session cookie could act for the user who was signed in before.
 
 use std::{
     collections::HashMap,
@@ -15,49 +15,49 @@ use url::Origin;
 
 use crate::server_url::ServerUrl;
 
-/// The most cookies that an origin may set. One that sets more has none.
+/// The most cookies that an origin may set. All cookies of an origin with more are dropped.
 const COUNT_LIMIT: usize = 64;
 
-/// The most that one cookie may hold, in bytes, as in browsers (RFC 6265 section 6.1).
+/// The size limit of one cookie in bytes, as in browsers (RFC 6265 section 6.1).
 const LENGTH_LIMIT: usize = 4 << 10;
 
-/// The most that is sent with a request, in bytes: servers refuse long headers.
+/// The size limit of a request's `Cookie` header in bytes, because servers refuse long headers.
 const SENT_LIMIT: usize = 8 << 10;
 
-/// What origins have set.
+/// The cookies of every origin.
 #[derive(Debug, Default)]
-pub struct Cookies(Mutex<Jar>);
+pub struct CookieJar(Mutex<Jar>);
 
 #[derive(Debug, Default)]
 struct Jar {
     origins: HashMap<Origin, CookieStore>,
-    /// The sign-in that requests are sent for; none before the first, and after a logout.
+    /// The current sign-in; none before the first and after a logout.
     owner: Option<String>,
-    emptied: Emptied,
+    generation: Generation,
 }
 
-/// How often a jar has been emptied: an answer to a request from before sets nothing.
+/// How often the jar has been emptied. Cookies in a response are ignored if the jar was emptied since the request.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Emptied(u64);
+pub struct Generation(u64);
 
-impl Cookies {
-    /// From now on requests are sent for the sign-in `owner`, or for nobody. Cookies that came with another sign-in are
-    /// dropped; those that came before any are kept.
-    pub fn belong_to(&self, owner: Option<&str>) {
+impl CookieJar {
+    /// Sets the sign-in that requests are sent for, if any. Drops cookies of another sign-in; keeps cookies set before
+    /// the first.
+    pub fn set_owner(&self, owner: Option<&str>) {
         let mut jar = self.jar();
         if jar.owner.as_deref() == owner {
             return;
         }
         if jar.owner.is_some() {
             jar.origins.clear();
-            jar.emptied.0 += 1;
+            jar.generation.0 += 1;
         }
         jar.owner = owner.map(str::to_owned);
     }
 
-    /// Takes note of what an answer from `url` sets, replaces and deletes. `sent` is what [`Self::add`] said when the
-    /// request was sent.
-    pub fn note(&self, url: &ServerUrl, headers: &HeaderMap, sent: Emptied) {
+    /// Applies the cookies that a response from `url` sets, replaces or deletes. `sent` is the value that [`Self::add`]
+    /// returned for its request.
+    pub fn store(&self, url: &ServerUrl, headers: &HeaderMap, sent: Generation) {
         let set: Vec<&str> = headers
             .get_all(header::SET_COOKIE)
             .iter()
@@ -68,12 +68,12 @@ impl Cookies {
             return;
         }
         let mut jar = self.jar();
-        if jar.emptied != sent {
+        if jar.generation != sent {
             return;
         }
         let store = jar.origins.entry(url.as_url().origin()).or_default();
         for cookie in set {
-            // One that cannot be read, or is for another host, is not for us to keep.
+            // Ignore a malformed cookie, or one for another host.
             let _ = store.parse(cookie, url.as_url());
         }
         if store.iter_any().count() > COUNT_LIMIT {
@@ -81,11 +81,11 @@ impl Cookies {
         }
     }
 
-    /// Adds to a request for `url` what its origin has set for such.
-    pub fn add(&self, url: &ServerUrl, headers: &mut HeaderMap) -> Emptied {
+    /// Adds the origin's matching cookies to a request for `url`.
+    pub fn add(&self, url: &ServerUrl, headers: &mut HeaderMap) -> Generation {
         let mut jar = self.jar();
-        let emptied = jar.emptied;
-        let Some(store) = jar.origins.get_mut(&url.as_url().origin()) else { return emptied };
+        let generation = jar.generation;
+        let Some(store) = jar.origins.get_mut(&url.as_url().origin()) else { return generation };
         let own = headers.get(header::COOKIE).and_then(|own| own.to_str().ok()).unwrap_or_default();
         let mut all = own.to_owned();
         for (name, value) in store.get_request_values(url.as_url()) {
@@ -100,7 +100,7 @@ impl Cookies {
             value.set_sensitive(true);
             headers.insert(header::COOKIE, value);
         }
-        emptied
+        generation
     }
 
     fn jar(&self) -> MutexGuard<'_, Jar> {
@@ -120,21 +120,22 @@ mod tests {
         cookies.into_iter().map(|cookie| (header::SET_COOKIE, HeaderValue::from_str(cookie).unwrap())).collect()
     }
 
-    fn sent(cookies: &Cookies, to: &str) -> Option<String> {
+    fn sent(cookies: &CookieJar, to: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         cookies.add(&url(to), &mut headers);
         headers.get(header::COOKIE).map(|cookie| cookie.to_str().unwrap().to_owned())
     }
 
-    /// A cookie goes back to its own origin: not to another port, another host, its parent domain or plain http.
+    /// A cookie is returned to the origin that set it, not to another port, another host, the parent domain or plain
+    /// http.
     #[test]
     fn a7_a_cookie_stays_with_its_origin() {
-        let cookies = Cookies::default();
+        let cookies = CookieJar::default();
         let home = "https://mcp.example.com/mcp";
-        cookies.note(
+        cookies.store(
             &url(home),
             &set(["a=1", "b=2; Domain=example.com; Path=/", "c=3; Domain=evil.example", "d=4; Domain=com"]),
-            Emptied::default(),
+            Generation::default(),
         );
         let mut found: Vec<_> = sent(&cookies, home).unwrap().split("; ").map(str::to_owned).collect();
         found.sort_unstable();
@@ -169,13 +170,13 @@ mod tests {
             (&["a=x=y=="], "https://a.example/mcp", Some("a=x=y==")),
             (&["nonsense", "=", ""], "https://a.example/mcp", None),
         ] {
-            let cookies = Cookies::default();
-            cookies.note(&url("https://a.example/mcp"), &set(cookies_set.iter().copied()), Emptied::default());
+            let cookies = CookieJar::default();
+            cookies.store(&url("https://a.example/mcp"), &set(cookies_set.iter().copied()), Generation::default());
             assert_eq!(sent(&cookies, to).as_deref(), expected, "{cookies_set:?}");
         }
     }
 
-    /// Cookies outlive a renewal, and end with the sign-in; those from before any sign-in are kept for the first one.
+    /// Cookies survive a renewal and end with the sign-in; those set before the first sign-in are kept for it.
     #[test]
     fn a7_cookies_end_with_the_sign_in() {
         let home = url("https://a.example/mcp");
@@ -188,41 +189,41 @@ mod tests {
             (&[Some("ann"), Some("bob"), Some("ann")], false),
             (&[Some("ann"), None, Some("ann")], false),
         ] {
-            let cookies = Cookies::default();
-            cookies.belong_to(owners[0]);
+            let cookies = CookieJar::default();
+            cookies.set_owner(owners[0]);
             let before = cookies.add(&home, &mut HeaderMap::new());
-            cookies.note(&home, &set(["session=1"]), before);
-            owners[1..].iter().for_each(|owner| cookies.belong_to(*owner));
+            cookies.store(&home, &set(["session=1"]), before);
+            owners[1..].iter().for_each(|owner| cookies.set_owner(*owner));
             assert_eq!(sent(&cookies, home.as_str()).is_some(), kept, "{owners:?}");
-            // The answer to a request that was sent for the sign-in before comes late.
-            cookies.note(&home, &set(["late=1"]), before);
+            // A late response to a request that was sent for the previous sign-in.
+            cookies.store(&home, &set(["late=1"]), before);
             let late = sent(&cookies, home.as_str()).is_some_and(|all| all.contains("late"));
             assert_eq!(late, kept, "{owners:?}");
         }
     }
 
-    /// Neither many nor long cookies fill memory or make a request too long.
+    /// Neither many cookies nor long ones exhaust memory or make a request too long.
     #[test]
     fn a7_cookies_are_bounded() {
         let home = "https://a.example/mcp";
-        let cookies = Cookies::default();
-        cookies.note(&url(home), &set([&*format!("a={}", "x".repeat(5000)), "b=1"]), Emptied::default());
+        let cookies = CookieJar::default();
+        cookies.store(&url(home), &set([&*format!("a={}", "x".repeat(5000)), "b=1"]), Generation::default());
         assert_eq!(sent(&cookies, home).as_deref(), Some("b=1"));
         let held =
-            |cookies: &Cookies| cookies.jar().origins.values().map(|store| store.iter_any().count()).sum::<usize>();
+            |cookies: &CookieJar| cookies.jar().origins.values().map(|store| store.iter_any().count()).sum::<usize>();
         for round in 0..50 {
             let many: Vec<String> = (0..20).map(|index| format!("c{round}-{index}={}", "x".repeat(3000))).collect();
-            cookies.note(&url(home), &set(many.iter().map(String::as_str)), Emptied::default());
+            cookies.store(&url(home), &set(many.iter().map(String::as_str)), Generation::default());
             assert!(held(&cookies) <= COUNT_LIMIT);
             assert!(sent(&cookies, home).is_none_or(|all| all.len() <= SENT_LIMIT));
         }
     }
 
-    /// What a person gives with --header is kept, and what is sent is not shown.
+    /// A cookie that the user sets with --header is kept, and debug output does not show the header.
     #[test]
-    fn a7_the_persons_own_cookie_is_kept() {
-        let cookies = Cookies::default();
-        cookies.note(&url("https://a.example/"), &set(["a=CANARY"]), Emptied::default());
+    fn a7_a_cookie_set_by_the_user_is_kept() {
+        let cookies = CookieJar::default();
+        cookies.store(&url("https://a.example/"), &set(["a=CANARY"]), Generation::default());
         let mut headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("own=1"))]);
         cookies.add(&url("https://a.example/"), &mut headers);
         assert_eq!(headers[header::COOKIE], "own=1; a=CANARY");

@@ -1,4 +1,4 @@
-//! What comes of requests that come to nothing.
+//! Why an HTTP request failed.
 
 use std::{error::Error, time::Duration};
 
@@ -12,102 +12,71 @@ use crate::{
     server_url::{ServerUrl, reach::Zone},
 };
 
-/// A request that came to nothing, by how far it got.
+/// A failed request, by how far it got.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// No connection: no byte of the request has left, so sending it again repeats nothing.
+    /// No connection: no byte of the request was sent, so a retry repeats nothing.
     #[error("could not connect to {host}")]
     Unreachable {
-        /// Where to.
         host: String,
-        /// Name resolution, TCP, TLS or the proxy.
+        /// The failure of name resolution, TCP, TLS or the proxy.
         #[source]
         source: reqwest::Error,
     },
-    /// The connection broke after the request may have been taken.
-    #[error("the connection to {host} broke")]
+    /// The connection broke after the server may have received the request.
+    #[error("lost the connection to {host}")]
     Broken {
-        /// Where to.
         host: String,
-        /// What the connection said.
         #[source]
         source: reqwest::Error,
     },
-    /// The server says that it has not processed the request (RFC 9113 section 8.7), or the connection ended before it
-    /// was written: sending it again repeats nothing.
+    /// The server says that it did not process the request (RFC 9113 section 8.7), or the connection closed before the
+    /// request was written: a retry repeats nothing.
     #[error("{host} closed the connection without processing the request")]
     Unprocessed {
-        /// Where to.
         host: String,
-        /// What the connection said.
         #[source]
         source: reqwest::Error,
     },
-    /// No complete answer in time.
+    /// No complete response within the limit.
     #[error("{host} did not answer within {} s", .after.as_secs())]
-    TimedOut {
-        /// Where to.
-        host: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// The answer is larger than its kind may be.
+    TimedOut { host: String, after: Duration },
     #[error("{host} sent more than {limit} bytes")]
-    TooLarge {
-        /// Where from.
-        host: String,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// A name that resolves to where whoever named it must not send us. Nothing was sent.
-    #[error("{host} must not be called: {zone}")]
-    OutOfReach {
-        /// The host.
-        host: String,
-        /// Where it leads.
-        zone: Zone,
-    },
-    /// The server's certificate is not good (OAuth 2.1 section 1.5; RFC 6750 section 5.3). Nothing was sent.
+    TooLarge { host: String, limit: usize },
+    /// The host resolves to an address in a zone that the URL's reach excludes. Nothing was sent.
+    #[error("{host} is blocked: {zone}")]
+    OutOfReach { host: String, zone: Zone },
+    /// The server's certificate is not valid (OAuth 2.1 section 1.5; RFC 6750 section 5.3). Nothing was sent.
     #[error("the certificate of {host} {problem}")]
-    Certificate {
-        /// The host.
-        host: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// No version or cipher of TLS that is safe (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was sent.
-    #[error("{host} offers no safe version or cipher of TLS (1.2 or later)")]
-    OldTls {
-        /// The host.
-        host: String,
-    },
-    /// A redirect to another origin, too many of them, or one of a request that must go where it was sent.
+    Certificate { host: String, problem: &'static str },
+    /// The server offers no safe TLS version or cipher suite (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was
+    /// sent.
+    #[error("{host} offers no safe TLS version (1.2 or later) or cipher suite")]
+    OldTls { host: String },
+    /// A redirect to another origin, too many redirects, or a redirect of a request that must not be redirected.
     #[error("{host} redirects elsewhere (HTTP {}{}), which is not followed", .status.as_u16(), led_to(.target.as_deref()))]
     Redirected {
-        /// Who redirects.
         host: String,
-        /// How.
         status: StatusCode,
-        /// Where to, cleaned and without its query.
+        /// The redirect's target, cleaned and without its query.
         target: Option<String>,
     },
-    /// An answer in a content coding that was not asked for (RFC 9110 section 8.4), or that cannot be decoded.
-    #[error("{host} sent an answer that cannot be decoded ({problem})")]
+    /// A response in a content coding that was not requested (RFC 9110 section 8.4), or that could not be decoded.
+    #[error("could not decode the response from {host} ({problem})")]
     Undecodable {
-        /// Where from.
         host: String,
-        /// Its content coding, cleaned, or that its data are damaged.
+        /// The unexpected content coding, cleaned, or a note about damaged data.
         problem: String,
     },
-    /// The TLS set-up of this machine is unusable.
+    /// This machine's certificates or TLS configuration cannot be used.
     #[error("could not set up TLS")]
     Setup(#[source] reqwest::Error),
 }
 
 impl HttpError {
-    /// Sorts what the client reports into how far the request got.
+    /// Classifies an error of the HTTP client by how far the request got.
     pub fn sending(url: &ServerUrl, source: reqwest::Error) -> Self {
-        // The URL in the client's own text may hold what must not be shown.
+        // The URL in the client's error text may contain secrets.
         let (host, source) = (url.host(), source.without_url());
         if let Some(OutOfReach(zone)) = cause(&source) {
             return Self::OutOfReach { host, zone: *zone };
@@ -126,34 +95,34 @@ impl HttpError {
             return Self::Unprocessed { host, source };
         }
         if cause::<Damaged>(&source).is_some() {
-            return Self::Undecodable { host, problem: "its compressed data are damaged".to_owned() };
+            return Self::Undecodable { host, problem: "the compressed data is damaged".to_owned() };
         }
         Self::Broken { host, source }
     }
 
-    /// That `headers`, of an answer from `url`, redirect a request that goes nowhere else.
+    /// The error for a redirect from `url` that finmcp does not follow.
     pub(super) fn redirected(url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> Self {
         Self::Redirected { host: url.host(), status, target: redirect::target(url, headers) }
     }
 
-    /// Whether the server has certainly not processed the request: no byte of it has left, or the server says so.
+    /// Whether the server certainly did not process the request: no byte was sent, or the server says so.
     pub fn is_unsent(&self) -> bool {
         matches!(self, Self::Unprocessed { .. }) || self.is_unconnected()
     }
 
-    /// Whether there is no connection, so that no byte has reached the server.
+    /// Whether no connection was made, so that no byte reached the server.
     pub fn is_unconnected(&self) -> bool {
         use HttpError::{Certificate, OldTls, OutOfReach, Setup, Unreachable};
         matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
     }
 
-    /// Whether no secret has reached the place that the error is about: there is no connection to it, or the redirect
-    /// there was not followed.
+    /// Whether no secret was sent to the place that the error names: no connection was made, or the redirect to it was
+    /// not followed.
     pub fn spared_secrets(&self) -> bool {
         self.is_unconnected() || matches!(self, Self::Redirected { .. })
     }
 
-    /// Why there is no connection, in the words of who found out; none of anything else.
+    /// The root cause of [`Self::Unreachable`], from the resolver or the system; `None` for any other error.
     pub fn why_unreachable(&self) -> Option<String> {
         let Self::Unreachable { source, .. } = self else { return None };
         let mut cause: &(dyn Error + 'static) = source;
@@ -163,31 +132,31 @@ impl HttpError {
         Some(quoted(&cause.to_string()))
     }
 
-    /// Whether it is no trouble of the network, but a server that must not be believed.
+    /// Whether the server's behaviour is to blame, not the network: finmcp refuses to trust it.
     pub fn is_refusal(&self) -> bool {
         use HttpError::{Broken, Setup, TimedOut, Unprocessed, Unreachable};
         !matches!(self, Unreachable { .. } | Unprocessed { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
     }
 }
 
-/// Where a redirect leads, as part of a sentence.
+/// The redirect's target as part of a sentence.
 fn led_to(target: Option<&str>) -> String {
     target.map(|target| format!(" to {target}")).unwrap_or_default()
 }
 
-/// Whether the server has certainly not processed a request that ended so: it says so of its stream, it leaves and names
-/// an earlier stream as its last, or the connection ended before the request was written.
+/// Whether the server certainly did not process the request: it refused the stream, it sent a GOAWAY that names an
+/// earlier stream as its last, or the connection closed before the request was written.
 fn is_unprocessed(error: &reqwest::Error) -> bool {
     let is_disowned = |error: &h2::Error| match error.reason() {
         Some(h2::Reason::REFUSED_STREAM) => error.is_reset() && error.is_remote(),
-        // With any other reason the streams that it did process end so too.
+        // With any other reason, streams that the server did process end the same way.
         Some(h2::Reason::NO_ERROR) => error.is_go_away() && error.is_remote(),
         _ => false,
     };
     cause(error).is_some_and(is_disowned) || cause(error).is_some_and(hyper::Error::is_canceled)
 }
 
-/// The first error of that type behind `error`. An I/O error may wrap one.
+/// The first error of type `T` in the chain of sources. An I/O error may wrap one.
 fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
     let wrapped = wrapped.and_then(|error| cause(error as &(dyn Error + 'static)));
@@ -205,10 +174,10 @@ fn certificate_problem(error: &CertificateError) -> &'static str {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another name",
-        CertificateError::UnknownIssuer => "is self-signed, or from an authority that this machine does not know",
+        CertificateError::UnknownIssuer => "is self-signed, or from an authority that this machine does not trust",
         CertificateError::Revoked => "was revoked",
-        // An authority's own, above all: what most programs make when they are asked for a self-signed one.
-        CertificateError::Other(_) => "is not one for a server; it may be self-signed",
+        // Mostly an authority's own certificate, which is what many programs create when asked for a self-signed one.
+        CertificateError::Other(_) => "is not a server certificate; it may be self-signed",
         _ => "is not valid",
     }
 }

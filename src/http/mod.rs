@@ -1,9 +1,9 @@
-//! The one way to the network: clients, limits, and errors that say how far a request got.
+//! The only access to the network: HTTP clients, limits, and errors that say how far a request got.
 //!
-//! No redirect leaves its origin, an MCP request follows one to its own address only, and a form with a secret follows
-//! none at all. Nothing is retried below us: a request that carries a credential or a tool call goes where it was sent,
-//! once; only a GET of public metadata goes out again. Limits count decoded bytes, as they come: a cap on bytes read is a
-//! cap on memory. A URL is called within its reach only.
+//! Redirects: never to another origin; an MCP request follows one only to the same address with or without a trailing
+//! slash; a form with a secret follows none. Retries: reqwest never retries, so a request with a credential or a tool
+//! call goes out once; only a GET of public metadata is repeated. Limits count decoded bytes while they arrive, so they
+//! also cap memory. Every URL has a [`Reach`], the addresses that it may resolve to, and no request goes beyond it.
 
 mod coding;
 mod cookies;
@@ -33,8 +33,8 @@ use url::Host;
 pub use crate::http::error::HttpError;
 use crate::{
     http::{
-        cookies::Cookies,
-        reason::Sent,
+        cookies::CookieJar,
+        reason::SentSecrets,
         redirect::Moved,
         resolver::{Lookup, Resolver},
         sleep::Clocks,
@@ -43,68 +43,65 @@ use crate::{
     server_url::{ServerUrl, reach::Reach},
 };
 
-/// The most that an OAuth document (metadata, registration, token response) may hold, in bytes.
+/// The size limit of an OAuth document (metadata, registration, token response), in bytes.
 pub const DOCUMENT_LIMIT: usize = 1 << 20;
 
-/// How long an OAuth exchange may take from the first byte out to the last byte in.
+/// How long an OAuth request may take, from the first byte sent to the last byte received.
 pub const DOCUMENT_DEADLINE: Duration = Duration::from_secs(30);
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The most redirects that are followed (threat model: enough for a moved path, no more).
+/// The most redirects to follow: enough for a moved path.
 const REDIRECT_LIMIT: usize = 3;
 
 const USER_AGENT: &str = concat!("finmcp/", env!("CARGO_PKG_VERSION"));
 
-/// How long an HTTP/2 connection may be silent while something is waited for, before it is asked whether it is there.
+/// How long an HTTP/2 connection with open streams may be silent before it is sent a PING.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 
-/// How long it may take to say so.
+/// How long the answer to that PING may take.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What goes over the network.
+/// finmcp's HTTP clients, with their cookies and remembered redirects.
 #[derive(Debug)]
 pub struct Http {
     clients: Mutex<Clients>,
     proxies: OnceLock<Matcher>,
     authorities: Vec<CertificateDer<'static>>,
     lookup: Lookup,
-    cookies: Cookies,
+    cookies: CookieJar,
     moved: Moved,
 }
 
-/// A client for each reach, built when first needed and then shared. They share no connection: one that was opened
-/// within a wide reach must not serve a URL with a narrow one.
+/// A client for each reach, built on first use and then shared. Clients share no connections: one that was opened
+/// within a wide reach must not serve a URL with a narrow reach.
 #[derive(Debug, Default)]
 struct Clients {
     by_reach: [Option<reqwest::Client>; Reach::COUNT],
-    /// The same, where each request has a connection for itself.
+    /// The same, but with a new connection for every request.
     without_pool: [Option<reqwest::Client>; Reach::COUNT],
-    /// When one was last asked for.
+    /// When a client was last requested.
     used: Option<Clocks>,
 }
 
-/// Who passes requests on.
+/// A proxy that requests go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Its scheme, host and port, without the name and the password that it takes.
+    /// Scheme, host and port, without user name and password.
     pub address: String,
-    /// Whether it takes such.
+    /// Whether the proxy is configured with credentials.
     pub has_password: bool,
 }
 
-/// A whole answer, of at most [`DOCUMENT_LIMIT`] bytes.
+/// A complete response, of at most [`DOCUMENT_LIMIT`] bytes.
 #[derive(Debug)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
-/// Where the system's authorities alone are trusted.
+/// Trusts the system's certificate authorities only.
 impl Default for Http {
     fn default() -> Self {
         Self::trusting(Vec::new())
@@ -112,14 +109,14 @@ impl Default for Http {
 }
 
 impl Http {
-    /// The network, where these authorities are trusted besides those of the system.
+    /// Trusts these certificate authorities in addition to the system's.
     pub fn trusting(authorities: Vec<CertificateDer<'static>>) -> Self {
         Self {
             clients: Mutex::default(),
             proxies: OnceLock::new(),
             authorities,
             lookup: resolver::system,
-            cookies: Cookies::default(),
+            cookies: CookieJar::default(),
             moved: Moved::default(),
         }
     }
@@ -127,23 +124,24 @@ impl Http {
     /// The client for `url`.
     ///
     /// # Errors
-    /// [`HttpError::OutOfReach`]; [`HttpError::Setup`] where this machine's certificates or TLS cannot be used.
+    /// [`HttpError::OutOfReach`]; [`HttpError::Setup`] if this machine's certificates or TLS configuration cannot be
+    /// used.
     pub fn client_for(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
         let reach = self.reach_of(url)?;
         let mut clients = self.clients();
         shared(&mut clients.by_reach[reach.index()], || self.builder_for(url, reach))
     }
 
-    /// A client for `url` that opens a connection for each request. What must not be sent twice must not meet a
-    /// connection that the server is about to close.
+    /// A client for `url` that opens a new connection for every request. A request that must not be sent twice must not
+    /// go over a pooled connection that the server may be closing.
     fn client_without_pool(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
         let reach = self.reach_of(url)?;
         let mut clients = self.clients();
         shared(&mut clients.without_pool[reach.index()], || Ok(self.builder_for(url, reach)?.pool_max_idle_per_host(0)))
     }
 
-    /// Has the next request to `url` open a new connection. What is under way keeps its own.
-    fn leave_connections(&self, url: &ServerUrl) {
+    /// Makes the next request to `url` open a new connection. Requests in flight keep theirs.
+    fn drop_connections(&self, url: &ServerUrl) {
         if let Ok(reach) = self.reach_of(url) {
             self.clients().by_reach[reach.index()] = None;
         }
@@ -155,15 +153,15 @@ impl Http {
         clients
     }
 
-    /// How far a client for `url` may lead.
+    /// The reach of a client for `url`.
     fn reach_of(&self, url: &ServerUrl) -> Result<Reach, HttpError> {
-        // An address is resolved by nobody, so that no resolver would refuse it.
+        // An IP address is never resolved, so the resolver cannot refuse it.
         if let Some(zone) = url.zone().filter(|zone| !url.reach().permits(*zone)) {
             return Err(HttpError::OutOfReach { host: url.host(), zone });
         }
         Ok(match url.as_url().scheme() {
             "http" => Reach::LOOPBACK,
-            // The person's proxy is where the person put it, and it resolves the name, not we.
+            // The user chose the proxy's address, and the proxy resolves the name, so the reach does not apply.
             _ if self.proxy(url).is_some() => Reach::UNLIMITED,
             _ => url.reach(),
         })
@@ -171,8 +169,8 @@ impl Http {
 
     fn builder_for(&self, url: &ServerUrl, reach: Reach) -> Result<reqwest::ClientBuilder, HttpError> {
         let builder = builder().dns_resolver(Arc::new(Resolver::new(reach, self.lookup)));
-        // A proxy has no business with loopback traffic, and reading the system's certificates costs 3 ms that plain
-        // http does not need.
+        // Loopback traffic needs no proxy, and plain http does not need the system's certificates, which take 3 ms to
+        // read.
         if url.as_url().scheme() == "http" {
             return Ok(builder.no_proxy().tls_certs_only([]));
         }
@@ -181,7 +179,7 @@ impl Http {
         }
         Ok(match pinned::client_config(&self.authorities) {
             Ok(config) => builder.tls_backend_preconfigured(config),
-            // The client says what is wrong with them.
+            // Building the client reports the problem with the certificates.
             Err(_) => {
                 let authorities = self.authorities.iter().map(|authority| Certificate::from_der(authority));
                 builder.tls_certs_merge(authorities.collect::<Result<Vec<_>, _>>().map_err(HttpError::Setup)?)
@@ -189,7 +187,7 @@ impl Http {
         })
     }
 
-    /// The proxy on the way to `url`, as the environment or the system has it; none for this machine's own servers.
+    /// The proxy that the environment or the system configures for `url`; none for servers on this machine.
     pub fn proxy(&self, url: &ServerUrl) -> Option<Proxy> {
         if url.as_url().scheme() == "http" {
             return None;
@@ -197,15 +195,15 @@ impl Http {
         let found = self.proxies.get_or_init(Matcher::from_system).intercept(&url.as_str().parse::<Uri>().ok()?)?;
         let address = found.uri();
         Some(Proxy {
-            address: format!("{}://{}", address.scheme_str().unwrap_or("http"), place(address)),
+            address: format!("{}://{}", address.scheme_str().unwrap_or("http"), authority(address)),
             has_password: found.basic_auth().is_some() || found.raw_auth().is_some(),
         })
     }
 
-    /// Where the host of `url` is, as this machine's resolver has it. Nothing is connected to.
+    /// Resolves the host of `url` with this machine's resolver, without connecting.
     ///
     /// # Errors
-    /// What the resolver says.
+    /// The resolver's error.
     pub async fn addresses(&self, url: &ServerUrl) -> std::io::Result<Vec<IpAddr>> {
         match url.as_url().host() {
             Some(Host::Ipv4(address)) => Ok(vec![address.into()]),
@@ -215,7 +213,7 @@ impl Http {
         }
     }
 
-    /// GETs a document that is public and needs no credential. Its own origin may redirect it.
+    /// GETs a public document without a credential. Follows redirects within its origin.
     ///
     /// # Errors
     /// Any [`HttpError`]. A status is not an error.
@@ -231,7 +229,7 @@ impl Http {
             if !reply.status.is_redirection() {
                 return Ok(reply);
             }
-            match own_location(&url, &reply.headers) {
+            match same_origin_location(&url, &reply.headers) {
                 Some(next) if left > 0 => url = next,
                 _ => return Err(HttpError::redirected(&url, reply.status, &reply.headers)),
             }
@@ -239,8 +237,8 @@ impl Http {
         }
     }
 
-    /// GETs a document; where the connection breaks, once more over a new one. Some servers close a connection that
-    /// seems good for another request.
+    /// GETs a document, and retries once over a new connection if the connection breaks: some servers close a pooled
+    /// connection just as a request goes out.
     async fn get(&self, url: &ServerUrl, headers: &HeaderMap) -> Result<Reply, HttpError> {
         let request = || {
             let mut request = http::Request::new(Vec::new());
@@ -255,11 +253,11 @@ impl Http {
         }
     }
 
-    /// Sends a request that may hold a secret, such as a form for a token endpoint: it goes where it is sent and nowhere
-    /// else (RFC 9700 section 4.12), and once, over a connection of its own.
+    /// Sends a request that may contain a secret, for example a token request. Follows no redirect (RFC 9700 section
+    /// 4.12) and sends it once, over a new connection.
     ///
     /// # Errors
-    /// Any [`HttpError`]. A status is not an error, but for a redirect's.
+    /// Any [`HttpError`]. Of the statuses only a redirect is an error.
     pub async fn submit(&self, url: &ServerUrl, request: http::Request<Vec<u8>>) -> Result<Reply, HttpError> {
         let reply = self.exchange_over(self.client_without_pool(url)?, url, request).await?;
         match reply.status.is_redirection() {
@@ -268,13 +266,13 @@ impl Http {
         }
     }
 
-    /// Sends a request to an MCP server, with the cookies that it has set, and hands its answer out as soon as the head
-    /// is there. The `headers` are those for the address that it is given. Where that is said to have another trailing
-    /// slash, or none, it follows once, with method and body as they are: whoever redirects has not taken the request. Any
-    /// other redirect is the caller's to judge.
+    /// Sends a request to an MCP server, with the server's cookies, and returns the response as soon as its head has
+    /// arrived. `headers` builds the headers for the address that it is given. If the server redirects to the same
+    /// address with or without a trailing slash, the request follows once, with the same method and body: a server that
+    /// redirects has not processed it. Any other redirect is returned to the caller.
     ///
     /// # Errors
-    /// Any [`HttpError`], and whatever `headers` says. A status is not an error.
+    /// Any [`HttpError`], or the error of `headers`. A status is not an error.
     pub async fn send<E: From<HttpError>>(
         &self,
         url: &ServerUrl,
@@ -293,7 +291,7 @@ impl Http {
             None => place,
         };
         if response.status().is_redirection() {
-            // Where it is now is not known: the next request begins at its own address.
+            // The current address is unknown: start the next request at the configured one.
             self.moved.note(url, url);
         } else {
             self.moved.note(url, &place);
@@ -301,13 +299,12 @@ impl Http {
         Ok(response)
     }
 
-    /// From now on requests to MCP servers are sent for the sign-in `owner`, or for nobody: cookies of another sign-in are
-    /// dropped.
-    pub fn cookies_belong_to(&self, owner: Option<&str>) {
-        self.cookies.belong_to(owner);
+    /// Sets the sign-in that requests to MCP servers are sent for, if any. Drops cookies of another sign-in.
+    pub fn set_cookie_owner(&self, owner: Option<&str>) {
+        self.cookies.set_owner(owner);
     }
 
-    /// Where the server at `url` is sent its messages: there, or at the address's other spelling.
+    /// The address where the server at `url` last answered: `url`, or the same with or without a trailing slash.
     pub fn place(&self, url: &ServerUrl) -> ServerUrl {
         self.moved.place(url)
     }
@@ -320,16 +317,16 @@ impl Http {
         mut headers: HeaderMap,
     ) -> Result<reqwest::Response, HttpError> {
         let cookies = self.cookies.add(url, &mut headers);
-        let sent = Sent::with(&headers);
+        let sent = SentSecrets::in_headers(&headers);
         let request = self.client_for(url)?.request(method.clone(), url.as_url().clone());
         let mut response = answer(url, method, request.headers(headers).body(body.clone())).await?;
-        self.cookies.note(url, response.headers(), cookies);
+        self.cookies.store(url, response.headers(), cookies);
         let is_success = response.status().is_success();
-        // Some servers refuse a request before they have read its body, and then close the connection.
+        // Some servers refuse a request before reading its body, and then close the connection.
         if !is_success && !body.is_empty() && response.version() < Version::HTTP_2 {
-            self.leave_connections(url);
+            self.drop_connections(url);
         }
-        // What an error says beyond its status is no more than a help.
+        // The body of an error response is optional detail.
         if is_success {
             check_coding(url, response.headers())?;
         }
@@ -337,8 +334,8 @@ impl Http {
         Ok(response)
     }
 
-    /// Sends `request` and reads the whole answer, within [`DOCUMENT_LIMIT`] and [`DOCUMENT_DEADLINE`]. For OAuth's
-    /// documents; the bridge streams.
+    /// Sends `request` and reads the complete response, within [`DOCUMENT_LIMIT`] and [`DOCUMENT_DEADLINE`]. For OAuth
+    /// documents; the bridge streams instead.
     ///
     /// # Errors
     /// Any [`HttpError`]. A status is not an error.
@@ -373,7 +370,7 @@ impl Http {
 }
 
 impl Clients {
-    /// Leaves the connections behind that were there before this machine slept. What is under way keeps its own.
+    /// Drops connections from before this machine slept. Requests in flight keep theirs.
     fn wake(&mut self, now: Clocks) {
         if self.used.replace(now).is_some_and(|before| now.slept_since(before)) {
             self.by_reach = Default::default();
@@ -392,7 +389,7 @@ fn shared(
     }
 }
 
-/// Whether an answer is decoded, or needs not be: no `Content-Encoding` is left where one was decoded.
+/// Refuses a response that is still encoded. (Decoding removes `Content-Encoding`.)
 fn check_coding(url: &ServerUrl, headers: &HeaderMap) -> Result<(), HttpError> {
     let is_coding = |value: &&HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity") && !value.is_empty();
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -405,8 +402,8 @@ fn check_coding(url: &ServerUrl, headers: &HeaderMap) -> Result<(), HttpError> {
     }
 }
 
-/// The answer to `request`, as soon as its head is there, with a body that is decoded as it comes. The log says how that went, and of the URL its host only: paths and queries can
-/// hold secrets.
+/// Sends `request` and returns the response as soon as its head has arrived, with a body that is decoded as it streams.
+/// Logs the outcome, with only the host of the URL: paths and queries can contain secrets.
 async fn answer(
     url: &ServerUrl,
     method: &Method,
@@ -422,20 +419,20 @@ async fn answer(
     outcome.map(coding::decoded)
 }
 
-/// Where an answer sends a request on, if that is of the same origin.
-fn own_location(url: &ServerUrl, headers: &HeaderMap) -> Option<ServerUrl> {
+/// The target of a redirect within the same origin.
+fn same_origin_location(url: &ServerUrl, headers: &HeaderMap) -> Option<ServerUrl> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     url.join(location).ok().filter(|next| next.same_origin(url))
 }
 
-/// The host and the port of `address`, without the name and the password before them.
-fn place(address: &Uri) -> String {
+/// Host and port of `address`, without user name and password.
+fn authority(address: &Uri) -> String {
     let host = address.host().unwrap_or_default();
     address.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn builder() -> reqwest::ClientBuilder {
-    // Installing twice is refused and harmless: the first one stays.
+    // A second installation fails harmlessly: the first provider stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .user_agent(USER_AGENT)

@@ -1,8 +1,8 @@
-//! A server whose own certificate is named in `ca_file`.
+//! Accepts a server certificate that `ca_file` lists itself.
 //!
-//! What most programs make when they are asked for a self-signed certificate says that it is an authority's, and no
-//! verifier takes an authority's certificate for a server's (RFC 5280 section 4.2.1.9; rustls/webpki#205). Where a person
-//! has named exactly that certificate, it is the one that is meant.
+//! Most tools mark a self-signed certificate as an authority's, and no verifier accepts an authority's certificate as a
+//! server's (RFC 5280 section 4.2.1.9; rustls/webpki#205). If the user has listed exactly that certificate, finmcp
+//! trusts it.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-/// TLS where `authorities` are trusted besides those of the system, and each of them as a server's own certificate.
+/// A TLS configuration that trusts `authorities` in addition to the system's, and also each of them as a server
+/// certificate.
 pub fn client_config(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let platform = Verifier::new_with_extra_roots(authorities.iter().cloned(), provider.clone())?;
@@ -29,7 +30,7 @@ pub fn client_config(authorities: &[CertificateDer<'static>]) -> Result<ClientCo
     Ok(config)
 }
 
-/// The platform's verifier, with one exception.
+/// The platform's verifier, except that it accepts the listed certificates as server certificates.
 #[derive(Debug)]
 struct Pinned {
     platform: Verifier,
@@ -47,7 +48,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.platform.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // Its dates are good: they are looked at before what it may be used for.
+            // Its dates are valid: the verifier checks them before the certificate's usage.
             Err(error)
                 if is_authority_as_server(&error) && self.authorities.contains(&end_entity.clone().into_owned()) =>
             {

@@ -1,4 +1,4 @@
-//! What a server says of itself in an answer with an error status.
+//! The reason that a server gives in a response with an error status.
 
 use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
@@ -9,26 +9,25 @@ use crate::{
     secret::Secret,
 };
 
-/// The secrets that went out with a request: some servers repeat what they were sent. Kept with its answer.
+/// The secrets in a request, kept with its response: some servers echo them in error messages.
 #[derive(Debug, Clone, Default)]
-pub struct Sent(Vec<Secret>);
+pub struct SentSecrets(Vec<Secret>);
 
-impl Sent {
-    /// Those in `headers`: the parts of each value that must not be shown.
-    pub fn with(headers: &HeaderMap) -> Self {
+impl SentSecrets {
+    /// The secrets in `headers`: the parts of every header value that is marked sensitive.
+    pub fn in_headers(headers: &HeaderMap) -> Self {
         let values = headers.values().filter(|value| value.is_sensitive());
         let parts = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split([' ', ';', '=']));
         Self(parts.filter(|part| !part.is_empty()).map(|part| Secret::new(part.to_owned())).collect())
     }
 
-    /// Whether `text` has one of them in it.
+    /// Whether `text` contains one of them.
     pub fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| secret.is_repeated_in(text))
     }
 }
 
-/// The members that say what is wrong: of OAuth (RFC 6749 section 5.2), of RFC 9457, and of common gateways and
-/// frameworks.
+/// The members that describe an error, in OAuth (RFC 6749 section 5.2), RFC 9457, and common gateways and frameworks.
 #[derive(Deserialize)]
 struct Document {
     error_description: Option<Value>,
@@ -38,9 +37,9 @@ struct Document {
     title: Option<Value>,
 }
 
-/// The reason that a `body` with these `headers` gives, fit to be shown: its first line where it is text, or what it says
-/// in JSON. None in a web page, and none that repeats what was `sent`.
-pub fn of(headers: &HeaderMap, body: &[u8], sent: &Sent) -> Option<String> {
+/// The reason that `body` gives, cleaned for display: the first line of a text, or the description in a JSON document.
+/// `None` for a web page, and for a reason that repeats a secret in `sent`.
+pub fn of(headers: &HeaderMap, body: &[u8], sent: &SentSecrets) -> Option<String> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return None;
     }
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn d7_the_reason_is_the_first_line_or_the_member_that_says_it() {
+    fn d7_the_reason_is_the_first_line_or_a_json_member() {
         for (kind, body, reason) in [
             ("text/plain", "upstream not configured\nat line 7", Some("upstream not configured")),
             ("Text/Plain; charset=utf-8", "\n\n  no healthy upstream  \n", Some("no healthy upstream")),
@@ -108,12 +107,13 @@ mod tests {
             ("text/plain", " \n\t ", None),
             ("application/octet-stream", "x", None),
         ] {
-            assert_eq!(of(&typed(kind), body.as_bytes(), &Sent::default()).as_deref(), reason, "{kind} {body}");
+            assert_eq!(of(&typed(kind), body.as_bytes(), &SentSecrets::default()).as_deref(), reason, "{kind} {body}");
         }
-        assert_eq!(of(&typed("text/plain"), b"\xff\xfe", &Sent::default()), None);
+        assert_eq!(of(&typed("text/plain"), b"\xff\xfe", &SentSecrets::default()), None);
     }
 
-    /// Whatever a server repeats of what it was sent is not shown: cut, hidden behind what is cleaned away, or in JSON.
+    /// A reason that repeats a secret is not shown, even if the secret is cut, split by removed characters, or escaped
+    /// in JSON.
     #[test]
     fn d7_a_reason_that_repeats_a_secret_is_not_shown() {
         let sensitive = |value: &str| {
@@ -121,7 +121,7 @@ mod tests {
             value.set_sensitive(true);
             value
         };
-        let sent = Sent::with(&HeaderMap::from_iter([
+        let sent = SentSecrets::in_headers(&HeaderMap::from_iter([
             (header::AUTHORIZATION, sensitive("Bearer CANARY-0123456789-abcdef")),
             (header::COOKIE, sensitive("AWSALB=STICKY-0123456789abcdef; b=1")),
             (header::ACCEPT, HeaderValue::from_static("application/json")),
@@ -150,7 +150,7 @@ mod tests {
         #[test]
         fn d7_a_reason_is_short_and_moves_no_cursor(body in hostile_text(), kind in "(text/plain|application/json|)") {
             for body in [serde_json::json!({"message": body}).to_string(), body] {
-                let reason = of(&typed(&kind), body.as_bytes(), &Sent::default()).unwrap_or_default();
+                let reason = of(&typed(&kind), body.as_bytes(), &SentSecrets::default()).unwrap_or_default();
                 prop_assert!(reason.chars().count() <= 201 && is_printable(&reason));
             }
         }

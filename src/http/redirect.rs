@@ -1,7 +1,7 @@
-//! Where a server may send an MCP request on to: its own address, give or take a trailing slash.
+//! Redirects of MCP requests, which may only add or remove a trailing slash.
 //!
-//! Frameworks redirect `/mcp` to `/mcp/` or back, and that is the same server. Any other place, even of the same origin,
-//! may be another program, such as a sign-in page: neither a token nor a message goes there.
+//! Frameworks redirect `/mcp` to `/mcp/` or back, which is still the same server. Any other address, even at the same
+//! origin, may be another program, for example a sign-in page: neither a token nor a message goes there.
 
 use std::{
     collections::HashSet,
@@ -12,19 +12,19 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::{printable::quoted, server_url::ServerUrl};
 
-/// The servers that were found at the other spelling of their address, for as long as this process lives.
+/// The servers that redirected to their address with or without a trailing slash, remembered while this process lives.
 #[derive(Debug, Default)]
 pub struct Moved(Mutex<HashSet<ServerUrl>>);
 
 impl Moved {
-    /// Where the server at `url` was last found.
+    /// The address where the server at `url` last answered.
     pub fn place(&self, url: &ServerUrl) -> ServerUrl {
         let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let other = if servers.contains(url) { other_spelling(url) } else { None };
         other.unwrap_or_else(|| url.clone())
     }
 
-    /// Takes note that the server at `url` answers at `place`.
+    /// Remembers that the server at `url` answers at `place`.
     pub fn note(&self, url: &ServerUrl, place: &ServerUrl) {
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if place == url {
@@ -35,8 +35,8 @@ impl Moved {
     }
 }
 
-/// Where `status` and `headers` send a request for `url` on, if that is the same address give or take a trailing slash.
-/// 303 asks for another request than the one that was made (RFC 9110 section 15.4.4).
+/// The target of a redirect, if it is `url` with or without a trailing slash. 303 is excluded: it changes the method
+/// (RFC 9110 section 15.4.4).
 pub fn same_address(url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> Option<ServerUrl> {
     if !matches!(status.as_u16(), 301 | 302 | 307 | 308) {
         return None;
@@ -50,11 +50,11 @@ fn other_spelling(url: &ServerUrl) -> Option<ServerUrl> {
     let path = url.as_url().path();
     let path = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
     let query = url.as_url().query().map(|query| format!("?{query}")).unwrap_or_default();
-    // (A path that begins with two slashes would name a host.)
+    // A path that begins with two slashes would be read as a host.
     url.join(&format!("{path}{query}")).ok().filter(|other| other.same_origin(url) && other.as_url().path() == path)
 }
 
-/// Where `headers` redirect a request for `url` to, fit to be shown. Without the query, which may hold a secret.
+/// The target of a redirect, cleaned for display. Without its query, which may contain a secret.
 pub fn target(url: &ServerUrl, headers: &HeaderMap) -> Option<String> {
     let mut target = url.as_url().join(headers.get(header::LOCATION)?.to_str().ok()?).ok()?;
     if target.cannot_be_a_base() {
@@ -77,7 +77,7 @@ mod tests {
         HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_str(location).unwrap())])
     }
 
-    /// The same path, give or take one slash, with the same query, at the same origin.
+    /// Followed: the same path with or without a trailing slash, the same query, the same origin.
     #[test]
     fn a8_only_the_slash_may_differ() {
         let followed = |from: &str, to: &str| {
@@ -120,9 +120,9 @@ mod tests {
         }
     }
 
-    /// What is remembered is the spelling, not where a server may lead.
+    /// Only the trailing slash is remembered; the reach stays that of the URL.
     #[test]
-    fn a8_a_server_is_remembered_where_it_was_found() {
+    fn a8_the_address_that_answered_is_remembered() {
         let moved = Moved::default();
         let url: ServerUrl = "https://a.example/mcp?k=v".parse().unwrap();
         let slash: ServerUrl = "https://a.example/mcp/?k=v".parse().unwrap();

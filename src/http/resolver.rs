@@ -1,4 +1,4 @@
-//! Name resolution that leads nowhere but where a URL may.
+//! Name resolution that drops addresses outside a URL's reach.
 
 use std::{
     io,
@@ -10,24 +10,23 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::server_url::reach::{Reach, Zone};
 
-/// What a name resolves to, less the addresses out of reach. A connection goes to what this hands out and to nothing
-/// else, so a name cannot mean one thing when it is checked and another when it is called (DNS rebinding).
+/// Resolves a name and drops the addresses out of reach. Connections use only the addresses that it returns, so a name
+/// cannot resolve differently between the check and the connection (DNS rebinding).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resolver {
     reach: Reach,
     lookup: Lookup,
 }
 
-/// Finds the addresses of a name.
 pub(super) type Lookup = fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 
-/// Asks the system.
+/// Looks a name up with the system's resolver.
 pub(super) fn system(name: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
-    // The port is of no importance here.
+    // The port does not matter here.
     async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) }.boxed()
 }
 
-/// A name with no address within reach.
+/// The name has no address within reach.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct OutOfReach(pub(super) Zone);
@@ -37,7 +36,7 @@ impl Resolver {
         Self { reach, lookup }
     }
 
-    /// The addresses within reach. The URL's own port takes the place of 0.
+    /// The addresses within reach. The client replaces port 0 with the URL's port.
     fn filter(self, addresses: Vec<IpAddr>) -> Result<Addrs, OutOfReach> {
         let zoned = addresses.into_iter().map(|address| (Zone::of(address), address));
         let (within, beyond): (Vec<_>, Vec<_>) = zoned.partition(|(zone, _)| self.reach.permits(*zone));
@@ -69,7 +68,7 @@ mod tests {
         found.map(|found| found.map(|address| address.ip().to_string()).collect()).map_err(|OutOfReach(zone)| zone)
     }
 
-    /// t005, t006: a name that resolves to what may not be called is not called, or only at its other addresses.
+    /// t005, t006: finmcp connects only to the addresses of a name that are within reach.
     #[test]
     fn t006_addresses_out_of_reach_are_dropped() {
         for address in ["127.0.0.1", "::1", "10.0.0.9", "169.254.169.254", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0"] {
@@ -80,7 +79,7 @@ mod tests {
         assert_eq!(filtered(office, &["10.0.0.9"]).unwrap(), ["10.0.0.9"]);
         assert_eq!(filtered(office, &["169.254.169.254"]), Err(Zone::Special));
         assert_eq!(filtered(Reach::LOOPBACK, &["1.1.1.1"]), Err(Zone::Public));
-        // Where a person names it, too.
+        // Even if the user configures the address.
         assert_eq!(filtered(Reach::ANYWHERE, &["169.254.169.254"]), Err(Zone::Special));
         assert_eq!(filtered(Reach::ANYWHERE, &["127.0.0.1", "10.0.0.9"]).unwrap(), ["127.0.0.1", "10.0.0.9"]);
         assert!(filtered(Reach::PUBLIC, &[]).unwrap().is_empty());

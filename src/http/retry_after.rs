@@ -1,21 +1,20 @@
-//! How long a server asks to wait (RFC 9110 section 10.2.3).
+//! The `Retry-After` header (RFC 9110 section 10.2.3).
 
 use std::time::Duration;
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 
-/// How long the `Retry-After` of an answer asks to wait from `now` on. None where there is none, or where it makes no
-/// sense.
-pub fn asked(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+/// The wait that `Retry-After` asks for, counted from `now`. `None` if the header is missing or malformed.
+pub fn delay(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     read(headers.get(header::RETRY_AFTER)?.as_bytes(), now)
 }
 
-/// Seconds, or a date, which may be over.
+/// Parses seconds or a date. A date in the past means no wait.
 fn read(value: &[u8], now: Timestamp) -> Option<Duration> {
     let text = str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // As many digits as the server likes.
+        // A number that overflows means "as long as possible".
         return Some(text.parse().map_or(Duration::MAX, Duration::from_secs));
     }
     let date = Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()?;
@@ -52,7 +51,7 @@ mod tests {
         assert_eq!(read(b"99999999999999999999999", now()), Some(Duration::MAX));
     }
 
-    /// t121: what is neither asks for nothing.
+    /// t121: any other value is ignored.
     #[test]
     fn t121_nonsense_is_not_understood() {
         for value in ["", " ", "-1", "+1", "1.5", "1e9", "0x10", "1 s", "soon", "1, 2", "Fri, 99 Nov 2026 08:49:37 GMT"]
@@ -63,18 +62,18 @@ mod tests {
         assert_eq!(read(b"\xff", now()), None);
     }
 
-    /// b9: it is the header that is read, and the first one where there are several.
+    /// b9: the first of several `Retry-After` headers counts.
     #[test]
     fn b9_it_is_read_from_the_headers() {
         let of = |values: &[&'static str]| {
             let named = |value: &&'static str| (header::RETRY_AFTER, HeaderValue::from_static(value));
-            asked(&values.iter().map(named).collect(), now()).map(|pause| pause.as_secs())
+            delay(&values.iter().map(named).collect(), now()).map(|pause| pause.as_secs())
         };
         assert_eq!([of(&[]), of(&["5"]), of(&["soon"]), of(&["5", "7"])], [None, Some(5), None, Some(5)]);
     }
 
     proptest! {
-        /// t121: whatever a server says, at whatever time, it is understood or not.
+        /// t121: no value makes the parser panic, and every number of seconds is understood.
         #[test]
         fn t121_any_value_is_read(
             value in prop_oneof![

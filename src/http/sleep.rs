@@ -1,9 +1,9 @@
-//! Whether this machine has slept: what it was connected to then may be gone, and nobody tells.
+//! Detects that this machine has slept, because its connections may be dead without any sign.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Two clocks, read together: one goes on while the machine sleeps, the other does not (but on Windows, where a
-/// connection that was idle for so long is not used again anyway).
+/// Two clocks read at the same moment: the wall clock advances while the machine sleeps, the monotonic clock does not.
+/// (On Windows it does, but a connection that was idle for that long is not reused anyway.)
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clocks {
     pub(super) wall: SystemTime,
@@ -11,18 +11,17 @@ pub(super) struct Clocks {
 }
 
 impl Clocks {
-    /// Both as they are.
-    #[expect(clippy::disallowed_methods, reason = "not for the time, but for how much of it was slept through")]
+    #[expect(clippy::disallowed_methods, reason = "measures sleep, not the time of day")]
     pub(super) fn read() -> Self {
         Self { wall: SystemTime::now(), awake: Instant::now() }
     }
 
-    /// Whether the machine has slept since `before`, or its clock was set forward: then one goes ahead of the other.
+    /// Whether the machine has slept since `before`, or its clock was set forward: the wall clock is ahead.
     pub(super) fn slept_since(self, before: Self) -> bool {
-        /// Longer than a clock is adjusted by, and shorter than any network forgets a connection.
-        const A_NAP: Duration = Duration::from_secs(10);
+        /// Longer than clock adjustments, and shorter than the time after which networks drop idle connections.
+        const SHORTEST_SLEEP: Duration = Duration::from_secs(10);
         let awake = self.awake.saturating_duration_since(before.awake);
-        self.wall.duration_since(before.wall).is_ok_and(|passed| passed > awake + A_NAP)
+        self.wall.duration_since(before.wall).is_ok_and(|passed| passed > awake + SHORTEST_SLEEP)
     }
 }
 
@@ -30,9 +29,9 @@ impl Clocks {
 mod tests {
     use super::*;
 
-    /// t130: neither time that passes nor a clock that is set back is sleep.
+    /// t130: neither passing time nor a clock that is set back counts as sleep.
     #[test]
-    fn t130_a_sleep_is_what_one_clock_misses() {
+    fn t130_sleep_is_the_difference_between_the_clocks() {
         let before = Clocks::read();
         let hour = Duration::from_secs(3600);
         let after = |wall, awake| Clocks { wall, awake }.slept_since(before);

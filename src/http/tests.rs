@@ -92,7 +92,7 @@ async fn get(url: &ServerUrl) -> Result<Reply, HttpError> {
     Http::default().exchange(url, http::Request::new(Vec::new())).await
 }
 
-/// t015, t059, t126: no document is larger than its limit, announced or not.
+/// t015, t059, t126: a document over the limit is refused, with or without a `Content-Length`.
 #[tokio::test]
 async fn t015_large_documents_are_refused() {
     let server = Server::answering(|path, _| match path {
@@ -127,9 +127,10 @@ const BROTLI: &[u8] = b"\x8b\0\x80{}\x03";
 /// Twice [`DOCUMENT_LIMIT`] spaces in Brotli.
 const BROTLI_BOMB: &[u8] = b"\x9b\xff\xff\x1f\xf8\x25\x40\xe2\xb1\x40\x20\xf7\xfe\x03";
 
-/// A request says which codings are accepted, and an answer in one of them is decoded; one without is left as it is.
+/// Every request sends `Accept-Encoding`, and a response in one of those codings is decoded; a response without one is
+/// unchanged.
 #[tokio::test]
-async fn a6_what_is_accepted_is_said_and_decoded() {
+async fn a6_accepted_codings_are_sent_and_decoded() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let heads = asked.clone();
     let server = Server::start(move |mut stream, _| {
@@ -173,10 +174,10 @@ async fn a6_what_is_accepted_is_said_and_decoded() {
     }
 }
 
-/// t015, t059: a small answer that becomes a large one is refused where it passes the limit; what was not asked for, and
-/// what is damaged, with a reason.
+/// t015, t059: a small response that decodes to a large one is refused at the limit; an unrequested coding and damaged
+/// data are refused with a reason.
 #[tokio::test]
-async fn t015_a6_what_unpacks_to_too_much_is_refused() {
+async fn t015_a6_decompression_bombs_are_refused() {
     let bomb = vec![b' '; 64 << 20];
     let (by_gzip, by_deflate) = (gzip(&bomb), deflate(&bomb));
     assert!(by_gzip.len() < 1 << 17);
@@ -226,10 +227,9 @@ async fn t015_a6_what_unpacks_to_too_much_is_refused() {
     }
 }
 
-/// t015, t059: the time limit is for the whole of an answer, however lively it drips; neither do headers go on for
-/// ever.
+/// t015, t059: the time limit covers the complete response, even if bytes keep arriving, and headers cannot be endless.
 #[tokio::test]
-async fn t015_slow_and_endless_answers_end() {
+async fn t015_slow_and_endless_responses_end() {
     let dripping = Server::start(|mut stream, _| async move {
         read_head(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 100000\r\n\r\n").await.unwrap();
@@ -256,9 +256,9 @@ async fn t015_slow_and_endless_answers_end() {
     assert!(matches!(get(&cut.url("/")).await, Err(HttpError::Broken { .. })));
 }
 
-/// t007: metadata may move within their origin, three times.
+/// t007: metadata may be redirected within its origin, three times.
 #[tokio::test]
-async fn t007_metadata_follow_their_own_origin_only() {
+async fn t007_metadata_is_redirected_within_its_origin_only() {
     let elsewhere = Server::answering(|_, _| response("200", "", b"{}")).await;
     let other = elsewhere.address.to_string();
     let server = Server::answering(move |path, address| {
@@ -289,7 +289,7 @@ async fn t007_metadata_follow_their_own_origin_only() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-/// t007, t048: what carries a credential is not sent on, even within its origin.
+/// t007, t048: a request with a credential follows no redirect, even within its origin.
 #[tokio::test]
 async fn t048_a_post_is_not_redirected() {
     for status in ["301", "302", "303", "307", "308"] {
@@ -306,7 +306,7 @@ async fn t048_a_post_is_not_redirected() {
     }
 }
 
-/// Sends what the bridge sends.
+/// Sends a request as the bridge does.
 async fn post(http: &Http, url: &ServerUrl) -> Result<reqwest::Response, HttpError> {
     let headers = |_: &ServerUrl| {
         Ok::<_, HttpError>(HeaderMap::from_iter([(
@@ -317,8 +317,8 @@ async fn post(http: &Http, url: &ServerUrl) -> Result<reqwest::Response, HttpErr
     http.send(url, &Method::POST, &Bytes::from_static(b"{}"), &headers).await
 }
 
-/// t047, a8: a request of the bridge goes on to its own address, give or take a slash, once; else the redirect is what is
-/// answered.
+/// t047, a8: a request from the bridge follows one redirect that adds or removes a trailing slash; any other redirect
+/// is returned.
 #[tokio::test]
 async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
     let elsewhere = Server::answering(|_, _| response("200", "", b"{}")).await;
@@ -354,10 +354,10 @@ async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
     };
     for path in ["/301-slash", "/302-slash", "/307-slash", "/308-slash", "/308-bare/"] {
         assert_eq!(send(path).await, (200, 2), "{path}");
-        // It is known now.
+        // The redirect is remembered.
         assert_eq!(send(path).await, (200, 1), "{path}");
     }
-    // What is made for an address is made for the one that is asked.
+    // Headers are built for each address.
     let places = Mutex::new(Vec::new());
     let headers = |place: &ServerUrl| {
         places.lock().unwrap().push(place.as_url().path().to_owned());
@@ -365,7 +365,7 @@ async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
     };
     Http::default().send(&server.url("/308-slash"), &Method::GET, &Bytes::new(), &headers).await.unwrap();
     assert_eq!(*places.lock().unwrap(), ["/308-slash", "/308-slash/"]);
-    // One that goes round is left after the first, and nothing is remembered of it.
+    // A redirect loop is left after the first step and not remembered.
     for _ in 0..2 {
         assert_eq!(send("/307-round").await, (307, 2));
         assert_eq!(send("/307-between").await, (307, 2));
@@ -391,17 +391,17 @@ async fn t047_a8_a_request_stays_at_its_address_and_as_it_is() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-/// A resolver for which every name is that address.
+/// A resolver that resolves every name to this address.
 macro_rules! always {
     ($address:literal) => {
         |_| async { Ok(vec![$address.parse().unwrap()]) }.boxed()
     };
 }
 
-/// t005, t006, t008, t009: a name is judged by what it resolves to when it is called, by whatever client: with extra
-/// authorities as without, past a proxy as without one.
+/// t005, t006, t008, t009: every client checks the addresses that a name resolves to when it connects, with or without
+/// extra authorities and with or without a bypassed proxy.
 #[tokio::test]
-async fn t006_t009_a_name_that_leads_here_is_not_called() {
+async fn t006_t009_a_name_with_a_forbidden_address_is_blocked() {
     let server = Server::answering(|_, _| response("200", "", b"{}")).await;
     let (authority, _) = authority("ours");
     let past_a_proxy = || Matcher::builder().https("http://127.0.0.1:9").no("as.example").build();
@@ -434,9 +434,9 @@ async fn t006_t009_a_name_that_leads_here_is_not_called() {
     assert_eq!(server.connections(), 0);
 }
 
-/// t006: a name is resolved once for each connection, and what was judged is what is called.
+/// t006: a name is resolved once for each connection, and the checked address is the one connected to.
 #[tokio::test]
-async fn t006_a_name_that_turns_elsewhere_is_not_called() {
+async fn t006_a_rebound_name_is_blocked() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let turning: Lookup = |_| {
         let address = if ASKED.fetch_add(1, Ordering::SeqCst) == 0 { "127.0.0.1" } else { "10.0.0.9" };
@@ -452,10 +452,9 @@ async fn t006_a_name_that_turns_elsewhere_is_not_called() {
     assert_eq!((ASKED.load(Ordering::SeqCst), server.connections()), (2, 1));
 }
 
-/// t005, t008: an address needs no resolver and is judged all the same; whoever names it, one that no server has is not
-/// called.
+/// t005, t008: an IP address in a URL is checked like a resolved one, and a reserved address is blocked for everyone.
 #[tokio::test]
-async fn t008_an_address_is_judged_before_it_is_called() {
+async fn t008_an_address_is_checked_before_connecting() {
     for (url, reach, zone) in [
         ("https://169.254.169.254/", Reach::ANYWHERE, Some(Zone::Special)),
         ("https://[fe80::1]/", Reach::ANYWHERE, Some(Zone::Special)),
@@ -477,12 +476,12 @@ async fn t008_an_address_is_judged_before_it_is_called() {
     }
 }
 
-/// t009, t134: behind a proxy no name is resolved here, so the proxy's own address is not judged; without one it is.
+/// t009, t134: a proxy resolves the names, so finmcp does not check addresses behind one; without a proxy it does.
 #[tokio::test]
-async fn t134_the_persons_proxy_may_be_anywhere() {
+async fn t134_the_users_proxy_may_be_anywhere() {
     let proxies = Matcher::builder().https("http://proxy.office.example:3128").no("direct.example").build();
     let http = Http { proxies: OnceLock::from(proxies), ..Http::default() };
-    // The clients that are there once these two have been asked for.
+    // The number of clients after requesting these two.
     let clients = |urls: [(&str, Reach); 2]| {
         *http.clients.lock().unwrap() = Clients::default();
         for (url, reach) in urls {
@@ -512,7 +511,7 @@ fn authority(name: &str) -> (CertificateDer<'static>, Ca) {
     (certificate.der().clone(), Issuer::new(params, key))
 }
 
-/// What shows such a certificate for itself, and offers these protocols (RFC 7301).
+/// A TLS acceptor with a certificate of these parameters, which offers these protocols (RFC 7301).
 fn acceptor(params: CertificateParams, authority: Option<&Ca>, protocols: &[&str]) -> TlsAcceptor {
     acceptor_showing(params, authority, protocols).0
 }
@@ -538,13 +537,13 @@ fn acceptor_showing(
     (TlsAcceptor::from(Arc::new(config)), certificate.der().clone())
 }
 
-/// A TLS server, and whether a request reached it.
+/// A TLS server, and the number of requests that reached it.
 async fn tls(params: CertificateParams, authority: Option<&Ca>) -> (ServerUrl, Arc<AtomicUsize>) {
     let (url, requests, _) = tls_showing(params, authority).await;
     (url, requests)
 }
 
-/// The same, and what it shows for itself.
+/// The same, and its certificate.
 async fn tls_showing(
     params: CertificateParams,
     authority: Option<&Ca>,
@@ -568,7 +567,7 @@ async fn tls_showing(
     (url, requests, certificate)
 }
 
-/// t132: a server that knows nothing later than TLS 1.1, or says so, before the first byte of a request.
+/// t132: a server that supports only TLS 1.1 or older is refused before the first byte of a request.
 #[tokio::test]
 async fn t132_old_versions_of_tls_are_refused() {
     let hello = |version: u8| {
@@ -594,7 +593,7 @@ async fn t132_old_versions_of_tls_are_refused() {
     }
 }
 
-/// t132: a certificate that is not good, each in its own words, before the first byte of a request.
+/// t132: an invalid certificate is refused before the first byte of a request, and the error says what is wrong.
 #[tokio::test]
 async fn t132_bad_certificates_are_refused() {
     let (trusted, ours) = authority("ours");
@@ -604,10 +603,10 @@ async fn t132_bad_certificates_are_refused() {
     expired.not_after = date_time_ymd(2020, 1, 1);
     let mut early = named("localhost");
     early.not_before = date_time_ymd(2999, 1, 1);
-    // What `openssl req -x509` makes.
+    // As `openssl req -x509` creates it.
     let mut own_authority = named("localhost");
     own_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let unknown = "is self-signed, or from an authority that this machine does not know";
+    let unknown = "is self-signed, or from an authority that this machine does not trust";
     let http = Http::trusting(vec![trusted]);
     for (params, authority, problem) in [
         (expired, Some(&ours), "has expired"),
@@ -624,14 +623,14 @@ async fn t132_bad_certificates_are_refused() {
         assert!(refused.is_unsent() && refused.is_refusal());
         assert_eq!(requests.load(Ordering::SeqCst), 0, "{problem}");
     }
-    // An authority of one's own is one more, and only where it is named.
+    // A configured authority is trusted in addition to the system's, and only by that client.
     let (url, requests) = tls(named("localhost"), Some(&ours)).await;
     assert!(http.exchange(&url, http::Request::new(Vec::new())).await.is_ok());
     assert_eq!(requests.load(Ordering::SeqCst), 1);
     assert!(matches!(get(&url).await, Err(HttpError::Certificate { .. })));
 }
 
-/// t130: a connection from before this machine slept is not used again; one from just now is.
+/// t130: a connection from before this machine slept is not reused; a recent one is.
 #[tokio::test]
 async fn t130_connections_do_not_outlast_a_sleep() {
     let server = Server::start(|mut stream, _| async move {
@@ -654,10 +653,10 @@ async fn t130_connections_do_not_outlast_a_sleep() {
     assert_eq!(server.connections(), 2);
 }
 
-/// t130: an HTTP/2 connection whose other end is gone without a word is found out by what waits for it, and left: it is
-/// shared by all that comes after.
+/// t130: a request that waits on an HTTP/2 connection finds out that the server has vanished, and the connection is
+/// dropped: later requests would share it.
 #[tokio::test]
-async fn t130_a_dead_http2_connection_is_found_out() {
+async fn t130_a_dead_http2_connection_is_detected() {
     let (trusted, ours) = authority("ours");
     let acceptor = acceptor(CertificateParams::new(vec!["localhost".to_owned()]).unwrap(), Some(&ours), &["h2"]);
     let server = Server::start(move |stream, _| {
@@ -680,9 +679,9 @@ async fn t130_a_dead_http2_connection_is_found_out() {
     }
 }
 
-/// t131: why there is no connection is said in the words of who knows: the resolver, or the system.
+/// t131: the error of the resolver or the system says why the connection failed.
 #[tokio::test]
-async fn t131_what_cannot_be_reached_is_said_with_the_reason() {
+async fn t131_an_unreachable_server_is_reported_with_the_reason() {
     let lookup: Lookup = |_| async { Err(std::io::Error::other("no \u{1b}such name")) }.boxed();
     let http = Http { lookup, ..Http::default() };
     let url: ServerUrl = "https://nowhere.example/".parse().unwrap();
@@ -691,15 +690,15 @@ async fn t131_what_cannot_be_reached_is_said_with_the_reason() {
     assert_eq!(failed.to_string(), "could not connect to nowhere.example");
     assert_eq!(failed.why_unreachable().as_deref(), Some("no such name"));
 
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let failed = get(&format!("http://{nobody}/").parse().unwrap()).await.unwrap_err();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = get(&format!("http://{closed}/").parse().unwrap()).await.unwrap_err();
     assert!(failed.why_unreachable().unwrap().contains("refused"), "{failed:?}");
 }
 
-/// b14: the certificate that `ca_file` names is taken for the server's own, though it says that it is an authority's: that
-/// one, for its name, in its time.
+/// b14: a certificate in `ca_file` is accepted as a server certificate although it is an authority's, but only that
+/// certificate, for its name and while it is valid.
 #[tokio::test]
-async fn t132_b14_a_server_may_show_the_certificate_that_is_named() {
+async fn t132_b14_a_server_may_use_a_certificate_from_ca_file() {
     let own = |name: &str| {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -721,7 +720,7 @@ async fn t132_b14_a_server_may_show_the_certificate_that_is_named() {
         (early, true, Some("is not valid yet")),
     ] {
         let (url, requests, certificate) = tls_showing(params.clone(), None).await;
-        // One of the same names and dates, by another key, is another one.
+        // A certificate with the same name and dates but another key is not the listed one.
         let key = KeyPair::generate().unwrap();
         let another = params.self_signed(&key).unwrap().der().clone();
         let http = Http::trusting(vec![if is_named { certificate } else { another }]);
@@ -737,11 +736,11 @@ async fn t132_b14_a_server_may_show_the_certificate_that_is_named() {
     }
 }
 
-/// d3: a connection that the server closes under a request for public metadata costs another connection. A form with a
-/// secret has a connection of its own from the start, and goes out once.
+/// d3: if the server closes the connection under a request for public metadata, the request is repeated over a new one.
+/// A form with a secret always uses a new connection and is sent once.
 #[tokio::test]
-async fn d3_public_metadata_are_asked_for_once_more_and_forms_are_not() {
-    // The first request on a connection is answered; under the second it is closed.
+async fn d3_metadata_requests_are_repeated_and_forms_are_not() {
+    // Answers the first request on a connection and closes it under the second.
     let fickle = Server::start(|mut stream, _| async move {
         if read_head(&mut stream).await.contains("\r\n\r\n") {
             let _ = stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await;
@@ -759,7 +758,7 @@ async fn d3_public_metadata_are_asked_for_once_more_and_forms_are_not() {
         assert_eq!(http.submit(&fickle.url("/token"), form).await.unwrap().status, 200);
     }
 
-    // One that answers nothing is asked twice, and gets a form once.
+    // A server that never answers gets a GET twice and a form once.
     let silent = Server::start(|mut stream, _| async move { drop(read_head(&mut stream).await) }).await;
     assert!(matches!(http.fetch(&silent.url("/"), HeaderMap::new()).await, Err(HttpError::Broken { .. })));
     assert_eq!(silent.connections(), 2);
@@ -772,12 +771,12 @@ async fn d3_public_metadata_are_asked_for_once_more_and_forms_are_not() {
     }
 }
 
-/// d3: after a refusal, which may have come before the body was read, no request goes over the same connection.
+/// d3: no connection is reused after an error status, because the server may not have read the body.
 #[tokio::test]
-async fn d3_no_connection_is_used_after_a_refusal_that_may_be_early() {
+async fn d3_no_connection_is_reused_after_an_error_status() {
     for status in ["401", "400", "403", "307", "503", "429"] {
         let early = Server::start(move |mut stream, _| async move {
-            // (No more of it than the head: the body may still be under way.)
+            // Reads only the head; the body may still be in flight.
             while read_head(&mut stream).await.contains("POST /early ") {
                 let head = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
                 stream.write_all(head.as_bytes()).await.unwrap();
@@ -790,7 +789,7 @@ async fn d3_no_connection_is_used_after_a_refusal_that_may_be_early() {
             assert_eq!((answer.status().as_str(), early.connections()), (status, connections));
         }
     }
-    // What was carried out has been read.
+    // After a success the connection is reused.
     let server = Server::start(|mut stream, _| async move {
         while read_head(&mut stream).await.contains("\r\n\r\n") {
             stream.write_all(b"HTTP/1.1 200 x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
@@ -805,7 +804,7 @@ async fn d3_no_connection_is_used_after_a_refusal_that_may_be_early() {
     assert_eq!(server.connections(), 1);
 }
 
-/// a10: of an HTTP/2 stream that is lost, what the server says it did not process may be sent again, and nothing else (RFC
+/// a10: a request on a lost HTTP/2 stream may be sent again only if the server says that it did not process it (RFC
 /// 9113 sections 6.8 and 8.7).
 #[tokio::test]
 async fn a10_only_a_stream_that_was_not_processed_is_unsent() {
@@ -857,9 +856,9 @@ async fn a10_only_a_stream_that_was_not_processed_is_unsent() {
     }
 }
 
-/// a6: of a compressed stream each event is there as soon as the server has flushed it.
+/// a6: each event of a compressed stream arrives as soon as the server flushes it.
 #[tokio::test]
-async fn a6_a_compressed_stream_comes_event_by_event() {
+async fn a6_a_compressed_stream_arrives_event_by_event() {
     for coding in ["gzip", "GZIP", "deflate", "members"] {
         let heard = Arc::new(tokio::sync::Notify::new());
         let next = heard.clone();
@@ -907,10 +906,10 @@ async fn a6_a_compressed_stream_comes_event_by_event() {
     }
 }
 
-/// a7: what an MCP server has set goes back to it; nothing of it goes to another port, or with a request for metadata or
-/// for a token, at the same origin.
+/// a7: an MCP server's cookies go back to that server only: not to another port, and not with a metadata or token
+/// request at the same origin.
 #[tokio::test]
-async fn a7_cookies_are_the_mcp_servers_alone() {
+async fn a7_cookies_go_to_the_mcp_server_only() {
     let heads = Arc::new(Mutex::new(Vec::new()));
     let start = async || {
         let heads = heads.clone();
@@ -937,7 +936,7 @@ async fn a7_cookies_are_the_mcp_servers_alone() {
     assert!(!has_cookie());
     post(&http, &other.url("/mcp")).await.unwrap();
     assert!(!has_cookie());
-    // Another process knows none: nothing is on disk.
+    // Another process has no cookies: they are not stored on disk.
     post(&Http::default(), &server.url("/mcp")).await.unwrap();
     assert!(!has_cookie());
 }

@@ -230,7 +230,7 @@ async fn t020_refused_before_the_browser() {
         ("`authorization_servers` cannot be used: only https", |script| {
             script.resource()["authorization_servers"] = json!(["http://as.example"]);
         }),
-        ("names no authorization server", |script| script.resource()["authorization_servers"] = json!([])),
+        ("lists no authorization server", |script| script.resource()["authorization_servers"] = json!([])),
         ("`token_endpoint` cannot be used: only https", |script| {
             script.server()["token_endpoint"] = json!("http://as.example/token");
         }),

@@ -1,4 +1,4 @@
-//! The elements of a JSON array, as they were written: a batch (JSON-RPC 2.0 section 6).
+//! Splits a JSON-RPC batch (JSON-RPC 2.0 section 6) into its elements, byte for byte.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The most elements that are read.
+/// The most elements that an array may have.
 pub const LIMIT: usize = 1000;
 
-/// The elements of the JSON array `text`; none where it is none, or has more than [`LIMIT`].
+/// The elements of the JSON array `text`; `None` if it is not an array or has more than [`LIMIT`] elements.
 pub fn split(text: &str) -> Option<Vec<&str>> {
     serde_json::from_str::<Elements<'_>>(text).ok().map(|elements| elements.0)
 }

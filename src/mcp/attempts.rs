@@ -1,41 +1,41 @@
-//! The law of attempts: the one place that decides whether a message may be sent again.
+//! The only module that decides whether a message may be sent again.
 //!
-//! A message carries its record wherever it goes, and all its clones share it: what the credential, the session, the
-//! tools' headers, the rate limit, the network and a sign-in cost counts together. After a delivery that the server may
-//! have executed nothing is sent again, whatever the reason; a request that only reads is the exception.
+//! A message and all its clones share one record, so retries for the credential, the session, the tools' headers, the
+//! rate limit, the network and a sign-in count towards one total. Once the server may have executed a message, it is
+//! never sent again, for any reason, unless the request only reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How often one message may be sent, for all reasons together.
+/// The most sends of one message, for all reasons together.
 pub const SENDS_LIMIT: u32 = 10;
 
 /// Why a message may have to be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The proof of the token's key lacked the server's nonce (RFC 9449 section 9).
+    /// The DPoP proof lacked the server's nonce (RFC 9449 section 9).
     Nonce,
-    /// The server refused the token, and there is another (401: RFC 6750 section 3.1).
+    /// The server refused the token and a new one is available (401: RFC 6750 section 3.1).
     Token,
-    /// The token lacked a scope, and there is a wider one (403 `insufficient_scope`: RFC 6750 section 3.1).
+    /// The token lacked a scope and one with more scopes is available (403 `insufficient_scope`: RFC 6750 section 3.1).
     Scope,
-    /// A person has signed in since the message was refused.
+    /// The user has signed in since the server refused the message.
     SignIn,
-    /// The server had forgotten the session, and there is a new one (MCP 2025-11-25 transports, "Session Management").
+    /// The server ended the session and there is a new one (MCP 2025-11-25 transports, "Session Management").
     SessionLost,
-    /// The server's tools wanted other headers (MCP 2026-07-28 transports, "Client Behavior").
+    /// The server refused the mirrored headers (MCP 2026-07-28 transports, "Client Behavior").
     HeaderMismatch,
-    /// The server limits the rate of requests (429: RFC 6585 section 4).
+    /// The server limits the request rate (429: RFC 6585 section 4).
     RateLimited,
     /// No byte of the message was sent, or the server said that it did not process it (RFC 9113 section 8.7).
     NotSent,
-    /// The outcome is unknown. Only for what changes nothing on the server.
+    /// The outcome is unknown. Only for requests that change nothing on the server.
     Unknown,
 }
 
 impl Reason {
     const COUNT: usize = Self::Unknown as usize + 1;
 
-    /// How often a message is sent again for this reason.
+    /// The most retries for this reason.
     const fn limit(self) -> u32 {
         match self {
             Self::Nonce | Self::Token | Self::Scope | Self::NotSent | Self::Unknown => 2,
@@ -44,13 +44,14 @@ impl Reason {
         }
     }
 
-    /// Whether the same remedy twice in a row is of no use: the server refused what the first one brought.
-    const fn is_spent_by_use(self) -> bool {
+    /// Whether a second retry for this reason directly after the first is pointless, because the server refused the new
+    /// token or nonce too.
+    const fn is_pointless_twice(self) -> bool {
         matches!(self, Self::Nonce | Self::Token | Self::Scope)
     }
 }
 
-/// What was tried for one message. Clones are the same record.
+/// The sends and retries of one message. Clones share the record.
 #[derive(Debug, Clone, Default)]
 pub struct Attempts(Arc<Mutex<Record>>);
 
@@ -63,7 +64,7 @@ struct Record {
 }
 
 impl Attempts {
-    /// Counts one send. Whether the message may go out: [`SENDS_LIMIT`] holds for every caller.
+    /// Counts one send and returns whether the message may be sent. [`SENDS_LIMIT`] applies to every caller.
     pub fn send(&self) -> bool {
         let mut record = self.record();
         if record.sends >= SENDS_LIMIT {
@@ -73,13 +74,13 @@ impl Attempts {
         true
     }
 
-    /// Takes note that the server may have executed what was sent last, and that a second execution would not be the
-    /// same as one.
+    /// Records that the server may have executed the message, and that executing it twice would not be the same as
+    /// once.
     pub fn may_have_run(&self) {
         self.record().may_have_run = true;
     }
 
-    /// Whether the message may be sent again for this reason, which is then spent once more.
+    /// Whether the message may be sent again for this reason. If so, counts the retry.
     pub fn admit(&self, reason: Reason) -> bool {
         let mut record = self.record();
         let is_admitted = record.admits(reason);
@@ -90,12 +91,12 @@ impl Attempts {
         is_admitted
     }
 
-    /// Whether [`Attempts::admit`] would say yes.
+    /// Whether [`Attempts::admit`] would allow a retry.
     pub fn admits(&self, reason: Reason) -> bool {
         self.record().admits(reason)
     }
 
-    /// How often the message was sent again for this reason.
+    /// The number of retries for this reason.
     pub fn spent(&self, reason: Reason) -> u32 {
         self.record().spent[reason as usize]
     }
@@ -107,8 +108,8 @@ impl Attempts {
 
 impl Record {
     fn admits(&self, reason: Reason) -> bool {
-        let is_vain = reason.is_spent_by_use() && self.last == Some(reason);
-        !self.may_have_run && !is_vain && self.sends < SENDS_LIMIT && self.spent[reason as usize] < reason.limit()
+        let is_pointless = reason.is_pointless_twice() && self.last == Some(reason);
+        !self.may_have_run && !is_pointless && self.sends < SENDS_LIMIT && self.spent[reason as usize] < reason.limit()
     }
 }
 
@@ -131,9 +132,9 @@ mod tests {
     ];
 
     proptest! {
-        /// a1: in whatever order the reasons come, the total holds, and after a doubtful delivery there is no other.
+        /// a1: the total holds for any order of reasons, and a message that may have run is not sent again.
         #[test]
-        fn a1_whatever_the_reasons_the_total_holds(
+        fn a1_the_total_holds_for_any_reasons(
             steps in prop::collection::vec((0..Reason::COUNT, prop::bool::weighted(0.05)), 0..200),
         ) {
             let attempts = Attempts::default();
@@ -156,9 +157,9 @@ mod tests {
         }
     }
 
-    /// a1: the remedies for a credential help once: what they bring and is refused too is no better the second time.
+    /// a1: a retry for the credential is not repeated directly, because the server has refused the new credential too.
     #[test]
-    fn a1_the_same_remedy_does_not_follow_itself() {
+    fn a1_a_credential_retry_is_not_repeated_directly() {
         for reason in [Reason::Nonce, Reason::Token, Reason::Scope] {
             let attempts = Attempts::default();
             assert!(attempts.admit(reason));
@@ -183,9 +184,9 @@ mod tests {
         }
     }
 
-    /// a1: nobody gets past the total, admitted or not.
+    /// a1: the total also limits callers that never ask for a retry.
     #[test]
-    fn a1_the_total_stands_by_itself() {
+    fn a1_the_total_limits_every_caller() {
         let attempts = Attempts::default();
         assert_eq!((0..100).filter(|_| attempts.send()).count() as u32, SENDS_LIMIT);
         assert!(!attempts.admits(Reason::NotSent));

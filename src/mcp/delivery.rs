@@ -1,8 +1,8 @@
-//! What one JSON text of a server delivers: the messages in it, each of them valid.
+//! Reads the messages in a JSON text from a server, and repairs invalid ones.
 //!
-//! A valid message passes byte for byte. Servers also send heartbeats that are no messages, arrays of one message,
-//! errors that are plain text, and `null` for members that are not there. Those are taken for what they mean, so
-//! that a client only ever gets what JSON-RPC 2.0 allows.
+//! A valid message passes byte for byte. Some servers also send heartbeats that are not messages, arrays of one
+//! message, errors that are plain text, and `null` for absent members. finmcp interprets these, so that the client only
+//! ever receives valid JSON-RPC 2.0.
 
 use std::borrow::Cow;
 
@@ -15,30 +15,30 @@ use crate::mcp::{
     object::Object,
 };
 
-/// What is in a text.
+/// The content of a JSON text.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Messages, at least one, in their order. A response may lack its id.
+    /// One or more messages in order. A response may lack its id.
     Messages(Vec<Message>),
-    /// A response to this request, with neither a result nor an error.
+    /// A response to this request with neither a result nor an error.
     Blank(Id),
-    /// Something that is not meant as a message, such as a word that keeps a stream alive.
+    /// Not intended as a message, for example a word that keeps a stream alive.
     Heartbeat,
-    /// It looks like messages, and is not JSON or too many.
+    /// It looks like messages but is not valid JSON, or contains too many.
     Unreadable,
 }
 
-/// The code of an error that has none of its own: internal error (JSON-RPC 2.0 section 5.1).
+/// The code for an error without one: internal error (JSON-RPC 2.0 section 5.1).
 const NO_CODE: &str = "-32603";
 
-/// The message of an error that has none of its own, as JSON.
+/// The message for an error without one, as JSON.
 const NO_MESSAGE: &str = r#""The server reported an error without a description""#;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Delivery {
-    /// Reads `text`. What is not UTF-8 in it is replaced (WHATWG Encoding, "UTF-8 decode"; a stream of events is
-    /// decoded so, and most clients decode JSON so).
+    /// Reads `text`. Replaces invalid UTF-8 (WHATWG Encoding, "UTF-8 decode"), as event streams require and most JSON
+    /// clients do.
     pub fn read(text: Bytes) -> Self {
         if let Some(message) = Message::parse_valid(&text) {
             return Self::Messages(vec![message]);
@@ -55,14 +55,14 @@ impl Delivery {
         }
     }
 
-    /// The error response that `body` is, where it is that and nothing more.
+    /// Parses `body` as a single error response.
     pub fn refusal(body: Bytes) -> Option<Message> {
         let Self::Messages(mut messages) = Self::read(body) else { return None };
         let message = messages.pop().filter(|_| messages.is_empty())?;
         matches!(message.kind, Kind::Response { succeeded: false, .. }).then_some(message)
     }
 
-    /// An array of messages (JSON-RPC 2.0 section 6; MCP 2025-03-26, "Batching"). What is none of them is left out.
+    /// An array of messages (JSON-RPC 2.0 section 6; MCP 2025-03-26, "Batching"). Other elements are left out.
     fn of_array(text: &Bytes) -> Self {
         let Some(elements) = std::str::from_utf8(text).ok().and_then(array::split) else { return Self::Unreadable };
         let mut messages = Vec::new();
@@ -94,12 +94,13 @@ impl Delivery {
     }
 }
 
-/// `text` without the mark that some programs write in front (RFC 8259 section 8.1: a parser may ignore it).
+/// `text` without a byte order mark (RFC 8259 section 8.1: a parser may ignore it).
 pub fn without_mark(text: Bytes) -> Bytes {
     text.strip_prefix(BYTE_ORDER_MARK).map_or_else(|| text.clone(), |rest| text.slice_ref(rest))
 }
 
-/// Makes a valid message of `object`, apart from the id that a response may lack. Whether it is meant as one.
+/// Turns `object` into a valid message, except that a response may lack its id. Returns whether `object` is a message
+/// at all.
 fn repair(object: &mut Object<'_>) -> bool {
     let given = |object: &Object<'_>, name: &str| object.get(name).is_some_and(|value| value != "null");
     let is_marked = object.get("jsonrpc").is_some() || object.get("id").is_some();
@@ -114,7 +115,8 @@ fn repair(object: &mut Object<'_>) -> bool {
         object.remove(|name| matches!(name, "method" | "params" | "result"));
         object.set("error", repaired_error(&error, result.as_deref()));
     } else if has_method && !given(object, "result") {
-        // (An id that is no id cannot be answered, and `null` is a notification's for servers that write every member.)
+        // A request with an invalid id cannot be answered. An id of `null` marks a notification from a server that
+        // writes every member.
         if !has_id && given(object, "id") {
             return false;
         }
@@ -145,8 +147,8 @@ fn has_code(error: &str) -> bool {
     Object::parse(error).is_some_and(|error| error.get("code").and_then(integer).is_some())
 }
 
-/// The error object for what a server calls an error. What had no place in it is in its `data`; so is a result
-/// beside it.
+/// A valid error object for the server's `error` member. `data` keeps whatever did not fit elsewhere, and a `result`
+/// beside the error.
 fn repaired_error(said: &str, result: Option<&str>) -> String {
     let mut error = Object::parse(said).unwrap_or_default();
     for member in ["code", "message", "data"] {
@@ -166,7 +168,7 @@ fn repaired_error(said: &str, result: Option<&str>) -> String {
     error.to_string()
 }
 
-/// The integer that `json` is, or means: `-32601`, `-32601.0`, `"-32601"`.
+/// The integer in `json`, written as `-32601`, `-32601.0` or `"-32601"`.
 fn integer(json: &str) -> Option<String> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let decoded: Option<String> = json.starts_with('"').then(|| serde_json::from_str(json).ok()).flatten();
@@ -195,7 +197,7 @@ mod tests {
         }
     }
 
-    /// a4: what is valid passes byte for byte, alone and in an array.
+    /// a4: a valid message passes byte for byte, alone and in an array.
     #[test]
     fn a4_a_valid_message_is_not_touched() {
         for text in [
@@ -213,9 +215,9 @@ mod tests {
         }
     }
 
-    /// a4: what is meant as a message becomes a valid one.
+    /// a4: an almost valid message becomes a valid one.
     #[test]
-    fn a4_what_is_meant_as_a_message_becomes_one() {
+    fn a4_an_almost_valid_message_is_repaired() {
         const NONE: &str = r#""code":-32603,"message":"The server reported an error without a description""#;
         let error = |id: &str, error: &str| format!(r#"{{"id":{id},"error":{error},"jsonrpc":"2.0"}}"#);
         for (text, expected) in [
@@ -269,9 +271,9 @@ mod tests {
         );
     }
 
-    /// a5: the rest is skipped, and what it was decides what is said when no answer comes.
+    /// a5: any other text is classified, because that decides the error if no response follows.
     #[test]
-    fn a5_what_is_no_message_is_told_apart() {
+    fn a5_other_texts_are_classified() {
         for text in ["", " ", "ping", "7", "null", r#""x""#, "{}", "[]", "[[]]", r#"{"type":"ping"}"#, "12:00", "NaN"] {
             assert_eq!(read(text), "heartbeat", "{text}");
         }
@@ -288,18 +290,18 @@ mod tests {
         assert_eq!(read(r#"[{"jsonrpc":"2.0","id":"7","z":1}]"#), r#"blank "7""#);
     }
 
-    /// a5: an array makes few messages of few bytes.
+    /// a5: the number of messages in an array is limited.
     #[test]
-    fn a5_an_array_of_very_many_is_not_read() {
+    fn a5_an_array_with_too_many_elements_is_refused() {
         let one = r#"{"jsonrpc":"2.0","method":"n"}"#;
         let array = |count: usize| format!("[{}]", vec![one; count].join(","));
         assert_eq!(read(array(array::LIMIT)).matches("method").count(), array::LIMIT);
         assert_eq!(read(array(array::LIMIT + 1)), "unreadable");
     }
 
-    /// a4: the body of an error status is an answer where it says so itself.
+    /// a4: the body of an error status counts as a JSON-RPC error only if it is recognisably one.
     #[test]
-    fn a4_a_refusal_is_an_error_that_says_that_it_is_json_rpc() {
+    fn a4_a_refusal_is_a_json_rpc_error() {
         let refusal = |text: &'static str| Delivery::refusal(Bytes::from_static(text.as_bytes()));
         for text in [
             r#"{"jsonrpc":"2.0","id":1,"error":"text"}"#,

@@ -12,16 +12,16 @@ pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-v
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The method of a modern message (MCP 2026-07-28 transports, "Standard Request Headers").
 pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-/// What a modern request is about, in the same place.
+/// The tool, prompt, resource or task of a modern request, in the same section.
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
-/// The headers of an `initialize`, whose session is yet to come: a modern server, which knows no such method, finds in them
-/// what it looks for first (MCP 2026-07-28 transports, "Standard Request Headers").
+/// The headers of an `initialize`, before there is a session. A modern server requires `Mcp-Method` before it can
+/// answer that it does not know the method (MCP 2026-07-28 transports, "Standard Request Headers").
 pub fn opening() -> HeaderMap {
     HeaderMap::from_iter([(METHOD, HeaderValue::from_static("initialize"))])
 }
 
-/// A legacy session's headers: its id and negotiated version, where there are such.
+/// A legacy session's headers: its id and its negotiated version, if known.
 pub fn legacy(session_id: Option<&HeaderValue>, version: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);
     if let Some(id) = session_id {
@@ -45,7 +45,7 @@ pub fn modern(message: &Message, version: &str) -> HeaderMap {
     headers
 }
 
-/// What a request is about: a tool's or prompt's name, a resource's URI, a task's id (SEP-2663, "Routing Headers").
+/// The value of `Mcp-Name`: a tool's or prompt's name, a resource's URI, or a task's id (SEP-2663, "Routing Headers").
 fn name(message: &Message, method: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -62,8 +62,8 @@ fn name(message: &Message, method: &str) -> Option<String> {
     }
 }
 
-/// `value` as a header: as it is where it is plain ASCII, else in the Base64 form (MCP 2026-07-28 transports, "Value
-/// Encoding").
+/// `value` as a header value: unchanged if it is plain ASCII, else in the Base64 form (MCP 2026-07-28 transports,
+/// "Value Encoding").
 pub fn encode(value: &str) -> HeaderValue {
     let visible = value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
     let padded = value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']);
@@ -111,7 +111,7 @@ mod tests {
         }
     }
 
-    /// t135: the specification's own examples; nothing gets a line break into a header.
+    /// t135: the specification's examples. No value can put a line break into a header.
     #[test]
     fn t135_values_that_are_not_plain_are_encoded() {
         for (value, header) in [

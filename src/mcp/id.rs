@@ -1,4 +1,4 @@
-//! What tells one request from another.
+//! JSON-RPC request ids.
 
 use std::{fmt, hash};
 
@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::mcp::{malformed::Malformed, object};
 
-/// A request's identifier, kept as it was spelled. Two are equal when they mean the same: a server may spell `"a"` as
-/// `"\u0061"`, and `1` is not `"1"`.
+/// A request id, kept as it was written. Ids are equal if their values are: a server may write `"a"` as `"\u0061"`, but
+/// `1` is not `"1"`.
 #[derive(Debug, Clone)]
 pub struct Id {
     pub(super) text: Bytes,
@@ -18,12 +18,12 @@ pub struct Id {
 enum Meaning {
     Text(Box<str>),
     Integer(i128),
-    /// A number beyond that, or a text that no program could decode: equal only when spelled alike.
+    /// Any other number, or a string that cannot be decoded: equal only if written the same way.
     Spelling(Bytes),
 }
 
 impl Id {
-    /// The id that is `spelled`, in bytes and as text; none for `null`.
+    /// Parses an id, given as bytes and as text; `None` for `null`.
     pub(super) fn parse(text: Bytes, spelled: &str) -> Result<Option<Self>, Malformed> {
         let meaning = match spelled.as_bytes().first() {
             Some(b'n') => return Ok(None),
@@ -40,8 +40,8 @@ impl Id {
         Ok(Some(Self { text, meaning }))
     }
 
-    /// `spelled`, which is a part of `raw`, without a hold on all of that where it is short: large messages are let go, and
-    /// changed where they are.
+    /// `spelled`, a part of `raw`, as bytes. A short id is copied, so that it does not keep a large message in memory
+    /// and the message can be edited in place.
     pub(super) fn part_of(raw: &Bytes, spelled: &str) -> Bytes {
         const SHORT: usize = 128;
         match spelled.len() {
@@ -50,22 +50,20 @@ impl Id {
         }
     }
 
-    /// The `number`th id of ours. No client or server is known to number its requests so.
-    pub fn ours(number: u64) -> Self {
+    /// The `number`th id for finmcp's requests. No client or server is known to use this form.
+    pub fn own(number: u64) -> Self {
         Self::named(&format!("finmcp-{number}"))
     }
 
-    /// The id that is this number.
     pub fn from_number(number: u64) -> Self {
         Self { text: number.to_string().into(), meaning: Meaning::Integer(number.into()) }
     }
 
-    /// The id that is this text.
     pub fn named(name: &str) -> Self {
         Self { text: object::text(name).into(), meaning: Meaning::Text(name.into()) }
     }
 
-    /// Whether a server that takes numbers and strings for the same may mean `other`: `"2"` or `2.0` for `2`.
+    /// Whether a server that confuses numbers and strings may have written `other` as this id: `"2"` or `2.0` for `2`.
     pub fn resembles(&self, other: &Self) -> bool {
         fn bare(id: &Id) -> &[u8] {
             let text = id.text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(&id.text);
@@ -74,7 +72,7 @@ impl Id {
         self == other || bare(self) == bare(other)
     }
 
-    /// The id that `json` is, as a member of some other message.
+    /// Parses an id in a member of another message.
     pub fn from_json(json: &str) -> Option<Self> {
         Self::parse(Bytes::copy_from_slice(json.as_bytes()), json).ok().flatten()
     }
@@ -94,10 +92,10 @@ impl hash::Hash for Id {
     }
 }
 
-/// The id as it was spelled: JSON.
+/// The id as JSON, as it was written.
 impl fmt::Display for Id {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It was cut from text that the parser found to be UTF-8.
+        // The parser has checked that it is UTF-8.
         formatter.write_str(&String::from_utf8_lossy(&self.text))
     }
 }

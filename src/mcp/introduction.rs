@@ -1,4 +1,4 @@
-//! finmcp as a client of its own: what it says of itself before it asks for anything.
+//! The requests in which finmcp itself is the MCP client, and how it identifies itself.
 
 use crate::mcp::{
     id::Id,
@@ -7,16 +7,16 @@ use crate::mcp::{
     revision::{LEGACY, MODERN},
 };
 
-/// Its name and version: JSON, as `clientInfo` has them.
+/// finmcp's `clientInfo`, as JSON.
 const CLIENT: &str = concat!(r#"{"name":"finmcp","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
 
-/// Opens a legacy session (MCP 2025-11-25 lifecycle, "Initialization"). `capabilities` is a JSON object.
+/// The `initialize` of a legacy session (MCP 2025-11-25 lifecycle, "Initialization"). `capabilities` is a JSON object.
 pub fn initialize(id: Id, capabilities: &str) -> Message {
     let parameters = format!(r#"{{"protocolVersion":"{LEGACY}","capabilities":{capabilities},"clientInfo":{CLIENT}}}"#);
     Message::request(id, "initialize", &parameters)
 }
 
-/// A modern request without parameters, which names its version and client itself (MCP 2026-07-28, "Per-request protocol
+/// A modern request without parameters, with version and client in `_meta` (MCP 2026-07-28, "Per-request protocol
 /// fields").
 pub fn modern(id: Id, method: &str) -> Message {
     let (version, capabilities, client) = (meta::VERSION, meta::CAPABILITIES, meta::CLIENT);

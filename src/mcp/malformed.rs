@@ -1,13 +1,12 @@
-//! What is no message.
+//! Input that is not a JSON-RPC message.
 
-/// Bytes that are no message, sorted by what JSON-RPC 2.0 section 5.1 calls it.
+/// Why bytes are not a message, by JSON-RPC 2.0 section 5.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// Not JSON: -32700.
     Json,
-    /// JSON, but neither request, notification nor response; batches among them, which only one revision of MCP
-    /// has: -32600.
+    /// JSON, but not a request, notification or response: -32600. Includes batches, which only one revision of MCP has.
     Message,
-    /// Longer than a message may be: -32600.
+    /// Longer than the limit for messages: -32600.
     TooLong,
 }

@@ -1,4 +1,4 @@
-//! One JSON-RPC message: its bytes as they came, and the little that relaying needs to know of it.
+//! A JSON-RPC message: its original bytes, and the few members that relaying needs.
 
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Deserializer};
@@ -13,13 +13,12 @@ use crate::mcp::{
     splice::{Piece, splice},
 };
 
-/// A message that can be relayed. Its bytes are never written anew: what came in goes out.
+/// A message that can be relayed. It is never serialised again: the bytes that came in go out.
 #[derive(Debug, Clone)]
 pub struct Message {
     raw: Bytes,
-    /// From where to where in the bytes the id stands, be it `null`; none where there is none.
-    place: Option<(usize, usize)>,
-    /// What it is.
+    /// The byte range of the id in `raw`, even if it is `null`; `None` if there is no id.
+    id_range: Option<(usize, usize)>,
     pub kind: Kind,
     attempts: Option<Attempts>,
 }
@@ -27,28 +26,22 @@ pub struct Message {
 /// The three kinds of message (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// Wants exactly one response.
     Request {
-        /// Which is which.
         id: Id,
-        /// What is wanted.
         method: Box<str>,
     },
-    /// Wants none.
     Notification {
-        /// What is said.
         method: Box<str>,
     },
-    /// Answers a request.
     Response {
-        /// Which request; none where a server could not tell (JSON-RPC 2.0 section 5).
+        /// The request's id; `None` if the server could not read it (JSON-RPC 2.0 section 5).
         id: Option<Id>,
-        /// Whether it carries a result, not an error.
+        /// Whether the response has a result, not an error.
         succeeded: bool,
     },
 }
 
-/// The members that decide. Everything else is skipped without being looked at.
+/// The members that determine the kind of a message. All others are skipped unparsed.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -61,7 +54,7 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// The members that JSON-RPC 2.0 has a rule about.
+/// The members that JSON-RPC 2.0 defines.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -78,7 +71,7 @@ struct Members<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// A member that is there, `null` included.
+/// A member that is present, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -98,8 +91,8 @@ impl Envelope<'_> {
         })
     }
 
-    /// Where in `raw`, which this was read from, the id stands.
-    fn place(&self, raw: &Bytes) -> Option<(usize, usize)> {
+    /// The byte range of the id in `raw`, which this envelope was read from.
+    fn id_range(&self, raw: &Bytes) -> Option<(usize, usize)> {
         let id = self.id?.get();
         let start = id.as_ptr() as usize - raw.as_ptr() as usize;
         Some((start, start + id.len()))
@@ -107,8 +100,7 @@ impl Envelope<'_> {
 }
 
 impl Members<'_> {
-    /// Whether every member is what JSON-RPC 2.0 wants it to be, and none too many. What [`Envelope::kind`] checks is not
-    /// checked again.
+    /// Whether all members are valid in JSON-RPC 2.0, apart from the rules that [`Envelope::kind`] checks.
     fn are_valid(&self) -> bool {
         let starts_with =
             |value: &RawValue, first: &[u8]| value.get().as_bytes().first().is_some_and(|byte| first.contains(byte));
@@ -120,8 +112,8 @@ impl Members<'_> {
     }
 }
 
-/// Whether `error` is an error object: with a code that is an integer, which every peer can read, and a message
-/// that is a string (JSON-RPC 2.0 section 5.1).
+/// Whether `error` is an error object with an integer code that every peer can read and a string message (JSON-RPC 2.0
+/// section 5.1).
 fn is_valid_error(error: &str) -> bool {
     #[derive(Deserialize)]
     struct Fields<'a> {
@@ -134,16 +126,16 @@ fn is_valid_error(error: &str) -> bool {
     is_object(error.as_bytes()) && fields.is_ok_and(|error| error.message.get().starts_with('"'))
 }
 
-/// Whether the JSON text `raw` is an object: an array of the members in their order would do for serde too.
+/// Whether the JSON text `raw` is an object. (serde would also accept an array of the members in order.)
 fn is_object(raw: &[u8]) -> bool {
     raw.trim_ascii_start().starts_with(b"{")
 }
 
 impl Message {
-    /// Reads the envelope of `raw`, which is one JSON text.
+    /// Reads the envelope of `raw`, a single JSON text.
     ///
     /// # Errors
-    /// [`Malformed`], by what it should be answered with.
+    /// [`Malformed`], which determines the error to answer with.
     pub fn parse(raw: Bytes) -> Result<Self, Malformed> {
         if !is_object(&raw) {
             let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&raw).is_ok();
@@ -154,98 +146,98 @@ impl Message {
             _ => Malformed::Json,
         })?;
         let kind = envelope.kind(&raw)?;
-        let place = envelope.place(&raw);
-        Ok(Self { raw, place, kind, attempts: None })
+        let id_range = envelope.id_range(&raw);
+        Ok(Self { raw, id_range, kind, attempts: None })
     }
 
-    /// The message in `raw`, where that is valid in every respect (JSON-RPC 2.0 sections 4 and 5), except that a response
-    /// may lack the id that [`Self::addressed_to`] gives it.
+    /// Parses a message that is valid in every respect (JSON-RPC 2.0 sections 4 and 5), except that a response may lack
+    /// its id, which [`Self::addressed_to`] adds.
     pub fn parse_valid(raw: &Bytes) -> Option<Self> {
         let text = std::str::from_utf8(raw).ok()?;
         let members: Members<'_> = serde_json::from_str(text).ok().filter(|_| is_object(raw))?;
         let Members { id, method, result, error, .. } = members;
         let envelope = Envelope { id, method, result, error };
         let kind = envelope.kind(raw).ok().filter(|_| members.are_valid())?;
-        Some(Self { raw: raw.clone(), place: envelope.place(raw), kind, attempts: None })
+        Some(Self { raw: raw.clone(), id_range: envelope.id_range(raw), kind, attempts: None })
     }
 
-    /// A request of ours; `params` is JSON.
+    /// A request from finmcp; `params` is JSON.
     pub fn request(id: Id, method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{params}}}"#, object::text(method));
         Self {
-            place: own_place(&id),
+            id_range: own_id_range(&id),
             raw: raw.into(),
             kind: Kind::Request { id, method: method.into() },
             attempts: None,
         }
     }
 
-    /// A notification of ours; `params` is JSON.
+    /// A notification from finmcp; `params` is JSON.
     pub fn notification(method: &str, params: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","method":{},"params":{params}}}"#, object::text(method));
-        Self { raw: raw.into(), place: None, kind: Kind::Notification { method: method.into() }, attempts: None }
+        Self { raw: raw.into(), id_range: None, kind: Kind::Notification { method: method.into() }, attempts: None }
     }
 
-    /// A notification of ours that the request `id` is not wanted any more.
+    /// A notification from finmcp that cancels the request `id`.
     pub fn cancellation(id: &Id) -> Self {
         Self::notification("notifications/cancelled", &format!(r#"{{"requestId":{id}}}"#))
     }
 
-    /// A result of ours for the request `id`; `result` is JSON.
+    /// A successful response from finmcp to the request `id`; `result` is JSON.
     pub fn response(id: &Id, result: &str) -> Self {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
         let kind = Kind::Response { id: Some(id.clone()), succeeded: true };
-        Self { raw: raw.into(), place: own_place(id), kind, attempts: None }
+        Self { raw: raw.into(), id_range: own_id_range(id), kind, attempts: None }
     }
 
-    /// The answer to a subscription that ends as it should (MCP 2026-07-28 subscriptions, "Graceful Closure").
+    /// The response that ends a subscription normally (MCP 2026-07-28 subscriptions, "Graceful Closure").
     pub fn end_of_subscription(id: &Id) -> Self {
         Self::response(id, &format!(r#"{{"resultType":"complete","_meta":{{"{SUBSCRIPTION_ID}":{id}}}}}"#))
     }
 
-    /// An error of ours for the request `id`, or for what has no readable one (JSON-RPC 2.0 section 5.1).
+    /// An error response from finmcp to the request `id`, or to a request without a readable id (JSON-RPC 2.0 section
+    /// 5.1).
     pub fn error(id: Option<&Id>, code: i32, message: &str) -> Self {
         let spelled = id.map_or("null".to_owned(), Id::to_string);
         let message = object::text(message);
         let raw = format!(r#"{{"jsonrpc":"2.0","id":{spelled},"error":{{"code":{code},"message":{message}}}}}"#);
         let kind = Kind::Response { id: id.cloned(), succeeded: false };
-        Self { raw: raw.into(), place: own_place(&spelled), kind, attempts: None }
+        Self { raw: raw.into(), id_range: own_id_range(&spelled), kind, attempts: None }
     }
 
-    /// The message with other members: what `edit` does not touch stays as it was written, and where it is in memory, if
-    /// nothing else holds it. None where it cannot be edited so: it is not UTF-8, or `edit` failed, or leaves no
-    /// message. It must not pass as though it had been edited.
+    /// Edits members of the message. All other bytes stay as they were, and in place if nothing else shares the memory.
+    /// `None` if the message is not UTF-8, `edit` fails, or the result is not a message; the unedited message must not
+    /// be sent instead.
     pub fn edited(self, edit: impl FnOnce(&mut Object<'_>)) -> Option<Self> {
         let pieces = Object::edited(std::str::from_utf8(&self.raw).ok()?, edit)?;
-        // (An id may have a hold of the bytes.)
+        // Drop the id, which may share the bytes.
         let Self { raw, attempts, .. } = self;
         let edited = Self::parse(splice(raw, &pieces)).ok()?;
         Some(Self { attempts, ..edited })
     }
 
-    /// The message with a record of what is tried for it, which its clones and edited forms share. One that has a
-    /// record keeps it.
+    /// Gives the message a record of its attempts, unless it has one. Clones and edited versions share the record.
     pub fn recorded(mut self) -> Self {
         self.attempts.get_or_insert_default();
         self
     }
 
-    /// The message as one that was never sent: its record stays behind.
+    /// The message without its record of attempts, as if it had never been sent.
     pub fn unsent(self) -> Self {
         Self { attempts: None, ..self }
     }
 
-    /// What was tried for it: nothing that counts, where nobody keeps a record.
+    /// The record of its attempts; an empty one if the message has none.
     pub fn attempts(&self) -> Attempts {
         self.attempts.clone().unwrap_or_default()
     }
 
-    /// The request or response in the name of another id, wherever it carries one; none where it cannot be edited.
+    /// The request or response with another id; `None` if it cannot be edited.
     pub fn renamed(self, id: &Id) -> Option<Self> {
         self.edited(|message| message.set("id", id.to_string()))
     }
 
-    /// Its id, where it is a request or a response that has one.
+    /// The id of a request, or of a response that has one.
     pub fn id(&self) -> Option<&Id> {
         match &self.kind {
             Kind::Request { id, .. } => Some(id),
@@ -254,13 +246,13 @@ impl Message {
         }
     }
 
-    /// The bytes as they came.
+    /// The original bytes.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// The bytes as one line. A line break between two tokens of JSON (inside a string there can be none) becomes a
-    /// space, since stdio's messages end where the line ends (MCP stdio transport).
+    /// The bytes as one line, because a line break ends a message on stdio (MCP stdio transport). Line breaks between
+    /// JSON tokens become spaces; a JSON string cannot contain any.
     pub fn line(self) -> Bytes {
         if memchr::memchr2(b'\n', b'\r', &self.raw).is_none() {
             return self.raw;
@@ -280,8 +272,7 @@ impl Message {
         }
     }
 
-    /// A response addressed to the request `id`: as it is where it is spelled so already, else with that one member
-    /// changed.
+    /// The response with the id as the request wrote it. Only that member changes.
     pub fn addressed_to(self, id: &Id) -> Self {
         let (current, succeeded) = match &self.kind {
             Kind::Response { id, succeeded } => (id, *succeeded),
@@ -290,16 +281,16 @@ impl Message {
         if current.as_ref().is_some_and(|current| current.text == id.text) {
             return self;
         }
-        let before = if self.place.is_some() { "" } else { r#""id":"# };
-        let after = if self.place.is_some() { "" } else { "," };
+        let before = if self.id_range.is_some() { "" } else { r#""id":"# };
+        let after = if self.id_range.is_some() { "" } else { "," };
         let first = memchr::memchr(b'{', &self.raw).map_or(0, |brace| brace + 1);
-        let (start, end) = self.place.unwrap_or((first, first));
+        let (start, end) = self.id_range.unwrap_or((first, first));
         let new = Piece::New(format!("{before}{id}{after}"));
         let pieces = [Piece::Kept(0..start), new, Piece::Kept(end..self.raw.len())];
         let start = start + before.len();
         Self {
             raw: splice(self.raw, &pieces),
-            place: Some((start, start + id.text.len())),
+            id_range: Some((start, start + id.text.len())),
             kind: Kind::Response { id: Some(id.clone()), succeeded },
             attempts: self.attempts,
         }
@@ -311,12 +302,12 @@ impl Message {
         parameters.get(name).map(str::to_owned)
     }
 
-    /// The request that a cancellation is of.
+    /// The id of the request that a cancellation names.
     pub fn cancels(&self) -> Option<Id> {
         Id::from_json(&self.member("requestId")?)
     }
 
-    /// A member of `params`, read on demand.
+    /// Parses `params`.
     pub fn parameters<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         #[derive(Deserialize)]
         struct Parameters<T> {
@@ -325,39 +316,39 @@ impl Message {
         serde_json::from_slice::<Parameters<T>>(&self.raw).ok().map(|message| message.params)
     }
 
-    /// A member of `result`, read on demand.
+    /// Parses `result`.
     pub fn result<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         #[derive(Deserialize)]
-        struct Outcome<T> {
+        struct Response<T> {
             result: T,
         }
-        serde_json::from_slice::<Outcome<T>>(&self.raw).ok().map(|message| message.result)
+        serde_json::from_slice::<Response<T>>(&self.raw).ok().map(|message| message.result)
     }
 
-    /// The `data` of an error response, read on demand.
+    /// Parses the `data` of an error response.
     pub fn error_data<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         #[derive(Deserialize)]
-        struct Outcome<T> {
+        struct Response<T> {
             error: Data<T>,
         }
         #[derive(Deserialize)]
         struct Data<T> {
             data: T,
         }
-        serde_json::from_slice::<Outcome<T>>(&self.raw).ok().map(|outcome| outcome.error.data)
+        serde_json::from_slice::<Response<T>>(&self.raw).ok().map(|response| response.error.data)
     }
 
     /// The code of an error response.
     pub fn error_code(&self) -> Option<i64> {
         #[derive(Deserialize)]
-        struct Outcome {
+        struct Response {
             error: Code,
         }
         #[derive(Deserialize)]
         struct Code {
             code: i64,
         }
-        serde_json::from_slice::<Outcome>(&self.raw).ok().map(|outcome| outcome.error.code)
+        serde_json::from_slice::<Response>(&self.raw).ok().map(|response| response.error.code)
     }
 }
 
@@ -367,8 +358,8 @@ impl AsRef<Self> for Message {
     }
 }
 
-/// Where the id that is spelled so stands in a message of ours.
-fn own_place(spelled: &impl ToString) -> Option<(usize, usize)> {
+/// The byte range of the id in a message that finmcp wrote.
+fn own_id_range(spelled: &impl ToString) -> Option<(usize, usize)> {
     const START: usize = r#"{"jsonrpc":"2.0","id":"#.len();
     Some((START, START + spelled.to_string().len()))
 }
@@ -383,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_told_apart_by_their_members() {
+    fn the_members_determine_the_kind() {
         for (text, kind) in [
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request 1 ping"),
             (r#"{"method":"a\/b","id":"x","params":{"n":1.10}}"#, "request \"x\" a/b"),
@@ -410,9 +401,9 @@ mod tests {
         }
     }
 
-    /// t100, t102: what is no message is sorted by how it is answered; a batch is none.
+    /// t100, t102: malformed input is classified by the error to answer with; a batch is malformed.
     #[test]
-    fn t100_t102_malformed_input_is_sorted() {
+    fn t100_t102_malformed_input_is_classified() {
         for text in ["", "{", "nul", "\u{feff}{}", "{\"id\":1,\"method\":\"a\"} x", "{\"id\":1e,\"method\":\"a\"}"] {
             assert_eq!(parse(text).unwrap_err(), Malformed::Json, "{text}");
         }
@@ -435,9 +426,9 @@ mod tests {
         assert!(Message::parse(Bytes::from_static(b"{\"id\":1,\"method\":\"\xff\"}")).is_err());
     }
 
-    /// t104: 1 is not "1", and a number is what it was spelled as.
+    /// t104: 1 is not "1", and a number keeps its spelling.
     #[test]
-    fn t104_ids_are_equal_when_they_mean_the_same() {
+    fn t104_ids_are_compared_by_value() {
         let id = |text: &str| match parse(&format!(r#"{{"id":{text},"method":"a"}}"#)).unwrap().kind {
             Kind::Request { id, .. } => id,
             other => panic!("{other:?}"),
@@ -466,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_addressed_in_the_spelling_of_its_request() {
+    fn a_response_gets_the_id_as_its_request_wrote_it() {
         let Kind::Request { id, .. } = parse(r#"{"id":"\u0061","method":"m"}"#).unwrap().kind else { panic!() };
         for (came, goes) in [
             (r#"{"result":{"x":1.10},"id":"a" , "z":1}"#, r#"{"result":{"x":1.10},"id":"\u0061" , "z":1}"#),
@@ -477,25 +468,25 @@ mod tests {
         ] {
             assert_eq!(parse(came).unwrap().addressed_to(&id).raw(), goes.as_bytes());
         }
-        // Once more, and for a message of our own.
-        let twice = parse(r#"{"id":"b","result":1.0}"#).unwrap().addressed_to(&Id::ours(1)).addressed_to(&id);
+        // A second time, and for a message from finmcp.
+        let twice = parse(r#"{"id":"b","result":1.0}"#).unwrap().addressed_to(&Id::own(1)).addressed_to(&id);
         assert_eq!(twice.raw(), r#"{"id":"\u0061","result":1.0}"#.as_bytes());
         assert_eq!(
-            Message::response(&Id::ours(1), "1.0").addressed_to(&id).raw(),
+            Message::response(&Id::own(1), "1.0").addressed_to(&id).raw(),
             r#"{"jsonrpc":"2.0","id":"\u0061","result":1.0}"#.as_bytes()
         );
     }
 
-    /// a16: what cannot be edited is not passed on as it was; an answer is addressed all the same.
+    /// a16: a message that cannot be edited is not passed on unedited; a response gets its id all the same.
     #[test]
     fn a16_a_message_that_cannot_be_edited_is_none() {
         let odd =
             Message::parse(Bytes::from_static(b"{\"id\":1,\"method\":\"m\",\"params\":{\"x\":\"\xff\"}}")).unwrap();
-        assert!(odd.clone().renamed(&Id::ours(1)).is_none() && odd.edited(|_| ()).is_none());
+        assert!(odd.clone().renamed(&Id::own(1)).is_none() && odd.edited(|_| ()).is_none());
         for text in [r#"{"id":1,"method":"m","params":[]}"#, r#"{"id":1,"method":"m","params":{},"params":{}}"#] {
             let message = parse(text).unwrap();
             assert!(message.clone().edited(|message| message.edit("params", |_| ())).is_none(), "{text}");
-            assert!(message.renamed(&Id::ours(1)).is_some(), "{text}");
+            assert!(message.renamed(&Id::own(1)).is_some(), "{text}");
         }
         assert!(parse(r#"{"id":1,"method":"m"}"#).unwrap().edited(|message| message.set("id", "[]")).is_none());
         let odd = Message::parse(Bytes::from_static(b"{\"id\":1,\"result\":0,\"x\":\"\xff\"}")).unwrap();
@@ -503,8 +494,8 @@ mod tests {
         assert_eq!(twice.raw(), b"{\"id\":2,\"result\":0,\"x\":\"\xff\"}".as_slice());
     }
 
-    /// a1: a message that is edited keeps its count, be it edited in its own place or, where a clone holds that, in
-    /// another; a message that is put in another's place begins its own.
+    /// a1: an edited message keeps its record, whether it was edited in place or, because a clone shares its memory,
+    /// copied; a message that replaces another starts a new record.
     #[test]
     fn a1_an_edited_message_keeps_its_record() {
         for is_shared in [false, true] {
@@ -514,7 +505,7 @@ mod tests {
             let message = message.edited(|message| message.edit("params", |params| params.remove(|_| true))).unwrap();
             assert_eq!(message.raw().as_ptr() != place, is_shared);
             assert!(attempts.admit(Reason::SignIn));
-            let renamed = message.renamed(&Id::ours(7)).unwrap().recorded();
+            let renamed = message.renamed(&Id::own(7)).unwrap().recorded();
             for message in clone.iter().chain([&renamed, &renamed.clone()]) {
                 assert_eq!(message.attempts().spent(Reason::SignIn), 1, "{is_shared}");
             }
@@ -524,7 +515,7 @@ mod tests {
         }
         let answer = parse(r#"{"id":1,"result":{}}"#).unwrap().recorded();
         answer.attempts().may_have_run();
-        assert!(!answer.addressed_to(&Id::ours(2)).attempts().admits(Reason::SignIn));
+        assert!(!answer.addressed_to(&Id::own(2)).attempts().admits(Reason::SignIn));
     }
 
     /// t103: one message, one line.

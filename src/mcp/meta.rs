@@ -1,12 +1,9 @@
-//! The members of `_meta` that a modern request says about itself (MCP 2026-07-28, "Per-request protocol fields").
+//! The protocol's members of `_meta` in modern messages (MCP 2026-07-28, "Per-request protocol fields").
 
-/// The protocol version.
 pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-/// The client's name and version.
 pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
-/// What the client can do.
 pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-/// The least severe log message that is wanted.
+/// The least severe log level that the client wants.
 pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// The subscription that a notification belongs to, or that a result ends.
 pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";

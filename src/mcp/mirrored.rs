@@ -1,4 +1,4 @@
-//! The tools that a modern server lists, as far as HTTP concerns them: which arguments of a call go into headers.
+//! Tool arguments that a modern server wants mirrored into HTTP headers.
 //!
 //! MCP 2026-07-28 Streamable HTTP, "Custom Headers from Tool Parameters".
 
@@ -12,14 +12,13 @@ use crate::mcp::{headers, message::Message, object::Object};
 
 const ANNOTATION: &str = "x-mcp-header";
 
-/// What the lists of tools that have passed say about headers.
+/// The header annotations in the `tools/list` results that have passed.
 #[derive(Debug, Default)]
 pub struct Tools(HashMap<String, Vec<Mirrored>>);
 
-/// An argument that is mirrored into a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mirrored {
-    /// The names of the properties that lead to it.
+    /// The path of property names to the argument.
     path: Vec<String>,
     header: HeaderName,
 }
@@ -38,18 +37,18 @@ struct Tool<'a> {
 }
 
 impl Tools {
-    /// Takes in the answer to `tools/list`, and leaves out of it what a client must not see: tools whose annotations are
-    /// invalid. Nothing else of it changes, and most answers do not change at all.
+    /// Learns the annotations in a response to `tools/list`, and removes tools with invalid ones, which a client must
+    /// not see. All other bytes stay the same.
     pub fn learn(&mut self, answer: Message) -> Message {
         if memchr::memmem::find(answer.raw(), ANNOTATION.as_bytes()).is_none() {
             return answer;
         }
         retain(answer, |text| {
             let Ok(tool) = serde_json::from_str::<Tool<'_>>(text) else { return true };
-            match serde_json::from_str(tool.input_schema.get()).map_err(|_| "it is not JSON").and_then(mirrored) {
+            match serde_json::from_str(tool.input_schema.get()).map_err(|_| "not JSON").and_then(mirrored) {
                 Ok(mirrored) => drop(self.0.insert(tool.name, mirrored)),
                 Err(reason) => {
-                    tracing::warn!(tool = %crate::printable::quoted(&tool.name), reason, "a tool with invalid headers is left out");
+                    tracing::warn!(tool = %crate::printable::quoted(&tool.name), reason, "removed a tool with an invalid x-mcp-header");
                     return false;
                 }
             }
@@ -57,8 +56,8 @@ impl Tools {
         })
     }
 
-    /// Adds the headers that the call's arguments are mirrored into: a string decoded, a number or a boolean exactly as the
-    /// client wrote it. A server that compares texts could otherwise refuse the call for ever.
+    /// Adds the headers for the arguments of a call: a string decoded, a number or boolean exactly as the client wrote
+    /// it. Otherwise a server that compares the texts would always refuse the call.
     pub fn mirror(&self, call: &Message, headers: &mut HeaderMap) {
         #[derive(Deserialize)]
         struct Call {
@@ -79,8 +78,7 @@ impl Tools {
     }
 }
 
-/// The JSON text that `path` leads to in `object`, member by member. Where a name occurs twice, the last one counts, as for
-/// most servers.
+/// The JSON value at `path` in `object`. If a name occurs twice, the last one counts, as in most servers.
 fn value_at(object: &str, path: &[impl AsRef<str>]) -> Option<String> {
     let (name, rest) = path.split_first()?;
     let object = Object::parse(object)?;
@@ -88,8 +86,8 @@ fn value_at(object: &str, path: &[impl AsRef<str>]) -> Option<String> {
     if rest.is_empty() { Some(value.to_owned()) } else { value_at(value, rest) }
 }
 
-/// What a header says of the argument that is `value` as JSON; nothing where there is no header for it: `null`, an array, an
-/// object, a string that has no UTF-8 form (MCP 2026-07-28 transports, "Value Encoding").
+/// The header text of a JSON value; `None` for `null`, an array, an object, or a string that is not valid Unicode (MCP
+/// 2026-07-28 transports, "Value Encoding").
 fn header_text(value: String) -> Option<String> {
     match value.as_bytes().first()? {
         b'"' => serde_json::from_str(&value).ok(),
@@ -98,7 +96,8 @@ fn header_text(value: String) -> Option<String> {
     }
 }
 
-/// The answer to `tools/list` with only the tools, each as JSON, that `keep` says yes to. Nothing else of it changes.
+/// Keeps only the tools in a response to `tools/list` for which `keep` returns true, given each tool's JSON. All other
+/// bytes stay the same.
 pub fn retain(answer: Message, mut keep: impl FnMut(&str) -> bool) -> Message {
     let Some(Listed { tools }) = answer.result::<Listed<'_>>() else { return answer };
     let (first, last) = match tools[..] {
@@ -118,25 +117,24 @@ pub fn retain(answer: Message, mut keep: impl FnMut(&str) -> bool) -> Message {
     Message::parse(shorter.into()).unwrap_or(answer)
 }
 
-/// The annotated properties of an input schema.
 fn mirrored(schema: Value) -> Result<Vec<Mirrored>, &'static str> {
     let mut found = Vec::new();
     collect(&schema, &mut Vec::new(), &mut found)?;
     let distinct: BTreeSet<&str> = found.iter().map(|mirrored| mirrored.header.as_str()).collect();
-    if distinct.len() < found.len() { Err("two parameters have one header") } else { Ok(found) }
+    if distinct.len() < found.len() { Err("two parameters share a header") } else { Ok(found) }
 }
 
-/// Looks for annotations: on properties that a chain of `properties` leads to, and nowhere else.
+/// Collects annotations. They are allowed only on properties that a chain of `properties` reaches.
 fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) -> Result<(), &'static str> {
     let Value::Object(members) = schema else { return Ok(()) };
     if let Some(annotation) = members.get(ANNOTATION) {
         let kind = members.get("type").and_then(Value::as_str);
         if path.is_empty() || !matches!(kind, Some("string" | "integer" | "boolean")) {
-            return Err("a header is only for a string, an integer or a boolean");
+            return Err("only a string, integer or boolean can have a header");
         }
-        let name = annotation.as_str().filter(|name| !name.is_empty()).ok_or("a header needs a name")?;
+        let name = annotation.as_str().filter(|name| !name.is_empty()).ok_or("the header name is missing")?;
         let header = HeaderName::from_bytes(format!("mcp-param-{name}").as_bytes())
-            .map_err(|_| "a header's name has characters that it must not have")?;
+            .map_err(|_| "the header name has invalid characters")?;
         found.push(Mirrored { path: path.clone(), header });
     }
     for (keyword, value) in members {
@@ -148,9 +146,9 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) ->
                     path.pop();
                 }
             }
-            // Values, not schemas.
+            // These contain values, not schemas.
             ("default" | "const" | "enum" | "examples", _) => {}
-            _ if is_annotated(value) => return Err("a header on what is not a plain property"),
+            _ if is_annotated(value) => return Err("only a plain property can have a header"),
             _ => {}
         }
     }
@@ -188,7 +186,7 @@ mod tests {
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
     }
 
-    /// Tools whose one argument of each type is mirrored: `n`, `s`, `b`, and `a.b/c.~"d`, whose names need escapes.
+    /// A tool with one mirrored argument of each type: `n`, `s`, `b`, and `a.b/c.~"d`, whose names need escapes.
     fn mirroring() -> Tools {
         let mut tools = Tools::default();
         let nested = json!({"type": "object", "properties": {"b/c": {"type": "object", "properties": {
@@ -206,7 +204,7 @@ mod tests {
         tools
     }
 
-    /// a12: the header says what the body says, digit by digit.
+    /// a12: a number in a header matches the body digit by digit.
     #[test]
     fn a12_numbers_are_mirrored_as_they_were_written() {
         let tools = mirroring();
@@ -235,24 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn a12_other_values_are_mirrored_where_a_header_can_say_them() {
+    fn a12_other_values_are_mirrored_if_a_header_can_hold_them() {
         let tools = mirroring();
         let header = |name: &str, value: &str| vec![(format!("mcp-param-{name}"), value.to_owned())];
         for (arguments, expected) in [
             (r#"{"b":true}"#, header("b", "true")),
             (r#"{"b":false}"#, header("b", "false")),
-            // A string is what it means, not how it is spelled.
+            // A string is decoded first.
             (r#"{"s":"\u0061\/\"b"}"#, header("s", "a/\"b")),
             (r#"{"\u0073":"a"}"#, header("s", "a")),
             (r#"{"s":""}"#, header("s", "")),
             (r#"{"s":"1e3"}"#, header("s", "1e3")),
             (r#"{"s":"a\nb"}"#, header("s", "=?base64?YQpi?=")),
             (r#"{"s":"\ud83d\ude00"}"#, header("s", "=?base64?8J+YgA==?=")),
-            // Of a name that occurs twice the last one counts.
+            // If a name occurs twice, the last one counts.
             (r#"{"n":1,"n":2}"#, header("n", "2")),
             (r#"{"a":{"b/c":{"~\"d":1}},"a":{"b/c":{"~\"d":2.0}}}"#, header("nested", "2.0")),
             (r#"{"n":1},"arguments":{"n":2}"#, header("n", "2")),
-            // What stands beside it does not matter.
+            // Other members do not matter.
             (r#"{"x":"\ud800","\udc00":1e999,"n":7}"#, header("n", "7")),
             (r#"{"n":null}"#, vec![]),
             (r#"{"n":1,"n":null}"#, vec![]),
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_with_invalid_annotations_are_left_out_and_nothing_else() {
+    fn only_tools_with_invalid_annotations_are_removed() {
         let text = |name: &str| json!({"type": "string", "x-mcp-header": name});
         for invalid in [
             json!({"a": text("")}),

@@ -1,4 +1,4 @@
-//! MCP's vocabulary: messages as they were written, and what the specification calls things. Pure; knows nobody else.
+//! MCP's vocabulary: messages, ids, revisions, headers and error codes. Pure, and depends on no module above it.
 
 pub mod array;
 pub mod attempts;

@@ -1,4 +1,4 @@
-//! A JSON object whose members can be set and removed while all the others stay as they were written.
+//! Editing a JSON object's members while all the others keep their exact bytes.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,51 +10,49 @@ use serde_json::value::RawValue;
 
 use crate::mcp::splice::{self, Piece};
 
-/// The members of an object, in their order: each a name and a value, both JSON text; and whether an edit of them failed.
+/// The members of an object in order, each a name and a value as JSON text; and whether an edit failed.
 #[derive(Debug, Clone, Default)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>, bool);
 
-/// The value of a member.
 #[derive(Debug, Clone)]
 enum Value<'a> {
     Text(Cow<'a, str>),
-    /// One that is being changed: it may be large, and is not written down before the whole is.
+    /// An edited value, serialised only with the whole object because it may be large.
     Edited(Object<'a>),
 }
 
 impl<'a> Object<'a> {
-    /// Reads `text`; none where it is no object.
+    /// Parses `text`; `None` if it is not an object.
     pub fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// The value of the member `name`; none of one that [`Object::edit`] has changed.
+    /// The value of the first member `name`; `None` if [`Object::edit`] has changed it.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
     }
 
-    /// The value of the last member `name`, where there may be several; none of one that [`Object::edit`] has changed.
+    /// The value of the last member `name`; `None` if [`Object::edit`] has changed it.
     pub fn last(&self, name: &str) -> Option<&str> {
         self.0.iter().rev().find(|(written, _)| is(written, name)).and_then(|(_, value)| value.text())
     }
 
-    /// The members in their order: names, and values as JSON.
+    /// The members in order, with their values as JSON.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         let texts = self.0.iter().filter_map(|(written, value)| Some((written, value.text()?)));
         texts.map(|(written, text)| (serde_json::from_str(written).unwrap_or_default(), text))
     }
 
-    /// Whether it has no members.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether an edit failed, here or in a member: then this is not what was meant.
+    /// Whether an edit of this object or a nested one failed, so that the object must not be used.
     pub fn has_failed(&self) -> bool {
         self.1
     }
 
-    /// Gives the member `name` the value `value`: where it was (everywhere, if it was there more than once), or at the end.
+    /// Sets every member `name` to `value`, or adds one at the end.
     pub fn set(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
         let value = value.into();
         let mut is_there = false;
@@ -67,18 +65,18 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Adds the member `name`, which it does not have yet.
+    /// Adds the member `name`, which must not exist yet.
     pub fn add(&mut self, name: &str, value: impl Into<Cow<'a, str>>) {
         self.0.push((text(name).into(), Value::Text(value.into())));
     }
 
-    /// Removes the members that `unwanted` says yes to, by their names.
+    /// Removes the members whose names `unwanted` matches.
     pub fn remove(&mut self, unwanted: impl Fn(&str) -> bool) {
         self.0
             .retain(|(written, _)| serde_json::from_str::<Cow<'_, str>>(written).map_or(true, |name| !unwanted(&name)));
     }
 
-    /// Leaves only the last of several members `name`, which is the one that most readers take (RFC 8259 section 4).
+    /// Removes all but the last member `name`, which is the one that most parsers use (RFC 8259 section 4).
     pub fn keep_last(&mut self, name: &str) {
         let mut later = self.0.iter().filter(|(written, _)| is(written, name)).count();
         self.0.retain(|(written, _)| {
@@ -88,8 +86,8 @@ impl<'a> Object<'a> {
         });
     }
 
-    /// Changes the object that is the member `name`, which comes into being where there is none or `null`. The edit fails
-    /// where something else is there, or where the name is there twice and the receiver's choice is not known.
+    /// Edits the nested object `name`, and creates it if it is missing or `null`. The edit fails if the value is not an
+    /// object, or if the name occurs twice and so it is unknown which one the receiver will use.
     pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Object<'_>)) {
         let mut positions = (0..self.0.len()).filter(|position| is(&self.0[*position].0, name));
         let (first, second) = (positions.next(), positions.next());
@@ -102,7 +100,8 @@ impl<'a> Object<'a> {
         self.1 |= has_failed;
     }
 
-    /// What `edit` makes of `text`: of which parts that consists. None where it is no object, or where `edit` failed.
+    /// Applies `edit` to `text` and returns the pieces of the result. `None` if `text` is not an object or `edit`
+    /// failed.
     pub fn edited(text: &str, edit: impl FnOnce(&mut Object<'_>)) -> Option<Vec<Piece>> {
         let mut object = Object::parse(text)?;
         edit(&mut object);
@@ -114,7 +113,7 @@ impl<'a> Object<'a> {
         Some(splice::pieces(text, parts.into_iter()))
     }
 
-    /// Writes it down, part by part.
+    /// Serialises the object, part by part.
     fn write<'b>(&'b self, take: &mut impl FnMut(&'b str)) {
         take("{");
         for (index, (name, value)) in self.0.iter().enumerate() {
@@ -140,7 +139,7 @@ impl Value<'_> {
         }
     }
 
-    /// Changes the object that this is, or that takes the place of `null`. Whether that has succeeded.
+    /// Edits this object, or an empty one that replaces `null`. Returns whether that succeeded.
     fn edit(&mut self, edit: impl FnOnce(&mut Object<'_>)) -> bool {
         match self {
             Self::Edited(object) => {
@@ -167,14 +166,14 @@ impl Value<'_> {
     }
 }
 
-/// Whether the name that is `written` as JSON is `name`.
+/// Whether the JSON string `written` equals `name`.
 fn is(written: &str, name: &str) -> bool {
     let unquoted = written.get(1..written.len().saturating_sub(1));
     unquoted == Some(name)
         || written.contains('\\') && serde_json::from_str::<Cow<'_, str>>(written).is_ok_and(|decoded| decoded == name)
 }
 
-/// The value that `path` leads to in `object`, member by member, where it is neither `false` nor `null`: as JSON.
+/// The JSON value at `path` in `object`, unless it is `false` or `null`.
 pub fn found(object: &str, path: &[&str]) -> Option<String> {
     path.iter().try_fold(object.to_owned(), |object, name| {
         Object::parse(&object)?.get(name).filter(|value| !matches!(*value, "false" | "null")).map(str::to_owned)
@@ -183,11 +182,10 @@ pub fn found(object: &str, path: &[&str]) -> Option<String> {
 
 /// `value` as JSON.
 pub fn text(value: &str) -> String {
-    // A string can always be written.
+    // Serialising a string cannot fail.
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// JSON text again.
 impl fmt::Display for Object<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut outcome = Ok(());
@@ -223,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_named_stays_as_it_was_written() {
+    fn other_members_keep_their_bytes() {
         let text = r#"{"n":1.10,"a\u0062":"\ud800","z":{ "x" : 1e400 },"a":12345678901234567890123}"#;
         let mut object = Object::parse(text).unwrap();
         assert_eq!(object.to_string(), text);
@@ -237,9 +235,9 @@ mod tests {
         assert_eq!(object.to_string(), edited);
     }
 
-    /// a16: an edit that did not happen is known, however deep.
+    /// a16: a failed edit is reported at any depth.
     #[test]
-    fn a16_a_failed_edit_is_known() {
+    fn a16_a_failed_edit_is_reported() {
         let edited = |text: &str| {
             let mut object = Object::parse(text).unwrap();
             object.edit("a", |a| a.edit("b", |b| b.set("c", "1")));
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_members_stays() {
+    fn keep_last_removes_earlier_members() {
         let mut object = Object::parse(r#"{"a":1,"b":1,"\u0061":2,"a":3,"c":1,"b":2}"#).unwrap();
         object.keep_last("a");
         object.keep_last("d");

@@ -1,22 +1,21 @@
-//! The two families of MCP revisions, told apart message by message.
+//! The two eras of MCP revisions, and how to recognise them in a message.
 //!
-//! Legacy (2024-11-05 to 2025-11-25) opens with `initialize` and may keep a session; modern (2026-07-28) carries its
-//! version in every request's `_meta` and keeps none.
+//! A legacy client (2024-11-05 to 2025-11-25) starts with `initialize` and may have a session; a modern client
+//! (2026-07-28) sends its version in every request's `_meta` and has none.
 
 use serde::{Deserialize, Serialize};
 
 use crate::mcp::message::Message;
 
-/// The modern revision that finmcp speaks where nobody else says which.
+/// The modern revision that finmcp uses by default.
 pub const MODERN: &str = "2026-07-28";
 
-/// The legacy revision that finmcp asks for where nobody else says which: the last one.
+/// The legacy revision that finmcp requests by default: the last one.
 pub const LEGACY: &str = "2025-11-25";
 
-/// Every legacy revision.
 pub const LEGACY_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY];
 
-/// A family of revisions.
+/// A group of compatible revisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Era {
@@ -27,7 +26,7 @@ pub enum Era {
 }
 
 impl Era {
-    /// Its revisions, for people to read.
+    /// The era's revisions, for display.
     pub fn revisions(self) -> &'static str {
         match self {
             Self::Legacy => "MCP 2024-11-05 to 2025-11-25",
@@ -35,19 +34,19 @@ impl Era {
         }
     }
 
-    /// The family of a revision: revisions are dates.
+    /// The era of a revision. Revisions are dates, so they sort as strings.
     pub fn of(version: &str) -> Self {
         if version < MODERN { Self::Legacy } else { Self::Modern }
     }
 
-    /// The era that a client speaks, by what it says first.
-    pub fn spoken(message: &Message) -> Self {
+    /// The era of a client, by its first message.
+    pub fn of_message(message: &Message) -> Self {
         let is_modern = message.method() == Some("server/discover") || modern_version(message).is_some();
         if is_modern && message.method() != Some("initialize") { Self::Modern } else { Self::Legacy }
     }
 }
 
-/// The protocol version that `message` itself carries (MCP 2026-07-28, "_meta"); none in a message of the legacy era.
+/// The protocol version in a modern message's `_meta` (MCP 2026-07-28, "_meta"); `None` for a legacy message.
 pub fn modern_version(message: &Message) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Parameters {
@@ -62,7 +61,7 @@ pub fn modern_version(message: &Message) -> Option<Box<str>> {
     message.parameters::<Parameters>().map(|parameters| parameters.meta.version)
 }
 
-/// The version that a legacy server chose: a member of its answer to `initialize`.
+/// The version that a legacy server chose in its response to `initialize`.
 pub fn negotiated_version(answer: &Message) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Initialized {
@@ -81,10 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn a_modern_message_says_so_itself() {
+    fn a_modern_message_carries_its_version() {
         let modern = r#"{"id":1,"method":"a","params":{"_meta":{"x":1.10,"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
         assert_eq!(modern_version(&message(modern)).as_deref(), Some("2026-07-28"));
-        assert_eq!(Era::spoken(&message(modern)), Era::Modern);
+        assert_eq!(Era::of_message(&message(modern)), Era::Modern);
         for legacy in [
             r#"{"id":1,"method":"tools/list"}"#,
             r#"{"id":1,"method":"tools/list","params":[]}"#,
@@ -92,9 +91,9 @@ mod tests {
             r#"{"id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
         ] {
             assert_eq!(modern_version(&message(legacy)), None);
-            assert_eq!(Era::spoken(&message(legacy)), Era::Legacy);
+            assert_eq!(Era::of_message(&message(legacy)), Era::Legacy);
         }
-        assert_eq!(Era::spoken(&message(r#"{"id":1,"method":"server/discover"}"#)), Era::Modern);
+        assert_eq!(Era::of_message(&message(r#"{"id":1,"method":"server/discover"}"#)), Era::Modern);
     }
 
     #[test]

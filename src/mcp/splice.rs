@@ -1,16 +1,15 @@
-//! Text that is changed in the place where it is. What stays of a message of 64 MiB is moved there, and not copied to
-//! another place: it is in memory once.
+//! Editing text in place. The unchanged parts of a 64 MiB message are moved within its buffer, not copied to a second
+//! one.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-/// A part of the changed text.
+/// A part of the edited text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece {
-    /// These bytes of the text as it was. Each stands behind the one before in both.
+    /// A byte range of the original. Ranges are in the same order in the original and the result.
     Kept(Range<usize>),
-    /// Others.
     New(String),
 }
 
@@ -23,7 +22,7 @@ impl Piece {
     }
 }
 
-/// The parts that make up `parts` one after the other, where those that lie in `text` are kept from it.
+/// The pieces that concatenate to `parts`. A part that is a slice of `text` becomes [`Piece::Kept`].
 pub fn pieces<'a>(text: &str, parts: impl Iterator<Item = &'a str>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut kept = 0;
@@ -43,7 +42,7 @@ pub fn pieces<'a>(text: &str, parts: impl Iterator<Item = &'a str>) -> Vec<Piece
     pieces
 }
 
-/// `text` as these pieces: in its own place, where nothing else holds it.
+/// Rebuilds `text` from these pieces, in place if nothing else shares the memory.
 pub fn splice(text: Bytes, pieces: &[Piece]) -> Bytes {
     match text.try_into_mut() {
         Ok(own) => in_place(own, pieces).freeze(),
@@ -70,8 +69,8 @@ fn in_place(mut text: BytesMut, pieces: &[Piece]) -> BytesMut {
     if length > text.len() {
         text.resize(length, 0);
     }
-    // First what moves to the front, from the front on, and then what moves to the back, from the back on: nothing is
-    // written over that has yet to move.
+    // First move pieces towards the front, starting at the front; then move pieces towards the back, starting at the
+    // back. So no piece is overwritten before it has moved.
     let kept = pieces.iter().zip(&places).filter_map(|(piece, place)| match piece {
         Piece::Kept(range) => Some((range, *place)),
         Piece::New(_) => None,
@@ -98,9 +97,9 @@ mod tests {
 
     use super::*;
 
-    /// a14: what nothing else holds is changed where it is.
+    /// a14: text that nothing else shares is edited in place.
     #[test]
-    fn a14_text_stays_in_its_place() {
+    fn a14_unshared_text_is_edited_in_place() {
         let text = Bytes::from("x".repeat(1000));
         let place = text.as_ptr();
         let shorter = splice(text, &[Piece::New("[".to_owned()), Piece::Kept(10..500), Piece::New("]".to_owned())]);
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_the_text_is_kept_in_its_order() {
+    fn slices_of_the_text_are_kept_in_order() {
         let text = "abcdef";
         let parts = ["{", &text[1..2], &text[2..3], ",", "b", &text[4..6], &text[0..1], ""];
         let expected = [
@@ -125,9 +124,9 @@ mod tests {
     }
 
     proptest! {
-        /// a14: the same comes of it in place as in a copy, whatever moves where.
+        /// a14: editing in place gives the same result as copying, wherever the pieces move.
         #[test]
-        fn a14_in_place_is_as_in_a_copy(
+        fn a14_editing_in_place_equals_copying(
             text in "[a-z]{0,60}",
             cuts in prop::collection::vec((0usize..60, 0usize..20, "[A-Z]{0,12}"), 0..8)
         ) {

@@ -1,35 +1,35 @@
-//! Server-Sent Events, as bytes (WHATWG HTML, section 9.2.6 "Interpreting an event stream").
+//! A decoder of Server-Sent Events (WHATWG HTML, section 9.2.6 "Interpreting an event stream").
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// One dispatched event.
+/// A complete event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SseEvent {
-    /// The event's type; `message` where the stream names none.
+    /// The event type; `message` if the stream gives none.
     pub name: Bytes,
-    /// The lines of `data`, joined by line feeds. A single line is a slice of what was read, not a copy.
+    /// The lines of `data`, joined by line feeds. A single line is a slice of the input, not a copy.
     pub data: Bytes,
 }
 
-/// An event larger than a message may be.
+/// An event exceeded the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge;
 
-/// Cuts a stream into events, however it is chunked.
+/// Splits a stream into events, however the stream is chunked.
 #[derive(Debug)]
 pub struct Decoder {
     unread: BytesMut,
-    /// How much of `unread` is known to hold no line end.
+    /// The length of the prefix of `unread` that contains no line end.
     scanned: usize,
     at_start: bool,
-    /// The last line ended with CR: a LF that follows belongs to it.
+    /// The last line ended with CR, so a following LF belongs to it.
     after_carriage_return: bool,
     limit: usize,
     name: Bytes,
     data: Option<Data>,
     last_event_id: Option<Bytes>,
     retry: Option<u64>,
-    /// The event that is being read has a field.
+    /// The current event has a field.
     has_field: bool,
     sign_of_life: bool,
 }
@@ -41,7 +41,7 @@ enum Data {
 }
 
 impl Decoder {
-    /// A decoder of events of at most `limit` bytes.
+    /// Creates a decoder for events of at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             unread: BytesMut::new(),
@@ -58,42 +58,42 @@ impl Decoder {
         }
     }
 
-    /// A decoder of the stream that goes on where this one ended.
+    /// Creates a decoder for the stream that resumes this one.
     pub fn resumed(&self) -> Self {
         Self { last_event_id: self.last_event_id.clone(), retry: self.retry, ..Self::new(self.limit) }
     }
 
-    /// The next part of the stream.
+    /// Adds the next chunk of the stream.
     pub fn push(&mut self, chunk: &[u8]) {
         self.unread.extend_from_slice(chunk);
     }
 
-    /// The last `id` seen: where to resume (MCP 2025-11-25, "Resumability and Redelivery").
+    /// The last `id` received, for resuming (MCP 2025-11-25, "Resumability and Redelivery").
     pub fn last_event_id(&self) -> Option<&Bytes> {
         self.last_event_id.as_ref()
     }
 
-    /// The last `retry` seen, in milliseconds: how long to wait before coming back.
+    /// The last `retry` received: the wait before reconnecting, in milliseconds.
     pub fn retry(&self) -> Option<u64> {
         self.retry
     }
 
-    /// Whether a comment, or an event that says nothing, has come to its end since this was asked.
+    /// Whether a comment or an event without data has arrived since the last call.
     pub fn take_sign_of_life(&mut self) -> bool {
         std::mem::take(&mut self.sign_of_life)
     }
 
-    /// The next event that is complete, if there is one.
+    /// The next complete event.
     ///
     /// # Errors
-    /// [`TooLarge`] where an event outgrows the limit; the stream is of no more use then.
+    /// [`TooLarge`] if an event exceeds the limit. The stream cannot be read further.
     pub fn next_event(&mut self) -> Result<Option<SseEvent>, TooLarge> {
         while let Some(line) = self.next_line() {
             if line.is_empty() {
                 self.sign_of_life |= std::mem::take(&mut self.has_field) && self.data.is_none();
                 let name = std::mem::take(&mut self.name);
                 if let Some(data) = self.data.take() {
-                    self.let_go(data.len());
+                    self.release_memory_of(data.len());
                     let name = if name.is_empty() { Bytes::from_static(b"message") } else { name };
                     return Ok(Some(SseEvent { name, data: data.join() }));
                 }
@@ -106,8 +106,8 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Keeps no hold on the memory of a large event, of which only what follows it is wanted here.
-    fn let_go(&mut self, event: usize) {
+    /// Copies the bytes after a large event, so that they do not keep its memory alive.
+    fn release_memory_of(&mut self, event: usize) {
         const LARGE: usize = 64 << 10;
         if event > LARGE && self.unread.len() <= event {
             self.unread = BytesMut::from(&self.unread[..]);
@@ -165,7 +165,7 @@ impl Decoder {
         match &name[..] {
             b"data" => self.data = Some(self.data.take().map_or(Data::Line(value.clone()), |data| data.and(&value))),
             b"event" => self.name = value,
-            // It outlives the event, whose memory it must not keep.
+            // The id outlives the event, so it must not keep its memory alive.
             b"id" if !value.contains(&0) => self.last_event_id = Some(Bytes::copy_from_slice(&value)),
             b"retry" => self.retry = digits(&value).or(self.retry),
             _ => {}
@@ -223,7 +223,7 @@ mod tests {
         events
     }
 
-    /// t125: the examples of the specification, and its corners.
+    /// t125: the specification's examples and edge cases.
     #[test]
     fn t125_streams_are_read_as_the_specification_says() {
         for (stream, events) in [
@@ -252,9 +252,9 @@ mod tests {
         assert_eq!((decoder.last_event_id(), decoder.retry()), (Some(&Bytes::from_static(b"7")), Some(250)));
     }
 
-    /// t125: an event that never ends is given up, whether it has line ends or not.
+    /// t125: an endless event is refused, with or without line ends.
     #[test]
-    fn t125_an_endless_event_is_given_up() {
+    fn t125_an_endless_event_is_refused() {
         for part in ["x", "data: x\n"] {
             let mut decoder = Decoder::new(1000);
             let outcome = (0..2000).try_for_each(|_| {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_cost_nothing() {
+    fn comments_do_not_count_towards_the_limit() {
         let mut decoder = Decoder::new(10);
         for _ in 0..1000 {
             decoder.push(b": keep-alive\n\n");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     proptest! {
-        /// t125: the same events, however the network cuts the stream.
+        /// t125: the events are the same however the network splits the stream.
         #[test]
         fn t125_chunks_make_no_difference(stream in "((data|event|id|:x|foo)(: ?[a-zé]{0,3})?(\r\n|\n|\r)|(\r\n|\n|\r)){0,20}", cuts in prop::collection::vec(0usize..100, 0..10)) {
             let bytes = stream.as_bytes();

@@ -1,8 +1,8 @@
-//! Tasks: calls of tools that run on after they were answered, by an id that the client asks about.
+//! Tasks: tool calls that continue after their response, and whose state the client requests by id.
 //!
-//! There are two kinds, which cannot be translated into each other: MCP 2025-11-25's (experimental, "Tasks": the client asks
-//! for a task and later for `tasks/result`), and the extension of MCP 2026-07-28 (SEP-2663: the server makes a task of a
-//! call, and `tasks/get` has its result). So neither is offered across the eras.
+//! There are two kinds that cannot be translated into each other: in MCP 2025-11-25 (experimental, "Tasks") the client
+//! asks for a task and later for `tasks/result`; in the extension of MCP 2026-07-28 (SEP-2663) the server turns a call
+//! into a task, and `tasks/get` returns its result. finmcp therefore offers neither across eras.
 
 use std::borrow::Cow;
 
@@ -11,24 +11,25 @@ use serde_json::value::RawValue;
 
 use crate::mcp::{message::Message, object::Object};
 
-/// The extension, as both sides declare it among their capabilities' `extensions`.
+/// The extension's name in the `extensions` of both sides' capabilities.
 pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
-/// A task, as far as an answer or a notification says what has become of it.
+/// A task and its state, as a response or notification describes them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Task {
-    /// Its id, which a server may take for proof that somebody may see the result (SEP-2663, "Security Considerations").
+    /// The task id. A server may accept it as proof of permission to see the result (SEP-2663, "Security
+    /// Considerations").
     pub id: String,
-    /// How it ended: `ok`, `tool_error`, `error:CODE`, `failed` where the server does not say more, `cancelled`. None where
-    /// it runs on, or the server does not say.
+    /// How the task ended: `ok`, `tool_error`, `error:CODE`, `failed` without details, or `cancelled`. `None` if it is
+    /// still running or the server does not say.
     pub end: Option<String>,
-    /// Whether the server says anything about its state.
+    /// Whether the server gave a status at all.
     pub has_status: bool,
 }
 
-/// A task in the words of either era.
+/// A task as either era writes it.
 #[derive(Deserialize)]
-struct Written<'a> {
+struct TaskDocument<'a> {
     #[serde(rename = "taskId")]
     id: String,
     #[serde(borrow, default)]
@@ -39,28 +40,28 @@ struct Written<'a> {
     error: Option<&'a RawValue>,
 }
 
-impl From<Written<'_>> for Task {
-    fn from(written: Written<'_>) -> Self {
+impl From<TaskDocument<'_>> for Task {
+    fn from(document: TaskDocument<'_>) -> Self {
         let member = |object: Option<&RawValue>, name: &str| {
             let object = Object::parse(object?.get())?;
             object.get(name).map(str::to_owned)
         };
-        let end = match written.status.as_deref() {
-            Some("completed") if member(written.result, "isError").as_deref() == Some("true") => {
+        let end = match document.status.as_deref() {
+            Some("completed") if member(document.result, "isError").as_deref() == Some("true") => {
                 "tool_error".to_owned()
             }
             Some("completed") => "ok".to_owned(),
-            Some("failed") => member(written.error, "code")
+            Some("failed") => member(document.error, "code")
                 .and_then(|code| code.parse::<i64>().ok())
                 .map_or_else(|| "failed".to_owned(), |code| format!("error:{code}")),
             Some("cancelled") => "cancelled".to_owned(),
-            _ => return Self { id: written.id, end: None, has_status: written.status.is_some() },
+            _ => return Self { id: document.id, end: None, has_status: document.status.is_some() },
         };
-        Self { id: written.id, end: Some(end), has_status: true }
+        Self { id: document.id, end: Some(end), has_status: true }
     }
 }
 
-/// The id of the task that a request is about.
+/// The id of the task that a request names.
 pub fn asked_about(request: &Message) -> Option<String> {
     #[derive(Deserialize)]
     struct About {
@@ -75,58 +76,58 @@ pub fn asked_about(request: &Message) -> Option<String> {
     }
 }
 
-/// The task that a result says of: of `tasks/get` or `tasks/cancel`.
+/// The task in a result of `tasks/get` or `tasks/cancel`.
 pub fn described(answer: &Message) -> Option<Task> {
-    answer.result::<Written<'_>>().map(Task::from)
+    answer.result::<TaskDocument<'_>>().map(Task::from)
 }
 
-/// The tasks that a result of `tasks/list` says of.
+/// The tasks in a result of `tasks/list`.
 pub fn listed(answer: &Message) -> Vec<Task> {
     #[derive(Deserialize)]
     struct Listed<'a> {
         #[serde(borrow)]
-        tasks: Vec<Written<'a>>,
+        tasks: Vec<TaskDocument<'a>>,
     }
     answer.result::<Listed<'_>>().map(|listed| listed.tasks.into_iter().map(Task::from).collect()).unwrap_or_default()
 }
 
-/// The task whose state the server tells of by itself: `notifications/tasks/status` of 2025-11-25, and the extension's
-/// `notifications/tasks`.
-pub fn told(notification: &Message) -> Option<Task> {
+/// The task in a status notification: `notifications/tasks/status` in 2025-11-25, `notifications/tasks` in the
+/// extension.
+pub fn announced(notification: &Message) -> Option<Task> {
     match notification.method()? {
         "notifications/tasks/status" | "notifications/tasks" => {
-            notification.parameters::<Written<'_>>().map(Task::from)
+            notification.parameters::<TaskDocument<'_>>().map(Task::from)
         }
         _ => None,
     }
 }
 
-/// The task that the answer to a call says it has become: `resultType: "task"` of the extension, the member `task` of
-/// 2025-11-25, or what finmcp tells a client that cannot follow one.
+/// The task that a call has become, by its response: `resultType: "task"` in the extension, the member `task` in
+/// 2025-11-25, or the error that finmcp sends to a client without support for tasks.
 pub fn created(answer: &Message) -> Option<Task> {
     #[derive(Deserialize)]
     struct Created<'a> {
         #[serde(borrow)]
-        task: Written<'a>,
+        task: TaskDocument<'a>,
     }
-    // Most answers are large or small, but hardly one has this in it.
+    // A cheap check first: hardly any response contains this text.
     memchr::memmem::find(answer.raw(), b"\"taskId\"")?;
     let members = answer.result::<Object<'_>>();
     let is_result = members.is_some_and(|members| members.get("content").is_some());
     let of_2025 = || answer.result::<Created<'_>>().filter(|_| !is_result).map(|created| created.task.into());
-    let refused = || answer.error_data::<Written<'_>>().map(Task::from);
+    let refused = || answer.error_data::<TaskDocument<'_>>().map(Task::from);
     extension_task(answer).or_else(of_2025).or_else(refused)
 }
 
-/// The task that the answer of a modern server says its request has become.
+/// The task that a request has become, by a modern server's response.
 pub fn extension_task(answer: &Message) -> Option<Task> {
     memchr::memmem::find(answer.raw(), b"\"task\"")?;
     let is_task = answer.result::<Object<'_>>()?.get("resultType") == Some("\"task\"");
     if is_task { described(answer) } else { None }
 }
 
-/// Capabilities of one side, for the other side in another era: without tasks.
-pub fn not_offered(capabilities: &str) -> String {
+/// `capabilities` without tasks, for a peer of the other era.
+pub fn without_tasks(capabilities: &str) -> String {
     let Some(mut members) = Object::parse(capabilities) else { return capabilities.to_owned() };
     let extensions = members.get("extensions").and_then(Object::parse);
     let is_extended = extensions.is_some_and(|extensions| extensions.get(EXTENSION).is_some());
@@ -163,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn b15_a_call_that_became_a_task_is_told_from_one_that_is_done() {
+    fn b15_a_call_that_became_a_task_is_recognised() {
         for (answer, expected) in [
             (r#"{"resultType":"task","taskId":"a\u0062","status":"working","ttlMs":1.0}"#, Some(task("ab", None))),
             (r#"{"resultType":"task","taskId":"a","status":"cancelled"}"#, Some(task("a", Some("cancelled")))),
             (r#"{"task":{"taskId":"a","status":"working","ttl":60000}}"#, Some(task("a", None))),
             (r#"{"task":{"taskId":"a","status":"submitted"},"_meta":{}}"#, Some(task("a", None))),
-            // What a tool says is no task.
+            // A tool's own result is not a task.
             (r#"{"content":[],"task":{"taskId":"a","status":"working"}}"#, None),
             (r#"{"content":[],"structuredContent":{"task":{"taskId":"a"}}}"#, None),
             (r#"{"resultType":"complete","taskId":"a","status":"working"}"#, None),
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn b15_the_end_of_a_task_is_read_in_the_words_of_either_era() {
+    fn b15_the_end_of_a_task_is_read_in_either_era() {
         for (said, end) in [
             (r#""status":"working""#, None),
             (r#""status":"input_required""#, None),
@@ -202,14 +203,14 @@ mod tests {
             assert_eq!(listed(&result(&format!(r#"{{"tasks":[{text}]}}"#))), [task("a", end)], "{said}");
             for method in ["notifications/tasks/status", "notifications/tasks"] {
                 let notification = message(&format!(r#"{{"method":"{method}","params":{text}}}"#));
-                assert_eq!(told(&notification), Some(task("a", end)), "{said}");
+                assert_eq!(announced(&notification), Some(task("a", end)), "{said}");
             }
         }
         assert!(!described(&result(r#"{"taskId":"a"}"#)).unwrap().has_status);
-        assert_eq!(told(&message(r#"{"method":"notifications/progress","params":{"taskId":"a"}}"#)), None);
+        assert_eq!(announced(&message(r#"{"method":"notifications/progress","params":{"taskId":"a"}}"#)), None);
     }
 
-    /// b15: nothing else of the capabilities changes.
+    /// b15: the other capabilities stay the same.
     #[test]
     fn b15_tasks_are_not_offered_across_the_eras() {
         for (all, rest) in [
@@ -219,11 +220,11 @@ mod tests {
             (r#"{"tasks":1,"tasks":2}"#, "{}"),
             (r#"{"extensions":{"io.modelcontextprotocol/tasks":{}},"extensions":{}}"#, "{}"),
         ] {
-            assert_eq!(not_offered(all), rest, "{all}");
+            assert_eq!(without_tasks(all), rest, "{all}");
         }
         for same in ["{}", r#"{ "extensions":{"v/ui":{}} }"#, r#"{"x":"tasks"}"#, "[]", "null", r#"{"extensions":[]}"#]
         {
-            assert_eq!(not_offered(same), same);
+            assert_eq!(without_tasks(same), same);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The authorization request that a person's browser carries, and the judgement of what comes back.
+//! The authorization request that the user's browser opens, and validation of the response.
 
 use std::borrow::Cow;
 
@@ -18,11 +18,11 @@ use crate::{
     server_url::{ServerUrl, ServerUrlError},
 };
 
-/// An authorization request (RFC 6749 section 4.1.1) with PKCE (RFC 7636 section 4.3), and all that its answer is
-/// measured by. Each is good for one answer.
+/// An authorization request (RFC 6749 section 4.1.1) with PKCE (RFC 7636 section 4.3), and everything needed to
+/// validate its response. Each is valid for one response.
 #[derive(Debug)]
 pub struct AuthorizationRequest {
-    /// The URL for the person's browser.
+    /// The URL for the user's browser.
     pub url: ServerUrl,
     /// The PKCE verifier, for the token request.
     pub verifier: Secret,
@@ -31,47 +31,46 @@ pub struct AuthorizationRequest {
     names_itself: bool,
 }
 
-/// What an [`AuthorizationRequest`] asks for.
+/// The parameters of an [`AuthorizationRequest`].
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     /// The `resource` parameter (RFC 8707 section 2.1).
     pub resource: Option<&'a str>,
-    /// The `scope` parameter.
     pub scope: Option<&'a Scope>,
-    /// The thumbprint of the key that the code is to be good with alone (RFC 9449 section 10).
+    /// The thumbprint of the key that the authorization code is bound to (RFC 9449 section 10).
     pub dpop_jkt: Option<&'a str>,
-    /// Further parameters that this server wants. One that the request has already is left out: a parameter must not
-    /// come twice (RFC 6749 section 3.1).
+    /// Further parameters for this server. A parameter that the request already has is left out: none may occur twice
+    /// (RFC 6749 section 3.1).
     pub parameters: &'a [(String, String)],
 }
 
-/// What the authorization server answered, in its own name (RFC 6749 section 4.1.2).
+/// A validated authorization response (RFC 6749 section 4.1.2).
 #[derive(Debug)]
 pub enum AuthorizationResponse {
     /// The code to exchange for tokens.
     Code(Secret),
-    /// An error: `access_denied` when the person said no.
+    /// An error: `access_denied` if the user declined.
     Error(OAuthError),
 }
 
-/// Why a request to the redirect URI is not the answer.
+/// Why a request to the redirect URI is not an acceptable authorization response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallbackError {
-    /// Not an answer to this request: another `state` or none, a parameter twice, neither code nor error. The real one
-    /// may still come.
-    #[error("this is not the answer to the sign-in")]
+    /// Not a response to this request: a wrong or missing `state`, a repeated parameter, or neither code nor error. The
+    /// real response may still arrive.
+    #[error("this is not the response to the sign-in")]
     Unrelated,
-    /// An answer to this request in another's name. Nothing that it says may be used or shown (MCP authorization,
+    /// A response to this request from another issuer. Its content must not be used or shown (MCP authorization,
     /// "Authorization Response Validation").
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
 }
 
 impl AuthorizationRequest {
-    /// A new request to `server`, with a verifier and a state of 256 random bits each.
+    /// Creates a request to `server`, with a verifier and a state of 256 random bits each.
     ///
     /// # Errors
-    /// [`Untrusted`] where the server has no authorization endpoint, or does not support S256.
+    /// [`Untrusted`] if the server has no authorization endpoint or does not support S256.
     pub fn new(
         server: &AuthorizationServer,
         registration: &ClientRegistration,
@@ -97,7 +96,7 @@ impl AuthorizationRequest {
         }
         let (mut url, state) = request.url();
         add_missing(&mut url, wanted.parameters);
-        // OpenID Connect Core 1.0 section 11: without a prompt for consent, a request for offline access is ignored.
+        // OpenID Connect Core 1.0 section 11: servers ignore a request for offline access without a prompt for consent.
         if wanted.scope.is_some_and(|scope| scope.contains("offline_access")) {
             add_missing(&mut url, &[("prompt".to_owned(), "consent".to_owned())]);
         }
@@ -110,8 +109,8 @@ impl AuthorizationRequest {
         })
     }
 
-    /// Judges the query of a request to the redirect URI: `state` first, then `iss`, and only then whether it is an
-    /// error or a code.
+    /// Validates the query of a request to the redirect URI: first `state`, then `iss`, and only then the error or
+    /// code.
     ///
     /// # Errors
     /// Any [`CallbackError`].
@@ -136,8 +135,8 @@ impl AuthorizationRequest {
         }
     }
 
-    /// Whether a redirect to `location` says that the server does not know the client: not to the redirect URI, which an
-    /// unknown client has none of, but to a page of the server's about this error.
+    /// Whether a redirect to `location` says that the server does not know the client: it leads not to the redirect
+    /// URI, because an unknown client has none, but to the server's own page about this error.
     pub fn leads_to_unknown_client(&self, location: &str) -> bool {
         let Ok(target) = self.url.as_url().join(location) else { return false };
         let is_answer = self.url.as_url().query_pairs().any(|(name, value)| {
@@ -154,9 +153,9 @@ fn is_same_place(a: &Url, b: &Url) -> bool {
     a.origin() == b.origin() && a.path() == b.path()
 }
 
-/// Whether an answer to an authorization request that redirects nowhere says that the server does not know the client, or
-/// not with this redirect URI. There is no form for that (RFC 6749 section 4.1.2.1: "inform the resource owner"): servers
-/// write JSON with various codes, plain text or pages, and some send those with 200.
+/// Whether a response to an authorization request, without a redirect, says that the server does not know the client or
+/// its redirect URI. There is no standard format (RFC 6749 section 4.1.2.1: "inform the resource owner"): servers send
+/// JSON with various codes, plain text or web pages, some with status 200.
 pub fn says_unknown_client(status: StatusCode, body: &[u8]) -> bool {
     const WORDS: [&str; 12] = [
         "invalid client",
@@ -184,10 +183,10 @@ pub fn says_unknown_client(status: StatusCode, body: &[u8]) -> bool {
     WORDS.iter().any(|words| text.contains(words))
 }
 
-/// How much of an answer is looked through, in bytes.
+/// How many bytes of a response to search.
 const ANSWER_LIMIT: usize = 64 << 10;
 
-/// Appends each parameter whose key is not in the URL.
+/// Appends each parameter that the URL does not have.
 fn add_missing(url: &mut Url, parameters: &[(String, String)]) {
     for (key, value) in parameters {
         if url.query_pairs().all(|(present, _)| present != key.as_str()) {
@@ -196,7 +195,7 @@ fn add_missing(url: &mut Url, parameters: &[(String, String)]) {
     }
 }
 
-/// The value of a parameter, which must not come twice (RFC 6749 section 3.1).
+/// The value of a parameter, which must not occur twice (RFC 6749 section 3.1).
 fn only<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, CallbackError> {
     let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
@@ -219,9 +218,9 @@ mod tests {
 
     const ISSUER: &str = "https://as.example/t";
 
-    /// b5, d6: how servers say that they have forgotten a client, and what is something else.
+    /// b5, d6: responses with which servers reject an unknown client, and others that mean something else.
     #[test]
-    fn b5_what_says_that_a_client_is_unknown() {
+    fn b5_responses_that_reject_an_unknown_client() {
         let says =
             |status: u16, body: &str| says_unknown_client(StatusCode::from_u16(status).unwrap(), body.as_bytes());
         for (status, body) in [
@@ -299,9 +298,10 @@ mod tests {
         request_to("https://as.example/authorize", names_itself, None, &[])
     }
 
-    /// b5: a redirect to the server's own page about an unknown client; the answer at the redirect URI is another matter.
+    /// b5: a redirect to the server's own error page can reject an unknown client; a redirect to the redirect URI does
+    /// not.
     #[test]
-    fn b5_a_redirect_may_say_that_the_client_is_unknown() {
+    fn b5_a_redirect_can_reject_an_unknown_client() {
         let request = request(true);
         for (location, says) in [
             ("/api/auth/error?error=invalid_client&error_description=client_id+is+required", true),
@@ -326,7 +326,7 @@ mod tests {
         form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
     }
 
-    /// t021, t043: S256 of a fresh verifier, the resource, and each parameter once.
+    /// t021, t043: the URL has the S256 challenge of a fresh verifier, the resource, and each parameter once.
     #[test]
     fn t043_the_url() {
         let request = request_to(
@@ -367,7 +367,7 @@ mod tests {
         assert!(!pairs(&request(false)).iter().any(|(key, _)| key == "prompt" || key == "scope"));
     }
 
-    /// t021, t023: never the same twice.
+    /// t021, t023: no verifier and no state repeats.
     #[test]
     fn t021_verifier_and_state_are_fresh() {
         let mut seen = HashSet::new();
@@ -378,7 +378,7 @@ mod tests {
         }
     }
 
-    /// t023, t024, t025: without our state, once, nothing else is looked at.
+    /// t023, t024, t025: without exactly one matching `state`, nothing else in the query is read.
     #[test]
     fn t023_another_state_is_unrelated() {
         let request = request(true);
@@ -395,7 +395,7 @@ mod tests {
             &[("code", "c"), ("iss", ISSUER), ("state", &state), ("state", "x")],
             &[("error", "access_denied"), ("iss", ISSUER)],
             &[("error", "access_denied"), ("iss", "https://evil.example"), ("state", "x")],
-            // Ours, but unreadable: the real one may still come.
+            // The right state but otherwise invalid: the real response may still arrive.
             &[("iss", ISSUER), ("state", &state)],
             &[("code", ""), ("iss", ISSUER), ("state", &state)],
             &[("code", "c"), ("code", "d"), ("iss", ISSUER), ("state", &state)],
@@ -407,9 +407,9 @@ mod tests {
         assert_eq!(request.judge("").unwrap_err(), CallbackError::Unrelated);
     }
 
-    /// t026: the four rows of the table, and near misses.
+    /// t026: the four rows of the specification's table, and near misses.
     #[test]
-    fn t026_the_issuer_of_the_answer() {
+    fn t026_the_issuer_of_the_response() {
         for (promised, issuer, accepted) in [
             (true, Some(ISSUER), true),
             (true, None, false),
@@ -438,9 +438,9 @@ mod tests {
         }
     }
 
-    /// t027: nothing that comes in another's name is shown.
+    /// t027: text from another issuer is not shown.
     #[test]
-    fn t027_a_mix_up_says_nothing_of_its_own() {
+    fn t027_a_mix_up_shows_no_server_text() {
         let request = request(false);
         let answer = query(&[
             ("state", request.state.expose()),
@@ -453,7 +453,7 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("CANARY"));
     }
 
-    /// t025: an error is an error even when a code comes with it, and is cleaned.
+    /// t025: an error beside a code is still an error, and its text is cleaned.
     #[test]
     fn t025_code_and_error() {
         let request = request(false);
@@ -479,9 +479,9 @@ mod tests {
             prop_assert!(matches!(request(false).judge(&query), Err(CallbackError::Unrelated)));
         }
 
-        /// t023, t024, t025, t026: any answer, with our state or another, is judged as the rules say, one by one.
+        /// t023, t024, t025, t026: every response is validated by the rules in order.
         #[test]
-        fn t023_t026_answers_are_judged_by_the_rules(
+        fn t023_t026_responses_are_validated_by_the_rules(
             promised in any::<bool>(),
             picks in proptest::collection::vec((0..5_usize, 0..3_usize), 0..7),
         ) {

@@ -1,4 +1,4 @@
-//! What an authorization server says about itself (RFC 8414, OpenID Connect Discovery 1.0).
+//! Authorization server metadata (RFC 8414, OpenID Connect Discovery 1.0).
 
 use serde::Deserialize;
 
@@ -16,47 +16,43 @@ use crate::{
 
 const DOCUMENT: &str = "the authorization server's metadata";
 
-/// Authorization server metadata (RFC 8414 section 2), checked to be the issuer's own.
+/// Authorization server metadata (RFC 8414 section 2), whose issuer has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorizationServer {
     /// The issuer identifier, byte for byte.
     pub issuer: String,
-    /// Where tokens come from.
     pub token_endpoint: ServerUrl,
-    /// Where clients register (RFC 7591).
+    /// The dynamic registration endpoint (RFC 7591).
     pub registration_endpoint: Option<ServerUrl>,
-    /// Where a sign-in on another device begins (RFC 8628 section 4).
+    /// The device authorization endpoint (RFC 8628 section 4).
     pub device_authorization_endpoint: Option<ServerUrl>,
-    /// Whether a person may be sent there: `grant_types_supported` has the device grant, or is missing.
+    /// Whether the device grant can be used: `grant_types_supported` has it or is missing.
     pub device_codes: bool,
-    /// Where tokens are revoked (RFC 7009).
+    /// The revocation endpoint (RFC 7009).
     pub revocation_endpoint: Option<ServerUrl>,
-    /// How clients may authenticate at the token endpoint: those of `token_endpoint_auth_methods_supported` that finmcp
-    /// knows.
+    /// The methods in `token_endpoint_auth_methods_supported` that finmcp supports.
     pub authentication: Vec<ClientAuthentication>,
-    /// What the key of a client may sign its assertions with (`private_key_jwt`): those of
-    /// `token_endpoint_auth_signing_alg_values_supported`; nothing at a server that lists other methods of
-    /// authentication only, and none where it does not say.
+    /// `token_endpoint_auth_signing_alg_values_supported`, the algorithms for `private_key_jwt`. Empty if the server
+    /// lists only other authentication methods; `None` if it does not say.
     pub key_algorithms: Option<Vec<String>>,
-    /// Whether `scopes_supported` has `offline_access`: ask for it and a refresh token comes (MCP authorization,
-    /// "Refresh Tokens").
+    /// Whether `scopes_supported` has `offline_access`, which a client requests to get a refresh token (MCP
+    /// authorization, "Refresh Tokens").
     pub offline_access: bool,
-    /// Whether `grant_types_supported` has `refresh_token`, or is missing: RFC 8414 section 2 has another default,
-    /// which nobody means.
+    /// Whether `grant_types_supported` has `refresh_token` or is missing. (The default in RFC 8414 section 2 excludes
+    /// it, but servers that omit the list do support it.)
     pub refresh: bool,
-    /// `authorization_response_iss_parameter_supported`: each authorization response then carries `iss` (RFC 9207
-    /// section 3).
+    /// `authorization_response_iss_parameter_supported`: every authorization response has `iss` (RFC 9207 section 3).
     pub names_itself: bool,
-    /// `client_id_metadata_document_supported`: a client may be the URL of a document about itself (MCP authorization,
-    /// "Client ID Metadata Documents").
+    /// `client_id_metadata_document_supported`: a client id may be the URL of a document about the client (MCP
+    /// authorization, "Client ID Metadata Documents").
     pub client_metadata_documents: bool,
-    /// Whether it binds tokens to keys for ES256: `dpop_signing_alg_values_supported` (RFC 9449 section 5.1). Nothing is
-    /// known of a server of which only the token endpoint is known.
+    /// Whether `dpop_signing_alg_values_supported` has ES256 (RFC 9449 section 5.1); `None` if only the token endpoint
+    /// is known.
     pub dpop: Option<bool>,
     /// `require_pushed_authorization_requests` (RFC 9126 section 5).
     pub pushed_requests_only: bool,
     authorization_endpoint: Option<ServerUrl>,
-    /// Whether it supports S256, if it says so.
+    /// Whether `code_challenge_methods_supported` has S256; `None` if it is missing.
     pkce: Option<bool>,
 }
 
@@ -79,12 +75,12 @@ struct Document {
     require_pushed_authorization_requests: Option<bool>,
 }
 
-/// Where the metadata of `issuer` may be, in the order to look (MCP authorization, "Authorization Server Metadata
-/// Discovery").
+/// The URLs where the metadata of `issuer` may be, in the order to try (MCP authorization, "Authorization Server
+/// Metadata Discovery").
 ///
 /// # Errors
-/// [`Untrusted`] where `namer` names an issuer that must not be called, or that is no issuer identifier (RFC 8414
-/// section 2).
+/// [`Untrusted`] if `issuer` is not a valid issuer identifier (RFC 8414 section 2), or its URL is out of reach for
+/// `namer`, the server that named it.
 pub fn candidates(issuer: &str, namer: &ServerUrl) -> Result<Vec<ServerUrl>, Untrusted> {
     let url = trusted_url("authorization_servers", issuer, namer)?;
     if url.as_url().query().is_some() {
@@ -100,15 +96,15 @@ pub fn candidates(issuer: &str, namer: &ServerUrl) -> Result<Vec<ServerUrl>, Unt
 }
 
 impl AuthorizationServer {
-    /// Reads the metadata that was looked up for `issuer`, the expected issuer identifier, and found at
-    /// `place`: what they name is as near as that at most.
+    /// Parses the metadata that was looked up for `issuer` and found at `place`, whose reach applies to the endpoints.
     ///
     /// # Errors
-    /// [`Untrusted`] where it is no such document, another issuer's (RFC 8414 section 3.3), or names an endpoint that
-    /// must not be called.
+    /// [`Untrusted`] if the document is invalid, belongs to another issuer (RFC 8414 section 3.3), or names an endpoint
+    /// that is out of reach.
     pub fn parse(body: &[u8], issuer: &str, place: &ServerUrl) -> Result<Self, Untrusted> {
         let document: Document = published::parse(DOCUMENT, body)?;
-        // Byte for byte: two spellings of one URL are two issuers (RFC 8414 section 3.3, RFC 3986 section 6.2.1).
+        // Compared byte for byte: two spellings of a URL are two issuers (RFC 8414 section 3.3, RFC 3986 section
+        // 6.2.1).
         if document.issuer != issuer {
             return Err(Untrusted::Issuer { expected: quoted(issuer), found: quoted(&document.issuer) });
         }
@@ -152,11 +148,11 @@ impl AuthorizationServer {
         })
     }
 
-    /// A server of the 2025-03-26 specification without metadata, by that specification's default paths ("Fallbacks for
-    /// Servers without Metadata Discovery"). It must support PKCE, and has no way to say so.
+    /// A server of the 2025-03-26 specification without metadata, with that specification's default paths ("Fallbacks
+    /// for Servers without Metadata Discovery"). It must support PKCE but cannot advertise it.
     ///
     /// # Errors
-    /// [`Untrusted`] where there are no such URLs.
+    /// [`Untrusted`] if the paths cannot be resolved.
     pub fn by_default_paths(server: &ServerUrl) -> Result<Self, Untrusted> {
         let endpoint = |path| server.join(path).map_err(|reason| Untrusted::Url { member: "issuer", reason });
         Ok(Self {
@@ -179,8 +175,8 @@ impl AuthorizationServer {
         })
     }
 
-    /// A server of which only the token endpoint is known, and whose name is that endpoint's URL unless somebody knows
-    /// its `issuer`.
+    /// A server of which only the token endpoint is known. Without a configured `issuer`, that endpoint's URL stands
+    /// for it.
     pub fn pinned(issuer: Option<String>, token_endpoint: ServerUrl) -> Self {
         Self {
             issuer: issuer.unwrap_or_else(|| token_endpoint.to_string()),
@@ -202,23 +198,23 @@ impl AuthorizationServer {
         }
     }
 
-    /// Where a person signs in. Only a server that supports PKCE with S256 has such a place for us: others are refused
-    /// (MCP authorization, "Authorization Code Protection"); client credentials do not need it.
+    /// The authorization endpoint, only if the server supports PKCE with S256: finmcp refuses other servers (MCP
+    /// authorization, "Authorization Code Protection"). Client credentials do not need it.
     ///
     /// # Errors
-    /// [`Untrusted`] where there is no endpoint, or no S256.
+    /// [`Untrusted`] if the server has no endpoint or does not support S256.
     pub fn authorization_endpoint(&self) -> Result<&ServerUrl, Untrusted> {
         let Some(endpoint) = &self.authorization_endpoint else {
-            return Err(Untrusted::Document { document: DOCUMENT, reason: "it names no `authorization_endpoint`" });
+            return Err(Untrusted::Document { document: DOCUMENT, reason: "it has no `authorization_endpoint`" });
         };
         match self.pkce {
             Some(true) => Ok(endpoint),
             Some(false) => Err(Untrusted::Pkce),
-            None => Err(Untrusted::PkceUnsaid),
+            None => Err(Untrusted::PkceNotListed),
         }
     }
 
-    /// The same server, where a person says that it supports S256 though its metadata do not say whether it does.
+    /// The same server, assumed to support S256 if its metadata does not say, because the user has configured that.
     pub fn assuming_pkce(self) -> Self {
         Self { pkce: self.pkce.or(Some(true)), ..self }
     }
@@ -229,10 +225,10 @@ pub fn origin(server: &ServerUrl) -> String {
     server.as_url().origin().ascii_serialization()
 }
 
-/// The other spelling of an issuer that is an origin without a path: with the one slash at its end, or without. Some
-/// libraries write it into every URL that they publish. Byte for byte it is another issuer, but no other server can
-/// answer for it: the origin is the same, and so are the places of its metadata.
-pub fn respelled(issuer: &str) -> Option<String> {
+/// The issuer with its trailing slash added or removed; only for an issuer without a path. Some libraries add that
+/// slash to every URL that they publish. Compared byte for byte it is another issuer, but no other server can answer
+/// for it: the origin and the metadata URLs are the same.
+pub fn with_other_slash(issuer: &str) -> Option<String> {
     let bare = issuer.strip_suffix('/').unwrap_or(issuer);
     let (_, authority) = bare.split_once("://")?;
     if authority.is_empty() || authority.contains(['/', '?', '#']) {
@@ -271,7 +267,7 @@ mod tests {
         AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &place())
     }
 
-    /// t014: the specification's three for an issuer with a path, and two for one without.
+    /// t014: the specification's three URLs for an issuer with a path, and two for one without.
     #[test]
     fn t014_candidates_in_order() {
         let namer: ServerUrl = "https://mcp.example".parse().unwrap();
@@ -300,7 +296,7 @@ mod tests {
         }
     }
 
-    /// t003, t004, t005, t039: issuers that are none.
+    /// t003, t004, t005, t039: invalid issuers.
     #[test]
     fn t005_issuers_that_must_not_be_called() {
         let namer: ServerUrl = "https://mcp.example".parse().unwrap();
@@ -319,7 +315,7 @@ mod tests {
         }
     }
 
-    /// t010: byte for byte.
+    /// t010: issuers are compared byte for byte.
     #[test]
     fn t010_another_issuer_is_refused() {
         for issuer in [
@@ -338,17 +334,17 @@ mod tests {
         assert!(refused.contains("https://evil.example/") && refused.contains(ISSUER) && !refused.contains('\u{1b}'));
     }
 
-    /// d2: the one slash after an origin, and nothing else.
+    /// d2: only the single slash after an origin is added or removed.
     #[test]
-    fn d2_the_other_spelling_of_an_origin() {
+    fn d2_the_slash_after_an_origin() {
         for (one, other) in [
             ("https://as.example", "https://as.example/"),
             ("http://127.0.0.1:9", "http://127.0.0.1:9/"),
             ("https://[::1]:9", "https://[::1]:9/"),
             ("https://AS.example", "https://AS.example/"),
         ] {
-            assert_eq!(respelled(one).as_deref(), Some(other));
-            assert_eq!(respelled(other).as_deref(), Some(one));
+            assert_eq!(with_other_slash(one).as_deref(), Some(other));
+            assert_eq!(with_other_slash(other).as_deref(), Some(one));
         }
         for none in [
             "https://as.example/tenant1",
@@ -362,20 +358,20 @@ mod tests {
             "as.example/",
             "",
         ] {
-            assert_eq!(respelled(none), None, "{none}");
+            assert_eq!(with_other_slash(none), None, "{none}");
         }
     }
 
-    /// t020, t021: no S256, no sign-in; client credentials need none.
+    /// t020, t021: without S256 there is no sign-in in the browser.
     #[test]
-    fn t020_pkce_must_be_promised() {
+    fn t020_pkce_must_be_advertised() {
         for methods in [json!([]), json!(["plain"]), json!(["s256"])] {
             let server = with("code_challenge_methods_supported", methods).unwrap();
             assert_eq!(server.authorization_endpoint(), Err(Untrusted::Pkce));
             assert_eq!(server.assuming_pkce().authorization_endpoint(), Err(Untrusted::Pkce));
         }
         let server = with("code_challenge_methods_supported", json!(null)).unwrap();
-        assert_eq!(server.authorization_endpoint(), Err(Untrusted::PkceUnsaid));
+        assert_eq!(server.authorization_endpoint(), Err(Untrusted::PkceNotListed));
         assert!(server.assuming_pkce().authorization_endpoint().is_ok());
         let server = with("code_challenge_methods_supported", json!(["S256"])).unwrap();
         assert_eq!(server.authorization_endpoint().map(ServerUrl::as_str), Ok("https://as.example/authorize"));
@@ -388,7 +384,7 @@ mod tests {
         assert!(matches!(server.authorization_endpoint(), Err(Untrusted::Document { .. })));
     }
 
-    /// t001, t002, t003, t004, t005, t039: every endpoint, every trick.
+    /// t001, t002, t003, t004, t005, t039: every trick is refused for every endpoint.
     #[test]
     fn t003_endpoints_that_must_not_be_called() {
         for member in ["authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint"] {
@@ -427,7 +423,7 @@ mod tests {
             assert!(matches!(refused, Err(Untrusted::Document { .. })), "{bad}");
         }
         assert!(matches!(with("token_endpoint", json!(null)), Err(Untrusted::Document { .. })));
-        // As deep as the limit on a document's size lets it be, whether it is read or not.
+        // As deep as the size limit allows, in a member that is read and in one that is not.
         let deep = "[".repeat(500_000) + &"]".repeat(500_000);
         let as_value = |member: &str| text.replacen('{', &format!(r#"{{"{member}":{deep},"#), 1);
         for bad in [deep.clone(), "[".repeat(1_000_000), as_value("registration_endpoint"), as_value("unread")] {
@@ -437,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_members_have_their_defaults() {
         let server = with("x", json!(1)).unwrap();
         assert_eq!(server.authentication, [ClientAuthentication::Basic]);
         assert!(!server.offline_access && !server.names_itself);
@@ -456,9 +452,9 @@ mod tests {
         assert!(with("authorization_response_iss_parameter_supported", json!(true)).unwrap().names_itself);
     }
 
-    /// RFC 8414 section 2: what is not listed is not supported; and nothing is known where nothing is listed.
+    /// RFC 8414 section 2: an unlisted algorithm is not supported; without a list, nothing is known.
     #[test]
-    fn t061_the_keys_that_a_server_takes() {
+    fn t061_the_key_algorithms_of_a_server() {
         let (key, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
         for (methods, algorithms, taken) in [
             (&key, json!(["RS256", "ES256"]), Some(&["RS256", "ES256"][..])),
@@ -492,7 +488,7 @@ mod tests {
             prop_assert!(AuthorizationServer::parse(&body, ISSUER, &place()).is_err());
         }
 
-        /// t010: whatever the document's issuer is, it is ours or refused.
+        /// t010: any document with another issuer is refused.
         #[test]
         fn t010_no_other_issuer_passes(issuer in r"https://as\.example(:443)?/?[a-z0-9/%]{0,9}") {
             prop_assert_eq!(with("issuer", json!(issuer)).is_ok(), issuer == ISSUER);

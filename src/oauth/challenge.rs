@@ -1,4 +1,4 @@
-//! What a server asks for in its `WWW-Authenticate` header.
+//! The challenge in a `WWW-Authenticate` header.
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
@@ -7,43 +7,42 @@ use crate::{
     printable::quoted,
 };
 
-/// The `Bearer` or `DPoP` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section
-/// 5.1). Empty where the server sent none, or none that can be read.
+/// The `Bearer` or `DPoP` challenge of a 401 or 403 response (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728
+/// section 5.1). Empty if the server sent no readable challenge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Challenge {
-    /// `resource_metadata`, as the server wrote it: where its metadata is.
+    /// `resource_metadata`, the URL of the server's metadata, as the server wrote it.
     pub resource_metadata: Option<String>,
-    /// `scope`: what the refused request needs. One with characters that RFC 6749 section 3.3 forbids, or too long,
-    /// counts as none.
+    /// `scope`, which the refused request needs. `None` if it is too long or has characters that RFC 6749 section 3.3
+    /// forbids.
     pub scope: Option<Scope>,
     /// `error`, cleaned: `invalid_token`, `insufficient_scope`.
     pub error: Option<String>,
     /// `error_description`, cleaned and cut.
     pub error_description: Option<String>,
-    /// Whether a token that is bound to a key is asked for: a challenge of the scheme `DPoP` was among them.
+    /// Whether one of the challenges has the scheme `DPoP`: the server wants a DPoP-bound token.
     pub dpop: bool,
-    /// Whether such a token's proof lacked a nonce (RFC 9449 section 9).
+    /// Whether the DPoP proof lacked a nonce (RFC 9449 section 9).
     pub nonce_wanted: bool,
 }
 
-/// The most of all `WWW-Authenticate` values together that is read, in bytes.
+/// The limit for all `WWW-Authenticate` values together, in bytes.
 const LIMIT: usize = 8 << 10;
 
 impl Challenge {
-    /// Reads a response's challenges: several in one value, in several values, or both (RFC 9110 section 11.6.1). Of
-    /// several for `Bearer` and `DPoP` the first with a `resource_metadata` counts, else the first. Whatever cannot be read is
-    /// passed over.
+    /// Parses a response's challenges, in one value or several (RFC 9110 section 11.6.1). Uses the first `Bearer` or
+    /// `DPoP` challenge with a `resource_metadata`, else the first one. Ignores anything malformed.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut budget = LIMIT;
         let values = headers.get_all(WWW_AUTHENTICATE).iter().map_while(|value| {
             budget = budget.checked_sub(value.len())?;
             Some(value.as_bytes())
         });
-        let mut ours: Vec<_> = values.flat_map(|value| Parser { rest: value }.challenges()).collect();
-        ours.retain(|challenge| challenge.is("bearer") || challenge.is("dpop"));
-        let pointing = ours.iter().position(|challenge| challenge.get("resource_metadata").is_some());
-        let Some(first) = ours.get(pointing.unwrap_or(0)) else { return Self::default() };
-        let mut dpop = ours.iter().filter(|challenge| challenge.is("dpop")).peekable();
+        let mut supported: Vec<_> = values.flat_map(|value| Parser { rest: value }.challenges()).collect();
+        supported.retain(|challenge| challenge.is("bearer") || challenge.is("dpop"));
+        let pointing = supported.iter().position(|challenge| challenge.get("resource_metadata").is_some());
+        let Some(first) = supported.get(pointing.unwrap_or(0)) else { return Self::default() };
+        let mut dpop = supported.iter().filter(|challenge| challenge.is("dpop")).peekable();
         Self {
             resource_metadata: first.get("resource_metadata").map(str::to_owned),
             scope: first.get("scope").and_then(|scope| scope.parse().ok()).filter(|scope: &Scope| !scope.is_empty()),
@@ -56,7 +55,7 @@ impl Challenge {
 }
 
 impl Challenge {
-    /// Whether the token is fine and allows too little (RFC 6750 section 3.1).
+    /// Whether the token is valid but lacks a scope (RFC 6750 section 3.1).
     pub fn lacks_scope(&self) -> bool {
         self.error.as_deref() == Some("insufficient_scope")
     }
@@ -69,18 +68,18 @@ struct Scheme {
 }
 
 impl Scheme {
-    /// Whether it has that name (RFC 9110 section 11.1).
+    /// Whether the scheme is `name`, in any case (RFC 9110 section 11.1).
     fn is(&self, name: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(name)
     }
 
-    /// The first parameter of that name, which is case-insensitive (RFC 9110 section 11.2).
+    /// The first parameter `name`, in any case (RFC 9110 section 11.2).
     fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
-/// A reader of one header value. Each step takes at least one byte off `rest`, so it ends.
+/// Parses one header value. Each step consumes at least one byte of `rest`, so the parser terminates.
 struct Parser<'a> {
     rest: &'a [u8],
 }
@@ -109,7 +108,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `BWS "=" BWS ( token / quoted-string )`, or nothing and nothing taken.
+    /// Parses `BWS "=" BWS ( token / quoted-string )`; consumes nothing if there is none.
     fn value(&mut self) -> Option<String> {
         let before = self.rest;
         self.skip(is_space);
@@ -121,14 +120,14 @@ impl Parser<'_> {
         if self.take(b'"') {
             return Some(self.quoted());
         }
-        // Metadata URLs come without their quotes too: everything up to the next comma or space is taken for the value.
+        // Some servers send metadata URLs without quotes: take everything up to the next comma or space.
         let end = self.rest.iter().position(|&byte| byte == b',' || is_space(byte)).unwrap_or(self.rest.len());
         let (value, rest) = self.rest.split_at(end);
         self.rest = rest;
         Some(String::from_utf8_lossy(value).into_owned())
     }
 
-    /// The rest of a quoted string (RFC 9110 section 5.6.4); one without an end goes to the end of the value.
+    /// Parses the rest of a quoted string (RFC 9110 section 5.6.4). An unterminated string ends with the header value.
     fn quoted(&mut self) -> String {
         let mut value = Vec::new();
         while let Some((&byte, rest)) = self.rest.split_first() {
@@ -152,7 +151,7 @@ impl Parser<'_> {
         String::from_utf8_lossy(token).into_owned()
     }
 
-    /// Passes over a `token68` after a scheme (`Negotiate YII=`): one run of its characters that ends the challenge.
+    /// Skips a `token68` after a scheme (`Negotiate YII=`), if one ends the challenge.
     fn skip_token68(&mut self) {
         let before = self.rest;
         self.skip(is_space);
@@ -164,7 +163,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Passes over something that is neither a scheme nor a parameter, up to the next comma outside quotes.
+    /// Skips anything that is neither a scheme nor a parameter, up to the next comma outside quotes.
     fn skip_item(&mut self) {
         while let Some((&byte, rest)) = self.rest.split_first() {
             if byte == b',' {
@@ -218,7 +217,7 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    /// t019: every way of writing that RFC 9110 allows, and some that it does not.
+    /// t019: every notation that RFC 9110 allows, and some that it does not.
     #[test]
     fn t019_all_spellings_mean_the_same() {
         let pointer = "https://mcp.example/.well-known/oauth-protected-resource";
@@ -248,7 +247,7 @@ mod tests {
 
     /// RFC 9449 sections 7.1, 7.2 and 9.
     #[test]
-    fn a_token_that_is_bound_can_be_asked_for() {
+    fn a_server_can_ask_for_a_bound_token() {
         for (value, dpop, nonce_wanted) in [
             (r#"Bearer scope="a""#, false, false),
             (r#"Bearer error="use_dpop_nonce", scope="a""#, false, false),
@@ -273,9 +272,9 @@ mod tests {
         assert_eq!(challenge.error_description.as_deref(), Some("now31m"));
     }
 
-    /// t016, t019: what cannot be used counts as not there.
+    /// t016, t019: malformed challenges are ignored.
     #[test]
-    fn t019_what_cannot_be_read_is_passed_over() {
+    fn t019_malformed_challenges_are_ignored() {
         let nothing = Challenge::default();
         let long = format!(r#"Bearer scope="{}""#, "a ".repeat(LIMIT));
         for value in [
@@ -293,11 +292,11 @@ mod tests {
         ] {
             assert_eq!(read(&[value]), nothing, "{value:?}");
         }
-        // Past the limit nothing is read, however it is cut up.
+        // Values beyond the limit are ignored, even if each is short.
         assert_eq!(read(&[&b"x ".repeat(LIMIT / 2)[..], b"Bearer error=a"]), nothing);
     }
 
-    /// A challenge: its scheme, how the rest is spelled, and the parameters that are meant by it.
+    /// A challenge: its scheme, the text of the rest, and the parameters in that text.
     fn any_challenge() -> impl Strategy<Value = (String, String, Vec<(String, String)>)> {
         let token = || "[a-zA-Z0-9!#$%&'*+.^_`|~-]{1,8}";
         let value = (any::<bool>(), token(), r#"[ -~\t]{0,12}"#).prop_map(|(is_quoted, token, text)| match is_quoted {
@@ -315,7 +314,7 @@ mod tests {
     }
 
     proptest! {
-        /// t113: what a server says in its challenge, in a token or in a quoted string.
+        /// t113: in a token or in a quoted string.
         #[test]
         fn t113_no_hostile_character_survives_in_a_challenge(text in hostile_text()) {
             let text = text.replace(['"', '\\', '\r', '\n', '\0'], "");
@@ -336,16 +335,16 @@ mod tests {
             }
         }
 
-        /// t019: the characters that matter, in any order.
+        /// t019: the significant characters in any order.
         #[test]
         fn t019_never_panics_on_near_misses(value in r#"(Bearer|Basic|scope|=|"|\\|,| |x){0,40}"#) {
             Parser { rest: value.as_bytes() }.challenges();
         }
 
-        /// t019: whatever a server means, in whatever spelling the grammar allows (RFC 9110 sections 5.6 and 11.6.1), is
-        /// what is read.
+        /// t019: any challenges, in any notation that the grammar allows (RFC 9110 sections 5.6 and 11.6.1), are parsed
+        /// back.
         #[test]
-        fn t019_what_is_written_is_read(
+        fn t019_challenges_are_parsed_back(
             challenges in proptest::collection::vec(any_challenge(), 0..4),
             separator in "( ?,[ \t]?){1,3}",
         ) {

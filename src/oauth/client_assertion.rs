@@ -1,5 +1,5 @@
-//! How a client with a private key proves itself: a JWT of its own making (`private_key_jwt`; RFC 7523 section 2.2,
-//! OpenID Connect Core 1.0 section 9).
+//! The JWT with which a client authenticates (`private_key_jwt`; RFC 7523 section 2.2, OpenID Connect Core 1.0 section
+//! 9).
 
 use jiff::{SignedDuration, Timestamp};
 use oauth2::CsrfToken;
@@ -13,7 +13,7 @@ use crate::{
 /// `client_assertion_type` (RFC 7523 section 2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How long an assertion is good for: a request under way, and clocks that differ.
+/// How long an assertion is valid: enough for a slow request and clock skew.
 const LIFE: SignedDuration = SignedDuration::from_mins(5);
 
 #[derive(Serialize)]
@@ -32,8 +32,8 @@ struct Claims<'a> {
     exp: i64,
 }
 
-/// The assertion of the client `client_id` for the authorization server `issuer`, each good for one request. The
-/// audience is the issuer identifier: an endpoint's URL would let one server use what is meant for another
+/// Creates an assertion of the client `client_id` for the authorization server `issuer`, for a single request. The
+/// audience is the issuer identifier: with an endpoint's URL, one server could use an assertion meant for another
 /// (draft-ietf-oauth-rfc7523bis section 4).
 ///
 /// # Errors
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::oauth::private_key::tests::{key, read};
 
-    /// t061: for this client and this server, short-lived and never the same twice.
+    /// t061: an assertion is for one client and one server, short-lived, and used once.
     #[test]
     fn t061_an_assertion() {
         let now = Timestamp::from_second(1_763_600_000).unwrap();

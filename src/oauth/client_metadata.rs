@@ -1,5 +1,5 @@
-//! A client that is known by a document about itself (Client ID Metadata Document, MCP authorization, "Client
-//! Registration"). The document is `client-metadata.json`, published wherever its `client_id` says.
+//! A client identified by the URL of a document about it (Client ID Metadata Document, MCP authorization, "Client
+//! Registration"). The document is `client-metadata.json`, published at its `client_id`.
 
 use std::{fmt, str::FromStr};
 
@@ -11,23 +11,22 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// Where this build's own document is published, if it is anywhere. A URL that nobody has published would end sign-ins
-/// that dynamic registration brings to their end; and whoever owns its host says who finmcp is.
+/// The URL where this build's document is published, if any. With an unpublished URL, sign-ins would fail that succeed
+/// with dynamic registration; and the owner of its host controls finmcp's identity.
 pub const PUBLISHED: Option<&str> = option_env!("FINMCP_CLIENT_METADATA_URL");
 
-/// The URL of a Client ID Metadata Document, byte for byte: it is the client identifier itself
+/// The URL of a Client ID Metadata Document, which is also the client identifier, byte for byte
 /// (draft-ietf-oauth-client-id-metadata-document-00 section 3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientMetadataUrl(String);
 
-/// A URL that is no client identifier.
+/// A URL that is not a valid client identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be an https URL with a path, and without a fragment, a user name or dots in the path")]
+#[error("must be an https URL with a path, without a fragment, user name or dot segments")]
 pub struct ClientMetadataUrlError;
 
 impl ClientMetadataUrl {
-    /// Who finmcp is to a server that reads such documents: a public client, on whatever port of loopback (RFC 8252
-    /// section 7.3).
+    /// The registration of a public client, which may use any loopback port (RFC 8252 section 7.3).
     pub fn registration(&self) -> ClientRegistration {
         ClientRegistration {
             client_id: self.0.clone(),
@@ -46,7 +45,7 @@ impl FromStr for ClientMetadataUrl {
 
     fn from_str(text: &str) -> Result<Self, ClientMetadataUrlError> {
         let url: ServerUrl = text.parse().map_err(|_| ClientMetadataUrlError)?;
-        // Whoever compares byte for byte must find what is published: no other spelling, and so no dots.
+        // Servers compare the URL byte for byte, so only the normalised form is accepted.
         let is_plain = url.as_str() == text && url.as_url().scheme() == "https" && url.as_url().path() != "/";
         if is_plain { Ok(Self(text.to_owned())) } else { Err(ClientMetadataUrlError) }
     }
@@ -64,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// t041: what is a client identifier, and what is not.
+    /// t041: valid and invalid client identifiers.
     #[test]
     fn t041_the_urls() {
         let is_good = |text: &str| text.parse::<ClientMetadataUrl>().is_ok();
@@ -88,7 +87,7 @@ mod tests {
         assert!(PUBLISHED.is_none_or(is_good));
     }
 
-    /// t041: the document says what finmcp does.
+    /// t041: the document describes what finmcp does.
     #[test]
     fn t041_the_document() {
         let document: Value = serde_json::from_str(include_str!("../../client-metadata.json")).unwrap();

@@ -1,4 +1,4 @@
-//! A sign-in on another device: what the person is shown, and how often the answer is asked for (RFC 8628).
+//! The device authorization response, and the polling interval (RFC 8628).
 
 use std::time::Duration;
 
@@ -19,31 +19,31 @@ pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 const DOCUMENT: &str = "the device authorization response";
 
-/// Without an `interval`, and the least that a server's is taken for (RFC 8628 section 3.2).
+/// The default polling interval and the shortest one (RFC 8628 section 3.2).
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 
-/// How much longer to wait after `slow_down` (RFC 8628 section 3.5).
+/// The increase of the interval after `slow_down` (RFC 8628 section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
 
-/// The longest that a code is believed to live.
+/// The longest accepted lifetime of a code, in seconds.
 const LONGEST_LIFE: f64 = 3600.0;
 
 /// A device authorization response (RFC 8628 section 3.2).
 #[derive(Debug)]
 pub struct DeviceAuthorization {
-    /// What the token is asked for with.
+    /// The code for the token request.
     pub device_code: Secret,
-    /// What the person enters, cleaned.
+    /// The code for the user to enter, cleaned.
     pub user_code: String,
-    /// Where the person enters it.
+    /// The page where the user enters it.
     pub page: ServerUrl,
-    /// How long both are good for.
+    /// How long both codes are valid.
     pub expires_in: Duration,
-    /// How often to ask.
+    /// The polling interval.
     pub pace: Pace,
 }
 
-/// The time between two questions; it only grows.
+/// The polling interval. It never gets shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace(Duration);
 
@@ -51,7 +51,7 @@ pub struct Pace(Duration);
 struct Document {
     device_code: String,
     user_code: String,
-    /// Some write it the way that the first drafts did.
+    /// Some servers use the name in early drafts.
     #[serde(alias = "verification_url")]
     verification_uri: String,
     expires_in: f64,
@@ -59,10 +59,10 @@ struct Document {
 }
 
 impl DeviceAuthorization {
-    /// Reads what `endpoint` answered.
+    /// Parses the response of `endpoint`.
     ///
     /// # Errors
-    /// [`Untrusted`] where it is no such document, or names a page that nobody should be sent to.
+    /// [`Untrusted`] if the document is invalid, or the user must not be sent to its page.
     pub fn parse(body: &[u8], endpoint: &ServerUrl) -> Result<Self, Untrusted> {
         let document: Document = published::parse(DOCUMENT, body)?;
         let user_code = quoted(&document.user_code);
@@ -82,17 +82,16 @@ impl DeviceAuthorization {
 }
 
 impl Pace {
-    /// The time until the next question.
     pub fn interval(self) -> Duration {
         self.0
     }
 
-    /// The pace after an answer without a token; none where no later one will bring any (RFC 8628 section 3.5).
+    /// The interval after a response without a token; `None` if polling cannot succeed any more (RFC 8628 section 3.5).
     pub fn after(self, error: &TokenError) -> Option<Self> {
         match error {
             TokenError::Refused(error) if error.code == "authorization_pending" => Some(self),
             TokenError::Refused(error) if error.code == "slow_down" => Some(Self(self.0 + SLOWER)),
-            // A server in trouble is asked less and less.
+            // Back off from a failing server.
             TokenError::Http(error) if error.is_refusal() => None,
             TokenError::Unavailable { .. } | TokenError::Http(_) => Some(Self(self.0 * 2)),
             _ => None,
@@ -119,7 +118,7 @@ mod tests {
         TokenError::Refused(OAuthError::new(code, None))
     }
 
-    /// t042: five seconds unless the server says otherwise, five more with each `slow_down`, and an end.
+    /// t042: five seconds by default, five more after each `slow_down`, and an end on any final error.
     #[test]
     fn t042_the_pace() {
         let mut pace = parse("https://as.example/go", None).unwrap().pace;
@@ -139,7 +138,7 @@ mod tests {
         }
     }
 
-    /// t042: nobody is sent anywhere with a code.
+    /// t042: the user is sent only to a page that finmcp accepts.
     #[test]
     fn t042_the_page() {
         let authorization = parse("https://as.example/go", None).unwrap();

@@ -1,4 +1,5 @@
-//! Finding out what a server wants: the refused request, its metadata, its authorization server's metadata.
+//! Finds out how to get a token for a server: an unauthenticated request, the server's metadata, and its authorization
+//! server's metadata.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -24,28 +25,26 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What an MCP server wants before it serves.
+/// Whether an MCP server requires a token.
 #[derive(Debug, Clone)]
 pub enum Requirement {
-    /// Nothing: it answers without authorization, and publishes no metadata that says otherwise.
+    /// The server answers without authorization and publishes no metadata that says otherwise.
     Nothing,
-    /// A token.
     Token(Box<Discovery>),
 }
 
-/// All that is known about where a server's tokens come from.
+/// Everything known about how to get a server's tokens.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    /// What the refused request was answered.
+    /// The challenge to the unauthenticated request.
     pub challenge: Challenge,
-    /// What the server says about itself; none for a server of the 2025-03-26 specification.
+    /// The server's metadata; `None` for a server of the 2025-03-26 specification.
     pub protected_resource: Option<ProtectedResource>,
-    /// Where its tokens come from.
     pub authorization_server: AuthorizationServer,
 }
 
 impl Discovery {
-    /// What a provider's entry says, where its servers publish nothing.
+    /// The values of a provider's entry, for servers that publish no metadata.
     pub fn pinned(issuer: Option<String>, token_endpoint: ServerUrl) -> Self {
         Self {
             challenge: Challenge::default(),
@@ -55,57 +54,38 @@ impl Discovery {
     }
 }
 
-/// Discovery that came to no end, sorted by what the person does next.
+/// Why discovery failed, by what the user has to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// What was found must not be used.
+    /// The server's metadata must not be used.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// The server refuses us and says nowhere where tokens come from.
-    #[error("{host} asks for authorization, and neither it nor its authorization server says how to get it")]
-    NoMetadata {
-        /// Who says nothing.
-        host: String,
-    },
-    /// No identity provider there.
-    #[error("{host} publishes no metadata of an identity provider")]
-    NoIdentityProvider {
-        /// Who does not.
-        host: String,
-    },
-    /// No MCP server there.
-    #[error("{host} does not answer as an MCP server (HTTP {status})")]
-    NotMcp {
-        /// Who answered.
-        host: String,
-        /// With what.
-        status: u16,
-    },
-    /// A metadata URL answered neither with a document nor with "not found".
-    #[error("{host} did not answer with its metadata (HTTP {status})")]
-    Unavailable {
-        /// Who answered.
-        host: String,
-        /// With what.
-        status: u16,
-    },
-    /// None of the authorization servers that the server lists answers.
-    #[error("none of the server's authorization servers answers: {}", one_by_one(.silent))]
+    /// The server requires authorization, and no metadata says how to get a token.
+    #[error("{host} requires authorization but publishes no metadata that says how to get it")]
+    NoMetadata { host: String },
+    #[error("{host} publishes no identity provider metadata")]
+    NoIdentityProvider { host: String },
+    #[error("{host} does not respond like an MCP server (HTTP {status})")]
+    NotMcp { host: String, status: u16 },
+    /// A metadata URL returned neither a document nor "not found".
+    #[error("{host} did not return its metadata (HTTP {status})")]
+    Unavailable { host: String, status: u16 },
+    /// No authorization server that the server lists responds.
+    #[error("none of the server's authorization servers responds: {}", listed(.silent))]
     AllSilent {
-        /// Each, in the server's order.
+        /// All of them, in the server's order.
         silent: Vec<SilentServer>,
     },
-    /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
 
-fn one_by_one(silent: &[SilentServer]) -> String {
+fn listed(silent: &[SilentServer]) -> String {
     silent.iter().map(|SilentServer { issuer, error }| format!("{issuer} ({error})")).collect::<Vec<_>>().join(", ")
 }
 
 impl DiscoveryError {
-    /// Whether the server is down, or publishes nothing: no word of it has been refused.
+    /// Whether the server is down or publishes no metadata, as opposed to publishing something untrusted.
     fn is_silence(&self) -> bool {
         match self {
             Self::NoMetadata { .. } | Self::Unavailable { .. } => true,
@@ -115,28 +95,27 @@ impl DiscoveryError {
     }
 }
 
-/// How a server answered a request without credentials.
+/// The response to an unauthenticated request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// It served it.
+    /// The server processed it.
     Served,
-    /// It wants authorization.
+    /// The server requires authorization.
     Challenged(Challenge),
-    /// It sends it elsewhere, where it was not sent.
+    /// The server redirects it. finmcp did not follow.
     Redirected {
-        /// How.
         status: StatusCode,
-        /// Where to, fit to be shown.
+        /// The target, cleaned for display.
         target: Option<String>,
     },
-    /// None of these.
+    /// Any other status.
     Unclear(StatusCode),
 }
 
-/// Asks `server` what it wants and where its tokens come from. A person's or a provider's own `issuer` wins over what
-/// the server says; the rules have the person's `overrides`. At most three requests where the server answers 401 with a
-/// pointer: the refused one, its metadata, the authorization server's. Whoever was refused already has the `challenge`,
-/// and spares the first.
+/// Finds out whether `server` requires a token and how to get one. An `issuer` from the user or the provider takes
+/// precedence over the server's metadata. If the server answers 401 with a metadata URL, this takes three requests at
+/// most: the refused one, the server's metadata and the authorization server's. A caller that already has a `challenge`
+/// saves the first.
 ///
 /// # Errors
 /// Any [`DiscoveryError`].
@@ -164,7 +143,7 @@ pub async fn discover(
 }
 
 impl Probe {
-    /// The challenge; an empty one where there was none.
+    /// The challenge; empty if there was none.
     fn challenge(self) -> Challenge {
         match self {
             Self::Challenged(challenge) => challenge,
@@ -180,7 +159,7 @@ impl Probe {
     }
 }
 
-/// The questions of [`discover`], one by one: each needs the answers before it.
+/// The steps of [`discover`], each of which needs the results of the steps before it.
 #[derive(Debug)]
 pub struct Inquiry<'a> {
     http: &'a Http,
@@ -190,16 +169,16 @@ pub struct Inquiry<'a> {
 }
 
 impl<'a> Inquiry<'a> {
-    /// An inquiry at `server`, with what a person or a provider knows better.
+    /// An inquiry about `server`, with the `issuer` and `overrides` that the user or the provider configures.
     pub fn new(http: &'a Http, server: &ServerUrl, issuer: Option<&'a str>, overrides: &'a Overrides) -> Self {
         let server = server.clone();
         let server = if overrides.allow_private_network { server.granting_private_network() } else { server };
         Self { http, server, issuer, overrides }
     }
 
-    /// Sends requests without credentials, to be refused: the handshake, then what a server may guard though its
-    /// handshake is open. One of 2026-07-28 has no handshake, and is asked as that version asks. The headers are those of
-    /// the first answer.
+    /// Sends unauthenticated requests and expects a refusal: first `initialize`, then `tools/list`, for servers that
+    /// only protect the latter. A server of 2026-07-28 has no `initialize` and gets a modern request. Returns the
+    /// headers of the first response.
     ///
     /// # Errors
     /// Any [`HttpError`].
@@ -213,7 +192,8 @@ impl<'a> Inquiry<'a> {
                 let list = Message::request(Id::from_number(1), "tools/list", "{}");
                 let tools = ask(http, server, session.clone(), &list).await;
                 close_session(http, server, session).await;
-                // A server may want more of a session before it serves. That it guards nothing is known all the same.
+                // Any other error may come from the incomplete session; the server still answered `initialize` without
+                // a token.
                 Some(tools?.0).filter(|tools| matches!(tools, Probe::Challenged(_))).unwrap_or(answer)
             }
             Probe::Unclear(StatusCode::BAD_REQUEST) => {
@@ -225,7 +205,7 @@ impl<'a> Inquiry<'a> {
         Ok((answer, headers))
     }
 
-    /// What the server says about itself, where it says anything.
+    /// The server's protected resource metadata, if it publishes any.
     ///
     /// # Errors
     /// Any [`DiscoveryError`].
@@ -235,7 +215,7 @@ impl<'a> Inquiry<'a> {
         Ok(document.map(|(_, body)| ProtectedResource::parse(&body, &self.server)).transpose()?)
     }
 
-    /// The issuer identifier of where tokens come from: as a person or a provider says, else as the server does.
+    /// The issuer identifier of the authorization server: the configured one, else the first that the server lists.
     pub fn issuer<'r>(&self, resource: Option<&'r ProtectedResource>) -> Option<&'r str>
     where
         'a: 'r,
@@ -243,7 +223,7 @@ impl<'a> Inquiry<'a> {
         self.issuer.or(resource.and_then(|resource| resource.authorization_servers.first()).map(String::as_str))
     }
 
-    /// Where tokens come from; nowhere, where the server serves without.
+    /// The authorization server; `None` if the server requires no token.
     ///
     /// # Errors
     /// Any [`DiscoveryError`].
@@ -256,10 +236,10 @@ impl<'a> Inquiry<'a> {
         let listed = resource.map(|resource| resource.authorization_servers.as_slice()).unwrap_or_default();
         let found = match (self.issuer, probe) {
             (Some(issuer), _) => {
-                // Where a person names the issuer, that is as near as the person likes.
-                let by_person = server.beside(issuer);
-                let by_person = by_person.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
-                named_server(http, &by_person, issuer, overrides).await?
+                // An issuer that the user configures may be in any network that the user allows.
+                let by_user = server.beside(issuer);
+                let by_user = by_user.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
+                named_server(http, &by_user, issuer, overrides).await?
             }
             (None, _) if !listed.is_empty() => self.first_listed(listed).await?,
             (None, Probe::Challenged(_)) if probe.pointer().is_none() => own_server(http, server, overrides).await?,
@@ -276,14 +256,14 @@ impl<'a> Inquiry<'a> {
         Ok(Some(if overrides.allow_missing_pkce_metadata { found.assuming_pkce() } else { found }))
     }
 
-    /// The first of the `listed` authorization servers that answers: which one to use is the client's choice (RFC 9728
-    /// section 7.6). Only one that is down or publishes nothing is passed over. One that says something wrong is not.
+    /// The first of the `listed` authorization servers that responds: the client may choose any (RFC 9728 section 7.6).
+    /// Skips a server that is down or publishes nothing, but not one with untrusted metadata.
     async fn first_listed(&self, listed: &[String]) -> Result<AuthorizationServer, DiscoveryError> {
         let mut silent = Vec::new();
         for issuer in listed.iter().take(LISTED_LIMIT) {
             match named_server(self.http, &self.server, issuer, self.overrides).await {
                 Err(error) if listed.len() > 1 && error.is_silence() => {
-                    tracing::debug!(%error, "an authorization server does not answer");
+                    tracing::debug!(%error, "an authorization server does not respond");
                     silent.push(SilentServer { issuer: quoted(issuer), error });
                 }
                 outcome => return outcome,
@@ -293,7 +273,7 @@ impl<'a> Inquiry<'a> {
     }
 }
 
-/// The most authorization servers that are tried.
+/// The most authorization servers to try.
 const LISTED_LIMIT: usize = 4;
 
 /// An authorization server that is down or publishes nothing.
@@ -301,11 +281,10 @@ const LISTED_LIMIT: usize = 4;
 pub struct SilentServer {
     /// Its issuer identifier, cleaned.
     pub issuer: String,
-    /// How it does not answer.
     pub error: DiscoveryError,
 }
 
-/// One request of a probe. Only the status and the headers count: the body may be a stream without an end.
+/// Sends one request of a probe. Reads only the status and the headers, because the body may be an endless stream.
 async fn ask(
     http: &Http,
     server: &ServerUrl,
@@ -314,7 +293,7 @@ async fn ask(
 ) -> Result<(Probe, HeaderMap), HttpError> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    // Nothing is lost where a request without credentials is taken twice.
+    // An unauthenticated request may be processed twice.
     let (status, headers) = match send(http, server, &Method::POST, &headers, message.raw()).await {
         Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
             send(http, server, &Method::POST, &headers, message.raw()).await?
@@ -334,8 +313,7 @@ async fn ask(
     Ok((answer, headers))
 }
 
-/// Ends a session that nobody will use (MCP Streamable HTTP, "Session Management"). A server may refuse, and the
-/// session then ends by itself.
+/// Ends the probe's session (MCP Streamable HTTP, "Session Management"). If the server refuses, the session expires.
 async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
     if !session.contains_key(SESSION_ID) {
         return;
@@ -343,7 +321,7 @@ async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
     let _ = send(http, server, &Method::DELETE, &session, &Bytes::new()).await;
 }
 
-/// Sends a request as the bridge does, with the same cookies and redirects: what a sign-in finds, `serve` finds too.
+/// Sends a request as the bridge does, with the same cookies and redirects, so that `serve` sees the same server.
 async fn send(
     http: &Http,
     server: &ServerUrl,
@@ -358,7 +336,7 @@ async fn send(
     Ok((response.status(), response.headers().clone()))
 }
 
-/// The metadata of an issuer that somebody named.
+/// The metadata of `issuer`, which `namer` names.
 async fn named_server(
     http: &Http,
     namer: &ServerUrl,
@@ -368,12 +346,12 @@ async fn named_server(
     let candidates = authorization_server::candidates(issuer, namer)?;
     let (place, body) =
         first_document(http, &candidates).await?.ok_or_else(|| DiscoveryError::NoMetadata { host: namer.host() })?;
-    let respelled = authorization_server::respelled(issuer);
-    let issuers: Vec<&str> = std::iter::once(issuer).chain(respelled.as_deref()).collect();
+    let with_other_slash = authorization_server::with_other_slash(issuer);
+    let issuers: Vec<&str> = std::iter::once(issuer).chain(with_other_slash.as_deref()).collect();
     Ok(read_metadata(&body, &issuers, place, overrides)?)
 }
 
-/// The identity provider that a person names by its issuer identifier. It may be wherever the person likes.
+/// The identity provider that the user configures by its issuer identifier. It may be in any network.
 ///
 /// # Errors
 /// Any [`DiscoveryError`].
@@ -384,15 +362,15 @@ pub async fn identity_provider(
 ) -> Result<AuthorizationServer, DiscoveryError> {
     let url: ServerUrl = issuer.parse().map_err(|reason| Untrusted::Url { member: "identity_provider", reason })?;
     let url = if overrides.allow_private_network { url.granting_private_network() } else { url };
-    // What is accepted of the server's own authorization server says nothing of this one.
+    // The user's overrides for the server's own authorization server do not apply to the identity provider.
     match named_server(http, &url, issuer, &Overrides::default()).await {
         Err(DiscoveryError::NoMetadata { host }) => Err(DiscoveryError::NoIdentityProvider { host }),
         outcome => outcome,
     }
 }
 
-/// The authorization server that a server of the 2025-03-26 specification is itself: its metadata is at the root, else
-/// its endpoints have default paths.
+/// A server of the 2025-03-26 specification is its own authorization server: its metadata is at the root, else its
+/// endpoints have default paths.
 async fn own_server(
     http: &Http,
     server: &ServerUrl,
@@ -401,13 +379,13 @@ async fn own_server(
     let issuer = authorization_server::origin(server);
     let candidates = authorization_server::candidates(&issuer, server)?;
     Ok(match first_document(http, &candidates).await? {
-        // Nobody has written this issuer down yet, and servers write their root both ways.
+        // No document names this issuer yet, and servers write their root with or without a slash.
         Some((place, body)) => read_metadata(&body, &[&issuer, &format!("{issuer}/")], place, overrides)?,
         None => AuthorizationServer::by_default_paths(server)?,
     })
 }
 
-/// The metadata in `body`, whose issuer must be one of these, or the one that the person accepts in their place.
+/// Parses metadata whose issuer must be one of `issuers`, or the user's `issuer_override`.
 fn read_metadata(
     body: &[u8],
     issuers: &[&str],
@@ -424,9 +402,9 @@ fn read_metadata(
     Err(refused.unwrap_or(Untrusted::MixUp))
 }
 
-/// The first document there is, and where. "Look elsewhere" is a 4xx, and a 200 that is no JSON document: a web
-/// application's page for every path, a health check. Whoever publishes a bad document is not shopped around (MCP
-/// authorization names the order; the rest is caution).
+/// The first document and its URL. A 4xx, or a 200 without a JSON document (a web application's catch-all page, a
+/// health check), means to try the next URL. An invalid document does not: finmcp then refuses the server. (The order
+/// is from MCP authorization; the rest is caution.)
 async fn first_document<'a>(
     http: &Http,
     candidates: &'a [ServerUrl],
@@ -440,7 +418,7 @@ async fn first_document<'a>(
             return Ok(Some((url, reply.body)));
         }
         if reply.status == StatusCode::OK {
-            tracing::debug!(host = url.host(), "the metadata address answered with no JSON document");
+            tracing::debug!(host = url.host(), "the metadata URL returned no JSON document");
             continue;
         }
         if !reply.status.is_client_error() || reply.status == StatusCode::TOO_MANY_REQUESTS {

@@ -1,4 +1,4 @@
-//! A key that tokens are bound to, and the proofs of its possession that go with each request (DPoP, RFC 9449).
+//! DPoP keys and proofs (RFC 9449).
 
 use std::{
     collections::HashMap,
@@ -28,17 +28,18 @@ use crate::{
 /// The header of a proof (RFC 9449 section 4.1).
 pub const PROOF: HeaderName = HeaderName::from_static("dpop");
 
-/// The header by which a server says what it wants to read in the next proof (RFC 9449 section 8.1).
+/// The header with the server's nonce for the next proof (RFC 9449 section 8.1).
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-/// The error of a server that wants a nonce, and has looked at nothing else (RFC 9449 sections 8 and 9).
+/// The error code of a server that wants a nonce and has not looked at the rest of the request (RFC 9449 sections 8 and
+/// 9).
 pub const NONCE_WANTED: &str = "use_dpop_nonce";
 
-/// The longest nonce that is repeated, in bytes.
+/// The longest accepted nonce, in bytes.
 const NONCE_LIMIT: usize = 1 << 10;
 
-/// A P-256 key of our own making. It also knows the nonces that servers want in its proofs, which is nothing worth
-/// keeping: whoever has none is told.
+/// A P-256 key that finmcp generates. It also remembers the servers' latest nonces, in memory only: a server rejects a
+/// proof without its nonce and sends a new one.
 #[derive(Debug)]
 pub struct DpopKey {
     key: PrivateKey,
@@ -78,10 +79,9 @@ struct Claims<'a> {
 }
 
 impl DpopKey {
-    /// A new key.
     ///
     /// # Errors
-    /// [`PrivateKeyError::Broken`] where the system has no randomness to give.
+    /// [`PrivateKeyError::Broken`] if the system has no randomness.
     pub fn generate() -> Result<Self, PrivateKeyError> {
         let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
         let der = Secret::new(BASE64_STANDARD.encode(der.map_err(|_| PrivateKeyError::Broken)?));
@@ -91,7 +91,7 @@ impl DpopKey {
         )))
     }
 
-    /// The key that [`Self::pem`] wrote down.
+    /// Parses a key from [`Self::pem`].
     ///
     /// # Errors
     /// Any [`PrivateKeyError`].
@@ -102,7 +102,7 @@ impl DpopKey {
         Ok(Self { key, pem, public, nonces: Mutex::default() })
     }
 
-    /// The key itself, to be kept with the tokens that are bound to it (PKCS#8 in PEM).
+    /// The private key, stored with the tokens that are bound to it (PKCS#8 in PEM).
     pub fn pem(&self) -> &Secret {
         &self.pem
     }
@@ -117,7 +117,7 @@ impl DpopKey {
         self.public == other.public
     }
 
-    /// The proof for one request and no other: for `method` at `url`, with the access token that goes with it.
+    /// A proof for a single request: `method` at `url`, with the access token that it presents.
     ///
     /// # Errors
     /// [`PrivateKeyError::Broken`].
@@ -144,9 +144,9 @@ impl DpopKey {
         Ok(proof)
     }
 
-    /// Takes note of the nonce that an answer from `url` wants in the next proofs for it (RFC 9449 section 8.2), and
-    /// says whether it named one.
-    pub fn note_nonce(&self, url: &ServerUrl, headers: &HeaderMap) -> bool {
+    /// Stores the nonce in a response from `url` for the next proofs (RFC 9449 section 8.2). Returns whether there was
+    /// one.
+    pub fn store_nonce(&self, url: &ServerUrl, headers: &HeaderMap) -> bool {
         let Some(nonce) = nonce(headers) else { return false };
         self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(target(url), nonce.to_owned());
         true
@@ -155,7 +155,7 @@ impl DpopKey {
 
 impl PublicKey {
     fn thumbprint(&self) -> String {
-        // Four texts: nothing in there can fail to be written.
+        // Serialising four strings cannot fail.
         BASE64URL.encode(Sha256::digest(serde_json::to_vec(self).unwrap_or_default()))
     }
 }
@@ -167,7 +167,7 @@ fn target(url: &ServerUrl) -> String {
     target.into()
 }
 
-/// `1*NQCHAR` (RFC 9449 section 8.1); whatever else is there counts as nothing.
+/// `1*NQCHAR` (RFC 9449 section 8.1); any other value is ignored.
 fn nonce(headers: &HeaderMap) -> Option<&str> {
     let nonce = headers.get(NONCE)?.to_str().ok()?;
     let valid = nonce.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
@@ -197,7 +197,7 @@ mod tests {
         [(NONCE, HeaderValue::from_str(value).unwrap())].into_iter().collect()
     }
 
-    /// The claims of a proof whose signature and header are right.
+    /// The claims of a proof, after checking its signature and header.
     fn claims(key: &DpopKey, method: &Method, url: &ServerUrl, token: Option<&Secret>) -> Value {
         let proof = key.proof(method, url, token, now()).unwrap();
         assert!(proof.is_sensitive());
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!((&seen["htm"], &seen["htu"]), (&json!("GET"), &json!(resource.as_str())));
     }
 
-    /// RFC 9449 section 4.2: no query in `htu`, and no `jti` twice.
+    /// RFC 9449 section 4.2: `htu` has no query, and no `jti` repeats.
     #[test]
     fn each_proof_is_for_one_request() {
         let key = DpopKey::generate().unwrap();
@@ -252,17 +252,17 @@ mod tests {
         assert_ne!(first["jti"], second["jti"]);
     }
 
-    /// RFC 9449 section 8.2: the latest one, for whoever gave it.
+    /// RFC 9449 section 8.2: a proof has the latest nonce of its server.
     #[test]
-    fn a_nonce_is_repeated_to_whoever_gave_it() {
+    fn a_nonce_is_sent_to_its_server_only() {
         let key = DpopKey::generate().unwrap();
         let (token, mcp) = (url("https://one.example/token"), url("https://one.example/mcp?x=y"));
-        assert!(key.note_nonce(&token, &nonces("old")) && key.note_nonce(&token, &nonces("new")));
+        assert!(key.store_nonce(&token, &nonces("old")) && key.store_nonce(&token, &nonces("new")));
         assert_eq!(claims(&key, &Method::POST, &token, None)["nonce"], "new");
         assert!(claims(&key, &Method::POST, &mcp, None).get("nonce").is_none());
-        assert!(!key.note_nonce(&mcp, &nonces("its own")) && key.note_nonce(&mcp, &nonces("its-own")));
+        assert!(!key.store_nonce(&mcp, &nonces("its own")) && key.store_nonce(&mcp, &nonces("its-own")));
         assert_eq!(claims(&key, &Method::DELETE, &mcp, None)["nonce"], "its-own");
-        assert!(!key.note_nonce(&mcp, &HeaderMap::new()));
+        assert!(!key.store_nonce(&mcp, &HeaderMap::new()));
         assert_eq!(claims(&key, &Method::GET, &mcp, None)["nonce"], "its-own");
     }
 
@@ -275,7 +275,7 @@ mod tests {
         assert!(!format!("{key:?}").contains(key.pem().expose().lines().nth(1).unwrap()));
     }
 
-    /// Only P-256: it is what ES256 is.
+    /// ES256 requires P-256.
     #[test]
     fn other_keys_are_refused() {
         assert!(DpopKey::from_pem(key("ec-sec1")).is_ok());
@@ -285,9 +285,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is repeated is what RFC 9449 section 8.1 allows, and nothing else is.
+        /// Only a nonce that RFC 9449 section 8.1 allows is sent back.
         #[test]
-        fn a_nonce_is_repeated_whole_or_not_at_all(value in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn a_nonce_is_sent_back_unchanged_or_not_at_all(value in proptest::collection::vec(any::<u8>(), 0..80)) {
             let Ok(header) = HeaderValue::from_bytes(&value) else { return Ok(()) };
             let headers: HeaderMap = [(NONCE, header)].into_iter().collect();
             let valid = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte));

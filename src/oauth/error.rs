@@ -1,4 +1,4 @@
-//! How OAuth can fail, sorted by what the caller does next.
+//! OAuth errors, by what the caller does next.
 
 use std::time::Duration;
 
@@ -14,106 +14,87 @@ use crate::{
     server_url::ServerUrlError,
 };
 
-/// A token or revocation request that did not do its work.
+/// A failed token or revocation request.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is spent, expired or revoked.
+    /// `invalid_grant` (RFC 6749 section 5.2): the code or refresh token is used, expired or revoked.
     #[error("the server no longer accepts this sign-in")]
     InvalidGrant(OAuthError),
-    /// Another OAuth error: the request or the registration is wrong. At a refresh this ends the sign-in, too.
+    /// Another OAuth error: the request or the registration is wrong. In a refresh this also ends the sign-in.
     #[error("the authorization server refused: {0}")]
     Refused(OAuthError),
-    /// A refusal without an OAuth error: another JSON, plain text, a page, nothing.
+    /// A refusal without an OAuth error: other JSON, plain text, a web page, or an empty body.
     #[error("the authorization server refused with HTTP {status}{}", remark(.words.as_deref()))]
     Unexplained {
-        /// The HTTP status.
         status: u16,
-        /// The server's words, cleaned, where it has any.
+        /// The server's text, cleaned.
         words: Option<String>,
     },
-    /// The server is busy or broken (408, 425, 429, 5xx). The credential stays; later may work.
+    /// The server is busy or failing (408, 425, 429, 5xx). The credential is kept, and a later attempt may succeed.
     #[error("the authorization server is unavailable (HTTP {status})")]
-    Unavailable {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// A 2xx answer that must not be used: no access token, another token type, a token that cannot be a header value.
+    Unavailable { status: u16 },
+    /// A 2xx response that must not be used: no access token, another token type, or a token that is not a valid header
+    /// value.
     #[error("the token response cannot be used: {0}")]
     Unusable(&'static str),
-    /// A token for somebody else, where the person wants none such (RFC 8707 section 2).
+    /// A token for another audience, which the user's settings refuse (RFC 8707 section 2).
     #[error("the token is for {found}, not for {expected}")]
     Audience {
-        /// The resource that was asked for.
         expected: String,
-        /// Whom it is for, cleaned.
+        /// The token's audience, cleaned.
         found: String,
     },
-    /// The server wants a nonce in the proof of possession, and has looked at nothing else (RFC 9449 section 8).
-    #[error("the authorization server takes none of our proofs of a key, and asks for another nonce each time (DPoP)")]
+    /// The server wants a nonce in the DPoP proof and has not looked at the rest of the request (RFC 9449 section 8).
+    #[error("the authorization server keeps rejecting the DPoP proof with a new nonce")]
     NonceWanted,
-    /// The client's private key, or the one that tokens are bound to.
+    /// The client's private key or the DPoP key cannot be used.
     #[error("the private key cannot be used: {0}")]
     PrivateKey(#[from] PrivateKeyError),
-    /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
 
-/// A dynamic registration that brought no client (RFC 7591 section 3.2).
+/// A failed dynamic registration (RFC 7591 section 3.2).
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    /// The authorization server does not want this client: `invalid_redirect_uri`, `invalid_client_metadata` and the
-    /// like.
+    /// The authorization server refused this client: `invalid_redirect_uri`, `invalid_client_metadata` and similar
+    /// errors.
     #[error("the authorization server refused to register this client: {0}")]
     Refused(OAuthError),
-    /// The server is busy or broken, or wants an initial access token (RFC 7591 section 3).
+    /// The server is busy or failing, or requires an initial access token (RFC 7591 section 3).
     #[error("the registration endpoint is unavailable (HTTP {status})")]
-    Unavailable {
-        /// The HTTP status.
-        status: u16,
-    },
-    /// The server asks for a pause (429 or 503 with `Retry-After`).
-    #[error("the registration endpoint is busy, and asks to wait {} s", .after.as_secs())]
-    Busy {
-        /// How long.
-        after: Duration,
-    },
-    /// A registration that finmcp cannot use.
+    Unavailable { status: u16 },
+    /// The server asks the client to wait (429 or 503 with `Retry-After`).
+    #[error("the registration endpoint is busy and asks to wait {} s", .after.as_secs())]
+    Busy { after: Duration },
     #[error("the registration cannot be used: {0}")]
     Unusable(&'static str),
-    /// The network.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
 
-/// Why what a server says is not acted upon. No browser is opened and no secret is sent after one of these.
+/// Why a server's metadata or response is refused. finmcp then opens no browser and sends no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// Not a JSON object of the expected kind, or one with a member twice.
+    /// Not a JSON object of the expected kind, or one with a duplicate member.
     #[error("{document} cannot be used: {reason}")]
-    Document {
-        /// Which document.
-        document: &'static str,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// A URL that must not be called.
+    Document { document: &'static str, reason: &'static str },
+    /// A URL that is malformed or out of reach.
     #[error("the server's `{member}` cannot be used: {reason}")]
     Url {
         /// The member or parameter that held it.
         member: &'static str,
-        /// What is wrong with it.
         reason: ServerUrlError,
     },
-    /// The metadata is another resource's (RFC 9728 section 3.3).
+    /// The metadata belongs to another resource (RFC 9728 section 3.3).
     #[error("the server's metadata is for the resource {found}, not for {expected}")]
     Resource {
-        /// The URL that we connect to.
+        /// The URL that finmcp connects to.
         expected: String,
         /// The `resource` in the metadata, cleaned.
         found: String,
     },
-    /// The metadata is another authorization server's (RFC 8414 section 3.3).
+    /// The metadata belongs to another authorization server (RFC 8414 section 3.3).
     #[error("the authorization server's metadata names {found} as its issuer, not {expected}")]
     Issuer {
         /// The issuer identifier that the metadata was looked up for, cleaned.
@@ -122,42 +103,40 @@ pub enum Untrusted {
         found: String,
     },
     /// `code_challenge_methods_supported` lacks `S256` (MCP authorization, "Authorization Code Protection").
-    #[error("the authorization server does not say that it supports PKCE with S256")]
+    #[error("the authorization server does not list PKCE with S256 as supported")]
     Pkce,
-    /// `code_challenge_methods_supported` is missing, which means that there is no PKCE (the same section).
+    /// `code_challenge_methods_supported` is missing, which means no support for PKCE (same section).
     #[error("the authorization server does not say whether it supports PKCE with S256")]
-    PkceUnsaid,
-    /// Another authorization server than the one that the person's client is registered with (MCP authorization,
-    /// "Authorization Server Binding").
-    #[error("the server now sends you to the authorization server {found}; your client is registered with {expected}")]
+    PkceNotListed,
+    /// The user's client is registered with another authorization server (MCP authorization, "Authorization Server
+    /// Binding").
+    #[error("the server now names the authorization server {found}, but your client is registered with {expected}")]
     AnotherServer {
         /// The issuer that the client is registered with, cleaned.
         expected: String,
-        /// The issuer that was found, cleaned.
+        /// The issuer that the server names now, cleaned.
         found: String,
     },
-    /// The authorization response came in another authorization server's name, or in none (RFC 9207 section 2.4).
-    #[error("the sign-in was not answered in the authorization server's own name")]
+    /// The authorization response has another issuer, or none although the server promises one (RFC 9207 section 2.4).
+    #[error("the authorization response does not come from the expected authorization server")]
     MixUp,
 }
 
-/// An `error` and `error_description`, fit to be shown: cleaned and cut (RFC 6749 section 5.2).
+/// An `error` and its `error_description`, cleaned and shortened for display (RFC 6749 section 5.2).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}{}", remark(.description.as_deref()))]
 pub struct OAuthError {
-    /// The `error` code.
     pub code: String,
-    /// The `error_description`.
     pub description: Option<String>,
 }
 
 impl OAuthError {
-    /// Cleans what a server said.
+    /// Cleans both texts for display.
     pub fn new(code: &str, description: Option<&str>) -> Self {
         Self { code: quoted(code), description: description.map(quoted).filter(|text| !text.is_empty()) }
     }
 
-    /// The same without the server's words, where they repeat one of `secrets`: some servers say what they were sent.
+    /// Removes texts that repeat one of `secrets`, because some servers echo the request.
     pub fn without_echo(self, secrets: &[Secret]) -> Self {
         let is_echo = |text: &str| secrets.iter().any(|secret| secret.is_repeated_in(text));
         Self {
@@ -166,7 +145,7 @@ impl OAuthError {
         }
     }
 
-    /// The error in a response's body, in whatever form it has a code; none where it has none.
+    /// The error in a response body, in any known format; `None` if it has no error code.
     pub fn parse(body: &[u8]) -> Option<Self> {
         Complaint::parse(body)?.into_error()
     }
@@ -177,19 +156,17 @@ fn remark(text: Option<&str>) -> String {
     text.map(|text| format!(" (\"{text}\")")).unwrap_or_default()
 }
 
-/// What a refusal's body says. RFC 6749 section 5.2 has one form for that; gateways, and some authorization servers, have
+/// The error in a response body. RFC 6749 section 5.2 defines one format; gateways and some authorization servers use
 /// others.
 #[derive(Debug, Default)]
 struct Complaint {
-    /// The code, where there is one.
     code: Option<String>,
-    /// What it says besides.
     description: Option<String>,
-    /// Whether the document has an `error` member that says something. A success has none.
+    /// Whether the document has a non-empty `error` member, which a success does not.
     has_error: bool,
 }
 
-/// The members that an error is looked for in. One that is there twice spoils the document, as everywhere.
+/// The members that may describe an error. A duplicate member makes the document invalid.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ErrorDocument {
@@ -208,11 +185,11 @@ struct ErrorDocument {
 }
 
 impl Complaint {
-    /// Reads a JSON document; none where the body is something else.
+    /// Parses a JSON document; `None` for any other body.
     fn parse(body: &[u8]) -> Option<Self> {
         let document: Value = json::read(body).ok()?;
         match document {
-            // Read once more: a `Value` would pass over a member that is there twice.
+            // Parse again, because a `Value` accepts duplicate members.
             Value::Object(_) => Some(Self::of_document(json::read(body).ok()?)),
             other => Some(Self::of(&other)),
         }
@@ -251,30 +228,30 @@ impl Complaint {
     }
 }
 
-/// `text`, unless it says nothing.
+/// `text`, trimmed and cleaned; `None` if it is empty.
 fn said(text: &str) -> Option<String> {
     Some(quoted(text.trim())).filter(|text| !text.is_empty())
 }
 
-/// The first line of a body that is text for people; none for a page.
+/// The first line of a plain-text body; `None` for a web page or JSON.
 fn first_line(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with(['<', '{', '[']) { None } else { said(text.lines().next()?) }
 }
 
 impl TokenError {
-    /// Whether the server does not know the client, or no longer (`invalid_client`, RFC 6749 section 5.2).
+    /// Whether the server does not (or no longer) know the client (`invalid_client`, RFC 6749 section 5.2).
     pub fn is_invalid_client(&self) -> bool {
         matches!(self, Self::Refused(error) if error.code == "invalid_client")
     }
 
-    /// Whether the server refuses the client, before it looks at anything else: `invalid_client`, or what some say for
-    /// it.
+    /// Whether the server refuses the client itself: `invalid_client`, or `unauthorized_client`, which some servers
+    /// send instead.
     pub fn refuses_client(&self) -> bool {
         matches!(self, Self::Refused(error) if matches!(error.code.as_str(), "invalid_client" | "unauthorized_client"))
     }
 
-    /// Whether it is no trouble of the network or of the request, but an answer that must not be used.
+    /// Whether the server's response is to blame, not the network or the request: finmcp refuses to use it.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Unusable(_) | Self::Audience { .. } => true,
@@ -283,12 +260,12 @@ impl TokenError {
         }
     }
 
-    /// Whether no secret has reached the place that the error is about.
+    /// Whether no secret was sent to the place that the error names.
     pub fn spared_secrets(&self) -> bool {
         matches!(self, Self::Http(error) if error.spared_secrets())
     }
 
-    /// The same without the server's words, where they repeat one of `secrets`.
+    /// Removes the server's text if it repeats one of `secrets`.
     pub fn without_echo(self, secrets: &[Secret]) -> Self {
         match self {
             Self::Refused(error) => Self::Refused(error.without_echo(secrets)),
@@ -301,7 +278,7 @@ impl TokenError {
         }
     }
 
-    /// The same without the server's words, but for its code.
+    /// Removes the server's text except for the error code.
     pub fn without_words(self) -> Self {
         match self {
             Self::Refused(error) => Self::Refused(OAuthError { description: None, ..error }),
@@ -311,18 +288,18 @@ impl TokenError {
         }
     }
 
-    /// Whether the server has looked at the request and said no for good: any 4xx but 408, 425 and 429, or an `error` in a
-    /// 2xx answer, as GitHub's. At a refresh a person has to sign in again then, whatever the code is: servers have many
-    /// words for a dead refresh token. Everything else may work later.
+    /// Whether the server's refusal is final: any 4xx except 408, 425 and 429, or an `error` in a 2xx response, as
+    /// GitHub sends. After a refresh the user then has to sign in again, whatever the code, because servers use many
+    /// codes for an invalid refresh token. After any other error, a later attempt may succeed.
     pub fn is_definite_refusal(&self) -> bool {
         matches!(self, Self::InvalidGrant(_) | Self::Refused(_) | Self::Unexplained { .. })
     }
 
-    /// What a token or revocation endpoint's answer says has gone wrong; none for a success. An OAuth error counts
-    /// whatever status it comes with: some servers send `invalid_grant` with 200 or 401 instead of 400.
+    /// The error in a response of a token or revocation endpoint; `None` for a success. An OAuth error counts with any
+    /// final status: some servers send `invalid_grant` with 200 or 401 instead of 400.
     pub fn judge(status: StatusCode, body: &[u8]) -> Option<Self> {
         let unavailable = Self::Unavailable { status: status.as_u16() };
-        // A busy or broken server says nothing final, whatever its body.
+        // An error of a busy or failing server is not final, whatever its body.
         let is_final = status.is_success() || (status.is_client_error() && !LATER.contains(&status));
         if !is_final {
             return Some(unavailable);
@@ -342,8 +319,8 @@ impl TokenError {
     }
 }
 
-/// The client errors of a server that has not looked at the request (RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC
-/// 6585 section 4).
+/// The 4xx statuses that only ask the client to retry later (RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585
+/// section 4).
 const LATER: [StatusCode; 3] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
 
 #[cfg(test)]
@@ -353,9 +330,9 @@ mod tests {
     use super::*;
     use crate::printable::tests::{hostile_text, is_printable};
 
-    /// t096: what a server repeats is not shown, be it cut, and the rest of what it says is.
+    /// t096: server text that repeats a secret, even a shortened one, is not shown; other text is.
     #[test]
-    fn t096_what_is_sent_is_not_shown() {
+    fn t096_echoed_secrets_are_not_shown() {
         let secrets = [Secret::new("CANARY-0123456789-abcdef".to_owned()), Secret::new("short".to_owned())];
         let long = format!("{} CANARY-0123456789-abcdef", "x".repeat(180));
         for (description, kept) in [
@@ -371,9 +348,9 @@ mod tests {
         assert!(!error.to_string().contains("CANARY"), "{error}");
     }
 
-    /// t060, b1: a definite refusal is final in whatever words; a server in trouble says nothing final.
+    /// t060, b1: a definite refusal is final with any code; an error of a failing server is not.
     #[test]
-    fn t060_what_an_answer_means() {
+    fn t060_responses_are_classified() {
         let judge = |status: u16, body: &str| {
             TokenError::judge(StatusCode::from_u16(status).unwrap(), body.as_bytes()).map(|error| match error {
                 TokenError::InvalidGrant(_) => "ended",
@@ -418,10 +395,9 @@ mod tests {
         }
     }
 
-    /// b10: whatever form an error has, a person sees the server's words, cleaned, and an OAuth code counts in any of
-    /// them.
+    /// b10: in every format, the server's text is shown cleaned and an OAuth error code counts.
     #[test]
-    fn b10_errors_in_every_form() {
+    fn b10_errors_in_every_format() {
         let refused = "the authorization server refused";
         for (status, body, shown) in [
             (
@@ -461,9 +437,9 @@ mod tests {
         }
     }
 
-    /// b1: a definite refusal of a refresh has many words; a server in trouble has not refused.
+    /// b1: any definite refusal of a refresh ends the sign-in; an error of a failing server does not.
     #[test]
-    fn b1_what_ends_a_sign_in_at_a_refresh() {
+    fn b1_refusals_that_end_a_sign_in() {
         let refuses = |status: u16, body: &str| {
             TokenError::judge(StatusCode::from_u16(status).unwrap(), body.as_bytes())
                 .is_some_and(|error| error.is_definite_refusal())
@@ -498,7 +474,7 @@ mod tests {
         }
     }
 
-    /// t096, t113: what a server writes cannot move a cursor, turn a line round or fill a screen.
+    /// t096, t113: server text cannot move the cursor, reverse a line or fill the screen.
     #[test]
     fn t113_server_text_is_cleaned() {
         let text = format!("a\u{1b}]52;c;x\u{7}b\r\n\u{9b}31m\u{202e}c\u{200b}\u{feff}{}", "d".repeat(500));
@@ -509,7 +485,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server's error is, and wherever in the answer it says so.
+        /// For any error text, anywhere in the response.
         #[test]
         fn t113_no_hostile_character_survives_in_an_error(text in hostile_text()) {
             let error = OAuthError::new(&text, Some(&text));

@@ -1,16 +1,16 @@
-//! JSON that somebody else wrote.
+//! Strict parsing of JSON from servers.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
-/// How deep brackets may nest. What OAuth has to say is three deep.
+/// The deepest nesting that is accepted. OAuth documents need three levels.
 const DEPTH_LIMIT: usize = 64;
 
-/// Why a document cannot be read, as a sentence about it.
+/// Why a document was refused, as a clause after its name.
 pub type Reason = &'static str;
 
-/// Reads a document. A member that we read and that is there twice is refused: two readers could take a different one
-/// each. One that we do not read may be anything but deep.
+/// Parses a document. Refuses a duplicate of a member in `T`, because two parsers could pick different ones. Members
+/// that are not in `T` may have any value that is not nested too deeply.
 ///
 /// # Errors
 /// The [`Reason`].
@@ -19,18 +19,19 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reason> {
         return Err("it is nested too deeply");
     }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => "a member is missing, there twice, or of the wrong type",
+        Category::Data => "a member is missing, duplicated or of the wrong type",
         _ => "it is not JSON",
     })
 }
 
-/// Whether a body is meant as a JSON document, good or bad. A page, plain text, a bare `"OK"` and nothing are not.
+/// Whether a body is intended as a JSON document, valid or not. A web page, plain text, a bare `"OK"` and an empty body
+/// are not.
 pub fn is_document(body: &[u8]) -> bool {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     body.trim_ascii_start().first().is_some_and(|first| b"{[".contains(first))
 }
 
-/// Whether brackets nest deeper than [`DEPTH_LIMIT`]; those in texts do not count.
+/// Whether brackets outside strings nest deeper than [`DEPTH_LIMIT`].
 fn is_deep(body: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in body {
@@ -41,7 +42,7 @@ fn is_deep(body: &[u8]) -> bool {
             _ if in_string => {}
             b'[' | b'{' if depth == DEPTH_LIMIT => return true,
             b'[' | b'{' => depth += 1,
-            // What closes more than it opens is no JSON, and refused for that.
+            // Unbalanced brackets are not JSON, which the parser reports.
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
@@ -60,7 +61,7 @@ mod tests {
         "[".repeat(depth) + inner + &"]".repeat(depth)
     }
 
-    /// t015: 64 levels, by whatever bracket, and no more; brackets in texts do not count.
+    /// t015: at most 64 levels of any bracket; brackets in strings do not count.
     #[test]
     fn t015_documents_are_shallow() {
         let brackets = "[{".repeat(100);
@@ -79,9 +80,9 @@ mod tests {
         }
     }
 
-    /// b3: what is a document, however bad, and what is none.
+    /// b3: valid and invalid documents, and bodies that are not documents.
     #[test]
-    fn b3_what_is_a_document() {
+    fn b3_documents_and_other_bodies() {
         for document in ["{}", " \r\n{\"issuer\":", "[]", "\u{feff}{}", "{{template}}"] {
             assert!(is_document(document.as_bytes()), "{document}");
         }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     proptest! {
-        /// t015: whatever is in its texts, a document is as deep as its parsed form says.
+        /// t015: the depth equals that of the parsed value, whatever its strings contain.
         #[test]
         fn t015_depth_is_the_depth_of_the_value(value in any_json(), around in 55..66_usize) {
             let whole = nested(around, &value.to_string());

@@ -1,11 +1,11 @@
-//! What a JSON Web Token (RFC 7519) says of itself, unverified: advice, on which nothing is granted.
+//! The unverified claims of a JSON Web Token (RFC 7519). They are hints, never a basis for granting access.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// Whether `text` is one, signed (RFC 7515 section 7.1) or encrypted (RFC 7516 section 7.1): parts in base64url, the
-/// first of which is a JSON object. What is not, is not sent as one: it may be a file of another kind.
+/// Whether `text` is a signed (RFC 7515 section 7.1) or encrypted (RFC 7516 section 7.1) JWT: parts in base64url, the
+/// first of which is a JSON object. Guards against sending a file of another kind.
 pub fn is_jwt(text: &str) -> bool {
     let parts: Vec<_> = text.split('.').collect();
     let is_part = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
@@ -27,7 +27,7 @@ pub fn expiry(token: &str) -> Option<Timestamp> {
     Timestamp::from_second(exp as i64).ok()
 }
 
-/// The claims of a signed token; none where it is no such, or where they are others.
+/// The claims of a signed token; `None` if it is not one or its claims do not match `T`.
 pub fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none() {
+    fn other_texts_are_not_jwts() {
         let unsigned = &EXAMPLE[..=EXAMPLE.rfind('.').unwrap()];
         let key = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
         for text in

@@ -1,4 +1,4 @@
-//! OAuth for MCP: values and the time in, values out. Only `client` and `discovery` speak HTTP, and nothing here reads
+//! OAuth for MCP: pure functions of values and the time. Only `client` and `discovery` use HTTP, and nothing here reads
 //! a clock.
 
 pub mod authorization;

@@ -1,48 +1,45 @@
-//! What a person wants to be otherwise with one server.
+//! The user's exceptions to the rules for one server.
 
 use serde::{Deserialize, Serialize};
 
 use crate::oauth::registration::ClientAuthentication;
 
-/// Departures from the rules for one server, each by the name that it has in `config.toml`. By default there is none.
+/// Exceptions to the rules for one server, with their names in `config.toml`. None by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Overrides {
-    /// The `issuer` that the authorization server's metadata may have in place of the one that they were looked up for
-    /// (against RFC 8414 section 3.3).
+    /// The `issuer` that the authorization server's metadata may have instead of the expected one (contrary to RFC 8414
+    /// section 3.3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer_override: Option<String>,
-    /// Metadata without `code_challenge_methods_supported` are taken for a promise of S256, which is used all the same
-    /// (against MCP authorization, "Authorization Code Protection").
+    /// Assume that a server without `code_challenge_methods_supported` supports S256, and use it (contrary to MCP
+    /// authorization, "Authorization Code Protection").
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_missing_pkce_metadata: bool,
-    /// The server may name others in private networks.
+    /// The server's metadata may name servers in private networks.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_private_network: bool,
-    /// A token that says that it is for another resource than the one asked for is not taken (RFC 8707 section 2).
+    /// Refuse a token that names another resource as its audience (RFC 8707 section 2).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_audience: bool,
-    /// A refresh repeats the scope that the sign-in asked for (RFC 6749 section 6 leaves that to the client).
+    /// Repeat the sign-in's scope in every refresh (optional in RFC 6749 section 6).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub scope_on_refresh: bool,
-    /// Whether to ask for `offline_access`, whatever the server lists.
+    /// Whether to request `offline_access`, regardless of the server's metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline_access: Option<bool>,
-    /// How a client authenticates at the token endpoint, whatever the server lists: what finmcp registers for, and what
-    /// it uses (RFC 7591 section 2).
+    /// The authentication method to register with and to use at the token endpoint, regardless of the server's metadata
+    /// (RFC 7591 section 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_method: Option<AuthenticationMethod>,
 }
 
-/// A method that finmcp can register for, by its name in RFC 7591 section 2.
+/// An authentication method that finmcp can register with, named as in RFC 7591 section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthenticationMethod {
-    /// A public client.
     None,
-    /// The secret in the form.
     ClientSecretPost,
-    /// The secret in the `Authorization` header.
     ClientSecretBasic,
 }
 
@@ -57,7 +54,7 @@ impl From<AuthenticationMethod> for ClientAuthentication {
 }
 
 impl Overrides {
-    /// These, and those of `other` besides.
+    /// These overrides, and those of `other` where these have none.
     pub fn or(self, other: Self) -> Self {
         Self {
             issuer_override: self.issuer_override.or(other.issuer_override),
@@ -70,12 +67,12 @@ impl Overrides {
         }
     }
 
-    /// The method by which clients are to authenticate, where the person has chosen one.
+    /// The user's authentication method, if set.
     pub fn authentication(&self) -> Option<ClientAuthentication> {
         self.token_endpoint_auth_method.map(ClientAuthentication::from)
     }
 
-    /// The names of those that loosen a rule which protects the person.
+    /// The names of overrides that weaken the user's protection.
     pub fn risky(&self) -> Vec<&'static str> {
         let risky = [
             (self.issuer_override.is_some(), "issuer_override"),

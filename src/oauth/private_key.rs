@@ -1,4 +1,4 @@
-//! A private key that signs JSON Web Tokens (RFC 7515): a client's own, or the one that its tokens are bound to.
+//! Private keys that sign JSON Web Tokens (RFC 7515): a client's key, or a DPoP key.
 
 use std::sync::Arc;
 
@@ -13,28 +13,28 @@ use serde::Serialize;
 
 use crate::secret::Secret;
 
-/// A key that signs: P-256 with ES256, or RSA with RS256 (RFC 7518 sections 3.4 and 3.3).
+/// A signing key: P-256 with ES256, or RSA with RS256 (RFC 7518 sections 3.4 and 3.3).
 #[derive(Debug)]
 pub struct PrivateKey {
     key: Arc<dyn SigningKey>,
     algorithm: Algorithm,
 }
 
-/// A private key that cannot be used. It says nothing of the key.
+/// Why a private key cannot be used. Never contains the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PrivateKeyError {
-    /// No key in there, or an encrypted one.
+    /// There is no key, or it is encrypted.
     #[error("it is not an unencrypted private key in PEM (PKCS#8, SEC1 or PKCS#1)")]
     Unreadable,
-    /// A key for something else.
+    /// The key has another algorithm or size.
     #[error("only P-256 (ES256) and RSA (RS256) keys of 2048 bits or more are supported")]
     Unsupported,
-    /// The key signs nothing.
-    #[error("it does not sign")]
+    /// Signing or key generation failed.
+    #[error("signing with it failed")]
     Broken,
 }
 
-/// What a key signs with (RFC 7518 section 3.1).
+/// A signature algorithm (RFC 7518 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA with P-256 and SHA-256.
@@ -44,7 +44,7 @@ pub enum Algorithm {
 }
 
 impl PrivateKey {
-    /// Reads a key (RFC 5958, RFC 5915, RFC 8017 appendix A.1.2).
+    /// Parses a key (RFC 5958, RFC 5915, RFC 8017 appendix A.1.2).
     ///
     /// # Errors
     /// Any [`PrivateKeyError`].
@@ -57,21 +57,20 @@ impl PrivateKey {
         Ok(Self { key, algorithm })
     }
 
-    /// What it signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The coordinates of the point that is the public half of a P-256 key (SEC 1 section 2.3.3); none for another key.
+    /// The coordinates of a P-256 key's public point (SEC 1 section 2.3.3); `None` for an RSA key.
     pub fn point(&self) -> Option<([u8; 32], [u8; 32])> {
         let public = self.key.public_key().filter(|_| self.algorithm == Algorithm::Es256)?;
-        // The last thing in the DER of RFC 5280 section 4.1, uncompressed.
+        // The uncompressed point is at the end of the DER (RFC 5280 section 4.1).
         let (rest, y) = public.split_last_chunk()?;
         let (rest, x) = rest.split_last_chunk()?;
         (rest.last() == Some(&0x04)).then_some((*x, *y))
     }
 
-    /// The compact serialisation of a signed token (RFC 7515 section 7.1). `header` has the algorithm in it.
+    /// The compact serialisation of a signed token (RFC 7515 section 7.1). `header` must name the algorithm.
     ///
     /// # Errors
     /// [`PrivateKeyError::Broken`].
@@ -92,7 +91,7 @@ impl PrivateKey {
 }
 
 impl Algorithm {
-    /// Its name in headers and metadata.
+    /// The algorithm's name in headers and metadata.
     pub fn name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
@@ -117,7 +116,7 @@ fn fixed(der: &[u8]) -> Option<[u8; 64]> {
     for half in fixed.chunks_exact_mut(32) {
         let [0x02, length, integers @ ..] = rest else { return None };
         let (integer, behind) = integers.split_at_checked(usize::from(*length))?;
-        // A leading zero keeps it positive; small numbers are shorter.
+        // DER adds a leading zero to keep a number positive, and shortens small numbers.
         let digits = integer.strip_prefix(&[0]).unwrap_or(integer);
         half[32usize.checked_sub(digits.len())?..].copy_from_slice(digits);
         rest = behind;
@@ -145,7 +144,7 @@ pub(super) mod tests {
         serde_json::from_slice(&BASE64URL.decode(part).unwrap()).unwrap()
     }
 
-    /// t061: signed by the very key.
+    /// t061: the public key verifies the signature.
     #[test]
     fn t061_a_signature() {
         let random = ring::rand::SystemRandom::new();
@@ -168,7 +167,7 @@ pub(super) mod tests {
         ] {
             let key = PrivateKey::from_pem(&key(name)).unwrap();
             assert_eq!(key.algorithm().name(), algorithm);
-            // Often enough for numbers that begin with a zero.
+            // Enough repetitions for numbers that begin with a zero.
             for number in 0..if algorithm == "ES256" { 600 } else { 2 } {
                 let token = key.sign(&json!({"alg": algorithm}), &json!({"number": number})).unwrap();
                 let (signed, signature) = token.expose().rsplit_once('.').unwrap();

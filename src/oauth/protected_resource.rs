@@ -1,4 +1,4 @@
-//! What a protected resource says about itself (RFC 9728).
+//! Protected resource metadata (RFC 9728).
 
 use serde::Deserialize;
 
@@ -14,17 +14,17 @@ use crate::{
 
 const DOCUMENT: &str = "the protected resource metadata";
 
-/// Protected resource metadata (RFC 9728 section 2), checked to be the resource's that we connect to.
+/// Protected resource metadata (RFC 9728 section 2), checked to belong to the server that finmcp connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtectedResource {
-    /// The resource identifier as the server writes it: the `resource` parameter of every request for a token (RFC 8707
+    /// The resource identifier as the server writes it; the `resource` parameter of every token request (RFC 8707
     /// section 2).
     pub resource: String,
-    /// The issuer identifiers of its authorization servers as the server writes them, one at least.
+    /// The issuer identifiers of its authorization servers as the server writes them; never empty.
     pub authorization_servers: Vec<String>,
-    /// `scopes_supported`: what basic use needs (MCP authorization, "Scope Selection Strategy").
+    /// `scopes_supported`, which basic use needs (MCP authorization, "Scope Selection Strategy").
     pub scopes_supported: Option<Scope>,
-    /// `dpop_bound_access_tokens_required`: it takes no other tokens than such as are bound to a key.
+    /// `dpop_bound_access_tokens_required`: the server accepts only DPoP-bound tokens.
     pub dpop_required: bool,
 }
 
@@ -36,17 +36,17 @@ struct Document {
     dpop_bound_access_tokens_required: Option<bool>,
 }
 
-/// A text that begins so is refused and not passed over: it is not a mistake of the server.
+/// A malformed URL with one of these prefixes is refused instead of ignored: it is no honest mistake.
 const HOSTILE: [&str; 3] = ["/", "\\\\", "-"];
 
-/// Where the metadata may be, in the order to look (MCP authorization, "Protected Resource Metadata Discovery
-/// Requirements"): where the challenge points, else the well-known URI with the server's path inserted, else the one at
-/// the root. RFC 9728 section 5.1 wants a whole URL in the challenge; a path is taken as one of the server, and a text
-/// that is no address at all as none. A text that names another host without a scheme (`//host`, `\\host`), or that a
-/// program could take for an option, is refused.
+/// The URLs where the metadata may be, in the order to try (MCP authorization, "Protected Resource Metadata Discovery
+/// Requirements"): the URL in the challenge, the well-known URI with the server's path inserted, the one at the root.
+/// RFC 9728 section 5.1 requires an absolute URL in the challenge; finmcp also resolves a path against the server, and
+/// ignores text that is not a URL at all. It refuses text that names another host without a scheme (`//host`,
+/// `\\host`), or that a program could take for an option.
 ///
 /// # Errors
-/// [`Untrusted`] where the challenge points at a URL that must not be called.
+/// [`Untrusted`] if the challenge names a URL that is out of reach.
 pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<ServerUrl>, Untrusted> {
     let pointed = pointer.map(|pointer| match is_path(pointer) {
         true => server.join(pointer).map_err(|reason| Untrusted::Url { member: "resource_metadata", reason }),
@@ -73,17 +73,17 @@ pub fn candidates(server: &ServerUrl, pointer: Option<&str>) -> Result<Vec<Serve
     Ok(candidates)
 }
 
-/// Whether `reference` is a path, from the root or from the server's own place: a reference that leads to no other host
-/// (RFC 3986 section 4.2).
+/// Whether `reference` is an absolute path or a path relative to the server's, so that it cannot name another host (RFC
+/// 3986 section 4.2).
 fn is_path(reference: &str) -> bool {
     (reference.starts_with('/') && !reference.starts_with("//")) || reference.starts_with('.')
 }
 
 impl ProtectedResource {
-    /// Reads the metadata of `server`.
+    /// Parses the metadata of `server`.
     ///
     /// # Errors
-    /// [`Untrusted`] where it is no such document, or another resource's.
+    /// [`Untrusted`] if the document is invalid or belongs to another resource.
     pub fn parse(body: &[u8], server: &ServerUrl) -> Result<Self, Untrusted> {
         let document: Document = published::parse(DOCUMENT, body)?;
         let unusable = |reason| Untrusted::Document { document: DOCUMENT, reason };
@@ -92,7 +92,7 @@ impl ProtectedResource {
         }
         let authorization_servers = document.authorization_servers.unwrap_or_default();
         if authorization_servers.is_empty() {
-            return Err(unusable("it names no authorization server"));
+            return Err(unusable("it lists no authorization server"));
         }
         let scopes_supported = document
             .scopes_supported
@@ -104,10 +104,10 @@ impl ProtectedResource {
     }
 }
 
-/// Whether `resource` identifies `server`. RFC 9728 section 3.3 asks for the very URL that we connect to. Many servers
-/// publish one document for a whole host or for a path above the endpoint, so a resource of the same origin whose path
-/// is the endpoint's, or one above it, is accepted as well: a token for it goes to that origin only. The endpoint's own
-/// query is not part of the comparison; a resource has none.
+/// Whether `resource` identifies `server`. RFC 9728 section 3.3 requires the exact URL that the client connects to.
+/// Many servers publish one document for a whole host or a parent path, so finmcp also accepts a resource at the same
+/// origin whose path contains the endpoint's: a token for it goes to that origin only. The endpoint's query is ignored
+/// unless the resource has one too.
 pub(super) fn covers(resource: &str, server: &ServerUrl) -> bool {
     let Ok(resource) = resource.parse::<ServerUrl>() else { return false };
     let above = resource.as_url().path().trim_end_matches('/');
@@ -152,8 +152,8 @@ mod tests {
         }
     }
 
-    /// t003, t004, t005: a challenge cannot send us anywhere; a server elsewhere not to this machine, however its
-    /// address is written.
+    /// t003, t004, t005: a challenge can name only URLs within reach; a public server cannot name this machine, in any
+    /// notation.
     #[test]
     fn t005_pointers_that_must_not_be_called() {
         for pointer in [
@@ -187,7 +187,7 @@ mod tests {
         assert!(candidates(&server("http://127.0.0.1:1/mcp"), Some("http://127.0.0.1:2/meta")).is_ok());
     }
 
-    /// b4: a path in the challenge is the server's own, and leads to no other origin.
+    /// b4: a path in the challenge is resolved against the server and cannot name another origin.
     #[test]
     fn b4_a_path_is_resolved_against_the_server() {
         for (pointer, place) in [
@@ -212,9 +212,9 @@ mod tests {
         }
     }
 
-    /// b4: a text that is no address is passed over, like a document that is not there: what is left is the server's own.
+    /// b4: text that is not a URL is ignored, like a missing document: the well-known URIs remain.
     #[test]
-    fn b4_a_text_that_is_no_address_is_passed_over() {
+    fn b4_text_that_is_not_a_url_is_ignored() {
         let server = server("https://mcp.example/mcp");
         let known = candidates(&server, None).unwrap();
         for pointer in ["", " ", "relative", "null", "not a url at all %%", "https://", "https://a b/c", "<url>", "\\x"]
@@ -223,10 +223,10 @@ mod tests {
         }
     }
 
-    /// t013: whose metadata this is.
+    /// t013: only metadata for the server's own resource is accepted.
     #[test]
-    fn t013_only_our_own_resource() {
-        for (url, resource, ours) in [
+    fn t013_metadata_must_be_for_the_server() {
+        for (url, resource, is_own) in [
             ("https://mcp.example/v1/mcp", "https://mcp.example/v1/mcp", true),
             ("https://mcp.example/v1/mcp", "https://MCP.example:443/v1/mcp", true),
             ("https://mcp.example/v1/mcp", "https://mcp.example/v1/mcp/", true),
@@ -247,8 +247,8 @@ mod tests {
         ] {
             let found = read(&json!({"resource": resource, "authorization_servers": ["https://as.example"]}), url);
             match found {
-                Ok(found) => assert!(ours && found.resource == resource, "{resource}"),
-                Err(error) => assert!(!ours && matches!(error, Untrusted::Resource { .. }), "{resource}: {error}"),
+                Ok(found) => assert!(is_own && found.resource == resource, "{resource}"),
+                Err(error) => assert!(!is_own && matches!(error, Untrusted::Resource { .. }), "{resource}: {error}"),
             }
         }
     }
@@ -298,9 +298,9 @@ mod tests {
             prop_assert!(ProtectedResource::parse(&body, &server("https://mcp.example/mcp")).is_err());
         }
 
-        /// t013: no resource of another origin is ever ours.
+        /// t013: a resource at another origin never identifies the server.
         #[test]
-        fn t013_another_host_is_never_ours(resource in "https://[a-z.@:/?#%0-9]{0,30}") {
+        fn t013_another_origin_is_never_accepted(resource in "https://[a-z.@:/?#%0-9]{0,30}") {
             prop_assume!(resource.parse::<ServerUrl>().map_or(true, |url| !url.same_origin(&server("https://mcp.example/mcp"))));
             prop_assert!(!covers(&resource, &server("https://mcp.example/mcp")));
         }

@@ -1,4 +1,4 @@
-//! What a server publishes: a document, and the URLs that it names.
+//! Documents that a server publishes, and the URLs in them.
 
 use serde::de::DeserializeOwned;
 
@@ -7,12 +7,12 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// A JSON document that a server published.
+/// Parses a JSON document from a server.
 pub(super) fn parse<T: DeserializeOwned>(document: &'static str, body: &[u8]) -> Result<T, Untrusted> {
     json::read(body).map_err(|reason| Untrusted::Document { document, reason })
 }
 
-/// A URL that `namer`, or a document of it, names in `member`.
+/// Parses a URL that `namer`, or a document from it, gives in `member`.
 pub(super) fn trusted_url(member: &'static str, text: &str, namer: &ServerUrl) -> Result<ServerUrl, Untrusted> {
     namer.naming(text).map_err(|reason| Untrusted::Url { member, reason })
 }

@@ -1,4 +1,4 @@
-//! Has a client registered (RFC 7591): what is asked for, and what the server makes of it.
+//! The dynamic registration request and its response (RFC 7591).
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,12 @@ use crate::{
     secret::Secret,
 };
 
-/// A request for a registration (RFC 7591 section 3.1): the client metadata of section 2.
+/// A registration request (RFC 7591 section 3.1): the client metadata of section 2.
 #[derive(Debug, Clone, Serialize)]
 pub struct RegistrationRequest {
     client_name: &'static str,
-    /// OpenID Connect Dynamic Client Registration 1.0 section 2: without it a server takes us for a web application and
-    /// refuses a loopback redirect URI.
+    /// OpenID Connect Dynamic Client Registration 1.0 section 2: the default is a web application, for which servers
+    /// refuse a loopback redirect URI.
     application_type: &'static str,
     redirect_uris: Vec<String>,
     grant_types: Vec<&'static str>,
@@ -29,23 +29,23 @@ pub struct RegistrationRequest {
     token_endpoint_auth_method: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    /// What the authorization request is to ask for, whether the registration names it or not.
+    /// The scope of the later authorization request, even if the registration does not name it.
     #[serde(skip)]
     wanted: Option<Scope>,
-    /// How a secret would travel that comes without a word about that.
+    /// The authentication method if the server issues a secret without naming one.
     #[serde(skip)]
-    unasked: ClientAuthentication,
-    /// How the client authenticates whatever the server answers.
+    default_authentication: ClientAuthentication,
+    /// The user's authentication method, which overrides the server's response.
     #[serde(skip)]
     chosen: Option<ClientAuthentication>,
 }
 
-/// The methods in the order in which they are asked for. Servers that list both ways for a secret all read the form, and
-/// some nothing else: the Python SDK's looks for `client_id` there whatever the header says.
+/// The methods in order of preference. Servers that list both ways to send a secret all read the form, and some nothing
+/// else: the Python SDK looks for `client_id` there even with a header.
 const PREFERRED: [ClientAuthentication; 3] =
     [ClientAuthentication::None, ClientAuthentication::Body, ClientAuthentication::Basic];
 
-/// The members that are read, of whatever type servers write them: numbers as texts, and the other way round.
+/// The relevant members. Servers confuse numbers and strings, so the types are lenient.
 #[derive(Deserialize)]
 struct RegistrationResponse {
     client_id: Box<RawValue>,
@@ -56,8 +56,8 @@ struct RegistrationResponse {
     redirect_uris: Option<Value>,
 }
 
-/// The scopes that a server registered a client for. None where it does not say, or names none: some leave the member
-/// empty and grant what an authorization request asks for.
+/// The registered scopes. `None` if the member is missing or empty: some servers leave it empty and grant what the
+/// authorization request asks for.
 fn stated(scope: &Value) -> Option<Scope> {
     let scope: Option<Scope> = match scope {
         Value::String(text) => text.parse().ok(),
@@ -70,7 +70,7 @@ fn stated(scope: &Value) -> Option<Scope> {
     scope.filter(|scope| !scope.is_empty())
 }
 
-/// What a text or a number says, digit by digit; none for anything else.
+/// A string's or a number's text, digit by digit; `None` for any other value.
 fn text(value: &RawValue) -> Option<String> {
     match value.get().as_bytes().first()? {
         b'"' => serde_json::from_str(value.get()).ok(),
@@ -79,7 +79,7 @@ fn text(value: &RawValue) -> Option<String> {
     }
 }
 
-/// When a secret ends. Zero means never (RFC 7591 section 3.2.1); so does what is no time.
+/// When a secret expires. Zero (RFC 7591 section 3.2.1) or an invalid value means never.
 fn end(value: &Value) -> Option<Timestamp> {
     let seconds = match value {
         Value::Number(number) => number.as_i64(),
@@ -90,10 +90,10 @@ fn end(value: &Value) -> Option<Timestamp> {
 }
 
 impl RegistrationRequest {
-    /// A native client that a person signs in with, here or on another device, and that renews its tokens.
+    /// Registers a native client for sign-ins in the browser or on another device, which refreshes its tokens.
     pub fn new(server: &AuthorizationServer, redirect_uri: &str, scope: Option<&Scope>) -> Self {
-        // A secret that every installation holds proves nothing, so none is asked for where the server lets us (RFC
-        // 8252 section 8.5).
+        // A secret in every installation proves nothing, so request none if the server allows that (RFC 8252 section
+        // 8.5).
         let authentication = PREFERRED.into_iter().find(|method| server.authentication.contains(method));
         let authentication = authentication.unwrap_or(ClientAuthentication::None);
         let for_secret = PREFERRED.into_iter().skip(1).find(|method| server.authentication.contains(method));
@@ -101,7 +101,7 @@ impl RegistrationRequest {
             client_name: "finmcp",
             application_type: "native",
             redirect_uris: vec![redirect_uri.to_owned()],
-            // A strict server refuses a grant that it does not know.
+            // A strict server refuses unknown grant types.
             grant_types: std::iter::once("authorization_code")
                 .chain(server.refresh.then_some("refresh_token"))
                 .chain(server.device_codes.then_some(DEVICE_GRANT))
@@ -110,18 +110,18 @@ impl RegistrationRequest {
             token_endpoint_auth_method: authentication.method(),
             scope: scope.map(Scope::to_string),
             wanted: scope.cloned(),
-            unasked: for_secret.unwrap_or(ClientAuthentication::None),
+            default_authentication: for_secret.unwrap_or(ClientAuthentication::None),
             chosen: None,
         }
     }
 
-    /// This request, for a client with `others` as further redirect URIs.
+    /// Adds further redirect URIs.
     pub fn with_redirect_uris(mut self, others: Vec<String>) -> Self {
         self.redirect_uris.extend(others);
         self
     }
 
-    /// This request, for a client that authenticates by `method`, where a person has chosen one.
+    /// Sets the user's authentication method, if there is one.
     pub fn authenticating(mut self, method: Option<ClientAuthentication>) -> Self {
         if let Some(method) = method {
             self.token_endpoint_auth_method = method.method();
@@ -130,8 +130,7 @@ impl RegistrationRequest {
         self
     }
 
-    /// This request, for a client that people sign in with on another device (RFC 8628), whatever the server's metadata
-    /// say of that.
+    /// Adds the device grant (RFC 8628), regardless of the server's metadata.
     pub fn for_devices(mut self) -> Self {
         if !self.grant_types.contains(&DEVICE_GRANT) {
             self.grant_types.push(DEVICE_GRANT);
@@ -139,14 +138,14 @@ impl RegistrationRequest {
         self
     }
 
-    /// This request, for a client that people sign in with on this machine only.
+    /// Removes the device grant.
     pub fn for_browsers(mut self) -> Self {
         self.grant_types.retain(|grant| *grant != DEVICE_GRANT);
         self
     }
 
-    /// This request without its scope, for a server that refuses to register a client for it. The server says in its
-    /// answer for which scopes it does, or leaves that to the authorization request.
+    /// Removes the scope, for a server that refuses to register it. The response names the registered scopes, or leaves
+    /// them to the authorization request.
     pub fn without_scope(mut self) -> Self {
         self.scope = None;
         self
@@ -155,12 +154,12 @@ impl RegistrationRequest {
     /// The request's body.
     ///
     /// # Errors
-    /// [`RegistrationError::Unusable`], which cannot happen with these members.
+    /// [`RegistrationError::Unusable`], which does not happen with these members.
     pub fn body(&self) -> Result<Vec<u8>, RegistrationError> {
-        serde_json::to_vec(self).map_err(|_| RegistrationError::Unusable("it cannot be written"))
+        serde_json::to_vec(self).map_err(|_| RegistrationError::Unusable("it cannot be serialised"))
     }
 
-    /// Reads the server's answer, which may differ from what was asked for (RFC 7591 section 3.2.1).
+    /// Parses the response, which may differ from the request (RFC 7591 section 3.2.1).
     ///
     /// # Errors
     /// [`RegistrationError::Unusable`].
@@ -168,17 +167,17 @@ impl RegistrationRequest {
         let response: RegistrationResponse =
             json::read(body).map_err(|_| RegistrationError::Unusable("it is not JSON, or has no `client_id`"))?;
         let client_id = text(&response.client_id).filter(|id| !id.is_empty());
-        let client_id = client_id.ok_or(RegistrationError::Unusable("its `client_id` is empty or no text"))?;
+        let client_id = client_id.ok_or(RegistrationError::Unusable("its `client_id` is empty or not a string"))?;
         let client_secret = response.client_secret.and_then(|secret| text(&secret)).filter(|secret| !secret.is_empty());
         let client_secret = client_secret.map(Secret::new);
         let method = response.token_endpoint_auth_method.as_ref().and_then(Value::as_str);
         let authentication = match (method.map(ClientAuthentication::from_method), &client_secret) {
             (Some(None | Some(ClientAuthentication::PrivateKeyJwt)), _) => {
-                return Err(RegistrationError::Unusable("its way of client authentication is not known"));
+                return Err(RegistrationError::Unusable("its client authentication method is not supported"));
             }
             (_, None) => ClientAuthentication::None,
             (Some(Some(method)), Some(_)) => method,
-            (None, Some(_)) => self.unasked,
+            (None, Some(_)) => self.default_authentication,
         };
         let expires_at = response.client_secret_expires_at.as_ref().and_then(end);
         let withheld = match (self.wanted, response.scope.as_ref().and_then(stated)) {
@@ -226,7 +225,7 @@ mod tests {
         RegistrationRequest::new(&server(methods), REDIRECT, None).registered(response.to_string().as_bytes())
     }
 
-    /// t040: a native client, and a secret only where the server insists.
+    /// t040: finmcp registers a native client, with a secret only if the server insists.
     #[test]
     fn t040_what_is_registered() {
         for (methods, method) in [
@@ -254,9 +253,9 @@ mod tests {
         }
     }
 
-    /// t041: the document that is published says what a registration does, but for the port, which no document can know.
+    /// t041: the published document equals a registration request, except for the port.
     #[test]
-    fn t041_the_document_says_what_is_registered() {
+    fn t041_the_document_matches_the_registration() {
         let mut document: Value = serde_json::from_str(include_str!("../../client-metadata.json")).unwrap();
         document.as_object_mut().unwrap().remove("client_id");
         let request = RegistrationRequest::new(&server(&json!(["none"])), "http://127.0.0.1/callback", None);
@@ -264,8 +263,7 @@ mod tests {
         assert_eq!(document, body);
     }
 
-    /// t040: the refresh and the device grant, but not at a server that says which grants it knows and does not name
-    /// them.
+    /// t040: includes the refresh and device grants, unless the server's list of grants lacks them.
     #[test]
     fn t040_the_grants_that_are_registered() {
         for (refresh, device_codes, wanted) in [
@@ -283,9 +281,9 @@ mod tests {
         }
     }
 
-    /// t040: the answer counts, not the question.
+    /// t040: the response overrides the request.
     #[test]
-    fn t040_what_the_server_made_of_it() {
+    fn t040_the_response_overrides_the_request() {
         let all = json!(["none", "client_secret_post", "client_secret_basic"]);
         let (none, basic, body) = (json!(["none"]), json!(["client_secret_basic"]), json!(["client_secret_post"]));
         let id = "c1";
@@ -321,9 +319,9 @@ mod tests {
         assert!(registered(&none, &json!({"client_id": id, "token_endpoint_auth_method": "private_key_jwt"})).is_err());
     }
 
-    /// b9: harmless deviations of type are taken for what they mean, and no digit of a number is lost.
+    /// b9: harmless type errors are accepted, and no digit of a number is lost.
     #[test]
-    fn b9_types_that_deviate() {
+    fn b9_wrong_types_are_accepted() {
         let ends = |end: Value| {
             let response = json!({"client_id": "c", "client_secret": "s", "client_secret_expires_at": end});
             registered(&json!(["client_secret_post"]), &response).unwrap().expires_at.map(Timestamp::as_second)
@@ -338,7 +336,7 @@ mod tests {
         assert_eq!(client.client_id, "12345678901234567890123");
         assert_eq!(client.client_secret.unwrap().expose(), "1.10");
         assert_eq!(client.authentication, ClientAuthentication::Body);
-        // A member that is there twice is still refused.
+        // A duplicate member is still refused.
         for twice in
             [r#"{"client_id":"a","client_id":"b"}"#, r#"{"client_id":"a","client_secret":"b","client_secret":1}"#]
         {
@@ -346,8 +344,8 @@ mod tests {
         }
     }
 
-    /// d9: a scope that the answer does not name is withheld, be it that the registration asked for it or that another
-    /// that did was refused. An answer that names no scope withholds nothing.
+    /// d9: a scope that the response does not name is withheld, whether or not this request named it. A response
+    /// without scopes withholds nothing.
     #[test]
     fn d9_scopes_that_are_withheld() {
         let wanted: Scope = "books offline_access pay".parse().unwrap();
@@ -381,8 +379,8 @@ mod tests {
         assert!(!String::from_utf8(request.body().unwrap()).unwrap().contains("scope"));
     }
 
-    /// d1: what a person has chosen is asked for and used, whatever the server lists or answers; a secret that was not
-    /// issued cannot be used.
+    /// d1: the user's method is requested and used regardless of the server's metadata and response, except that a
+    /// method with a secret needs one.
     #[test]
     fn d1_a_chosen_method() {
         use ClientAuthentication::{Basic, Body, None as Public};
@@ -403,9 +401,9 @@ mod tests {
         }
     }
 
-    /// d1, d4: another way is there only for a client that has a secret.
+    /// d1, d4: only a client with a secret has another method to try.
     #[test]
-    fn d4_the_other_way() {
+    fn d4_the_other_method() {
         use ClientAuthentication::{Basic, Body, None as Public, PrivateKeyJwt};
         for (issued, method, other) in [
             (true, Public, Some(Body)),
@@ -428,9 +426,9 @@ mod tests {
         }
     }
 
-    /// t061: the header where the server has it, which every server must.
+    /// t061: the header if the server supports it, as every server must.
     #[test]
-    fn t061_how_a_secret_travels() {
+    fn t061_how_a_secret_is_sent() {
         use ClientAuthentication::{Basic, Body, None as Public};
         for (listed, chosen) in [
             (&[Body, Basic][..], Basic),

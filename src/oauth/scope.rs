@@ -1,4 +1,4 @@
-//! What a token may be used for.
+//! OAuth scopes.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -11,33 +11,28 @@ pub struct Scope(BTreeSet<String>);
 #[error("not a valid scope (RFC 6749 section 3.3)")]
 pub struct ScopeError;
 
-/// The most that a whole scope may hold, in bytes: it has to fit into a URL.
+/// The size limit of a scope in bytes, because it must fit into a URL.
 const LIMIT: usize = 4096;
 
 impl Scope {
-    /// Whether it names nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether it names `token`.
     pub fn contains(&self, token: &str) -> bool {
         self.0.contains(token)
     }
 
-    /// All that either names.
     pub fn union(&self, other: &Self) -> Self {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
-    /// What it names and `other` does not.
     pub fn without(&self, other: &Self) -> Self {
         Self(self.0.difference(&other.0).cloned().collect())
     }
 
-    /// What to ask for (MCP authorization, "Scope Selection Strategy"): what the person or the provider chose, else
-    /// what the challenge names, else all that the protected resource supports, else nothing at all. Nothing is
-    /// invented.
+    /// The scope to request (MCP authorization, "Scope Selection Strategy"): the one that the user or the provider
+    /// configures, else the challenge's, else all that the protected resource supports, else none.
     pub fn select(chosen: Option<Self>, challenged: Option<Self>, supported: Option<Self>) -> Option<Self> {
         [chosen, challenged, supported].into_iter().flatten().find(|scope| !scope.is_empty())
     }
@@ -57,10 +52,10 @@ impl FromStr for Scope {
 }
 
 impl Scope {
-    /// This scope and `token`.
+    /// Adds `token`.
     ///
     /// # Errors
-    /// [`ScopeError`] where `token` is not one (RFC 6749 section 3.3), or the whole grows too long.
+    /// [`ScopeError`] if `token` is invalid (RFC 6749 section 3.3) or the scope gets too long.
     pub fn with(mut self, token: &str) -> Result<Self, ScopeError> {
         let valid = !token.is_empty() && token.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
         let length: usize = self.0.iter().map(|token| token.len() + 1).sum();
@@ -97,7 +92,7 @@ mod tests {
         assert_eq!("x".repeat(LIMIT + 1).parse::<Scope>(), Err(ScopeError));
     }
 
-    /// The challenge first, else all that is supported, else nothing (MCP authorization, "Scope Selection Strategy").
+    /// The configured scope first, then the challenge's, then all supported, then none.
     #[test]
     fn the_order_of_selection() {
         let scope = |text: &str| Some(text.parse::<Scope>().unwrap());

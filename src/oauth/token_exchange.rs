@@ -1,5 +1,5 @@
-//! An identity provider's word for a person, good at one authorization server: the Identity Assertion JWT Authorization
-//! Grant, ID-JAG (draft-ietf-oauth-identity-assertion-authz-grant; MCP "Enterprise-Managed Authorization").
+//! The Identity Assertion JWT Authorization Grant (ID-JAG), with which an identity provider vouches for a user at one
+//! authorization server (draft-ietf-oauth-identity-assertion-authz-grant; MCP "Enterprise-Managed Authorization").
 
 use serde::Deserialize;
 
@@ -11,22 +11,22 @@ use crate::{
 /// `grant_type` (RFC 8693 section 2.1).
 pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
-/// The type of what is asked for.
+/// The `requested_token_type`.
 pub const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 
-/// The type of what is given for it: an OpenID Connect ID Token (RFC 8693 section 3).
+/// The `subject_token_type`: an OpenID Connect ID Token (RFC 8693 section 3).
 pub const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
-/// An ID-JAG: what its authorization server takes for a grant, once.
+/// An ID-JAG, which its authorization server accepts as a grant once.
 #[derive(Debug)]
 pub struct IdJag {
-    /// The grant, for an assertion (RFC 7523 section 2.1).
+    /// The JWT to use as the assertion (RFC 7523 section 2.1).
     pub assertion: Secret,
-    /// The scope that the identity provider allows; none where it is what was asked for.
+    /// The scope that the identity provider allows; `None` if it equals the requested one.
     pub scope: Option<Scope>,
 }
 
-/// RFC 8693 section 2.2.1. `access_token` is no access token here, but has that name "for historical reasons".
+/// RFC 8693 section 2.2.1. The member is called `access_token` "for historical reasons", but is not an access token.
 #[derive(Deserialize)]
 struct Document {
     access_token: String,
@@ -35,13 +35,14 @@ struct Document {
 }
 
 impl IdJag {
-    /// Reads the answer to a token exchange.
+    /// Parses the response to a token exchange.
     ///
     /// # Errors
-    /// [`TokenError::Unusable`] where it is something else: an access token must not be handed to another server.
+    /// [`TokenError::Unusable`] if the response contains another kind of token: an access token must not be sent to
+    /// another server.
     pub fn parse(body: &[u8]) -> Result<Self, TokenError> {
         let Document { access_token, issued_token_type, scope } = serde_json::from_slice(body)
-            .map_err(|_| TokenError::Unusable("it is not JSON, or has no `access_token`, or a member twice"))?;
+            .map_err(|_| TokenError::Unusable("it is not JSON, or has no `access_token`, or a duplicate member"))?;
         let assertion = Secret::new(access_token);
         if issued_token_type.as_deref() != Some(ID_JAG) {
             return Err(TokenError::Unusable("its `issued_token_type` is not an ID-JAG"));
@@ -81,7 +82,7 @@ mod tests {
         }
     }
 
-    /// t050: whatever else a provider hands out stays with us.
+    /// t050: any other kind of token is not sent on.
     #[test]
     fn t050_other_tokens_are_not_passed_on() {
         for kind in [json!("urn:ietf:params:oauth:token-type:access_token"), json!(ID_TOKEN), json!(null), json!(1)] {

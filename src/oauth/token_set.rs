@@ -1,4 +1,4 @@
-//! What a token endpoint hands out.
+//! Token responses.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How an access token is presented (RFC 6749 section 7.1).
+/// The type of an access token (RFC 6749 section 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenType {
-    /// As it is (RFC 6750).
+    /// Sent as it is (RFC 6750).
     Bearer,
-    /// With a proof that whoever presents it has the key that it is bound to (RFC 9449).
+    /// Sent with a proof of possession of the key that it is bound to (RFC 9449).
     Dpop,
 }
 
 impl TokenType {
-    /// Its name in responses, challenges and the `Authorization` header.
+    /// The name in responses, challenges and the `Authorization` header.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer",
@@ -36,33 +36,31 @@ impl TokenType {
 /// A successful token response (RFC 6749 section 5.1), with times made absolute.
 #[derive(Debug, Clone)]
 pub struct TokenSet {
-    /// The token, checked to be one header value.
+    /// The access token, checked to be a valid header value.
     pub access_token: Secret,
-    /// What renews it without a person; a rotating server spends it with each use.
+    /// The refresh token. A server that rotates refresh tokens invalidates it with each use.
     pub refresh_token: Option<Secret>,
-    /// When the access token was handed out, by our clock.
+    /// When the access token was issued, by this machine's clock.
     pub issued_at: Timestamp,
-    /// When it ends; unknown where the server does not say. Never more than a year after `issued_at`, and never before
-    /// it.
+    /// When the access token expires; `None` if the server does not say. Between `issued_at` and a year later.
     pub expires_at: Option<Timestamp>,
-    /// The scope granted; none where the server does not say, which means what was asked for.
+    /// The granted scope; `None` if the server does not say, which means the requested one.
     pub scope: Option<Scope>,
-    /// Whom the ID token names, where there is one, cleaned (OpenID Connect Core 1.0 section 5.1): the mail address, else
-    /// the name to sign in with. For people to read: nothing is granted on it.
+    /// The user in the ID token, cleaned (OpenID Connect Core 1.0 section 5.1): the email address, else the user name.
+    /// For display only.
     pub person: Option<String>,
 }
 
-/// A token response as servers really send it. Read through the `oauth2` crate, whose own type is strict where harmless
-/// deviations are common.
+/// A lenient token response for the `oauth2` crate, whose own type rejects harmless deviations that are common.
 #[derive(Debug, Deserialize)]
 pub struct TokenResponse {
     access_token: AccessToken,
     token_type: Option<String>,
-    /// As written: a number too large for any type must not spoil the rest.
+    /// Raw, because a number that overflows must not invalidate the response.
     expires_in: Option<Box<RawValue>>,
     refresh_token: Option<RefreshToken>,
     scope: Option<ScopeText>,
-    /// Whom the `id_token` names. The token itself is not kept.
+    /// The user in the `id_token`, which itself is not kept.
     #[serde(default, rename = "id_token", deserialize_with = "person")]
     person: Option<String>,
 }
@@ -75,22 +73,22 @@ enum ScopeText {
     Other(IgnoredAny),
 }
 
-/// No token is believed to live longer.
+/// The longest accepted lifetime of a token.
 const LONGEST_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
-/// An `expires_in` beyond ten years is no lifetime but the end itself, in seconds since 1970.
+/// An `expires_in` of more than ten years is a Unix time, not a lifetime.
 const LARGEST_LIFETIME: f64 = 10.0 * 365.0 * 86400.0;
 
-/// The longest access token, in bytes: servers and proxies refuse headers long before.
+/// The longest accepted access token, in bytes. Servers and proxies refuse far shorter headers.
 const LONGEST_TOKEN: usize = 64 << 10;
 
 impl TokenResponse {
-    /// Checks the response to a request for a token of type `wanted`, and makes its times absolute.
+    /// Validates the response to a request for a token of type `wanted`, and makes its times absolute.
     ///
     /// # Errors
-    /// [`TokenError::Unusable`] where it must not be used: RFC 6749 section 7.1 forbids a token of a type that the
-    /// client does not understand, and a token that is not one header value could bring headers of its own. A token
-    /// that was to be bound to a key, and is not, lacks the protection that it was asked for with (RFC 9449 section 5).
+    /// [`TokenError::Unusable`] for a token of another type (RFC 6749 section 7.1), including an unbound token where a
+    /// DPoP-bound one was requested (RFC 9449 section 5), and for a token that is not a valid header value, which could
+    /// inject headers.
     pub fn into_token_set(self, wanted: TokenType, now: Timestamp) -> Result<TokenSet, TokenError> {
         match (wanted, self.token_type) {
             (TokenType::Bearer, None) => {}
@@ -101,17 +99,17 @@ impl TokenResponse {
         let access_token = Secret::new(self.access_token.into_secret());
         let token = access_token.expose();
         if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(TokenError::Unusable("its access token is not one header value"));
+            return Err(TokenError::Unusable("its access token is not a valid header value"));
         }
         let stated = self.expires_in.and_then(|text| lifetime(text.get(), now)).map(|lifetime| now + lifetime);
-        // The token's own claim is what the resource server goes by. One in the past is our clock's fault: nobody hands
-        // out an expired token.
-        let witnessed = jwt::expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
+        // The resource server enforces the token's own `exp` claim. If it is in the past, this machine's clock is
+        // wrong, because no server issues an expired token.
+        let claimed = jwt::expiry(token).filter(|end| *end > now).map(|end| end.min(now + LONGEST_LIFE));
         let refresh_token = self.refresh_token.map(RefreshToken::into_secret).filter(|token| !token.is_empty());
         Ok(TokenSet {
             refresh_token: refresh_token.map(Secret::new),
             issued_at: now,
-            expires_at: witnessed.or(stated),
+            expires_at: claimed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
             person: self.person,
             access_token,
@@ -129,18 +127,18 @@ impl ScopeText {
     }
 }
 
-/// How long a token lives by its response's `expires_in`: seconds as a number or as text, or the end as a unix time;
-/// none where it is neither. RFC 6749 section 5.1 knows whole seconds only.
+/// The lifetime in `expires_in`: seconds as a number or a string, or a Unix time; `None` for any other value. (RFC 6749
+/// section 5.1 allows whole seconds only.)
 fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
     let seconds: f64 = json.trim_matches('"').trim().parse().ok().filter(|seconds: &f64| !seconds.is_nan())?;
     let seconds = if seconds > LARGEST_LIFETIME { seconds - now.as_duration().as_secs_f64() } else { seconds };
-    // In range by the clamp, so the conversion loses a fraction at most.
+    // Clamped, so the conversion loses at most a fraction.
     Some(SignedDuration::from_secs(seconds.clamp(0.0, LONGEST_LIFE.as_secs_f64()) as i64))
 }
 
 impl TokenSet {
-    /// Whom the access token is for in place of `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned. None
-    /// where it is for `resource`, for what is above it on its origin, or does not say whom it is for.
+    /// The access token's audience if it is not `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned.
+    /// `None` if the audience is `resource` or a parent path at its origin, or is missing.
     pub fn other_audience(&self, resource: &str) -> Option<String> {
         #[derive(Deserialize)]
         struct Claims {
@@ -157,17 +155,17 @@ impl TokenSet {
             Claims { aud: Audience::Several(several) } => several,
         };
         let url = resource.parse::<ServerUrl>().ok();
-        let is_ours = |audience: &String| {
+        let is_own = |audience: &String| {
             audience == resource || url.as_ref().is_some_and(|url| protected_resource::covers(audience, url))
         };
-        (!audience.iter().any(is_ours)).then(|| quoted(&audience.join(", ")))
+        (!audience.iter().any(is_own)).then(|| quoted(&audience.join(", ")))
     }
 }
 
-/// What an ID token says of the person (OpenID Connect Core 1.0 section 5.1). It comes straight from the token endpoint,
-/// whose certificate stands in for its signature (section 3.1.3.7).
+/// The user in an ID token (OpenID Connect Core 1.0 section 5.1). It comes directly from the token endpoint, so TLS
+/// replaces the check of its signature (section 3.1.3.7).
 fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    /// Whatever is no text is passed over.
+    /// A claim that is not a string is ignored.
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Text {
@@ -194,7 +192,7 @@ fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     Ok(named)
 }
 
-/// The `oauth2` crate asks for a text form. A token has none.
+/// The `oauth2` crate requires `Serialize`. Tokens are never serialised.
 impl Serialize for TokenResponse {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
@@ -241,7 +239,7 @@ mod tests {
 
     fn read(body: &str) -> Result<TokenSet, TokenError> {
         let response: TokenResponse =
-            serde_json::from_str(body).map_err(|_| TokenError::Unusable("it cannot be read"))?;
+            serde_json::from_str(body).map_err(|_| TokenError::Unusable("it cannot be parsed"))?;
         response.into_token_set(TokenType::Bearer, now())
     }
 
@@ -255,14 +253,15 @@ mod tests {
         format!("eyJ0.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()))
     }
 
-    /// Seconds from now until the end.
+    /// Seconds until the token expires.
     fn life(set: &TokenSet) -> Option<i64> {
         set.expires_at.map(|end| end.as_second() - NOW)
     }
 
-    /// t052, t053, t054: however a server says it, the end is right; nonsense gives no life or a year at most.
+    /// t052, t053, t054: every format of `expires_in` is understood; an invalid one gives no lifetime, or a year at
+    /// most.
     #[test]
-    fn t054_every_style_of_expires_in() {
+    fn t054_every_format_of_expires_in() {
         const YEAR: i64 = 365 * 86400;
         for (expires_in, seconds) in [
             ("3600", Some(3600)),
@@ -296,9 +295,9 @@ mod tests {
         assert_eq!(life(&read(r#"{"access_token":"t","token_type":"Bearer"}"#).unwrap()), None);
     }
 
-    /// The token's own claim wins, as long as it can be true.
+    /// The token's `exp` claim takes precedence if it is plausible.
     #[test]
-    fn the_exp_claim_is_the_best_witness() {
+    fn the_exp_claim_takes_precedence() {
         for (exp, expires_in, seconds) in [
             (json!(NOW + 600), json!(3600), Some(600)),
             (json!(NOW + 600), json!(NOW + 3600), Some(600)),
@@ -320,9 +319,9 @@ mod tests {
         }
     }
 
-    /// Who signed in is for people to read: cleaned, and whatever is odd about it spoils nothing.
+    /// The user's name is cleaned, and an invalid ID token does not invalidate the response.
     #[test]
-    fn whom_the_id_token_names() {
+    fn the_user_in_the_id_token() {
         for (id_token, person) in [
             (json!(jwt(&json!({"email": "m@a.example", "preferred_username": "m"}))), Some("m@a.example")),
             (json!(jwt(&json!({"email": "", "preferred_username": "m"}))), Some("m")),
@@ -337,9 +336,9 @@ mod tests {
         }
     }
 
-    /// t045: a token that says whom it is for is for our resource, or what is above that; one that does not may be.
+    /// t045: an audience must be the resource or a parent path; a token without an audience is accepted.
     #[test]
-    fn t045_whom_a_token_is_for() {
+    fn t045_the_audience_of_a_token() {
         const RESOURCE: &str = "https://mcp.example/v1/mcp";
         let other = |claims: &Value, resource: &str| {
             let body = json!({"access_token": jwt(claims)}).to_string();
@@ -370,7 +369,7 @@ mod tests {
         assert_eq!(other(&json!({"aud": RESOURCE}), "urn:x").as_deref(), Some(RESOURCE));
     }
 
-    /// t050: bearer tokens only; a server that forgets to say so means them.
+    /// t050: bearer tokens only; a missing `token_type` means bearer.
     #[test]
     fn t050_token_types() {
         for good in [json!("Bearer"), json!("bearer"), json!("bEaReR"), json!(null)] {
@@ -382,9 +381,9 @@ mod tests {
         }
     }
 
-    /// t050: what was to be bound to a key is, or is not used.
+    /// t050: an unbound token is refused if a bound one was requested.
     #[test]
-    fn t050_a_token_that_is_bound() {
+    fn t050_a_bound_token() {
         let bound = |kind: Value| {
             let response = json!({"access_token": "t", "token_type": kind}).to_string();
             let response: TokenResponse = serde_json::from_str(&response).unwrap();
@@ -396,9 +395,9 @@ mod tests {
         }
     }
 
-    /// t051: one header value.
+    /// t051: a token must be a valid header value.
     #[test]
-    fn t051_tokens_that_are_no_header_value() {
+    fn t051_tokens_that_are_not_a_header_value() {
         for bad in ["", " ", "a b", "a\r\nX: y", "a\u{0}", "é", "a\t", "a\u{7f}", &"x".repeat(LONGEST_TOKEN + 1)] {
             assert!(with("access_token", json!(bad)).is_err(), "{bad:?}");
         }
@@ -408,9 +407,9 @@ mod tests {
         }
     }
 
-    /// t059: two readers of it could each take another one.
+    /// t059: two parsers could pick different ones.
     #[test]
-    fn t059_no_member_twice() {
+    fn t059_no_duplicate_members() {
         for member in ["access_token", "refresh_token", "token_type", "expires_in", "scope"] {
             let body = format!(
                 r#"{{"access_token":"t","refresh_token":"r","token_type":"Bearer","expires_in":1,"scope":"s","{member}":"x"}}"#
@@ -422,7 +421,7 @@ mod tests {
         }
     }
 
-    /// t057, t058: what is blank is not there.
+    /// t057, t058: an empty value counts as missing.
     #[test]
     fn t058_scope_and_refresh_token() {
         for (scope, wanted) in [

@@ -1,12 +1,12 @@
-//! Whether a page says that its authorization server does not know a client. There is no form for that (RFC 6749 section
-//! 4.1.2.1: "inform the resource owner"), and some servers send it with 200, as they do a page to sign in at. The words
-//! count that a person would see, and only on a page that asks the person for nothing.
+//! Whether a web page says that the authorization server does not know a client. There is no standard format (RFC 6749
+//! section 4.1.2.1: "inform the resource owner"), and some servers send it with status 200, like a sign-in page. Only
+//! visible text counts, and only on a page without a form to fill in.
 
 use std::iter;
 
 use crate::oauth::{error::OAuthError, json};
 
-/// What says it in these words.
+/// Phrases that say it.
 const PHRASES: [&str; 14] = [
     "invalid client",
     "unauthorized client",
@@ -24,7 +24,7 @@ const PHRASES: [&str; 14] = [
     "redirect uri mismatch",
 ];
 
-/// What says it of one of these, in the same breath.
+/// Subjects that say it together with a predicate soon after.
 const SUBJECTS: [&str; 3] = ["client id", "clientid", "redirect uri"];
 const PREDICATES: [&str; 9] = [
     "not found",
@@ -38,13 +38,13 @@ const PREDICATES: [&str; 9] = [
     "unrecognized",
 ];
 
-/// How many words may be between the two: an identifier in quotes has some.
+/// The most words between the two: a quoted identifier may have some.
 const DISTANCE: usize = 16;
 
-/// The elements whose contents are not shown, or not as text.
+/// Elements whose content is not visible text.
 const NOT_SHOWN: [&str; 7] = ["script", "style", "template", "noscript", "textarea", "select", "svg"];
 
-/// Whether `body`, which came with a success, says that the client is unknown, or not with this redirect URI.
+/// Whether `body`, of a success, says that the client or its redirect URI is unknown.
 pub(super) fn is_said_by(body: &[u8]) -> bool {
     if json::is_document(body) {
         return OAuthError::parse(body).is_some_and(|error| says_so(&error.to_string()));
@@ -67,7 +67,7 @@ fn says_so(text: &str) -> bool {
     })
 }
 
-/// The text that a browser would show of a page; none for a page with a form, which a person can fill in.
+/// The visible text of a page; `None` for a page with a form to fill in.
 fn visible_text(page: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = page;
@@ -96,7 +96,7 @@ fn visible_text(page: &str) -> Option<String> {
     Some(text)
 }
 
-/// Where the tag ends that `text` begins in: behind its `>` that is in no quotes.
+/// The end of the tag that `text` starts in: after the first `>` outside quotes.
 fn end_of_tag(text: &str) -> usize {
     let mut quote = None;
     for (position, letter) in text.char_indices() {
@@ -110,14 +110,14 @@ fn end_of_tag(text: &str) -> usize {
     text.len()
 }
 
-/// Whether an element with this tag is not shown.
+/// Whether this tag hides its element.
 fn hides(tag: &str) -> bool {
     let has_attribute = tag.split([' ', '\n', '\t', '/', '=', '>']).skip(1).any(|word| word == "hidden");
     let style = tag.replace(' ', "");
     has_attribute || style.contains("display:none") || style.contains("aria-hidden=\"true\"")
 }
 
-/// What follows the end of the element `name` that has been begun, with those of that name in it.
+/// The text after the element `name` that has been opened, including nested elements of that name.
 fn after_element<'t>(text: &'t str, name: &str) -> &'t str {
     const VOID: [&str; 6] = ["br", "hr", "img", "input", "link", "meta"];
     if VOID.contains(&name) {
@@ -154,7 +154,7 @@ mod tests {
         is_said_by(page.as_bytes())
     }
 
-    /// b5, d6: how servers say it on a page that comes with 200.
+    /// b5, d6: pages with status 200 that say it.
     #[test]
     fn b5_pages_that_say_that_a_client_is_unknown() {
         for page in [
@@ -177,8 +177,8 @@ mod tests {
         }
     }
 
-    /// b5: what people sign in and consent at says no such thing: the pages of better-auth, django-oauth-toolkit, FastMCP
-    /// and oidc-provider, an application that a script draws, and words that only look alike.
+    /// b5: sign-in and consent pages do not say it: the pages of better-auth, django-oauth-toolkit, FastMCP and
+    /// oidc-provider, an application rendered by a script, and similar wording.
     #[test]
     fn b5_pages_to_sign_in_at_say_no_such_thing() {
         for page in [

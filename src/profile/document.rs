@@ -1,4 +1,4 @@
-//! A profile as `config.toml` spells it.
+//! A profile's table in `config.toml`.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,7 +15,7 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// A profile: what differs from its preset, and whom it is signed in as.
+/// What differs from the profile's preset, and the sign-in.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct ProfileDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,8 @@ pub(crate) struct ProfileDocument {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct IdentityDocument {
-    /// The server that the sign-in is for: where the profile's is changed by hand, nobody is signed in to the new one.
+    /// The server that the sign-in is for. If the user edits the profile's `url`, the sign-in does not apply to the new
+    /// server.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     issuer: String,
@@ -43,7 +44,7 @@ struct IdentityDocument {
 }
 
 impl IdentityDocument {
-    /// Whether the sign-in is for `server`. Entries of earlier versions do not say, and are believed.
+    /// Whether the sign-in is for `server`. Earlier versions did not save the URL; assume that it is.
     fn is_for(&self, server: &ServerUrl) -> bool {
         self.url.as_ref().is_none_or(|url| url == server.as_str())
     }
@@ -55,10 +56,10 @@ impl IdentityDocument {
 }
 
 impl ProfileDocument {
-    /// The profile that it stands for under `name`.
+    /// Validates this document as the profile `name`.
     ///
     /// # Errors
-    /// What makes no sense about it.
+    /// A description of the problem.
     pub(crate) fn profile(&self, name: &str, providers: &BTreeMap<String, Provider>) -> Result<Profile, String> {
         let provider = match &self.provider {
             Some(id) => Some(providers.get(id).ok_or_else(|| format!("there is no provider {id:?}"))?),
@@ -74,14 +75,14 @@ impl ProfileDocument {
         };
         let url = self.url.as_deref().map(str::parse).transpose().map_err(|error| format!("url: {error}"))?;
         let preset_url = preset.and_then(|(_, environment)| environment.server.clone());
-        let server = url.or_else(|| preset_url.clone()).ok_or("it needs a url")?;
+        let server = url.or_else(|| preset_url.clone()).ok_or("it has no url")?;
         let own = self.options.options()?;
         let mut from_preset = match (provider, preset) {
             (Some(provider), Some((_, environment))) => provider.options(environment),
             _ => Options::default(),
         };
         if preset_url.as_ref() != Some(&server) {
-            // The preset's token endpoint belongs to the preset's own server.
+            // The preset's token endpoint is for the preset's server only.
             from_preset.token_endpoint = None;
         }
         let environment = preset.map_or("", |(name, _)| name).to_owned();
@@ -102,7 +103,7 @@ impl ProfileDocument {
         })
     }
 
-    /// Whom it was last signed in as, be it to a server that it no longer names.
+    /// The last sign-in, even if it was for a server that the profile no longer names.
     pub fn last_sign_in(&self) -> Option<Identity> {
         let environment = self.environment.clone().unwrap_or_default();
         self.signed_in.clone().map(|identity| identity.identity(environment))
@@ -127,7 +128,7 @@ impl From<&Profile> for ProfileDocument {
     }
 }
 
-// What serde's `flatten` would do, but that it forgets where a mistake is: the members of `options` are read as they come.
+// A hand-written `flatten`, because serde's loses the position of errors. Reads the members of `options` in place.
 
 impl<'de> Deserialize<'de> for ProfileDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -151,11 +152,11 @@ impl<'de> Visitor<'de> for WholeTable {
     }
 }
 
-/// The table without what is the profile's own, which is put where it belongs.
+/// Presents only the members of `options`, and stores the others in `own`.
 struct OptionsOf<'o, A> {
     table: A,
     own: &'o mut ProfileDocument,
-    /// What the options are called.
+    /// The names of the options.
     names: &'static [&'static str],
 }
 
@@ -203,7 +204,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for OptionsOf<'_, A> {
     }
 }
 
-/// Whose a member is.
 enum Member<T> {
     Provider,
     Environment,

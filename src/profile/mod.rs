@@ -1,4 +1,4 @@
-//! A server that someone uses: a vendor's environment or a URL, and the account there.
+//! Profiles: a server (a vendor's environment or a URL) and an account there.
 
 pub mod document;
 pub mod profiles;
@@ -15,32 +15,30 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// A server, the account there, and how to sign in.
+/// A server, the account there, and the options for signing in.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// What the person calls it; a key of `config.toml`.
+    /// The user's name for it; a key in `config.toml`.
     pub name: String,
-    /// The vendor's preset, where there is one.
+    /// The vendor's preset, if any.
     pub provider: Option<String>,
-    /// The server's name for people.
+    /// The server's display name.
     pub title: String,
-    /// The vendor's environment, empty where there is one only.
+    /// The vendor's environment; empty if the vendor has only one.
     pub environment: String,
-    /// The MCP endpoint.
     pub server: ServerUrl,
-    /// How to sign in.
     pub options: Options,
-    /// Whether `config.toml` has it.
+    /// Whether it is in `config.toml`.
     pub saved: bool,
-    /// Whether its name alone means another server, or none: `--url` goes with it.
+    /// Whether `--url` replaces its URL, so that its name alone does not select this server.
     pub moved: bool,
-    /// What the credential in the store belongs to; none when nobody is signed in.
+    /// The identity of the stored credential; `None` if signed out.
     pub signed_in: Option<Identity>,
 }
 
 impl Profile {
-    /// What a person types to mean this profile again: `asset --env sandbox`, or its name.
-    pub fn spoken(&self) -> String {
+    /// The arguments that select this profile: `asset --env sandbox`, or its name.
+    pub fn selector_text(&self) -> String {
         match &self.provider {
             Some(provider) if self.name == *provider => provider.clone(),
             Some(provider) if self.name == format!("{provider}-{}", self.environment) => {
@@ -50,19 +48,19 @@ impl Profile {
         }
     }
 
-    /// The command that signs in to it. Where nothing is saved under its name yet, that says what the name stands for.
+    /// The command that signs in to this profile, with the options that define it if it is not saved yet.
     pub fn login_command(&self) -> String {
         format!("finmcp login {}", self.selection())
     }
 
-    /// The arguments that make any command mean this profile, signed in or not.
+    /// The arguments that select this profile in any command, saved or not.
     pub fn arguments(&self) -> Vec<String> {
         self.selection().split(' ').map(str::to_owned).collect()
     }
 
     fn selection(&self) -> String {
         if self.saved {
-            return format!("{}{}", self.spoken(), self.url_option());
+            return format!("{}{}", self.selector_text(), self.url_option());
         }
         let (server, usual_name) = match &self.provider {
             Some(provider) if self.environment.is_empty() || self.name == *provider => {
@@ -82,7 +80,7 @@ impl Profile {
         if self.moved { format!(" --url {}", self.server) } else { String::new() }
     }
 
-    /// What to sign in to, with `secret` and what is known from `earlier`.
+    /// The request to sign in, with `secret` and the client of the `earlier` credential.
     pub fn login_request(&self, secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {
         let options = &self.options;
         let known = earlier.map(|credential| KnownClient {
@@ -96,7 +94,7 @@ impl Profile {
             account: self.account(),
             options: options.clone(),
             client_secret: secret,
-            // One that was given by hand is no longer meant where it is no longer named.
+            // A pre-registered client counts only while the options still name it.
             known: known.filter(|known| match &options.client_id {
                 Some(client_id) => known.registration.client_id == *client_id,
                 None => known.registration.is_dynamic(),
@@ -106,14 +104,14 @@ impl Profile {
         }
     }
 
-    /// The account part of a credential's identity: a business where one is named, else this profile itself.
+    /// The account in a credential's identity: the business id if set, else the profile's name.
     pub fn account(&self) -> String {
         let business = self.options.parameters.iter().find(|(key, _)| key == "business_id");
         business.map_or_else(|| self.name.clone(), |(_, value)| value.clone())
     }
 }
 
-/// What a server that nobody has named is called: its host, in the letters that a name may have.
+/// The default profile name for a URL: its host, with `-` for other characters than letters and digits.
 pub(super) fn plain_name(server: &ServerUrl) -> String {
     let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
     server.host().chars().map(letter).collect::<String>().trim_matches('-').to_owned()

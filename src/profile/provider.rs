@@ -1,6 +1,6 @@
-//! Vendors as data: endpoints, grant, scopes, limits.
+//! Vendors: their endpoints, grant, scopes and limits.
 //!
-//! The built-in ones are in `providers.toml`; a person's `config.toml` can add more in the same form.
+//! The built-in vendors are in `providers.toml`. The user can add more to `config.toml` in the same format.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,42 +15,41 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// Several servers of one vendor, and what they have in common.
+/// A vendor's servers, and what they have in common.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// The preset's name: what a person types.
+    /// The preset's name on the command line.
     pub id: String,
-    /// The vendor's name, for people.
+    /// The vendor's display name.
     pub title: String,
-    /// How one signs in, where it is the same everywhere.
+    /// The grant, if all the vendor's servers use the same.
     pub grant: Option<GrantKind>,
-    /// How the client authenticates, where the vendor's documentation fixes it.
+    /// How the client authenticates, if the vendor's documentation says so.
     pub client_authentication: Option<ClientAuthentication>,
-    /// What to ask for when the server does not say.
+    /// The scope to request if the server names none.
     pub scope: Option<Scope>,
-    /// What is accepted of its servers though the rules refuse it.
+    /// Exceptions to the rules for the vendor's servers.
     pub overrides: Overrides,
-    /// The vendor's limit of requests a minute, per signed-in user.
+    /// The vendor's limit of requests per minute and user.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// The tools that do nothing but read, according to the vendor's documentation.
+    /// The read-only tools, by the vendor's documentation.
     pub read_only_tools: BTreeSet<String>,
-    /// Whether its servers run inside finmcp, for the demo.
+    /// Whether its servers run inside finmcp for the demo.
     pub embedded: bool,
-    /// The servers; at least one. A vendor with one only has it under the empty name.
+    /// At least one. The only server of a vendor has the empty name.
     environments: BTreeMap<String, Environment>,
     default_environment: String,
 }
 
-/// One server of a vendor.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// The MCP endpoint; none where only a customer is told it.
+    /// The MCP endpoint; `None` if the vendor tells it to its customers only.
     pub server: Option<ServerUrl>,
-    /// The token endpoint, where the vendor promises no discovery. A pinned one wins over a discovered one.
+    /// The token endpoint of a vendor without discovery. It takes precedence over a discovered one.
     pub token_endpoint: Option<ServerUrl>,
 }
 
-/// A provider's entry that cannot be used.
+/// An invalid provider entry.
 #[derive(Debug, thiserror::Error)]
 #[error("provider {id:?}: {why}")]
 pub struct ProviderError {
@@ -62,7 +61,7 @@ impl Provider {
     /// The vendors built into this binary.
     ///
     /// # Errors
-    /// [`ProviderError`] where the embedded data is wrong, which a test rules out.
+    /// [`ProviderError`] if the embedded data is invalid, which a test rules out.
     pub fn built_in() -> Result<BTreeMap<String, Self>, ProviderError> {
         let documents: BTreeMap<String, ProviderDocument> = toml_edit::de::from_str(include_str!("providers.toml"))
             .map_err(|error| ProviderError { id: "built-in".to_owned(), why: error.to_string() })?;
@@ -75,12 +74,12 @@ impl Provider {
         self.environments.get_key_value(name).map(|(name, environment)| (name.as_str(), environment))
     }
 
-    /// The names of its environments; empty where there is one only.
+    /// The names of its environments; empty if it has only one.
     pub fn environment_names(&self) -> Vec<&str> {
         self.environments.keys().map(String::as_str).filter(|name| !name.is_empty()).collect()
     }
 
-    /// What the vendor's documentation fixes about signing in there.
+    /// The sign-in options that the vendor's documentation prescribes.
     pub fn options(&self, environment: &Environment) -> Options {
         Options {
             grant: self.grant,
@@ -92,13 +91,12 @@ impl Provider {
         }
     }
 
-    /// Whether `name` is the environment that is meant when none is named.
     pub fn is_default_environment(&self, name: &str) -> bool {
         self.default_environment == name
     }
 }
 
-/// A provider as `providers.toml` and `config.toml` spell it.
+/// A provider's table in `providers.toml` or `config.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderDocument {
@@ -137,10 +135,10 @@ enum AuthenticationDocument {
 }
 
 impl ProviderDocument {
-    /// The provider called `id`.
+    /// Validates this document as the provider `id`.
     ///
     /// # Errors
-    /// [`ProviderError`] that names the member at fault.
+    /// [`ProviderError`], which names the invalid member.
     pub fn validate(self, id: String) -> Result<Provider, ProviderError> {
         let fail = |why: String| ProviderError { id: id.clone(), why };
         let optional = |member: &str, text: &Option<String>| {
@@ -152,7 +150,7 @@ impl ProviderDocument {
         for (name, document) in &self.environments {
             let server = optional("url", &document.url)?;
             if server.is_none() && !self.embedded {
-                return Err(fail(format!("environment {name:?} needs a url")));
+                return Err(fail(format!("environment {name:?} has no url")));
             }
             let token_endpoint = optional("token_endpoint", &document.token_endpoint)?;
             environments.insert(name.clone(), Environment { server, token_endpoint });
@@ -164,8 +162,8 @@ impl ProviderDocument {
         match (environments.is_empty(), alone.server.is_some() || self.url_from_person) {
             (true, true) => drop(environments.insert(String::new(), alone)),
             (false, false) => {}
-            (true, false) => return Err(fail("needs a url, or environments".to_owned())),
-            (false, true) => return Err(fail("has both a url of its own and environments".to_owned())),
+            (true, false) => return Err(fail("needs a url or environments".to_owned())),
+            (false, true) => return Err(fail("has both a url and environments".to_owned())),
         }
         let default_environment = match (self.default_environment, environments.keys().next()) {
             (Some(name), _) if environments.contains_key(&name) => name,
@@ -197,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_built_in_vendors_are_those_of_their_documentation() {
+    fn the_built_in_vendors_match_their_documentation() {
         let providers = Provider::built_in().unwrap();
         assert_eq!(providers.keys().collect::<Vec<_>>(), ["asset", "demo", "masset", "tesorio"]);
 
@@ -212,14 +210,14 @@ mod tests {
         assert_eq!((name, only.server.as_ref().unwrap().as_str()), ("", "https://mcp.tesorio.com/v1/mcp"));
         assert!(providers["tesorio"].environment(Some("sandbox")).is_none());
 
-        assert!(providers["masset"].environment(None).unwrap().1.server.is_none(), "only a customer knows it");
+        assert!(providers["masset"].environment(None).unwrap().1.server.is_none(), "only customers know it");
         assert_eq!(providers["masset"].requests_per_minute, NonZeroU32::new(60));
         assert!(providers["masset"].read_only_tools.contains("get_asset_metadata"));
-        assert!(providers["asset"].read_only_tools.is_empty(), "documented in words only");
+        assert!(providers["asset"].read_only_tools.is_empty(), "documented in prose only");
     }
 
     #[test]
-    fn a_wrong_entry_names_its_fault() {
+    fn an_invalid_entry_names_the_member() {
         for (text, fault) in [
             ("grant = 'client-credentials'", "needs a url"),
             ("grant = 'client-credentials'\nurl = 'http://example.com'", "url: only https"),

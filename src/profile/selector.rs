@@ -1,4 +1,4 @@
-//! Which server is meant.
+//! Selects the profile that the command line names.
 
 use crate::{
     login::options::Options,
@@ -6,82 +6,50 @@ use crate::{
     server_url::{ServerUrl, ServerUrlError},
 };
 
-/// What a person typed to name a server.
+/// The arguments that select a server.
 #[derive(Debug, Clone, Default)]
 pub struct Selector {
-    /// A preset, a profile's name or a URL.
+    /// A preset, a profile or a URL.
     pub server: Option<String>,
-    /// `--env`.
     pub environment: Option<String>,
-    /// `--url`: in place of the preset's or profile's own.
+    /// `--url`: replaces the URL of the preset or profile.
     pub url: Option<ServerUrl>,
-    /// `--profile`: the name to keep it under.
+    /// `--profile`: the name to save it as.
     pub profile: Option<String>,
 }
 
-/// Why no server is meant.
+/// Why no profile could be selected.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
-    /// Nothing of that name.
-    #[error("there is no preset and no profile called {name:?}")]
-    Unknown {
-        /// What was typed.
-        name: String,
-        /// What could have been.
-        candidates: Vec<String>,
-    },
-    /// No preset has the environment.
+    #[error("no preset or profile is called {name:?}")]
+    Unknown { name: String, candidates: Vec<String> },
     #[error("no preset has an environment {environment:?}")]
-    NoEnvironment {
-        /// What was asked for.
-        environment: String,
-        /// What could have been meant.
-        candidates: Vec<String>,
-    },
-    /// More than one could be meant.
-    #[error("it is not clear which server is meant")]
-    Unclear {
-        /// What could have been.
-        candidates: Vec<String>,
-    },
-    /// The vendor has no such environment.
+    NoEnvironment { environment: String, candidates: Vec<String> },
+    /// Several servers are possible, or none is signed in.
+    #[error("which server do you mean?")]
+    Unclear { candidates: Vec<String> },
     #[error("{title} has no environment {environment:?}")]
-    Environment {
-        /// The vendor.
-        title: String,
-        /// What was asked for.
-        environment: String,
-        /// What there is.
-        candidates: Vec<String>,
-    },
-    /// A vendor that tells its URL to customers only, and the person has not said it yet.
-    #[error("{title} tells each customer a URL of their own, and finmcp does not know yours yet")]
-    UrlNeeded {
-        /// The vendor.
-        title: String,
-        /// The preset.
-        provider: String,
-    },
-    /// The demo's vendors run inside `finmcp demo` and `finmcp serve demo` only.
-    #[error("the demo's vendors run inside finmcp and sign in by themselves")]
+    Environment { title: String, environment: String, candidates: Vec<String> },
+    /// The vendor tells its URL to customers only, and the user has not entered it yet.
+    #[error("{title} gives each customer a different URL, and finmcp does not know yours yet")]
+    UrlNeeded { title: String, provider: String },
+    /// The simulated vendors run only in `finmcp demo` and `finmcp serve demo`.
+    #[error("the demo's vendors run inside finmcp and need no sign-in")]
     Embedded,
-    /// Not a URL that finmcp calls.
     #[error("the server's URL cannot be used")]
     Url(#[from] ServerUrlError),
-    /// A name that is no name.
-    #[error("{0:?} cannot be a profile's name: letters, digits, '.', '_' and '-' only, 64 at most")]
+    #[error("invalid profile name {0:?}: expected up to 64 letters, digits, '.', '_' or '-'")]
     Name(String),
-    /// The name of a preset, for something else.
-    #[error("{0:?} is a preset's name, and cannot be another server's")]
+    #[error("{0:?} is the name of a preset and cannot be used for another server")]
     PresetName(String),
 }
 
 impl Profiles {
-    /// The profile that `selector` means (the rules are in `finmcp help`): what was named; else the configured default;
-    /// else the only preset that knows the environment; else the only profile that is signed in.
+    /// Selects a profile (the rules are in `finmcp help`): the named one; else the configured default; else the only
+    /// preset with the environment; else the only signed-in profile.
     ///
     /// # Errors
-    /// [`SelectorError`], with what could have been meant.
+    /// [`SelectorError`], with the candidates.
     pub fn select(&self, selector: &Selector) -> Result<Profile, SelectorError> {
         let mut profile = match selector.server.as_deref() {
             Some(name) => self.called(name, selector)?,
@@ -159,7 +127,7 @@ impl Profiles {
             true => provider.id.clone(),
             false => format!("{}-{environment}", provider.id),
         };
-        // What is saved under the preset's own name, unless somebody gave that name to something else.
+        // The profile saved under the preset's name, unless that name was given to another server.
         let is_this =
             |saved: &Profile| saved.provider.as_deref() == Some(&provider.id) && saved.environment == environment;
         if let Some(saved) = self.named(&name).filter(is_this) {
@@ -168,7 +136,7 @@ impl Profiles {
         if provider.embedded {
             return Err(SelectorError::Embedded);
         }
-        // The preset's own URL first: `move_to` then sees that another one is meant, and drops what belongs to the
+        // Start with the preset's URL, so that `move_to` notices a different one and drops what belongs to the
         // preset's.
         let Some(server) = found.server.clone().or_else(|| selector.url.clone()) else {
             return Err(SelectorError::UrlNeeded { title: provider.title.clone(), provider: provider.id.clone() });
@@ -189,8 +157,8 @@ impl Profiles {
     fn of_url(&self, server: ServerUrl) -> Result<Profile, SelectorError> {
         let mut with_this_url: Vec<Profile> = self.all().filter(|profile| profile.server == server).collect();
         if with_this_url.len() > 1 {
-            // Two accounts at one server: the URL alone must not choose whose money it is.
-            let candidates = with_this_url.iter().map(Profile::spoken).collect();
+            // Two accounts on one server: the URL alone must not choose an account.
+            let candidates = with_this_url.iter().map(Profile::selector_text).collect();
             return Err(SelectorError::Unclear { candidates });
         }
         if let Some(saved) = with_this_url.pop() {
@@ -215,7 +183,7 @@ impl Profiles {
 }
 
 impl Profile {
-    /// The same server under another name. A profile that is saved under it already is a sign-in of its own.
+    /// The same server under another name: the profile already saved as `name`, else a new one without a sign-in.
     fn renamed(self, name: &str, profiles: &Profiles) -> Self {
         match profiles.named(name) {
             Some(saved) if saved.server == self.server && saved.environment == self.environment => saved,
@@ -223,8 +191,8 @@ impl Profile {
         }
     }
 
-    /// Another URL is another resource: what was signed in to is not this, a pinned token endpoint is not its own, and an
-    /// assertion was not meant for it.
+    /// Changes the URL. Another URL is another resource: the sign-in, the configured token endpoint and the assertion
+    /// do not apply to it.
     fn move_to(&mut self, server: ServerUrl) {
         if self.server != server {
             self.server = server;
@@ -281,11 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_meant_by_name_environment_url_or_by_being_the_only_one() {
+    fn servers_are_selected_by_name_environment_url_or_as_the_only_one() {
         for (arguments, name, server) in [
             ("asset", "asset", "https://api.getasset.com/mcp"),
             ("asset --env production", "asset", "https://api.getasset.com/mcp"),
-            // Saved with a URL of its own; and without SERVER it is the only preset that has a sandbox.
+            // Saved with another URL; without SERVER, the only preset with a sandbox.
             ("asset --env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
             ("--env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
             ("masset --url https://m.example/mcp", "masset", "https://m.example/mcp"),
@@ -303,9 +271,9 @@ mod tests {
         assert_eq!(select("", &with_default).unwrap().0, "work");
     }
 
-    /// The command that a person is told to run means the very same server, wherever it is typed.
+    /// The command in a hint selects the same server.
     #[test]
-    fn the_command_to_run_names_the_server() {
+    fn the_login_command_selects_the_server() {
         let profiles = Profiles::for_tests(CONFIG);
         for (url, command) in [
             (None, "finmcp login tesorio"),
@@ -332,7 +300,7 @@ mod tests {
         assert_eq!(profiles.select(&saved).unwrap().login_command(), "finmcp login work --url https://w.example/");
     }
 
-    /// What speaks for us at one server is not shown to another.
+    /// An assertion for one server is not sent to another.
     #[test]
     fn an_assertion_does_not_move() {
         let config = r#"
@@ -353,22 +321,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_clear_is_not_guessed() {
+    fn ambiguous_selections_are_refused() {
         for (arguments, why) in [
-            ("nobody", "no preset and no profile"),
+            ("unknown", "no preset or profile"),
             ("tesorio --env sandbox", "Tesorio has no environment"),
             ("--env staging", "no preset has an environment"),
-            ("masset", "a URL of their own"),
-            ("demo", "sign in by themselves"),
-            ("https://mcp.example.com/mcp", "not clear"),
+            ("masset", "a different URL"),
+            ("demo", "need no sign-in"),
+            ("https://mcp.example.com/mcp", "which server"),
             ("http://example.com/mcp", "cannot be used"),
-            ("asset --profile tesorio", "is a preset's name"),
-            ("asset --profile a/b", "cannot be a profile's name"),
+            ("asset --profile tesorio", "is the name of a preset"),
+            ("asset --profile a/b", "invalid profile name"),
             ("work --env sandbox", "has no environment"),
         ] {
             let error = select(arguments, CONFIG).unwrap_err();
             assert!(error.contains(why), "{arguments:?}: {error}");
         }
-        assert!(select("", "").unwrap_err().contains("not clear"), "nobody is signed in to anything");
+        assert!(select("", "").unwrap_err().contains("which server"), "no profile is signed in");
     }
 }

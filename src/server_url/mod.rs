@@ -1,13 +1,13 @@
-//! URLs that a secret may travel to.
+//! URLs that finmcp may send a secret to.
 //!
-//! Everything that finmcp connects to with a credential, and everything that it opens in a browser, is a [`ServerUrl`]:
-//! https, or plain http to this very machine, with no credentials and no fragment in it. A value of this type is safe
-//! to call; nothing else in the crate checks schemes again.
+//! Every URL that finmcp sends a credential to or opens in a browser is a [`ServerUrl`]: https, or plain http on this
+//! machine, without credentials and fragment. A value of this type is safe to use; no other code checks schemes.
 //!
-//! It also knows how far it may lead, by who named it. What a person names may be wherever a server can be. What a server
-//! names is at most as near to us as that server: one elsewhere has no business with this machine or its private networks
-//! (RFC 9728 section 7.7; MCP security best practices, "Server-Side Request Forgery"). A host that says by itself where
-//! it is, is judged when it is named; a name is judged by the addresses that it resolves to, in `http`.
+//! It also has a [`Reach`], the zones of the network that it may point to, which depends on its source. A URL from the
+//! user may point anywhere that a server can be. A URL from a server may point to that server's own origin, or to the
+//! public internet, but not to this machine or its private networks (RFC 9728 section 7.7; MCP security best practices,
+//! "Server-Side Request Forgery"). An IP address is checked when the URL is parsed; a host name is checked by the
+//! addresses that it resolves to, in `http`.
 
 pub mod reach;
 
@@ -22,35 +22,35 @@ use url::{Host, Url};
 
 use crate::server_url::reach::{Reach, Zone};
 
-/// An absolute https URL, or an http URL of the loopback interface (MCP authorization, "Communication Security"; RFC
-/// 8252 section 7.3). Parsing makes one that a person named. Two with the same text are the same, whoever named them.
+/// An absolute https URL, or an http URL on the loopback interface (MCP authorization, "Communication Security"; RFC
+/// 8252 section 7.3). Parsing creates a URL from the user. Two URLs with the same text are equal, whatever their reach.
 #[derive(Clone)]
 pub struct ServerUrl {
     url: Url,
     reach: Reach,
-    /// What the servers that this one names may reach besides what it may name by itself.
+    /// The reach of URLs at other origins that this server names.
     grant: Reach,
 }
 
-/// Why a text is not a [`ServerUrl`]. Never shows the text itself: a server may have written it.
+/// Why a text is not a [`ServerUrl`]. Never contains the text, which may come from a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ServerUrlError {
-    /// Not an absolute URL, or one with control characters, spaces, quotes or backslashes in it.
+    /// Not an absolute URL, or it contains control characters, spaces, quotes or backslashes.
     #[error("not a valid absolute URL")]
     Malformed,
-    /// A scheme other than https, or http to another machine.
-    #[error("only https is accepted (plain http on this machine's loopback interface alone)")]
+    /// Another scheme, or http to another machine.
+    #[error("only https is accepted (plain http only on this machine's loopback interface)")]
     Scheme,
-    /// `user:password@` before the host: a way to make a URL look like another host's.
-    #[error("a user name or a password is not allowed in a URL")]
+    /// `user:password@` before the host, which can make a URL look like another host's.
+    #[error("a URL must not contain a user name or password")]
     Credentials,
     /// A `#fragment`, which neither a resource nor an endpoint may have (RFC 8707 section 2, RFC 6749 section 3.1).
-    #[error("a fragment (`#` and what follows) is not allowed here")]
+    #[error("a URL must not have a fragment (`#…`) here")]
     Fragment,
-    /// More bytes than the message says: too much for a browser's command line, and for many servers.
+    /// Too long for a browser's command line and for many servers.
     #[error("longer than {LONGEST} bytes")]
     TooLong,
-    /// A host where whoever named it must not send us.
+    /// The host's address is in a zone outside the reach.
     #[error("{0}")]
     OutOfReach(Zone),
 }
@@ -70,21 +70,20 @@ impl ServerUrl {
     }
 
     /// The canonical resource identifier (RFC 8707 section 2; MCP authorization, "Canonical Server URI"): lower-case
-    /// scheme and host, and no slash where there is no path.
+    /// scheme and host, and no trailing slash without a path.
     pub fn resource(&self) -> String {
         let text = self.url.as_str();
         let bare = self.url.path() == "/" && self.url.query().is_none();
         text.strip_suffix('/').filter(|_| bare).unwrap_or(text).to_owned()
     }
 
-    /// The host for people and messages: a name in its ASCII (punycode) form, and the port where it is not the scheme's
-    /// own.
+    /// The host for display, in its ASCII (punycode) form, with the port unless it is the default.
     pub fn host(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
         self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// Whether both have the same scheme, host and port (RFC 6454): a credential never leaves its own.
+    /// Whether both have the same scheme, host and port (RFC 6454). A credential never leaves its origin.
     pub fn same_origin(&self, other: &Self) -> bool {
         self.url.origin() == other.url.origin()
     }
@@ -94,20 +93,21 @@ impl ServerUrl {
         is_loopback(&self.url)
     }
 
-    /// `reference` resolved against this URL (RFC 3986 section 5), held to the same rules, as named by this server.
+    /// Resolves `reference` against this URL (RFC 3986 section 5) and validates the result like a URL from this server.
     ///
     /// # Errors
-    /// Whatever the outcome breaks.
+    /// The rule that the result breaks.
     pub fn join(&self, reference: &str) -> Result<Self, ServerUrlError> {
         reject_odd_characters(reference)?;
         self.url.join(reference).map_err(|_| ServerUrlError::Malformed)?.try_into().and_then(|url| self.name(url))
     }
 
-    /// The URL that this server, or a document of it, names: on its own origin as near as itself, elsewhere public, or
-    /// on this machine like itself, or where [`Self::granting_private_network`] says.
+    /// Parses a URL from this server or one of its documents. At this server's origin it has the same reach. At other
+    /// origins it may be public, on this machine if this server is too, or in a private network if
+    /// [`Self::granting_private_network`] allows that.
     ///
     /// # Errors
-    /// Whatever the text breaks; [`ServerUrlError::OutOfReach`].
+    /// The rule that the text breaks; [`ServerUrlError::OutOfReach`].
     pub fn naming(&self, text: &str) -> Result<Self, ServerUrlError> {
         text.parse().and_then(|url| self.name(url))
     }
@@ -126,30 +126,30 @@ impl ServerUrl {
         }
     }
 
-    /// The same URL, whose server may name others in private networks, because a person says so.
+    /// Allows this server to name others in private networks, because the user says so.
     pub fn granting_private_network(self) -> Self {
         Self { grant: self.grant.and(Zone::Private), ..self }
     }
 
-    /// Another URL of the person who named this one.
+    /// Parses another URL from the user, with the same grant.
     ///
     /// # Errors
-    /// Whatever the text breaks.
+    /// The rule that the text breaks.
     pub fn beside(&self, text: &str) -> Result<Self, ServerUrlError> {
         Ok(Self { grant: self.grant, ..text.parse()? })
     }
 
-    /// How far it may lead.
+    /// The zones that it may point to.
     pub fn reach(&self) -> Reach {
         self.reach
     }
 
-    /// The same URL with the reach that it had when it was stored.
+    /// Restores the reach that the URL had when it was stored.
     pub fn within(self, reach: Reach) -> Self {
         Self { reach, ..self }
     }
 
-    /// Where the host is, if it says so by itself; for other names a resolver decides.
+    /// The zone of an IP address or of `localhost`; `None` for other names, which need a resolver.
     pub fn zone(&self) -> Option<Zone> {
         match self.url.host()? {
             Host::Domain(name) => {
@@ -181,8 +181,8 @@ impl FromStr for ServerUrl {
     type Err = ServerUrlError;
 
     fn from_str(text: &str) -> Result<Self, ServerUrlError> {
-        // The parser would drop tabs and newlines and turn backslashes into slashes: what was checked would not be what
-        // was written.
+        // The parser drops tabs and newlines and turns backslashes into slashes, so the checked URL would differ from
+        // the text.
         reject_odd_characters(text)?;
         Url::parse(text).map_err(|_| ServerUrlError::Malformed)?.try_into()
     }
@@ -234,7 +234,7 @@ fn reject_odd_characters(text: &str) -> Result<(), ServerUrlError> {
     if text.contains(odd) { Err(ServerUrlError::Malformed) } else { Ok(()) }
 }
 
-/// The literal name `localhost` and the loopback addresses; no other name, since a resolver decides what that means.
+/// Only `localhost` and loopback addresses. Other names need a resolver.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -265,8 +265,8 @@ mod tests {
         }
     }
 
-    /// t003, t004, t039, t133: schemes, downgrades, credentials, fragments; t001, t002: nothing that a shell or an
-    /// option parser would read.
+    /// t003, t004, t039, t133: schemes, downgrades, credentials, fragments; t001, t002: text that a shell or an option
+    /// parser could interpret.
     #[test]
     fn t003_everything_else_is_refused() {
         for (text, why) in [
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_has_no_slash_of_its_own() {
+    fn a_resource_without_a_path_has_no_slash() {
         for (text, resource) in [
             ("https://Example.com", "https://example.com"),
             ("https://example.com/", "https://example.com"),
@@ -307,7 +307,7 @@ mod tests {
         }
     }
 
-    /// t005: forty ways to write an address that is not public, and who may name each.
+    /// t005: many ways to write a non-public address, and which servers may name each.
     #[test]
     fn t005_what_a_server_may_name() {
         let public = parse("https://mcp.example/mcp").unwrap();
@@ -392,9 +392,9 @@ mod tests {
         }
     }
 
-    /// t005, t008: the same origin is as near as its namer, and nobody names his way nearer step by step.
+    /// t005, t008: a URL at the same origin keeps its server's reach, and no chain of URLs widens it.
     #[test]
-    fn t008_reach_is_passed_on() {
+    fn t008_reach_is_inherited() {
         let office = parse("https://10.0.0.9/mcp").unwrap();
         assert_eq!(office.naming("https://10.0.0.9/token").unwrap().reach(), Reach::ANYWHERE);
         assert_eq!(office.join("/x").unwrap().reach(), Reach::ANYWHERE);
@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(here.naming("http://127.0.0.1/"), Err(ServerUrlError::OutOfReach(Zone::Loopback)));
     }
 
-    /// t038: a name in another script is shown in the form that cannot deceive.
+    /// t038: a name in another script is shown in punycode, which cannot imitate another name.
     #[test]
     fn t038_hosts_are_shown_in_punycode() {
         assert_eq!(

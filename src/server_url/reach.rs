@@ -1,4 +1,4 @@
-//! Which parts of the network a URL may lead into.
+//! The zones of the network that a URL may point to.
 
 use std::{
     fmt,
@@ -8,18 +8,17 @@ use std::{
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-/// A part of the network, as the IANA special-purpose address registries divide it (RFC 6890).
+/// A zone of the network, by the IANA special-purpose address registries (RFC 6890).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Zone {
-    /// Everybody's network.
+    /// The public internet.
     Public,
-    /// A private network, or one that is shared behind a carrier or a VPN.
+    /// A private network, or a carrier's or VPN's shared address space.
     Private,
-    /// This machine.
     Loopback,
-    /// An address that no server has for the rest of the world: link-local, where cloud machines find their own
-    /// credentials, unspecified, multicast, reserved, documentation.
+    /// A reserved address: link-local (where cloud machines serve their credentials), unspecified, multicast,
+    /// documentation and others.
     Special,
 }
 
@@ -44,7 +43,7 @@ const SPECIAL_V4: [Ipv4Net; 5] = [
     v4(240, 0, 0, 0, 4),    // reserved, and the limited broadcast (RFC 1112, RFC 8190)
 ];
 
-/// Global unicast (RFC 4291 section 2.4); whatever is not in it is special.
+/// Global unicast (RFC 4291 section 2.4). All other IPv6 addresses are special.
 const GLOBAL_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 const SPECIAL_V6: [Ipv6Net; 3] = [
@@ -59,7 +58,7 @@ const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
 const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 0, 16);
 
 impl Zone {
-    /// Where `address` is. One that carries an IPv4 address is where that is.
+    /// The zone of `address`; for an IPv6 address with an embedded IPv4 address, the zone of that.
     pub fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
@@ -96,8 +95,7 @@ impl Zone {
     }
 }
 
-/// The IPv4 address that a packet to `address` ends at: mapped (RFC 4291 section 2.5.5.2), compatible (2.5.5.1), NAT64,
-/// 6to4.
+/// The IPv4 address embedded in `address`: mapped (RFC 4291 section 2.5.5.2), compatible (2.5.5.1), NAT64, 6to4.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if address.is_loopback() || address.is_unspecified() {
         return None;
@@ -113,46 +111,45 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// What keeps a URL from being called, as a sentence about it.
+/// Why a URL is out of reach, as a clause about it.
 impl fmt::Display for Zone {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Public => "it leads away from this machine",
-            Self::Private => "it leads into a private network, which needs `allow_private_network`",
-            Self::Loopback => "it leads to this machine, though the server is elsewhere",
-            Self::Special => "it leads to an address that no server may have",
+            Self::Public => "it points away from this machine",
+            Self::Private => "it points to a private network, which requires `allow_private_network`",
+            Self::Loopback => "it points to this machine, although the server is elsewhere",
+            Self::Special => "it points to a reserved address",
         })
     }
 }
 
-/// The zones that a URL may lead into.
+/// The zones that a URL may point to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<Zone>", into = "Vec<Zone>")]
 pub struct Reach(u8);
 
 impl Reach {
-    /// How many there are.
+    /// The number of different values.
     pub const COUNT: usize = 1 << ZONES.len();
-    /// What a person names: wherever a server can be.
+    /// The reach of a URL from the user: everywhere that a server can be.
     pub const ANYWHERE: Self = Self::PUBLIC.and(Zone::Private).and(Zone::Loopback);
-    /// No limit at all, for a name that somebody else resolves.
+    /// No limit, for a name that a proxy resolves.
     pub const UNLIMITED: Self = Self::ANYWHERE.and(Zone::Special);
-    /// What any server may name.
+    /// The reach of a URL from a public server.
     pub const PUBLIC: Self = Self(1 << Zone::Public as u8);
-    /// Plain http.
+    /// The reach of a plain http URL.
     pub const LOOPBACK: Self = Self(1 << Zone::Loopback as u8);
 
-    /// Whether `zone` is within it.
     pub fn permits(self, zone: Zone) -> bool {
         self.0 & (1 << zone as u8) != 0
     }
 
-    /// This, and `zone`.
+    /// Adds `zone`.
     pub const fn and(self, zone: Zone) -> Self {
         Self(self.0 | 1 << zone as u8)
     }
 
-    /// A number below [`Self::COUNT`] that no other reach has.
+    /// A unique number below [`Self::COUNT`].
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -160,7 +157,6 @@ impl Reach {
 
 const ZONES: [Zone; 4] = [Zone::Public, Zone::Private, Zone::Loopback, Zone::Special];
 
-/// What a person names.
 impl Default for Reach {
     fn default() -> Self {
         Self::ANYWHERE
@@ -189,7 +185,7 @@ mod tests {
         Zone::of(address.parse().unwrap())
     }
 
-    /// t005: every range of the registries, by its first and last addresses, and the neighbours outside.
+    /// t005: the first and last address of every range in the registries, and their neighbours.
     #[test]
     fn t005_zones() {
         for (zone_of, addresses) in [
@@ -301,7 +297,7 @@ mod tests {
         }
     }
 
-    /// A reach survives being stored.
+    /// A reach can be stored and loaded.
     #[test]
     fn a_reach_is_a_list_of_zones() {
         let reach = Reach::PUBLIC.and(Zone::Private);
@@ -315,9 +311,9 @@ mod tests {
     }
 
     proptest! {
-        /// t005: no way of writing an IPv4 address within an IPv6 one changes where it is.
+        /// t005: embedding an IPv4 address in an IPv6 address does not change its zone.
         #[test]
-        fn t005_embedded_addresses_are_where_they_lead(bits in 2u32..) {
+        fn t005_embedded_addresses_keep_their_zone(bits in 2u32..) {
             let address = Ipv4Addr::from(bits);
             let [a, b, c, d] = address.octets().map(u16::from);
             let (high, low) = (a << 8 | b, c << 8 | d);

@@ -1,7 +1,7 @@
-//! `config.toml`: the person's own file, as it is spelled.
+//! Reads and edits `config.toml`.
 //!
-//! finmcp adds and updates its `[profiles]` when somebody signs in or out, and keeps the comments and the order of the
-//! rest. No secret is ever in it. A project's folder has no say: only the user's own file is read.
+//! finmcp updates `[profiles]` when the user signs in or out, and keeps comments and order. It never writes a secret
+//! there. It reads only the user's file, never one in a project's folder.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use crate::{
     settings::error::SettingsError,
 };
 
-/// How long another finmcp may take to change `config.toml`.
+/// How long to wait for another finmcp process that edits `config.toml`.
 const EDIT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// `config.toml`, as it is spelled.
+/// The content of `config.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConfigDocument {
@@ -34,10 +34,10 @@ pub(crate) struct ConfigDocument {
     pub(crate) profiles: BTreeMap<String, ProfileDocument>,
 }
 
-/// Reads the file in `folder`; none is an empty one.
+/// Reads the file in `folder`. A missing file counts as empty.
 ///
 /// # Errors
-/// [`SettingsError`] that says where what is wrong.
+/// [`SettingsError`], with the position of the problem.
 pub(crate) fn read(folder: &Path) -> Result<ConfigDocument, SettingsError> {
     let path = folder.join("config.toml");
     let text = read_if_there(&path).map_err(|source| SettingsError::File { path: path.clone(), source })?;
@@ -47,10 +47,10 @@ pub(crate) fn read(folder: &Path) -> Result<ConfigDocument, SettingsError> {
     toml_edit::de::from_str(&text).map_err(|error| SettingsError::Config { path, problem: error.to_string() })
 }
 
-/// Saves `profile`, so that later commands find it by name, and what it is signed in as.
+/// Saves `profile` and its sign-in.
 ///
 /// # Errors
-/// [`SettingsError`]; then `config.toml` is as it was.
+/// [`SettingsError`]. `config.toml` is then unchanged.
 pub(super) async fn save_profile(folder: &Path, locks: &Path, profile: &Profile) -> Result<(), SettingsError> {
     let document = ProfileDocument::from(profile);
     edit(folder, locks, |profiles| {
@@ -71,10 +71,10 @@ pub(super) async fn save_profile(folder: &Path, locks: &Path, profile: &Profile)
     .await
 }
 
-/// Notes that nobody is signed in to the profile `name` any more. Its server and options stay.
+/// Removes the sign-in of the profile `name`. Keeps its server and options.
 ///
 /// # Errors
-/// [`SettingsError`]; then `config.toml` is as it was.
+/// [`SettingsError`]. `config.toml` is then unchanged.
 pub(super) async fn sign_out(folder: &Path, locks: &Path, name: &str) -> Result<(), SettingsError> {
     edit(folder, locks, |profiles| {
         if let Some(profile) = profiles.get_mut(name).and_then(toml_edit::Item::as_table_like_mut) {
@@ -85,11 +85,10 @@ pub(super) async fn sign_out(folder: &Path, locks: &Path, name: &str) -> Result<
     .await
 }
 
-/// Changes the `[profiles]` of `config.toml` and nothing else, one finmcp at a time, in one step that a crash
-/// cannot halve.
+/// Edits only `[profiles]` in `config.toml`, one process at a time, and replaces the file atomically.
 ///
 /// # Errors
-/// [`SettingsError`]; then `config.toml` is as it was.
+/// [`SettingsError`]. `config.toml` is then unchanged.
 async fn edit(
     folder: &Path,
     locks: &Path,
@@ -127,11 +126,11 @@ fn writable_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| private_folder::writable_by_others(&metadata))
 }
 
-/// Puts `content` into the file at `path`, in a folder of this person's alone that is made where it is missing.
+/// Replaces the file at `path` with `content`, and creates its folder, accessible to this user only, if missing.
 ///
 /// # Errors
-/// What the file system says; then the file is as it was.
-pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+/// The I/O error. The file is then unchanged.
+pub(crate) fn store(path: &Path, content: &[u8]) -> io::Result<()> {
     private_folder::create(path.parent().unwrap_or(Path::new(".")))?;
     replace::private_behind_link(path, content)
 }

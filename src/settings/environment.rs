@@ -1,5 +1,5 @@
-//! The environment. Nothing else reads it.
-#![expect(clippy::disallowed_methods, reason = "the one room where the environment is read")]
+//! The only module that reads the environment.
+#![expect(clippy::disallowed_methods, reason = "the only module that reads the environment")]
 
 use std::{
     ffi::OsString,
@@ -20,15 +20,15 @@ use crate::{
     span,
 };
 
-/// Where finmcp keeps its files.
+/// finmcp's folder.
 ///
 /// # Errors
-/// A folder that depends on where this was started, or none.
+/// [`SettingsError`] for a relative path, or if there is no home folder.
 pub(super) fn folder() -> Result<PathBuf, SettingsError> {
     match text_variable("FINMCP_CONFIG_DIR")? {
-        // Relative to whatever folder an AI client starts us in, it would be another one each time.
+        // AI clients start finmcp in various folders, so a relative path would change.
         Some(folder) if Path::new(&folder).is_relative() => {
-            let problem = format!("{folder:?}, and must be a whole path, from the root on");
+            let problem = format!("{folder:?}: expected an absolute path");
             Err(SettingsError::Variable { name: "FINMCP_CONFIG_DIR", problem })
         }
         Some(folder) => Ok(PathBuf::from(folder)),
@@ -36,10 +36,10 @@ pub(super) fn folder() -> Result<PathBuf, SettingsError> {
     }
 }
 
-/// AI clients start `serve` with `HOME` but without `XDG_*`, so those have no say: what is written at sign-in must be
-/// found then.
+/// Ignores `XDG_*`: AI clients start `serve` with `HOME` but without those variables, and it must find what `login`
+/// wrote.
 fn default_folder() -> Result<PathBuf, SettingsError> {
-    let folders = directories::BaseDirs::new().ok_or(SettingsError::Homeless)?;
+    let folders = directories::BaseDirs::new().ok_or(SettingsError::NoHomeFolder)?;
     Ok(if cfg!(any(windows, target_os = "macos")) {
         folders.config_dir().join("finmcp")
     } else {
@@ -61,7 +61,7 @@ pub(super) fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> 
         }
         other => Err(SettingsError::Variable {
             name: "FINMCP_STORE",
-            problem: format!("{other:?}, and must be keychain, file or memory"),
+            problem: format!("{other:?}: expected keychain, file or memory"),
         }),
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn request_timeout() -> Result<Option<Duration>, SettingsError> {
     let Some(text) = text_variable("FINMCP_REQUEST_TIMEOUT")? else { return Ok(None) };
     let seconds = span::seconds(&text).map_err(|rule| SettingsError::Variable {
         name: "FINMCP_REQUEST_TIMEOUT",
-        problem: format!("{text:?}, and {rule}"),
+        problem: format!("{text:?}: {rule}"),
     })?;
     Ok(Some(Duration::from_secs(seconds)))
 }
@@ -78,7 +78,7 @@ pub(super) fn request_timeout() -> Result<Option<Duration>, SettingsError> {
 /// `FINMCP_CLIENT_SECRET`.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not valid UTF-8.
 pub(super) fn client_secret() -> Result<Option<Secret>, SettingsError> {
     Ok(text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new))
 }
@@ -86,15 +86,15 @@ pub(super) fn client_secret() -> Result<Option<Secret>, SettingsError> {
 /// `FINMCP_LOG`.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not valid UTF-8.
 pub(super) fn log() -> Result<Option<String>, SettingsError> {
     text_variable("FINMCP_LOG")
 }
 
-/// What tells whether somebody is there to see a page.
+/// The variables that determine how to show the user a page.
 ///
 /// # Errors
-/// A variable that is no text.
+/// A value is not valid UTF-8.
 pub(super) fn surroundings() -> Result<Surroundings, SettingsError> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let browser = match text_variable("FINMCP_BROWSER")? {
@@ -106,37 +106,37 @@ pub(super) fn surroundings() -> Result<Surroundings, SettingsError> {
     Ok(Surroundings {
         is_ci: text_variable("CI")?.is_some_and(|value| !value.eq_ignore_ascii_case("false")),
         browser,
-        // SSH hands the person's own display on in these.
+        // SSH forwards the user's display in these variables.
         has_display: is_set("DISPLAY") || is_set("WAYLAND_DISPLAY") || (!is_remote && has_desktop),
         has_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
         is_remote,
     })
 }
 
-/// The person's home folder.
+/// The user's home folder.
 pub fn home() -> Option<PathBuf> {
     directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
 }
 
-/// Where mcp-remote keeps its files.
+/// mcp-remote's folder.
 ///
 /// # Errors
-/// [`SettingsError::Homeless`], or its own variable.
+/// [`SettingsError::NoHomeFolder`], or an invalid variable.
 pub fn mcp_remote_folder() -> Result<PathBuf, SettingsError> {
     match text_variable("MCP_REMOTE_CONFIG_DIR")? {
         Some(folder) => Ok(folder.into()),
         None => directories::BaseDirs::new()
             .map(|folders| folders.home_dir().join(".mcp-auth"))
-            .ok_or(SettingsError::Homeless),
+            .ok_or(SettingsError::NoHomeFolder),
     }
 }
 
-/// This machine, as the AI clients on it see it; the folder that this runs in is the project at hand.
+/// This machine, with the current folder as the project.
 ///
 /// # Errors
-/// [`SettingsError::Homeless`], or the folder that cannot be told.
+/// [`SettingsError::NoHomeFolder`], or an unknown current folder.
 pub fn machine() -> Result<Machine, SettingsError> {
-    let folders = directories::BaseDirs::new().ok_or(SettingsError::Homeless)?;
+    let folders = directories::BaseDirs::new().ok_or(SettingsError::NoHomeFolder)?;
     let here = std::env::current_dir();
     let project = here.map_err(|source| SettingsError::File { path: ".".into(), source })?;
     let set = |name| Some((String::from(name), std::env::var(name).ok().filter(|value| !value.is_empty())?));
@@ -152,7 +152,7 @@ pub fn machine() -> Result<Machine, SettingsError> {
 /// How the system started this process.
 ///
 /// # Errors
-/// What cannot be told.
+/// An unknown executable or current folder.
 pub fn start() -> Result<Start, SettingsError> {
     let failed = |source| SettingsError::File { path: "finmcp".into(), source };
     Ok(Start {
@@ -162,23 +162,23 @@ pub fn start() -> Result<Start, SettingsError> {
     })
 }
 
-/// The variables of this process that `is_passed` lets through, by name.
+/// The variables of this process whose names `is_passed` accepts.
 pub fn variables(is_passed: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(&is_passed)).collect()
 }
 
-/// Whether words may have colours. Asked before anything else, since settings can be wrong, too.
+/// Whether output may be coloured. Separate from the settings, because those can be invalid.
 pub fn is_colored() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The variable's value; none where it is unset or empty.
+/// The variable's value; `None` if it is unset or empty.
 fn text_variable(name: &'static str) -> Result<Option<String>, SettingsError> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(SettingsError::Variable { name, problem: "not valid text".to_owned() })
+            Err(SettingsError::Variable { name, problem: "(not valid UTF-8)".to_owned() })
         }
     }
 }

@@ -1,47 +1,38 @@
-//! Why the settings cannot be used.
+//! Invalid settings.
 
 use std::{io, path::PathBuf};
 
 use crate::{disk::lock, profile::provider::ProviderError};
 
-/// What is wrong with the environment or with `config.toml`.
+/// A problem with the environment or `config.toml`.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// An environment variable with a value that means nothing.
-    #[error("{name} is {problem}")]
+    /// An environment variable has an invalid value.
+    #[error("invalid {name} {problem}")]
     Variable {
-        /// The variable.
         name: &'static str,
-        /// What is wrong with its value.
+        /// The value and the expected ones.
         problem: String,
     },
-    /// No home folder, so nowhere to keep anything.
-    #[error("this user has no home folder")]
-    Homeless,
-    /// `config.toml` cannot be read or written.
+    #[error("no home folder found for this user")]
+    NoHomeFolder,
     #[error("cannot use {}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// `config.toml` says something that makes no sense.
+    /// `config.toml` is invalid.
     #[error("{}: {problem}", path.display())]
     Config {
-        /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The problem and its position.
         problem: String,
     },
-    /// A folder or file that another user could have changed.
-    #[error("{} can be changed by other users", path.display())]
-    Exposed {
-        /// The file or folder.
-        path: PathBuf,
-    },
-    /// `config.toml` is not to be changed without its lock.
+    /// Another user can write to the file or its folder.
+    #[error("other users can change {}", path.display())]
+    Exposed { path: PathBuf },
+    /// The lock on `config.toml` could not be acquired.
     #[error("config.toml was not changed")]
     Unchanged(#[source] lock::LockError),
 }

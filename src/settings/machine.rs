@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 /// How the system started this process.
 #[derive(Debug, Clone)]
 pub struct Start {
-    /// The name or path that the process was called by.
+    /// The name or path that the process was started with.
     pub called: Option<PathBuf>,
     /// The executable file according to the system, usually with symlinks resolved.
     pub file: PathBuf,
@@ -13,12 +13,10 @@ pub struct Start {
     pub folder: PathBuf,
 }
 
-/// The operating systems whose paths differ.
+/// The operating systems with different paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum System {
-    /// macOS.
     Macos,
-    /// Windows.
     Windows,
     /// Linux and other Unix systems.
     Linux,
@@ -46,27 +44,24 @@ impl System {
     }
 }
 
-/// The facts about the machine and the user that decide where files are.
+/// Facts about the machine and the user that determine where files are.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// The operating system.
     pub system: System,
-    /// The home folder.
     pub home: String,
     /// The folder of the current project.
     pub project: String,
     /// The values of [`Machine::variable_names`] that are set.
     pub variables: BTreeMap<String, String>,
-    /// The folders of `PATH`.
     pub path: Vec<PathBuf>,
 }
 
 impl Machine {
-    /// The variables that decide where clients keep their files.
+    /// The variables that determine where AI clients store their files.
     const FOLDERS: [&str; 5] = ["APPDATA", "XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR", "GEMINI_CLI_HOME"];
 
-    /// The variables that `serve` needs with the values they have here. Each names a place, not a secret; a proxy's URL
-    /// can contain a password, so finmcp checks it.
+    /// The variables that `serve` needs with their current values. None is a secret, but a proxy's URL can contain a
+    /// password, so finmcp checks it.
     pub const NEEDED: [&str; 13] = [
         "FINMCP_CONFIG_DIR",
         "FINMCP_STORE",
@@ -86,7 +81,7 @@ impl Machine {
     /// The variables in [`Self::NEEDED`] that are paths.
     pub const PLACES: [&str; 4] = ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-    /// All variables that finmcp reads for this.
+    /// All variables in [`Machine::variables`].
     pub fn variable_names() -> impl Iterator<Item = &'static str> {
         Self::FOLDERS.into_iter().chain(Self::NEEDED)
     }

@@ -1,4 +1,4 @@
-//! Everything that is set from outside: the environment and `config.toml`.
+//! The user's settings: the environment and `config.toml`.
 
 mod config;
 mod environment;
@@ -23,26 +23,23 @@ use crate::{
     settings::{error::SettingsError, screen::Surroundings},
 };
 
-/// What holds for this run.
+/// The settings of this run.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where finmcp keeps its files.
+    /// finmcp's folder.
     pub folder: PathBuf,
-    /// The servers that have a name.
     pub profiles: Profiles,
-    /// Certificate authorities that are trusted besides those of the system.
+    /// Certificate authorities to trust in addition to the system's.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// Where secrets are kept.
     pub store: StoreChoice,
-    /// What tells whom a page can be shown to, and how.
+    /// What determines how to show the user a page.
     pub surroundings: Surroundings,
     /// `FINMCP_CLIENT_SECRET`.
     pub client_secret: Option<Secret>,
-    /// The document about finmcp, for authorization servers that read such: `config.toml`'s, else this build's own.
+    /// The URL of a Client ID Metadata Document: the one in `config.toml`, else this build's.
     pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// How long a request may take, unless the command line says otherwise.
+    /// The default request timeout.
     pub request_timeout: Option<Duration>,
-    /// `FINMCP_LOG`.
     log: Option<String>,
 }
 
@@ -50,7 +47,7 @@ impl Settings {
     /// Reads the environment and `config.toml`.
     ///
     /// # Errors
-    /// [`SettingsError`] that names the variable, or the file and the line.
+    /// [`SettingsError`], which names the variable, or the file and the line.
     pub fn load() -> Result<Self, SettingsError> {
         let folder = environment::folder()?;
         let in_config = |problem: String| SettingsError::Config { path: folder.join("config.toml"), problem };
@@ -79,7 +76,8 @@ impl Settings {
         })
     }
 
-    /// Settings of their own, in `folder`, with an encrypted store there: nothing of the person's is read or written.
+    /// Separate settings in `folder`, with an encrypted store there, so that the user's profiles and credentials are
+    /// not used.
     pub fn isolated(&self, folder: PathBuf, key: PathBuf) -> Self {
         Self {
             store: StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key) },
@@ -104,48 +102,48 @@ impl Settings {
         self.folder.join("locks")
     }
 
-    /// What was kept of how the server of the profile `name` describes itself.
+    /// The stored server description of the profile `name`.
     pub fn description(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.description_path(name)).ok()
     }
 
-    /// Keeps how the server of the profile `name` describes itself.
+    /// Stores the server description of the profile `name`.
     ///
     /// # Errors
-    /// What the file system says; then what was kept before stays.
+    /// The I/O error. The stored description is then unchanged.
     pub fn keep_description(&self, name: &str, text: &str) -> io::Result<()> {
-        config::keep(&self.description_path(name), text.as_bytes())
+        config::store(&self.description_path(name), text.as_bytes())
     }
 
     fn description_path(&self, name: &str) -> PathBuf {
         self.folder.join("servers").join(format!("{name}.json"))
     }
 
-    /// What to log at the most; warnings, unless `FINMCP_LOG` says otherwise.
+    /// The log level in `FINMCP_LOG`; by default, warnings.
     ///
     /// # Errors
-    /// A level that does not exist.
+    /// An unknown level.
     pub fn log_level(&self) -> Result<tracing::Level, SettingsError> {
-        // Without a filter, problems in the background are still logged.
+        // By default, background problems are still logged.
         self.log.as_deref().unwrap_or("warn").parse().map_err(|_| {
             let problem =
-                format!("{:?}, and must be error, warn, info, debug or trace", self.log.as_deref().unwrap_or_default());
+                format!("{:?}: expected error, warn, info, debug or trace", self.log.as_deref().unwrap_or_default());
             SettingsError::Variable { name: "FINMCP_LOG", problem }
         })
     }
 
-    /// Saves `profile`, so that later commands find it by name, and what it is signed in as.
+    /// Saves `profile` and its sign-in.
     ///
     /// # Errors
-    /// [`SettingsError`]; then `config.toml` is as it was.
+    /// [`SettingsError`]. `config.toml` is then unchanged.
     pub async fn save_profile(&self, profile: &Profile) -> Result<(), SettingsError> {
         config::save_profile(&self.folder, &self.locks(), profile).await
     }
 
-    /// Notes that nobody is signed in to the profile `name` any more. Its server and options stay.
+    /// Removes the sign-in of the profile `name`. Keeps its server and options.
     ///
     /// # Errors
-    /// [`SettingsError`]; then `config.toml` is as it was.
+    /// [`SettingsError`]. `config.toml` is then unchanged.
     pub async fn sign_out(&self, name: &str) -> Result<(), SettingsError> {
         config::sign_out(&self.folder, &self.locks(), name).await
     }
@@ -156,9 +154,6 @@ fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsErro
     let bytes = fs::read(path).map_err(|source| SettingsError::File { path: path.to_owned(), source })?;
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(SettingsError::Config {
-            path: path.to_owned(),
-            problem: "there is no PEM certificate in it".to_owned(),
-        }),
+        _ => Err(SettingsError::Config { path: path.to_owned(), problem: "it contains no PEM certificate".to_owned() }),
     }
 }

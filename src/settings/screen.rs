@@ -1,34 +1,34 @@
-//! Whom a page can be shown to.
+//! How a page can be shown to the user.
 
 use crate::login::{browser::SystemBrowser, portal::Desktop};
 
-/// Whom a page can be shown to.
+/// How a page can be shown to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Screen {
-    /// Somebody before a browser that can be started.
+    /// In a browser on this machine.
     Browser(SystemBrowser),
-    /// Somebody at a terminal, as on a machine far away or in a container: they open pages elsewhere.
+    /// As a URL in the terminal, to be opened elsewhere: finmcp runs on a remote machine or in a container.
     Terminal,
-    /// Nobody, for this reason.
-    Nobody(&'static str),
+    /// Not at all, for this reason.
+    Unavailable(&'static str),
 }
 
-/// What tells whether somebody is there to see a page.
+/// What determines how to show the user a page.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// `CI`, which build machines set.
+    /// `CI`, which build servers set.
     pub(super) is_ci: bool,
     /// `FINMCP_BROWSER`, else `BROWSER`.
     pub(super) browser: Option<SystemBrowser>,
     pub(super) has_display: bool,
     pub(super) has_terminal: bool,
-    /// Whoever comes by SSH sits before another screen than this machine's.
+    /// A user connected by SSH does not see this machine's screen.
     pub(super) is_remote: bool,
 }
 
 impl Surroundings {
-    /// Whom a page can be shown to. Where no variable tells, the desktop is looked for: that takes seconds where it does
-    /// not answer, so it is asked for only when there is a page to show.
+    /// How to show the user a page. If no variable says, looks for a desktop. That can take seconds, so call this only
+    /// when there is a page to show.
     pub async fn screen(&self) -> Screen {
         match self.named() {
             screen @ Screen::Browser(_) => screen,
@@ -37,14 +37,14 @@ impl Surroundings {
         }
     }
 
-    /// As the variables say.
+    /// How to show a page, by the variables alone.
     fn named(&self) -> Screen {
         match self {
-            Self { is_ci: true, .. } => Screen::Nobody("CI is set"),
+            Self { is_ci: true, .. } => Screen::Unavailable("CI is set"),
             Self { browser: Some(browser), .. } => Screen::Browser(browser.clone()),
             Self { has_display: true, .. } => Screen::Browser(SystemBrowser::Default),
             Self { has_terminal: true, .. } => Screen::Terminal,
-            _ => Screen::Nobody("there is no terminal, no display, and no FINMCP_BROWSER"),
+            _ => Screen::Unavailable("there is no terminal, no display, and no FINMCP_BROWSER"),
         }
     }
 }
@@ -53,9 +53,9 @@ impl Surroundings {
 mod tests {
     use super::*;
 
-    /// Where a browser is opened, where somebody is asked to open the page elsewhere, and where nobody is asked at all.
+    /// When to open a browser, when to print the URL, and when to do neither.
     #[test]
-    fn whom_a_page_is_shown_to() {
+    fn how_a_page_is_shown() {
         let program = || SystemBrowser::Program("b".into());
         let screen = |is_ci, browser: Option<SystemBrowser>, has_display, has_terminal| {
             Surroundings { is_ci, browser, has_display, has_terminal, is_remote: false }.named()
@@ -65,10 +65,10 @@ mod tests {
             assert_eq!(screen(false, Some(program()), true, has_terminal), Screen::Browser(program()));
             assert_eq!(screen(false, None, true, has_terminal), Screen::Browser(SystemBrowser::Default));
             for browser in [Some(program()), None] {
-                assert_eq!(screen(true, browser, has_terminal, has_terminal), Screen::Nobody("CI is set"));
+                assert_eq!(screen(true, browser, has_terminal, has_terminal), Screen::Unavailable("CI is set"));
             }
         }
         assert_eq!(screen(false, None, false, true), Screen::Terminal);
-        assert!(matches!(screen(false, None, false, false), Screen::Nobody(_)));
+        assert!(matches!(screen(false, None, false, false), Screen::Unavailable(_)));
     }
 }

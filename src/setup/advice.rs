@@ -1,4 +1,4 @@
-//! What to do about a client's file that could not be set up.
+//! Hints for a client's file that could not be changed.
 
 use crate::{
     error::{Error, ErrorKind},
@@ -12,16 +12,16 @@ use crate::{
 impl From<FileError> for Error {
     fn from(error: FileError) -> Self {
         let hint = match &error {
-            FileError::Changed { .. } => "nothing was changed: run it again, best with that program closed",
-            FileError::Dangling { .. } => "nothing was changed: put a file where the link leads, or take the link away",
+            FileError::Changed { .. } => "nothing was changed: close that program and run the command again",
+            FileError::Dangling { .. } => "nothing was changed: create the link's target or delete the link",
             FileError::Document { error: DocumentError::Malformed { .. }, .. } => {
-                "nothing was changed: fix that line; or run it with --print, and put the entry in by hand"
+                "nothing was changed: fix that line, or run the command with --print and add the entry by hand"
             }
             FileError::Document { error: DocumentError::Duplicate { .. }, .. } => {
-                "nothing was changed: remove one of the two, and run it again"
+                "nothing was changed: remove one of the two and run the command again"
             }
             FileError::Document { .. } | FileError::Io { .. } => {
-                "nothing was changed: run it with --print, and put the entry in by hand"
+                "nothing was changed: run the command with --print and add the entry by hand"
             }
         };
         Self::from_source(ErrorKind::Failure, error).hint(hint)
@@ -32,10 +32,10 @@ impl From<Taken> for Error {
     fn from(error: Taken) -> Self {
         let hint = match error.holder {
             Holder::Other | Holder::Finmcp => {
-                "nothing was changed: --force puts finmcp in its place, --name gives finmcp's another name, \
-                 and --dry-run with either shows what would change"
+                "nothing was changed: use --force to replace it or --name NAME to add a second entry; \
+                 add --dry-run to preview"
             }
-            Holder::Replaced => "nothing was changed: --name gives finmcp's another name",
+            Holder::Replaced => "nothing was changed: use --name NAME to choose another name",
         };
         Self::from_source(ErrorKind::Failure, error).hint(hint)
     }

@@ -28,7 +28,6 @@ impl Change {
 /// The entry that the user asked for.
 #[derive(Debug)]
 pub struct Wish {
-    /// The entry.
     pub entry: Entry,
     /// Whether the user chose its name.
     pub named: bool,
@@ -40,9 +39,7 @@ pub struct Wish {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} already has {holder} named {name:?}", client.title())]
 pub struct Taken {
-    /// The client.
     pub client: Client,
-    /// The name.
     pub name: String,
     /// What kind of entry has the name.
     pub holder: Holder,

@@ -45,9 +45,7 @@ pub enum Scope {
 pub enum Format {
     /// JSON; comments and trailing commas stay, for the clients that accept them.
     Json,
-    /// TOML.
     Toml,
-    /// YAML.
     Yaml,
 }
 

@@ -12,9 +12,7 @@ use crate::setup::{
 pub struct Entry {
     /// Its name in the client.
     pub name: String,
-    /// The program.
     pub command: String,
-    /// Its arguments.
     pub arguments: Vec<String>,
     /// The variables that it gets in addition to those that the client passes on.
     pub environment: BTreeMap<String, String>,
@@ -25,15 +23,10 @@ pub struct Entry {
 /// The value of an entry's member, independent of the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Text.
     Text(String),
-    /// A boolean.
     Truth(bool),
-    /// A whole number.
     Number(u32),
-    /// Texts in order.
     List(Vec<String>),
-    /// Texts by name.
     Table(BTreeMap<String, String>),
 }
 
@@ -164,11 +157,12 @@ impl Entry {
 
     /// Whether `node` equals this entry in every member that finmcp writes; the user may have added others.
     pub fn is_that_of(&self, client: Client, node: &Node) -> bool {
-        let theirs = Self::read(client, &self.name, node);
-        theirs.is_some_and(|theirs| {
-            let passed = self.passed.iter().all(|name| theirs.passed.contains(name));
-            let environment = self.environment.iter().all(|(name, value)| theirs.environment.get(name) == Some(value));
-            passed && environment && theirs.command == self.command && theirs.arguments == self.arguments
+        let existing = Self::read(client, &self.name, node);
+        existing.is_some_and(|existing| {
+            let passed = self.passed.iter().all(|name| existing.passed.contains(name));
+            let environment =
+                self.environment.iter().all(|(name, value)| existing.environment.get(name) == Some(value));
+            passed && environment && existing.command == self.command && existing.arguments == self.arguments
         })
     }
 }

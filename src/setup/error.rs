@@ -18,7 +18,6 @@ pub enum DocumentError {
     /// A value where finmcp expects a table of servers or of settings.
     #[error("line {line}: {what} is not {wanted}")]
     NotTable {
-        /// The line, from 1.
         line: usize,
         /// The member, or the file as a whole.
         what: String,
@@ -30,7 +29,6 @@ pub enum DocumentError {
     Duplicate {
         /// The line of the second, from 1.
         line: usize,
-        /// The name.
         name: String,
     },
     /// Valid, but finmcp cannot safely change it.
@@ -38,7 +36,6 @@ pub enum DocumentError {
     Unsupported {
         /// The line, from 1.
         line: usize,
-        /// What it is.
         what: &'static str,
     },
 }

@@ -27,32 +27,21 @@ pub enum FileError {
     /// A file operation failed.
     #[error("cannot {verb} {}", path.display())]
     Io {
-        /// The operation.
         verb: &'static str,
-        /// The file or folder.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// A dangling symlink.
     #[error("{} is a dangling symlink", path.display())]
-    Dangling {
-        /// The link.
-        path: PathBuf,
-    },
+    Dangling { path: PathBuf },
     /// Another program changed the file after finmcp read it.
     #[error("another program has just changed {}", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
     /// The content cannot be read or changed.
     #[error("{}", path.display())]
     Document {
-        /// The file.
         path: PathBuf,
-        /// The problem and its place.
         #[source]
         error: DocumentError,
     },

@@ -221,13 +221,13 @@ impl<'a> Layout<'a> {
     /// An object of `members` and of the members of `before` to keep, exactly as written there.
     fn members(&self, members: &Members, before: &Node, indent: &str) -> String {
         let deeper = format!("{indent}{}", self.unit);
-        let theirs = |member: &Member| self.text[member.span.clone()].to_owned();
+        let as_written = |member: &Member| self.text[member.span.clone()].to_owned();
         let line = |(key, value): &(&'static str, Value)| match kept(before).find(|member| member.key == *key) {
-            Some(member) => theirs(member),
+            Some(member) => as_written(member),
             None => format!("{}: {}", quoted(key), self.value(value, &deeper)),
         };
         let others = kept(before).filter(|member| !members.iter().any(|(key, _)| *key == member.key));
-        let lines: Vec<String> = members.iter().map(line).chain(others.map(theirs)).collect();
+        let lines: Vec<String> = members.iter().map(line).chain(others.map(as_written)).collect();
         self.object(&lines, indent)
     }
 

@@ -1,4 +1,4 @@
-//! The lines of a text: where they are, how they end, and something else in the place of a piece.
+//! Lines of a text, line endings, and replacing a span.
 
 use std::ops::Range;
 

@@ -40,11 +40,8 @@ use crate::{
 /// An existing file of a client, with the servers in it that are programs.
 #[derive(Debug)]
 pub struct Found {
-    /// The client.
     pub client: Client,
-    /// The scope.
     pub scope: Scope,
-    /// The path.
     pub path: PathBuf,
     /// The entries; [`Entry::runs_finmcp`] tells which ones are finmcp's.
     pub entries: Result<Vec<Entry>, FileError>,

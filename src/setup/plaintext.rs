@@ -68,8 +68,8 @@ pub fn masked(document: &Document, format: Format) -> String {
     let mut spans = Spans::new();
     mark("", document.root(), Rule::Cautious, &mut spans);
     let entries = document.entries();
-    let is_ours = |name: &str| entries.iter().any(|entry| entry.name == name && entry.runs_finmcp());
-    for server in document.members().iter().filter(|server| !is_ours(&server.key)) {
+    let is_finmcp = |name: &str| entries.iter().any(|entry| entry.name == name && entry.runs_finmcp());
+    for server in document.members().iter().filter(|server| !is_finmcp(&server.key)) {
         mark_foreign(&server.value, &mut spans);
     }
     let mut text = document.text().to_owned();

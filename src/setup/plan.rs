@@ -1,4 +1,4 @@
-//! Which entry, and which server: what a client's file is to say, and what the entries that are in it mean.
+//! Decides which entry `setup` writes, and which server an existing entry is for.
 
 use crate::{
     profile::{
@@ -23,17 +23,17 @@ pub type Reading = fn(&[String]) -> Option<Selector>;
 pub struct Target {
     /// Its profile; none for the simulated servers.
     pub profile: Option<Profile>,
-    /// What an entry for it is called.
+    /// The name of an entry for it.
     pub name: String,
-    /// What follows `serve`.
+    /// The arguments after `serve`.
     pub arguments: Vec<String>,
 }
 
 impl Target {
-    /// The server that `selector` means.
+    /// The server that `selector` selects.
     ///
     /// # Errors
-    /// [`SelectorError`], with what could have been meant.
+    /// [`SelectorError`], with the candidates.
     pub fn select(selector: &Selector, profiles: &Profiles) -> Result<Self, SelectorError> {
         if let Some(name) = selector.server.as_deref().filter(|name| profiles.is_embedded(Some(name))) {
             let environment = selector.environment.as_ref();
@@ -71,31 +71,31 @@ impl Target {
 
 /// The entries that `setup` writes.
 pub struct Plan<'a> {
-    /// The servers that have a name.
+    /// The servers that can be selected by name.
     pub profiles: &'a Profiles,
-    /// What reads an entry's arguments.
+    /// Parses an entry's arguments.
     pub reading: Reading,
     /// The server that the entry is for.
     pub target: Target,
-    /// The name that the person wants for it.
+    /// The name that the user chose for it.
     pub name: Option<String>,
     /// Options for `serve`.
     pub options: Vec<String>,
-    /// Whether those say how to sign in to the target: no other server is to see that.
+    /// Whether these include sign-in options, which must apply to the target only.
     pub registers: bool,
-    /// Whether another entry of that name goes.
+    /// Whether to replace another entry of that name.
     pub force: bool,
-    /// By which path clients start finmcp.
+    /// The path by which clients start finmcp.
     pub program: String,
 }
 
 impl Plan<'_> {
-    /// Whether `entry` means the server that `wished` does.
+    /// Whether both entries are for the same server.
     pub fn is_same(&self, entry: &Entry, wished: &Entry) -> bool {
         Target::is_meant_by_both(&entry.arguments, &wished.arguments, self.profiles, self.reading)
     }
 
-    /// The entry that the target is to have, with what it needs of its surroundings.
+    /// The entry for the target, with the environment variables that it needs.
     pub fn wish(&self, surroundings: &Surroundings) -> Wish {
         let name = self.name.clone().unwrap_or_else(|| self.target.name.clone());
         let serve = ["serve".to_owned()];
@@ -110,7 +110,7 @@ impl Plan<'_> {
         Wish { entry, named: self.name.is_some(), force: self.force }
     }
 
-    /// The servers in `document` that have a secret in plain text and that finmcp knows, with the profile for each.
+    /// The servers in `document` with a secret in plain text for which finmcp has a profile.
     pub fn known(&self, document: &Document) -> Vec<(Exposed, Target)> {
         let own = self.target.profile.as_ref();
         let target = |exposed: &Exposed| {

@@ -1,4 +1,4 @@
-//! Files of clients, before and after.
+//! Clients' files before and after changes.
 
 use std::collections::BTreeMap;
 
@@ -96,8 +96,8 @@ fn entries_of_every_client() {
     insta::assert_snapshot!(text);
 }
 
-/// A file of each format with something in it already, its comments and its layout.
-fn lived_in(client: Client) -> String {
+/// A file in each format with another server, comments and a particular layout.
+fn existing(client: Client) -> String {
     match client {
         Client::Codex => "# mine\nmodel = \"o9\" # best\n\n[mcp_servers.other]\ncommand = \"x\"\n\n[tui]\nnotify = true\n".to_owned(),
         Client::Goose => "# mine\nGOOSE_MODEL: best   # yes\nextensions:\n  other:\n    cmd: x\n    args: []\n    type: stdio\n\n# after\nlast: 1\n".to_owned(),
@@ -109,16 +109,16 @@ fn lived_in(client: Client) -> String {
 }
 
 #[test]
-fn what_is_there_stays_and_comes_back_to_the_byte() {
+fn existing_content_stays_and_is_restored_byte_for_byte() {
     for client in Client::ALL {
         for newline in ["\n", "\r\n"] {
             for mark in ["", "\u{feff}"] {
-                let before = mark.to_owned() + &lived_in(client).replace('\n', newline);
+                let before = mark.to_owned() + &existing(client).replace('\n', newline);
                 let after = with(client, &before, &full_entry(client));
                 let document = Document::read(client, &after).unwrap();
                 assert_eq!(document.entries().last(), Some(&full_entry(client)), "{after}");
                 assert_eq!(document.members().len(), 2, "{after}");
-                assert_eq!(with(client, &after, &full_entry(client)), after, "twice is once");
+                assert_eq!(with(client, &after, &full_entry(client)), after, "idempotent");
                 assert_eq!(without(client, &after), before, "{}", client.id());
                 let lines = |text: &str| text.split('\n').filter(|line| line.ends_with('\r')).count();
                 assert_eq!(lines(&after), if newline == "\n" { 0 } else { after.matches('\n').count() }, "{after:?}");
@@ -126,7 +126,7 @@ fn what_is_there_stays_and_comes_back_to_the_byte() {
         }
     }
     let text = [Client::Zed, Client::Codex, Client::Goose]
-        .map(|client| with(client, &lived_in(client), &full_entry(client)))
+        .map(|client| with(client, &existing(client), &full_entry(client)))
         .join("======\n");
     insta::assert_snapshot!(text);
 }
@@ -170,17 +170,17 @@ fn json_of_every_layout() {
             assert_eq!(gone, before);
         }
         let back = change::taken_back(client, &after, &[Change::Take(entry().name)], Some(before)).unwrap();
-        assert_eq!(back, before, "the copy tells how it was");
+        assert_eq!(back, before, "restored from the backup");
     }
     let held = r#"{"mcpServers":{"asset-sandbox":{"url":"u","headers":{"Authorization":"Bearer x"}}}}"#;
     let replaced = with(client, held, &entry());
     let back = change::taken_back(client, &replaced, &[Change::Take(entry().name)], Some(held)).unwrap();
-    assert!(!back.contains("Bearer"), "a token that was replaced stays away: {back}");
+    assert!(!back.contains("Bearer"), "a replaced token is not restored: {back}");
     let two = r#"{"mcpServers":{"asset-sandbox":{"command":"y"}, "b":{"command":"x"}}}"#;
     assert_eq!(without(client, two), r#"{"mcpServers":{ "b":{"command":"x"}}}"#);
     let remark = "{\"mcpServers\":{ // x\n\"asset-sandbox\":{}, \"b\":{}}}";
     assert_eq!(Document::read(client, &without(client, remark)).unwrap().members().len(), 1);
-    assert_eq!(with(client, two, &entry()).matches("asset-sandbox").count(), 1, "in place of the other");
+    assert_eq!(with(client, two, &entry()).matches("asset-sandbox").count(), 1, "replaces the existing entry");
 }
 
 #[test]
@@ -206,8 +206,8 @@ fn yaml_of_every_layout() {
     ] {
         let after = with(client, before, &full_entry(client));
         let document = Document::read(client, &after).unwrap();
-        let ours = Entry { passed: Vec::new(), ..full_entry(client) };
-        assert_eq!(document.entries().last(), Some(&ours), "{before:?}: {after}");
+        let expected = Entry { passed: Vec::new(), ..full_entry(client) };
+        assert_eq!(document.entries().last(), Some(&expected), "{before:?}: {after}");
         let gone = without(client, &after);
         assert_eq!(Document::read(client, &gone).unwrap().server("asset-sandbox"), None, "{before:?}: {gone}");
         if Document::read(client, before).unwrap().members().len() == 1 && before.ends_with('\n') {
@@ -240,7 +240,7 @@ fn toml_of_every_layout() {
 }
 
 #[test]
-fn what_cannot_be_read_or_changed_is_said_with_its_line() {
+fn errors_name_the_line() {
     let refused = |client, text: &str| {
         let outcome = change::applied(client, text, &[Change::Put(entry())]);
         outcome.unwrap_err().to_string()
@@ -282,20 +282,20 @@ fn another_entry_is_not_replaced_unasked() {
     assert_eq!(change::wanted(client, &same, &wish(false), &[]), Ok(vec![]));
     let added = with(client, "", &entry()).replace("\"args\"", "\"disabled\": true, \"args\"");
     let added = Document::read(client, &added).unwrap();
-    assert_eq!(change::wanted(client, &added, &wish(false), &[]), Ok(vec![]), "what a person added is theirs");
+    assert_eq!(change::wanted(client, &added, &wish(false), &[]), Ok(vec![]), "the user's additions stay");
     let other = Document::read(client, r#"{"mcpServers":{"asset-sandbox":{"command":"x"}}}"#).unwrap();
-    assert!(change::unwanted(client, &other, &wish(false), |_| true).is_err(), "not ours to take out");
+    assert!(change::unwanted(client, &other, &wish(false), |_| true).is_err(), "not finmcp's entry");
     let renamed = Document::read(client, &with(client, "", &Entry { name: "books".to_owned(), ..entry() })).unwrap();
     let unwanted = |is_meant: bool| change::unwanted(client, &renamed, &wish(false), |_| is_meant);
     assert_eq!(unwanted(true), Ok(vec![Change::Take("books".to_owned())]));
     assert_eq!(unwanted(false), Ok(vec![]));
     let taken = change::unwanted(client, &same, &wish(false), |_| false).unwrap_err();
-    assert_eq!(taken.holder, Holder::Finmcp, "of another server of ours");
+    assert_eq!(taken.holder, Holder::Finmcp, "finmcp's entry for another server");
     assert_eq!(change::wanted(client, &document, &wish(false), &[]).unwrap_err().holder, Holder::Finmcp);
     assert_eq!(change::wanted(client, &other, &wish(false), &[]).unwrap_err().holder, Holder::Other);
 }
 
-/// Two entries of one name would be one.
+/// Two entries of the same name would overwrite each other.
 #[test]
 fn two_changes_of_one_name_are_refused() {
     let client = Client::Cursor;
@@ -405,21 +405,21 @@ fn links_hold_the_entry() {
 }
 
 #[test]
-fn entries_of_finmcp_are_told_from_others() {
-    for (command, first, ours) in [
+fn entries_of_finmcp_are_recognised() {
+    for (command, first, is_finmcp) in [
         ("/opt/finmcp", "serve", true),
         (r"C:\bin\finmcp.exe", "serve", true),
         ("finmcp", "token", false),
         ("/opt/notfinmcp", "serve", false),
     ] {
         let entry = Entry { command: command.to_owned(), arguments: vec![first.to_owned()], ..entry() };
-        assert_eq!(entry.runs_finmcp(), ours, "{command}");
+        assert_eq!(entry.runs_finmcp(), is_finmcp, "{command}");
     }
     let zed = r#"{"context_servers":{"a":{"command":{"path":"finmcp","args":["serve"],"env":{"A":"b"}}}}}"#;
     assert!(Document::read(Client::Zed, zed).unwrap().entries()[0].runs_finmcp());
 }
 
-/// Spaces and remarks, as people leave them between the parts of JSON.
+/// White space and comments that can occur between JSON tokens.
 fn gap() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["", "", " ", "\n", "\n\t", "\r\n  ", "/* , } */", "// \"x\": {\n", "\n  // note\n  "])
 }
@@ -453,9 +453,9 @@ fn object(value: impl Strategy<Value = String>, prefix: &'static str) -> impl St
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever JSON with remarks a person keeps: the entry goes in, all else stays as it is spelled, and it comes out.
+    /// For any JSON with comments: finmcp adds and removes the entry without changing anything else.
     #[test]
-    fn any_json_keeps_all_but_our_entry(
+    fn any_json_keeps_all_but_the_entry(
         servers in prop::option::of(object(any_value(2), "s")),
         others in prop::collection::vec((gap(), any_value(2), gap()), 0..3),
         (first, last) in (gap(), gap()),
@@ -468,7 +468,7 @@ proptest! {
         let client = Client::Cursor;
         prop_assert!(Document::read(client, &before).is_ok(), "{}", before);
         let after = with(client, &before, &full_entry(client));
-        // All that was there is still there, in order.
+        // All existing characters are still there, in order.
         let mut rest = after.chars();
         let strip = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<Vec<_>>();
         prop_assert!(strip(&before).iter().all(|letter| rest.any(|other| other == *letter)), "{}", after);
@@ -482,13 +482,13 @@ proptest! {
 
 #[test]
 fn a_layout_that_breaks_something_else_is_refused() {
-    // Of two servers of one name the last counts, and taking it out would make the first count.
+    // The last of two servers with the same name counts, and removing it would make the first one count.
     let text = r#"{"mcpServers":{"asset-sandbox":{"command":"a"},"asset-sandbox":{"command":"b"}}}"#;
     let outcome = change::applied(Client::Cursor, text, &[Change::Take("asset-sandbox".to_owned())]);
     assert_eq!(outcome, Err(DocumentError::Duplicate { line: 1, name: "asset-sandbox".to_owned() }));
 }
 
-/// In the home folder a project's file is the person's own.
+/// In the home folder, the project's file is the user's.
 #[test]
 fn one_file_is_found_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -505,7 +505,7 @@ fn one_file_is_found_once() {
     assert_eq!((at(&home), at(&project)), (1, 2));
 }
 
-/// What a person decided about a server's tools stays when finmcp takes its place; how it was reached does not.
+/// The user's restrictions on a server's tools stay when finmcp replaces the entry; connection details do not.
 #[test]
 fn restrictions_stay_when_an_entry_is_replaced() {
     let json = |container: &str, members: &str| format!("{{\"{container}\": {{\"asset-sandbox\": {{{members}}}}}}}");
@@ -565,12 +565,12 @@ fn restrictions_stay_when_an_entry_is_replaced() {
             assert!(old.get(key).unwrap().kind.is_same(&new.get(key).unwrap().kind), "{key}: {after}");
         }
         assert!(full_entry(client).is_that_of(client, new), "{after}");
-        assert_eq!(with(client, &after, &full_entry(client)), after, "twice is once");
+        assert_eq!(with(client, &after, &full_entry(client)), after, "idempotent");
     }
 }
 
 #[test]
-fn an_entry_that_is_referred_to_stays() {
+fn an_entry_with_references_to_it_stays() {
     let text =
         "extensions:\n  asset-sandbox:\n    cmd: x\n    envs: &e\n      A: b\n  other:\n    cmd: y\n    envs: *e\n";
     let what = "an entry with a YAML anchor that other entries use";
@@ -584,7 +584,7 @@ fn an_entry_that_is_referred_to_stays() {
     assert_eq!(outcome, Err(DocumentError::Unsupported { line: 2, what }));
 }
 
-/// t142: in YAML's brackets too.
+/// t142: also in YAML flow collections.
 #[test]
 fn t142_a_secret_in_brackets_does_not_show() {
     let text = "extensions:\n  x:\n    uri: https://x/\n    headers: {Authorization: Bearer CANARY-1}\n    envs: {A: 'CANARY-2'}\n";

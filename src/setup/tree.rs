@@ -7,14 +7,12 @@ use std::ops::Range;
 pub struct Node {
     /// Its bytes in the text.
     pub span: Range<usize>,
-    /// The value.
     pub kind: Kind,
 }
 
 /// The content of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// Text.
     Text(String),
     /// A number or a boolean, exactly as written.
     Plain(String),
@@ -31,11 +29,9 @@ pub enum Kind {
 /// A value with its name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    /// The name.
     pub key: String,
     /// The bytes of both.
     pub span: Range<usize>,
-    /// The value.
     pub value: Node,
 }
 
@@ -84,12 +80,12 @@ impl Kind {
     /// Whether both are equal, regardless of their spans.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::List(ours), Self::List(theirs)) => {
-                ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.kind.is_same(&b.kind))
+            (Self::List(left), Self::List(right)) => {
+                left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.kind.is_same(&b.kind))
             }
-            (Self::Table(ours), Self::Table(theirs)) => {
+            (Self::Table(left), Self::Table(right)) => {
                 let same = |(a, b): (&Member, &Member)| a.key == b.key && a.value.kind.is_same(&b.value.kind);
-                ours.len() == theirs.len() && ours.iter().zip(theirs).all(same)
+                left.len() == right.len() && left.iter().zip(right).all(same)
             }
             _ => self == other,
         }

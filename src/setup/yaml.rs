@@ -241,13 +241,13 @@ pub(super) fn with(
                 // The members to keep stay as they are, so the new ones use their indentation.
                 let first = kept(server).find(|member| is_own_line(text, member.span.start));
                 let deeper = first.map_or(indent + 2, |member| column(text, member.span.start));
-                let theirs = |member: &Member| vec![text[member.span.clone()].trim_end().to_owned()];
-                let lines = |ours: &(&'static str, Value)| {
-                    let member = kept(server).find(|member| member.key == ours.0);
-                    member.map_or_else(|| spelled(ours), theirs)
+                let as_written = |member: &Member| vec![text[member.span.clone()].trim_end().to_owned()];
+                let lines = |wanted: &(&'static str, Value)| {
+                    let member = kept(server).find(|member| member.key == wanted.0);
+                    member.map_or_else(|| spelled(wanted), as_written)
                 };
                 let others = kept(server).filter(|member| !members.iter().any(|(key, _)| *key == member.key));
-                let all = members.iter().flat_map(lines).chain(others.flat_map(theirs));
+                let all = members.iter().flat_map(lines).chain(others.flat_map(as_written));
                 let head = format!("{:indent$}{}:{newline}", "", word(name));
                 let lines = all.fold(head, |lines, line| format!("{lines}{:deeper$}{line}{newline}", ""));
                 return Ok(replaced(text, &whole, &lines));

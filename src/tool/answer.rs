@@ -26,20 +26,16 @@ pub struct Answer {
 /// A part of a result.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Text.
     Text(String),
     /// Bytes: an image, audio, or the content of a resource.
     File {
         /// The media type that the server gives.
         media_type: String,
-        /// Its bytes.
         bytes: Vec<u8>,
     },
     /// A link to a resource.
     Link {
-        /// The URI.
         uri: String,
-        /// The name.
         name: String,
     },
     /// A part that cannot be shown, and why.
@@ -267,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn structured_content_is_shown_where_no_text_says_the_same() {
+    fn structured_content_is_shown_if_there_is_no_text() {
         let answer = Answer::parse(r#"{"content":[],"structuredContent":{"a":1.10}}"#).unwrap();
         assert_eq!(answer.text(), "{\n  \"a\": 1.10\n}\n");
         assert!(Answer::parse("[]").is_none());

@@ -23,7 +23,6 @@ pub enum ArgumentError {
     /// The tool has no argument of that name.
     #[error("{tool} has no argument {name:?}")]
     Unknown {
-        /// The tool.
         tool: String,
         /// The name on the command line.
         name: String,
@@ -38,13 +37,11 @@ pub enum ArgumentError {
     Missing {
         /// The tool.
         tool: String,
-        /// The names.
         missing: Vec<String>,
     },
     /// A value of another type than the schema allows.
     #[error("invalid {name} {value:?}: expected {wanted}")]
     Mistyped {
-        /// The argument's name.
         name: String,
         /// The types or values that the schema allows.
         wanted: String,
@@ -54,7 +51,6 @@ pub enum ArgumentError {
     /// The text after `:=` is not JSON.
     #[error("invalid JSON in {name}: {problem}")]
     Malformed {
-        /// The argument's name.
         name: String,
         /// The JSON parser's message.
         problem: String,
@@ -223,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_what_the_schema_says() {
+    fn values_get_the_type_in_the_schema() {
         for (word, expected) in [
             ("amount=1.10", r#"{"amount":1.10}"#),
             ("amount=12345678901234567890123", r#"{"amount":12345678901234567890123}"#),
@@ -252,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_does_not_allow_is_said() {
+    fn invalid_values_are_reported() {
         for (word, expected) in [
             ("amount=1,10", "invalid amount \"1,10\": expected number"),
             ("amount=\"1\"", "invalid amount \"\\\"1\\\"\": expected number"),

@@ -14,11 +14,9 @@ use crate::tool::parameter::Parameter;
 /// A tool, as its server describes it (MCP 2025-11-25 tools, "Data Types").
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    /// Its name.
     pub name: String,
     /// Its description, which may have several lines.
     pub description: String,
-    /// Its effects, according to the server.
     pub effect: Effect,
     /// Its arguments, required ones first.
     pub parameters: Vec<Parameter>,
@@ -29,7 +27,6 @@ pub struct Tool {
 /// A tool's effects, according to its server. Nothing verifies these hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Read-only.
     Reads,
     /// May change or delete data.
     Destroys,

@@ -12,15 +12,10 @@ const PARTS: usize = 2000;
 /// One named value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Its name.
     pub name: String,
-    /// Its description.
     pub description: String,
-    /// Whether it is required.
     pub is_required: bool,
-    /// Its allowed types and values.
     pub shape: Shape,
-    /// Its default.
     pub default: Option<Value>,
 }
 
@@ -40,28 +35,19 @@ pub struct Shape {
 /// A type of JSON Schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Text.
     String,
-    /// A number.
     Number,
-    /// An integer.
     Integer,
-    /// `true` or `false`.
     Boolean,
-    /// `null`.
     Null,
-    /// A list.
     Array,
-    /// Named values.
     Object,
 }
 
 /// An allowed value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    /// The value.
     pub value: Value,
-    /// Its title, if it has one.
     pub title: Option<String>,
 }
 
@@ -225,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_is_said_in_words() {
+    fn a_shape_has_a_short_description() {
         for (schema, expected) in [
             (json!({"type": "string"}), "text"),
             (json!({"$ref": "#/$defs/day"}), "date"),
@@ -245,14 +231,14 @@ mod tests {
 
     /// t126: finmcp stops following a schema that refers to itself.
     #[test]
-    fn t126_a_schema_that_never_ends_is_given_up() {
+    fn t126_a_recursive_schema_ends() {
         let again = vec![json!({"$ref": "#/properties/p"}); 300];
         let shape = &Parameter::all(&json!({"properties": {"p": {"anyOf": again, "type": "string"}}}))[0].shape;
         assert_eq!(shape.types, [Type::String]);
     }
 
     #[test]
-    fn what_is_required_comes_first_in_the_order_of_that() {
+    fn required_parameters_come_first_in_their_order() {
         let schema =
             json!({"properties": {"a": {}, "b": {}, "c": {"description": "d", "default": 1}}, "required": ["c", "b"]});
         let parameters = Parameter::all(&schema);
@@ -262,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_has_no_parameters() {
+    fn an_invalid_schema_has_no_parameters() {
         for schema in [json!(null), json!([]), json!({"properties": 1, "required": "x"})] {
             assert_eq!(Parameter::all(&schema), []);
         }

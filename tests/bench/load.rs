@@ -1,4 +1,4 @@
-//! The AI client's side of a contestant: lines into its stdin, lines out of its stdout, on one thread.
+//! The AI client's side of a contestant, on one thread: writes lines to its stdin and reads lines from its stdout.
 
 use std::{
     fs::{self, File},
@@ -24,27 +24,27 @@ use super::{
     server::Era,
 };
 
-/// How long notifications may come behind their result, where some are missing.
+/// How long to wait for missing notifications after their result.
 const AFTERMATH: Duration = Duration::from_millis(300);
 
-/// A contestant as a child process. Dropping it ends it.
+/// A contestant as a child process. Dropping it kills the process.
 pub struct Piped {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
-    /// What has been read, and how much of it has been taken.
+    /// The unprocessed output, and how much of it has been processed.
     unread: Vec<u8>,
     taken: usize,
     chunk: Box<[u8]>,
     era: Era,
     last_id: u64,
     begun: Instant,
-    /// How long any answer may take.
+    /// How long any response may take.
     patience: Duration,
     complaints: PathBuf,
 }
 
-/// How a process is told to end.
+/// How to end a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Farewell {
     EndOfInput,
@@ -62,7 +62,7 @@ struct Envelope<'a> {
 }
 
 impl Piped {
-    /// Starts `command`; what it says on stderr goes to a file in `folder`.
+    /// Starts `command`, with its stderr in a file in `folder`.
     pub fn start(mut command: Command, folder: &Path, era: Era, patience: Duration) -> Result<Self> {
         let complaints = folder.join("stderr");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&complaints)?);
@@ -86,24 +86,22 @@ impl Piped {
         })
     }
 
-    /// The process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// When the process was started.
     pub fn begun(&self) -> Instant {
         self.begun
     }
 
-    /// Greets, and waits for the answer.
+    /// Sends the first request and waits for the response.
     pub fn greet(&mut self) -> Result<()> {
         let id = self.next_id();
         let greeting = script::greeting(self.era, id);
         self.ask(&greeting, id)
     }
 
-    /// The rest of the way to the first result of a tool.
+    /// Continues to the first tool result.
     pub fn reach_first_result(&mut self) -> Result<()> {
         if let Some(acknowledgement) = script::acknowledgement(self.era) {
             self.send(&[acknowledgement.as_bytes(), b"\n"].concat())?;
@@ -114,7 +112,7 @@ impl Piped {
         self.call().map(drop)
     }
 
-    /// Tells it to end, and gives the time that it takes.
+    /// Ends the process and returns how long that took.
     pub fn end(mut self, farewell: Farewell) -> Result<Duration> {
         let told = Instant::now();
         match farewell {
@@ -145,12 +143,12 @@ impl Piped {
     fn send(&mut self, lines: &[u8]) -> Result<()> {
         let stdin = self.stdin.as_mut().context("stdin is closed")?;
         let sent = stdin.write_all(lines);
-        sent.map_err(|error| self.failure(&format!("it takes no more input ({error})")))
+        sent.map_err(|error| self.failure(&format!("it accepts no more input ({error})")))
     }
 
-    /// The next line, without its end.
+    /// The next line, without its line end.
     fn line(&mut self) -> Result<&[u8]> {
-        self.forget_what_was_taken();
+        self.discard_processed();
         let mut scanned = 0;
         let end = loop {
             if let Some(offset) = memchr::memchr(b'\n', &self.unread[scanned..]) {
@@ -163,11 +161,11 @@ impl Piped {
         Ok(&self.unread[..end])
     }
 
-    fn forget_what_was_taken(&mut self) {
+    fn discard_processed(&mut self) {
         self.unread.drain(..std::mem::take(&mut self.taken));
     }
 
-    /// Reads what there is, and waits until there is something.
+    /// Waits for output and reads it.
     fn read(&mut self) -> Result<()> {
         if !self.is_ready(self.patience)? {
             return Err(self.failure(&format!("no answer within {:?}", self.patience)));
@@ -186,7 +184,7 @@ impl Piped {
         Ok(poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&limit))? > 0)
     }
 
-    /// What went wrong, and what the contestant said about it last.
+    /// The error `what`, with the last line of the contestant's stderr.
     fn failure(&self, what: &str) -> anyhow::Error {
         let complaints = fs::read_to_string(&self.complaints).unwrap_or_default();
         match complaints.lines().rev().find(|line| !line.trim().is_empty()) {
@@ -196,7 +194,7 @@ impl Piped {
     }
 }
 
-/// Which request a line answers, if it does.
+/// The id of the request that a line answers, if any.
 fn answered(line: &[u8]) -> Result<Option<u64>> {
     let envelope: Envelope<'_> =
         serde_json::from_slice(line).with_context(|| format!("not a message: {}", String::from_utf8_lossy(line)))?;
@@ -250,7 +248,7 @@ impl Client for Piped {
                 continue;
             }
             let took = begun.elapsed();
-            ensure!(answered(line)? == Some(id), "the answer to something else");
+            ensure!(answered(line)? == Some(id), "a response to another request");
             ensure_whole(line, bytes)?;
             return Ok(took);
         }
@@ -259,15 +257,15 @@ impl Client for Piped {
     fn notifications(&mut self, count: usize) -> Result<(Duration, Damage)> {
         let id = self.next_id();
         let message = script::progress(id, count);
-        self.forget_what_was_taken();
+        self.discard_processed();
         let begun = Instant::now();
         self.send(&[message.as_bytes(), b"\n"].concat())?;
-        // Nothing is looked at more closely than it takes to see the end: that would be the bench's time.
+        // Only search for the end: more work would be measured too.
         let (mut scanned, mut is_over) = (0, false);
         while !(is_over && self.unread.ends_with(b"\n")) {
             self.read()?;
             is_over |= is_result(&self.unread[scanned..]);
-            // The word could be cut in two.
+            // The searched text may be split across two reads.
             scanned = self.unread.len().saturating_sub(10);
         }
         let took = begun.elapsed();
@@ -282,16 +280,16 @@ impl Client for Piped {
 }
 
 impl Piped {
-    /// Waits for answers, notes them, and gives how many there are.
+    /// Waits for responses, marks them in `answers`, and returns how many arrived.
     fn take_answers(&mut self, before: u64, answers: &mut [bool]) -> Result<usize> {
         let mut came = 0;
-        self.forget_what_was_taken();
+        self.discard_processed();
         self.read()?;
         while let Some(length) = memchr::memchr(b'\n', &self.unread[self.taken..]) {
             let line = &self.unread[self.taken..self.taken + length];
             self.taken += length + 1;
             let Some(id) = answered(line)? else { continue };
-            let answer = answers.get_mut((id - before - 1) as usize).context("an answer to nothing")?;
+            let answer = answers.get_mut((id - before - 1) as usize).context("a response to no request")?;
             ensure!(!std::mem::replace(answer, true), "request {id} was answered twice");
             came += 1;
         }

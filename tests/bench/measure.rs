@@ -1,5 +1,5 @@
-//! The measurements, in rounds. Within a round each of them is taken of one contestant after the other, and each round
-//! begins with another one: whatever else this machine does hits all of them alike.
+//! The measurements, in rounds. In a round, the contestants take turns, and each round starts with a different one, so
+//! that other load on this machine affects all of them alike.
 
 use std::{
     collections::BTreeMap,
@@ -18,33 +18,33 @@ use super::{
     server::{Era, Server},
 };
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub rounds: usize,
-    /// How often each contestant is started in a round, for its beginning and its end.
+    /// How often to start each contestant in a round, to measure start and exit.
     pub starts: usize,
-    /// How long it is left alone, to see whether it does anything before the client speaks.
+    /// How long to wait for requests before the client sends anything.
     pub silence: Duration,
-    /// How long it is left alone, to see whether it does anything between calls.
+    /// How long to measure an idle contestant.
     pub idle: Duration,
-    /// Calls that are not counted.
+    /// Calls that are not measured.
     pub warm_up: usize,
-    /// Calls one after the other: so many at a time, and so many times.
+    /// Sequential calls: the calls in a block, and the number of blocks.
     pub block: usize,
     pub blocks: usize,
-    /// How many calls are in flight, and for how long.
+    /// The numbers of concurrent calls, and how long to send them.
     pub in_flight: Vec<usize>,
     pub saturation: Duration,
     /// Sizes of large results, in megabytes (2^20 bytes).
     pub sizes: Vec<usize>,
     pub notifications: usize,
-    /// How long any answer may take.
+    /// How long any response may take.
     pub patience: Duration,
 }
 
 impl Plan {
-    /// What the report is meant for.
+    /// For the report.
     pub fn full() -> Self {
         Self {
             rounds: 5,
@@ -62,7 +62,7 @@ impl Plan {
         }
     }
 
-    /// A first impression.
+    /// For a quick look.
     pub fn quick() -> Self {
         Self {
             rounds: 2,
@@ -74,69 +74,69 @@ impl Plan {
         }
     }
 
-    /// How many calls come one after the other.
+    /// The number of sequential calls.
     pub fn calls(&self) -> usize {
         self.block * self.blocks
     }
 }
 
-/// What is measured. Times are in seconds, memory in bytes.
+/// The metrics. Times are in seconds, memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// From the start to the first answer.
+    /// From the start to the first response.
     FirstAnswer,
-    /// From the start to the first request that the server sees.
+    /// From the start to the first request at the server.
     FirstForwarded,
-    /// Requests that the server sees before the client says anything.
+    /// Requests at the server before the client sends anything.
     RequestsBefore,
-    /// Requests that the server sees until the first result of a tool.
+    /// Requests at the server until the first tool result.
     RequestsLegacy,
     RequestsModern,
-    /// From the end of stdin to the end of the process.
+    /// From the end of stdin to the exit.
     ExitEndOfInput,
-    /// From SIGTERM to the end of the process.
+    /// From SIGTERM to the exit.
     ExitTerminate,
-    /// Sessions that were ended, of one.
+    /// Whether the session was deleted: 0 or 1.
     SessionsEnded,
-    /// CPU time for each second in which nothing happens.
+    /// CPU time per idle second.
     IdleCpu,
     IdleMemory,
     CallMedian,
     Call99,
-    /// The same, less that of the direct client in the same round.
+    /// The latency less that of the direct client in the same round.
     AddedMedian,
     Added99,
-    /// CPU time for a call.
+    /// CPU time per call.
     CallCpu,
-    /// Connections that were opened while calls came one after the other.
+    /// Connections opened during the sequential calls.
     NewConnections,
-    /// Memory in use after the calls that came one after the other.
+    /// Memory after the sequential calls.
     LaterMemory,
-    /// Calls a second with so many in flight.
+    /// Calls per second with this many in flight.
     Throughput(usize),
-    /// The most memory that was in use in all that.
+    /// The peak memory of the measurements so far.
     PeakMemory,
-    /// A result of so many megabytes.
+    /// A result of this many megabytes.
     LargeTime(usize),
     LargePeak(usize),
-    /// How often the result was in memory at once: the peak, less what was in use before, by its size.
+    /// How many copies of the result were in memory: the peak less the memory before, divided by the result's size.
     LargeCopies(usize),
-    /// Notifications a second.
+    /// Notifications per second.
     NotificationRate,
 }
 
-/// What came out.
+/// The measurements.
 pub struct Results {
     pub contestants: Vec<Contestant>,
     pub plan: Plan,
     samples: BTreeMap<(usize, Metric), Vec<f64>>,
-    /// All rounds together.
+    /// In all rounds.
     pub damage: BTreeMap<usize, Damage>,
-    /// What did not work, of whom.
+    /// The failures, with the contestant's name.
     pub failures: Vec<(&'static str, String)>,
 }
 
-/// Several measurements of the same.
+/// The statistics of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     pub median: f64,
@@ -144,14 +144,13 @@ pub struct Summary {
     pub most: f64,
 }
 
-/// A conversation for several measurements.
+/// An open session for several measurements.
 struct Running {
     client: Box<dyn Client>,
     process: Option<u32>,
 }
 
 impl Results {
-    /// Measures all `contestants`.
     pub fn measure(contestants: Vec<Contestant>, plan: Plan) -> Result<Self> {
         let server = Server::start().context("no server")?;
         let mut results =
@@ -176,7 +175,7 @@ impl Results {
         Ok(results)
     }
 
-    /// The measurements of one contestant, where there are any.
+    /// The statistics of one contestant, if it was measured.
     pub fn summary(&self, index: usize, metric: Metric) -> Option<Summary> {
         let mut samples = self.samples.get(&(index, metric))?.clone();
         samples.sort_by(f64::total_cmp);
@@ -186,7 +185,6 @@ impl Results {
         Some(Summary { median, least: samples[0], most: samples[samples.len() - 1] })
     }
 
-    /// The contestant of that name.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.contestants.iter().position(|contestant| contestant.name == name)
     }
@@ -195,7 +193,7 @@ impl Results {
         eprintln!("round {} of {}: {what}", round + 1, self.plan.rounds);
     }
 
-    /// Does `work` for one contestant after the other. One that fails does not keep the others from going on.
+    /// Runs `work` for each contestant. A failure does not stop the others.
     fn each(&mut self, order: &[usize], what: &str, mut work: impl FnMut(&mut Self, usize) -> Result<()>) {
         for index in order {
             if let Err(error) = work(self, *index) {
@@ -206,12 +204,12 @@ impl Results {
         }
     }
 
-    /// Takes a measurement down.
+    /// Records a measurement.
     pub fn note(&mut self, index: usize, metric: Metric, value: f64) {
         self.samples.entry((index, metric)).or_default().push(value);
     }
 
-    /// Takes the measurements of a contestant back.
+    /// Discards the measurements of a contestant.
     pub fn forget(&mut self, index: usize, metric: Metric) {
         self.samples.remove(&(index, metric));
     }
@@ -274,7 +272,7 @@ impl Results {
         self.contestants[index].start(server, era, self.plan.patience)
     }
 
-    /// A conversation that has come to the first result of a tool.
+    /// Opens a session up to the first tool result.
     fn open(&self, server: &Server, index: usize) -> Result<Running> {
         if !self.contestants[index].is_process() {
             let mut direct = Direct::open(server.url(Era::Legacy), Era::Legacy)?;
@@ -288,7 +286,7 @@ impl Results {
         Ok(Running { client: Box::new(piped), process })
     }
 
-    /// All measurements with small calls, of conversations that are all open at the same time.
+    /// All measurements with small calls. All contestants' sessions are open at the same time.
     fn measure_calls(&mut self, server: &Server, order: &[usize]) {
         let mut running = BTreeMap::new();
         self.each(order, "calls", |results, index| {
@@ -317,7 +315,7 @@ impl Results {
 
     fn measure_idleness(&mut self, running: &BTreeMap<usize, Running>) {
         let cpu = |running: &Running| running.process.and_then(process::cpu);
-        // What they do right after the handshake is not idleness yet.
+        // Work right after the handshake does not count as idle.
         std::thread::sleep(self.plan.idle / 5);
         let before: Vec<_> = running.values().map(cpu).collect();
         std::thread::sleep(self.plan.idle);
@@ -330,7 +328,7 @@ impl Results {
         }
     }
 
-    /// Calls one after the other, in turns.
+    /// Sequential calls, with the contestants in turns.
     fn measure_latency(&mut self, server: &Server, order: &[usize], running: &mut BTreeMap<usize, Running>) {
         let mut taken: BTreeMap<usize, (Vec<Duration>, Duration, usize)> = BTreeMap::new();
         for _ in 0..self.plan.blocks {
@@ -349,7 +347,7 @@ impl Results {
             });
         }
         let mut direct = None;
-        // The direct client comes first: the others are compared with it.
+        // The direct client comes first, because the others are compared with it.
         for (index, (mut latencies, cpu, connections)) in taken {
             if latencies.len() < self.plan.calls() {
                 continue; // it failed on the way

@@ -1,13 +1,13 @@
-//! What a running process has used so far. Known on Linux only.
+//! A running process's resource usage. Linux only.
 
 use std::{fs, path::Path, time::Duration};
 
-/// The length of a tick of `/proc/PID/stat`, which is the same on all systems that run Linux today.
+/// The length of a tick in `/proc/PID/stat`, the same on all current Linux systems.
 const TICK: Duration = Duration::from_millis(10);
 
 /// The CPU time of process `id`.
 pub fn cpu(id: u32) -> Option<Duration> {
-    // By ticks, with the threads that have ended; and exactly, without those.
+    // `stat` counts ticks and includes threads that have ended; `schedstat` is exact but excludes them.
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let ticks: u32 = fields.get(11)?.parse::<u32>().ok()? + fields.get(12)?.parse::<u32>().ok()?;
@@ -21,12 +21,12 @@ fn on_cpu(thread: &Path) -> Option<Duration> {
     times.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }
 
-/// The memory of process `id` that is in use now, in bytes.
+/// The current memory of process `id`, in bytes.
 pub fn resident(id: u32) -> Option<u64> {
     status(id, "VmRSS:")
 }
 
-/// The most memory that process `id` has ever used, in bytes.
+/// The peak memory of process `id`, in bytes.
 pub fn peak(id: u32) -> Option<u64> {
     status(id, "VmHWM:")
 }

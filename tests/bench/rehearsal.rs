@@ -1,7 +1,6 @@
-//! The bench, tested: everything once in small, and that it notices what it is there to notice. How fast anything is, is
-//! not looked at.
+//! Tests of the bench: a small run of everything, and whether it detects damage. They do not check speed.
 //!
-//! A bench has no test harness, so it lists and runs these itself, in the way that `cargo test` and `cargo nextest` ask.
+//! A bench has no test harness, so it lists and runs these tests itself, as `cargo test` and `cargo nextest` expect.
 
 use std::{collections::BTreeSet, panic::catch_unwind, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -17,15 +16,18 @@ use super::{
 };
 
 const TESTS: [(&str, fn()); 6] = [
-    ("everybody_is_measured", everybody_is_measured),
-    ("a_contestant_that_fails_is_named_and_the_others_go_on", a_contestant_that_fails_is_named_and_the_others_go_on),
-    ("damaged_notifications_are_noticed", damaged_notifications_are_noticed),
-    ("an_answer_that_never_comes_is_noticed", an_answer_that_never_comes_is_noticed),
-    ("a_result_with_a_gap_is_noticed", a_result_with_a_gap_is_noticed),
-    ("damage_is_told_apart", damage_is_told_apart),
+    ("every_contestant_is_measured", every_contestant_is_measured),
+    (
+        "a_failing_contestant_is_reported_and_the_others_continue",
+        a_failing_contestant_is_reported_and_the_others_continue,
+    ),
+    ("damaged_notifications_are_detected", damaged_notifications_are_detected),
+    ("a_missing_response_is_detected", a_missing_response_is_detected),
+    ("a_result_with_a_gap_is_detected", a_result_with_a_gap_is_detected),
+    ("damage_is_classified", damage_is_classified),
 ];
 
-/// Lists the tests, or runs those whose names hold one of the words in `arguments`.
+/// Lists the tests, or runs those whose names contain one of the words in `arguments`.
 pub fn run(arguments: Vec<String>) -> ExitCode {
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if has("--list") {
@@ -73,14 +75,14 @@ fn render(results: &Results) -> String {
     report::render(results, &absent, &circumstances)
 }
 
-/// The budget's lines in a report: what each is about, and its verdict.
+/// The budget's lines in a report, each with its verdict.
 fn verdicts(report: &str) -> Vec<(&str, &str)> {
     let (_, budget) = report.split_once("## finmcp's budget").unwrap();
     let cells = budget.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
     cells.filter(|cells| cells.len() == 6 && !cells[1].is_empty()).map(|cells| (cells[1], cells[4])).skip(1).collect()
 }
 
-fn everybody_is_measured() {
+fn every_contestant_is_measured() {
     let mut results = Results::measure(contestants(), plan()).unwrap();
     assert!(results.failures.is_empty(), "{:?}", results.failures);
     assert!(results.damage.len() == 3 && results.damage.values().all(|damage| *damage == Damage::default()));
@@ -94,7 +96,7 @@ fn everybody_is_measured() {
         assert!(verdicts.len() == 21 && verdicts.iter().all(|(_, verdict)| *verdict != "not measured"), "{report}");
     }
 
-    // Whatever is far too much is over the budget, and what is far below it is not.
+    // Values far too high are over the budget, values far below it are not.
     let finmcp = results.index_of("finmcp").unwrap();
     for (times, bound, verdict) in [(10, 1e12, "**over**"), (100, -1e12, "ok")] {
         for metric in [
@@ -133,7 +135,7 @@ fn everybody_is_measured() {
     assert!(render(&results).contains("| ≤ 0 | 0.5 | **over** |"));
 }
 
-fn a_contestant_that_fails_is_named_and_the_others_go_on() {
+fn a_failing_contestant_is_reported_and_the_others_continue() {
     let mut contestants = contestants();
     contestants[1] = Contestant::relay(Some(Sabotage::Swallow)).unwrap();
     let results =
@@ -147,7 +149,7 @@ fn a_contestant_that_fails_is_named_and_the_others_go_on() {
     assert!(report.contains("- minimal relay: calls: no answer within 700ms"), "{report}");
 }
 
-/// A relay that does something wrong, at the first result of a tool.
+/// A sabotaged relay, after the first tool result.
 fn open(server: &Server, sabotage: Sabotage, patience: Duration) -> (Contestant, Piped) {
     let relay = Contestant::relay(Some(sabotage)).unwrap();
     let mut piped = relay.start(server, Era::Legacy, patience).unwrap();
@@ -156,7 +158,7 @@ fn open(server: &Server, sabotage: Sabotage, patience: Duration) -> (Contestant,
     (relay, piped)
 }
 
-fn damaged_notifications_are_noticed() {
+fn damaged_notifications_are_detected() {
     let server = Server::start().unwrap();
     let none = Damage::default();
     for (sabotage, expected) in [
@@ -169,12 +171,12 @@ fn damaged_notifications_are_noticed() {
         let (_relay, mut piped) = open(&server, sabotage, Duration::from_secs(20));
         let (_, damage) = piped.notifications(100).unwrap();
         assert_eq!(damage, expected, "{sabotage:?}");
-        // What came late does not disturb what follows.
+        // Late notifications do not disturb later calls.
         piped.call().unwrap();
     }
 }
 
-fn an_answer_that_never_comes_is_noticed() {
+fn a_missing_response_is_detected() {
     let server = Server::start().unwrap();
     let patience = Duration::from_millis(500);
     let (_relay, mut piped) = open(&server, Sabotage::Swallow, patience);
@@ -185,14 +187,14 @@ fn an_answer_that_never_comes_is_noticed() {
     assert!(error.contains("no answer within"), "{error}");
 }
 
-fn a_result_with_a_gap_is_noticed() {
+fn a_result_with_a_gap_is_detected() {
     let server = Server::start().unwrap();
     let (_relay, mut piped) = open(&server, Sabotage::Shorten, Duration::from_secs(20));
     let error = piped.large(1 << 20).unwrap_err().to_string();
     assert!(error.contains("1048476 of 1048576 bytes"), "{error}");
 }
 
-fn damage_is_told_apart() {
+fn damage_is_classified() {
     let line = |number: usize| {
         format!(r#"{{"method":"notifications/progress","params":{{"progress":{number}.0,"progressToken":"a"}}}}"#)
     };

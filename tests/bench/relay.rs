@@ -1,5 +1,5 @@
-//! The least that stands between stdin and a server: a line in, a POST, a line out. One thread, pipes that do not block,
-//! and whatever is ready written in one go. Knows no tokens, no failures and no second try.
+//! A minimal relay between stdio and a server: a line in, a POST, a line out. One thread, non-blocking pipes, vectored
+//! writes; no tokens, error handling or retries.
 
 use std::{collections::VecDeque, io, io::IoSlice, os::fd::AsFd as _, rc::Rc, sync::OnceLock};
 
@@ -19,31 +19,31 @@ use tokio::{
 
 use super::direct::{http_client, read};
 
-/// How many pieces of output may wait.
+/// The most pieces of output that may wait.
 const WAITING_LIMIT: usize = 256;
 
 const LINE_END: Bytes = Bytes::from_static(b"\n");
 
-/// What a relay can do wrong, to see whether it is noticed.
+/// Ways to sabotage the relay, to test the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sabotage {
-    /// Leaves out a notification.
+    /// Drops a notification.
     Drop,
     /// Sends a notification twice.
     Repeat,
     /// Sends a notification after the next one.
     Swap,
-    /// Puts another progress token in.
+    /// Changes the progress token.
     Relabel,
     /// Sends a notification after the result.
     Delay,
-    /// Leaves an answer out.
+    /// Drops a response.
     Swallow,
-    /// Changes the text of a result.
+    /// Cuts a piece out of a result.
     Shorten,
 }
 
-/// Which of several is affected.
+/// The number of the affected message.
 const VICTIM: usize = 7;
 
 struct Relay {
@@ -118,7 +118,7 @@ async fn write(stdout: &mut pipe::Sender, waiting: &mut VecDeque<Bytes>) -> io::
 }
 
 impl Relay {
-    /// A failure leaves the line without an answer, which is what a contestant that fails so deserves.
+    /// On a failure the line gets no response, so the measurement fails.
     async fn post(self: Rc<Self>, line: Bytes, number: usize) {
         if let Err(error) = self.exchange(line, number).await {
             eprintln!("relay: {error:#}");
@@ -156,7 +156,7 @@ impl Relay {
         Ok(())
     }
 
-    /// The lines of data in a stream, as many as have come at once in one piece.
+    /// Sends the data lines of a stream, all lines of a chunk in one piece.
     async fn pass_events(&self, mut response: Response) -> Result<()> {
         let (mut unread, mut number) = (BytesMut::new(), 0);
         let mut held_back = Vec::new();
@@ -185,7 +185,7 @@ impl Relay {
     }
 }
 
-/// Passes a notification on, wrongly.
+/// Sabotages a notification.
 fn mishandle(sabotage: Sabotage, number: usize, data: &[u8], held_back: &mut Vec<u8>, lines: &mut Vec<u8>) {
     match (sabotage, number) {
         (Sabotage::Drop, VICTIM) => {}

@@ -1,4 +1,4 @@
-//! What came out, as Markdown: who took part and where, a table for each kind of measurement, and finmcp's budget line by
+//! The report in Markdown: contestants and machine, a table for each kind of measurement, and finmcp's budget line by
 //! line.
 
 use std::{fmt::Write as _, fs, process::Command, time::Duration};
@@ -10,7 +10,7 @@ use super::{
 
 const MEGABYTE: f64 = (1 << 20) as f64;
 
-/// Where and when it was measured.
+/// Where and when the measurements were taken.
 pub struct Circumstances {
     pub date: String,
     pub revision: Option<String>,
@@ -20,21 +20,21 @@ pub struct Circumstances {
     pub took: Duration,
 }
 
-/// How a number is written.
+/// The unit of a number.
 #[derive(Debug, Clone, Copy)]
 enum Unit {
     Time,
     Megabytes,
     Count,
     Share,
-    /// Milliseconds of CPU time for a thousand calls.
+    /// Milliseconds of CPU time per thousand calls.
     ThousandCalls,
 }
 
 /// A table's rows.
 type Rows = Vec<(String, Metric, Unit)>;
 
-/// A line of the budget, and how it was kept.
+/// A line of the budget, and whether it was kept.
 struct Line {
     what: String,
     budget: String,
@@ -43,7 +43,7 @@ struct Line {
 }
 
 impl Circumstances {
-    /// What can be found out about this machine at the beginning.
+    /// The facts known at the start.
     pub fn begin(date: String) -> Self {
         Self {
             date,
@@ -55,7 +55,7 @@ impl Circumstances {
         }
     }
 
-    /// The rest, at the end.
+    /// Adds the facts known at the end.
     pub fn end(self, took: Duration) -> Self {
         Self { load_after: load(), took, ..self }
     }
@@ -68,7 +68,7 @@ fn revision() -> Option<String> {
     Some(if changed.is_empty() { revision } else { format!("{revision} with changes") })
 }
 
-/// What a command that succeeds writes.
+/// The output of a successful command.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|_| output.status.success())
@@ -267,7 +267,7 @@ fn budget(results: &Results, finmcp: usize, relay: usize) -> Vec<Line> {
             is_kept: measured.is_some_and(|value| value <= limit),
         }
     };
-    // Of the relay's.
+    // Relative to the relay.
     let share = |metric| Some(median(metric)? / results.summary(relay, metric)?.median);
     let mut lines = vec![
         at_most("added p50 of a small call", Metric::AddedMedian, Unit::Time, 45e-6),
@@ -348,7 +348,7 @@ impl Unit {
             Self::Time if value.abs() < 1.0 => format!("{:.1} ms", value * 1e3),
             Self::Time => format!("{value:.2} s"),
             Self::Megabytes => format!("{:.1} MB", value / MEGABYTE),
-            // Between two rounds, and not to be taken for none.
+            // A median between two rounds, which must not be rounded to zero.
             Self::Count if value.fract() != 0.0 && value.abs() < 100.0 => format!("{value:.1}"),
             Self::Count => format!("{value:.0}"),
             Self::Share => format!("{value:.2}"),

@@ -1,4 +1,4 @@
-//! What can be typed, and what it does.
+//! The command line.
 
 mod check;
 mod client;
@@ -23,21 +23,21 @@ use measure::{Plan, Results};
 use relay::Sabotage;
 use report::Circumstances;
 
-/// finmcp side by side with others.
+/// Compares finmcp with other bridges.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench bench --")]
 struct Arguments {
-    /// A first impression, in a minute
+    /// Quick run, about a minute
     #[arg(long)]
     quick: bool,
-    /// How many rounds
+    /// Number of rounds
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// The finmcp to measure, in place of the one that cargo builds for this (whose dependencies have the features that
-    /// the tests need, too)
+    /// finmcp binary to measure (default: the one that cargo builds for the bench, whose dependencies also have the
+    /// tests' features)
     #[arg(long, value_name = "PATH")]
     finmcp: Option<PathBuf>,
-    /// What cargo says to every bench.
+    /// Passed by cargo to every bench.
     #[arg(long, hide = true)]
     bench: bool,
     #[command(subcommand)]
@@ -46,7 +46,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Role {
-    /// To be the minimal relay.
+    /// Runs the minimal relay.
     #[command(hide = true)]
     Relay {
         url: String,

@@ -1,11 +1,11 @@
-//! What a client says.
+//! The client's messages.
 
 use super::server::Era;
 
-/// The progress token of every client here.
+/// The progress token of every client.
 pub const TOKEN: &str = r#""the client's own""#;
 
-/// The first request of a conversation.
+/// The first request.
 pub fn greeting(era: Era, id: u64) -> String {
     match era {
         Era::Legacy => request(
@@ -18,7 +18,7 @@ pub fn greeting(era: Era, id: u64) -> String {
     }
 }
 
-/// What follows the answer to the greeting.
+/// The notification after the response to the first request.
 pub fn acknowledgement(era: Era) -> Option<&'static str> {
     (era == Era::Legacy).then_some(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
 }
@@ -32,12 +32,12 @@ pub fn small(era: Era, id: u64) -> String {
     request(era, id, "tools/call", r#""name":"small","arguments":{"account":"4711","period":"2026-10"}"#)
 }
 
-/// A call with a result of so many bytes of text.
+/// A call with a result of this many bytes of text.
 pub fn large(id: u64, bytes: usize) -> String {
     request(Era::Legacy, id, "tools/call", &format!(r#""name":"large","arguments":{{"bytes":{bytes}}}"#))
 }
 
-/// A call with so many notifications before its result.
+/// A call with this many notifications before its result.
 pub fn progress(id: u64, count: usize) -> String {
     let parameters =
         format!(r#""name":"progress","arguments":{{"count":{count}}},"_meta":{{"progressToken":{TOKEN}}}"#);

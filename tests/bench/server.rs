@@ -1,4 +1,4 @@
-//! The server that everybody is measured against: Streamable HTTP of both eras, as fast as can be, which counts.
+//! The server for all contestants: fast Streamable HTTP of both eras, with counters.
 
 use std::{
     borrow::Cow,
@@ -24,27 +24,27 @@ use serde_json::value::RawValue;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Which of the two families of MCP a conversation belongs to.
+/// The era of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
     Legacy,
     Modern,
 }
 
-/// What has come in since it was last forgotten.
+/// What the server has received since the last reset.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
-    /// Requests of any kind, such as look-ups of metadata.
+    /// Requests of any kind, including requests for metadata.
     pub requests: usize,
     /// New connections.
     pub connections: usize,
-    /// The first request.
+    /// When the first request arrived.
     pub first: Option<Instant>,
-    /// The session was ended.
+    /// Whether the session was deleted.
     pub deleted: bool,
 }
 
-/// A server on a thread of its own, until the process ends.
+/// A server on a separate thread, until the process ends.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -53,7 +53,7 @@ pub struct Server {
 #[derive(Default)]
 struct Shared {
     seen: Mutex<Seen>,
-    /// Streams of notifications, made before they are asked for a second time.
+    /// Cached streams of notifications.
     notifications: Mutex<HashMap<(String, usize), Bytes>>,
 }
 
@@ -92,7 +92,7 @@ struct Meta<'a> {
 }
 
 impl Server {
-    /// Starts it, at a port of the moment.
+    /// Starts the server on a free port.
     pub fn start() -> io::Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
@@ -106,7 +106,6 @@ impl Server {
         Ok(server)
     }
 
-    /// The endpoint of an era.
     pub fn url(&self, era: Era) -> String {
         let path = match era {
             Era::Legacy => "mcp",
@@ -115,12 +114,11 @@ impl Server {
         format!("http://{}/{path}", self.address)
     }
 
-    /// What has come in.
     pub fn seen(&self) -> Seen {
         *self.shared.seen.lock().unwrap()
     }
 
-    /// Counts from nothing.
+    /// Resets the counters.
     pub fn forget(&self) {
         *self.shared.seen.lock().unwrap() = Seen::default();
     }
@@ -135,7 +133,7 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) -> io::Res
         let shared = shared.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, &shared));
-            // A client that goes away is no affair of ours.
+            // A client may disconnect at any time.
             let _ =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
         });
@@ -212,7 +210,7 @@ fn answer_message(era: Era, body: &[u8], shared: &Shared) -> Response<Body> {
     }
 }
 
-/// The text of a small result: two hundred bytes as a whole.
+/// The text of a small result, which has two hundred bytes in total.
 const SMALL: &str =
     "The quick brown fox jumps over the lazy dog, again and again, until the line is as long as it has to be.";
 
@@ -253,7 +251,7 @@ impl Shared {
     }
 }
 
-/// In pieces of a size that a server may well write at once.
+/// Splits bytes into pieces of the size of a typical write.
 fn pieces(mut bytes: Bytes) -> impl Stream<Item = Bytes> + Send {
     stream::iter(std::iter::from_fn(move || {
         let piece = bytes.split_to(bytes.len().min(16 << 10));

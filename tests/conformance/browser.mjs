@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A browser for machines, and a person in it who agrees to everything: follows the address that it is given wherever it leads.
+// A browser with a user who agrees to everything: follows the given URL and all its redirects.
 
 const page = await fetch(process.argv[2]);
 await page.arrayBuffer();

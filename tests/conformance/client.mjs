@@ -1,14 +1,16 @@
 #!/usr/bin/env node
-// The client command of the official MCP conformance suite: reaches the server of a scenario through `finmcp serve`, with a home of its own,
-// and does what the scenario asks of a client. Everything that the suite judges beyond stdio is finmcp's own doing.
+// The client command for the official MCP conformance suite: connects to a scenario's server through `finmcp serve`,
+// with a temporary home, and does what the scenario requires of a client. Everything that the suite checks beyond stdio
+// is done by finmcp.
 //
 // usage: client.mjs URL, with
 //   FINMCP                   the binary
 //   FINMCP_CLIENT            modern or legacy (see local-client.mjs)
-//   FINMCP_SIGN_IN           command: the `finmcp login` that an error answer names is run; auto: `finmcp serve --sign-in auto` does it by itself
+//   FINMCP_SIGN_IN           command: run the `finmcp login` command that an error names;
+//                            auto: let `finmcp serve --sign-in auto` sign in
 //   MCP_CONFORMANCE_SCENARIO, MCP_CONFORMANCE_CONTEXT   from the suite
 //
-// The last line on stdout says how it ended: done, refused (finmcp would not trust the server), login required, or failed.
+// The last line on stdout is the outcome: done, refused (finmcp did not trust the server), login required, or failed.
 
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -23,7 +25,7 @@ const { FINMCP, FINMCP_CLIENT, FINMCP_SIGN_IN, MCP_CONFORMANCE_SCENARIO, MCP_CON
 const url = process.argv.at(-1);
 const context = JSON.parse(MCP_CONFORMANCE_CONTEXT ?? "{}");
 
-/** Exit codes of finmcp; an error answer of `serve` for the same cause has the code -31000 less this. */
+/** finmcp's exit codes. `serve` reports the same cause as a JSON-RPC error with the code -31000 - N. */
 const LOGIN_REQUIRED = 4;
 const REFUSED = 5;
 
@@ -45,7 +47,7 @@ function secretFile(name, text) {
   return path;
 }
 
-/** Who finmcp is to servers that read client metadata documents: the client that the suite expects. */
+/** The client metadata document that the suite expects. */
 mkdirSync(environment.FINMCP_CONFIG_DIR, { mode: 0o700 });
 writeFileSync(
   join(environment.FINMCP_CONFIG_DIR, "config.toml"),
@@ -53,7 +55,7 @@ writeFileSync(
   { mode: 0o600 },
 );
 
-/** `finmcp login` ended with another code than 0. */
+/** `finmcp login` failed. */
 class LoginFailed extends Error {
   constructor(code) {
     super(`finmcp login ended with ${code}`);
@@ -67,15 +69,15 @@ async function login(...args) {
   if (code !== 0) throw new LoginFailed(code);
 }
 
-/** Sends, and where finmcp says that somebody has to sign in, runs the command that it names and sends again: twice at most, since a
- * server may want another sign-in for what it is asked after the first. */
+/** Sends a request. If finmcp requires a sign-in, runs the command that it names and sends the request again: twice at
+ * most, because a server may require another sign-in for a later request. */
 async function authorized(send) {
   for (let patience = 2; ; patience -= 1) {
     try {
       return await send();
     } catch (error) {
       if (FINMCP_SIGN_IN === "auto" || error.code !== -31000 - LOGIN_REQUIRED || patience === 0) throw error;
-      const [, command] = error.message.match(/`finmcp login ([^`]+)`/) ?? fail("no command to sign in with");
+      const [, command] = error.message.match(/`finmcp login ([^`]+)`/) ?? fail("the error names no sign-in command");
       await login(...command.split(" "));
     }
   }
@@ -85,7 +87,7 @@ function fail(message) {
   throw new Error(message);
 }
 
-/** A client that a person has set up with what a vendor gave them. */
+/** Signs in with the credentials that a vendor would give to the user. */
 async function setUp() {
   if (context.private_key_pem !== undefined) {
     const key = secretFile("private-key", context.private_key_pem);
@@ -102,14 +104,14 @@ async function setUp() {
   await login(url, "--client-id", context.client_id, "--client-secret-file", secret, ...grant, ...identityProvider());
 }
 
-/** The enterprise's identity provider, where there is one and somebody has signed in there. */
+/** The options for the enterprise's identity provider, if the scenario has one. */
 function identityProvider() {
   if (context.idp_issuer === undefined) return [];
   const options = ["--identity-provider", context.idp_issuer, "--identity-provider-client-id", context.idp_client_id];
   return [...options, "--id-token-file", secretFile("id-token", context.idp_id_token)];
 }
 
-/** What most scenarios want: list the tools and call each. A client on stdio calls whatever it is shown. */
+/** What most scenarios require: list the tools and call each. */
 async function useTools(client) {
   for (const tool of await client.list("tools/list", "tools")) {
     const result = await client.call(tool.name, sample(tool.inputSchema));
@@ -143,7 +145,7 @@ const scenarios = {
     for (const { name } of await client.list("prompts/list", "prompts")) await client.request("prompts/get", { name });
   },
 
-  /** Another tool is called while the first waits for an answer. */
+  /** Calls another tool while the first waits for input. */
   async "sep-2322-client-request-state"(client) {
     const { elicit } = client;
     client.elicit = async (params) => {

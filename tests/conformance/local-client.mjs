@@ -1,8 +1,8 @@
-// The two kinds of local clients that start `finmcp serve`.
+// The two kinds of AI clients that start `finmcp serve`.
 //
-// legacy  speaks the revisions up to 2025-11-25: it opens with `initialize` and knows nothing else
-// modern  speaks 2026-07-28: each request carries its version; with a server that knows nothing of that it falls back to `initialize`, as
-//         MCP 2026-07-28 ("Versioning") asks of a client for both
+// legacy  uses the revisions up to 2025-11-25: starts with `initialize`
+// modern  uses 2026-07-28, with the version in every request; with a server that does not support it, falls back to
+//         `initialize`, as MCP 2026-07-28 ("Versioning") requires of a client for both eras
 
 import { ErrorAnswer } from "./serve.mjs";
 
@@ -11,24 +11,24 @@ const LEGACY = "2025-11-25";
 const CLIENT_INFO = { name: "finmcp-conformance", version: "1" };
 const CAPABILITIES = { elicitation: {} };
 
-/** The error code of a server that does not speak the version (MCP 2026-07-28, "Error Codes"). */
+/** The error code for an unsupported version (MCP 2026-07-28, "Error Codes"). */
 const UNSUPPORTED_VERSION = -32022;
 
-/** A client that has not spoken yet. */
+/** An AI client. */
 export class LocalClient {
   #serve;
   #authorized;
   #modern = false;
-  /** What somebody answers to an elicitation. */
+  /** The user's response to an elicitation. */
   elicit = async (params) => ({ action: "accept", content: defaults(params.requestedSchema) });
 
-  /** `serve` is started with a function for the server's requests; `authorized(send)` sends, and signs in where that is asked for. */
+  /** `open` starts `serve` with a handler for the server's requests; `authorized(send)` sends and signs in if required. */
   constructor(open, authorized) {
     this.#serve = open((method, params) => (method === "elicitation/create" ? this.elicit(params) : undefined));
     this.#authorized = authorized;
   }
 
-  /** Opens the conversation in the way of `kind`. */
+  /** Connects as a client of this `kind`. */
   async open(kind) {
     this.#modern = kind === "modern";
     if (this.#modern && (await this.#discover())) return;
@@ -42,7 +42,7 @@ export class LocalClient {
     this.#serve.notify("notifications/initialized");
   }
 
-  /** Whether the server speaks 2026-07-28. */
+  /** Whether the server supports 2026-07-28. */
   async #discover() {
     try {
       const { supportedVersions } = await this.request("server/discover");
@@ -75,7 +75,7 @@ export class LocalClient {
     return entries;
   }
 
-  /** Calls a tool, and gives the server what it asks for meanwhile (MCP 2026-07-28, "Multi Round-Trip Requests"). */
+  /** Calls a tool and provides the input that the server requests (MCP 2026-07-28, "Multi Round-Trip Requests"). */
   async call(name, args) {
     let answers = {};
     for (;;) {

@@ -1,17 +1,20 @@
-// Runs the client scenarios of the official MCP conformance suite through `finmcp serve`, and compares with what is expected.
+// Runs the client scenarios of the official MCP conformance suite through `finmcp serve`, and compares the results with
+// the expectation.
 //
-// usage: run.mjs [--finmcp PATH] [--client modern|legacy] [--sign-in auto|command] [--only TEXT] [--jobs NUMBER] [--keep FOLDER]
-//   --finmcp   the binary; the debug build otherwise
-//   --client   one kind of local client; both otherwise
-//   --sign-in  auto: `serve --sign-in auto` has the browser opened; command: `finmcp login` is run where serve says so; auto otherwise
-//   --only     scenarios whose line in the table has this text
-//   --keep     where the suite's own records go; otherwise they are deleted
-//   FINMCP_TEST_CONFORMANCE   the node_modules folder with the suites of package.json
+// usage: run.mjs [--finmcp PATH] [--client modern|legacy] [--sign-in auto|command] [--only TEXT] [--jobs NUMBER]
+//                [--keep FOLDER]
+//   --finmcp   the binary (default: the debug build)
+//   --client   one kind of AI client (default: both)
+//   --sign-in  auto (default): `serve --sign-in auto` opens the browser;
+//              command: run the `finmcp login` command that serve names
+//   --only     only scenarios whose line in the table contains TEXT
+//   --keep     keep the suite's records in FOLDER
+//   FINMCP_TEST_CONFORMANCE   the node_modules folder with the suites in package.json
 //
-// scenarios.json holds the expectation. A scenario passes by the verdict of the suite (its exit code), with one scored check at the
-// least, and if the client came to the end that the scenario is about: a refusal counts only where finmcp refused. One that is listed as
-// failing and passes is an error too, so that the list stays true. An entry's reason for failing holds for a kind of client, for a way to
-// sign in, or always (`fails`).
+// The expectation is in scenarios.json. A scenario passes if the suite says so (exit code), with at least one scored
+// check, and if the client ended as the scenario expects: a refusal counts only if finmcp refused. A scenario that is
+// listed as failing but passes is an error too, so that the list stays correct. An entry's reason for failing applies to
+// a kind of client, to a way to sign in, or always (`fails`).
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
@@ -19,7 +22,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-/** How long one scenario may take, in milliseconds: by the suite's own clock, and by ours. */
+/** The timeouts of one scenario in milliseconds: the suite's, and this script's. */
 const SUITE_LIMIT = 25_000;
 const LIMIT = 40_000;
 
@@ -39,7 +42,7 @@ const expectation = JSON.parse(readFileSync(join(here, "scenarios.json"), "utf8"
 const records = options.keep ?? mkdtempSync(join(tmpdir(), "finmcp-conformance-records-"));
 const temporary = join(records, "tmp");
 mkdirSync(temporary, { recursive: true });
-// The suite needs Node 22; where that is not there, package.json brings one.
+// The suite needs Node 22; package.json installs one if this Node is older.
 const node = Number(process.versions.node.split(".")[0]) >= 22 ? process.execPath : join(modules, ".bin/node");
 
 function fail(message) {
@@ -47,7 +50,7 @@ function fail(message) {
   process.exit(2);
 }
 
-/** Each scenario of each run with each kind of client. */
+/** Every scenario of every run with every kind of client. */
 function plan() {
   const kinds = options.client ? [options.client] : ["modern", "legacy"];
   const all = expectation.runs.flatMap(({ suite, revision, scenarios }) =>
@@ -63,14 +66,14 @@ function plan() {
   return all.filter(({ line }) => line.includes(options.only));
 }
 
-/** Runs one scenario, and says whether it passed, whether the suite alone is content, and why not. */
+/** Runs one scenario. Returns whether it passed, whether the suite alone accepts it, and why not. */
 async function judge({ suite, revision, scenario, kind, ends }) {
   const folder = join(records, suite, revision, kind);
   const { module } = expectation.suites[suite];
   const command = [join(modules, module, "dist/index.js"), "client", "--scenario", scenario];
   command.push("--command", `${node} ${join(here, "client.mjs")}`, "--timeout", String(SUITE_LIMIT));
   command.push("--output-dir", folder);
-  // Extensions belong to no revision: the suite has to be told that they are meant.
+  // Extensions belong to no revision, so the suite runs them only with --force.
   if (suite !== "0.1.16") command.push("--spec-version", revision, "--force");
   const environment = {
     ...process.env,
@@ -91,14 +94,14 @@ async function judge({ suite, revision, scenario, kind, ends }) {
   const missed = checks.filter(({ status }) => status === "FAILURE" || status === "WARNING");
   const end = readFileSync(join(recorded, "stdout.txt"), "utf8").trim().split("\n").at(-1);
   const why = [];
-  if (code !== 0) why.push(code === undefined ? "took too long" : "the suite says no");
+  if (code !== 0) why.push(code === undefined ? "took too long" : "the suite failed it");
   if (scored === 0) why.push("nothing was checked");
   why.push(...new Set(missed.map(({ id }) => id)));
   if (end !== ends) why.push(`ended with ${JSON.stringify(end)}, not ${JSON.stringify(ends)}`);
   return { passed: why.length === 0, content: code === 0 && scored > 0, why: why.join(", ") };
 }
 
-/** The suite's newest record of a scenario: a folder with its name and the time. */
+/** The suite's latest record of a scenario: a folder with its name and the time. */
 function folderOf(parent, name) {
   let names;
   try {
@@ -115,7 +118,7 @@ function execute(program, args, env) {
     const child = spawn(program, args, { env, stdio: ["ignore", "ignore", "pipe"], detached: true });
     let stderr = "";
     child.stderr.on("data", (data) => (stderr += data));
-    // A group of its own: nothing that it started is left behind.
+    // A separate process group, so that no process is left behind.
     const timer = setTimeout(() => process.kill(-child.pid, "SIGKILL"), LIMIT);
     child.on("error", reject);
     child.on("close", (code) => {
@@ -125,7 +128,7 @@ function execute(program, args, env) {
   });
 }
 
-/** What is in the suites and neither expected nor left out on purpose. */
+/** The suites' scenarios that scenarios.json neither expects nor leaves out. */
 async function forgotten() {
   const missing = [];
   for (const [suite, { module, leftOut }] of Object.entries(expectation.suites)) {
@@ -139,7 +142,7 @@ async function forgotten() {
   return missing;
 }
 
-/** The client scenarios of a suite, by its own account. */
+/** The client scenarios that a suite lists. */
 function scenariosOf(module) {
   return new Promise((done, reject) => {
     const command = [join(modules, module, "dist/index.js"), "list", "--client"];
@@ -176,7 +179,7 @@ for (const task of tasks) {
 }
 
 function verdict(passed, why, reason) {
-  if (passed) return reason === undefined ? "pass" : `PASSES NOW: take ${reason} out of scenarios.json`;
+  if (passed) return reason === undefined ? "pass" : `PASSES NOW: remove ${reason} from scenarios.json`;
   return reason === undefined ? `FAIL: ${why}` : `fails (${reason}): ${why}`;
 }
 

@@ -1,12 +1,12 @@
-// `finmcp serve`, as an AI client sees it: JSON-RPC messages on stdin and stdout.
+// `finmcp serve` from an AI client's point of view: JSON-RPC messages on stdin and stdout.
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** How long an answer may take, in milliseconds. */
+/** The timeout of a response, in milliseconds. */
 const PATIENCE = 10_000;
 
-/** An error that the server, or finmcp, answered. */
+/** A JSON-RPC error from the server or from finmcp. */
 export class ErrorAnswer extends Error {
   constructor(method, { code, message, data }) {
     super(`${method}: ${message} (${code})`);
@@ -23,7 +23,7 @@ export class Serve {
   #ended;
   #answer;
 
-  /** `answer(method, params)` gives the result of a request of the server's. */
+  /** `answer(method, params)` returns the result for a request from the server. */
   constructor(command, args, environment, answer) {
     this.#answer = answer;
     this.#child = spawn(command, args, { env: environment, stdio: ["pipe", "pipe", "inherit"] });
@@ -58,7 +58,7 @@ export class Serve {
     this.#send({ method, params });
   }
 
-  /** Closes stdin, as a client does at its end; finmcp has to end by itself. */
+  /** Closes stdin, as a client does before it exits; finmcp must exit too. */
   async close() {
     this.#child.stdin.end();
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), PATIENCE);

@@ -257,7 +257,7 @@ impl Audit {
             Some(Open::Task(id, method)) => self.task_answered(&id, &method, &message),
             Some(Open::Tasks) => tasks::listed(&message).iter().for_each(|task| self.task_reported(task)),
             Some(Open::Other) => {}
-            None => tasks::told(&message).iter().for_each(|task| self.task_reported(task)),
+            None => tasks::announced(&message).iter().for_each(|task| self.task_reported(task)),
         }
         self.after_its_line(before, message)
     }

@@ -53,7 +53,7 @@ impl Policy {
     pub fn new(rules: Rules, remembered: Option<&str>) -> Self {
         let mut policy = Self { rules, listed: HashMap::new() };
         if let Some(tools) = remembered {
-            policy.filter_list(Message::response(&Id::ours(0), tools));
+            policy.filter_list(Message::response(&Id::own(0), tools));
         }
         policy
     }
@@ -80,7 +80,7 @@ impl Policy {
     pub fn visible(&self, tools: &str) -> String {
         let is_allowed =
             |text: &str| serde_json::from_str::<Tool>(text).is_ok_and(|tool| self.reason_against(&tool.name).is_none());
-        let answer = Message::response(&Id::ours(0), tools);
+        let answer = Message::response(&Id::own(0), tools);
         let answer = if self.has_no_rules() { answer } else { mirrored::retain(answer, is_allowed) };
         answer.result::<&RawValue>().map_or_else(String::new, |result| result.get().to_owned())
     }

@@ -40,7 +40,7 @@ pub fn listed<'a>(list: &Message, remembered: Option<&'a str>) -> Object<'a> {
     if result.get("tools").is_none() {
         result.set("tools", "[]");
     }
-    if Era::spoken(list) == Era::Modern {
+    if Era::of_message(list) == Era::Modern {
         result.set("resultType", r#""complete""#);
         result.set("cacheScope", r#""private""#);
         result.set("ttlMs", "0");
@@ -178,7 +178,7 @@ impl Description {
 
 /// Removes the tasks capability, which a client of the other era cannot use.
 fn offer_no_tasks(result: &mut Object<'_>) {
-    if let Some(rest) = result.get("capabilities").map(tasks::not_offered) {
+    if let Some(rest) = result.get("capabilities").map(tasks::without_tasks) {
         result.set("capabilities", rest);
     }
 }

@@ -65,7 +65,7 @@ impl Negotiation {
     /// Handles the client's first message, unless that is `initialize`. Returns the message if it can go on to the
     /// server.
     fn first(&mut self, message: Message, known: &mut Known, out: &mut Vec<Step>) -> Option<Message> {
-        known.client = Era::spoken(&message);
+        known.client = Era::of_message(&message);
         let server_is_modern = known.server.as_ref().is_some_and(|server| server.era == Era::Modern);
         match known.client {
             Era::Legacy => Some(message),
@@ -87,7 +87,7 @@ impl Negotiation {
         out.extend(left.into_iter().map(|message| Step::Refuse(Refusal::unsent(message, Failure::NoSession))));
         out.push(Step::Reset);
         self.negotiations += 1;
-        known.client = Era::spoken(&opening);
+        known.client = Era::of_message(&opening);
         if known.shown == ShownTools::Remembered {
             known.shown = ShownTools::Own;
         }

@@ -113,7 +113,7 @@ impl Probing {
             held.push(opening.clone());
         }
         Self {
-            client: Era::spoken(&opening),
+            client: Era::of_message(&opening),
             server: server.map(|known| known.era),
             transport: server.map(|known| known.transport).unwrap_or_default(),
             response: if needs_response { OpeningResponse::Pending } else { OpeningResponse::Sent },

@@ -14,6 +14,6 @@ pub struct RequestIds(Arc<AtomicU64>);
 impl RequestIds {
     /// An unused id.
     pub fn next_id(&self) -> Id {
-        Id::ours(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+        Id::own(self.0.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }

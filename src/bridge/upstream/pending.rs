@@ -183,7 +183,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(10);
 
     fn request(id: u64) -> Message {
-        Message::request(Id::ours(id), "tools/call", "{}")
+        Message::request(Id::own(id), "tools/call", "{}")
     }
 
     /// The requests of a stream, and the first of them, in exchange 7.
@@ -195,7 +195,7 @@ mod tests {
 
     /// Takes the response to request `id`, if that waits, and passes it on.
     fn pass_on(answers: &PendingRequests, id: u64) -> Option<Exchange> {
-        let (exchange, done) = answers.take(Some(&Id::ours(id)))?;
+        let (exchange, done) = answers.take(Some(&Id::own(id)))?;
         done.send(Ok(())).unwrap();
         Some(exchange)
     }
@@ -284,7 +284,7 @@ mod tests {
         let (answers, answer) = answers();
         let waiting = tokio::spawn(answer.wait());
         tokio::time::sleep(Duration::from_secs(9)).await;
-        let (_, done) = answers.take(Some(&Id::ours(1))).unwrap();
+        let (_, done) = answers.take(Some(&Id::own(1))).unwrap();
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(!waiting.is_finished());
         done.send(Ok(())).unwrap();

@@ -15,7 +15,7 @@ use crate::{
         },
     },
     http::{
-        reason::{self, Sent},
+        reason::{self, SentSecrets},
         redirect,
     },
     mcp::{
@@ -41,12 +41,12 @@ impl Endpoint {
         let status = response.status();
         if status.is_redirection() {
             let target = redirect::target(&self.http.place(&self.url), response.headers());
-            let sent = response.extensions().get::<Sent>();
+            let sent = response.extensions().get::<SentSecrets>();
             let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_in(target)));
             return Ok(Ending::Failed(Failure::Redirected { status, target }));
         }
         let retry_after = self.rate_gate.asked(response.headers());
-        let (headers, sent) = (response.headers().clone(), response.extensions().get::<Sent>().cloned());
+        let (headers, sent) = (response.headers().clone(), response.extensions().get::<SentSecrets>().cloned());
         let body = match self.read_body(response, ERROR_LIMIT).await {
             // The body would say whether the server took the message.
             Err(failure) if failure::refuses_without_message(status) => return Ok(Ending::Failed(failure)),

@@ -1,4 +1,4 @@
-//! The first request of a sign-in on another device.
+//! The device authorization request (RFC 8628).
 
 use jiff::Timestamp;
 use oauth2::AsyncHttpClient;
@@ -18,21 +18,17 @@ use crate::{
 /// that follows.
 #[derive(Debug)]
 pub struct DeviceRequest<'a> {
-    /// The device authorization endpoint.
     pub endpoint: &'a ServerUrl,
-    /// Whose it is.
+    /// The issuer identifier of the authorization server.
     pub issuer: &'a str,
-    /// Who asks.
     pub registration: &'a ClientRegistration,
-    /// The `resource` parameter.
     pub resource: Option<&'a str>,
-    /// The scope to ask for.
     pub scope: Option<&'a Scope>,
-    /// Further form fields that this server wants.
+    /// Further form fields for this server.
     pub parameters: &'a [(String, String)],
 }
 
-/// Begins a sign-in on another device, and gives the document that says how it goes on (RFC 8628 section 3.1).
+/// Starts a sign-in on another device and returns the body of the response (RFC 8628 section 3.1).
 ///
 /// # Errors
 /// Any [`TokenError`].

@@ -1,4 +1,4 @@
-//! The form that a client sends to its authorization server, and what it proves itself by.
+//! The form that a client sends to an authorization server, with its authentication.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::BoxFuture;
@@ -42,12 +42,12 @@ pub(super) type Client = oauth2::Client<
     EndpointNotSet,
 >;
 
-/// `resource`, and the parameters that a request does not set itself: none may come twice (RFC 6749 section 3.2).
+/// `resource`, and the parameters that the request does not set itself: none may occur twice (RFC 6749 section 3.2).
 pub(super) fn extra_fields<'a>(
     resource: Option<&'a str>,
     parameters: &'a [(String, String)],
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
-    const OURS: [&str; 12] = [
+    const STANDARD: [&str; 12] = [
         "grant_type",
         "assertion",
         "client_id",
@@ -63,21 +63,21 @@ pub(super) fn extra_fields<'a>(
     ];
     let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let further = parameters.filter(move |(name, _)| {
-        let ours = OURS.contains(name) || (resource.is_some() && *name == "resource");
-        !ours
+        let is_set = STANDARD.contains(name) || (resource.is_some() && *name == "resource");
+        !is_set
     });
     resource.map(|resource| ("resource", resource)).into_iter().chain(further)
 }
 
-/// `client_id` besides the `Authorization` header, for a client that registered itself: some servers that register
-/// clients look for it in the form whatever the header says. Others refuse that, and know their clients beforehand.
+/// `client_id` in addition to the `Authorization` header, for a dynamically registered client: some servers with
+/// dynamic registration require it in the form. Some servers with pre-registered clients refuse it there.
 pub(super) fn client_id_field(registration: &ClientRegistration) -> Option<(&'static str, &str)> {
     let is_in_header =
         registration.authentication == ClientAuthentication::Basic && registration.client_secret.is_some();
     (is_in_header && registration.is_dynamic()).then_some(("client_id", registration.client_id.as_str()))
 }
 
-/// A client that authenticates as it is registered (RFC 6749 section 2.3.1).
+/// A client with the authentication method that it is registered with (RFC 6749 section 2.3.1).
 pub(super) fn client(registration: &ClientRegistration) -> Client {
     let client = Client::new(ClientId::new(registration.client_id.clone()));
     let auth_type = match registration.authentication {
@@ -94,7 +94,7 @@ pub(super) fn client(registration: &ClientRegistration) -> Client {
     }
 }
 
-/// The fields by which a client with a private key proves itself; none for any other (RFC 7523 section 2.2).
+/// The fields that authenticate a client with a private key; empty for other clients (RFC 7523 section 2.2).
 pub(super) fn assertion_fields(
     registration: &ClientRegistration,
     issuer: &str,
@@ -109,7 +109,7 @@ pub(super) fn assertion_fields(
     }
 }
 
-/// A form of the client's to the authorization server `issuer`, with what it proves itself by (RFC 6749 section 2.3.1).
+/// A form for the authorization server `issuer`, with the client's authentication (RFC 6749 section 2.3.1).
 pub(super) fn message<'f>(
     registration: &ClientRegistration,
     issuer: &str,
@@ -130,14 +130,14 @@ pub(super) fn message<'f>(
             let both = Zeroizing::new(format!("{}:{}", encoded(id), encoded(secret.expose())));
             let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(both.as_bytes())));
             let value = HeaderValue::from_str(&value);
-            let mut value = value.map_err(|_| TokenError::Unusable("the client secret is no header"))?;
+            let mut value = value.map_err(|_| TokenError::Unusable("the client secret cannot be sent in a header"))?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
         (ClientAuthentication::Body, Some(secret)) => {
             form.append_pair("client_id", id).append_pair("client_secret", secret.expose());
         }
-        // An assertion may say it all.
+        // Without a client id, an assertion identifies the client.
         _ if id.is_empty() => {}
         _ => drop(form.append_pair("client_id", id)),
     }
@@ -148,12 +148,12 @@ pub(super) fn message<'f>(
     Ok(message)
 }
 
-/// The endpoint that a form is sent to, whatever URL the `oauth2` crate has. A type with a boxed future, not a closure:
-/// the compiler could not tell that a closure's may move between threads.
+/// The endpoint that receives the form, regardless of the URL in the `oauth2` crate. A type with a boxed future,
+/// because the compiler cannot prove that a closure's future is `Send`.
 pub(super) struct Endpoint<'a> {
     pub(super) http: &'a Http,
     pub(super) url: &'a ServerUrl,
-    /// The key whose possession each message proves, and the time of it.
+    /// The DPoP key and the time for each message's proof.
     pub(super) proof: Option<(&'a DpopKey, Timestamp)>,
 }
 
@@ -161,7 +161,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     type Error = TokenError;
     type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
 
-    /// Only a success comes back, as the plain 200 that the crate expects.
+    /// Returns only successes, as the plain 200 that the crate expects.
     fn call(&'c self, mut message: HttpRequest) -> Self::Future {
         Box::pin(async move {
             if let Some((key, now)) = self.proof {
@@ -170,7 +170,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
             }
             let sent = secrets(&message);
             let reply = self.http.submit(self.url, message).await?;
-            let has_nonce = self.proof.is_some_and(|(key, _)| key.note_nonce(self.url, &reply.headers));
+            let has_nonce = self.proof.is_some_and(|(key, _)| key.store_nonce(self.url, &reply.headers));
             let body = form_answer::as_json(&reply.headers, &reply.body);
             match TokenError::judge(reply.status, &body) {
                 Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
@@ -178,7 +178,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
                 }
                 Some(error) => {
                     let error = error.without_echo(&sent);
-                    // A server that repeats what was sent here may repeat what was sent before, too.
+                    // A server that echoes this request's secrets may echo earlier ones too.
                     let text = String::from_utf8_lossy(&body);
                     let is_echo = sent.iter().any(|secret| secret.is_repeated_in(&text));
                     Err(if is_echo { error.without_words() } else { error })
@@ -189,7 +189,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     }
 }
 
-/// What nobody may see of `message`, a form of ours.
+/// The secrets in a form that finmcp sends.
 fn secrets(message: &HttpRequest) -> Vec<Secret> {
     const SECRET: [&str; 9] = [
         "assertion",
@@ -208,7 +208,7 @@ fn secrets(message: &HttpRequest) -> Vec<Secret> {
     fields.map(|(_, value)| value.into_owned()).chain(header).map(Secret::new).collect()
 }
 
-/// A token endpoint, of which a success is one JSON document: the crate would pass over whatever follows that.
+/// A token endpoint, whose success must be a single JSON document: the crate would ignore anything after it.
 pub(super) struct TokenEndpoint<'a>(pub(super) Endpoint<'a>);
 
 impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
@@ -221,7 +221,7 @@ impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
             json::read::<IgnoredAny>(answer.body()).map_err(|reason| {
                 let is_page = answer.body().trim_ascii_start().starts_with(b"<");
                 TokenError::Unusable(if is_page {
-                    "it is not JSON but a web page, such as one about maintenance"
+                    "it is a web page, not JSON; the server may be down for maintenance"
                 } else {
                     reason
                 })
@@ -231,13 +231,15 @@ impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
     }
 }
 
-/// What is left to go wrong after [`TokenEndpoint`]: a body that is no token response. It holds secrets, perhaps, and goes
-/// no further.
-pub(super) fn sort<T: oauth2::ErrorResponse + 'static>(error: RequestTokenError<TokenError, T>) -> TokenError {
+/// Converts the crate's error. After [`TokenEndpoint`], only an invalid token response remains, which may contain
+/// secrets and is dropped.
+pub(super) fn to_token_error<T: oauth2::ErrorResponse + 'static>(
+    error: RequestTokenError<TokenError, T>,
+) -> TokenError {
     match error {
         RequestTokenError::Request(error) => error,
         _ => NO_TOKEN,
     }
 }
 
-pub(super) const NO_TOKEN: TokenError = TokenError::Unusable("it has no `access_token`, or a member twice");
+pub(super) const NO_TOKEN: TokenError = TokenError::Unusable("it has no `access_token`, or a duplicate member");

@@ -1,4 +1,4 @@
-//! Answers of token endpoints that are forms. RFC 6749 section 5 has JSON; GitHub and others before it have this.
+//! Form-encoded token responses. RFC 6749 section 5 requires JSON, but GitHub and some older servers send forms.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use http::{HeaderMap, header};
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-/// The members that make a form an answer: a success has the first, a refusal the second.
-const TELLING: [&str; 2] = ["access_token", "error"];
+/// The members that identify a form as a token response: a success has the first, a refusal the second.
+const IDENTIFYING: [&str; 2] = ["access_token", "error"];
 
-/// `body` as a JSON document where it is a form that says what such a document does; else as it is. A form in which a
-/// name comes twice stays what it is, and is no answer: two readers could take a different one each.
+/// Converts a form-encoded token response to JSON; returns any other body unchanged. A form with a duplicate name is
+/// not converted, because two parsers could pick different values.
 pub(super) fn as_json<'b>(headers: &HeaderMap, body: &'b [u8]) -> Cow<'b, [u8]> {
     let form = if may_be_form(headers) { members(body) } else { None };
     match form.and_then(|form| serde_json::to_vec(&form).ok()) {
@@ -19,7 +19,7 @@ pub(super) fn as_json<'b>(headers: &HeaderMap, body: &'b [u8]) -> Cow<'b, [u8]> 
     }
 }
 
-/// Whether an answer with these headers may be a form: it says so, or that it is text, or nothing.
+/// Whether a response with these headers may be a form: its content type is a form, plain text or missing.
 fn may_be_form(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -33,13 +33,13 @@ fn members(body: &[u8]) -> Option<Map<String, Value>> {
     }
     let mut members = Map::new();
     for (name, value) in form_urlencoded::parse(body) {
-        // Text for people can have a `=` in it too.
+        // Prose can contain `=` too.
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
         if !is_name || members.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
             return None;
         }
     }
-    TELLING.iter().any(|name| members.contains_key(*name)).then_some(members)
+    IDENTIFYING.iter().any(|name| members.contains_key(*name)).then_some(members)
 }
 
 #[cfg(test)]
@@ -60,9 +60,9 @@ mod tests {
 
     const FORM: Option<&str> = Some("application/x-www-form-urlencoded; charset=utf-8");
 
-    /// b1, b10: a form says what a JSON document does, whichever way it is labelled.
+    /// b1, b10: a form is converted, with any plausible content type.
     #[test]
-    fn b10_a_form_is_an_answer() {
+    fn b10_a_form_is_a_token_response() {
         let refusal = "error=bad_refresh_token&error_description=The+refresh+token+passed+is+incorrect+or+expired.";
         for content_type in [FORM, Some("Application/X-WWW-Form-URLencoded"), Some("text/plain"), None] {
             let read = read(content_type, refusal).unwrap();
@@ -81,9 +81,9 @@ mod tests {
         }
     }
 
-    /// b10: what is no such form is left as it is: pages, JSON, text for people, a member twice.
+    /// b10: other bodies are unchanged: web pages, JSON, prose, a form with a duplicate name.
     #[test]
-    fn b10_what_is_no_form_is_left_alone() {
+    fn b10_other_bodies_are_unchanged() {
         for body in [
             "",
             "OK",

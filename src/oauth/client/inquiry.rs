@@ -1,4 +1,4 @@
-//! Asking whether an authorization server still knows a client, before a person is sent there.
+//! Asks an authorization server whether it still knows the client, before the user's browser goes there.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::{
     oauth::authorization::{AuthorizationRequest, says_unknown_client},
 };
 
-/// How long the server has to answer: the person is waiting.
+/// How long to wait for the answer, because the user is waiting too.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Whether the server says of `request` that it does not know its client, or not with this redirect URI. It does so in
-/// place of a redirect, on a page that leads nowhere (RFC 6749 section 4.1.2.1). The request is for this question alone:
-/// its state and verifier are never used. Nothing is followed, and an answer that says nothing clear says no.
+/// Whether the server rejects `request` because it does not know the client or its redirect URI. It then shows an error
+/// page instead of redirecting (RFC 6749 section 4.1.2.1). `request` is used only for this question: its state and
+/// verifier are discarded. No redirect is followed, and an unclear response means no.
 pub async fn is_client_unknown(http: &Http, request: &AuthorizationRequest) -> bool {
     let mut message = Request::new(Vec::new());
-    // As a browser asks: some servers answer a script with 200 and tell it where to go.
+    // Look like a browser: some servers send scripts a 200 with the redirect in the body.
     message.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/html"));
     message.headers_mut().insert("sec-fetch-mode", HeaderValue::from_static("navigate"));
     match tokio::time::timeout(DEADLINE, http.exchange(&request.url, message)).await {
@@ -27,7 +27,7 @@ pub async fn is_client_unknown(http: &Http, request: &AuthorizationRequest) -> b
                 || says_unknown_client(reply.status, &reply.body)
         }
         Ok(Err(error)) => {
-            tracing::debug!(%error, "the authorization server does not say whether it knows the client");
+            tracing::debug!(%error, "could not find out whether the authorization server knows the client");
             false
         }
         Err(_) => false,

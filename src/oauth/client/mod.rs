@@ -26,7 +26,8 @@ use crate::{
     http::Http,
     oauth::{
         client::form::{
-            Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, client_id_field, extra_fields, message, sort,
+            Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, client_id_field, extra_fields, message,
+            to_token_error,
         },
         device_authorization::DEVICE_GRANT,
         dpop::DpopKey,
@@ -39,48 +40,44 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What a token is asked for with (RFC 6749 section 4).
+/// The grant of a token request (RFC 6749 section 4).
 #[derive(Debug, Clone, Copy)]
 pub enum Grant<'a> {
     /// An authorization code and its PKCE verifier (RFC 7636 section 4.5).
     AuthorizationCode {
-        /// The code.
         code: &'a Secret,
-        /// The verifier.
         verifier: &'a Secret,
-        /// The redirect URI of the authorization request, again.
+        /// The redirect URI of the authorization request.
         redirect_uri: &'a str,
     },
     /// The client's own credentials (RFC 6749 section 4.4).
     ClientCredentials,
     /// A refresh token (RFC 6749 section 6).
     RefreshToken(&'a Secret),
-    /// A device code, which a person on another device allows or not (RFC 8628 section 3.4).
+    /// A device code, which the user approves or declines on another device (RFC 8628 section 3.4).
     DeviceCode(&'a Secret),
-    /// A JWT of an issuer that the authorization server trusts (RFC 7523 section 2.1).
+    /// A JWT from an issuer that the authorization server trusts (RFC 7523 section 2.1).
     JwtBearer(&'a Secret),
 }
 
 /// A request to a token endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenRequest<'a> {
-    /// The token endpoint.
     pub endpoint: &'a ServerUrl,
-    /// Whose it is: the issuer identifier, for which a client with a private key proves itself.
+    /// The issuer identifier, the audience of a `private_key_jwt` assertion.
     pub issuer: &'a str,
-    /// Who asks.
     pub registration: &'a ClientRegistration,
-    /// With what.
     pub grant: Grant<'a>,
-    /// The `resource` parameter (RFC 8707), on every leg alike.
+    /// The `resource` parameter (RFC 8707), the same in every request.
     pub resource: Option<&'a str>,
-    /// The scope to ask for. An authorization code has its own already, and takes none.
+    /// The requested scope. Not sent with an authorization code, whose scope is already fixed.
     pub scope: Option<&'a Scope>,
-    /// The key that the tokens are to be bound to (RFC 9449 section 5).
+    /// The key to bind the tokens to (RFC 9449 section 5).
     pub dpop_key: Option<&'a DpopKey>,
-    /// Further form fields that this server wants, such as `business_id`. One that the request sets itself is left out.
+    /// Further form fields for this server, for example `business_id`. A field that the request sets itself is left
+    /// out.
     pub parameters: &'a [(String, String)],
-    /// Whom the token must be for, where that matters to the person; a token that does not say so is taken.
+    /// The audience that the token must have, if the user requires one. A token without an audience is accepted.
     pub audience: Option<&'a str>,
 }
 
@@ -90,14 +87,15 @@ impl TokenRequest<'_> {
     }
 }
 
-/// Sends `request`. A refresh that brings no refresh token leaves `refresh_token` empty: the caller keeps the old one
-/// (RFC 6749 section 6).
+/// Sends `request`. If a refresh returns no new refresh token, `refresh_token` is empty and the caller keeps the old
+/// one (RFC 6749 section 6).
 ///
 /// # Errors
 /// Any [`TokenError`].
 pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let tokens = match send(http, request, now).await {
-        // Nothing is spent yet, and the nonce is noted. The client proves itself anew as well: no assertion comes twice.
+        // The grant is unused and the nonce is stored. The second request also has a new client assertion, because none
+        // may be sent twice.
         Err(TokenError::NonceWanted) => send(http, request, now).await?,
         outcome => outcome?,
     };
@@ -144,24 +142,25 @@ async fn send(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<
             }
             exchange.request_async(&endpoint).await
         }
-        // The crate would do the waiting too.
+        // Not with the crate, which would also do the polling.
         Grant::DeviceCode(code) => {
             let own = [("grant_type", DEVICE_GRANT), ("device_code", code.expose())];
-            return ask(&endpoint, &request, own.into_iter(), now).await;
+            return send_form(&endpoint, &request, own.into_iter(), now).await;
         }
-        // The crate does not know it.
+        // Not with the crate, which does not support it.
         Grant::JwtBearer(assertion) => {
             const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
             let scope = request.scope.map(Scope::to_string);
             let own = [("grant_type", GRANT), ("assertion", assertion.expose())].into_iter();
-            return ask(&endpoint, &request, own.chain(scope.as_deref().map(|scope| ("scope", scope))), now).await;
+            return send_form(&endpoint, &request, own.chain(scope.as_deref().map(|scope| ("scope", scope))), now)
+                .await;
         }
     };
-    response.map_err(sort)?.into_token_set(request.token_type(), now)
+    response.map_err(to_token_error)?.into_token_set(request.token_type(), now)
 }
 
-/// Sends `request` with the fields of its grant.
-async fn ask<'f>(
+/// Sends `request` with the fields of its grant, without the crate's help.
+async fn send_form<'f>(
     endpoint: &TokenEndpoint<'_>,
     request: &TokenRequest<'f>,
     own: impl Iterator<Item = (&'f str, &'f str)>,

@@ -1,4 +1,4 @@
-//! Registering a client (RFC 7591).
+//! Dynamic client registration (RFC 7591).
 
 use http::{Method, Request, StatusCode, header};
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ pub async fn register(
     if reply.status.is_success() {
         return request.registered(&reply.body);
     }
-    let after = retry_after::asked(&reply.headers, now);
+    let after = retry_after::delay(&reply.headers, now);
     if let (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(after)) = (reply.status, after) {
         return Err(RegistrationError::Busy { after });
     }

@@ -1,4 +1,4 @@
-//! Telling an authorization server that a token is no longer wanted (RFC 7009).
+//! Token revocation (RFC 7009).
 
 use jiff::Timestamp;
 use oauth2::{AccessToken, RefreshToken, RevocationUrl};
@@ -6,7 +6,7 @@ use oauth2::{AccessToken, RefreshToken, RevocationUrl};
 use crate::{
     http::Http,
     oauth::{
-        client::form::{Endpoint, assertion_fields, client, client_id_field, sort},
+        client::form::{Endpoint, assertion_fields, client, client_id_field, to_token_error},
         error::TokenError,
         registration::ClientRegistration,
     },
@@ -14,36 +14,34 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// A token to revoke, of the kind that `token_type_hint` tells (RFC 7009 section 2.1).
+/// A token to revoke, with its `token_type_hint` (RFC 7009 section 2.1).
 #[derive(Debug, Clone, Copy)]
 pub enum RevocableToken<'a> {
     /// An access token.
     Access(&'a Secret),
-    /// A refresh token; most servers end its access tokens with it.
+    /// A refresh token. Most servers also revoke its access tokens.
     Refresh(&'a Secret),
 }
 
 /// A request to a revocation endpoint (RFC 7009 section 2.1).
 #[derive(Debug, Clone, Copy)]
 pub struct RevocationRequest<'a> {
-    /// The revocation endpoint.
     pub endpoint: &'a ServerUrl,
-    /// The authorization server's issuer identifier, for which a client with a private key proves itself.
+    /// The issuer identifier, the audience of a `private_key_jwt` assertion.
     pub issuer: &'a str,
     /// The client that the token was issued to.
     pub registration: &'a ClientRegistration,
-    /// The token.
     pub token: RevocableToken<'a>,
 }
 
-/// Revokes a token (RFC 7009). A server that no longer knows it calls that a success (section 2.2).
+/// Revokes a token (RFC 7009). A server that does not know the token reports success (section 2.2).
 ///
 /// # Errors
 /// Any [`TokenError`].
 pub async fn revoke(http: &Http, request: RevocationRequest<'_>, now: Timestamp) -> Result<(), TokenError> {
     match request.send(http, &[], now).await {
-        // Some servers want the parameter of every client; a client without a secret has an empty one (RFC 6749 section
-        // 2.3.1).
+        // Some servers require this parameter from every client; a client without a secret sends an empty one (RFC 6749
+        // section 2.3.1).
         Err(TokenError::Refused(refusal))
             if refusal.code == "invalid_request" && request.registration.client_secret.is_none() =>
         {
@@ -63,7 +61,8 @@ impl RevocationRequest<'_> {
     ) -> Result<(), TokenError> {
         let Self { endpoint, issuer, registration, token } = *self;
         let mut url = endpoint.as_url().clone();
-        // The crate knows https only. What may be called is the `ServerUrl`'s to judge, and that is where the form goes.
+        // The crate accepts only https. This URL satisfies it; the form goes to the `ServerUrl`, which has been
+        // checked.
         let _ = url.set_scheme("https");
         let client = client(registration).set_revocation_url(RevocationUrl::from_url(url));
         let token = match token {
@@ -77,6 +76,6 @@ impl RevocationRequest<'_> {
         for (name, value) in client_id_field(registration).into_iter().chain(further.iter().copied()) {
             request = request.add_extra_param(name, value.to_owned());
         }
-        request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(sort)
+        request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(to_token_error)
     }
 }

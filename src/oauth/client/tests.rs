@@ -1,4 +1,4 @@
-//! Requests, as a server sees them.
+//! Requests from the server's point of view.
 
 use base64::{
     Engine,
@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use super::*;
 use crate::oauth::registration::ClientAuthentication;
 
-/// Answers one request with `response`, and hands out what it was.
+/// Answers one request with `response` and returns the request.
 async fn answering(response: &str) -> (ServerUrl, JoinHandle<Message>) {
     let (url, listener) = listener().await;
     let response = response.to_owned();
@@ -102,9 +102,9 @@ async fn ask(
 const TOKEN: &str =
     r#"{"access_token":"t","token_type":"bearer","expires_in":"60","refresh_token":"r","id_token":"x"}"#;
 
-/// t042, t061: what asks for a device's token proves the client as every other request does.
+/// t042, t061: a device token request authenticates the client like every other request.
 #[tokio::test]
-async fn t042_a_device_code_is_asked_for_by_the_client() {
+async fn t042_a_device_token_request_authenticates_the_client() {
     let secret = Secret::new("d".to_owned());
     for (authentication, header, body) in [
         (ClientAuthentication::Basic, Some("c%3A1:a%3Ab%25%2B%C3%A9+%26"), None),
@@ -125,7 +125,7 @@ async fn t042_a_device_code_is_asked_for_by_the_client() {
     }
 }
 
-/// t061: a refresh proves the client as the first request did.
+/// t061: a refresh authenticates the client like the first request.
 #[tokio::test]
 async fn t061_a_private_key_renews_too() {
     let (endpoint, served) = answering(&reply("200 OK", TOKEN)).await;
@@ -151,8 +151,8 @@ async fn t061_a_private_key_renews_too() {
     assert_eq!((form[0].1.split('.').count(), message.header("authorization")), (3, None));
 }
 
-/// RFC 9449 section 8: a server that wants a nonce gets it with a new proof, and with a new assertion: it may have noted
-/// the `jti` of both. A refresh token is not spent by that.
+/// RFC 9449 section 8: the retry with a nonce has a new proof and a new assertion, because the server may have recorded
+/// the `jti` of both. The refresh token is still unused.
 #[tokio::test]
 async fn t061_no_assertion_is_sent_twice_for_a_nonce() {
     let (endpoint, listener) = listener().await;
@@ -191,7 +191,7 @@ async fn t061_no_assertion_is_sent_twice_for_a_nonce() {
     assert_ne!(assertion(&first), assertion(&second));
 }
 
-/// t043, t061: each grant's form, whole, with the secret where it belongs.
+/// t043, t061: the complete form of each grant, with the secret in the right place.
 #[tokio::test]
 async fn t043_the_three_grants() {
     let (code, verifier) = (Secret::new("the code".to_owned()), Secret::new("v".repeat(43)));
@@ -239,8 +239,8 @@ async fn t043_the_three_grants() {
     assert_eq!(message.form(), owned(&wanted));
 }
 
-/// d1: a client that registered itself has its id in the form besides the header, once, and its secret in the header
-/// alone; one that a person was given has it in the header alone.
+/// d1: a dynamically registered client sends its id once in the form too, and its secret only in the header; a
+/// pre-registered client sends both only in the header.
 #[tokio::test]
 async fn d1_the_client_id_is_in_the_form_too() {
     let secret = Secret::new("x".to_owned());
@@ -282,21 +282,21 @@ async fn d1_the_client_id_is_in_the_form_too() {
     }
 }
 
-/// t059, t060, t096: bad answers are sorted, and none of their text but an OAuth error's gets out.
+/// t059, t060, t096: bad responses are classified, and only the text of an OAuth error is shown.
 #[tokio::test]
-async fn t060_bad_answers() {
+async fn t060_bad_responses() {
     for (status, body, shown) in [
         (
             "200 OK",
             "<html>CANARY</html>",
-            "the token response cannot be used: it is not JSON but a web page, such as one about maintenance",
+            "the token response cannot be used: it is a web page, not JSON; the server may be down for maintenance",
         ),
         ("200 OK", "", "the token response cannot be used: it is not JSON"),
         ("200 OK", r#"{"access_token":"CANARY"}{}"#, "the token response cannot be used: it is not JSON"),
         (
             "200 OK",
             r#"{"access_token":"CANARY","access_token":"x"}"#,
-            "the token response cannot be used: it has no `access_token`, or a member twice",
+            "the token response cannot be used: it has no `access_token`, or a duplicate member",
         ),
         (
             "200 OK",
@@ -306,7 +306,7 @@ async fn t060_bad_answers() {
         (
             "200 OK",
             r#"{"access_token":"CANARY\r\nX: y"}"#,
-            "the token response cannot be used: its access token is not one header value",
+            "the token response cannot be used: its access token is not a valid header value",
         ),
         ("401 Unauthorized", r#"{"error":"invalid_grant"}"#, "the server no longer accepts this sign-in"),
         (
@@ -323,7 +323,7 @@ async fn t060_bad_answers() {
     }
 }
 
-/// t007, t048: a redirect of a request with a secret goes nowhere.
+/// t007, t048: a request with a secret follows no redirect.
 #[tokio::test]
 async fn t048_no_redirects() {
     let (elsewhere, second) = answering(&reply("200 OK", TOKEN)).await;
@@ -343,7 +343,7 @@ async fn revoked(
     revoke(&Http::default(), request, Timestamp::UNIX_EPOCH).await
 }
 
-/// t063: the form of RFC 7009 section 2.1, on loopback too.
+/// t063: the form of RFC 7009 section 2.1, also for a loopback endpoint.
 #[tokio::test]
 async fn t063_revocation() {
     let secret = Secret::new("t".to_owned());
@@ -362,7 +362,7 @@ async fn t063_revocation() {
     assert!(matches!(refused, Err(TokenError::Unavailable { status: 503 })));
 }
 
-/// A renewal runs in a task of its own.
+/// A renewal runs in a separate task.
 #[test]
 fn a_token_request_can_change_threads() {
     fn movable<T: Send>(_: T) {}

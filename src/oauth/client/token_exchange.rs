@@ -1,4 +1,4 @@
-//! Exchanging a person's ID token for a grant at another authorization server (RFC 8693).
+//! Exchanges the user's ID token for a grant at another authorization server (RFC 8693).
 
 use jiff::Timestamp;
 use oauth2::AsyncHttpClient;
@@ -19,26 +19,21 @@ use crate::{
 /// A request to an identity provider for an ID-JAG (MCP "Enterprise-Managed Authorization" section 4).
 #[derive(Debug, Clone, Copy)]
 pub struct TokenExchange<'a> {
-    /// The identity provider's token endpoint.
     pub endpoint: &'a ServerUrl,
-    /// The identity provider's issuer identifier.
     pub issuer: &'a str,
-    /// Who asks: the client that the ID token was issued to.
+    /// The client that the ID token was issued to.
     pub registration: &'a ClientRegistration,
-    /// The ID token.
     pub id_token: &'a Secret,
-    /// The issuer identifier of the authorization server that is to take the grant.
+    /// The issuer identifier of the authorization server that the grant is for.
     pub audience: &'a str,
-    /// The resource that the access token will be for.
+    /// The resource for which the grant will be exchanged for an access token.
     pub resource: &'a str,
-    /// The scope that it will have.
     pub scope: Option<&'a Scope>,
 }
 
-/// Sends `request`.
 ///
 /// # Errors
-/// Any [`TokenError`]; [`TokenError::InvalidGrant`] where the provider does not accept the ID token, or no longer.
+/// Any [`TokenError`]; [`TokenError::InvalidGrant`] if the provider does not (or no longer) accept the ID token.
 pub async fn exchange_token(http: &Http, request: TokenExchange<'_>, now: Timestamp) -> Result<IdJag, TokenError> {
     let TokenExchange { endpoint, issuer, registration, .. } = request;
     let scope = request.scope.map(Scope::to_string);

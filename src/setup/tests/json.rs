@@ -1,4 +1,4 @@
-//! JSON as editors have it: only the entry's bytes change.
+//! JSON as editors write it: only the entry's bytes change.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn variants(text: &str) -> [String; 3] {
     [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}")]
 }
 
-/// The entry goes in at one place, and the comma before it at another.
+/// The entry and the comma before it are inserted at different places.
 #[test]
 fn json_of_any_layout_keeps_every_byte_around_the_entry() {
     for before in [
@@ -27,19 +27,19 @@ fn json_of_any_layout_keeps_every_byte_around_the_entry() {
                     added.push(byte);
                 }
             }
-            assert_eq!(left.next(), None, "all of it, in order: {after}");
+            assert_eq!(left.next(), None, "everything is still there, in order: {after}");
             let document = Document::read(CLIENT, &after).unwrap();
             assert_eq!(document.entries().last(), Some(&entry()), "{after}");
             assert_eq!(added.contains(&b'\r'), before.contains('\r'), "{after:?}");
-            assert_eq!(with(CLIENT, &after, &entry()), after, "twice is once");
+            assert_eq!(with(CLIENT, &after, &entry()), after, "idempotent");
             assert_eq!(without(CLIENT, &after), before);
         }
     }
 }
 
-/// An entry in the middle goes without its neighbours' commas and remarks.
+/// Removing an entry keeps its neighbours' commas and comments.
 #[test]
-fn json_without_an_entry_keeps_what_stood_around_it() {
+fn json_without_an_entry_keeps_its_surroundings() {
     for (before, after) in [
         ("{\"mcpServers\":{\"asset-sandbox\":{},\"b\":{}}}", "{\"mcpServers\":{\"b\":{}}}"),
         ("{\"mcpServers\":{\"a\":{} /* a */, \"asset-sandbox\":{} }}", "{\"mcpServers\":{\"a\":{} /* a */ }}"),
@@ -76,7 +76,7 @@ fn json_of_another_shape_is_refused_with_its_place() {
     }
     let twice = "{\"mcpServers\":{\"asset-sandbox\":{},\"asset-sandbox\":{}}}";
     assert!(change::applied(CLIENT, twice, &[Change::Take(entry().name)]).is_err());
-    // Elsewhere two members of one name stay as they are.
+    // Duplicate members elsewhere stay.
     let elsewhere = "{\"a\":1,\"a\":2,\"mcpServers\":{\"b\":{},\"b\":{\"c\":1}}}";
     assert_eq!(without(CLIENT, &with(CLIENT, elsewhere, &entry())), elsewhere);
 }

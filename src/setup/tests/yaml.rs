@@ -1,4 +1,4 @@
-//! YAML as people write it: only the entry's lines change.
+//! Hand-written YAML: only the entry's lines change.
 
 use saphyr_parser::{Event, Parser};
 
@@ -6,8 +6,8 @@ use super::*;
 
 const CLIENT: Client = Client::Goose;
 
-/// Files with another server in them.
-const LIVED_IN: [&str; 16] = [
+/// Files that already have another server.
+const EXISTING: [&str; 16] = [
     "extensions:\n  b:\n    cmd: x\n    description: |\n      a\tb\n\n      \tc: [\n    type: stdio\nlast: 1\n",
     "flow: {\n  a: 1\n}\nlist: [\n  1\n]\nextensions:\n  b:\n    cmd: x\nlast: 1\n",
     "--- # remark\nextensions: # here\n  b:\n    cmd: x # \"}\n",
@@ -26,7 +26,7 @@ const LIVED_IN: [&str; 16] = [
     "  extensions:\n    b:\n      cmd: x\n  last: 'x' # y\n",
 ];
 
-/// What the parser says about `text`, without places.
+/// The parser's events for `text`, without positions.
 fn events(text: &str) -> Vec<String> {
     Parser::new_from_str(text.trim_start_matches('\u{feff}')).map(|event| format!("{:?}", event.unwrap().0)).collect()
 }
@@ -35,9 +35,9 @@ fn variants(text: &str) -> [String; 3] {
     [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}")]
 }
 
-/// The part of `after` that `before` does not have, if it has all of `before` around it.
+/// The text inserted into `before` to get `after`.
 fn inserted<'a>(before: &str, after: &'a str) -> &'a str {
-    let prefix = before.bytes().zip(after.bytes()).take_while(|(ours, theirs)| ours == theirs).count();
+    let prefix = before.bytes().zip(after.bytes()).take_while(|(left, right)| left == right).count();
     let rest = before.len() - prefix;
     assert!(after.ends_with(&before[prefix..]), "{before:?}: {after}");
     &after[prefix..after.len() - rest]
@@ -45,17 +45,17 @@ fn inserted<'a>(before: &str, after: &'a str) -> &'a str {
 
 #[test]
 fn yaml_of_any_kind_keeps_every_byte_around_the_entry() {
-    for before in LIVED_IN.iter().flat_map(|text| variants(text)) {
+    for before in EXISTING.iter().flat_map(|text| variants(text)) {
         let after = with(CLIENT, &before, &entry());
         assert!(inserted(&before, &after).contains("asset-sandbox"), "{after}");
         assert_eq!(inserted(&before, &after).matches('\r').count() > 0, before.contains('\r'), "{after:?}");
         let document = Document::read(CLIENT, &after).unwrap();
         assert_eq!(document.entries().last(), Some(&entry()), "{before:?}: {after}");
-        assert_eq!(with(CLIENT, &after, &entry()), after, "twice is once");
+        assert_eq!(with(CLIENT, &after, &entry()), after, "idempotent");
         assert_eq!(without(CLIENT, &after), before);
-        // The library's own events: those of before, and one mapping more.
+        // The parser's events: the earlier ones and one more mapping.
         let (old, new) = (events(&before), events(&after));
-        let start = old.iter().zip(&new).take_while(|(ours, theirs)| ours == theirs).count();
+        let start = old.iter().zip(&new).take_while(|(left, right)| left == right).count();
         assert_eq!(old[start..], new[new.len() - (old.len() - start)..], "{after}");
     }
 }
@@ -89,7 +89,7 @@ fn yaml_that_the_parser_refuses_is_refused_with_its_place() {
     ] {
         let outcome = change::applied(CLIENT, text, &[Change::Put(entry())]);
         assert_eq!(outcome, Err(DocumentError::Malformed { line, column, format: "YAML" }), "{text:?}");
-        // What the parser has against it, too.
+        // The parser refuses it too.
         assert!(Parser::new_from_str(text).any(|event| event.is_err()));
     }
     let deep = format!("a: {}{}", "[".repeat(200), "]".repeat(200));
@@ -125,9 +125,9 @@ fn yaml_that_is_shared_or_in_brackets_is_left_as_it_is() {
     }
 }
 
-/// An alias that would mean another anchor afterwards.
+/// Refuses a change after which an alias would refer to another anchor.
 #[test]
-fn yaml_keeps_what_each_alias_means() {
+fn yaml_keeps_the_target_of_each_alias() {
     let what = "an entry with a YAML anchor that other entries use";
     for (text, is_refused) in [
         ("x: &e 1\nextensions:\n  asset-sandbox:\n    description: &e 2\ny: *e\n", true),
@@ -143,7 +143,7 @@ fn yaml_keeps_what_each_alias_means() {
 }
 
 #[test]
-fn yaml_keeps_the_remark_behind_what_stays() {
+fn yaml_keeps_the_comment_after_a_kept_member() {
     let text = "extensions:\n  asset-sandbox:\n    enabled: false # \"mine\"\n    available_tools: # those\n    - a # one\n    cmd: x # gone\n  z: {}\n";
     let after = with(CLIENT, text, &entry());
     for stays in ["    enabled: false # \"mine\"\n", "    available_tools: # those\n    - a # one\n"] {
@@ -152,7 +152,7 @@ fn yaml_keeps_the_remark_behind_what_stays() {
     assert!(!after.contains("gone"), "{after}");
 }
 
-/// Nothing shows that the reader does not look into.
+/// Values that the parser does not interpret are hidden.
 #[test]
 fn t142_a_secret_in_yaml_of_any_kind_does_not_show() {
     let text = "extensions:\n  x:\n    uri: https://x/\n    headers: &h {A: CANARY}\n    envs: !t\n      A: CANARY\n    args: [--token, \"CANARY\" , {Authorization: 'CANARY'}] # token CANARY\n    more: 'token\n      CANARY'\n    text: >\n      CANARY\n\n      CANARY\n    list:\n    - api_key: CANARY\n      ü: {env: {B: CANARY}}\n";
@@ -163,7 +163,7 @@ fn t142_a_secret_in_yaml_of_any_kind_does_not_show() {
     }
 }
 
-/// The parser's span goes on to the end of the comment behind it.
+/// The parser's span includes the comment after it.
 #[test]
 fn a_quoted_text_ends_at_its_quote() {
     for (text, end) in [("'a''b' # 'c'", 6), (r#""a\"b\\" # "c""#, 8), ("'' # '", 2), (r#""ü" # ü"#, 4)] {

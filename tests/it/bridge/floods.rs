@@ -102,7 +102,7 @@ fn t126_what_is_too_large_is_not_read() {
         write!(peer, "HTTP/1.1 200 x\r\n{headers}\r\n\x1f")?;
         peer.write_all(b"\x8b\x08\0\0\0\0\0\0\x03")
     });
-    assert!(said.contains("cannot be decoded (Content-Encoding: zstd)"), "{said}");
+    assert!(said.contains("(Content-Encoding: zstd)"), "{said}");
     assert!(serve.peak_memory() < LITTLE, "{} MiB", serve.peak_memory());
 }
 

@@ -66,7 +66,7 @@ fn t128_a_list_without_end_is_given_up() {
         vendor.fault(On::Rpc("tools/list"), Effect::Answer(Reply::new(200).json(&page)));
     }
     let run = sandbox.finmcp(["tools", &vendor.url()]).expect_code(3);
-    assert!(run.stderr.contains("goes round in circles"), "{}", run.stderr);
+    assert!(run.stderr.contains("tools/list pagination loops"), "{}", run.stderr);
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn a_wrong_url() {
     let url = vendor.at("/nothing");
     let report = examine(&mut sandbox, &[&url], &NONE);
     let cure = format!("hint: compare {url}, especially its path");
-    report.expect("endpoint", "failed", &["does not answer as an MCP server (HTTP 404)", &cure]);
+    report.expect("endpoint", "failed", &["does not respond like an MCP server (HTTP 404)", &cure]);
     report.expect("resource", "skipped", &["endpoint"]).only_failed(&["endpoint", "sign-in"]);
 
     let page = Reply::new(200).body("text/html", "<html>a page of somebody's");
@@ -254,10 +254,13 @@ fn a_proxy_that_is_not_there() {
 #[test]
 fn a_certificate_that_is_not_good() {
     for (identity, texts) in [
-        (Identity::UnknownAuthority, &["an authority that this machine does not know", "`ca_file` in config.toml"][..]),
+        (
+            Identity::UnknownAuthority,
+            &["an authority that this machine does not trust", "`ca_file` in config.toml"][..],
+        ),
         (Identity::OtherName, &["is for another name"]),
         (Identity::Expired, &["has expired", "this machine's clock says 20", "set the clock"]),
-        (Identity::OldTls, &["no safe version or cipher of TLS"]),
+        (Identity::OldTls, &["no safe TLS version"]),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let internet = Internet::join(&mut sandbox);
@@ -420,7 +423,7 @@ fn settings_that_make_no_sense() {
     fs::write(folder.join("config.toml"), "[profiles.odd]\nurl = \"ftp://x\"\n").unwrap();
     let report = examine(&mut sandbox, &[], &NONE);
     report.expect("settings", "warning", &["\"odd\" is invalid"]).expect_code(0);
-    report.expect("server", "warning", &["not clear which server", "asset --env sandbox"]);
+    report.expect("server", "warning", &["which server do you mean", "asset --env sandbox"]);
     let report = examine(&mut sandbox, &["odd"], &NONE);
     report.expect("server", "failed", &["\"odd\"", "tesorio"]).only_failed(&["server"]);
 }

@@ -366,7 +366,7 @@ mod person {
         for callback_issuer in [IssuerParameter::Wrong, IssuerParameter::Absent] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_issuer, ..Script::people() }));
             let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &["--timeout", "5"]);
-            run.expect_code(5).expect_stderr(&["the authorization server's own name"]);
+            run.expect_code(5).expect_stderr(&["does not come from the expected authorization server"]);
             assert!(vendor.records_at("/token").is_empty(), "{callback_issuer:?}");
         }
     }

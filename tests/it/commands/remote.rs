@@ -91,9 +91,10 @@ fn a_pasted_address_signs_in() {
 #[test]
 fn t026_a_pasted_answer_is_not_trusted_more() {
     let script = Script { callback_issuer: IssuerParameter::Wrong, ..Script::people() };
-    for (script, person, code, said) in
-        [(script, "grant", 5, "the authorization server's own name"), (Script::people(), "deny", 1, "access_denied")]
-    {
+    for (script, person, code, said) in [
+        (script, "grant", 5, "does not come from the expected authorization server"),
+        (Script::people(), "deny", 1, "access_denied"),
+    ] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
         let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());

@@ -285,7 +285,7 @@ fn clients_are_named_or_found() {
     // One that cannot be set up does not keep the others from it.
     write(&cursor_file(&sandbox), "{");
     sandbox.finmcp(["setup", "--all", "asset"]).expect_code(1).expect_stderr(&["not valid JSON", "to Windsurf"]);
-    sandbox.finmcp(["setup", "cursor", "nowhere"]).expect_code(2).expect_stderr(&["no preset and no profile"]);
+    sandbox.finmcp(["setup", "cursor", "nowhere"]).expect_code(2).expect_stderr(&["no preset or profile"]);
 }
 
 #[test]

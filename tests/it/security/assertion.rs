@@ -319,7 +319,7 @@ mod enterprise {
         sandbox.finmcp(&arguments).expect_code(5).expect_stderr(&["issuer_override is set", "as its issuer, not"]);
         assert!(provider.records_at("/token").is_empty());
         provider.change(|script| script.publishes_metadata = false);
-        sandbox.finmcp(&arguments).expect_code(3).expect_stderr(&["no metadata of an identity provider"]);
+        sandbox.finmcp(&arguments).expect_code(3).expect_stderr(&["no identity provider metadata"]);
     }
 
     /// A server that knows nothing of the provider says so, and the person is told whom to ask.

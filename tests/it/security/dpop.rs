@@ -145,7 +145,7 @@ fn a_token_endpoint_that_always_wants_another_nonce() {
         vendor.fault(On::Path("/token"), Effect::Answer(refusal.header("dpop-nonce", format!("nonce-{number}"))));
     }
     let refresh = ["token", &vendor.url(), "--force-refresh"];
-    sandbox.finmcp(refresh).expect_code(3).expect_stderr(&["another nonce"]);
+    sandbox.finmcp(refresh).expect_code(3).expect_stderr(&["with a new nonce"]);
     assert_eq!(vendor.records_at("/token").len(), asked + 2);
     sandbox.finmcp(refresh).expect_success();
     assert_eq!(vendor.replays(), 0);

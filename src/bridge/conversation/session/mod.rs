@@ -45,7 +45,7 @@ pub struct Session {
 impl Session {
     /// Learns a remembered list of tools: the members of a `tools/list` result.
     pub fn recall_tools(&mut self, tools: &str) {
-        self.channel.tools.learn(Message::response(&Id::ours(0), tools));
+        self.channel.tools.learn(Message::response(&Id::own(0), tools));
     }
 
     /// How many of the client's messages are in flight or waiting.

@@ -81,12 +81,12 @@ pub fn signed_in(call: &Message, labels: &ServerLabels) -> Message {
 /// A tool result that consists of a text (MCP tools, "Text Content").
 pub fn text(call: &Message, is_error: bool, content: &str) -> Message {
     let mut result = Object::default();
-    if Era::spoken(call) == Era::Modern {
+    if Era::of_message(call) == Era::Modern {
         result.set("resultType", r#""complete""#);
     }
     result.set("content", format!(r#"[{{"type":"text","text":{}}}]"#, object::text(content)));
     result.set("isError", is_error.to_string());
-    let id = call.id().cloned().unwrap_or_else(|| Id::ours(0));
+    let id = call.id().cloned().unwrap_or_else(|| Id::own(0));
     Message::response(&id, &result.to_string())
 }
 

@@ -219,7 +219,7 @@ impl SignIn {
         elicitation.set("mode", r#""url""#);
         elicitation.set("message", object::text(&content));
         elicitation.set("url", object::text(&invitation.address));
-        match Era::spoken(message) {
+        match Era::of_message(message) {
             Era::Modern => {
                 let request = format!(r#"{{"method":"elicitation/create","params":{elicitation}}}"#);
                 let result = format!(
@@ -239,7 +239,7 @@ impl SignIn {
     /// Whether the client of `call` supports URL elicitation. A modern client says so in each request, a legacy one in
     /// its `initialize`.
     fn supports_url_elicitation(&self, call: &Message) -> bool {
-        match Era::spoken(call) {
+        match Era::of_message(call) {
             Era::Modern => {
                 let meta = call.member("_meta").unwrap_or_default();
                 object::found(&meta, &[meta::CAPABILITIES, "elicitation", "url"]).is_some()

@@ -123,7 +123,7 @@ impl RateGate {
 
     /// The wait that a response with these headers asks for.
     pub fn asked(&self, headers: &HeaderMap) -> Option<Duration> {
-        retry_after::asked(headers, self.clock.now())
+        retry_after::delay(headers, self.clock.now())
     }
 
     /// Changes the usage for all processes. If the file cannot be shared, this process keeps the rate on its own: no

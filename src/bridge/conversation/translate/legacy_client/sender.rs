@@ -37,7 +37,7 @@ impl Sender {
         Self {
             version: version.cloned().unwrap_or_else(|| MODERN.to_owned()),
             client: member("clientInfo"),
-            capabilities: tasks::not_offered(&member("capabilities")),
+            capabilities: tasks::without_tasks(&member("capabilities")),
             level: None,
         }
     }

@@ -537,7 +537,7 @@ fn b15_a_legacy_clients_tasks_are_not_offered_to_a_modern_server() {
     let mut translator = LegacyClient::new(&message(hello), &Description::minimal(""), RequestIds::default());
     let sent = client(&mut translator, CALL);
     assert!(sent[0].contains(offered), "{sent:?}");
-    let discover = LegacyClient::discover(&message(hello), Id::ours(1));
+    let discover = LegacyClient::discover(&message(hello), Id::own(1));
     assert!(String::from_utf8_lossy(discover.raw()).contains(offered));
 }
 

@@ -68,7 +68,7 @@ impl ModernClient {
         let meta = Object::parse(&meta).unwrap_or_default();
         let mut parameters = Object::default();
         parameters.set("protocolVersion", object::text(LEGACY));
-        parameters.set("capabilities", tasks::not_offered(meta.get(meta::CAPABILITIES).unwrap_or("{}")));
+        parameters.set("capabilities", tasks::without_tasks(meta.get(meta::CAPABILITIES).unwrap_or("{}")));
         let unnamed = r#"{"name":"unnamed client","version":""}"#;
         parameters.set("clientInfo", meta.get(meta::CLIENT).unwrap_or(unnamed).to_owned());
         Message::request(id, "initialize", &parameters.to_string())

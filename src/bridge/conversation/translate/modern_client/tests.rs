@@ -82,7 +82,7 @@ fn the_server_description_is_translated() {
     assert!(told[0].contains(r#""supportedVersions":["2026-07-28"]"#));
     let hello = message(&format!(r#"{{"id":1,"method":"server/discover","params":{{"_meta":{{{META}}}}}}}"#));
     assert_eq!(
-        ModernClient::initialize(&hello, Id::ours(1)).raw(),
+        ModernClient::initialize(&hello, Id::own(1)).raw(),
         r#"{"jsonrpc":"2.0","id":"finmcp-1","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{},"roots":{}},"clientInfo":{"name":"c"}}}"#
             .as_bytes()
     );
@@ -884,6 +884,6 @@ fn b15_a_modern_clients_tasks_are_not_offered_to_a_legacy_server() {
     let capabilities = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}},"roots":{}}"#;
     let meta = format!(r#""io.modelcontextprotocol/clientCapabilities":{capabilities}"#);
     let hello = message(&format!(r#"{{"id":1,"method":"server/discover","params":{{"_meta":{{{meta}}}}}}}"#));
-    let initialize = ModernClient::initialize(&hello, Id::ours(1));
+    let initialize = ModernClient::initialize(&hello, Id::own(1));
     assert_eq!(initialize.member("capabilities").as_deref(), Some(r#"{"roots":{}}"#));
 }
