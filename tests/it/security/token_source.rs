@@ -1,23 +1,19 @@
 //! Tokens under fire: one refresh token, many users of it, servers and stores that fail at the worst moment.
 //!
-//! The authorization server is a real one on loopback, which rotates refresh tokens and ends a sign-in whose refresh
-//! token comes a second time. Each `TokenSource` stands for a process: they share a store and a folder of locks, and
-//! nothing else.
+//! Each `TokenSource` stands for a process: they share a store and a folder of locks, and nothing else.
 
 #![allow(clippy::disallowed_methods, clippy::panic, clippy::unwrap_used)]
 
 use std::{
-    collections::HashMap,
     io::{BufRead as _, BufReader, Lines},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use axum::{Form, Router, extract::State, response::IntoResponse, routing::post};
 use finmcp::{
     credential::{
         clock::Clock,
@@ -41,10 +37,14 @@ use finmcp::{
 use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::Barrier;
 use zeroize::Zeroizing;
 
-const HOUR: u64 = 3600;
+use crate::support::vendor::{Effect, ExpiresIn, Gate, On, Recorded, Reply, Script, TokenShape, Vendor};
+
+/// The origin by which the vendor is known.
+const ORIGIN: &str = "https://mcp.example";
+const RESOURCE: &str = "https://mcp.example/mcp";
 
 /// A clock that stands still until it is told.
 struct TestClock(Mutex<Timestamp>);
@@ -62,101 +62,6 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         *self.0.lock().unwrap()
-    }
-}
-
-/// What the token endpoint answers.
-#[derive(Clone)]
-enum Answer {
-    /// A new access token and a new refresh token.
-    Rotate,
-    /// This, and nothing is spent.
-    Fixed(StatusCode, &'static str),
-}
-
-/// The authorization server.
-struct Server {
-    answer: Mutex<Answer>,
-    lifetime: Mutex<String>,
-    /// Holds each answer, which is decided by then, until it is told.
-    hold: AtomicBool,
-    arrived: Notify,
-    go: Notify,
-    requests: AtomicUsize,
-    reuses: AtomicUsize,
-    /// The refresh token that is good for one use.
-    refresh_token: Mutex<String>,
-    forms: Mutex<Vec<HashMap<String, String>>>,
-}
-
-impl Server {
-    async fn start() -> (Arc<Self>, String) {
-        let server = Arc::new(Self {
-            answer: Mutex::new(Answer::Rotate),
-            lifetime: Mutex::new(HOUR.to_string()),
-            hold: AtomicBool::new(false),
-            arrived: Notify::new(),
-            go: Notify::new(),
-            requests: AtomicUsize::new(0),
-            reuses: AtomicUsize::new(0),
-            refresh_token: Mutex::new("refresh-0".to_owned()),
-            forms: Mutex::default(),
-        });
-        let router = Router::new().route("/token", post(Self::token)).with_state(server.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}/token", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        (server, endpoint)
-    }
-
-    async fn token(State(server): State<Arc<Self>>, Form(form): Form<HashMap<String, String>>) -> impl IntoResponse {
-        let number = server.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        let answer = server.answer.lock().unwrap().clone();
-        let (status, body) = match answer {
-            Answer::Fixed(status, body) => (status, body.to_owned()),
-            Answer::Rotate => server.rotate(number, &form),
-        };
-        server.forms.lock().unwrap().push(form);
-        if server.hold.load(Ordering::SeqCst) {
-            server.arrived.notify_one();
-            server.go.notified().await;
-        }
-        (status, [("content-type", "application/json")], body)
-    }
-
-    fn rotate(&self, number: usize, form: &HashMap<String, String>) -> (StatusCode, String) {
-        let lifetime = self.lifetime.lock().unwrap();
-        if form["grant_type"] == "client_credentials" {
-            let body = format!(r#"{{"access_token":"access-{number}","token_type":"Bearer","expires_in":{lifetime}}}"#);
-            return (StatusCode::OK, body);
-        }
-        let mut current = self.refresh_token.lock().unwrap();
-        if form["refresh_token"] != *current {
-            self.reuses.fetch_add(1, Ordering::SeqCst);
-            "revoked".clone_into(&mut current);
-            return (StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#.to_owned());
-        }
-        *current = format!("refresh-{number}");
-        let body = format!(
-            r#"{{"access_token":"access-{number}","token_type":"Bearer","expires_in":{lifetime},"refresh_token":"{current}"}}"#
-        );
-        (StatusCode::OK, body)
-    }
-
-    fn answer(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn lifetime(&self, lifetime: &str) {
-        lifetime.clone_into(&mut self.lifetime.lock().unwrap());
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-
-    fn reuses(&self) -> usize {
-        self.reuses.load(Ordering::SeqCst)
     }
 }
 
@@ -203,7 +108,7 @@ impl CredentialStore for TestStore {
 struct Machine {
     folder: tempfile::TempDir,
     clock: Arc<TestClock>,
-    server: Arc<Server>,
+    vendor: Vendor,
     store: Arc<TestStore>,
     identity: Identity,
     credential: Credential,
@@ -212,11 +117,19 @@ struct Machine {
 impl Machine {
     async fn new() -> Self {
         let clock = TestClock::new();
-        let (server, endpoint) = Server::start().await;
+        let vendor = Vendor::start_within(
+            ORIGIN,
+            Script {
+                clients: vec![("client".to_owned(), None)],
+                token_shape: TokenShape::Numbered,
+                ..Script::people()
+            },
+        );
+        vendor.has_signed_in("client", "read write");
         let identity = Identity {
             environment: "sandbox".to_owned(),
             issuer: "https://as.example".to_owned(),
-            resource: "https://mcp.example".to_owned(),
+            resource: RESOURCE.to_owned(),
             client_id: "client".to_owned(),
             account: String::new(),
         };
@@ -234,9 +147,9 @@ impl Machine {
                 withheld: Scope::default(),
                 other_redirect_uris: Vec::new(),
             },
-            token_endpoint: endpoint.parse().unwrap(),
+            token_endpoint: format!("http://127.0.0.1:{}/token", vendor.port()).parse().unwrap(),
             revocation_endpoint: None,
-            resource: Some("https://mcp.example".to_owned()),
+            resource: Some(RESOURCE.to_owned()),
             scope: Some("read write".parse().unwrap()),
             scope_on_refresh: false,
             require_audience: false,
@@ -253,7 +166,7 @@ impl Machine {
             end: None,
         };
         let folder = tempfile::tempdir().unwrap();
-        let machine = Self { folder, clock, server, store: Arc::default(), identity, credential };
+        let machine = Self { folder, clock, vendor, store: Arc::default(), identity, credential };
         machine.process().sign_in(machine.credential.clone()).await.unwrap();
         machine.store.loads.store(0, Ordering::SeqCst);
         machine
@@ -285,6 +198,29 @@ impl Machine {
     fn expire(&self) {
         self.clock.advance(3600.0);
     }
+
+    /// From now on every token request is answered this, and spends nothing.
+    fn answers(&self, status: u16, body: &str) {
+        let reply = Reply::new(status).body("application/json", body);
+        self.vendor.change(|script| script.token_answer = Some(reply));
+    }
+
+    /// From now on every token request gets new tokens.
+    fn rotates(&self) {
+        self.vendor.change(|script| script.token_answer = None);
+    }
+
+    /// The answer to the next token request is held until the test lets it go.
+    fn holds(&self) -> Gate {
+        let gate = Gate::default();
+        self.vendor.fault(On::Path("/token"), Effect::Hold(gate.clone()));
+        gate
+    }
+
+    /// How many token requests there were.
+    fn requests(&self) -> usize {
+        self.vendor.records_at("/token").len()
+    }
 }
 
 async fn token(source: &TokenSource) -> Result<String, TokenSourceError> {
@@ -294,7 +230,7 @@ async fn token(source: &TokenSource) -> Result<String, TokenSourceError> {
 /// What becomes of a request with `token` that the server answers with this status and challenge.
 async fn judged(source: &TokenSource, token: &AccessToken, status: u16, challenge: &str, law: &Attempts) -> Judgement {
     let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge.parse().unwrap())]);
-    let url = "https://mcp.example".parse().unwrap();
+    let url = RESOURCE.parse().unwrap();
     source.judge(Some(token), &url, StatusCode::from_u16(status).unwrap(), &headers, law).await
 }
 
@@ -344,9 +280,9 @@ async fn t065_one_request_an_expiry_among_64() {
         for call in join_all(calls).await {
             assert_eq!(call.unwrap(), format!("access-{round}"));
         }
-        assert_eq!(machine.server.requests(), round);
+        assert_eq!(machine.requests(), round);
     }
-    assert_eq!(machine.server.reuses(), 0);
+    assert_eq!(machine.vendor.replays(), 0);
 }
 
 /// t065: the same within one process: they share one request, and its failure.
@@ -355,16 +291,16 @@ async fn t065_callers_in_one_process_share_a_flight() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
-    machine.server.answer(Answer::Fixed(StatusCode::SERVICE_UNAVAILABLE, ""));
+    machine.answers(503, "");
     for outcome in join_all((0..64).map(|_| token(&source))).await {
         assert!(matches!(outcome, Err(TokenSourceError::Unavailable(_))));
     }
-    assert_eq!(machine.server.requests(), 1);
-    machine.server.answer(Answer::Rotate);
+    assert_eq!(machine.requests(), 1);
+    machine.rotates();
     for outcome in join_all((0..64).map(|_| token(&source))).await {
         assert_eq!(outcome.unwrap(), "access-2");
     }
-    assert_eq!(machine.server.requests(), 2);
+    assert_eq!(machine.requests(), 2);
 }
 
 /// t069: a process that slept through twenty rotations uses none of the old tokens.
@@ -380,7 +316,7 @@ async fn t069_an_idle_process_reuses_nothing() {
     assert_eq!(token(&idle).await.unwrap(), "access-20");
     machine.expire();
     assert_eq!(token(&idle).await.unwrap(), "access-21");
-    assert_eq!((machine.server.requests(), machine.server.reuses()), (21, 0));
+    assert_eq!((machine.requests(), machine.vendor.replays()), (21, 0));
 }
 
 /// One read of the store in the life of a token, and none for a server that nobody has signed in to.
@@ -432,15 +368,15 @@ async fn t060_a_server_in_trouble_ends_no_sign_in() {
         (200, r#"{"access_token":"a\r\nX: y","token_type":"Bearer"}"#),
         (200, r#"{"access_token":"a","token_type":"mac"}"#),
     ] {
-        machine.server.answer(Answer::Fixed(StatusCode::from_u16(status).unwrap(), body));
+        machine.answers(status, body);
         let outcome = token(&source).await;
         assert!(matches!(outcome, Err(TokenSourceError::Unavailable(_))), "{status} {body}: {outcome:?}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{status} {body}");
         assert_eq!(machine.stored().await.end, None, "{status} {body}");
     }
-    machine.server.answer(Answer::Rotate);
+    machine.rotates();
     token(&source).await.unwrap();
-    assert_eq!(machine.server.reuses(), 0);
+    assert_eq!(machine.vendor.replays(), 0);
 }
 
 /// t060, b1: a definite refusal ends the sign-in in whatever words it comes. It is asked for once, in all processes; the
@@ -465,18 +401,18 @@ async fn b1_a_definite_refusal_ends_a_sign_in_in_whatever_words() {
         let machine = Machine::new().await;
         let source = machine.process();
         machine.expire();
-        machine.server.answer(Answer::Fixed(StatusCode::from_u16(status).unwrap(), body));
+        machine.answers(status, body);
         for source in [&source, &source, &machine.process()] {
             let outcome = token(source).await;
             assert!(matches!(outcome, Err(TokenSourceError::LoginRequired(LoginReason::Ended))), "{body}: {outcome:?}");
             assert!(!source.is_signed_in().await, "{body}");
         }
-        assert_eq!(machine.server.requests(), 1, "once it is known nobody asks again: {body}");
+        assert_eq!(machine.requests(), 1, "once it is known nobody asks again: {body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
         // What it takes to sign in again is still there.
         assert_eq!(machine.stored().await.registration.client_id, "client");
         assert!(source.force_refresh().await.is_err());
-        assert_eq!(machine.server.requests(), 1, "{body}");
+        assert_eq!(machine.requests(), 1, "{body}");
         source.sign_in(machine.credential.clone()).await.unwrap();
         assert!(source.is_signed_in().await, "{body}");
     }
@@ -524,7 +460,7 @@ async fn a2_looking_for_a_sign_in_renews_nothing() {
     for _ in 0..3 {
         assert!(source.is_signed_in().await, "it can be renewed");
     }
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
     let before = source.trace().await;
     let loads = machine.store.loads.load(Ordering::SeqCst);
     assert_eq!(source.trace().await, before);
@@ -553,20 +489,20 @@ async fn t066_a_loser_clears_nothing_of_the_winner() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
-    machine.server.answer(Answer::Fixed(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#));
-    machine.server.hold.store(true, Ordering::SeqCst);
+    machine.answers(400, r#"{"error":"invalid_grant"}"#);
+    let gate = machine.holds();
     let call = tokio::spawn({
         let source = source.clone();
         async move { token(&source).await }
     });
-    machine.server.arrived.notified().await;
+    gate.arrived().await;
     let mut winner = Credential { generation: 9, ..machine.credential.clone() };
     let tokens = winner.tokens.as_mut().unwrap();
     tokens.access_token = Secret::new("winner".to_owned());
     tokens.issued_at = machine.clock.now();
     tokens.expires_at = Some(machine.clock.now() + SignedDuration::from_secs(3600));
     machine.store.save(&machine.identity.entry(), winner.to_payload().unwrap()).await.unwrap();
-    machine.server.go.notify_one();
+    gate.open();
     assert_eq!(call.await.unwrap().unwrap(), "winner");
     assert_eq!(machine.stored().await.generation, 9);
 }
@@ -579,10 +515,10 @@ async fn t070_cancellation_loses_no_token() {
         let machine = Machine::new().await;
         let source = machine.process();
         machine.expire();
-        machine.server.hold.store(true, Ordering::SeqCst);
+        let gate = machine.holds();
         tokio::select! {
             _ = token(&source) => panic!("it has not been answered"),
-            () = machine.server.arrived.notified() => {}
+            () = gate.arrived() => {}
         }
         let settled = tokio::spawn({
             let source = source.clone();
@@ -594,14 +530,14 @@ async fn t070_cancellation_loses_no_token() {
         });
         tokio::task::yield_now().await;
         assert_eq!(settled.is_finished(), !is_ending);
-        machine.server.go.notify_one();
+        gate.open();
         settled.await.unwrap();
         if !is_ending {
             eventually(async || machine.stored_refresh_token().await.as_deref() != Some("refresh-0")).await;
         }
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-1"));
         assert_eq!(token(&source).await.unwrap(), "access-1");
-        assert_eq!(machine.server.requests(), 1);
+        assert_eq!(machine.requests(), 1);
     }
 }
 
@@ -621,7 +557,7 @@ async fn t070_nothing_is_begun_at_the_end() {
     assert!(!call.is_finished());
     drop(held);
     assert!(matches!(call.await.unwrap(), Err(TokenSourceError::Interrupted)));
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
 }
 
 /// Saved before it is used: when the caller has the token, another process finds it in the store.
@@ -644,7 +580,7 @@ async fn t070_nothing_is_spent_for_a_store_that_takes_nothing() {
     assert!(
         matches!(token(&source).await, Err(TokenSourceError::Store(error)) if matches!(*error, StoreError::Locked))
     );
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
     machine.store.saves_left(None);
     assert_eq!(token(&source).await.unwrap(), "access-1");
 }
@@ -663,11 +599,11 @@ async fn t071_a_failed_save_is_made_up_for() {
     // The next renewal starts from what is in memory, and is not made while that cannot be saved.
     machine.expire();
     assert!(matches!(token(&source).await, Err(TokenSourceError::Store(_))));
-    assert_eq!(machine.server.requests(), 1);
+    assert_eq!(machine.requests(), 1);
     machine.store.saves_left(None);
     eventually(async || machine.stored_refresh_token().await.as_deref() == Some("refresh-1")).await;
     assert_eq!(token(&source).await.unwrap(), "access-2");
-    assert_eq!((machine.server.requests(), machine.server.reuses()), (2, 0));
+    assert_eq!((machine.requests(), machine.vendor.replays()), (2, 0));
 }
 
 /// t071: the process ends before the next attempt.
@@ -734,7 +670,7 @@ async fn t073_without_the_lock_nothing_is_sent() {
     assert_eq!(token(&source).await.unwrap(), "access-0");
     machine.clock.advance(30.0);
     assert!(matches!(token(&source).await, Err(TokenSourceError::Lock(_))));
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
 }
 
 /// Not a test: a process that holds a lock for as long as it lives.
@@ -807,7 +743,7 @@ async fn t072_a_stopped_holder_keeps_the_lock() {
     for outcome in join_all([machine.process(), machine.process()].iter().map(token)).await {
         assert!(matches!(outcome, Err(TokenSourceError::Lock(_))));
     }
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
 }
 
 /// t074: a server that takes its time, almost too long: no lock is too old, and one request is enough.
@@ -815,20 +751,18 @@ async fn t072_a_stopped_holder_keeps_the_lock() {
 async fn t074_a_slow_holder_is_waited_for() {
     let machine = Machine::new().await;
     machine.expire();
-    machine.server.hold.store(true, Ordering::SeqCst);
-    let server = machine.server.clone();
+    let gate = machine.holds();
     let answer = tokio::spawn(async move {
-        server.arrived.notified().await;
+        gate.arrived().await;
         tokio::time::sleep(DOCUMENT_DEADLINE - Duration::from_secs(2)).await;
-        server.hold.store(false, Ordering::SeqCst);
-        server.go.notify_one();
+        gate.open();
     });
     let sources: Vec<_> = (0..5).map(|_| machine.process()).collect();
     for outcome in join_all(sources.iter().map(token)).await {
         assert_eq!(outcome.unwrap(), "access-1");
     }
     answer.await.unwrap();
-    assert_eq!((machine.server.requests(), machine.server.reuses()), (1, 0));
+    assert_eq!((machine.requests(), machine.vendor.replays()), (1, 0));
 }
 
 /// t076: the lock is on a file of its own. While somebody holds it others read what is stored, and use what has been
@@ -851,7 +785,7 @@ async fn t076_a_held_lock_keeps_nobody_from_reading() {
     tokens.expires_at = None;
     store.save(&machine.identity.entry(), renewed.to_payload().unwrap()).await.unwrap();
     assert_eq!(token(&reader).await.unwrap(), "renewed");
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
     let names = |folder: &std::path::Path| -> Vec<_> {
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
@@ -877,7 +811,7 @@ async fn t077_where_nothing_can_be_locked_nothing_is_sent() {
         "{error:?}"
     );
     assert!(error.to_string().starts_with("could not lock "), "{error}");
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
 }
 
 /// From now on the calls of flock(2) of this thread, and of those that it starts, end as they do on such a file system.
@@ -899,16 +833,16 @@ async fn t078_a_slow_renewal_holds_nobody_up() {
     assert_eq!(token(&source).await.unwrap(), "access-0");
     // A second is left.
     machine.clock.advance(3599.0);
-    machine.server.hold.store(true, Ordering::SeqCst);
+    let gate = machine.holds();
     for _ in 0..3 {
         let start = Instant::now();
         assert_eq!(token(&source).await.unwrap(), "access-0");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
-    assert_eq!(machine.server.requests(), 1);
-    machine.server.go.notify_one();
+    assert_eq!(machine.requests(), 1);
+    gate.open();
     eventually(async || token(&source).await.unwrap() == "access-1").await;
-    assert_eq!(machine.server.requests(), 1);
+    assert_eq!(machine.requests(), 1);
 }
 
 /// A renewal that fails in the safety margin is tried again after a while, not with each call.
@@ -917,11 +851,11 @@ async fn a_failing_renewal_leaves_the_old_token_in_use() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.clock.advance(3570.0);
-    machine.server.answer(Answer::Fixed(StatusCode::SERVICE_UNAVAILABLE, ""));
+    machine.answers(503, "");
     for _ in 0..100 {
         assert_eq!(token(&source).await.unwrap(), "access-0");
     }
-    assert_eq!(machine.server.requests(), 1);
+    assert_eq!(machine.requests(), 1);
     machine.clock.advance(30.0);
     assert!(matches!(token(&source).await, Err(TokenSourceError::Unavailable(_))));
 }
@@ -938,7 +872,7 @@ async fn t057_what_a_response_leaves_out_stays() {
         (r#"{"access_token":"d","token_type":"Bearer","expires_in":3600}"#, "read"),
     ] {
         machine.expire();
-        machine.server.answer(Answer::Fixed(StatusCode::OK, body));
+        machine.answers(200, body);
         let token = source.access_token(Duration::ZERO).await.unwrap().unwrap();
         assert_eq!(token.scope().unwrap().to_string(), scope, "{body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
@@ -949,8 +883,8 @@ async fn t057_what_a_response_leaves_out_stays() {
             "{body}"
         );
     }
-    let forms = machine.server.forms.lock().unwrap();
-    assert!(forms.iter().all(|form| form["resource"] == "https://mcp.example" && !form.contains_key("scope")));
+    let forms: Vec<_> = machine.vendor.records_at("/token").iter().map(Recorded::form).collect();
+    assert!(forms.iter().all(|form| form["resource"] == RESOURCE && !form.contains_key("scope")));
 }
 
 /// t064: a wider sign-in of another process is used at once; a mere renewal there does not pass for one.
@@ -978,10 +912,10 @@ async fn t064_a_wider_sign_in_elsewhere_is_used() {
     tokens.access_token = Secret::new("wide".to_owned());
     tokens.scope = Some("admin read write".parse().unwrap());
     machine.process().sign_in(wide).await.unwrap();
-    let requests = machine.server.requests();
+    let requests = machine.requests();
     assert!(matches!(widened().await, Judgement::Retry(wider) if text(&wider) == "wide"));
     assert_eq!(token(&source).await.unwrap(), "wide");
-    assert_eq!(machine.server.requests(), requests);
+    assert_eq!(machine.requests(), requests);
 }
 
 /// t054: a server that hands out expired tokens: each is used, and they are not fetched in a storm.
@@ -990,15 +924,15 @@ async fn t054_expired_tokens_start_no_storm() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
-    for lifetime in ["0", "-1", "-99999999"] {
-        machine.server.lifetime(lifetime);
+    for lifetime in [0, -1, -99_999_999] {
+        machine.vendor.change(|script| script.expires_in = ExpiresIn::Exactly(lifetime));
         source.force_refresh().await.unwrap();
-        let asked = machine.server.requests();
+        let asked = machine.requests();
         for _ in 0..600 {
             token(&source).await.unwrap();
             machine.clock.advance(0.1);
         }
-        let asked = machine.server.requests() - asked;
+        let asked = machine.requests() - asked;
         assert!((1..=6).contains(&asked), "{lifetime}: {asked} in a minute");
     }
 }
@@ -1007,7 +941,7 @@ async fn t054_expired_tokens_start_no_storm() {
 #[tokio::test]
 async fn five_second_tokens_last_for_an_hour() {
     let machine = Machine::new().await;
-    machine.server.lifetime("5");
+    machine.vendor.change(|script| script.expires_in = ExpiresIn::Exactly(5));
     let source = machine.process();
     machine.expire();
     for _ in 0..36_000 {
@@ -1016,18 +950,15 @@ async fn five_second_tokens_last_for_an_hour() {
         machine.clock.advance(0.1);
     }
     // Between 4.4 s and 4.5 s each, as its process is in haste.
-    assert!((720..=820).contains(&machine.server.requests()), "{}", machine.server.requests());
-    assert_eq!(machine.server.reuses(), 0);
+    assert!((720..=820).contains(&machine.requests()), "{}", machine.requests());
+    assert_eq!(machine.vendor.replays(), 0);
 }
 
 /// t052: nobody knows when the token ends: it is used until a 401, and then renewed once.
 #[tokio::test]
 async fn t052_a_token_without_end_is_used_until_a_401() {
     let machine = Machine::new().await;
-    machine.server.answer(Answer::Fixed(
-        StatusCode::OK,
-        r#"{"access_token":"endless","token_type":"Bearer","refresh_token":"refresh-0"}"#,
-    ));
+    machine.answers(200, r#"{"access_token":"endless","token_type":"Bearer","refresh_token":"refresh-0"}"#);
     let source = machine.process();
     machine.expire();
     assert_eq!(token(&source).await.unwrap(), "endless");
@@ -1035,8 +966,8 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
         machine.clock.advance(86_400.0);
         assert_eq!(token(&source).await.unwrap(), "endless");
     }
-    assert_eq!(machine.server.requests(), 1);
-    machine.server.answer(Answer::Rotate);
+    assert_eq!(machine.requests(), 1);
+    machine.rotates();
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(text(&renewed(&source, &rejected).await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
@@ -1056,12 +987,12 @@ async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
             assert_eq!(token(&source).await.unwrap(), found);
             assert_eq!(token(&other).await.unwrap(), found);
         }
-        assert_eq!(machine.server.requests(), requests, "after {jump} s");
+        assert_eq!(machine.requests(), requests, "after {jump} s");
     }
     // Long before its end by our clock, and the server disagrees.
     let rejected = source.access_token(Duration::ZERO).await.unwrap().unwrap();
     renewed(&source, &rejected).await.unwrap();
-    assert_eq!((machine.server.requests(), machine.server.reuses()), (3, 0));
+    assert_eq!((machine.requests(), machine.vendor.replays()), (3, 0));
 }
 
 /// t056: a 401 for a token that looks valid: another process's newer one is used; else one request is made, however
@@ -1079,7 +1010,7 @@ async fn t056_a_rejected_token_is_replaced_once() {
     assert_eq!(text(&renewed(&other, &rejected_there).await.unwrap()), "access-1");
     // Late news of the old token.
     assert_eq!(text(&renewed(&source, &rejected).await.unwrap()), "access-1");
-    assert_eq!(machine.server.requests(), 1);
+    assert_eq!(machine.requests(), 1);
 }
 
 /// A server that rejects every token does not make us fetch one for each call.
@@ -1092,7 +1023,7 @@ async fn t056_rejections_start_no_storm() {
     for _ in 0..100 {
         assert!(matches!(renewed(&source, &second).await, Err(TokenSourceError::Rejected)));
     }
-    assert_eq!(machine.server.requests(), 1);
+    assert_eq!(machine.requests(), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(text(&renewed(&source, &second).await.unwrap()), "access-2");
 }
@@ -1101,21 +1032,24 @@ async fn t056_rejections_start_no_storm() {
 #[tokio::test]
 async fn t062_client_credentials_are_minted_once_for_all() {
     let machine = Machine::new().await;
-    let credential = Credential { renewal: Renewal::ClientCredentials, tokens: None, ..machine.credential.clone() };
+    machine.vendor.know("client", "secret");
+    let mut credential = Credential { renewal: Renewal::ClientCredentials, tokens: None, ..machine.credential.clone() };
+    credential.registration.client_secret = Some(Secret::new("secret".to_owned()));
+    credential.registration.authentication = ClientAuthentication::Body;
     machine.process().sign_in(credential).await.unwrap();
     let sources: Vec<_> = (0..64).map(|_| machine.process()).collect();
     for round in 1..=5 {
         for outcome in join_all(sources.iter().map(token)).await {
             assert_eq!(outcome.unwrap(), format!("access-{round}"));
         }
-        assert_eq!(machine.server.requests(), round);
+        assert_eq!(machine.requests(), round);
         machine.expire();
     }
-    assert!(machine.server.forms.lock().unwrap().iter().all(|form| form["scope"] == "read write"));
+    assert!(machine.vendor.records_at("/token").iter().all(|record| record.form()["scope"] == "read write"));
     // Not even `invalid_grant` ends what needs no person.
-    machine.server.answer(Answer::Fixed(StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#));
+    machine.answers(400, r#"{"error":"invalid_grant"}"#);
     assert!(matches!(token(&sources[0]).await, Err(TokenSourceError::Refused(_))));
-    machine.server.answer(Answer::Rotate);
+    machine.rotates();
     token(&sources[0]).await.unwrap();
     // A store that fails costs another request later, and no call.
     machine.expire();
@@ -1130,7 +1064,7 @@ async fn a_forced_refresh_asks_whatever_is_stored() {
     assert_eq!(text(&source.force_refresh().await.unwrap()), "access-1");
     assert_eq!(text(&source.force_refresh().await.unwrap()), "access-2");
     assert_eq!(token(&source).await.unwrap(), "access-2");
-    assert_eq!(machine.server.reuses(), 0);
+    assert_eq!(machine.vendor.replays(), 0);
 }
 
 /// A wish for more time than is left is granted, but never more than the server gives.
@@ -1161,7 +1095,7 @@ async fn without_a_refresh_token_a_person_is_needed() {
     assert_eq!(token(&source).await.unwrap(), "access-0");
     machine.clock.advance(1.0);
     assert!(matches!(token(&source).await, Err(TokenSourceError::LoginRequired(LoginReason::NotRenewable))));
-    assert_eq!(machine.server.requests(), 0);
+    assert_eq!(machine.requests(), 0);
 }
 
 /// t080: signing out waits for a renewal and wins over it; signing in again is seen by those who run.
@@ -1170,18 +1104,17 @@ async fn t080_a_sign_out_wins_over_a_renewal() {
     let machine = Machine::new().await;
     let (source, other) = (machine.process(), machine.process());
     machine.expire();
-    machine.server.hold.store(true, Ordering::SeqCst);
+    let gate = machine.holds();
     let call = tokio::spawn({
         let source = source.clone();
         async move { token(&source).await }
     });
-    machine.server.arrived.notified().await;
+    gate.arrived().await;
     let signed_out = tokio::spawn({
         let other = other.clone();
         async move { other.sign_out().await }
     });
-    machine.server.go.notify_one();
-    machine.server.hold.store(false, Ordering::SeqCst);
+    gate.open();
     assert_eq!(call.await.unwrap().unwrap(), "access-1");
     // What is handed out to be revoked is the newest.
     let gone = signed_out.await.unwrap().unwrap().unwrap();
