@@ -1,191 +1,32 @@
-//! The renewal of `src/credential/renewal.rs` as a state machine, and every order in which three processes, a person who
-//! signs out and in again, crashes and a failing store can come.
-//!
-//! One move of the model is one thing that other processes can see, or that can fail: a call of the store, the lock, the
-//! request, the answer, the use of the token. [`Step`] says where each of them is in the code. What must hold is
-//! [`Violation`], looked at with every move. To show that each mechanism is needed, and that the model would notice, the
-//! tests take them out one by one ([`Rules`]) and expect the very violation that it keeps away.
-//!
-//! A token is a number: the refresh token and the access token that came with it, newer ones higher.
+//! The states of the model, and the moves between them.
 
-#![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
-
-use std::collections::HashSet;
-
-/// How far a process has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Step {
-    /// Has nothing to do, or a call for which the token in memory is too old.
-    Idle,
-    /// `renew`: the first `load`, without the lock.
-    Peek,
-    /// `renew`: `lock`.
-    Lock,
-    /// `renew`: the second `load`.
-    Reload,
-    /// `ask`: `save` of what is there already.
-    Probe,
-    /// `ask`: `request_token`, up to where the server has it and has decided.
-    Send,
-    /// `ask`: the answer of `request_token`.
-    Receive,
-    /// `keep`: `save` of what came.
-    Save,
-    /// `start`: whoever waits for the flight has the token.
-    Use,
-    /// The end of `renew`: the lock is dropped.
-    Unlock,
-    /// `end`: `load`, and the look at the generation.
-    Compare,
-    /// `end`: `save` of the record without tokens.
-    Clear,
-    /// `save_unsaved`: `lock`.
-    LaterLock,
-    /// `save_unsaved`: `load`.
-    LaterReload,
-    /// `save_unsaved`: `save`.
-    LaterSave,
-    /// `sign_out`: `lock`; then `delete`. `sign_in`: `lock`; then `load` and `save`.
-    PersonLock,
-    PersonChange,
-    /// Killed.
-    Dead,
-}
-
-/// Who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Role {
-    Renews,
-    SignsOut,
-    SignsIn,
-}
-
-/// What a store holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Record {
-    generation: u8,
-    token: u8,
-    /// The server has ended it: the record holds no tokens any more.
-    ended: bool,
-}
-
-/// What the server has answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Answer {
-    Token(u8),
-    InvalidGrant,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Process {
-    role: Role,
-    step: Step,
-    /// `State::token`: the access token in use; 0 for none.
-    token: u8,
-    /// The credential that this renewal works with.
-    held: Option<Record>,
-    answer: Option<Answer>,
-    /// `State::unsaved`, with the token that was spent for it.
-    unsaved: Option<(Record, u8)>,
-    /// Whether the store has been seen to take something since the lock was taken.
-    could_save: bool,
-    /// The calls that are still to come.
-    calls: u8,
-}
-
-/// What is done to keep out of harm's way. Each can be taken out.
-#[derive(Debug, Clone, Copy)]
-struct Rules {
-    lock: bool,
-    kernel_frees_the_lock: bool,
-    reload: bool,
-    adopt: bool,
-    probe: bool,
-    save_before_use: bool,
-    compare: bool,
-    /// What could not be saved is kept for the very record that it was made of only.
-    lineage: bool,
-}
-
-const ALL: Rules = Rules {
-    lock: true,
-    kernel_frees_the_lock: true,
-    reload: true,
-    adopt: true,
-    probe: true,
-    save_before_use: true,
-    compare: true,
-    lineage: true,
-};
-
-/// What must never be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Violation {
-    /// A refresh token was sent a second time, and no crash, no lost answer and no failed save made that necessary.
-    SentTwice,
-    /// A token was renewed that had not ended.
-    Needless,
-    /// An older credential took a newer one's place.
-    OlderOverNewer,
-    /// A renewal brought back what somebody had signed out of.
-    LogoutUndone,
-    /// `invalid_grant` cleared another credential than the one it was said of.
-    ClearedAnother,
-    /// A token was used that a crash would have lost.
-    UsedUnsaved,
-    /// A refresh token was spent though the store took nothing all the time.
-    SpentForNothing,
-    /// Somebody waits, and nobody can go on.
-    Deadlock,
-}
-
-/// What may still happen to everybody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct World {
-    /// Processes that may be killed.
-    crashes: u8,
-    /// Calls of the store that may fail, each by itself.
-    failures: u8,
-    /// Answers that may be lost on their way.
-    lost_answers: u8,
-    /// How often the server may end the newest access token.
-    expiries: u8,
-    /// How often the server may end the sign-in.
-    revocations: u8,
-    /// How often the store may stop taking anything, until it takes everything again.
-    lockings: u8,
-    /// Whether somebody who asks for no lock signs in while a renewal is being refused.
-    outsider: bool,
-}
-
-const CALM: World =
-    World { crashes: 0, failures: 0, lost_answers: 0, expiries: 2, revocations: 0, lockings: 0, outsider: false };
+use super::world::{Answer, Process, Record, Role, Rules, Step, Violation, World};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct State {
-    processes: Vec<Process>,
-    world: World,
+pub struct State {
+    pub processes: Vec<Process>,
+    pub world: World,
     /// Who holds the lock.
-    holder: Option<usize>,
-    stored: Option<Record>,
-    store_is_locked: bool,
+    pub holder: Option<usize>,
+    pub stored: Option<Record>,
+    pub store_is_locked: bool,
     /// The refresh token that the server takes; 0 for none.
-    live: u8,
+    pub live: u8,
     /// The first token of the newest sign-in.
-    family: u8,
-    newest: u8,
+    pub family: u8,
+    pub newest: u8,
     /// The access tokens up to this one have ended.
-    ended: u8,
+    pub ended: u8,
     /// The refresh tokens that were sent, and those that may be sent again; one bit for each.
-    sent: u32,
-    excused: u32,
+    pub sent: u32,
+    pub excused: u32,
 }
 
-type Move = (String, Result<State, Violation>);
+pub type Move = (String, Result<State, Violation>);
 
 impl State {
     /// Somebody has signed in, and every process in `roles` knows the token.
-    fn new(roles: &[(Role, u8)], world: World) -> Self {
+    pub fn new(roles: &[(Role, u8)], world: World) -> Self {
         let process = |&(role, calls): &(Role, u8)| Process {
             role,
             step: Step::Idle,
@@ -212,7 +53,7 @@ impl State {
     }
 
     /// Everything that can happen next.
-    fn moves(&self, rules: Rules) -> Vec<Move> {
+    pub fn moves(&self, rules: Rules) -> Vec<Move> {
         let mut moves = Vec::new();
         for id in 0..self.processes.len() {
             self.advance(id, rules, &mut moves);
@@ -618,7 +459,7 @@ impl State {
     }
 
     /// The same for any order of processes that are alike.
-    fn sorted(mut self) -> Self {
+    pub fn sorted(mut self) -> Self {
         let holder = self.holder.map(|id| self.processes[id]);
         self.processes.sort();
         self.holder = holder.map(|holder| self.processes.iter().position(|process| *process == holder).unwrap());
@@ -627,137 +468,9 @@ impl State {
 }
 
 /// What `keep` makes of the answer.
-fn successor(process: &Process) -> Record {
+pub fn successor(process: &Process) -> Record {
     match (process.held, process.answer) {
         (Some(held), Some(Answer::Token(token))) => Record { generation: held.generation + 1, token, ended: false },
         _ => panic!("there is no successor: {process:?}"),
     }
-}
-
-/// Looks at everything that can come of `start`. Gives the number of states, or the first violation and the way to it.
-fn explore(start: State, rules: Rules) -> Result<usize, (Violation, Vec<String>)> {
-    fn visit(state: State, rules: Rules, seen: &mut HashSet<State>, way: &mut Vec<String>) -> Result<(), Violation> {
-        for (what, next) in state.moves(rules) {
-            way.push(what);
-            let next = next?.sorted();
-            if !seen.contains(&next) {
-                seen.insert(next.clone());
-                visit(next, rules, seen, way)?;
-            }
-            way.pop();
-        }
-        Ok(())
-    }
-    let (mut seen, mut way) = (HashSet::new(), Vec::new());
-    match visit(start.sorted(), rules, &mut seen, &mut way) {
-        Ok(()) => Ok(seen.len()),
-        Err(violation) => Err((violation, way)),
-    }
-}
-
-const THREE: [(Role, u8); 3] = [(Role::Renews, 2); 3];
-
-/// Two of them, and a person who signs out and in again.
-const WITH_A_PERSON: [(Role, u8); 4] = [(Role::Renews, 2), (Role::Renews, 1), (Role::SignsOut, 1), (Role::SignsIn, 1)];
-
-/// The worlds that the protocol is looked at in.
-fn worlds() -> Vec<(&'static str, State)> {
-    vec![
-        ("three processes", State::new(&THREE, CALM)),
-        ("crashes", State::new(&THREE, World { crashes: 2, ..CALM })),
-        ("a failing store", State::new(&THREE, World { failures: 2, ..CALM })),
-        ("a store that takes nothing for a while", State::new(&THREE, World { lockings: 1, ..CALM })),
-        (
-            "a crash, a failure and a lost answer",
-            State::new(&THREE, World { crashes: 1, failures: 1, lost_answers: 1, expiries: 1, ..CALM }),
-        ),
-        ("a person", State::new(&WITH_A_PERSON, World { crashes: 1, failures: 1, ..CALM })),
-        ("a server that ends the sign-in", State::new(&THREE, World { revocations: 1, crashes: 1, ..CALM })),
-        ("a sign-in from outside", State::new(&THREE, World { revocations: 1, outsider: true, ..CALM })),
-    ]
-}
-
-fn look(name: &str, start: State, rules: Rules) -> Option<Violation> {
-    match explore(start, rules) {
-        Ok(states) => {
-            println!("{name}: {states} states");
-            None
-        }
-        Err((violation, way)) => {
-            println!("{name}: {violation:?}\n  {}", way.join("\n  "));
-            Some(violation)
-        }
-    }
-}
-
-/// t065, t066, t068, t070, t080: whatever comes in whatever order, nothing of [`Violation`] does.
-#[test]
-fn t065_t066_t068_t070_t080_the_protocol_holds() {
-    for (name, start) in worlds() {
-        assert_eq!(look(name, start, ALL), None, "{name}");
-    }
-}
-
-/// What each world comes to without a mechanism.
-fn without(rules: Rules) -> Vec<Violation> {
-    worlds().into_iter().filter_map(|(name, start)| look(name, start, rules)).collect()
-}
-
-/// Two processes that decide side by side spend the same refresh token.
-#[test]
-fn the_lock_is_needed() {
-    let found = without(Rules { lock: false, ..ALL });
-    assert!(found.contains(&Violation::SentTwice), "{found:?}");
-}
-
-/// A lock that outlives who held it, such as a file with a process id in it, stops everybody.
-#[test]
-fn the_kernel_has_to_free_the_lock() {
-    let found = without(Rules { kernel_frees_the_lock: false, ..ALL });
-    assert!(found.contains(&Violation::Deadlock), "{found:?}");
-}
-
-/// What was read before the wait for the lock has been spent by whoever held it. The proof of the store would even put it
-/// back.
-#[test]
-fn the_second_load_is_needed() {
-    let found = without(Rules { reload: false, ..ALL });
-    assert!(found.contains(&Violation::OlderOverNewer), "{found:?}");
-    let found = without(Rules { reload: false, probe: false, ..ALL });
-    assert!(found.contains(&Violation::SentTwice), "{found:?}");
-}
-
-/// Each of those who waited would renew what has only just been renewed.
-#[test]
-fn adopting_a_newer_token_is_needed() {
-    let found = without(Rules { adopt: false, ..ALL });
-    assert!(found.contains(&Violation::Needless), "{found:?}");
-}
-
-/// A refresh token would be spent for a successor that nothing can keep.
-#[test]
-fn the_proof_of_the_store_is_needed() {
-    let found = without(Rules { probe: false, ..ALL });
-    assert!(found.contains(&Violation::SpentForNothing), "{found:?}");
-}
-
-/// Somebody would hold a token whose refresh token a crash takes away.
-#[test]
-fn saving_before_using_is_needed() {
-    let found = without(Rules { save_before_use: false, ..ALL });
-    assert!(found.contains(&Violation::UsedUnsaved), "{found:?}");
-}
-
-/// The refusal of an old credential would clear the new one.
-#[test]
-fn comparing_before_clearing_is_needed() {
-    let found = without(Rules { compare: false, ..ALL });
-    assert!(found.contains(&Violation::ClearedAnother), "{found:?}");
-}
-
-/// Generations begin anew with a sign-in after a sign-out: what could not be saved before would pass for its successor.
-#[test]
-fn t080_the_generation_alone_is_not_enough() {
-    let found = without(Rules { lineage: false, ..ALL });
-    assert!(found.contains(&Violation::OlderOverNewer), "{found:?}");
 }
