@@ -24,7 +24,7 @@ fn sources() -> BTreeMap<String, String> {
     files
         .into_iter()
         .map(|path| (path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/"), path))
-        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("tests/") && !name.ends_with("rehearsal.rs"))
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("tests/"))
         .map(|(name, path)| {
             let text = fs::read_to_string(path).unwrap();
             let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

@@ -92,9 +92,11 @@ fn t064_a_missing_scope_is_asked_for_once() {
         vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
     };
     let config = || std::fs::read_to_string(sandbox.home().join("finmcp/config.toml"));
+    let questions = vendor.calls("initialize").len();
     refuse();
     assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
+    assert_eq!(vendor.calls("initialize").len(), questions, "the refusal says where to begin");
     // What the person chose stays what the person chose.
     assert!(config().unwrap().contains("scope = \"files:read\""), "{:?}", config());
     let asked = vendor.records_at("/authorize").last().unwrap().query()["scope"].clone();

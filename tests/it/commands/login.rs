@@ -37,7 +37,7 @@ fn a_machine_signs_in_and_a_script_gets_a_token() {
     assert_eq!(run.stdout, "", "login has no data to print");
 
     let requests = vendor.records_at("/token");
-    assert_eq!(requests.len(), 1);
+    assert_eq!((requests.len(), vendor.records_at("/.well-known/oauth-protected-resource/mcp").len()), (1, 0));
     let form = requests[0].form();
     assert_eq!(form["client_id"], "x");
     assert_eq!(form["client_secret"], CLIENT_SECRET);
@@ -250,6 +250,7 @@ mod person {
             (server(json!({"issuer": null})), "metadata"),
             (resource(json!({"resource": "https://evil.example/mcp"})), "resource"),
             (resource(json!({"resource": null})), "resource"),
+            (resource(json!({"authorization_servers": []})), "names no authorization server"),
             (server(json!({"authorization_endpoint": "http://evil.example/authorize"})), "https"),
             (server(json!({"token_endpoint": "javascript:alert(1)"})), "https"),
         ] {
@@ -259,7 +260,10 @@ mod person {
             let patches = (script.authorization_server, script.protected_resource);
             assert_eq!(run.code, Some(5), "{patches:?}: {}", run.stderr);
             assert!(browser.starts().is_empty(), "{patches:?}");
-            assert!(vendor.records_at("/token").is_empty(), "{patches:?}");
+            assert!(
+                vendor.records().iter().all(|record| record.method == "GET" || record.path == "/mcp"),
+                "{patches:?}"
+            );
         }
     }
 
@@ -360,14 +364,24 @@ mod person {
         }
     }
 
-    /// t026: the `iss` of the response decides (RFC 9207); the code is not redeemed.
+    /// t026, t027: the `iss` of the response decides (RFC 9207), in a refusal too: the code is not redeemed, and the page
+    /// and the error repeat nothing of the answer.
     #[test]
     fn t026_an_answer_of_another_issuer_is_refused() {
-        for callback_issuer in [IssuerParameter::Wrong, IssuerParameter::Absent] {
+        for (callback_issuer, person) in [
+            (IssuerParameter::Wrong, Person::Consents),
+            (IssuerParameter::Absent, Person::Consents),
+            (IssuerParameter::Wrong, Person::Denies),
+        ] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_issuer, ..Script::people() }));
-            let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &["--timeout", "5"]);
-            run.expect_code(5).expect_stderr(&["the authorization server's own name"]);
+            let (run, browser) = sign_in(&mut sandbox, &vendor, person, &["--timeout", "5"]);
+            let run = run.expect_code(5).expect_stderr(&["the authorization server's own name"]);
             assert!(vendor.records_at("/token").is_empty(), "{callback_issuer:?}");
+            let page = browser.last_page().text();
+            assert!(page.contains("You are not signed in to"), "{page}");
+            for said in [&page, &run.stderr] {
+                assert!(!said.contains("access_denied") && !said.contains("the person said no"), "{said}");
+            }
         }
     }
 

@@ -112,6 +112,24 @@ fn t029_a_page_of_another_host_has_no_say() {
     waiting.ends_well();
 }
 
+/// t023, t024, t025: a visitor who does not know the state changes nothing, however often they come, and reads nothing of
+/// what they sent.
+#[test]
+fn t024_strangers_at_the_redirect_uri_are_ignored() {
+    let mut waiting = Waiting::start();
+    let (path, port) = (waiting.redirect_uri().path().to_owned(), waiting.port());
+    let mut queries = vec!["code=evil&state=wrong", "code=evil", "error=access_denied&state=", "state=x&state=y", ""];
+    queries.resize(1000, "error=access_denied&error_description=CANARY");
+    for query in queries {
+        let response = waiting
+            .send(&format!("GET {path}?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"));
+        assert!(response.starts_with("HTTP/1.1 400 ") && !response.contains("CANARY"), "{query}: {response}");
+    }
+    assert!(waiting.login.is_running() && waiting.redemptions() == 0);
+    assert_eq!(visit("GET", waiting.answer().as_str(), &[], "").unwrap().status, 200);
+    waiting.ends_well();
+}
+
 /// t031: the code is in the last page's address, and nothing on that page takes it anywhere.
 #[test]
 fn t031_the_last_page_gives_the_code_to_nobody() {
