@@ -171,15 +171,14 @@ fn a_remembered_list_is_cut() {
 #[cfg(unix)]
 #[test]
 fn signing_in_is_always_allowed() {
-    use crate::support::browser::{FakeBrowser, Person};
+    use crate::support::browser::{FakeBrowser, Person, signed_in};
 
     for (client, server) in Era::COMBINATIONS {
         let what = format!("{client:?} to {server:?}");
         let guarded = Script { guard: Script::people().guard, ..three_tools(server) };
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(guarded));
-        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let vendor = Vendor::start(guarded);
+        let (mut sandbox, browser) = signed_in(&vendor, &[]);
         let url = vendor.url();
-        sandbox.finmcp(["login", &url]).expect_success();
         let mut serve = sandbox.serve([&url]);
         serve.greet(client).result();
         assert_eq!(list(&mut serve, client).len(), 3, "{what}");

@@ -27,7 +27,7 @@ fn a_machine_that_is_signed_in_lists_and_calls_tools() {
     let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
     assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
     assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(vendor.records_at("/token").len(), 1, "the token of the sign-in serves the bridge too");
     assert_eq!(vendor.complaints(), NOTHING);
     serve.close_stdin();
@@ -65,7 +65,7 @@ fn an_open_server_needs_no_sign_in() {
     sandbox.set("FINMCP_STORE_KEY_FILE", "/nonexistent/key");
     let mut serve = sandbox.serve([vendor.url()]);
     serve.initialize();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert!(vendor.records().iter().all(|record| record.path == "/mcp"), "{:?}", vendor.records());
 }
 
@@ -346,7 +346,7 @@ fn a_program_signs_itself_in() {
     let mut serves = [sandbox.serve(&with_secret), sandbox.serve(&with_secret)];
     for serve in &mut serves {
         serve.initialize().result();
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
     }
     assert_eq!(vendor.records_at("/token").len(), 1);
     sandbox.assert_no_secret(&vendor.secrets());
@@ -354,7 +354,7 @@ fn a_program_signs_itself_in() {
     // The secret is kept: the next one needs to be told nothing.
     let mut serve = sandbox.serve([&url]);
     serve.initialize().result();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
 
     let run = sandbox.finmcp([&["serve", &url], &program[..], &["--client-secret-file", "-"]].concat()).expect_code(2);
     assert!(run.stderr.contains("that is where the client speaks"), "{}", run.stderr);

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::{FakeBrowser, Person, signed_in},
     sandbox::Sandbox,
     vendor::{Effect, On, Reply, Script, Vendor},
 };
@@ -16,7 +16,7 @@ fn a_bridge_that_may_has_a_person_sign_in() {
     let url = vendor.url();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
     assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
     // What the refused request was answered is used: nothing is asked twice on the way to the first token.
     let paths: Vec<_> = vendor.records().into_iter().map(|record| record.path).collect();
@@ -81,10 +81,8 @@ fn t022_t036_many_bridges_open_one_browser() {
 #[test]
 fn t064_a_missing_scope_is_asked_for_once() {
     let vendor = Vendor::start(Script::people());
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let (sandbox, browser) = signed_in(&vendor, &["--scope", "files:read"]);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
     serve.initialize();
     let refuse = || {
@@ -94,7 +92,7 @@ fn t064_a_missing_scope_is_asked_for_once() {
     let config = || std::fs::read_to_string(sandbox.home().join("finmcp/config.toml"));
     let questions = vendor.calls("initialize").len();
     refuse();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
     assert_eq!(vendor.calls("initialize").len(), questions, "the refusal says where to begin");
     // What the person chose stays what the person chose.
@@ -121,10 +119,8 @@ fn t064_a_missing_scope_is_asked_for_once() {
 #[test]
 fn t064_a_missing_scope_is_named() {
     let vendor = Vendor::start(Script::people());
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let (sandbox, browser) = signed_in(&vendor, &["--scope", "files:read"]);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
     serve.initialize();
     let refuse = || {
@@ -142,7 +138,7 @@ fn t064_a_missing_scope_is_named() {
     sandbox.finmcp(command).expect_success();
     assert_eq!(vendor.records_at("/authorize").last().unwrap().query()["scope"], "files:read files:write");
     refuse();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
     // Nobody has signed in again since.
     refuse();
@@ -153,10 +149,8 @@ fn t064_a_missing_scope_is_named() {
 #[test]
 fn t040_a_forgotten_client_registers_anew() {
     let vendor = Vendor::start(Script::people());
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let (sandbox, browser) = signed_in(&vendor, &[]);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str()]).expect_success();
     sandbox.finmcp(["login", url.as_str()]).expect_success();
     assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (2, 1));
     vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(401).json(&json!({"error": "invalid_client"}))));

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::{FakeBrowser, Person, signed_in},
     sandbox::{Run, Sandbox},
     vendor::{Script, Vendor},
 };
@@ -23,9 +23,8 @@ fn the_committed_completions_are_current() {
 /// A sandbox with a saved profile `books`, and finmcp on its `PATH`.
 #[cfg(unix)]
 fn with_profile() -> (Sandbox, FakeBrowser, Vendor) {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let vendor = Vendor::start(Script::people());
+    let (mut sandbox, browser) = signed_in(&vendor, &["--profile", "books"]);
     let folder = sandbox.home().join("bin");
     fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_finmcp"), folder.join("finmcp")).unwrap();

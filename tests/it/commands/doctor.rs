@@ -10,7 +10,7 @@ use crate::{
         token::pass,
     },
     support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, signed_in},
         eventually,
         internet::{Identity, Internet},
         sandbox::{Run, Sandbox},
@@ -111,9 +111,8 @@ fn examine(sandbox: &mut Sandbox, arguments: &[&str], secrets: &[String]) -> Rep
 
 /// A person who is signed in, as the profile `books`.
 fn signed_in_person(script: Script) -> (Sandbox, Vendor, FakeBrowser) {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let vendor = Vendor::start(script);
+    let (sandbox, browser) = signed_in(&vendor, &["--profile", "books"]);
     (sandbox, vendor, browser)
 }
 

@@ -75,7 +75,7 @@ fn a_sign_in_of_mcp_remote_is_taken_over() {
         sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_success();
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize().result();
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
         assert_eq!((vendor.replays(), vendor.complaints()), (0, vec![]));
     }
 }

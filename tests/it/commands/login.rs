@@ -81,9 +81,7 @@ fn ctrl_c_stops_a_sign_in_that_waits_for_its_secret() {
     let mut arguments = machine_login(&sandbox, &vendor);
     let at = arguments.iter().position(|argument| argument == "--client-secret-file").unwrap();
     arguments[at + 1] = pipe.clone().into();
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(arguments);
-    let mut login = crate::support::serve::Serve::start(command, sandbox.transcript());
+    let mut login = sandbox.start(arguments);
     // Comes back once the other end is open too.
     let held = std::fs::File::options().write(true).open(&pipe).unwrap();
     login.signal(rustix::process::Signal::INT);
@@ -165,19 +163,15 @@ mod person {
 
     use super::*;
     use crate::support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, login},
         eventually,
-        serve::Serve,
         vendor::{Effect, IssuerParameter, On, Reply, StateParameter},
         visitor::visit,
     };
 
     /// Signs in at `vendor` with a browser in front of which sits `person`.
     fn sign_in(sandbox: &mut Sandbox, vendor: &Vendor, person: Person, more: &[&str]) -> (Run, FakeBrowser) {
-        let browser = FakeBrowser::install(sandbox, person);
-        let url = vendor.url();
-        let arguments = [&["login", &url], more].concat();
-        (sandbox.finmcp(arguments), browser)
+        login(sandbox, person, &vendor.url(), more)
     }
 
     /// t001, t021, t023, t031, t043: one browser with one argument, S256, state, `resource` on every leg, and a last
@@ -391,7 +385,7 @@ mod person {
         for callback_state in [StateParameter::Wrong, StateParameter::Absent] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_state, ..Script::people() }));
             let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-            let mut login = start(&sandbox, &["login", &vendor.url()]);
+            let mut login = sandbox.start(&["login", &vendor.url()]);
             assert_eq!(browser.last_page().status, 400, "{callback_state:?}");
             assert!(login.is_running(), "{callback_state:?}");
             assert!(vendor.records_at("/token").is_empty());
@@ -429,7 +423,7 @@ mod person {
             sandbox.set("FINMCP_BROWSER", "/nonexistent/browser");
             let url = vendor.url();
             let arguments: &[&str] = if no_browser { &["login", &url, "--no-browser"] } else { &["login", &url] };
-            let mut login = start(&sandbox, arguments);
+            let mut login = sandbox.start(arguments);
             let begin = vendor.at("/authorize");
             let address = eventually("the address on stderr", || {
                 let stderr = login.stderr();
@@ -482,12 +476,5 @@ mod person {
         let environment = &browser.starts()[0].environment;
         assert!(environment.contains("HOME="), "the browser's environment was noted");
         assert!(!environment.contains(CLIENT_SECRET), "{environment}");
-    }
-
-    /// Starts a command that waits for a person.
-    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Serve {
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.args(arguments);
-        Serve::start(command, sandbox.transcript())
     }
 }

@@ -182,31 +182,18 @@ fn in_parallel(sandbox: &Sandbox, arguments: &[&str]) -> Vec<String> {
 #[cfg(unix)]
 mod person {
     use super::*;
-    use crate::support::{
-        browser::{FakeBrowser, Person},
-        serve::Serve,
-        vendor::Script,
-    };
-
-    fn signed_in(vendor: &Vendor) -> (Sandbox, FakeBrowser) {
-        let mut sandbox = Sandbox::new();
-        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-        sandbox.finmcp(["login", &vendor.url()]).expect_success();
-        (sandbox, browser)
-    }
+    use crate::support::{browser::signed_in, vendor::Script};
 
     /// t070: a command that is told to end while it spends a refresh token sees the next one saved first.
     #[test]
     fn t070_a_command_that_is_stopped_loses_no_sign_in() {
         use rustix::process::Signal;
         let vendor = Vendor::start(Script::people());
-        let (sandbox, _browser) = signed_in(&vendor);
+        let (sandbox, _browser) = signed_in(&vendor, &[]);
         for signal in [Signal::TERM, Signal::INT] {
             let before = vendor.records_at("/token").len();
             vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_secs(1)));
-            let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-            command.args(["token", &vendor.url(), "--force-refresh"]);
-            let mut token = Serve::start(command, sandbox.transcript());
+            let mut token = sandbox.start(["token", &vendor.url(), "--force-refresh"]);
             eventually("the refresh", || (vendor.records_at("/token").len() > before).then_some(()));
             token.signal(signal);
             assert_eq!(token.exit_within(Duration::from_secs(5)), Some(130), "{signal:?}");
@@ -219,7 +206,7 @@ mod person {
     #[test]
     fn t065_processes_that_share_a_rotating_refresh_token_never_spend_it_twice() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
-        let (sandbox, browser) = signed_in(&vendor);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         for _ in 0..3 {
             pass(A_MOMENT);
             vendor.change(|script| script.access_lifetime = AN_HOUR);
@@ -240,7 +227,7 @@ mod person {
     #[test]
     fn t065_short_tokens_are_renewed_for_everybody_all_the_time() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
-        let (sandbox, browser) = signed_in(&vendor);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         let mut bridges = [sandbox.serve([vendor.url()]), sandbox.serve([vendor.url()])];
         for bridge in &mut bridges {
             bridge.initialize().result();
@@ -267,7 +254,7 @@ mod person {
     #[test]
     fn a_sign_in_that_the_server_ended_is_exit_code_4() {
         let vendor = Vendor::start(Script::people());
-        let (sandbox, browser) = signed_in(&vendor);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         vendor.revoke_sign_ins();
         let refresh = ["token", &vendor.url(), "--force-refresh"];
         let run = sandbox.finmcp(refresh).expect_code(4).expect_stderr(&["finmcp login"]);

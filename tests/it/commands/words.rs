@@ -13,7 +13,7 @@ use crate::{
     support::{
         PATIENCE,
         browser::{FakeBrowser, Person},
-        eventually,
+        eventually, files,
         sandbox::Sandbox,
         vendor::{Effect, On, Reply, Script, Vendor},
     },
@@ -143,9 +143,7 @@ fn exit_code_6_the_store_has_another_key() {
 fn exit_code_130_ctrl_c() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(["login", &vendor.url()]);
-    let mut login = crate::support::serve::Serve::start(command, sandbox.transcript());
+    let mut login = sandbox.start(["login", &vendor.url()]);
     eventually("a browser", || (!browser.starts().is_empty()).then_some(()));
     login.signal(rustix::process::Signal::INT);
     assert_eq!(login.exit_within(PATIENCE), Some(130));
@@ -364,16 +362,6 @@ fn odd(name: &str, text: &str) -> Vec<String> {
             words.map(|word| format!("{name}:{number}: {word}")).collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// The files beneath `path` whose names end with one of `endings`, with their text.
-fn files(path: &Path, endings: &[&str]) -> Vec<(PathBuf, String)> {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        return entries.flat_map(|path| files(&path, endings)).collect();
-    }
-    let is_meant = path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending));
-    if is_meant { vec![(path.to_owned(), fs::read_to_string(path).unwrap())] } else { Vec::new() }
 }
 
 /// Strings and comments of the sources, and everything that a user reads before finmcp runs.

@@ -231,9 +231,7 @@ fn b8_the_portal_opens_the_page() {
         serve.incoming("notifications/tools/list_changed");
         drop(serve);
 
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.args(["login", &vendor.url()]);
-        let mut login = Serve::start(command, sandbox.transcript());
+        let mut login = sandbox.start(["login", &vendor.url()]);
         sign_in_at(&eventually("the portal", || portal.opened().get(2).cloned()));
         assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
         assert!(opener.starts().is_empty(), "{answer:?}");

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     commands::login::CLIENT_SECRET,
     support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, signed_in},
         sandbox::{Run, Sandbox},
         secrets::Canary,
         vendor::{Effect, Era, Guard, On, Registration, Reply, Script, Vendor},
@@ -254,10 +254,9 @@ fn t049_nothing_secret_is_in_an_address() {
     for script in [Script::people(), Script::people().modern()] {
         let is_modern = script.era == Era::Modern;
         let script = Script { registration: Registration::Confidential, ..script };
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let vendor = Vendor::start(script);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         let url = vendor.url();
-        sandbox.finmcp(["login", &url]).expect_success();
         let mut serve = sandbox.serve([&url]);
         if is_modern {
             vendor.revoke_access_tokens();

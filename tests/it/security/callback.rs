@@ -33,9 +33,7 @@ impl Waiting {
     fn start() -> Self {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.args(["login", &vendor.url()]);
-        let login = Serve::start(command, sandbox.transcript());
+        let login = sandbox.start(["login", &vendor.url()]);
         let start = eventually("the browser", || browser.starts().first().cloned());
         let page = Url::parse(&start.arguments[0]).unwrap();
         Self { sandbox, vendor, browser, login, page }
@@ -290,6 +288,6 @@ fn t037_a_killed_bridge_is_in_nobodys_way() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
     serve.initialize().result();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
 }

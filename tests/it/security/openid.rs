@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 use crate::{
     bridge::clients::installed,
     support::{
-        browser::{FakeBrowser, Person, sign_in_at},
+        browser::{FakeBrowser, Person, login, sign_in_at},
         eventually,
         sandbox::{Run, Sandbox},
-        serve::Serve,
         visitor::post_form,
     },
 };
@@ -56,8 +55,7 @@ impl Provider {
 
     /// Signs in with a browser in front of which sits `person`.
     fn sign_in(&self, sandbox: &mut Sandbox, person: Person) -> Run {
-        let _browser = FakeBrowser::install(sandbox, person);
-        sandbox.finmcp(["login", &self.mcp, "--timeout", "10"])
+        login(sandbox, person, &self.mcp, &["--timeout", "10"]).0
     }
 
     /// What has happened. Something that comes after the provider's last answer may be missing.
@@ -118,13 +116,6 @@ impl Events {
 const OFFLINE_ACCESS: &str = "offline_access";
 const ALL_SCOPES: &str = "mcp:tools offline_access";
 
-/// Calls the one tool there is, and panics unless it answers.
-#[track_caller]
-fn echo(serve: &mut Serve, message: &str) {
-    let result = serve.call("echo", json!({"message": message})).result();
-    assert_eq!(result["content"][0]["text"], message);
-}
-
 /// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end
 /// the sign-in.
 #[test]
@@ -146,7 +137,7 @@ fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
                 for beat in (1..).map(|beat| beat * BEAT).take_while(|beat| *beat < LIFE) {
                     thread::sleep(beat.saturating_sub(begun.elapsed()));
                     match &mut serve {
-                        Some(serve) => echo(serve, "hello"),
+                        Some(serve) => serve.echo("hello"),
                         None => drop(sandbox.finmcp(["token", mcp]).expect_success()),
                     }
                 }
@@ -175,9 +166,9 @@ fn live_with(options: &[&str], scope: &str, authentication: &str) {
     provider.sign_in(&mut sandbox, Person::Consents).expect_success();
     let mut serve = sandbox.serve([&provider.mcp]);
     serve.initialize().result();
-    echo(&mut serve, "before");
+    serve.echo("before");
     sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
-    echo(&mut serve, "after");
+    serve.echo("after");
     drop(serve);
     let events = provider.so_far();
     events.expect_one_sign_in(scope);
@@ -292,9 +283,7 @@ fn a_provider_that_does_not_know_the_server_says_so() {
 #[test]
 fn a_person_signs_in_on_another_device() {
     let (sandbox, provider) = (Sandbox::new(), Provider::start(&["--devices"]));
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(["login", &provider.mcp, "--grant", "device-code"]);
-    let mut login = Serve::start(command, sandbox.transcript());
+    let mut login = sandbox.start(["login", &provider.mcp, "--grant", "device-code"]);
     let page = format!("{}/device", provider.issuer);
     let code = eventually("the code", || {
         let said = login.stderr();
@@ -306,7 +295,7 @@ fn a_person_signs_in_on_another_device() {
     sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
     let mut serve = sandbox.serve([&provider.mcp]);
     serve.initialize().result();
-    echo(&mut serve, "hello");
+    serve.echo("hello");
     drop(serve);
     let events = provider.end();
     assert_eq!(events.grants("urn:ietf:params:oauth:grant-type:device_code"), 1);
@@ -336,7 +325,7 @@ fn programs_sign_in_by_themselves() {
         sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
         let mut serve = sandbox.serve([&provider.mcp]);
         serve.initialize().result();
-        echo(&mut serve, "hello");
+        serve.echo("hello");
         drop(serve);
         let events = provider.end();
         assert_eq!((events.errors(), events.grants("client_credentials")), (vec![], 2), "{client}");

@@ -16,6 +16,7 @@ use std::{
 use super::{
     eventually,
     sandbox::{Run, Sandbox},
+    vendor::Vendor,
     visitor::{Page, visit},
 };
 
@@ -113,6 +114,14 @@ impl Drop for FakeBrowser {
 pub fn login(sandbox: &mut Sandbox, person: Person, url: &str, more: &[&str]) -> (Run, FakeBrowser) {
     let browser = FakeBrowser::install(sandbox, person);
     (sandbox.finmcp([&["login", url], more].concat()), browser)
+}
+
+/// A person who has signed in at `vendor`, and stays in front of the browser.
+pub fn signed_in(vendor: &Vendor, more: &[&str]) -> (Sandbox, FakeBrowser) {
+    let mut sandbox = Sandbox::new();
+    let (run, browser) = login(&mut sandbox, Person::Consents, &vendor.url(), more);
+    run.expect_success();
+    (sandbox, browser)
 }
 
 /// What a person does who is shown `url` and consents; returns the pages that they see.

@@ -184,8 +184,14 @@ impl Sandbox {
 
     /// Starts `finmcp serve` with pipes, as an AI client does.
     pub fn serve<Argument: AsRef<OsStr>>(&self, arguments: impl AsRef<[Argument]>) -> Serve {
+        let arguments = arguments.as_ref().iter().map(AsRef::as_ref);
+        self.start([OsStr::new("serve")].into_iter().chain(arguments).collect::<Vec<_>>())
+    }
+
+    /// Starts finmcp with pipes.
+    pub fn start<Argument: AsRef<OsStr>>(&self, arguments: impl AsRef<[Argument]>) -> Serve {
         let mut command = self.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.arg("serve").args(arguments.as_ref());
+        command.args(arguments.as_ref());
         Serve::start(command, self.transcript.clone())
     }
 

@@ -188,6 +188,13 @@ impl Serve {
         self.waiting.drain(..).collect()
     }
 
+    /// Calls the tool `echo`, and panics unless it answers.
+    #[track_caller]
+    pub fn echo(&mut self, text: &str) {
+        let result = self.call("echo", json!({"message": text})).result();
+        assert_eq!(result["content"][0]["text"], text, "{result}");
+    }
+
     /// Sends a request with an id of its own and waits for its answer.
     #[track_caller]
     pub fn request(&mut self, method: &str, params: Value) -> Message {

@@ -52,7 +52,7 @@ fn a_legacy_client_lists_and_calls_tools() {
     let (_sandbox, vendor, mut serve) = bridge();
     assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
     assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(
         seen(&vendor),
         [
@@ -350,7 +350,7 @@ fn t118_the_token_is_on_the_stream_and_on_the_messages() {
             vendor.forget_sessions();
             serve.answer_to(&call).error();
         }
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
         assert_eq!(vendor.records_at("/token").len(), 2, "of the sign-in, and of the renewal");
         assert_eq!(vendor.executed(), ["hang", "echo"]);
         let count = |path: &str| vendor.records_at(path).len();

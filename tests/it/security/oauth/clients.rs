@@ -72,16 +72,20 @@ fn b5_a_client_that_may_be_known_is_kept() {
     }
 }
 
+/// A client that signed in at `vendor`, whose sign-in has ended; no browser opens any more.
+fn revoked(vendor: &Vendor) -> Sandbox {
+    let (mut sandbox, _browser) = signed_in(vendor, &[]);
+    sandbox.unset("FINMCP_BROWSER");
+    vendor.revoke_sign_ins();
+    sandbox
+}
+
 /// b5: a client's sign-in that is offered at a server that has forgotten it, and says so on a page, is a new one's; and
 /// where the page of a server that says it in other words is shown, the way out is named.
 #[test]
 fn b5_an_offered_sign_in_is_not_for_a_client_that_a_page_says_is_unknown() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
-    run.expect_success();
-    drop(browser);
-    sandbox.unset("FINMCP_BROWSER");
-    vendor.revoke_sign_ins();
+    let vendor = Vendor::start(Script::people());
+    let mut sandbox = revoked(&vendor);
     for (page, client) in [("<p>The client is not ours</p>", "client-1"), ("<p>Client ID not found</p>", "client-2")] {
         vendor.fault(On::Path("/authorize"), Effect::Answer(Reply::new(200).body("text/html", page)));
         let mut serve = sandbox.serve([vendor.url()]);
@@ -241,12 +245,8 @@ fn b16_logins_at_the_same_time_share_one_client() {
 /// b16: a client that has signed in keeps its ports for the processes that sign in again at the same time.
 #[test]
 fn b16_a_client_that_has_signed_in_is_shared_too() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
-    run.expect_success();
-    drop(browser);
-    sandbox.unset("FINMCP_BROWSER");
-    vendor.revoke_sign_ins();
+    let vendor = Vendor::start(Script::people());
+    let sandbox = revoked(&vendor);
     let mut serves: Vec<_> = (0..5).map(|_| sandbox.serve([vendor.url()])).collect();
     let pages: Vec<_> = serves.iter_mut().map(offered).collect();
     assert_one_client(&vendor, &pages);

@@ -11,7 +11,7 @@ use std::{thread, time::Duration};
 use serde_json::{Value, json};
 
 use crate::support::{
-    browser::{FakeBrowser, Person, sign_in_at},
+    browser::{FakeBrowser, Person, login, sign_in_at, signed_in},
     eventually,
     sandbox::{Run, Sandbox},
     serve::Serve,
@@ -25,9 +25,7 @@ const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
 
 /// Signs a person in who consents, at `url`.
 fn sign_in(sandbox: &mut Sandbox, url: &str, more: &[&str]) -> (Run, FakeBrowser) {
-    let browser = FakeBrowser::install(sandbox, Person::Consents);
-    let run = sandbox.finmcp([&["login", url, "--timeout", "20"], more].concat());
-    (run, browser)
+    login(sandbox, Person::Consents, url, &[&["--timeout", "20"], more].concat())
 }
 
 /// The client that each authorization request was for, in order.

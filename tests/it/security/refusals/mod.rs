@@ -25,12 +25,11 @@ use crate::{
     commands::login::CLIENT_SECRET,
     support::{
         PATIENCE,
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, signed_in},
         eventually,
         internet::{Identity, Internet},
         sandbox::{Run, Sandbox},
         secrets::Canary,
-        serve::Serve,
         vendor::{Effect, On, Registration, Reply, Script, TokenShape, Vendor},
         visitor::visit,
     },
@@ -194,11 +193,4 @@ fn far_vendor(script: Script) -> Vendor {
 /// Signs in as a machine whose authorization server is to be discovered.
 fn machine_sign_in(sandbox: &mut Sandbox, url: &str, more: &[&str]) -> (Run, FakeBrowser) {
     sign_in(sandbox, url, &[&["--grant", "client-credentials"], more].concat())
-}
-
-/// Starts a command that waits for a person.
-fn start(sandbox: &Sandbox, arguments: &[&str]) -> Serve {
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(arguments);
-    Serve::start(command, sandbox.transcript())
 }

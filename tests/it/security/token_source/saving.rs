@@ -105,6 +105,16 @@ async fn t070_nothing_is_spent_for_a_store_that_takes_nothing() {
     assert_eq!(token(&source).await.unwrap(), "access-1");
 }
 
+impl Machine {
+    /// `source` renews its token, which the store does not take; the store works again after that.
+    async fn renew_unsaved(&self, source: &TokenSource) {
+        self.expire();
+        self.store.saves_left(Some(1));
+        token(source).await.unwrap();
+        self.store.saves_left(None);
+    }
+}
+
 /// t071: the store fails between the request and the save: calls go on from memory, the save is tried again, and
 /// nothing is spent twice.
 #[tokio::test]
@@ -131,10 +141,7 @@ async fn t071_a_failed_save_is_made_up_for() {
 async fn t071_settling_saves_what_is_unsaved() {
     let machine = Machine::new().await;
     let source = machine.process();
-    machine.expire();
-    machine.store.saves_left(Some(1));
-    token(&source).await.unwrap();
-    machine.store.saves_left(None);
+    machine.renew_unsaved(&source).await;
     source.settle().await;
     assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-1"));
 }
@@ -145,10 +152,7 @@ async fn t080_an_unsaved_token_yields_to_others() {
     for signs_out in [true, false] {
         let machine = Machine::new().await;
         let (source, other) = (machine.process(), machine.process());
-        machine.expire();
-        machine.store.saves_left(Some(1));
-        token(&source).await.unwrap();
-        machine.store.saves_left(None);
+        machine.renew_unsaved(&source).await;
         if signs_out {
             other.sign_out().await.unwrap();
         } else {
@@ -166,10 +170,7 @@ async fn t080_an_unsaved_token_yields_to_others() {
 async fn t080_an_unsaved_token_does_not_survive_a_sign_out() {
     let machine = Machine::new().await;
     let (source, other) = (machine.process(), machine.process());
-    machine.expire();
-    machine.store.saves_left(Some(1));
-    token(&source).await.unwrap();
-    machine.store.saves_left(None);
+    machine.renew_unsaved(&source).await;
     other.sign_out().await.unwrap();
     let mut again = machine.credential.clone();
     again.tokens.as_mut().unwrap().refresh_token = Some(Secret::new("another sign-in".to_owned()));

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    bridge::conversation::{failure::Taken, translate::modern_client::calls::THINKING_LIMIT},
+    bridge::conversation::{
+        failure::Taken,
+        translate::{
+            modern_client::calls::THINKING_LIMIT,
+            tests::{message, told},
+        },
+    },
     mcp::revision::Era,
 };
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"roots":{}}"#;
-
-fn message(text: &str) -> Message {
-    Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
-}
 
 /// In front of a server with these capabilities.
 fn translator(capabilities: &str) -> ModernClient {
@@ -24,20 +26,6 @@ fn translator(capabilities: &str) -> ModernClient {
         r#"{{"id":0,"result":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"serverInfo":{{"name":"s"}}}}}}"#
     );
     ModernClient::new(Description::learn(Era::Legacy, &message(&answer)).unwrap(), Numbers::default())
-}
-
-/// What comes of it, a line for each step.
-fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
-    let mut steps = Vec::new();
-    say(&mut steps);
-    let line = |step| match step {
-        Step::ToServer(message) => format!("to server {}", String::from_utf8_lossy(message.raw())),
-        Step::ToClient(message) => format!("to client {}", String::from_utf8_lossy(message.raw())),
-        Step::Refuse(refusal) => format!("refused {}: {}", refusal.message.id().unwrap(), refusal.failure),
-        Step::Wake(_, after) => format!("wake after {} ms", after.as_millis()),
-        step => panic!("{step:?}"),
-    };
-    steps.into_iter().map(line).collect()
 }
 
 /// What comes of a message of the client's.
