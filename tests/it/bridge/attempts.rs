@@ -248,7 +248,7 @@ fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
     });
 }
 
-/// a1: each refusal by itself may be followed by another attempt, and all of them together may not: so many deliveries in
+/// a1: each single refusal may be followed by another attempt, and all of them together may not: so many deliveries in
 /// all, and an answer.
 #[test]
 fn a1_many_reasons_together_have_one_limit() {
@@ -285,7 +285,7 @@ fn d3_what_changes_nothing_is_sent_again_when_the_connection_breaks() {
     assert_eq!(vendor.calls("tools/call").len(), 1);
 }
 
-/// b6: a profile whose stored credential is gone is signed out, whoever took it away: `auto` opens the browser.
+/// b6: a profile whose stored credential is gone is signed out, and `auto` opens the browser.
 #[test]
 fn b6_a_credential_that_is_gone_is_a_sign_in_to_make() {
     let (mut sandbox, vendor) = left_alone(Script::people());

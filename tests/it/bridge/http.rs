@@ -77,7 +77,7 @@ fn welcome(message: &Value) -> Value {
     }
 }
 
-/// Four backends behind one address, each with sessions of its own. Who comes without a cookie is sent to the next.
+/// Four backends behind one address, each with its own sessions. A request without a cookie goes to the next.
 #[test]
 fn a7_a_session_stays_with_its_backend() {
     let backends = Arc::new(Mutex::new((0_usize, vec![HashSet::<String>::new(); 4], Vec::<String>::new())));

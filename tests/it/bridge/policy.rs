@@ -74,7 +74,7 @@ fn what_is_listed_can_be_called_and_nothing_else() {
 /// Under `--read-only` a tool of which nothing is known yet is not called: not before it is listed, by this process or an
 /// earlier one.
 #[test]
-fn a_tool_that_nobody_has_listed_may_write() {
+fn an_unlisted_tool_may_write() {
     for (client, server) in Era::COMBINATIONS {
         let what = format!("{client:?} to {server:?}");
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(three_tools(server)));
@@ -121,7 +121,7 @@ fn every_page_of_a_list_is_cut() {
 
 /// A tool that begins to write is listed and called no more.
 #[test]
-fn a_list_that_changes_is_cut_anew() {
+fn a_changed_list_is_filtered_again() {
     const CHANGED: &str = "notifications/tools/list_changed";
     for (client, server) in Era::COMBINATIONS {
         let what = format!("{client:?} to {server:?}");
@@ -167,7 +167,7 @@ fn a_remembered_list_is_cut() {
     }
 }
 
-/// The same while nobody is signed in; finmcp's own tool is nobody's to deny.
+/// The same while signed out; no rule can deny finmcp's own tool.
 #[cfg(unix)]
 #[test]
 fn signing_in_is_always_allowed() {

@@ -236,7 +236,7 @@ fn a_server_that_is_down_is_an_answer_and_not_an_exit() {
     assert_eq!(back["content"][0]["text"], "back");
 }
 
-/// Nobody is signed in: every request is answered, and the answer to a call names the command to run.
+/// Signed out: every request is answered, and the answer to a call names the command to run.
 #[test]
 fn signed_out_is_an_answer_with_the_command_to_run() {
     let (sandbox, vendor) = (Sandbox::new(), machine_vendor());

@@ -136,7 +136,7 @@ fn a_server_without_sessions_gets_no_session_id() {
     assert!(vendor.records().iter().all(|record| record.method != "DELETE"));
 }
 
-/// t125: events of other types than `message` are nobody's messages; some servers keep a stream alive with them.
+/// t125: events of other types than `message` are no messages; some servers keep a stream alive with them.
 #[test]
 fn t125_events_that_are_no_messages_are_skipped() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
@@ -305,7 +305,7 @@ fn t100_lines_that_are_no_messages_are_refused_one_by_one() {
 /// t137: many bridges to one server, each with many calls under way: every answer is for the bridge, and the call, that
 /// asked.
 #[test]
-fn t137_answers_are_for_whoever_asked() {
+fn t137_each_answer_reaches_the_bridge_and_call_that_asked() {
     const BRIDGES: usize = 16;
     for script in [Script::default(), Script::default().modern()] {
         let (era, vendor) = (script.era, Vendor::start(script));
@@ -331,7 +331,7 @@ fn t137_answers_are_for_whoever_asked() {
     }
 }
 
-/// A program that nobody has signed in yet: the entry names it, and what proves it. Any number of them sign in once.
+/// A program that has not signed in yet: the entry names it, and what proves it. Any number of them sign in once.
 #[test]
 fn a_program_signs_itself_in() {
     let (sandbox, vendor) = (Sandbox::new(), crate::commands::login::machine_vendor());

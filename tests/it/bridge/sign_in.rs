@@ -66,7 +66,7 @@ fn t022_t036_many_bridges_open_one_browser() {
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
     let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("initialize", hello.clone())).collect();
     for (serve, id) in bridges.iter_mut().zip(asked) {
-        // Whoever waits long for that person is answered without the server.
+        // A client that waits long for that person is answered without the server.
         serve.answer_to(&id).result();
         serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
@@ -114,8 +114,8 @@ fn t064_a_missing_scope_is_asked_for_once() {
     assert_eq!(browser.starts().len(), 2);
 }
 
-/// t064: without a browser the answer names the command, with what is missing and what there was; once somebody has run
-/// it, the bridge goes on with that.
+/// t064: without a browser the answer names the command, with what is missing and what there was; once that has been
+/// run, the bridge goes on with it.
 #[test]
 fn t064_a_missing_scope_is_named() {
     let vendor = Vendor::start(Script::people());
@@ -140,14 +140,14 @@ fn t064_a_missing_scope_is_named() {
     refuse();
     serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
-    // Nobody has signed in again since.
+    // There was no sign-in since.
     refuse();
     assert_eq!(serve.call("echo", json!({"message": "hi"})).error()["code"], -31004);
 }
 
-/// t040: a client that the server has forgotten is said, and registers anew at the next sign-in.
+/// t040: a client that the server has forgotten is reported, and registers again at the next sign-in.
 #[test]
-fn t040_a_forgotten_client_registers_anew() {
+fn t040_a_forgotten_client_registers_again() {
     let vendor = Vendor::start(Script::people());
     let (sandbox, browser) = signed_in(&vendor, &[]);
     let url = vendor.url();
@@ -177,7 +177,7 @@ fn t036_a_person_who_says_no_is_not_asked_again() {
     assert_eq!(browser.starts().len(), 1);
 }
 
-/// t036: nor by the other bridges that waited for the answer, or start a little later; but somebody who asks by hand is
+/// t036: nor by the other bridges that waited for the answer, or start a little later; but a person who asks by hand is
 /// heard, and from then on all bridges work.
 #[test]
 fn t036_a_person_who_says_no_says_it_to_all_bridges() {
@@ -211,7 +211,7 @@ fn t036_a_person_who_says_no_says_it_to_all_bridges() {
     assert_eq!(browser.starts().len(), before + 1);
 }
 
-/// t011: what must not be trusted is named in the answer, and nobody is asked to sign in there.
+/// t011: what must not be trusted is named in the answer, and no browser opens for it.
 #[test]
 fn t011_a_server_that_is_not_trusted_is_named() {
     let script = Script { protected_resource: json!({"resource": "https://bank.example/mcp"}), ..Script::people() };

@@ -1,4 +1,4 @@
-//! Signed out is a normal state: what a client sees of a server that nobody is signed in to, and how it gets in.
+//! Signed out is a normal state: what a client sees of a server before its sign-in, and how it signs in.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn open(serve: &mut Serve, capabilities: Value) {
 #[test]
 fn a_client_signs_in_by_the_tool() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    // Nobody looks at the window that opens: the address is enough.
+    // The person ignores the window that opens: the address is enough.
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
     open(&mut serve, json!({}));
@@ -126,7 +126,7 @@ fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
     assert_eq!(result["content"][0]["text"], "hi");
 }
 
-/// Somebody signs in in a terminal: the client hears of it by itself.
+/// A person signs in in a terminal: finmcp notifies the client.
 #[test]
 fn a_sign_in_elsewhere_is_told_to_the_client() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -152,7 +152,7 @@ fn a_server_that_is_slow_holds_up_no_handshake() {
     assert_eq!(vendor.calls("initialize").len(), 1);
 }
 
-/// A server that cannot be reached: the client starts, and goes on by itself once the server is back.
+/// A server that cannot be reached: the client starts, and works once the server is back.
 #[test]
 fn a_server_that_is_down_is_there_when_it_comes_back() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -193,8 +193,8 @@ fn said(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap()
 }
 
-/// The page opens by itself, once for a sign-in: however often the tool is called meanwhile, and whether it is the tool or a
-/// call that was refused. The address is in the answer all the same.
+/// The page opens automatically, once for a sign-in: however often the tool is called meanwhile, and whether it is the
+/// tool or a call that was refused. The address is in the answer all the same.
 #[test]
 fn b7_a_browser_opens_once_for_a_sign_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -272,7 +272,7 @@ fn b7_many_clients_open_one_window() {
     let opened = answers.iter().filter(|answer| said(answer).contains("A browser window was opened")).count();
     let elsewhere = answers.iter().filter(|answer| said(answer).contains("is open already")).count();
     assert_eq!((opened, elsewhere, browser.starts().len()), (1, 5, 1), "{answers:?}");
-    // A bridge that opens browsers by itself waits for that one.
+    // A bridge that opens browsers waits for that one.
     let mut auto = sandbox.serve([vendor.url(), "--sign-in".to_owned(), "auto".to_owned()]);
     auto.initialize().result();
     let waiting = auto.post("tools/call", json!({"name": "echo", "arguments": {"message": "hi"}}));

@@ -166,7 +166,7 @@ fn colours_are_for_terminals() {
     assert!(!Sandbox::new().finmcp(["token", "asset"]).expect_code(4).stderr.contains('\u{1b}'));
 }
 
-/// `finmcp man | head -1`: whoever has seen enough is not told of an error.
+/// `finmcp man | head -1`: a reader that closes the pipe early causes no error.
 #[test]
 fn a_closed_pipe_is_no_error() {
     let sandbox = Sandbox::new();

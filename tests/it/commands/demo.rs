@@ -34,7 +34,7 @@ fn the_report_adds_up_and_nothing_is_left_behind() {
     }
 }
 
-/// `finmcp serve demo` is an AI client's entry by itself.
+/// `finmcp serve demo` works as an AI client's entry as it is.
 #[test]
 fn the_demo_is_a_server_like_any_other() {
     let sandbox = Sandbox::new();

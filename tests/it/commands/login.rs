@@ -69,7 +69,7 @@ fn the_client_secret_comes_from_stdin_or_the_environment() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
-/// A pipe that says nothing keeps nobody from stopping it.
+/// A sign-in that waits for a silent pipe can be stopped.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_a_sign_in_that_waits_for_its_secret() {
@@ -379,7 +379,7 @@ mod person {
         }
     }
 
-    /// t023, t025: an answer without the right `state` is nobody's: it is turned away and the sign-in goes on waiting.
+    /// t023, t025: an answer without the right `state` is refused, and the sign-in goes on waiting.
     #[test]
     fn t023_an_answer_without_the_right_state_changes_nothing() {
         for callback_state in [StateParameter::Wrong, StateParameter::Absent] {
@@ -406,7 +406,7 @@ mod person {
         sandbox.finmcp(["token", &vendor.url()]).expect_code(4);
     }
 
-    /// t035: nobody comes back.
+    /// t035: the person never comes back.
     #[test]
     fn t035_a_person_who_never_comes_back_is_not_waited_for_for_ever() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

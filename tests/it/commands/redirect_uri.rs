@@ -70,7 +70,7 @@ fn b2_a_fixed_redirect_uri_is_used_and_remembered() {
             .filter_map(|record| record.form().get("redirect_uri").cloned())
             .collect();
         assert_eq!((asked, redeemed), (vec![uri.clone(); 3], vec![uri.clone(); 3]));
-        // A port that is asked for by itself is another redirect URI.
+        // A port alone is another redirect URI.
         let port = free_port().to_string();
         let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         sandbox.finmcp(["login", "work", "--port", &port]).expect_success();

@@ -1,4 +1,5 @@
-//! `finmcp login` where the browser is elsewhere, or nobody is there: a pasted address, a device code, and exit code 4.
+//! `finmcp login` where the browser is elsewhere, or there is no person: a pasted address, a device code, and exit code
+//! 4.
 
 use std::{os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
@@ -157,7 +158,7 @@ fn t097_the_terminal_shows_nothing_of_it() {
     assert!(!is_open(port(&answer)), "Ctrl-C frees the port");
 }
 
-/// A command in the background leaves the terminal to whoever is in front, and is not stopped for reading from it.
+/// A command in the background leaves the terminal to the command in front, and is not stopped for reading from it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_terminal_in_the_background_is_left_alone() {
@@ -250,10 +251,10 @@ fn a_server_may_keep_device_codes_from_us() {
     );
 }
 
-/// With `CI` set nobody is asked and no server is called; nor where there is neither a terminal nor a display nor a
+/// With `CI` set no sign-in starts and no server is called; nor where there is neither a terminal nor a display nor a
 /// browser's command. The command to run is said.
 #[test]
-fn nobody_is_asked_where_nobody_is() {
+fn no_sign_in_starts_where_no_person_can_answer() {
     let vendor = Vendor::start(Script::people());
     let url = vendor.url();
     let command = format!("run `finmcp login {url}`");
@@ -291,7 +292,7 @@ fn nobody_is_asked_where_nobody_is() {
 }
 
 /// Each way to a browser: both variables, a desktop of Linux, and Windows from within WSL; and the screen before which
-/// somebody sits who comes by SSH is another one.
+/// a person sits who comes by SSH is another one.
 #[cfg(target_os = "linux")]
 #[test]
 fn where_a_browser_opens() {
@@ -363,8 +364,8 @@ fn t035_ctrl_c_frees_the_port() {
     }
 }
 
-/// t040, d6: nobody is sent to a page that does not know the client: another is registered before. `--force` brings a new
-/// one at any time.
+/// t040, d6: no person is sent to a page that does not know the client: another is registered before. `--force` brings
+/// a new one at any time.
 #[test]
 fn t040_a_client_that_the_page_does_not_know() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

@@ -36,7 +36,7 @@ fn signed_out_is_exit_code_4_with_the_command_to_run() {
 }
 
 #[test]
-fn a_server_that_nobody_knows_is_exit_code_2_with_the_candidates() {
+fn an_unknown_server_is_exit_code_2_with_the_candidates() {
     for arguments in [&["token", "nobody"][..], &["token"], &["token", "--env", "moon"]] {
         let run = Sandbox::new().finmcp(arguments).expect_code(2).expect_stderr(&["asset", "tesorio"]);
         assert_eq!(run.stdout, "");
@@ -202,7 +202,7 @@ mod person {
         assert_eq!(vendor.replays(), 0);
     }
 
-    /// t065, t069: a rotating refresh token is spent once, whoever spends it.
+    /// t065, t069: a rotating refresh token is spent once, by whichever process.
     #[test]
     fn t065_processes_that_share_a_rotating_refresh_token_never_spend_it_twice() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
@@ -223,7 +223,7 @@ mod person {
     }
 
     /// t065, t069: tokens that live for moments, several bridges and scripts, one sign-in: everybody is served, and
-    /// nobody is asked again.
+    /// the person is not asked again.
     #[test]
     fn t065_short_tokens_are_renewed_for_everybody_all_the_time() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
@@ -245,12 +245,12 @@ mod person {
         assert_eq!(vendor.executed().len(), calls, "each call ran once");
         assert_eq!(vendor.replays(), 0, "a spent refresh token was sent");
         assert_eq!(browser.starts().len(), 1);
-        // Renewing is due every nine tenths of a lifetime, by whoever comes first.
+        // Renewing is due every nine tenths of a lifetime, by the process that comes first.
         let renewals = vendor.records_at("/token").len() - 1;
         assert!((3..=6).contains(&renewals), "{renewals} renewals");
     }
 
-    /// t060: only `invalid_grant` ends a sign-in, and then nobody asks the server again.
+    /// t060: only `invalid_grant` ends a sign-in, and then the server is not asked again.
     #[test]
     fn a_sign_in_that_the_server_ended_is_exit_code_4() {
         let vendor = Vendor::start(Script::people());

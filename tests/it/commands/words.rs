@@ -64,7 +64,7 @@ fn exit_code_1_the_server_does_not_know_the_secret() {
 }
 
 #[test]
-fn exit_code_2_a_server_that_nobody_knows() {
+fn exit_code_2_an_unknown_server() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "nobody"]), @r#"
     exit code 2
@@ -80,7 +80,7 @@ fn exit_code_2_a_server_that_nobody_knows() {
 }
 
 #[test]
-fn exit_code_3_nobody_there() {
+fn exit_code_3_no_server_there() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
     let name = vendor.origin().trim_start_matches("http://").to_owned();
@@ -107,7 +107,7 @@ fn exit_code_3_no_mcp_server_there() {
 }
 
 #[test]
-fn exit_code_4_nobody_is_signed_in() {
+fn exit_code_4_signed_out() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "asset", "--env", "sandbox"]), @r#"
     exit code 4

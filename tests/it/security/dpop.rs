@@ -143,7 +143,7 @@ fn a_token_endpoint_that_always_wants_another_nonce() {
     assert_eq!(vendor.replays(), 0);
 }
 
-/// t050: a token that was to be bound and is not is refused: nothing of it is kept, and nobody is shown it.
+/// t050: a token that was to be bound and is not is refused: nothing of it is kept or shown.
 #[test]
 fn t050_a_bearer_token_in_the_place_of_a_bound_one() {
     let vendor = people(Dpop::Challenged, false);
@@ -162,7 +162,7 @@ fn t050_a_bearer_token_in_the_place_of_a_bound_one() {
 
 /// t050: and the other way round: a token that is bound to no key of ours.
 #[test]
-fn t050_a_bound_token_that_nobody_asked_for() {
+fn t050_a_bound_token_without_a_request_for_one() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
@@ -209,7 +209,7 @@ fn a_wider_sign_in_is_bound_too() {
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
-/// An authorization server that does not say that it can: nobody is sent there where it is needed.
+/// An authorization server that does not say that it can: no browser opens where it is needed.
 #[test]
 fn an_authorization_server_that_binds_no_tokens() {
     let unable = json!({"dpop_signing_alg_values_supported": ["RS256"]});

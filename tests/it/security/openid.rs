@@ -1,4 +1,4 @@
-//! A certified OpenID provider that somebody else wrote, and an MCP server that accepts its tokens. `tests/run.sh`
+//! A certified OpenID provider by other authors, and an MCP server that accepts its tokens. `tests/run.sh`
 //! installs both.
 
 use std::{
@@ -106,7 +106,7 @@ impl Events {
         let asked: Vec<_> = self.of("authorization").map(|event| &event["scope"]).collect();
         assert_eq!(asked, [scope]);
         assert_eq!((self.of("registration").count(), self.grants("authorization_code")), (1, 1));
-        // This provider registers nobody for a resource's scopes: finmcp then registers without any.
+        // This provider registers no client for a resource's scopes: finmcp then registers without any.
         let refusal = ("registration", "invalid_client_metadata");
         assert_eq!(self.errors(), if scope == OFFLINE_ACCESS { vec![] } else { vec![refusal] });
         assert_eq!(self.of("revoked").count(), 0, "a refresh token was used twice");
@@ -207,8 +207,8 @@ fn a_server_that_names_no_scopes() {
     live_with(&["--no-scopes"], OFFLINE_ACCESS, "none");
 }
 
-/// t057: whoever asks for a token shortly before its end waits for a moment only, but the renewal that began then has spent
-/// the refresh token. Its successor must not end with the process.
+/// t057: a caller that asks for a token shortly before its end waits only briefly, but the renewal that began then has
+/// spent the refresh token. Its successor must not end with the process.
 #[test]
 fn t057_a_renewal_that_takes_long_does_not_cost_the_sign_in() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--delay=1"]));
@@ -248,7 +248,7 @@ fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
     assert_eq!(events.of("registration").count(), 1, "the registration is good for the second sign-in too");
 }
 
-/// A sign-in without a refresh token is used to its end, and then somebody has to sign in.
+/// A sign-in without a refresh token is used to its end, and then a person has to sign in.
 #[test]
 fn a_provider_without_refresh_tokens() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--no-refresh"]));
@@ -305,7 +305,7 @@ fn a_person_signs_in_on_another_device() {
 
 /// Programs with a secret, in either place, and with a key, of either kind.
 #[test]
-fn programs_sign_in_by_themselves() {
+fn programs_sign_in_without_a_person() {
     let keys: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "keys"].iter().collect();
     let key = |name: &str| keys.join(name).to_str().unwrap().to_owned();
     for (client, key) in [

@@ -296,7 +296,7 @@ stacks! {
     django: stack(&[Program(DJANGO, "django_provider.py", &[]), Program(PYTHON, "resource_server.py", &[])]);
     workers: stack(&[Program(NODE, "workers.mjs", &["@cloudflare/workers-oauth-provider"])]);
     workers_before: stack(&[Program(NODE, "workers.mjs", &["workers-oauth-provider-before"])]);
-    // FastMCP's proxy in front of an OpenID provider gives out tokens of its own, and goes on taking them after it has
+    // FastMCP's proxy in front of an OpenID provider issues its own tokens, and goes on taking them after it has
     // revoked them.
     fastmcp_proxy: stack_before_provider(&[Program(PYTHON, "fastmcp_proxy.py", &[])]);
     fastmcp_proxy_legacy: stack_before_provider(&[Program(PYTHON_LEGACY, "fastmcp_proxy.py", &[])]);

@@ -1,4 +1,4 @@
-//! What every test stands on: a home of its own, a scriptable vendor, a browser that obeys, and the running bridge.
+//! What every test stands on: its own home, a scriptable vendor, a browser that obeys, and the running bridge.
 
 pub mod background;
 #[cfg(unix)]

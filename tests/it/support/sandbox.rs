@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::{secrets::Canary, serve::Serve};
 
-/// How long any command that ends by itself may take.
+/// How long any command may take to end.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything that a finmcp process can see and leave behind, apart from this machine's own.

@@ -9,7 +9,7 @@ enum Expected {
     Result,
     /// This error, with this in its message.
     Error(i64, &'static str),
-    /// That nobody knows whether the call was carried out.
+    /// The outcome of the call is unknown.
     Unknown,
 }
 use Expected::{Error, Result, Unknown};
@@ -169,7 +169,7 @@ enum Way {
 
 /// Row A4: every answer, in each of the ways, to clients and from servers of both eras.
 #[test]
-fn a4_a5_whatever_is_answered_the_client_gets_one_valid_answer() {
+fn a4_a5_every_server_answer_becomes_one_valid_response() {
     let cases = cases();
     let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len());

@@ -44,7 +44,7 @@ fn a5_heartbeats_in_a_calls_stream_are_skipped() {
 }
 
 /// Row A4: on one stream, the answer with the right id is the answer, whatever else comes; what names another
-/// request that waits is for that one; and where there are two that name none, nobody knows.
+/// request that waits is for that one; and where there are two that name none, it is unknown.
 #[test]
 fn a4_a_response_goes_to_the_request_that_it_means() {
     let result =
@@ -98,7 +98,7 @@ fn a4_an_unreadable_answer_on_the_stream_ends_the_wait() {
 
 /// Row A5: what a server calls its JSON.
 #[test]
-fn a5_json_is_taken_whatever_it_is_called() {
+fn a5_json_is_accepted_under_any_content_type() {
     for era in [Era::Legacy, Era::Modern] {
         let (_sandbox, vendor, mut serve) = open_bridge(Script { era, ..Script::default() });
         serve.greet(era).result();

@@ -239,7 +239,7 @@ fn t114_a_call_that_may_have_been_taken_is_not_sent_again() {
     }
 }
 
-/// A client that begins anew gets a new session, and the old one ends.
+/// A client that starts again gets a new session, and the old one ends.
 #[test]
 fn a_new_handshake_ends_the_stream_before() {
     let (_sandbox, vendor, mut serve) = bridge();

@@ -85,7 +85,7 @@ fn a_modern_client_lists_and_calls_tools() {
 
 /// What the server asks, in the middle of a call and outside of one, and what it tells.
 #[test]
-fn what_the_server_says_by_itself_is_heard() {
+fn unsolicited_server_messages_reach_the_client() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script { asks_for_roots: true, ..Script::default().over_sse() });
     serve.initialize();
     assert_eq!(serve.incoming("roots/list").id(), Some("0"));
@@ -126,9 +126,9 @@ fn messages_keep_their_order() {
     }
 }
 
-/// t105: what answers nobody's request is nobody's, be it before the request, after its answer, or without an id.
+/// t105: an answer without a waiting request is dropped, be it before the request, after its answer, or without an id.
 #[test]
-fn t105_answers_that_nobody_waits_for_are_dropped() {
+fn t105_unexpected_answers_are_dropped() {
     let (_sandbox, vendor, mut serve) = bridge();
     serve.initialize();
     let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));

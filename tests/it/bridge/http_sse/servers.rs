@@ -1,4 +1,4 @@
-//! Servers that somebody else wrote, by the two SDKs. `tests/run.sh` installs both.
+//! Servers by other authors, on the two SDKs. `tests/run.sh` installs both.
 
 use std::{
     path::PathBuf,
@@ -8,7 +8,7 @@ use std::{
 use super::*;
 use crate::bridge::clients::installed;
 
-/// A server in a process of its own. Dropping it ends it.
+/// A server process. Dropping it ends it.
 struct Server {
     child: Child,
     url: String,
@@ -63,7 +63,7 @@ fn typescript_sdk() {
     command.arg(script("http_sse.mjs")).arg(modules);
     let server = Server::start(command);
     let sandbox = talk(&server, "Echo: hi");
-    // It asks for the client's roots by itself, and tells that it has them.
+    // It asks for the client's roots unprompted, and tells that it has them.
     let mut serve = sandbox.serve([&server.url]);
     serve.initialize().result();
     let question = serve.incoming("roots/list");

@@ -3,9 +3,9 @@
 use super::*;
 
 /// b5, d6: a server that has forgotten the client says so before a person is sent there, in whatever form, and the client
-/// registers anew, once.
+/// registers again, once.
 #[test]
-fn b5_d6_a_forgotten_client_registers_anew() {
+fn b5_d6_a_forgotten_client_registers_again() {
     let json = |status: u16, body: Value| Some(Reply::new(status).json(&body));
     for reply in [
         None,
@@ -187,7 +187,7 @@ fn redirect_uris_of_the_client(vendor: &Vendor) -> Vec<String> {
     serde_json::from_value(records[0].json()["redirect_uris"].clone()).unwrap()
 }
 
-/// Five pages of sign-ins at the same time are one client's, and each leads to a port of its own that is registered.
+/// Five pages of sign-ins at the same time are one client's, and each leads to another registered port.
 fn assert_one_client(vendor: &Vendor, pages: &[url::Url]) {
     let registered = redirect_uris_of_the_client(vendor);
     let mut asked: Vec<_> = pages.iter().map(redirect_uri_of).collect();

@@ -28,7 +28,7 @@ fn b1_b10_a_token_response_that_is_a_form() {
 }
 
 /// b10: what must not be used of a JSON document is not used of a form: a member twice, a token that is no header value, a
-/// type that nobody asked for.
+/// type that was not asked for.
 #[test]
 fn b10_a_form_that_must_not_be_used() {
     for form in [
@@ -132,8 +132,8 @@ fn d1_where_a_secret_is_looked_for() {
     }
 }
 
-/// d1: a client that is refused both ways is refused, with a way out that speaks of no secret that nobody chose; one that
-/// a person was given is tried one way.
+/// d1: a client that is refused both ways is refused, with a way out that names no secret unless one was given; one
+/// that a person was given is tried one way.
 #[test]
 fn d1_a_client_that_is_refused_both_ways() {
     let script = Script { registration: Registration::Confidential, ..Script::people() };

@@ -50,7 +50,7 @@ fn t048_no_secret_is_sent_on() {
 /// t005, t009: a server that is far away cannot send us to this machine or into its networks, however it writes the
 /// address and wherever it names it; by way of the person's proxy and with the person's own authority, too.
 #[test]
-fn t005_t009_a_server_elsewhere_sends_nobody_here() {
+fn t005_t009_a_server_elsewhere_cannot_send_finmcp_here() {
     let here = TcpListener::bind("127.0.0.1:0").unwrap();
     here.set_nonblocking(true).unwrap();
     let port = here.local_addr().unwrap().port();
@@ -146,7 +146,7 @@ fn t007_t009_no_redirect_leads_here() {
 }
 
 /// t008: a company's authorization server in its own network is reached with the person's word and not without; what no
-/// server may have is not reached with it either, whoever names it.
+/// server may have is not reached with it either.
 #[test]
 fn t008_a_private_network_needs_the_persons_word() {
     let named = |address: &str| {

@@ -19,7 +19,7 @@ fn naming(url: &str, why: &str) -> Vec<Hostile> {
 }
 
 /// t002, t003, t004, t038, t039: whatever is no plain https URL, in each place where a server names one: other schemes,
-/// plain http, somebody in front of the host, a fragment, an option for a program.
+/// plain http, a user name in front of the host, a fragment, an option for a program.
 #[test]
 fn t002_t003_t004_t038_t039_what_no_server_may_name() {
     let scheme = "only https is accepted";
@@ -73,7 +73,7 @@ fn t003_what_is_not_needed_is_not_followed() {
     assert_eq!(browser.starts().len(), 1);
 }
 
-/// t038: a host in another script is shown, before the browser opens, in the form that deceives nobody.
+/// t038: a host in another script is shown, before the browser opens, in the form that cannot deceive.
 #[test]
 fn t038_the_host_is_said_before_the_browser_opens() {
     let script = Script {
@@ -135,7 +135,7 @@ fn t012_the_expected_issuer_is_the_one_that_is_named() {
     }
 }
 
-/// t014: whoever publishes a bad document is not asked for another, and trouble is not taken for "not here".
+/// t014: a server that publishes a bad document is not asked for another, and trouble is not taken for "not here".
 #[test]
 fn t014_documents_are_not_shopped_around() {
     let bad =

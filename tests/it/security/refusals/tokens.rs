@@ -9,7 +9,7 @@ fn token_response(member: &str, value: Value) -> Reply {
     Reply::new(200).json(&response)
 }
 
-/// t050, t051: a token of another type, or one that would bring headers of its own, is neither kept nor sent.
+/// t050, t051: a token of another type, or one that would add headers, is neither kept nor sent.
 #[test]
 fn t050_t051_tokens_that_are_no_bearer_tokens_are_refused() {
     for (member, value, said) in [
@@ -59,10 +59,10 @@ fn t059_token_responses_that_are_none_change_nothing() {
     sandbox.assert_no_secret(&["CANARY-of-a-token-that-nobody-keeps".to_owned()]);
 }
 
-/// t045: a token that says that it is for somebody else is the server's affair, and said once; where the person wants
-/// none such it is refused, at the sign-in and at each renewal.
+/// t045: a token that says that it is for another resource is the server's affair, and reported once; where the person
+/// wants none such it is refused, at the sign-in and at each renewal.
 #[test]
-fn t045_a_token_for_somebody_else_is_said_or_refused() {
+fn t045_a_token_for_another_resource_is_reported_or_refused() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let claims = URL_SAFE_NO_PAD.encode(json!({"aud": ["https://bank.example/mcp"]}).to_string());
     let foreign = || Effect::Answer(token_response("access_token", json!(format!("e30.{claims}.c2ln"))));

@@ -101,8 +101,8 @@ fn the_kernel_has_to_free_the_lock() {
     assert!(found.contains(&Violation::Deadlock), "{found:?}");
 }
 
-/// What was read before the wait for the lock has been spent by whoever held it. The proof of the store would even put it
-/// back.
+/// What was read before the wait for the lock has been spent by the process that held it. The proof of the store would
+/// even put it back.
 #[test]
 fn the_second_load_is_needed() {
     let found = without(Rules { reload: false, ..ALL });
@@ -125,7 +125,7 @@ fn the_proof_of_the_store_is_needed() {
     assert!(found.contains(&Violation::SpentForNothing), "{found:?}");
 }
 
-/// Somebody would hold a token whose refresh token a crash takes away.
+/// A process would hold a token whose refresh token a crash takes away.
 #[test]
 fn saving_before_using_is_needed() {
     let found = without(Rules { save_before_use: false, ..ALL });
@@ -139,7 +139,8 @@ fn comparing_before_clearing_is_needed() {
     assert!(found.contains(&Violation::ClearedAnother), "{found:?}");
 }
 
-/// Generations begin anew with a sign-in after a sign-out: what could not be saved before would pass for its successor.
+/// Generations start again with a sign-in after a sign-out: what could not be saved before would pass for its
+/// successor.
 #[test]
 fn t080_the_generation_alone_is_not_enough() {
     let found = without(Rules { lineage: false, ..ALL });

@@ -25,7 +25,7 @@ pub struct State {
 pub type Move = (String, Result<State, Violation>);
 
 impl State {
-    /// Somebody has signed in, and every process in `roles` knows the token.
+    /// A person has signed in, and every process in `roles` knows the token.
     pub fn new(roles: &[(Role, u8)], world: World) -> Self {
         let process = |&(role, calls): &(Role, u8)| Process {
             role,
@@ -60,7 +60,7 @@ impl State {
         }
         let somebody_waits = self.processes.iter().any(|process| !matches!(process.step, Step::Idle | Step::Dead));
         if moves.is_empty() && somebody_waits {
-            return vec![("nobody goes on".to_owned(), Err(Violation::Deadlock))];
+            return vec![("no process goes on".to_owned(), Err(Violation::Deadlock))];
         }
         self.accidents(rules, &mut moves);
         moves
@@ -336,12 +336,12 @@ impl State {
                 next.store_is_locked = true;
             });
         }
-        // The store knows no compare-and-swap: between `load` and `save` in `end` nobody could be kept off who does not
-        // ask for the lock. The long wait is the one for the answer.
+        // The store knows no compare-and-swap: between `load` and `save` in `end` no process could be kept off that
+        // does not ask for the lock. The long wait is the one for the answer.
         let is_refused =
             |process: &Process| process.step == Step::Receive && process.answer == Some(Answer::InvalidGrant);
         if self.world.outsider && self.processes.iter().any(is_refused) {
-            happen("somebody signs in without the lock".to_owned(), &|next| {
+            happen("a person signs in without the lock".to_owned(), &|next| {
                 next.world.outsider = false;
                 next.change(Role::SignsIn);
             });
@@ -419,7 +419,7 @@ impl State {
         };
     }
 
-    /// From here on the spent token may come again: nobody has its successor, or the store has not.
+    /// From here on the spent token may come again: no process has its successor, or the store has not.
     fn excuse(&mut self, process: &Process) {
         if let Some(held) = process.held {
             self.excused |= 1 << held.token;

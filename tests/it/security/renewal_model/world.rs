@@ -19,7 +19,7 @@ pub enum Step {
     Receive,
     /// `keep`: `save` of what came.
     Save,
-    /// `start`: whoever waits for the flight has the token.
+    /// `start`: all that wait for the flight have the token.
     Use,
     /// The end of `renew`: the lock is dropped.
     Unlock,
@@ -115,7 +115,7 @@ pub enum Violation {
     Needless,
     /// An older credential took a newer one's place.
     OlderOverNewer,
-    /// A renewal brought back what somebody had signed out of.
+    /// A renewal brought back a sign-in after its sign-out.
     LogoutUndone,
     /// `invalid_grant` cleared another credential than the one it was said of.
     ClearedAnother,
@@ -123,16 +123,16 @@ pub enum Violation {
     UsedUnsaved,
     /// A refresh token was spent though the store took nothing all the time.
     SpentForNothing,
-    /// Somebody waits, and nobody can go on.
+    /// A process waits, and none can go on.
     Deadlock,
 }
 
-/// What may still happen to everybody.
+/// What may still happen to all processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct World {
     /// Processes that may be killed.
     pub crashes: u8,
-    /// Calls of the store that may fail, each by itself.
+    /// Calls of the store that may fail, one at a time.
     pub failures: u8,
     /// Answers that may be lost on their way.
     pub lost_answers: u8,
@@ -142,7 +142,7 @@ pub struct World {
     pub revocations: u8,
     /// How often the store may stop taking anything, until it takes everything again.
     pub lockings: u8,
-    /// Whether somebody who asks for no lock signs in while a renewal is being refused.
+    /// Whether a person signs in without the lock while a renewal is being refused.
     pub outsider: bool,
 }
 

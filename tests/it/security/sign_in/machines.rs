@@ -12,7 +12,7 @@ fn mint(sandbox: &Sandbox, vendor: &Vendor, more: &[&str]) -> Run {
     sandbox.finmcp([&["login", &vendor.url(), "--grant", "client-credentials"], more].concat())
 }
 
-/// A vendor that hands out tokens to whoever asks, and publishes `metadata`.
+/// A vendor that grants every token request, and publishes `metadata`.
 fn lenient(metadata: Value) -> Vendor {
     Vendor::start(Script { authorization_server: metadata, token_answer: Some(tokens()), ..Script::people() })
 }

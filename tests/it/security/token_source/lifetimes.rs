@@ -4,7 +4,7 @@ use super::*;
 
 /// t078: a renewal that hangs in the safety margin does not hold up the calls, and is not started over and over.
 #[tokio::test]
-async fn t078_a_slow_renewal_holds_nobody_up() {
+async fn t078_a_slow_renewal_delays_no_call() {
     let machine = Machine::new().await;
     let source = machine.process();
     assert_eq!(token(&source).await.unwrap(), "access-0");
@@ -100,7 +100,7 @@ async fn five_second_tokens_last_for_an_hour() {
     assert_eq!(machine.vendor.replays(), 0);
 }
 
-/// t052: nobody knows when the token ends: it is used until a 401, and then renewed once.
+/// t052: the token's end is unknown: it is used until a 401, and then renewed once.
 #[tokio::test]
 async fn t052_a_token_without_end_is_used_until_a_401() {
     let machine = Machine::new().await;
@@ -120,7 +120,7 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
 }
 
 /// t055: a clock that jumps a day ahead or back, and a machine that sleeps for two: the next call makes one request at
-/// most, nobody has to sign in again, and a 401 has the last word.
+/// most, no new sign-in is needed, and a 401 has the last word.
 #[tokio::test]
 async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
     const DAY: f64 = 86_400.0;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// t073: somebody holds the lock and does not give it back: nothing is sent without it.
+/// t073: another process holds the lock and does not release it: nothing is sent without it.
 #[tokio::test(start_paused = true)]
 async fn t073_without_the_lock_nothing_is_sent() {
     let machine = Machine::new().await;
@@ -59,7 +59,7 @@ impl Drop for Holder {
     }
 }
 
-/// t072: whoever holds the lock is killed: the next has it at once, with nothing to clear away.
+/// t072: the holder of the lock is killed: the next has it at once, with nothing to clear away.
 #[tokio::test]
 async fn t072_a_killed_holder_leaves_no_lock() {
     let machine = Machine::new().await;
@@ -75,7 +75,7 @@ async fn t072_a_killed_holder_leaves_no_lock() {
     assert!(killed.elapsed() < Duration::from_millis(500), "{:?}", killed.elapsed());
 }
 
-/// t072: whoever holds the lock is stopped, and may go on at any time: nobody else spends anything.
+/// t072: the holder of the lock is stopped, and may go on at any time: no other process spends anything.
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
 async fn t072_a_stopped_holder_keeps_the_lock() {
@@ -109,10 +109,10 @@ async fn t074_a_slow_holder_is_waited_for() {
     assert_eq!((machine.requests(), machine.vendor.replays()), (1, 0));
 }
 
-/// t076: the lock is on a file of its own. While somebody holds it others read what is stored, and use what has been
+/// t076: the lock is on a separate file. While one process holds it others read what is stored, and use what has been
 /// renewed.
 #[tokio::test]
-async fn t076_a_held_lock_keeps_nobody_from_reading() {
+async fn t076_a_held_lock_does_not_prevent_reading() {
     let machine = Machine::new().await;
     let key = machine.folder.path().join("key");
     std::fs::write(&key, [7; 32]).unwrap();
@@ -143,7 +143,7 @@ async fn t077_where_nothing_can_be_locked_nothing_is_sent() {
     let machine = Machine::new().await;
     machine.expire();
     let process = machine.process();
-    // With a runtime of its own, whose threads for what blocks begin under the same rule.
+    // In a separate runtime, whose threads for blocking calls start under the same rule.
     let asking = std::thread::spawn(move || {
         refuse_locks();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

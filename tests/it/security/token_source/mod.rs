@@ -110,7 +110,7 @@ impl CredentialStore for TestStore {
     }
 }
 
-/// A machine on which somebody has signed in an hour's token ago.
+/// A machine on which a person has just signed in, with a token for an hour.
 struct Machine {
     folder: tempfile::TempDir,
     clock: Arc<TestClock>,

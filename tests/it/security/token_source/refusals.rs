@@ -38,7 +38,7 @@ async fn t060_a_server_in_trouble_ends_no_sign_in() {
 /// t060, b1: a definite refusal ends the sign-in in whatever words it comes. It is asked for once, in all processes; the
 /// tokens are kept until the next sign-in.
 #[tokio::test]
-async fn b1_a_definite_refusal_ends_a_sign_in_in_whatever_words() {
+async fn b1_a_definite_refusal_ends_a_sign_in_in_any_words() {
     for (status, body) in [
         (400, r#"{"error":"invalid_grant"}"#),
         (401, r#"{"error":"invalid_grant"}"#),
@@ -75,7 +75,7 @@ async fn b1_a_definite_refusal_ends_a_sign_in_in_whatever_words() {
 }
 
 /// a1: a token that the resource server refused and that nothing replaces is no sign-in, whatever its lifetime says: not
-/// until the server takes it after all, or somebody signs in.
+/// until the server takes it after all, or a person signs in.
 #[tokio::test]
 async fn a1_a_refused_token_is_no_sign_in() {
     let mut machine = Machine::new().await;
@@ -105,7 +105,7 @@ async fn a1_a_refused_token_is_no_sign_in() {
     assert!(source.is_signed_in().await);
 }
 
-/// a2: nothing is renewed to find out whether somebody is signed in; and a sign-in by another process shows without a look
+/// a2: nothing is renewed to find out whether there is a sign-in; and a sign-in by another process shows without a look
 /// at the store.
 #[tokio::test]
 async fn a2_looking_for_a_sign_in_renews_nothing() {

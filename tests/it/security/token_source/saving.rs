@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// t066: the server refuses our refresh token, and meanwhile somebody has signed in again without asking for the lock:
+/// t066: the server refuses our refresh token, and meanwhile a person has signed in again without asking for the lock:
 /// theirs stays, and is used.
 #[tokio::test]
 async fn t066_a_loser_clears_nothing_of_the_winner() {
@@ -165,7 +165,7 @@ async fn t080_an_unsaved_token_yields_to_others() {
     }
 }
 
-/// t080: generations begin anew with a sign-in after a sign-out. What could not be saved before is not its successor.
+/// t080: generations start again with a sign-in after a sign-out. What could not be saved before is not its successor.
 #[tokio::test]
 async fn t080_an_unsaved_token_does_not_survive_a_sign_out() {
     let machine = Machine::new().await;

@@ -63,7 +63,7 @@ async fn t069_an_idle_process_reuses_nothing() {
     assert_eq!((machine.requests(), machine.vendor.replays()), (21, 0));
 }
 
-/// One read of the store in the life of a token, and none for a server that nobody has signed in to.
+/// One read of the store in the life of a token, and none for a server without a sign-in.
 #[tokio::test]
 async fn the_steady_state_touches_no_store() {
     let machine = Machine::new().await;
@@ -85,7 +85,7 @@ async fn the_steady_state_touches_no_store() {
     anonymous.settle().await;
     assert_eq!(machine.store.loads.load(Ordering::SeqCst), 1);
     assert!(!machine.folder.path().join("none").exists());
-    // Until somebody does, here or elsewhere.
+    // Until there is one, made here or elsewhere.
     anonymous.identify(machine.identity.clone());
     assert_eq!(token(&anonymous).await.unwrap(), "access-0");
 }
@@ -184,7 +184,7 @@ async fn t062_client_credentials_are_minted_once_for_all() {
 }
 
 #[tokio::test]
-async fn a_forced_refresh_asks_whatever_is_stored() {
+async fn a_forced_refresh_asks_even_for_a_valid_token() {
     let machine = Machine::new().await;
     let source = machine.process();
     assert_eq!(text(&source.force_refresh().await.unwrap()), "access-1");

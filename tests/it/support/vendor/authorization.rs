@@ -238,7 +238,7 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     }
     match state.script.callback_state {
         StateParameter::Right => answer.push(("state", field("state"))),
-        StateParameter::Wrong => answer.push(("state", "somebody-else's-state-0123456789".to_owned())),
+        StateParameter::Wrong => answer.push(("state", "another-sign-in's-state-0123456789".to_owned())),
         StateParameter::Absent => {}
     }
     match state.script.callback_issuer {
@@ -330,7 +330,7 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             if code.challenge != challenge || code.redirect_uri != field("redirect_uri") || code.client_id != client_id
             {
-                return error(400, "invalid_grant", "the code was given to somebody else");
+                return error(400, "invalid_grant", "the code was given to another client");
             }
             state.sign_in(&shared.origin, &client_id, &code.scope, key)
         }
@@ -362,7 +362,7 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             if let Some(rotation) = known.spent {
                 state.rotations[rotation].replayed = true;
-                // Somebody has a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
+                // There is a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
                 state.replays += 1;
                 state.dead_families.insert(known.family);
                 for access in state.access_tokens.values_mut().filter(|access| access.family == known.family) {
@@ -467,7 +467,7 @@ impl State {
                 "iss": origin, "aud": format!("{origin}/mcp"), "sub": client_id, "scope": scope,
                 "iat": now, "exp": now + lifetime.as_secs(),
             });
-            // Nobody here checks signatures; what stands in its place is the secret part.
+            // No test checks signatures; the secret part stands in the signature's place.
             access_token = [json!({"alg": "none", "typ": "JWT"}).to_string(), claims.to_string(), access_token]
                 .map(|part| URL_SAFE_NO_PAD.encode(part))
                 .join(".");

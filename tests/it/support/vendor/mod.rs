@@ -328,7 +328,7 @@ impl Vendor {
         state.streams.clear();
     }
 
-    /// The sessions that nobody has ended.
+    /// The sessions that no client has ended.
     pub fn session_count(&self) -> usize {
         self.state().sessions.len()
     }
