@@ -25,6 +25,4 @@ pub mod request;
 pub mod turn;
 
 #[cfg(test)]
-mod rehearsal;
-#[cfg(test)]
 mod tests;

@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use crate::support::files;
+
 /// The id of a row: `t047`, `a1`.
 type Row = String;
 
@@ -90,18 +92,6 @@ fn rows(name: &str) -> impl Iterator<Item = Row> {
     name.split('_').map_while(|part| id(part).map(|_| part.to_owned()))
 }
 
-/// The text of each Rust file in these folders.
-fn texts(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            texts(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(fs::read_to_string(path).unwrap());
-        }
-    }
-}
-
 /// The names of the test functions in `text`: those behind an attribute that makes one.
 fn tests(text: &str) -> impl Iterator<Item = &str> {
     let mut is_test = false;
@@ -149,10 +139,7 @@ fn every_row_has_a_test() {
     let document = Document::read(&fs::read_to_string(root.join("docs/threats.md")).unwrap());
     let letters: BTreeSet<char> = document.rows.keys().filter_map(|row| row.chars().next()).collect();
     assert_eq!(letters, BTreeSet::from(['a', 'b', 'd', 't']), "a table could not be read");
-    let mut found = Vec::new();
-    for folder in ["src", "tests"] {
-        texts(&root.join(folder), &mut found);
-    }
-    let faults = document.compare(found.iter().flat_map(|text| tests(text)));
+    let sources: Vec<_> = ["src", "tests"].iter().flat_map(|folder| files(&root.join(folder), &["rs"])).collect();
+    let faults = document.compare(sources.iter().flat_map(|(_, text)| tests(text)));
     assert!(faults.is_empty(), "docs/threats.md:\n{}", faults.join("\n"));
 }

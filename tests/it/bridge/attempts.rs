@@ -6,7 +6,7 @@ use std::{fs, thread, time::Duration};
 use serde_json::json;
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::{FakeBrowser, Person, signed_in},
     eventually,
     sandbox::Sandbox,
     serve::Serve,
@@ -19,11 +19,10 @@ const SENDS_LIMIT: usize = 10;
 /// Longer than a loop would need to show.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// Somebody has signed in, and nobody is there any more.
-fn signed_in(script: Script) -> (Sandbox, Vendor) {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+/// A person has signed in at this vendor, and no browser works any more.
+fn left_alone(script: Script) -> (Sandbox, Vendor) {
+    let vendor = Vendor::start(script);
+    let (mut sandbox, browser) = signed_in(&vendor, &[]);
     drop(browser);
     sandbox.set("FINMCP_BROWSER", "false");
     (sandbox, vendor)
@@ -44,7 +43,7 @@ fn a1_a_revoked_token_is_answered_with_the_way_in() {
     for mode in ["tool", "off"] {
         for (client, server) in Era::COMBINATIONS {
             let script = Script { refresh_tokens: false, era: server, ..Script::people() };
-            let (sandbox, vendor) = signed_in(script);
+            let (sandbox, vendor) = left_alone(script);
             let mut serve = sandbox.serve([&vendor.url(), "--sign-in", mode]);
             serve.greet(client);
             serve.call_in(client, "echo", json!({"message": "hi"})).result();
@@ -65,7 +64,7 @@ fn a1_a_revoked_token_is_answered_with_the_way_in() {
 #[test]
 fn a1_one_tool_that_refuses_the_token_stops_no_other() {
     for refresh_tokens in [true, false] {
-        let (sandbox, vendor) = signed_in(Script { refresh_tokens, ..Script::people() });
+        let (sandbox, vendor) = left_alone(Script { refresh_tokens, ..Script::people() });
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize();
         serve.request("tools/list", json!({})).result();
@@ -89,7 +88,7 @@ fn a2_a_dead_sign_in_is_asked_for_once() {
     for (status, error) in
         [(401, "invalid_client"), (400, "invalid_grant"), (403, "unauthorized_client"), (200, "bad_refresh_token")]
     {
-        let (mut sandbox, vendor) = signed_in(Script::people());
+        let (mut sandbox, vendor) = left_alone(Script::people());
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize();
         serve.request("ping", json!({})).result();
@@ -203,7 +202,7 @@ fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
     let run = |case: u32| {
         let era = if case.is_multiple_of(2) { Era::Legacy } else { Era::Modern };
         let script = Script { era, ..Script::people() };
-        let (sandbox, vendor) = signed_in(script);
+        let (sandbox, vendor) = left_alone(script);
         let mut serve = sandbox.serve([vendor.url()]);
         serve.greet(era);
         serve.request_in(era, "tools/list", json!({})).result();
@@ -249,11 +248,11 @@ fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
     });
 }
 
-/// a1: each refusal by itself may be followed by another attempt, and all of them together may not: so many deliveries in
+/// a1: each single refusal may be followed by another attempt, and all of them together may not: so many deliveries in
 /// all, and an answer.
 #[test]
 fn a1_many_reasons_together_have_one_limit() {
-    let (sandbox, vendor) = signed_in(Script::people());
+    let (sandbox, vendor) = left_alone(Script::people());
     let mut serve = sandbox.serve([vendor.url()]);
     serve.initialize();
     serve.request("tools/list", json!({})).result();
@@ -286,10 +285,10 @@ fn d3_what_changes_nothing_is_sent_again_when_the_connection_breaks() {
     assert_eq!(vendor.calls("tools/call").len(), 1);
 }
 
-/// b6: a profile whose stored credential is gone is signed out, whoever took it away: `auto` opens the browser.
+/// b6: a profile whose stored credential is gone is signed out, and `auto` opens the browser.
 #[test]
 fn b6_a_credential_that_is_gone_is_a_sign_in_to_make() {
-    let (mut sandbox, vendor) = signed_in(Script::people());
+    let (mut sandbox, vendor) = left_alone(Script::people());
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let stored = sandbox.files().into_iter().filter(|file| {
         file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("finmcp-"))

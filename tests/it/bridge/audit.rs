@@ -155,9 +155,9 @@ fn the_arguments_are_written_where_that_is_asked_for() {
     sandbox.finmcp(["serve", &vendor.url(), "--audit-arguments"]).expect_code(2).expect_stderr(&["--audit-log"]);
 }
 
-/// What finmcp answers itself because nobody is signed in is no tool's error.
+/// What finmcp answers while signed out is not a tool's error.
 #[test]
-fn a_call_that_nobody_is_signed_in_for_is_not_the_tools_failure() {
+fn a_call_while_signed_out_is_not_the_tools_failure() {
     for client in [Era::Legacy, Era::Modern] {
         for (mode, outcome) in [("tool", "refused"), ("off", "error:-31004")] {
             let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -191,7 +191,7 @@ fn a_call_that_asks_something_is_recorded_when_it_is_over() {
     assert_eq!(outcomes(&log_in(&sandbox)), pairs(&[("roots", "input_required"), ("roots", "ok")]));
 }
 
-/// A call that became a task is not done: its end has a line of its own, by whatever the client hears of it first.
+/// A call that became a task is not done: its end gets another line, at the first message that reports it.
 #[test]
 fn b15_a_task_is_recorded_when_it_begins_and_when_its_end_is_seen() {
     let answer = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":@ID@,"result":{result}}}"#);
@@ -400,7 +400,7 @@ mod unix {
         assert!(vendor.records().is_empty());
     }
 
-    /// A log that is moved away is begun anew; nothing is lost.
+    /// A log that is moved away is started again; nothing is lost.
     #[test]
     fn a_log_can_be_moved_away() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -447,7 +447,7 @@ mod unix {
         assert_eq!(serve.call("echo", json!({"message": "hi"})).error()["code"], -31001);
         assert_eq!(serve.stderr().matches("error:").count(), 1, "said once: {}", serve.stderr());
 
-        // The line that did not fit is there in part, and comes again on a line of its own once there is room.
+        // The line that did not fit is there in part, and is written again on a new line once there is room.
         let whole = |text: &str| text.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
         let before = fs::read_to_string(&log).unwrap();
         assert_eq!((before.lines().count(), whole(&before)), (calls, calls - 1), "{before}");

@@ -82,7 +82,7 @@ fn mcp_inspector() {
             let mut command = sandbox.command("node");
             command.arg(installed("FINMCP_TEST_NODE_MODULES").join(".bin").join("mcp-inspector"));
             command.args(["--cli", "--format", "json", "--protocol-era", era]).args(method);
-            // The Inspector hands on its own few variables only.
+            // The Inspector passes on a few fixed variables only.
             for (name, value) in sandbox.environment().filter(|(name, _)| name.to_string_lossy().starts_with("FINMCP_"))
             {
                 command.arg("-e").arg([name.as_os_str(), "=".as_ref(), value].into_iter().collect::<OsString>());

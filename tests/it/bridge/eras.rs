@@ -224,7 +224,7 @@ impl Running {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let ready = lines.find_map(|line| serde_json::from_str::<Value>(&line).ok()).expect("the server starts");
-        // It may say more, and must not wait for somebody to read that.
+        // It may write more, and must not block on that.
         thread::spawn(move || lines.for_each(drop));
         Self { url: ready["url"].as_str().unwrap().to_owned(), _server: Box::new(Process(child)) }
     }

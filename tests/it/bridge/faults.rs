@@ -127,7 +127,7 @@ fn break_everywhere(era: Era, way: Way, fault: Fault, step: usize) {
     assert_eq!(line.vendor.complaints(), Vec::<String>::new());
 }
 
-/// Several at once, each with a process of its own.
+/// Several at once, each in its own process.
 fn all(cases: &[(Era, Way, Fault, usize)]) {
     thread::scope(|scope| {
         for (era, way, fault, step) in cases.iter().copied() {

@@ -115,7 +115,7 @@ fn server_requests_client_answers_and_notifications_cross_byte_for_byte() {
     vendor.wait_for("the client's notification", |record| record.text() == notification);
 }
 
-/// The handshake too: capabilities that nobody has heard of, and a server's own.
+/// The handshake too: unknown capabilities, and a server's own.
 #[test]
 fn the_handshake_crosses_byte_for_byte() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());

@@ -213,7 +213,7 @@ fn t127_a_flood_of_notifications_holds_nothing_up() {
     assert!(serve.peak_memory() < LITTLE, "{} MiB", serve.peak_memory());
 }
 
-/// t107, t127: nor where nobody reads.
+/// t107, t127: nor where the client does not read.
 #[test]
 fn t107_t127_a_flood_waits_for_its_reader() {
     let sandbox = Sandbox::new();

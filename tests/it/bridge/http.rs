@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::signed_in,
     sandbox::Sandbox,
     secrets::Canary,
     vendor::{Effect, Era, On, Reply, Script, Vendor},
@@ -77,7 +77,7 @@ fn welcome(message: &Value) -> Value {
     }
 }
 
-/// Four backends behind one address, each with sessions of its own. Who comes without a cookie is sent to the next.
+/// Four backends behind one address, each with its own sessions. A request without a cookie goes to the next.
 #[test]
 fn a7_a_session_stays_with_its_backend() {
     let backends = Arc::new(Mutex::new((0_usize, vec![HashSet::<String>::new(); 4], Vec::<String>::new())));
@@ -122,9 +122,8 @@ fn a7_a_session_stays_with_its_backend() {
 /// Another sign-in, be it with the same client, begins without the cookies of the one before; a renewal keeps them.
 #[test]
 fn a7_cookies_end_with_the_sign_in_within_one_serve() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    let vendor = Vendor::start(Script::people());
+    let (sandbox, _browser) = signed_in(&vendor, &[]);
     let mut serve = sandbox.serve([vendor.url()]);
     serve.initialize().result();
     let mut cookie_of_call = |cookie: Option<&str>| {
@@ -134,7 +133,7 @@ fn a7_cookies_end_with_the_sign_in_within_one_serve() {
             vendor.fault(On::Rpc("tools/list"), Effect::Answer(reply));
             let _ = serve.request("tools/list", json!({}));
         }
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
         let mut calls = vendor.records_at("/mcp").into_iter().filter(|record| record.method == "POST");
         let call = calls.rfind(|record| record.json()["method"] == "tools/call").unwrap();
         call.header("cookie").map(str::to_owned)

@@ -1,4 +1,4 @@
-//! `finmcp serve --label`: whoever looks at the server sees which one it is.
+//! `finmcp serve --label`: the server's title and instructions say which one it is.
 
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn title_and_instructions(client: Era, answer: &Message) -> (String, String) {
     (server["title"].as_str().unwrap().to_owned(), result["instructions"].as_str().unwrap().to_owned())
 }
 
-/// What a server that nobody has named is called.
+/// The label of a server without a profile name.
 fn host(vendor: &Vendor) -> String {
     vendor.origin().trim_start_matches("http://").to_owned()
 }
@@ -37,7 +37,7 @@ fn a_sandbox_says_that_it_is_one() {
         let (title, instructions) = title_and_instructions(client, &serve.greet(client));
         assert_eq!(title, "[asset-sandbox, sandbox] test vendor");
         assert_eq!(instructions, "This is Asset, environment \"sandbox\" (finmcp profile \"asset-sandbox\").");
-        // Whoever asks again, or calls a tool, hears the same as ever.
+        // A second handshake gets the same, and a tool call is unchanged.
         if client == Era::Modern {
             assert_eq!(title_and_instructions(client, &serve.greet(client)).0, title);
         }
@@ -47,7 +47,7 @@ fn a_sandbox_says_that_it_is_one() {
     }
 }
 
-/// Also where finmcp answers for a server that nobody is signed in to.
+/// Also where finmcp answers for the server while signed out.
 #[test]
 fn a_server_that_cannot_be_asked_is_labelled_too() {
     for client in [Era::Legacy, Era::Modern] {

@@ -1,4 +1,4 @@
-//! How the bridge ends: soon, with the session closed and every request answered, whoever ends it.
+//! How the bridge ends: soon, with the session closed and every request answered, whatever ends it.
 
 use std::{io::Write, process::Stdio, time::Duration};
 
@@ -41,7 +41,7 @@ fn requests_sent_just_before_the_end_of_stdin_are_answered() {
 }
 
 #[test]
-fn a_bridge_that_nobody_spoke_to_ends_with_its_stdin() {
+fn an_unused_bridge_ends_with_its_stdin() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.close_stdin();
     assert_eq!(serve.exit_within(SOON), Some(0));
@@ -120,7 +120,7 @@ fn t108_the_end_of_stdin_is_noticed_behind_a_flood() {
 
 /// t107: a client that has stopped reading is still heard, its end included.
 #[test]
-fn t107_the_end_of_stdin_is_noticed_while_nobody_reads() {
+fn t107_the_end_of_stdin_is_noticed_while_stdout_is_blocked() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { sessions: false, ..Script::default() }));
     let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
     command.arg("serve").arg(vendor.url()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -181,7 +181,7 @@ mod signals {
         assert_eq!(vendor.session_count(), 0, "the session was left open");
     }
 
-    /// t110: nobody reads any more.
+    /// t110: the client has closed its end of stdout.
     #[test]
     fn t110_a_closed_stdout_ends_the_bridge() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { sessions: false, ..Script::default() }));
@@ -198,8 +198,8 @@ mod signals {
         drop(stdin);
     }
 
-    /// t117: a bridge that is killed answers nobody: what was under way is outside of our promise. But nothing of it is
-    /// left for the next one to make again.
+    /// t117: a bridge that is killed answers no request: what was under way is outside of our promise. But none of it
+    /// is left for the next one to make again.
     #[test]
     fn t117_what_a_killed_bridge_had_begun_is_not_made_again() {
         for script in [Script::default(), Script::default().modern()] {
@@ -225,7 +225,7 @@ mod signals {
     }
 }
 
-/// t099: nothing but messages is on stdout, whoever else writes to descriptor 1.
+/// t099: nothing but messages is on stdout, even if other code writes to descriptor 1.
 #[cfg(target_os = "linux")]
 #[test]
 fn t099_what_else_is_written_to_stdout_goes_to_stderr() {
@@ -238,7 +238,7 @@ fn t099_what_else_is_written_to_stdout_goes_to_stderr() {
     for round in 0..10 {
         writeln!(stray, "STRAY {round}").unwrap();
         // Each line that comes is a message, or this panics.
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
     }
     assert!(serve.rest(Duration::from_millis(100)).is_empty());
     eventually("what was written", || serve.stderr().contains("STRAY 9").then_some(()));

@@ -1,4 +1,4 @@
-//! What a conversation may take of the machine's memory, whoever has much to say.
+//! How much of the machine's memory a conversation may take, whichever side sends much.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -39,10 +39,10 @@ const KINDS: [fn(usize, &str) -> String; 5] = [
 
 /// Whatever a client says while the server is away, and however much of it.
 #[test]
-fn a11_what_is_said_to_nobody_is_not_kept() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+fn a11_messages_for_an_unreachable_server_are_not_kept() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let sandbox = Sandbox::new();
-    let mut serve = sandbox.serve([format!("http://{nobody}/mcp")]);
+    let mut serve = sandbox.serve([format!("http://{closed}/mcp")]);
     serve.initialize().result();
     let before = serve.memory();
     for kind in KINDS {

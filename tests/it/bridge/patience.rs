@@ -29,7 +29,7 @@ fn t121_a_call_that_was_too_much_waits_its_turn() {
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "1")));
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "nonsense")));
     let begun = Instant::now();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert!(begun.elapsed() >= Duration::from_secs(1));
     assert_eq!((vendor.calls("tools/call").len(), vendor.executed().len()), (3, 1));
 }

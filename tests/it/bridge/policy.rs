@@ -74,7 +74,7 @@ fn what_is_listed_can_be_called_and_nothing_else() {
 /// Under `--read-only` a tool of which nothing is known yet is not called: not before it is listed, by this process or an
 /// earlier one.
 #[test]
-fn a_tool_that_nobody_has_listed_may_write() {
+fn an_unlisted_tool_may_write() {
     for (client, server) in Era::COMBINATIONS {
         let what = format!("{client:?} to {server:?}");
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(three_tools(server)));
@@ -121,7 +121,7 @@ fn every_page_of_a_list_is_cut() {
 
 /// A tool that begins to write is listed and called no more.
 #[test]
-fn a_list_that_changes_is_cut_anew() {
+fn a_changed_list_is_filtered_again() {
     const CHANGED: &str = "notifications/tools/list_changed";
     for (client, server) in Era::COMBINATIONS {
         let what = format!("{client:?} to {server:?}");
@@ -167,19 +167,18 @@ fn a_remembered_list_is_cut() {
     }
 }
 
-/// The same while nobody is signed in; finmcp's own tool is nobody's to deny.
+/// The same while signed out; no rule can deny finmcp's own tool.
 #[cfg(unix)]
 #[test]
 fn signing_in_is_always_allowed() {
-    use crate::support::browser::{FakeBrowser, Person};
+    use crate::support::browser::{FakeBrowser, Person, signed_in};
 
     for (client, server) in Era::COMBINATIONS {
         let what = format!("{client:?} to {server:?}");
         let guarded = Script { guard: Script::people().guard, ..three_tools(server) };
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(guarded));
-        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let vendor = Vendor::start(guarded);
+        let (mut sandbox, browser) = signed_in(&vendor, &[]);
         let url = vendor.url();
-        sandbox.finmcp(["login", &url]).expect_success();
         let mut serve = sandbox.serve([&url]);
         serve.greet(client).result();
         assert_eq!(list(&mut serve, client).len(), 3, "{what}");

@@ -23,7 +23,7 @@ fn t118_a_refused_token_is_renewed_and_the_call_sent_again_once() {
     serve.request("ping", json!({})).result();
     let before = vendor.records_at("/token").len();
     vendor.revoke_access_tokens();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(vendor.calls("tools/call").len(), 2);
     assert_eq!(vendor.executed(), ["echo"]);
     assert_eq!(vendor.records_at("/token").len(), before + 1);
@@ -236,7 +236,7 @@ fn a_server_that_is_down_is_an_answer_and_not_an_exit() {
     assert_eq!(back["content"][0]["text"], "back");
 }
 
-/// Nobody is signed in: every request is answered, and the answer to a call names the command to run.
+/// Signed out: every request is answered, and the answer to a call names the command to run.
 #[test]
 fn signed_out_is_an_answer_with_the_command_to_run() {
     let (sandbox, vendor) = (Sandbox::new(), machine_vendor());

@@ -58,7 +58,7 @@ fn every_captured_client_is_answered_exactly_once() {
 
 fn replay(name: &str, messages: &[&str], answer: Answer) {
     let sent: Vec<Sent<'_>> = messages.iter().map(|message| serde_json::from_str(message).unwrap()).collect();
-    // Whoever went on after a discovery without a handshake had found a modern server.
+    // A recording that goes on after a discovery without a handshake had found a modern server.
     let handshake = sent.iter().any(|sent| sent.method.as_deref() == Some("initialize"));
     let modern = !handshake && messages.len() > 1;
     let script = Script { answer, asks_for_roots: true, ..Script::default() };

@@ -27,7 +27,7 @@ fn a_machine_that_is_signed_in_lists_and_calls_tools() {
     let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
     assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
     assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(vendor.records_at("/token").len(), 1, "the token of the sign-in serves the bridge too");
     assert_eq!(vendor.complaints(), NOTHING);
     serve.close_stdin();
@@ -65,7 +65,7 @@ fn an_open_server_needs_no_sign_in() {
     sandbox.set("FINMCP_STORE_KEY_FILE", "/nonexistent/key");
     let mut serve = sandbox.serve([vendor.url()]);
     serve.initialize();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert!(vendor.records().iter().all(|record| record.path == "/mcp"), "{:?}", vendor.records());
 }
 
@@ -136,7 +136,7 @@ fn a_server_without_sessions_gets_no_session_id() {
     assert!(vendor.records().iter().all(|record| record.method != "DELETE"));
 }
 
-/// t125: events of other types than `message` are nobody's messages; some servers keep a stream alive with them.
+/// t125: events of other types than `message` are no messages; some servers keep a stream alive with them.
 #[test]
 fn t125_events_that_are_no_messages_are_skipped() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
@@ -305,7 +305,7 @@ fn t100_lines_that_are_no_messages_are_refused_one_by_one() {
 /// t137: many bridges to one server, each with many calls under way: every answer is for the bridge, and the call, that
 /// asked.
 #[test]
-fn t137_answers_are_for_whoever_asked() {
+fn t137_each_answer_reaches_the_bridge_and_call_that_asked() {
     const BRIDGES: usize = 16;
     for script in [Script::default(), Script::default().modern()] {
         let (era, vendor) = (script.era, Vendor::start(script));
@@ -331,7 +331,7 @@ fn t137_answers_are_for_whoever_asked() {
     }
 }
 
-/// A program that nobody has signed in yet: the entry names it, and what proves it. Any number of them sign in once.
+/// A program that has not signed in yet: the entry names it, and what proves it. Any number of them sign in once.
 #[test]
 fn a_program_signs_itself_in() {
     let (sandbox, vendor) = (Sandbox::new(), crate::commands::login::machine_vendor());
@@ -346,7 +346,7 @@ fn a_program_signs_itself_in() {
     let mut serves = [sandbox.serve(&with_secret), sandbox.serve(&with_secret)];
     for serve in &mut serves {
         serve.initialize().result();
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
     }
     assert_eq!(vendor.records_at("/token").len(), 1);
     sandbox.assert_no_secret(&vendor.secrets());
@@ -354,7 +354,7 @@ fn a_program_signs_itself_in() {
     // The secret is kept: the next one needs to be told nothing.
     let mut serve = sandbox.serve([&url]);
     serve.initialize().result();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
 
     let run = sandbox.finmcp([&["serve", &url], &program[..], &["--client-secret-file", "-"]].concat()).expect_code(2);
     assert!(run.stderr.contains("that is where the client speaks"), "{}", run.stderr);

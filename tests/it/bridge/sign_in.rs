@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::{FakeBrowser, Person, signed_in},
     sandbox::Sandbox,
     vendor::{Effect, On, Reply, Script, Vendor},
 };
@@ -16,7 +16,7 @@ fn a_bridge_that_may_has_a_person_sign_in() {
     let url = vendor.url();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
     assert_eq!(serve.initialize().result()["serverInfo"]["name"], "test vendor");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
     // What the refused request was answered is used: nothing is asked twice on the way to the first token.
     let paths: Vec<_> = vendor.records().into_iter().map(|record| record.path).collect();
@@ -66,7 +66,7 @@ fn t022_t036_many_bridges_open_one_browser() {
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}});
     let asked: Vec<_> = bridges.iter_mut().map(|serve| serve.post("initialize", hello.clone())).collect();
     for (serve, id) in bridges.iter_mut().zip(asked) {
-        // Whoever waits long for that person is answered without the server.
+        // A client that waits long for that person is answered without the server.
         serve.answer_to(&id).result();
         serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         assert_eq!(serve.request("tools/list", json!({})).result()["tools"][0]["name"], "echo");
@@ -81,10 +81,8 @@ fn t022_t036_many_bridges_open_one_browser() {
 #[test]
 fn t064_a_missing_scope_is_asked_for_once() {
     let vendor = Vendor::start(Script::people());
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let (sandbox, browser) = signed_in(&vendor, &["--scope", "files:read"]);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
     serve.initialize();
     let refuse = || {
@@ -92,9 +90,11 @@ fn t064_a_missing_scope_is_asked_for_once() {
         vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(403).header("www-authenticate", challenge)));
     };
     let config = || std::fs::read_to_string(sandbox.home().join("finmcp/config.toml"));
+    let questions = vendor.calls("initialize").len();
     refuse();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
+    assert_eq!(vendor.calls("initialize").len(), questions, "the refusal says where to begin");
     // What the person chose stays what the person chose.
     assert!(config().unwrap().contains("scope = \"files:read\""), "{:?}", config());
     let asked = vendor.records_at("/authorize").last().unwrap().query()["scope"].clone();
@@ -114,15 +114,13 @@ fn t064_a_missing_scope_is_asked_for_once() {
     assert_eq!(browser.starts().len(), 2);
 }
 
-/// t064: without a browser the answer names the command, with what is missing and what there was; once somebody has run
-/// it, the bridge goes on with that.
+/// t064: without a browser the answer names the command, with what is missing and what there was; once that has been
+/// run, the bridge goes on with it.
 #[test]
 fn t064_a_missing_scope_is_named() {
     let vendor = Vendor::start(Script::people());
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let (sandbox, browser) = signed_in(&vendor, &["--scope", "files:read"]);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str(), "--scope", "files:read"]).expect_success();
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "off"]);
     serve.initialize();
     let refuse = || {
@@ -140,21 +138,19 @@ fn t064_a_missing_scope_is_named() {
     sandbox.finmcp(command).expect_success();
     assert_eq!(vendor.records_at("/authorize").last().unwrap().query()["scope"], "files:read files:write");
     refuse();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.executed().len()), (2, 1));
-    // Nobody has signed in again since.
+    // There was no sign-in since.
     refuse();
     assert_eq!(serve.call("echo", json!({"message": "hi"})).error()["code"], -31004);
 }
 
-/// t040: a client that the server has forgotten is said, and registers anew at the next sign-in.
+/// t040: a client that the server has forgotten is reported, and registers again at the next sign-in.
 #[test]
-fn t040_a_forgotten_client_registers_anew() {
+fn t040_a_forgotten_client_registers_again() {
     let vendor = Vendor::start(Script::people());
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let (sandbox, browser) = signed_in(&vendor, &[]);
     let url = vendor.url();
-    sandbox.finmcp(["login", url.as_str()]).expect_success();
     sandbox.finmcp(["login", url.as_str()]).expect_success();
     assert_eq!((browser.starts().len(), vendor.records_at("/register").len()), (2, 1));
     vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(401).json(&json!({"error": "invalid_client"}))));
@@ -181,7 +177,7 @@ fn t036_a_person_who_says_no_is_not_asked_again() {
     assert_eq!(browser.starts().len(), 1);
 }
 
-/// t036: nor by the other bridges that waited for the answer, or start a little later; but somebody who asks by hand is
+/// t036: nor by the other bridges that waited for the answer, or start a little later; but a person who asks by hand is
 /// heard, and from then on all bridges work.
 #[test]
 fn t036_a_person_who_says_no_says_it_to_all_bridges() {
@@ -215,7 +211,7 @@ fn t036_a_person_who_says_no_says_it_to_all_bridges() {
     assert_eq!(browser.starts().len(), before + 1);
 }
 
-/// t011: what must not be trusted is named in the answer, and nobody is asked to sign in there.
+/// t011: what must not be trusted is named in the answer, and no browser opens for it.
 #[test]
 fn t011_a_server_that_is_not_trusted_is_named() {
     let script = Script { protected_resource: json!({"resource": "https://bank.example/mcp"}), ..Script::people() };

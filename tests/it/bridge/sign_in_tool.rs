@@ -1,11 +1,11 @@
-//! Signed out is a normal state: what a client sees of a server that nobody is signed in to, and how it gets in.
+//! Signed out is a normal state: what a client sees of a server before its sign-in, and how it signs in.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    browser::{FakeBrowser, Person, sign_in_at},
+    browser::{FakeBrowser, Person, sign_in_at, signed_in},
     sandbox::Sandbox,
     serve::{Message, Serve, modern},
     vendor::{Device, Effect, Era, On, Reply, Script, Vendor},
@@ -36,7 +36,7 @@ fn open(serve: &mut Serve, capabilities: Value) {
 #[test]
 fn a_client_signs_in_by_the_tool() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    // Nobody looks at the window that opens: the address is enough.
+    // The person ignores the window that opens: the address is enough.
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
     open(&mut serve, json!({}));
@@ -49,7 +49,7 @@ fn a_client_signs_in_by_the_tool() {
     serve.incoming("notifications/tools/list_changed");
     let listed = names(&serve.request("tools/list", json!({})));
     assert!(listed.contains(&"echo".to_owned()) && !listed.contains(&"finmcp_sign_in".to_owned()), "{listed:?}");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
     sandbox.finmcp(["token", &vendor.url()]).expect_success();
 
@@ -106,9 +106,8 @@ fn a_modern_client_shows_the_page_in_the_middle_of_a_call() {
 /// A sign-in that the server has ended, in the middle of a session: the same way in, and no restart.
 #[test]
 fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    let vendor = Vendor::start(Script::people());
+    let (mut sandbox, browser) = signed_in(&vendor, &[]);
     drop(browser);
     let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
@@ -127,7 +126,7 @@ fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
     assert_eq!(result["content"][0]["text"], "hi");
 }
 
-/// Somebody signs in in a terminal: the client hears of it by itself.
+/// A person signs in in a terminal: finmcp notifies the client.
 #[test]
 fn a_sign_in_elsewhere_is_told_to_the_client() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -149,11 +148,11 @@ fn a_server_that_is_slow_holds_up_no_handshake() {
     let started = std::time::Instant::now();
     open(&mut serve, json!({}));
     assert!(started.elapsed() < Duration::from_secs(3), "the answer waited for the server");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(vendor.calls("initialize").len(), 1);
 }
 
-/// A server that cannot be reached: the client starts, and goes on by itself once the server is back.
+/// A server that cannot be reached: the client starts, and works once the server is back.
 #[test]
 fn a_server_that_is_down_is_there_when_it_comes_back() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -186,7 +185,7 @@ fn a_client_is_told_the_code_to_enter() {
     assert!(text.contains("Enter the code WDJB-MJHT there.") && text.contains("on any device"), "{text}");
     vendor.change(|script| script.device = Device::Consents);
     serve.incoming("notifications/tools/list_changed");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
 }
 
 /// The text of a result.
@@ -194,8 +193,8 @@ fn said(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap()
 }
 
-/// The page opens by itself, once for a sign-in: however often the tool is called meanwhile, and whether it is the tool or a
-/// call that was refused. The address is in the answer all the same.
+/// The page opens automatically, once for a sign-in: however often the tool is called meanwhile, and whether it is the
+/// tool or a call that was refused. The address is in the answer all the same.
 #[test]
 fn b7_a_browser_opens_once_for_a_sign_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -215,7 +214,7 @@ fn b7_a_browser_opens_once_for_a_sign_in() {
     assert_eq!(starts[0].arguments, [address(&first)]);
     sign_in_at(&address(&first));
     serve.incoming("notifications/tools/list_changed");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1));
     sandbox.assert_no_secret(&vendor.secrets());
 }
@@ -238,7 +237,7 @@ fn b7_a_refused_call_opens_no_browser_and_the_tool_does() {
     assert_eq!(browser.starts()[0].arguments, [address(&refused)]);
     sign_in_at(&address(&refused));
     serve.incoming("notifications/tools/list_changed");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1));
 }
 
@@ -252,7 +251,7 @@ fn b7_the_window_alone_signs_in() {
     assert_eq!(names(&serve.request("tools/list", json!({}))), ["finmcp_sign_in"]);
     serve.call("finmcp_sign_in", json!({})).result();
     serve.incoming("notifications/tools/list_changed");
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
 }
 
@@ -274,7 +273,7 @@ fn b7_many_clients_open_one_window() {
     let elsewhere =
         answers.iter().filter(|answer| said(answer).contains("has already opened a browser window")).count();
     assert_eq!((opened, elsewhere, browser.starts().len()), (1, 5, 1), "{answers:?}");
-    // A bridge that opens browsers by itself waits for that one.
+    // A bridge that opens browsers waits for that one.
     let mut auto = sandbox.serve([vendor.url(), "--sign-in".to_owned(), "auto".to_owned()]);
     auto.initialize().result();
     let waiting = auto.post("tools/call", json!({"name": "echo", "arguments": {"message": "hi"}}));
@@ -282,7 +281,7 @@ fn b7_many_clients_open_one_window() {
     sign_in_at(&address(shown));
     for serve in &mut clients {
         serve.incoming("notifications/tools/list_changed");
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
     }
     assert_eq!(auto.answer_to(&waiting).result()["content"][0]["text"], "hi");
     assert_eq!((browser.starts().len(), vendor.records_at("/token").len()), (1, 1));

@@ -64,7 +64,7 @@ fn every_revision_of_a_client_is_spoken_to_every_server() {
             use_tools(&vendor, &mut serve, false);
         }
     }
-    // What nobody has heard of becomes the last revision that has such a handshake.
+    // An unknown revision becomes the last one that has such a handshake.
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default().modern());
     assert_eq!(negotiate(&mut serve, "2099-01-01"), "2025-11-25");
     use_tools(&vendor, &mut serve, false);

@@ -46,7 +46,7 @@ fn tools_are_listed_to_the_last_page_in_both_eras() {
     }
 }
 
-/// What a server said some time ago is no answer to somebody who asks now.
+/// What a server said some time ago does not answer a question of now.
 #[test]
 fn nothing_is_listed_from_memory() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -179,7 +179,7 @@ fn files_are_kept_where_they_are_wanted() {
         );
     }
     assert_eq!(vendor.executed().len(), before);
-    // Somebody who reads no more gets the file all the same.
+    // The file is written even if the reader of stdout has gone.
     for raw in [&[][..], &["--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -199,7 +199,7 @@ fn files_are_kept_where_they_are_wanted() {
     assert_eq!(std::fs::read(&path).unwrap(), b"hi");
 }
 
-/// Nobody is asked to sign in, and nobody's call is made twice.
+/// No sign-in starts, and no call is made twice.
 #[test]
 fn t114_what_cannot_be_done_has_its_exit_code() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -322,7 +322,7 @@ mod at_a_terminal {
 
     /// A server that is asked by a script cannot ask back.
     #[test]
-    fn nobody_is_asked_in_a_script() {
+    fn a_script_offers_no_way_to_ask_a_person() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         call_raw(&sandbox, &vendor, r#"{"content":[]}"#, &[]).expect_success();
         let hello = vendor.calls("initialize")[0].json();
@@ -341,7 +341,7 @@ mod at_a_terminal {
         assert_eq!((&*run.stdout, &*run.stderr), ("", ""));
     }
 
-    /// t070: a renewal that is under way when somebody presses Ctrl-C is seen to its end: what it brings is kept.
+    /// t070: a renewal that is under way when the user presses Ctrl-C is completed, and the new token is kept.
     #[test]
     fn t070_ctrl_c_loses_no_renewed_sign_in() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::{FakeBrowser, Person, signed_in},
     sandbox::{Run, Sandbox},
     vendor::{Script, Vendor},
 };
@@ -23,9 +23,8 @@ fn the_committed_completions_are_current() {
 /// A sandbox with a saved profile `books`, and finmcp on its `PATH`.
 #[cfg(unix)]
 fn with_profile() -> (Sandbox, FakeBrowser, Vendor) {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let vendor = Vendor::start(Script::people());
+    let (mut sandbox, browser) = signed_in(&vendor, &["--profile", "books"]);
     let folder = sandbox.home().join("bin");
     fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_finmcp"), folder.join("finmcp")).unwrap();
@@ -167,7 +166,7 @@ fn colours_are_for_terminals() {
     assert!(!Sandbox::new().finmcp(["token", "asset"]).expect_code(4).stderr.contains('\u{1b}'));
 }
 
-/// `finmcp man | head -1`: whoever has seen enough is not told of an error.
+/// `finmcp man | head -1`: a reader that closes the pipe early causes no error.
 #[test]
 fn a_closed_pipe_is_no_error() {
     let sandbox = Sandbox::new();

@@ -34,7 +34,7 @@ fn the_report_adds_up_and_nothing_is_left_behind() {
     }
 }
 
-/// `finmcp serve demo` is an AI client's entry by itself.
+/// `finmcp serve demo` works as an AI client's entry as it is.
 #[test]
 fn the_demo_is_a_server_like_any_other() {
     let sandbox = Sandbox::new();
@@ -52,9 +52,7 @@ fn the_demo_is_a_server_like_any_other() {
 #[test]
 fn a_kept_demo_prints_an_entry_that_works() {
     let sandbox = Sandbox::new();
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(["demo", "--keep"]);
-    let mut demo = Serve::start(command, sandbox.transcript());
+    let mut demo = sandbox.start(["demo", "--keep"]);
     let mut printed = String::new();
     let entry: serde_json::Value = eventually("the entry", || {
         printed.extend(demo.rest(Duration::from_millis(10)).into_iter().map(|line| line.raw));

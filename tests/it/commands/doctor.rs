@@ -1,4 +1,4 @@
-//! `finmcp doctor`: set-ups that are broken, each in a way of its own, and what it says of them.
+//! `finmcp doctor`: set-ups that are broken, each in another way, and its report on them.
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
         token::pass,
     },
     support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, signed_in},
         eventually,
         internet::{Identity, Internet},
         sandbox::{Run, Sandbox},
@@ -111,9 +111,8 @@ fn examine(sandbox: &mut Sandbox, arguments: &[&str], secrets: &[String]) -> Rep
 
 /// A person who is signed in, as the profile `books`.
 fn signed_in_person(script: Script) -> (Sandbox, Vendor, FakeBrowser) {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let vendor = Vendor::start(script);
+    let (sandbox, browser) = signed_in(&vendor, &["--profile", "books"]);
     (sandbox, vendor, browser)
 }
 
@@ -182,9 +181,9 @@ fn an_open_server_needs_no_sign_in() {
     report.expect_code(0).expect("sign-in", "ok", &["not required"]).expect("tools", "ok", &["5 tools"]);
 }
 
-/// Where nobody is signed in, the server's side is looked at all the same.
+/// While signed out, the server's side is still checked.
 #[test]
-fn nobody_is_signed_in() {
+fn signed_out_the_server_is_still_checked() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
     let report = examine(&mut sandbox, &[&url], &NONE);
@@ -195,7 +194,7 @@ fn nobody_is_signed_in() {
     assert!(vendor.records_at("/register").is_empty(), "nothing is registered");
 }
 
-/// Broken set-up 1: a name that nobody has, another path of the right host, and a web page.
+/// Broken set-up 1: a name that does not resolve, another path of the right host, and a web page.
 #[test]
 fn a_wrong_url() {
     // No part of a name is longer than 63 letters (RFC 1035 section 2.3.4): no server of names is asked.
@@ -235,16 +234,16 @@ fn an_expired_login() {
     assert_eq!(browser.starts().len(), 1, "nobody was asked");
 }
 
-/// Broken set-up 4: a proxy that is not there. Its name and password are nobody's business.
+/// Broken set-up 4: a proxy that is not there. Its name and password are not shown.
 #[test]
 fn a_proxy_that_is_not_there() {
     let mut sandbox = Sandbox::new();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let password = "proxy-password-0123456789";
-    sandbox.set("HTTPS_PROXY", format!("http://ada-the-user:{password}@{nobody}"));
+    sandbox.set("HTTPS_PROXY", format!("http://ada-the-user:{password}@{closed}"));
     let report = examine(&mut sandbox, &["https://mcp.example/mcp"], &[password.to_owned(), "ada-the-user".to_owned()]);
-    report.expect("proxy", "ok", &[&format!("http://{nobody} (password hidden)")]);
-    let way = format!("the connection goes through the proxy http://{nobody}");
+    report.expect("proxy", "ok", &[&format!("http://{closed} (password hidden)")]);
+    let way = format!("the connection goes through the proxy http://{closed}");
     report.expect("connection", "failed", &["could not connect to mcp.example", &way, "hint: check HTTPS_PROXY"]);
     report.expect("dns", "ok", &["resolved by the proxy"]).expect("endpoint", "skipped", &["connection"]);
     report.only_failed(&["connection", "sign-in"]);
@@ -337,7 +336,7 @@ fn a_missing_scope() {
         ],
     );
     report.only_failed(&["scope"]);
-    // Whoever chose less is told what more there is.
+    // A person who chose fewer scopes is told which others there are.
     sandbox.finmcp(["login", "masset", "--scope", "mcp"]).expect_success();
     let report = examine(&mut sandbox, &["masset"], &vendor.secrets());
     report.expect_code(0).expect("scope", "warning", &["it was not requested", "--scope 'mcp mcp:asset_content_read"]);
@@ -376,7 +375,7 @@ fn sandbox_credentials_in_production() {
     report.only_failed(&["token"]);
 }
 
-/// Broken set-up 10: nobody listens, or the server is there and cannot.
+/// Broken set-up 10: no server listens, or it is there and cannot serve.
 #[test]
 fn a_server_that_is_down() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());
@@ -398,7 +397,7 @@ fn a_server_that_is_down() {
     report.expect("sign-in", "ok", &[]).only_failed(&["connection"]);
 }
 
-/// A lock that somebody else holds, and does not let go.
+/// A lock that another process holds and does not release.
 #[test]
 fn a_lock_that_is_held() {
     let (mut sandbox, vendor) = crate::commands::token::signed_in_machine();
@@ -450,7 +449,7 @@ fn t096_what_a_server_repeats_is_not_shown() {
     examine(&mut sandbox, &["books"], &vendor.secrets()).expect_code(1).expect("handshake", "failed", &[]);
 }
 
-/// The file of Cursor, which hands on no variables of finmcp's, with one entry.
+/// The file of Cursor, which passes on no variables of finmcp's, with one entry.
 fn cursor(sandbox: &Sandbox, command: &str, arguments: &[&str], environment: &Value) {
     let folder = sandbox.home().join(".cursor");
     fs::create_dir_all(&folder).unwrap();
@@ -505,7 +504,7 @@ fn executable(path: &Path, script: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A client's server sees what the client hands on, and nothing else.
+/// A client's server sees the variables that the client passes on, and no others.
 #[test]
 fn an_entry_under_its_clients_own_environment() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());
@@ -513,7 +512,7 @@ fn an_entry_under_its_clients_own_environment() {
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report.expect_code(0).expect("client", "ok", &["Cursor, entry books: starts and responds"]);
 
-    // What this process has, and Cursor does not hand on.
+    // What this process has, and Cursor does not pass on.
     cursor(&sandbox, OURS, &["serve", "books"], &json!({}));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report
@@ -538,7 +537,7 @@ fn an_entry_under_its_clients_own_environment() {
 
 /// A look opens no browser, whatever an entry says.
 #[test]
-fn an_entry_that_would_ask_somebody_to_sign_in() {
+fn an_entry_that_would_ask_a_person_to_sign_in() {
     let (mut sandbox, vendor, browser) = signed_in_person(Script::people());
     sandbox.finmcp(["logout", "books"]).expect_success();
     let entry = json!({"mcpServers": {"books": {"command": OURS, "args": ["serve", "books", "--sign-in", "auto"]}}});

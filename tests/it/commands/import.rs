@@ -23,7 +23,7 @@ impl Leftover {
     /// Registers at `vendor` and signs in there as mcp-remote does, and writes what it writes, for a server that was typed
     /// as `url`.
     fn make(sandbox: &mut Sandbox, vendor: &Vendor, url: &str, change: impl Fn(&mut Value, &mut Value)) -> Self {
-        // The vendor's own account of a sign-in that somebody else has made.
+        // The vendor's own account of a sign-in that another program has made.
         let mut theirs = Sandbox::new();
         let _browser = FakeBrowser::install(&mut theirs, Person::Consents);
         theirs.finmcp(["login", &vendor.url()]).expect_success();
@@ -59,7 +59,7 @@ impl Leftover {
     }
 }
 
-/// The sign-in goes on without a person, with tokens of its own; the plain text stays, and is spoken of.
+/// The sign-in goes on without a person, with new tokens; the plain text stays, and is reported.
 #[test]
 fn a_sign_in_of_mcp_remote_is_taken_over() {
     for ending in ["", "/"] {
@@ -75,7 +75,7 @@ fn a_sign_in_of_mcp_remote_is_taken_over() {
         sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_success();
         let mut serve = sandbox.serve([vendor.url()]);
         serve.initialize().result();
-        assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        serve.echo("hi");
         assert_eq!((vendor.replays(), vendor.complaints()), (0, vec![]));
     }
 }
@@ -113,8 +113,8 @@ fn the_plain_text_goes_with_consent() {
     }
 }
 
-/// Nothing there, nothing that lasts, somebody else's, and a sign-in that is over: each has its own words, and nothing is
-/// sent that should not be.
+/// Nothing there, nothing that lasts, another server's, and a sign-in that is over: each has its own words, and nothing
+/// is sent that should not be.
 #[test]
 fn what_cannot_be_taken_over_is_said() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

@@ -37,7 +37,7 @@ fn a_machine_signs_in_and_a_script_gets_a_token() {
     assert_eq!(run.stdout, "", "login has no data to print");
 
     let requests = vendor.records_at("/token");
-    assert_eq!(requests.len(), 1);
+    assert_eq!((requests.len(), vendor.records_at("/.well-known/oauth-protected-resource/mcp").len()), (1, 0));
     let form = requests[0].form();
     assert_eq!(form["client_id"], "x");
     assert_eq!(form["client_secret"], CLIENT_SECRET);
@@ -69,7 +69,7 @@ fn the_client_secret_comes_from_stdin_or_the_environment() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
-/// A pipe that says nothing keeps nobody from stopping it.
+/// A sign-in that waits for a silent pipe can be stopped.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_stops_a_sign_in_that_waits_for_its_secret() {
@@ -81,9 +81,7 @@ fn ctrl_c_stops_a_sign_in_that_waits_for_its_secret() {
     let mut arguments = machine_login(&sandbox, &vendor);
     let at = arguments.iter().position(|argument| argument == "--client-secret-file").unwrap();
     arguments[at + 1] = pipe.clone().into();
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(arguments);
-    let mut login = crate::support::serve::Serve::start(command, sandbox.transcript());
+    let mut login = sandbox.start(arguments);
     // Comes back once the other end is open too.
     let held = std::fs::File::options().write(true).open(&pipe).unwrap();
     login.signal(rustix::process::Signal::INT);
@@ -165,19 +163,15 @@ mod person {
 
     use super::*;
     use crate::support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, login},
         eventually,
-        serve::Serve,
         vendor::{Effect, IssuerParameter, On, Reply, StateParameter},
         visitor::visit,
     };
 
     /// Signs in at `vendor` with a browser in front of which sits `person`.
     fn sign_in(sandbox: &mut Sandbox, vendor: &Vendor, person: Person, more: &[&str]) -> (Run, FakeBrowser) {
-        let browser = FakeBrowser::install(sandbox, person);
-        let url = vendor.url();
-        let arguments = [&["login", &url], more].concat();
-        (sandbox.finmcp(arguments), browser)
+        login(sandbox, person, &vendor.url(), more)
     }
 
     /// t001, t021, t023, t031, t043: one browser with one argument, S256, state, `resource` on every leg, and a last
@@ -250,6 +244,7 @@ mod person {
             (server(json!({"issuer": null})), "metadata"),
             (resource(json!({"resource": "https://evil.example/mcp"})), "resource"),
             (resource(json!({"resource": null})), "resource"),
+            (resource(json!({"authorization_servers": []})), "names no authorization server"),
             (server(json!({"authorization_endpoint": "http://evil.example/authorize"})), "https"),
             (server(json!({"token_endpoint": "javascript:alert(1)"})), "https"),
         ] {
@@ -259,7 +254,10 @@ mod person {
             let patches = (script.authorization_server, script.protected_resource);
             assert_eq!(run.code, Some(5), "{patches:?}: {}", run.stderr);
             assert!(browser.starts().is_empty(), "{patches:?}");
-            assert!(vendor.records_at("/token").is_empty(), "{patches:?}");
+            assert!(
+                vendor.records().iter().all(|record| record.method == "GET" || record.path == "/mcp"),
+                "{patches:?}"
+            );
         }
     }
 
@@ -360,24 +358,34 @@ mod person {
         }
     }
 
-    /// t026: the `iss` of the response decides (RFC 9207); the code is not redeemed.
+    /// t026, t027: the `iss` of the response decides (RFC 9207), in a refusal too: the code is not redeemed, and the page
+    /// and the error repeat nothing of the answer.
     #[test]
     fn t026_an_answer_of_another_issuer_is_refused() {
-        for callback_issuer in [IssuerParameter::Wrong, IssuerParameter::Absent] {
+        for (callback_issuer, person) in [
+            (IssuerParameter::Wrong, Person::Consents),
+            (IssuerParameter::Absent, Person::Consents),
+            (IssuerParameter::Wrong, Person::Denies),
+        ] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_issuer, ..Script::people() }));
-            let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &["--timeout", "5"]);
-            run.expect_code(5).expect_stderr(&["does not come from the expected authorization server"]);
+            let (run, browser) = sign_in(&mut sandbox, &vendor, person, &["--timeout", "5"]);
+            let run = run.expect_code(5).expect_stderr(&["does not come from the expected authorization server"]);
             assert!(vendor.records_at("/token").is_empty(), "{callback_issuer:?}");
+            let page = browser.last_page().text();
+            assert!(page.contains("You are not signed in to"), "{page}");
+            for said in [&page, &run.stderr] {
+                assert!(!said.contains("access_denied") && !said.contains("the person said no"), "{said}");
+            }
         }
     }
 
-    /// t023, t025: an answer without the right `state` is nobody's: it is turned away and the sign-in goes on waiting.
+    /// t023, t025: an answer without the right `state` is refused, and the sign-in goes on waiting.
     #[test]
     fn t023_an_answer_without_the_right_state_changes_nothing() {
         for callback_state in [StateParameter::Wrong, StateParameter::Absent] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_state, ..Script::people() }));
             let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-            let mut login = start(&sandbox, &["login", &vendor.url()]);
+            let mut login = sandbox.start(&["login", &vendor.url()]);
             assert_eq!(browser.last_page().status, 400, "{callback_state:?}");
             assert!(login.is_running(), "{callback_state:?}");
             assert!(vendor.records_at("/token").is_empty());
@@ -398,7 +406,7 @@ mod person {
         sandbox.finmcp(["token", &vendor.url()]).expect_code(4);
     }
 
-    /// t035: nobody comes back.
+    /// t035: the person never comes back.
     #[test]
     fn t035_a_person_who_never_comes_back_is_not_waited_for_for_ever() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -415,7 +423,7 @@ mod person {
             sandbox.set("FINMCP_BROWSER", "/nonexistent/browser");
             let url = vendor.url();
             let arguments: &[&str] = if no_browser { &["login", &url, "--no-browser"] } else { &["login", &url] };
-            let mut login = start(&sandbox, arguments);
+            let mut login = sandbox.start(arguments);
             let begin = vendor.at("/authorize");
             let address = eventually("the address on stderr", || {
                 let stderr = login.stderr();
@@ -468,12 +476,5 @@ mod person {
         let environment = &browser.starts()[0].environment;
         assert!(environment.contains("HOME="), "the browser's environment was noted");
         assert!(!environment.contains(CLIENT_SECRET), "{environment}");
-    }
-
-    /// Starts a command that waits for a person.
-    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Serve {
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.args(arguments);
-        Serve::start(command, sandbox.transcript())
     }
 }

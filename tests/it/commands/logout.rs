@@ -63,14 +63,13 @@ fn t063_tokens_that_the_server_does_not_revoke() {
 #[test]
 fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
     use crate::support::{
-        browser::{FakeBrowser, Person},
+        browser::signed_in,
         vendor::{Script, Vendor},
     };
 
     for down in [false, true] {
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-        sandbox.finmcp(["login", &vendor.url()]).expect_success();
+        let vendor = Vendor::start(Script::people());
+        let (sandbox, _browser) = signed_in(&vendor, &[]);
         let token = sandbox.finmcp(["token", &vendor.url()]).expect_success().stdout;
         if down {
             for _ in 0..3 {
@@ -99,14 +98,13 @@ fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
 #[test]
 fn d1_a_client_without_a_secret_revokes_where_one_is_wanted() {
     use crate::support::{
-        browser::{FakeBrowser, Person},
+        browser::signed_in,
         vendor::{Reply, Script, Vendor},
     };
     use serde_json::json;
 
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url()]).expect_success();
+    let vendor = Vendor::start(Script::people());
+    let (sandbox, _browser) = signed_in(&vendor, &[]);
     let refusal = json!({"error": "invalid_request", "error_description": "client_secret: Field required"});
     vendor.fault(On::Path("/revoke"), Effect::Answer(Reply::new(400).json(&refusal)));
     let run = sandbox.finmcp(["logout", &vendor.url()]).expect_success();

@@ -70,7 +70,7 @@ fn b2_a_fixed_redirect_uri_is_used_and_remembered() {
             .filter_map(|record| record.form().get("redirect_uri").cloned())
             .collect();
         assert_eq!((asked, redeemed), (vec![uri.clone(); 3], vec![uri.clone(); 3]));
-        // A port that is asked for by itself is another redirect URI.
+        // A port alone is another redirect URI.
         let port = free_port().to_string();
         let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         sandbox.finmcp(["login", "work", "--port", &port]).expect_success();
@@ -88,7 +88,7 @@ fn b2_serve_takes_a_redirect_uri() {
     let (url, uri) = (vendor.url(), format!("http://localhost:{}/cb", free_port()));
     let mut serve = sandbox.serve([&url[..], "--client-id", "by-hand", "--redirect-uri", &uri, "--sign-in", "auto"]);
     serve.initialize().result();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
     assert_eq!(vendor.records_at("/authorize")[0].query()["redirect_uri"], uri);
     assert!(config(&sandbox).contains(&uri), "{}", config(&sandbox));

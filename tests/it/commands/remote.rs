@@ -1,4 +1,5 @@
-//! `finmcp login` where the browser is elsewhere, or nobody is there: a pasted address, a device code, and exit code 4.
+//! `finmcp login` where the browser is elsewhere, or there is no person: a pasted address, a device code, and exit code
+//! 4.
 
 use std::{os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
@@ -10,18 +11,10 @@ use crate::support::{
     browser::{FakeBrowser, Person},
     eventually,
     sandbox::{Sandbox, wait},
-    serve::Serve,
     terminal::Terminal,
     vendor::{Device, Effect, IssuerParameter, On, Reply, Script, Vendor},
     visitor::visit,
 };
-
-/// Starts a command that waits for a person, with pipes.
-fn start(sandbox: &Sandbox, arguments: &[&str]) -> Serve {
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(arguments);
-    Serve::start(command, sandbox.transcript())
-}
 
 /// The address of the sign-in page, as `said` to the person.
 fn address(vendor: &Vendor, said: impl Fn() -> String) -> String {
@@ -53,7 +46,7 @@ fn is_open(port: u16) -> bool {
 fn a_pasted_address_signs_in() {
     for whole in [true, false] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());
         let answer = answer(&page);
         let redirect = &answer[..answer.find('?').unwrap()];
@@ -96,7 +89,7 @@ fn t026_a_pasted_answer_is_not_trusted_more() {
         (Script::people(), "deny", 1, "access_denied"),
     ] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-        let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());
         let page = visit("GET", &page, &[("x-person", person)], "").unwrap();
         login.send(page.header("location").unwrap());
@@ -110,7 +103,7 @@ fn t026_a_pasted_answer_is_not_trusted_more() {
 #[test]
 fn a_visit_is_as_good_as_a_paste() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
     let answer = answer(&address(&vendor, || login.stderr()));
     login.send("nothing");
     login.close_stdin();
@@ -166,7 +159,7 @@ fn t097_the_terminal_shows_nothing_of_it() {
     assert!(!is_open(port(&answer)), "Ctrl-C frees the port");
 }
 
-/// A command in the background leaves the terminal to whoever is in front, and is not stopped for reading from it.
+/// A command in the background leaves the terminal to the command in front, and is not stopped for reading from it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_terminal_in_the_background_is_left_alone() {
@@ -189,7 +182,7 @@ fn t042_a_device_code_beside_the_address() {
     for (device, code) in [(Device::Consents, 0), (Device::Denies, 1)] {
         let (sandbox, vendor) =
             (Sandbox::new(), Vendor::start(Script { device: Device::Hesitates, ..Script::people() }));
-        let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());
         eventually("the code", || login.stderr().contains("WDJB-MJHT").then_some(()));
         assert!(login.stderr().contains(&vendor.at("/go")));
@@ -207,7 +200,7 @@ fn t042_a_device_code_beside_the_address() {
     }
 
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { device: Device::Hesitates, ..Script::people() }));
-    let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
     let page = address(&vendor, || login.stderr());
     eventually("the code", || login.stderr().contains("WDJB-MJHT").then_some(()));
     login.send(answer(&page));
@@ -224,7 +217,7 @@ fn t042_a_device_code_is_an_offer() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script.clone()));
     let refusal = Reply::new(400).json(&json!({"error": "unauthorized_client"}));
     vendor.fault(On::Path("/device"), Effect::Answer(refusal));
-    let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
     vendor.wait_for("a question for a code", |record| record.path == "/device");
     eventually("a word about pasting", || login.stderr().contains("paste it here").then_some(()));
     login.send(answer(&address(&vendor, || login.stderr())));
@@ -259,10 +252,10 @@ fn a_server_may_keep_device_codes_from_us() {
     );
 }
 
-/// With `CI` set nobody is asked and no server is called; nor where there is neither a terminal nor a display nor a
+/// With `CI` set no sign-in starts and no server is called; nor where there is neither a terminal nor a display nor a
 /// browser's command. The command to run is said.
 #[test]
-fn nobody_is_asked_where_nobody_is() {
+fn no_sign_in_starts_where_no_person_can_answer() {
     let vendor = Vendor::start(Script::people());
     let url = vendor.url();
     let command = format!("run `finmcp login {url}`");
@@ -300,7 +293,7 @@ fn nobody_is_asked_where_nobody_is() {
 }
 
 /// Each way to a browser: both variables, a desktop of Linux, and Windows from within WSL; and the screen before which
-/// somebody sits who comes by SSH is another one.
+/// a person sits who comes by SSH is another one.
 #[cfg(target_os = "linux")]
 #[test]
 fn where_a_browser_opens() {
@@ -363,7 +356,7 @@ fn a_terminal_is_enough() {
 fn t035_ctrl_c_frees_the_port() {
     for signal in [Signal::INT, Signal::TERM] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
         let answer = answer(&address(&vendor, || login.stderr()));
         assert!(is_open(port(&answer)));
         login.signal(signal);
@@ -372,8 +365,8 @@ fn t035_ctrl_c_frees_the_port() {
     }
 }
 
-/// t040, d6: nobody is sent to a page that does not know the client: another is registered before. `--force` brings a new
-/// one at any time.
+/// t040, d6: no person is sent to a page that does not know the client: another is registered before. `--force` brings
+/// a new one at any time.
 #[test]
 fn t040_a_client_that_the_page_does_not_know() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
@@ -403,7 +396,7 @@ fn t030_the_last_page_tells_the_truth() {
     let vendor = Vendor::start(Script { id_token: claims, ..Script::people() });
     let pages = ["", "&x=<script>alert(1)</script>&error_description=CANARY"].map(|more| {
         let sandbox = Sandbox::new();
-        let mut login = start(&sandbox, &["login", &vendor.url(), "--profile", "books", "--no-browser"]);
+        let mut login = sandbox.start(&["login", &vendor.url(), "--profile", "books", "--no-browser"]);
         let answer = answer(&address(&vendor, || login.stderr()));
         let page = visit("GET", &format!("{answer}{more}"), &[], "").unwrap();
         assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
@@ -419,7 +412,7 @@ fn t030_the_last_page_tells_the_truth() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let refusal = Reply::new(400).json(&json!({"error": "invalid_grant", "error_description": "CANARY"}));
     vendor.fault(On::Path("/token"), Effect::Answer(refusal));
-    let mut login = start(&sandbox, &["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
     let answer = answer(&address(&vendor, || login.stderr()));
     let page = visit("GET", &answer, &[], "").unwrap().text();
     assert!(page.contains("You are not signed in to 127.0.0.1") && !page.contains("CANARY"), "{page}");

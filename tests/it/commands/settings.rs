@@ -43,7 +43,7 @@ fn signing_in_keeps_comments_and_order() {
     }
 }
 
-/// t128: nobody is waited for longer than a day, whoever says so.
+/// t128: no wait is longer than a day, wherever it is set.
 #[test]
 fn t128_a_wait_has_a_limit() {
     let url = "http://127.0.0.1:1/mcp";
@@ -93,7 +93,7 @@ fn t082_a_passphrase_opens_the_file_store() {
     sandbox.assert_no_secret(&["correct horse".to_owned()]);
 }
 
-/// A person is asked for it, twice where it is chosen, and nobody sees it.
+/// A person is asked for it, twice where it is chosen, and it is not shown.
 #[cfg(unix)]
 #[test]
 fn t082_a_person_is_asked_for_the_passphrase() {
@@ -128,7 +128,7 @@ fn t082_a_person_is_asked_for_the_passphrase() {
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
 }
 
-/// t139: the folder that a client happens to start finmcp in has no say: whoever fills a repository does not name servers.
+/// t139: the folder that a client happens to start finmcp in has no say: a repository's author cannot name servers.
 #[test]
 fn t139_the_folder_at_hand_has_no_say() {
     let (sandbox, evil) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -163,7 +163,7 @@ fn t141_every_variable_is_documented() {
     read.sort();
     read.dedup();
     let documented = fs::read_to_string(root.join("docs/administration.md")).unwrap();
-    // How completion scripts ask, and what whoever builds a release sets.
+    // How completion scripts ask, and what a release build sets.
     let inner = ["FINMCP_COMPLETE", "FINMCP_CLIENT_METADATA_URL"];
     assert!(read.len() > inner.len());
     for name in read.iter().filter(|name| !inner.contains(&name.as_str())) {

@@ -465,7 +465,7 @@ mod unix {
     /// Claude Code took the old entry out and finmcp's could not be put in: the copy of the old one stays, and is
     /// named.
     #[test]
-    fn what_claude_code_left_half_done_can_be_mended() {
+    fn what_claude_code_left_half_done_can_be_completed() {
         let script = r#"[ "$2" = remove ] || exit 1; echo '{"mcpServers": 1}' > "$HOME/.claude.json""#;
         let mut sandbox = Sandbox::new();
         let (folder, path) = (sandbox.home().join("bin"), sandbox.home().join(".claude.json"));

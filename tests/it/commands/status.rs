@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::{
-    browser::{FakeBrowser, Person},
+    browser::{FakeBrowser, Person, signed_in},
     eventually,
     sandbox::Sandbox,
     vendor::{Script, Vendor},
@@ -21,9 +21,8 @@ fn stored(sandbox: &Sandbox) -> usize {
 
 #[test]
 fn status_says_all_there_is_to_a_sign_in() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp(["login", &vendor.url(), "--profile", "books"]).expect_success();
+    let vendor = Vendor::start(Script::people());
+    let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
     let mut serve = sandbox.serve(["books"]);
     serve.initialize().result();
     // What the server says of itself is kept in the background.

@@ -36,7 +36,7 @@ fn signed_out_is_exit_code_4_with_the_command_to_run() {
 }
 
 #[test]
-fn a_server_that_nobody_knows_is_exit_code_2_with_the_candidates() {
+fn an_unknown_server_is_exit_code_2_with_the_candidates() {
     for arguments in [&["token", "nobody"][..], &["token"], &["token", "--env", "moon"]] {
         let run = Sandbox::new().finmcp(arguments).expect_code(2).expect_stderr(&["asset", "tesorio"]);
         assert_eq!(run.stdout, "");
@@ -182,31 +182,18 @@ fn in_parallel(sandbox: &Sandbox, arguments: &[&str]) -> Vec<String> {
 #[cfg(unix)]
 mod person {
     use super::*;
-    use crate::support::{
-        browser::{FakeBrowser, Person},
-        serve::Serve,
-        vendor::Script,
-    };
-
-    fn signed_in(vendor: &Vendor) -> (Sandbox, FakeBrowser) {
-        let mut sandbox = Sandbox::new();
-        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-        sandbox.finmcp(["login", &vendor.url()]).expect_success();
-        (sandbox, browser)
-    }
+    use crate::support::{browser::signed_in, vendor::Script};
 
     /// t070: a command that is told to end while it spends a refresh token sees the next one saved first.
     #[test]
     fn t070_a_command_that_is_stopped_loses_no_sign_in() {
         use rustix::process::Signal;
         let vendor = Vendor::start(Script::people());
-        let (sandbox, _browser) = signed_in(&vendor);
+        let (sandbox, _browser) = signed_in(&vendor, &[]);
         for signal in [Signal::TERM, Signal::INT] {
             let before = vendor.records_at("/token").len();
             vendor.fault(On::Path("/token"), Effect::Delay(Duration::from_secs(1)));
-            let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-            command.args(["token", &vendor.url(), "--force-refresh"]);
-            let mut token = Serve::start(command, sandbox.transcript());
+            let mut token = sandbox.start(["token", &vendor.url(), "--force-refresh"]);
             eventually("the refresh", || (vendor.records_at("/token").len() > before).then_some(()));
             token.signal(signal);
             assert_eq!(token.exit_within(Duration::from_secs(5)), Some(130), "{signal:?}");
@@ -215,11 +202,11 @@ mod person {
         assert_eq!(vendor.replays(), 0);
     }
 
-    /// t065, t069: a rotating refresh token is spent once, whoever spends it.
+    /// t065, t069: a rotating refresh token is spent once, by whichever process.
     #[test]
     fn t065_processes_that_share_a_rotating_refresh_token_never_spend_it_twice() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
-        let (sandbox, browser) = signed_in(&vendor);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         for _ in 0..3 {
             pass(A_MOMENT);
             vendor.change(|script| script.access_lifetime = AN_HOUR);
@@ -236,11 +223,11 @@ mod person {
     }
 
     /// t065, t069: tokens that live for moments, several bridges and scripts, one sign-in: everybody is served, and
-    /// nobody is asked again.
+    /// the person is not asked again.
     #[test]
     fn t065_short_tokens_are_renewed_for_everybody_all_the_time() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
-        let (sandbox, browser) = signed_in(&vendor);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         let mut bridges = [sandbox.serve([vendor.url()]), sandbox.serve([vendor.url()])];
         for bridge in &mut bridges {
             bridge.initialize().result();
@@ -258,16 +245,16 @@ mod person {
         assert_eq!(vendor.executed().len(), calls, "each call ran once");
         assert_eq!(vendor.replays(), 0, "a spent refresh token was sent");
         assert_eq!(browser.starts().len(), 1);
-        // Renewing is due every nine tenths of a lifetime, by whoever comes first.
+        // Renewing is due every nine tenths of a lifetime, by the process that comes first.
         let renewals = vendor.records_at("/token").len() - 1;
         assert!((3..=6).contains(&renewals), "{renewals} renewals");
     }
 
-    /// t060: only `invalid_grant` ends a sign-in, and then nobody asks the server again.
+    /// t060: only `invalid_grant` ends a sign-in, and then the server is not asked again.
     #[test]
     fn a_sign_in_that_the_server_ended_is_exit_code_4() {
         let vendor = Vendor::start(Script::people());
-        let (sandbox, browser) = signed_in(&vendor);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         vendor.revoke_sign_ins();
         let refresh = ["token", &vendor.url(), "--force-refresh"];
         let run = sandbox.finmcp(refresh).expect_code(4).expect_stderr(&["finmcp login"]);

@@ -13,7 +13,7 @@ use crate::{
     support::{
         PATIENCE,
         browser::{FakeBrowser, Person},
-        eventually,
+        eventually, files,
         sandbox::Sandbox,
         vendor::{Effect, On, Reply, Script, Vendor},
     },
@@ -64,7 +64,7 @@ fn exit_code_1_the_server_does_not_know_the_secret() {
 }
 
 #[test]
-fn exit_code_2_a_server_that_nobody_knows() {
+fn exit_code_2_an_unknown_server() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "nobody"]), @r#"
     exit code 2
@@ -80,7 +80,7 @@ fn exit_code_2_a_server_that_nobody_knows() {
 }
 
 #[test]
-fn exit_code_3_nobody_there() {
+fn exit_code_3_no_server_there() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
     let name = vendor.origin().trim_start_matches("http://").to_owned();
@@ -107,7 +107,7 @@ fn exit_code_3_no_mcp_server_there() {
 }
 
 #[test]
-fn exit_code_4_nobody_is_signed_in() {
+fn exit_code_4_signed_out() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "asset", "--env", "sandbox"]), @r#"
     exit code 4
@@ -143,9 +143,7 @@ fn exit_code_6_the_store_has_another_key() {
 fn exit_code_130_ctrl_c() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(["login", &vendor.url()]);
-    let mut login = crate::support::serve::Serve::start(command, sandbox.transcript());
+    let mut login = sandbox.start(["login", &vendor.url()]);
     eventually("a browser", || (!browser.starts().is_empty()).then_some(()));
     login.signal(rustix::process::Signal::INT);
     assert_eq!(login.exit_within(PATIENCE), Some(130));
@@ -357,16 +355,6 @@ fn odd(name: &str, text: &str) -> Vec<String> {
             words.map(|word| format!("{name}:{number}: {word}")).collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// The files beneath `path` whose names end with one of `endings`, with their text.
-fn files(path: &Path, endings: &[&str]) -> Vec<(PathBuf, String)> {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-        return entries.flat_map(|path| files(&path, endings)).collect();
-    }
-    let is_meant = path.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending));
-    if is_meant { vec![(path.to_owned(), fs::read_to_string(path).unwrap())] } else { Vec::new() }
 }
 
 /// Strings and comments of the sources, and everything that a user reads before finmcp runs.

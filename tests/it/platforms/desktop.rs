@@ -179,7 +179,7 @@ impl Manager {
     }
 }
 
-/// The system's opener, in front of all others on `PATH`. It notes how it is started; nobody looks.
+/// The system's opener, in front of all others on `PATH`. It notes how it is started, and shows nothing.
 fn opener(sandbox: &mut Sandbox) -> FakeBrowser {
     let browser = FakeBrowser::install(sandbox, Person::Ignores);
     std::fs::rename(sandbox.watched().join("browser"), sandbox.watched().join("xdg-open")).unwrap();
@@ -195,7 +195,7 @@ fn auto(sandbox: &Sandbox, vendor: &Vendor) -> Serve {
     serve
 }
 
-/// The portal shows the page where there is one, be it started on demand: of a bridge that opens browsers by itself, of one
+/// The portal shows the page where there is one, be it started on demand: of a bridge that opens browsers, of one
 /// with the tool, and of `login`. It is asked once, for the one address.
 #[test]
 fn b8_the_portal_opens_the_page() {
@@ -231,9 +231,7 @@ fn b8_the_portal_opens_the_page() {
         serve.incoming("notifications/tools/list_changed");
         drop(serve);
 
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.args(["login", &vendor.url()]);
-        let mut login = Serve::start(command, sandbox.transcript());
+        let mut login = sandbox.start(["login", &vendor.url()]);
         sign_in_at(&eventually("the portal", || portal.opened().get(2).cloned()));
         assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
         assert!(opener.starts().is_empty(), "{answer:?}");
@@ -267,10 +265,10 @@ fn b8_the_service_manager_knows_the_display() {
     }
 }
 
-/// Where nothing shows the page nobody is waited for: the client is told what to run, and `login` exits with 4. Nothing is
-/// registered for a sign-in that nobody can do.
+/// Where nothing shows the page finmcp does not wait: the client is told what to run, and `login` exits with 4. Nothing
+/// is registered for a sign-in that cannot happen.
 #[test]
-fn b8_without_a_desktop_nobody_is_waited_for() {
+fn b8_without_a_desktop_a_sign_in_does_not_wait() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let opener = opener(&mut sandbox);
     let command = format!("finmcp login {}", vendor.url());
@@ -307,9 +305,9 @@ fn b8_without_a_desktop_nobody_is_waited_for() {
     assert!(opener.starts().is_empty());
 }
 
-/// A portal that opens nothing, on a desktop whose display nobody knows: the address is all there is, and a bridge without
-/// another way to show it says so instead of waiting. One whose question the person has closed is not followed by the
-/// system's opener.
+/// A portal that opens nothing, on a desktop whose display is unknown: the address is all there is, and a bridge
+/// without another way to show it says so instead of waiting. One whose question the person has closed is not followed
+/// by the system's opener.
 #[test]
 fn b8_a_portal_that_opens_nothing_is_no_screen() {
     for (answer, display) in [
@@ -334,8 +332,8 @@ fn b8_a_portal_that_opens_nothing_is_no_screen() {
     }
 }
 
-/// What the person names, and what says that nobody is here, comes first: the bus is not asked then. A bridge that needs
-/// nobody, and one that is only started, do not ask it either.
+/// What the person names, and what says that no person is here, comes first: the bus is not asked then. A bridge that
+/// needs no sign-in, and one that is only started, do not ask it either.
 #[test]
 fn b8_the_bus_is_asked_only_when_a_page_is_to_be_shown() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

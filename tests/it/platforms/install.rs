@@ -80,7 +80,7 @@ impl Release {
         self.folder.join("SHA256SUMS.sig")
     }
 
-    /// Signs a list that somebody has written.
+    /// Signs the given list.
     fn sign_list(&self, sums: &str, key: &Path) {
         fs::write(self.sums(), sums).unwrap();
         let arguments: [&dyn AsRef<std::ffi::OsStr>; 7] =

@@ -1,4 +1,4 @@
-//! The real keychain: a Secret Service of the test's own, on a message bus of its own. `tests/run.sh` installs both.
+//! The real keychain: a Secret Service that the test starts, on its own message bus. `tests/run.sh` installs both.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -28,8 +28,8 @@ impl Keyring {
     fn start(sandbox: &mut Sandbox) -> Self {
         let mut command = sandbox.command("dbus-daemon");
         command.args(["--nofork", "--nopidfile", "--print-address=1"]);
-        // The session bus's own configuration would start a second, locked keyring for whoever asks before the first is
-        // there.
+        // The session bus's own configuration would start a second, locked keyring for a program that asks before the
+        // first is there.
         let configuration = BUS.replace("@PATH@", &sandbox.watched().join("bus").display().to_string());
         command.arg(format!("--config-file={}", sandbox.give("bus.conf", configuration).display()));
         let mut bus = command
@@ -49,7 +49,7 @@ impl Keyring {
         keyring
     }
 
-    /// Starts the daemon anew, as after a login without the password.
+    /// Starts the daemon again, as after a login without the password.
     fn lock(&mut self, sandbox: &Sandbox) {
         self.daemon.kill().unwrap();
         self.daemon.wait().unwrap();

@@ -1,5 +1,5 @@
-//! The keychain against a real keyring daemon: each test has a session bus and a gnome-keyring of its own, in a home of
-//! its own.
+//! The keychain against a real keyring daemon: each test has its own session bus and gnome-keyring, in its
+//! own home.
 //!
 //! A process finds its session bus through its environment, which it cannot change for itself. So this binary runs
 //! itself once more, with the environment that a test is about, to do one thing only: [`worker`], which takes calls
@@ -114,7 +114,7 @@ impl Session {
     }
 
     fn listening_on(home: tempfile::TempDir, socket: &Path) -> Self {
-        // Unlike the usual configuration, this one starts no services by itself.
+        // Unlike the usual configuration, this one starts no services.
         let configuration = home.path().join("bus.conf");
         fs::write(
             &configuration,
@@ -381,7 +381,7 @@ fn a_bus_is_found_by_the_user_alone() {
     assert_eq!(worker.call("save a 100"), "done");
 }
 
-/// A folder that only this test has made, and nobody shall find after it.
+/// A folder for this test alone, removed at its end.
 struct RuntimeFolder(PathBuf);
 
 impl Drop for RuntimeFolder {

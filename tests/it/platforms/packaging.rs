@@ -73,7 +73,7 @@ fn replace(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// Each target is built by itself, Apple's two are joined, and the binary knows its document once that has an address.
+/// Each target is built alone, Apple's two are joined, and the binary knows its document once that has an address.
 #[test]
 fn every_target_is_built() {
     let checkout = checkout();
@@ -106,7 +106,7 @@ echo "$5 ${CC:-} ${RUSTFLAGS:-} ${FINMCP_CLIENT_METADATA_URL:-}" >"target/$5/rel
     assert_eq!(build("aarch64-apple-darwin"), known);
 }
 
-/// One binary, one archive: whoever builds the same can compare. And it runs once it is unpacked.
+/// One binary, one archive: a second build of the same can be compared. And it runs once it is unpacked.
 #[test]
 fn the_same_binary_makes_the_same_archive() {
     let binaries = binaries();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     commands::login::CLIENT_SECRET,
     support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, signed_in},
         sandbox::{Run, Sandbox},
         secrets::Canary,
         vendor::{Effect, Era, Guard, On, Registration, Reply, Script, Vendor},
@@ -45,7 +45,7 @@ fn assert_got_none(vendor: &Vendor, secrets: &[String]) {
     }
 }
 
-/// t017, t040: a server that names another authorization server than before: that one gets a registration of its own,
+/// t017, t040: a server that names another authorization server than before: that one gets a new registration,
 /// and nothing that the first one gave; the sign-in that there is goes on with the first.
 #[test]
 fn t017_another_authorization_server_gets_nothing_of_the_first() {
@@ -94,7 +94,7 @@ fn t017_a_client_of_ones_own_is_shown_to_its_own_server() {
     assert_eq!(second.records_at("/token").len(), 1, "where the person says so it is asked");
 }
 
-/// t044: a sign-in is for the server that it was made for: where the address is changed by hand, nobody is signed in
+/// t044: a sign-in is for the server that it was made for: where the address is changed by hand, there is no sign-in
 /// there, be it another origin or another path.
 #[test]
 fn t044_a_changed_address_is_not_signed_in() {
@@ -204,7 +204,7 @@ fn t047_a8_a_redirect_is_followed_to_the_same_address_alone() {
             let error = serve.call("echo", json!({"message": "hi"})).error();
             let text = error["message"].as_str().unwrap();
             assert!(text.contains(&format!("redirects elsewhere (HTTP {status}")), "{location}: {text}");
-            // Whoever says 307 or 308 has not taken it. The others do not say.
+            // A server that answers 307 or 308 has not taken it. The others do not say.
             let code = if status < 307 { -31010 } else { -31005 };
             assert_eq!(error["code"], code, "{location}: {text}");
             assert_eq!(vendor.calls("tools/call").len() - received, 1, "{status} {location}");
@@ -254,10 +254,9 @@ fn t049_nothing_secret_is_in_an_address() {
     for script in [Script::people(), Script::people().modern()] {
         let is_modern = script.era == Era::Modern;
         let script = Script { registration: Registration::Confidential, ..script };
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-        let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+        let vendor = Vendor::start(script);
+        let (sandbox, browser) = signed_in(&vendor, &[]);
         let url = vendor.url();
-        sandbox.finmcp(["login", &url]).expect_success();
         let mut serve = sandbox.serve([&url]);
         if is_modern {
             vendor.revoke_access_tokens();

@@ -33,9 +33,7 @@ impl Waiting {
     fn start() -> Self {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.args(["login", &vendor.url()]);
-        let login = Serve::start(command, sandbox.transcript());
+        let login = sandbox.start(["login", &vendor.url()]);
         let start = eventually("the browser", || browser.starts().first().cloned());
         let page = Url::parse(&start.arguments[0]).unwrap();
         Self { sandbox, vendor, browser, login, page }
@@ -112,9 +110,27 @@ fn t029_a_page_of_another_host_has_no_say() {
     waiting.ends_well();
 }
 
+/// t023, t024, t025: a visitor who does not know the state changes nothing, however often they come, and reads nothing of
+/// what they sent.
+#[test]
+fn t024_strangers_at_the_redirect_uri_are_ignored() {
+    let mut waiting = Waiting::start();
+    let (path, port) = (waiting.redirect_uri().path().to_owned(), waiting.port());
+    let mut queries = vec!["code=evil&state=wrong", "code=evil", "error=access_denied&state=", "state=x&state=y", ""];
+    queries.resize(1000, "error=access_denied&error_description=CANARY");
+    for query in queries {
+        let response = waiting
+            .send(&format!("GET {path}?{query} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"));
+        assert!(response.starts_with("HTTP/1.1 400 ") && !response.contains("CANARY"), "{query}: {response}");
+    }
+    assert!(waiting.login.is_running() && waiting.redemptions() == 0);
+    assert_eq!(visit("GET", waiting.answer().as_str(), &[], "").unwrap().status, 200);
+    waiting.ends_well();
+}
+
 /// t031: the code is in the last page's address, and nothing on that page takes it anywhere.
 #[test]
-fn t031_the_last_page_gives_the_code_to_nobody() {
+fn t031_the_last_page_does_not_leak_the_code() {
     let waiting = Waiting::start();
     let answer = waiting.answer();
     let (_, code) = answer.query_pairs().find(|(key, _)| key == "code").unwrap();
@@ -130,9 +146,9 @@ fn t031_the_last_page_gives_the_code_to_nobody() {
     waiting.ends_well();
 }
 
-/// t032: the port is open on 127.0.0.1 and on no other address, and only while somebody is waited for.
+/// t032: the port is open on 127.0.0.1 and on no other address, and only while a sign-in waits.
 #[test]
-fn t032_nobody_else_can_reach_the_port() {
+fn t032_other_machines_cannot_reach_the_port() {
     let waiting = Waiting::start();
     let port = waiting.port();
     assert_eq!(waiting.redirect_uri().host_str(), Some("127.0.0.1"));
@@ -147,7 +163,7 @@ fn t032_nobody_else_can_reach_the_port() {
     assert!(!is_open(([127, 0, 0, 1], port)), "open after the sign-in");
 }
 
-/// t033: a port that somebody else has is never shared: it is said, and the code goes nowhere near.
+/// t033: a port that another program has is never shared: that is reported, and the code goes nowhere near.
 #[test]
 fn t033_a_port_that_is_taken_is_not_shared() {
     for address in ["127.0.0.1:0", "0.0.0.0:0"] {
@@ -243,7 +259,7 @@ fn spawn_visit(url: &Url) -> std::thread::JoinHandle<Result<Page, reqwest::Error
 /// t037: a host that loses its patience and kills the bridge in the middle of a sign-in leaves nothing behind that would
 /// keep the next one from signing in.
 #[test]
-fn t037_a_killed_bridge_is_in_nobodys_way() {
+fn t037_a_killed_bridge_does_not_block_others() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let ignored = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let url = vendor.url();
@@ -272,6 +288,6 @@ fn t037_a_killed_bridge_is_in_nobodys_way() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let mut serve = sandbox.serve([url.as_str(), "--sign-in", "auto"]);
     serve.initialize().result();
-    assert_eq!(serve.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    serve.echo("hi");
     assert_eq!(browser.starts().len(), 1);
 }

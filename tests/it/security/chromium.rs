@@ -77,7 +77,7 @@ impl Picture {
     }
 }
 
-/// Signs in at `vendor` with Chromium, before which sits somebody who agrees, and gives what they see in the end.
+/// Signs in at `vendor` with Chromium, with a person who consents, and returns the last page.
 fn sign_in(vendor: &Vendor, window: Window, name: &str) -> Seen {
     let mut sandbox = Sandbox::new();
     // Whatever a browser remembers is its own business: the folder is not searched for secrets.

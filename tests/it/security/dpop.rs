@@ -11,7 +11,7 @@ use crate::{
         token::pass,
     },
     support::{
-        browser::{FakeBrowser, Person},
+        browser::{FakeBrowser, Person, signed_in},
         sandbox::Sandbox,
         vendor::{Dpop, Effect, On, Recorded, Reply, Script, Vendor},
     },
@@ -22,14 +22,6 @@ const BETWEEN_RENEWALS: Duration = Duration::from_millis(2100);
 
 fn people(dpop: Dpop, nonces: bool) -> Vendor {
     Vendor::start(Script { dpop: Some(dpop), nonces, ..Script::people() })
-}
-
-/// A person who is signed in at `vendor`.
-fn signed_in(vendor: &Vendor, more: &[&str]) -> (Sandbox, FakeBrowser) {
-    let mut sandbox = Sandbox::new();
-    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-    sandbox.finmcp([&["login", &vendor.url()], more].concat()).expect_success();
-    (sandbox, browser)
 }
 
 /// The claims of a request's proof.
@@ -49,10 +41,10 @@ fn a_server_that_challenges_for_it_gets_bound_tokens() {
     let mut bridge = sandbox.serve([vendor.url()]);
     bridge.initialize().result();
     for _ in 0..2 {
-        assert_eq!(bridge.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        bridge.echo("hi");
     }
     vendor.revoke_access_tokens();
-    assert_eq!(bridge.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    bridge.echo("hi");
     drop(bridge);
     let calls = vendor.calls("tools/call");
     assert_eq!((calls.len(), vendor.executed().len()), (4, 3), "the refused one is sent again");
@@ -93,7 +85,7 @@ fn t114_a_wish_for_a_nonce_repeats_nothing() {
         if changes {
             vendor.change_nonces();
         }
-        assert_eq!(bridge.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+        bridge.echo("hi");
         assert_eq!(vendor.calls("tools/call").len(), sent);
     }
     assert_eq!(vendor.executed().len(), 3);
@@ -151,7 +143,7 @@ fn a_token_endpoint_that_always_wants_another_nonce() {
     assert_eq!(vendor.replays(), 0);
 }
 
-/// t050: a token that was to be bound and is not is refused: nothing of it is kept, and nobody is shown it.
+/// t050: a token that was to be bound and is not is refused: nothing of it is kept or shown.
 #[test]
 fn t050_a_bearer_token_in_the_place_of_a_bound_one() {
     let vendor = people(Dpop::Challenged, false);
@@ -170,7 +162,7 @@ fn t050_a_bearer_token_in_the_place_of_a_bound_one() {
 
 /// t050: and the other way round: a token that is bound to no key of ours.
 #[test]
-fn t050_a_bound_token_that_nobody_asked_for() {
+fn t050_a_bound_token_without_a_request_for_one() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
@@ -211,13 +203,13 @@ fn a_wider_sign_in_is_bound_too() {
     let challenge = r#"Bearer error="insufficient_scope", scope="reports:read""#;
     let refusal = Reply::new(403).header("www-authenticate", challenge);
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(refusal));
-    assert_eq!(bridge.call("echo", json!({"message": "hi"})).result()["content"][0]["text"], "hi");
+    bridge.echo("hi");
     assert_eq!(browser.starts().len(), 2);
     assert!(vendor.records_at("/token").iter().all(|record| record.header("dpop").is_some()));
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
-/// An authorization server that does not say that it can: nobody is sent there where it is needed.
+/// An authorization server that does not say that it can: no browser opens where it is needed.
 #[test]
 fn an_authorization_server_that_binds_no_tokens() {
     let unable = json!({"dpop_signing_alg_values_supported": ["RS256"]});

@@ -19,6 +19,8 @@ pub mod renewal_model;
 #[cfg(unix)]
 pub mod secrets;
 #[cfg(unix)]
+pub mod sign_in;
+#[cfg(unix)]
 pub mod stacks;
 #[cfg(target_os = "linux")]
 pub mod stress;

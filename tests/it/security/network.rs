@@ -67,9 +67,9 @@ fn t132_a_wrong_ca_file_is_said() {
 /// outcome is open.
 #[test]
 fn t131_a_server_that_cannot_be_reached_is_named() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for era in [Era::Legacy, Era::Modern] {
-        let mut serve = Sandbox::new().serve([format!("http://{nobody}/mcp")]);
+        let mut serve = Sandbox::new().serve([format!("http://{closed}/mcp")]);
         let call = serve.post_in(era, "tools/call", json!({"name": "echo", "arguments": {}}));
         let list = serve.post_in(era, "tools/list", json!({}));
         for id in [call, list] {

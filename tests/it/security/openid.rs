@@ -1,4 +1,4 @@
-//! A certified OpenID provider that somebody else wrote, and an MCP server that accepts its tokens. `tests/run.sh`
+//! A certified OpenID provider by other authors, and an MCP server that accepts its tokens. `tests/run.sh`
 //! installs both.
 
 use std::{
@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 use crate::{
     bridge::clients::installed,
     support::{
-        browser::{FakeBrowser, Person, sign_in_at},
+        browser::{FakeBrowser, Person, login, sign_in_at},
         eventually,
         sandbox::{Run, Sandbox},
-        serve::Serve,
         visitor::post_form,
     },
 };
@@ -56,8 +55,7 @@ impl Provider {
 
     /// Signs in with a browser in front of which sits `person`.
     fn sign_in(&self, sandbox: &mut Sandbox, person: Person) -> Run {
-        let _browser = FakeBrowser::install(sandbox, person);
-        sandbox.finmcp(["login", &self.mcp, "--timeout", "10"])
+        login(sandbox, person, &self.mcp, &["--timeout", "10"]).0
     }
 
     /// What has happened. Something that comes after the provider's last answer may be missing.
@@ -108,7 +106,7 @@ impl Events {
         let asked: Vec<_> = self.of("authorization").map(|event| &event["scope"]).collect();
         assert_eq!(asked, [scope]);
         assert_eq!((self.of("registration").count(), self.grants("authorization_code")), (1, 1));
-        // This provider registers nobody for a resource's scopes: finmcp then registers without any.
+        // This provider registers no client for a resource's scopes: finmcp then registers without any.
         let refusal = ("registration", "invalid_client_metadata");
         assert_eq!(self.errors(), if scope == OFFLINE_ACCESS { vec![] } else { vec![refusal] });
         assert_eq!(self.of("revoked").count(), 0, "a refresh token was used twice");
@@ -117,13 +115,6 @@ impl Events {
 
 const OFFLINE_ACCESS: &str = "offline_access";
 const ALL_SCOPES: &str = "mcp:tools offline_access";
-
-/// Calls the one tool there is, and panics unless it answers.
-#[track_caller]
-fn echo(serve: &mut Serve, message: &str) {
-    let result = serve.call("echo", json!({"message": message})).result();
-    assert_eq!(result["content"][0]["text"], message);
-}
 
 /// t057, t058: one sign-in, then bridges and scripts at once on one rotating refresh token. Using one twice would end
 /// the sign-in.
@@ -146,7 +137,7 @@ fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
                 for beat in (1..).map(|beat| beat * BEAT).take_while(|beat| *beat < LIFE) {
                     thread::sleep(beat.saturating_sub(begun.elapsed()));
                     match &mut serve {
-                        Some(serve) => echo(serve, "hello"),
+                        Some(serve) => serve.echo("hello"),
                         None => drop(sandbox.finmcp(["token", mcp]).expect_success()),
                     }
                 }
@@ -175,9 +166,9 @@ fn live_with(options: &[&str], scope: &str, authentication: &str) {
     provider.sign_in(&mut sandbox, Person::Consents).expect_success();
     let mut serve = sandbox.serve([&provider.mcp]);
     serve.initialize().result();
-    echo(&mut serve, "before");
+    serve.echo("before");
     sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
-    echo(&mut serve, "after");
+    serve.echo("after");
     drop(serve);
     let events = provider.so_far();
     events.expect_one_sign_in(scope);
@@ -216,8 +207,8 @@ fn a_server_that_names_no_scopes() {
     live_with(&["--no-scopes"], OFFLINE_ACCESS, "none");
 }
 
-/// t057: whoever asks for a token shortly before its end waits for a moment only, but the renewal that began then has spent
-/// the refresh token. Its successor must not end with the process.
+/// t057: a caller that asks for a token shortly before its end waits only briefly, but the renewal that began then has
+/// spent the refresh token. Its successor must not end with the process.
 #[test]
 fn t057_a_renewal_that_takes_long_does_not_cost_the_sign_in() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--delay=1"]));
@@ -257,7 +248,7 @@ fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
     assert_eq!(events.of("registration").count(), 1, "the registration is good for the second sign-in too");
 }
 
-/// A sign-in without a refresh token is used to its end, and then somebody has to sign in.
+/// A sign-in without a refresh token is used to its end, and then a person has to sign in.
 #[test]
 fn a_provider_without_refresh_tokens() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--no-refresh"]));
@@ -292,9 +283,7 @@ fn a_provider_that_does_not_know_the_server_says_so() {
 #[test]
 fn a_person_signs_in_on_another_device() {
     let (sandbox, provider) = (Sandbox::new(), Provider::start(&["--devices"]));
-    let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.args(["login", &provider.mcp, "--grant", "device-code"]);
-    let mut login = Serve::start(command, sandbox.transcript());
+    let mut login = sandbox.start(["login", &provider.mcp, "--grant", "device-code"]);
     let page = format!("{}/device", provider.issuer);
     let code = eventually("the code", || {
         let said = login.stderr();
@@ -306,7 +295,7 @@ fn a_person_signs_in_on_another_device() {
     sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
     let mut serve = sandbox.serve([&provider.mcp]);
     serve.initialize().result();
-    echo(&mut serve, "hello");
+    serve.echo("hello");
     drop(serve);
     let events = provider.end();
     assert_eq!(events.grants("urn:ietf:params:oauth:grant-type:device_code"), 1);
@@ -316,7 +305,7 @@ fn a_person_signs_in_on_another_device() {
 
 /// Programs with a secret, in either place, and with a key, of either kind.
 #[test]
-fn programs_sign_in_by_themselves() {
+fn programs_sign_in_without_a_person() {
     let keys: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "keys"].iter().collect();
     let key = |name: &str| keys.join(name).to_str().unwrap().to_owned();
     for (client, key) in [
@@ -336,7 +325,7 @@ fn programs_sign_in_by_themselves() {
         sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
         let mut serve = sandbox.serve([&provider.mcp]);
         serve.initialize().result();
-        echo(&mut serve, "hello");
+        serve.echo("hello");
         drop(serve);
         let events = provider.end();
         assert_eq!((events.errors(), events.grants("client_credentials")), (vec![], 2), "{client}");

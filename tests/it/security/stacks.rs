@@ -176,13 +176,6 @@ impl Server {
     }
 }
 
-/// Calls the one tool there is, and panics unless it answers.
-#[track_caller]
-fn echo(serve: &mut Serve, message: &str) {
-    let result = serve.call("echo", json!({"message": message})).result();
-    assert_eq!(result["content"][0]["text"], message, "{result}");
-}
-
 #[track_caller]
 fn login(sandbox: &mut Sandbox, url: &str) {
     let _browser = FakeBrowser::install(sandbox, Person::Consents);
@@ -201,16 +194,16 @@ fn live_with(stack: &'static Stack) {
     login(&mut sandbox, &url);
     let mut serve = sandbox.serve([&url]);
     serve.initialize().result();
-    echo(&mut serve, "signed in");
+    serve.echo("signed in");
     let first = token(&sandbox, &url, &[]);
     assert!(server.accepts(&first));
 
     let second = token(&sandbox, &url, &["--force-refresh"]);
     assert_ne!(first, second);
-    echo(&mut serve, "refreshed");
+    serve.echo("refreshed");
 
     server.restart();
-    echo(&mut serve, "restarted");
+    serve.echo("restarted");
     let third = token(&sandbox, &url, &["--force-refresh"]);
     assert!(server.accepts(&third));
 
@@ -229,7 +222,7 @@ fn live_through_the_loss_of_everything(stack: &'static Stack) {
     login(&mut sandbox, &url);
     let mut serve = sandbox.serve([&url]);
     serve.initialize().result();
-    echo(&mut serve, "signed in");
+    serve.echo("signed in");
 
     server.restart_empty();
     let address = way_in(&mut serve);
@@ -303,7 +296,7 @@ stacks! {
     django: stack(&[Program(DJANGO, "django_provider.py", &[]), Program(PYTHON, "resource_server.py", &[])]);
     workers: stack(&[Program(NODE, "workers.mjs", &["@cloudflare/workers-oauth-provider"])]);
     workers_before: stack(&[Program(NODE, "workers.mjs", &["workers-oauth-provider-before"])]);
-    // FastMCP's proxy in front of an OpenID provider gives out tokens of its own, and goes on taking them after it has
+    // FastMCP's proxy in front of an OpenID provider issues its own tokens, and goes on taking them after it has
     // revoked them.
     fastmcp_proxy: stack_before_provider(&[Program(PYTHON, "fastmcp_proxy.py", &[])]);
     fastmcp_proxy_legacy: stack_before_provider(&[Program(PYTHON_LEGACY, "fastmcp_proxy.py", &[])]);

@@ -15,7 +15,8 @@ use std::{
 
 use super::{
     eventually,
-    sandbox::Sandbox,
+    sandbox::{Run, Sandbox},
+    vendor::Vendor,
     visitor::{Page, visit},
 };
 
@@ -109,9 +110,25 @@ impl Drop for FakeBrowser {
     }
 }
 
-/// What a person does who is shown `url` and consents.
-pub fn sign_in_at(url: &str) {
-    browse(url, Person::Consents, &Mutex::default());
+/// Runs `finmcp login URL` with `person` in front of the browser.
+pub fn login(sandbox: &mut Sandbox, person: Person, url: &str, more: &[&str]) -> (Run, FakeBrowser) {
+    let browser = FakeBrowser::install(sandbox, person);
+    (sandbox.finmcp([&["login", url], more].concat()), browser)
+}
+
+/// A person who has signed in at `vendor`, and stays in front of the browser.
+pub fn signed_in(vendor: &Vendor, more: &[&str]) -> (Sandbox, FakeBrowser) {
+    let mut sandbox = Sandbox::new();
+    let (run, browser) = login(&mut sandbox, Person::Consents, &vendor.url(), more);
+    run.expect_success();
+    (sandbox, browser)
+}
+
+/// What a person does who is shown `url` and consents; returns the pages that they see.
+pub fn sign_in_at(url: &str) -> Vec<Page> {
+    let pages = Mutex::default();
+    browse(url, Person::Consents, &pages);
+    pages.into_inner().unwrap()
 }
 
 /// Opens `url` and follows where it leads: redirects, and the forms of sign-in pages, with whatever cookies they set.

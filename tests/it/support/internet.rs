@@ -50,7 +50,7 @@ pub enum Identity {
     /// One for another name.
     OtherName,
     SelfSigned,
-    /// One of an authority that nobody trusts.
+    /// One of an untrusted authority.
     UnknownAuthority,
     /// Nothing: it knows no TLS later than 1.1.
     OldTls,
@@ -152,7 +152,7 @@ fn acceptor(name: &str, host: Host, authority: &Authority) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let certificate = match host.identity {
         Identity::SelfSigned => params.self_signed(&key),
-        Identity::UnknownAuthority => params.signed_by(&key, &self::authority("somebody else's").1),
+        Identity::UnknownAuthority => params.signed_by(&key, &self::authority("another").1),
         _ => params.signed_by(&key, authority),
     };
     let chain = vec![certificate.unwrap().der().clone()];

@@ -223,7 +223,7 @@ fn the_browser_notes_its_start_and_does_as_the_person_does() {
         sandbox.run(command, Vec::new()).expect_success();
         let visited = listener.wait_for("the callback", |record| record.path == "/callback");
         assert!(visited.query.contains(parameter), "{}", visited.query);
-        assert!(visited.query.contains("somebody-else"), "{}", visited.query);
+        assert!(visited.query.contains("another-sign-in"), "{}", visited.query);
         assert!(!visited.query().contains_key("iss"));
         eventually("the last page", || (browser.last_page().status == 404).then_some(()));
         assert_eq!(browser.starts().len(), 1);

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::{secrets::Canary, serve::Serve};
 
-/// How long any command that ends by itself may take.
+/// How long any command may take to end.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything that a finmcp process can see and leave behind, apart from this machine's own.
@@ -184,8 +184,14 @@ impl Sandbox {
 
     /// Starts `finmcp serve` with pipes, as an AI client does.
     pub fn serve<Argument: AsRef<OsStr>>(&self, arguments: impl AsRef<[Argument]>) -> Serve {
+        let arguments = arguments.as_ref().iter().map(AsRef::as_ref);
+        self.start([OsStr::new("serve")].into_iter().chain(arguments).collect::<Vec<_>>())
+    }
+
+    /// Starts finmcp with pipes.
+    pub fn start<Argument: AsRef<OsStr>>(&self, arguments: impl AsRef<[Argument]>) -> Serve {
         let mut command = self.command(env!("CARGO_BIN_EXE_finmcp"));
-        command.arg("serve").args(arguments.as_ref());
+        command.args(arguments.as_ref());
         Serve::start(command, self.transcript.clone())
     }
 

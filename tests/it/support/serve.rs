@@ -188,7 +188,14 @@ impl Serve {
         self.waiting.drain(..).collect()
     }
 
-    /// Sends a request with an id of its own and waits for its answer.
+    /// Calls the tool `echo`, and panics unless it answers.
+    #[track_caller]
+    pub fn echo(&mut self, text: &str) {
+        let result = self.call("echo", json!({"message": text})).result();
+        assert_eq!(result["content"][0]["text"], text, "{result}");
+    }
+
+    /// Sends a request with a new id and waits for its answer.
     #[track_caller]
     pub fn request(&mut self, method: &str, params: Value) -> Message {
         let id = self.post(method, params);
@@ -321,7 +328,8 @@ impl Serve {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until nobody holds the other end of stdout any more: for a bridge that is not this process's own child.
+    /// Waits until no process holds the other end of stdout any more: for a bridge that is not this process's own
+    /// child.
     #[cfg(unix)]
     #[track_caller]
     pub fn wait_for_closed_stdout(&mut self, limit: Duration) {

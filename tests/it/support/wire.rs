@@ -46,7 +46,7 @@ pub enum Fault {
     Delay(Duration),
     /// What comes this way comes byte by byte, with a pause after each.
     Drip(Duration),
-    /// Nothing comes any more either way, and nobody is told.
+    /// Nothing comes any more either way, and neither side is told.
     Blackhole,
 }
 

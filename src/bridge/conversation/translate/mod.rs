@@ -5,6 +5,8 @@ pub mod legacy_client;
 mod lists;
 mod log_level;
 pub mod modern_client;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     bridge::conversation::{

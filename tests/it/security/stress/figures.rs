@@ -37,7 +37,7 @@ impl Figures {
     pub fn new(rotations: &[Rotation], processes: &[Process<'_>], sign_ins: usize) -> Self {
         let log: String = processes.iter().map(Process::log).collect();
         let saved: Vec<SystemTime> = times(&log, "has saved a renewed sign-in").collect();
-        // The lock lets nobody else save in between.
+        // The lock lets no other process save in between.
         let ends = rotations.iter().skip(1).map(|next| next.committed).chain([SystemTime::now()]);
         let windows = rotations.iter().zip(ends).filter_map(|(rotation, end)| {
             let save = saved.iter().filter(|time| (rotation.committed..end).contains(*time)).min()?;
@@ -45,7 +45,7 @@ impl Figures {
         });
         let locked: Vec<SystemTime> = times(&log, "has the lock").collect();
         let needless = rotations.iter().enumerate().filter(|(number, rotation)| {
-            // Whoever got the token counts its life from before the request, which the lock comes before.
+            // The process that got the token counts its life from before the request, which the lock comes before.
             let previous = number.checked_sub(1).map(|previous| rotations[previous].committed);
             let issued = previous.and_then(|end| locked.iter().filter(|time| **time < end).max());
             let age = issued.and_then(|issued| rotation.committed.duration_since(*issued).ok());

@@ -1,4 +1,4 @@
-//! Signals, at random, and now and then aimed at whoever has just spent the refresh token.
+//! Signals, at random, and now and then aimed at the process that has just spent the refresh token.
 
 use std::{
     collections::HashSet,
@@ -87,7 +87,7 @@ impl Fire {
         }
     }
 
-    /// Whoever is the next to spend the refresh token, as soon as the server has taken it.
+    /// The next process to spend the refresh token, as soon as the server has taken it.
     fn aim<'a>(&self, processes: &'a [Process<'a>], vendor: &Vendor) -> Option<&'a Process<'a>> {
         let (begun, before) = (Instant::now(), vendor.rotations().len());
         while begun.elapsed() < Duration::from_secs(2) && !self.is_over.load(Ordering::SeqCst) {
@@ -114,7 +114,7 @@ impl Fire {
         self.sent.lock().unwrap().clone()
     }
 
-    /// How many signals came to whoever was renewing.
+    /// How many signals came to a process that was renewing.
     pub fn hits(&self) -> usize {
         self.hits.load(Ordering::SeqCst)
     }

@@ -49,7 +49,7 @@ impl Size {
 /// What is done in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
-    /// The access token has ended by the clock: whoever looks at it knows.
+    /// The access token has ended by the clock: every process that looks at it knows.
     Everybody,
     /// The server has ended it early, which only those who use it find out.
     Bridges,
@@ -57,7 +57,7 @@ enum Round {
     End,
 }
 
-/// Somebody who has signed in once, and all the processes that live on that.
+/// A person who has signed in once, and all the processes that live on that.
 struct Crowd {
     browser: FakeBrowser,
     sandbox: Sandbox,
@@ -139,7 +139,7 @@ impl Crowd {
                     Ok(lost) if !signed_out.is_empty() => {
                         Err(format!("{lost} losses, {sign_ins} sign-ins: {signed_out:?}"))
                     }
-                    Ok(_) if self.vendor.rotations().len() == before => Err("nobody renewed".to_owned()),
+                    Ok(_) if self.vendor.rotations().len() == before => Err("no process renewed".to_owned()),
                     lost => lost.map(drop),
                 };
                 problems.lock().unwrap().extend(outcome.err().map(|problem| format!("round {number}: {problem}")));
@@ -159,13 +159,13 @@ impl Crowd {
         Figures::new(&self.vendor.rotations(), &processes, sign_ins)
     }
 
-    /// How many rotations nobody has stored: the refresh token that was spent for them came once more. An error where
+    /// How many rotations were not stored: the refresh token that was spent for them came once more. An error where
     /// that was not the fault of a kill.
     fn lost(&self, processes: &[Process<'_>], fire: Option<&Fire>) -> Result<usize, String> {
         let killed = fire.map(Fire::killed).unwrap_or_default();
         let lost: Vec<_> = self.vendor.rotations().into_iter().filter(|rotation| rotation.replayed).collect();
-        // Whoever had the lock when the server decided has asked; or whoever had it before, where that one was killed while
-        // its request was on its way.
+        // The process that had the lock when the server decided has asked; or the one before it, where that was killed
+        // while its request was on its way.
         let is_excused = |rotation: &Rotation| {
             holders(processes, rotation.committed).iter().take(2).any(|(_, holder)| killed.contains(holder))
         };
@@ -192,7 +192,8 @@ fn holders(processes: &[Process<'_>], time: SystemTime) -> Vec<(SystemTime, u32)
     holders
 }
 
-/// t065, t068, t069: every token is renewed once, whoever finds out that it has ended, and nobody signs in again.
+/// t065, t068, t069: every token is renewed once, whichever process finds out that it has ended, without another
+/// sign-in.
 #[test]
 fn t065_many_processes_renew_each_token_once() {
     renew_each_token_once(Sandbox::new(), Size::or(16, 50));
@@ -211,8 +212,8 @@ pub fn renew_each_token_once(sandbox: Sandbox, size: Size) {
     assert_eq!((figures.saved(), figures.gone), (figures.rotations, 0));
 }
 
-/// t070, t072: the same while processes are stopped, continued, told to end, and killed. Whoever is told to end saves first.
-/// Only who is killed between the server's decision and the save takes the sign-in along.
+/// t070, t072: the same while processes are stopped, continued, told to end, and killed. A process that is told to end
+/// saves first. Only who is killed between the server's decision and the save takes the sign-in along.
 #[test]
 fn t070_t072_only_a_kill_in_the_window_loses_a_sign_in() {
     let size = Size::or(16, 50);

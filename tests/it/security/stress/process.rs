@@ -122,7 +122,7 @@ impl<'a> Process<'a> {
         Err(format!("{:?}: no answer in {PATIENCE:?}", self.calls))
     }
 
-    /// The words in which it was said that nobody is signed in, since this was last asked.
+    /// The words in which it reported to be signed out, since this was last asked.
     pub fn was_signed_out(&self) -> Option<String> {
         self.signed_out.lock().unwrap().take()
     }
@@ -138,14 +138,14 @@ impl<'a> Process<'a> {
     /// Sends a signal, and after a pause the one that continues it where it is stopped; calls `note` with its id before.
     /// Does nothing where it is gone already, or has been told that before.
     pub fn signal(&self, signal: Signal, pause: Duration, note: impl FnOnce(u32)) {
-        // Held all the while: what nobody waits for keeps its id.
+        // Held all the while: a process that is not waited for keeps its id.
         let mut running = self.running.lock().unwrap();
         let Some(running) = running.as_mut() else { return };
         if running.child.try_wait().unwrap().is_some() {
             return;
         }
         if signal == Signal::TERM && std::mem::replace(&mut running.is_told_to_end, true) {
-            // Whoever says it twice means it, and loses what is under way.
+            // A second signal of that kind ends it at once, and loses what is under way.
             return;
         }
         note(running.child.id());
@@ -198,7 +198,7 @@ impl<'a> Process<'a> {
                 return match status.code() {
                     Some(0 | 4) => Ok(status.code()),
                     _ if is_hit && self.under_fire => Ok(None),
-                    code => Err(format!("{:?} ended by itself: {code:?}", self.calls)),
+                    code => Err(format!("{:?} ended on its own: {code:?}", self.calls)),
                 };
             }
             drop(running);
@@ -239,7 +239,7 @@ impl<'a> Process<'a> {
             // A bridge that is told to end does so in good order.
             let is_under_fire = self.under_fire;
             return match self.reap()? {
-                Some(_) if !is_under_fire => Err("serve ended by itself".to_owned()),
+                Some(_) if !is_under_fire => Err("serve ended on its own".to_owned()),
                 _ => Ok(Outcome::Gone),
             };
         };
@@ -273,7 +273,7 @@ impl Pipes {
         self.lines.by_ref().map_while(Result::ok).find(is_answer)
     }
 
-    /// Writes a line. Whoever is gone has not answered either.
+    /// Writes a line. A process that is gone has not answered either.
     fn write(&mut self, line: &str) {
         let _ = writeln!(self.stdin, "{line}");
     }

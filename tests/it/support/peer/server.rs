@@ -1,4 +1,4 @@
-//! A server on rmcp, of either era, on a port of its own.
+//! A server on rmcp, of either era, on a free port.
 #![expect(deprecated, reason = "the legacy era's own features")]
 
 use std::{

@@ -238,7 +238,7 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     }
     match state.script.callback_state {
         StateParameter::Right => answer.push(("state", field("state"))),
-        StateParameter::Wrong => answer.push(("state", "somebody-else's-state-0123456789".to_owned())),
+        StateParameter::Wrong => answer.push(("state", "another-sign-in's-state-0123456789".to_owned())),
         StateParameter::Absent => {}
     }
     match state.script.callback_issuer {
@@ -277,6 +277,9 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     let form = record.form();
     let field = |name: &str| form.get(name).cloned().unwrap_or_default();
     let mut state = shared.state.lock().unwrap();
+    if let Some(answer) = &state.script.token_answer {
+        return answer.clone();
+    }
     if record.header("content-type") != Some("application/x-www-form-urlencoded") {
         state.complain("token request: not a form");
     }
@@ -327,7 +330,7 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             if code.challenge != challenge || code.redirect_uri != field("redirect_uri") || code.client_id != client_id
             {
-                return error(400, "invalid_grant", "the code was given to somebody else");
+                return error(400, "invalid_grant", "the code was given to another client");
             }
             state.sign_in(&shared.origin, &client_id, &code.scope, key)
         }
@@ -359,7 +362,7 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             }
             if let Some(rotation) = known.spent {
                 state.rotations[rotation].replayed = true;
-                // Somebody has a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
+                // There is a copy: the whole sign-in ends (RFC 9700 section 4.14.2).
                 state.replays += 1;
                 state.dead_families.insert(known.family);
                 for access in state.access_tokens.values_mut().filter(|access| access.family == known.family) {
@@ -441,22 +444,30 @@ impl State {
     }
 
     /// What a person's sign-in brings.
-    fn sign_in(&mut self, origin: &str, client_id: &str, scope: &str, key: Option<String>) -> Reply {
+    pub fn sign_in(&mut self, origin: &str, client_id: &str, scope: &str, key: Option<String>) -> Reply {
         let family = self.access_tokens.len() as u64 + 1;
         self.grant(origin, client_id, scope, Some(family), key)
+    }
+
+    fn mint_token(&mut self, kind: &str) -> String {
+        if self.script.token_shape != TokenShape::Numbered {
+            return self.mint(&format!("{kind}-token"));
+        }
+        let requests = self.records.iter().filter(|record| record.path == "/token").count();
+        format!("{kind}-{requests}")
     }
 
     fn grant(&mut self, origin: &str, client_id: &str, scope: &str, family: Option<u64>, key: Option<String>) -> Reply {
         let lifetime = self.script.access_lifetime;
         let scope = self.script.granted_scope.unwrap_or(scope);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let mut access_token = self.mint("access-token");
+        let mut access_token = self.mint_token("access");
         if self.script.token_shape == TokenShape::Jwt {
             let claims = json!({
                 "iss": origin, "aud": format!("{origin}/mcp"), "sub": client_id, "scope": scope,
                 "iat": now, "exp": now + lifetime.as_secs(),
             });
-            // Nobody here checks signatures; what stands in its place is the secret part.
+            // No test checks signatures; the secret part stands in the signature's place.
             access_token = [json!({"alg": "none", "typ": "JWT"}).to_string(), claims.to_string(), access_token]
                 .map(|part| URL_SAFE_NO_PAD.encode(part))
                 .join(".");
@@ -477,9 +488,10 @@ impl State {
             ExpiresIn::Text => response["expires_in"] = json!(lifetime.as_secs().to_string()),
             ExpiresIn::UnixTime => response["expires_in"] = json!(now + lifetime.as_secs()),
             ExpiresIn::Absent => {}
+            ExpiresIn::Exactly(number) => response["expires_in"] = json!(number),
         }
         if let (Some(family), true) = (family, self.script.refresh_tokens) {
-            let refresh_token = self.mint("refresh-token");
+            let refresh_token = self.mint_token("refresh");
             response["refresh_token"] = json!(refresh_token);
             let (client_id, scope) = (client_id.to_owned(), scope.to_owned());
             let known = RefreshToken { family, client_id, scope, key, access: access_token, spent: None };

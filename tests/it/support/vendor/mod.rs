@@ -28,7 +28,7 @@ use super::eventually;
 pub use authorization::Rotation;
 pub use reply::Reply;
 pub use script::{
-    Answer, Device, Dpop, Effect, Era, ExpiresIn, Guard, IssuerParameter, On, OtherRedirectUris, OtherScopes,
+    Answer, Device, Dpop, Effect, Era, ExpiresIn, Gate, Guard, IssuerParameter, On, OtherRedirectUris, OtherScopes,
     Registration, Script, SecretPlace, StateParameter, TokenShape, Transport,
 };
 
@@ -152,23 +152,40 @@ impl Vendor {
         Self::start_with(std::net::TcpListener::bind("127.0.0.1:0").unwrap(), origin.to_owned(), script)
     }
 
+    /// Starts a vendor in the test's own runtime, whose clock the two then share; others know it by `origin`.
+    pub fn start_within(origin: &str, script: Script) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (vendor, serving) = Self::prepare_to_serve(listener, origin.to_owned(), script);
+        tokio::spawn(serving);
+        vendor
+    }
+
     fn start_with(listener: std::net::TcpListener, origin: String, script: Script) -> Self {
+        let (mut vendor, serving) = Self::prepare_to_serve(listener, origin, script);
+        vendor.thread = Some(thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serving);
+        }));
+        vendor
+    }
+
+    fn prepare_to_serve(
+        listener: std::net::TcpListener,
+        origin: String,
+        script: Script,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared { origin, state: Mutex::new(State::new(script)) });
         let closing = Arc::new(Notify::new());
         let (served, ended) = (Arc::clone(&shared), Arc::clone(&closing));
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                tokio::select! {
-                    () = accept(listener, served) => {}
-                    () = ended.notified() => {}
-                }
-            });
-        });
-        Self { port, shared, closing, thread: Some(thread) }
+        let serving = async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            tokio::select! {
+                () = accept(listener, served) => {}
+                () = ended.notified() => {}
+            }
+        };
+        (Self { port, shared, closing, thread: None }, serving)
     }
 
     /// The port on this machine.
@@ -225,6 +242,11 @@ impl Vendor {
         let client =
             authorization::Client { secret: Some(client_secret.to_owned()), redirect_uris: None, devices: true };
         self.state().clients.insert(client_id.to_owned(), client);
+    }
+
+    /// A person has signed in by this client before; where the tokens are numbered, they are those of the request 0.
+    pub fn has_signed_in(&self, client_id: &str, scope: &str) {
+        self.state().sign_in(&self.shared.origin, client_id, scope, None);
     }
 
     /// A JWT in this vendor's name, which speaks of `subject` to `audience` and ends after `lifetime` seconds.
@@ -306,7 +328,7 @@ impl Vendor {
         state.streams.clear();
     }
 
-    /// The sessions that nobody has ended.
+    /// The sessions that no client has ended.
     pub fn session_count(&self) -> usize {
         self.state().sessions.len()
     }
@@ -462,6 +484,11 @@ async fn serve(request: Request<Incoming>, shared: Arc<Shared>) -> Result<hyper:
         Some(Effect::AnswerAfter(reply)) => {
             let _ = route(&record, &shared).await;
             tokio::time::sleep(A_WHILE).await;
+            return Ok(reply.into_response());
+        }
+        Some(Effect::Hold(gate)) => {
+            let reply = route(&record, &shared).await;
+            gate.pass().await;
             return Ok(reply.into_response());
         }
         Some(Effect::Delay(delay)) => {

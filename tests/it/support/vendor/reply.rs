@@ -52,7 +52,7 @@ impl Reply {
         self.body("application/json", value.to_string())
     }
 
-    /// A stream of events, open for as long as somebody can say something.
+    /// A stream of events, open for as long as the server can send on it.
     pub fn events(mut self, events: UnboundedReceiver<Bytes>) -> Self {
         self.events = Some(events);
         self.header("content-type", "text/event-stream").header("cache-control", "no-cache")

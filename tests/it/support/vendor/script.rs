@@ -1,8 +1,9 @@
 //! What a vendor is told to do.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{AN_HOUR, Recorded, Reply};
 
@@ -56,6 +57,8 @@ pub struct Script {
     pub access_lifetime: Duration,
     pub expires_in: ExpiresIn,
     pub token_shape: TokenShape,
+    /// What every token request is answered, where it has no effect.
+    pub token_answer: Option<Reply>,
     /// Whether a sign-in comes with a refresh token.
     pub refresh_tokens: bool,
     /// How requests are answered: as one JSON object or as a stream of events.
@@ -102,6 +105,7 @@ impl Default for Script {
             access_lifetime: AN_HOUR,
             expires_in: ExpiresIn::Seconds,
             token_shape: TokenShape::Opaque,
+            token_answer: None,
             refresh_tokens: true,
             answer: Answer::Json,
             get_stream: true,
@@ -263,6 +267,8 @@ pub enum ExpiresIn {
     UnixTime,
     /// Not at all.
     Absent,
+    /// This number, whatever the token's lifetime.
+    Exactly(i64),
 }
 
 /// What an access token looks like.
@@ -271,6 +277,8 @@ pub enum TokenShape {
     Opaque,
     /// A JWT with `aud`, `iss`, `exp` and `scope`.
     Jwt,
+    /// `access-N`, for the token request N since the start; and the refresh token is `refresh-N`.
+    Numbered,
 }
 
 /// The `state` of the authorization response.
@@ -325,11 +333,38 @@ pub enum Effect {
     AnswerAfter(Reply),
     /// The request has its effect at once, and the right answer comes later.
     Delay(Duration),
+    /// The request has its effect at once, and the right answer waits until the gate opens.
+    Hold(Gate),
 }
 
 impl Effect {
     /// An empty answer with this status.
     pub fn status(status: u16) -> Self {
         Self::Answer(Reply::new(status))
+    }
+}
+
+/// Holds the answer to one request.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    arrived: Arc<Notify>,
+    open: Arc<Notify>,
+}
+
+impl Gate {
+    /// Waits until the request has had its effect.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Lets the answer go.
+    pub fn open(&self) {
+        self.open.notify_one();
+    }
+
+    /// Waits, as the answer.
+    pub(super) async fn pass(&self) {
+        self.arrived.notify_one();
+        self.open.notified().await;
     }
 }

@@ -3,13 +3,15 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::*;
-use crate::{bridge::conversation::failure::Processed, mcp::revision::Era};
+use crate::{
+    bridge::conversation::{
+        failure::Processed,
+        translate::tests::{message, told},
+    },
+    mcp::revision::Era,
+};
 
 const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":1.10},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"sampling":{},"roots":{"x":1e2}}"#;
-
-fn message(text: &str) -> Message {
-    Message::parse(bytes::Bytes::copy_from_slice(text.as_bytes())).unwrap()
-}
 
 /// A client that supports every request except URL elicitation, in front of a server with these capabilities.
 fn translator(capabilities: &str) -> LegacyClient {
@@ -17,20 +19,6 @@ fn translator(capabilities: &str) -> LegacyClient {
     let answer = format!(r#"{{"id":0,"result":{{"supportedVersions":["2026-07-28"],"capabilities":{capabilities}}}}}"#);
     let server = Description::learn(Era::Modern, &message(&answer)).unwrap();
     LegacyClient::new(&message(hello), &server, RequestIds::default())
-}
-
-/// The resulting steps, one line each.
-fn told(say: impl FnOnce(&mut Vec<Step>)) -> Vec<String> {
-    let mut steps = Vec::new();
-    say(&mut steps);
-    let line = |step| match step {
-        Step::ToServer(message) => format!("to server {}", String::from_utf8_lossy(message.raw())),
-        Step::ToClient(message) => format!("to client {}", String::from_utf8_lossy(message.raw())),
-        Step::Refuse(refusal) => format!("refused {}: {}", refusal.message.id().unwrap(), refusal.failure),
-        Step::Wake(_, after) => format!("wake after {} ms", after.as_millis()),
-        step => panic!("{step:?}"),
-    };
-    steps.into_iter().map(line).collect()
 }
 
 /// The steps that result from a message of the client.
