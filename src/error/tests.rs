@@ -1,4 +1,4 @@
-//! Every error as a person reads it. A kind without an example here is found: the matches know them all.
+//! The text of every error. The matches are exhaustive, so that a new kind needs an example here.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
         token_source::{LoginReason, SignInFailure, TokenSourceError},
     },
     disk::lock::LockError,
-    http::{Http, HttpError},
+    http::{CertificateProblem, Http, HttpError},
     login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
     oauth::{
@@ -43,7 +43,7 @@ use crate::{
     tool::arguments::ArgumentError,
 };
 
-/// What examples of one error type come to, each under its name. Panics where a kind has no example.
+/// The texts of examples of one error type, each with its kind. Panics if a kind has no example.
 fn catalogue<E>(
     examples: Vec<E>,
     kinds: &[&str],
@@ -63,7 +63,7 @@ fn written(error: impl Into<Error>) -> String {
     format!("exit code {}\n{words}\n", error.kind.exit_code())
 }
 
-/// Compares the examples with what was agreed on. The kinds are all that the type has, or it does not compile.
+/// Compares the examples with the snapshot. Does not compile unless the kinds are complete.
 macro_rules! assert_words {
     ($error:ident { $($kind:ident)+ }, $examples:expr) => {
         assert_words!($error { $($kind)+ }, $examples, written)
@@ -93,7 +93,7 @@ fn denied() -> io::Error {
     io::ErrorKind::PermissionDenied.into()
 }
 
-/// What a server says: its own words, hostile ones among them.
+/// A server's error with hostile text.
 fn said(code: &str) -> OAuthError {
     OAuthError::new(code, Some("ask\u{1b}[2J us"))
 }
@@ -178,7 +178,7 @@ fn lock_errors() -> Vec<LockError> {
 }
 
 #[test]
-fn what_is_set_wrongly() {
+fn settings_errors() {
     let examples = vec![
         SettingsError::Variable {
             name: "FINMCP_STORE",
@@ -197,9 +197,9 @@ fn what_is_set_wrongly() {
 }
 
 #[test]
-fn which_server_is_meant() {
+fn selector_errors() {
     let candidates = || names(&["asset", "tesorio"]);
-    let name = || "nobody".to_owned();
+    let name = || "unknown".to_owned();
     let urls = [
         ServerUrlError::Malformed,
         ServerUrlError::Scheme,
@@ -232,7 +232,7 @@ fn which_server_is_meant() {
 }
 
 #[test]
-fn why_a_sign_in_failed() {
+fn login_errors() {
     let after = Duration::from_secs(300);
     let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let examples = vec![
@@ -290,7 +290,7 @@ fn why_a_sign_in_failed() {
 }
 
 #[test]
-fn what_is_found_at_a_server() {
+fn discovery_errors() {
     assert_words!(
         DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable AllSilent Http },
         vec![
@@ -321,7 +321,7 @@ fn what_is_found_at_a_server() {
 }
 
 #[test]
-fn why_there_is_no_token() {
+fn token_source_errors() {
     assert_words!(
         TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
         token_errors()
@@ -356,7 +356,7 @@ fn why_there_is_no_token() {
 }
 
 #[test]
-fn why_nothing_can_be_kept() {
+fn storage_errors() {
     assert_words!(
         StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe AnotherKey NeedsPassphrase },
         store_errors()
@@ -383,14 +383,14 @@ fn why_nothing_can_be_kept() {
     let words = written(audit.err().unwrap()).replace(&folder.path().display().to_string(), "/FOLDER");
     insta::assert_snapshot!(words, @r#"
     exit code 1
-    error: the audit log cannot be kept
+    error: could not write the audit log
       caused by: could not open /FOLDER: Is a directory (os error 21)
-    hint: mend that, or leave --audit-log out; no tool is called without the log that was asked for
+    hint: fix this, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)
     "#);
 }
 
 #[test]
-fn why_a_clients_file_is_left_as_it_is() {
+fn setup_errors() {
     let documents = || {
         let what = "`mcpServers`".to_owned();
         vec![
@@ -429,7 +429,7 @@ fn why_a_clients_file_is_left_as_it_is() {
 }
 
 #[test]
-fn why_a_call_brought_nothing() {
+fn call_errors() {
     let refused = [-31002, -31003, -31004, -31005, -31006, -32602]
         .map(|code| ClientError::Refused { code, message: format!("what is said with {code}") });
     let others = [ClientError::Nonsense("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
@@ -451,7 +451,7 @@ fn why_a_call_brought_nothing() {
     );
 }
 
-/// A failing call for each error of the HTTP client's own.
+/// A failing request for each error that the HTTP client itself reports.
 async fn http_errors() -> Vec<HttpError> {
     let http = Http::default();
     let failing =
@@ -461,7 +461,7 @@ async fn http_errors() -> Vec<HttpError> {
     let closing = tokio::spawn(async move {
         for _ in 0..2 {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // The request has left by then.
+            // Waits until the request was sent.
             let _ = stream.read(&mut [0; 64]).await;
         }
     });
@@ -480,7 +480,7 @@ async fn http_errors() -> Vec<HttpError> {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_the_network_says() {
+async fn network_errors() {
     let out_of_reach = |zone| HttpError::OutOfReach { host: host(), zone };
     let mut examples = http_errors().await;
     examples.extend([
@@ -488,7 +488,7 @@ async fn what_the_network_says() {
         HttpError::TooLarge { host: host(), limit: 1 << 20 },
         out_of_reach(Zone::Private),
         out_of_reach(Zone::Special),
-        HttpError::Certificate { host: host(), problem: "has expired" },
+        HttpError::Certificate { host: host(), problem: CertificateProblem::Expired },
         HttpError::OldTls { host: host() },
         HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None },
         HttpError::Redirected {
@@ -507,7 +507,7 @@ async fn what_the_network_says() {
     );
 }
 
-/// `text` without ports and the system's own numbers, which are other ones each time.
+/// `text` without ports and OS error numbers, which differ between runs.
 fn steady(text: &str) -> String {
     let without = |text: &str, before: &str, name: &str| {
         let mut parts = text.split(before);
@@ -518,10 +518,10 @@ fn steady(text: &str) -> String {
     without(&without(text, "127.0.0.1:", "PORT"), "os error ", "N")
 }
 
-/// What `serve` answers a client, for every reason: to a call, and to a request that only reads where that differs.
+/// The error responses of `serve` for every failure: to a tool call and, if it differs, to a request that only reads.
 #[cfg(unix)]
 #[tokio::test]
-async fn what_a_client_is_told() {
+async fn errors_of_serve() {
     let status = |status: u16, retry_after: Option<u64>| Failure::Status {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after: retry_after.map(Duration::from_secs),
@@ -537,9 +537,9 @@ async fn what_a_client_is_told() {
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),
         TokenSourceError::from(LockError::TimedOut(Duration::from_secs(5))),
-        TokenSourceError::SignIn(SignInFailure::Untrusted("the metadata is another server's".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::Untrusted("the metadata is for another server".to_owned())),
         TokenSourceError::SignIn(SignInFailure::Unreachable("could not connect to as.example".to_owned())),
-        TokenSourceError::SignIn(SignInFailure::LoginRequired("nobody signed in within 300 s".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::LoginRequired("the sign-in timed out after 5 min".to_owned())),
         TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused: access_denied".to_owned())),
         TokenSourceError::Interrupted,
     ];
@@ -550,7 +550,7 @@ async fn what_a_client_is_told() {
         Failure::Refused,
         Failure::InsufficientScope { missing: Some("write".to_owned()), wanted: names(&["read", "write"]) },
         Failure::InsufficientScope { missing: None, wanted: Vec::new() },
-        Failure::Http(HttpError::Certificate { host: host(), problem: "has expired" }),
+        Failure::Http(HttpError::Certificate { host: host(), problem: CertificateProblem::Expired }),
         Failure::Http(HttpError::Undecodable { host: host(), problem: "Content-Encoding: zstd".to_owned() }),
         status(503, None),
         status(429, Some(90)),
@@ -588,7 +588,7 @@ async fn what_a_client_is_told() {
         let [to_call, to_list] = ["tools/call", "tools/list"].map(|method| {
             let message = Message::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap();
             let refusal = Refusal { message, taken: failure.taken(), failure: failure.clone() };
-            steady(&spoken(&words.refused(&refusal).unwrap()))
+            steady(&code_and_text(&words.refused(&refusal).unwrap()))
         });
         if to_call == to_list { to_call } else { format!("{to_call}    to a list: {to_list}") }
     };
@@ -603,12 +603,12 @@ async fn what_a_client_is_told() {
         replies
     );
     assert_words!(Malformed { Json Message TooLong }, vec![Malformed::Json, Malformed::Message, Malformed::TooLong], |line| {
-        spoken(&reply::malformed(line))
+        code_and_text(&reply::malformed(line))
     });
 }
 
 /// The code and the text of an error response.
-fn spoken(response: &Message) -> String {
+fn code_and_text(response: &Message) -> String {
     let response: serde_json::Value = serde_json::from_slice(response.raw()).unwrap();
     format!("{} {}\n", response["error"]["code"], response["error"]["message"].as_str().unwrap())
 }

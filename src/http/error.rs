@@ -73,7 +73,7 @@ pub enum HttpError {
         /// The host.
         host: String,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: CertificateProblem,
     },
     /// No version or cipher of TLS that is safe (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was sent.
     #[error("{host} offers no safe version or cipher of TLS (1.2 or later)")]
@@ -104,6 +104,51 @@ pub enum HttpError {
     Setup(#[source] reqwest::Error),
 }
 
+/// What is wrong with a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateProblem {
+    /// Its validity has ended, or this machine's clock is wrong.
+    #[error("has expired")]
+    Expired,
+    /// Its validity has not begun, or this machine's clock is wrong.
+    #[error("is not valid yet")]
+    NotValidYet,
+    /// It names another server.
+    #[error("is for another name")]
+    OtherName,
+    /// No trusted authority signed it.
+    #[error("is self-signed, or from an authority that this machine does not know")]
+    UnknownIssuer,
+    /// Its authority revoked it.
+    #[error("was revoked")]
+    Revoked,
+    /// An authority's own, above all: what most programs make when they are asked for a self-signed one.
+    #[error("is not one for a server; it may be self-signed")]
+    NotForServer,
+    /// Anything else.
+    #[error("is not valid")]
+    Invalid,
+}
+
+impl CertificateProblem {
+    fn of(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotValidYet,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::OtherName,
+            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::Other(_) => Self::NotForServer,
+            _ => Self::Invalid,
+        }
+    }
+
+    /// Whether it depends on the time, so that a wrong clock may be the cause.
+    pub fn depends_on_clock(self) -> bool {
+        matches!(self, Self::Expired | Self::NotValidYet)
+    }
+}
+
 impl HttpError {
     /// Sorts what the client reports into how far the request got.
     pub fn sending(url: &ServerUrl, source: reqwest::Error) -> Self {
@@ -114,7 +159,7 @@ impl HttpError {
         }
         match cause(&source) {
             Some(rustls::Error::InvalidCertificate(error)) => {
-                return Self::Certificate { host, problem: certificate_problem(error) };
+                return Self::Certificate { host, problem: CertificateProblem::of(error) };
             }
             Some(error) if is_old_tls(error) => return Self::OldTls { host },
             _ => {}
@@ -145,12 +190,6 @@ impl HttpError {
     pub fn is_unconnected(&self) -> bool {
         use HttpError::{Certificate, OldTls, OutOfReach, Setup, Unreachable};
         matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
-    }
-
-    /// Whether no secret has reached the place that the error is about: there is no connection to it, or the redirect
-    /// there was not followed.
-    pub fn spared_secrets(&self) -> bool {
-        self.is_unconnected() || matches!(self, Self::Redirected { .. })
     }
 
     /// Why there is no connection, in the words of who found out; none of anything else.
@@ -198,17 +237,4 @@ fn is_old_tls(error: &rustls::Error) -> bool {
     use AlertDescription::{HandshakeFailure, InsufficientSecurity, ProtocolVersion};
     use rustls::Error::{AlertReceived, PeerIncompatible};
     matches!(error, PeerIncompatible(_) | AlertReceived(ProtocolVersion | HandshakeFailure | InsufficientSecurity))
-}
-
-fn certificate_problem(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another name",
-        CertificateError::UnknownIssuer => "is self-signed, or from an authority that this machine does not know",
-        CertificateError::Revoked => "was revoked",
-        // An authority's own, above all: what most programs make when they are asked for a self-signed one.
-        CertificateError::Other(_) => "is not one for a server; it may be self-signed",
-        _ => "is not valid",
-    }
 }

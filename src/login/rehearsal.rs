@@ -1,4 +1,4 @@
-//! A small authorization server and MCP server on loopback, and a person in front of it, to rehearse sign-ins with.
+//! A small authorization server and MCP server on loopback with a simulated user, for tests of signing in.
 
 use std::{
     io::{Read, Write},
@@ -21,16 +21,16 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How the stage behaves. `{}` in a text stands for its own origin.
+/// How the servers behave. `{}` in a text stands for their origin.
 #[derive(Clone)]
 pub struct Script {
-    /// The answer to a request without a token; none serves it.
+    /// The response to a request without a token; none to serve the request.
     pub challenge: Option<&'static str>,
-    /// The methods that it serves without a token all the same.
+    /// The methods that it serves without a token in any case.
     pub open: Vec<&'static str>,
-    /// Whether it knows of no handshake (MCP 2026-07-28).
+    /// Whether it has no handshake (MCP 2026-07-28).
     pub modern: bool,
-    /// The documents, by path. Whatever is not here is 404.
+    /// The documents, by path. The response for other paths is 404.
     pub documents: Vec<(&'static str, Value)>,
     /// The `iss` of the authorization response.
     pub iss: Option<&'static str>,
@@ -44,7 +44,7 @@ pub struct Script {
     pub registration: (u16, Value),
 }
 
-/// One request, as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub method: Method,
@@ -80,7 +80,7 @@ struct Play {
 }
 
 impl Script {
-    /// Everything as the specification wants it, with dynamic registration.
+    /// Servers that follow the specification, with dynamic registration.
     pub fn good() -> Self {
         Self {
             challenge: Some(r#"Bearer resource_metadata="{}/.well-known/oauth-protected-resource/mcp", scope="mcp""#),
@@ -266,7 +266,7 @@ async fn serve(
 }
 
 impl Play {
-    /// Whether a code is exchanged by whoever asked for it: verifier, redirect URI, client and resource (RFC 7636
+    /// Whether the token request matches the authorization request: verifier, redirect URI, client and resource (RFC 7636
     /// section 4.6, RFC 6749 section 4.1.3).
     fn is_right(&self, token: &Seen) -> bool {
         let seen = self.seen();
@@ -281,23 +281,23 @@ impl Play {
     }
 }
 
-/// Somebody who opens the page, is sent back at once, and does a few other things before.
+/// A user whose browser opens the page and is redirected at once, after a few other requests.
 #[derive(Default)]
 pub struct Person {
     /// The URLs that were opened.
     pub opened: Mutex<Vec<ServerUrl>>,
-    /// Queries that go to the redirect URI first, and what they were answered.
+    /// Queries that the browser first sends to the redirect URI.
     pub strays: Vec<&'static str>,
-    /// What came back, body and all.
+    /// The complete responses.
     pub pages: Arc<Mutex<Vec<String>>>,
-    /// Whether they leave again without signing in.
+    /// Whether the user closes the page without signing in.
     pub leaves: bool,
-    /// Whether the browser stays in front until all is read.
+    /// Whether the browser waits until it has read the last page.
     pub stays: bool,
 }
 
 impl Person {
-    /// The first `count` responses, once they are there.
+    /// Waits for the first `count` responses.
     pub fn pages(&self, count: usize) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {

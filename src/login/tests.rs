@@ -1,4 +1,4 @@
-//! Sign-ins from end to end.
+//! End-to-end tests of signing in.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -59,13 +59,13 @@ fn request(stage: &Stage) -> LoginRequest {
     }
 }
 
-/// `request` by a client that was registered by hand.
+/// `request` with a manually registered client.
 fn by_client(request: LoginRequest, id: &str, secret: Option<&str>) -> LoginRequest {
     let options = Options { client_id: Some(id.to_owned()), ..request.options };
     LoginRequest { options, client_secret: secret.map(|secret| Secret::new(secret.to_owned())), ..request }
 }
 
-/// Signs in, and says how it went.
+/// Signs in; returns the outcome and the events.
 async fn sign_in(
     request: LoginRequest,
     person: &Arc<Person>,
@@ -115,10 +115,10 @@ fn opened(person: &Person) -> usize {
     person.opened.lock().unwrap().len()
 }
 
-/// t040, t043: the whole way, in five requests before the token, with the resource on every leg; the person's page says
-/// that it worked.
+/// t040, t043: a complete sign-in takes five requests before the token request; all requests contain the resource, and
+/// the browser shows the success page.
 #[tokio::test]
-async fn t043_a_person_signs_in() {
+async fn t043_a_user_signs_in() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person::default());
     let mut request = request(&stage);
@@ -173,18 +173,18 @@ async fn t043_a_person_signs_in() {
     assert!(Loopback::bind(port).await.is_ok());
 }
 
-/// A browser that is a script may come back only when it has read the last page, which waits for the token.
+/// A script as the browser may exit only after it has read the last page, which waits for the token.
 #[tokio::test]
-async fn a_browser_that_stays_in_front() {
+async fn a_browser_that_waits_for_the_last_page() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person { stays: true, ..Person::default() });
     assert!(sign_in(request(&stage), &person, PATIENT).await.0.is_ok());
     assert!(person.pages(1).concat().contains("<h1>You are signed in to Books &amp; Co</h1>"));
 }
 
-/// t023, t024, t025: whoever does not know the state changes nothing.
+/// t023, t024, t025: a request without the right state changes nothing.
 #[tokio::test]
-async fn t024_strangers_at_the_redirect_uri_are_ignored() {
+async fn t024_other_requests_to_the_redirect_uri_are_ignored() {
     let stage = Script::good().stage().await;
     let mut strays = vec!["code=evil&state=wrong", "code=evil", "error=access_denied&state=", "state=x&state=y", ""];
     strays.resize(1000, "error=access_denied&error_description=CANARY");
@@ -196,7 +196,7 @@ async fn t024_strangers_at_the_redirect_uri_are_ignored() {
     assert!(pages[..1000].iter().all(|page| page.starts_with("HTTP/1.1 400 ") && !page.contains("CANARY")));
 }
 
-/// t026, t027: an answer in another's name ends the sign-in, with no token request and none of its text.
+/// t026, t027: a response with another issuer ends the sign-in. finmcp sends no token request and shows none of its text.
 #[tokio::test]
 async fn t026_a_mix_up_is_refused() {
     for (iss, refusal) in [
@@ -211,13 +211,13 @@ async fn t026_a_mix_up_is_refused() {
         assert!(!format!("{error} {error:?}").contains("CANARY"));
         assert!(!stage.paths().contains(&"POST /token".to_owned()));
         let pages = person.pages(1).concat();
-        assert!(pages.contains("You are not signed in to Books &amp; Co") && !pages.contains("CANARY"));
+        assert!(pages.contains("Could not sign in to Books &amp; Co") && !pages.contains("CANARY"));
     }
 }
 
-/// t010, t013, t020, t003: what must not be trusted is refused before anything is registered or opened, and says why.
+/// t010, t013, t020, t003: finmcp refuses untrusted metadata before it registers a client or opens a page, and says why.
 #[tokio::test]
-async fn t020_refused_before_the_browser() {
+async fn t020_untrusted_metadata_is_refused_before_the_browser_opens() {
     type Change = fn(&mut Script);
     let cases: [(&str, Change); 9] = [
         ("PKCE with S256", |script| script.server()["code_challenge_methods_supported"] = json!(null)),
@@ -250,10 +250,10 @@ async fn t020_refused_before_the_browser() {
 }
 
 #[tokio::test]
-async fn the_person_or_the_server_says_no() {
+async fn the_user_or_the_server_declines() {
     let refusal = Some("error=access_denied&error_description=not%20today");
     let (stage, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
-    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was refused: access_denied (\"not today\")");
+    assert_eq!(outcome.unwrap_err().to_string(), "the sign-in was declined: access_denied (\"not today\")");
     assert!(!stage.paths().contains(&"POST /token".to_owned()));
     let refusal = Some("error=invalid_scope");
     let (_, _, outcome) = attempt(Script { refusal, ..Script::good() }, |_| {}).await;
@@ -271,10 +271,10 @@ async fn the_person_or_the_server_says_no() {
     assert_eq!(opened(&person), 0);
 }
 
-/// t014: without a pointer the well-known places are tried in order, each until a 404, and OpenID Connect's documents
-/// do as well.
+/// t014: without a metadata URL in the challenge, finmcp tries the well-known URLs in order, each until a 404, and accepts
+/// OpenID Connect's documents.
 #[tokio::test]
-async fn t014_the_well_known_places() {
+async fn t014_the_well_known_urls_are_tried_in_order() {
     let mut script = Script::good();
     script.challenge = Some("Bearer");
     let mut resource = script.resource().clone();
@@ -300,9 +300,9 @@ async fn t014_the_well_known_places() {
     assert_eq!(stage.only("/authorize").field("scope"), Some("mcp more offline_access"));
 }
 
-/// t014: a bad document is not shopped around.
+/// t014: after an invalid document, finmcp tries no other URL.
 #[tokio::test]
-async fn t014_a_bad_document_ends_discovery() {
+async fn t014_an_invalid_document_ends_discovery() {
     let mut script = Script::good();
     script.challenge = Some("Bearer");
     let good = script.resource().clone();
@@ -334,8 +334,7 @@ async fn servers_that_are_their_own_authorization_server() {
     }
 }
 
-/// A server that serves without a token needs no sign-in; the session that it opened is closed, and its endless answer
-/// is not read.
+/// A server that requires no token needs no sign-in. finmcp closes its session and does not read its endless response.
 #[tokio::test]
 async fn a_server_without_authorization() {
     let script = Script { challenge: None, documents: vec![], ..Script::good() };
@@ -344,12 +343,12 @@ async fn a_server_without_authorization() {
     assert_eq!(opened(&person), 0);
     let closed = stage.seen().into_iter().find(|seen| seen.method == "DELETE").unwrap();
     assert_eq!(closed.headers["mcp-session-id"], "s1");
-    // One that serves some requests without, and publishes where its tokens come from, can be signed in to.
+    // finmcp can sign in to a server that serves some requests without a token and publishes its metadata.
     let (_, _, outcome) = attempt(Script { challenge: None, ..Script::good() }, |_| {}).await;
     assert!(outcome.is_ok());
 }
 
-/// Some guard their tools alone, and some know of no handshake: what their tools are refused with counts.
+/// Some servers protect only their tools, and some have no handshake: the refusal of the tools counts.
 #[tokio::test]
 async fn a_server_whose_handshake_is_open() {
     for (script, first, session) in [
@@ -367,9 +366,9 @@ async fn a_server_whose_handshake_is_open() {
     }
 }
 
-/// Whoever was refused knows where to begin, and asks for what was missing besides what the person chose.
+/// After a refusal, finmcp sends no probe, and requests the missing scope in addition to the chosen one.
 #[tokio::test]
-async fn t064_a_refusal_is_not_asked_for_again() {
+async fn t064_a_known_challenge_needs_no_probe() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person::default());
     let challenge = Challenge {
@@ -394,7 +393,7 @@ async fn t064_a_refusal_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn nothing_to_go_by() {
+async fn no_metadata_and_no_client() {
     let script = Script { documents: vec![], ..Script::good() };
     let (_, _, outcome) = attempt(script, |_| {}).await;
     assert!(matches!(outcome, Err(LoginError::Discovery(DiscoveryError::NoMetadata { .. }))));
@@ -408,7 +407,7 @@ async fn nothing_to_go_by() {
     assert!(matches!(outcome, Err(LoginError::Discovery(DiscoveryError::NotMcp { status: 404, .. }))));
 }
 
-/// A client of the person's own needs no registration, and proves itself as the server wants.
+/// A manually registered client needs no registration, and authenticates as the server requires.
 #[tokio::test]
 async fn a_pre_registered_client() {
     let mut script = Script::good();
@@ -426,10 +425,10 @@ async fn a_pre_registered_client() {
     assert!(outcome.is_ok() && stage.only("/token").headers.contains_key("authorization"));
 }
 
-/// t041: the document about us is who we are where the server reads such, after a client of the person's own and before
-/// a registration.
+/// t041: if the server reads Client ID Metadata Documents, finmcp prefers that to registering, but prefers a manually
+/// registered client.
 #[tokio::test]
-async fn t041_a_document_is_the_client() {
+async fn t041_a_metadata_document_is_the_client() {
     const URL: &str = "https://app.example/client.json";
     let mut script = Script::good();
     script.server()["client_id_metadata_document_supported"] = json!(true);
@@ -465,8 +464,8 @@ async fn t041_a_document_is_the_client() {
     }
 }
 
-/// t017, t040: an earlier registration is used again, on its port, with its own server; not with another, and not when
-/// its port is taken.
+/// t017, t040: finmcp reuses an earlier registration with its port and its server; not with another server, and not if
+/// the port is in use.
 #[tokio::test]
 async fn t017_an_earlier_registration() {
     let stage = Script::good().stage().await;
@@ -488,7 +487,7 @@ async fn t017_an_earlier_registration() {
     assert!(sign_in(again(&known.issuer), &person, PATIENT).await.0.is_ok());
     assert_eq!(count(), 3);
 
-    // t033: a port that the person insists on must be free.
+    // t033: a port that the user chose must be free.
     let insisted = || Redirection { port, ..PATIENT };
     let opened_before = opened(&person);
     let error = sign_in(request(&stage), &person, insisted()).await.0.unwrap_err();
@@ -511,9 +510,9 @@ async fn t017_an_earlier_registration() {
     );
 }
 
-/// t035: somebody who never comes back; and a browser that does not open is no reason to give up.
+/// t035: the sign-in times out; a browser that does not open does not end it.
 #[tokio::test]
-async fn t035_nobody_comes_back() {
+async fn t035_the_sign_in_times_out() {
     let stage = Script::good().stage().await;
     let person = Arc::new(Person { leaves: true, ..Person::default() });
     let hurried = Redirection { timeout: Duration::from_millis(100), ..PATIENT };
@@ -544,7 +543,7 @@ async fn no_browser_at_all() {
         let context = Context { http: &http, clock: &Stopped, browser, registrations: None };
         let mut not_opened = false;
         let mut progress = |event: Progress<'_>| match event {
-            // The person follows the printed URL.
+            // The user opens the printed URL.
             Progress::Page(url) => {
                 let person = Person::default();
                 person.open(url).unwrap();
@@ -557,10 +556,10 @@ async fn no_browser_at_all() {
     }
 }
 
-/// t042: the first answer ends all other ways: after a visit nobody asks for the device's token any more, and after that
-/// nobody can visit.
+/// t042: the first response ends the other ways: after the browser's request finmcp polls no device code, and after a
+/// device code the port is closed.
 #[tokio::test]
-async fn t042_the_first_answer_ends_the_others() {
+async fn t042_the_first_response_ends_the_others() {
     for (device, visits) in [(vec!["authorization_pending"; 99], true), (vec!["authorization_pending"], false)] {
         let mut script = Script { device, ..Script::good() };
         script.server()["device_authorization_endpoint"] = json!("{}/device");
@@ -569,7 +568,7 @@ async fn t042_the_first_answer_ends_the_others() {
         let context = Context { http: &http, clock: &Stopped, browser: None, registrations: None };
         let mut progress = |event: Progress<'_>| {
             if let Progress::Page(url) = event {
-                // Not before the device's token was asked for.
+                // Only after finmcp has polled for the device's token.
                 let (person, url) = (Arc::clone(&person), url.clone());
                 std::thread::spawn(move || {
                     std::thread::sleep(Duration::from_millis(1500));
@@ -582,7 +581,7 @@ async fn t042_the_first_answer_ends_the_others() {
         assert_eq!(credential.tokens.unwrap().access_token.expose(), "AT");
         assert_eq!(stage.paths().contains(&"GET /authorize".to_owned()), visits);
         let before = asked();
-        assert!(before >= 2, "the device's token was asked for");
+        assert!(before >= 2, "finmcp polled for the device's token");
         tokio::time::sleep(Duration::from_millis(1200)).await;
         assert_eq!(asked(), before);
         let redirect = credential.registration.redirect_uri.unwrap();
@@ -606,7 +605,7 @@ async fn the_resource_parameter_can_be_set() {
     assert_eq!(stage.only("/token").field("resource"), None);
 }
 
-/// A pinned issuer wins over the server's own list.
+/// A pinned issuer takes precedence over the server's list.
 #[tokio::test]
 async fn a_pinned_issuer() {
     let mut script = Script::good();
@@ -626,7 +625,7 @@ async fn mint(stage: &Stage, mut request: LoginRequest, endpoint: Option<&str>) 
     client_credentials(request, &context).await
 }
 
-/// t042: the code and its page are shown, the token is asked for until it comes, and no browser opens.
+/// t042: finmcp shows the code and its page, polls for the token, and opens no browser.
 #[tokio::test]
 async fn t042_a_device_code() {
     let attempt = async |device: Vec<&'static str>, timeout| {
@@ -660,7 +659,7 @@ async fn t042_a_device_code() {
 
     let (_, outcome) = attempt(vec!["access_denied"], PATIENT.timeout).await;
     assert!(matches!(outcome, Err(LoginError::Denied(_))));
-    // Five seconds more would be after its end.
+    // Another five seconds would exceed the timeout.
     let (stage, outcome) = attempt(vec!["slow_down"], PATIENT.timeout).await;
     assert!(matches!(outcome, Err(LoginError::TimedOut { after, .. }) if after == Duration::from_secs(3)));
     stage.only("/token");
@@ -668,10 +667,9 @@ async fn t042_a_device_code() {
     assert!(matches!(outcome, Err(LoginError::TimedOut { .. })));
 }
 
-/// t040: a server that forgets its registrations gets one new registration, and not one more; one that says when it
-/// forgets is not asked then.
+/// t040: finmcp registers once again with a server that forgets its clients. It does not use a client after its expiry.
 #[tokio::test]
-async fn t040_a_forgotten_client_registers_anew_once() {
+async fn t040_a_forgotten_client_is_registered_again_once() {
     let known = |request: &LoginRequest, expires_at| {
         let registration = ClientRegistration {
             client_id: "dyn-0".to_owned(),
@@ -704,8 +702,8 @@ async fn t040_a_forgotten_client_registers_anew_once() {
     stage.only("/register");
 }
 
-/// t061, t017: a key proves the client to the server that it is registered with, and is sent nowhere; it need not be
-/// given again, except to another server.
+/// t061, t017: the key authenticates the client to its server and is never sent. The user need not provide it again,
+/// except for another server.
 #[tokio::test]
 async fn t061_a_client_with_a_private_key() {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -741,10 +739,10 @@ async fn t061_a_client_with_a_private_key() {
     }
 }
 
-/// t061: a key that the server does not list is refused here, and nothing is signed with it; at a pinned endpoint nothing
-/// is known, and it is tried.
+/// t061: finmcp refuses a key whose algorithm the server does not list and signs nothing with it. With a pinned endpoint
+/// there is no list, so finmcp tries the key.
 #[tokio::test]
-async fn t061_a_key_that_the_server_does_not_take() {
+async fn t061_a_key_that_the_server_does_not_accept() {
     let by_key = |request: LoginRequest, name: &str| {
         let path = format!("{}/tests/fixtures/keys/{name}.pem", env!("CARGO_MANIFEST_DIR"));
         let mut request = by_client(request, "id", Some(&std::fs::read_to_string(path).unwrap()));
@@ -773,7 +771,7 @@ async fn t061_a_key_that_the_server_does_not_take() {
     }
 }
 
-/// A pinned token endpoint: one request, the secret in the body, no discovery, and the true end in each style of
+/// A pinned token endpoint: one request, the secret in the body, no discovery, and the right expiry for every format of
 /// `expires_in`.
 #[tokio::test]
 async fn client_credentials_with_a_pinned_endpoint() {
@@ -815,8 +813,7 @@ async fn client_credentials_with_a_pinned_endpoint() {
     }
 }
 
-/// Without a pinned endpoint it is discovered; a server for machines only needs neither PKCE nor an authorization
-/// endpoint.
+/// finmcp discovers the token endpoint. A server for machines only needs neither PKCE nor an authorization endpoint.
 #[tokio::test]
 async fn client_credentials_by_discovery() {
     let mut script = Script::good();
@@ -835,7 +832,7 @@ async fn client_credentials_by_discovery() {
     }
 }
 
-/// While it serves, a sign-in runs in a task of its own.
+/// In `serve`, a sign-in runs in a separate task.
 #[test]
 fn a_sign_in_can_change_threads() {
     fn movable<T: Send>(_: T) {}

@@ -283,11 +283,6 @@ impl TokenError {
         }
     }
 
-    /// Whether no secret has reached the place that the error is about.
-    pub fn spared_secrets(&self) -> bool {
-        matches!(self, Self::Http(error) if error.spared_secrets())
-    }
-
     /// The same without the server's words, where they repeat one of `secrets`.
     pub fn without_echo(self, secrets: &[Secret]) -> Self {
         match self {

@@ -233,28 +233,6 @@ impl Failure {
         }
     }
 
-    /// Whether the server must not be believed.
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Redirected { .. }
-            | Self::ForeignEndpoint
-            | Self::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => true,
-            Self::Http(error) => error.is_refusal(),
-            Self::Token(TokenSourceError::Unavailable(error)) => error.is_refusal(),
-            _ => false,
-        }
-    }
-
-    /// Whether no token or other secret has reached the place that must not be believed.
-    pub fn spared_the_token(&self) -> bool {
-        match self {
-            Self::Redirected { .. } | Self::ForeignEndpoint => true,
-            Self::Http(error) => error.spared_secrets(),
-            Self::Token(TokenSourceError::Unavailable(error)) => error.spared_secrets(),
-            _ => false,
-        }
-    }
-
     /// Whether nobody is signed in, so that it helps when somebody is, wherever that happens.
     pub fn is_signed_out(&self) -> bool {
         matches!(self, Self::Token(TokenSourceError::LoginRequired(_)))

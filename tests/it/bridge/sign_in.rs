@@ -149,7 +149,7 @@ fn t064_a_missing_scope_is_named() {
 
 /// t040: a client that the server has forgotten is said, and registers anew at the next sign-in.
 #[test]
-fn t040_a_forgotten_client_registers_anew() {
+fn t040_a_forgotten_client_is_registered_again() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);

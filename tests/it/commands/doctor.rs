@@ -188,7 +188,7 @@ fn nobody_is_signed_in() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
     let report = examine(&mut sandbox, &[&url], &NONE);
-    report.expect("sign-in", "failed", &["you are not signed in", &format!("hint: run `finmcp login {url}`")]);
+    report.expect("sign-in", "failed", &["not signed in to", &format!("hint: run `finmcp login {url}`")]);
     report.expect("metadata", "ok", &[]).expect("registration", "ok", &["the next sign-in registers a client"]);
     report.expect("token", "skipped", &["sign-in"]).expect("tools", "skipped", &["sign-in"]);
     report.only_failed(&["sign-in"]);

@@ -122,9 +122,9 @@ fn what_cannot_be_taken_over_is_said() {
         |sandbox: &Sandbox, vendor: &Vendor| sandbox.finmcp(["login", &vendor.url(), "--import", "mcp-remote"]);
     sandbox.set("MCP_REMOTE_CONFIG_DIR", sandbox.home().join("nowhere"));
     import(&sandbox, &vendor).expect_code(1).expect_stderr(&[
-        "has left no sign-in to",
+        "no sign-in of mcp-remote to",
         "nowhere",
-        "sign in anew instead: `finmcp login http",
+        "or sign in again: run `finmcp login http",
     ]);
 
     type Change = fn(&mut Value, &mut Value);

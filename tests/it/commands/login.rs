@@ -291,7 +291,7 @@ mod person {
         sandbox
             .finmcp([&["login", &url][..], &arguments].concat())
             .expect_code(1)
-            .expect_stderr(&["allow_private_network is set", "nobody signed in"]);
+            .expect_stderr(&["allow_private_network is set", "the sign-in timed out"]);
         assert_eq!(browser.starts().len(), 1);
     }
 

@@ -73,7 +73,7 @@ fn an_environment_that_the_server_does_not_have_is_refused() {
     let run = sandbox.finmcp(["token", &url, "--env", "production"]).expect_code(2);
     run.expect_stderr(&["production", "it has: sandbox"]);
     let run = sandbox.finmcp(["token", "https://mcp.example.com/", "--env", "sandbox"]).expect_code(2);
-    run.expect_stderr(&["leave --env out"]);
+    run.expect_stderr(&["omit --env"]);
 }
 
 /// The hint signs in to what was asked for, under the name that was asked for.

@@ -83,7 +83,7 @@ mod workload {
     #[test]
     fn an_assertion_that_is_refused_is_not_tried_again() {
         for (lifetime, audience, said) in [
-            (-60, None, &["which ended at", "it has ended"][..]),
+            (-60, None, &["which expired at", "it has ended"][..]),
             (60, Some("https://wrong.example"), &["another server"]),
         ] {
             let (sandbox, (server, platform)) = (Sandbox::new(), servers());
@@ -107,12 +107,12 @@ mod workload {
         let refresh = ["token", &server.url(), "--force-refresh"];
         let asked = server.records_at("/token").len();
         fs::write(&file, CLIENT_SECRET).unwrap();
-        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["holds no JWT"]);
+        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["contains no JWT"]);
         fs::remove_file(&file).unwrap();
         sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["cannot read", "projected"]);
         assert_eq!(server.records_at("/token").len(), asked, "nothing else was sent in its place");
         fs::write(&file, platform.jwt("workload", &server.origin(), -1)).unwrap();
-        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["which ended at"]);
+        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["which expired at"]);
         fs::write(&file, platform.jwt("workload", &server.origin(), 60)).unwrap();
         server.fault(On::Path("/token"), Effect::status(503));
         sandbox.finmcp(refresh).expect_code(3);
@@ -273,7 +273,7 @@ mod enterprise {
     fn a_provider_that_grants_nothing_is_the_end_of_it() {
         for (policy, lifetime, code, said) in [
             (Some("access_denied"), 60, 1, &["granted no access", "access_denied", "ask for access"][..]),
-            (None, -60, 1, &["does not accept the ID token in", "which ended at", "it has ended"]),
+            (None, -60, 1, &["does not accept the ID token in", "which expired at", "it has ended"]),
         ] {
             let (sandbox, (server, provider)) = (Sandbox::new(), servers());
             provider.change(|script| script.policy = policy);

@@ -209,7 +209,7 @@ fn b13_a_callback_that_is_loaded_again_gets_the_page() {
             assert_eq!(waiting.redemptions(), 1);
         }
         let pages: Vec<_> = pages.into_iter().map(Result::unwrap).collect();
-        let wanted = if refused { "You are not signed in" } else { "You are signed in" };
+        let wanted = if refused { "Could not sign in" } else { "You are signed in" };
         assert!(!pages.is_empty());
         assert!(pages.iter().all(|page| page.status == 200 && page.text().contains(wanted)), "{pages:?}");
         if !refused {

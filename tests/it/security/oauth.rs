@@ -245,7 +245,7 @@ fn asked_for(vendor: &Vendor) -> Vec<String> {
 /// b5, d6: a server that has forgotten the client says so before a person is sent there, in whatever form, and the client
 /// registers anew, once.
 #[test]
-fn b5_d6_a_forgotten_client_registers_anew() {
+fn b5_d6_a_forgotten_client_is_registered_again() {
     let json = |status: u16, body: Value| Some(Reply::new(status).json(&body));
     for reply in [
         None,
@@ -647,7 +647,7 @@ fn b9_a_busy_registration_endpoint() {
         }
         let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
         let run = run.expect_success();
-        assert_eq!(run.stderr.matches("asks to wait 1 s").count(), 2, "{}", run.stderr);
+        assert_eq!(run.stderr.matches("waiting 1 s to register").count(), 2, "{}", run.stderr);
         assert_eq!(vendor.records_at("/register").len(), 3);
     }
     for (reply, said) in [
@@ -677,7 +677,7 @@ fn b9_a_registration_endpoint_that_stays_busy() {
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let run = sandbox.finmcp(["login", &vendor.url(), "--timeout", timeout]).expect_code(3);
         let said = format!("asks to wait {after} s");
-        assert!(run.stderr.contains(&said) && run.stderr.contains("try again then"), "{}", run.stderr);
+        assert!(run.stderr.contains(&said) && run.stderr.contains("try again after that time"), "{}", run.stderr);
         assert_eq!(vendor.records_at("/register").len(), requests, "{status} {after} {timeout}");
         assert!(browser.starts().is_empty());
     }

@@ -609,7 +609,7 @@ fn t048_no_secret_is_sent_on() {
         login(&sandbox, &vendor).expect_success();
         redirect(&vendor, "/token", status);
         let renew = ["token", &vendor.url(), "--force-refresh"];
-        sandbox.finmcp(renew).expect_code(5).expect_stderr(&[&said, "your sign-in is kept"]);
+        sandbox.finmcp(renew).expect_code(5).expect_stderr(&[&said, "you are still signed in"]);
         sandbox.finmcp(renew).expect_success();
 
         // A registration.
@@ -857,15 +857,15 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
     let resource = |patch: Value| Script { protected_resource: patch, ..Script::people() };
     for (script, said, way_out) in [
         (server(json!({"code_challenge_methods_supported": null})), "S256", "allow_missing_pkce_metadata"),
-        (server(json!({"code_challenge_methods_supported": ["plain"]})), "S256", "ask whoever runs the server"),
+        (server(json!({"code_challenge_methods_supported": ["plain"]})), "S256", "contact the server's operator"),
         (
             server(json!({"issuer": "https://honest.example"})),
             "https://honest.example as its issuer",
             "issuer_override",
         ),
-        (server(json!({"token_endpoint": "http://as.example/"})), "only https", "ask whoever runs the server"),
+        (server(json!({"token_endpoint": "http://as.example/"})), "only https", "contact the server's operator"),
         (server(json!({"token_endpoint": "https://10.0.0.9/"})), "private network", "--allow-private-network"),
-        (resource(json!({"resource": "https://bank.example/mcp"})), "https://bank.example/mcp", "ask whoever runs"),
+        (resource(json!({"resource": "https://bank.example/mcp"})), "https://bank.example/mcp", "contact the server's operator"),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
@@ -970,7 +970,7 @@ fn t059_token_responses_that_are_none_change_nothing() {
         let run = sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]);
         assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""), "{what}: {}", run.stderr);
         let said = if ["twice", "list"].contains(&what) { "it has no `access_token`, or a member twice" } else { said };
-        run.expect_stderr(&[said, "your sign-in is kept"]);
+        run.expect_stderr(&[said, "you are still signed in"]);
         assert_eq!(sandbox.finmcp(["token", &vendor.url()]).expect_success().stdout, token, "{what}");
     }
     sandbox.assert_no_secret(&["CANARY-of-a-token-that-nobody-keeps".to_owned()]);
@@ -1002,7 +1002,7 @@ fn t045_a_token_for_somebody_else_is_said_or_refused() {
     assert!(!run.stderr.contains("bank.example"), "{}", run.stderr);
     // One that is for this server is nothing to speak of.
     let run = sign_in(&sandbox, &vendor, "").expect_success();
-    assert!(!run.stderr.contains("says that it is for"), "{}", run.stderr);
+    assert!(!run.stderr.contains("issued a token for"), "{}", run.stderr);
 
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script()));
     vendor.fault(On::Path("/token"), foreign());
@@ -1012,7 +1012,7 @@ fn t045_a_token_for_somebody_else_is_said_or_refused() {
     sign_in(&sandbox, &vendor, "require_audience = true").expect_success();
     vendor.fault(On::Path("/token"), foreign());
     let run = sandbox.finmcp(["token", "odd", "--force-refresh"]).expect_code(5);
-    run.expect_stderr(&["for https://bank.example/mcp", "your sign-in is kept"]);
+    run.expect_stderr(&["for https://bank.example/mcp", "you are still signed in"]);
     sandbox.finmcp(["token", "odd"]).expect_success();
 }
 
