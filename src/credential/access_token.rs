@@ -26,7 +26,8 @@ const LONGEST_MARGIN: SignedDuration = SignedDuration::from_secs(60);
 /// finmcp ignores a lifetime shorter than this.
 const SHORTEST_LIFETIME: SignedDuration = SignedDuration::from_secs(1);
 
-/// The lifetime that finmcp assumes instead, unless the resource server rejects the token: at most six renewals a minute.
+/// The lifetime that finmcp assumes instead, unless the resource server rejects the token: at most six renewals a
+/// minute.
 const ASSUMED_LIFETIME: SignedDuration = SignedDuration::from_secs(12);
 
 /// An access token with its metadata. Cheap to clone; equal if the tokens are equal.
@@ -46,8 +47,8 @@ struct Issued {
 }
 
 impl AccessToken {
-    /// The access token of `tokens`, which belong to `credential`. If the server named no scope, it granted the requested
-    /// one (RFC 6749 section 5.1).
+    /// The access token of `tokens`, which belong to `credential`. If the server named no scope, it granted the
+    /// requested one (RFC 6749 section 5.1).
     pub(super) fn new(tokens: &TokenSet, credential: &Credential) -> Self {
         Self(Arc::new(Issued {
             secret: tokens.access_token.clone(),
@@ -84,7 +85,8 @@ impl AccessToken {
         if self.is_bound() { TokenType::Dpop } else { TokenType::Bearer }
     }
 
-    /// Adds it to the headers of one request: `method` at `url`, sent `now` (RFC 6750 section 2.1; RFC 9449 section 7.1).
+    /// Adds it to the headers of one request: `method` at `url`, sent `now` (RFC 6750 section 2.1; RFC 9449 section
+    /// 7.1).
     ///
     /// # Errors
     /// [`PrivateKeyError::Broken`].
@@ -107,8 +109,8 @@ impl AccessToken {
         Ok(())
     }
 
-    /// Stores the nonce in a response from `url` for the next proof (RFC 9449 section 8.2). Whether the server refused the
-    /// request only because the nonce was missing, before processing it (section 9).
+    /// Stores the nonce in a response from `url` for the next proof (RFC 9449 section 8.2). Whether the server refused
+    /// the request only because the nonce was missing, before processing it (section 9).
     pub fn lacked_nonce(&self, url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> bool {
         let has_nonce = self.0.key.as_ref().is_some_and(|key| key.note_nonce(url, headers));
         has_nonce && status == StatusCode::UNAUTHORIZED && Challenge::from_headers(headers).nonce_wanted
@@ -135,8 +137,8 @@ impl AccessToken {
     }
 
     /// Whether it is valid for another `min_ttl`, and not within the safety margin before its expiry: a tenth of its
-    /// lifetime, at most a minute, plus up to a quarter for `haste` from 0 to 1. `min_ttl` counts for at most nine tenths
-    /// of the lifetime, or every call would renew the token.
+    /// lifetime, at most a minute, plus up to a quarter for `haste` from 0 to 1. `min_ttl` counts for at most nine
+    /// tenths of the lifetime, or every call would renew the token.
     pub(super) fn lasts(&self, min_ttl: Duration, haste: f64, now: Timestamp) -> bool {
         let (Some(lifetime), Some(remaining)) = (self.lifetime(), self.remaining(now)) else { return true };
         let margin = LONGEST_MARGIN.min(lifetime / 10).as_secs_f64() * (1.0 + haste / 4.0);

@@ -62,8 +62,8 @@ impl Asking {
         self.state().accepted = true;
     }
 
-    /// Whether another sign-in may help. It does not if the server rejects the token of a sign-in that just completed. It
-    /// may if the server accepted that token before, for example because the authorization server has moved.
+    /// Whether another sign-in may help. It does not if the server rejects the token of a sign-in that just completed.
+    /// It may if the server accepted that token before, for example because the authorization server has moved.
     pub(super) fn may_help(&self, error: &TokenSourceError) -> bool {
         let asking = self.state();
         let is_over = asking.accepted && matches!(error, TokenSourceError::LoginRequired(_));
@@ -94,8 +94,8 @@ impl Asking {
         self.state().challenge.clone()
     }
 
-    /// The sign-in in progress, or a new one. It runs in a separate task, since the browser stays open even if the caller
-    /// no longer waits.
+    /// The sign-in in progress, or a new one. It runs in a separate task, since the browser stays open even if the
+    /// caller no longer waits.
     pub(super) fn ask(&self, sign_in: &SignIn, challenge: Challenge) -> Result<Flight, SignInFailure> {
         let mut asking = self.state();
         if let Some(flight) = &asking.flight {

@@ -1,5 +1,5 @@
-//! Tokens for an assertion (RFC 7523 section 2.1). finmcp gets a new assertion for every token: from a file that another
-//! program keeps up to date, or from an identity provider in exchange for the ID token in a file.
+//! Tokens for an assertion (RFC 7523 section 2.1). finmcp gets a new assertion for every token: from a file that
+//! another program keeps up to date, or from an identity provider in exchange for the ID token in a file.
 
 use std::{
     fs::File,

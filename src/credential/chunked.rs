@@ -1,9 +1,9 @@
 //! Entries larger than a keychain's slot: on Windows, a slot is limited to 2,560 bytes.
 //!
-//! The entry's own slot contains a manifest and the first part of the payload; other slots contain the rest. A save writes
-//! the other parts under names that the current manifest does not use, and then replaces the manifest in one write: before
-//! that the old entry is complete, and after it the new one. A reader that is overtaken by a save finds a wrong checksum
-//! and starts again.
+//! The entry's own slot contains a manifest and the first part of the payload; other slots contain the rest. A save
+//! writes the other parts under names that the current manifest does not use, and then replaces the manifest in one
+//! write: before that the old entry is complete, and after it the new one. A reader that is overtaken by a save finds
+//! a wrong checksum and starts again.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -92,8 +92,8 @@ pub(super) fn delete(slots: &impl Slots, entry: &str) -> Result<(), StoreError> 
     clear(slots, entry, 1, 0)
 }
 
-/// Empties the slots of `generation` from `start` on, the last first: if this is interrupted, the remaining slots have no
-/// gap and are found again.
+/// Empties the slots of `generation` from `start` on, the last first: if this is interrupted, the remaining slots have
+/// no gap and are found again.
 fn clear(slots: &impl Slots, entry: &str, generation: u64, start: usize) -> Result<(), StoreError> {
     let mut end = start;
     while end < MOST_PARTS && slots.get(&part_name(entry, generation, end))?.is_some() {
@@ -144,7 +144,8 @@ mod tests {
 
     use super::*;
 
-    /// Slots like those of Windows. They can fail from a certain write on, and another process's save can overtake a read.
+    /// Slots like those of Windows. They can fail from a certain write on, and another process's save can overtake a
+    /// read.
     #[derive(Default)]
     struct Windows {
         slots: RefCell<BTreeMap<String, Vec<u8>>>,
@@ -227,8 +228,8 @@ mod tests {
         assert!(windows.slots.borrow().is_empty());
     }
 
-    /// t085: a save that is interrupted after any write leaves the old or the new entry, never a mixture, and the next save
-    /// cleans up.
+    /// t085: a save that is interrupted after any write leaves the old or the new entry, never a mixture, and the next
+    /// save cleans up.
     #[test]
     fn t085_an_interrupted_save_leaves_the_old_or_new_entry() {
         for (old_size, new_size) in [(9000, 7000), (7000, 9000), (100, 9000), (9000, 100)] {

@@ -8,8 +8,8 @@ use crate::{
     oauth::error::TokenError,
 };
 
-/// Why there is no token, by what the caller does next. Cheap to clone: callers that waited for the same renewal share its
-/// outcome.
+/// Why there is no token, by what the caller does next. Cheap to clone: callers that waited for the same renewal share
+/// its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenSourceError {
     /// The user has to sign in.
@@ -18,8 +18,8 @@ pub enum TokenSourceError {
     /// The authorization server refused the request or the client: trying again does not help. The credential stays.
     #[error(transparent)]
     Refused(Arc<TokenError>),
-    /// The authorization server could not be reached, or its response was invalid. The credential stays; trying again later
-    /// may help.
+    /// The authorization server could not be reached, or its response was invalid. The credential stays; trying again
+    /// later may help.
     #[error(transparent)]
     Unavailable(Arc<TokenError>),
     /// The resource server rejects a new token, so that another one would not help. Trying again later may.
@@ -43,7 +43,8 @@ pub enum TokenSourceError {
 }
 
 impl TokenSourceError {
-    /// Whether the authorization server does not know the client, or no longer (`invalid_client`, RFC 6749 section 5.2).
+    /// Whether the authorization server does not know the client, or no longer (`invalid_client`, RFC 6749 section
+    /// 5.2).
     pub fn is_unknown_client(&self) -> bool {
         match self {
             Self::LoginRequired(reason) => *reason == LoginReason::ClientForgotten,

@@ -1,8 +1,8 @@
 //! Encrypted files, for machines without a keychain. Only if the user chose them, never as a fallback.
 //!
 //! One file for each entry: a header (`finmcp1` and the kind of key, a salt, a nonce), then the XChaCha20-Poly1305
-//! ciphertext. The header and the entry's name are authenticated, so that no file can replace another. An additional file
-//! distinguishes a wrong key from a damaged entry: a mistyped passphrase must not lead to overwritten entries.
+//! ciphertext. The header and the entry's name are authenticated, so that no file can replace another. An additional
+//! file distinguishes a wrong key from a damaged entry: a mistyped passphrase must not lead to overwritten entries.
 
 use std::{
     fs::{File, OpenOptions},
@@ -260,8 +260,8 @@ impl Folder {
     }
 }
 
-/// A key file may be a symbolic link and readable by others, like Docker's and systemd's secrets. Others must not be able
-/// to write it, since they could choose the key.
+/// A key file may be a symbolic link and readable by others, like Docker's and systemd's secrets. Others must not be
+/// able to write it, since they could choose the key.
 fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let unusable = |text: String| StoreError::Unsafe(format!("the key file {} {text}", path.display()));
     let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;

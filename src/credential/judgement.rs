@@ -1,8 +1,8 @@
 //! What a server's response says about the request's token, and with which token the request may be sent again.
 //!
 //! A server that refuses a token refuses the request before processing it (RFC 6750 section 3.1), and so does one that
-//! requires a nonce in the DPoP proof (RFC 9449 section 9). The law of attempts decides whether the request may be sent
-//! again.
+//! requires a nonce in the DPoP proof (RFC 9449 section 9). The law of attempts decides whether the request may be
+//! sent again.
 
 use std::time::Duration;
 
@@ -142,8 +142,8 @@ impl TokenSource {
         }
     }
 
-    /// A token for a server that requires one of an anonymous source: from a sign-in that completed meanwhile, or from a
-    /// new one.
+    /// A token for a server that requires one of an anonymous source: from a sign-in that completed meanwhile, or from
+    /// a new one.
     async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again().await;
         let found = match self.account() {
@@ -156,8 +156,8 @@ impl TokenSource {
         }
     }
 
-    /// Another token than `rejected`, for which the resource server responded 401: another process's newer one, or a new
-    /// one.
+    /// Another token than `rejected`, for which the resource server responded 401: another process's newer one, or a
+    /// new one.
     async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         match self.account()?.replace(rejected).await {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again().await => {
@@ -172,8 +172,8 @@ impl TokenSource {
         }
     }
 
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`). Only the user can grant it, possibly in
-    /// another process.
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`). Only the user can grant it,
+    /// possibly in another process.
     async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again().await;
         if let Ok(account) = self.account()

@@ -1,8 +1,8 @@
 //! The operating system's keychain: Secret Service, macOS Keychain, Windows Credential Manager.
 //!
-//! A keychain may respond at once, prompt the user first, or never respond. So each call runs on a separate thread, and
-//! finmcp waits for it up to [`LIMIT`]. Calls run one after another: a call that timed out must end before the next
-//! starts, so that a late write cannot overwrite a newer one.
+//! A keychain may respond at once, prompt the user first, or never respond. So each call runs on a separate thread,
+//! and finmcp waits for it up to [`LIMIT`]. Calls run one after another: a call that timed out must end before the
+//! next starts, so that a late write cannot overwrite a newer one.
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 

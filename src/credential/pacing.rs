@@ -22,8 +22,8 @@ impl Pacing {
         self.gap <= shortest
     }
 
-    /// Records the action at `now`. The gap doubles, from `shortest` to `longest`, while the action is repeated as soon as
-    /// it is allowed.
+    /// Records the action at `now`. The gap doubles, from `shortest` to `longest`, while the action is repeated as
+    /// soon as it is allowed.
     pub(super) fn note(&mut self, now: Instant, (shortest, longest): (Duration, Duration)) {
         let is_storm = self.last.is_some_and(|last| now.duration_since(last) < self.gap * 2);
         *self = Self { last: Some(now), gap: if is_storm { longest.min(self.gap * 2) } else { shortest } };

@@ -34,8 +34,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The name of its store entry and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed with its
-    /// length, so that moving characters from one part to the next changes the name.
+    /// The name of its store entry and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed with
+    /// its length, so that moving characters from one part to the next changes the name.
     pub fn entry(&self) -> String {
         let mut hash = Sha256::new_with_prefix(b"finmcp credential 1");
         for part in [&self.environment, &self.issuer, &self.resource, &self.client_id, &self.account] {
@@ -140,7 +140,8 @@ impl Credential {
         }
     }
 
-    /// The resource that its access token was issued for, if it is not the requested one. The server may still accept it.
+    /// The resource that its access token was issued for, if it is not the requested one. The server may still accept
+    /// it.
     pub fn other_audience(&self) -> Option<String> {
         self.tokens.as_ref()?.other_audience(self.resource.as_deref()?)
     }

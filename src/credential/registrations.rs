@@ -1,6 +1,6 @@
-//! The registered clients that have no sign-in yet (RFC 7591). finmcp stores them so that the next process that offers the
-//! sign-in does not register another one. They are in the credential store because some have secrets. A sign-in moves its
-//! client into the credential.
+//! The registered clients that have no sign-in yet (RFC 7591). finmcp stores them so that the next process that offers
+//! the sign-in does not register another one. They are in the credential store because some have secrets. A sign-in
+//! moves its client into the credential.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -51,8 +51,8 @@ impl Registrations {
         Self { store, locks }
     }
 
-    /// The clients for a sign-in to `identity`, whatever its client id. Waits up to `deadline` for another process that is
-    /// registering a client.
+    /// The clients for a sign-in to `identity`, whatever its client id. Waits up to `deadline` for another process
+    /// that is registering a client.
     ///
     /// # Errors
     /// The store or the lock fails.
@@ -134,8 +134,8 @@ fn clients(payload: &[u8]) -> Option<Vec<ClientRegistration>> {
     document.clients.into_iter().map(|client| client.try_into().ok()).collect()
 }
 
-/// The name of the entry and of its lock: `finmcp-registration-` and a SHA-256 in hexadecimal of the identity without its
-/// client id, as in [`Identity::entry`].
+/// The name of the entry and of its lock: `finmcp-registration-` and a SHA-256 in hexadecimal of the identity without
+/// its client id, as in [`Identity::entry`].
 fn entry(identity: &Identity) -> String {
     let Identity { environment, issuer, resource, client_id: _, account } = identity;
     let mut hash = Sha256::new_with_prefix(b"finmcp registration 1");

@@ -1,8 +1,8 @@
 //! Renews a token: lock, reload, adopt or request, save, use, unlock.
 //!
-//! A rotating refresh token works once; using it twice ends the sign-in (RFC 9700 section 4.14.2). So the lock covers all
-//! steps: reading the store, deciding, the request, and saving the response. They run in a separate task, so that a
-//! cancelled caller cannot interrupt them.
+//! A rotating refresh token works once; using it twice ends the sign-in (RFC 9700 section 4.14.2). So the lock covers
+//! all steps: reading the store, deciding, the request, and saving the response. They run in a separate task, so that
+//! a cancelled caller cannot interrupt them.
 
 use std::{
     path::PathBuf,
@@ -157,8 +157,8 @@ impl Account {
         if token.lasts(min_ttl, self.haste, now) {
             return Ok(token);
         }
-        // The token is still valid, so a slow or failed renewal must not delay or fail the call, unless the caller needs
-        // a longer validity.
+        // The token is still valid, so a slow or failed renewal must not delay or fail the call, unless the caller
+        // needs a longer validity.
         let remaining = token.remaining(now).unwrap_or(SignedDuration::MAX).unsigned_abs();
         let patience = if remaining < min_ttl { Duration::MAX } else { PATIENCE.min(remaining / 2) };
         if patience < Duration::MAX && failed_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE) {
@@ -431,8 +431,8 @@ impl Account {
         outcome
     }
 
-    /// Records the request that starts now. Only a request with a refresh token uses it up, so only that one must finish
-    /// before the process exits.
+    /// Records the request that starts now. Only a request with a refresh token uses it up, so only that one must
+    /// finish before the process exits.
     fn begin(&self, renewal: &Renewal) -> Result<(), TokenSourceError> {
         let mut state = self.state();
         if state.is_ending {
@@ -468,8 +468,8 @@ impl Account {
         token
     }
 
-    /// Records that the authorization server has ended the sign-in of `refused`, unless the store has another one by now.
-    /// Its tokens stay stored until the next sign-in.
+    /// Records that the authorization server has ended the sign-in of `refused`, unless the store has another one by
+    /// now. Its tokens stay stored until the next sign-in.
     async fn end(&self, refused: Credential, refusal: TokenError) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
@@ -533,8 +533,8 @@ impl Account {
     }
 }
 
-/// Keeps the old values that a response omits: the refresh token (RFC 6749 section 6), the scope (section 5.1), and the
-/// user's name.
+/// Keeps the old values that a response omits: the refresh token (RFC 6749 section 6), the scope (section 5.1), and
+/// the user's name.
 fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
     TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),

@@ -41,8 +41,8 @@ pub struct TokenSource {
 }
 
 impl TokenSource {
-    /// The source for `identity`, or an anonymous one without a sign-in. `locks` is the folder of the lock files, created
-    /// on first use.
+    /// The source for `identity`, or an anonymous one without a sign-in. `locks` is the folder of the lock files,
+    /// created on first use.
     pub fn new(
         identity: Option<Identity>,
         store: Arc<dyn CredentialStore>,
@@ -77,9 +77,9 @@ impl TokenSource {
         Self { sign_in: Some(sign_in), ..self }
     }
 
-    /// A token that is valid for at least `min_ttl`, or for as long as the server's lifetimes allow; none from an anonymous
-    /// source. Uses store, lock and network only if the token in memory is not valid long enough. If the renewal takes
-    /// too long, returns a token that is still valid but expires sooner: see `expires_at`.
+    /// A token that is valid for at least `min_ttl`, or for as long as the server's lifetimes allow; none from an
+    /// anonymous source. Uses store, lock and network only if the token in memory is not valid long enough. If the
+    /// renewal takes too long, returns a token that is still valid but expires sooner: see `expires_at`.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
@@ -118,7 +118,8 @@ impl TokenSource {
         self.account().ok()?.held()
     }
 
-    /// Adds `token` to the headers of one request: `method` at `url`, to be sent at once. Drops cookies of other sign-ins.
+    /// Adds `token` to the headers of one request: `method` at `url`, to be sent at once. Drops cookies of other
+    /// sign-ins.
     ///
     /// # Errors
     /// [`TokenSourceError::Refused`] if the token's DPoP key cannot sign.
@@ -206,8 +207,8 @@ impl TokenSource {
         }
     }
 
-    /// Stores a new credential in place of the old one, sets its generation, and uses it from now on, even if this source
-    /// was anonymous or another identity's. Replaces a damaged record, but not a newer finmcp's.
+    /// Stores a new credential in place of the old one, sets its generation, and uses it from now on, even if this
+    /// source was anonymous or another identity's. Replaces a damaged record, but not a newer finmcp's.
     ///
     /// # Errors
     /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
@@ -235,8 +236,9 @@ impl TokenSource {
         *self.locked() = Some(account);
     }
 
-    /// Waits for a renewal with a refresh token, and tries again to save an unsaved credential: the new refresh token must
-    /// not be lost when the process exits. Call this at shutdown; afterwards, tokens come only from memory and the store.
+    /// Waits for a renewal with a refresh token, and tries again to save an unsaved credential: the new refresh token
+    /// must not be lost when the process exits. Call this at shutdown; afterwards, tokens come only from memory and
+    /// the store.
     pub async fn settle(&self) {
         if let Ok(account) = self.account() {
             account.settle().await;

@@ -182,7 +182,9 @@ impl From<&SelectorError> for Advice {
             SelectorError::Unknown { candidates, .. } | SelectorError::NoEnvironment { candidates, .. } => {
                 format!("use an https URL or one of: {}", candidates.join(", "))
             }
-            SelectorError::Unclear { candidates } => format!("name one of: {}; or an https URL", candidates.join(", ")),
+            SelectorError::Unclear { candidates } => {
+                format!("run `finmcp login SERVER` first, or name one of: {}; or an https URL", candidates.join(", "))
+            }
             SelectorError::Environment { candidates, .. } if candidates.is_empty() => "omit --env".into(),
             SelectorError::Environment { candidates, .. } => format!("use one of: {}", candidates.join(", ")),
             SelectorError::UrlNeeded { provider, .. } => {
@@ -275,9 +277,7 @@ impl From<&LoginError> for Advice {
             LoginError::Assertion(error) => return error.into(),
             LoginError::Http(error) => return error.into(),
             LoginError::Refused(refusal) => return refusal.into(),
-            LoginError::NotRequired { .. } => {
-                (ErrorKind::Failure, "do nothing: `finmcp serve` works with this server without a sign-in")
-            }
+            LoginError::NotRequired { .. } => (ErrorKind::Failure, "run `finmcp serve` without signing in"),
             LoginError::NeedsRegistration { .. } => (ErrorKind::Usage, GET_CLIENT),
             LoginError::NoDeviceCode { .. } => (ErrorKind::Usage, "omit --grant to sign in with a browser"),
             LoginError::NeedsSecret => {

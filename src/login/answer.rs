@@ -54,8 +54,8 @@ fn tell(teller: &Teller<'_>, progress: Progress<'_>) {
 }
 
 impl Asked<'_> {
-    /// Shows the page and waits for the first response: a browser's request to the listener, or a pasted address. If no
-    /// browser opened here, the user may be at another computer, so finmcp offers a device code too. With an open
+    /// Shows the page and waits for the first response: a browser's request to the listener, or a pasted address. If
+    /// no browser opened here, the user may be at another computer, so finmcp offers a device code too. With an open
     /// browser it does not: the user needs no code then, and an attacker could trick the user into entering one (RFC
     /// 8628 section 5.4). The first response ends the other ways.
     pub async fn first_answer(

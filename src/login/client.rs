@@ -152,8 +152,8 @@ impl Applicant<'_> {
         }
     }
 
-    /// Registers a client with the redirect URI of `loopback`, or with `localhost` if the server refuses 127.0.0.1. Adds
-    /// other ports, so that other processes can use the client, unless the server refuses them.
+    /// Registers a client with the redirect URI of `loopback`, or with `localhost` if the server refuses 127.0.0.1.
+    /// Adds other ports, so that other processes can use the client, unless the server refuses them.
     async fn register_at(
         &self,
         place: &Place<'_>,
@@ -249,8 +249,8 @@ impl Applicant<'_> {
         client.expires_at.is_none_or(|end| end > self.context.clock.now())
     }
 
-    /// The clients that earlier attempts registered. No other process can register one while this is open. None if they
-    /// cannot be read: this sign-in then registers its own.
+    /// The clients that earlier attempts registered. No other process can register one while this is open. None if
+    /// they cannot be read: this sign-in then registers its own.
     async fn pending(&self) -> Option<Pending> {
         let registrations = self.context.registrations.as_ref()?;
         let (resource, _) = self.request.resource(self.discovery);
@@ -287,9 +287,9 @@ impl Applicant<'_> {
         }
     }
 
-    /// Registers with `request`, or with the first of `lesser` that the server accepts. Some servers register clients for
-    /// their own scopes only, but grant the scopes of a protected resource. The server decides what a client without a
-    /// registered scope may request (RFC 7591 section 2); [`ClientRegistration::allowed`] applies that.
+    /// Registers with `request`, or with the first of `lesser` that the server accepts. Some servers register clients
+    /// for their own scopes only, but grant the scopes of a protected resource. The server decides what a client
+    /// without a registered scope may request (RFC 7591 section 2); [`ClientRegistration::allowed`] applies that.
     async fn register(
         &self,
         request: RegistrationRequest,

@@ -86,8 +86,8 @@ pub enum LoginError {
     TimedOut {
         /// How long the user had.
         after: Duration,
-        /// Whether an earlier sign-in registered the client. A server that has forgotten it shows an error page and does
-        /// not redirect back (RFC 6749 section 4.1.2.1).
+        /// Whether an earlier sign-in registered the client. A server that has forgotten it shows an error page and
+        /// does not redirect back (RFC 6749 section 4.1.2.1).
         known_client: bool,
     },
     /// The redirect URI's port cannot be used.

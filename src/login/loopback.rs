@@ -84,8 +84,8 @@ pub struct Visitor {
 }
 
 impl Loopback {
-    /// Binds `port` of 127.0.0.1, or a free one. Uses the literal address, because a name could resolve to another (RFC
-    /// 8252 section 8.3).
+    /// Binds `port` of 127.0.0.1, or a free one. Uses the literal address, because a name could resolve to another
+    /// (RFC 8252 section 8.3).
     ///
     /// # Errors
     /// The system's error, for example because the port is in use.
@@ -93,8 +93,8 @@ impl Loopback {
         Self::at(&RedirectUri::new(LoopbackHost::V4, port.unwrap_or(0), PATH)).await
     }
 
-    /// Binds the address of `redirect_uri`, and both addresses for `localhost` if this machine has both: a program that
-    /// listens on the other one would receive the code.
+    /// Binds the address of `redirect_uri`, and both addresses for `localhost` if this machine has both: a program
+    /// that listens on the other one would receive the code.
     ///
     /// # Errors
     /// The system's error, for example because the port is in use.
@@ -116,8 +116,8 @@ impl Loopback {
         Ok(Self { first, second, redirect_uri })
     }
 
-    /// The same with the name `localhost`, for servers that accept only that name. `port` is the one that the user chose;
-    /// without it, another port may be used.
+    /// The same with the name `localhost`, for servers that accept only that name. `port` is the one that the user
+    /// chose; without it, another port may be used.
     ///
     /// # Errors
     /// The system's error.
@@ -308,8 +308,8 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
         page.unwrap_or_else(Page::undecided).response(StatusCode::OK)
     }
 
-    /// Whether the query is the authorization response: the first one, or the same again from a browser that reloads or
-    /// prefetched the page. The code in it is used once.
+    /// Whether the query is the authorization response: the first one, or the same again from a browser that reloads
+    /// or prefetched the page. The code in it is used once.
     fn takes(&self, query: &str) -> bool {
         let asked = Secret::new(query.to_owned());
         if self.taken.get().is_none()

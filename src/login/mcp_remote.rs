@@ -1,7 +1,7 @@
 //! Imports a sign-in that mcp-remote left on this machine in plain text, so that the user need not sign in again.
 //!
-//! mcp-remote writes one file for the tokens and one for the client. Their names contain the MD5 of the server's URL as
-//! the user typed it. Every version of the format has its own folder.
+//! mcp-remote writes one file for the tokens and one for the client. Their names contain the MD5 of the server's URL
+//! as the user typed it. Every version of the format has its own folder.
 
 use std::{
     fs, io,

@@ -41,8 +41,8 @@ impl Place<'_> {
         Ok((loopback, usable))
     }
 
-    /// Listens at a redirect URI that `client` is registered with. None if the user chose another, or if other programs
-    /// use all its ports.
+    /// Listens at a redirect URI that `client` is registered with. None if the user chose another, or if other
+    /// programs use all its ports.
     pub(super) async fn listen_again(&self, client: &ClientRegistration) -> Option<Loopback> {
         if !self.is_open() {
             return None;

@@ -266,8 +266,8 @@ async fn serve(
 }
 
 impl Play {
-    /// Whether the token request matches the authorization request: verifier, redirect URI, client and resource (RFC 7636
-    /// section 4.6, RFC 6749 section 4.1.3).
+    /// Whether the token request matches the authorization request: verifier, redirect URI, client and resource (RFC
+    /// 7636 section 4.6, RFC 6749 section 4.1.3).
     fn is_right(&self, token: &Seen) -> bool {
         let seen = self.seen();
         let Some(asked) = seen.iter().rev().find(|seen| seen.path == "/authorize") else { return false };

@@ -49,8 +49,8 @@ pub struct LoginRequest {
     pub known: Option<KnownClient>,
     /// Whether to ignore a client that finmcp registered before and register a new one.
     pub force_registration: bool,
-    /// The server's refusal of a request, if there was one: discovery then sends no probe. finmcp requests its scope in
-    /// addition to the chosen one.
+    /// The server's refusal of a request, if there was one: discovery then sends no probe. finmcp requests its scope
+    /// in addition to the chosen one.
     pub challenge: Option<Challenge>,
 }
 
@@ -75,8 +75,8 @@ impl LoginRequest {
         }
     }
 
-    /// A manually registered client belongs to one authorization server. Refuses to use it with another unless the user
-    /// names that server (MCP authorization, "Authorization Server Binding").
+    /// A manually registered client belongs to one authorization server. Refuses to use it with another unless the
+    /// user names that server (MCP authorization, "Authorization Server Binding").
     ///
     /// # Errors
     /// [`Untrusted::AnotherServer`].
@@ -155,8 +155,8 @@ impl LoginRequest {
         Scope::select(chosen, discovery.challenge.scope.clone(), supported)
     }
 
-    /// Adds `offline_access` if the server supports it, so that the user signs in only once (MCP authorization, "Refresh
-    /// Tokens").
+    /// Adds `offline_access` if the server supports it, so that the user signs in only once (MCP authorization,
+    /// "Refresh Tokens").
     pub(super) fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
         if !self.options.overrides.offline_access.unwrap_or(discovery.authorization_server.offline_access) {

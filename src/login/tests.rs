@@ -196,7 +196,8 @@ async fn t024_other_requests_to_the_redirect_uri_are_ignored() {
     assert!(pages[..1000].iter().all(|page| page.starts_with("HTTP/1.1 400 ") && !page.contains("CANARY")));
 }
 
-/// t026, t027: a response with another issuer ends the sign-in. finmcp sends no token request and shows none of its text.
+/// t026, t027: a response with another issuer ends the sign-in. finmcp sends no token request and shows none of its
+/// text.
 #[tokio::test]
 async fn t026_a_mix_up_is_refused() {
     for (iss, refusal) in [
@@ -215,7 +216,8 @@ async fn t026_a_mix_up_is_refused() {
     }
 }
 
-/// t010, t013, t020, t003: finmcp refuses untrusted metadata before it registers a client or opens a page, and says why.
+/// t010, t013, t020, t003: finmcp refuses untrusted metadata before it registers a client or opens a page, and says
+/// why.
 #[tokio::test]
 async fn t020_untrusted_metadata_is_refused_before_the_browser_opens() {
     type Change = fn(&mut Script);
@@ -271,8 +273,8 @@ async fn the_user_or_the_server_declines() {
     assert_eq!(opened(&person), 0);
 }
 
-/// t014: without a metadata URL in the challenge, finmcp tries the well-known URLs in order, each until a 404, and accepts
-/// OpenID Connect's documents.
+/// t014: without a metadata URL in the challenge, finmcp tries the well-known URLs in order, each until a 404, and
+/// accepts OpenID Connect's documents.
 #[tokio::test]
 async fn t014_the_well_known_urls_are_tried_in_order() {
     let mut script = Script::good();
@@ -667,7 +669,8 @@ async fn t042_a_device_code() {
     assert!(matches!(outcome, Err(LoginError::TimedOut { .. })));
 }
 
-/// t040: finmcp registers once again with a server that forgets its clients. It does not use a client after its expiry.
+/// t040: finmcp registers once again with a server that forgets its clients. It does not use a client after its
+/// expiry.
 #[tokio::test]
 async fn t040_a_forgotten_client_is_registered_again_once() {
     let known = |request: &LoginRequest, expires_at| {
@@ -739,8 +742,8 @@ async fn t061_a_client_with_a_private_key() {
     }
 }
 
-/// t061: finmcp refuses a key whose algorithm the server does not list and signs nothing with it. With a pinned endpoint
-/// there is no list, so finmcp tries the key.
+/// t061: finmcp refuses a key whose algorithm the server does not list and signs nothing with it. With a pinned
+/// endpoint there is no list, so finmcp tries the key.
 #[tokio::test]
 async fn t061_a_key_that_the_server_does_not_accept() {
     let by_key = |request: LoginRequest, name: &str| {
@@ -771,8 +774,8 @@ async fn t061_a_key_that_the_server_does_not_accept() {
     }
 }
 
-/// A pinned token endpoint: one request, the secret in the body, no discovery, and the right expiry for every format of
-/// `expires_in`.
+/// A pinned token endpoint: one request, the secret in the body, no discovery, and the right expiry for every format
+/// of `expires_in`.
 #[tokio::test]
 async fn client_credentials_with_a_pinned_endpoint() {
     use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};

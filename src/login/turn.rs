@@ -82,8 +82,8 @@ mod tests {
         Timestamp::from_second(1_763_600_000 + second).unwrap()
     }
 
-    /// t036: a failure applies to the turns after it for a while; a success, a network failure and an aborted turn leave
-    /// none.
+    /// t036: a failure applies to the turns after it for a while; a success, a network failure and an aborted turn
+    /// leave none.
     #[tokio::test]
     async fn t036_a_failure_applies_to_the_next_turns() {
         let folder = tempfile::tempdir().unwrap();

@@ -119,8 +119,8 @@ fn t094_no_error_shows_a_secret() {
 }
 
 proptest! {
-    /// t086: truncating, overwriting or extending a record leads to a typed error or to a record of the wanted identity,
-    /// never to a panic.
+    /// t086: truncating, overwriting or extending a record leads to a typed error or to a record of the wanted
+    /// identity, never to a panic.
     #[test]
     fn t086_mutations_never_surprise(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..5),

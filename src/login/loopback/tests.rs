@@ -138,8 +138,8 @@ async fn the_browser_waits_for_the_outcome() {
     assert!(browser.await.unwrap().ends_with(&html(page)));
 }
 
-/// A browser that reloads or prefetches the page gets the same page, however often. Another response is refused; only the
-/// first counts.
+/// A browser that reloads or prefetches the page gets the same page, however often. Another response is refused; only
+/// the first counts.
 #[tokio::test]
 async fn b13_the_same_response_gets_the_page_again() {
     let loopback = Loopback::bind(None).await.unwrap();

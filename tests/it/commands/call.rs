@@ -288,8 +288,8 @@ mod at_a_terminal {
             answer(&terminal, "asks: Refund?", "");
             answer(&terminal, "amount (number): ", "a lot\n");
             answer(&terminal, "That is not number", "1.5\n");
-            answer(&terminal, "kind (cash|card, else \"cash\"): ", "card\n");
-            answer(&terminal, "note (text, may be left empty): ", if last.is_empty() { "\u{4}" } else { "\n" });
+            answer(&terminal, "kind (cash|card, default \"cash\"): ", "card\n");
+            answer(&terminal, "note (text, optional): ", if last.is_empty() { "\u{4}" } else { "\n" });
             if !last.is_empty() {
                 answer(&terminal, "Send this to", last);
             }

@@ -404,7 +404,7 @@ fn a_lock_that_is_held() {
     let held: Vec<fs::File> = names.map(|path| fs::File::options().write(true).open(path).unwrap()).collect();
     assert!(held.iter().all(|file| file.lock().is_ok()) && !held.is_empty());
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
-    report.expect("lock", "failed", &["has held the lock for 3 s", "hint: see what other finmcp is running"]);
+    report.expect("lock", "failed", &["has held the lock for 3 s", "hint: wait for the other finmcp process"]);
 }
 
 /// A `config.toml` that makes no sense is a finding.

@@ -112,7 +112,7 @@ fn b2_t033_a_port_that_is_taken_is_said_before_the_browser_opens() {
         sandbox
             .finmcp(["login", &url, "--client-id", "by-hand", "--redirect-uri", &uri])
             .expect_code(1)
-            .expect_stderr(&[&port, "another program has the port", "--redirect-uri"]);
+            .expect_stderr(&[&port, "end the program that uses this port", "--redirect-uri"]);
         assert!(browser.starts().is_empty() && vendor.records_at("/authorize").is_empty(), "{host} {squats}");
         assert_eq!(config(&sandbox), "");
     }
@@ -125,13 +125,13 @@ fn b2_t033_a_port_that_cannot_be_used_is_named() {
     let squatter = TcpListener::bind("127.0.0.1:80");
     let is_reserved = squatter.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
     for (option, value, hint) in [
-        ("--redirect-uri", "http://127.0.0.1:80/callback", "give that"),
-        ("--redirect-uri", "http://localhost:80", "give that"),
+        ("--redirect-uri", "http://127.0.0.1:80/callback", "with --redirect-uri"),
+        ("--redirect-uri", "http://localhost:80", "with --redirect-uri"),
         ("--port", "80", "omit --port"),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), vendor());
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-        let why = if is_reserved { "a port below 1024" } else { "another program has" };
+        let why = if is_reserved { "1024 or higher" } else { "uses this port" };
         sandbox
             .finmcp(["login", &vendor.url(), "--client-id", "by-hand", option, value])
             .expect_code(1)

@@ -406,7 +406,7 @@ fn t030_the_last_page_tells_the_truth() {
         let answer = answer(&address(&vendor, || login.stderr()));
         let page = visit("GET", &format!("{answer}{more}"), &[], "").unwrap();
         assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
-        assert!(login.stderr().contains(" as <b>m@a.example</b>, profile books."), "{}", login.stderr());
+        assert!(login.stderr().contains(" as <b>m@a.example</b> (profile books)"), "{}", login.stderr());
         let status = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
         assert!(status.contains(r#""person": "<b>m@a.example</b>""#), "{status}");
         page.text()

@@ -118,11 +118,12 @@ fn t082_a_person_is_asked_for_the_passphrase() {
     };
     let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("Repeat the passphrase", "correct hose")]);
     assert_eq!((code, vendor.records().len()), (Some(2), 0), "{said}");
-    let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("Repeat the passphrase", "correct horse")]);
+    let (code, said) =
+        sit_down(&[("Choose a passphrase", "correct horse"), ("Repeat the passphrase", "correct horse")]);
     assert_eq!(code, Some(0), "{said}");
-    let (code, said) = sit_down(&[("Passphrase of your credentials", "wrong")]);
+    let (code, said) = sit_down(&[("Passphrase for your credentials", "wrong")]);
     assert_eq!(code, Some(6), "{said}");
-    let (code, said) = sit_down(&[("Passphrase of your credentials", "correct horse")]);
+    let (code, said) = sit_down(&[("Passphrase for your credentials", "correct horse")]);
     assert_eq!(code, Some(0), "{said}");
     sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();

@@ -38,7 +38,7 @@ mod workload {
         let file = sandbox.give("projected", format!("{first}\n"));
         let file = file.to_str().unwrap();
         let arguments = ["login", &server.url(), "--assertion-file", file, "--scope", "invoices:read"];
-        sandbox.finmcp(arguments).expect_success().expect_stderr(&["renewed by itself"]);
+        sandbox.finmcp(arguments).expect_success().expect_stderr(&["finmcp renews it automatically"]);
         let form = server.records_at("/token")[0].form();
         let fields = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>();
         let resource = server.url();
@@ -91,7 +91,11 @@ mod workload {
             let file = sandbox.give("projected", platform.jwt("workload", audience.unwrap_or(&origin), lifetime));
             let arguments = ["login", &server.url(), "--assertion-file", file.to_str().unwrap()];
             let run = sandbox.finmcp(arguments).expect_code(1).expect_stderr(said);
-            run.expect_stderr(&["does not accept the assertion in", "projected", "has to renew it"]);
+            run.expect_stderr(&[
+                "does not accept the assertion in",
+                "projected",
+                "check the program that writes this file",
+            ]);
             assert_eq!(server.records_at("/token").len(), 1);
             sandbox.finmcp(["token", &server.url()]).expect_code(4);
             sandbox.assert_no_secret(&platform.secrets());
@@ -272,7 +276,12 @@ mod enterprise {
     #[test]
     fn a_provider_that_grants_nothing_is_the_end_of_it() {
         for (policy, lifetime, code, said) in [
-            (Some("access_denied"), 60, 1, &["granted no access", "access_denied", "ask for access"][..]),
+            (
+                Some("access_denied"),
+                60,
+                1,
+                &["granted no access", "access_denied", "ask your administrator for access"][..],
+            ),
             (None, -60, 1, &["does not accept the ID token in", "which expired at", "it has ended"]),
         ] {
             let (sandbox, (server, provider)) = (Sandbox::new(), servers());
@@ -328,7 +337,7 @@ mod enterprise {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         server.change(|script| script.trusted_issuer = Some("https://other.example".to_owned()));
         let run = sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_code(1);
-        run.expect_stderr(&["does not accept what", "nobody trusts its issuer", "ask your administrator"]);
+        run.expect_stderr(&["does not accept the grant of", "nobody trusts its issuer", "ask your administrator"]);
         assert_eq!(server.records_at("/token").len(), 1);
     }
 

@@ -261,7 +261,10 @@ fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
 #[test]
 fn a_provider_without_refresh_tokens() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--no-refresh"]));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_success().expect_stderr(&["nothing to renew it with"]);
+    provider
+        .sign_in(&mut sandbox, Person::Consents)
+        .expect_success()
+        .expect_stderr(&["the server issued no refresh token"]);
     let token = sandbox.finmcp(["token", &provider.mcp]).expect_success().stdout;
     let run = eventually("the end of the token", || {
         let run = sandbox.finmcp(["token", &provider.mcp]);

@@ -234,7 +234,7 @@ fn t038_the_host_is_said_before_the_browser_opens() {
     let opened = eventually("the browser", || browser.starts().first().cloned());
     assert!(opened.arguments[0].starts_with("https://xn--bcher-kva.example/authorize?"), "{opened:?}");
     let said = login.stderr();
-    assert!(said.contains("sign in at xn--bcher-kva.example.") && !said.contains('\u{fc}'), "{said}");
+    assert!(said.contains(" at xn--bcher-kva.example\n") && !said.contains('\u{fc}'), "{said}");
 }
 
 /// t001: what a shell, an option parser or a URL handler would read something into is refused, or stays one argument:
@@ -808,7 +808,7 @@ fn t132_servers_that_cannot_prove_who_they_are() {
         serve.initialize();
         let answer = serve.call("echo", json!({}));
         assert_eq!(answer.error()["code"], -31005, "{identity:?}: {}", answer.raw);
-        assert!(answer.raw.contains(said) && answer.raw.contains("finmcp login"), "{}", answer.raw);
+        assert!(answer.raw.contains(said) && answer.raw.contains(way_out), "{}", answer.raw);
         assert!(vendor.records().is_empty(), "{identity:?}");
     }
     // There is no way to switch it off.
@@ -865,7 +865,11 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
         ),
         (server(json!({"token_endpoint": "http://as.example/"})), "only https", "contact the server's operator"),
         (server(json!({"token_endpoint": "https://10.0.0.9/"})), "private network", "--allow-private-network"),
-        (resource(json!({"resource": "https://bank.example/mcp"})), "https://bank.example/mcp", "contact the server's operator"),
+        (
+            resource(json!({"resource": "https://bank.example/mcp"})),
+            "https://bank.example/mcp",
+            "contact the server's operator",
+        ),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
