@@ -36,6 +36,8 @@ pub const MOVED: &str = "if the server has moved, sign in at its new address; ot
                          (nothing was sent to the other address)";
 
 const FIX_CONNECTION: &str = "check the address, your connection, VPN and proxy, then try again";
+const FIX_CONNECTION_UNSENT: &str =
+    "check the address, your connection, VPN and proxy, then try again (nothing was sent)";
 const TRUST_CERTIFICATE: &str = "if you trust this certificate, or if your network has its own certificate authority, \
                                  set `ca_file` in config.toml to the certificate's file (nothing was sent)";
 const FIX_TLS: &str =
@@ -186,10 +188,10 @@ impl From<&HttpError> for Advice {
                 Self::new(ErrorKind::Untrusted, CONTACT_DISCARDED)
             }
             HttpError::Setup(_) => Self::new(ErrorKind::Network, FIX_TLS),
-            HttpError::Unreachable { .. }
-            | HttpError::Broken { .. }
-            | HttpError::Unprocessed { .. }
-            | HttpError::TimedOut { .. } => Self::new(ErrorKind::Network, FIX_CONNECTION),
+            HttpError::Unreachable { .. } => Self::new(ErrorKind::Network, FIX_CONNECTION_UNSENT),
+            HttpError::Broken { .. } | HttpError::Unprocessed { .. } | HttpError::TimedOut { .. } => {
+                Self::new(ErrorKind::Network, FIX_CONNECTION)
+            }
         }
     }
 }

@@ -136,5 +136,5 @@ async fn end(bridge: JoinHandle<io::Result<()>>) {
 /// `error` as the reason why a command failed; interrupted if a signal stopped the bridge.
 fn reason(error: ClientError, interrupted: &AtomicBool) -> Error {
     let error = Error::from(error);
-    if interrupted.load(Relaxed) { error.because_of(ErrorKind::Interrupted) } else { error }
+    if interrupted.load(Relaxed) { error.with_kind(ErrorKind::Interrupted) } else { error }
 }

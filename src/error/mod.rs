@@ -53,7 +53,7 @@ impl Error {
     }
 
     /// The same with another kind.
-    pub fn because_of(self, kind: ErrorKind) -> Self {
+    pub fn with_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
 

@@ -177,6 +177,35 @@ fn lock_errors() -> Vec<LockError> {
     ]
 }
 
+fn token_source_errors() -> Vec<TokenSourceError> {
+    let mut examples = vec![TokenSourceError::LoginRequired(LoginReason::Ended), TokenSourceError::Rejected];
+    examples.extend(token_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(assertion_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(store_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(lock_errors().into_iter().map(TokenSourceError::from));
+    examples.push(TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused".to_owned())));
+    examples.push(TokenSourceError::Interrupted);
+    examples
+}
+
+/// One table: the bridge's error response has the same kind and the same hints as the error in the terminal.
+#[test]
+fn the_bridge_and_the_terminal_give_the_same_advice() {
+    let labels = Words { title: "Asset".to_owned(), login_command: sandbox().login_command() };
+    for example in token_source_errors() {
+        let error = Error::of_token(example.clone(), &sandbox());
+        let failure = Failure::Token(example);
+        let message = Message::parse(r#"{"id":1,"method":"tools/call"}"#.into()).unwrap();
+        let refusal = Refusal { message, taken: failure.taken(), failure: Arc::new(failure) };
+        let response = code_and_text(&labels.refused(&refusal).unwrap());
+        let exit_code = if error.kind == ErrorKind::Interrupted { 1 } else { error.kind.exit_code() };
+        assert!(response.starts_with(&(-31000 - i32::from(exit_code)).to_string()), "{error:?}: {response}");
+        for hint in error.hints() {
+            assert!(response.to_lowercase().contains(&hint.to_lowercase()), "{hint} is not in: {response}");
+        }
+    }
+}
+
 #[test]
 fn settings_errors() {
     let examples = vec![
@@ -321,7 +350,7 @@ fn discovery_errors() {
 }
 
 #[test]
-fn token_source_errors() {
+fn why_there_is_no_token() {
     assert_words!(
         TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
         token_errors()
@@ -341,16 +370,9 @@ fn token_source_errors() {
     assert_words!(LoginReason { SignedOut Ended ClientForgotten NotRenewable Scope }, reasons.to_vec(), |reason| {
         of_token(TokenSourceError::LoginRequired(reason))
     });
-    let mut examples = vec![TokenSourceError::LoginRequired(LoginReason::Ended), TokenSourceError::Rejected];
-    examples.extend(token_errors().into_iter().map(TokenSourceError::from));
-    examples.extend(assertion_errors().into_iter().map(TokenSourceError::from));
-    examples.extend(store_errors().into_iter().map(TokenSourceError::from));
-    examples.extend(lock_errors().into_iter().map(TokenSourceError::from));
-    examples.push(TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused".to_owned())));
-    examples.push(TokenSourceError::Interrupted);
     assert_words!(
         TokenSourceError { LoginRequired Refused Unavailable Rejected Assertion Store Lock SignIn Interrupted },
-        examples,
+        token_source_errors(),
         of_token
     );
 }

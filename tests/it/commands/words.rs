@@ -280,7 +280,7 @@ fn what_is_wrong_before_anything_begins() {
     insta::assert_snapshot!(with("FINMCP_STORE", "vault"), @r#"
     exit code 2
     error: FINMCP_STORE is "vault", and must be keychain, file or memory
-    hint: correct or remove FINMCP_STORE where it is set: in the shell, or in an AI client's entry
+    hint: correct or unset FINMCP_STORE in your shell, or in the AI client's entry
     "#);
     insta::assert_snapshot!(with("FINMCP_LOG", "loud"), @r#"
     exit code 2
