@@ -22,7 +22,8 @@
 //! | [`app`] | what commands share, and nothing that prints: signing in and out, conversations with servers |
 //! | [`commands`] | one thin file a command: settings in, one call into the domain, words out |
 //! | [`console`], [`printable`], [`paragraph`], [`span`] | the only writer for people; text that a terminal does not obey, in lines that fit; lengths of time |
-//! | [`error`] | from what went wrong to words and an exit code |
+//! | [`error`] | why a command failed, with an exit code |
+//! | [`advice`] | what the user can do about a failure: one table for the terminal and for the bridge's JSON-RPC errors |
 //! | [`bridge`] | `serve`: the relay. `stdio` and `upstream` carry, `conversation` decides (a stack of layers over a session), `control` is the owner's hand |
 //! | [`mcp`] | MCP's vocabulary: messages, ids, revisions, headers, SSE, what a server's text holds; `attempts` is the law of sending again |
 //! | [`client`] | an MCP client for people and scripts, at the bridge's near end |
@@ -39,7 +40,7 @@
 //! # Invariants
 //!
 //! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
-//!    -> {login, client -> bridge, tool} -> credential -> oauth -> {mcp, http, disk} -> {server_url, secret, printable}`; never
+//!    -> {login, client -> bridge, tool} -> advice -> credential -> oauth -> {mcp, http, disk} -> {server_url, secret, printable}`; never
 //!    upward, and no file knows one that knows it.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`]; in [`bridge`] `conversation`, and
 //!    `control` but its log; in [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
@@ -56,6 +57,7 @@
 //! 9. serde documents stay private to their module; a validated type leaves.
 //! 10. Three traits: `CredentialStore`, `Browser`, `Clock`. HTTP is not one: tests use real loopback servers.
 
+pub mod advice;
 pub mod app;
 pub mod bridge;
 pub mod cli;

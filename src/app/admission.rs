@@ -1,4 +1,4 @@
-//! Signing a person in while a client is running.
+//! Signing in while an AI client is running.
 
 use std::{
     future::pending,
@@ -42,30 +42,30 @@ use crate::{
     settings::{Settings, screen::Screen},
 };
 
-/// How somebody comes to be signed in. Cheap enough to clone for each time.
+/// Signs in to a server on behalf of `serve`. Cheap enough to clone for every sign-in.
 #[derive(Clone)]
 pub struct Admission {
-    /// What is set from outside.
+    /// The settings of this process.
     pub settings: Arc<Settings>,
-    /// Where the new credential goes.
+    /// Stores the new credential.
     pub credentials: Credentials,
-    /// Who hears of it on this machine.
-    pub hearer: Hearer,
-    /// The server.
+    /// Receives the events, for the log.
+    pub listener: Listener,
+    /// The server and the account.
     pub profile: Profile,
-    /// What the command line says about it.
+    /// The sign-in options of the command line.
     pub given: Given,
 }
 
-/// Hears how a sign-in goes.
-pub type Hearer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+/// Receives the events of a sign-in.
+pub type Listener = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// How long a person may take in the browser, and others wait for that person.
-const PERSON: Duration = Duration::from_secs(300);
+/// How long the user may take in the browser, and how long other processes wait for that.
+const USER_TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Admission {
-    /// Whether it needs nobody: the command line names a program, and what proves that.
-    pub fn is_of_a_program(&self) -> bool {
+    /// Whether the sign-in needs no user: the command line names a client and its secret or assertion.
+    pub fn needs_no_user(&self) -> bool {
         let Given { options, secrets } = &self.given;
         match options.grant.or(self.profile.options.grant) {
             Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
@@ -74,18 +74,18 @@ impl Admission {
         }
     }
 
-    /// How a client has its person sign in: at a page that the client shows, or that opens in a browser, while it goes on.
+    /// A sign-in that the client starts: the client shows the page, or a browser opens it, while the client continues.
     pub fn offer(self, tokens: TokenSource) -> Offer {
         Arc::new(move |shown_by, tell| self.clone().by_client(tokens.clone(), shown_by, tell).boxed())
     }
 
-    /// Has a person sign in with the browser: one for all processes that need it, whoever comes first.
-    pub fn of_a_person(self) -> SignIn {
-        Arc::new(move |challenge| self.clone().in_turn(challenge, Signer::Person).boxed())
+    /// A sign-in with the browser, shared by all processes that need it.
+    pub fn by_user(self) -> SignIn {
+        Arc::new(move |challenge| self.clone().in_turn(challenge, Signer::User).boxed())
     }
 
-    /// Signs a program in, which needs nobody for that.
-    pub fn of_a_program(self) -> SignIn {
+    /// A sign-in without a user.
+    pub fn by_program(self) -> SignIn {
         Arc::new(move |challenge| self.clone().in_turn(challenge, Signer::Program).boxed())
     }
 
@@ -98,10 +98,10 @@ impl Admission {
         let profile = self.profile().await;
         match profile.options.grant {
             Some(GrantKind::ClientCredentials) => {
-                return Err("it is not a person who signs in there, but a program with a secret".to_owned());
+                return Err("this profile signs in with a client secret, not with a browser".to_owned());
             }
             Some(GrantKind::JwtBearer) => {
-                return Err("it is not a person who signs in there, but a program with an assertion".to_owned());
+                return Err("this profile signs in with an assertion, not with a browser".to_owned());
             }
             Some(GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
         }
@@ -123,7 +123,7 @@ impl Admission {
         let (mut tell, mut page) = (Some(tell), None);
         let shown = Arc::new(SetOnce::new());
         let place = shown.clone();
-        let hearer = self.hearer.clone();
+        let listener = self.listener.clone();
         let mut invite = move |invitation| {
             if let Some(tell) = tell.take() {
                 let _ = tell.send(invitation);
@@ -144,11 +144,11 @@ impl Admission {
                     invite(Invitation { address, code, window: Window::None });
                 }
                 Event::Progress(_) => {}
-                event => hearer(event),
+                event => listener(event),
             }),
             ..self.attempt(tokens.last_challenge(), Some(Arc::new(browser)))
         };
-        // A person may ask for the browser later than an agent for a sign-in.
+        // The user may ask for the browser later than the agent for the sign-in.
         let showing = async {
             let is_asked = shown_by.wait_for(|now| *now == ShownBy::Browser).await.is_ok();
             let page = shown.wait().await.clone();
@@ -157,7 +157,7 @@ impl Admission {
                 && let Here::Browser(browser, _turn) = self.here().await
             {
                 let _ = spawn_blocking(move || browser.open(&page)).await;
-                pending::<()>().await; // it is this process's turn until the sign-in is over
+                pending::<()>().await; // keeps the turn until the sign-in ends
             }
             pending().await
         };
@@ -169,15 +169,15 @@ impl Admission {
             turn.end(kept.as_ref().err().map(failure).as_ref(), self.credentials.clock.now()).await;
         }
         let (profile, _) = kept.map_err(|error| {
-            (self.hearer)(Event::Failure(&error));
+            (self.listener)(Event::Failure(&error));
             failure(&error).to_string()
         })?;
         profile.signed_in.into_iter().for_each(|identity| tokens.identify(identity));
         Ok(())
     }
 
-    /// What can show a page on this machine now: one browser for all processes together, and none for a while after the
-    /// person has said no.
+    /// What can show a page on this machine now: one browser for all processes together, and none for a while after
+    /// the user declined.
     async fn here(&self) -> Here {
         let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return Here::Nothing };
         match Turn::wait(&self.settings.locks(), &self.profile.name, Duration::ZERO).await {
@@ -190,14 +190,14 @@ impl Admission {
     async fn in_turn(self, challenge: Challenge, signer: Signer) -> Result<Identity, SignInFailure> {
         let Self { settings, credentials, profile, .. } = &self;
         let reported = |error: Error| {
-            (self.hearer)(Event::Failure(&error));
+            (self.listener)(Event::Failure(&error));
             failure(&error)
         };
         let before = signed_in(credentials, profile).await;
-        let patience = PERSON + Duration::from_secs(30);
+        let patience = USER_TIMEOUT + Duration::from_secs(30);
         let turn = Turn::wait(&settings.locks(), &profile.name, patience).await;
         let turn = turn.map_err(|error| reported(error.into()))?;
-        // Somebody else's person may have been there meanwhile, or has just said no.
+        // The user may have signed in or declined in another process meanwhile.
         match signed_in(credentials, profile).await {
             Some((identity, generation)) if before != Some((identity.clone(), generation)) => return Ok(identity),
             _ => {}
@@ -207,11 +207,11 @@ impl Admission {
         }
         let browser = match signer {
             Signer::Program => None,
-            Signer::Person => match settings.surroundings.screen().await {
+            Signer::User => match settings.surroundings.screen().await {
                 Screen::Browser(browser) => Some(browser),
-                // Nothing is left for other processes: they may have a screen.
-                Screen::Terminal => return Err(nobody("there is no display, and no FINMCP_BROWSER")),
-                Screen::Unavailable(reason) => return Err(nobody(reason)),
+                // Leaves no refusal for other processes: they may have a screen.
+                Screen::Terminal => return Err(unattended("no display and no FINMCP_BROWSER")),
+                Screen::Unavailable(reason) => return Err(unattended(reason)),
             },
         };
         let outcome = self.sign_in(challenge, browser).await.map_err(reported);
@@ -219,12 +219,12 @@ impl Admission {
         outcome
     }
 
-    /// Signs in by a page in `browser`, where one is needed. Nobody sees its address but there: a browser that does not
-    /// open ends it.
+    /// Signs in, with a page in `browser` if the grant needs one. Only the browser gets the page's address: if it does
+    /// not open, the sign-in ends.
     async fn sign_in(&self, challenge: Challenge, browser: Option<SystemBrowser>) -> Result<Identity, Error> {
         let title = &self.profile.title;
         let (not_opened, failed) = oneshot::channel();
-        let (mut not_opened, hearer) = (Some(not_opened), self.hearer.clone());
+        let (mut not_opened, listener) = (Some(not_opened), self.listener.clone());
         let attempt = Attempt {
             tell: Box::new(move |event| {
                 if let Event::Progress(Progress::NotOpened(BrowserError(error))) = &event
@@ -232,7 +232,7 @@ impl Admission {
                 {
                     let _ = not_opened.send(error.to_string());
                 }
-                hearer(event);
+                listener(event);
             }),
             ..self.attempt(Some(challenge), browser.map(|browser| Arc::new(browser) as Arc<dyn Browser>))
         };
@@ -240,7 +240,7 @@ impl Admission {
         let kept = tokio::select! {
             kept = sign_in_and_keep(&self.settings, &self.credentials, profile, attempt) => kept?,
             Ok(reason) = failed => {
-                let error = format!("a person has to sign in to {title}, and no browser could be opened: {reason}");
+                let error = format!("you need to sign in to {title}, but no browser could be opened: {reason}");
                 return Err(Error::new(ErrorKind::LoginRequired, error));
             }
         };
@@ -248,43 +248,43 @@ impl Admission {
         profile.signed_in.ok_or_else(|| Error::new(ErrorKind::Failure, "the sign-in left no credential"))
     }
 
-    /// The profile as it is saved by now, with what was said when this began.
+    /// The saved profile, with the options of this command line.
     async fn profile(&self) -> Profile {
         let saved = current(&self.profile).await.unwrap_or_else(|| self.profile.clone());
         Profile { options: self.given.options.clone().or(saved.options), ..saved }
     }
 
-    /// A sign-in that a client needs, by a page that `browser` shows where one is needed.
+    /// A sign-in for a client, with a page in `browser` if the grant needs one.
     fn attempt(&self, challenge: Option<Challenge>, browser: Option<Arc<dyn Browser>>) -> Attempt {
-        let hearer = self.hearer.clone();
+        let listener = self.listener.clone();
         Attempt {
             secrets: self.given.secrets.clone(),
             challenge,
             force_registration: false,
             browser,
-            redirection: Redirection { port: None, paste: None, timeout: PERSON },
-            tell: Box::new(move |event| hearer(event)),
+            redirection: Redirection { port: None, paste: None, timeout: USER_TIMEOUT },
+            tell: Box::new(move |event| listener(event)),
         }
     }
 }
 
-/// Who proves who they are.
+/// Who signs in.
 #[derive(Clone, Copy)]
 enum Signer {
-    Person,
+    User,
     Program,
 }
 
 /// What can show a page on this machine now.
 enum Here {
-    /// This browser, and no other process's as long as the turn is held.
+    /// This browser; no other process opens one while this one holds the turn.
     Browser(SystemBrowser, Turn),
-    /// Another process's browser, which shows the page of the same sign-in.
+    /// Another process's browser shows the page of the same sign-in.
     Another,
     Nothing,
 }
 
-/// Shows a client's person the page, whose address the client has in any case: no failure ends the sign-in.
+/// Opens the page if it can. The client has the page's address too, so a failure does not end the sign-in.
 struct ForClient {
     browser: Option<SystemBrowser>,
     window: Arc<OnceLock<Window>>,
@@ -301,18 +301,17 @@ impl Browser for ForClient {
     }
 }
 
-/// Why no person can be asked here.
-fn nobody(reason: &str) -> SignInFailure {
-    SignInFailure::LoginRequired(format!("a person has to sign in, and nobody is here: {reason}"))
+fn unattended(reason: &str) -> SignInFailure {
+    SignInFailure::LoginRequired(format!("you need to sign in, but no browser can be opened here: {reason}"))
 }
 
-/// What the client is told of a sign-in that came to nothing.
+/// What the client is told about a failed sign-in.
 fn failure(error: &Error) -> SignInFailure {
     let reason = std::iter::once(error.message()).chain(error.causes()).collect::<Vec<_>>().join(": ");
     let with_hints = |reason| [vec![reason], error.hints().to_vec()].concat().join("; ");
     match error.kind {
         _ if error.is_unanswered() => SignInFailure::LoginRequired(reason),
-        // It takes more than a browser can ask for.
+        // The browser cannot ask for what is missing.
         ErrorKind::LoginRequired | ErrorKind::Usage => SignInFailure::LoginRequired(with_hints(reason)),
         ErrorKind::Untrusted => SignInFailure::Untrusted(with_hints(reason)),
         ErrorKind::Network => SignInFailure::Unreachable(reason),
@@ -321,7 +320,7 @@ fn failure(error: &Error) -> SignInFailure {
     }
 }
 
-/// Who is signed in, and which sign-in or renewal that is.
+/// The current sign-in, with the generation of its tokens.
 async fn signed_in(credentials: &Credentials, profile: &Profile) -> Option<(Identity, u64)> {
     let identity = current(profile).await?.signed_in?;
     let credential = credentials.tokens(Some(identity.clone())).credential().await.ok()??;
@@ -333,13 +332,13 @@ mod tests {
     use super::*;
     use crate::{credential::store::StoreError, login::error::LoginError, oauth::error::OAuthError};
 
-    /// t035: what a client is told of a person who does not come, who says no, and who has to say more.
+    /// t035: what a client is told if the user does not sign in, declines, or has to run a command.
     #[test]
     fn t035_what_the_client_is_told() {
         let told = |error: LoginError| failure(&Error::from(error).while_doing("could not sign in to X"));
         assert_eq!(
-            told(LoginError::TimedOut { after: PERSON, known_client: false }),
-            SignInFailure::LoginRequired("could not sign in to X: nobody signed in within 300 s".to_owned())
+            told(LoginError::TimedOut { after: USER_TIMEOUT, known_client: false }),
+            SignInFailure::LoginRequired("could not sign in to X: the sign-in timed out after 5 min".to_owned())
         );
         let denied = told(LoginError::Denied(OAuthError::new("access_denied", None)));
         assert!(matches!(&denied, SignInFailure::Failed(reason) if reason.contains("access_denied")), "{denied:?}");

@@ -1,4 +1,4 @@
-//! A session of finmcp's own with a server, through the bridge in this process: what holds for `serve` holds for it.
+//! A session between finmcp as the client and a server. It uses the same bridge as `serve`.
 
 use std::{
     io,
@@ -30,14 +30,14 @@ use crate::{
     settings::Settings,
 };
 
-/// How many bytes may be under way between the two ends.
-const ROOM: usize = 64 << 10;
+/// The capacity of the pipe between client and bridge, in bytes.
+const CAPACITY: usize = 64 << 10;
 
 /// An open session.
 pub struct Connection {
-    /// This end of it.
+    /// The client's end.
     pub client: Client,
-    /// The server's name for people.
+    /// The server's display name.
     pub title: String,
     bridge: JoinHandle<io::Result<()>>,
     interrupted: Arc<AtomicBool>,
@@ -46,10 +46,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to the server that is meant. `capabilities` are the client's, a JSON object.
+    /// Connects to the selected server. `capabilities` are the client's, a JSON object.
     ///
     /// # Errors
-    /// Exit code 4 when somebody has to sign in first; nobody is asked to.
+    /// Exit code 4 if the user has to sign in first. Starts no sign-in.
     pub async fn open(
         settings: &Arc<Settings>,
         credentials: &Credentials,
@@ -71,21 +71,21 @@ impl Connection {
 
     async fn with(server: Relay<'_>, deadline: Duration, capabilities: &str) -> Result<Self, Error> {
         let tokens = server.tokens();
-        // Said here rather than by the bridge, since here is where `finmcp login` can be run.
+        // Fails here instead of in the bridge, so that the error is this command's own.
         let token = unless_interrupted(tokens.access_token(Duration::ZERO)).await?;
         token.map_err(|error| Error::of_token(error, server.profile))?;
         let ends = server.ends(tokens, deadline, &Control::default());
-        // Whoever asks here wants to know what the server says now.
+        // Shows the server's current tools, not the cached description.
         Self::through(Ends { remembered: None, ..ends }, capabilities).await
     }
 
-    /// Connects through a bridge of these `ends`.
+    /// Connects through a bridge with these `ends`.
     ///
     /// # Errors
-    /// Why there is no session.
+    /// The server opens no session.
     pub async fn through(ends: Ends, capabilities: &str) -> Result<Self, Error> {
         let title = ends.labels.title.clone();
-        let (near, far) = duplex(ROOM);
+        let (near, far) = duplex(CAPACITY);
         let (input, output) = split(far);
         let bridge = Bridge::new(downstream::over(Box::pin(input), Box::pin(output)), ends);
         let stopped = Arc::new(AtomicBool::new(false));
@@ -114,27 +114,27 @@ impl Connection {
         }
     }
 
-    /// Why a request came to nothing.
+    /// Converts the error of a request: a signal may have caused it.
     pub fn error(&self, error: ClientError) -> Error {
         reason(error, &self.interrupted)
     }
 
-    /// Ends the session at the server, too.
+    /// Ends the session, also on the server.
     pub async fn close(self) {
         drop(self.client);
         end(self.bridge).await;
     }
 }
 
-/// Waits until the bridge has ended the session: its client is gone.
+/// Waits until the bridge has ended the session. The client must be dropped first.
 async fn end(bridge: JoinHandle<io::Result<()>>) {
     if let Ok(Err(error)) = bridge.await {
-        tracing::debug!(%error, "the session did not end in good order");
+        tracing::debug!(%error, "the session did not end cleanly");
     }
 }
 
-/// `error` as the reason why a command failed: because somebody wanted the process to end, if so.
+/// `error` as the reason why a command failed; interrupted if a signal stopped the bridge.
 fn reason(error: ClientError, interrupted: &AtomicBool) -> Error {
     let error = Error::from(error);
-    if interrupted.load(Relaxed) { error.because_of(ErrorKind::Interrupted) } else { error }
+    if interrupted.load(Relaxed) { error.with_kind(ErrorKind::Interrupted) } else { error }
 }

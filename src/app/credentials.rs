@@ -1,4 +1,4 @@
-//! The credentials that are kept on this machine, and what renews them.
+//! The credentials on this machine, and their renewal.
 
 use std::{
     path::PathBuf,
@@ -19,22 +19,23 @@ use crate::{
     settings::Settings,
 };
 
-/// Where credentials are kept, and what it takes to renew them. Cheap to clone.
+/// The credential store, and what finmcp needs to renew tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Where secrets are kept.
+    /// The store that the user chose.
     pub store: Arc<dyn CredentialStore>,
-    /// The network.
+    /// Sends the token requests.
     pub http: Arc<Http>,
-    /// The time.
+    /// The system's clock.
     pub clock: Arc<SystemClock>,
+    /// The folder of the lock files.
     locks: PathBuf,
-    /// Whatever may be renewing a token.
+    /// Those that may be renewing a token.
     sources: Arc<Mutex<Vec<TokenSource>>>,
 }
 
 impl Credentials {
-    /// Those in `store`.
+    /// The credentials in `store`.
     pub fn new(store: Arc<dyn CredentialStore>, settings: &Settings) -> Self {
         Self {
             store,
@@ -45,7 +46,7 @@ impl Credentials {
         }
     }
 
-    /// Those of other settings of the same program.
+    /// The same with another store and other locks.
     #[cfg(feature = "demo")]
     pub fn of(&self, settings: &Settings) -> Self {
         Self { store: settings.store.clone().open(), locks: settings.locks(), ..self.clone() }
@@ -59,25 +60,25 @@ impl Credentials {
         source
     }
 
-    /// Where clients are kept that nobody has signed in with yet.
+    /// The registered clients that have no sign-in yet.
     pub fn registrations(&self) -> Registrations {
         Registrations::new(self.store.clone(), self.locks.clone())
     }
 
-    /// Writes to the store and cleans up: what it will not take later is better not asked for.
+    /// Writes a test entry and deletes it: if the store cannot be written, the user must not sign in for nothing.
     ///
     /// # Errors
-    /// The store's.
+    /// Any [`StoreError`].
     pub async fn prove_store(&self) -> Result<(), StoreError> {
         const PROOF: &str = "finmcp-proof";
         self.store.save(PROOF, zeroize::Zeroizing::new(b"finmcp can write here".to_vec())).await?;
         self.store.delete(PROOF).await
     }
 
-    /// What is stored for this profile already.
+    /// The stored credential of this profile.
     ///
     /// # Errors
-    /// The store's.
+    /// The store cannot be read.
     pub async fn earlier(&self, profile: &Profile) -> Result<Option<Credential>, Error> {
         match self.tokens(profile.signed_in.clone()).credential().await {
             Ok(credential) => Ok(credential),
@@ -87,7 +88,7 @@ impl Credentials {
         }
     }
 
-    /// Sees every renewal that is under way to its end: a rotated refresh token must not end with the process.
+    /// Waits for all renewals in progress: the process must not exit before a rotated refresh token is stored.
     pub async fn settle(&self) {
         let sources = std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(sources.iter().map(TokenSource::settle)).await;

@@ -75,7 +75,7 @@ pub enum StandIn {
 }
 
 impl StandIn {
-    /// All of them.
+    /// In the order that the demo shows.
     pub const ALL: [Self; 4] = [Self::Asset, Self::AssetSandbox, Self::Tesorio, Self::Masset];
 
     fn named(environment: Option<&str>) -> Result<Self, SelectorError> {
@@ -98,7 +98,7 @@ impl StandIn {
         }
     }
 
-    /// Its name for people.
+    /// Its display name.
     pub fn title(self) -> &'static str {
         match self {
             Self::Asset => "Asset",
@@ -108,7 +108,7 @@ impl StandIn {
         }
     }
 
-    /// How one signs in to it.
+    /// How finmcp signs in to it.
     pub fn way(self) -> &'static str {
         match self {
             Self::Asset | Self::AssetSandbox => "client credentials",
@@ -116,7 +116,7 @@ impl StandIn {
         }
     }
 
-    /// Where it is.
+    /// Its MCP endpoint.
     pub fn server(self, vendors: &Vendors) -> &ServerUrl {
         match self {
             Self::Asset => vendors.asset.mcp_url(),
@@ -135,7 +135,7 @@ impl StandIn {
         }
     }
 
-    /// The server, and the account there.
+    /// Its profile.
     pub fn profile(self, vendors: &Vendors) -> Profile {
         let machine = self.asset(vendors);
         let options = Options {

@@ -1,11 +1,11 @@
-//! When somebody wants the process to end.
+//! Signals that end the process.
 
 use crate::error::{Error, ErrorKind};
 
-/// What `work` brings.
+/// The outcome of `work`.
 ///
 /// # Errors
-/// Somebody wants the process to end first.
+/// A signal arrives first.
 pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, Error> {
     tokio::select! {
         biased;
@@ -14,7 +14,7 @@ pub async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Result<T, E
     }
 }
 
-/// Returns when somebody wants the process to end.
+/// Returns when Ctrl-C or SIGTERM arrives.
 pub async fn interrupted() {
     #[cfg(unix)]
     if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
@@ -24,7 +24,7 @@ pub async fn interrupted() {
         }
         return;
     }
-    // Where signals cannot be had, nothing can be said.
+    // If signals are unavailable, wait forever instead of ending the process.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -1,5 +1,4 @@
-//! What commands share: signing in and out, and conversations with servers. Nothing here prints: the caller
-//! is told what is worth saying.
+//! What commands share: signing in and out, and sessions with servers. Nothing here prints: callers receive events.
 
 pub mod admission;
 pub mod connection;

@@ -1,4 +1,4 @@
-//! What the command line says about signing in, with what the files hold that it names.
+//! The sign-in options of the command line, with the contents of the files that they name.
 
 use std::{
     fs,
@@ -17,16 +17,16 @@ use crate::{
     settings::Settings,
 };
 
-/// What is said there, with what the named files hold.
+/// The sign-in options, with the secrets from the files that they name.
 #[derive(Clone)]
 pub struct Given {
-    /// What to ask for, and as which client.
+    /// What to request, and as which client.
     pub options: Options,
-    /// What proves it.
+    /// The client's secrets.
     pub secrets: Secrets,
 }
 
-/// What a person hands over for a sign-in, where it takes any; what is stored already need not be.
+/// The secrets that the user provides for a sign-in. Stored ones need not be provided again.
 #[derive(Clone, Default)]
 pub struct Secrets {
     /// The client secret, or the client's private key.
@@ -36,14 +36,17 @@ pub struct Secrets {
 }
 
 impl Given {
-    /// Reads it all: a file that is missing is said before anybody is asked anything.
+    /// Reads all files first, so that a missing one fails before the user is asked to sign in.
     ///
     /// # Errors
-    /// What cannot be read, or does not go together.
+    /// Unreadable files, or options that exclude each other.
     pub async fn read(arguments: Registration, settings: &Settings) -> Result<Self, Error> {
         if arguments.client_secret.is_some() {
-            return Err(Error::new(ErrorKind::Usage, "a secret typed as an argument can be seen by everybody on this machine")
-                .hint("put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET"));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "every user of this machine can see a secret in the command line",
+            )
+            .hint("use --client-secret-file PATH (- reads stdin), or set FINMCP_CLIENT_SECRET"));
         }
         arguments.check_parameters()?;
         let secrets = Secrets {
@@ -59,10 +62,10 @@ impl Given {
         Ok(Self { options: arguments.options()?, secrets })
     }
 
-    /// Like [`read`](Self::read), where stdin is a client's.
+    /// Like [`read`](Self::read), if stdin belongs to an AI client.
     ///
     /// # Errors
-    /// Besides those: a secret that stdin is to bring.
+    /// As for `read`; and an option that reads stdin.
     pub async fn read_without_stdin(arguments: Registration, settings: &Settings) -> Result<Self, Error> {
         let files = [
             &arguments.client_secret_file,
@@ -71,14 +74,14 @@ impl Given {
         ];
         if files.into_iter().flatten().any(|path| path == Path::new(STDIN)) {
             let error =
-                Error::new(ErrorKind::Usage, "a secret cannot come from stdin here: that is where the client speaks");
-            return Err(error.hint("name a file; or sign in with `finmcp login` first, which keeps the secret"));
+                Error::new(ErrorKind::Usage, "`serve` cannot read a secret from stdin: the AI client writes there");
+            return Err(error.hint("pass a file, or run `finmcp login` first, which stores the secret"));
         }
         Self::read(arguments, settings).await
     }
 }
 
-/// The name of a file that is none.
+/// Stands for stdin in place of a path.
 const STDIN: &str = "-";
 
 /// The client secret: from the file, from stdin, or from the environment.
@@ -89,31 +92,31 @@ async fn client_secret(path: Option<PathBuf>, settings: &Settings) -> Result<Opt
     }
 }
 
-/// The client's private key, from the file or from stdin, if it can be used.
+/// The client's private key, from a file or stdin. Checks that it can sign.
 async fn private_key(path: PathBuf) -> Result<Secret, Error> {
     let shown = path.display().to_string();
     let key = secret_in(path, "private key").await?;
     PrivateKey::from_pem(&key).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("the private key in {shown} cannot be used: {error}"))
-            .hint("give a key that the vendor knows, in PEM and without a passphrase, with --private-key-file PATH")
+            .hint("pass a key that the vendor knows, in PEM without a passphrase, with --private-key-file PATH")
     })?;
     Ok(key)
 }
 
-/// What a file, or stdin, holds. A line end after it is not part of it.
+/// The contents of a file or of stdin, without the line break at the end.
 async fn secret_in(path: PathBuf, name: &str) -> Result<Secret, Error> {
     let shown = path.display().to_string();
-    // A pipe or a terminal may never say anything: on a thread of its own, so that Ctrl-C is heard.
+    // A pipe or a terminal may never end: another thread reads it, so that Ctrl-C still works.
     let text = tokio::task::spawn_blocking(move || read_secret(&path)).await.map_err(io::Error::other).flatten();
     let text = text.map_err(|error| {
         let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::Usage } else { ErrorKind::Failure };
         Error::new(kind, error.to_string())
             .while_doing(format!("cannot read the {name} from {shown}"))
-            .hint("give the path of a file that you may read, or - for stdin")
+            .hint("pass the path of a file that you may read, or - for stdin")
     })?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}"))
-            .hint("it is empty: put the secret or the key into it, and nothing else")),
+        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}: it is empty"))
+            .hint("put the secret or the key into it, and nothing else")),
         secret => Ok(Secret::new(secret.to_owned())),
     }
 }
@@ -128,5 +131,5 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// The most that is read as a client secret, in bytes.
+/// The longest secret or key, in bytes.
 const SECRET_LIMIT: u64 = 64 << 10;

@@ -1,4 +1,4 @@
-//! Conversations with servers: what each is made of.
+//! Sets up the bridge between a client and a server.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -26,18 +26,18 @@ use crate::{
     settings::Settings,
 };
 
-/// How long a request may take when nobody says otherwise. Longer than any client waits by itself.
+/// The default request timeout: longer than that of any client.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// How long a request may take, where `timeout` is what the command line says, in seconds.
+/// The request timeout; `timeout` is the command line's, in seconds.
 pub fn deadline(timeout: Option<u64>, settings: &Settings) -> Duration {
     timeout.map(Duration::from_secs).or(settings.request_timeout).unwrap_or(DEADLINE)
 }
 
-/// Relays between stdin and stdout and the server until the client is done.
+/// Relays between the client on stdin and stdout and the server until the client disconnects.
 ///
 /// # Errors
-/// What is wrong with stdin and stdout.
+/// stdin or stdout fails.
 pub async fn run(ends: Ends) -> Result<(), Error> {
     let client = downstream::stdio()?;
     let mut host = Parent::watch()?;
@@ -45,18 +45,18 @@ pub async fn run(ends: Ends) -> Result<(), Error> {
     Ok(())
 }
 
-/// A server that is to be relayed to, and all that this takes.
+/// A server to relay to, with the settings and the credentials for it.
 pub struct Relay<'a> {
-    /// What is set from outside.
+    /// The settings of this process.
     pub settings: &'a Arc<Settings>,
-    /// Whatever is signed in.
+    /// Provides the tokens.
     pub credentials: &'a Credentials,
-    /// The server, and the account there.
+    /// The server and the account.
     pub profile: &'a Profile,
 }
 
 impl Relay<'_> {
-    /// What a conversation with the server is made of. No client is offered a sign-in, and no call is written down.
+    /// The bridge's parts, without a sign-in offer and without an audit log.
     pub fn ends(&self, tokens: TokenSource, deadline: Duration, control: &Control) -> Ends {
         let profile = self.profile;
         Ends {
@@ -75,7 +75,7 @@ impl Relay<'_> {
         }
     }
 
-    /// The gate to the vendor's limit of requests, which all processes of the profile share.
+    /// Keeps all processes of the profile together within the vendor's rate limit.
     fn rate_gate(&self) -> RateGate {
         let (profile, clock) = (self.profile, self.credentials.clock.clone());
         match self.provider().and_then(|provider| provider.requests_per_minute) {
@@ -100,10 +100,10 @@ impl Relay<'_> {
         }
     }
 
-    /// The log of the calls, where one is wanted. Where a line cannot be written, `complain` is told.
+    /// The audit log, if the command line asks for one. `complain` receives failures to write to it.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// The file cannot be opened.
     pub fn audit(
         &self,
         control: &Control,
@@ -131,7 +131,7 @@ impl Relay<'_> {
                 .map_err(std::io::Error::from)
                 .and_then(|text| settings.keep_description(&name, &text));
             if let Err(error) = kept {
-                tracing::warn!(%error, "what the server says of itself is not remembered");
+                tracing::warn!(%error, "could not cache the server's description");
             }
         })
     }
@@ -139,38 +139,38 @@ impl Relay<'_> {
     /// The tokens of the user who is signed in to the server, now or later.
     pub fn tokens(&self) -> TokenSource {
         let tokens = self.credentials.tokens(self.profile.signed_in.clone()).with_lookup(self.lookup());
-        // Vendors that finmcp knows serve nobody without a token.
+        // Servers of preset vendors always require a token.
         if self.profile.provider.is_some() { tokens.guarded() } else { tokens }
     }
 
-    /// Who is signed in by now: somebody may run `finmcp login` while a client is running.
+    /// Finds the current sign-in: the user may run `finmcp login` while a client is running.
     fn lookup(&self) -> Lookup {
         let (name, server) = (self.profile.name.clone(), self.profile.server.clone());
         Lookup::new(self.settings.config_file(), move || saved(&name, &server)?.signed_in)
     }
 }
 
-/// What a server said of itself, on disk; of this server only.
+/// A server's description as cached on disk, with the server's URL.
 #[derive(Serialize, Deserialize)]
 struct DescriptionDocument<'a> {
     server: Cow<'a, str>,
     description: Cow<'a, Description>,
 }
 
-/// What is known of the server from the last time. What cannot be read is not known.
+/// The server's description from an earlier session, if it can be read.
 pub fn remembered(settings: &Settings, profile: &Profile) -> Option<Description> {
     let text = settings.description(&profile.name)?;
     let document: DescriptionDocument<'_> = serde_json::from_str(&text).ok()?;
     (document.server == profile.server.as_str()).then(|| document.description.into_owned())
 }
 
-/// `profile` as it is saved now. The file may be on a disk that does not answer: it is read beside the conversation.
+/// `profile` as it is saved now. Reads the file on another thread: its file system may hang.
 pub(super) async fn current(profile: &Profile) -> Option<Profile> {
     let (name, server) = (profile.name.clone(), profile.server.clone());
     spawn_blocking(move || saved(&name, &server)).await.ok().flatten()
 }
 
-/// The profile of this name and server as it is saved now.
+/// The saved profile with this name and server.
 fn saved(name: &str, server: &ServerUrl) -> Option<Profile> {
     Settings::load().ok()?.profiles.named(name).filter(|now| now.server == *server)
 }

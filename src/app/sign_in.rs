@@ -1,4 +1,4 @@
-//! Signing in: the whole of it, for whichever command wants it.
+//! Signing in, from the checks before to the saved profile.
 
 use std::sync::Arc;
 
@@ -31,72 +31,72 @@ use crate::{
     settings::Settings,
 };
 
-/// A sign-in that somebody wants.
+/// A sign-in to perform.
 pub struct Attempt {
-    /// What the person hands over.
+    /// The secrets that the user provides.
     pub secrets: Secrets,
-    /// What the server refused a request with, where it has: the new sign-in allows that, and all that the one before
-    /// allowed.
+    /// The server's refusal of a request, if that is the reason to sign in: the new sign-in covers its scope and all
+    /// scope granted before.
     pub challenge: Option<Challenge>,
     /// Whether to register a new client although one from an earlier sign-in is stored (`--force`).
     pub force_registration: bool,
-    /// What shows the sign-in page; none where the person wants to do that.
+    /// Opens the sign-in page; none if the user opens it.
     pub browser: Option<Arc<dyn Browser>>,
-    /// How the answer comes back.
+    /// How the authorization response comes back.
     pub redirection: Redirection,
-    /// Whom to tell what happens.
+    /// Receives what happens.
     pub tell: Tell,
 }
 
-/// Tells somebody how a sign-in goes.
+/// Receives the events of a sign-in.
 pub type Tell = Box<dyn FnMut(Event<'_>) + Send>;
 
-/// What is worth saying of a sign-in.
+/// What happens during a sign-in.
 pub enum Event<'a> {
-    /// What happens meanwhile.
+    /// The sign-in progresses.
     Progress(Progress<'a>),
-    /// What the person had better know about it.
+    /// The user should know this.
     Note(Note),
-    /// It came to nothing, and the person who would hear of it may be elsewhere.
+    /// It failed. For the log: the error may go to a client elsewhere.
     Failure(&'a Error),
 }
 
-/// What the person had better know about a sign-in.
+/// What the user should know about a sign-in.
 pub enum Note {
-    /// A rule that protects the person is loosened for this server.
+    /// An override relaxes a security check for this server.
     Loosened {
-        /// The rule.
+        /// The override.
         rule: &'static str,
-        /// The server's name for people.
+        /// The server's display name.
         title: String,
     },
-    /// The token says that it is for somebody else.
+    /// The token was issued for another resource.
     OtherAudience {
-        /// The server's name for people.
+        /// The server's display name.
         title: String,
-        /// Whom it names.
+        /// The resource in the token.
         audience: String,
     },
-    /// The sign-in that this one replaces is forgotten.
+    /// finmcp deleted the sign-in that this one replaces.
     Replaced {
-        /// What it was to.
+        /// The resource of the old sign-in.
         resource: String,
     },
-    /// The sign-in that this one replaces could not be forgotten.
+    /// finmcp could not delete the sign-in that this one replaces.
     StillKept {
-        /// What it was to.
+        /// The resource of the old sign-in.
         resource: String,
         /// Why.
         error: TokenSourceError,
     },
-    /// A token that this sign-in replaces works on.
+    /// A token that this sign-in replaces is still valid.
     NotRevoked(NotRevoked),
 }
 
-/// The whole of it: a person or a secret, the credential in the store, the profile in `config.toml`.
+/// Signs in, stores the credential, and saves the profile in `config.toml`.
 ///
 /// # Errors
-/// Whatever kept it from being done; then nothing is changed.
+/// If it fails, nothing is changed.
 pub async fn sign_in_and_keep(
     settings: &Settings,
     credentials: &Credentials,
@@ -104,7 +104,7 @@ pub async fn sign_in_and_keep(
     attempt: Attempt,
 ) -> Result<(Profile, Credential), Error> {
     let Attempt { secrets, challenge, force_registration, browser, redirection, mut tell } = attempt;
-    // A store that is locked or missing is said before anybody is asked to sign in, and before a server is.
+    // Fails on a locked or missing store before the user signs in and before any request is sent.
     credentials.prove_store().await?;
     let earlier = credentials.earlier(&profile).await?;
     let title = &profile.title;
@@ -124,35 +124,35 @@ pub async fn sign_in_and_keep(
     let mut note = |note| tell(Event::Note(note));
     let profile = keep(settings, credentials, profile, credential.clone(), earlier, &mut note).await?;
     if let Err(error) = credentials.registrations().forget(&credential.identity).await {
-        tracing::debug!(%error, "the registration that this sign-in took along is still kept for another");
+        tracing::debug!(%error, "could not delete the stored registration that this sign-in used");
     }
     Ok((profile, credential))
 }
 
-/// What a sign-in is asked for with, besides the profile's options.
+/// What to sign in with, besides the profile's options.
 #[derive(Default)]
 pub struct Wanted<'a> {
-    /// What the server refused a request with, where it has.
+    /// The server's refusal of a request, if that is the reason to sign in.
     pub challenge: Option<Challenge>,
-    /// What it comes after.
+    /// The earlier sign-in.
     pub before: Before,
-    /// The document about finmcp, where the profile names none.
+    /// The Client ID Metadata Document to use if the profile has none.
     pub client_metadata_url: Option<&'a ClientMetadataUrl>,
 }
 
-/// What a sign-in comes after.
+/// The earlier sign-in.
 #[derive(Default)]
 pub struct Before {
     /// The credential that the new one replaces.
     pub credential: Option<Credential>,
-    /// Whether a client that finmcp has registered before is left alone.
+    /// Whether to ignore a stored registration.
     pub force_registration: bool,
 }
 
-/// The sign-in itself, by the profile's grant.
+/// Signs in with the profile's grant.
 ///
 /// # Errors
-/// Any error of the login.
+/// Any [`LoginError`].
 pub async fn sign_in(
     credentials: &Credentials,
     profile: &Profile,
@@ -175,7 +175,7 @@ pub async fn sign_in(
         LoginRequest { challenge, force_registration, ..profile.login_request(secrets.client, credential) };
     let options = &mut request.options;
     if options.redirect_uri.is_none() && options.client_metadata_url.is_none() {
-        // The document that everybody shares has finmcp's own redirect URI in it, and no other.
+        // The shared document contains finmcp's own redirect URI only.
         options.client_metadata_url = client_metadata_url.cloned();
     }
     match grant {
@@ -188,7 +188,7 @@ pub async fn sign_in(
     }
 }
 
-/// The secret that is stored for this very client at this very identity provider.
+/// The stored secret of this client at this identity provider.
 fn provider_secret(options: &Options, earlier: Option<&Credential>) -> Option<Secret> {
     let Renewal::JwtBearer(AssertionSource::IdentityProvider(known)) = &earlier?.renewal else { return None };
     match &options.assertion {
@@ -201,18 +201,18 @@ fn provider_secret(options: &Options, earlier: Option<&Credential>) -> Option<Se
     }
 }
 
-/// How a person is reached, where the grant needs one.
+/// How the user signs in, if the grant needs a user.
 pub struct Person<'a> {
-    /// What shows the sign-in page; none where the person wants to do that.
+    /// Opens the sign-in page; none if the user opens it.
     pub browser: Option<Arc<dyn Browser>>,
-    /// How the answer comes back.
+    /// How the authorization response comes back.
     pub redirection: Redirection,
-    /// Whom to tell what happens.
+    /// Receives what happens.
     pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
-/// The challenge with all that was granted `earlier`, and for tokens that are bound to a key if those were: a lesser
-/// sign-in would only move the refusal elsewhere (MCP authorization, "Step-Up Authorization Flow").
+/// The challenge plus the scope that was granted `earlier`, and with DPoP if the earlier sign-in used it: with less,
+/// other requests would fail instead (MCP authorization, "Step-Up Authorization Flow").
 fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
     let granted = earlier.and_then(|credential| {
         let tokens = credential.tokens.as_ref()?;
@@ -223,11 +223,11 @@ fn widened(challenge: Challenge, earlier: Option<&Credential>) -> Challenge {
     Challenge { scope, dpop, ..challenge }
 }
 
-/// Stores the new credential, then points the profile at it, then forgets what was there before: whenever this is cut
-/// short, a working one is left.
+/// Stores the new credential, then saves the profile that refers to it, then deletes the old credential: if this is
+/// interrupted, a valid credential remains.
 ///
 /// # Errors
-/// The store, or `config.toml`.
+/// The store or `config.toml` cannot be written.
 pub async fn keep(
     settings: &Settings,
     credentials: &Credentials,
@@ -238,7 +238,7 @@ pub async fn keep(
 ) -> Result<Profile, Error> {
     let identity = credential.identity.clone();
     credentials.tokens(Some(identity.clone())).sign_in(credential).await.map_err(|error| {
-        Error::of_token(error, &profile).while_doing("signed in, but could not keep the credential")
+        Error::of_token(error, &profile).while_doing("signed in, but could not store the credential")
     })?;
     profile.signed_in = Some(identity.clone());
     (profile.saved, profile.moved) = (true, false);
@@ -250,8 +250,8 @@ pub async fn keep(
     Ok(profile)
 }
 
-/// Forgets what `new` replaces, here and at the server. A registration that goes on being used is not touched there: some
-/// servers end all that they ever granted to a client, be it a moment ago.
+/// Deletes the credential that `new` replaces and revokes its tokens. Revokes nothing if `new` uses the same client:
+/// some servers then end every sign-in of that client, including the new one.
 async fn replace(credentials: &Credentials, before: Identity, new: &Identity, note: &mut (dyn FnMut(Note) + Send)) {
     let is_in_use = (&before.issuer, &before.client_id) == (&new.issuer, &new.client_id);
     let resource = before.resource.clone();

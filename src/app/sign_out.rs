@@ -15,7 +15,7 @@ use crate::{
 /// Why a token is still valid at the server after a sign-out.
 pub enum NotRevoked {
     /// The server has no revocation endpoint.
-    NoPlace,
+    NoEndpoint,
     /// Not a failure: some servers cannot revoke self-contained tokens, such as JWTs (RFC 7009 section 2.2.1).
     Unsupported {
         /// The kind of token.
@@ -33,7 +33,7 @@ pub enum NotRevoked {
 /// The result of a sign-out.
 pub enum SignedOut {
     /// There was no sign-in.
-    Nobody,
+    NotSignedIn,
     /// Signed out; the credential, if the store still had one.
     From(Option<Box<Credential>>),
 }
@@ -44,7 +44,7 @@ pub enum SignedOut {
 /// The credential could not be deleted.
 pub async fn forget(settings: &Settings, credentials: &Credentials, profile: &Profile) -> Result<SignedOut, Error> {
     let identity = profile.signed_in.clone().or_else(|| settings.profiles.last_sign_in(&profile.name));
-    let Some(identity) = identity else { return Ok(SignedOut::Nobody) };
+    let Some(identity) = identity else { return Ok(SignedOut::NotSignedIn) };
     let credential = credentials.tokens(Some(identity)).sign_out().await;
     let credential = credential.map_err(|error| Error::of_token(error, profile))?;
     settings.sign_out(&profile.name).await?;
@@ -55,7 +55,7 @@ pub async fn forget(settings: &Settings, credentials: &Credentials, profile: &Pr
 /// token that could not be revoked.
 pub async fn revoke(credentials: &Credentials, credential: &Credential, tell: &mut (dyn FnMut(NotRevoked) + Send)) {
     let Some(tokens) = &credential.tokens else { return };
-    let Some(endpoint) = &credential.revocation_endpoint else { return tell(NotRevoked::NoPlace) };
+    let Some(endpoint) = &credential.revocation_endpoint else { return tell(NotRevoked::NoEndpoint) };
     let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
     for token in refresh.into_iter().chain([RevocableToken::Access(&tokens.access_token)]) {
         let request = RevocationRequest {

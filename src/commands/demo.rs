@@ -24,7 +24,8 @@ use crate::{
     settings::{Settings, screen::Screen},
 };
 
-/// Demonstrates everything from signing in to a tool's result, with simulated vendors in this process. Leaves no files.
+/// Demonstrates everything from signing in to a tool's result, with simulated vendors in this process. Leaves no
+/// files.
 ///
 /// # Errors
 /// Every error of the steps, which are real.

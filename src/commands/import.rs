@@ -13,10 +13,10 @@ use crate::{
     settings::{self, Settings},
 };
 
-/// Takes over a sign-in that another program keeps in plain text, and deletes that where its owner agrees.
+/// Imports the sign-in that mcp-remote keeps in plain text, and deletes those files if the user agrees.
 ///
 /// # Errors
-/// Whatever kept it from being done; then nothing is changed.
+/// If it fails, nothing is changed.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
@@ -27,27 +27,27 @@ pub async fn run(
     credentials.prove_store().await?;
     let earlier = credentials.earlier(&profile).await?;
     let folder = settings::mcp_remote_folder()?;
-    let anew = format!("sign in anew instead: `{}`", profile.login_command());
-    let leftover = Leftover::find(&folder, &profile.server).map_err(|error| Error::from(error).hint(&anew))?;
+    let instead = format!("or sign in again: run `{}`", profile.login_command());
+    let leftover = Leftover::find(&folder, &profile.server).map_err(|error| Error::from(error).hint(&instead))?;
     let context =
         Context { http: &credentials.http, clock: credentials.clock.as_ref(), browser: None, registrations: None };
     let credential = leftover
         .adopt(profile.login_request(None, None), &context)
         .await
-        .map_err(|error| Error::from(error).while_doing("could not take over mcp-remote's sign-in").hint(&anew))?;
+        .map_err(|error| Error::from(error).while_doing("could not import mcp-remote's sign-in").hint(&instead))?;
     let mut note = |note| words::say(console, &note);
     let profile = keep(settings, credentials, profile, credential.clone(), earlier, &mut note).await?;
     words::summarise(credentials, console, &profile, &credential);
     dispose(console, &leftover.files, disposal).await
 }
 
-/// Deletes the plain text: it is of no use any more, and what it holds can still be misused.
+/// Deletes mcp-remote's files if the user agrees: anyone who reads them could use the tokens.
 async fn dispose(console: Console, files: &[PathBuf], disposal: cli::Disposal) -> Result<(), Error> {
     let names = files.iter().map(|file| format!("\n  {}", file.display())).collect::<String>();
-    let question = format!("mcp-remote's sign-in is in plain text here:{names}\nDelete it? [y/N] ");
+    let question = format!("mcp-remote keeps its sign-in in plain text here:{names}\nDelete these files? [y/N] ");
     let agreed = disposal.delete_imported || console.confirm(&question).await;
     if !agreed {
-        console.say(&format!("mcp-remote's files are left, in plain text; it has to sign in again:{names}"));
+        console.say(&format!("Kept mcp-remote's plain-text files; mcp-remote has to sign in again:{names}"));
         return Ok(());
     }
     for file in files {
@@ -55,6 +55,6 @@ async fn dispose(console: Console, files: &[PathBuf], disposal: cli::Disposal) -
             Error::new(ErrorKind::Failure, error.to_string()).while_doing(format!("cannot delete {}", file.display()))
         })?;
     }
-    console.note("mcp-remote's files are deleted.");
+    console.note("Deleted mcp-remote's files");
     Ok(())
 }

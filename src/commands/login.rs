@@ -24,7 +24,7 @@ use crate::{
 /// Signs in, stores the credential, and saves the profile, so that `token` and `serve` find it by name.
 ///
 /// # Errors
-/// Whatever kept it from being done; then nothing is changed.
+/// If it fails, nothing is changed.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
@@ -37,7 +37,7 @@ pub async fn run(
         refuse_takeover(settings, &profile)?;
     }
     profile.options = options.or(profile.options);
-    // The port of 127.0.0.1 that is asked for now is another redirect URI.
+    // --port selects another redirect URI than the saved one.
     if arguments.port.is_some() {
         profile.options.redirect_uri = None;
     }
@@ -56,21 +56,25 @@ pub async fn run(
     Ok(())
 }
 
-/// What shows the sign-in page; nothing where somebody at a terminal opens it elsewhere.
+/// Opens the sign-in page; none if the user at the terminal opens it elsewhere.
 async fn browser_for(settings: &Settings, profile: &Profile) -> Result<Option<Arc<dyn Browser>>, Error> {
     match settings.surroundings.screen().await {
         Screen::Browser(browser) => Ok(Some(Arc::new(browser))),
         Screen::Terminal => Ok(None),
         Screen::Unavailable(reason) => {
-            let error = format!("a person has to sign in to {}, and nobody is here: {reason}", profile.title);
+            let error = format!("cannot show you the sign-in page of {}: {reason}", profile.title);
             let command = profile.login_command();
-            Err(Error::new(ErrorKind::LoginRequired, error).hint(format!("run `{command}` in a terminal or on a desktop; or `{command} --no-browser` here, which prints the address to open and reads from stdin the one that the browser ends on")))
+            Err(Error::new(ErrorKind::LoginRequired, error)
+                .hint(format!("run `{command}` in a terminal or on a desktop"))
+                .hint(format!(
+                    "or run `{command} --no-browser` here: it prints the address to open and reads the final address \
+                     from stdin"
+                )))
         }
     }
 }
 
-/// Where the person can paste the answer: a terminal, which need not be told about; anything else only where that is how
-/// it is to come back.
+/// Where the user can paste the final address: always in a terminal; from a pipe only with --no-browser.
 fn paste(no_browser: bool) -> Option<Paste> {
     Paste::from_terminal().or_else(|| (no_browser && !io::stdin().is_terminal()).then(Paste::from_pipe))
 }
@@ -79,7 +83,7 @@ fn refuse_takeover(settings: &Settings, profile: &Profile) -> Result<(), Error> 
     match settings.profiles.named(&profile.name) {
         Some(saved) if saved.server != profile.server && saved.signed_in.is_some() => Err(Error::new(
             ErrorKind::Usage,
-            format!("profile {:?} is signed in to {} already", saved.name, saved.server),
+            format!("profile {:?} is already signed in to {}", saved.name, saved.server),
         )
         .hint("choose another name with --profile, or replace it with --force")),
         _ => Ok(()),

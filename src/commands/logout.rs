@@ -58,7 +58,7 @@ async fn sign_out(
     Ok(())
 }
 
-/// Whether the server is told.
+/// Whether to revoke the tokens.
 #[derive(Clone, Copy)]
 enum Revocation {
     Wanted,

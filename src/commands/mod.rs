@@ -1,4 +1,4 @@
-//! The commands, one file each: settings in, one call into the domain, words out.
+//! The commands, one file each: every command makes one call into the domain and prints the outcome.
 
 pub mod call;
 pub mod completions;
@@ -31,7 +31,7 @@ use crate::{
     settings::{self, Settings},
 };
 
-/// Runs the command and reports how it went.
+/// Runs the command and prints its error.
 pub fn run(cli: Cli) -> ExitCode {
     let voice = if cli.quiet { Voice::Quiet } else { Voice::Usual };
     let color = if settings::is_colored() { Color::Terminal } else { Color::Never };
@@ -47,7 +47,7 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever closed the pipe has seen enough.
+        // The reader of the output has seen enough.
         Err(error) if error.is_of_a_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             console.report(&error);
@@ -59,7 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
 fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
     console::start_log(settings.log_level()?);
     let store = match command {
-        // These are for people; what a program starts asks nobody.
+        // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };
@@ -67,51 +67,51 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
     let settings = Arc::new(settings);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        let outcome = run_to_its_end(&settings, &credentials, console, command).await;
+        let outcome = run_until_interrupted(&settings, &credentials, console, command).await;
         tokio::select! {
             () = credentials.settle() => {}
-            // Whoever says it twice means it.
+            // A second Ctrl-C exits without waiting.
             () = interrupted() => {}
         }
         outcome
     });
-    // A hung keychain or a terminal on stdin can hold a thread for ever: nobody waits for those.
+    // A hung keychain or a read from the terminal can block a thread forever: do not wait for those.
     runtime.shutdown_background();
     outcome
 }
 
-/// `store` with its passphrase, where it needs one and a person is at a terminal; else it says what it lacks when it is
-/// used.
+/// `store` with its passphrase, if it needs one and finmcp can ask in a terminal. Otherwise using the store fails and
+/// says what is missing.
 fn unlocked(store: StoreChoice, console: Console) -> Result<StoreChoice, Error> {
     if !store.needs_passphrase() {
         return Ok(store);
     }
     let is_new = store.is_new();
     let question =
-        if is_new { "Choose a passphrase for your credentials: " } else { "Passphrase of your credentials: " };
+        if is_new { "Choose a passphrase for your credentials: " } else { "Passphrase for your credentials: " };
     let Ok(passphrase) = console.ask_secret(question) else { return Ok(store) };
-    if is_new && !console.ask_secret("The same again: ")?.same_as(&passphrase) {
-        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ").hint("try again; nothing was kept"));
+    if is_new && !console.ask_secret("Repeat the passphrase: ")?.same_as(&passphrase) {
+        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ").hint("try again (nothing was stored)"));
     }
     Ok(store.with_passphrase(passphrase))
 }
 
-/// Runs the command, to its end or until somebody wants the process to end.
-async fn run_to_its_end(
+/// Runs the command until it ends or a signal arrives.
+async fn run_until_interrupted(
     settings: &Arc<Settings>,
     credentials: &Credentials,
     console: Console,
     command: Command,
 ) -> Result<(), Error> {
-    let ends_itself = match &command {
-        // A conversation ends in good order, and stand-ins go on until they are stopped: both see signals themselves.
+    let handles_signals = match &command {
+        // These handle signals themselves: a session ends cleanly, and simulated servers run until Ctrl-C.
         Command::Serve(_) | Command::Call(_) | Command::Tools(_) => true,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => arguments.keep,
         _ => false,
     };
     let work = work(settings, credentials, console, command);
-    if ends_itself {
+    if handles_signals {
         return work.await;
     }
     unless_interrupted(work).await?

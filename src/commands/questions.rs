@@ -22,7 +22,7 @@ pub const CAPABILITIES: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
 pub struct Host<'a> {
     /// The terminal.
     pub console: Console,
-    /// Whom a page can be shown to.
+    /// Whether a browser can show a page.
     pub surroundings: &'a Surroundings,
 }
 
@@ -89,13 +89,13 @@ async fn page(host: Host<'_>, url: &str) -> Decision {
     let url = match url.parse::<ServerUrl>() {
         Ok(url) => url,
         Err(error) => {
-            host.console.say(&format!("It names an address that is not opened: {error}."));
+            host.console.say(&format!("finmcp does not open the server's address: {error}"));
             return Decision::Cancel;
         }
     };
-    host.console.say(&format!("It wants you to open  {url}"));
+    host.console.say(&format!("The server asks you to open  {url}"));
     let Screen::Browser(browser) = host.surroundings.screen().await else {
-        let opened = host.console.confirm("Open it in a browser; have you? [y/N] ").await;
+        let opened = host.console.confirm("Open it in a browser. Done? [y/N] ").await;
         return if opened { Decision::Accept(None) } else { Decision::Decline };
     };
     if !host.console.confirm("Open it in your browser? [y/N] ").await {
@@ -103,7 +103,7 @@ async fn page(host: Host<'_>, url: &str) -> Decision {
     }
     let opened = tokio::task::spawn_blocking(move || browser.open(&url)).await;
     if !matches!(opened, Ok(Ok(()))) {
-        host.console.say("No browser could be started: open the address yourself.");
+        host.console.say("Could not open a browser; open the address yourself");
     }
     Decision::Accept(None)
 }
@@ -113,8 +113,8 @@ async fn field(host: Host<'_>, parameter: &Parameter) -> Option<Option<String>> 
     if !parameter.description.is_empty() {
         host.console.say(&format!("  {}", parameter.description));
     }
-    let default = parameter.default.as_ref().map(|value| format!(", else {value}")).unwrap_or_default();
-    let optional = if parameter.is_required || parameter.default.is_some() { "" } else { ", may be left empty" };
+    let default = parameter.default.as_ref().map(|value| format!(", default {value}")).unwrap_or_default();
+    let optional = if parameter.is_required || parameter.default.is_some() { "" } else { ", optional" };
     let several = if parameter.shape.types.contains(&Type::Array) { ", separated by commas" } else { "" };
     let question = format!("  {} ({}{several}{default}{optional}): ", parameter.name, parameter.shape.words());
     loop {

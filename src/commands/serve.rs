@@ -24,7 +24,7 @@ use crate::{
 /// from the server: its own responses say what is missing.
 ///
 /// # Errors
-/// What is wrong with the command line, the settings, or stdin and stdout.
+/// Invalid options or settings, or stdin or stdout fails.
 pub async fn run(
     settings: &Arc<Settings>,
     credentials: &Credentials,
@@ -50,18 +50,18 @@ pub async fn run(
     let admission = Admission {
         settings: settings.clone(),
         credentials: credentials.clone(),
-        hearer: Arc::new(words::of_sign_in(console, &profile)),
+        listener: Arc::new(words::of_sign_in(console, &profile)),
         profile: profile.clone(),
         given,
     };
     let (tokens, offer) = match arguments.sign_in {
         SignInMode::Off => (tokens, None),
-        _ if admission.is_of_a_program() => (tokens.with_sign_in(admission.of_a_program()), None),
+        _ if admission.needs_no_user() => (tokens.with_sign_in(admission.by_program()), None),
         SignInMode::Tool => {
             let offer = admission.offer(tokens.clone());
             (tokens, Some(offer))
         }
-        SignInMode::Auto => (tokens.with_sign_in(admission.of_a_person()), None),
+        SignInMode::Auto => (tokens.with_sign_in(admission.by_user()), None),
     };
     let ends = server.ends(tokens, deadline, control);
     relay::run(Ends { offer, audit: server.audit(control, complain)?, ..ends }).await

@@ -1,4 +1,4 @@
-//! What a sign-in and a sign-out say to the person at this machine.
+//! Messages of sign-in and sign-out for the user at this machine.
 
 use crate::{
     app::{
@@ -13,7 +13,7 @@ use crate::{
     span,
 };
 
-/// Says how the sign-in to `profile` goes.
+/// Prints the events of a sign-in to `profile`.
 pub fn of_sign_in(console: Console, profile: &Profile) -> impl Fn(Event<'_>) + Send + Sync + 'static {
     let (title, command) = (profile.title.clone(), profile.login_command());
     move |event| match event {
@@ -23,33 +23,33 @@ pub fn of_sign_in(console: Console, profile: &Profile) -> impl Fn(Event<'_>) + S
     }
 }
 
-/// Says what the person had better know about a sign-in.
+/// Prints what the user should know about a sign-in.
 pub fn say(console: Console, note: &Note) {
     match note {
         Note::Loosened { rule, title } => {
-            console.say(&format!("Note: {rule} is set for {title}: a rule that protects you is loosened."));
+            console.say(&format!("note: {rule} is set for {title}: a security check is off"));
         }
         Note::OtherAudience { title, audience } => {
-            console.say(&format!("Note: the token of {title} says that it is for {audience}, not for this server."));
+            console.say(&format!("note: {title} issued a token for {audience}, not for this server"));
         }
         Note::Replaced { resource } => {
-            console.note(&format!("The sign-in to {resource} that this one replaces is forgotten."));
+            console.note(&format!("Removed the earlier sign-in to {resource}"));
         }
         Note::StillKept { resource, error } => {
-            console.say(&format!("The sign-in to {resource} that this one replaces is still kept: {error}."));
+            console.say(&format!("warning: could not remove the earlier sign-in to {resource}: {error}"));
         }
         Note::NotRevoked(left) => not_revoked(console, left),
     }
 }
 
-/// Says that a token is still valid.
+/// Prints that a token is still valid.
 pub fn not_revoked(console: Console, left: &NotRevoked) {
     console.say(&match left {
-        NotRevoked::NoPlace => {
-            "This server cannot revoke tokens; the last one stays valid until it expires.".to_owned()
+        NotRevoked::NoEndpoint => {
+            "This server cannot revoke tokens; the last one stays valid until it expires".to_owned()
         }
         NotRevoked::Unsupported { token } => {
-            format!("This server cannot revoke {token} tokens; the last one stays valid until it expires.")
+            format!("This server cannot revoke {token} tokens; the last one stays valid until it expires")
         }
         NotRevoked::Failed { token, error } => {
             format!("warning: could not revoke the {token} token, which stays valid until it expires: {error}")
@@ -60,52 +60,47 @@ pub fn not_revoked(console: Console, left: &NotRevoked) {
 fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
     match progress {
         Progress::Busy(pause) => {
-            console.say(&format!("{title} is busy, and asks to wait {} s before finmcp registers.", pause.as_secs()));
+            let wait = span::format_duration(pause.as_secs());
+            console.say(&format!("{title} is busy; waiting {wait} to register this client"));
         }
         Progress::Page(url) => {
-            console.say(&format!("{title} asks you to sign in at {}.", url.host()));
-            console.say(&format!("If no browser opens, open this address yourself:\n\n  {url}\n"));
+            console.say(&format!("Sign in to {title} at {}", url.host()));
+            console.say(&format!("If no browser opens, open this address:\n\n  {url}\n"));
         }
         Progress::Code { page, code } => {
-            console.say(&format!("{title} asks you to sign in at {}.", page.host()));
+            console.say(&format!("Sign in to {title} at {}", page.host()));
             console.say(&format!("On any device, open this address and enter the code {code}:\n\n  {page}\n"));
         }
-        Progress::Opened => console.note("Your browser was opened."),
-        Progress::NotOpened(_) => console.say("No browser could be opened: use the address above."),
+        Progress::Opened => console.note("Opened your browser"),
+        Progress::NotOpened(_) => console.say("Could not open a browser; open the address above yourself"),
         Progress::PasteHere => console.say(
-            "If the browser ends on a page that does not load, copy that page's whole address, paste it here and press \
-             Enter. It is not shown.",
+            "Browser on another computer? Paste the address of the page it ends on (it may not load) and press Enter",
         ),
-        Progress::WrongPaste(error) => console.say(&format!("Not taken: {error}. Still waiting.")),
+        Progress::WrongPaste(error) => console.say(&format!("{error}")),
         Progress::Waiting(limit) => {
-            console.note(&format!("Waiting for you, {} s at most. Ctrl-C stops it.", limit.as_secs()));
+            let limit = span::format_duration(limit.as_secs());
+            console.note(&format!("Waiting for you to sign in (up to {limit}; Ctrl-C cancels)"));
         }
-        Progress::KnownClient => console.note(&format!(
-            "If the page says that it does not know the client, run `{command} --force`: it registers a new one."
-        )),
-        Progress::Answered => console.note("You are back; getting the token."),
+        Progress::KnownClient => console
+            .note(&format!("If the page does not recognize the client, run `{command} --force` to register a new one")),
+        Progress::Answered => console.note("Signed in. Getting the token…"),
     }
 }
 
-/// Says who is signed in to what, and how it goes on.
+/// Prints the new sign-in and the next step.
 pub fn summarise(credentials: &Credentials, console: Console, profile: &Profile, credential: &Credential) {
     match credential.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
-        Some(person) => console.note(&format!("Signed in to {} as {person}, profile {}.", profile.title, profile.name)),
-        None => console.note(&format!("Signed in to {} as profile {}.", profile.title, profile.name)),
+        Some(person) => console.note(&format!("Signed in to {} as {person} (profile {})", profile.title, profile.name)),
+        None => console.note(&format!("Signed in to {} (profile {})", profile.title, profile.name)),
     }
-    console.note(&format!("The credential is in {}.", credentials.store.description()));
+    console.note(&format!("Stored in {}", credentials.store.description()));
     match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
-        _ if credential.renews_by_itself() => console.note("It is renewed by itself."),
+        _ if credential.renews_by_itself() => console.note("finmcp renews it automatically"),
         Some(end) => {
-            let left =
-                span::format_duration((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());
-            console
-                .note(&format!("It ends in {left}, and the server gave nothing to renew it with: sign in again then."));
+            let left = span::format_duration((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());
+            console.note(&format!("Valid for {left}; sign in again then (the server issued no refresh token)"));
         }
         None => {}
     }
-    console.note(&format!(
-        "Next: `finmcp setup CLIENT {0}` gives it to an AI client, which then starts `finmcp serve {0}`.",
-        profile.selector_text()
-    ));
+    console.note(&format!("Next, add it to an AI client: finmcp setup CLIENT {}", profile.selector_text()));
 }

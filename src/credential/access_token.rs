@@ -1,4 +1,4 @@
-//! An access token in use, and how long it is good for.
+//! An access token in use, and how long it is valid.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,23 +20,24 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// The longest that a token is replaced ahead of its end, for clocks that differ and requests that take their time.
+/// How long before its expiry a token is renewed at most, for clock differences and slow requests.
 const LONGEST_MARGIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// A server that hands out a token for less than this does not mean it.
+/// finmcp ignores a lifetime shorter than this.
 const SHORTEST_LIFETIME: SignedDuration = SignedDuration::from_secs(1);
 
-/// What such a token is used for instead, unless the resource server rejects it: at most six of them a minute.
+/// The lifetime that finmcp assumes instead, unless the resource server rejects the token: at most six renewals a
+/// minute.
 const ASSUMED_LIFETIME: SignedDuration = SignedDuration::from_secs(12);
 
-/// An access token and what is known of it. Cheap to clone; two are equal when they hide the same token.
+/// An access token with its metadata. Cheap to clone; equal if the tokens are equal.
 #[derive(Debug, Clone)]
 pub struct AccessToken(Arc<Issued>);
 
 #[derive(Debug)]
 struct Issued {
     secret: Secret,
-    /// The key that it is bound to.
+    /// The DPoP key that it is bound to.
     key: Option<Arc<DpopKey>>,
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
@@ -46,8 +47,8 @@ struct Issued {
 }
 
 impl AccessToken {
-    /// The access token of `tokens`, which are `credential`'s. Where the server named no scope it is the one that was
-    /// asked for (RFC 6749 section 5.1).
+    /// The access token of `tokens`, which belong to `credential`. If the server named no scope, it granted the
+    /// requested one (RFC 6749 section 5.1).
     pub(super) fn new(tokens: &TokenSet, credential: &Credential) -> Self {
         Self(Arc::new(Issued {
             secret: tokens.access_token.clone(),
@@ -59,17 +60,17 @@ impl AccessToken {
         }))
     }
 
-    /// The token itself.
+    /// The token string.
     pub fn secret(&self) -> &Secret {
         &self.0.secret
     }
 
-    /// Whether it is bound to a key, and worth nothing without a proof of that.
+    /// Whether it is bound to a DPoP key, and useless without a proof.
     pub fn is_bound(&self) -> bool {
         self.0.key.is_some()
     }
 
-    /// The key that it is bound to, with what servers have asked of its proofs.
+    /// The DPoP key that it is bound to, with the nonces that servers sent.
     pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
         self.0.key.as_ref()
     }
@@ -79,12 +80,13 @@ impl AccessToken {
         &self.0.sign_in
     }
 
-    /// How it is presented.
+    /// The scheme of the `Authorization` header.
     pub fn token_type(&self) -> TokenType {
         if self.is_bound() { TokenType::Dpop } else { TokenType::Bearer }
     }
 
-    /// Lets one request use it: `method` at `url`, sent `now` (RFC 6750 section 2.1; RFC 9449 section 7.1).
+    /// Adds it to the headers of one request: `method` at `url`, sent `now` (RFC 6750 section 2.1; RFC 9449 section
+    /// 7.1).
     ///
     /// # Errors
     /// [`PrivateKeyError::Broken`].
@@ -97,7 +99,7 @@ impl AccessToken {
     ) -> Result<(), PrivateKeyError> {
         let kind = self.token_type().name();
         let value = Zeroizing::new(format!("{kind} {}", self.0.secret.expose()));
-        // A token that cannot be a header value was refused when it came.
+        // Tokens that cannot be header values were refused on arrival.
         let mut value = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static(kind));
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
@@ -107,36 +109,36 @@ impl AccessToken {
         Ok(())
     }
 
-    /// Takes note of the nonce that an answer from `url` wants in the next proof (RFC 9449 section 8.2), and says whether
-    /// the request was refused only for want of it: before anything else was looked at (section 9).
+    /// Stores the nonce in a response from `url` for the next proof (RFC 9449 section 8.2). Whether the server refused
+    /// the request only because the nonce was missing, before processing it (section 9).
     pub fn lacked_nonce(&self, url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> bool {
         let has_nonce = self.0.key.as_ref().is_some_and(|key| key.store_nonce(url, headers));
         has_nonce && status == StatusCode::UNAUTHORIZED && Challenge::from_headers(headers).nonce_wanted
     }
 
-    /// When it ends, as the server said; none where it did not.
+    /// When it expires, if the server said so.
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.0.expires_at
     }
 
-    /// The scope granted; none where the server did not say and none was asked for.
+    /// The granted scope; none if the server named none and finmcp requested none.
     pub fn scope(&self) -> Option<&Scope> {
         self.0.scope.as_ref()
     }
 
-    /// What is left of it at `now`; none where nobody knows, and then only a 401 tells.
+    /// The time until it expires at `now`; none if unknown, until a 401.
     pub(super) fn remaining(&self, now: Timestamp) -> Option<SignedDuration> {
         Some(self.lifetime()? - now.duration_since(self.0.issued_at))
     }
 
-    /// Whether it has not ended at `now`.
+    /// Whether it has not expired at `now`.
     pub(super) fn is_usable(&self, now: Timestamp) -> bool {
         self.remaining(now).is_none_or(|remaining| remaining.is_positive())
     }
 
-    /// Whether it lives for `min_ttl` more, and is not within the safety margin before its end: a tenth of its
-    /// lifetime, a minute at most, and up to a quarter more as `haste` says, from 0 to 1. No token is asked for more than
-    /// nine tenths of its lifetime, or each call would fetch another one.
+    /// Whether it is valid for another `min_ttl`, and not within the safety margin before its expiry: a tenth of its
+    /// lifetime, at most a minute, plus up to a quarter for `haste` from 0 to 1. `min_ttl` counts for at most nine
+    /// tenths of the lifetime, or every call would renew the token.
     pub(super) fn lasts(&self, min_ttl: Duration, haste: f64, now: Timestamp) -> bool {
         let (Some(lifetime), Some(remaining)) = (self.lifetime(), self.remaining(now)) else { return true };
         let margin = LONGEST_MARGIN.min(lifetime / 10).as_secs_f64() * (1.0 + haste / 4.0);
@@ -188,7 +190,7 @@ mod tests {
         ISSUED + SignedDuration::from_secs_f64(seconds)
     }
 
-    /// Lifetime, and how long it is used: at ease, in haste, and with a wish for 300 s more.
+    /// Lifetime, and how long finmcp uses the token: without haste, with haste, and with a `min_ttl` of 300 s.
     #[test]
     fn t053_the_margin_fits_the_lifetime() {
         for (lifetime, used, used_in_haste, used_with_wish) in [
@@ -213,7 +215,7 @@ mod tests {
 
     /// RFC 6750 section 2.1 and RFC 9449 section 7.1.
     #[test]
-    fn a_request_is_authorized_by_the_kind_of_the_token() {
+    fn the_authorization_scheme_fits_the_token() {
         let url: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
         let mut headers = HeaderMap::new();
         token(None).authorize(&mut headers, &Method::POST, &url, ISSUED).unwrap();
@@ -226,9 +228,9 @@ mod tests {
         assert!(headers.contains_key(dpop::PROOF));
     }
 
-    /// Only a 401 that asks for a nonce and brings one, for a token that is bound to a key.
+    /// Only for a bound token, and for a 401 that asks for a nonce and contains one.
     #[test]
-    fn what_is_asked_again_for_want_of_a_nonce() {
+    fn when_a_request_lacked_only_a_nonce() {
         let url: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
         let bound = bound_token();
         let answer = |challenge: &str, nonce: Option<&str>| {
@@ -254,16 +256,16 @@ mod tests {
         }
     }
 
-    /// t052: without a lifetime it is good until a 401.
+    /// t052: without a lifetime the token is valid until a 401.
     #[test]
-    fn t052_unknown_lifetimes_have_no_end() {
+    fn t052_an_unknown_lifetime_does_not_end() {
         assert!(token(None).lasts(Duration::MAX, 0.0, after(1e10)));
         assert!(token(None).is_usable(after(1e10)));
     }
 
-    /// t054: a token that is handed out expired is used all the same, for a while.
+    /// t054: finmcp uses a token that is issued as expired for a while.
     #[test]
-    fn t054_nonsense_lifetimes_start_no_storm() {
+    fn t054_invalid_lifetimes_cause_no_renewal_storm() {
         for lifetime in [0.0, -1.0, -1e9, 0.4] {
             assert!(token(Some(lifetime)).lasts(Duration::MAX, 0.0, after(1.0)), "{lifetime}");
             assert!(token(Some(lifetime)).lasts(Duration::ZERO, 0.0, after(10.5)), "{lifetime}");
@@ -271,9 +273,9 @@ mod tests {
         }
     }
 
-    /// t055: whatever the clock does, there is an answer, and a 401 has the last word anyway.
+    /// t055: a clock jump causes no panic; a 401 corrects a wrong result.
     #[test]
-    fn t055_clock_jumps_are_survived() {
+    fn t055_clock_jumps_do_no_harm() {
         let token = token(Some(3600.0));
         assert!(token.lasts(Duration::from_secs(60), 0.0, after(-86_400.0)));
         assert!(!token.is_usable(after(86_400.0)));

@@ -1,4 +1,4 @@
-//! The person who is asked to sign in: once at a time, and not again and again where that did not help.
+//! Asks the user to sign in: once at a time, and rarely if that did not help.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,62 +20,63 @@ use crate::{
     oauth::{challenge::Challenge, scope::Scope},
 };
 
-/// Brings a person to sign in as the challenge asks, stores what that brought, and says whom it belongs to.
+/// Asks the user to sign in for the challenge, stores the credential and returns its identity.
 pub type SignIn = Arc<dyn Fn(Challenge) -> BoxFuture<'static, Result<Identity, SignInFailure>> + Send + Sync>;
 
-/// How long a person who said no, or did not come, is not asked again; nor one whom nobody could trust the server with.
+/// How long the user is not asked again after a sign-in was declined, timed out, or failed because the server is
+/// untrusted.
 pub const SILENCE: Duration = Duration::from_secs(60);
 
-/// The shortest and the longest time between two sign-ins, where the first one was no help.
+/// The shortest and the longest time between two sign-ins if the first did not help.
 const SIGN_IN_GAPS: (Duration, Duration) = (SILENCE, Duration::from_secs(3600));
 
-/// How many wider scopes one process asks the person for.
-const WISHES: usize = 10;
+/// How many wider scopes one process asks the user for.
+const MOST_WIDENED: usize = 10;
 
-/// What the person is asked, and what came of it. Clones are the same.
+/// The sign-ins that the user was asked for, and their outcomes. Clones share their state.
 #[derive(Clone, Default)]
 pub(super) struct Asking(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// The sign-in that is under way, for everybody to wait for.
+    /// The sign-in in progress, shared by all that wait for it.
     flight: Option<Flight>,
-    /// When the last one came to nothing, and why.
+    /// When the last one failed, and why.
     failed: Option<(Instant, SignInFailure)>,
-    /// The sign-ins that people completed.
-    answered: Pacing,
-    /// The server has taken a token since the last of them.
-    helped: bool,
-    /// The scopes that the person has signed in for because the server wanted them.
+    /// The successful sign-ins.
+    completed: Pacing,
+    /// Whether the server has accepted a token since the last of them.
+    accepted: bool,
+    /// The scopes that the user has signed in for because the server required them.
     widened: Vec<Scope>,
-    /// What a server demanded for which nobody could be asked.
+    /// The last challenge without a user to ask.
     challenge: Option<Challenge>,
 }
 
-/// A sign-in that is under way.
+/// A sign-in in progress.
 type Flight = Shared<BoxFuture<'static, Result<Identity, SignInFailure>>>;
 
 impl Asking {
-    /// Takes note that the server took a token.
-    pub(super) fn helped(&self) {
-        self.state().helped = true;
+    /// Records that the server accepted a token.
+    pub(super) fn accepted(&self) {
+        self.state().accepted = true;
     }
 
-    /// Whether another sign-in may help. A server that rejects what a person has only just signed in for is not helped by
-    /// it; a sign-in that did help and is over, as where the authorization server has moved, is another matter.
+    /// Whether another sign-in may help. It does not if the server rejects the token of a sign-in that just completed.
+    /// It may if the server accepted that token before, for example because the authorization server has moved.
     pub(super) fn may_help(&self, error: &TokenSourceError) -> bool {
         let asking = self.state();
-        let is_over = asking.helped && matches!(error, TokenSourceError::LoginRequired(_));
-        asking.answered.admits(Instant::now()) || is_over && asking.answered.is_calm(SIGN_IN_GAPS)
+        let is_over = asking.accepted && matches!(error, TokenSourceError::LoginRequired(_));
+        asking.completed.admits(Instant::now()) || is_over && asking.completed.is_calm(SIGN_IN_GAPS)
     }
 
-    /// Whether the person need not be asked for `wish`: they have signed in for it, or for too many.
-    pub(super) fn knows(&self, wish: &Scope) -> bool {
+    /// Whether not to ask the user for `wish`: they have signed in for it, or for too many scopes.
+    pub(super) fn is_asked(&self, wish: &Scope) -> bool {
         let widened = &self.state().widened;
-        widened.contains(wish) || widened.len() >= WISHES
+        widened.contains(wish) || widened.len() >= MOST_WIDENED
     }
 
-    /// Takes note that the person has signed in for `wish`.
+    /// Records that the user has signed in for `wish`.
     pub(super) fn note(&self, wish: Scope) {
         let widened = &mut self.state().widened;
         if !widened.contains(&wish) {
@@ -83,18 +84,18 @@ impl Asking {
         }
     }
 
-    /// Takes note that a server demanded `challenge`, and nobody can be asked.
-    pub(super) fn nobody(&self, challenge: Challenge) {
+    /// Records a challenge without a user to ask.
+    pub(super) fn note_challenge(&self, challenge: Challenge) {
         self.state().challenge = Some(challenge);
     }
 
-    /// What the server demanded last for which nobody could be asked.
+    /// The last challenge without a user to ask.
     pub(super) fn last_challenge(&self) -> Option<Challenge> {
         self.state().challenge.clone()
     }
 
-    /// The sign-in that is under way, or a new one: in a task of its own, since the browser is open even if whoever
-    /// asked no longer waits.
+    /// The sign-in in progress, or a new one. It runs in a separate task, since the browser stays open even if the
+    /// caller no longer waits.
     pub(super) fn ask(&self, sign_in: &SignIn, challenge: Challenge) -> Result<Flight, SignInFailure> {
         let mut asking = self.state();
         if let Some(flight) = &asking.flight {
@@ -112,8 +113,8 @@ impl Asking {
             asking.flight = None;
             asking.failed = failure.map(|failure| (Instant::now(), failure.clone()));
             if outcome.is_ok() {
-                asking.answered.note(Instant::now(), SIGN_IN_GAPS);
-                asking.helped = false;
+                asking.completed.note(Instant::now(), SIGN_IN_GAPS);
+                asking.accepted = false;
             }
             drop(asking);
             outcome

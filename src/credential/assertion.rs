@@ -1,5 +1,5 @@
-//! Tokens for an assertion (RFC 7523 section 2.1), which is got anew each time: from a file that somebody else keeps
-//! fresh, or from an identity provider for the ID token in such a file.
+//! Tokens for an assertion (RFC 7523 section 2.1). finmcp gets a new assertion for every token: from a file that
+//! another program keeps up to date, or from an identity provider in exchange for the ID token in a file.
 
 use std::{
     fs::File,
@@ -26,13 +26,13 @@ use crate::{
     secret::Secret,
 };
 
-/// The longest assertion that is sent, in bytes.
+/// The longest assertion, in bytes.
 const LENGTH_LIMIT: u64 = 64 << 10;
 
-/// How long a file may take: it may be on a network, or no file at all.
+/// How long reading the file may take: it may be on a network, or a pipe.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why an assertion brought no tokens, sorted by who can change it.
+/// Why an assertion brought no tokens, by who can fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum AssertionError {
     /// The file cannot be read.
@@ -40,38 +40,38 @@ pub enum AssertionError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// The file holds something else, which was not sent.
-    #[error("{} holds no JWT, so nothing of it was sent", .path.display())]
+    /// The file contains something else. finmcp sent nothing of it.
+    #[error("{} contains no JWT (nothing was sent)", .path.display())]
     NotJwt {
         /// The file.
         path: PathBuf,
     },
-    /// The authorization server does not accept the file's assertion, or no longer.
+    /// The authorization server does not accept the assertion in the file.
     #[error("the authorization server does not accept the assertion in {}{}: {refusal}", .path.display(), ended(.end))]
     Refused {
         /// The file.
         path: PathBuf,
-        /// When the assertion ended, if it has.
+        /// When the assertion expired, if it has.
         end: Option<Timestamp>,
-        /// What the server says.
+        /// The server's error.
         refusal: OAuthError,
     },
-    /// The identity provider does not accept the ID token, or no longer.
+    /// The identity provider does not accept the ID token.
     #[error("{host} does not accept the ID token in {}{}: {refusal}", .path.display(), ended(.end))]
     IdTokenRefused {
         /// The identity provider.
         host: String,
         /// The file.
         path: PathBuf,
-        /// When the ID token ended, if it has.
+        /// When the ID token expired, if it has.
         end: Option<Timestamp>,
-        /// What the provider says.
+        /// The provider's error.
         refusal: OAuthError,
     },
-    /// The identity provider grants nothing: an administrator's decision, or trouble.
+    /// The identity provider granted no access: an administrator decided so, or the request failed.
     #[error("the identity provider {host} granted no access: {error}")]
     NotGranted {
         /// The identity provider.
@@ -79,25 +79,25 @@ pub enum AssertionError {
         /// Why.
         error: TokenError,
     },
-    /// The authorization server does not accept what the identity provider granted.
-    #[error("the authorization server does not accept what {host} granted: {refusal}")]
+    /// The authorization server does not accept the identity provider's grant.
+    #[error("the authorization server does not accept the grant of {host}: {refusal}")]
     GrantRefused {
         /// The identity provider.
         host: String,
-        /// What the server says.
+        /// The server's error.
         refusal: OAuthError,
     },
-    /// The token request, in any other way.
+    /// The token request failed in another way.
     #[error(transparent)]
     Token(#[from] TokenError),
 }
 
 fn ended(end: &Option<Timestamp>) -> String {
-    end.map(|end| format!(", which ended at {end}")).unwrap_or_default()
+    end.map(|end| format!(", which expired at {end}")).unwrap_or_default()
 }
 
 impl AssertionSource {
-    /// Tokens for `credential`. Each assertion is sent once: one that was refused is not tried again.
+    /// Tokens for `credential`. Sends each assertion once: a refused one is not tried again.
     ///
     /// # Errors
     /// Any [`AssertionError`].
@@ -154,12 +154,12 @@ impl IdentityProvider {
     }
 }
 
-/// When `token` ended by its own account, if that is over.
+/// When `token` expired according to its `exp`, if it has.
 fn end_of(token: &Secret, now: Timestamp) -> Option<Timestamp> {
     jwt::expiry(token.expose()).filter(|end| *end <= now)
 }
 
-/// The JWT that a file holds by now.
+/// The JWT that is in the file now.
 async fn read(path: &Path) -> Result<Secret, AssertionError> {
     let unreadable = |error| AssertionError::Unreadable { path: path.to_owned(), error };
     let reading = tokio::task::spawn_blocking({
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_read_as_it_is_now() {
+    async fn the_file_is_read_every_time() {
         let file = file(format!("{TOKEN}\r\n").as_bytes());
         assert_eq!(read(file.path()).await.unwrap().expose(), TOKEN);
         std::fs::write(file.path(), "e30.e30.bmV3").unwrap();
         assert_eq!(read(file.path()).await.unwrap().expose(), "e30.e30.bmV3");
     }
 
-    /// t094: what is no assertion is neither sent nor shown.
+    /// t094: a file that is not an assertion is neither sent nor shown.
     #[tokio::test]
     async fn t094_other_files_are_refused() {
         let key = include_str!("../../tests/fixtures/keys/ec-pkcs8.pem");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_end_that_is_over_is_told() {
+    fn only_a_past_expiry_is_reported() {
         let (token, at) = (Secret::new(TOKEN.to_owned()), |second| Timestamp::from_second(second).unwrap());
         assert_eq!((end_of(&token, at(99)), end_of(&token, at(100))), (None, Some(at(100))));
     }

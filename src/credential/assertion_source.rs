@@ -1,28 +1,28 @@
-//! Where assertions come from (RFC 7523 section 2.1): a file that somebody else keeps fresh, or an identity provider that
-//! takes the ID token in such a file.
+//! Sources of assertions (RFC 7523 section 2.1): a file that another program keeps up to date, or an identity provider
+//! that exchanges the ID token in a file.
 
 use std::path::PathBuf;
 
 use crate::{oauth::registration::ClientRegistration, server_url::ServerUrl};
 
-/// Where assertions come from.
+/// A source of assertions.
 #[derive(Debug, Clone)]
 pub enum AssertionSource {
-    /// A file that holds one, such as the token that a platform gives to a workload (workload identity federation).
+    /// A file, for example with the token that a platform issues to a workload (workload identity federation).
     File(PathBuf),
     /// An identity provider (MCP "Enterprise-Managed Authorization").
     IdentityProvider(Box<IdentityProvider>),
 }
 
-/// An enterprise's identity provider, and who finmcp is there.
+/// An enterprise's identity provider, with finmcp's client there.
 #[derive(Debug, Clone)]
 pub struct IdentityProvider {
     /// Its issuer identifier.
     pub issuer: String,
-    /// Where it exchanges tokens.
+    /// Its endpoint for the token exchange.
     pub token_endpoint: ServerUrl,
     /// The client that its ID tokens are issued to.
     pub registration: ClientRegistration,
-    /// The file with the person's ID token.
+    /// The file with the user's ID token.
     pub id_token_file: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! Which store keeps the secrets: a person's choice.
+//! The choice of the credential store.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -12,29 +12,29 @@ use crate::{
     secret::Secret,
 };
 
-/// Which store the person chose. There is no fallback from one to another.
+/// The store that the user chose. There is no fallback to another.
 #[derive(Debug, Clone)]
 pub enum StoreChoice {
-    /// The operating system's.
+    /// The operating system's keychain.
     Keychain,
-    /// Encrypted files, for machines that have no keychain.
+    /// Encrypted files, for machines without a keychain.
     File {
-        /// Where they are.
+        /// The files' folder.
         folder: PathBuf,
-        /// What they are encrypted with.
+        /// The source of the encryption key.
         key: KeySource,
     },
-    /// This process's memory, gone with it.
+    /// This process's memory.
     Memory,
 }
 
 impl StoreChoice {
-    /// Whether it takes a passphrase that nobody has given yet.
+    /// Whether the user has to enter a passphrase first.
     pub fn needs_passphrase(&self) -> bool {
         matches!(self, Self::File { key: KeySource::Unknown, .. })
     }
 
-    /// Whether nothing has been kept in it: whoever gives a passphrase chooses it.
+    /// Whether it is still empty, so that the user chooses its passphrase.
     pub fn is_new(&self) -> bool {
         match self {
             Self::File { folder, .. } => {
@@ -44,7 +44,7 @@ impl StoreChoice {
         }
     }
 
-    /// The same with `passphrase`, where one was needed.
+    /// The same with `passphrase` if it needs one.
     pub fn with_passphrase(self, passphrase: Secret) -> Self {
         match self {
             Self::File { folder, key: KeySource::Unknown } => {
@@ -54,7 +54,7 @@ impl StoreChoice {
         }
     }
 
-    /// The store. Touches neither keychain nor disk before its first call.
+    /// The store. Accesses neither keychain nor disk before its first call.
     pub fn open(self) -> Arc<dyn CredentialStore> {
         match self {
             Self::Keychain => Arc::new(Keychain::default()),

@@ -1,19 +1,19 @@
-//! Entries larger than the keychain's slots: Windows holds 2,560 bytes in one.
+//! Entries larger than a keychain's slot: on Windows, a slot is limited to 2,560 bytes.
 //!
-//! The entry's own slot holds a manifest and the first part of the payload, further slots the rest. A save writes the
-//! further parts under names that the present manifest does not use and then replaces the manifest, in one write: until
-//! then the old entry is whole, and after it the new one. A reader that is overtaken sees that the checksum is wrong
-//! and starts again.
+//! The entry's own slot contains a manifest and the first part of the payload; other slots contain the rest. A save
+//! writes the other parts under names that the current manifest does not use, and then replaces the manifest in one
+//! write: before that the old entry is complete, and after it the new one. A reader that is overtaken by a save finds
+//! a wrong checksum and starts again.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::credential::store::StoreError;
 
-/// What a slot of the Windows Credential Manager holds (`CRED_MAX_CREDENTIAL_BLOB_SIZE`), in bytes.
+/// The size of a slot in the Windows Credential Manager (`CRED_MAX_CREDENTIAL_BLOB_SIZE`), in bytes.
 const SLOT: usize = 2560;
 
-/// Ten times what any record has needed, and little enough to be cleaned up one by one.
+/// Ten times more than any record has needed, and few enough to delete one by one.
 const MOST_PARTS: usize = 64;
 
 const MAGIC: [u8; 8] = *b"finmcpc1";
@@ -22,21 +22,21 @@ const MANIFEST: usize = MAGIC.len() + 8 + 2 + 32;
 /// How often a reader that was overtaken starts again.
 const ATTEMPTS: usize = 5;
 
-/// Named places for a few bytes each.
+/// Named slots for a few bytes each.
 pub(super) trait Slots {
-    /// The slot's bytes, or none.
+    /// The slot's bytes; none if it is empty.
     fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError>;
-    /// Replaces the slot's bytes, in one step.
+    /// Replaces the slot's bytes atomically.
     fn set(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
-    /// Empties the slot; an empty one is fine.
+    /// Empties the slot if it is not empty.
     fn delete(&self, name: &str) -> Result<(), StoreError>;
 }
 
-/// Which parts make up an entry.
+/// The list of an entry's parts.
 struct Manifest {
-    /// One more with each save; odd and even ones keep their further parts under different names.
+    /// Incremented by every save; odd and even generations name their other parts differently.
     generation: u64,
-    /// How many further parts there are.
+    /// The number of other parts.
     count: usize,
     /// SHA-256 of the payload.
     checksum: [u8; 32],
@@ -51,7 +51,7 @@ pub(super) fn load(slots: &impl Slots, entry: &str) -> Result<Option<Zeroizing<V
         let mut payload = Zeroizing::new(Vec::with_capacity(SLOT * (1 + manifest.count)));
         payload.extend_from_slice(&manifest.first);
         for index in 0..manifest.count {
-            // A missing part is as good as a wrong one: the checksum tells.
+            // The checksum detects a missing part.
             if let Some(part) = slots.get(&part_name(entry, manifest.generation, index))? {
                 payload.extend_from_slice(&part);
             }
@@ -60,12 +60,12 @@ pub(super) fn load(slots: &impl Slots, entry: &str) -> Result<Option<Zeroizing<V
             return Ok(Some(payload));
         }
     }
-    Err(StoreError::Corrupt("its parts do not belong together".to_owned()))
+    Err(StoreError::Corrupt("its parts do not match".to_owned()))
 }
 
 pub(super) fn save(slots: &impl Slots, entry: &str, payload: &[u8]) -> Result<(), StoreError> {
     let previous = match slots.get(entry)? {
-        // What cannot be read is replaced: there is nothing in it to keep.
+        // A damaged entry is replaced.
         Some(slot) => Manifest::read(&slot).map_or(0, |manifest| manifest.generation),
         None => 0,
     };
@@ -73,7 +73,7 @@ pub(super) fn save(slots: &impl Slots, entry: &str, payload: &[u8]) -> Result<()
     let (first, rest) = payload.split_at(payload.len().min(SLOT - MANIFEST));
     let count = rest.chunks(SLOT).len();
     if count > MOST_PARTS {
-        return Err(StoreError::Failed(format!("the credential has {} bytes, more than can be kept", payload.len())));
+        return Err(StoreError::Failed(format!("the credential is too large ({} bytes)", payload.len())));
     }
     for (index, part) in rest.chunks(SLOT).enumerate() {
         slots.set(&part_name(entry, generation, index), part)?;
@@ -81,7 +81,7 @@ pub(super) fn save(slots: &impl Slots, entry: &str, payload: &[u8]) -> Result<()
     let manifest =
         Manifest { generation, count, checksum: Sha256::digest(payload).into(), first: Zeroizing::new(first.to_vec()) };
     slots.set(entry, &manifest.write())?;
-    // It is saved; what is left over of other generations is only untidy.
+    // The entry is saved; leftover parts of other generations do no harm.
     let _ = clear(slots, entry, generation, count).and_then(|()| clear(slots, entry, previous, 0));
     Ok(())
 }
@@ -92,8 +92,8 @@ pub(super) fn delete(slots: &impl Slots, entry: &str) -> Result<(), StoreError> 
     clear(slots, entry, 1, 0)
 }
 
-/// Empties the slots of `generation` from `start` on: the last first, so that what an interrupted clearing leaves has
-/// no gap before its end and is found again.
+/// Empties the slots of `generation` from `start` on, the last first: if this is interrupted, the remaining slots have
+/// no gap and are found again.
 fn clear(slots: &impl Slots, entry: &str, generation: u64, start: usize) -> Result<(), StoreError> {
     let mut end = start;
     while end < MOST_PARTS && slots.get(&part_name(entry, generation, end))?.is_some() {
@@ -144,8 +144,8 @@ mod tests {
 
     use super::*;
 
-    /// Slots like those of Windows, which can be made to fail from a certain write on, and to be overtaken by another
-    /// process's save.
+    /// Slots like those of Windows. They can fail from a certain write on, and another process's save can overtake a
+    /// read.
     #[derive(Default)]
     struct Windows {
         slots: RefCell<BTreeMap<String, Vec<u8>>>,
@@ -160,7 +160,7 @@ mod tests {
             *self.writes_left.borrow_mut() = Some(writes);
         }
 
-        fn mended(&self) {
+        fn repaired(&self) {
             *self.writes_left.borrow_mut() = None;
         }
 
@@ -208,9 +208,9 @@ mod tests {
         load(windows, "entry").unwrap().map(|payload| payload.to_vec())
     }
 
-    /// t084: sizes around every limit.
+    /// t084: payloads with sizes around every limit.
     #[test]
-    fn t084_every_size_comes_back() {
+    fn t084_every_size_is_restored() {
         let first = SLOT - MANIFEST;
         let sizes =
             [0, 1, 1279, 1280, 1281, first - 1, first, first + 1, SLOT, SLOT + 1, first + SLOT, first + SLOT + 1];
@@ -220,7 +220,7 @@ mod tests {
             save(&windows, "entry", &payload).unwrap();
             assert_eq!(loaded(&windows), Some(payload));
             let slots = 1 + size.saturating_sub(first).div_ceil(SLOT);
-            assert_eq!(windows.slots.borrow().len(), slots, "{size}: nothing is left over");
+            assert_eq!(windows.slots.borrow().len(), slots, "{size}: leftover slots");
         }
         assert!(save(&windows, "entry", &payload(1 << 20, 0)).is_err());
         delete(&windows, "entry").unwrap();
@@ -228,10 +228,10 @@ mod tests {
         assert!(windows.slots.borrow().is_empty());
     }
 
-    /// t085: a save that ends after any of its writes leaves the old entry or the new one, never a mixture; and the
-    /// next save tidies up.
+    /// t085: a save that is interrupted after any write leaves the old or the new entry, never a mixture, and the next
+    /// save cleans up.
     #[test]
-    fn t085_a_torn_save_is_old_or_new() {
+    fn t085_an_interrupted_save_leaves_the_old_or_new_entry() {
         for (old_size, new_size) in [(9000, 7000), (7000, 9000), (100, 9000), (9000, 100)] {
             let (old, new) = (payload(old_size, 1), payload(new_size, 2));
             for writes in 0.. {
@@ -241,7 +241,7 @@ mod tests {
                 windows.failing_after(writes);
                 let saved = save(&windows, "entry", &new).is_ok();
                 let untouched = windows.writes_left.borrow().is_some_and(|left| left > 0);
-                windows.mended();
+                windows.repaired();
                 assert_eq!(loaded(&windows).as_ref(), Some(if saved { &new } else { &old }), "after {writes} writes");
                 save(&windows, "entry", &old).unwrap();
                 assert_eq!(loaded(&windows).as_ref(), Some(&old));
@@ -255,22 +255,22 @@ mod tests {
         }
     }
 
-    /// t085: a torn deletion is finished by the next one, though the entry is gone by then.
+    /// t085: the next deletion completes an interrupted one, although the entry's own slot is already empty.
     #[test]
-    fn t085_a_torn_deletion_can_be_repeated() {
+    fn t085_an_interrupted_deletion_can_be_repeated() {
         for writes in 0..4 {
             let windows = Windows::default();
             save(&windows, "entry", &payload(9000, 1)).unwrap();
             windows.failing_after(writes);
             assert!(delete(&windows, "entry").is_err());
-            windows.mended();
+            windows.repaired();
             assert_eq!(loaded(&windows).is_none(), writes > 0);
             delete(&windows, "entry").unwrap();
             assert!(windows.slots.borrow().is_empty());
         }
     }
 
-    /// t085: a reader between whose reads another process saves, twice, sees one of the payloads.
+    /// t085: if another process saves between the reads, the reader gets one of the payloads.
     #[test]
     fn t085_an_overtaken_reader_starts_again() {
         let windows = Windows::default();
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn t086_parts_that_do_not_belong_together_are_corrupt() {
+    fn t086_parts_that_do_not_match_are_corrupt() {
         let windows = Windows::default();
         save(&windows, "entry", &payload(9000, 1)).unwrap();
         let whole = windows.slots.borrow().clone();
@@ -307,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn t084_any_sequence_of_saves_comes_back(sizes in prop::collection::vec(0_usize..20_000, 1..8)) {
+        fn t084_the_last_of_many_saves_is_restored(sizes in prop::collection::vec(0_usize..20_000, 1..8)) {
             let windows = Windows::default();
             for (seed, size) in sizes.into_iter().enumerate() {
                 let payload = payload(size, seed as u8);

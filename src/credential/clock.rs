@@ -1,5 +1,5 @@
-//! The time of day, as an argument that a test can set.
-#![expect(clippy::disallowed_methods, reason = "the one room that reads the clock")]
+//! The clock, as an argument that tests can replace.
+#![expect(clippy::disallowed_methods, reason = "the one module that reads the clock")]
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! The document that a store keeps of a credential.
+//! A credential as JSON in a store.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -22,17 +22,17 @@ use crate::{
     server_url::{ServerUrl, reach::Reach},
 };
 
-/// The version of the document that this finmcp writes, and the newest that it reads.
+/// The document's version that this finmcp writes, and the newest that it reads.
 const VERSION: u64 = 1;
 
 impl Credential {
-    /// The document that a store keeps: compact JSON with every secret in it.
+    /// The document for a store: compact JSON that contains every secret.
     ///
     /// # Errors
-    /// [`StoreError::Failed`], which a credential that was ever valid does not meet.
+    /// [`StoreError::Failed`], never for a valid credential.
     pub fn to_payload(&self) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let document = Document::from(self);
-        // Sized beforehand: a buffer that grows leaves copies of the secrets behind.
+        // Allocated once: a growing buffer would leave copies of the secrets in memory.
         let mut size = Size(0);
         let failed = |error: serde_json::Error| StoreError::Failed(format!("could not write a record: {error}"));
         serde_json::to_writer(&mut size, &document).map_err(failed)?;
@@ -41,15 +41,15 @@ impl Credential {
         Ok(payload)
     }
 
-    /// Reads a document of `wanted`. Members that this version does not know are passed over.
+    /// Reads a document of `wanted`. Ignores unknown members.
     ///
     /// # Errors
-    /// [`StoreError::Newer`] and [`StoreError::Corrupt`]: damaged, or another identity's. The text shows nothing of the
-    /// document.
+    /// [`StoreError::Newer`], or [`StoreError::Corrupt`] if it is damaged or belongs to another identity. The text
+    /// contains nothing of the document.
     pub fn from_payload(payload: &[u8], wanted: &Identity) -> Result<Self, StoreError> {
-        // The parser's own words would quote the document.
+        // The parser's error would quote the document.
         let odd = |error: serde_json::Error| {
-            StoreError::Corrupt(format!("not a record of finmcp (line {}, column {})", error.line(), error.column()))
+            StoreError::Corrupt(format!("not a finmcp record (line {}, column {})", error.line(), error.column()))
         };
         let Version { version } = serde_json::from_slice(payload).map_err(odd)?;
         match version {
@@ -65,7 +65,7 @@ impl Credential {
     }
 }
 
-/// Counts what is written to it.
+/// Counts the bytes written to it.
 struct Size(usize);
 
 impl std::io::Write for Size {
@@ -94,7 +94,7 @@ struct Document<'a> {
     renewal: RenewalDocument<'a>,
     registration: RegistrationDocument<'a>,
     token_endpoint: Cow<'a, str>,
-    /// How far the endpoints may lead, since whoever named them is not asked again.
+    /// Which networks the endpoints may be in: renewals do not check the metadata again.
     #[serde(default, skip_serializing_if = "is_anywhere")]
     token_endpoint_reach: Reach,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,7 +168,7 @@ pub(super) struct RegistrationDocument<'a> {
     other_redirect_uris: Vec<String>,
 }
 
-/// By the names of RFC 7591 section 2.
+/// With the names from RFC 7591 section 2.
 #[derive(Serialize, Deserialize)]
 enum AuthenticationDocument {
     #[serde(rename = "none")]
@@ -368,7 +368,7 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
     type Error = StoreError;
 
     fn try_from(document: TokensDocument<'_>) -> Result<Self, StoreError> {
-        // It was one header value when it was written.
+        // It was a valid header value when it was written.
         if document.access_token.is_empty() || !document.access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(StoreError::Corrupt("its access token is damaged".to_owned()));
         }
@@ -401,7 +401,7 @@ fn hidden(text: Cow<'_, str>) -> Secret {
 
 fn dpop_key(pem: Cow<'_, str>) -> Result<Arc<DpopKey>, StoreError> {
     let key = DpopKey::from_pem(hidden(pem));
-    key.map(Arc::new).map_err(|_| StoreError::Corrupt("the key of its tokens is damaged".to_owned()))
+    key.map(Arc::new).map_err(|_| StoreError::Corrupt("its DPoP key is damaged".to_owned()))
 }
 
 fn parsed<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, StoreError> {

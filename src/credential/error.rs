@@ -1,4 +1,4 @@
-//! Why there is no token, and why a sign-in came to nothing.
+//! Why there is no token, and why a sign-in failed.
 
 use std::sync::Arc;
 
@@ -8,75 +8,86 @@ use crate::{
     oauth::error::TokenError,
 };
 
-/// Why there is no token, sorted by what the caller does next. Cheap to clone: callers that waited for the same renewal
-/// share its outcome.
+/// Why there is no token, by what the caller does next. Cheap to clone: callers that waited for the same renewal share
+/// its outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenSourceError {
-    /// A person has to sign in.
+    /// The user has to sign in.
     #[error("not signed in: {0}")]
     LoginRequired(LoginReason),
-    /// The authorization server refused the request or the registration: something has to be changed, waiting does not
-    /// help. The credential stays.
+    /// The authorization server refused the request or the client: trying again does not help. The credential stays.
     #[error(transparent)]
     Refused(Arc<TokenError>),
-    /// The authorization server could not be reached or made no sense. The credential stays; later may work.
+    /// The authorization server could not be reached, or its response was invalid. The credential stays; trying again
+    /// later may help.
     #[error(transparent)]
     Unavailable(Arc<TokenError>),
-    /// The resource server rejects a token that the authorization server has only just handed out: yet another one
-    /// would not help. Later may.
-    #[error("the server rejects a token that it was just given")]
+    /// The resource server rejects a new token, so that another one would not help. Trying again later may.
+    #[error("the server rejects a token that was just issued")]
     Rejected,
-    /// There is no assertion that brings a token: whoever provides it has to. The credential stays.
+    /// The assertion brings no token: its provider has to fix that. The credential stays.
     #[error(transparent)]
     Assertion(Arc<AssertionError>),
-    /// The credential store.
+    /// The credential store failed.
     #[error(transparent)]
     Store(Arc<StoreError>),
-    /// The lock that the renewal needs. Nothing was sent.
+    /// The renewal's lock failed. Nothing was sent.
     #[error(transparent)]
     Lock(Arc<LockError>),
-    /// A person was asked to sign in, and it came to nothing.
+    /// The user was asked to sign in, and the sign-in failed.
     #[error(transparent)]
     SignIn(SignInFailure),
-    /// The process is ending.
+    /// The process is exiting.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// A sign-in that came to nothing, with the reason for the person, sorted by what helps.
+impl TokenSourceError {
+    /// Whether the authorization server does not know the client, or no longer (`invalid_client`, RFC 6749 section
+    /// 5.2).
+    pub fn is_unknown_client(&self) -> bool {
+        match self {
+            Self::LoginRequired(reason) => *reason == LoginReason::ClientForgotten,
+            Self::Refused(error) => error.is_invalid_client(),
+            _ => false,
+        }
+    }
+}
+
+/// Why a sign-in failed, as text for the user, by what can help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignInFailure {
-    /// Something that a server says must not be acted upon: nobody but whoever runs it can help.
+    /// A server must not be trusted: only its operator can help.
     #[error("{0}")]
     Untrusted(String),
-    /// A server could not be reached, or made no sense: later may work.
+    /// A server could not be reached, or its response was invalid: trying again later may help.
     #[error("{0}")]
     Unreachable(String),
-    /// Nobody came, or it takes more than a browser: a person at a terminal can help.
+    /// The user did not sign in, or has to run a command in a terminal.
     #[error("{0}")]
     LoginRequired(String),
-    /// It was denied, or failed otherwise.
+    /// The sign-in was declined, or failed in another way.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Why a person is needed.
+/// Why the user has to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LoginReason {
-    /// Nothing is stored: never signed in, or signed out.
+    /// No credential is stored.
     #[error("there is no stored sign-in")]
     SignedOut,
-    /// The server refused the refresh token (RFC 6749 section 5.2): the sign-in ended or was revoked.
+    /// The server refused the refresh token (RFC 6749 section 5.2): the sign-in expired or was revoked.
     #[error("the server ended the sign-in")]
     Ended,
-    /// The server no longer knows the client that it once registered (`invalid_client`, RFC 6749 section 5.2).
+    /// The server no longer knows the client that it registered (`invalid_client`, RFC 6749 section 5.2).
     #[error("the server has forgotten this client")]
     ClientForgotten,
-    /// The access token has ended, or is not wanted any more, and there is nothing to renew it with.
-    #[error("the access token cannot be renewed: the server gave no refresh token")]
+    /// The access token has expired or was rejected, and there is no refresh token.
+    #[error("the access token cannot be renewed: the server issued no refresh token")]
     NotRenewable,
-    /// The sign-in does not include the scope that is needed.
-    #[error("the sign-in does not include the scope that this needs")]
+    /// The sign-in does not include the required scope.
+    #[error("the sign-in does not include the required scope")]
     Scope,
 }
 

@@ -1,8 +1,8 @@
-//! Encrypted files, for machines that have no keychain. Chosen by the person, never fallen back to.
+//! Encrypted files, for machines without a keychain. Only if the user chose them, never as a fallback.
 //!
-//! One file an entry: a header (`finmcp1` and how the key is made, a salt, a nonce), then the XChaCha20-Poly1305
-//! ciphertext. Header and entry name are authenticated with it, so that no file can stand in for another. One more file
-//! tells another key from a damaged entry: whoever mistypes a passphrase must not replace what it does not open.
+//! One file for each entry: a header (`finmcp1` and the kind of key, a salt, a nonce), then the XChaCha20-Poly1305
+//! ciphertext. The header and the entry's name are authenticated, so that no file can replace another. An additional
+//! file distinguishes a wrong key from a damaged entry: a mistyped passphrase must not lead to overwritten entries.
 
 use std::{
     fs::{File, OpenOptions},
@@ -26,13 +26,13 @@ use crate::{
     secret::Secret,
 };
 
-/// What an entry's file may hold, in bytes.
+/// The largest file of an entry, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// What a key file may hold, in bytes.
+/// The largest key file, in bytes.
 const KEY_LIMIT: u64 = 1 << 20;
 
-/// What a key file must hold, in bytes.
+/// The smallest key file, in bytes.
 const KEY_MINIMUM: usize = 32;
 
 const MAGIC_LENGTH: usize = 8;
@@ -41,23 +41,23 @@ const NONCE_LENGTH: usize = 24;
 const TAG_LENGTH: usize = 16;
 const HEADER_LENGTH: usize = MAGIC_LENGTH + SALT_LENGTH + NONCE_LENGTH;
 
-/// The entry that every key has to open before anything is written with it.
+/// The entry that a key must decrypt before finmcp writes with it.
 const KEY_PROOF: &str = "key-proof";
 
-/// What it holds.
+/// The contents of that entry.
 const PROVEN: &[u8] = b"finmcp";
 
 type Salt = [u8; SALT_LENGTH];
 type Key = Zeroizing<[u8; 32]>;
 
-/// What the file store's key is made from.
+/// The source of the file store's key.
 #[derive(Debug, Clone)]
 pub enum KeySource {
-    /// A file of at least 32 bytes that nobody else can write: a Docker secret or a systemd credential will do.
+    /// A file of at least 32 bytes that other users cannot write, for example a Docker secret or a systemd credential.
     KeyFile(PathBuf),
-    /// A person's passphrase.
+    /// The user's passphrase.
     Passphrase(Secret),
-    /// A passphrase that nobody has given yet.
+    /// A passphrase that the user has not entered yet.
     Unknown,
 }
 
@@ -67,17 +67,17 @@ pub struct FileStore(Arc<Folder>);
 struct Folder {
     path: PathBuf,
     source: KeySource,
-    /// The keys made so far: a passphrase takes a while.
+    /// The keys derived so far: deriving one from a passphrase is slow.
     keys: Mutex<Vec<(Salt, Key)>>,
 }
 
 impl FileStore {
-    /// The store in `folder`, which is made when first needed. Touches nothing yet.
+    /// The store in `folder`, which is created on first use.
     pub fn new(folder: PathBuf, key: KeySource) -> Self {
         Self(Arc::new(Folder { path: folder, source: key, keys: Mutex::default() }))
     }
 
-    /// Runs `work` where waiting for the disk or for a key holds nobody up.
+    /// Runs `work` on a thread that may block.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, StoreError> + Send + 'static,
@@ -121,7 +121,7 @@ impl Folder {
         }
     }
 
-    /// Whether the store was begun with this key. Without an entry that says so, this one begins it.
+    /// Checks that the store was created with this key. Creates the entry for that if it is missing.
     fn prove_key(&self) -> Result<(), StoreError> {
         match self.read(KEY_PROOF) {
             Ok(Some(_)) => Ok(()),
@@ -152,7 +152,7 @@ impl Folder {
         self.unseal(entry, &sealed).map(Some)
     }
 
-    /// A new file takes the old one's place in one step: whatever happens, one of them is there, whole.
+    /// Replaces the file atomically: after a crash, either the old or the new one is complete.
     fn write(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
         let path = self.file(entry);
         let sealed = self.seal(entry, payload)?;
@@ -218,7 +218,7 @@ impl Folder {
         }
     }
 
-    /// A key that was made before, with its salt, or a new one.
+    /// A known key with its salt, or a new one.
     fn any_key(&self) -> Result<(Salt, Key), StoreError> {
         if let Some(known) = self.keys.lock().unwrap_or_else(PoisonError::into_inner).first() {
             return Ok(known.clone());
@@ -229,7 +229,7 @@ impl Folder {
     }
 
     fn key(&self, salt: &Salt) -> Result<Key, StoreError> {
-        // Held while the key is made: many that wait for one key make it once.
+        // Locked while deriving, so that concurrent callers derive the key only once.
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, key)) = keys.iter().find(|(known, _)| known == salt) {
             return Ok(key.clone());
@@ -247,10 +247,12 @@ impl Folder {
                 return Err(StoreError::Unsafe("the passphrase is empty".to_owned()));
             }
             KeySource::Passphrase(passphrase) => {
-                // The crate's parameters, 19 MiB and two passes, are OWASP's; `finmcp1p` stands for them.
+                // The crate's parameters, 19 MiB and two passes, follow OWASP; `finmcp1p` identifies them.
                 Argon2::default()
                     .hash_password_into(passphrase.expose().as_bytes(), salt, key.as_mut_slice())
-                    .map_err(|error| StoreError::Failed(format!("could not make a key of the passphrase: {error}")))?;
+                    .map_err(|error| {
+                        StoreError::Failed(format!("could not derive a key from the passphrase: {error}"))
+                    })?;
             }
         }
         keys.push((*salt, key.clone()));
@@ -258,14 +260,14 @@ impl Folder {
     }
 }
 
-/// A key file may be a symbolic link and readable for others, as Docker's and systemd's secrets are; but whoever can
-/// write it chooses the key.
+/// A key file may be a symbolic link and readable by others, like Docker's and systemd's secrets. Others must not be
+/// able to write it, since they could choose the key.
 fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let unusable = |text: String| StoreError::Unsafe(format!("the key file {} {text}", path.display()));
     let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
     let metadata = file.metadata().map_err(failed("look at", path))?;
     if !metadata.is_file() {
-        return Err(unusable("is not a plain file".to_owned()));
+        return Err(unusable("is not a regular file".to_owned()));
     }
     if writable_by_others(&metadata) {
         return Err(unusable(format!("can be written by other users; run `chmod go-w '{}'`", path.display())));
@@ -273,7 +275,7 @@ fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let mut contents = Zeroizing::new(Vec::with_capacity(metadata.len().min(KEY_LIMIT) as usize + 1));
     file.take(KEY_LIMIT).read_to_end(&mut contents).map_err(failed("read", path))?;
     if contents.len() < KEY_MINIMUM {
-        return Err(unusable(format!("has {} bytes; it needs {KEY_MINIMUM} at least", contents.len())));
+        return Err(unusable(format!("has {} bytes; it needs at least {KEY_MINIMUM}", contents.len())));
     }
     Ok(contents)
 }

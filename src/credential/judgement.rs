@@ -1,8 +1,8 @@
-//! What a server's answer says of the request's token, and which token the request may be sent again with.
+//! What a server's response says about the request's token, and with which token the request may be sent again.
 //!
 //! A server that refuses a token refuses the request before processing it (RFC 6750 section 3.1), and so does one that
-//! wants a nonce in the proof of the token's key (RFC 9449 section 9). Whether the request may be sent again is
-//! decided by the law of attempts.
+//! requires a nonce in the DPoP proof (RFC 9449 section 9). The law of attempts decides whether the request may be
+//! sent again.
 
 use std::time::Duration;
 
@@ -19,31 +19,31 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What becomes of a request, as far as its token goes.
+/// What to do with a request, as far as its token is concerned.
 #[derive(Debug)]
 pub enum Judgement {
-    /// The answer is the request's own: the server took the token, or refuses what no other token would change.
+    /// The response is final: the server accepted the token, or refused for a reason that no other token would change.
     Accepted,
-    /// The server processed nothing, and may take the request with this token. The law of attempts admits it.
+    /// The server processed nothing and may accept this token. The law of attempts admits another try.
     Retry(AccessToken),
-    /// The server processed nothing, and no token is left to try.
+    /// The server processed nothing, and there is no other token to try.
     Refused(RefusalReason),
 }
 
-/// Why a server refuses every token that there is.
+/// Why a server refuses all available tokens.
 #[derive(Debug)]
 pub enum RefusalReason {
-    /// A 401 for a token that is fresh (`invalid_token`, RFC 6750 section 3.1).
+    /// A 401 for a new token (`invalid_token`, RFC 6750 section 3.1).
     InvalidToken,
-    /// The token is fine and allows too little (`insufficient_scope`, RFC 6750 section 3.1).
+    /// The token is valid but lacks scope (`insufficient_scope`, RFC 6750 section 3.1).
     InsufficientScope {
-        /// What is missing, as the server says.
+        /// The missing scope, if the server names it.
         missing: Option<String>,
-        /// The scope tokens that a sign-in needs: all that this one has, and what is missing (MCP authorization,
-        /// "Step-Up Authorization Flow"). None where the server does not say.
+        /// The scope that a new sign-in needs: the granted and the missing scope (MCP authorization, "Step-Up
+        /// Authorization Flow"). Empty if the server does not name the missing scope.
         wanted: Vec<String>,
     },
-    /// The server wants another token, and there is none.
+    /// The server requires another token, and there is none.
     NoToken(TokenSourceError),
 }
 
@@ -60,8 +60,8 @@ impl RefusalReason {
 }
 
 impl TokenSource {
-    /// Judges what the server at `url` answered to a request with `token`. Gets another token where that may help and
-    /// `attempts` admits that the request is sent again.
+    /// Judges the response of the server at `url` to a request with `token`. Gets another token if that may help and
+    /// `attempts` admits another try.
     pub async fn judge(
         &self,
         token: Option<&AccessToken>,
@@ -78,7 +78,7 @@ impl TokenSource {
         }
         let challenge = Challenge::from_headers(headers);
         match (status, token) {
-            // Another token would not be what it wants.
+            // Another token would not help.
             (_, Some(token)) if challenge.nonce_wanted && token.is_bound() => Judgement::Accepted,
             (StatusCode::UNAUTHORIZED, token) => self.judge_unauthorized(token, challenge, attempts).await,
             (StatusCode::FORBIDDEN, token) if challenge.lacks_scope() => {
@@ -103,7 +103,7 @@ impl TokenSource {
                 account.refused(token);
             }
             return match challenge.nonce_wanted {
-                // No sign-in helps at a server that is content with no nonce.
+                // A sign-in does not help if the server rejects every nonce.
                 true => Judgement::Accepted,
                 false => Judgement::Refused(RefusalReason::InvalidToken),
             };
@@ -129,21 +129,21 @@ impl TokenSource {
         match self.widen(narrow, challenge).await {
             Ok(wider) => Judgement::Retry(wider),
             Err(error @ TokenSourceError::SignIn(_)) => Judgement::Refused(RefusalReason::NoToken(error)),
-            // The server's own words say best what is missing.
+            // The server's challenge names best what is missing.
             Err(_) => Judgement::Refused(reason),
         }
     }
 
-    /// The server took `token`.
+    /// Records that the server accepted `token`.
     fn note_accepted(&self, token: &AccessToken) {
-        self.asking.helped();
+        self.asking.accepted();
         if let Ok(account) = self.account() {
             account.accepted(token);
         }
     }
 
-    /// A token for a server that asks an anonymous source for one: that of whoever has signed in meanwhile, or does so
-    /// now.
+    /// A token for a server that requires one of an anonymous source: from a sign-in that completed meanwhile, or from
+    /// a new one.
     async fn demanded(&self, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again().await;
         let found = match self.account() {
@@ -151,13 +151,13 @@ impl TokenSource {
             Err(error) => Err(error),
         };
         match found {
-            Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_person(None, challenge, error).await,
+            Err(error @ TokenSourceError::LoginRequired(_)) => self.ask_user(None, challenge, error).await,
             outcome => outcome,
         }
     }
 
-    /// Another token than `rejected`, which the resource server answered with 401: another process's newer one, or
-    /// else a new one.
+    /// Another token than `rejected`, for which the resource server responded 401: another process's newer one, or a
+    /// new one.
     async fn renew(&self, rejected: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         match self.account()?.replace(rejected).await {
             Err(TokenSourceError::LoginRequired(_)) if self.look_again().await => {
@@ -166,14 +166,14 @@ impl TokenSource {
             Err(error @ (TokenSourceError::LoginRequired(_) | TokenSourceError::Rejected))
                 if self.asking.may_help(&error) =>
             {
-                self.ask_person(Some(rejected), challenge, error).await
+                self.ask_user(Some(rejected), challenge, error).await
             }
             outcome => outcome,
         }
     }
 
-    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`): only a person can grant it, in
-    /// another process perhaps.
+    /// A token with the scope that `narrow` lacks (403 with `insufficient_scope`). Only the user can grant it,
+    /// possibly in another process.
     async fn widen(&self, narrow: &AccessToken, challenge: Challenge) -> Result<AccessToken, TokenSourceError> {
         self.look_again().await;
         if let Ok(account) = self.account()
@@ -184,12 +184,12 @@ impl TokenSource {
         let error = TokenSourceError::LoginRequired(LoginReason::Scope);
         let wish = challenge.scope.clone().unwrap_or_default();
         let is_had = !wish.is_empty() && narrow.scope().is_some_and(|had| had.union(&wish) == *had);
-        // A server that is not content with what it asked for never will be (MCP authorization, "Step-Up Authorization
-        // Flow").
-        if is_had || self.asking.knows(&wish) {
+        // If the server still asks for a scope that the token has, another sign-in does not help (MCP authorization,
+        // "Step-Up Authorization Flow").
+        if is_had || self.asking.is_asked(&wish) {
             return Err(error);
         }
-        let token = self.ask_person(Some(narrow), challenge, error).await?;
+        let token = self.ask_user(Some(narrow), challenge, error).await?;
         self.asking.note(wish);
         Ok(token)
     }
@@ -216,7 +216,7 @@ mod tests {
     const WANTS_NONCE: &str = r#"DPoP error="use_dpop_nonce""#;
     const LACKS_SCOPE: &str = r#"Bearer error="insufficient_scope", scope="b c""#;
 
-    /// A sign-in for `scope` that nothing renews.
+    /// A sign-in for `scope` that cannot be renewed.
     fn credential(access_token: &str, scope: &str, key: Option<DpopKey>) -> Credential {
         let mut credential = Credential {
             renewal: Renewal::RefreshToken,
@@ -252,7 +252,7 @@ mod tests {
         attempts
     }
 
-    /// The judgement of an answer with this status and challenge, in a word.
+    /// The judgement of a response with this status and challenge, as text.
     async fn judged(
         source: &TokenSource,
         token: Option<&AccessToken>,
@@ -276,13 +276,12 @@ mod tests {
         }
     }
 
-    /// a1: each answer has its judgement, and the law of attempts has the last word: what it does not admit is not
-    /// sent again.
+    /// a1: the judgement of every response; finmcp sends nothing again that the law of attempts does not admit.
     #[tokio::test]
-    async fn a1_an_answer_is_judged_by_status_challenge_and_law() {
+    async fn a1_a_response_is_judged_by_status_challenge_and_attempts() {
         let (source, token, _locks) = signed_in(None).await;
         let (bound_source, bound, _bound_locks) = signed_in(Some(DpopKey::generate().unwrap())).await;
-        let unrenewable = "not signed in: the access token cannot be renewed: the server gave no refresh token";
+        let unrenewable = "not signed in: the access token cannot be renewed: the server issued no refresh token";
         let lacking = "lacks b c of a b c";
         for (answer, nonce, by_token, by_bound, without, by_law) in [
             ((200, "Basic"), None, "accepted", "accepted", "accepted", "accepted"),
@@ -308,7 +307,7 @@ mod tests {
             holds(by_law, judged(&source, Some(&token), answer, nonce, &spent()).await);
             holds(by_law, judged(&bound_source, Some(&bound), answer, nonce, &spent()).await);
         }
-        // A wider sign-in helps, and no law is broken for it.
+        // A wider sign-in helps, unless the law of attempts forbids another try.
         source.sign_in(credential("wide", "a b c", None)).await.unwrap();
         for (law, expected) in [(spent(), lacking), (Attempts::default(), "another")] {
             assert_eq!(judged(&source, Some(&token), (403, LACKS_SCOPE), None, &law).await, expected);

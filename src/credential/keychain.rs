@@ -1,8 +1,8 @@
 //! The operating system's keychain: Secret Service, macOS Keychain, Windows Credential Manager.
 //!
-//! A keychain may answer at once, ask a person first, or never answer. So each call runs on a thread of its own and is
-//! waited for [`LIMIT`] at most. Calls follow each other: what was given up on still has to end before the next one, so
-//! that a late write cannot undo a newer one.
+//! A keychain may respond at once, prompt the user first, or never respond. So each call runs on a separate thread,
+//! and finmcp waits for it up to [`LIMIT`]. Calls run one after another: a call that timed out must end before the
+//! next starts, so that a late write cannot overwrite a newer one.
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
@@ -16,15 +16,15 @@ use crate::credential::{
     store::{CredentialStore, StoreError},
 };
 
-/// How long a call is waited for.
+/// How long to wait for a call.
 pub const LIMIT: Duration = Duration::from_secs(3);
 
 const SERVICE: &str = "finmcp";
 
-/// The keychain of whoever runs this process.
+/// The keychain of the user who runs this process.
 #[derive(Default)]
 pub struct Keychain {
-    /// Opened by the first call, and again when the service was restarted.
+    /// Opened by the first call, and reopened after the service has restarted.
     opened: Arc<Mutex<Option<Entries>>>,
 }
 
@@ -40,23 +40,23 @@ impl Keychain {
         let answered = async move {
             let mut opened = opened.lock_owned().await;
             let (answer, answered) = oneshot::channel();
-            // Not one of the runtime's threads: those are waited for when the process ends.
+            // Not one of the runtime's threads, which would delay the process's exit.
             thread::Builder::new()
                 .name("keychain".to_owned())
                 .spawn(move || {
                     let outcome = attempt(&mut opened, work);
                     drop(opened);
-                    // Nobody may be waiting any more.
+                    // The caller may have timed out.
                     let _ = answer.send(outcome);
                 })
                 .map_err(|error| StoreError::Failed(error.to_string()))?;
-            answered.await.unwrap_or_else(|_| Err(StoreError::Failed("the call broke off".to_owned())))
+            answered.await.unwrap_or_else(|_| Err(StoreError::Failed("the call was interrupted".to_owned())))
         };
         tokio::time::timeout(LIMIT, answered).await.unwrap_or(Err(StoreError::TimedOut(LIMIT)))
     }
 }
 
-/// One slot holds any entry, but for Windows.
+/// Only Windows limits the size of an entry.
 const IS_CHUNKED: bool = cfg!(windows);
 
 impl CredentialStore for Keychain {
@@ -85,8 +85,7 @@ impl CredentialStore for Keychain {
     }
 }
 
-/// Does `work`, with a keychain that is open already or else with a new one: a service that was restarted knows nothing
-/// of the sessions before.
+/// Does `work` with the open keychain. If that fails, opens it again: a restarted service has lost its sessions.
 fn attempt<T>(opened: &mut Option<Entries>, work: impl Fn(&Entries) -> Result<T, StoreError>) -> Result<T, StoreError> {
     if let Some(entries) = opened {
         match work(entries) {
@@ -130,8 +129,8 @@ fn sorted(error: Error) -> StoreError {
     match error {
         Error::NoStorageAccess(cause) => platform::no_access(cause),
         Error::PlatformFailure(cause) => platform::failure(cause),
-        // Its own text names every one of them.
-        Error::Ambiguous(_) => StoreError::Failed("there are several entries of the same name".to_owned()),
+        // The error's text would name every one of them.
+        Error::Ambiguous(_) => StoreError::Failed("it has several entries with the same name".to_owned()),
         other => StoreError::Failed(other.to_string()),
     }
 }
@@ -147,11 +146,11 @@ mod platform {
 
     pub(super) const DESCRIPTION: &str = "the desktop keyring (Secret Service)";
 
-    /// What keyring programs show.
+    /// The label in keyring programs.
     pub(super) const MODIFIERS: [(&str, &str); 1] = [("label", "finmcp")];
 
-    /// Finds the session bus as D-Bus says: `DBUS_SESSION_BUS_ADDRESS`, else `$XDG_RUNTIME_DIR/bus`, else
-    /// `/run/user/<uid>/bus`. AI clients start us without either variable.
+    /// Finds the session bus by the rules of D-Bus: `DBUS_SESSION_BUS_ADDRESS`, else `$XDG_RUNTIME_DIR/bus`, else
+    /// `/run/user/<uid>/bus`. AI clients pass neither variable.
     pub(super) fn open() -> keyring_core::Result<Arc<keyring_core::CredentialStore>> {
         Ok(zbus_secret_service_keyring_store::Store::new()?)
     }
@@ -164,7 +163,7 @@ mod platform {
         match cause.downcast_ref() {
             Some(Error::Locked | Error::Prompt) => StoreError::Locked,
             Some(Error::Unavailable) => StoreError::Absent(cause.to_string()),
-            // The keyring daemon runs, and has never been given a keyring to keep.
+            // The keyring daemon runs, but the user has never created a keyring.
             Some(Error::NoResult) => StoreError::Failed("there is no default keyring yet".to_owned()),
             _ => StoreError::Failed(cause.to_string()),
         }
@@ -183,7 +182,7 @@ mod platform {
 
     pub(super) const MODIFIERS: [(&str, &str); 0] = [];
 
-    /// The login keychain, which is on this machine only.
+    /// The login keychain, which does not sync to other machines.
     pub(super) fn open() -> keyring_core::Result<Arc<keyring_core::CredentialStore>> {
         Ok(apple_native_keyring_store::keychain::Store::new()?)
     }
@@ -207,14 +206,14 @@ mod platform {
 
     pub(super) const DESCRIPTION: &str = "the Windows Credential Manager";
 
-    /// Not the default, which roams to other machines.
+    /// The default would roam to other machines.
     pub(super) const MODIFIERS: [(&str, &str); 1] = [("persistence", "Local")];
 
     pub(super) fn open() -> keyring_core::Result<Arc<keyring_core::CredentialStore>> {
         Ok(windows_native_keyring_store::Store::new()?)
     }
 
-    /// Credentials are kept for a logon session, and a network logon such as ssh's has none.
+    /// Windows keeps credentials for a logon session; a network logon, for example over SSH, has none.
     pub(super) fn no_access(cause: PlatformError) -> StoreError {
         StoreError::Absent(cause.to_string())
     }

@@ -1,4 +1,4 @@
-//! Secrets that end with the process: for `FINMCP_STORE=memory`, the demo and tests.
+//! A store in memory, for `FINMCP_STORE=memory` and tests.
 
 use std::{
     collections::HashMap,

@@ -1,11 +1,10 @@
-//! Where credentials live and how a token gets fresh.
+//! Stores credentials and renews tokens.
 //!
-//! The rest of finmcp asks a [`token_source::TokenSource`]. It hands out a token from memory while that lasts, and else
-//! has `renewal` get one: take the [lock](crate::disk::lock), reload the [`record`] from its [`store`] (a `document`
-//! there), adopt a newer token or ask the server, save, use; by an [`assertion`] where there is nothing else to renew
-//! with. Where a person is needed it is `asking` that asks, and `lookup` finds what other processes have done.
-//! Stores are a [`choice`]: the [`keychain`] (in `chunked` parts on Windows), the encrypted [`mod@file`] store, and
-//! [`memory`].
+//! The rest of finmcp asks a [`token_source::TokenSource`]. It returns the token in memory while that is valid.
+//! Otherwise `renewal` takes the [lock](crate::disk::lock), reloads the [`record`] from its [`store`] (as a
+//! `document`), adopts a newer token or requests one (with an [`assertion`] if that is the grant), and saves it before
+//! use. `asking` asks the user to sign in, and `lookup` finds sign-ins by other processes. The [`choice`] of stores:
+//! the [`keychain`] (in `chunked` parts on Windows), the encrypted [`mod@file`] store, and [`memory`].
 
 mod access_token;
 mod asking;

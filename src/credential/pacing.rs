@@ -1,10 +1,10 @@
-//! How often something is done again that may not help.
+//! Limits how often finmcp repeats an action that may not help.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets something be done again after a while, and after a longer one for as long as it is done as soon as it may be.
+/// Allows an action again after a gap. The gap grows while the action is repeated as soon as it is allowed.
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
     last: Option<Instant>,
@@ -12,17 +12,18 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    /// Whether it may be done at `now`.
+    /// Whether the action is allowed at `now`.
     pub(super) fn admits(&self, now: Instant) -> bool {
         self.last.is_none_or(|last| now.duration_since(last) >= self.gap)
     }
 
-    /// Whether it has not been done as often as it may be: once more, and early, is no storm yet.
+    /// Whether the gap has not grown yet.
     pub(super) fn is_calm(&self, (shortest, _): (Duration, Duration)) -> bool {
         self.gap <= shortest
     }
 
-    /// It was done at `now`. The gap doubles, from `shortest` to `longest`, while it is done as often as it may be.
+    /// Records the action at `now`. The gap doubles, from `shortest` to `longest`, while the action is repeated as
+    /// soon as it is allowed.
     pub(super) fn note(&mut self, now: Instant, (shortest, longest): (Duration, Duration)) {
         let is_storm = self.last.is_some_and(|last| now.duration_since(last) < self.gap * 2);
         *self = Self { last: Some(now), gap: if is_storm { longest.min(self.gap * 2) } else { shortest } };
@@ -33,9 +34,9 @@ impl Pacing {
 mod tests {
     use super::*;
 
-    /// t018, t056: what never helps is done less and less; what helps for a while is done each time.
+    /// t018, t056: the gap grows for an action that never helps, and not for one that helps for a while.
     #[test]
-    fn t056_what_does_not_help_is_paced() {
+    fn t056_the_gap_grows_while_the_action_does_not_help() {
         let gaps = (Duration::from_secs(1), Duration::from_secs(64));
         let done_in_an_hour = |every: f64| {
             let (start, mut pacing, mut count) = (Instant::now(), Pacing::default(), 0);

@@ -1,4 +1,4 @@
-//! One credential: whose it is, how it is renewed, and its tokens.
+//! A credential: its identity, its grant and its tokens.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What a credential belongs to. Two credentials with any part different never meet.
+/// The identity of a credential. If any part differs, it is another credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The vendor environment (`production`, `sandbox`), empty where there is one only.
+    /// The vendor's environment (`production`, `sandbox`); empty if it has only one.
     pub environment: String,
     /// The authorization server's issuer identifier (RFC 8414 section 2); for a pinned token endpoint without one, the
     /// endpoint's URL.
@@ -29,13 +29,13 @@ pub struct Identity {
     pub resource: String,
     /// The client identifier.
     pub client_id: String,
-    /// The business or person, as the profile names it.
+    /// The account, as the profile names it.
     pub account: String,
 }
 
 impl Identity {
-    /// The name of its entry in a store and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed
-    /// with its length, so that no two identities share a name by moving characters from one part to the next.
+    /// The name of its store entry and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed with
+    /// its length, so that moving characters from one part to the next changes the name.
     pub fn entry(&self) -> String {
         let mut hash = Sha256::new_with_prefix(b"finmcp credential 1");
         for part in [&self.environment, &self.issuer, &self.resource, &self.client_id, &self.account] {
@@ -46,64 +46,64 @@ impl Identity {
     }
 }
 
-/// What renews a credential.
+/// How a credential is renewed.
 #[derive(Debug, Clone)]
 pub enum Renewal {
-    /// The refresh token of an authorization code sign-in; a person when it is spent.
+    /// With the refresh token of the user's sign-in; without one, the user has to sign in again.
     RefreshToken,
-    /// The client's own credentials: asking again (RFC 6749 section 4.4).
+    /// With the client's own credentials (RFC 6749 section 4.4).
     ClientCredentials,
-    /// An assertion, got anew (RFC 7523 section 2.1).
+    /// With a new assertion (RFC 7523 section 2.1).
     JwtBearer(AssertionSource),
 }
 
-/// Why a sign-in is over, though its tokens are kept until the next one.
+/// Why a sign-in has ended. Its tokens stay stored until the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// The authorization server refused the refresh token.
     Refused,
-    /// The authorization server no longer knows the client that it once registered.
+    /// The authorization server no longer knows the client that it registered.
     ClientForgotten,
 }
 
-/// A credential, whole.
+/// A credential.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// Whose it is; checked on every read.
+    /// Its identity; checked on every read.
     pub identity: Identity,
-    /// One more with each save.
+    /// Incremented by every save.
     pub generation: u64,
-    /// A number that is drawn at each sign-in and that renewals keep; 0 in a record from before there was one.
+    /// A random number of the sign-in, which renewals keep; 0 in records of older versions.
     pub sign_in: u64,
     /// How it is renewed.
     pub renewal: Renewal,
-    /// Who asks.
+    /// The client.
     pub registration: ClientRegistration,
-    /// Where tokens come from.
+    /// The token endpoint.
     pub token_endpoint: ServerUrl,
-    /// Where they are revoked (RFC 7009), where there is such a place.
+    /// The revocation endpoint (RFC 7009), if the server has one.
     pub revocation_endpoint: Option<ServerUrl>,
-    /// The `resource` parameter that is sent, on every leg alike; none where the server wants none.
+    /// The `resource` parameter, the same in all requests; none if the server accepts none.
     pub resource: Option<String>,
-    /// The scope that was asked for.
+    /// The requested scope.
     pub scope: Option<Scope>,
-    /// Whether a refresh asks for it again.
+    /// Whether to request the scope again with a refresh token.
     pub scope_on_refresh: bool,
-    /// Whether a token must not be for another resource.
+    /// Whether to refuse a token that was issued for another resource.
     pub require_audience: bool,
-    /// Further form fields that this server wants.
+    /// Additional form fields for this server.
     pub parameters: Vec<(String, String)>,
-    /// The key that its tokens are bound to (RFC 9449); none where they are bearer tokens.
+    /// The key that its tokens are bound to (RFC 9449); none for bearer tokens.
     pub dpop_key: Option<Arc<DpopKey>>,
-    /// The tokens; none before the first.
+    /// The tokens; none before the first request.
     pub tokens: Option<TokenSet>,
-    /// Why the tokens are no longer used: they are kept to be revoked.
+    /// Why the sign-in has ended: its tokens are kept only to be revoked.
     pub end: Option<End>,
 }
 
 impl Credential {
-    /// What its tokens are asked for with: the same on every leg, but for the grant.
+    /// Its token request: always the same except for the grant.
     pub fn token_request<'a>(&'a self, grant: Grant<'a>) -> TokenRequest<'a> {
         TokenRequest {
             endpoint: &self.token_endpoint,
@@ -118,13 +118,12 @@ impl Credential {
         }
     }
 
-    /// The name of the sign-in that it came from: the same after each renewal, and another after each sign-in, be it of
-    /// another person with the same client.
+    /// The name of its sign-in: renewals keep it, and every sign-in changes it, even with the same client.
     pub fn sign_in_name(&self) -> String {
         format!("{} {}", self.identity.entry(), self.sign_in)
     }
 
-    /// Whether tokens come of it without a person, as far as this machine knows.
+    /// Whether it can provide tokens without a user, as far as this machine knows.
     pub fn is_alive(&self) -> bool {
         match self.renewal {
             Renewal::RefreshToken => self.tokens.is_some() && self.end.is_none(),
@@ -132,7 +131,7 @@ impl Credential {
         }
     }
 
-    /// Whose it is, for people to read: the person, where the server names one, and the account.
+    /// Its holder's display name: the user if the server names one, and the account.
     pub fn holder(&self) -> String {
         let account = &self.identity.account;
         match self.tokens.as_ref().and_then(|tokens| tokens.person.as_ref()) {
@@ -141,12 +140,13 @@ impl Credential {
         }
     }
 
-    /// Whom its access token is for in place of the resource that was asked for. Advice: the server may know what it does.
+    /// The resource that its access token was issued for, if it is not the requested one. The server may still accept
+    /// it.
     pub fn other_audience(&self) -> Option<String> {
         self.tokens.as_ref()?.other_audience(self.resource.as_deref()?)
     }
 
-    /// Whether its tokens are renewed without a person.
+    /// Whether its tokens are renewed without a user.
     pub fn renews_by_itself(&self) -> bool {
         match self.renewal {
             Renewal::RefreshToken => {

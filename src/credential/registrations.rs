@@ -1,6 +1,6 @@
-//! The clients that finmcp has registered and that nobody has signed in with yet (RFC 7591). They are kept with the
-//! credentials, since some have secrets, so that the next process to offer the sign-in does not register another one. A
-//! sign-in takes its client along into the credential.
+//! The registered clients that have no sign-in yet (RFC 7591). finmcp stores them so that the next process that offers
+//! the sign-in does not register another one. They are in the credential store because some have secrets. A sign-in
+//! moves its client into the credential.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,20 +19,20 @@ use crate::{
     oauth::registration::ClientRegistration,
 };
 
-/// How long a sign-in that has succeeded waits for the lock to forget its client: whoever holds it registers another.
+/// How long a successful sign-in waits for the lock to delete its client: the holder may be registering another.
 const FORGET_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The most clients that are kept for one sign-in: more processes may wait for their person than one client has ports for.
+/// The most clients for one sign-in: more processes may wait for their user than one client has ports.
 const LIMIT: usize = 8;
 
-/// Where such clients are kept. Cheap to clone.
+/// The stored clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Registrations {
     store: Arc<dyn CredentialStore>,
     locks: PathBuf,
 }
 
-/// The clients for one sign-in, oldest first, while nobody else changes them.
+/// The clients for one sign-in, oldest first, locked for other processes.
 pub struct Pending {
     store: Arc<dyn CredentialStore>,
     entry: String,
@@ -46,16 +46,16 @@ struct Document<'a> {
 }
 
 impl Registrations {
-    /// Those in `store`, shared by all processes that take their locks in `locks`.
+    /// The clients in `store`. All processes that use the folder `locks` share them.
     pub fn new(store: Arc<dyn CredentialStore>, locks: PathBuf) -> Self {
         Self { store, locks }
     }
 
-    /// Those for the sign-in that will bring a credential of `identity`, whose client is still open. Another process that
-    /// registers a client now is waited for, `deadline` at most.
+    /// The clients for a sign-in to `identity`, whatever its client id. Waits up to `deadline` for another process
+    /// that is registering a client.
     ///
     /// # Errors
-    /// The store's and the lock's.
+    /// The store or the lock fails.
     pub async fn open(&self, identity: &Identity, deadline: Duration) -> Result<Pending, TokenSourceError> {
         let entry = entry(identity);
         let lock = Lock::acquire(&self.locks, &entry, deadline).await?;
@@ -64,12 +64,12 @@ impl Registrations {
         Ok(Pending { store: self.store.clone(), entry, clients, _lock: lock })
     }
 
-    /// Forgets all of them: somebody has signed in.
+    /// Deletes all of them, after a sign-in.
     ///
     /// # Errors
-    /// The store's and the lock's.
+    /// The store or the lock fails.
     pub async fn forget(&self, identity: &Identity) -> Result<(), TokenSourceError> {
-        // Most sign-ins have nothing to forget, and reading needs no lock.
+        // Most sign-ins have nothing to delete, and reading needs no lock.
         let entry = entry(identity);
         if self.store.load(&entry).await?.is_none() {
             return Ok(());
@@ -85,10 +85,10 @@ impl Pending {
         &self.clients
     }
 
-    /// Keeps another one.
+    /// Stores another one.
     ///
     /// # Errors
-    /// The store's.
+    /// The store fails.
     pub async fn add(&mut self, client: ClientRegistration) -> Result<(), StoreError> {
         self.clients.push(client);
         let surplus = self.clients.len().saturating_sub(LIMIT);
@@ -96,19 +96,19 @@ impl Pending {
         self.save().await
     }
 
-    /// Forgets the one that is called so: the server has forgotten it.
+    /// Deletes one that the server has forgotten.
     ///
     /// # Errors
-    /// The store's.
+    /// The store fails.
     pub async fn remove(&mut self, client_id: &str) -> Result<(), StoreError> {
         self.clients.retain(|client| client.client_id != client_id);
         self.save().await
     }
 
-    /// Forgets all.
+    /// Deletes all.
     ///
     /// # Errors
-    /// The store's.
+    /// The store fails.
     pub async fn clear(&mut self) -> Result<(), StoreError> {
         if self.clients.is_empty() {
             return Ok(());
@@ -128,14 +128,14 @@ impl Pending {
     }
 }
 
-/// The clients in a document. One that is damaged is as good as none: the next is registered instead.
+/// The clients in a document; none if it is damaged: finmcp then registers another client.
 fn clients(payload: &[u8]) -> Option<Vec<ClientRegistration>> {
     let document: Document<'_> = serde_json::from_slice(payload).ok()?;
     document.clients.into_iter().map(|client| client.try_into().ok()).collect()
 }
 
-/// The name of the entry and of its lock: `finmcp-registration-` and a SHA-256 in hexadecimal, made as
-/// [`Identity::entry`] makes its own, without the client.
+/// The name of the entry and of its lock: `finmcp-registration-` and a SHA-256 in hexadecimal of the identity without
+/// its client id, as in [`Identity::entry`].
 fn entry(identity: &Identity) -> String {
     let Identity { environment, issuer, resource, client_id: _, account } = identity;
     let mut hash = Sha256::new_with_prefix(b"finmcp registration 1");
@@ -185,9 +185,9 @@ mod tests {
         pending.clients().iter().map(|client| client.client_id.as_str()).collect()
     }
 
-    /// b16: what one process keeps the next one finds, whoever the client is; and no other sign-in does.
+    /// b16: the next process finds the client, whatever its id; another sign-in does not.
     #[tokio::test]
-    async fn b16_a_registration_is_for_the_next_process() {
+    async fn b16_the_next_process_finds_a_registration() {
         let folder = tempfile::tempdir().unwrap();
         let registrations = Registrations::new(Arc::new(MemoryStore::default()), folder.path().join("locks"));
         let mine = identity(|_| {});
@@ -213,9 +213,9 @@ mod tests {
         assert!(registrations.open(&mine, SOON).await.unwrap().clients().is_empty());
     }
 
-    /// b16: one process at a time, a bounded number of clients, and a damaged record is no obstacle.
+    /// b16: one process at a time, a limited number of clients, and a damaged record counts as empty.
     #[tokio::test]
-    async fn b16_clients_are_kept_under_a_lock() {
+    async fn b16_clients_are_stored_under_a_lock() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::default());
         let registrations = Registrations::new(store.clone(), folder.path().join("locks"));

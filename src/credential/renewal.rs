@@ -1,8 +1,8 @@
-//! How a token gets fresh: lock, reload, adopt or ask, save, use, unlock.
+//! Renews a token: lock, reload, adopt or request, save, use, unlock.
 //!
-//! A rotating refresh token can be spent once; who spends it twice loses the sign-in (RFC 9700 section 4.14.2). So the
-//! lock covers the whole of it: reading what is stored, deciding, the request, and saving what came back. It all runs
-//! in a task of its own, which nobody's cancellation reaches.
+//! A rotating refresh token works once; using it twice ends the sign-in (RFC 9700 section 4.14.2). So the lock covers
+//! all steps: reading the store, deciding, the request, and saving the response. They run in a separate task, so that
+//! a cancelled caller cannot interrupt them.
 
 use std::{
     path::PathBuf,
@@ -37,23 +37,23 @@ use crate::{
     secret::Secret,
 };
 
-/// How long the lock is waited for: longer than a holder may need, which is one [`crate::http::DOCUMENT_DEADLINE`] and
-/// a few calls of the store.
+/// How long to wait for the lock: longer than its holder may need for one request
+/// ([`crate::http::DOCUMENT_DEADLINE`]) and a few calls of the store.
 const LOCK_DEADLINE: Duration = Duration::from_secs(45);
 
-/// The most that a caller waits for a renewal while the old token still lives.
+/// How long a caller waits for a renewal while the old token is valid.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a failed renewal is not tried again while the old token still lives.
+/// The pause after a failed renewal while the old token is valid.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// The shortest and the longest time between two renewals that a 401 caused.
+/// The shortest and the longest time between two renewals after a 401.
 const REJECTION_GAPS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(64));
 
-/// The shortest and the longest pause before another attempt to save.
+/// The shortest and the longest pause before finmcp tries again to save.
 const SAVE_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// What a renewal works with.
+/// What a renewal uses.
 pub(super) struct Parts {
     pub(super) store: Arc<dyn CredentialStore>,
     pub(super) locks: PathBuf,
@@ -66,7 +66,7 @@ pub(super) struct Account {
     identity: Identity,
     entry: String,
     parts: Arc<Parts>,
-    /// How early it renews, from 0 to 1: processes that share a token are not to find it too old all at once.
+    /// How early it renews, from 0 to 1: processes that share a token must not renew it all at once.
     haste: f64,
     state: Mutex<State>,
 }
@@ -75,33 +75,32 @@ pub(super) struct Account {
 struct State {
     /// The token in use.
     token: Option<AccessToken>,
-    /// The renewal that is under way, for everybody to wait for.
+    /// The renewal in progress, shared by all that wait for it.
     flight: Option<Flight>,
-    /// When a renewal last failed, if none has worked since.
+    /// When the last renewal failed, if it did.
     failed_at: Option<Instant>,
-    /// What the store has refused to take since the refresh token was spent.
+    /// The renewed credential if it could not be saved.
     unsaved: Option<Unsaved>,
-    /// Whether a refresh token is on its way to the server, or its successor to the store.
+    /// Whether a refresh token is being sent, or its successor being saved.
     is_spending: bool,
-    /// Whether the process is ending, and must not begin what it cannot finish.
+    /// Whether the process is exiting, so that no new renewal may start.
     is_ending: bool,
-    /// The renewals that a 401 caused.
+    /// The renewals after a 401.
     rejections: Pacing,
-    /// The token that the resource server refused and that nothing could replace. Whatever its lifetime says, it is no
-    /// sign-in, unless the server takes it after all: for another request, perhaps.
+    /// The token that the resource server refused and that finmcp could not replace. It counts as signed out, whatever
+    /// its lifetime, until the server accepts it for another request.
     refused: Option<AccessToken>,
 }
 
-/// A renewed credential that only this process has.
+/// A renewed credential that is not in the store yet.
 struct Unsaved {
     renewed: Credential,
-    /// The refresh token that was spent for it.
+    /// The refresh token that was used up for it.
     spent: Secret,
 }
 
 impl Unsaved {
-    /// Whether it was made from this very record. The generation alone does not tell: a sign-in after a sign-out begins
-    /// anew.
+    /// Whether it was renewed from this record. The generation alone does not show that: it restarts after a sign-out.
     fn follows(&self, stored: &Credential) -> bool {
         let refresh_token = stored.tokens.as_ref().and_then(|tokens| tokens.refresh_token.as_ref());
         stored.generation.checked_add(1) == Some(self.renewed.generation)
@@ -112,15 +111,15 @@ impl Unsaved {
 type Outcome = Result<AccessToken, TokenSourceError>;
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
-/// Which token will do.
+/// Which token the caller needs.
 enum Need {
-    /// One that has not ended.
+    /// One that has not expired.
     Usable,
-    /// One that lives for this time more, with this haste.
+    /// One that is valid for at least this long, with this haste.
     Lasting(Duration, f64),
-    /// Another than this one, which a resource server rejected.
+    /// Another one than this, which the resource server rejected.
     OtherThan(AccessToken),
-    /// A new one, whatever is there.
+    /// A new one in any case.
     New,
 }
 
@@ -158,8 +157,8 @@ impl Account {
         if token.lasts(min_ttl, self.haste, now) {
             return Ok(token);
         }
-        // It still lives, so that a slow or failing renewal need not hold up or fail the call; unless the caller wants
-        // more than what is left.
+        // The token is still valid, so a slow or failed renewal must not delay or fail the call, unless the caller
+        // needs a longer validity.
         let remaining = token.remaining(now).unwrap_or(SignedDuration::MAX).unsigned_abs();
         let patience = if remaining < min_ttl { Duration::MAX } else { PATIENCE.min(remaining / 2) };
         if patience < Duration::MAX && failed_at.is_some_and(|at| at.elapsed() < RETRY_PAUSE) {
@@ -172,23 +171,22 @@ impl Account {
         }
     }
 
-    /// The token in use, from memory.
+    /// The token in memory.
     pub(super) fn held(&self) -> Option<AccessToken> {
         self.state().token.clone()
     }
 
-    /// The resource server took `token`.
+    /// Records that the resource server accepted `token`.
     pub(super) fn accepted(&self, token: &AccessToken) {
         self.state().refused.take_if(|refused| refused == token);
     }
 
-    /// The resource server refused `token`, and there is no other.
+    /// Records that the resource server refused `token`, and that there is no other.
     pub(super) fn refused(&self, token: &AccessToken) {
         self.state().refused = Some(token.clone());
     }
 
-    /// Whether the stored credential brings tokens without a person, as far as this process knows: nothing is renewed to
-    /// find out.
+    /// Whether the stored credential can provide tokens without a user, as far as this process knows. Renews nothing.
     pub(super) async fn is_signed_in(&self) -> bool {
         let Ok(Some(credential)) = self.load().await else { return false };
         let Some(tokens) = &credential.tokens else { return credential.is_alive() };
@@ -198,7 +196,7 @@ impl Account {
             && (credential.renews_by_itself() || credential.is_alive() && token.is_usable(self.parts.clock.now()))
     }
 
-    /// What shows of a sign-in by another process without a look at the store.
+    /// The file that shows a sign-in by another process without reading the store.
     pub(super) fn mark(&self) -> PathBuf {
         Lock::path(&self.parts.locks, &self.entry)
     }
@@ -211,20 +209,20 @@ impl Account {
         self.obtain(Need::New).await
     }
 
-    /// The stored credential, or the newer one that the store has yet to take.
+    /// The stored credential, or a newer one that is not saved yet.
     pub(super) async fn load(&self) -> Result<Option<Credential>, TokenSourceError> {
         let stored = match self.parts.store.load(&self.entry).await? {
             Some(payload) => Some(self.with_key_in_use(Credential::from_payload(&payload, &self.identity)?)),
             None => None,
         };
         let mut state = self.state();
-        // Only what was made from this very record: a later sign-in or sign-out, here or in another process, stands.
+        // Only if it was renewed from this record: a later sign-in or sign-out in any process takes precedence.
         state.unsaved =
             state.unsaved.take().filter(|unsaved| stored.as_ref().is_some_and(|stored| unsaved.follows(stored)));
         Ok(state.unsaved.as_ref().map(|unsaved| unsaved.renewed.clone()).or(stored))
     }
 
-    /// The credential with the very key that is in use, which knows what nonces servers want.
+    /// The credential with the DPoP key in use, which has the servers' nonces.
     fn with_key_in_use(&self, mut credential: Credential) -> Credential {
         let state = self.state();
         let in_use = state.token.as_ref().and_then(AccessToken::key);
@@ -247,9 +245,9 @@ impl Account {
         let sign_in = getrandom::u64().unwrap_or(credential.sign_in);
         let credential = Credential { generation: generation.saturating_add(1), sign_in, ..credential };
         self.save(&credential).await?;
-        // When its file was written tells every process that looks out for this.
+        // The lock file's modification time shows the sign-in to other processes.
         if let Err(error) = lock.leave(credential.generation.to_string().as_bytes()).await {
-            tracing::debug!(%error, "other processes notice the sign-in late");
+            tracing::debug!(%error, "other processes will notice the sign-in late");
         }
         let mut state = self.state();
         state.refused = None;
@@ -280,7 +278,7 @@ impl Account {
             state.flight.clone().filter(|_| state.is_spending)
         };
         if let Some(flight) = flight {
-            // Whoever asked for it has its outcome.
+            // The caller that started it gets its outcome.
             let _ = flight.await;
         }
         if self.state().unsaved.is_some()
@@ -290,7 +288,7 @@ impl Account {
         }
     }
 
-    /// Waits for the renewal that is under way, or starts one.
+    /// Waits for the renewal in progress, or starts one.
     async fn obtain(self: &Arc<Self>, need: Need) -> Outcome {
         let need = Arc::new(need);
         loop {
@@ -307,7 +305,7 @@ impl Account {
                 }
             };
             let token = flight.await?;
-            // What somebody else needed may not do; but what was fetched for us is used, however short-lived it is.
+            // Another caller's token may not meet this need. This caller's own is used, however short-lived it is.
             if is_ours || need.is_met_by(&token, self.parts.clock.now()) {
                 return Ok(token);
             }
@@ -322,7 +320,7 @@ impl Account {
             state.failed_at = outcome.is_err().then(Instant::now);
             match &outcome {
                 Ok(token) => state.token = Some(token.clone()),
-                // A token that cannot be renewed is good until its end, but not one that was signed out or rejected.
+                // A token that cannot be renewed stays valid until it expires, unless it was signed out or rejected.
                 Err(TokenSourceError::LoginRequired(reason))
                     if *reason == LoginReason::SignedOut || matches!(*need, Need::OtherThan(_)) =>
                 {
@@ -342,7 +340,7 @@ impl Account {
     }
 
     async fn renew(self: &Arc<Self>, need: &Need) -> Outcome {
-        // What another process has saved is there to be used, and reading it needs no lock.
+        // Another process may have saved a newer token; reading it needs no lock.
         let stored = self.load().await?;
         if let Some(token) = self.adopt(need, stored.as_ref()) {
             return Ok(token);
@@ -355,7 +353,7 @@ impl Account {
             Some(_) => {}
         }
         let _lock = self.lock().await?;
-        // While we waited somebody may have done it.
+        // Another process may have renewed it meanwhile.
         let stored = self.load().await?;
         if let Some(token) = self.adopt(need, stored.as_ref()) {
             return Ok(token);
@@ -372,8 +370,8 @@ impl Account {
         Ok(token)
     }
 
-    /// The token that another process has signed in for meanwhile, where it allows what `narrow` does not. Any other than
-    /// `narrow` may, unless both scopes are known.
+    /// The token of a newer sign-in by another process if it covers the `missing` scope. Unless both scopes are known,
+    /// any other token than `narrow` may.
     pub(super) async fn wider(&self, narrow: &AccessToken, missing: Option<&Scope>) -> Option<AccessToken> {
         let stored = self.load().await.ok()?;
         let token = self.adopt(&Need::OtherThan(narrow.clone()), stored.as_ref())?;
@@ -389,13 +387,13 @@ impl Account {
     }
 
     fn adopt(&self, need: &Need, stored: Option<&Credential>) -> Option<AccessToken> {
-        // What the server refused to renew is no sign-in for anybody, though it may have some time left.
+        // A sign-in that the server refused to renew has ended, even if its token has not expired.
         let credential = stored.filter(|stored| stored.end.is_none())?;
         let token = AccessToken::new(credential.tokens.as_ref()?, credential);
         need.is_met_by(&token, self.parts.clock.now()).then_some(token)
     }
 
-    /// Asks the token endpoint, and saves what it sends before anybody uses it. Under the lock.
+    /// Requests a token and saves it before use. Needs the lock.
     async fn ask(self: &Arc<Self>, credential: Credential) -> Outcome {
         let login_required = |reason| Err(TokenSourceError::LoginRequired(reason));
         let (grant, scope) = match (&credential.renewal, &credential.tokens) {
@@ -409,10 +407,10 @@ impl Account {
             (Renewal::RefreshToken, Some(tokens)) => match &tokens.refresh_token {
                 None => return login_required(LoginReason::NotRenewable),
                 Some(refresh_token) => {
-                    // A store that takes this will take the next one: else the refresh token would be spent for
-                    // nothing.
+                    // Checks that the store can be written: otherwise the refresh token would be used up and its
+                    // successor lost.
                     self.save(&credential).await?;
-                    // Without a scope it is the one that was granted (RFC 6749 section 6).
+                    // Without a scope, the server keeps the granted one (RFC 6749 section 6).
                     (
                         Grant::RefreshToken(refresh_token),
                         credential.scope.as_ref().filter(|_| credential.scope_on_refresh),
@@ -433,7 +431,8 @@ impl Account {
         outcome
     }
 
-    /// Takes note of what is on its way. Nothing but a refresh token is spent by asking: nobody has to wait for the rest.
+    /// Records the request that starts now. Only a request with a refresh token uses it up, so only that one must
+    /// finish before the process exits.
     fn begin(&self, renewal: &Renewal) -> Result<(), TokenSourceError> {
         let mut state = self.state();
         if state.is_ending {
@@ -454,10 +453,10 @@ impl Account {
             ..credential
         };
         match self.save(&renewed).await {
-            Ok(()) => tracing::debug!(generation = renewed.generation, "has saved a renewed sign-in"),
+            Ok(()) => tracing::debug!(generation = renewed.generation, "saved a renewed sign-in"),
             Err(error) => {
                 tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
-                // Nothing else is spent: what renewed it brings a token at any time.
+                // The other grants can request a token at any time.
                 if matches!(renewed.renewal, Renewal::RefreshToken)
                     && let Some(spent) = spent
                 {
@@ -469,8 +468,8 @@ impl Account {
         token
     }
 
-    /// The authorization server has ended the sign-in that `refused` holds: nothing renews it any more, unless the store
-    /// has another one by now. Its tokens stay until the next sign-in.
+    /// Records that the authorization server has ended the sign-in of `refused`, unless the store has another one by
+    /// now. Its tokens stay stored until the next sign-in.
     async fn end(&self, refused: Credential, refusal: TokenError) -> Outcome {
         let stored = self.load().await?;
         if stored.as_ref().is_some_and(|stored| stored.generation != refused.generation) {
@@ -483,13 +482,13 @@ impl Account {
         let end = if is_forgotten { End::ClientForgotten } else { End::Refused };
         let mut ended = Credential { generation: refused.generation.saturating_add(1), end: Some(end), ..refused };
         if is_forgotten {
-            // The next sign-in registers another client.
+            // Makes the next sign-in register another client.
             ended.registration.expires_at = Some(self.parts.clock.now());
         }
         if stored.is_some()
             && let Err(error) = self.save(&ended).await
         {
-            tracing::debug!(%error, "that the sign-in ended is not stored");
+            tracing::debug!(%error, "could not save that the sign-in ended");
         }
         Err(TokenSourceError::LoginRequired(end.into()))
     }
@@ -525,7 +524,7 @@ impl Account {
     async fn lock(&self) -> Result<Lock, TokenSourceError> {
         let begun = Instant::now();
         let lock = Lock::acquire(&self.parts.locks, &self.entry, LOCK_DEADLINE).await?;
-        tracing::debug!(waited = ?begun.elapsed(), "has the lock");
+        tracing::debug!(waited = ?begun.elapsed(), "acquired the lock");
         Ok(lock)
     }
 
@@ -534,8 +533,8 @@ impl Account {
     }
 }
 
-/// What a response does not say stays as it was: the refresh token (RFC 6749 section 6), the scope (section 5.1), and who
-/// signed in.
+/// Keeps the old values that a response omits: the refresh token (RFC 6749 section 6), the scope (section 5.1), and
+/// the user's name.
 fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
     TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),

@@ -1,60 +1,60 @@
-//! What a store of secrets must do, and how it can fail.
+//! The interface of a credential store, and its errors.
 
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
-/// Named secrets. One entry is one credential; names are made by [`crate::credential::record::Identity::entry`].
+/// A store of named secrets. An entry is one credential, named by [`crate::credential::record::Identity::entry`].
 pub trait CredentialStore: Send + Sync {
-    /// The entry's bytes, or none.
+    /// The entry's bytes; none if it does not exist.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn load<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>>;
 
-    /// Writes the entry, durably: when this returns, a crash loses nothing.
+    /// Writes the entry durably: it survives a crash after this returns.
     ///
     /// # Errors
-    /// Any [`StoreError`]; then the old entry is still whole.
+    /// Any [`StoreError`]; then the old entry is unchanged.
     fn save<'a>(&'a self, entry: &'a str, payload: Zeroizing<Vec<u8>>) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Removes the entry; one that is not there is fine.
+    /// Deletes the entry if it exists.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn delete<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Where it is, in words for people: "the GNOME keyring", a path.
+    /// The store's display name, for example "the desktop keyring", or a path.
     fn description(&self) -> String;
 }
 
-/// Why a store does not do its work, sorted by what the person does next.
+/// Why a store failed, by what the user can do next.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No such service on this machine or in this session.
-    #[error("no credential store can be reached: {0}")]
+    /// This machine or session has no keychain.
+    #[error("no credential store available: {0}")]
     Absent(String),
-    /// It is there, and locked.
+    /// The user has to unlock it.
     #[error("the credential store is locked")]
     Locked,
-    /// It did not answer in time.
-    #[error("the credential store did not answer within {} s", .0.as_secs())]
+    /// It did not respond in time.
+    #[error("the credential store did not respond within {} s", .0.as_secs())]
     TimedOut(std::time::Duration),
-    /// It refused or broke.
+    /// Another failure.
     #[error("the credential store failed: {0}")]
     Failed(String),
-    /// The entry is damaged, or was written by somebody else.
-    #[error("a stored credential cannot be used: {0}")]
+    /// The entry is damaged, or another program wrote it.
+    #[error("a stored credential is invalid: {0}")]
     Corrupt(String),
-    /// The entry was written by a newer finmcp, and is left alone. The value is its version.
-    #[error("a stored credential was written by a newer finmcp (record version {0})")]
+    /// A newer finmcp wrote the entry, which this one does not change. The value is its version.
+    #[error("a newer finmcp wrote the stored credential (record version {0})")]
     Newer(u64),
-    /// The file store is not set up safely: a loose mode, a symbolic link, a missing key.
+    /// The file store is unsafe: wrong permissions, a symbolic link, an invalid key file.
     #[error("the file store is not safe to use: {0}")]
     Unsafe(String),
-    /// The file store was begun with another key file or passphrase. The value is its folder.
+    /// The file store was created with another key file or passphrase. The value is its folder.
     #[error("the file store in {0} is encrypted with another key or passphrase")]
     AnotherKey(String),
-    /// The file store is encrypted with a person's passphrase, and nobody is there to be asked for it.
+    /// The file store needs a passphrase that finmcp cannot ask for here.
     #[error("the file store needs its key file or its passphrase")]
     NeedsPassphrase,
 }

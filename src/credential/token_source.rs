@@ -1,5 +1,5 @@
-//! A token that works, whenever one is asked for: the only door from the rest of finmcp to credentials.
-//! What a server answers to that token is for [`judge`](TokenSource::judge) to read.
+//! Provides valid tokens: the only interface between credentials and the rest of finmcp.
+//! [`judge`](TokenSource::judge) reads a server's response to a token.
 
 use std::{
     path::PathBuf,
@@ -28,7 +28,7 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// The tokens of one identity, shared with every other process that uses it. Clones are the same source.
+/// The tokens of one identity, shared with all other processes that use it. Clones share their state.
 #[derive(Clone)]
 pub struct TokenSource {
     parts: Arc<Parts>,
@@ -36,13 +36,13 @@ pub struct TokenSource {
     lookup: Option<Lookup>,
     sign_in: Option<SignIn>,
     pub(super) asking: Asking,
-    /// Whether the server is known to serve nobody without a token: then it need not be asked first.
+    /// Whether the server is known to require a token, so that finmcp need not try without one.
     is_guarded: bool,
 }
 
 impl TokenSource {
-    /// The source for `identity`, or an anonymous one for a server that nobody has signed in to. Touches nothing yet.
-    /// `locks` is the folder of lock files, made when first needed.
+    /// The source for `identity`, or an anonymous one without a sign-in. `locks` is the folder of the lock files,
+    /// created on first use.
     pub fn new(
         identity: Option<Identity>,
         store: Arc<dyn CredentialStore>,
@@ -62,32 +62,31 @@ impl TokenSource {
         }
     }
 
-    /// The same source, which asks `lookup` before it says that somebody has to sign in.
+    /// The same, but asks `lookup` for a newer sign-in before it requires one.
     pub fn with_lookup(self, lookup: Lookup) -> Self {
         Self { lookup: Some(lookup), ..self }
     }
 
-    /// The same source, for a server that is known to serve nobody without a token: an anonymous one then has none to
-    /// offer.
+    /// The same for a server that is known to require a token: without a sign-in, `access_token` fails.
     pub fn guarded(self) -> Self {
         Self { is_guarded: true, ..self }
     }
 
-    /// The same source, which has a person sign in before it gives up.
+    /// The same, but asks the user to sign in before it fails.
     pub fn with_sign_in(self, sign_in: SignIn) -> Self {
         Self { sign_in: Some(sign_in), ..self }
     }
 
-    /// A token that lives for `min_ttl` more, or for as much of that as the server's lifetimes allow; none from an
-    /// anonymous source It is from memory while that lasts: store, lock and network are only touched when it does not.
-    /// A token that still lives but could not be renewed in time is handed out as it is: `expires_at` tells.
+    /// A token that is valid for at least `min_ttl`, or for as long as the server's lifetimes allow; none from an
+    /// anonymous source. Uses store, lock and network only if the token in memory is not valid long enough. If the
+    /// renewal takes too long, returns a token that is still valid but expires sooner: see `expires_at`.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
     pub async fn access_token(&self, min_ttl: Duration) -> Result<Option<AccessToken>, TokenSourceError> {
         let mut found = match self.account() {
             Ok(account) => account.access_token(min_ttl).await,
-            Err(_) if !self.is_guarded => return Ok(self.nobody()),
+            Err(_) if !self.is_guarded => return Ok(self.anonymous()),
             Err(error) => Err(error),
         };
         if matches!(found, Err(TokenSourceError::LoginRequired(_))) && self.look_again().await {
@@ -98,32 +97,32 @@ impl TokenSource {
                 if self.sign_in.is_some() && self.asking.may_help(&error) =>
             {
                 if self.is_guarded {
-                    self.ask_person(None, Challenge::default(), error).await.map(Some)
+                    self.ask_user(None, Challenge::default(), error).await.map(Some)
                 } else {
-                    // The server says best what a person is to sign in for: it is asked without a token.
-                    Ok(self.nobody())
+                    // Sends the request without a token: the server's challenge says what to sign in for.
+                    Ok(self.anonymous())
                 }
             }
             found => found.map(Some),
         }
     }
 
-    /// No token, for a request that is sent for nobody: with no cookie of somebody who was signed in before.
-    fn nobody(&self) -> Option<AccessToken> {
+    /// No token, for an anonymous request. It must not contain cookies of an earlier sign-in.
+    fn anonymous(&self) -> Option<AccessToken> {
         self.parts.http.set_cookie_owner(None);
         None
     }
 
-    /// The token in use, from memory: nothing is read, asked or renewed for it.
+    /// The token in memory. Reads, requests and renews nothing.
     pub fn held(&self) -> Option<AccessToken> {
         self.account().ok()?.held()
     }
 
-    /// Lets one request use `token`: `method` at `url`, which is to be sent at once. Cookies that came with another sign-in
-    /// do not go with it.
+    /// Adds `token` to the headers of one request: `method` at `url`, to be sent at once. Drops cookies of other
+    /// sign-ins.
     ///
     /// # Errors
-    /// [`TokenSourceError::Refused`] where the key that the token is bound to does not sign.
+    /// [`TokenSourceError::Refused`] if the token's DPoP key cannot sign.
     pub fn authorize(
         &self,
         token: &AccessToken,
@@ -136,8 +135,7 @@ impl TokenSource {
         token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
     }
 
-    /// Whether there is a sign-in by now, be it by another process: one that the server has not refused. Nothing is
-    /// renewed to find out.
+    /// Whether there is a sign-in that the server has not refused, possibly by another process. Renews nothing.
     pub async fn is_signed_in(&self) -> bool {
         self.look_again().await;
         match self.account() {
@@ -146,37 +144,37 @@ impl TokenSource {
         }
     }
 
-    /// What shows of sign-ins by now.
+    /// The current trace of sign-ins.
     pub async fn trace(&self) -> Trace {
         let config = self.lookup.as_ref().map(|lookup| lookup.file().to_owned());
         Trace::of([config, self.account().ok().map(|account| account.mark())]).await
     }
 
-    /// What the server said when it last refused a request for which nobody could be asked to sign in.
+    /// The last challenge without a user to ask.
     pub fn last_challenge(&self) -> Option<Challenge> {
         self.asking.last_challenge()
     }
 
-    /// A token that a person brings by signing in as `challenge` asks, or `error` where nobody can be asked.
-    pub(super) async fn ask_person(
+    /// A token from a new sign-in for `challenge`; `error` if there is no user to ask.
+    pub(super) async fn ask_user(
         &self,
-        unfit: Option<&AccessToken>,
+        rejected: Option<&AccessToken>,
         challenge: Challenge,
         error: TokenSourceError,
     ) -> Result<AccessToken, TokenSourceError> {
         let Some(sign_in) = &self.sign_in else {
-            self.asking.nobody(challenge);
+            self.asking.note_challenge(challenge);
             return Err(error);
         };
         let flight = self.asking.ask(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
         self.identify(flight.await.map_err(TokenSourceError::SignIn)?);
-        match unfit {
-            Some(unfit) => self.account()?.replace(unfit).await,
+        match rejected {
+            Some(rejected) => self.account()?.replace(rejected).await,
             None => self.account()?.access_token(Duration::ZERO).await,
         }
     }
 
-    /// Whether somebody else is signed in than this source knew.
+    /// Looks for another sign-in and uses it; whether there is one.
     pub(super) async fn look_again(&self) -> bool {
         let Some(lookup) = &self.lookup else { return false };
         let found = lookup.look().await;
@@ -190,7 +188,7 @@ impl TokenSource {
         }
     }
 
-    /// A token straight from the authorization server.
+    /// A new token from the authorization server.
     ///
     /// # Errors
     /// Any [`TokenSourceError`].
@@ -198,7 +196,7 @@ impl TokenSource {
         self.account()?.force().await
     }
 
-    /// The credential as it is stored now; renews nothing and takes no lock.
+    /// The stored credential. Renews nothing and takes no lock.
     ///
     /// # Errors
     /// [`TokenSourceError::Store`].
@@ -209,9 +207,8 @@ impl TokenSource {
         }
     }
 
-    /// Stores what a sign-in brought, in the place of what was there, and serves it from now on, be this source
-    /// anonymous or another identity's until now. The generation is set here. A damaged record is replaced, a newer
-    /// finmcp's is not.
+    /// Stores a new credential in place of the old one, sets its generation, and uses it from now on, even if this
+    /// source was anonymous or another identity's. Replaces a damaged record, but not a newer finmcp's.
     ///
     /// # Errors
     /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
@@ -222,7 +219,7 @@ impl TokenSource {
         Ok(())
     }
 
-    /// Forgets the credential, and hands it out once more so that it can be revoked (RFC 7009).
+    /// Deletes the credential and returns it, so that it can be revoked (RFC 7009).
     ///
     /// # Errors
     /// [`TokenSourceError::Store`] and [`TokenSourceError::Lock`]; then nothing has changed.
@@ -233,15 +230,15 @@ impl TokenSource {
         }
     }
 
-    /// From now on serves `identity`, which another process signed in.
+    /// Uses the sign-in of `identity`, from another process, from now on.
     pub fn identify(&self, identity: Identity) {
         let account = self.account_of(identity);
         *self.locked() = Some(account);
     }
 
-    /// Waits for a refresh token that is being spent, and tries once more to save what could not be saved: the next
-    /// refresh token must not end with the process. Call it at shutdown; afterwards tokens still come from memory and
-    /// from the store, and no longer from the authorization server.
+    /// Waits for a renewal with a refresh token, and tries again to save an unsaved credential: the new refresh token
+    /// must not be lost when the process exits. Call this at shutdown; afterwards, tokens come only from memory and
+    /// the store.
     pub async fn settle(&self) {
         if let Ok(account) = self.account() {
             account.settle().await;

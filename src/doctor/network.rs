@@ -129,7 +129,7 @@ fn kind(address: IpAddr) -> &'static str {
 /// is wrong.
 fn unreachable(patient: &Patient<'_>, error: HttpError) -> Trouble {
     let why = error.why_unreachable();
-    let is_about_time = matches!(&error, HttpError::Certificate { problem, .. } if problem.contains("expired") || problem.contains("valid yet"));
+    let is_about_time = matches!(&error, HttpError::Certificate { problem, .. } if problem.depends_on_clock());
     let mut trouble = Trouble::from(Error::from(error));
     if let Some(why) = why {
         trouble.why = vec![why];

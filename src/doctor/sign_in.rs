@@ -233,7 +233,7 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
     let token = match patient.tokens.access_token(Duration::ZERO).await {
         Ok(Some(token)) => token,
         Ok(None) => return Finding::Ok("not needed".to_owned()),
-        Err(error) => return Finding::Failed(refused(patient, Error::of_token(error, patient.profile))),
+        Err(error) => return Finding::Failed(refused(patient, error)),
     };
     let stored = credential.tokens.as_ref();
     let is_stored = stored.is_some_and(|tokens| tokens.access_token.same_as(token.secret()));
@@ -242,7 +242,7 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
             let request = credential.token_request(Grant::ClientCredentials);
             match client::request_token(patient.http, request, patient.clock.now()).await {
                 Ok(_) => "a test request for another one succeeded",
-                Err(error) => return Finding::Failed(refused(patient, Error::of_token(error.into(), patient.profile))),
+                Err(error) => return Finding::Failed(refused(patient, error.into())),
             }
         }
         _ if is_stored => "not renewed now: that would use up the refresh token",
@@ -284,9 +284,9 @@ fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet
 
 /// Why the authorization server issued no token. If it does not know the client and the vendor has other environments,
 /// the credentials may belong to one of those.
-fn refused(patient: &Patient<'_>, error: Error) -> Trouble {
-    let trouble = Trouble::from(error);
-    let is_unknown_client = trouble.what.contains("invalid_client") || trouble.what.contains("forgotten this client");
+fn refused(patient: &Patient<'_>, error: TokenSourceError) -> Trouble {
+    let is_unknown_client = error.is_unknown_client();
+    let trouble = Trouble::from(Error::of_token(error, patient.profile));
     if !is_unknown_client {
         return trouble;
     }

@@ -1,5 +1,4 @@
-//! What a command ends with when it does not succeed: a kind, words, and what to do next. `advice` is where all of that is
-//! known of the errors of the domain.
+//! Why a command failed: the message, the causes, the hints and the exit code.
 
 mod advice;
 #[cfg(test)]
@@ -7,39 +6,8 @@ mod tests;
 
 use std::{io, process::ExitCode};
 
-/// What kind of failure it is: what the caller of the command can do about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// The work was tried and failed, or was denied.
-    Failure,
-    /// What was asked for makes no sense, or is incomplete.
-    Usage,
-    /// The network, or a server that is not itself.
-    Network,
-    /// A person has to sign in.
-    LoginRequired,
-    /// A server or a file must not be trusted.
-    Untrusted,
-    /// Secrets cannot be kept.
-    Store,
-    /// The person stopped it.
-    Interrupted,
-}
-
-impl ErrorKind {
-    /// The exit code (the table is in `finmcp help`).
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Failure => 1,
-            Self::Usage => 2,
-            Self::Network => 3,
-            Self::LoginRequired => 4,
-            Self::Untrusted => 5,
-            Self::Store => 6,
-            Self::Interrupted => 130,
-        }
-    }
-}
+use crate::advice::Advice;
+pub use crate::advice::ErrorKind;
 
 impl From<ErrorKind> for ExitCode {
     fn from(kind: ErrorKind) -> Self {
@@ -47,17 +15,17 @@ impl From<ErrorKind> for ExitCode {
     }
 }
 
-/// What a command ends with when it does not succeed.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct Error {
-    /// Its kind.
+    /// Determines the exit code.
     pub kind: ErrorKind,
     source: anyhow::Error,
     hints: Vec<String>,
 }
 
 impl Error {
-    /// An error that a command itself found.
+    /// An error of a command itself.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new() }
     }
@@ -67,64 +35,62 @@ impl Error {
         Self { kind, source: source.into(), hints: Vec::new() }
     }
 
-    /// This error, and what to do next.
+    fn advised(source: impl std::error::Error + Send + Sync + 'static, advice: Advice) -> Self {
+        let hints = advice.hints.iter().map(ToString::to_string).collect();
+        Self { kind: advice.kind, source: source.into(), hints }
+    }
+
+    /// The same with a further hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// This error as what kept `doing` from being done.
-    pub fn while_doing(mut self, doing: impl Into<String>) -> Self {
-        self.source = self.source.context(doing.into());
+    /// The same as the cause of a failure to do more: `message` says what failed.
+    pub fn while_doing(mut self, message: impl Into<String>) -> Self {
+        self.source = self.source.context(message.into());
         self
     }
 
     /// The same with another kind.
-    pub fn because_of(self, kind: ErrorKind) -> Self {
+    pub fn with_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
     }
 
-    /// Whether nobody reads what it wanted to say any more, as behind `| head`.
+    /// Whether the reader of the output closed the pipe, as in `| head`.
     pub fn is_of_a_closed_pipe(&self) -> bool {
         let cause = self.source.downcast_ref::<io::Error>();
         cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// What happened.
+    /// What failed.
     pub fn message(&self) -> String {
         self.source.to_string()
     }
 
-    /// Why, from the nearest cause to the farthest.
+    /// Why, from the nearest cause to the root cause.
     pub fn causes(&self) -> Vec<String> {
         let chain: Vec<_> = self.source.chain().skip(1).collect();
-        // Below the HTTP client's own error its layers name themselves; only the last says why.
+        // The HTTP client's error and the layers below it only name themselves; the last cause says why.
         let client = chain.iter().position(|cause| cause.is::<reqwest::Error>());
         let causes = chain.iter().enumerate();
         let causes =
             causes.filter(|(index, _)| client.is_none_or(|client| *index < client) || index + 1 == chain.len());
         let mut before = self.message();
-        let mut said = Vec::new();
+        let mut shown = Vec::new();
         for cause in causes.map(|(_, cause)| cause.to_string()) {
-            // Some say their cause themselves.
+            // Some errors include the text of their cause.
             if !before.ends_with(&cause) {
-                said.push(cause.clone());
+                shown.push(cause.clone());
             }
             before = cause;
         }
-        said
+        shown
     }
 
     /// What to do next.
     pub fn hints(&self) -> &[String] {
         &self.hints
-    }
-
-    fn judged(
-        source: impl std::error::Error + Send + Sync + 'static,
-        (kind, hint): (ErrorKind, Option<String>),
-    ) -> Self {
-        Self { kind, source: source.into(), hints: hint.into_iter().collect() }
     }
 }
 

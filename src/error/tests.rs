@@ -1,4 +1,4 @@
-//! Every error as a person reads it. A kind without an example here is found: the matches know them all.
+//! The text of every error. The matches are exhaustive, so that a new kind needs an example here.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
         token_source::{LoginReason, SignInFailure, TokenSourceError},
     },
     disk::lock::LockError,
-    http::{Http, HttpError},
+    http::{CertificateProblem, Http, HttpError},
     login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
     oauth::{
@@ -43,7 +43,7 @@ use crate::{
     tool::arguments::ArgumentError,
 };
 
-/// What examples of one error type come to, each under its name. Panics where a kind has no example.
+/// The texts of examples of one error type, each with its kind. Panics if a kind has no example.
 fn catalogue<E>(
     examples: Vec<E>,
     kinds: &[&str],
@@ -63,7 +63,7 @@ fn written(error: impl Into<Error>) -> String {
     format!("exit code {}\n{words}\n", error.kind.exit_code())
 }
 
-/// Compares the examples with what was agreed on. The kinds are all that the type has, or it does not compile.
+/// Compares the examples with the snapshot. Does not compile unless the kinds are complete.
 macro_rules! assert_words {
     ($error:ident { $($kind:ident)+ }, $examples:expr) => {
         assert_words!($error { $($kind)+ }, $examples, written)
@@ -93,7 +93,7 @@ fn denied() -> io::Error {
     io::ErrorKind::PermissionDenied.into()
 }
 
-/// What a server says: its own words, hostile ones among them.
+/// A server's error with hostile text.
 fn said(code: &str) -> OAuthError {
     OAuthError::new(code, Some("ask\u{1b}[2J us"))
 }
@@ -177,8 +177,37 @@ fn lock_errors() -> Vec<LockError> {
     ]
 }
 
+fn token_source_errors() -> Vec<TokenSourceError> {
+    let mut examples = vec![TokenSourceError::LoginRequired(LoginReason::Ended), TokenSourceError::Rejected];
+    examples.extend(token_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(assertion_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(store_errors().into_iter().map(TokenSourceError::from));
+    examples.extend(lock_errors().into_iter().map(TokenSourceError::from));
+    examples.push(TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused".to_owned())));
+    examples.push(TokenSourceError::Interrupted);
+    examples
+}
+
+/// One table: the bridge's error response has the same kind and the same hints as the error in the terminal.
 #[test]
-fn what_is_set_wrongly() {
+fn the_bridge_and_the_terminal_give_the_same_advice() {
+    let labels = ServerLabels { title: "Asset".to_owned(), login_command: sandbox().login_command() };
+    for example in token_source_errors() {
+        let error = Error::of_token(example.clone(), &sandbox());
+        let failure = Failure::Token(example);
+        let message = Message::parse(r#"{"id":1,"method":"tools/call"}"#.into()).unwrap();
+        let refusal = Refusal { message, processed: failure.processed(), failure: Arc::new(failure) };
+        let response = serving::code_and_text(&labels.refused(&refusal).unwrap());
+        let exit_code = if error.kind == ErrorKind::Interrupted { 1 } else { error.kind.exit_code() };
+        assert!(response.starts_with(&(-31000 - i32::from(exit_code)).to_string()), "{error:?}: {response}");
+        for hint in error.hints() {
+            assert!(response.to_lowercase().contains(&hint.to_lowercase()), "{hint} is not in: {response}");
+        }
+    }
+}
+
+#[test]
+fn settings_errors() {
     let examples = vec![
         SettingsError::Variable {
             name: "FINMCP_STORE",
@@ -197,9 +226,9 @@ fn what_is_set_wrongly() {
 }
 
 #[test]
-fn which_server_is_meant() {
+fn selector_errors() {
     let candidates = || names(&["asset", "tesorio"]);
-    let name = || "nobody".to_owned();
+    let name = || "unknown".to_owned();
     let urls = [
         ServerUrlError::Malformed,
         ServerUrlError::Scheme,
@@ -232,7 +261,7 @@ fn which_server_is_meant() {
 }
 
 #[test]
-fn why_a_sign_in_failed() {
+fn login_errors() {
     let after = Duration::from_secs(300);
     let at = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let examples = vec![
@@ -290,7 +319,7 @@ fn why_a_sign_in_failed() {
 }
 
 #[test]
-fn what_is_found_at_a_server() {
+fn discovery_errors() {
     assert_words!(
         DiscoveryError { Untrusted NoMetadata NoIdentityProvider NotMcp Unavailable AllSilent Http },
         vec![
@@ -341,22 +370,15 @@ fn why_there_is_no_token() {
     assert_words!(LoginReason { SignedOut Ended ClientForgotten NotRenewable Scope }, reasons.to_vec(), |reason| {
         of_token(TokenSourceError::LoginRequired(reason))
     });
-    let mut examples = vec![TokenSourceError::LoginRequired(LoginReason::Ended), TokenSourceError::Rejected];
-    examples.extend(token_errors().into_iter().map(TokenSourceError::from));
-    examples.extend(assertion_errors().into_iter().map(TokenSourceError::from));
-    examples.extend(store_errors().into_iter().map(TokenSourceError::from));
-    examples.extend(lock_errors().into_iter().map(TokenSourceError::from));
-    examples.push(TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused".to_owned())));
-    examples.push(TokenSourceError::Interrupted);
     assert_words!(
         TokenSourceError { LoginRequired Refused Unavailable Rejected Assertion Store Lock SignIn Interrupted },
-        examples,
+        token_source_errors(),
         of_token
     );
 }
 
 #[test]
-fn why_nothing_can_be_kept() {
+fn storage_errors() {
     assert_words!(
         StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe AnotherKey NeedsPassphrase },
         store_errors()
@@ -383,14 +405,14 @@ fn why_nothing_can_be_kept() {
     let words = written(audit.err().unwrap()).replace(&folder.path().display().to_string(), "/FOLDER");
     insta::assert_snapshot!(words, @r#"
     exit code 1
-    error: the audit log cannot be kept
+    error: could not write the audit log
       caused by: could not open /FOLDER: Is a directory (os error 21)
-    hint: mend that, or leave --audit-log out; no tool is called without the log that was asked for
+    hint: fix this, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)
     "#);
 }
 
 #[test]
-fn why_a_clients_file_is_left_as_it_is() {
+fn setup_errors() {
     let documents = || {
         let what = "`mcpServers`".to_owned();
         vec![
@@ -429,7 +451,7 @@ fn why_a_clients_file_is_left_as_it_is() {
 }
 
 #[test]
-fn why_a_call_brought_nothing() {
+fn call_errors() {
     let refused = [-31002, -31003, -31004, -31005, -31006, -32602]
         .map(|code| ClientError::Refused { code, message: format!("what is said with {code}") });
     let others =
@@ -452,7 +474,7 @@ fn why_a_call_brought_nothing() {
     );
 }
 
-/// A failing call for each error of the HTTP client's own.
+/// A failing request for each error that the HTTP client itself reports.
 async fn http_errors() -> Vec<HttpError> {
     let http = Http::default();
     let failing =
@@ -462,7 +484,7 @@ async fn http_errors() -> Vec<HttpError> {
     let closing = tokio::spawn(async move {
         for _ in 0..2 {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // The request has left by then.
+            // Waits until the request was sent.
             let _ = stream.read(&mut [0; 64]).await;
         }
     });
@@ -481,7 +503,7 @@ async fn http_errors() -> Vec<HttpError> {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_the_network_says() {
+async fn network_errors() {
     let out_of_reach = |zone| HttpError::OutOfReach { host: host(), zone };
     let mut examples = http_errors().await;
     examples.extend([
@@ -489,7 +511,7 @@ async fn what_the_network_says() {
         HttpError::TooLarge { host: host(), limit: 1 << 20 },
         out_of_reach(Zone::Private),
         out_of_reach(Zone::Special),
-        HttpError::Certificate { host: host(), problem: "has expired" },
+        HttpError::Certificate { host: host(), problem: CertificateProblem::Expired },
         HttpError::OldTls { host: host() },
         HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None },
         HttpError::Redirected {
@@ -508,7 +530,7 @@ async fn what_the_network_says() {
     );
 }
 
-/// `text` without ports and the system's own numbers, which are other ones each time.
+/// `text` without ports and OS error numbers, which differ between runs.
 fn steady(text: &str) -> String {
     let without = |text: &str, before: &str, name: &str| {
         let mut parts = text.split(before);

@@ -48,7 +48,7 @@ pub enum HttpError {
     OutOfReach { host: String, zone: Zone },
     /// The server's certificate is not valid (OAuth 2.1 section 1.5; RFC 6750 section 5.3). Nothing was sent.
     #[error("the certificate of {host} {problem}")]
-    Certificate { host: String, problem: &'static str },
+    Certificate { host: String, problem: CertificateProblem },
     /// The server offers no safe TLS version or cipher suite (OAuth 2.1 section 1.5; RFC 9325 section 3.1). Nothing was
     /// sent.
     #[error("{host} offers no safe TLS version (1.2 or later) or cipher suite")]
@@ -73,6 +73,51 @@ pub enum HttpError {
     Setup(#[source] reqwest::Error),
 }
 
+/// Why a server's certificate is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateProblem {
+    /// Its validity has ended, or this machine's clock is wrong.
+    #[error("has expired")]
+    Expired,
+    /// Its validity has not begun, or this machine's clock is wrong.
+    #[error("is not valid yet")]
+    NotValidYet,
+    /// It names another server.
+    #[error("is for another name")]
+    OtherName,
+    /// No trusted authority signed it.
+    #[error("is self-signed, or from an authority that this machine does not trust")]
+    UnknownIssuer,
+    /// Its authority revoked it.
+    #[error("was revoked")]
+    Revoked,
+    /// Mostly an authority's own certificate, which is what many programs create when asked for a self-signed one.
+    #[error("is not a server certificate; it may be self-signed")]
+    NotForServer,
+    /// Any other problem.
+    #[error("is not valid")]
+    Invalid,
+}
+
+impl CertificateProblem {
+    fn of(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotValidYet,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Self::OtherName,
+            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::Other(_) => Self::NotForServer,
+            _ => Self::Invalid,
+        }
+    }
+
+    /// Whether it depends on the time, so that a wrong clock may be the cause.
+    pub fn depends_on_clock(self) -> bool {
+        matches!(self, Self::Expired | Self::NotValidYet)
+    }
+}
+
 impl HttpError {
     /// Classifies an error of the HTTP client by how far the request got.
     pub fn sending(url: &ServerUrl, source: reqwest::Error) -> Self {
@@ -83,7 +128,7 @@ impl HttpError {
         }
         match cause(&source) {
             Some(rustls::Error::InvalidCertificate(error)) => {
-                return Self::Certificate { host, problem: certificate_problem(error) };
+                return Self::Certificate { host, problem: CertificateProblem::of(error) };
             }
             Some(error) if is_old_tls(error) => return Self::OldTls { host },
             _ => {}
@@ -114,12 +159,6 @@ impl HttpError {
     pub fn is_unconnected(&self) -> bool {
         use HttpError::{Certificate, OldTls, OutOfReach, Setup, Unreachable};
         matches!(self, Unreachable { .. } | Setup(_) | OutOfReach { .. } | Certificate { .. } | OldTls { .. })
-    }
-
-    /// Whether no secret was sent to the place that the error names: no connection was made, or the redirect to it was
-    /// not followed.
-    pub fn spared_secrets(&self) -> bool {
-        self.is_unconnected() || matches!(self, Self::Redirected { .. })
     }
 
     /// The root cause of [`Self::Unreachable`], from the resolver or the system; `None` for any other error.
@@ -167,17 +206,4 @@ fn is_old_tls(error: &rustls::Error) -> bool {
     use AlertDescription::{HandshakeFailure, InsufficientSecurity, ProtocolVersion};
     use rustls::Error::{AlertReceived, PeerIncompatible};
     matches!(error, PeerIncompatible(_) | AlertReceived(ProtocolVersion | HandshakeFailure | InsufficientSecurity))
-}
-
-fn certificate_problem(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "is not valid yet",
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another name",
-        CertificateError::UnknownIssuer => "is self-signed, or from an authority that this machine does not trust",
-        CertificateError::Revoked => "was revoked",
-        // Mostly an authority's own certificate, which is what many programs create when asked for a self-signed one.
-        CertificateError::Other(_) => "is not a server certificate; it may be self-signed",
-        _ => "is not valid",
-    }
 }

@@ -30,7 +30,7 @@ use reqwest::Certificate;
 use rustls::pki_types::CertificateDer;
 use url::Host;
 
-pub use crate::http::error::HttpError;
+pub use crate::http::error::{CertificateProblem, HttpError};
 use crate::{
     http::{
         cookies::CookieJar,

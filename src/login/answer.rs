@@ -1,4 +1,4 @@
-//! The person's answer, by whichever way it comes first.
+//! The authorization response, however it arrives first.
 
 use std::{
     io,
@@ -23,30 +23,30 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// Where the listener is, which has been bound already.
+/// Stands for the address of a listener that is already bound.
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// What a person is asked.
+/// What the user is asked to do.
 pub(super) struct Asked<'a> {
-    /// The page to open, and what its answer is measured by.
+    /// The page to open, and what to check its response against.
     pub authorization: &'a Arc<AuthorizationRequest>,
-    /// What it is for.
+    /// The credential that will get the tokens.
     pub credential: &'a Credential,
-    /// Where a sign-in on another device begins, if it can.
+    /// The device authorization endpoint, if the server offers one.
     pub device: Option<&'a ServerUrl>,
-    /// Whether the client registered at an earlier sign-in.
+    /// Whether an earlier sign-in registered the client.
     pub known_client: bool,
 }
 
-/// What came of it.
+/// How the user responded.
 pub(super) enum Answer {
-    /// A code, or an error, and the browser that brought it, if one did.
+    /// A code or an error, with the browser that delivered it unless the user pasted it.
     Here(Result<Secret, LoginError>, Option<Visitor>),
-    /// The person signed in on another device.
+    /// The user signed in on another device.
     Elsewhere(Box<Credential>),
 }
 
-/// Whom to tell what happens, from several places at once.
+/// Receives what happens, from concurrent futures.
 type Teller<'p> = Mutex<&'p mut (dyn FnMut(Progress<'_>) + Send)>;
 
 fn tell(teller: &Teller<'_>, progress: Progress<'_>) {
@@ -54,10 +54,10 @@ fn tell(teller: &Teller<'_>, progress: Progress<'_>) {
 }
 
 impl Asked<'_> {
-    /// Shows the page, and waits for the first answer: a browser's visit to the listener, or an address that the person
-    /// pastes. Where no browser was opened here, the person may be far from this machine, and a device code is offered
-    /// too. Beside an open browser it is not: a code is what a stranger could talk the person into entering (RFC 8628
-    /// section 5.4), and nobody needs one then. The first answer ends all other ways.
+    /// Shows the page and waits for the first response: a browser's request to the listener, or a pasted address. If
+    /// no browser opened here, the user may be at another computer, so finmcp offers a device code too. With an open
+    /// browser it does not: the user needs no code then, and an attacker could trick the user into entering one (RFC
+    /// 8628 section 5.4). The first response ends the other ways.
     pub async fn first_answer(
         &self,
         loopback: Loopback,
@@ -77,7 +77,7 @@ impl Asked<'_> {
             Ok(Answer::Here(answer, Some(visitor)))
         };
 
-        // Both at once: a browser that is a script stays until it has read the last page.
+        // Concurrently: a script as the browser may run until it has read the last page.
         let is_open = tokio::select! {
             biased;
             is_open = self.show(context, &teller) => is_open,
@@ -106,7 +106,7 @@ impl Asked<'_> {
                 match device::token(&code, self.credential, patience, context).await {
                     Ok(credential) => return Ok(Answer::Elsewhere(Box::new(credential))),
                     Err(error @ LoginError::Denied(_)) => return Err(error),
-                    // The other ways are still open.
+                    // The user can still sign in the other ways.
                     Err(_) => {}
                 }
             }
@@ -122,8 +122,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Shows the sign-in page, and says whether a browser was opened. One that does not open is no failure: the person
-    /// can open the page too.
+    /// Shows the sign-in page; whether a browser opened. If none opens, the sign-in continues: the user can open the
+    /// page.
     async fn show(&self, context: &Context<'_>, teller: &Teller<'_>) -> bool {
         let url = &self.authorization.url;
         tell(teller, Progress::Page(url));
@@ -142,7 +142,7 @@ impl Asked<'_> {
         }
     }
 
-    /// The answer that the person pastes.
+    /// The response that the user pastes.
     async fn pasted(
         &self,
         paste: &mut Option<Paste>,
@@ -166,7 +166,7 @@ impl Asked<'_> {
     }
 }
 
-/// The answer in a query; none where it is not this request's.
+/// The authorization response in a query; none if it belongs to another request.
 fn judged(authorization: &AuthorizationRequest, query: &str) -> Option<Result<Secret, LoginError>> {
     match authorization.judge(query) {
         Ok(AuthorizationResponse::Code(code)) => Some(Ok(code)),

@@ -1,4 +1,4 @@
-//! The person's web browser.
+//! The user's web browser.
 
 use std::{
     env,
@@ -16,12 +16,12 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// Shows a URL to the person.
+/// Shows a URL to the user.
 pub trait Browser: Send + Sync {
-    /// Opens `url`, and does not wait for the person. May take a moment, so async code calls it on a thread.
+    /// Opens `url` without waiting for the user. May take a moment, so async code calls it on a thread.
     ///
     /// # Errors
-    /// [`BrowserError`] where nothing can be opened; the person can still do it by hand.
+    /// [`BrowserError`] if no browser opens; the user can still open the URL.
     fn open(&self, url: &ServerUrl) -> Result<(), BrowserError>;
 }
 
@@ -34,27 +34,26 @@ pub struct BrowserError(#[from] pub io::Error);
 /// control characters; it is passed as one argument and never to a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SystemBrowser {
-    /// A program of the person's choice, with the URL as its one argument.
+    /// A program that the user chose, with the URL as its one argument.
     Program(OsString),
-    /// Commands of the person's choice, word by word; the first that works.
+    /// Commands that the user chose, as words; the first that works.
     Commands(Vec<Vec<String>>),
-    /// Whatever the system opens links with.
+    /// The system's default browser.
     Default,
-    /// The desktop's portal, else whatever the system opens links with, on the display that the desktop has.
+    /// The desktop's portal, else the system's default browser on the desktop's display.
     Desktop(Desktop),
 }
 
-/// Ours, and no business of a browser's.
+/// Variables with secrets that the browser must not inherit.
 const SECRETS: [&str; 3] = ["FINMCP_CLIENT_SECRET", "FINMCP_STORE_KEY_FILE", "FINMCP_STORE_PASSPHRASE"];
 
-/// How long a program is watched for a failure. One that cannot open anything says so at once; one that can may stay
-/// until the person closes it.
+/// How long to watch a program for a failure. One that cannot open the page fails at once; one that can may run until
+/// the user closes it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 impl SystemBrowser {
-    /// What `BROWSER` means, by the convention that `xdg-open` and Python follow: a list like `PATH`, each entry a program
-    /// and its arguments, `%s` among them for the URL, which comes last otherwise. A program's path with spaces in it is
-    /// taken for what it is.
+    /// Reads `BROWSER` as `xdg-open` and Python do: a list like `PATH` of programs with arguments. `%s` stands for the
+    /// URL, which is the last argument otherwise. The path of an existing program may contain spaces.
     pub fn from_variable(value: &str) -> Self {
         if Path::new(value).is_file() {
             return Self::Program(value.into());
@@ -104,8 +103,8 @@ fn command(words: &[String], url: &ServerUrl) -> Option<Command> {
     Some(command)
 }
 
-/// Starts the first of `commands` that works. Our stdout above all is not theirs: while serving it is the protocol's. A
-/// thread waits for its end, so that it leaves no zombie.
+/// Starts the first of `commands` that works. It must not inherit stdout, which carries the protocol in `serve`. A
+/// thread waits for the program's end, so that it leaves no zombie.
 fn start_one(commands: Vec<Command>) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel();
     let watch = move || {
@@ -116,19 +115,19 @@ fn start_one(commands: Vec<Command>) -> io::Result<()> {
                 true => Ok(()),
                 false => Err(io::Error::other(status.to_string())),
             });
-            // One that ran for longer has shown its page, whatever it says at the end.
+            // A program that ran longer has shown the page, whatever its exit code.
             if outcome.is_ok() || started.elapsed() > PATIENCE {
                 break;
             }
         }
-        // Nobody listens any more after `PATIENCE`.
+        // The receiver is gone after `PATIENCE`.
         let _ = sender.send(outcome);
     };
     thread::Builder::new().name("browser".to_owned()).spawn(watch)?;
     receiver.recv_timeout(PATIENCE).unwrap_or(Ok(()))
 }
 
-/// Keeps our streams and our secrets from a child.
+/// Keeps finmcp's streams and secrets from a child process.
 fn isolate(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     for name in SECRETS {
@@ -144,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// A browser that is a script.
+    /// A shell script as the browser.
     fn script(folder: &Path, text: &str) -> SystemBrowser {
         let path = folder.join("browser");
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -163,7 +162,7 @@ mod tests {
         }
     }
 
-    /// t001, t002: one argument, as it is, and no shell that would read it; none of our streams.
+    /// t001, t002: the URL is one unchanged argument, no shell reads it, and the browser inherits no stream.
     #[test]
     fn t001_the_url_is_one_argument() {
         let folder = tempfile::tempdir().unwrap();
@@ -183,7 +182,7 @@ mod tests {
         }
     }
 
-    /// t001: `BROWSER` is read by no shell either: words are split at spaces, and the URL is one of them.
+    /// t001: no shell reads `BROWSER` either: it is split at spaces, and the URL is one argument.
     #[test]
     fn t001_a_list_of_commands() {
         let url: ServerUrl = "https://as.example/a?x=$(touch%20pwned)&y=;id".parse().unwrap();
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_that_does_not_open_says_so() {
+    fn a_browser_that_does_not_start_is_an_error() {
         let url: ServerUrl = "https://as.example/".parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         assert!(script(folder.path(), "exit 3").open(&url).is_err());
@@ -220,9 +219,8 @@ mod tests {
         assert!(SystemBrowser::Commands(Vec::new()).open(&url).is_err());
     }
 
-    /// One that stays is not waited for.
     #[test]
-    fn a_browser_that_stays_is_left_alone() {
+    fn a_browser_that_keeps_running_is_not_waited_for() {
         let url: ServerUrl = "https://as.example/".parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let started = Instant::now();
@@ -230,9 +228,9 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
-    /// t092: what it inherits has none of our secrets.
+    /// t092: the browser inherits none of finmcp's secrets.
     #[test]
-    fn t092_secrets_stay_here() {
+    fn t092_the_browser_inherits_no_secret() {
         let mut command = Command::new("browser");
         let removed: Vec<_> = isolate(&mut command).get_envs().collect();
         for name in SECRETS {

@@ -1,5 +1,4 @@
-//! The client that a person signs in to: one that is known already, one that an earlier attempt has registered, or a new
-//! one.
+//! The OAuth client that a user signs in with: a known one, one that an earlier attempt registered, or a new one.
 
 use std::{future::Future, time::Duration};
 
@@ -26,37 +25,37 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// The longest that a server that is busy is waited for, in all.
+/// How long to wait for a busy server in total.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a server is asked that is busy each time.
+/// How often to ask a server that is always busy.
 const TRIES: u32 = 5;
 
-/// The longest that a registration takes, and that another process's is waited for: a server that never answers holds up
-/// only the process that asks it.
+/// How long a registration may take, and how long to wait for another process's: a server that never responds must not
+/// block the other processes.
 const DEADLINE: Duration = PATIENCE.saturating_add(DOCUMENT_DEADLINE);
 
-/// Where a client comes from.
+/// The origin of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The person, a document about finmcp, or the provider.
+    /// The user, a Client ID Metadata Document, or the preset provides it.
     Given,
-    /// It registered itself, and somebody has signed in with it.
+    /// finmcp registered it, and the user signed in with it.
     Earlier,
-    /// It registered itself, and nobody has signed in with it yet.
+    /// finmcp registered it, and the user has not signed in with it yet.
     Pending,
-    /// It has just registered itself.
+    /// finmcp just registered it.
     New,
 }
 
 impl Origin {
-    /// Whether nobody has signed in with it yet: the server has said how it authenticates, and not shown it.
+    /// Whether no sign-in has used it yet, so that its authentication method is untested.
     fn is_unproven(self) -> bool {
         matches!(self, Self::Pending | Self::New)
     }
 
-    /// How else the client could authenticate if the server refuses it, where it has never been accepted and the person
-    /// has not chosen.
+    /// Another authentication method to try if the server refuses the client. None if the server accepted it before or
+    /// if the user chose the method.
     pub(super) fn other_authentication(
         self,
         request: &LoginRequest,
@@ -74,26 +73,22 @@ impl Origin {
 
 /// A sign-in that needs a client.
 pub(super) struct Applicant<'a> {
-    /// What is signed in to.
     pub request: &'a LoginRequest,
-    /// Where tokens come from.
     pub discovery: &'a Discovery,
-    /// What is asked for.
     pub scope: Option<&'a Scope>,
-    /// What it works with.
     pub context: &'a Context<'a>,
     /// How long the sign-in may take.
     pub timeout: Duration,
 }
 
-/// What a server that is busy is still given.
+/// The remaining tries and time for a busy server.
 struct Patience {
     tries: u32,
     left: Duration,
 }
 
 impl Patience {
-    /// How long to wait before the next try, where the server asks for `after` and there is to be another try.
+    /// The pause before the next try if the server asks for `after`; none if no try is left.
     fn pause(&mut self, after: Duration) -> Option<Duration> {
         self.tries = self.tries.checked_sub(1).filter(|tries| *tries > 0)?;
         let pause = after.max(Duration::from_secs(1));
@@ -102,12 +97,12 @@ impl Patience {
     }
 }
 
-/// Whom to tell what happens.
+/// Receives what happens.
 type Tell<'p> = &'p mut (dyn FnMut(Progress<'_>) + Send);
 
 impl Applicant<'_> {
-    /// The client, and the listener for its redirect URI. The port comes first: a registration and a sign-in page are of
-    /// no use without it.
+    /// The client, and the listener for its redirect URI. Binds the port first: a registration and a sign-in page are
+    /// useless without it.
     pub(super) async fn for_browser(
         &self,
         place: &Place<'_>,
@@ -137,7 +132,7 @@ impl Applicant<'_> {
                     return Ok((own, registration, Origin::Pending));
                 }
             } else {
-                // Other processes wait for their person there.
+                // Other processes listen there for their user.
                 continue;
             }
             drop_client(pending.as_mut(), &registration).await;
@@ -147,9 +142,9 @@ impl Applicant<'_> {
                 keep_client(pending.as_mut(), &registration).await;
                 Ok((loopback, registration, Origin::New))
             }
-            // It is not certain that the client is forgotten, and there is no other.
+            // The server may still know the client, and there is no other.
             (Err(error), Some(forgotten)) => {
-                tracing::warn!(%error, "the server seems to have forgotten this client, and registers no other");
+                tracing::warn!(%error, "the server seems to have forgotten this client, but does not register another");
                 let (loopback, usable) = place.listen(Some(forgotten)).await?;
                 Ok((loopback, usable.ok_or(error)?, Origin::Earlier))
             }
@@ -157,15 +152,15 @@ impl Applicant<'_> {
         }
     }
 
-    /// Registers a client that is sent back to `loopback`, or to `localhost` where the server refuses 127.0.0.1. With
-    /// further ports, so that other processes can use it; without where the server refuses those.
+    /// Registers a client with the redirect URI of `loopback`, or with `localhost` if the server refuses 127.0.0.1.
+    /// Adds other ports, so that other processes can use the client, unless the server refuses them.
     async fn register_at(
         &self,
         place: &Place<'_>,
         loopback: Loopback,
         progress: Tell<'_>,
     ) -> Result<(Loopback, ClientRegistration), LoginError> {
-        // RFC 7591 section 3.2.2 has the first for this. Servers also say the others.
+        // RFC 7591 section 3.2.2 defines the first for this. Some servers use the others.
         const REFUSALS: [&str; 3] = ["invalid_redirect_uri", "invalid_client_metadata", "invalid_request"];
         let others = self.other_ports(place, &loopback).await;
         let has_others = !others.is_empty();
@@ -178,7 +173,7 @@ impl Applicant<'_> {
             }
             Err(error) => return Err(error),
         };
-        // Where that does not help, the first refusal says why.
+        // If the other tries fail too, the first refusal is the reason.
         let refused = || LoginError::Registration(RegistrationError::Refused(refusal.clone()));
         if let Some(localhost) = place.as_localhost(loopback).await {
             let others = self.other_ports(place, &localhost).await;
@@ -194,7 +189,7 @@ impl Applicant<'_> {
         Ok((loopback, registration))
     }
 
-    /// Further redirect URIs for a client that other processes will know of.
+    /// Other redirect URIs for a client that other processes share.
     async fn other_ports(&self, place: &Place<'_>, loopback: &Loopback) -> Vec<String> {
         match self.context.registrations {
             Some(_) => place.other_ports(loopback).await,
@@ -210,14 +205,13 @@ impl Applicant<'_> {
     ) -> Result<ClientRegistration, LoginError> {
         let request = self.registration_request(loopback.redirect_uri().as_str()).with_redirect_uris(others);
         let without_scope = || request.clone().without_scope();
-        // Some servers offer the device grant, and not to everybody.
+        // Some servers offer the device grant, but not to every client.
         let lesser =
             [self.scope.map(|_| without_scope()), self.server().device_codes.then(|| without_scope().for_browsers())];
         self.register(request.clone(), lesser, progress).await
     }
 
-    /// The client of a sign-in on another device, which needs no listener. `redirect_uri` is one that it might use
-    /// another time.
+    /// The client of a sign-in on another device, which needs no listener. It registers with `redirect_uri` for later.
     pub(super) async fn for_device(
         &self,
         redirect_uri: &str,
@@ -255,8 +249,8 @@ impl Applicant<'_> {
         client.expires_at.is_none_or(|end| end > self.context.clock.now())
     }
 
-    /// The clients that earlier attempts have registered, for as long as nobody else may register one. Without them this
-    /// sign-in registers its own.
+    /// The clients that earlier attempts registered. No other process can register one while this is open. None if
+    /// they cannot be read: this sign-in then registers its own.
     async fn pending(&self) -> Option<Pending> {
         let registrations = self.context.registrations.as_ref()?;
         let (resource, _) = self.request.resource(self.discovery);
@@ -268,11 +262,12 @@ impl Applicant<'_> {
             account: self.request.account.clone(),
         };
         let opened = registrations.open(&identity, self.deadline()).await;
-        let mut pending = opened.inspect_err(|error| tracing::debug!(%error, "registrations are not shared")).ok()?;
+        let mut pending =
+            opened.inspect_err(|error| tracing::debug!(%error, "could not open the shared registrations")).ok()?;
         if self.request.force_registration
             && let Err(error) = pending.clear().await
         {
-            tracing::debug!(%error, "earlier registrations stay stored");
+            tracing::debug!(%error, "could not delete the earlier registrations");
         }
         Some(pending)
     }
@@ -292,9 +287,9 @@ impl Applicant<'_> {
         }
     }
 
-    /// Registers with `request`, or with the first of `lesser` that the server does not refuse. Some let a client
-    /// register for their own scopes only, and grant those of a protected resource all the same: what a registration
-    /// without is good for is theirs to say (RFC 7591 section 2), and [`ClientRegistration::allowed`] keeps to it.
+    /// Registers with `request`, or with the first of `lesser` that the server accepts. Some servers register clients
+    /// for their own scopes only, but grant the scopes of a protected resource. The server decides what a client
+    /// without a registered scope may request (RFC 7591 section 2); [`ClientRegistration::allowed`] applies that.
     async fn register(
         &self,
         request: RegistrationRequest,
@@ -314,7 +309,7 @@ impl Applicant<'_> {
         Ok(outcome?)
     }
 
-    /// Registers, and waits for a server that is busy as long as it asks for, where `patience` allows that.
+    /// Registers. Waits for a busy server as long as it asks for, within `patience`.
     async fn register_once(
         &self,
         endpoint: &ServerUrl,
@@ -339,7 +334,7 @@ impl Applicant<'_> {
         DEADLINE.min(self.timeout)
     }
 
-    /// What `registering` comes to, for as long as a registration may take.
+    /// The outcome of `registering` within the deadline.
     async fn in_time<T>(&self, registering: impl Future<Output = Result<T, LoginError>>) -> Result<T, LoginError> {
         let after = self.deadline();
         let host = self.server().registration_endpoint.as_ref().unwrap_or(&self.server().token_endpoint).host();
@@ -352,7 +347,7 @@ async fn keep_client(pending: Option<&mut Pending>, registration: &ClientRegistr
     if let Some(pending) = pending
         && let Err(error) = pending.add(registration.clone()).await
     {
-        tracing::debug!(%error, "a registration could not be kept for the next sign-in");
+        tracing::debug!(%error, "could not store a registration for the next sign-in");
     }
 }
 
@@ -360,6 +355,6 @@ async fn drop_client(pending: Option<&mut Pending>, registration: &ClientRegistr
     if let Some(pending) = pending
         && let Err(error) = pending.remove(&registration.client_id).await
     {
-        tracing::debug!(%error, "a forgotten registration stays stored");
+        tracing::debug!(%error, "could not delete a forgotten registration");
     }
 }

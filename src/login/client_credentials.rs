@@ -1,4 +1,4 @@
-//! Signing in as a program, with a secret or a key.
+//! Signing in without a user, with a client secret or a private key.
 
 use crate::{
     credential::record::{Credential, Renewal},
@@ -10,8 +10,7 @@ use crate::{
     oauth::client::Grant,
 };
 
-/// Signs a client in with its own credentials (RFC 6749 section 4.4). A pinned token endpoint wins over whatever the
-/// server might say: nothing is discovered then.
+/// Signs in with the client credentials grant (RFC 6749 section 4.4). A pinned token endpoint skips discovery.
 ///
 /// # Errors
 /// Any [`LoginError`].

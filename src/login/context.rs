@@ -1,4 +1,4 @@
-//! What a sign-in works with, and whom it tells.
+//! What a sign-in uses, and the progress that it reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,58 +12,57 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How the answer of a person's sign-in comes back.
+/// How the authorization response comes back.
 #[derive(Debug)]
 pub struct Redirection {
-    /// The port of 127.0.0.1 to listen on; else the fixed redirect URI, else that of an earlier registration if its port is
-    /// free, else any port.
+    /// The port of 127.0.0.1 to listen on; else the redirect URI that the user chose, else that of an earlier
+    /// registration if its port is free, else any port.
     pub port: Option<u16>,
-    /// Where the person can paste it, when the browser cannot come back here.
+    /// Where the user can paste it if the browser cannot reach this machine.
     pub paste: Option<Paste>,
-    /// How long the person has.
+    /// How long the user has.
     pub timeout: Duration,
 }
 
-/// What a sign-in works with.
+/// What a sign-in uses.
 #[derive(Clone)]
 pub struct Context<'a> {
-    /// The network.
+    /// Sends the requests.
     pub http: &'a Http,
-    /// The time.
+    /// Tells when tokens expire.
     pub clock: &'a dyn Clock,
-    /// What shows the sign-in page; none where the person wants to do that.
+    /// Opens the sign-in page; none if the user opens it.
     pub browser: Option<Arc<dyn Browser>>,
-    /// Where clients are kept that nobody has signed in with yet; none where each sign-in registers its own.
+    /// The registered clients that have no sign-in yet; none if every sign-in registers its own.
     pub registrations: Option<Registrations>,
 }
 
-/// What happens meanwhile, for whoever watches.
+/// The progress of a sign-in.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// The authorization server registers no client for this long, and is waited for.
+    /// The authorization server is busy; finmcp waits this long before it registers a client.
     Busy(Duration),
-    /// The sign-in page, before it is opened: its host is whom the person is about to trust.
+    /// The sign-in page, before it opens: the user is about to trust its host.
     Page(&'a ServerUrl),
-    /// The page that the person opens on another device, whose host is whom the person is about to trust, and the code
-    /// to enter there.
+    /// For a sign-in on another device.
     Code {
-        /// The page.
+        /// The page to open there: the user is about to trust its host.
         page: &'a ServerUrl,
-        /// The code.
+        /// The code to enter on that page.
         code: &'a str,
     },
-    /// A browser was started with it.
+    /// A browser opened the page.
     Opened,
-    /// No browser could be started: the person has to open the page.
+    /// No browser opened: the user has to open the page.
     NotOpened(BrowserError),
-    /// The person can paste the address that the browser ends on.
+    /// The user can paste the browser's final address.
     PasteHere,
-    /// What was pasted is not the answer; the wait goes on.
+    /// The pasted line is not the authorization response; finmcp still waits.
     WrongPaste(PasteError),
-    /// The wait for the person begins, and lasts this long at most.
+    /// finmcp starts to wait for the user, up to this long.
     Waiting(Duration),
-    /// The client registered at an earlier sign-in. A page that says that the server does not know it leads nowhere.
+    /// An earlier sign-in registered the client. If the server has forgotten it, its page ends there.
     KnownClient,
-    /// The answer is there, and is being exchanged for a token.
+    /// The authorization response arrived; finmcp requests the token.
     Answered,
 }

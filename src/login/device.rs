@@ -1,4 +1,4 @@
-//! Signing in with another device: the person enters a code there, and finmcp asks until that is done (RFC 8628).
+//! Signing in on another device: the user enters a code there while finmcp polls for the token (RFC 8628).
 
 use std::time::Duration;
 
@@ -20,11 +20,10 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// The redirect URI of a client that might use one another time (RFC 8252 section 7.3).
+/// The redirect URI that the client registers for a later sign-in with a browser (RFC 8252 section 7.3).
 const REDIRECT_URI: &str = "http://127.0.0.1/callback";
 
-/// Signs a person in with the device authorization grant. The person has as long as the code lives, and `timeout` at
-/// most.
+/// Signs in with the device authorization grant. The user has until the code expires, up to `timeout`.
 ///
 /// # Errors
 /// Any [`LoginError`].
@@ -57,7 +56,7 @@ pub async fn device_code(
     token(&authorization, &credential, patience, context).await
 }
 
-/// Asks for a code that the person enters elsewhere.
+/// Requests a code for the user to enter on another device.
 pub(super) async fn begin(
     endpoint: &ServerUrl,
     credential: &Credential,
@@ -75,7 +74,7 @@ pub(super) async fn begin(
     Ok(DeviceAuthorization::parse(&answer, endpoint)?)
 }
 
-/// Asks for the token until the person has decided, or `patience` is over.
+/// Polls for the token until the user has decided or `patience` is over.
 pub(super) async fn token(
     authorization: &DeviceAuthorization,
     credential: &Credential,
@@ -104,7 +103,7 @@ pub(super) async fn token(
     }
 }
 
-/// What it means that no later question will bring a token (RFC 8628 section 3.5).
+/// Why polling has ended without a token (RFC 8628 section 3.5).
 fn ended(error: TokenError, patience: Duration) -> LoginError {
     match error {
         TokenError::Refused(error) if error.code == "access_denied" => LoginError::Denied(error),

@@ -1,4 +1,4 @@
-//! Why nobody was signed in.
+//! Why a sign-in failed.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -9,98 +9,99 @@ use crate::{
         discovery::DiscoveryError,
         error::{OAuthError, RegistrationError, TokenError, Untrusted},
     },
+    span,
 };
 
-/// A sign-in that brought no credential, sorted by what the person does next.
+/// Why a sign-in failed, by what the user can do next.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// Something that a server says must not be acted upon.
+    /// finmcp must not trust the server's metadata.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
-    /// The server serves without authorization: there is nothing to sign in to.
-    #[error("{host} asks for no sign-in")]
+    /// The server requires no authorization.
+    #[error("{host} does not require a sign-in")]
     NotRequired {
         /// The server.
         host: String,
     },
-    /// The authorization server registers no clients by itself: the person needs a client of their own.
-    #[error("{host} does not let programs register by themselves")]
+    /// The authorization server offers no dynamic registration: the user needs a client id from the vendor.
+    #[error("{host} does not offer dynamic client registration")]
     NeedsRegistration {
         /// The authorization server.
         host: String,
     },
-    /// The authorization server signs nobody in on another device (RFC 8628).
+    /// The authorization server has no device authorization endpoint (RFC 8628).
     #[error("{host} does not offer sign-in with a device code")]
     NoDeviceCode {
         /// The authorization server.
         host: String,
     },
-    /// The authorization server takes no sign-in whose request did not come to it beforehand (RFC 9126 section 5).
-    #[error("{host} takes only authorization requests that are pushed to it first (PAR), and finmcp does not push yet")]
+    /// The authorization server requires pushed authorization requests (RFC 9126 section 5).
+    #[error("{host} requires pushed authorization requests (PAR), which finmcp does not support yet")]
     PushedOnly {
         /// The authorization server.
         host: String,
-        /// Whether it offers sign-in with a device code, which needs no such request.
+        /// Whether it offers sign-in with a device code, which needs no pushed request.
         device_codes: bool,
     },
-    /// Tokens are to be bound to a key, and the authorization server does not say that it does so.
-    #[error("{host} does not say that it binds tokens to a key (DPoP with ES256)")]
+    /// DPoP is required, but the authorization server's metadata does not list it.
+    #[error("{host} does not list support for DPoP with ES256")]
     NoDpop {
         /// The authorization server.
         host: String,
     },
-    /// Client credentials are wanted, and there are none.
-    #[error("a client id and its secret or private key are needed")]
+    /// The client credentials grant needs a client id and a secret or key.
+    #[error("this sign-in needs a client id and its secret or private key")]
     NeedsSecret,
-    /// The authorization server does not take the client's private key (RFC 8414 section 2).
+    /// The authorization server does not accept the client's private key (RFC 8414 section 2).
     #[error("{}", key_refused(.host, .algorithm, .accepted))]
     KeyRefused {
         /// The authorization server.
         host: String,
-        /// What the key signs with.
+        /// The key's algorithm.
         algorithm: &'static str,
-        /// What the server lists, cleaned; nothing where it takes no keys at all.
+        /// The server's algorithms, cleaned; empty if it accepts no keys.
         accepted: Vec<String>,
     },
-    /// Somebody else is to say who we are, and there is nobody.
-    #[error("an assertion, or an identity provider that gives one, is needed")]
+    /// The JWT bearer grant needs an assertion.
+    #[error("this sign-in needs an assertion, or an identity provider that issues one")]
     NeedsAssertion,
-    /// The assertion brought nothing.
+    /// The assertion brought no token.
     #[error(transparent)]
     Assertion(AssertionError),
-    /// The person, or somebody for them, said no.
-    #[error("the sign-in was refused: {0}")]
+    /// The user, or an administrator, declined.
+    #[error("the sign-in was declined: {0}")]
     Denied(OAuthError),
-    /// The authorization server did not accept the request.
-    #[error("the authorization server did not accept the sign-in: {0}")]
+    /// The authorization server refused the authorization request.
+    #[error("the authorization server refused the sign-in: {0}")]
     Refused(OAuthError),
     /// The authorization server refuses the client that it has just registered.
-    #[error("the authorization server refused the client that it has just registered: {0}")]
+    #[error("the authorization server refused the client that it just registered: {0}")]
     NewClientRefused(OAuthError),
     /// The authorization server no longer knows the client that it registered for an earlier sign-in.
     #[error("the authorization server no longer knows the client that it registered: {0}")]
     ClientForgotten(OAuthError),
-    /// Nobody signed in.
-    #[error("nobody signed in within {} s", .after.as_secs())]
+    /// The user did not sign in.
+    #[error("the sign-in timed out after {}", span::format_duration(.after.as_secs()))]
     TimedOut {
-        /// How long the person had.
+        /// How long the user had.
         after: Duration,
-        /// Whether the client registered at an earlier sign-in. A server that has forgotten it shows a page of its own
-        /// that leads nowhere (RFC 6749 section 4.1.2.1), and nobody comes back.
+        /// Whether an earlier sign-in registered the client. A server that has forgotten it shows an error page and
+        /// does not redirect back (RFC 6749 section 4.1.2.1).
         known_client: bool,
     },
     /// The redirect URI's port cannot be used.
-    #[error("cannot listen for the answer on {}", listened_at(.address))]
+    #[error("cannot listen for the authorization response on {}", listened_at(.address))]
     Listener {
-        /// Where; port 0 is any port.
+        /// The address; its port is 0 for any port.
         address: SocketAddr,
-        /// The option that chose the port; none where the system was to pick one.
+        /// The option that chose the port; none for any port.
         option: Option<&'static str>,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The server's metadata cannot be had.
+    /// finmcp cannot get the server's metadata.
     #[error(transparent)]
     Discovery(DiscoveryError),
     /// Dynamic registration.
@@ -120,8 +121,8 @@ fn listened_at(address: &SocketAddr) -> String {
 
 fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
     match accepted {
-        [] => format!("{host} takes no private key: it does not list private_key_jwt"),
-        accepted => format!("{host} takes no key that signs with {algorithm}, but {} only", accepted.join(", ")),
+        [] => format!("{host} does not accept private keys: it does not list private_key_jwt"),
+        accepted => format!("{host} does not accept {algorithm} keys, only {}", accepted.join(", ")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Signing in by what somebody else says of us (RFC 7523 section 2.1): a platform of its workload, or an enterprise's
-//! identity provider of its employee.
+//! Signing in with an assertion (RFC 7523 section 2.1): from a platform about its workload, or from an enterprise's
+//! identity provider about its employee.
 
 use crate::{
     credential::{
@@ -15,8 +15,7 @@ use crate::{
     secret::Secret,
 };
 
-/// Signs in with the assertion of the options. A pinned token endpoint wins over whatever the server might say: nothing is discovered
-/// then.
+/// Signs in with the assertion of the options. A pinned token endpoint skips discovery.
 ///
 /// # Errors
 /// Any [`LoginError`].
@@ -64,7 +63,7 @@ pub async fn jwt_bearer(
     Ok(credential)
 }
 
-/// A client without a name: its assertion says who it is (RFC 7521 section 4.1).
+/// A client without a client id: its assertion identifies it (RFC 7521 section 4.1).
 fn unnamed() -> ClientRegistration {
     ClientRegistration {
         client_id: String::new(),

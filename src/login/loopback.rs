@@ -1,4 +1,4 @@
-//! The redirect URI of a native app: a listener on this machine that waits for one answer (RFC 8252 section 7.3).
+//! A native app's listener for the authorization response (RFC 8252 section 7.3).
 
 #[cfg(test)]
 mod tests;
@@ -36,25 +36,25 @@ use crate::{
     secret::Secret,
 };
 
-/// The path of the redirect URI, where the person has not fixed another.
+/// The path of the redirect URI, unless the user chose another.
 const PATH: &str = "/callback";
 
-/// The most of a request's head that is read, in bytes.
+/// The longest request head, in bytes.
 const HEAD_LIMIT: usize = 8 << 10;
 
-/// How long a connection may take to send its head, and then to take its answer.
+/// How long a connection may take to send its request head, and then to read the response.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a browser that has brought the answer is kept waiting for what became of it.
+/// How long the browser waits for the outcome of the sign-in.
 const SUSPENSE: Duration = Duration::from_secs(10);
 
-/// The most connections at once. One more drops the oldest, so that idle ones cannot keep the person's browser out.
+/// The most connections at once. Another one drops the oldest, so that idle ones cannot block the user's browser.
 const CONNECTIONS: usize = 16;
 
-/// How many ports the system may pick until one is free on both addresses of `localhost`.
+/// How many ports to try until one is free on both addresses of `localhost`.
 const PICKS: usize = 8;
 
-/// A bound port of the loopback interface. Dropping it frees the port and cuts every connection.
+/// A bound port of the loopback interface. Dropping it frees the port and closes every connection.
 #[derive(Debug)]
 pub struct Loopback {
     first: TcpListener,
@@ -63,41 +63,41 @@ pub struct Loopback {
     redirect_uri: RedirectUri,
 }
 
-/// Why no answer can be listened for.
+/// Why the port cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen for the answer on {address}")]
+#[error("cannot listen for the authorization response on {address}")]
 pub struct ListenError {
-    /// The address; its port is 0 where the system was to pick one.
+    /// The address; its port is 0 for any port.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }
 
-/// The browser that brought the answer, and waits for its page. It may ask again with the same answer as long as this
-/// lives. Dropping it sends the browser away without a page.
+/// The browser that delivered the authorization response and waits for a page. While this exists, the browser may send
+/// the same response again. Dropping it closes the connection without a page.
 #[derive(Debug)]
 pub struct Visitor {
     page: watch::Sender<Option<Page>>,
-    /// The one task that listens; it owns those that serve.
+    /// The task that listens; it owns the tasks that serve connections.
     listening: JoinSet<io::Result<()>>,
 }
 
 impl Loopback {
-    /// Binds `port` of 127.0.0.1, or one that the system picks. Only the literal address: a name could resolve to
-    /// elsewhere (RFC 8252 section 8.3).
+    /// Binds `port` of 127.0.0.1, or a free one. Uses the literal address, because a name could resolve to another
+    /// (RFC 8252 section 8.3).
     ///
     /// # Errors
-    /// Whatever the system says, such as that the port is taken.
+    /// The system's error, for example because the port is in use.
     pub async fn bind(port: Option<u16>) -> Result<Self, ListenError> {
         Self::at(&RedirectUri::new(LoopbackHost::V4, port.unwrap_or(0), PATH)).await
     }
 
-    /// Binds the address that `redirect_uri` names, and for `localhost` both, where this machine has both: on one that
-    /// is left to another program, that program would be given the code.
+    /// Binds the address of `redirect_uri`, and both addresses for `localhost` if this machine has both: a program
+    /// that listens on the other one would receive the code.
     ///
     /// # Errors
-    /// Whatever the system says, such as that the port is taken.
+    /// The system's error, for example because the port is in use.
     pub async fn at(redirect_uri: &RedirectUri) -> Result<Self, ListenError> {
         let (host, port) = (redirect_uri.host(), redirect_uri.port());
         let first = match host {
@@ -116,11 +116,11 @@ impl Loopback {
         Ok(Self { first, second, redirect_uri })
     }
 
-    /// The same under the name `localhost`, for servers that know this machine by no other name. `port` is the one that
-    /// the person chose; otherwise the system may pick another.
+    /// The same with the name `localhost`, for servers that accept only that name. `port` is the one that the user
+    /// chose; without it, another port may be used.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// The system's error.
     pub async fn as_localhost(self, port: Option<u16>) -> Result<Self, ListenError> {
         let Self { first, redirect_uri, .. } = self;
         let own = RedirectUri::new(LoopbackHost::Localhost, redirect_uri.port(), PATH);
@@ -138,16 +138,16 @@ impl Loopback {
         Err(error)
     }
 
-    /// The redirect URI to register and to ask with.
+    /// The redirect URI to register and to send in authorization requests.
     pub fn redirect_uri(&self) -> &RedirectUri {
         &self.redirect_uri
     }
 
-    /// Serves until `judge` finds an answer in a request's query, and gives that with the browser that brought it, which
-    /// is to be shown a page.
+    /// Serves until `judge` finds the authorization response in a request's query. Returns it with the browser that
+    /// delivered it, to show a page there.
     ///
     /// # Errors
-    /// Whatever the listener says.
+    /// The listener fails.
     pub async fn wait<T: Send + 'static>(
         self,
         judge: impl Fn(&str) -> Option<T> + Send + Sync + 'static,
@@ -156,7 +156,7 @@ impl Loopback {
         let (answers, mut answered) = mpsc::channel(1);
         let redirect_uri = self.redirect_uri.clone();
         let redirect = Redirect { redirect_uri, judge, taken: OnceLock::new(), answers, page: shown };
-        // In this task until there is an answer: giving up frees the port at once.
+        // Runs in this task until the response arrives, so that cancelling frees the port at once.
         let mut listen = self.listen(Arc::new(redirect)).boxed();
         tokio::select! {
             Some(answer) = answered.recv() => {
@@ -168,7 +168,7 @@ impl Loopback {
         }
     }
 
-    /// Serves whoever comes until there is a page, and then those that wait for it.
+    /// Accepts connections until there is a page, then finishes the open ones.
     async fn listen<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static>(
         self,
         redirect: Arc<Redirect<T, J>>,
@@ -185,7 +185,7 @@ impl Loopback {
                     }
                     match accepted {
                         Ok(stream) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
-                        // A connection that was gone before it was taken is no reason to stop; a broken listener is.
+                        // A connection that closed before it was accepted is no error of the listener.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => return Err(error),
                     }
@@ -214,7 +214,7 @@ impl Loopback {
     }
 }
 
-/// A listener at `address`, and the port that it has.
+/// A listener at `address`, and its port.
 async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), ListenError> {
     let bound = TcpListener::bind(address).await.and_then(|listener| {
         let port = listener.local_addr()?.port();
@@ -223,7 +223,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, u16), ListenError> 
     bound.map_err(|source| ListenError { address, source })
 }
 
-/// The listener at the other address of `localhost`; none where this machine does not have that address.
+/// The listener at the other address of `localhost`; none if this machine does not have it.
 async fn second(port: u16) -> Result<Option<TcpListener>, ListenError> {
     match listen((Ipv6Addr::LOCALHOST, port).into()).await {
         Ok((listener, _)) => Ok(Some(listener)),
@@ -235,7 +235,7 @@ async fn second(port: u16) -> Result<Option<TcpListener>, ListenError> {
 }
 
 impl Visitor {
-    /// Shows the page, and returns when it is with the system or its time is up. The port is free then.
+    /// Shows the page. Returns when it was sent or timed out; the port is free then.
     pub async fn show(self, page: Page) {
         let Self { page: waiting, mut listening } = self;
         let _ = waiting.send(Some(page));
@@ -244,20 +244,20 @@ impl Visitor {
     }
 }
 
-/// What every connection shares.
+/// The state that all connections share.
 struct Redirect<T, J> {
     redirect_uri: RedirectUri,
     judge: J,
-    /// The query of the answer that was taken. The first one counts: a code is used once (RFC 6749 section 4.1.2).
+    /// The query of the accepted response. Only the first counts: a code is used once (RFC 6749 section 4.1.2).
     taken: OnceLock<Secret>,
     answers: mpsc::Sender<T>,
-    /// What became of it, once that is known.
+    /// The page with the outcome, once it is known.
     page: watch::Receiver<Option<Page>>,
 }
 
 impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redirect<T, J> {
-    /// Serves one request and closes. It ends when the page is with the system, or its time is up; and where it has not
-    /// brought the answer, as soon as somebody else's is dealt with.
+    /// Serves one request and closes the connection. Ends when the page was sent or timed out, or as soon as another
+    /// connection's response is handled.
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         let waits = AtomicBool::new(false);
         let connection = http1::Builder::new()
@@ -276,7 +276,7 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
             }
         };
         tokio::select! {
-            // Whatever ends a connection, the wait goes on.
+            // The listener continues, however the connection ends.
             _ = tokio::time::timeout(2 * CONNECTION_DEADLINE + SUSPENSE, connection) => {}
             () = over => {}
         }
@@ -286,7 +286,7 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let own_host =
             hosts.next().is_some_and(|host| host == &self.redirect_uri.authority()) && hosts.next().is_none();
-        // A page elsewhere whose name was made to resolve to this machine asks under its own name.
+        // DNS rebinding: a page on another host whose name resolves to this machine sends its own name.
         if !own_host || request.uri().authority().is_some() {
             return Page::unrelated().response(StatusCode::FORBIDDEN);
         }
@@ -308,8 +308,8 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
         page.unwrap_or_else(Page::undecided).response(StatusCode::OK)
     }
 
-    /// Whether the query is the answer: the first one, or the same once more, from a browser that loads the page again or
-    /// had loaded it before its person looked. The code in it is used once.
+    /// Whether the query is the authorization response: the first one, or the same again from a browser that reloads
+    /// or prefetched the page. The code in it is used once.
     fn takes(&self, query: &str) -> bool {
         let asked = Secret::new(query.to_owned());
         if self.taken.get().is_none()

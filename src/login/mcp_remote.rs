@@ -1,7 +1,7 @@
-//! A sign-in that mcp-remote left on this machine, in plain text: taken over, so that nobody has to sign in again.
+//! Imports a sign-in that mcp-remote left on this machine in plain text, so that the user need not sign in again.
 //!
-//! mcp-remote keeps a file for the tokens and one for the client, named after the MD5 of the server's URL as it was typed,
-//! in a folder for each generation of its format.
+//! mcp-remote writes one file for the tokens and one for the client. Their names contain the MD5 of the server's URL
+//! as the user typed it. Every version of the format has its own folder.
 
 use std::{
     fs, io,
@@ -26,45 +26,45 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What was found for one server.
+/// mcp-remote's sign-in to one server.
 #[derive(Debug)]
 pub struct Leftover {
-    /// Its files, the plain text of tokens and secrets among them.
+    /// Its files, including those with tokens and secrets in plain text.
     pub files: Vec<PathBuf>,
-    /// The client's registration, as the authorization server answered it (RFC 7591 section 3.2.1).
+    /// The authorization server's registration response (RFC 7591 section 3.2.1).
     registration: Zeroizing<Vec<u8>>,
     redirect_uri: String,
-    /// Who issued it, where mcp-remote has noted that.
+    /// The authorization server, if mcp-remote recorded it.
     issuer: Option<String>,
     refresh_token: Secret,
     scope: Option<Scope>,
 }
 
-/// Why there is nothing to take over.
+/// Why there is nothing to import.
 #[derive(Debug, thiserror::Error)]
 pub enum LeftoverError {
     /// No files for this server.
-    #[error("mcp-remote has left no sign-in to {server} in {}", .folder.display())]
+    #[error("no sign-in of mcp-remote to {server} found in {}", .folder.display())]
     None {
-        /// The server.
+        /// The MCP server.
         server: ServerUrl,
-        /// Where it would be.
+        /// mcp-remote's folder.
         folder: PathBuf,
     },
-    /// They hold nothing that lasts.
-    #[error("what mcp-remote left in {} has no {missing}", .file.display())]
+    /// The files contain no refresh token or no redirect URI.
+    #[error("mcp-remote's file {} has no {missing}", .file.display())]
     Incomplete {
-        /// The file.
+        /// The incomplete file.
         file: PathBuf,
         /// What it lacks.
         missing: &'static str,
     },
-    /// They cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {}", .file.display())]
     Unreadable {
-        /// The file.
+        /// The unreadable file.
         file: PathBuf,
-        /// What the system says, or what is wrong with it.
+        /// The system's error, or the position of a syntax error.
         #[source]
         source: io::Error,
     },
@@ -112,8 +112,7 @@ impl Leftover {
         })
     }
 
-    /// The credential that it makes, with tokens of its own: the refresh token is spent for them, since mcp-remote would
-    /// spend it too.
+    /// The credential with new tokens. This uses up the refresh token, which mcp-remote would otherwise use too.
     ///
     /// # Errors
     /// Any [`LoginError`].
@@ -128,14 +127,14 @@ impl Leftover {
         let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
         let mut credential = with_tokens(credential, Grant::RefreshToken(&self.refresh_token), context).await?;
         if let Some(tokens) = &mut credential.tokens {
-            // A server that gives no new one means the old one to go on (RFC 6749 section 6).
+            // Without a new refresh token, the old one stays valid (RFC 6749 section 6).
             tokens.refresh_token.get_or_insert_with(|| self.refresh_token.clone());
         }
         Ok(credential)
     }
 }
 
-/// What a server's files can be called: people type its URL with and without the slash at its end.
+/// The possible names of a server's token file: users type the URL with and without the final slash.
 fn names(server: &ServerUrl) -> [String; 2] {
     let bare = server.as_str().trim_end_matches('/');
     [bare.to_owned(), format!("{bare}/")].map(|url| {
@@ -153,7 +152,7 @@ fn newest(folder: &Path, names: &[String]) -> Option<PathBuf> {
     dated.into_iter().max().map(|(_, file)| file)
 }
 
-/// All that is kept beside these tokens for the same server.
+/// All files of the same server in the folder of `tokens_file`.
 fn belonging(tokens_file: &Path) -> Vec<PathBuf> {
     let name = tokens_file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let prefix = name.trim_end_matches("tokens.json");
@@ -174,9 +173,9 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, LeftoverError> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(file: &Path, text: &'a [u8]) -> Result<T, LeftoverError> {
-    // Where it is wrong, not what is there.
+    // Names the position and not the contents, which are secret.
     let wrong = |error: serde_json::Error| {
-        let text = format!("line {}, column {} is not as expected", error.line(), error.column());
+        let text = format!("unexpected value at line {}, column {}", error.line(), error.column());
         LeftoverError::Unreadable { file: file.to_owned(), source: io::Error::other(text) }
     };
     serde_json::from_slice(text).map_err(wrong)

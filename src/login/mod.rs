@@ -1,7 +1,7 @@
-//! Signing in: from a server's URL to a credential. Nothing here prints, and nothing is stored; both are the caller's.
+//! Signing in: from a server's URL to a credential. Nothing here prints or stores anything; the caller does.
 //!
-//! [`options`] is how to sign in, [`request`] what to; [`person`], [`device`], [`client_credentials`] and [`jwt_bearer`]
-//! are the ways.
+//! [`options`] says how to sign in, [`request`] to what; [`person`], [`device`], [`client_credentials`] and
+//! [`jwt_bearer`] are the grants.
 
 mod answer;
 pub mod browser;

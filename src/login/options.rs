@@ -1,4 +1,4 @@
-//! How to sign in: one value, whoever says it, and how `config.toml` spells it. What can be typed is in `cli`.
+//! How to sign in, and the same in `config.toml`. The command line's options are in `cli`.
 
 use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr};
 
@@ -12,39 +12,39 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// What a person, a preset or an earlier sign-in says about signing in. Everything left open is discovered.
+/// How to sign in, from the command line, a preset or an earlier sign-in. finmcp discovers what is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// How a token is first obtained.
+    /// The grant of the first token.
     pub grant: Option<GrantKind>,
     /// A pre-registered client's identifier.
     pub client_id: Option<String>,
-    /// How the client authenticates, where it is fixed.
+    /// How the client authenticates; discovered if missing.
     pub client_authentication: Option<ClientAuthentication>,
-    /// The Client ID Metadata Document to be known by.
+    /// The URL of a Client ID Metadata Document, used as the client id.
     pub client_metadata_url: Option<ClientMetadataUrl>,
-    /// Who says who signs in, where somebody else does.
+    /// The source of the assertion for the JWT bearer grant.
     pub assertion: Option<Assertion>,
-    /// The redirect URI that the client is registered with, where the server compares it byte for byte.
+    /// The client's registered redirect URI, for servers that compare every byte.
     pub redirect_uri: Option<RedirectUri>,
-    /// The scope to ask for.
+    /// The scope to request.
     pub scope: Option<Scope>,
-    /// A pinned token endpoint: nothing is discovered.
+    /// A pinned token endpoint: skips discovery.
     pub token_endpoint: Option<ServerUrl>,
     /// The issuer to expect.
     pub issuer: Option<String>,
     /// The `resource` parameter.
     pub resource: ResourceParameter,
-    /// Further fields of the authorization and token requests, such as `business_id`.
+    /// Additional parameters of the authorization and token requests, for example `business_id`.
     pub parameters: Vec<(String, String)>,
-    /// Whether tokens are to be bound to a key, though the server does not ask for it.
+    /// Whether to use DPoP even if the server does not require it.
     pub dpop: bool,
-    /// What is accepted of this server though the rules refuse it.
+    /// The security checks that are off for this server.
     pub overrides: Overrides,
 }
 
 impl Options {
-    /// These, with the gaps filled from `other`.
+    /// These options, with missing ones taken from `other`.
     pub fn or(self, other: Self) -> Self {
         let parameters = if self.parameters.is_empty() { other.parameters } else { self.parameters };
         let resource = if self.resource == ResourceParameter::Discovered { other.resource } else { self.resource };
@@ -66,7 +66,7 @@ impl Options {
     }
 }
 
-/// How a token is first obtained (RFC 6749 section 1.3).
+/// The grant of the first token (RFC 6749 section 1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrantKind {
@@ -80,10 +80,10 @@ pub enum GrantKind {
     JwtBearer,
 }
 
-/// The `resource` parameter of every request for a token (RFC 8707 section 2).
+/// The `resource` parameter of the authorization and token requests (RFC 8707 section 2).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ResourceParameter {
-    /// As the server's metadata says, else the server's own URL.
+    /// The resource in the server's metadata, else the server's URL.
     #[default]
     Discovered,
     /// This one.
@@ -93,16 +93,16 @@ pub enum ResourceParameter {
 }
 
 impl From<&str> for ResourceParameter {
-    /// As a person spells it: `none`, or an identifier.
+    /// `none`, or an identifier.
     fn from(text: &str) -> Self {
         if text == "none" { Self::Omitted } else { Self::Fixed(text.to_owned()) }
     }
 }
 
-/// Where the assertion of a sign-in comes from.
+/// The source of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assertion {
-    /// A file that holds it, and that its platform keeps fresh (workload identity federation).
+    /// A file that a platform keeps up to date (workload identity federation).
     File(PathBuf),
     /// An identity provider, which gives it for a person's ID token (MCP "Enterprise-Managed Authorization").
     IdentityProvider {
@@ -110,12 +110,12 @@ pub enum Assertion {
         issuer: String,
         /// The client that the ID token was issued to.
         client_id: String,
-        /// The file that holds the ID token.
+        /// The file with the ID token.
         id_token_file: PathBuf,
     },
 }
 
-/// The same, as `config.toml` spells it.
+/// The options in `config.toml`.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct OptionsDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,10 +160,10 @@ fn is_none(overrides: &Overrides) -> bool {
 }
 
 impl OptionsDocument {
-    /// What it says.
+    /// Parses the values.
     ///
     /// # Errors
-    /// The member that makes no sense, and why.
+    /// The invalid member, and why.
     pub fn options(&self) -> Result<Options, String> {
         for name in self.parameters.keys() {
             parameters::check(name).map_err(|error| format!("parameters: {error}"))?;

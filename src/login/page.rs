@@ -1,19 +1,18 @@
-//! What the person reads in the browser at the end of a sign-in. Nothing of a request is echoed, nothing is loaded, and
-//! nothing runs.
+//! The page in the browser at the end of a sign-in. It echoes nothing of the request, loads nothing and runs nothing.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
-/// A whole page.
+/// An HTML page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page(String);
 
-/// `callback.html` may be styled by itself and by nothing else: the hash is that of its style.
+/// Allows the style in `callback.html`, by its hash, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'sha256-RYa6Zaf14xVrvUo2VxbhhC5Ik0/wsMfUNUTgVUqcIIA='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Page {
-    /// That it worked: which account is signed in, and to what. `title` is the server's name for people, `server` its host.
+    /// For a successful sign-in. `title` is the server's display name, `server` its host.
     pub fn signed_in(title: &str, server: &str, account: &str) -> Self {
         let facts = [("Account", account), ("Server", server)]
             .map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>", escaped(fact)))
@@ -22,23 +21,24 @@ impl Page {
         Self::new(&format!("You are signed in to {title}"), &format!("<dl>{facts}</dl>\n<p>{text}</p>"))
     }
 
-    /// That it did not work. Why is for the terminal to say: it may be a stranger's words.
+    /// For a failed sign-in. Only the terminal shows the reason, since an attacker may have written it.
     pub fn failed(title: &str) -> Self {
-        let text = "finmcp says why in your terminal or AI client. You can close this window and go back there.";
-        Self::new(&format!("You are not signed in to {title}"), &format!("<p>{text}</p>"))
+        let text = "Your terminal or AI client shows why. You can close this window and go back there.";
+        Self::new(&format!("Could not sign in to {title}"), &format!("<p>{text}</p>"))
     }
 
-    /// That nobody knows yet.
+    /// For a sign-in whose outcome is not known yet.
     pub fn undecided() -> Self {
-        let text = "The server is taking its time. Your terminal or AI client will say whether you are signed in. You can \
-                    close this window and go back there.";
-        Self::new("finmcp has your answer", &format!("<p>{text}</p>"))
+        let text = "The server is slow to respond. Your terminal or AI client will show whether you are signed in. You \
+                    can close this window and go back there.";
+        Self::new("finmcp is completing the sign-in", &format!("<p>{text}</p>"))
     }
 
-    /// For whoever comes with something else than the answer.
+    /// For a request that is not the authorization response.
     pub fn unrelated() -> Self {
-        let text = "finmcp is still waiting for it. If you came here from a sign-in page, go back there and try again.";
-        Self::new("This is not the sign-in", &format!("<p>{text}</p>"))
+        let text =
+            "finmcp is still waiting for you to sign in. If you came here from a sign-in page, go back and try again.";
+        Self::new("This is not your sign-in", &format!("<p>{text}</p>"))
     }
 
     fn new(title: &str, body: &str) -> Self {
@@ -52,7 +52,7 @@ impl Page {
         let headers = [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             (header::CACHE_CONTROL, "no-store"),
-            // The code is in this page's URL, and goes nowhere from here.
+            // The code is in this page's URL: it must not leak from here.
             (header::REFERRER_POLICY, "no-referrer"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -64,7 +64,7 @@ impl Page {
     }
 }
 
-/// `text` as nothing but text.
+/// `text` with HTML's special characters escaped.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -74,7 +74,7 @@ fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // A placeholder of ours is no place to fill in where somebody else wrote it.
+            // A placeholder in someone else's text must not be filled in.
             '{' => escaped.push_str("&#123;"),
             character => escaped.push(character),
         }
@@ -89,9 +89,9 @@ mod tests {
 
     use super::*;
 
-    /// t031: nothing is loaded, nothing runs, nothing leads away.
+    /// t031: the pages load nothing, run nothing and link nowhere.
     #[test]
-    fn t031_the_pages_lead_nowhere() {
+    fn t031_pages_link_nowhere() {
         for page in [Page::signed_in("T", "s.example", "a"), Page::failed("T"), Page::undecided(), Page::unrelated()] {
             for never in ["{{", "<script", "http:", "https:", "//", "url(", "@import", "src=", "href=", " style="] {
                 assert!(!page.0.contains(never), "{never}: {}", page.0);
@@ -99,9 +99,9 @@ mod tests {
         }
     }
 
-    /// t030: a name is a name, whatever it is made of.
+    /// t030: the pages show markup in names as text.
     #[test]
-    fn t030_names_are_only_text() {
+    fn t030_names_are_escaped() {
         let hostile = "<script>'\"&{{body}}{{title}}</script>";
         let text = "&lt;script&gt;&#39;&quot;&amp;&#123;&#123;body}}&#123;&#123;title}}&lt;/script&gt;";
         let Page(html) = Page::signed_in(hostile, hostile, hostile);
@@ -110,9 +110,9 @@ mod tests {
         assert_eq!((html.matches(text).count(), html.matches("<script").count()), (2, 0), "{html}");
     }
 
-    /// t030: the policy lets the one style in, and nothing else.
+    /// t030: the policy allows this style and nothing else.
     #[test]
-    fn t030_the_policy_knows_the_style() {
+    fn t030_the_policy_allows_this_style_only() {
         let Page(html) = Page::unrelated();
         let (_, style) = html.split_once("<style>").unwrap();
         let (style, rest) = style.split_once("</style>").unwrap();

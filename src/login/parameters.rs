@@ -1,7 +1,7 @@
-//! Further parameters of the requests for a sign-in, such as `business_id`: which ones a person may add.
+//! Which additional parameters the user may add to the authorization and token requests, for example `business_id`.
 
-/// The parameters that finmcp sets in these requests, and the option that says one, where there is one. A second one
-/// would be dropped or break the protocol (RFC 6749 section 3.1), and a request object would replace them all (RFC 9101).
+/// The parameters that finmcp sets in these requests, each with its option or an empty string. A second value would be
+/// dropped or break the protocol (RFC 6749 section 3.1), and a request object would replace them all (RFC 9101).
 const OURS: [(&str, &str); 24] = [
     ("assertion", "--assertion-file"),
     ("client_assertion", "--private-key-file"),
@@ -29,26 +29,26 @@ const OURS: [(&str, &str); 24] = [
     ("user_code", ""),
 ];
 
-/// Why a parameter cannot be added.
+/// Why the user cannot add a parameter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParameterError {
-    /// An option says it.
-    #[error("{name} is set with {option}")]
+    /// An option sets it.
+    #[error("use {option} to set {name}")]
     Option {
         /// The parameter.
         name: &'static str,
         /// The option.
         option: &'static str,
     },
-    /// The protocol says it.
-    #[error("{0} is set by finmcp and cannot be chosen")]
+    /// The protocol determines it.
+    #[error("finmcp sets {0}; you cannot choose it")]
     Ours(&'static str),
 }
 
-/// Refuses a parameter that finmcp sets: it would be dropped in silence otherwise.
+/// Refuses a parameter that finmcp sets.
 ///
 /// # Errors
-/// [`ParameterError`], which names the option that does it, where there is one.
+/// [`ParameterError`], which names the option for it if there is one.
 pub fn check(name: &str) -> Result<(), ParameterError> {
     match OURS.iter().find(|(ours, _)| *ours == name) {
         None => Ok(()),
@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn b2_a_parameter_that_an_option_sets_names_the_option() {
-        assert_eq!(check("redirect_uri").unwrap_err().to_string(), "redirect_uri is set with --redirect-uri");
-        assert_eq!(check("state").unwrap_err().to_string(), "state is set by finmcp and cannot be chosen");
+        assert_eq!(check("redirect_uri").unwrap_err().to_string(), "use --redirect-uri to set redirect_uri");
+        assert_eq!(check("state").unwrap_err().to_string(), "finmcp sets state; you cannot choose it");
         for name in ["business_id", "prompt", "audience", "access_type", "login_hint", "response_mode", "nonce"] {
             assert_eq!(check(name), Ok(()), "{name}");
         }

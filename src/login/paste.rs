@@ -1,5 +1,5 @@
-//! What a person pastes: the address that their browser ended on, where that browser could not come back to this
-//! machine. It is as good as a request to the listener, and judged in the same way.
+//! The final address of the browser, which the user pastes if the browser cannot reach this machine. finmcp treats it
+//! like a request to the listener.
 
 use std::{
     io::{self, BufRead},
@@ -9,10 +9,10 @@ use std::{
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-/// The most of one line that is read, in bytes.
+/// The longest line, in bytes.
 const LINE_LIMIT: usize = 16 << 10;
 
-/// What is pasted on stdin, line by line. Dropping it gives the terminal back as it was.
+/// Reads pasted lines from stdin. Dropping it restores the terminal.
 #[derive(Debug)]
 pub struct Paste {
     lines: mpsc::Receiver<Line>,
@@ -20,44 +20,44 @@ pub struct Paste {
     _silence: Option<silence::Silence>,
 }
 
-/// One line, which holds a code.
+/// One line. It may contain a code.
 type Line = Result<Zeroizing<String>, PasteError>;
 
-/// Why what was pasted is not the answer. Another try may be.
+/// Why a pasted line is not the authorization response. The user can try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasteError {
-    /// Another address, or none.
-    #[error("it is not the address that the browser ended on")]
+    /// Another address, or no address.
+    #[error("That is not the final address; copy it from the address bar and try again")]
     Elsewhere,
-    /// The right place, with another sign-in's answer or with none.
-    #[error("it is not the answer to this sign-in; copy the whole address, to its very end")]
+    /// The right address, with another sign-in's response or without one.
+    #[error("That address is incomplete or belongs to another sign-in; copy all of it and try again")]
     Unrelated,
-    /// More than any such address.
-    #[error("it is too long")]
+    /// Longer than any such address.
+    #[error("That is too long; copy only the address from the address bar and try again")]
     TooLong,
 }
 
 impl Paste {
-    /// From the terminal on stdin, which shows nothing of it: it holds a code, and a terminal's contents are kept and
-    /// copied. None where stdin is no terminal, or another program has it.
+    /// Reads from the terminal on stdin without echo: the address contains a code, and terminals keep their contents.
+    /// None if stdin is not a terminal, or if finmcp runs in the background.
     #[cfg(unix)]
     pub fn from_terminal() -> Option<Self> {
         let silence = silence::Silence::begin()?;
         Some(Self { _silence: Some(silence), ..Self::from_pipe() })
     }
 
-    /// None: this system's terminals cannot be kept from showing it.
+    /// None: finmcp cannot turn off the echo of this system's terminals.
     #[cfg(not(unix))]
     pub fn from_terminal() -> Option<Self> {
         None
     }
 
-    /// From whatever stdin is.
+    /// Reads from stdin, whatever it is.
     pub fn from_pipe() -> Self {
         let (sender, lines) = mpsc::channel(1);
-        // A thread that nobody waits for: nothing may ever come, and the process ends all the same.
+        // finmcp does not wait for this thread: it may block forever.
         let read = move || read_lines(io::stdin().lock(), |line| sender.blocking_send(line).is_ok());
-        // Without it nothing can be pasted, and all else works.
+        // If it cannot start, the user cannot paste; everything else works.
         let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
         Self {
             lines,
@@ -66,13 +66,13 @@ impl Paste {
         }
     }
 
-    /// The next line that is not empty; none when no more will come.
+    /// The next line that is not empty; none at the end of the input.
     pub async fn next(&mut self) -> Option<Line> {
         self.lines.recv().await
     }
 }
 
-/// The query in what was pasted: a whole address, with or without its scheme, which must begin with the redirect URI's
+/// The query in a pasted line: either a full address, with or without scheme, that begins with the redirect URI's
 /// `address`; or only the query.
 ///
 /// # Errors
@@ -86,12 +86,12 @@ pub fn query<'t>(text: &'t str, address: &str) -> Result<&'t str, PasteError> {
         None if text.contains("://") || !text.contains('=') => return Err(PasteError::Elsewhere),
         None => text.strip_prefix('?').unwrap_or(text),
     };
-    // A fragment is the browser's own business (RFC 9110 section 7.1).
+    // Browsers do not send fragments (RFC 9110 section 7.1).
     Ok(query.split_once('#').map_or(query, |(query, _)| query))
 }
 
-/// Reads lines to the end of `input`, or until `take` wants no more. Blanks are passed over. The keys that mend a line
-/// mean what they always do, since a terminal that is told to show nothing no longer sees to that.
+/// Reads lines until the end of `input`, or until `take` returns false. Skips blank lines. Handles the editing keys,
+/// because a terminal without echo is not in line mode.
 fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Line) -> bool) {
     const ERASE: [u8; 2] = [0x08, 0x7f];
     const KILL: u8 = 0x15;
@@ -139,21 +139,22 @@ mod silence {
         termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr},
     };
 
-    /// A terminal on stdin that shows nothing of what is typed.
+    /// A terminal on stdin without echo.
     pub struct Silence(Termios);
 
     impl Silence {
-        /// None where stdin is no terminal, or is not ours to read from: whoever does so in the background is stopped.
+        /// None if stdin is not a terminal, or if finmcp runs in the background: the system stops a background process
+        /// that reads from the terminal.
         pub fn begin() -> Option<Self> {
             let terminal = stdio::stdin();
-            // A terminal that controls nobody, or somebody else, stops nobody.
+            // Without a foreground process group, the system stops no process.
             let in_background = tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp());
             if !stdin().is_terminal() || in_background {
                 return None;
             }
             let before = tcgetattr(terminal).ok()?;
             let mut silent = before.clone();
-            // Whole lines, as terminals hand them over, have an end at 1024 or 4096 bytes: an address may be longer.
+            // In line mode, terminals cut lines at 1024 or 4096 bytes; an address may be longer.
             silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
             silent.special_codes[SpecialCodeIndex::VMIN] = 1;
             silent.special_codes[SpecialCodeIndex::VTIME] = 0;
@@ -164,7 +165,7 @@ mod silence {
 
     impl Drop for Silence {
         fn drop(&mut self) {
-            // What was pasted too late is dropped, or the shell would take it for a command, and remember it.
+            // Discards pending input: the shell would run it as a command and keep it in its history.
             let _ = tcsetattr(stdio::stdin(), OptionalActions::Flush, &self.0);
         }
     }
@@ -191,9 +192,9 @@ mod tests {
         lines
     }
 
-    /// t097: an address, or its query; nobody else's.
+    /// t097: only this sign-in's address or its query is accepted.
     #[test]
-    fn t097_what_was_pasted() {
+    fn t097_only_the_redirect_uri_is_accepted() {
         for (text, wanted) in [
             ("http://127.0.0.1:5000/callback?code=a&state=b", Ok("code=a&state=b")),
             (" 127.0.0.1:5000/callback?code=a&state=b#x?y \t", Ok("code=a&state=b")),
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_mended_and_measured() {
+    fn lines_can_be_edited_and_have_a_limit() {
         let long = [&b"x".repeat(LINE_LIMIT + 1)[..], b"\nok\n"].concat();
         let just = b"x".repeat(LINE_LIMIT);
         for (input, wanted) in [

@@ -1,4 +1,4 @@
-//! Signing a person in with a browser.
+//! Signing in with a browser.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::{
     },
 };
 
-/// Signs a person in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636), or with a device code
-/// where no browser opens here and the server offers that. A server that has forgotten an earlier registration gets a
-/// new one, and the person is asked once more.
+/// Signs in with the authorization code grant and PKCE (RFC 6749 section 4.1, RFC 7636), or with a device code if no
+/// browser opens here and the server offers device codes. If the server has forgotten an earlier registration, finmcp
+/// registers a new client and asks the user again.
 ///
 /// # Errors
 /// Any [`LoginError`].
@@ -47,7 +47,7 @@ async fn ask_person(
 ) -> Result<Credential, LoginError> {
     let discovery = request.discover(context).await?;
     let server = &discovery.authorization_server;
-    // Whoever a person cannot be sent to is refused before anything is registered or opened.
+    // Fails before finmcp registers a client or opens a page.
     server.authorization_endpoint()?;
     if server.pushed_requests_only {
         return Err(LoginError::PushedOnly { host: server.token_endpoint.host(), device_codes: server.device_codes });
@@ -103,7 +103,7 @@ async fn ask_person(
     outcome
 }
 
-/// What `invalid_client` means, by where the client comes from.
+/// What `invalid_client` means, depending on the client's origin.
 fn refused_client(refusal: OAuthError, origin: Origin) -> LoginError {
     match origin {
         Origin::Given => LoginError::Token(TokenError::Refused(refusal)),

@@ -1,4 +1,4 @@
-//! Where a person's answer comes back.
+//! The listener for the authorization response.
 
 use crate::{
     login::{
@@ -9,19 +9,19 @@ use crate::{
     oauth::registration::ClientRegistration,
 };
 
-/// How many processes besides the one that registers a client can sign in with it at the same time.
+/// How many other processes can sign in with the same client at the same time.
 const OTHER_PORTS: usize = 7;
 
-/// What a person has fixed of the redirect URI.
+/// What the user chose of the redirect URI.
 pub(super) struct Place<'a> {
-    /// The whole of it.
+    /// All of it.
     pub fixed: Option<&'a RedirectUri>,
-    /// The port alone.
+    /// Only the port.
     pub port: Option<u16>,
 }
 
 impl Place<'_> {
-    /// Listens there, and says whether `registration` can be used with it: one with another redirect URI cannot.
+    /// Starts listening, and returns `registration` if it can be used with the listener's redirect URI.
     pub(super) async fn listen(
         &self,
         registration: Option<ClientRegistration>,
@@ -41,8 +41,8 @@ impl Place<'_> {
         Ok((loopback, usable))
     }
 
-    /// Listens at a redirect URI that `client` is registered with, if the person leaves that open, and another program
-    /// does not listen at all of them.
+    /// Listens at a redirect URI that `client` is registered with. None if the user chose another, or if other
+    /// programs use all its ports.
     pub(super) async fn listen_again(&self, client: &ClientRegistration) -> Option<Loopback> {
         if !self.is_open() {
             return None;
@@ -55,8 +55,8 @@ impl Place<'_> {
         None
     }
 
-    /// Redirect URIs on further ports that are free now, for other processes that sign in with the same client at the same
-    /// time: many servers compare the port too. None where the person has fixed it.
+    /// Redirect URIs with other free ports, so that other processes can sign in with the same client at the same time:
+    /// many servers compare the port. Empty if the user chose the redirect URI or its port.
     pub(super) async fn other_ports(&self, loopback: &Loopback) -> Vec<String> {
         let own = loopback.redirect_uri();
         let any_port = RedirectUri::new(own.host(), 0, own.path());
@@ -72,8 +72,8 @@ impl Place<'_> {
         self.fixed.is_none() && self.port.is_none()
     }
 
-    /// The same with `localhost` for 127.0.0.1: some servers know a native application by that name alone. None where the
-    /// person has fixed the redirect URI.
+    /// The same with `localhost` instead of 127.0.0.1: some servers accept only that for native apps. None if the user
+    /// chose the redirect URI.
     pub(super) async fn as_localhost(&self, loopback: Loopback) -> Option<Loopback> {
         let is_chosen = self.fixed.is_some() && self.port.is_none();
         if is_chosen { None } else { loopback.as_localhost(self.port).await.ok() }

@@ -1,15 +1,15 @@
-//! The desktop of the person who runs this, where no variable names it: AI clients keep `DISPLAY`, `WAYLAND_DISPLAY` and
-//! `DBUS_SESSION_BUS_ADDRESS` from what they start. The session bus is found all the same, at `$XDG_RUNTIME_DIR/bus` or
-//! `/run/user/<uid>/bus`, as the keychain's is.
+//! Finds the user's desktop without variables: AI clients do not pass `DISPLAY`, `WAYLAND_DISPLAY` and
+//! `DBUS_SESSION_BUS_ADDRESS` to the programs that they start. The session bus is still at `$XDG_RUNTIME_DIR/bus` or
+//! `/run/user/<uid>/bus`, like the keychain's.
 
 use crate::server_url::ServerUrl;
 
 /// A desktop that can show a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desktop {
-    /// Whether it has a portal that opens addresses.
+    /// Whether it has a portal that opens URLs.
     portal: bool,
-    /// What programs on it need to reach its display, where the user's service manager knows that.
+    /// The variables that programs need to reach its display, if the user's service manager knows them.
     variables: Vec<(String, String)>,
 }
 
@@ -17,26 +17,26 @@ pub struct Desktop {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortalError {
     /// There is no portal.
-    #[error("the desktop has no portal for addresses")]
+    #[error("the desktop has no portal that opens URLs")]
     Absent,
-    /// The portal, or the bus, did not answer.
-    #[error("the desktop's portal does not answer")]
+    /// The portal or the bus did not respond.
+    #[error("the desktop's portal does not respond")]
     TimedOut,
-    /// The portal said no.
-    #[error("the desktop's portal did not open the address: {0}")]
+    /// The portal refused.
+    #[error("the desktop's portal did not open the URL: {0}")]
     Refused(String),
-    /// The person closed the portal's question.
-    #[error("the question which browser to open was closed")]
+    /// The user closed the portal's dialog.
+    #[error("the dialog that asks which browser to open was closed")]
     Closed,
 }
 
 impl Desktop {
-    /// Looks for it. Takes seconds where the bus does not answer, and nothing is started but the portal itself.
+    /// Finds the desktop. Takes seconds if the bus does not respond. Starts no program but the portal.
     pub async fn find() -> Option<Self> {
         platform::find().await
     }
 
-    /// Has the portal show `url`. Blocks until that is done, or seems to be.
+    /// Asks the portal to open `url`. Blocks until it has, or seems to have.
     ///
     /// # Errors
     /// [`PortalError`].
@@ -44,7 +44,7 @@ impl Desktop {
         if self.portal { platform::ask(url) } else { Err(PortalError::Absent) }
     }
 
-    /// The variables with which a program reaches its display; none where they are not known.
+    /// The variables that a program needs to reach the display; empty if unknown.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
@@ -55,7 +55,7 @@ mod platform {
     use super::{Desktop, PortalError};
     use crate::server_url::ServerUrl;
 
-    /// This system opens pages without being told where its screen is.
+    /// None: this system needs no variables to open pages.
     pub(super) async fn find() -> Option<Desktop> {
         None
     }
@@ -79,13 +79,13 @@ mod platform {
     use super::{Desktop, PortalError};
     use crate::server_url::ServerUrl;
 
-    /// How long each question on the bus may take: a service that hangs must not hang us.
+    /// How long each call on the bus may take: a service that hangs must not hang finmcp.
     const LIMIT: Duration = Duration::from_secs(3);
 
-    /// How long the portal is watched for a failure. One that asks the person which browser to open takes longer.
+    /// How long to watch the portal for a failure. One that asks the user which browser to open takes longer.
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// How long that question stays open: the portal closes it when its caller is gone.
+    /// How long that dialog stays open: the portal closes it when its caller disconnects.
     const QUESTION: Duration = Duration::from_secs(300);
 
     const BUS: Service =
@@ -104,7 +104,7 @@ mod platform {
         interface: "org.freedesktop.DBus.Properties",
     };
 
-    /// What a program needs to reach the display, and the browser to find its own running window.
+    /// The variables that a program needs to reach the display, and a browser to find its running instance.
     const VARIABLES: [&str; 7] = [
         "DISPLAY",
         "WAYLAND_DISPLAY",
@@ -115,10 +115,10 @@ mod platform {
         "XDG_DATA_DIRS",
     ];
 
-    /// Those of them without which there is no display.
+    /// At least one of them is needed for a display.
     const DISPLAYS: [&str; 2] = ["DISPLAY", "WAYLAND_DISPLAY"];
 
-    /// An object on the bus, and an interface of it.
+    /// An object on the bus, and one of its interfaces.
     struct Service {
         name: &'static str,
         path: &'static str,
@@ -135,7 +135,7 @@ mod platform {
     pub(super) fn ask(url: &ServerUrl) -> Result<(), PortalError> {
         let (sender, outcome) = mpsc::channel();
         let url = url.clone();
-        // A thread of its own: the question which browser to open is closed when its asker is gone.
+        // Another thread stays connected: otherwise the portal would close its dialog.
         let asking = thread::Builder::new().name("portal".to_owned()).spawn(move || {
             bounded(async {
                 let asked = async {
@@ -163,7 +163,7 @@ mod platform {
         outcome.recv().unwrap_or(Err(PortalError::TimedOut))
     }
 
-    /// Runs `work` on this thread, with its own clock: the caller's runtime may be busy.
+    /// Runs `work` on this thread with a new runtime: the caller's may be busy.
     fn bounded<T>(work: impl Future<Output = T>) -> Option<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
         Some(runtime.block_on(work))
@@ -173,17 +173,17 @@ mod platform {
         match tokio::time::timeout(limit, work).await {
             Ok(Ok(done)) => Some(done),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the session bus");
+                tracing::debug!(%error, "a call on the session bus failed");
                 None
             }
             Err(_) => {
-                tracing::debug!("the session bus does not answer");
+                tracing::debug!("the session bus does not respond");
                 None
             }
         }
     }
 
-    /// Whether the portal is there, or can be started: some desktops do that when it is first asked for.
+    /// Whether the portal runs or can be started: some desktops start it on first use.
     async fn has_portal(connection: &Connection) -> zbus::Result<bool> {
         let owned = BUS.call(connection, "NameHasOwner", &PORTAL.name).await?;
         if owned.body().deserialize()? {
@@ -193,7 +193,7 @@ mod platform {
         Ok(true)
     }
 
-    /// The display's variables, as the user's service manager passes them on; nothing where they name no display.
+    /// The display's variables from the user's service manager; empty if they name no display.
     async fn variables(connection: &Connection) -> zbus::Result<Vec<(String, String)>> {
         let reply = MANAGER.call(connection, "Get", &("org.freedesktop.systemd1.Manager", "Environment")).await?;
         let environment: Vec<String> = reply.body().deserialize::<OwnedValue>()?.try_into()?;
@@ -207,7 +207,7 @@ mod platform {
         Ok(if has_display { variables } else { Vec::new() })
     }
 
-    /// What the portal says of our requests.
+    /// The portal's responses to finmcp's requests.
     async fn answers(connection: &Connection) -> zbus::Result<MessageStream> {
         let rule = MatchRule::builder()
             .msg_type(Type::Signal)
@@ -217,7 +217,7 @@ mod platform {
         MessageStream::for_match_rule(rule, connection, None).await
     }
 
-    /// Asks for the page; what comes of it is an answer to the returned request.
+    /// Asks the portal to open the page; its response refers to the returned request.
     async fn open(connection: &Connection, url: &ServerUrl) -> zbus::Result<OwnedObjectPath> {
         let options: HashMap<&str, Value<'_>> = HashMap::new();
         let reply = PORTAL.call(connection, "OpenURI", &("", url.as_str(), options)).await?;

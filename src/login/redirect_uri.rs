@@ -1,5 +1,5 @@
-//! A redirect URI that a person fixes: the one that a client is registered with, for servers that compare it byte for
-//! byte, port and all. Only this machine's loopback interface (RFC 8252 section 7.3).
+//! A loopback redirect URI (RFC 8252 section 7.3). The user can choose the one that a client is registered with, for
+//! servers that compare every byte including the port.
 
 use std::{fmt, str::FromStr};
 
@@ -8,14 +8,14 @@ use url::Url;
 /// `http://HOST:PORT/PATH`, where HOST is `127.0.0.1`, `[::1]` or `localhost`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedirectUri {
-    /// As it is registered: this goes to the server.
+    /// As it is registered and sent to the server.
     text: String,
     host: LoopbackHost,
     port: u16,
     path: String,
 }
 
-/// The port of http, which a URL may leave out and a browser does.
+/// The default port of http, which browsers omit.
 const HTTP_PORT: u16 = 80;
 
 /// How a redirect URI names this machine.
@@ -25,15 +25,15 @@ pub enum LoopbackHost {
     V4,
     /// `[::1]`.
     V6,
-    /// `localhost`: browsers try both addresses, in either order.
+    /// `localhost`: browsers try both addresses in either order.
     Localhost,
 }
 
-/// Why a text is no redirect URI that finmcp can listen at.
+/// Why finmcp cannot use a redirect URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectUriError {
-    /// No URL at all, or one that its parser spells differently.
-    #[error("must be http://HOST:PORT/PATH, in lower case and without spaces or `..`")]
+    /// Not a URL, or not in normalized form.
+    #[error("must be http://HOST:PORT/PATH in lower case, without spaces or `..`")]
     Malformed,
     /// Another scheme: finmcp has no certificate to serve https with.
     #[error("must begin with http://")]
@@ -41,10 +41,10 @@ pub enum RedirectUriError {
     /// Another machine.
     #[error("its host must be 127.0.0.1, [::1] or localhost")]
     Host,
-    /// None, or one that the system picks.
-    #[error("must name a port, such as http://localhost:3118/callback")]
+    /// No port, or port 0.
+    #[error("must name a port, for example http://localhost:3118/callback")]
     Port,
-    /// What a redirect URI of finmcp's does not need.
+    /// A part that finmcp's redirect URI must not have.
     #[error("must have no user name, no query and no fragment")]
     Excess,
 }
@@ -81,12 +81,12 @@ impl RedirectUri {
         self.port
     }
 
-    /// The path that the browser asks for.
+    /// The path that the browser requests.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The `Host` header of a browser that comes back to it: without the port where that is the one of http.
+    /// The `Host` header that a browser sends: without the port if that is the default.
     pub fn authority(&self) -> String {
         match self.port {
             HTTP_PORT => self.host.as_str().to_owned(),
@@ -94,7 +94,7 @@ impl RedirectUri {
         }
     }
 
-    /// What stands before the query in the browser's address bar: with a slash, also where none is registered.
+    /// What the browser's address bar shows before the query: with a slash even if none is registered.
     pub fn address(&self) -> String {
         format!("http://{}{}", self.authority(), self.path)
     }
@@ -116,11 +116,11 @@ impl FromStr for RedirectUri {
         if has_user || url.query().is_some() || url.fragment().is_some() {
             return Err(RedirectUriError::Excess);
         }
-        // The parser drops the port of http. A text that leaves it out means any port.
+        // The parser drops the default port. Without a port, the URI means any port.
         let without_port = without_http_port(text, host);
         let port = url.port().or(without_port.as_ref().map(|_| HTTP_PORT));
         let port = port.filter(|port| *port != 0).ok_or(RedirectUriError::Port)?;
-        // The server compares bytes, the browser sends what its parser made of them: they must agree.
+        // The server compares bytes, but the browser sends the normalized URL: they must be equal.
         let text_in_browser = without_port.as_deref().unwrap_or(text);
         let without_slash = url.as_str().strip_suffix('/').filter(|_| url.path() == "/");
         let is_plain = url.as_str() == text_in_browser || without_slash == Some(text_in_browser);
@@ -131,7 +131,7 @@ impl FromStr for RedirectUri {
     }
 }
 
-/// `text` without the port of http; none where it names another or none.
+/// `text` without the default port; none if it names another port or none.
 fn without_http_port(text: &str, host: LoopbackHost) -> Option<String> {
     let host = format!("http://{}", host.as_str());
     let path = text.strip_prefix(&host)?.strip_prefix(&format!(":{HTTP_PORT}"))?;
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b2_a_redirect_uri_is_this_machines_and_taken_byte_for_byte() {
+    fn b2_a_redirect_uri_is_loopback_and_kept_byte_for_byte() {
         for (text, authority, address) in [
             ("http://localhost:3118/callback", "localhost:3118", "http://localhost:3118/callback"),
             ("http://localhost:3118", "localhost:3118", "http://localhost:3118/"),

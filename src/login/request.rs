@@ -1,4 +1,4 @@
-//! What to sign in to, and as whom: what each way to sign in begins and ends with.
+//! What to sign in to, as which client and account. All grants begin and end here.
 
 use std::sync::Arc;
 
@@ -30,36 +30,36 @@ use crate::{
 /// The scope that asks for a refresh token (OpenID Connect Core 1.0 section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// What to sign in to, and as whom.
+/// What to sign in to, as which client and account.
 #[derive(Debug, Clone)]
 pub struct LoginRequest {
     /// The MCP server.
     pub server: ServerUrl,
-    /// Its name for people.
+    /// Its display name.
     pub title: String,
-    /// The vendor environment, empty where there is one only.
+    /// The vendor's environment; empty if it has only one.
     pub environment: String,
-    /// The business or person, as the profile names it.
+    /// The account, as the profile names it.
     pub account: String,
     /// How to sign in.
     pub options: Options,
-    /// The secret of a confidential client that was registered by hand, or its private key.
+    /// The secret or private key of a manually registered client.
     pub client_secret: Option<Secret>,
-    /// An earlier registration, used again with the same authorization server and with no other.
+    /// An earlier registration, for the same authorization server only.
     pub known: Option<KnownClient>,
-    /// Whether a client that finmcp has registered before is left alone, and a new one registered.
+    /// Whether to ignore a client that finmcp registered before and register a new one.
     pub force_registration: bool,
-    /// What the server has refused a request with, where it has: it is not asked again then. The scope that it names is
-    /// asked for besides the chosen one.
+    /// The server's refusal of a request, if there was one: discovery then sends no probe. finmcp requests its scope
+    /// in addition to the chosen one.
     pub challenge: Option<Challenge>,
 }
 
-/// A registration and the authorization server that it is good for (MCP authorization, "Authorization Server Binding").
+/// A registration and its authorization server (MCP authorization, "Authorization Server Binding").
 #[derive(Debug, Clone)]
 pub struct KnownClient {
-    /// That server's issuer identifier.
+    /// The authorization server's issuer identifier.
     pub issuer: String,
-    /// The registration.
+    /// The client there.
     pub registration: ClientRegistration,
 }
 
@@ -75,8 +75,8 @@ impl LoginRequest {
         }
     }
 
-    /// A client that was registered by hand is one server's, and shown to no other unless the person says so (MCP
-    /// authorization, "Authorization Server Binding").
+    /// A manually registered client belongs to one authorization server. Refuses to use it with another unless the
+    /// user names that server (MCP authorization, "Authorization Server Binding").
     ///
     /// # Errors
     /// [`Untrusted::AnotherServer`].
@@ -90,7 +90,7 @@ impl LoginRequest {
         Err(Untrusted::AnotherServer { expected: quoted(&known.issuer), found: quoted(&server.issuer) })
     }
 
-    /// A pinned token endpoint wins over whatever the server might say: nothing is discovered then.
+    /// A pinned token endpoint skips discovery.
     pub(super) async fn discover_unless_pinned(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
         match self.options.token_endpoint.clone() {
             Some(endpoint) => Ok(Discovery::pinned(self.options.issuer.clone(), endpoint)),
@@ -98,13 +98,13 @@ impl LoginRequest {
         }
     }
 
-    /// Who we are to `server` already: as registered by hand, else by the document about us, else as registered earlier
-    /// with this very server (MCP authorization, "Client Registration").
+    /// The client that needs no registration with `server`: a manually registered one, else the Client ID Metadata
+    /// Document, else an earlier registration with the same server (MCP authorization, "Client Registration").
     pub fn registration(&self, server: &AuthorizationServer, now: Timestamp) -> Option<ClientRegistration> {
         let known = self.known.as_ref().filter(|known| known.issuer == server.issuer).map(|known| &known.registration);
         if let Some(client_id) = self.options.client_id.clone() {
             let client_secret = self.client_secret.clone();
-            // A secret that is stored already need not be given again, and goes nowhere else.
+            // The stored secret of the same client, which goes only to the same server.
             if let (None, Some(known)) = (&client_secret, known.filter(|known| known.client_id == client_id)) {
                 return Some(known.clone());
             }
@@ -155,8 +155,8 @@ impl LoginRequest {
         Scope::select(chosen, discovery.challenge.scope.clone(), supported)
     }
 
-    /// With a refresh token where the server offers one, so that the person is asked once (MCP authorization, "Refresh
-    /// Tokens").
+    /// Adds `offline_access` if the server supports it, so that the user signs in only once (MCP authorization,
+    /// "Refresh Tokens").
     pub(super) fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
         if !self.options.overrides.offline_access.unwrap_or(discovery.authorization_server.offline_access) {
@@ -165,9 +165,9 @@ impl LoginRequest {
         scope.clone().unwrap_or_default().with(OFFLINE_ACCESS).ok().or(scope)
     }
 
-    /// A key for the tokens, where a person asks for one, or the server does: by its metadata, or by the scheme of its
-    /// challenge. The authorization server's word alone is no reason: whether the server takes such tokens is not its
-    /// to say. And without that word there is none, except where nobody could give it (RFC 9449 section 5.1).
+    /// A DPoP key if the user asks for one, or if the MCP server does in its metadata or its challenge. Support by the
+    /// authorization server alone is no reason: it does not know whether the MCP server accepts DPoP. Without that
+    /// support there is no key, unless the user asked and there is no metadata to state it (RFC 9449 section 5.1).
     fn dpop_key(&self, discovery: &Discovery) -> Result<Option<Arc<DpopKey>>, LoginError> {
         let server = &discovery.authorization_server;
         let required = discovery.protected_resource.as_ref().is_some_and(|resource| resource.dpop_required);
@@ -177,12 +177,12 @@ impl LoginRequest {
             (true, false) if self.options.dpop || required => {
                 Err(LoginError::NoDpop { host: server.token_endpoint.host() })
             }
-            // A server that challenges may take other tokens as well (RFC 9449 section 7.2).
+            // A server with a DPoP challenge may accept bearer tokens too (RFC 9449 section 7.2).
             _ => Ok(None),
         }
     }
 
-    /// The credential that is about to get its tokens.
+    /// The credential, still without tokens.
     pub(super) fn credential(
         self,
         discovery: &Discovery,
@@ -222,7 +222,7 @@ impl LoginRequest {
     }
 }
 
-/// Whether the client's private key is one that `server` takes. It is said before anybody is asked to sign in.
+/// Checks that `server` accepts the client's private key, before the user signs in.
 fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -> Result<(), LoginError> {
     let (ClientAuthentication::PrivateKeyJwt, Some(pem), Some(accepted)) =
         (registration.authentication, &registration.client_secret, &server.key_algorithms)
@@ -237,9 +237,9 @@ fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -
     Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
 }
 
-/// `credential` with its first tokens. A server that refuses a client looks at no code (RFC 6749 section 3.2.1), so that
-/// the `other` way to authenticate is tried with the same one, where there is one. The way that worked stays with the
-/// credential.
+/// `credential` with its first tokens. A server that refuses the client does not use up the code (RFC 6749 section
+/// 3.2.1), so finmcp tries the `other` authentication method with the same code. The credential keeps the method that
+/// worked.
 pub(super) async fn with_first_tokens(
     credential: Credential,
     grant: Grant<'_>,
@@ -251,7 +251,7 @@ pub(super) async fn with_first_tokens(
         (outcome, _) => return outcome,
     };
     let registration = credential.registration.authenticating(other);
-    tracing::debug!(%refusal, method = registration.authentication.method(), "authenticating in another way");
+    tracing::debug!(%refusal, method = registration.authentication.method(), "trying another authentication method");
     with_tokens(Credential { registration, ..credential }, grant, context).await.map_err(|_| LoginError::Token(refusal))
 }
 

@@ -1,4 +1,4 @@
-//! The right to ask the person: one process at a time, and none for a while after the person has said no.
+//! The turn to ask the user to sign in: one process at a time, and none for a while after the user declined.
 
 use std::{path::Path, time::Duration};
 
@@ -10,11 +10,11 @@ use crate::{
     disk::lock::{Lock, LockError},
 };
 
-/// A turn that was waited for. It ends when this is dropped or the process dies; then nobody has said anything.
+/// A process's turn. It ends when this is dropped or the process dies, without an outcome.
 #[derive(Debug)]
 pub struct Turn(Lock);
 
-/// What one turn leaves for the next.
+/// The outcome that one turn leaves for the next.
 #[derive(Serialize, Deserialize)]
 struct Note {
     /// When it ended, in milliseconds of the Unix epoch.
@@ -32,7 +32,7 @@ enum Outcome {
 }
 
 impl Turn {
-    /// Waits until nobody else asks the person to sign in to the profile of that name, `deadline` at most.
+    /// Waits up to `deadline` until no other process asks the user to sign in to this profile.
     ///
     /// # Errors
     /// Any [`LockError`].
@@ -40,12 +40,12 @@ impl Turn {
         Lock::acquire(locks, &format!("sign-in-{profile}"), deadline).await.map(Self)
     }
 
-    /// What the last turn came to, where the person is not to be asked again yet: whoever waited for that turn is
-    /// answered with it.
+    /// The failure of the last turn while it is too early to ask the user again: the processes that waited for that
+    /// turn fail the same way.
     pub async fn refusal(&self, now: Timestamp) -> Option<SignInFailure> {
         let Note { at, outcome, reason } = serde_json::from_slice(&self.0.note().await.ok()?).ok()?;
         let age = now.duration_since(Timestamp::from_millisecond(at).ok()?);
-        // A clock that was set back says nothing.
+        // If the clock was set back, the age is unknown.
         let is_recent = !age.is_negative() && age < SignedDuration::try_from(SILENCE).unwrap_or_default();
         let failure = match outcome {
             Outcome::Untrusted => SignInFailure::Untrusted(reason),
@@ -55,8 +55,8 @@ impl Turn {
         Some(failure).filter(|_| is_recent)
     }
 
-    /// Ends the turn, and leaves its failure for those who wait. A server that could not be reached is asked again. Where
-    /// nothing can be left, they ask once more.
+    /// Ends the turn and leaves its failure for the processes that wait. They ask again after a network failure, or if
+    /// the failure cannot be written.
     pub async fn end(self, failure: Option<&SignInFailure>, now: Timestamp) {
         let (outcome, reason) = match failure {
             Some(SignInFailure::Untrusted(reason)) => (Outcome::Untrusted, reason.clone()),
@@ -82,17 +82,17 @@ mod tests {
         Timestamp::from_second(1_763_600_000 + second).unwrap()
     }
 
-    /// t036: a refusal holds for all who come after it, for a while; a success and a server out of reach leave none, and
-    /// neither does a turn that was cut short.
+    /// t036: a failure applies to the turns after it for a while; a success, a network failure and an aborted turn
+    /// leave none.
     #[tokio::test]
-    async fn t036_a_refusal_is_left_for_the_next() {
+    async fn t036_a_failure_applies_to_the_next_turns() {
         let folder = tempfile::tempdir().unwrap();
         let locks = folder.path().join("locks");
         let turn = || Turn::wait(&locks, "p", SOON);
         assert_eq!(turn().await.unwrap().refusal(at(0)).await, None);
         for failure in [
             SignInFailure::Failed("a \"no\"\n".to_owned()),
-            SignInFailure::LoginRequired("nobody".to_owned()),
+            SignInFailure::LoginRequired("no browser".to_owned()),
             SignInFailure::Untrusted("x".repeat(5000)),
         ] {
             turn().await.unwrap().end(Some(&failure), at(0)).await;
@@ -100,14 +100,14 @@ mod tests {
                 let found = turn().await.unwrap().refusal(at(second)).await;
                 assert_eq!(found, remembered.then(|| failure.clone()), "{second}");
             }
-            assert_eq!(Turn::wait(&locks, "q", SOON).await.unwrap().refusal(at(0)).await, None, "another profile's");
+            assert_eq!(Turn::wait(&locks, "q", SOON).await.unwrap().refusal(at(0)).await, None, "another profile");
         }
         for outcome in [None, Some(SignInFailure::Unreachable("down".to_owned()))] {
             turn().await.unwrap().end(Some(&SignInFailure::Failed("no".to_owned())), at(0)).await;
             turn().await.unwrap().end(outcome.as_ref(), at(1)).await;
             assert_eq!(turn().await.unwrap().refusal(at(1)).await, None, "{outcome:?}");
         }
-        // Whatever else is in the file is not a refusal.
+        // Anything else in the file is ignored.
         for garbage in [&b"{"[..], b"\xff", b"{}", b"[1]"] {
             turn().await.unwrap().0.leave(garbage).await.unwrap();
             assert_eq!(turn().await.unwrap().refusal(at(0)).await, None);

@@ -260,12 +260,7 @@ impl TokenError {
         }
     }
 
-    /// Whether no secret was sent to the place that the error names.
-    pub fn spared_secrets(&self) -> bool {
-        matches!(self, Self::Http(error) if error.spared_secrets())
-    }
-
-    /// Removes the server's text if it repeats one of `secrets`.
+    /// The same without the server's words, where they repeat one of `secrets`.
     pub fn without_echo(self, secrets: &[Secret]) -> Self {
         match self {
             Self::Refused(error) => Self::Refused(error.without_echo(secrets)),

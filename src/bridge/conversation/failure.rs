@@ -235,29 +235,7 @@ impl Failure {
         }
     }
 
-    /// Whether finmcp refused to trust the server.
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Redirected { .. }
-            | Self::ForeignEndpoint
-            | Self::Token(TokenSourceError::SignIn(SignInFailure::Untrusted(_))) => true,
-            Self::Http(error) => error.is_refusal(),
-            Self::Token(TokenSourceError::Unavailable(error)) => error.is_refusal(),
-            _ => false,
-        }
-    }
-
-    /// Whether no token or other secret has reached the untrusted server.
-    pub fn spared_the_token(&self) -> bool {
-        match self {
-            Self::Redirected { .. } | Self::ForeignEndpoint => true,
-            Self::Http(error) => error.spared_secrets(),
-            Self::Token(TokenSourceError::Unavailable(error)) => error.spared_secrets(),
-            _ => false,
-        }
-    }
-
-    /// Whether the user is signed out, so that any sign-in helps, even one through another process.
+    /// Whether nobody is signed in, so that it helps when somebody is, wherever that happens.
     pub fn is_signed_out(&self) -> bool {
         matches!(self, Self::Token(TokenSourceError::LoginRequired(_)))
     }

@@ -1,9 +1,8 @@
-//! finmcp's own responses to the client: JSON-RPC errors that name the cause and the solution.
+//! The JSON-RPC errors that finmcp itself sends to the client: each names the cause and what to do.
 
 use crate::{
+    advice::{Advice, CONTACT_UNSENT, ErrorKind, Hint, MOVED, TRY_LATER_OR_CONTACT},
     bridge::conversation::failure::{Failure, Processed, Refusal},
-    credential::token_source::{SignInFailure, TokenSourceError},
-    http::HttpError,
     mcp::{id::Id, malformed::Malformed, message::Message},
 };
 
@@ -28,11 +27,25 @@ pub enum ReplyCode {
     LoginRequired = -31004,
     /// finmcp does not trust the server.
     Untrusted = -31005,
-    /// The server may or may not have carried out the request.
+    /// The credential store failed.
+    Store = -31006,
+    /// Whether the request was carried out is not known.
     OutcomeUnknown = -31010,
 }
 
-/// How messages to the client name the server.
+impl From<ErrorKind> for ReplyCode {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Failure | ErrorKind::Usage | ErrorKind::Interrupted => Self::Failure,
+            ErrorKind::Network => Self::Network,
+            ErrorKind::LoginRequired => Self::LoginRequired,
+            ErrorKind::Untrusted => Self::Untrusted,
+            ErrorKind::Store => Self::Store,
+        }
+    }
+}
+
+/// How errors speak of the server.
 #[derive(Debug, Clone)]
 pub struct ServerLabels {
     /// The server's display name.
@@ -41,9 +54,7 @@ pub struct ServerLabels {
     pub login_command: String,
 }
 
-const LATER: &str = ". Try again in a while; if it stays so, ask whoever runs the server";
-
-/// The error for a line that is not a message (JSON-RPC 2.0 section 5: the id is null if it is unknown).
+/// The answer to bytes that are no message (JSON-RPC 2.0 section 5: the id is null where it cannot be told).
 pub fn malformed(malformed: Malformed) -> Message {
     let (code, message) = match malformed {
         Malformed::Json => (ReplyCode::ParseError, "this line is not JSON"),
@@ -82,92 +93,70 @@ impl ServerLabels {
         {
             return message.id().map(|id| Message::clone(unrelated).addressed_to(id));
         }
-        let title = &self.title;
-        let mut text = format!("{title}: {failure}");
-        let code = if failure.needs_login() {
-            let command = match &**failure {
-                Failure::InsufficientScope { wanted, .. } => self.login_command_for(wanted),
-                _ => self.login_command.clone(),
-            };
-            text.push_str(&format!(". Run `{command}` in a terminal, then try again"));
-            ReplyCode::LoginRequired
-        } else if *processed == Processed::Maybe && message.method() == Some("tools/call") {
+        let mut text = format!("{}: {failure}", self.title);
+        if let Failure::Http(error) = &**failure
+            && let Some(why) = error.why_unreachable()
+        {
+            text.push_str(&format!(": {why}"));
+        }
+        let advice = self.advice(failure);
+        let is_open = *processed == Processed::Maybe && message.method() == Some("tools/call");
+        let code = if is_open && advice.kind != ErrorKind::LoginRequired {
             text.push_str(
                 ". It is not known whether the call was carried out; it was not sent again. Check before repeating it",
             );
             ReplyCode::OutcomeUnknown
-        } else if failure.is_refusal() {
-            // A failed sign-in already says what to do.
-            if !matches!(**failure, Failure::Token(TokenSourceError::SignIn(_))) {
-                let spared = match &**failure {
-                    failure if failure.spared_the_token() => "No token went there",
-                    Failure::Token(_) => "The sign-in is kept, and that answer is not used",
-                    _ => "That answer is not used",
-                };
-                text.push_str(&format!(
-                    ". {spared}. Ask whoever runs the server, or run `{}` in a terminal to see more",
-                    self.login_command
-                ));
-            }
-            ReplyCode::Untrusted
         } else {
+            advice.hints.iter().for_each(|hint| text.push_str(&format!(". {}", sentence(hint))));
             match &**failure {
-                Failure::Token(TokenSourceError::SignIn(SignInFailure::Unreachable(_))) => ReplyCode::Network,
-                Failure::Token(error) => {
-                    text.push_str(&match error {
-                        TokenSourceError::Unavailable(_) => ". The sign-in is kept; try again in a while".to_owned(),
-                        // These already say what to do, or there is nothing to do.
-                        TokenSourceError::SignIn(_) | TokenSourceError::Interrupted => String::new(),
-                        _ => format!(". Run `{}` in a terminal to see what helps", self.login_command),
-                    });
-                    ReplyCode::Failure
-                }
-                Failure::Stopped | Failure::UnsupportedByClient { .. } | Failure::TooManyRounds | Failure::NoInput => {
-                    ReplyCode::Failure
-                }
-                Failure::TooMuchInFlight => {
-                    text.push_str(". Nothing was sent. Wait for answers, then ask again");
-                    ReplyCode::Failure
-                }
                 Failure::NotResumable => ReplyCode::InvalidParameters,
                 Failure::IdInUse => ReplyCode::InvalidRequest,
-                Failure::Http(error) => {
-                    text.push_str(&match (error, error.why_unreachable()) {
-                        (_, Some(why)) => format!(
-                            ": {why}. Nothing was sent. Check the address, the connection, VPN and proxy, then try again"
-                        ),
-                        (HttpError::Setup(_), _) => format!(
-                            ". Nothing was sent. Run `{}` in a terminal to see what helps",
-                            self.login_command
-                        ),
-                        _ => LATER.to_owned(),
-                    });
-                    ReplyCode::Network
-                }
-                Failure::TimedOut { .. } | Failure::Cut | Failure::Malformed | Failure::NoSession => {
-                    text.push_str(LATER);
-                    ReplyCode::Network
-                }
-                Failure::Status { status, retry_after: None, .. } if status.is_server_error() => {
-                    text.push_str(LATER);
-                    ReplyCode::Network
-                }
-                Failure::Status { retry_after: None, .. } | Failure::NoEndpoint { .. } => {
-                    text.push_str(". Check the address, or ask whoever runs the server");
-                    ReplyCode::Network
-                }
-                Failure::TooLarge { .. } => {
-                    text.push_str(". Ask for less at a time");
-                    ReplyCode::Network
-                }
-                _ => ReplyCode::Network,
+                _ => advice.kind.into(),
             }
         };
         message.id().map(|id| error(id, code, &text))
     }
 
-    /// The command that signs in with this scope. The user may paste it into a shell, so a scope token that a shell
-    /// could interpret (RFC 6749 section 3.3 allows `$(…)`) makes the command omit the scope entirely.
+    /// What the user can do about `failure`.
+    fn advice(&self, failure: &Failure) -> Advice {
+        let sign_in = |command| Advice::new(ErrorKind::LoginRequired, Hint::Run(command));
+        let network = |hint: &str| Advice::new(ErrorKind::Network, hint);
+        match failure {
+            Failure::Token(error) => Advice::of_token_source(error, &self.login_command),
+            Failure::Http(error) => error.into(),
+            Failure::Refused => sign_in(self.login_command.clone()),
+            Failure::InsufficientScope { wanted, .. } => sign_in(self.login_command_for(wanted)),
+            Failure::Redirected { .. } => Advice::new(ErrorKind::Untrusted, MOVED),
+            Failure::ForeignEndpoint => Advice::new(ErrorKind::Untrusted, CONTACT_UNSENT),
+            Failure::TimedOut { .. } | Failure::Cut | Failure::Malformed | Failure::NoSession => {
+                network(TRY_LATER_OR_CONTACT)
+            }
+            Failure::Status { status, retry_after: None, .. } if status.is_server_error() => {
+                network(TRY_LATER_OR_CONTACT)
+            }
+            Failure::Status { retry_after: None, .. } | Failure::NoEndpoint { .. } => {
+                network("check the address, or contact the server's operator")
+            }
+            Failure::TooLarge { .. } => network("request less data at a time"),
+            Failure::Status { .. }
+            | Failure::UnrelatedError { .. }
+            | Failure::RateLimited { .. }
+            | Failure::NotMcp { .. }
+            | Failure::TriedTooOften => Advice::without_hint(ErrorKind::Network),
+            Failure::TooMuchInFlight => {
+                Advice::new(ErrorKind::Failure, "wait for pending responses, then try again (nothing was sent)")
+            }
+            Failure::UnsupportedByClient { .. }
+            | Failure::TooManyRounds
+            | Failure::NoInput
+            | Failure::NotResumable
+            | Failure::IdInUse
+            | Failure::Stopped => Advice::without_hint(ErrorKind::Failure),
+        }
+    }
+
+    /// The command that signs in with this scope. A person copies it into a shell: a token that one would make more of
+    /// than a word (RFC 6749 section 3.3 allows `$(…)`) is left for them to write, with all the others.
     fn login_command_for(&self, scope: &[String]) -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@+=,".contains(&byte);
         let option = |token: &String| match token {
@@ -181,6 +170,17 @@ impl ServerLabels {
     }
 }
 
+/// A hint as a sentence.
+fn sentence(hint: &Hint) -> String {
+    match hint {
+        Hint::Run(command) => format!("Run `{command}` in a terminal, then try again"),
+        Hint::Text(text) => {
+            let mut letters = text.chars();
+            letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -188,7 +188,11 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::{credential::token_source::LoginReason, oauth::error::TokenError};
+    use crate::{
+        credential::error::{LoginReason, SignInFailure, TokenSourceError},
+        http::{CertificateProblem, HttpError},
+        oauth::error::TokenError,
+    };
 
     fn failed(method: &str, failure: Failure) -> serde_json::Value {
         let labels = ServerLabels { title: "Asset".to_owned(), login_command: "finmcp login asset".to_owned() };
@@ -274,26 +278,65 @@ mod tests {
     /// An untrusted server is named, with the reason and what to do.
     #[test]
     fn b11_a_refusal_says_why_what_to_do_and_whether_a_secret_went_there() {
-        let refused = HttpError::Certificate { host: "h".to_owned(), problem: "has expired" };
+        let refused = HttpError::Certificate { host: "h".to_owned(), problem: CertificateProblem::Expired };
         let token = |error| Failure::Token(TokenSourceError::Unavailable(Arc::new(error)));
         let host = || "h".to_owned();
         let redirected = HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None };
-        for (failure, spared) in [
-            (Failure::Http(refused), "No token went there"),
-            (Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None }, "No token went there"),
-            (token(TokenError::Http(redirected)), "No token went there"),
-            (token(TokenError::Http(HttpError::OldTls { host: host() })), "No token went there"),
-            // The refresh token was sent there.
-            (token(TokenError::Unusable("it is not JSON")), "The sign-in is kept"),
-            (token(TokenError::Http(HttpError::TooLarge { host: host(), limit: 1 })), "The sign-in is kept"),
-            (Failure::Http(HttpError::Undecodable { host: host(), problem: host() }), "That answer is not used"),
+        for (failure, step, sent) in [
+            (Failure::Http(refused), "If you trust this certificate", "nothing was sent"),
+            (
+                Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
+                "If the server has moved",
+                "nothing was sent to the other address",
+            ),
+            (
+                token(TokenError::Http(redirected)),
+                "You are still signed in; if the server has moved",
+                "nothing was sent to the other address",
+            ),
+            (
+                token(TokenError::Http(HttpError::OldTls { host: host() })),
+                "You are still signed in; contact the server's operator",
+                "no secret was sent",
+            ),
+            // The authorization server received the refresh token.
+            (
+                token(TokenError::Unusable("it is not JSON")),
+                "You are still signed in; contact the server's operator",
+                "the response was discarded",
+            ),
+            (
+                token(TokenError::Http(HttpError::TooLarge { host: host(), limit: 1 })),
+                "You are still signed in; contact the server's operator",
+                "the response was discarded",
+            ),
+            (
+                Failure::Http(HttpError::Undecodable { host: host(), problem: host() }),
+                "Contact the server's operator",
+                "the response was discarded",
+            ),
         ] {
             let why = format!("Asset: {failure}. ");
             let error = failed("tools/list", failure);
             let text = error["error"]["message"].as_str().unwrap();
             assert_eq!(error["error"]["code"], -31005, "{text}");
-            assert!(text.starts_with(&why) && text.contains("finmcp login asset"), "{text}");
-            assert!(text[why.len()..].starts_with(spared), "{text}");
+            assert!(text.starts_with(&why) && text.ends_with(&format!("({sent})")), "{text}");
+            assert!(text[why.len()..].starts_with(step), "{text}");
+        }
+    }
+
+    /// The terminal and the bridge name the kind of a failure alike.
+    #[test]
+    fn codes_follow_the_exit_codes() {
+        for (kind, code) in [
+            (ErrorKind::Failure, ReplyCode::Failure),
+            (ErrorKind::Network, ReplyCode::Network),
+            (ErrorKind::LoginRequired, ReplyCode::LoginRequired),
+            (ErrorKind::Untrusted, ReplyCode::Untrusted),
+            (ErrorKind::Store, ReplyCode::Store),
+        ] {
+            assert_eq!(ReplyCode::from(kind), code);
+            assert_eq!(code as i32, -31000 - i32::from(kind.exit_code()), "{kind:?}");
         }
     }
 

@@ -8,12 +8,12 @@ fn payload_of(credential: &Credential) -> String {
 }
 
 #[test]
-fn the_document_is_this_one() {
+fn the_format_is_stable() {
     insta::assert_snapshot!(payload_of(&sample()), @r#"{"version":1,"identity":{"environment":"sandbox","issuer":"https://as.example","resource":"https://mcp.example/mcp","client_id":"client","account":"biz_1"},"generation":7,"renewal":"refresh_token","registration":{"client_id":"client","client_secret":"s3cret:%\"\n","authentication":"client_secret_basic","redirect_uri":"http://127.0.0.1:1/callback"},"token_endpoint":"https://as.example/token","revocation_endpoint":"https://as.example/revoke","resource":"https://mcp.example/mcp","scope":"a b","parameters":[["business_id","biz_1"]],"tokens":{"access_token":"CANARY-access","refresh_token":"CANARY-refresh","issued_at":1793491200500,"expires_at":1793494800500,"scope":"a","person":"p@example"}}"#);
 }
 
 #[test]
-fn everything_comes_back() {
+fn everything_is_restored() {
     let without = Credential {
         renewal: Renewal::ClientCredentials,
         revocation_endpoint: None,
@@ -39,14 +39,14 @@ fn everything_comes_back() {
     for credential in [sample(), without, file, granted, bound, narrow] {
         let payload = credential.to_payload().unwrap();
         let read = Credential::from_payload(&payload, &credential.identity).unwrap();
-        // A second writing shows every member, and the times to the millisecond.
+        // Serializing again shows every member, with times to the millisecond.
         assert_eq!(*read.to_payload().unwrap(), *payload);
         assert_eq!((read.generation, read.sign_in), (credential.generation, credential.sign_in));
         assert_eq!(read.registration.withheld, credential.registration.withheld);
     }
 }
 
-/// t006: what a server named is called within the same reach after years in the store.
+/// t006: the store keeps which networks a server's endpoints may be in.
 #[test]
 fn t006_reach_is_stored() {
     let server: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
@@ -60,14 +60,14 @@ fn t006_reach_is_stored() {
     assert_eq!(read.revocation_endpoint.unwrap().reach(), named.revocation_endpoint.unwrap().reach());
 }
 
-/// A buffer that grew while it was written would have left secrets in freed memory.
+/// A growing buffer would leave secrets in freed memory.
 #[test]
 fn the_payload_is_written_into_one_buffer() {
     let payload = sample().to_payload().unwrap();
     assert_eq!(payload.len(), payload.capacity());
 }
 
-/// t081: what a later finmcp of the same version adds is passed over; a newer version is not touched.
+/// t081: finmcp ignores additional members of a later finmcp, and does not change a record with a newer version.
 #[test]
 fn t081_later_members_are_tolerated_and_newer_versions_are_not() {
     let text = payload_of(&sample());
@@ -76,14 +76,14 @@ fn t081_later_members_are_tolerated_and_newer_versions_are_not() {
     assert!(Credential::from_payload(with_more.as_bytes(), &sample().identity).is_ok());
     let newer = text.replace(r#""version":1"#, r#""version":2"#);
     assert!(matches!(Credential::from_payload(newer.as_bytes(), &sample().identity), Err(StoreError::Newer(2))));
-    // Even when nothing else in it can be read any more.
+    // Even if the rest is unreadable.
     assert!(matches!(
         Credential::from_payload(br#"{"version":9,"identity":7}"#, &sample().identity),
         Err(StoreError::Newer(9))
     ));
 }
 
-/// t088: an entry that was swapped for another's is refused.
+/// t088: finmcp refuses an entry that contains another identity's record.
 #[test]
 fn t088_a_swapped_record_is_refused() {
     let payload = sample().to_payload().unwrap();
@@ -99,9 +99,9 @@ fn t088_a_swapped_record_is_refused() {
     }
 }
 
-/// t094: the reason for a refusal shows nothing of the record, not even of the member that is wrong.
+/// t094: the error shows nothing of the record, not even of the invalid member.
 #[test]
-fn t094_no_refusal_shows_a_secret() {
+fn t094_no_error_shows_a_secret() {
     let text = payload_of(&sample());
     for damaged in [
         text.replace("1793491200500", r#""CANARY""#),
@@ -119,8 +119,8 @@ fn t094_no_refusal_shows_a_secret() {
 }
 
 proptest! {
-    /// t086: truncated, overwritten, lengthened: an error with a type, or a record of the wanted identity; never a
-    /// panic.
+    /// t086: truncating, overwriting or extending a record leads to a typed error or to a record of the wanted
+    /// identity, never to a panic.
     #[test]
     fn t086_mutations_never_surprise(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..5),
@@ -144,7 +144,7 @@ proptest! {
         }
     }
 
-    /// t086: bytes of another kind.
+    /// t086: random bytes.
     #[test]
     fn t086_garbage_is_corrupt(garbage in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(Credential::from_payload(&garbage, &sample().identity).is_err());

@@ -25,7 +25,7 @@ impl Place {
         self.store_with(KeySource::KeyFile(self.key_file()))
     }
 
-    /// What is in the folder, by name.
+    /// The names of the files in the folder.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.entries()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -54,28 +54,28 @@ async fn refusal(store: &FileStore) -> String {
 }
 
 #[tokio::test]
-async fn entries_come_back_with_either_key() {
+async fn entries_are_restored_with_either_key() {
     for key in [None, Some(passphrase("correct horse"))] {
         let place = Place::new();
         let key = key.unwrap_or(KeySource::KeyFile(place.key_file()));
         let store = place.store_with(key.clone());
         assert!(store.load("a").await.unwrap().is_none());
         store.delete("a").await.unwrap();
-        assert!(!place.entries().exists(), "reading makes nothing");
+        assert!(!place.entries().exists(), "reading creates nothing");
         store.save("a", payload("one")).await.unwrap();
         store.save("a", payload("two")).await.unwrap();
         store.save("b", payload(&"x".repeat(100_000))).await.unwrap();
-        // Another process.
+        // As another process.
         let store = place.store_with(key);
         assert_eq!(*store.load("a").await.unwrap().unwrap(), b"two");
         assert_eq!(store.load("b").await.unwrap().unwrap().len(), 100_000);
         store.delete("a").await.unwrap();
         assert!(store.load("a").await.unwrap().is_none());
-        assert_eq!(place.files(), ["b", KEY_PROOF], "no temporary file stays");
+        assert_eq!(place.files(), ["b", KEY_PROOF], "no temporary file is left");
     }
 }
 
-/// t082: nothing readable on the disk, and never the same bytes twice.
+/// t082: the disk contains no plain text, and never the same bytes twice.
 #[tokio::test]
 async fn t082_files_are_encrypted() {
     let place = Place::new();
@@ -89,9 +89,9 @@ async fn t082_files_are_encrypted() {
     assert_ne!(first[MAGIC_LENGTH + SALT_LENGTH..HEADER_LENGTH], second[MAGIC_LENGTH + SALT_LENGTH..HEADER_LENGTH]);
 }
 
-/// t086, t088: a changed byte anywhere, a shortened file, another entry's file, another key: refused.
+/// t086, t088: the store refuses a changed byte, a truncated file, another entry's file, and another key.
 #[tokio::test]
-async fn t086_what_was_not_written_here_is_refused() {
+async fn t086_a_changed_file_is_refused() {
     let place = Place::new();
     let store = place.store();
     store.save("a", payload("payload")).await.unwrap();
@@ -113,7 +113,7 @@ async fn t086_what_was_not_written_here_is_refused() {
     for key in [KeySource::KeyFile(place.key_file()), passphrase("x")] {
         let store = place.store_with(key);
         assert!(matches!(store.load("a").await, Err(StoreError::AnotherKey(_))));
-        // Nor does it replace what it cannot open, or put something beside it.
+        // It neither replaces what it cannot decrypt nor adds entries.
         for entry in ["a", "c"] {
             assert!(matches!(store.save(entry, payload("x")).await, Err(StoreError::AnotherKey(_))));
         }
@@ -122,7 +122,7 @@ async fn t086_what_was_not_written_here_is_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_passphrase_opens_nothing() {
+async fn a_wrong_passphrase_decrypts_nothing() {
     let place = Place::new();
     place.store_with(passphrase("right")).save("a", payload("x")).await.unwrap();
     let wrong = place.store_with(passphrase("wrong")).load("a").await;
@@ -132,7 +132,7 @@ async fn a_wrong_passphrase_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_poor_key_file_is_refused() {
+async fn an_unsuitable_key_file_is_refused() {
     let place = Place::new();
     fs::create_dir_all(place.entries()).unwrap();
     let saved = |path: PathBuf| {
@@ -168,9 +168,9 @@ mod unix {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// t140: 0600 in 0700, and nothing else is accepted later.
+    /// t140: files are 0600 in a 0700 folder, and the store refuses other modes.
     #[tokio::test]
-    async fn t140_loose_and_linked_places_are_refused() {
+    async fn t140_other_modes_and_links_are_refused() {
         let place = Place::new();
         let (store, entries) = (place.store(), place.entries());
         store.save("a", payload("x")).await.unwrap();
@@ -189,7 +189,7 @@ mod unix {
         fs::rename(&file, entries.join("elsewhere")).unwrap();
         symlink(entries.join("elsewhere"), &file).unwrap();
         assert!(refusal(&store).await.contains("symbolic link"));
-        // Writing replaces the link, and leaves alone what it points to.
+        // Writing replaces the link and does not change its target.
         let before = fs::read(entries.join("elsewhere")).unwrap();
         store.save("a", payload("z")).await.unwrap();
         assert_eq!(fs::read(entries.join("elsewhere")).unwrap(), before);

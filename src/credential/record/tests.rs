@@ -43,7 +43,7 @@ pub(in crate::credential) fn sample() -> Credential {
 }
 
 #[test]
-fn whose_it_is() {
+fn the_holder_is_the_user_and_the_account() {
     let holder = |person: Option<&str>| {
         let mut credential = sample();
         credential.tokens.as_mut().unwrap().person = person.map(str::to_owned);
@@ -54,7 +54,7 @@ fn whose_it_is() {
     assert_eq!(holder(None), "biz_1");
 }
 
-/// t088: each part counts, and moving characters between parts changes the name.
+/// t088: every part affects the name, and so does moving characters between parts.
 #[test]
 fn t088_identities_never_share_an_entry() {
     let part = |parts: [&str; 5]| {

@@ -1,11 +1,11 @@
-//! What `serve` answers a client, for every reason.
+//! The error responses of `serve`.
 
 use super::*;
 
-/// What `serve` answers a client, for every reason: to a call, and to a request that only reads where that differs.
+/// The error responses of `serve` for every failure: to a tool call and, if it differs, to a request that only reads.
 #[cfg(unix)]
 #[tokio::test]
-async fn what_a_client_is_told() {
+async fn errors_of_serve() {
     let status = |status: u16, retry_after: Option<u64>| Failure::Status {
         status: StatusCode::from_u16(status).unwrap(),
         retry_after: retry_after.map(Duration::from_secs),
@@ -23,9 +23,9 @@ async fn what_a_client_is_told() {
         TokenSourceError::from(AssertionError::NotJwt { path: path() }),
         TokenSourceError::from(StoreError::Locked),
         TokenSourceError::from(LockError::TimedOut(Duration::from_secs(5))),
-        TokenSourceError::SignIn(SignInFailure::Untrusted("the metadata is another server's".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::Untrusted("the metadata is for another server".to_owned())),
         TokenSourceError::SignIn(SignInFailure::Unreachable("could not connect to as.example".to_owned())),
-        TokenSourceError::SignIn(SignInFailure::LoginRequired("nobody signed in within 300 s".to_owned())),
+        TokenSourceError::SignIn(SignInFailure::LoginRequired("the sign-in timed out after 5 min".to_owned())),
         TokenSourceError::SignIn(SignInFailure::Failed("the sign-in was refused: access_denied".to_owned())),
         TokenSourceError::Interrupted,
     ];
@@ -36,7 +36,7 @@ async fn what_a_client_is_told() {
         Failure::Refused,
         Failure::InsufficientScope { missing: Some("write".to_owned()), wanted: names(&["read", "write"]) },
         Failure::InsufficientScope { missing: None, wanted: Vec::new() },
-        Failure::Http(HttpError::Certificate { host: host(), problem: "has expired" }),
+        Failure::Http(HttpError::Certificate { host: host(), problem: CertificateProblem::Expired }),
         Failure::Http(HttpError::Undecodable { host: host(), problem: "Content-Encoding: zstd".to_owned() }),
         status(503, None),
         status(429, Some(90)),
@@ -75,7 +75,7 @@ async fn what_a_client_is_told() {
         let [to_call, to_list] = ["tools/call", "tools/list"].map(|method| {
             let message = Message::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap();
             let refusal = Refusal { message, processed: failure.processed(), failure: failure.clone() };
-            steady(&spoken(&labels.refused(&refusal).unwrap()))
+            steady(&code_and_text(&labels.refused(&refusal).unwrap()))
         });
         if to_call == to_list { to_call } else { format!("{to_call}    to a list: {to_list}") }
     };
@@ -90,12 +90,12 @@ async fn what_a_client_is_told() {
         replies
     );
     assert_words!(Malformed { Json Message TooLong }, vec![Malformed::Json, Malformed::Message, Malformed::TooLong], |line| {
-        spoken(&reply::malformed(line))
+        code_and_text(&reply::malformed(line))
     });
 }
 
 /// The code and the text of an error response.
-fn spoken(response: &Message) -> String {
+pub(super) fn code_and_text(response: &Message) -> String {
     let response: serde_json::Value = serde_json::from_slice(response.raw()).unwrap();
     format!("{} {}\n", response["error"]["code"], response["error"]["message"].as_str().unwrap())
 }

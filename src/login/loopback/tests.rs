@@ -1,4 +1,4 @@
-//! Browsers that come back, and others that come.
+//! The browser that delivers the response, and other requests.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::*;
 
-/// A wait for `/callback?ok` or `/callback?bad`, after which the page says that it failed.
+/// Waits for `/callback?ok` or `/callback?bad`, then shows the failure page.
 async fn waiting() -> (u16, JoinHandle<io::Result<String>>) {
     let loopback = Loopback::bind(None).await.unwrap();
     let port = loopback.redirect_uri().port();
@@ -23,7 +23,7 @@ async fn waiting() -> (u16, JoinHandle<io::Result<String>>) {
     (port, tokio::spawn(wait))
 }
 
-/// What a page looks like on its way.
+/// The HTML of a page.
 fn html(page: Page) -> String {
     let body = page.response(StatusCode::OK).into_body().collect().now_or_never().unwrap().unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
@@ -38,7 +38,7 @@ async fn send(port: u16, request: &str) -> String {
 }
 
 async fn exchange(mut stream: TcpStream, request: &str) -> String {
-    // The other end may have closed before all is written, or with some of it unread.
+    // The server may close the connection before it has read the whole request.
     let _ = stream.write_all(request.as_bytes()).await;
     let mut response = Vec::new();
     while stream.read_buf(&mut response).await.is_ok_and(|count| count > 0) {}
@@ -53,7 +53,7 @@ fn status(response: &str) -> &str {
     response.split(' ').nth(1).unwrap_or("none")
 }
 
-/// t023, t028, t029: all that is not the answer is turned away, and the wait goes on.
+/// t023, t028, t029: the listener refuses every other request and keeps waiting.
 #[tokio::test]
 async fn t028_only_the_exact_request_counts() {
     let (port, wait) = waiting().await;
@@ -104,7 +104,7 @@ async fn t028_only_the_exact_request_counts() {
     assert_eq!(wait.await.unwrap().unwrap(), "ok");
 }
 
-/// t030: whatever was asked, what comes back is the same, and runs nothing.
+/// t030: the page is the same for every request, and runs nothing.
 #[tokio::test]
 async fn t030_nothing_is_echoed() {
     let (port, wait) = waiting().await;
@@ -125,7 +125,7 @@ async fn t030_nothing_is_echoed() {
     assert_eq!(wait.await.unwrap().unwrap(), "ok");
 }
 
-/// The page is what became of the answer. Until that is known the browser waits; and it does not wait for ever.
+/// The page shows the outcome. The browser waits for it, but not forever.
 #[tokio::test]
 async fn the_browser_waits_for_the_outcome() {
     let loopback = Loopback::bind(None).await.unwrap();
@@ -138,10 +138,10 @@ async fn the_browser_waits_for_the_outcome() {
     assert!(browser.await.unwrap().ends_with(&html(page)));
 }
 
-/// A browser that loads the page again, or had loaded it before its person looked, gets the same page, however often;
-/// whoever comes with another answer gets nothing; and there is one answer.
+/// A browser that reloads or prefetches the page gets the same page, however often. Another response is refused; only
+/// the first counts.
 #[tokio::test]
-async fn b13_the_same_answer_gets_the_page_again() {
+async fn b13_the_same_response_gets_the_page_again() {
     let loopback = Loopback::bind(None).await.unwrap();
     let port = loopback.redirect_uri().port();
     let judged = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -153,7 +153,7 @@ async fn b13_the_same_answer_gets_the_page_again() {
     };
     let (answer, visitor) = loopback.wait(judge).await.unwrap();
     assert_eq!(answer, "code=a&state=s");
-    // The person is impatient: the browser drops the first request, and sends it again.
+    // The user reloads: the browser cancels the first request and sends it again.
     first.abort();
     let again = [(); 3].map(|()| tokio::spawn(async move { get(port, "/callback?code=a&state=s").await }));
     for other in ["code=b&state=s", "code=a&state=t", "code=a&state=s&x=y", "state=s&code=a", "", "code=a"] {
@@ -168,13 +168,13 @@ async fn b13_the_same_answer_gets_the_page_again() {
     for again in again {
         assert!(again.await.unwrap().ends_with(&html(page.clone())));
     }
-    assert_eq!(judged.load(Relaxed), 1, "the answer is judged once");
+    assert_eq!(judged.load(Relaxed), 1, "the response is judged once");
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(), "open after the sign-in");
 }
 
-/// Browsers keep spare connections: the end of a sign-in does not wait for them.
+/// Browsers keep spare connections open: the end of a sign-in does not wait for them.
 #[tokio::test]
-async fn b13_a_spare_connection_holds_up_nothing() {
+async fn b13_a_spare_connection_delays_nothing() {
     let loopback = Loopback::bind(None).await.unwrap();
     let port = loopback.redirect_uri().port();
     let mut spare = connect(port).await;
@@ -187,9 +187,9 @@ async fn b13_a_spare_connection_holds_up_nothing() {
     assert!(spare.read_u8().await.is_err());
 }
 
-/// A sign-in that ends without a page, and a wait that is given up, leave nothing that listens.
+/// After a sign-in without a page, and after a cancelled wait, the port is closed.
 #[tokio::test]
-async fn b13_t035_no_page_and_no_listener_is_left() {
+async fn b13_t035_the_port_is_closed_without_a_page() {
     let loopback = Loopback::bind(None).await.unwrap();
     let port = loopback.redirect_uri().port();
     let browser = tokio::spawn(async move { get(port, "/callback").await });
@@ -199,10 +199,9 @@ async fn b13_t035_no_page_and_no_listener_is_left() {
     assert!(Loopback::bind(Some(port)).await.is_ok());
 }
 
-/// The host that is registered is the one that the browser must name, and the addresses that it stands for are those
-/// that are listened at.
+/// The browser must send the registered host, and the listener uses exactly the addresses of that host.
 #[tokio::test]
-async fn b2_t029_the_registered_host_alone_has_a_say() {
+async fn b2_t029_only_the_registered_host_is_accepted() {
     for (host, own, other) in [
         (LoopbackHost::V4, "127.0.0.1", "localhost"),
         (LoopbackHost::Localhost, "localhost", "127.0.0.1"),
@@ -244,13 +243,13 @@ async fn b2_t029_the_registered_host_alone_has_a_say() {
     }
 }
 
-/// t033: where another program has either address of `localhost`, the code might go there: it is an error. Where the
-/// system picks the port, it picks one that is free on both.
+/// t033: it is an error if another program uses the port on either address of `localhost`, since it could receive the
+/// code. Without a chosen port, finmcp finds one that is free on both.
 #[tokio::test]
-async fn b2_t033_a_port_that_is_taken_on_either_address_is_an_error() {
+async fn b2_t033_a_port_in_use_on_either_address_is_an_error() {
     let any = RedirectUri::new(LoopbackHost::Localhost, 0, PATH);
     let Ok(squatter) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await else {
-        assert!(Loopback::at(&any).await.unwrap().second.is_none(), "127.0.0.1 is enough where there is no ::1");
+        assert!(Loopback::at(&any).await.unwrap().second.is_none(), "127.0.0.1 is enough without ::1");
         return;
     };
     let port = squatter.local_addr().unwrap().port();
@@ -258,7 +257,7 @@ async fn b2_t033_a_port_that_is_taken_on_either_address_is_an_error() {
     let error = Loopback::at(&uri).await.unwrap_err();
     assert_eq!((error.source.kind(), error.address), (io::ErrorKind::AddrInUse, (Ipv6Addr::LOCALHOST, port).into()));
     let here = || async { Loopback::bind(Some(port)).await.unwrap() };
-    assert!(here().await.as_localhost(Some(port)).await.is_err(), "the person's port");
+    assert!(here().await.as_localhost(Some(port)).await.is_err(), "the chosen port");
     let elsewhere = here().await.as_localhost(None).await.unwrap();
     assert_ne!(elsewhere.redirect_uri().port(), port);
     drop(squatter);
@@ -267,7 +266,7 @@ async fn b2_t033_a_port_that_is_taken_on_either_address_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_that_takes_long_is_not_waited_for() {
+async fn the_browser_does_not_wait_for_a_late_outcome() {
     let loopback = Loopback::bind(None).await.unwrap();
     let port = loopback.redirect_uri().port();
     let browser = tokio::spawn(async move { get(port, "/callback").await });
@@ -278,9 +277,9 @@ async fn an_outcome_that_takes_long_is_not_waited_for() {
     visitor.show(Page::failed("T")).await;
 }
 
-/// t032, t034: the port is the literal address's, takes one answer, and is free at once.
+/// t032, t034: the listener uses the literal address, accepts one response, and then frees the port at once.
 #[tokio::test]
-async fn t034_one_answer_and_the_port_is_free() {
+async fn t034_the_port_is_free_after_one_response() {
     let (port, wait) = waiting().await;
     let response = get(port, "/callback?bad").await;
     assert!(status(&response) == "200" && response.ends_with(&html(Page::failed("bad"))));
@@ -292,9 +291,9 @@ async fn t034_one_answer_and_the_port_is_free() {
     );
 }
 
-/// t033: a port that somebody else has is not shared with them.
+/// t033: finmcp does not share a port with another program.
 #[tokio::test]
-async fn t033_a_taken_port_is_an_error() {
+async fn t033_a_port_in_use_is_an_error() {
     let holder = Loopback::bind(None).await.unwrap();
     assert_eq!(
         Loopback::bind(Some(holder.redirect_uri().port())).await.unwrap_err().source.kind(),
@@ -302,9 +301,9 @@ async fn t033_a_taken_port_is_an_error() {
     );
 }
 
-/// t035: giving up frees the port, with connections open.
+/// t035: cancelling the wait frees the port, even with open connections.
 #[tokio::test]
-async fn t035_giving_up_frees_the_port() {
+async fn t035_cancelling_frees_the_port() {
     let loopback = Loopback::bind(None).await.unwrap();
     let port = loopback.redirect_uri().port();
     let wait = loopback.wait(|_| None::<()>);
@@ -319,9 +318,9 @@ async fn t035_giving_up_frees_the_port() {
     assert!(read.is_err() || rest.is_empty());
 }
 
-/// t028: idle connections do not keep the person out.
+/// t028: idle connections do not block the user's browser.
 #[tokio::test]
-async fn t028_idle_connections_make_way() {
+async fn t028_idle_connections_are_dropped() {
     let (port, wait) = waiting().await;
     let mut idle = Vec::new();
     for _ in 0..200 {
@@ -332,7 +331,7 @@ async fn t028_idle_connections_make_way() {
     let started = Instant::now();
     assert_eq!(status(&get(port, "/callback").await), "400");
     assert!(started.elapsed() < CONNECTION_DEADLINE, "{:?}", started.elapsed());
-    // The first ones were cut off, long before their time was up.
+    // The first connections were dropped long before their timeout.
     for stream in &mut idle[..200 - CONNECTIONS] {
         let read = tokio::time::timeout(CONNECTION_DEADLINE / 2, stream.read_u8()).await;
         assert!(read.is_ok_and(|read| read.is_err()));
@@ -341,9 +340,9 @@ async fn t028_idle_connections_make_way() {
     assert_eq!(wait.await.unwrap().unwrap(), "ok");
 }
 
-/// t028: a head that never ends costs its connection, and no more.
+/// t028: an endless request head only closes its connection.
 #[tokio::test]
-async fn t028_a_slow_head_is_cut() {
+async fn t028_a_slow_request_head_times_out() {
     let (port, wait) = waiting().await;
     let mut slow = connect(port).await;
     slow.write_all(b"GET /callback?ok HTTP/1.1\r\nHost:").await.unwrap();

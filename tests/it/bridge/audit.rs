@@ -394,7 +394,7 @@ mod unix {
         ] {
             let run = sandbox.finmcp(["serve", &vendor.url(), "--audit-log", path.to_str().unwrap()]).expect_code(1);
             let name = path.file_name().unwrap().to_str().unwrap();
-            run.expect_stderr(&["the audit log cannot be kept", why, name, "--audit-log"]);
+            run.expect_stderr(&["could not write the audit log", why, name, "--audit-log"]);
         }
         assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was");
         assert!(vendor.records().is_empty());

@@ -357,5 +357,5 @@ fn a_program_signs_itself_in() {
     serve.echo("hi");
 
     let run = sandbox.finmcp([&["serve", &url], &program[..], &["--client-secret-file", "-"]].concat()).expect_code(2);
-    assert!(run.stderr.contains("that is where the client speaks"), "{}", run.stderr);
+    assert!(run.stderr.contains("`serve` cannot read a secret from stdin"), "{}", run.stderr);
 }

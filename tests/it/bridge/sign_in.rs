@@ -147,7 +147,7 @@ fn t064_a_missing_scope_is_named() {
 
 /// t040: a client that the server has forgotten is reported, and registers again at the next sign-in.
 #[test]
-fn t040_a_forgotten_client_registers_again() {
+fn t040_a_forgotten_client_is_registered_again() {
     let vendor = Vendor::start(Script::people());
     let (sandbox, browser) = signed_in(&vendor, &[]);
     let url = vendor.url();

@@ -90,7 +90,7 @@ fn arguments_are_what_was_typed() {
     for (words, said) in [
         (&["amount=1"][..], "raw is missing an argument: name"),
         (&["name=x", "amount=1,10"], "invalid amount \"1,10\": expected number"),
-        (&["nam=x"], "raw has no argument \"nam\"\nhint: it takes name, amount, tags"),
+        (&["nam=x"], "raw has no argument \"nam\"\nhint: use one of: name, amount, tags"),
         (&["x"], "invalid argument \"x\": expected NAME=VALUE"),
     ] {
         let run = sandbox.finmcp([&["call", "raw", "--server", &vendor.url()], words].concat()).expect_code(2);
@@ -288,8 +288,8 @@ mod at_a_terminal {
             answer(&terminal, "asks: Refund?", "");
             answer(&terminal, "amount (number): ", "a lot\n");
             answer(&terminal, "That is not number", "1.5\n");
-            answer(&terminal, "kind (cash|card, else \"cash\"): ", "card\n");
-            answer(&terminal, "note (text, may be left empty): ", if last.is_empty() { "\u{4}" } else { "\n" });
+            answer(&terminal, "kind (cash|card, default \"cash\"): ", "card\n");
+            answer(&terminal, "note (text, optional): ", if last.is_empty() { "\u{4}" } else { "\n" });
             if !last.is_empty() {
                 answer(&terminal, "Send this to", last);
             }

@@ -187,7 +187,7 @@ fn signed_out_the_server_is_still_checked() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let url = vendor.url();
     let report = examine(&mut sandbox, &[&url], &NONE);
-    report.expect("sign-in", "failed", &["you are not signed in", &format!("hint: run `finmcp login {url}`")]);
+    report.expect("sign-in", "failed", &["not signed in to", &format!("hint: run `finmcp login {url}`")]);
     report.expect("metadata", "ok", &[]).expect("registration", "ok", &["the next sign-in registers a client"]);
     report.expect("token", "skipped", &["sign-in"]).expect("tools", "skipped", &["sign-in"]);
     report.only_failed(&["sign-in"]);
@@ -406,7 +406,7 @@ fn a_lock_that_is_held() {
     let held: Vec<fs::File> = names.map(|path| fs::File::options().write(true).open(path).unwrap()).collect();
     assert!(held.iter().all(|file| file.lock().is_ok()) && !held.is_empty());
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
-    report.expect("lock", "failed", &["has held the lock for 3 s", "hint: see what other finmcp is running"]);
+    report.expect("lock", "failed", &["has held the lock for 3 s", "hint: wait for the other finmcp process"]);
 }
 
 /// A `config.toml` that makes no sense is a finding.

@@ -67,7 +67,7 @@ fn a_sign_in_of_mcp_remote_is_taken_over() {
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let left = Leftover::make(&mut sandbox, &vendor, &format!("{}{ending}", vendor.url()), |_, _| {});
         let run = sandbox.finmcp(["login", &vendor.url(), "--import", "mcp-remote"]).expect_success();
-        run.expect_stderr(&["Signed in to", "in plain text", "_tokens.json", "it has to sign in again"]);
+        run.expect_stderr(&["Signed in to", "plain-text files", "_tokens.json", "mcp-remote has to sign in again"]);
         assert_eq!(left.files(), 4);
         assert!(browser.starts().is_empty() && vendor.records_at("/register").len() == 1);
         let spent = vendor.records_at("/token").last().unwrap().form()["refresh_token"].clone();
@@ -86,7 +86,10 @@ fn the_plain_text_goes_with_consent() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let left = Leftover::make(&mut sandbox, &vendor, &vendor.url(), |_, _| {});
     let import = ["login", &vendor.url(), "--import", "mcp-remote"];
-    sandbox.finmcp([&import[..], &["--delete-imported"]].concat()).expect_success().expect_stderr(&["are deleted"]);
+    sandbox
+        .finmcp([&import[..], &["--delete-imported"]].concat())
+        .expect_success()
+        .expect_stderr(&["Deleted mcp-remote's files"]);
     assert_eq!(left.files(), 1);
     sandbox.assert_no_secret(&vendor.secrets());
 
@@ -122,9 +125,9 @@ fn what_cannot_be_taken_over_is_said() {
         |sandbox: &Sandbox, vendor: &Vendor| sandbox.finmcp(["login", &vendor.url(), "--import", "mcp-remote"]);
     sandbox.set("MCP_REMOTE_CONFIG_DIR", sandbox.home().join("nowhere"));
     import(&sandbox, &vendor).expect_code(1).expect_stderr(&[
-        "has left no sign-in to",
+        "no sign-in of mcp-remote to",
         "nowhere",
-        "sign in anew instead: `finmcp login http",
+        "or sign in again: run `finmcp login http",
     ]);
 
     type Change = fn(&mut Value, &mut Value);

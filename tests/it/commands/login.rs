@@ -132,7 +132,11 @@ fn t061_a_private_key_that_the_server_does_not_take() {
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/ec-pkcs8.pem");
     for (methods, algorithms, said) in [
         (json!(["client_secret_post"]), json!(null), &["private_key_jwt", "--client-secret-file"][..]),
-        (json!(["private_key_jwt"]), json!(["RS256", "PS256"]), &["ES256, but RS256, PS256 only", "RSA keys"]),
+        (
+            json!(["private_key_jwt"]),
+            json!(["RS256", "PS256"]),
+            &["does not accept ES256 keys, only RS256, PS256", "RSA keys"],
+        ),
     ] {
         let vendor = Vendor::start(Script {
             authorization_server: json!({
@@ -289,7 +293,7 @@ mod person {
         sandbox
             .finmcp([&["login", &url][..], &arguments].concat())
             .expect_code(1)
-            .expect_stderr(&["allow_private_network is set", "nobody signed in"]);
+            .expect_stderr(&["allow_private_network is set", "the sign-in timed out"]);
         assert_eq!(browser.starts().len(), 1);
     }
 

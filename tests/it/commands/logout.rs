@@ -50,7 +50,7 @@ fn t063_tokens_that_the_server_does_not_revoke() {
     vendor.fault(On::Path("/revoke"), Effect::Answer(refusal));
     let run = sandbox.finmcp(["logout", &url]).expect_success();
     assert_eq!(vendor.records_at("/revoke").len(), 1);
-    let said = "This server cannot revoke access tokens; the last one stays valid until it expires.";
+    let said = "This server cannot revoke access tokens; the last one stays valid until it expires";
     assert_eq!(run.stderr.matches(said).count(), 1, "{}", run.stderr);
     for noise in ["unsupported_token_type", "noise", "could not"] {
         assert!(!run.stderr.contains(noise), "{}", run.stderr);

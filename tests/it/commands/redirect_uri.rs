@@ -112,7 +112,7 @@ fn b2_t033_a_port_that_is_taken_is_said_before_the_browser_opens() {
         sandbox
             .finmcp(["login", &url, "--client-id", "by-hand", "--redirect-uri", &uri])
             .expect_code(1)
-            .expect_stderr(&[&port, "another program has the port", "--redirect-uri"]);
+            .expect_stderr(&[&port, "end the program that uses this port", "--redirect-uri"]);
         assert!(browser.starts().is_empty() && vendor.records_at("/authorize").is_empty(), "{host} {squats}");
         assert_eq!(config(&sandbox), "");
     }
@@ -125,13 +125,13 @@ fn b2_t033_a_port_that_cannot_be_used_is_named() {
     let squatter = TcpListener::bind("127.0.0.1:80");
     let is_reserved = squatter.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
     for (option, value, hint) in [
-        ("--redirect-uri", "http://127.0.0.1:80/callback", "give that"),
-        ("--redirect-uri", "http://localhost:80", "give that"),
-        ("--port", "80", "leave --port out"),
+        ("--redirect-uri", "http://127.0.0.1:80/callback", "with --redirect-uri"),
+        ("--redirect-uri", "http://localhost:80", "with --redirect-uri"),
+        ("--port", "80", "omit --port"),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), vendor());
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-        let why = if is_reserved { "a port below 1024" } else { "another program has" };
+        let why = if is_reserved { "1024 or higher" } else { "uses this port" };
         sandbox
             .finmcp(["login", &vendor.url(), "--client-id", "by-hand", option, value])
             .expect_code(1)
@@ -154,15 +154,15 @@ fn b2_what_cannot_be_asked_for_is_a_usage_error() {
         (&["--redirect-uri", "http://localhost:0/callback"], "must name a port"),
         (&["--redirect-uri", "http://localhost:3118/callback?x=y"], "no query"),
         (&["--redirect-uri", "http://localhost:3118/callback", "--port", "3118"], "--port"),
-        (&["--param", "redirect_uri=http://localhost:3118/callback"], "redirect_uri is set with --redirect-uri"),
-        (&["--param", "client_secret=CANARY"], "client_secret is set with --client-secret-file"),
-        (&["--param", "client_id=x"], "client_id is set with --client-id"),
-        (&["--param", "scope=x"], "scope is set with --scope"),
-        (&["--param", "resource=x"], "resource is set with --resource"),
-        (&["--param", "state=x"], "state is set by finmcp"),
-        (&["--param", "code_challenge=x"], "code_challenge is set by finmcp"),
-        (&["--param", "response_type=token"], "response_type is set by finmcp"),
-        (&["--param", "request_uri=urn:x"], "request_uri is set by finmcp"),
+        (&["--param", "redirect_uri=http://localhost:3118/callback"], "use --redirect-uri to set redirect_uri"),
+        (&["--param", "client_secret=CANARY"], "use --client-secret-file to set client_secret"),
+        (&["--param", "client_id=x"], "use --client-id to set client_id"),
+        (&["--param", "scope=x"], "use --scope to set scope"),
+        (&["--param", "resource=x"], "use --resource to set resource"),
+        (&["--param", "state=x"], "finmcp sets state"),
+        (&["--param", "code_challenge=x"], "finmcp sets code_challenge"),
+        (&["--param", "response_type=token"], "finmcp sets response_type"),
+        (&["--param", "request_uri=urn:x"], "finmcp sets request_uri"),
     ] {
         for command in ["login", "serve"] {
             if command == "serve" && arguments.contains(&"--port") {
@@ -176,12 +176,12 @@ fn b2_what_cannot_be_asked_for_is_a_usage_error() {
     assert!(vendor.records().is_empty());
     // Nor is it written into a client's file, where it would be refused later.
     let cursor = ["setup", "cursor", "tesorio", "--print", "--", "--param", "state=x"];
-    sandbox.finmcp(cursor).expect_code(2).expect_stderr(&["state is set by finmcp"]);
+    sandbox.finmcp(cursor).expect_code(2).expect_stderr(&["finmcp sets state"]);
     // The same in config.toml: the profile says what is wrong with it.
     for (line, said) in [
         ("redirect_uri = 'http://evil.example:1/'", "redirect_uri its host must be"),
         ("parameters = { redirect_uri = 'http://localhost:1/' }", "--redirect-uri"),
-        ("parameters = { state = 'x' }", "state is set by finmcp"),
+        ("parameters = { state = 'x' }", "finmcp sets state"),
     ] {
         let folder = sandbox.home().join("finmcp");
         std::fs::create_dir_all(&folder).unwrap();

@@ -50,22 +50,22 @@ fn a_pasted_address_signs_in() {
         let page = address(&vendor, || login.stderr());
         let answer = answer(&page);
         let redirect = &answer[..answer.find('?').unwrap()];
-        eventually("a word about pasting", || login.stderr().contains("paste it here").then_some(()));
+        eventually("a word about pasting", || login.stderr().contains("Paste the address").then_some(()));
 
         let wrong = [
-            (page.clone(), "not the address"),
-            ("the code".to_owned(), "not the address"),
-            (answer.replacen("127.0.0.1", "127.0.0.2", 1), "not the address"),
-            (format!("{redirect}?error=access_denied&state=x"), "not the answer"),
-            (answer.replacen("state=", "state=x", 1), "not the answer"),
-            (answer.replacen("state=", "other=", 1), "not the answer"),
+            (page.clone(), "not the final address"),
+            ("the code".to_owned(), "not the final address"),
+            (answer.replacen("127.0.0.1", "127.0.0.2", 1), "not the final address"),
+            (format!("{redirect}?error=access_denied&state=x"), "another sign-in"),
+            (answer.replacen("state=", "state=x", 1), "another sign-in"),
+            (answer.replacen("state=", "other=", 1), "another sign-in"),
             ("x".repeat(20_000), "too long"),
         ];
         for (number, (line, reason)) in wrong.iter().enumerate() {
             login.send(line);
             eventually("a word about what was pasted", || {
                 let said = login.stderr();
-                let told: Vec<_> = said.lines().filter(|line| line.starts_with("Not taken")).collect();
+                let told: Vec<_> = said.lines().filter(|line| line.starts_with("That ")).collect();
                 (told.len() > number).then(|| assert!(told[number].contains(reason), "{line}: {told:?}"))
             });
         }
@@ -115,7 +115,7 @@ fn a_visit_is_as_good_as_a_paste() {
     let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let url = vendor.url();
     let login = sandbox.finmcp_with_stdin(["login", &url, "--timeout", "1"], "nothing\n").expect_code(1);
-    assert!(!login.stderr.contains("paste") && !login.stderr.contains("Not taken"), "{}", login.stderr);
+    assert!(!login.stderr.contains("Paste") && !login.stderr.contains("try again"), "{}", login.stderr);
 }
 
 /// t097: a terminal shows nothing of what is pasted, takes all of it, and is what it was before when the command has
@@ -131,7 +131,7 @@ fn t097_the_terminal_shows_nothing_of_it() {
         command.args(["login", &vendor.url()]);
         let child = command.stdin(terminal.stdio()).stdout(Stdio::null()).stderr(terminal.stdio()).spawn().unwrap();
         let answer = answer(&address(&vendor, || terminal.shown()));
-        eventually("a word about pasting", || terminal.shown().contains("paste it here").then_some(()));
+        eventually("a word about pasting", || terminal.shown().contains("Paste the address").then_some(()));
         assert!(!terminal.is_as_ever());
         (terminal, child, answer)
     };
@@ -140,7 +140,7 @@ fn t097_the_terminal_shows_nothing_of_it() {
     // Longer than a line that the terminal itself would put together.
     let long = answer.replacen('?', &format!("?session_state={}&", "s".repeat(6000)), 1);
     terminal.enter("CANARY-wrong\n");
-    eventually("a word about what was pasted", || terminal.shown().contains("Not taken").then_some(()));
+    eventually("a word about what was pasted", || terminal.shown().contains("try again").then_some(()));
     terminal.enter(&format!("{long}\nCANARY-too-late\n"));
     assert_eq!(wait(&mut child, PATIENCE), Some(Some(0)), "{}", terminal.shown());
     let code = vendor.secrets().into_iter().find(|secret| secret.starts_with("code-")).unwrap();
@@ -172,7 +172,7 @@ fn a_terminal_in_the_background_is_left_alone() {
     let mut child = command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
     assert_eq!(wait(&mut child, PATIENCE), Some(Some(0)), "{}", terminal.shown());
     eventually("its end", || terminal.shown().contains("ended: 0").then_some(()));
-    assert!(!terminal.shown().contains("paste it here"), "{}", terminal.shown());
+    assert!(!terminal.shown().contains("Paste the address"), "{}", terminal.shown());
 }
 
 /// t042: where no browser opens here, a device code is offered beside the address, and whichever is answered first
@@ -219,7 +219,7 @@ fn t042_a_device_code_is_an_offer() {
     vendor.fault(On::Path("/device"), Effect::Answer(refusal));
     let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
     vendor.wait_for("a question for a code", |record| record.path == "/device");
-    eventually("a word about pasting", || login.stderr().contains("paste it here").then_some(()));
+    eventually("a word about pasting", || login.stderr().contains("Paste the address").then_some(()));
     login.send(answer(&address(&vendor, || login.stderr())));
     assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
 
@@ -289,7 +289,7 @@ fn no_sign_in_starts_where_no_person_can_answer() {
     sandbox
         .finmcp(["login", &url, "--no-browser", "--timeout", "1"])
         .expect_code(1)
-        .expect_stderr(&["nobody signed in"]);
+        .expect_stderr(&["the sign-in timed out"]);
 }
 
 /// Each way to a browser: both variables, a desktop of Linux, and Windows from within WSL; and the screen before which
@@ -344,7 +344,7 @@ fn a_terminal_is_enough() {
     let answer = answer(&address(&vendor, || terminal.shown()));
     eventually("the code, and a word about pasting", || {
         let shown = terminal.shown();
-        (shown.contains("WDJB-MJHT") && shown.contains("paste it here")).then_some(())
+        (shown.contains("WDJB-MJHT") && shown.contains("Paste the address")).then_some(())
     });
     terminal.enter(&format!("{answer}\r"));
     assert_eq!(wait(&mut child, PATIENCE), Some(Some(0)), "{}", terminal.shown());
@@ -400,7 +400,7 @@ fn t030_the_last_page_tells_the_truth() {
         let answer = answer(&address(&vendor, || login.stderr()));
         let page = visit("GET", &format!("{answer}{more}"), &[], "").unwrap();
         assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
-        assert!(login.stderr().contains(" as <b>m@a.example</b>, profile books."), "{}", login.stderr());
+        assert!(login.stderr().contains(" as <b>m@a.example</b> (profile books)"), "{}", login.stderr());
         let status = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
         assert!(status.contains(r#""person": "<b>m@a.example</b>""#), "{status}");
         page.text()
@@ -415,6 +415,6 @@ fn t030_the_last_page_tells_the_truth() {
     let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
     let answer = answer(&address(&vendor, || login.stderr()));
     let page = visit("GET", &answer, &[], "").unwrap().text();
-    assert!(page.contains("You are not signed in to 127.0.0.1") && !page.contains("CANARY"), "{page}");
+    assert!(page.contains("Could not sign in to 127.0.0.1") && !page.contains("CANARY"), "{page}");
     assert_eq!(login.exit_within(PATIENCE), Some(1), "{}", login.stderr());
 }

@@ -116,13 +116,14 @@ fn t082_a_person_is_asked_for_the_passphrase() {
         assert!(answers.iter().all(|(_, answer)| !terminal.shown().contains(answer)), "{}", terminal.shown());
         (code, terminal.shown())
     };
-    let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("The same again", "correct hose")]);
+    let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("Repeat the passphrase", "correct hose")]);
     assert_eq!((code, vendor.records().len()), (Some(2), 0), "{said}");
-    let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("The same again", "correct horse")]);
+    let (code, said) =
+        sit_down(&[("Choose a passphrase", "correct horse"), ("Repeat the passphrase", "correct horse")]);
     assert_eq!(code, Some(0), "{said}");
-    let (code, said) = sit_down(&[("Passphrase of your credentials", "wrong")]);
+    let (code, said) = sit_down(&[("Passphrase for your credentials", "wrong")]);
     assert_eq!(code, Some(6), "{said}");
-    let (code, said) = sit_down(&[("Passphrase of your credentials", "correct horse")]);
+    let (code, said) = sit_down(&[("Passphrase for your credentials", "correct horse")]);
     assert_eq!(code, Some(0), "{said}");
     sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();

@@ -61,9 +61,9 @@ fn a_sign_in_that_is_replaced_is_forgotten() {
     sandbox.finmcp(["login", &first.url(), "--profile", "books"]).expect_success();
     assert_eq!(stored(&sandbox), 1);
     let run = sandbox.finmcp(["login", &second.url(), "--profile", "books"]).expect_code(2);
-    run.expect_stderr(&["is signed in to", "--force"]);
+    run.expect_stderr(&["is already signed in to", "--force"]);
     let run = sandbox.finmcp(["login", &second.url(), "--profile", "books", "--force"]).expect_success();
-    run.expect_stderr(&[&format!("The sign-in to {} that this one replaces is forgotten.", first.url())]);
+    run.expect_stderr(&[&format!("Removed the earlier sign-in to {}", first.url())]);
     assert_eq!(stored(&sandbox), 1);
     assert_eq!((first.records_at("/revoke").len(), second.records_at("/revoke").len()), (2, 0));
     sandbox.finmcp(["token", "books"]).expect_success();

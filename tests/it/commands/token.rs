@@ -71,9 +71,9 @@ fn an_environment_that_the_server_does_not_have_is_refused() {
     sandbox.finmcp(["token", &url, "--env", "sandbox"]).expect_success();
     sandbox.finmcp(["token", "--url", &url, "--env", "sandbox"]).expect_success();
     let run = sandbox.finmcp(["token", &url, "--env", "production"]).expect_code(2);
-    run.expect_stderr(&["production", "it has: sandbox"]);
+    run.expect_stderr(&["production", "use one of: sandbox"]);
     let run = sandbox.finmcp(["token", "https://mcp.example.com/", "--env", "sandbox"]).expect_code(2);
-    run.expect_stderr(&["leave --env out"]);
+    run.expect_stderr(&["omit --env"]);
 }
 
 /// The hint signs in to what was asked for, under the name that was asked for.

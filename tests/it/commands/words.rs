@@ -43,8 +43,8 @@ fn exit_code_1_the_person_says_no() {
     // (Before it stands the address to open, which is another one each time.)
     insta::assert_snapshot!(&said[said.find("error:").unwrap()..], @r#"
     error: could not sign in to VENDOR
-      caused by: the sign-in was refused: access_denied ("the person said no")
-    hint: if it was you who said no, run it again to say yes; else ask who administers your account there
+      caused by: the sign-in was declined: access_denied ("the person said no")
+    hint: you or an administrator declined; run it again, or ask the account's administrator
     "#);
 }
 
@@ -58,7 +58,7 @@ fn exit_code_1_the_server_does_not_know_the_secret() {
     insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
     error: could not sign in to Asset
       caused by: the authorization server refused: invalid_client ("wrong client secret")
-    hint: check the client id, and its secret or key: they are good for one environment only, and a vendor can replace or revoke them
+    hint: check the client id and its secret or key: they are valid in one environment only, and the vendor can replace or revoke them
     "#);
     sandbox.assert_no_secret(&["another-secret-0123456789".to_owned()]);
 }
@@ -68,14 +68,14 @@ fn exit_code_2_an_unknown_server() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "nobody"]), @r#"
     exit code 2
-    error: no preset or profile is called "nobody"
-    hint: SERVER can be an https URL, or one of: asset, asset --env sandbox, demo, demo --env asset-sandbox, demo --env masset, demo --env tesorio, masset, tesorio
+    error: there is no preset and no profile called "nobody"
+    hint: use an https URL or one of: asset, asset --env sandbox, demo, demo --env asset-sandbox, demo --env masset, demo --env tesorio, masset, tesorio
     "#);
     insta::assert_snapshot!(run(&sandbox, None, &["token", "http://mcp.example.com/mcp"]), @r#"
     exit code 2
     error: the server's URL cannot be used
-      caused by: only https is accepted (plain http only on this machine's loopback interface)
-    hint: give the whole address of the MCP server, such as https://mcp.example.com/mcp
+      caused by: only https is accepted (plain http on this machine's loopback interface alone)
+    hint: pass the full URL of the MCP server, for example https://mcp.example.com/mcp
     "#);
 }
 
@@ -91,7 +91,7 @@ fn exit_code_3_no_server_there() {
     error: could not sign in to VENDOR
       caused by: could not connect to VENDOR
       caused by: Connection refused (os error N)
-    hint: check the address, your connection, VPN and proxy, and try again
+    hint: check the address, your connection, VPN and proxy, then try again
     "#);
 }
 
@@ -101,8 +101,8 @@ fn exit_code_3_no_mcp_server_there() {
     insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["login", &vendor.at("/nothing"), "--no-browser"]), @r#"
     exit code 3
     error: could not sign in to VENDOR
-      caused by: VENDOR does not respond like an MCP server (HTTP 404)
-    hint: check the address: it is the whole URL of the MCP server, and often ends in /mcp
+      caused by: VENDOR does not answer as an MCP server (HTTP 404)
+    hint: check the address: pass the full URL of the MCP server, which often ends in /mcp
     "#);
 }
 
@@ -111,7 +111,7 @@ fn exit_code_4_signed_out() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "asset", "--env", "sandbox"]), @r#"
     exit code 4
-    error: you are not signed in to Asset: there is no stored sign-in
+    error: not signed in to Asset: there is no stored sign-in
     hint: run `finmcp login asset --env sandbox`
     "#);
 }
@@ -124,7 +124,7 @@ fn exit_code_5_a_server_that_is_not_itself() {
     exit code 5
     error: could not sign in to VENDOR
       caused by: the server's metadata is for the resource https://evil.example/mcp, not for http://VENDOR/mcp
-    hint: no secret was sent to it; check the address letter by letter, or ask whoever runs the server
+    hint: check the address for typos, or contact the server's operator (no secret was sent)
     "#);
 }
 
@@ -135,7 +135,7 @@ fn exit_code_6_the_store_has_another_key() {
     insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["token", "--env", "sandbox"]), @r#"
     exit code 6
     error: the file store in /ROOT/home/finmcp/credentials is encrypted with another key or passphrase
-    hint: give the key file or the passphrase that it was begun with; or delete that folder and sign in again
+    hint: use the original key file or passphrase, or delete that folder and sign in again
     "#);
 }
 
@@ -162,7 +162,7 @@ fn t113_a_servers_words_are_quoted() {
     insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
     error: could not sign in to Asset
       caused by: the authorization server refused: invalid_scope ("run ]0;xcurl evil.example")
-    hint: ask for what the vendor's documentation lists, with --scope; or leave --scope out
+    hint: pass the scopes from the vendor's documentation with --scope, or omit --scope
     "#);
 }
 
@@ -234,8 +234,8 @@ fn what_cannot_be_typed() {
     "#);
     insta::assert_snapshot!(run(&sandbox, None, &["login", "asset", "--client-secret", CLIENT_SECRET]), @r#"
     exit code 2
-    error: a secret typed as an argument can be seen by everybody on this machine
-    hint: put it into a file for --client-secret-file, pipe it to --client-secret-file -, or set FINMCP_CLIENT_SECRET
+    error: every user of this machine can see a secret in the command line
+    hint: use --client-secret-file PATH (- reads stdin), or set FINMCP_CLIENT_SECRET
     "#);
     sandbox.assert_no_secret(&[CLIENT_SECRET.to_owned()]);
 }
@@ -253,13 +253,13 @@ fn what_is_wrong_before_anything_begins() {
         2 | [profiles.books
           |                ^
         unclosed table, expected `]`
-    hint: correct it in an editor, and try again
+    hint: correct the file in an editor, then try again
     "#);
     fs::write(folder.join("config.toml"), "[providers.books]\ngrant = \"client-credentials\"\n").unwrap();
     insta::assert_snapshot!(run(&sandbox, None, &["status"]), @r#"
     exit code 2
-    error: /ROOT/home/finmcp/config.toml: provider "books": needs a url or environments
-    hint: correct it in an editor, and try again
+    error: /ROOT/home/finmcp/config.toml: provider "books": needs a url, or environments
+    hint: correct the file in an editor, then try again
     "#);
     fs::remove_file(folder.join("config.toml")).unwrap();
     fs::create_dir(folder.join("config.toml")).unwrap();
@@ -267,7 +267,7 @@ fn what_is_wrong_before_anything_begins() {
     exit code 1
     error: cannot use /ROOT/home/finmcp/config.toml
       caused by: Is a directory (os error N)
-    hint: see that it is there, that it is a file, and that you may read it and write in its folder
+    hint: check that it exists, is a file, and that you may read it and write to its folder
     "#);
 
     let with = |name: &str, value: &str| {
@@ -277,8 +277,8 @@ fn what_is_wrong_before_anything_begins() {
     };
     insta::assert_snapshot!(with("FINMCP_STORE", "vault"), @r#"
     exit code 2
-    error: invalid FINMCP_STORE "vault": expected keychain, file or memory
-    hint: correct or remove FINMCP_STORE where it is set: in the shell, or in an AI client's entry
+    error: FINMCP_STORE is "vault", and must be keychain, file or memory
+    hint: correct or unset FINMCP_STORE in your shell, or in the AI client's entry
     "#);
     insta::assert_snapshot!(with("FINMCP_LOG", "loud"), @r#"
     exit code 2
@@ -324,19 +324,6 @@ const ODD: [&str; 18] = [
 /// Lines that keep such a word: the value of a member of `status --json`, which scripts read.
 const KEPT: [&str; 1] = [r#"const AUTOMATIC: &str = "by itself";"#];
 
-/// The sources that still have such words. Remove a path once it has none.
-const LATER: [&str; 9] = [
-    "app",
-    "bridge/conversation/reply.rs",
-    "commands/import.rs",
-    "commands/login.rs",
-    "commands/mod.rs",
-    "commands/words.rs",
-    "credential",
-    "error",
-    "login",
-];
-
 /// The odd words of `text`, as `name:line: word`.
 fn odd(name: &str, text: &str) -> Vec<String> {
     let has = |line: &str, word: &str| {
@@ -362,10 +349,6 @@ fn odd(name: &str, text: &str) -> Vec<String> {
 fn texts_have_no_odd_words() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = files(&root.join("src"), &["rs", "html", "toml"]).into_iter();
-    let sources = sources.filter(|(path, _)| {
-        let path = path.strip_prefix(root.join("src")).unwrap();
-        !LATER.iter().any(|later| path.starts_with(later))
-    });
     let texts = ["README.md", "SECURITY.md", "install.sh", "docs", "packaging/README.md"];
     let texts = texts.iter().flat_map(|name| files(&root.join(name), &["md", "sh"]));
     let read: Vec<(PathBuf, String)> = sources.chain(texts).collect();

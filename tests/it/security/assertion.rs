@@ -38,7 +38,7 @@ mod workload {
         let file = sandbox.give("projected", format!("{first}\n"));
         let file = file.to_str().unwrap();
         let arguments = ["login", &server.url(), "--assertion-file", file, "--scope", "invoices:read"];
-        sandbox.finmcp(arguments).expect_success().expect_stderr(&["renewed by itself"]);
+        sandbox.finmcp(arguments).expect_success().expect_stderr(&["finmcp renews it automatically"]);
         let form = server.records_at("/token")[0].form();
         let fields = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>();
         let resource = server.url();
@@ -83,7 +83,7 @@ mod workload {
     #[test]
     fn an_assertion_that_is_refused_is_not_tried_again() {
         for (lifetime, audience, said) in [
-            (-60, None, &["which ended at", "it has ended"][..]),
+            (-60, None, &["which expired at", "it has ended"][..]),
             (60, Some("https://wrong.example"), &["another server"]),
         ] {
             let (sandbox, (server, platform)) = (Sandbox::new(), servers());
@@ -91,7 +91,11 @@ mod workload {
             let file = sandbox.give("projected", platform.jwt("workload", audience.unwrap_or(&origin), lifetime));
             let arguments = ["login", &server.url(), "--assertion-file", file.to_str().unwrap()];
             let run = sandbox.finmcp(arguments).expect_code(1).expect_stderr(said);
-            run.expect_stderr(&["does not accept the assertion in", "projected", "has to renew it"]);
+            run.expect_stderr(&[
+                "does not accept the assertion in",
+                "projected",
+                "check the program that writes this file",
+            ]);
             assert_eq!(server.records_at("/token").len(), 1);
             sandbox.finmcp(["token", &server.url()]).expect_code(4);
             sandbox.assert_no_secret(&platform.secrets());
@@ -107,12 +111,12 @@ mod workload {
         let refresh = ["token", &server.url(), "--force-refresh"];
         let asked = server.records_at("/token").len();
         fs::write(&file, CLIENT_SECRET).unwrap();
-        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["holds no JWT"]);
+        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["contains no JWT"]);
         fs::remove_file(&file).unwrap();
         sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["cannot read", "projected"]);
         assert_eq!(server.records_at("/token").len(), asked, "nothing else was sent in its place");
         fs::write(&file, platform.jwt("workload", &server.origin(), -1)).unwrap();
-        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["which ended at"]);
+        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["which expired at"]);
         fs::write(&file, platform.jwt("workload", &server.origin(), 60)).unwrap();
         server.fault(On::Path("/token"), Effect::status(503));
         sandbox.finmcp(refresh).expect_code(3);
@@ -272,8 +276,13 @@ mod enterprise {
     #[test]
     fn a_provider_that_grants_nothing_is_the_end_of_it() {
         for (policy, lifetime, code, said) in [
-            (Some("access_denied"), 60, 1, &["granted no access", "access_denied", "ask for access"][..]),
-            (None, -60, 1, &["does not accept the ID token in", "which ended at", "it has ended"]),
+            (
+                Some("access_denied"),
+                60,
+                1,
+                &["granted no access", "access_denied", "ask your administrator for access"][..],
+            ),
+            (None, -60, 1, &["does not accept the ID token in", "which expired at", "it has ended"]),
         ] {
             let (sandbox, (server, provider)) = (Sandbox::new(), servers());
             provider.change(|script| script.policy = policy);
@@ -328,7 +337,7 @@ mod enterprise {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         server.change(|script| script.trusted_issuer = Some("https://other.example".to_owned()));
         let run = sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_code(1);
-        run.expect_stderr(&["does not accept what", "nobody trusts its issuer", "ask your administrator"]);
+        run.expect_stderr(&["does not accept the grant of", "nobody trusts its issuer", "ask your administrator"]);
         assert_eq!(server.records_at("/token").len(), 1);
     }
 

@@ -177,7 +177,7 @@ fn t033_a_port_that_is_taken_is_not_shared() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let run = sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_code(1);
-        run.expect_stderr(&[&format!("127.0.0.1:{port}"), "another program has that port"]);
+        run.expect_stderr(&[&format!("127.0.0.1:{port}"), "another program uses this port"]);
         assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty(), "{address}");
         assert!(squatter.accept().is_err(), "{address}: somebody came to the squatter");
         drop(squatter);
@@ -225,7 +225,7 @@ fn b13_a_callback_that_is_loaded_again_gets_the_page() {
             assert_eq!(waiting.redemptions(), 1);
         }
         let pages: Vec<_> = pages.into_iter().map(Result::unwrap).collect();
-        let wanted = if refused { "You are not signed in" } else { "You are signed in" };
+        let wanted = if refused { "Could not sign in" } else { "You are signed in" };
         assert!(!pages.is_empty());
         assert!(pages.iter().all(|page| page.status == 200 && page.text().contains(wanted)), "{pages:?}");
         if !refused {

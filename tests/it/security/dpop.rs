@@ -225,7 +225,7 @@ fn an_authorization_server_that_binds_no_tokens() {
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let run = sandbox.finmcp([&["login", &vendor.url()], more].concat()).expect_code(code);
         if code != 0 {
-            run.expect_stderr(&["does not say that it binds tokens", "--dpop"]);
+            run.expect_stderr(&["does not list support for DPoP", "--dpop"]);
             assert!(browser.starts().is_empty() && vendor.records_at("/token").is_empty());
         }
     }

@@ -76,7 +76,7 @@ fn t131_a_server_that_cannot_be_reached_is_named() {
             let error = serve.answer_to(&id).error();
             let text = error["message"].as_str().unwrap();
             assert_eq!(error["code"], -31003, "{error}");
-            for part in ["could not connect to 127.0.0.1", "refused", "Nothing was sent", "Check the address"] {
+            for part in ["could not connect to 127.0.0.1", "refused", "nothing was sent", "Check the address"] {
                 assert!(text.contains(part), "{part:?} is not in: {text}");
             }
         }

@@ -252,13 +252,16 @@ fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
 #[test]
 fn a_provider_without_refresh_tokens() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--no-refresh"]));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_success().expect_stderr(&["nothing to renew it with"]);
+    provider
+        .sign_in(&mut sandbox, Person::Consents)
+        .expect_success()
+        .expect_stderr(&["the server issued no refresh token"]);
     let token = sandbox.finmcp(["token", &provider.mcp]).expect_success().stdout;
     let run = eventually("the end of the token", || {
         let run = sandbox.finmcp(["token", &provider.mcp]);
         (run.stdout != token).then_some(run)
     });
-    run.expect_code(4).expect_stderr(&["the server gave no refresh token"]);
+    run.expect_code(4).expect_stderr(&["the server issued no refresh token"]);
     let events = provider.end();
     assert_eq!(events.of("authorization").next().unwrap()["scope"], "mcp:tools");
     assert_eq!(events.grants("refresh_token"), 0);
@@ -268,7 +271,7 @@ fn a_provider_without_refresh_tokens() {
 fn a_person_who_says_no_ends_the_sign_in() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
     let run = provider.sign_in(&mut sandbox, Person::Denies).expect_code(1);
-    run.expect_stderr(&["the sign-in was refused: access_denied"]);
+    run.expect_stderr(&["the sign-in was declined: access_denied"]);
     sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
     assert_eq!(provider.end().grants("authorization_code"), 0);
 }

@@ -96,7 +96,7 @@ fn b9_a_busy_registration_endpoint() {
         }
         let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
         let run = run.expect_success();
-        assert_eq!(run.stderr.matches("asks to wait 1 s").count(), 2, "{}", run.stderr);
+        assert_eq!(run.stderr.matches("waiting 1 s to register").count(), 2, "{}", run.stderr);
         assert_eq!(vendor.records_at("/register").len(), 3);
     }
     for (reply, said) in [
@@ -126,7 +126,7 @@ fn b9_a_registration_endpoint_that_stays_busy() {
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
         let run = sandbox.finmcp(["login", &vendor.url(), "--timeout", timeout]).expect_code(3);
         let said = format!("asks to wait {after} s");
-        assert!(run.stderr.contains(&said) && run.stderr.contains("try again then"), "{}", run.stderr);
+        assert!(run.stderr.contains(&said) && run.stderr.contains("try again after that time"), "{}", run.stderr);
         assert_eq!(vendor.records_at("/register").len(), requests, "{status} {after} {timeout}");
         assert!(browser.starts().is_empty());
     }

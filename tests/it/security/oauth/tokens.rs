@@ -238,7 +238,7 @@ fn d8_when_a_sign_in_ends() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { refresh_tokens: false, ..Script::people() }));
     let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
     let run = run.expect_success();
-    let said = run.stderr.lines().find(|line| line.contains("It ends in ")).unwrap_or_else(|| panic!("{}", run.stderr));
+    let said = run.stderr.lines().find(|line| line.contains("Valid for ")).unwrap_or_else(|| panic!("{}", run.stderr));
     assert!(said.contains(" min") && !said.contains('Z'), "{said}");
     let run = sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]).expect_code(4);
     assert!(!run.stderr.contains("ended") && run.stderr.contains("no refresh token"), "{}", run.stderr);

@@ -30,7 +30,7 @@ fn t048_no_secret_is_sent_on() {
         login(&sandbox, &vendor).expect_success();
         redirect(&vendor, "/token", status);
         let renew = ["token", &vendor.url(), "--force-refresh"];
-        sandbox.finmcp(renew).expect_code(5).expect_stderr(&[&said, "your sign-in is kept"]);
+        sandbox.finmcp(renew).expect_code(5).expect_stderr(&[&said, "you are still signed in"]);
         sandbox.finmcp(renew).expect_success();
 
         // A registration.
@@ -223,7 +223,7 @@ fn t132_servers_that_cannot_prove_who_they_are() {
         serve.initialize();
         let answer = serve.call("echo", json!({}));
         assert_eq!(answer.error()["code"], -31005, "{identity:?}: {}", answer.raw);
-        assert!(answer.raw.contains(said) && answer.raw.contains("finmcp login"), "{}", answer.raw);
+        assert!(answer.raw.contains(said) && answer.raw.contains(way_out), "{}", answer.raw);
         assert!(vendor.records().is_empty(), "{identity:?}");
     }
     // There is no way to switch it off.

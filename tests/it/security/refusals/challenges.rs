@@ -42,15 +42,19 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
     let resource = |patch: Value| Script { protected_resource: patch, ..Script::people() };
     for (script, said, way_out) in [
         (server(json!({"code_challenge_methods_supported": null})), "S256", "allow_missing_pkce_metadata"),
-        (server(json!({"code_challenge_methods_supported": ["plain"]})), "S256", "ask whoever runs the server"),
+        (server(json!({"code_challenge_methods_supported": ["plain"]})), "S256", "contact the server's operator"),
         (
             server(json!({"issuer": "https://honest.example"})),
             "https://honest.example as its issuer",
             "issuer_override",
         ),
-        (server(json!({"token_endpoint": "http://as.example/"})), "only https", "ask whoever runs the server"),
+        (server(json!({"token_endpoint": "http://as.example/"})), "only https", "contact the server's operator"),
         (server(json!({"token_endpoint": "https://10.0.0.9/"})), "private network", "--allow-private-network"),
-        (resource(json!({"resource": "https://bank.example/mcp"})), "https://bank.example/mcp", "ask whoever runs"),
+        (
+            resource(json!({"resource": "https://bank.example/mcp"})),
+            "https://bank.example/mcp",
+            "contact the server's operator",
+        ),
     ] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
         let browser = FakeBrowser::install(&mut sandbox, Person::Consents);

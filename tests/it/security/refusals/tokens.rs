@@ -54,7 +54,7 @@ fn t059_token_responses_that_are_none_change_nothing() {
         assert_eq!((run.code, run.stdout.as_str()), (Some(5), ""), "{what}: {}", run.stderr);
         let said =
             if ["twice", "list"].contains(&what) { "it has no `access_token`, or a duplicate member" } else { said };
-        run.expect_stderr(&[said, "your sign-in is kept"]);
+        run.expect_stderr(&[said, "you are still signed in"]);
         assert_eq!(sandbox.finmcp(["token", &vendor.url()]).expect_success().stdout, token, "{what}");
     }
     sandbox.assert_no_secret(&["CANARY-of-a-token-that-nobody-keeps".to_owned()]);
@@ -86,7 +86,7 @@ fn t045_a_token_for_another_resource_is_reported_or_refused() {
     assert!(!run.stderr.contains("bank.example"), "{}", run.stderr);
     // One that is for this server is nothing to speak of.
     let run = sign_in(&sandbox, &vendor, "").expect_success();
-    assert!(!run.stderr.contains("says that it is for"), "{}", run.stderr);
+    assert!(!run.stderr.contains("issued a token for"), "{}", run.stderr);
 
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script()));
     vendor.fault(On::Path("/token"), foreign());
@@ -96,6 +96,6 @@ fn t045_a_token_for_another_resource_is_reported_or_refused() {
     sign_in(&sandbox, &vendor, "require_audience = true").expect_success();
     vendor.fault(On::Path("/token"), foreign());
     let run = sandbox.finmcp(["token", "odd", "--force-refresh"]).expect_code(5);
-    run.expect_stderr(&["for https://bank.example/mcp", "your sign-in is kept"]);
+    run.expect_stderr(&["for https://bank.example/mcp", "you are still signed in"]);
     sandbox.finmcp(["token", "odd"]).expect_success();
 }

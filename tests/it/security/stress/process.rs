@@ -62,7 +62,7 @@ struct Pipes {
 }
 
 /// How a bridge says that the server rejects what is fresh.
-const PUT_OFF: [&str; 2] = ["the server rejects a token that it was just given", "the server refuses the credential"];
+const PUT_OFF: [&str; 2] = ["the server rejects a token that was just issued", "the server refuses the credential"];
 
 /// What came of a call.
 enum Outcome {
