@@ -91,7 +91,7 @@ fn exit_code_3_no_server_there() {
     error: could not sign in to VENDOR
       caused by: could not connect to VENDOR
       caused by: Connection refused (os error N)
-    hint: check the address, your connection, VPN and proxy, then try again
+    hint: check the address, your connection, VPN and proxy, then try again (nothing was sent)
     "#);
 }
 
@@ -282,19 +282,19 @@ fn what_is_wrong_before_anything_begins() {
     "#);
     insta::assert_snapshot!(with("FINMCP_LOG", "loud"), @r#"
     exit code 2
-    error: invalid FINMCP_LOG "loud": expected error, warn, info, debug or trace
-    hint: correct or remove FINMCP_LOG where it is set: in the shell, or in an AI client's entry
+    error: FINMCP_LOG is "loud", and must be error, warn, info, debug or trace
+    hint: correct or unset FINMCP_LOG in your shell, or in the AI client's entry
     "#);
     insta::assert_snapshot!(with("FINMCP_REQUEST_TIMEOUT", "soon"), @r#"
     exit code 2
-    error: invalid FINMCP_REQUEST_TIMEOUT "soon": expected a number of seconds from 1 to 86400
-    hint: correct or remove FINMCP_REQUEST_TIMEOUT where it is set: in the shell, or in an AI client's entry
+    error: FINMCP_REQUEST_TIMEOUT is "soon", and must be a number of seconds from 1 to 86400
+    hint: correct or unset FINMCP_REQUEST_TIMEOUT in your shell, or in the AI client's entry
     "#);
     // Which folder that is would depend on where the command is run.
     insta::assert_snapshot!(with("FINMCP_CONFIG_DIR", "here"), @r#"
     exit code 2
-    error: invalid FINMCP_CONFIG_DIR "here": expected an absolute path
-    hint: correct or remove FINMCP_CONFIG_DIR where it is set: in the shell, or in an AI client's entry
+    error: FINMCP_CONFIG_DIR is "here", and must be a whole path, from the root on
+    hint: correct or unset FINMCP_CONFIG_DIR in your shell, or in the AI client's entry
     "#);
 }
 
