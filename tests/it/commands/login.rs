@@ -389,7 +389,7 @@ mod person {
         for callback_state in [StateParameter::Wrong, StateParameter::Absent] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { callback_state, ..Script::people() }));
             let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
-            let mut login = sandbox.start(&["login", &vendor.url()]);
+            let mut login = sandbox.start(["login", &vendor.url()]);
             assert_eq!(browser.last_page().status, 400, "{callback_state:?}");
             assert!(login.is_running(), "{callback_state:?}");
             assert!(vendor.records_at("/token").is_empty());

@@ -46,7 +46,7 @@ fn is_open(port: u16) -> bool {
 fn a_pasted_address_signs_in() {
     for whole in [true, false] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());
         let answer = answer(&page);
         let redirect = &answer[..answer.find('?').unwrap()];
@@ -89,7 +89,7 @@ fn t026_a_pasted_answer_is_not_trusted_more() {
         (Script::people(), "deny", 1, "access_denied"),
     ] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());
         let page = visit("GET", &page, &[("x-person", person)], "").unwrap();
         login.send(page.header("location").unwrap());
@@ -103,7 +103,7 @@ fn t026_a_pasted_answer_is_not_trusted_more() {
 #[test]
 fn a_visit_is_as_good_as_a_paste() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
     let answer = answer(&address(&vendor, || login.stderr()));
     login.send("nothing");
     login.close_stdin();
@@ -182,7 +182,7 @@ fn t042_a_device_code_beside_the_address() {
     for (device, code) in [(Device::Consents, 0), (Device::Denies, 1)] {
         let (sandbox, vendor) =
             (Sandbox::new(), Vendor::start(Script { device: Device::Hesitates, ..Script::people() }));
-        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
         let page = address(&vendor, || login.stderr());
         eventually("the code", || login.stderr().contains("WDJB-MJHT").then_some(()));
         assert!(login.stderr().contains(&vendor.at("/go")));
@@ -200,7 +200,7 @@ fn t042_a_device_code_beside_the_address() {
     }
 
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { device: Device::Hesitates, ..Script::people() }));
-    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
     let page = address(&vendor, || login.stderr());
     eventually("the code", || login.stderr().contains("WDJB-MJHT").then_some(()));
     login.send(answer(&page));
@@ -217,7 +217,7 @@ fn t042_a_device_code_is_an_offer() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script.clone()));
     let refusal = Reply::new(400).json(&json!({"error": "unauthorized_client"}));
     vendor.fault(On::Path("/device"), Effect::Answer(refusal));
-    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
     vendor.wait_for("a question for a code", |record| record.path == "/device");
     eventually("a word about pasting", || login.stderr().contains("Paste the address").then_some(()));
     login.send(answer(&address(&vendor, || login.stderr())));
@@ -356,7 +356,7 @@ fn a_terminal_is_enough() {
 fn t035_ctrl_c_frees_the_port() {
     for signal in [Signal::INT, Signal::TERM] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
-        let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+        let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
         let answer = answer(&address(&vendor, || login.stderr()));
         assert!(is_open(port(&answer)));
         login.signal(signal);
@@ -396,7 +396,7 @@ fn t030_the_last_page_tells_the_truth() {
     let vendor = Vendor::start(Script { id_token: claims, ..Script::people() });
     let pages = ["", "&x=<script>alert(1)</script>&error_description=CANARY"].map(|more| {
         let sandbox = Sandbox::new();
-        let mut login = sandbox.start(&["login", &vendor.url(), "--profile", "books", "--no-browser"]);
+        let mut login = sandbox.start(["login", &vendor.url(), "--profile", "books", "--no-browser"]);
         let answer = answer(&address(&vendor, || login.stderr()));
         let page = visit("GET", &format!("{answer}{more}"), &[], "").unwrap();
         assert_eq!(login.exit_within(PATIENCE), Some(0), "{}", login.stderr());
@@ -412,7 +412,7 @@ fn t030_the_last_page_tells_the_truth() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let refusal = Reply::new(400).json(&json!({"error": "invalid_grant", "error_description": "CANARY"}));
     vendor.fault(On::Path("/token"), Effect::Answer(refusal));
-    let mut login = sandbox.start(&["login", &vendor.url(), "--no-browser"]);
+    let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
     let answer = answer(&address(&vendor, || login.stderr()));
     let page = visit("GET", &answer, &[], "").unwrap().text();
     assert!(page.contains("Could not sign in to 127.0.0.1") && !page.contains("CANARY"), "{page}");

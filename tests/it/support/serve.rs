@@ -25,6 +25,8 @@ pub struct Serve {
     /// What came while something else was waited for, oldest first.
     waiting: VecDeque<Message>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Reads stderr to its end.
+    reader: thread::JoinHandle<()>,
     next_id: u64,
 }
 
@@ -110,7 +112,7 @@ impl Serve {
         });
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (collected, mut pipe) = (Arc::clone(&stderr), child.stderr.take().unwrap());
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(length @ 1..) = pipe.read(&mut chunk) {
                 collected.lock().unwrap().extend_from_slice(&chunk[..length]);
@@ -118,7 +120,7 @@ impl Serve {
             transcript.keep("stderr", &collected.lock().unwrap());
         });
         let stdin = child.stdin.take();
-        Self { child, stdin, lines, waiting: VecDeque::new(), stderr, next_id: 1 }
+        Self { child, stdin, lines, waiting: VecDeque::new(), stderr, reader, next_id: 1 }
     }
 
     /// Everything on stderr up to now.
@@ -347,6 +349,11 @@ impl Serve {
     #[track_caller]
     pub fn exit_within(&mut self, limit: Duration) -> Option<i32> {
         let code = wait(&mut self.child, limit);
+        // A process that it started may hold stderr open, so the end of stderr is not waited for without limit.
+        let begun = Instant::now();
+        while !self.reader.is_finished() && begun.elapsed() < Duration::from_secs(1) {
+            thread::sleep(Duration::from_millis(2));
+        }
         code.unwrap_or_else(|| panic!("serve still runs after {limit:?}.\nstderr: {}", self.stderr()))
     }
 }

@@ -56,7 +56,7 @@ fn t003_what_is_not_needed_is_not_followed() {
     };
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-    let mut login = sandbox.start(&["login", &vendor.url()]);
+    let mut login = sandbox.start(["login", &vendor.url()]);
     let page = eventually("the browser", || browser.starts().first().cloned()).arguments[0].clone();
     let page = url::Url::parse(&page).unwrap();
     let field = |name: &str| page.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
@@ -82,7 +82,7 @@ fn t038_the_host_is_said_before_the_browser_opens() {
     };
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-    let login = sandbox.start(&["login", &vendor.url()]);
+    let login = sandbox.start(["login", &vendor.url()]);
     let opened = eventually("the browser", || browser.starts().first().cloned());
     assert!(opened.arguments[0].starts_with("https://xn--bcher-kva.example/authorize?"), "{opened:?}");
     let said = login.stderr();

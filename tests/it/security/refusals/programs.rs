@@ -83,7 +83,7 @@ fn t001_nothing_in_a_url_is_a_command() {
         let payload = payload.replace("{}", &vendor.origin());
         vendor.change(|script| script.authorization_server = json!({"authorization_endpoint": payload}));
         let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
-        let mut login = sandbox.start(&["login", &vendor.url(), "--client-id", "x"]);
+        let mut login = sandbox.start(["login", &vendor.url(), "--client-id", "x"]);
         let started = eventually("a browser or an end", || match browser.starts().first() {
             Some(start) => Some(Some(start.clone())),
             None => (!login.is_running()).then_some(None),
@@ -133,7 +133,7 @@ fn t001_the_systems_opener_gets_one_argument() {
     std::fs::set_permissions(folder.join("xdg-open"), std::fs::Permissions::from_mode(0o700)).unwrap();
     sandbox.set("PATH", &folder);
     sandbox.set("DISPLAY", ":0");
-    let login = sandbox.start(&["login", &vendor.url(), "--client-id", "x"]);
+    let login = sandbox.start(["login", &vendor.url(), "--client-id", "x"]);
     let seen = eventually("the opener", || std::fs::read_to_string(&seen).ok());
     let (count, url) = seen.split_once('\n').unwrap();
     assert_eq!(count, "1");
