@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 pub struct Ends {
     /// The server.
     pub server: ServerUrl,
+    /// Headers for every request to it.
+    pub headers: HeaderMap,
     /// The way to it.
     pub http: Arc<Http>,
     /// What it is shown.

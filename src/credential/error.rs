@@ -75,6 +75,9 @@ pub enum LoginReason {
     /// The access token has ended, or is not wanted any more, and there is nothing to renew it with.
     #[error("the access token cannot be renewed: the server gave no refresh token")]
     NotRenewable,
+    /// The server refuses the API key: the vendor has revoked or replaced it.
+    #[error("the server refuses the API key")]
+    KeyRefused,
     /// The sign-in does not include the scope that is needed.
     #[error("the sign-in does not include the scope that this needs")]
     Scope,

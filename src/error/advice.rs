@@ -394,6 +394,14 @@ impl From<LoginError> for Error {
             }
             LoginError::NeedsSecret => Self::from_source(ErrorKind::Usage, error)
                 .hint("give --client-id, and the secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET; or the key with --private-key-file PATH"),
+            LoginError::NeedsApiKey => Self::from_source(ErrorKind::Usage, error)
+                .hint("give it with --api-key-file PATH, or - for stdin; at a terminal finmcp asks for it"),
+            LoginError::ApiKeyUnusable => Self::from_source(ErrorKind::Usage, error)
+                .hint("put the key alone into the file, without quotes or line breaks"),
+            LoginError::ApiKeyRefused { .. } => Self::from_source(ErrorKind::Failure, error).hint(
+                "check the key, and that it is for this environment; if the vendor reads it from another header, name \
+                 that with --api-key-header",
+            ),
             LoginError::KeyRefused { ref accepted, .. } => {
                 let hint = match &accepted[..] {
                     [] => "give the client secret with --client-secret-file PATH, or - for stdin, or FINMCP_CLIENT_SECRET",

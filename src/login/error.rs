@@ -52,6 +52,18 @@ pub enum LoginError {
     /// Client credentials are wanted, and there are none.
     #[error("a client id and its secret or private key are needed")]
     NeedsSecret,
+    /// An API key is wanted, and there is none.
+    #[error("an API key is needed")]
+    NeedsApiKey,
+    /// It contains a line break or another character that no header can carry (RFC 9110 section 5.5).
+    #[error("the API key contains a character that cannot be sent")]
+    ApiKeyUnusable,
+    /// The server does not take the API key.
+    #[error("{host} refuses the API key")]
+    ApiKeyRefused {
+        /// The server.
+        host: String,
+    },
     /// The authorization server does not take the client's private key (RFC 8414 section 2).
     #[error("{}", key_refused(.host, .algorithm, .accepted))]
     KeyRefused {

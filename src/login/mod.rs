@@ -4,6 +4,7 @@
 //! are the ways.
 
 mod answer;
+pub mod api_key;
 pub mod browser;
 mod client;
 pub mod client_credentials;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What a person typed to name a server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
     /// A preset, a profile's name or a URL.
     pub server: Option<String>,

@@ -42,6 +42,8 @@ pub struct Settings {
     pub client_metadata_url: Option<ClientMetadataUrl>,
     /// How long a request may take, unless the command line says otherwise.
     pub request_timeout: Option<Duration>,
+    /// The server that an AI client asks headers for, where it says which.
+    pub server_of_client: Option<String>,
     /// `FINMCP_LOG`.
     log: Option<String>,
 }
@@ -73,6 +75,7 @@ impl Settings {
             authorities: config.ca_file.map_or(Ok(Vec::new()), |file| authorities(&file))?,
             surroundings: environment::surroundings()?,
             client_secret: environment::client_secret()?,
+            server_of_client: environment::server_of_client()?,
             request_timeout: environment::request_timeout()?,
             log: environment::log()?,
             folder,
@@ -88,6 +91,7 @@ impl Settings {
             authorities: self.authorities.clone(),
             surroundings: self.surroundings.clone(),
             client_secret: None,
+            server_of_client: None,
             client_metadata_url: None,
             request_timeout: self.request_timeout,
             log: self.log.clone(),

@@ -42,6 +42,8 @@ pub(super) type Outcome = Result<Ending, Unwanted>;
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) url: ServerUrl,
+    /// The headers that a person or a preset adds to every request.
+    pub(super) extra: HeaderMap,
     pub(super) http: Arc<Http>,
     pub(super) tokens: TokenSource,
     /// What keeps to the server's limit of requests.
@@ -92,7 +94,8 @@ impl Endpoint {
     ) -> Result<Response, Failure> {
         // A proof of possession is for one address.
         let headers = |place: &ServerUrl| {
-            let mut all = headers.clone();
+            let mut all = self.extra.clone();
+            all.extend(headers.clone());
             all.insert(header::ACCEPT, accept.clone());
             if !body.is_empty() {
                 all.insert(header::CONTENT_TYPE, JSON);
