@@ -170,6 +170,9 @@ pub struct Token {
     /// Print an Authorization header
     #[arg(long)]
     pub header: bool,
+    /// Print all request headers as a JSON object, for an AI client that connects to the server itself
+    #[arg(long, conflicts_with_all = ["json", "header"])]
+    pub headers: bool,
     /// Renew the token if it expires within this time, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub min_ttl: u64,

@@ -70,6 +70,7 @@ impl Admission {
         match options.grant.or(self.profile.options.grant) {
             Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
             Some(GrantKind::JwtBearer) => options.assertion.is_some(),
+            Some(GrantKind::ApiKey) => secrets.api_key.is_some(),
             Some(GrantKind::AuthorizationCode | GrantKind::DeviceCode) | None => false,
         }
     }
@@ -103,6 +104,7 @@ impl Admission {
             Some(GrantKind::JwtBearer) => {
                 return Err("this profile signs in with an assertion, not with a browser".to_owned());
             }
+            Some(GrantKind::ApiKey) => return Err("it takes an API key".to_owned()),
             Some(GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
         }
         let begun_by = *shown_by.borrow();

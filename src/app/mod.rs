@@ -8,5 +8,6 @@ pub mod embedded;
 pub mod interrupt;
 pub mod registration;
 pub mod relay;
+pub mod request_headers;
 pub mod sign_in;
 pub mod sign_out;

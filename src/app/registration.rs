@@ -31,6 +31,8 @@ pub struct Given {
 pub struct Secrets {
     /// The client secret, or the client's private key.
     pub client: Option<Secret>,
+    /// The API key.
+    pub api_key: Option<Secret>,
     /// The client secret at the identity provider.
     pub identity_provider: Option<Secret>,
 }
@@ -54,6 +56,10 @@ impl Given {
                 Some(path) => Some(private_key(path).await?),
                 None => client_secret(arguments.client_secret_file.clone(), settings).await?,
             },
+            api_key: match arguments.api_key_file.clone() {
+                Some(path) => Some(secret_in(path, "API key").await?),
+                None => None,
+            },
             identity_provider: match arguments.identity_provider_client_secret_file.clone() {
                 Some(path) => Some(secret_in(path, "identity provider's client secret").await?),
                 None => None,
@@ -70,6 +76,7 @@ impl Given {
         let files = [
             &arguments.client_secret_file,
             &arguments.private_key_file,
+            &arguments.api_key_file,
             &arguments.identity_provider_client_secret_file,
         ];
         if files.into_iter().flatten().any(|path| path == Path::new(STDIN)) {

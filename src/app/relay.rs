@@ -61,6 +61,7 @@ impl Relay<'_> {
         let profile = self.profile;
         Ends {
             server: profile.server.clone(),
+            headers: profile.options.headers.map().clone(),
             http: self.credentials.http.clone(),
             tokens,
             labels: ServerLabels { title: profile.title.clone(), login_command: profile.login_command() },

@@ -15,6 +15,7 @@ use crate::{
     },
     error::Error,
     login::{
+        api_key::api_key,
         browser::Browser,
         client_credentials::client_credentials,
         context::{Context, Progress, Redirection},
@@ -180,6 +181,7 @@ pub async fn sign_in(
     }
     match grant {
         GrantKind::ClientCredentials => client_credentials(request, &context).await,
+        GrantKind::ApiKey => api_key(request, secrets.api_key, &context).await,
         GrantKind::JwtBearer => jwt_bearer(request, provider_secret, &context).await,
         GrantKind::DeviceCode => device_code(request, person.redirection.timeout, &context, person.progress).await,
         GrantKind::AuthorizationCode => {

@@ -2,7 +2,10 @@
 
 use crate::{
     app::credentials::Credentials,
-    credential::{clock::Clock, record::Credential},
+    credential::{
+        clock::Clock,
+        record::{Credential, Renewal},
+    },
     error::Error,
     oauth::{
         client::{self, RevocableToken, RevocationRequest},
@@ -16,6 +19,8 @@ use crate::{
 pub enum NotRevoked {
     /// The server has no revocation endpoint.
     NoEndpoint,
+    /// Only the vendor revokes an API key.
+    ApiKey,
     /// Not a failure: some servers cannot revoke self-contained tokens, such as JWTs (RFC 7009 section 2.2.1).
     Unsupported {
         /// The kind of token.
@@ -55,6 +60,9 @@ pub async fn forget(settings: &Settings, credentials: &Credentials, profile: &Pr
 /// token that could not be revoked.
 pub async fn revoke(credentials: &Credentials, credential: &Credential, tell: &mut (dyn FnMut(NotRevoked) + Send)) {
     let Some(tokens) = &credential.tokens else { return };
+    if let Renewal::ApiKey(_) = credential.renewal {
+        return tell(NotRevoked::ApiKey);
+    }
     let Some(endpoint) = &credential.revocation_endpoint else { return tell(NotRevoked::NoEndpoint) };
     let refresh = tokens.refresh_token.as_ref().map(RevocableToken::Refresh);
     for token in refresh.into_iter().chain([RevocableToken::Access(&tokens.access_token)]) {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 pub struct Ends {
     /// The server's address.
     pub server: ServerUrl,
+    /// Headers for every request to the server.
+    pub headers: HeaderMap,
     /// The HTTP client.
     pub http: Arc<Http>,
     /// The source of access tokens.

@@ -108,8 +108,15 @@ impl Bridge {
     /// A conversation over `reader` and `writer`; nothing has been sent yet.
     pub fn new((reader, writer): (Reader, Writer), ends: Ends) -> Self {
         let (reports, events) = Reports::new();
-        let upstream =
-            Upstream::new(ends.server, ends.http, ends.tokens.clone(), ends.rate_gate, ends.deadline, reports.clone());
+        let upstream = Upstream::new(
+            ends.server,
+            ends.headers,
+            ends.http,
+            ends.tokens.clone(),
+            ends.rate_gate,
+            ends.deadline,
+            reports.clone(),
+        );
         let sign_in = SignIn::new(ends.offer.is_some());
         Self {
             upstream: Arc::new(upstream),

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::{
+    credential::key_header::KeyHeader,
     error::{Error, ErrorKind},
     login::{
         options::{Assertion, GrantKind, Options, ResourceParameter},
         parameters::{self, ParameterError},
         redirect_uri::RedirectUri,
     },
+    mcp::extra_headers::ExtraHeaders,
     oauth::{
         client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
     },
@@ -47,6 +49,12 @@ pub struct Registration {
     /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
     #[arg(long, value_name = "URI", help_heading = "Client")]
     pub redirect_uri: Option<RedirectUri>,
+    /// A file with an API key that the vendor gave you, or - for stdin; asked for at a terminal if omitted
+    #[arg(long, value_name = "PATH|-", conflicts_with_all = ["client_secret_file", "private_key_file"], help_heading = "API key")]
+    pub api_key_file: Option<PathBuf>,
+    /// The header that carries the API key, with a prefix if needed (default: "Authorization: Bearer")
+    #[arg(long, value_name = "NAME[: PREFIX]", help_heading = "API key")]
+    pub api_key_header: Option<KeyHeader>,
     /// A file with a JWT that identifies you or this workload; re-read for every access token
     #[arg(long, value_name = "PATH", help_heading = "Assertion")]
     pub assertion_file: Option<PathBuf>,
@@ -74,6 +82,9 @@ pub struct Registration {
     /// A scope to request; may be repeated
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
+    /// A header to add to every request to the server, for example Stripe-Account=ID; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", help_heading = "Request")]
+    pub headers: Vec<ExtraHeaders>,
     /// An extra parameter to send to the authorization server; may be repeated
     #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
     pub parameters: Vec<(String, String)>,
@@ -119,8 +130,13 @@ impl Registration {
                     "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
                 return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
             }
+            (None, None) if self.api_key_file.is_some() || self.api_key_header.is_some() => Some(GrantKind::ApiKey),
             (grant, _) => grant,
         };
+        if grant != Some(GrantKind::ApiKey) && (self.api_key_file.is_some() || self.api_key_header.is_some()) {
+            let text = "--api-key-file and --api-key-header are for --grant api-key, and for no other grant";
+            return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
+        }
         let mut parameters = self.parameters;
         parameters.extend(self.business_id.map(|id| ("business_id".to_owned(), id)));
         Ok(Options {
@@ -130,6 +146,8 @@ impl Registration {
             client_authentication: self.private_key_file.map(|_| ClientAuthentication::PrivateKeyJwt),
             client_metadata_url: self.client_metadata_url,
             redirect_uri: self.redirect_uri,
+            api_key_header: self.api_key_header,
+            headers: self.headers.into_iter().fold(ExtraHeaders::default(), |all, header| header.or(all)),
             scope,
             token_endpoint: self.token_endpoint,
             issuer: self.issuer,
@@ -162,6 +180,7 @@ impl Registration {
         let files = [
             &self.client_secret_file,
             &self.private_key_file,
+            &self.api_key_file,
             &self.assertion_file,
             &self.identity_provider_client_secret_file,
             &self.id_token_file,

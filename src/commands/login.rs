@@ -18,6 +18,7 @@ use crate::{
     error::{Error, ErrorKind},
     login::{browser::Browser, context::Redirection, options::GrantKind, paste::Paste},
     profile::Profile,
+    secret::Secret,
     settings::{Settings, screen::Screen},
 };
 
@@ -31,7 +32,7 @@ pub async fn run(
     console: Console,
     arguments: cli::Login,
 ) -> Result<(), Error> {
-    let Given { options, secrets } = Given::read(arguments.registration, settings).await?;
+    let Given { options, mut secrets } = Given::read(arguments.registration, settings).await?;
     let mut profile = settings.profiles.select(&arguments.server.into())?;
     if !arguments.force {
         refuse_takeover(settings, &profile)?;
@@ -45,6 +46,9 @@ pub async fn run(
         return import::run(settings, credentials, console, profile, arguments.disposal).await;
     }
 
+    if profile.options.grant == Some(GrantKind::ApiKey) && secrets.api_key.is_none() {
+        secrets.api_key = ask_for_key(console, &profile.title).await;
+    }
     let by_page = profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
     let browser = if by_page && !arguments.no_browser { browser_for(settings, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
@@ -54,6 +58,13 @@ pub async fn run(
     let (profile, credential) = sign_in_and_keep(settings, credentials, profile, attempt).await?;
     words::summarise(credentials, console, &profile, &credential);
     Ok(())
+}
+
+/// The API key, from a person at a terminal.
+async fn ask_for_key(console: Console, title: &str) -> Option<Secret> {
+    let question = format!("API key of {title} (not shown): ");
+    let asked = tokio::task::spawn_blocking(move || console.ask_secret(&question)).await;
+    asked.ok()?.ok().filter(|key| !key.same_as(&Secret::new(String::new())))
 }
 
 /// Opens the sign-in page; none if the user at the terminal opens it elsewhere.

@@ -7,7 +7,10 @@ use crate::{
     app::{credentials::Credentials, relay::remembered},
     cli,
     console::Console,
-    credential::{clock::Clock, record::Credential},
+    credential::{
+        clock::Clock,
+        record::{Credential, Renewal},
+    },
     error::Error,
     mcp::revision::Era,
     profile::Profile,
@@ -112,8 +115,15 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
 /// The JSON document's word for a token that finmcp renews. Scripts read it, so it stays.
 const AUTOMATIC: &str = "by itself";
 
+/// The JSON document's word for an API key.
+const API_KEY: &str = "api key";
+
 fn renewal(credential: &Credential) -> &'static str {
-    if credential.renews_by_itself() { AUTOMATIC } else { "sign in" }
+    match credential.renewal {
+        Renewal::ApiKey(_) => API_KEY,
+        _ if credential.renews_by_itself() => AUTOMATIC,
+        _ => "sign in",
+    }
 }
 
 fn table(now: Timestamp, document: &ProfileDocument) -> String {
@@ -131,8 +141,11 @@ fn table(now: Timestamp, document: &ProfileDocument) -> String {
         rows.extend(document.scope.clone().map(|scope| ("scope", scope)));
         rows.extend(document.renewed_at.as_deref().map(|instant| ("issued", distance(now, instant))));
         rows.extend(document.expires_at.as_deref().map(|instant| ("expires", distance(now, instant))));
-        let is_automatic = document.renewal == AUTOMATIC;
-        let renewal = if is_automatic { "automatic" } else { "none, sign in again when it expires" };
+        let renewal = match document.renewal {
+            AUTOMATIC => "automatic",
+            API_KEY => "none, the API key works until it is revoked",
+            _ => "none, sign in again when it expires",
+        };
         rows.push(("renewal", renewal.to_owned()));
         rows.push(("stored in", document.store.clone()));
     }

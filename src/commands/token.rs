@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::header;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    app::credentials::Credentials,
+    app::{credentials::Credentials, request_headers::request_headers},
     cli,
     console::Console,
     credential::{
@@ -14,7 +15,7 @@ use crate::{
         token_source::{AccessToken, LoginReason},
     },
     error::Error,
-    profile::Profile,
+    profile::{Profile, selector::Selector},
     settings::Settings,
 };
 
@@ -42,7 +43,11 @@ pub async fn run(
     console: Console,
     arguments: cli::Token,
 ) -> Result<(), Error> {
-    let profile = settings.profiles.select(&arguments.server.into())?;
+    let profile = settings.profiles.select(&selector(settings, &arguments))?;
+    if arguments.headers {
+        let headers = request_headers(credentials, &profile).await?;
+        return Ok(console.data(&(serde_json::to_string(&headers).map_err(std::io::Error::other)? + "\n"))?);
+    }
     let Some(identity) = profile.signed_in.clone() else {
         return Err(Error::login_required(&profile, LoginReason::SignedOut));
     };
@@ -77,12 +82,27 @@ pub async fn run(
     let text = if arguments.json {
         json(credentials.clock.now(), &token, &profile, &identity.resource)?
     } else if arguments.header {
-        format!("Authorization: {} {}\n", token.token_type().name(), token.secret().expose())
+        header_line(&token)
     } else {
         format!("{}\n", token.secret().expose())
     };
     console.data(&text)?;
     Ok(())
+}
+
+/// The server that is meant: a client that asks for headers names it in the environment.
+fn selector(settings: &Settings, arguments: &cli::Token) -> Selector {
+    let selector = Selector::from(arguments.server.clone());
+    match settings.server_of_client.as_ref().filter(|_| arguments.headers && selector == Selector::default()) {
+        Some(url) => Selector { server: Some(url.clone()), ..selector },
+        None => selector,
+    }
+}
+
+fn header_line(token: &AccessToken) -> String {
+    let (name, value) = token.header();
+    let name = if name == header::AUTHORIZATION { "Authorization" } else { name.as_str() };
+    format!("{name}: {}\n", value.to_str().unwrap_or_default())
 }
 
 fn json(now: Timestamp, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {

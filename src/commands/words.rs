@@ -48,6 +48,9 @@ pub fn not_revoked(console: Console, left: &NotRevoked) {
         NotRevoked::NoEndpoint => {
             "This server cannot revoke tokens; the last one stays valid until it expires".to_owned()
         }
+        NotRevoked::ApiKey => {
+            "The API key still works: revoke it on the vendor's site if you no longer need it.".to_owned()
+        }
         NotRevoked::Unsupported { token } => {
             format!("This server cannot revoke {token} tokens; the last one stays valid until it expires")
         }
@@ -97,7 +100,8 @@ pub fn summarise(credentials: &Credentials, console: Console, profile: &Profile,
     match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
         _ if credential.renews_by_itself() => console.note("finmcp renews it automatically"),
         Some(end) => {
-            let left = span::format_duration((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());
+            let left =
+                span::format_duration((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());
             console.note(&format!("Valid for {left}; sign in again then (the server issued no refresh token)"));
         }
         None => {}

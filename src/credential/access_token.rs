@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
 use crate::{
-    credential::record::Credential,
+    credential::{
+        key_header::KeyHeader,
+        record::{Credential, Renewal},
+    },
     oauth::{
         challenge::Challenge,
         dpop::{self, DpopKey},
@@ -37,13 +40,23 @@ pub struct AccessToken(Arc<Issued>);
 #[derive(Debug)]
 struct Issued {
     secret: Secret,
-    /// The DPoP key that it is bound to.
-    key: Option<Arc<DpopKey>>,
+    presentation: Presentation,
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
     scope: Option<Scope>,
     /// The sign-in that it comes from.
     sign_in: String,
+}
+
+/// How a token is presented to the server.
+#[derive(Debug)]
+enum Presentation {
+    /// RFC 6750 section 2.1.
+    Bearer,
+    /// With a proof of the key that it is bound to (RFC 9449 section 7.1).
+    Dpop(Arc<DpopKey>),
+    /// As an API key, in the header that the vendor reads.
+    ApiKey(KeyHeader),
 }
 
 impl AccessToken {
@@ -52,7 +65,11 @@ impl AccessToken {
     pub(super) fn new(tokens: &TokenSet, credential: &Credential) -> Self {
         Self(Arc::new(Issued {
             secret: tokens.access_token.clone(),
-            key: credential.dpop_key.clone(),
+            presentation: match (&credential.renewal, &credential.dpop_key) {
+                (Renewal::ApiKey(header), _) => Presentation::ApiKey(header.clone()),
+                (_, Some(key)) => Presentation::Dpop(key.clone()),
+                (_, None) => Presentation::Bearer,
+            },
             issued_at: tokens.issued_at,
             expires_at: tokens.expires_at,
             scope: tokens.scope.as_ref().or(credential.scope.as_ref()).cloned(),
@@ -67,12 +84,15 @@ impl AccessToken {
 
     /// Whether it is bound to a DPoP key, and useless without a proof.
     pub fn is_bound(&self) -> bool {
-        self.0.key.is_some()
+        self.key().is_some()
     }
 
     /// The DPoP key that it is bound to, with the nonces that servers sent.
     pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
-        self.0.key.as_ref()
+        match &self.0.presentation {
+            Presentation::Dpop(key) => Some(key),
+            Presentation::Bearer | Presentation::ApiKey(_) => None,
+        }
     }
 
     /// The sign-in that it comes from, by [`Credential::sign_in_name`].
@@ -97,22 +117,35 @@ impl AccessToken {
         url: &ServerUrl,
         now: Timestamp,
     ) -> Result<(), PrivateKeyError> {
-        let kind = self.token_type().name();
-        let value = Zeroizing::new(format!("{kind} {}", self.0.secret.expose()));
-        // Tokens that cannot be header values were refused on arrival.
-        let mut value = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static(kind));
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-        if let Some(key) = &self.0.key {
+        let (name, value) = self.header();
+        headers.insert(name, value);
+        if let Some(key) = self.key() {
             headers.insert(dpop::PROOF, key.proof(method, url, Some(&self.0.secret), now)?);
         }
         Ok(())
     }
 
+    /// The header that carries it; never shown in logs. A token that is bound to a key needs a proof beside it.
+    pub fn header(&self) -> (HeaderName, HeaderValue) {
+        let kind = self.token_type().name();
+        // A token or key that cannot be a header value was refused when it came.
+        match &self.0.presentation {
+            Presentation::ApiKey(header) => {
+                (header.name().clone(), header.value(&self.0.secret).unwrap_or(HeaderValue::from_static("")))
+            }
+            Presentation::Bearer | Presentation::Dpop(_) => {
+                let value = Zeroizing::new(format!("{kind} {}", self.0.secret.expose()));
+                let mut value = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static(kind));
+                value.set_sensitive(true);
+                (header::AUTHORIZATION, value)
+            }
+        }
+    }
+
     /// Stores the nonce in a response from `url` for the next proof (RFC 9449 section 8.2). Whether the server refused
     /// the request only because the nonce was missing, before processing it (section 9).
     pub fn lacked_nonce(&self, url: &ServerUrl, status: StatusCode, headers: &HeaderMap) -> bool {
-        let has_nonce = self.0.key.as_ref().is_some_and(|key| key.store_nonce(url, headers));
+        let has_nonce = self.key().is_some_and(|key| key.store_nonce(url, headers));
         has_nonce && status == StatusCode::UNAUTHORIZED && Challenge::from_headers(headers).nonce_wanted
     }
 

@@ -135,6 +135,8 @@ enum RenewalDocument<'a> {
     RefreshToken,
     ClientCredentials,
     JwtBearer(AssertionDocument<'a>),
+    /// The header that carries the key.
+    ApiKey(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,6 +216,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 Renewal::RefreshToken => RenewalDocument::RefreshToken,
                 Renewal::ClientCredentials => RenewalDocument::ClientCredentials,
                 Renewal::JwtBearer(source) => RenewalDocument::JwtBearer(source.into()),
+                Renewal::ApiKey(header) => RenewalDocument::ApiKey(header.to_string()),
             },
             registration: registration.into(),
             token_endpoint: Cow::from(credential.token_endpoint.as_str()),
@@ -262,6 +265,7 @@ impl TryFrom<Document<'_>> for Credential {
                 RenewalDocument::RefreshToken => Renewal::RefreshToken,
                 RenewalDocument::ClientCredentials => Renewal::ClientCredentials,
                 RenewalDocument::JwtBearer(source) => Renewal::JwtBearer(source.try_into()?),
+                RenewalDocument::ApiKey(header) => Renewal::ApiKey(parsed(&header, "header of the API key")?),
             },
             registration: registration.try_into()?,
             token_endpoint: parsed::<ServerUrl>(&document.token_endpoint, "token endpoint")?

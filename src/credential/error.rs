@@ -86,6 +86,9 @@ pub enum LoginReason {
     /// The access token has expired or was rejected, and there is no refresh token.
     #[error("the access token cannot be renewed: the server issued no refresh token")]
     NotRenewable,
+    /// The server refuses the API key: the vendor revoked or replaced it.
+    #[error("the server refuses the API key")]
+    KeyRefused,
     /// The sign-in does not include the required scope.
     #[error("the sign-in does not include the required scope")]
     Scope,

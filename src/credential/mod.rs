@@ -17,6 +17,7 @@ mod document;
 pub mod error;
 pub mod file;
 pub mod judgement;
+pub mod key_header;
 pub mod keychain;
 mod lookup;
 pub mod memory;

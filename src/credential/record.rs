@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    credential::assertion_source::AssertionSource,
+    credential::{assertion_source::AssertionSource, key_header::KeyHeader},
     oauth::{
         client::{Grant, TokenRequest},
         dpop::DpopKey,
@@ -55,6 +55,8 @@ pub enum Renewal {
     ClientCredentials,
     /// With a new assertion (RFC 7523 section 2.1).
     JwtBearer(AssertionSource),
+    /// Nothing: the token is an API key, which this header carries. It works until the vendor revokes it.
+    ApiKey(KeyHeader),
 }
 
 /// Why a sign-in has ended. Its tokens stay stored until the next one.
@@ -126,7 +128,7 @@ impl Credential {
     /// Whether it can provide tokens without a user, as far as this machine knows.
     pub fn is_alive(&self) -> bool {
         match self.renewal {
-            Renewal::RefreshToken => self.tokens.is_some() && self.end.is_none(),
+            Renewal::RefreshToken | Renewal::ApiKey(_) => self.tokens.is_some() && self.end.is_none(),
             Renewal::ClientCredentials | Renewal::JwtBearer(_) => true,
         }
     }
@@ -153,6 +155,7 @@ impl Credential {
                 self.end.is_none() && self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some())
             }
             Renewal::ClientCredentials | Renewal::JwtBearer(_) => true,
+            Renewal::ApiKey(_) => false,
         }
     }
 }

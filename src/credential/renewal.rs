@@ -403,6 +403,7 @@ impl Account {
                 return Ok(self.keep(credential, tokens).await);
             }
             (Renewal::ClientCredentials, _) => (Grant::ClientCredentials, credential.scope.as_ref()),
+            (Renewal::ApiKey(_), _) => return login_required(LoginReason::KeyRefused),
             (Renewal::RefreshToken, None) => return login_required(LoginReason::Ended),
             (Renewal::RefreshToken, Some(tokens)) => match &tokens.refresh_token {
                 None => return login_required(LoginReason::NotRenewable),

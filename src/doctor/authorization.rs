@@ -41,6 +41,12 @@ pub async fn examine(
         let issuer = patient.profile.options.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
+    if patient.profile.options.grant == Some(GrantKind::ApiKey) {
+        for step in STEPS {
+            chart.note(step, Finding::Ok("not needed: an API key".to_owned()));
+        }
+        return Ok(Origin::Nowhere);
+    }
     let probe = probe.inspect_err(|cause| chart.skip(&STEPS, cause))?;
     let resource = match inquiry.protected_resource(probe).await {
         Ok(resource) => resource,

@@ -98,6 +98,7 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     let registration = &patient.profile.options;
     let issuer = registration.issuer.as_deref();
     let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
+    let inquiry = inquiry.with_headers(registration.headers.map());
     let reached = network::examine(patient, &inquiry, chart).await;
     let (answered, unreached) = match reached {
         Ok(answered) => (Some(answered), None),

@@ -245,6 +245,7 @@ async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
                 Err(error) => return Finding::Failed(refused(patient, error.into())),
             }
         }
+        Renewal::ApiKey(_) => return Finding::Ok("an API key, which works until it is revoked".to_owned()),
         _ if is_stored => "not renewed now: that would use up the refresh token",
         _ => "renewed: the old one had expired or was about to",
     };

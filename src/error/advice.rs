@@ -128,7 +128,9 @@ impl From<&ClientError> for Advice {
         match error {
             // The message contains the hint if the bridge sent it.
             ClientError::Refused { code, .. } => Self::without_hint(kind_of_reply(*code)),
-            ClientError::InvalidResponse(_) => Self::new(ErrorKind::Network, "contact the server's operator").and(CHECK),
+            ClientError::InvalidResponse(_) => {
+                Self::new(ErrorKind::Network, "contact the server's operator").and(CHECK)
+            }
             ClientError::Ended | ClientError::Broken(_) => Self::new(ErrorKind::Failure, CHECK),
         }
     }
@@ -283,6 +285,16 @@ impl From<&LoginError> for Advice {
             LoginError::NeedsSecret => {
                 let advice = Self::new(ErrorKind::Usage, "pass the client id with --client-id").and(PASS_SECRET);
                 return advice.and("or pass the client's private key with --private-key-file PATH");
+            }
+            LoginError::NeedsApiKey => {
+                (ErrorKind::Usage, "pass it with --api-key-file PATH, or - for stdin; at a terminal finmcp asks for it")
+            }
+            LoginError::ApiKeyUnusable => {
+                (ErrorKind::Usage, "put only the key into the file, without quotes or line breaks")
+            }
+            LoginError::ApiKeyRefused { .. } => {
+                let advice = Self::new(ErrorKind::Failure, "check the key, and that it is for this environment");
+                return advice.and("if the vendor expects the key in another header, name it with --api-key-header");
             }
             LoginError::KeyRefused { accepted, .. } if accepted.is_empty() => (ErrorKind::Usage, PASS_SECRET),
             LoginError::KeyRefused { .. } => (

@@ -273,6 +273,9 @@ fn login_errors() {
         LoginError::PushedOnly { host: host(), device_codes: true },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
+        LoginError::NeedsApiKey,
+        LoginError::ApiKeyUnusable,
+        LoginError::ApiKeyRefused { host: "mcp.example".to_owned() },
         LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: Vec::new() },
         LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: names(&["ES256", "PS256"]) },
         LoginError::NeedsAssertion,
@@ -299,7 +302,8 @@ fn login_errors() {
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret KeyRefused NeedsAssertion
+            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret NeedsApiKey
+            ApiKeyUnusable ApiKeyRefused KeyRefused NeedsAssertion
             Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Token Http
         },
         examples
@@ -364,10 +368,11 @@ fn why_there_is_no_token() {
         LoginReason::Ended,
         LoginReason::ClientForgotten,
         LoginReason::NotRenewable,
+        LoginReason::KeyRefused,
         LoginReason::Scope,
     ];
     let of_token = |error| written(Error::of_token(error, &sandbox()));
-    assert_words!(LoginReason { SignedOut Ended ClientForgotten NotRenewable Scope }, reasons.to_vec(), |reason| {
+    assert_words!(LoginReason { SignedOut Ended ClientForgotten NotRenewable KeyRefused Scope }, reasons.to_vec(), |reason| {
         of_token(TokenSourceError::LoginRequired(reason))
     });
     assert_words!(

@@ -53,6 +53,15 @@ pub enum LoginError {
     /// The client credentials grant needs a client id and a secret or key.
     #[error("this sign-in needs a client id and its secret or private key")]
     NeedsSecret,
+    /// The API key grant needs a key.
+    #[error("this sign-in needs an API key")]
+    NeedsApiKey,
+    /// It contains a line break or another character that no header can carry (RFC 9110 section 5.5).
+    #[error("the API key contains a character that cannot be sent")]
+    ApiKeyUnusable,
+    /// The server refused a request with the key.
+    #[error("{host} refuses the API key")]
+    ApiKeyRefused { host: String },
     /// The authorization server does not accept the client's private key (RFC 8414 section 2).
     #[error("{}", key_refused(.host, .algorithm, .accepted))]
     KeyRefused {

@@ -4,6 +4,7 @@
 //! [`jwt_bearer`] are the grants.
 
 mod answer;
+pub mod api_key;
 pub mod browser;
 mod client;
 pub mod client_credentials;

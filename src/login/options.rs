@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    credential::key_header::KeyHeader,
     login::{parameters, redirect_uri::RedirectUri},
+    mcp::extra_headers::ExtraHeaders,
     oauth::{
         client_metadata::ClientMetadataUrl, overrides::Overrides, registration::ClientAuthentication, scope::Scope,
     },
@@ -27,6 +29,10 @@ pub struct Options {
     pub assertion: Option<Assertion>,
     /// The client's registered redirect URI, for servers that compare every byte.
     pub redirect_uri: Option<RedirectUri>,
+    /// The header that carries the API key.
+    pub api_key_header: Option<KeyHeader>,
+    /// Headers for every request to the server.
+    pub headers: ExtraHeaders,
     /// The scope to request.
     pub scope: Option<Scope>,
     /// A pinned token endpoint: skips discovery.
@@ -55,6 +61,8 @@ impl Options {
             client_metadata_url: self.client_metadata_url.or(other.client_metadata_url),
             assertion: self.assertion.or(other.assertion),
             redirect_uri: self.redirect_uri.or(other.redirect_uri),
+            api_key_header: self.api_key_header.or(other.api_key_header),
+            headers: self.headers.or(other.headers),
             scope: self.scope.or(other.scope),
             token_endpoint: self.token_endpoint.or(other.token_endpoint),
             issuer: self.issuer.or(other.issuer),
@@ -78,6 +86,8 @@ pub enum GrantKind {
     DeviceCode,
     /// Use a JWT from a platform or an identity provider (RFC 7523)
     JwtBearer,
+    /// Use an API key that the vendor gave you
+    ApiKey,
 }
 
 /// The `resource` parameter of the authorization and token requests (RFC 8707 section 2).
@@ -130,6 +140,10 @@ pub struct OptionsDocument {
     identity_provider: Option<IdentityProviderDocument>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key_header: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,6 +198,8 @@ impl OptionsDocument {
                 (None, None) => None,
             },
             redirect_uri: read(&self.redirect_uri, "redirect_uri")?,
+            api_key_header: read(&self.api_key_header, "api_key_header:")?,
+            headers: headers_of(&self.headers)?,
             scope: read(&self.scope, "scope:")?,
             token_endpoint: read(&self.token_endpoint, "token_endpoint:")?,
             issuer: self.issuer.clone(),
@@ -193,6 +209,18 @@ impl OptionsDocument {
             overrides: self.overrides.clone(),
         })
     }
+}
+
+/// The headers in a table of names and values.
+///
+/// # Errors
+/// The header that cannot be added, and why.
+pub fn headers_of(table: &BTreeMap<String, String>) -> Result<ExtraHeaders, String> {
+    let mut headers = ExtraHeaders::default();
+    for (name, value) in table {
+        headers.set(name, value).map_err(|error| format!("headers: {error}"))?;
+    }
+    Ok(headers)
 }
 
 /// The value of a member, if there is one.
@@ -216,6 +244,8 @@ impl From<&Options> for OptionsDocument {
             assertion_file,
             identity_provider,
             redirect_uri: options.redirect_uri.as_ref().map(ToString::to_string),
+            api_key_header: options.api_key_header.as_ref().map(ToString::to_string),
+            headers: options.headers.to_texts(),
             scope: options.scope.as_ref().map(ToString::to_string),
             token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
             issuer: options.issuer.clone(),

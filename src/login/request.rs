@@ -66,7 +66,8 @@ pub struct KnownClient {
 impl LoginRequest {
     pub(super) async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
         let (issuer, challenge) = (self.options.issuer.as_deref(), self.challenge.clone());
-        match discovery::discover(context.http, &self.server, issuer, challenge, &self.options.overrides).await? {
+        let (headers, overrides) = (self.options.headers.map(), &self.options.overrides);
+        match discovery::discover(context.http, &self.server, issuer, challenge, headers, overrides).await? {
             Requirement::Token(discovery) => {
                 self.refuse_another_server(&discovery.authorization_server)?;
                 Ok(*discovery)

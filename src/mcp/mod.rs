@@ -4,6 +4,7 @@ pub mod array;
 pub mod attempts;
 pub mod codes;
 pub mod delivery;
+pub mod extra_headers;
 pub mod headers;
 pub mod id;
 pub mod introduction;

@@ -124,9 +124,10 @@ pub async fn discover(
     server: &ServerUrl,
     issuer: Option<&str>,
     challenge: Option<Challenge>,
+    headers: &HeaderMap,
     overrides: &Overrides,
 ) -> Result<Requirement, DiscoveryError> {
-    let inquiry = Inquiry::new(http, server, issuer, overrides);
+    let inquiry = Inquiry::new(http, server, issuer, overrides).with_headers(headers);
     let probe = match challenge {
         Some(challenge) => Probe::Challenged(challenge),
         None => inquiry.probe().await?.0,
@@ -166,6 +167,8 @@ pub struct Inquiry<'a> {
     server: ServerUrl,
     issuer: Option<&'a str>,
     overrides: &'a Overrides,
+    /// Headers for every request to the server.
+    headers: HeaderMap,
 }
 
 impl<'a> Inquiry<'a> {
@@ -173,7 +176,12 @@ impl<'a> Inquiry<'a> {
     pub fn new(http: &'a Http, server: &ServerUrl, issuer: Option<&'a str>, overrides: &'a Overrides) -> Self {
         let server = server.clone();
         let server = if overrides.allow_private_network { server.granting_private_network() } else { server };
-        Self { http, server, issuer, overrides }
+        Self { http, server, issuer, overrides, headers: HeaderMap::new() }
+    }
+
+    /// The same inquiry, with `headers` on every request to the server itself.
+    pub fn with_headers(self, headers: &HeaderMap) -> Self {
+        Self { headers: headers.clone(), ..self }
     }
 
     /// Sends unauthenticated requests and expects a refusal: first `initialize`, then `tools/list`, for servers that
@@ -183,22 +191,21 @@ impl<'a> Inquiry<'a> {
     /// # Errors
     /// Any [`HttpError`].
     pub async fn probe(&self) -> Result<(Probe, HeaderMap), HttpError> {
-        let (http, server) = (self.http, &self.server);
         let initialize = introduction::initialize(Id::from_number(0), "{}");
-        let (answer, headers) = ask(http, server, HeaderMap::new(), &initialize).await?;
+        let (answer, headers) = self.ask(HeaderMap::new(), &initialize).await?;
         let answer = match answer {
             Probe::Served => {
                 let session = headers::legacy(headers.get(SESSION_ID), Some(LEGACY));
                 let list = Message::request(Id::from_number(1), "tools/list", "{}");
-                let tools = ask(http, server, session.clone(), &list).await;
-                close_session(http, server, session).await;
+                let tools = self.ask(session.clone(), &list).await;
+                self.close_session(session).await;
                 // Any other error may come from the incomplete session; the server still answered `initialize` without
                 // a token.
                 Some(tools?.0).filter(|tools| matches!(tools, Probe::Challenged(_))).unwrap_or(answer)
             }
             Probe::Unclear(StatusCode::BAD_REQUEST) => {
                 let list = introduction::modern(Id::from_number(0), "tools/list");
-                ask(http, server, headers::modern(&list, MODERN), &list).await?.0
+                self.ask(headers::modern(&list, MODERN), &list).await?.0
             }
             answer => answer,
         };
@@ -284,56 +291,57 @@ pub struct SilentServer {
     pub error: DiscoveryError,
 }
 
-/// Sends one request of a probe. Reads only the status and the headers, because the body may be an endless stream.
-async fn ask(
-    http: &Http,
-    server: &ServerUrl,
-    mut headers: HeaderMap,
-    message: &Message,
-) -> Result<(Probe, HeaderMap), HttpError> {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-    // An unauthenticated request may be processed twice.
-    let (status, headers) = match send(http, server, &Method::POST, &headers, message.raw()).await {
-        Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
-            send(http, server, &Method::POST, &headers, message.raw()).await?
-        }
-        outcome => outcome?,
-    };
-    let challenge = Challenge::from_headers(&headers);
-    let answer = match status {
-        StatusCode::UNAUTHORIZED => Probe::Challenged(challenge),
-        StatusCode::FORBIDDEN if challenge != Challenge::default() => Probe::Challenged(challenge),
-        status if status.is_success() => Probe::Served,
-        status if status.is_redirection() => {
-            Probe::Redirected { status, target: redirect::target(&http.place(server), &headers) }
-        }
-        status => Probe::Unclear(status),
-    };
-    Ok((answer, headers))
-}
-
-/// Ends the probe's session (MCP Streamable HTTP, "Session Management"). If the server refuses, the session expires.
-async fn close_session(http: &Http, server: &ServerUrl, session: HeaderMap) {
-    if !session.contains_key(SESSION_ID) {
-        return;
+impl Inquiry<'_> {
+    /// Sends one request of a probe. Reads only the status and the headers, because the body may be an endless stream.
+    async fn ask(&self, mut headers: HeaderMap, message: &Message) -> Result<(Probe, HeaderMap), HttpError> {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        // The server may process a request of a probe twice.
+        let (status, headers) = match self.send(&Method::POST, &headers, message.raw()).await {
+            Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
+                self.send(&Method::POST, &headers, message.raw()).await?
+            }
+            outcome => outcome?,
+        };
+        let challenge = Challenge::from_headers(&headers);
+        let answer = match status {
+            StatusCode::UNAUTHORIZED => Probe::Challenged(challenge),
+            StatusCode::FORBIDDEN if challenge != Challenge::default() => Probe::Challenged(challenge),
+            status if status.is_success() => Probe::Served,
+            status if status.is_redirection() => {
+                Probe::Redirected { status, target: redirect::target(&self.http.place(&self.server), &headers) }
+            }
+            status => Probe::Unclear(status),
+        };
+        Ok((answer, headers))
     }
-    let _ = send(http, server, &Method::DELETE, &session, &Bytes::new()).await;
-}
 
-/// Sends a request as the bridge does, with the same cookies and redirects, so that `serve` sees the same server.
-async fn send(
-    http: &Http,
-    server: &ServerUrl,
-    method: &Method,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Result<(StatusCode, HeaderMap), HttpError> {
-    let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
-    let headers = |_: &ServerUrl| Ok::<_, HttpError>(headers.clone());
-    let sending = http.send(server, method, body, &headers);
-    let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
-    Ok((response.status(), response.headers().clone()))
+    /// Ends the probe's session (MCP Streamable HTTP, "Session Management"). If the server refuses, the session expires.
+    async fn close_session(&self, session: HeaderMap) {
+        if !session.contains_key(SESSION_ID) {
+            return;
+        }
+        let _ = self.send(&Method::DELETE, &session, &Bytes::new()).await;
+    }
+
+    /// Sends a request as the bridge does, with the same cookies and redirects, so that `serve` sees the same server.
+    async fn send(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<(StatusCode, HeaderMap), HttpError> {
+        let server = &self.server;
+        let timed_out = |_| HttpError::TimedOut { host: server.host(), after: DOCUMENT_DEADLINE };
+        let headers = |_: &ServerUrl| {
+            let mut all = self.headers.clone();
+            all.extend(headers.clone());
+            Ok::<_, HttpError>(all)
+        };
+        let sending = self.http.send(server, method, body, &headers);
+        let response = tokio::time::timeout(DOCUMENT_DEADLINE, sending).await.map_err(timed_out)??;
+        Ok((response.status(), response.headers().clone()))
+    }
 }
 
 /// The metadata of `issuer`, which `namer` names.

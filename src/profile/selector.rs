@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The arguments that select a server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selector {
     /// A preset, a profile or a URL.
     pub server: Option<String>,

@@ -83,6 +83,14 @@ pub(super) fn client_secret() -> Result<Option<Secret>, SettingsError> {
     Ok(text_variable("FINMCP_CLIENT_SECRET")?.map(Secret::new))
 }
 
+/// The server that Claude Code asks headers for: `CLAUDE_CODE_MCP_SERVER_URL`.
+///
+/// # Errors
+/// It is no text.
+pub(super) fn server_of_client() -> Result<Option<String>, SettingsError> {
+    text_variable("CLAUDE_CODE_MCP_SERVER_URL")
+}
+
 /// `FINMCP_LOG`.
 ///
 /// # Errors

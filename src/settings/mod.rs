@@ -40,6 +40,8 @@ pub struct Settings {
     pub client_metadata_url: Option<ClientMetadataUrl>,
     /// The default request timeout.
     pub request_timeout: Option<Duration>,
+    /// The server that an AI client requests headers for.
+    pub server_of_client: Option<String>,
     log: Option<String>,
 }
 
@@ -70,6 +72,7 @@ impl Settings {
             authorities: config.ca_file.map_or(Ok(Vec::new()), |file| authorities(&file))?,
             surroundings: environment::surroundings()?,
             client_secret: environment::client_secret()?,
+            server_of_client: environment::server_of_client()?,
             request_timeout: environment::request_timeout()?,
             log: environment::log()?,
             folder,
@@ -86,6 +89,7 @@ impl Settings {
             authorities: self.authorities.clone(),
             surroundings: self.surroundings.clone(),
             client_secret: None,
+            server_of_client: None,
             client_metadata_url: None,
             request_timeout: self.request_timeout,
             log: self.log.clone(),

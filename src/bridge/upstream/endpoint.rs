@@ -42,6 +42,8 @@ pub(super) type ExchangeResult = Result<Ending, Stopped>;
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) url: ServerUrl,
+    /// The headers that a person or a preset adds to every request.
+    pub(super) extra: HeaderMap,
     pub(super) http: Arc<Http>,
     pub(super) tokens: TokenSource,
     /// Enforces the server's rate limit across processes.
@@ -94,7 +96,8 @@ impl Endpoint {
     ) -> Result<Response, Failure> {
         // A proof of possession is valid for one address only.
         let headers = |place: &ServerUrl| {
-            let mut all = headers.clone();
+            let mut all = self.extra.clone();
+            all.extend(headers.clone());
             all.insert(header::ACCEPT, accept.clone());
             if !body.is_empty() {
                 all.insert(header::CONTENT_TYPE, JSON);

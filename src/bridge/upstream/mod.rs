@@ -51,10 +51,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The server at `server`, over Streamable HTTP. A request may take `deadline` from one sign of life of the server
+    /// The server at `server`, over Streamable HTTP, with `headers` on every request. A request may take `deadline` from one sign of life of the server
     /// to the next.
     pub fn new(
         server: ServerUrl,
+        headers: HeaderMap,
         http: Arc<Http>,
         tokens: TokenSource,
         rate_gate: RateGate,
@@ -62,7 +63,10 @@ impl Upstream {
         reports: Reports,
     ) -> Self {
         let rate_gate = Arc::new(rate_gate);
-        Self { endpoint: Endpoint { url: server, http, tokens, rate_gate, deadline, reports }, channel: None }
+        Self {
+            endpoint: Endpoint { url: server, extra: headers, http, tokens, rate_gate, deadline, reports },
+            channel: None,
+        }
     }
 
     /// The same server over another transport.

@@ -1,5 +1,6 @@
 //! Each command, from its arguments to its exit code.
 
+pub mod api_key;
 #[cfg(unix)]
 pub mod call;
 pub mod completions;

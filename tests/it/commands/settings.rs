@@ -97,25 +97,11 @@ fn t082_a_passphrase_opens_the_file_store() {
 #[cfg(unix)]
 #[test]
 fn t082_a_person_is_asked_for_the_passphrase() {
-    use crate::support::{PATIENCE, eventually, sandbox::wait, terminal::Terminal};
+    use crate::support::terminal::Terminal;
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE_KEY_FILE");
     let login = machine_login(&sandbox, &vendor);
-    let sit_down = |answers: &[(&str, &str)]| {
-        let terminal = Terminal::open();
-        let mut command = sandbox.command("setsid");
-        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_finmcp")]).args(&login);
-        let mut child =
-            command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
-        for (question, answer) in answers {
-            let is_asked = || terminal.shown().contains(question) && !terminal.is_as_ever();
-            eventually(question, || is_asked().then_some(()));
-            terminal.enter(&format!("{answer}\n"));
-        }
-        let code = wait(&mut child, PATIENCE).flatten();
-        assert!(answers.iter().all(|(_, answer)| !terminal.shown().contains(answer)), "{}", terminal.shown());
-        (code, terminal.shown())
-    };
+    let sit_down = |answers: &[(&str, &str)]| Terminal::answering(&sandbox, &login, answers);
     let (code, said) = sit_down(&[("Choose a passphrase", "correct horse"), ("Repeat the passphrase", "correct hose")]);
     assert_eq!((code, vendor.records().len()), (Some(2), 0), "{said}");
     let (code, said) =

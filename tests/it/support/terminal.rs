@@ -1,6 +1,7 @@
 //! A terminal with a person before it.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
@@ -12,6 +13,11 @@ use std::{
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, tcgetattr},
+};
+
+use crate::support::{
+    PATIENCE, eventually,
+    sandbox::{Sandbox, wait},
 };
 
 /// Both ends of a pseudo-terminal.
@@ -40,6 +46,24 @@ impl Terminal {
             }
         });
         Self { keyboard, seat: seat.into(), shown }
+    }
+
+    /// Has a person run finmcp here, who gives each of the `answers` to its question, unseen. The exit code, and what was on
+    /// the screen.
+    pub fn answering(sandbox: &Sandbox, arguments: &[OsString], answers: &[(&str, &str)]) -> (Option<i32>, String) {
+        let terminal = Self::open();
+        let mut command = sandbox.command("setsid");
+        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_finmcp")]).args(arguments);
+        let mut child =
+            command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
+        for (question, answer) in answers {
+            let is_asked = || terminal.shown().contains(question) && !terminal.is_as_ever();
+            eventually(question, || is_asked().then_some(()));
+            terminal.enter(&format!("{answer}\n"));
+        }
+        let code = wait(&mut child, PATIENCE).flatten();
+        assert!(answers.iter().all(|(_, answer)| !terminal.shown().contains(answer)), "{}", terminal.shown());
+        (code, terminal.shown())
     }
 
     /// The terminal as a program's stdin, stdout or stderr.

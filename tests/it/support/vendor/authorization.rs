@@ -413,8 +413,11 @@ impl State {
         if record.query.contains("access_token") {
             self.complain("an access token in a URL");
         }
-        if self.script.guard == Guard::Open {
-            return Ok(());
+        match &self.script.guard {
+            Guard::Open => return Ok(()),
+            Guard::ApiKey(header, value) if record.header(header) == Some(value) => return Ok(()),
+            Guard::ApiKey(..) => return Err(Reply::new(401)),
+            Guard::Bearer => {}
         }
         let presented = record.header("authorization").and_then(|value| value.split_once(' '));
         let scheme = if self.script.dpop == Some(Dpop::Challenged) { "DPoP" } else { "Bearer" };

@@ -177,12 +177,14 @@ pub enum Transport {
 }
 
 /// Who may use the MCP endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guard {
     /// Anybody.
     Open,
     /// Who has a live access token of this vendor.
     Bearer,
+    /// Who sends this header with this value.
+    ApiKey(&'static str, String),
 }
 
 /// Who asks for tokens that are bound to keys. The authorization server binds them whenever it is shown a key.
