@@ -1,4 +1,4 @@
-//! The vendors from outside: every request here goes through a socket, as a client's would.
+//! Tests of the vendors over HTTP: every request goes through a socket, as a client's would.
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,7 +26,7 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// A client that knows HTTP and nothing else.
+/// A bare HTTP client.
 #[derive(Default)]
 struct Visitor {
     http: Http,
@@ -81,7 +81,7 @@ impl Visitor {
         self.send(Method::POST, url, &[], serde_json::to_vec(&metadata).unwrap()).await
     }
 
-    /// A `tools/call` of the 2026-07-28 era: no session, everything in one request.
+    /// Sends a `tools/call` of protocol version 2026-07-28: no session, everything in one request.
     async fn call(&self, mcp: &ServerUrl, token: &str, tool: &str, arguments: Value) -> Answer {
         let message = json!({
             "jsonrpc": "2.0",
@@ -101,7 +101,7 @@ impl Visitor {
         self.send(Method::POST, mcp.as_str(), &headers, serde_json::to_vec(&message).unwrap()).await
     }
 
-    /// What `call` gives where it succeeds.
+    /// Calls a tool, expects success and returns the result.
     async fn result(&self, mcp: &ServerUrl, token: &str, tool: &str, arguments: Value) -> Value {
         let answer = self.call(mcp, token, tool, arguments).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -120,7 +120,7 @@ impl Visitor {
         text_of(&answer.json()["access_token"])
     }
 
-    /// The authorization server's metadata, found from the MCP URL alone as RFC 9728 and RFC 8414 say.
+    /// Discovers the authorization server's metadata from the MCP URL alone (RFC 9728 and RFC 8414).
     async fn discover(&self, mcp: &ServerUrl) -> Value {
         let refused = self.send(Method::POST, mcp.as_str(), &[], Vec::new()).await;
         assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
@@ -144,7 +144,7 @@ fn modern_meta() -> Value {
     })
 }
 
-/// How a legacy client begins.
+/// The first message of a legacy client.
 fn initialize() -> Value {
     json!({
         "jsonrpc": "2.0",
@@ -170,7 +170,7 @@ async fn vendors() -> Vendors {
     Vendors::start(Settings::default()).await.unwrap()
 }
 
-/// A client's loopback listener: keeps the query of whatever comes to it.
+/// A client's loopback listener. It stores the URI of every request.
 #[derive(Clone, Default)]
 struct Callback(Arc<Mutex<Vec<String>>>);
 
@@ -183,7 +183,7 @@ impl Site for Callback {
 
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters";
 
-/// A person, a client, and the vendor that they deal with.
+/// A user, a client and a vendor.
 struct SignIn {
     visitor: Visitor,
     mcp: ServerUrl,
@@ -195,7 +195,7 @@ struct SignIn {
 }
 
 impl SignIn {
-    /// With a client that has just registered.
+    /// Registers a new client.
     async fn new(mcp: &ServerUrl) -> Self {
         let visitor = Visitor::default();
         let server = visitor.discover(mcp).await;
@@ -214,7 +214,7 @@ impl SignIn {
         Self { visitor, mcp: mcp.clone(), server, client_id, redirect_uri, callback, _serving: serving }
     }
 
-    /// The authorization URL, with some parameters changed, or left out by an empty value.
+    /// The authorization URL with `changes` to its parameters. An empty value stands for a missing one.
     fn authorization_url(&self, changes: &[(&str, &str)]) -> ServerUrl {
         let challenge = BASE64URL.encode(Sha256::digest(VERIFIER));
         let mut parameters = vec![
@@ -233,7 +233,7 @@ impl SignIn {
         url.try_into().unwrap()
     }
 
-    /// The code after a person has said yes.
+    /// The authorization code after the user has approved.
     async fn code(&self, changes: &[(&str, &str)]) -> String {
         approve(&self.visitor.http, &self.authorization_url(changes)).await.unwrap();
         let called = self.callback.0.lock().unwrap().pop().unwrap();
@@ -274,7 +274,7 @@ impl SignIn {
         self.visitor.call(&self.mcp, token, tool, arguments).await
     }
 
-    /// Whether an access token is good, by asking the MCP server.
+    /// Asks the MCP server whether an access token is valid.
     async fn is_good(&self, token: &str) -> bool {
         match self.call(token, "list_customers", json!({})).await {
             Answer { status: StatusCode::OK, .. } => true,
@@ -316,7 +316,7 @@ mod of_asset {
     }
 
     #[tokio::test]
-    async fn an_accounts_activity_leads_from_balance_to_balance() {
+    async fn opening_balance_and_activity_add_up_to_the_closing_balance() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let token = visitor.asset_access(&vendors.asset).await;
         let asked = json!({ "account": 1000, "from": "2025-03-01", "to": "2025-03-31" });
@@ -340,7 +340,7 @@ mod of_asset {
     }
 
     #[tokio::test]
-    async fn a_tool_says_what_is_wrong_with_its_arguments() {
+    async fn tools_reject_invalid_arguments() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let token = visitor.asset_access(&vendors.asset).await;
         for arguments in
@@ -351,9 +351,9 @@ mod of_asset {
         }
     }
 
-    /// The three styles in turn; the token's own `exp` is true in each.
+    /// The server takes turns with three styles; the token's `exp` claim is correct in each.
     #[tokio::test]
-    async fn expires_in_has_three_styles_and_the_token_one_truth() {
+    async fn expires_in_has_three_styles_but_exp_is_always_correct() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let asset = &vendors.asset;
         for style in ["seconds", "unix time", "absent", "seconds"] {
@@ -386,7 +386,7 @@ mod of_asset {
     }
 
     #[tokio::test]
-    async fn the_token_endpoint_refuses_what_is_not_its_own() {
+    async fn the_token_endpoint_refuses_invalid_requests() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let (asset, sandbox) = (&vendors.asset, &vendors.asset_sandbox);
         let secret = asset.client_secret().expose().as_str();
@@ -419,20 +419,20 @@ mod of_asset {
                 (400, "invalid_request"),
             ]
         );
-        // The right credentials, in HTTP Basic too.
+        // Correct credentials in the form and in HTTP Basic: only one method is allowed.
         let form = format!("client_id={}&client_secret={secret}", asset.client_id());
         let basic = format!("Basic {}", BASE64URL.encode(format!("{}:{secret}", asset.client_id())));
         let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         let answer = visitor.send(Method::POST, asset.token_endpoint().as_str(), &headers, form.into()).await;
         assert_eq!(answer.error(), "invalid_client");
-        // And yet these are fine.
+        // These parameters are valid.
         let business = [("business_id", asset.business().id), ("grant_type", "client_credentials")];
         let token = visitor.asset_token(asset, &business).await.json();
         assert_eq!(claims(token["access_token"].as_str().unwrap()).business_id.as_deref(), Some(asset.business().id));
     }
 
     #[tokio::test]
-    async fn the_mcp_server_takes_only_its_own_environments_tokens_for_itself() {
+    async fn the_mcp_server_accepts_only_tokens_for_its_environment_and_resource() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let (asset, sandbox) = (&vendors.asset, &vendors.asset_sandbox);
         let resource = asset.mcp_url().as_str();
@@ -464,7 +464,7 @@ mod of_asset {
     }
 
     #[tokio::test]
-    async fn a_token_ends_when_it_says() {
+    async fn a_token_is_valid_until_its_exp() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let asset = &vendors.asset;
         let extra = [("resource", asset.mcp_url().as_str()), ("expires_in", "1")];
@@ -482,7 +482,7 @@ mod of_asset {
         }
     }
 
-    /// No discovery: a challenge without a pointer, and nothing at the well-known places.
+    /// The challenge has no `resource_metadata`, and every well-known URL answers 404.
     #[tokio::test]
     async fn nothing_can_be_discovered() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
@@ -506,7 +506,7 @@ mod of_tesorio {
     use super::*;
 
     #[tokio::test]
-    async fn a_person_signs_in_and_tools_answer() {
+    async fn tools_work_after_sign_in() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let (token, _) = sign_in.tokens(&[]).await;
@@ -521,7 +521,7 @@ mod of_tesorio {
     }
 
     #[tokio::test]
-    async fn the_write_tool_writes_once_for_each_call() {
+    async fn every_call_of_the_write_tool_writes_once() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let (token, _) = sign_in.tokens(&[]).await;
@@ -540,7 +540,7 @@ mod of_tesorio {
     }
 
     #[tokio::test]
-    async fn refresh_tokens_rotate_and_a_replay_ends_the_family() {
+    async fn refresh_tokens_rotate_and_a_replay_revokes_the_family() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let other = sign_in.tokens(&[]).await;
@@ -553,13 +553,13 @@ mod of_tesorio {
         assert_eq!((replayed.status, replayed.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"));
         assert_eq!(sign_in.refresh(&second).await.error(), "invalid_grant");
         assert!(!sign_in.is_good(&first_access).await && !sign_in.is_good(&second_access).await);
-        // Another sign-in of the same person is another family.
+        // Another sign-in of the same user is another token family.
         assert!(sign_in.is_good(&other.0).await);
         pair(&sign_in.refresh(&other.1).await);
     }
 
     #[tokio::test]
-    async fn a_refresh_is_for_the_same_client_and_resource() {
+    async fn a_refresh_token_is_bound_to_client_and_resource() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let stranger = SignIn::new(vendors.tesorio.mcp_url()).await;
@@ -572,7 +572,7 @@ mod of_tesorio {
         ];
         let endpoint = text_of(&sign_in.server["token_endpoint"]);
         assert_eq!(sign_in.visitor.post(&endpoint, &bare).await.error(), "invalid_target");
-        // Neither spent it.
+        // Neither attempt used up the refresh token.
         pair(&sign_in.refresh(&refresh_token).await);
     }
 
@@ -602,12 +602,12 @@ mod of_tesorio {
             assert!(!sign_in.is_good(&access).await);
             assert_eq!(sign_in.refresh(&refresh).await.error(), "invalid_grant");
         }
-        // RFC 7009 section 2.2: a token that is unknown is no error.
+        // An unknown token is no error (RFC 7009 section 2.2).
         assert_eq!(sign_in.visitor.post(&endpoint, &[("token", "x")]).await.status, StatusCode::OK);
     }
 
     #[tokio::test]
-    async fn a_code_is_for_its_verifier_its_redirect_and_once() {
+    async fn a_code_is_bound_to_verifier_and_redirect_uri_and_works_once() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let redirect_uri = sign_in.redirect_uri.as_str();
@@ -615,7 +615,7 @@ mod of_tesorio {
         for (verifier, redirect_uri) in [(&VERIFIER[1..], redirect_uri), (VERIFIER, "http://127.0.0.1/other")] {
             let code = sign_in.code(&[]).await;
             assert_eq!(sign_in.redeem(&code, verifier, redirect_uri).await.error(), "invalid_grant");
-            // The attempt has spent it.
+            // The failed attempt used up the code.
             assert_eq!(sign_in.redeem(&code, VERIFIER, &sign_in.redirect_uri).await.error(), "invalid_grant");
         }
 
@@ -628,10 +628,10 @@ mod of_tesorio {
     }
 
     #[tokio::test]
-    async fn an_authorization_request_is_checked_before_anyone_is_asked() {
+    async fn authorization_requests_are_validated_before_the_consent_page() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
-        // Who asks, and where to answer, is not sure: a page, never a redirect.
+        // With an invalid client or redirect URI, the server shows an error page and never redirects.
         let elsewhere = "http://127.0.0.1:1/callback";
         for changes in
             [[("client_id", "x")], [("client_id", "")], [("redirect_uri", elsewhere)], [("redirect_uri", "")]]
@@ -660,7 +660,7 @@ mod of_tesorio {
     }
 
     #[tokio::test]
-    async fn the_consent_page_is_harmless_and_good_for_one_decision() {
+    async fn the_consent_page_escapes_names_and_takes_one_decision() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let url = sign_in.authorization_url(&[]);
@@ -680,9 +680,9 @@ mod of_tesorio {
         assert_eq!(sign_in.visitor.post(&endpoint, &again).await.status, StatusCode::BAD_REQUEST);
     }
 
-    /// The identifier is the document's URL, and the document says so itself.
+    /// The client ID is the document's URL, and the document must repeat it.
     #[tokio::test]
-    async fn a_client_can_be_a_metadata_document() {
+    async fn a_client_id_can_be_a_metadata_document_url() {
         struct Document(String);
         impl Site for Document {
             fn answer(&self, _: Request<Bytes>) -> BoxFuture<'_, Reply> {
@@ -713,7 +713,7 @@ mod of_tesorio {
     }
 
     #[tokio::test]
-    async fn an_approval_that_goes_wrong_says_where() {
+    async fn a_failed_approval_names_the_step() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
         let wrong = sign_in.authorization_url(&[("client_id", "x")]);
@@ -726,7 +726,7 @@ mod of_masset {
     use super::*;
 
     #[tokio::test]
-    async fn a_missing_scope_is_named_and_stepping_up_helps() {
+    async fn the_challenge_names_the_missing_scope_and_step_up_works() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.masset.mcp_url()).await;
         let (token, _) = sign_in.tokens(&[("scope", "mcp mcp:asset_read")]).await;
@@ -776,12 +776,12 @@ mod of_masset {
     }
 
     #[tokio::test]
-    async fn the_sixty_first_request_of_a_minute_is_one_too_many() {
+    async fn the_sixty_first_request_in_a_minute_is_refused() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.masset.mcp_url()).await;
         let (one, _) = sign_in.tokens(&[]).await;
         let (another, _) = sign_in.tokens(&[]).await;
-        // Both tokens are the same person's, and share the limit.
+        // Both tokens belong to the same user and share the limit.
         for request in 0..60 {
             let token = if request % 2 == 0 { &one } else { &another };
             assert_eq!(sign_in.call(token, "get_taxonomy", json!({})).await.status, StatusCode::OK, "{request}");
@@ -792,14 +792,15 @@ mod of_masset {
             assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
             waits.push(refused.headers.get(header::RETRY_AFTER).map(|wait| wait.to_str().unwrap().to_owned()));
         }
-        let told = |wait: &Option<String>| wait.as_ref().is_some_and(|wait| (1..=60).contains(&wait.parse().unwrap()));
-        assert_eq!(waits.iter().map(told).collect::<Vec<_>>(), [true, false, true, false]);
+        let is_stated =
+            |wait: &Option<String>| wait.as_ref().is_some_and(|wait| (1..=60).contains(&wait.parse().unwrap()));
+        assert_eq!(waits.iter().map(is_stated).collect::<Vec<_>>(), [true, false, true, false]);
         assert_eq!(waits[1], None);
         assert_eq!(vendors.masset.activity().tool_calls, 60);
     }
 
     #[tokio::test]
-    async fn previews_are_large_pictures() {
+    async fn previews_are_large_images() {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendors.masset.mcp_url()).await;
         let (token, _) = sign_in.tokens(&[("scope", "mcp mcp:asset_read")]).await;
@@ -847,7 +848,7 @@ mod of_mcp {
             Self { visitor, mcp: vendors.asset.mcp_url().clone(), authorization, _vendors: vendors }
         }
 
-        /// With a token for every scope. Asset has no browser sign-in, so it has a separate client.
+        /// Signs in for `scope`. Asset has no browser sign-in: see `at_asset`.
         async fn signed_in(vendor: impl FnOnce(&Vendors) -> &ServerUrl, scope: &str) -> Self {
             let vendors = vendors().await;
             let sign_in = SignIn::new(vendor(&vendors)).await;
@@ -856,7 +857,7 @@ mod of_mcp {
             Self { visitor, mcp, authorization: format!("Bearer {token}"), _vendors: vendors }
         }
 
-        /// Sends these headers beside the usual ones, or in place of them; an empty value leaves one out.
+        /// Sends the usual headers with `changes`: an empty value removes a header.
         async fn send(&self, method: Method, changes: &[(&str, &str)], body: impl ToString) -> Answer {
             let mut headers = vec![
                 ("authorization", self.authorization.as_str()),
@@ -872,7 +873,7 @@ mod of_mcp {
             self.send(Method::POST, changes, body).await
         }
 
-        /// A well-formed request of 2026-07-28, but for changes to its headers.
+        /// Sends a valid 2026-07-28 request with `changes` to its headers.
         async fn modern(&self, method: &str, mut params: Value, changes: &[(&str, &str)]) -> Answer {
             params["_meta"] = modern_meta();
             let name = params["name"].as_str().unwrap_or_default().to_owned();
@@ -882,7 +883,7 @@ mod of_mcp {
             self.post(&headers, request(method, params)).await
         }
 
-        /// The result of one, as rmcp reads it, too.
+        /// The result of a valid 2026-07-28 request, parsed by rmcp and raw.
         async fn modern_result<R: DeserializeOwned>(&self, method: &str, params: Value) -> (R, Value) {
             let answer = self.modern(method, params, &[]).await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -913,9 +914,9 @@ mod of_mcp {
     }
 
     #[tokio::test]
-    async fn the_handshake_settles_on_a_version_that_has_one() {
+    async fn the_handshake_negotiates_a_legacy_version() {
         let speaker = Speaker::at_asset().await;
-        for (asked, settled) in [
+        for (requested, negotiated) in [
             ("2024-11-05", "2024-11-05"),
             ("2025-03-26", "2025-03-26"),
             ("2025-06-18", "2025-06-18"),
@@ -924,11 +925,11 @@ mod of_mcp {
             ("1999-01-01", "2025-11-25"),
         ] {
             let mut message = initialize();
-            message["params"]["protocolVersion"] = asked.into();
+            message["params"]["protocolVersion"] = requested.into();
             let answer = speaker.post(&[], message).await;
             assert!(answer.headers.contains_key("mcp-session-id"));
             let result: InitializeResult = serde_json::from_value(answer.json()["result"].clone()).unwrap();
-            assert_eq!(result.protocol_version.as_str(), settled);
+            assert_eq!(result.protocol_version.as_str(), negotiated);
             assert_eq!(result.server_info.name, "Asset (demo)");
             assert!(result.capabilities.tools.is_some() && result.capabilities.resources.is_none());
         }
@@ -968,9 +969,9 @@ mod of_mcp {
         assert_eq!(speaker.post(&[("mcp-session-id", &other)], ping()).await.status, StatusCode::OK);
     }
 
-    /// In a session errors are JSON-RPC's alone; nothing of the modern era is in the results.
+    /// In a session, errors are JSON-RPC errors with status 200, and results have no modern members.
     #[tokio::test]
-    async fn a_session_answers_as_its_era_does() {
+    async fn answers_in_a_session_are_legacy_ones() {
         let speaker = Speaker::at_asset().await;
         let session = speaker.session().await;
         let ask = async |method: &str, params: Value| {
@@ -1009,7 +1010,7 @@ mod of_mcp {
         let (called, _) = speaker.modern_result::<CallToolResult>("tools/call", arguments).await;
         assert_eq!(called.is_error, Some(false));
 
-        // Sessions are another era's.
+        // Modern requests ignore session IDs.
         let answer = speaker.modern("tools/list", json!({}), &[("mcp-session-id", "gone")]).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert!(!answer.headers.contains_key("mcp-session-id"));
@@ -1018,7 +1019,7 @@ mod of_mcp {
     }
 
     #[tokio::test]
-    async fn headers_say_what_the_body_says() {
+    async fn headers_must_match_the_body() {
         let speaker = Speaker::at_asset().await;
         let call = json!({ "name": "balance_sheet", "arguments": { "as_of": "2025-12-31" } });
         let encoded = format!("=?base64?{}?=", base64::prelude::BASE64_STANDARD.encode("balance_sheet"));
@@ -1045,13 +1046,13 @@ mod of_mcp {
             );
             assert_eq!(answer.json()["id"], 7);
         }
-        // A proxy may have checked the first of the two and the server the second.
+        // A repeated header is refused: a proxy may check the first one and the server the second.
         let twice = [("mcp-name", "balance_sheet"), ("mcp-name", "profit_and_loss")];
         assert_eq!(code(&speaker.modern("tools/call", call, &twice).await), ErrorCode::HEADER_MISMATCH);
     }
 
     #[tokio::test]
-    async fn a_modern_request_says_what_it_is() {
+    async fn modern_requests_need_version_and_capabilities() {
         let speaker = Speaker::at_asset().await;
         let ask = async |version: &str, method: &str, params: Value| {
             let headers = [("mcp-protocol-version", version), ("mcp-method", method), ("mcp-name", "no_such_tool")];
@@ -1083,9 +1084,9 @@ mod of_mcp {
         assert_eq!(unknown, (StatusCode::OK, ErrorCode::INVALID_PARAMS, Value::Null));
     }
 
-    /// Row 102 is finmcp's to keep from a server; a server does not rely on that.
+    /// finmcp sends no invalid message (t102); the server checks nevertheless.
     #[tokio::test]
-    async fn t102_what_is_no_message_is_refused() {
+    async fn t102_invalid_messages_are_refused() {
         let speaker = Speaker::at_asset().await;
         let session = speaker.session().await;
         let ping = request("ping", json!({})).to_string();
@@ -1112,7 +1113,7 @@ mod of_mcp {
     }
 
     #[tokio::test]
-    async fn only_messages_are_taken_and_only_with_post() {
+    async fn messages_need_post_and_the_right_media_types() {
         let speaker = Speaker::at_asset().await;
         let session = speaker.session().await;
         let id = ("mcp-session-id", session.as_str());
@@ -1138,9 +1139,9 @@ mod of_mcp {
         }
     }
 
-    /// With any origin, and its own is no exception: there are no pages here that would speak MCP.
+    /// The server refuses every `Origin`, its own included: no page of the demo uses MCP.
     #[tokio::test]
-    async fn no_origin_is_a_good_one() {
+    async fn requests_with_an_origin_are_refused() {
         let speaker = Speaker::at_asset().await;
         let session = speaker.session().await;
         let id = ("mcp-session-id", session.as_str());
@@ -1154,9 +1155,9 @@ mod of_mcp {
         assert_eq!(speaker.post(&[id], request("ping", json!({}))).await.status, StatusCode::OK);
     }
 
-    /// A message that says two things is not checked for the one and done for the other.
+    /// A message with a duplicate member is not authorized by one value and executed by the other.
     #[tokio::test]
-    async fn what_is_checked_is_what_is_done() {
+    async fn duplicate_members_do_not_bypass_the_scope_check() {
         let speaker = Speaker::signed_in(|vendors| vendors.masset.mcp_url(), "mcp").await;
         let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"get_asset_text","arguments":{"id":"ast_03"}}"#;
         let session = speaker.session().await;
@@ -1166,9 +1167,9 @@ mod of_mcp {
         }
     }
 
-    /// Schemas are written by hand: each has to say what its tool takes, no more and no less.
+    /// Schemas are written by hand: each must describe exactly the arguments that its tool accepts.
     #[tokio::test]
-    async fn a_schema_says_what_a_tool_takes() {
+    async fn schemas_match_the_accepted_arguments() {
         let everything = "mcp mcp:asset_read mcp:asset_content_read";
         let mut checked = 0;
         for speaker in [
@@ -1180,20 +1181,20 @@ mod of_mcp {
             assert!(listed.tools.is_sorted_by_key(|tool| tool.name.clone()));
             for tool in &listed.tools {
                 let arguments = examples(tool);
-                let takes = async |arguments: &Value| {
+                let accepts = async |arguments: &Value| {
                     let params = json!({ "name": tool.name, "arguments": arguments });
                     let (result, _) = speaker.modern_result::<CallToolResult>("tools/call", params).await;
-                    !serde_json::to_string(&result.content).unwrap().contains("the arguments are wrong")
+                    !serde_json::to_string(&result.content).unwrap().contains("invalid arguments")
                 };
-                assert!(takes(&arguments).await, "{}", tool.name);
+                assert!(accepts(&arguments).await, "{}", tool.name);
                 let required = tool.input_schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
                 for name in arguments.as_object().unwrap().keys() {
                     let mut fewer = arguments.clone();
                     fewer.as_object_mut().unwrap().remove(name);
-                    assert_eq!(takes(&fewer).await, !required.contains(&json!(name)), "{}: {name}", tool.name);
+                    assert_eq!(accepts(&fewer).await, !required.contains(&json!(name)), "{}: {name}", tool.name);
                     let mut wrong = arguments.clone();
                     wrong[name] = true.into();
-                    assert!(!takes(&wrong).await, "{}: {name}", tool.name);
+                    assert!(!accepts(&wrong).await, "{}: {name}", tool.name);
                     checked += 1;
                 }
             }
@@ -1201,7 +1202,7 @@ mod of_mcp {
         assert_eq!(checked, 17);
     }
 
-    /// A value for each property of a tool's arguments.
+    /// An example for each argument of a tool.
     fn examples(tool: &Tool) -> Value {
         assert_eq!(tool.input_schema["type"], "object");
         let properties = tool.input_schema["properties"].as_object().unwrap();
@@ -1216,7 +1217,7 @@ mod of_mcp {
     }
 
     #[tokio::test]
-    async fn a_tool_says_what_it_may_change() {
+    async fn annotations_mark_the_write_tool() {
         let speaker = Speaker::signed_in(|vendors| vendors.tesorio.mcp_url(), "").await;
         let (listed, _) = speaker.modern_result::<ListToolsResult>("tools/list", json!({})).await;
         for tool in listed.tools {
@@ -1235,7 +1236,7 @@ mod of_mcp {
 mod of_every_vendor {
     use super::*;
 
-    /// The 2025-11-25 era: a handshake and a session.
+    /// Protocol version 2025-11-25: a handshake and a session.
     #[tokio::test]
     async fn legacy_clients_get_a_session() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
@@ -1290,9 +1291,9 @@ mod of_every_vendor {
         assert!(!answer.headers.contains_key("mcp-session-id"));
     }
 
-    /// A page in a browser can neither reach a vendor under the page's host name nor use its MCP endpoint.
+    /// A web page can neither reach a vendor under the page's host name (DNS rebinding) nor use its MCP endpoint.
     #[tokio::test]
-    async fn browsers_pages_are_kept_out() {
+    async fn requests_of_web_pages_are_refused() {
         let (vendors, visitor) = (vendors().await, Visitor::default());
         let mcp = vendors.asset.mcp_url();
         for host in ["evil.example", "localhost"] {
@@ -1308,7 +1309,7 @@ mod of_every_vendor {
     }
 
     #[tokio::test]
-    async fn ports_can_be_given_and_are_freed_with_everything_else() {
+    async fn ports_are_configurable_and_freed_on_drop() {
         let idle = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let first = vendors().await;
         let port = |url: &ServerUrl| url.as_url().port().unwrap();
@@ -1321,7 +1322,7 @@ mod of_every_vendor {
         let settings = Settings { ports, ..Settings::default() };
         assert!(Vendors::start(settings).await.is_err());
         {
-            // A session stays open on purpose: its tasks have to end as well.
+            // This session is left open on purpose: its tasks must end too.
             let visitor = Visitor::default();
             let token = format!("Bearer {}", visitor.asset_access(&first.asset).await);
             let initialize = serde_json::to_vec(&initialize()).unwrap();
@@ -1340,7 +1341,7 @@ mod of_every_vendor {
             assert!(Instant::now() < deadline, "{} tasks are left", idle());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // Another program may have got one of the ports for a moment.
+        // Another program may hold one of the ports for a moment.
         let again = loop {
             match Vendors::start(settings).await {
                 Ok(again) => break again,
