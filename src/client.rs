@@ -9,10 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    bridge::{
-        conversation::reply::ReplyCode,
-        stdio::downstream::{Line, Reader, Writer},
-    },
+    bridge::stdio::downstream::{Line, Reader, Writer},
+    conversation::reply::ReplyCode,
     mcp::{
         id::Id,
         introduction,

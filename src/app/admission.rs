@@ -19,10 +19,8 @@ use crate::{
         relay::current,
         sign_in::{Attempt, Event, sign_in_and_keep},
     },
-    bridge::{
-        Offer,
-        conversation::sign_in_tool::{Invitation, ShownBy, Window},
-    },
+    bridge::Offer,
+    conversation::sign_in_tool::{Invitation, ShownBy, Window},
     credential::{
         clock::Clock,
         record::Identity,

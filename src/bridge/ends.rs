@@ -8,13 +8,14 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     bridge::{
-        control::{audit::Audit, label::Label, policy::Rules},
-        conversation::{
-            description::Description,
-            reply::ServerLabels,
-            sign_in_tool::{Invitation, ShownBy},
-        },
+        control::{audit::Audit, label::Label},
         upstream::rate::gate::RateGate,
+    },
+    conversation::{
+        description::Description,
+        policy::Rules,
+        reply::ServerLabels,
+        sign_in_tool::{Invitation, ShownBy},
     },
     credential::token_source::TokenSource,
     http::Http,

@@ -5,7 +5,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use crate::bridge::{conversation::description::Description, ends::Remember};
+use crate::{bridge::ends::Remember, conversation::description::Description};
 
 /// Stores descriptions in a task that may block. Of several, only the latest has to be stored.
 pub struct Memory {

@@ -1,10 +1,9 @@
 //! The relay between a client on stdio and a server over Streamable HTTP or HTTP+SSE.
 //!
-//! [`conversation`] decides; [`stdio`] and [`upstream`] do the I/O; the loop here connects them: events in, actions
+//! [`Conversation`] decides; [`stdio`] and [`upstream`] do the I/O; the loop here connects them: events in, actions
 //! out. It knows no OAuth: a `TokenSource` supplies tokens.
 
 pub mod control;
-pub mod conversation;
 mod ends;
 mod memory;
 pub mod reports;
@@ -37,11 +36,6 @@ use crate::{
             audit::{Audit, Released},
             label::Label,
         },
-        conversation::{
-            Action, BACKLOG_LIMIT, Conversation, Event, session,
-            session::{Exchange, Task},
-            sign_in_tool::SignIn,
-        },
         memory::Memory,
         reports::{Report, Reports},
         sign_ins::SignIns,
@@ -50,6 +44,11 @@ use crate::{
             downstream::{Line, Reader, Writer},
         },
         upstream::Upstream,
+    },
+    conversation::{
+        Action, BACKLOG_LIMIT, Conversation, Event,
+        session::{self, Exchange, Task},
+        sign_in_tool::SignIn,
     },
     mcp::{malformed::Malformed, message::Message},
     printable::quoted,

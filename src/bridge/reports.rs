@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::bridge::conversation::Event;
+use crate::conversation::Event;
 
 /// How many events may wait.
 const EVENTS: usize = 256;

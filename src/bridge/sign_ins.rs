@@ -9,11 +9,8 @@ use tokio::{
 };
 
 use crate::{
-    bridge::{
-        conversation::{Event, Need, sign_in_tool::ShownBy},
-        ends::Offer,
-        reports::Reports,
-    },
+    bridge::{ends::Offer, reports::Reports},
+    conversation::{Event, Need, sign_in_tool::ShownBy},
     credential::token_source::TokenSource,
 };
 

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 pub struct Tool<S> {
     pub name: &'static str,
     pub title: &'static str,
-    /// Its description, for the model.
     pub description: &'static str,
     pub effect: Effect,
     /// The JSON Schema of its arguments, in draft 2020-12.
@@ -28,10 +27,10 @@ pub enum Effect {
 /// The unparsed arguments of a call.
 pub struct Arguments(JsonObject);
 
-/// The outcome of a call. The model gets the error and can correct itself (MCP tools, "Error Handling").
+/// The result of a call. The model gets the error and can correct itself (MCP tools, "Error Handling").
 pub type Outcome = Result<Answer, String>;
 
-/// A tool's answer.
+/// The JSON result of a `tools/call`.
 pub struct Answer(Value);
 
 /// The schema of a tool that takes no arguments.
@@ -39,7 +38,7 @@ pub fn no_arguments() -> Value {
     json!({ "type": "object", "properties": {} })
 }
 
-/// The result of `tools/call`.
+/// The JSON result of a `tools/call`.
 pub fn call_result(outcome: Outcome) -> Value {
     match outcome {
         Ok(Answer(result)) => result,
@@ -75,22 +74,22 @@ impl Arguments {
     /// # Errors
     /// An argument is missing or invalid.
     pub fn read<A: DeserializeOwned>(self) -> Result<A, String> {
-        serde_json::from_value(self.0.into()).map_err(|error| format!("the arguments are wrong: {error}"))
+        serde_json::from_value(self.0.into()).map_err(|error| format!("invalid arguments: {error}"))
     }
 }
 
 impl Answer {
-    /// An answer as text and as structured content.
+    /// A result with text and structured content.
     ///
     /// # Errors
-    /// The content cannot be serialized; the demo's always can.
+    /// The content cannot be serialized; this never happens in the demo.
     pub fn new(text: impl Into<String>, structured: &impl Serialize) -> Outcome {
         let structured = serde_json::to_value(structured).map_err(|error| error.to_string())?;
         let content = json!([{ "type": "text", "text": text.into() }]);
         Ok(Self(json!({ "content": content, "structuredContent": structured, "isError": false })))
     }
 
-    /// An answer with a PNG image and its description.
+    /// A result with a PNG image and its title.
     pub fn picture(title: &str, file: &[u8]) -> Self {
         let text = json!({ "type": "text", "text": title });
         let image = json!({ "type": "image", "data": BASE64_STANDARD.encode(file), "mimeType": "image/png" });

@@ -8,15 +8,13 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::*;
 use crate::{
-    bridge::{
-        control::audit::{Audit, AuditOptions},
-        conversation::{
-            failure::{Failure, Refusal},
-            reply::{self, ServerLabels},
-        },
-    },
+    bridge::control::audit::{Audit, AuditOptions},
     client::ClientError,
     console::{Color, Console, Voice},
+    conversation::{
+        failure::{Failure, Refusal},
+        reply::{self, ServerLabels},
+    },
     credential::{
         assertion::AssertionError,
         clock::SystemClock,

@@ -1,15 +1,15 @@
-//! Measures finmcp beside a direct HTTP client, a minimal raw relay and its rivals, interleaved in one run, and writes a
-//! report in Markdown to stdout:
+//! Measures finmcp, a direct HTTP client, a minimal raw relay and finmcp's rivals, interleaved in one run, and writes a
+//! Markdown report to stdout:
 //!
 //! ```text
-//! cargo bench --bench bench                 the whole of it, which takes ten minutes and wants a machine of its own
-//! cargo bench --bench bench -- --quick      a first impression
+//! cargo bench --bench bench                 all measurements: ten minutes on an otherwise idle machine
+//! cargo bench --bench bench -- --quick      a short run with less precise results
 //! ```
 //!
-//! mcp-remote and hyper-mcp-remote take part where they are on `PATH`, or named by `FINMCP_BENCH_MCP_REMOTE` and
-//! `FINMCP_BENCH_HYPER_MCP_REMOTE`. Memory and CPU time are known on Linux only.
+//! mcp-remote and hyper-mcp-remote are measured if they are on `PATH` or named by `FINMCP_BENCH_MCP_REMOTE` and
+//! `FINMCP_BENCH_HYPER_MCP_REMOTE`. Memory and CPU time are measured on Linux only.
 //!
-//! Started by `cargo test` or `cargo nextest run` it measures nothing, and tests itself: see `rehearsal`.
+//! Under `cargo test` or `cargo nextest run` the bench tests itself instead: see `rehearsal`.
 
 #![allow(clippy::disallowed_methods, reason = "the rules about rooms are for src")]
 #![allow(clippy::panic, clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     run::main()
 }
 
-/// The relay and the client here are made for the pipes of Unix.
+/// The bench's relay and client need Unix pipes.
 #[cfg(not(unix))]
 fn main() -> ExitCode {
     ExitCode::SUCCESS

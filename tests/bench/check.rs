@@ -1,22 +1,22 @@
-//! Whether notifications came as they were sent. Pure, so that it can be shown to see what it is there to see.
+//! Checks whether notifications arrived as the server sent them. Pure, so that its own tests can cover every kind of
+//! damage.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What happened to notifications on the way: each number is to be nought.
+/// Counts of damaged notifications. Each must be zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Damage {
-    /// Never came.
     pub lost: usize,
-    /// Came more than once.
+    /// Arrived more than once.
     pub repeated: usize,
-    /// Came behind a later one.
+    /// Arrived after a later notification.
     pub reordered: usize,
-    /// Came with another progress token than the client's.
+    /// Arrived with a progress token that differs from the client's.
     pub relabelled: usize,
-    /// Came behind the result that ends them.
+    /// Arrived after the result.
     pub late: usize,
 }
 
@@ -48,7 +48,7 @@ struct Parameters<'a> {
     progress: Option<f64>,
 }
 
-/// Compares the messages in `lines`, the result among them, with the notifications 1 to `count` of `token`.
+/// Compares `lines` (the notifications and the result) with the notifications 1 to `count` of `token`.
 pub fn check<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str, count: usize) -> Damage {
     let mut damage = Damage::default();
     let (mut came, mut last, mut is_over) = (vec![false; count], 0, false);
@@ -75,7 +75,7 @@ pub fn check<'a>(lines: impl Iterator<Item = &'a [u8]>, token: &str, count: usiz
     damage
 }
 
-/// Whether a line is a response; both ends of this bench put no such words elsewhere.
+/// Whether a line is a response. Other messages of this bench do not contain the text.
 pub fn is_result(line: &[u8]) -> bool {
     memchr::memmem::find(line, br#""result""#).is_some() || memchr::memmem::find(line, br#""error""#).is_some()
 }

@@ -1,4 +1,4 @@
-//! What is asked of every contestant, however it is reached.
+//! The measurements that every contestant goes through, over HTTP or stdio.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use anyhow::{Result, ensure};
 
 use super::check::Damage;
 
-/// A conversation that has begun.
+/// An initialized MCP connection.
 pub trait Client {
-    /// Calls a tool with a small result, and gives the time that it took.
+    /// Calls a tool with a small result and returns the time that it took.
     fn call(&mut self) -> Result<Duration>;
 
-    /// Keeps so many calls in flight for a while: calls a second.
+    /// Keeps `in_flight` calls in flight for `time` and returns the calls per second.
     fn saturate(&mut self, in_flight: usize, time: Duration) -> Result<f64>;
 
-    /// Calls a tool with a result of so many bytes of text, and gives the time that it took.
+    /// Calls a tool with a result of `bytes` bytes of text and returns the time that it took.
     fn large(&mut self, bytes: usize) -> Result<Duration>;
 
-    /// Calls a tool with so many notifications before its result: the time that it took, and what happened to them.
+    /// Calls a tool that sends `count` notifications before its result. Returns the time and the damage.
     fn notifications(&mut self, count: usize) -> Result<(Duration, Damage)>;
 }
 
-/// A result that should hold `bytes` bytes of text, and nothing but what the server sent.
+/// Ensures that a result holds the `bytes` bytes of text that the server sent.
 pub fn ensure_whole(message: &[u8], bytes: usize) -> Result<()> {
-    // The letter stands in the words around it, too: the type "text" of a member "text".
+    // The JSON around the text has a few of the letters too: the type "text" and the member "text".
     let came = memchr::memchr_iter(b'x', message).count().saturating_sub(2);
     ensure!((bytes..bytes + 10).contains(&came), "the result has {came} of {bytes} bytes");
     Ok(())

@@ -1,4 +1,4 @@
-//! Who takes part: what they are called, how they are started, and what is known of them beforehand.
+//! The programs that are measured: their names, their command lines and their properties.
 
 use std::{
     env,
@@ -18,41 +18,40 @@ use super::{
     server::{Era, Server},
 };
 
-/// One who takes part.
 pub struct Contestant {
     pub name: &'static str,
-    /// As it names itself.
+    /// As the program reports it.
     pub version: String,
-    /// The size of its program in bytes, where that is all of it.
+    /// The size of the executable in bytes, if it is self-contained.
     pub size: Option<u64>,
-    /// Absent where there is no process.
+    /// `None` for the direct client.
     program: Option<Program>,
-    /// Whether it is known to speak for a modern client to a modern server.
+    /// Whether it can relay between a modern client and a modern server.
     pub is_modern: bool,
 }
 
 struct Program {
     path: PathBuf,
-    /// `URL` stands for the server's.
+    /// `URL` is replaced with the server's URL.
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
     home: TempDir,
 }
 
-/// One who does not take part, and where it was looked for.
+/// A rival that is not installed, and where the bench looked for it.
 pub struct Absent {
     pub name: &'static str,
     pub variable: &'static str,
 }
 
 impl Contestant {
-    /// The HTTP client without anything in between.
+    /// The HTTP client without a relay.
     pub fn direct() -> Self {
         let version = "(nothing in between)".to_owned();
         Self { name: "direct", version, size: None, program: None, is_modern: true }
     }
 
-    /// This binary as a relay.
+    /// This executable as a relay.
     pub fn relay(sabotage: Option<Sabotage>) -> Result<Self> {
         let mut arguments = vec!["relay".to_owned(), "URL".to_owned()];
         if let Some(sabotage) = sabotage {
@@ -64,7 +63,7 @@ impl Contestant {
         Ok(relay)
     }
 
-    /// finmcp, at `path`.
+    /// The finmcp executable at `path`.
     pub fn finmcp(path: PathBuf) -> Result<Self> {
         let size = size(&path);
         let mut finmcp = Self::program("finmcp", path, ["serve", "URL"].map(str::to_owned).into(), true)?;
@@ -76,8 +75,8 @@ impl Contestant {
         Ok(Self { version, size, ..finmcp })
     }
 
-    /// The rivals that are installed: where a variable says, or on `PATH`. The program itself, please: a script that
-    /// starts it in a process of its own hides its memory and CPU time.
+    /// The installed rivals, named by a variable or found on `PATH`. The variable must name the program itself: a
+    /// script that starts it as a child process hides its memory and CPU time.
     pub fn rivals() -> Result<(Vec<Self>, Vec<Absent>)> {
         let (mut present, mut absent) = (Vec::new(), Vec::new());
         for (name, variable) in
@@ -101,12 +100,12 @@ impl Contestant {
         Ok(Self { name, version: String::new(), size: None, program, is_modern })
     }
 
-    /// Whether it is a process, with memory and a beginning of its own.
+    /// Whether it is a separate process with its own memory and start-up time.
     pub fn is_process(&self) -> bool {
         self.program.is_some()
     }
 
-    /// Starts it against `server`.
+    /// Starts the program with the URL of `server`.
     pub fn start(&self, server: &Server, era: Era, patience: Duration) -> Result<Piped> {
         let program = self.program.as_ref().context("not a process")?;
         let mut command = program.command();
@@ -119,13 +118,13 @@ impl Contestant {
         let output = self.program.as_ref().context("not a process")?.command().arg("--version").output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = text.lines().next().filter(|line| !line.is_empty() && output.status.success());
-        let line = line.context("it does not say")?;
+        let line = line.context("no version in the output")?;
         Ok(line.trim_start_matches(self.name).trim().to_owned())
     }
 }
 
 impl Program {
-    /// In an environment of its own: no proxy, no configuration, no credentials of whoever measures.
+    /// A clean environment: no proxy, and none of the user's configuration and credentials.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.env_clear().current_dir(self.home.path());
@@ -136,7 +135,7 @@ impl Program {
     }
 }
 
-/// None for a script, which is the least of its program.
+/// `None` for a script: its file is only a small part of the program.
 fn size(path: &Path) -> Option<u64> {
     let mut start = [0; 2];
     File::open(path).ok()?.read_exact(&mut start).ok()?;

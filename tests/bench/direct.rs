@@ -1,4 +1,4 @@
-//! An HTTP client without anything in between: what every other contestant adds to.
+//! An HTTP client without a relay: the baseline of all measurements.
 
 use std::{
     cell::Cell,
@@ -19,7 +19,7 @@ use super::{
     server::Era,
 };
 
-/// A conversation over HTTP.
+/// An MCP connection over HTTP.
 pub struct Direct {
     runtime: Runtime,
     http: Http,
@@ -35,7 +35,7 @@ struct Http {
 }
 
 impl Direct {
-    /// Connects and greets.
+    /// Connects and initializes.
     pub fn open(url: String, era: Era) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = http_client()?;
@@ -51,7 +51,7 @@ impl Direct {
         Ok(Self { runtime, http, era, last_id: Rc::new(Cell::new(1)) })
     }
 
-    /// The rest of the way to the first result of a tool.
+    /// Does everything that follows initialization, up to the first tool call.
     pub fn reach_first_result(&mut self) -> Result<()> {
         if let Some(acknowledgement) = script::acknowledgement(self.era) {
             self.ask(acknowledgement.to_owned())?;
@@ -66,9 +66,9 @@ impl Direct {
     }
 }
 
-/// The HTTP client of this bench: no proxies, and no certificates to read.
+/// The HTTP client of this bench: no proxy and no certificates.
 pub fn http_client() -> Result<reqwest::Client> {
-    // Fails where it has been done before.
+    // Fails if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?)
 }
@@ -85,7 +85,7 @@ impl Http {
     }
 }
 
-/// The body in one piece, with one copy of it in memory.
+/// The whole body, with only one copy in memory.
 pub async fn read(mut response: reqwest::Response) -> Result<Bytes> {
     let length = response.content_length().unwrap_or(0);
     let mut body = BytesMut::with_capacity(length.try_into()?);

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    bridge::conversation::reply::{self, ReplyCode},
+    conversation::reply::{self, ReplyCode},
     credential::clock::Clock,
     disk::private_folder::{self, PlaceError},
     mcp::{

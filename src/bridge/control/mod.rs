@@ -1,5 +1,4 @@
-//! What the owner controls: which tools may be called, how the server is named to the client, and the record of calls.
+//! What the owner controls: how the server is named to the client, and the record of calls.
 
 pub mod audit;
 pub mod label;
-pub mod policy;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    bridge::conversation::reply::{self, ReplyCode},
+    conversation::reply::{self, ReplyCode},
     mcp::{
         array,
         id::Id,

@@ -9,12 +9,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     bridge::{
-        conversation::{
-            failure::Failure,
-            session::{Ending, Event},
-        },
         reports::Reports,
         upstream::{deadline::Deadline, judged_response::JudgedResponse, rate::gate::RateGate},
+    },
+    conversation::{
+        failure::Failure,
+        session::{Ending, Event},
     },
     credential::{
         judgement::{Judgement, RefusalReason},

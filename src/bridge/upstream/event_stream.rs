@@ -7,10 +7,8 @@ use reqwest::Response;
 use tokio::time::Instant;
 
 use crate::{
-    bridge::{
-        conversation::failure::Failure,
-        upstream::endpoint::{Endpoint, MESSAGE_LIMIT},
-    },
+    bridge::upstream::endpoint::{Endpoint, MESSAGE_LIMIT},
+    conversation::failure::Failure,
     mcp::{delivery::Delivery, id::Id, message::Message, sse::Decoder},
 };
 

@@ -13,18 +13,16 @@ use reqwest::Response;
 use tokio::{task::AbortHandle, time::timeout};
 
 use crate::{
-    bridge::{
-        conversation::{
-            failure::Failure,
-            session::{Ending, Event, Exchange, Refused},
-        },
-        upstream::{
-            deadline::Deadline,
-            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, ExchangeResult},
-            event_stream::{EventStream, StreamItem},
-            judged_response::JudgedResponse,
-            pending::{PendingRequests, Waiter},
-        },
+    bridge::upstream::{
+        deadline::Deadline,
+        endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, ExchangeResult},
+        event_stream::{EventStream, StreamItem},
+        judged_response::JudgedResponse,
+        pending::{PendingRequests, Waiter},
+    },
+    conversation::{
+        failure::Failure,
+        session::{Ending, Event, Exchange, Refused},
     },
     mcp::{
         attempts::Attempts,

@@ -18,11 +18,6 @@ use tokio::time::{Instant, sleep};
 pub use crate::bridge::upstream::endpoint::MESSAGE_LIMIT;
 use crate::{
     bridge::{
-        conversation::{
-            failure::{Failure, Processed, Remedy, only_reads},
-            session::{Ending, Event, Exchange},
-            transport::Transport,
-        },
         reports::Reports,
         upstream::{
             endpoint::Endpoint,
@@ -32,6 +27,11 @@ use crate::{
                 patience,
             },
         },
+    },
+    conversation::{
+        failure::{Failure, Processed, Remedy, only_reads},
+        session::{Ending, Event, Exchange},
+        transport::Transport,
     },
     credential::token_source::TokenSource,
     http::Http,

@@ -12,12 +12,10 @@ use tokio::{
 };
 
 use crate::{
-    bridge::{
-        conversation::{
-            failure::Failure,
-            session::{Ending, Exchange},
-        },
-        upstream::deadline::Deadline,
+    bridge::upstream::deadline::Deadline,
+    conversation::{
+        failure::Failure,
+        session::{Ending, Exchange},
     },
     mcp::{
         id::Id,

@@ -3,16 +3,14 @@
 use http::StatusCode;
 
 use crate::{
-    bridge::{
-        conversation::{
-            failure::{self, Failure},
-            session::{Ending, Event, Exchange, Refused, lost},
-            transport,
-        },
-        upstream::{
-            endpoint::{Endpoint, ExchangeResult},
-            judged_response::JudgedResponse,
-        },
+    bridge::upstream::{
+        endpoint::{Endpoint, ExchangeResult},
+        judged_response::JudgedResponse,
+    },
+    conversation::{
+        failure::{self, Failure},
+        session::{Ending, Event, Exchange, Refused, lost},
+        transport,
     },
     http::{
         reason::{self, SentSecrets},

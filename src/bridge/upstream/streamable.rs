@@ -8,18 +8,16 @@ use reqwest::Response;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    bridge::{
-        conversation::{
-            failure::Failure,
-            session::{Ending, Event, Exchange},
-        },
-        upstream::{
-            deadline::Deadline,
-            endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, ExchangeResult, MESSAGE_LIMIT},
-            event_stream::{EventStream, StreamItem},
-            judged_response::JudgedResponse,
-            rate::patience::{self, Reopening},
-        },
+    bridge::upstream::{
+        deadline::Deadline,
+        endpoint::{ACCEPT_ANY, ACCEPT_STREAM, Endpoint, ExchangeResult, MESSAGE_LIMIT},
+        event_stream::{EventStream, StreamItem},
+        judged_response::JudgedResponse,
+        rate::patience::{self, Reopening},
+    },
+    conversation::{
+        failure::Failure,
+        session::{Ending, Event, Exchange},
     },
     mcp::{
         attempts::Attempts,

@@ -1,4 +1,4 @@
-//! The vendors from outside: every request here goes through a socket, as a client's would.
+//! Tests of the vendors over HTTP: every request goes through a socket, as a client's would.
 
 mod of_asset;
 mod of_every_vendor;
@@ -32,7 +32,7 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// A client that knows HTTP and nothing else.
+/// A bare HTTP client.
 #[derive(Default)]
 struct Visitor {
     http: Http,
@@ -87,7 +87,7 @@ impl Visitor {
         self.send(Method::POST, url, &[], serde_json::to_vec(&metadata).unwrap()).await
     }
 
-    /// A `tools/call` of the 2026-07-28 era: no session, everything in one request.
+    /// Sends a `tools/call` of protocol version 2026-07-28: no session, everything in one request.
     async fn call(&self, mcp: &ServerUrl, token: &str, tool: &str, arguments: Value) -> Answer {
         let message = json!({
             "jsonrpc": "2.0",
@@ -107,7 +107,7 @@ impl Visitor {
         self.send(Method::POST, mcp.as_str(), &headers, serde_json::to_vec(&message).unwrap()).await
     }
 
-    /// What `call` gives where it succeeds.
+    /// Calls a tool, expects success and returns the result.
     async fn result(&self, mcp: &ServerUrl, token: &str, tool: &str, arguments: Value) -> Value {
         let answer = self.call(mcp, token, tool, arguments).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -126,7 +126,7 @@ impl Visitor {
         text_of(&answer.json()["access_token"])
     }
 
-    /// The authorization server's metadata, found from the MCP URL alone as RFC 9728 and RFC 8414 say.
+    /// Discovers the authorization server's metadata from the MCP URL alone (RFC 9728 and RFC 8414).
     async fn discover(&self, mcp: &ServerUrl) -> Value {
         let refused = self.send(Method::POST, mcp.as_str(), &[], Vec::new()).await;
         assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
@@ -150,7 +150,7 @@ fn modern_meta() -> Value {
     })
 }
 
-/// How a legacy client begins.
+/// The first message of a legacy client.
 fn initialize() -> Value {
     json!({
         "jsonrpc": "2.0",
@@ -176,7 +176,7 @@ async fn vendors() -> Vendors {
     Vendors::start(Settings::default()).await.unwrap()
 }
 
-/// A client's loopback listener: keeps the query of whatever comes to it.
+/// A client's loopback listener. It stores the URI of every request.
 #[derive(Clone, Default)]
 struct Callback(Arc<Mutex<Vec<String>>>);
 
@@ -189,7 +189,7 @@ impl Site for Callback {
 
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters";
 
-/// A person, a client, and the vendor that they deal with.
+/// A user, a client and a vendor.
 struct SignIn {
     visitor: Visitor,
     mcp: ServerUrl,
@@ -201,7 +201,7 @@ struct SignIn {
 }
 
 impl SignIn {
-    /// With a client that has just registered.
+    /// Registers a new client.
     async fn new(mcp: &ServerUrl) -> Self {
         let visitor = Visitor::default();
         let server = visitor.discover(mcp).await;
@@ -220,7 +220,7 @@ impl SignIn {
         Self { visitor, mcp: mcp.clone(), server, client_id, redirect_uri, callback, _serving: serving }
     }
 
-    /// The authorization URL, with some parameters changed, or left out by an empty value.
+    /// The authorization URL with `changes` to its parameters. An empty value stands for a missing one.
     fn authorization_url(&self, changes: &[(&str, &str)]) -> ServerUrl {
         let challenge = BASE64URL.encode(Sha256::digest(VERIFIER));
         let mut parameters = vec![
@@ -239,7 +239,7 @@ impl SignIn {
         url.try_into().unwrap()
     }
 
-    /// The code after a person has said yes.
+    /// The authorization code after the user has approved.
     async fn code(&self, changes: &[(&str, &str)]) -> String {
         approve(&self.visitor.http, &self.authorization_url(changes)).await.unwrap();
         let called = self.callback.0.lock().unwrap().pop().unwrap();
@@ -280,7 +280,7 @@ impl SignIn {
         self.visitor.call(&self.mcp, token, tool, arguments).await
     }
 
-    /// Whether an access token is good, by asking the MCP server.
+    /// Asks the MCP server whether an access token is valid.
     async fn is_good(&self, token: &str) -> bool {
         match self.call(token, "list_customers", json!({})).await {
             Answer { status: StatusCode::OK, .. } => true,

@@ -22,7 +22,7 @@ async fn both_environments_answer_with_statements_that_add_up() {
 }
 
 #[tokio::test]
-async fn an_accounts_activity_leads_from_balance_to_balance() {
+async fn opening_balance_and_activity_add_up_to_the_closing_balance() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let token = visitor.asset_access(&vendors.asset).await;
     let asked = json!({ "account": 1000, "from": "2025-03-01", "to": "2025-03-31" });
@@ -46,7 +46,7 @@ async fn an_accounts_activity_leads_from_balance_to_balance() {
 }
 
 #[tokio::test]
-async fn a_tool_says_what_is_wrong_with_its_arguments() {
+async fn tools_reject_invalid_arguments() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let token = visitor.asset_access(&vendors.asset).await;
     for arguments in
@@ -57,9 +57,9 @@ async fn a_tool_says_what_is_wrong_with_its_arguments() {
     }
 }
 
-/// The three styles in turn; the token's own `exp` is true in each.
+/// The server takes turns with three styles; the token's `exp` claim is correct in each.
 #[tokio::test]
-async fn expires_in_has_three_styles_and_the_token_one_truth() {
+async fn expires_in_has_three_styles_but_exp_is_always_correct() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let asset = &vendors.asset;
     for style in ["seconds", "unix time", "absent", "seconds"] {
@@ -92,7 +92,7 @@ async fn a_style_can_be_fixed() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_refuses_what_is_not_its_own() {
+async fn the_token_endpoint_refuses_invalid_requests() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let (asset, sandbox) = (&vendors.asset, &vendors.asset_sandbox);
     let secret = asset.client_secret().expose().as_str();
@@ -125,20 +125,20 @@ async fn the_token_endpoint_refuses_what_is_not_its_own() {
             (400, "invalid_request"),
         ]
     );
-    // The right credentials, in HTTP Basic too.
+    // Correct credentials in the form and in HTTP Basic: only one method is allowed.
     let form = format!("client_id={}&client_secret={secret}", asset.client_id());
     let basic = format!("Basic {}", BASE64URL.encode(format!("{}:{secret}", asset.client_id())));
     let headers = [("authorization", basic.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     let answer = visitor.send(Method::POST, asset.token_endpoint().as_str(), &headers, form.into()).await;
     assert_eq!(answer.error(), "invalid_client");
-    // And yet these are fine.
+    // These parameters are valid.
     let business = [("business_id", asset.business().id), ("grant_type", "client_credentials")];
     let token = visitor.asset_token(asset, &business).await.json();
     assert_eq!(claims(token["access_token"].as_str().unwrap()).business_id.as_deref(), Some(asset.business().id));
 }
 
 #[tokio::test]
-async fn the_mcp_server_takes_only_its_own_environments_tokens_for_itself() {
+async fn the_mcp_server_accepts_only_tokens_for_its_environment_and_resource() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let (asset, sandbox) = (&vendors.asset, &vendors.asset_sandbox);
     let resource = asset.mcp_url().as_str();
@@ -170,7 +170,7 @@ async fn the_mcp_server_takes_only_its_own_environments_tokens_for_itself() {
 }
 
 #[tokio::test]
-async fn a_token_ends_when_it_says() {
+async fn a_token_is_valid_until_its_exp() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let asset = &vendors.asset;
     let extra = [("resource", asset.mcp_url().as_str()), ("expires_in", "1")];
@@ -188,7 +188,7 @@ async fn a_token_ends_when_it_says() {
     }
 }
 
-/// No discovery: a challenge without a pointer, and nothing at the well-known places.
+/// The challenge has no `resource_metadata`, and every well-known URL answers 404.
 #[tokio::test]
 async fn nothing_can_be_discovered() {
     let (vendors, visitor) = (vendors().await, Visitor::default());

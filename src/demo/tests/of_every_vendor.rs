@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The 2025-11-25 era: a handshake and a session.
+/// Protocol version 2025-11-25: a handshake and a session.
 #[tokio::test]
 async fn legacy_clients_get_a_session() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
@@ -56,9 +56,9 @@ async fn modern_clients_discover_the_server() {
     assert!(!answer.headers.contains_key("mcp-session-id"));
 }
 
-/// A page in a browser can neither reach a vendor under the page's host name nor use its MCP endpoint.
+/// A web page can neither reach a vendor under the page's host name (DNS rebinding) nor use its MCP endpoint.
 #[tokio::test]
-async fn browsers_pages_are_kept_out() {
+async fn requests_of_web_pages_are_refused() {
     let (vendors, visitor) = (vendors().await, Visitor::default());
     let mcp = vendors.asset.mcp_url();
     for host in ["evil.example", "localhost"] {
@@ -74,7 +74,7 @@ async fn browsers_pages_are_kept_out() {
 }
 
 #[tokio::test]
-async fn ports_can_be_given_and_are_freed_with_everything_else() {
+async fn ports_are_configurable_and_freed_on_drop() {
     let idle = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let first = vendors().await;
     let port = |url: &ServerUrl| url.as_url().port().unwrap();
@@ -87,7 +87,7 @@ async fn ports_can_be_given_and_are_freed_with_everything_else() {
     let settings = Settings { ports, ..Settings::default() };
     assert!(Vendors::start(settings).await.is_err());
     {
-        // A session stays open on purpose: its tasks have to end as well.
+        // This session is left open on purpose: its tasks must end too.
         let visitor = Visitor::default();
         let token = format!("Bearer {}", visitor.asset_access(&first.asset).await);
         let initialize = serde_json::to_vec(&initialize()).unwrap();
@@ -106,7 +106,7 @@ async fn ports_can_be_given_and_are_freed_with_everything_else() {
         assert!(Instant::now() < deadline, "{} tasks are left", idle());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // Another program may have got one of the ports for a moment.
+    // Another program may hold one of the ports for a moment.
     let again = loop {
         match Vendors::start(settings).await {
             Ok(again) => break again,

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_missing_scope_is_named_and_stepping_up_helps() {
+async fn the_challenge_names_the_missing_scope_and_step_up_works() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.masset.mcp_url()).await;
     let (token, _) = sign_in.tokens(&[("scope", "mcp mcp:asset_read")]).await;
@@ -53,12 +53,12 @@ async fn the_challenge_asks_for_the_usual_scope() {
 }
 
 #[tokio::test]
-async fn the_sixty_first_request_of_a_minute_is_one_too_many() {
+async fn the_sixty_first_request_in_a_minute_is_refused() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.masset.mcp_url()).await;
     let (one, _) = sign_in.tokens(&[]).await;
     let (another, _) = sign_in.tokens(&[]).await;
-    // Both tokens are the same person's, and share the limit.
+    // Both tokens belong to the same user and share the limit.
     for request in 0..60 {
         let token = if request % 2 == 0 { &one } else { &another };
         assert_eq!(sign_in.call(token, "get_taxonomy", json!({})).await.status, StatusCode::OK, "{request}");
@@ -69,14 +69,14 @@ async fn the_sixty_first_request_of_a_minute_is_one_too_many() {
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
         waits.push(refused.headers.get(header::RETRY_AFTER).map(|wait| wait.to_str().unwrap().to_owned()));
     }
-    let told = |wait: &Option<String>| wait.as_ref().is_some_and(|wait| (1..=60).contains(&wait.parse().unwrap()));
-    assert_eq!(waits.iter().map(told).collect::<Vec<_>>(), [true, false, true, false]);
+    let is_stated = |wait: &Option<String>| wait.as_ref().is_some_and(|wait| (1..=60).contains(&wait.parse().unwrap()));
+    assert_eq!(waits.iter().map(is_stated).collect::<Vec<_>>(), [true, false, true, false]);
     assert_eq!(waits[1], None);
     assert_eq!(vendors.masset.activity().tool_calls, 60);
 }
 
 #[tokio::test]
-async fn previews_are_large_pictures() {
+async fn previews_are_large_images() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.masset.mcp_url()).await;
     let (token, _) = sign_in.tokens(&[("scope", "mcp mcp:asset_read")]).await;

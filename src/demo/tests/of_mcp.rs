@@ -22,7 +22,7 @@ impl Speaker {
         Self { visitor, mcp: vendors.asset.mcp_url().clone(), authorization, _vendors: vendors }
     }
 
-    /// With a token for every scope. Asset has no browser sign-in, so it has a separate client.
+    /// Signs in for `scope`. Asset has no browser sign-in: see `at_asset`.
     async fn signed_in(vendor: impl FnOnce(&Vendors) -> &ServerUrl, scope: &str) -> Self {
         let vendors = vendors().await;
         let sign_in = SignIn::new(vendor(&vendors)).await;
@@ -31,7 +31,7 @@ impl Speaker {
         Self { visitor, mcp, authorization: format!("Bearer {token}"), _vendors: vendors }
     }
 
-    /// Sends these headers beside the usual ones, or in place of them; an empty value leaves one out.
+    /// Sends the usual headers with `changes`: an empty value removes a header.
     async fn send(&self, method: Method, changes: &[(&str, &str)], body: impl ToString) -> Answer {
         let mut headers = vec![
             ("authorization", self.authorization.as_str()),
@@ -47,7 +47,7 @@ impl Speaker {
         self.send(Method::POST, changes, body).await
     }
 
-    /// A well-formed request of 2026-07-28, but for changes to its headers.
+    /// Sends a valid 2026-07-28 request with `changes` to its headers.
     async fn modern(&self, method: &str, mut params: Value, changes: &[(&str, &str)]) -> Answer {
         params["_meta"] = modern_meta();
         let name = params["name"].as_str().unwrap_or_default().to_owned();
@@ -57,7 +57,7 @@ impl Speaker {
         self.post(&headers, request(method, params)).await
     }
 
-    /// The result of one, as rmcp reads it, too.
+    /// The result of a valid 2026-07-28 request, parsed by rmcp and raw.
     async fn modern_result<R: DeserializeOwned>(&self, method: &str, params: Value) -> (R, Value) {
         let answer = self.modern(method, params, &[]).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
@@ -88,9 +88,9 @@ fn code(answer: &Answer) -> ErrorCode {
 }
 
 #[tokio::test]
-async fn the_handshake_settles_on_a_version_that_has_one() {
+async fn the_handshake_negotiates_a_legacy_version() {
     let speaker = Speaker::at_asset().await;
-    for (asked, settled) in [
+    for (requested, negotiated) in [
         ("2024-11-05", "2024-11-05"),
         ("2025-03-26", "2025-03-26"),
         ("2025-06-18", "2025-06-18"),
@@ -99,11 +99,11 @@ async fn the_handshake_settles_on_a_version_that_has_one() {
         ("1999-01-01", "2025-11-25"),
     ] {
         let mut message = initialize();
-        message["params"]["protocolVersion"] = asked.into();
+        message["params"]["protocolVersion"] = requested.into();
         let answer = speaker.post(&[], message).await;
         assert!(answer.headers.contains_key("mcp-session-id"));
         let result: InitializeResult = serde_json::from_value(answer.json()["result"].clone()).unwrap();
-        assert_eq!(result.protocol_version.as_str(), settled);
+        assert_eq!(result.protocol_version.as_str(), negotiated);
         assert_eq!(result.server_info.name, "Asset (demo)");
         assert!(result.capabilities.tools.is_some() && result.capabilities.resources.is_none());
     }
@@ -143,9 +143,9 @@ async fn a_session_lasts_until_its_client_ends_it() {
     assert_eq!(speaker.post(&[("mcp-session-id", &other)], ping()).await.status, StatusCode::OK);
 }
 
-/// In a session errors are JSON-RPC's alone; nothing of the modern era is in the results.
+/// In a session, errors are JSON-RPC errors with status 200, and results have no modern members.
 #[tokio::test]
-async fn a_session_answers_as_its_era_does() {
+async fn answers_in_a_session_are_legacy_ones() {
     let speaker = Speaker::at_asset().await;
     let session = speaker.session().await;
     let ask = async |method: &str, params: Value| {
@@ -184,7 +184,7 @@ async fn modern_results_are_complete() {
     let (called, _) = speaker.modern_result::<CallToolResult>("tools/call", arguments).await;
     assert_eq!(called.is_error, Some(false));
 
-    // Sessions are another era's.
+    // Modern requests ignore session IDs.
     let answer = speaker.modern("tools/list", json!({}), &[("mcp-session-id", "gone")]).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(!answer.headers.contains_key("mcp-session-id"));
@@ -193,7 +193,7 @@ async fn modern_results_are_complete() {
 }
 
 #[tokio::test]
-async fn headers_say_what_the_body_says() {
+async fn headers_must_match_the_body() {
     let speaker = Speaker::at_asset().await;
     let call = json!({ "name": "balance_sheet", "arguments": { "as_of": "2025-12-31" } });
     let encoded = format!("=?base64?{}?=", base64::prelude::BASE64_STANDARD.encode("balance_sheet"));
@@ -216,13 +216,13 @@ async fn headers_say_what_the_body_says() {
         assert_eq!((answer.status, code(&answer)), (StatusCode::BAD_REQUEST, ErrorCode::HEADER_MISMATCH), "{wrong:?}");
         assert_eq!(answer.json()["id"], 7);
     }
-    // A proxy may have checked the first of the two and the server the second.
+    // A repeated header is refused: a proxy may check the first one and the server the second.
     let twice = [("mcp-name", "balance_sheet"), ("mcp-name", "profit_and_loss")];
     assert_eq!(code(&speaker.modern("tools/call", call, &twice).await), ErrorCode::HEADER_MISMATCH);
 }
 
 #[tokio::test]
-async fn a_modern_request_says_what_it_is() {
+async fn modern_requests_need_version_and_capabilities() {
     let speaker = Speaker::at_asset().await;
     let ask = async |version: &str, method: &str, params: Value| {
         let headers = [("mcp-protocol-version", version), ("mcp-method", method), ("mcp-name", "no_such_tool")];
@@ -254,9 +254,9 @@ async fn a_modern_request_says_what_it_is() {
     assert_eq!(unknown, (StatusCode::OK, ErrorCode::INVALID_PARAMS, Value::Null));
 }
 
-/// Row 102 is finmcp's to keep from a server; a server does not rely on that.
+/// finmcp sends no invalid message (t102); the server checks nevertheless.
 #[tokio::test]
-async fn t102_what_is_no_message_is_refused() {
+async fn t102_invalid_messages_are_refused() {
     let speaker = Speaker::at_asset().await;
     let session = speaker.session().await;
     let ping = request("ping", json!({})).to_string();
@@ -283,7 +283,7 @@ async fn t102_what_is_no_message_is_refused() {
 }
 
 #[tokio::test]
-async fn only_messages_are_taken_and_only_with_post() {
+async fn messages_need_post_and_the_right_media_types() {
     let speaker = Speaker::at_asset().await;
     let session = speaker.session().await;
     let id = ("mcp-session-id", session.as_str());
@@ -309,9 +309,9 @@ async fn only_messages_are_taken_and_only_with_post() {
     }
 }
 
-/// With any origin, and its own is no exception: there are no pages here that would speak MCP.
+/// The server refuses every `Origin`, its own included: no page of the demo uses MCP.
 #[tokio::test]
-async fn no_origin_is_a_good_one() {
+async fn requests_with_an_origin_are_refused() {
     let speaker = Speaker::at_asset().await;
     let session = speaker.session().await;
     let id = ("mcp-session-id", session.as_str());
@@ -325,9 +325,9 @@ async fn no_origin_is_a_good_one() {
     assert_eq!(speaker.post(&[id], request("ping", json!({}))).await.status, StatusCode::OK);
 }
 
-/// A message that says two things is not checked for the one and done for the other.
+/// A message with a duplicate member is not authorized by one value and executed by the other.
 #[tokio::test]
-async fn what_is_checked_is_what_is_done() {
+async fn duplicate_members_do_not_bypass_the_scope_check() {
     let speaker = Speaker::signed_in(|vendors| vendors.masset.mcp_url(), "mcp").await;
     let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"get_asset_text","arguments":{"id":"ast_03"}}"#;
     let session = speaker.session().await;
@@ -337,9 +337,9 @@ async fn what_is_checked_is_what_is_done() {
     }
 }
 
-/// Schemas are written by hand: each has to say what its tool takes, no more and no less.
+/// Schemas are written by hand: each must describe exactly the arguments that its tool accepts.
 #[tokio::test]
-async fn a_schema_says_what_a_tool_takes() {
+async fn schemas_match_the_accepted_arguments() {
     let everything = "mcp mcp:asset_read mcp:asset_content_read";
     let mut checked = 0;
     for speaker in [
@@ -351,20 +351,20 @@ async fn a_schema_says_what_a_tool_takes() {
         assert!(listed.tools.is_sorted_by_key(|tool| tool.name.clone()));
         for tool in &listed.tools {
             let arguments = examples(tool);
-            let takes = async |arguments: &Value| {
+            let accepts = async |arguments: &Value| {
                 let params = json!({ "name": tool.name, "arguments": arguments });
                 let (result, _) = speaker.modern_result::<CallToolResult>("tools/call", params).await;
-                !serde_json::to_string(&result.content).unwrap().contains("the arguments are wrong")
+                !serde_json::to_string(&result.content).unwrap().contains("invalid arguments")
             };
-            assert!(takes(&arguments).await, "{}", tool.name);
+            assert!(accepts(&arguments).await, "{}", tool.name);
             let required = tool.input_schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
             for name in arguments.as_object().unwrap().keys() {
                 let mut fewer = arguments.clone();
                 fewer.as_object_mut().unwrap().remove(name);
-                assert_eq!(takes(&fewer).await, !required.contains(&json!(name)), "{}: {name}", tool.name);
+                assert_eq!(accepts(&fewer).await, !required.contains(&json!(name)), "{}: {name}", tool.name);
                 let mut wrong = arguments.clone();
                 wrong[name] = true.into();
-                assert!(!takes(&wrong).await, "{}: {name}", tool.name);
+                assert!(!accepts(&wrong).await, "{}: {name}", tool.name);
                 checked += 1;
             }
         }
@@ -372,7 +372,7 @@ async fn a_schema_says_what_a_tool_takes() {
     assert_eq!(checked, 17);
 }
 
-/// A value for each property of a tool's arguments.
+/// An example for each argument of a tool.
 fn examples(tool: &Tool) -> Value {
     assert_eq!(tool.input_schema["type"], "object");
     let properties = tool.input_schema["properties"].as_object().unwrap();
@@ -387,7 +387,7 @@ fn examples(tool: &Tool) -> Value {
 }
 
 #[tokio::test]
-async fn a_tool_says_what_it_may_change() {
+async fn annotations_mark_the_write_tool() {
     let speaker = Speaker::signed_in(|vendors| vendors.tesorio.mcp_url(), "").await;
     let (listed, _) = speaker.modern_result::<ListToolsResult>("tools/list", json!({})).await;
     for tool in listed.tools {

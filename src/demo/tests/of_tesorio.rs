@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_person_signs_in_and_tools_answer() {
+async fn tools_work_after_sign_in() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let (token, _) = sign_in.tokens(&[]).await;
@@ -18,7 +18,7 @@ async fn a_person_signs_in_and_tools_answer() {
 }
 
 #[tokio::test]
-async fn the_write_tool_writes_once_for_each_call() {
+async fn every_call_of_the_write_tool_writes_once() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let (token, _) = sign_in.tokens(&[]).await;
@@ -37,7 +37,7 @@ async fn the_write_tool_writes_once_for_each_call() {
 }
 
 #[tokio::test]
-async fn refresh_tokens_rotate_and_a_replay_ends_the_family() {
+async fn refresh_tokens_rotate_and_a_replay_revokes_the_family() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let other = sign_in.tokens(&[]).await;
@@ -50,13 +50,13 @@ async fn refresh_tokens_rotate_and_a_replay_ends_the_family() {
     assert_eq!((replayed.status, replayed.error().as_str()), (StatusCode::BAD_REQUEST, "invalid_grant"));
     assert_eq!(sign_in.refresh(&second).await.error(), "invalid_grant");
     assert!(!sign_in.is_good(&first_access).await && !sign_in.is_good(&second_access).await);
-    // Another sign-in of the same person is another family.
+    // Another sign-in of the same user is another token family.
     assert!(sign_in.is_good(&other.0).await);
     pair(&sign_in.refresh(&other.1).await);
 }
 
 #[tokio::test]
-async fn a_refresh_is_for_the_same_client_and_resource() {
+async fn a_refresh_token_is_bound_to_client_and_resource() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let stranger = SignIn::new(vendors.tesorio.mcp_url()).await;
@@ -66,7 +66,7 @@ async fn a_refresh_is_for_the_same_client_and_resource() {
         [("client_id", sign_in.client_id.as_str()), ("grant_type", "refresh_token"), ("refresh_token", &refresh_token)];
     let endpoint = text_of(&sign_in.server["token_endpoint"]);
     assert_eq!(sign_in.visitor.post(&endpoint, &bare).await.error(), "invalid_target");
-    // Neither spent it.
+    // Neither attempt used up the refresh token.
     pair(&sign_in.refresh(&refresh_token).await);
 }
 
@@ -96,12 +96,12 @@ async fn revoking_either_token_ends_the_sign_in() {
         assert!(!sign_in.is_good(&access).await);
         assert_eq!(sign_in.refresh(&refresh).await.error(), "invalid_grant");
     }
-    // RFC 7009 section 2.2: a token that is unknown is no error.
+    // An unknown token is no error (RFC 7009 section 2.2).
     assert_eq!(sign_in.visitor.post(&endpoint, &[("token", "x")]).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_code_is_for_its_verifier_its_redirect_and_once() {
+async fn a_code_is_bound_to_verifier_and_redirect_uri_and_works_once() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let redirect_uri = sign_in.redirect_uri.as_str();
@@ -109,7 +109,7 @@ async fn a_code_is_for_its_verifier_its_redirect_and_once() {
     for (verifier, redirect_uri) in [(&VERIFIER[1..], redirect_uri), (VERIFIER, "http://127.0.0.1/other")] {
         let code = sign_in.code(&[]).await;
         assert_eq!(sign_in.redeem(&code, verifier, redirect_uri).await.error(), "invalid_grant");
-        // The attempt has spent it.
+        // The failed attempt used up the code.
         assert_eq!(sign_in.redeem(&code, VERIFIER, &sign_in.redirect_uri).await.error(), "invalid_grant");
     }
 
@@ -122,10 +122,10 @@ async fn a_code_is_for_its_verifier_its_redirect_and_once() {
 }
 
 #[tokio::test]
-async fn an_authorization_request_is_checked_before_anyone_is_asked() {
+async fn authorization_requests_are_validated_before_the_consent_page() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
-    // Who asks, and where to answer, is not sure: a page, never a redirect.
+    // With an invalid client or redirect URI, the server shows an error page and never redirects.
     let elsewhere = "http://127.0.0.1:1/callback";
     for changes in [[("client_id", "x")], [("client_id", "")], [("redirect_uri", elsewhere)], [("redirect_uri", "")]] {
         let answer = sign_in.visitor.get(sign_in.authorization_url(&changes).as_str()).await;
@@ -152,7 +152,7 @@ async fn an_authorization_request_is_checked_before_anyone_is_asked() {
 }
 
 #[tokio::test]
-async fn the_consent_page_is_harmless_and_good_for_one_decision() {
+async fn the_consent_page_escapes_names_and_takes_one_decision() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let url = sign_in.authorization_url(&[]);
@@ -172,9 +172,9 @@ async fn the_consent_page_is_harmless_and_good_for_one_decision() {
     assert_eq!(sign_in.visitor.post(&endpoint, &again).await.status, StatusCode::BAD_REQUEST);
 }
 
-/// The identifier is the document's URL, and the document says so itself.
+/// The client ID is the document's URL, and the document must repeat it.
 #[tokio::test]
-async fn a_client_can_be_a_metadata_document() {
+async fn a_client_id_can_be_a_metadata_document_url() {
     struct Document(String);
     impl Site for Document {
         fn answer(&self, _: Request<Bytes>) -> BoxFuture<'_, Reply> {
@@ -205,7 +205,7 @@ async fn a_client_can_be_a_metadata_document() {
 }
 
 #[tokio::test]
-async fn an_approval_that_goes_wrong_says_where() {
+async fn a_failed_approval_names_the_step() {
     let vendors = vendors().await;
     let sign_in = SignIn::new(vendors.tesorio.mcp_url()).await;
     let wrong = sign_in.authorization_url(&[("client_id", "x")]);

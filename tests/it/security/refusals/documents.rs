@@ -36,9 +36,9 @@ fn t002_t003_t004_t038_t039_what_no_server_may_name() {
         ("http://169.254.169.254/latest", scheme),
         ("--upload-pack=x", malformed),
         ("-a Calculator", malformed),
-        ("https://bank.example@evil.example/x", "must not contain a user name or password"),
-        ("https://u:p@evil.example/x", "must not contain a user name or password"),
-        ("https://as.example/x#y", "must not have a fragment"),
+        ("https://bank.example@evil.example/x", "a URL must not contain a user name or password"),
+        ("https://u:p@evil.example/x", "a URL must not contain a user name or password"),
+        ("https://as.example/x#y", "a URL must not have a fragment"),
         ("https://169.254.169.254/x", "it points to a reserved address"),
         ("https://[::ffff:10.0.0.9]/x", "it points to a private network"),
     ];
