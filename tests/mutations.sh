@@ -4,6 +4,7 @@
 #
 #   tests/mutations.sh            all of them; takes minutes, so tests/run.sh does not run it
 #   tests/mutations.sh NAME...    only these
+#   tests/mutations.sh --check    only checks that each mutation still applies; part of tests/run.sh
 #
 # Works on a copy of the tree. The build stays in target/mutations, or in FINMCP_MUTATIONS_TARGET.
 
@@ -44,14 +45,14 @@ mutate_lock() {
 
 # After waiting for the lock, the credential is read again.
 mutate_reload() {
-    replace "$renewal" '// While we waited somebody may have done it.
+    replace "$renewal" '// Another process may have renewed it meanwhile.
         let stored = self.load().await?;' ''
     filters=("$in_process" "$processes")
 }
 
 # A process that waited uses the token that another one has renewed meanwhile.
 mutate_adopt() {
-    replace "$renewal" '// While we waited somebody may have done it.
+    replace "$renewal" '// Another process may have renewed it meanwhile.
         let stored = self.load().await?;
         if let Some(token) = self.adopt(need, stored.as_ref()) {' '
         let stored = self.load().await?;
@@ -116,7 +117,7 @@ mutate_no-locks() {
 
 # The stored token is read and used without the lock.
 mutate_free-reading() {
-    replace "$renewal" '// What another process has saved is there to be used, and reading it needs no lock.' \
+    replace "$renewal" '// Another process may have saved a newer token; reading it needs no lock.' \
         'drop(self.lock().await?);'
     filters=("$in_process")
 }
@@ -203,6 +204,12 @@ run() {
 main() {
     local mutation filter filters outcome log survivors=0 chosen=("$@")
     local -A all
+    local check=''
+    if [ "${1-}" = --check ]; then
+        check=yes
+        shift
+        chosen=("$@")
+    fi
     [ "$#" -gt 0 ] || chosen=("${mutations[@]}")
     for mutation in "${chosen[@]}"; do
         [ "$(type -t "mutate_$mutation")" = function ] || fail "there is no $mutation; there are: ${mutations[*]}"
@@ -224,6 +231,7 @@ main() {
         for filter in "${filters[@]}"; do all[$filter]=; done
         cp -r pristine/. src
     done
+    [ -z "$check" ] || return 0
     for filter in "${!all[@]}"; do
         run "$filter"
         [ "$outcome" = 0 ] || { cat "$log"; fail "the tests fail without a mutation: $filter"; }

@@ -53,6 +53,9 @@ main() {
     while IFS= read -r script; do scripts+=("$script"); done < <(find install.sh .ci packaging tests -type f \( -name '*.sh' -o -path '.ci/*' \) | sort)
     shellcheck "${scripts[@]}"
 
+    step "Mutations still apply"
+    tests/mutations.sh --check
+
     step "Lints"
     cargo clippy --locked --all-targets -- -D warnings
 

@@ -235,7 +235,7 @@ impl Failure {
         }
     }
 
-    /// Whether nobody is signed in, so that it helps when somebody is, wherever that happens.
+    /// Whether the user is signed out, so that any sign-in helps, even one through another process.
     pub fn is_signed_out(&self) -> bool {
         matches!(self, Self::Token(TokenSourceError::LoginRequired(_)))
     }

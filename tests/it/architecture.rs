@@ -242,6 +242,7 @@ fn secrets_are_exposed_in_few_places() {
         "commands/token.rs",              // what `finmcp token` prints
         "credential/access_token.rs",     // the Authorization header
         "credential/assertion.rs",        // when a JWT ended
+        "credential/key_header.rs",       // the header that carries an API key
         "credential/file.rs",             // a passphrase becomes a key
         "credential/document.rs",         // the store's payload
         "oauth/authorization.rs",         // the state and the verifier's challenge

@@ -68,13 +68,13 @@ fn exit_code_2_an_unknown_server() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "nobody"]), @r#"
     exit code 2
-    error: there is no preset and no profile called "nobody"
+    error: no preset or profile is called "nobody"
     hint: use an https URL or one of: asset, asset --env sandbox, demo, demo --env asset-sandbox, demo --env masset, demo --env tesorio, masset, tesorio
     "#);
     insta::assert_snapshot!(run(&sandbox, None, &["token", "http://mcp.example.com/mcp"]), @r#"
     exit code 2
     error: the server's URL cannot be used
-      caused by: only https is accepted (plain http on this machine's loopback interface alone)
+      caused by: only https is accepted (plain http only on this machine's loopback interface)
     hint: pass the full URL of the MCP server, for example https://mcp.example.com/mcp
     "#);
 }
@@ -101,7 +101,7 @@ fn exit_code_3_no_mcp_server_there() {
     insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["login", &vendor.at("/nothing"), "--no-browser"]), @r#"
     exit code 3
     error: could not sign in to VENDOR
-      caused by: VENDOR does not answer as an MCP server (HTTP 404)
+      caused by: VENDOR does not respond like an MCP server (HTTP 404)
     hint: check the address: pass the full URL of the MCP server, which often ends in /mcp
     "#);
 }
@@ -258,7 +258,7 @@ fn what_is_wrong_before_anything_begins() {
     fs::write(folder.join("config.toml"), "[providers.books]\ngrant = \"client-credentials\"\n").unwrap();
     insta::assert_snapshot!(run(&sandbox, None, &["status"]), @r#"
     exit code 2
-    error: /ROOT/home/finmcp/config.toml: provider "books": needs a url, or environments
+    error: /ROOT/home/finmcp/config.toml: provider "books": needs a url or environments
     hint: correct the file in an editor, then try again
     "#);
     fs::remove_file(folder.join("config.toml")).unwrap();
@@ -277,23 +277,23 @@ fn what_is_wrong_before_anything_begins() {
     };
     insta::assert_snapshot!(with("FINMCP_STORE", "vault"), @r#"
     exit code 2
-    error: FINMCP_STORE is "vault", and must be keychain, file or memory
+    error: invalid FINMCP_STORE "vault": expected keychain, file or memory
     hint: correct or unset FINMCP_STORE in your shell, or in the AI client's entry
     "#);
     insta::assert_snapshot!(with("FINMCP_LOG", "loud"), @r#"
     exit code 2
-    error: FINMCP_LOG is "loud", and must be error, warn, info, debug or trace
+    error: invalid FINMCP_LOG "loud": expected error, warn, info, debug or trace
     hint: correct or unset FINMCP_LOG in your shell, or in the AI client's entry
     "#);
     insta::assert_snapshot!(with("FINMCP_REQUEST_TIMEOUT", "soon"), @r#"
     exit code 2
-    error: FINMCP_REQUEST_TIMEOUT is "soon", and must be a number of seconds from 1 to 86400
+    error: invalid FINMCP_REQUEST_TIMEOUT "soon": expected a number of seconds from 1 to 86400
     hint: correct or unset FINMCP_REQUEST_TIMEOUT in your shell, or in the AI client's entry
     "#);
     // Which folder that is would depend on where the command is run.
     insta::assert_snapshot!(with("FINMCP_CONFIG_DIR", "here"), @r#"
     exit code 2
-    error: FINMCP_CONFIG_DIR is "here", and must be a whole path, from the root on
+    error: invalid FINMCP_CONFIG_DIR "here": expected an absolute path
     hint: correct or unset FINMCP_CONFIG_DIR in your shell, or in the AI client's entry
     "#);
 }
