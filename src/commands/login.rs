@@ -49,7 +49,7 @@ pub async fn run(
     if profile.options.grant == Some(GrantKind::ApiKey) && secrets.api_key.is_none() {
         secrets.api_key = ask_for_key(console, &profile.title).await;
     }
-    let by_page = profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+    let by_page = profile.options.uses_page();
     let browser = if by_page && !arguments.no_browser { browser_for(settings, &profile).await? } else { None };
     let paste = if by_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };

@@ -399,7 +399,11 @@ impl Account {
         let (grant, scope) = match (&credential.renewal, &credential.tokens) {
             (Renewal::JwtBearer(source), _) => {
                 self.begin(&credential.renewal)?;
-                let tokens = source.tokens(&self.parts.http, &credential, self.parts.clock.now()).await?;
+                let id_token = match source.sign_in() {
+                    Some(identity) => Some(id_token(identity.clone(), self.parts.clone()).await?),
+                    None => None,
+                };
+                let tokens = source.tokens(&self.parts.http, &credential, id_token, self.parts.clock.now()).await?;
                 return Ok(self.keep(credential, tokens).await);
             }
             (Renewal::ClientCredentials, _) => (Grant::ClientCredentials, credential.scope.as_ref()),
@@ -541,8 +545,20 @@ fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),
         scope: new.scope.filter(|scope| !scope.is_empty()).or_else(|| old?.scope.clone()),
         person: new.person.or_else(|| old?.person.clone()),
+        id_token: new.id_token.or_else(|| old?.id_token.clone()),
         ..new
     }
+}
+
+/// A valid ID token of the user's sign-in at the identity provider. (A future of its own type: renewals nest.)
+fn id_token(identity: Identity, parts: Arc<Parts>) -> BoxFuture<'static, Result<Secret, TokenSourceError>> {
+    async move {
+        let account = Arc::new(Account::new(identity, parts));
+        let token = account.access_token(Duration::ZERO).await?;
+        account.settle().await;
+        Ok(token.secret().clone())
+    }
+    .boxed()
 }
 
 fn is_corrupt(error: &TokenSourceError) -> bool {
