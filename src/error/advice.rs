@@ -192,6 +192,7 @@ impl From<&SelectorError> for Advice {
             SelectorError::UrlNeeded { provider, .. } => {
                 format!("run `finmcp login {provider} --url https://…` once; your vendor's settings page shows the URL")
             }
+            SelectorError::Broken { .. } => "correct the file in an editor, then try again".into(),
             SelectorError::Embedded => "run `finmcp demo`, or add `finmcp serve demo` to an AI client".into(),
             SelectorError::PresetName(_) | SelectorError::Name(_) => "choose another name with --profile".into(),
             SelectorError::Url(_) => {

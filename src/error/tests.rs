@@ -243,9 +243,10 @@ fn selector_errors() {
         written(SelectorError::Url(error))
     });
     assert_words!(
-        SelectorError { Unknown NoEnvironment Unclear Environment UrlNeeded Embedded Url Name PresetName },
+        SelectorError { Unknown Broken NoEnvironment Unclear Environment UrlNeeded Embedded Url Name PresetName },
         vec![
             SelectorError::Unknown { name: name(), candidates: candidates() },
+            SelectorError::Broken { name: name(), problem: "headers: host is set by finmcp".to_owned() },
             SelectorError::NoEnvironment { environment: name(), candidates: candidates() },
             SelectorError::Unclear { candidates: candidates() },
             SelectorError::Environment { title: "Asset".to_owned(), environment: name(), candidates: candidates() },

@@ -23,6 +23,8 @@ pub struct Selector {
 pub enum SelectorError {
     #[error("no preset or profile is called {name:?}")]
     Unknown { name: String, candidates: Vec<String> },
+    #[error("profile {name:?} in config.toml is invalid: {problem}")]
+    Broken { name: String, problem: String },
     #[error("no preset has an environment {environment:?}")]
     NoEnvironment { environment: String, candidates: Vec<String> },
     /// Several servers are possible, or none is signed in.
@@ -79,8 +81,7 @@ impl Profiles {
         let found = if name.contains("://") {
             self.of_url(name.parse()?)?
         } else {
-            let unknown = || SelectorError::Unknown { name: name.to_owned(), candidates: self.candidates() };
-            self.named(name).ok_or_else(unknown)?
+            self.named(name).ok_or_else(|| self.not_found(name))?
         };
         match &selector.environment {
             Some(wanted) if *wanted != found.environment => Err(SelectorError::Environment {
@@ -89,6 +90,14 @@ impl Profiles {
                 candidates: Some(found.environment).filter(|name| !name.is_empty()).into_iter().collect(),
             }),
             _ => Ok(found),
+        }
+    }
+
+    fn not_found(&self, name: &str) -> SelectorError {
+        let name = name.to_owned();
+        match self.broken().find(|(broken, _)| *broken == name) {
+            Some((_, problem)) => SelectorError::Broken { name, problem },
+            None => SelectorError::Unknown { name, candidates: self.candidates() },
         }
     }
 

@@ -167,7 +167,7 @@ fn t083_doctor_names_a_locked_keychain() {
     let said = sandbox.finmcp(["doctor", "--env", "sandbox"]).expect_code(1).stdout;
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     for text in [
-        "failed store the credential store is locked hint: unlock the keychain, by logging in to the desktop",
+        "failed store the credential store is locked hint: unlock your keychain, for example by logging in to the desktop",
         "skipped sign-in, lock, registration, token, scope, handshake, tools: depends on store",
     ] {
         assert!(words.contains(text), "{text:?} is not in {said}");

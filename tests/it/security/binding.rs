@@ -242,7 +242,7 @@ fn t047_a_sign_in_begins_where_the_server_is() {
         let run = sandbox.finmcp(["login", &open.url()]).expect_code(5);
         run.expect_stderr(&[
             &format!("redirects elsewhere (HTTP {status} to {})", elsewhere.url()),
-            "check the address",
+            "sign in at its new address",
         ]);
     }
     assert!(elsewhere.records().is_empty() && browser.starts().len() == 1);

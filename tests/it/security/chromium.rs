@@ -158,7 +158,7 @@ fn the_last_page_of_a_failure_is_readable() {
         vendor.fault(On::Path("/token"), Effect::Answer(refusal));
         let Seen { document, picture } = sign_in(&vendor, window, "failed");
         assert!(document.contains("<h1>Could not sign in to 127.0.0.1:"), "{document}");
-        assert!(document.contains("finmcp says why in your terminal"), "{document}");
+        assert!(document.contains("Your terminal or AI client shows why"), "{document}");
         assert_is_readable(&picture, window);
     }
 }

@@ -36,14 +36,14 @@ struct Spread(Vec<Duration>);
 impl Figures {
     pub fn new(rotations: &[Rotation], processes: &[Process<'_>], sign_ins: usize) -> Self {
         let log: String = processes.iter().map(Process::log).collect();
-        let saved: Vec<SystemTime> = times(&log, "has saved a renewed sign-in").collect();
+        let saved: Vec<SystemTime> = times(&log, "saved a renewed sign-in").collect();
         // The lock lets no other process save in between.
         let ends = rotations.iter().skip(1).map(|next| next.committed).chain([SystemTime::now()]);
         let windows = rotations.iter().zip(ends).filter_map(|(rotation, end)| {
             let save = saved.iter().filter(|time| (rotation.committed..end).contains(*time)).min()?;
             save.duration_since(rotation.committed).ok()
         });
-        let locked: Vec<SystemTime> = times(&log, "has the lock").collect();
+        let locked: Vec<SystemTime> = times(&log, "acquired the lock").collect();
         let needless = rotations.iter().enumerate().filter(|(number, rotation)| {
             // The process that got the token counts its life from before the request, which the lock comes before.
             let previous = number.checked_sub(1).map(|previous| rotations[previous].committed);
@@ -51,7 +51,7 @@ impl Figures {
             let age = issued.and_then(|issued| rotation.committed.duration_since(*issued).ok());
             !rotation.due && age.is_none_or(|age| age < SHORTEST_LIFE)
         });
-        let waits = log.lines().filter_map(|line| duration(line.split_once("has the lock waited=")?.1));
+        let waits = log.lines().filter_map(|line| duration(line.split_once("acquired the lock waited=")?.1));
         let sum = |count: fn(&Process<'_>) -> usize| processes.iter().map(count).sum();
         Self {
             rotations: rotations.len(),

@@ -172,7 +172,7 @@ impl<'a> Process<'a> {
     pub fn locks_before(&self, time: SystemTime) -> Vec<(SystemTime, u32)> {
         let (log, starts) = (self.log(), self.starts.lock().unwrap());
         let id_at = |time: SystemTime| starts.iter().rev().find(|(start, _)| *start <= time).map(|(_, id)| *id);
-        let locks = times(&log, "has the lock").filter(|lock| *lock < time);
+        let locks = times(&log, "acquired the lock").filter(|lock| *lock < time);
         locks.filter_map(|lock| Some((lock, id_at(lock)?))).collect()
     }
 
