@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    app::{credentials::Credentials, sign_in::Person},
+    app::{credentials::Credentials, person::Person},
     credential::{
         record::{Bearer, Credential, Identity},
         token_source::TokenSourceError,
@@ -43,8 +43,7 @@ impl Company {
         let Some(Assertion::IdentityProvider { issuer, client_id, id_token_file: None }) = &options.assertion else {
             return Ok(None);
         };
-        let url: ServerUrl =
-            issuer.parse().map_err(|reason| Untrusted::Url { member: "identity_provider", reason })?;
+        let url: ServerUrl = issuer.parse().map_err(|reason| Untrusted::Url { member: "identity_provider", reason })?;
         let url = if options.overrides.allow_private_network { url.granting_private_network() } else { url };
         Ok(Some(Self { issuer: issuer.clone(), url, client_id: client_id.clone() }))
     }

@@ -7,6 +7,7 @@ pub mod credentials;
 #[cfg(feature = "demo")]
 pub mod embedded;
 pub mod interrupt;
+pub mod person;
 pub mod registration;
 pub mod relay;
 pub mod request_headers;

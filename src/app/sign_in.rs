@@ -6,6 +6,7 @@ use crate::{
     app::{
         company::Company,
         credentials::Credentials,
+        person::Person,
         registration::Secrets,
         sign_out::{self, NotRevoked},
     },
@@ -227,16 +228,6 @@ fn provider_secret(options: &Options, earlier: Option<&Credential>) -> Option<Se
         }
         _ => None,
     }
-}
-
-/// How the user signs in, if the grant needs a user.
-pub struct Person<'a> {
-    /// Opens the sign-in page; none if the user opens it.
-    pub browser: Option<Arc<dyn Browser>>,
-    /// How the authorization response comes back.
-    pub redirection: Redirection,
-    /// Receives what happens.
-    pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
 /// The challenge plus the scope that was granted `earlier`, and with DPoP if the earlier sign-in used it: with less,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 pub use crate::credential::identity::Identity;
 use crate::{
     credential::{assertion_source::AssertionSource, key_header::KeyHeader},
@@ -15,6 +14,7 @@ use crate::{
     },
     server_url::ServerUrl,
 };
+use serde::{Deserialize, Serialize};
 
 /// How a credential is renewed.
 #[derive(Debug, Clone)]

@@ -30,7 +30,7 @@ pub(in crate::credential) fn sample() -> Credential {
         require_audience: false,
         parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
         bearer: Bearer::AccessToken,
-            dpop_key: None,
+        dpop_key: None,
         tokens: Some(TokenSet {
             access_token: Secret::new("CANARY-access".to_owned()),
             refresh_token: Some(Secret::new("CANARY-refresh".to_owned())),

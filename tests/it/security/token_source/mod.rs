@@ -169,7 +169,7 @@ impl Machine {
                 expires_at: Some(clock.now() + SignedDuration::from_secs(3600)),
                 scope: Some("read write".parse().unwrap()),
                 person: Some("p@example".to_owned()),
-            id_token: None,
+                id_token: None,
             }),
             end: None,
         };
