@@ -247,6 +247,7 @@ impl From<&AssertionError> for Advice {
             | AssertionError::IdTokenRefused { .. } => {
                 "check the program that writes this file: finmcp reads the file for every access token"
             }
+            AssertionError::SignInRefused { .. } => return Self::new(ErrorKind::LoginRequired, "sign in again"),
             AssertionError::GrantRefused { .. } => {
                 "ask your administrator to register the same client with the identity provider and the server"
             }

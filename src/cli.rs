@@ -129,6 +129,9 @@ pub struct Login {
     /// Whether to delete the imported files.
     #[command(flatten)]
     pub disposal: Disposal,
+    /// Sign in to every saved profile that is signed out
+    #[arg(long, conflicts_with_all = ["server", "environment", "url", "profile", "import"])]
+    pub all: bool,
     /// Register a new client, and replace a profile of the same name that is for another server
     #[arg(long)]
     pub force: bool,
@@ -156,7 +159,8 @@ Examples:
   finmcp login masset --url https://your-masset-url/mcp
   finmcp login https://mcp.example.com/mcp
   finmcp login https://mcp.example.com/mcp --client-id ID --redirect-uri http://localhost:3118/callback
-  finmcp login https://mcp.example.com/mcp --assertion-file /var/run/secrets/tokens/mcp";
+  finmcp login https://mcp.example.com/mcp --assertion-file /var/run/secrets/tokens/mcp
+  finmcp login --all";
 
 /// `finmcp token`.
 #[derive(Debug, Args)]

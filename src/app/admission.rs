@@ -67,7 +67,10 @@ impl Admission {
         let Given { options, secrets } = &self.given;
         match options.grant.or(self.profile.options.grant) {
             Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
-            Some(GrantKind::JwtBearer) => options.assertion.is_some(),
+            Some(GrantKind::JwtBearer) => {
+                let saved = self.profile.options.assertion.as_ref();
+                options.assertion.as_ref().or(saved).is_some_and(|assertion| !assertion.needs_user())
+            }
             Some(GrantKind::ApiKey) => secrets.api_key.is_some(),
             Some(GrantKind::AuthorizationCode | GrantKind::DeviceCode) | None => false,
         }
@@ -99,11 +102,11 @@ impl Admission {
             Some(GrantKind::ClientCredentials) => {
                 return Err("this profile signs in with a client secret, not with a browser".to_owned());
             }
-            Some(GrantKind::JwtBearer) => {
+            Some(GrantKind::JwtBearer) if !profile.options.uses_page() => {
                 return Err("this profile signs in with an assertion, not with a browser".to_owned());
             }
             Some(GrantKind::ApiKey) => return Err("it takes an API key".to_owned()),
-            Some(GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
+            Some(GrantKind::JwtBearer | GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
         }
         let begun_by = *shown_by.borrow();
         let here = match begun_by {

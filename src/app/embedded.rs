@@ -7,8 +7,9 @@ use tempfile::TempDir;
 use crate::{
     app::{
         credentials::Credentials,
+        person::Person,
         registration::Secrets,
-        sign_in::{Person, Wanted, keep, sign_in},
+        sign_in::{Wanted, keep, sign_in},
     },
     credential::record::Credential,
     demo::{self, Vendors, asset::Asset, person},

@@ -1,11 +1,13 @@
 //! What commands share: signing in and out, and sessions with servers. Nothing here prints: callers receive events.
 
 pub mod admission;
+pub mod company;
 pub mod connection;
 pub mod credentials;
 #[cfg(feature = "demo")]
 pub mod embedded;
 pub mod interrupt;
+pub mod person;
 pub mod registration;
 pub mod relay;
 pub mod request_headers;

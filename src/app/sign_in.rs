@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     app::{
+        company::Company,
         credentials::Credentials,
+        person::Person,
         registration::Secrets,
         sign_out::{self, NotRevoked},
     },
     credential::{
+        assertion::AssertionError,
         assertion_source::AssertionSource,
         record::{Credential, Identity, Renewal},
         token_source::TokenSourceError,
@@ -165,7 +168,7 @@ pub async fn sign_in(
     let context = Context {
         http: &credentials.http,
         clock: credentials.clock.as_ref(),
-        browser: person.browser,
+        browser: person.browser.clone(),
         registrations: Some(credentials.registrations()),
     };
     let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
@@ -182,12 +185,36 @@ pub async fn sign_in(
     match grant {
         GrantKind::ClientCredentials => client_credentials(request, &context).await,
         GrantKind::ApiKey => api_key(request, secrets.api_key, &context).await,
-        GrantKind::JwtBearer => jwt_bearer(request, provider_secret, &context).await,
+        GrantKind::JwtBearer => by_assertion(credentials, request, provider_secret, person, &context).await,
         GrantKind::DeviceCode => device_code(request, person.redirection.timeout, &context, person.progress).await,
         GrantKind::AuthorizationCode => {
             authorization_code(request, person.redirection, &context, person.progress).await
         }
     }
+}
+
+/// Signs in with an assertion. If a company's identity provider issues it, its user signs in there first, unless that was
+/// done for another server; once more if the provider no longer accepts that sign-in.
+async fn by_assertion(
+    credentials: &Credentials,
+    request: LoginRequest,
+    provider_secret: Option<Secret>,
+    person: Person<'_>,
+    context: &Context<'_>,
+) -> Result<Credential, LoginError> {
+    let Some(company) = Company::of(&request.options)? else {
+        return jwt_bearer(request, provider_secret, None, context).await;
+    };
+    let stored = company.id_token(credentials).await.map_err(LoginError::Store)?;
+    if let Some(id_token) = stored {
+        let sign_in = Some((company.identity(), id_token));
+        match jwt_bearer(request.clone(), provider_secret.clone(), sign_in, context).await {
+            Err(LoginError::Assertion(AssertionError::SignInRefused { .. })) => {}
+            outcome => return outcome,
+        }
+    }
+    let id_token = company.sign_in(credentials, &request.options, provider_secret.clone(), person).await?;
+    jwt_bearer(request, provider_secret, Some((company.identity(), id_token)), context).await
 }
 
 /// The stored secret of this client at this identity provider.
@@ -201,16 +228,6 @@ fn provider_secret(options: &Options, earlier: Option<&Credential>) -> Option<Se
         }
         _ => None,
     }
-}
-
-/// How the user signs in, if the grant needs a user.
-pub struct Person<'a> {
-    /// Opens the sign-in page; none if the user opens it.
-    pub browser: Option<Arc<dyn Browser>>,
-    /// How the authorization response comes back.
-    pub redirection: Redirection,
-    /// Receives what happens.
-    pub progress: &'a mut (dyn FnMut(Progress<'_>) + Send),
 }
 
 /// The challenge plus the scope that was granted `earlier`, and with DPoP if the earlier sign-in used it: with less,

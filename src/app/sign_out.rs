@@ -1,12 +1,12 @@
 //! Signing out: here, and at the server.
 
 use crate::{
-    app::credentials::Credentials,
+    app::{company::Company, credentials::Credentials},
     credential::{
         clock::Clock,
         record::{Credential, Renewal},
     },
-    error::Error,
+    error::{Error, ErrorKind},
     oauth::{
         client::{self, RevocableToken, RevocationRequest},
         error::TokenError,
@@ -54,6 +54,19 @@ pub async fn forget(settings: &Settings, credentials: &Credentials, profile: &Pr
     let credential = credential.map_err(|error| Error::of_token(error, profile))?;
     settings.sign_out(&profile.name).await?;
     Ok(SignedOut::From(credential.map(Box::new)))
+}
+
+/// Deletes the sign-in at a company's identity provider, and revokes it there if it can. Whether there was one.
+///
+/// # Errors
+/// The credential could not be deleted.
+pub async fn forget_company(credentials: &Credentials, company: &Company) -> Result<bool, Error> {
+    let credential = credentials.tokens(Some(company.identity())).sign_out().await;
+    let Some(credential) = credential.map_err(|error| Error::from_source(ErrorKind::Store, error))? else {
+        return Ok(false);
+    };
+    revoke(credentials, &credential, &mut |_| {}).await;
+    Ok(true)
 }
 
 /// Revokes the refresh token first, since it could obtain new access tokens (RFC 7009 section 2.1). Tells about each

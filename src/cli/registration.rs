@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::{
-    credential::key_header::KeyHeader,
+    credential::{key_header::KeyHeader, record::Bearer},
     error::{Error, ErrorKind},
     login::{
         options::{Assertion, GrantKind, Options, ResourceParameter},
@@ -63,7 +63,7 @@ pub struct Registration {
         long,
         value_name = "URL",
         conflicts_with = "assertion_file",
-        requires_all = ["identity_provider_client_id", "id_token_file"],
+        requires = "identity_provider_client_id",
         help_heading = "Assertion"
     )]
     pub identity_provider: Option<String>,
@@ -73,7 +73,7 @@ pub struct Registration {
     /// A file with the client secret for the identity provider, or - for stdin
     #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
     pub identity_provider_client_secret_file: Option<PathBuf>,
-    /// A file with an ID token from the identity provider; re-read for every access token
+    /// A file with an ID token from the identity provider, instead of a sign-in there; re-read for every access token
     #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
     pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
@@ -82,6 +82,9 @@ pub struct Registration {
     /// A scope to request; may be repeated
     #[arg(long, value_name = "SCOPE", help_heading = "Request")]
     pub scope: Vec<Scope>,
+    /// Which token to send to the server (default: the access token)
+    #[arg(long, value_enum, value_name = "TOKEN", help_heading = "Request")]
+    pub bearer: Option<Bearer>,
     /// A header to add to every request to the server, for example Stripe-Account=ID; may be repeated
     #[arg(long = "header", value_name = "NAME=VALUE", help_heading = "Request")]
     pub headers: Vec<ExtraHeaders>,
@@ -119,7 +122,7 @@ impl Registration {
             (None, Some(issuer)) => Some(Assertion::IdentityProvider {
                 issuer,
                 client_id: self.identity_provider_client_id.unwrap_or_default(),
-                id_token_file: lasting(&self.id_token_file.unwrap_or_default())?,
+                id_token_file: self.id_token_file.as_deref().map(lasting).transpose()?,
             }),
             (None, None) => None,
         };
@@ -147,6 +150,7 @@ impl Registration {
             client_metadata_url: self.client_metadata_url,
             redirect_uri: self.redirect_uri,
             api_key_header: self.api_key_header,
+            bearer: self.bearer,
             headers: self.headers.into_iter().fold(ExtraHeaders::default(), |all, header| header.or(all)),
             scope,
             token_endpoint: self.token_endpoint,

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     app::{
         credentials::Credentials,
-        registration::Given,
+        registration::{Given, Secrets},
         sign_in::{Attempt, sign_in_and_keep},
     },
     cli::{self, ImportSource},
@@ -32,12 +32,21 @@ pub async fn run(
     console: Console,
     arguments: cli::Login,
 ) -> Result<(), Error> {
-    let Given { options, mut secrets } = Given::read(arguments.registration, settings).await?;
+    let given = Given::read(arguments.registration, settings).await?;
+    let way = Way {
+        force: arguments.force,
+        no_browser: arguments.no_browser,
+        port: arguments.port,
+        timeout: Duration::from_secs(arguments.timeout),
+    };
+    if arguments.all {
+        return sign_in_to_all(settings, credentials, console, &given, way).await;
+    }
     let mut profile = settings.profiles.select(&arguments.server.into())?;
     if !arguments.force {
         refuse_takeover(settings, &profile)?;
     }
-    profile.options = options.or(profile.options);
+    profile.options = given.options.or(profile.options);
     // --port selects another redirect URI than the saved one.
     if arguments.port.is_some() {
         profile.options.redirect_uri = None;
@@ -45,16 +54,60 @@ pub async fn run(
     if let Some(ImportSource::McpRemote) = arguments.import {
         return import::run(settings, credentials, console, profile, arguments.disposal).await;
     }
+    sign_in(settings, credentials, console, profile, given.secrets, way).await
+}
 
+/// How the user signs in.
+#[derive(Clone, Copy)]
+struct Way {
+    force: bool,
+    no_browser: bool,
+    port: Option<u16>,
+    timeout: Duration,
+}
+
+/// Signs in to every saved profile without a sign-in, one after another. Reports a failure and continues.
+async fn sign_in_to_all(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    given: &Given,
+    way: Way,
+) -> Result<(), Error> {
+    let mut failed = None;
+    for mut profile in settings.profiles.all() {
+        if credentials.tokens(profile.signed_in.clone()).is_signed_in().await {
+            continue;
+        }
+        profile.options = given.options.clone().or(profile.options);
+        if let Err(error) = sign_in(settings, credentials, console, profile, given.secrets.clone(), way).await {
+            console.report(&error);
+            failed.get_or_insert(error.kind);
+        }
+    }
+    match failed {
+        None => Ok(()),
+        Some(kind) => Err(Error::new(kind, "some profiles could not be signed in")),
+    }
+}
+
+async fn sign_in(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    profile: Profile,
+    mut secrets: Secrets,
+    way: Way,
+) -> Result<(), Error> {
     if profile.options.grant == Some(GrantKind::ApiKey) && secrets.api_key.is_none() {
         secrets.api_key = ask_for_key(console, &profile.title).await;
     }
-    let by_page = profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    let browser = if by_page && !arguments.no_browser { browser_for(settings, &profile).await? } else { None };
-    let paste = if by_page { paste(arguments.no_browser) } else { None };
-    let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
+    let by_page = profile.options.uses_page();
+    let browser = if by_page && !way.no_browser { browser_for(settings, &profile).await? } else { None };
+    let paste = if by_page { paste(way.no_browser) } else { None };
+    let redirection = Redirection { port: way.port, paste, timeout: way.timeout };
     let tell = Box::new(words::of_sign_in(console, &profile));
-    let attempt = Attempt { secrets, challenge: None, force_registration: arguments.force, browser, redirection, tell };
+    let attempt = Attempt { secrets, challenge: None, force_registration: way.force, browser, redirection, tell };
     let (profile, credential) = sign_in_and_keep(settings, credentials, profile, attempt).await?;
     words::summarise(credentials, console, &profile, &credential);
     Ok(())

@@ -2,6 +2,7 @@
 
 use crate::{
     app::{
+        company::Company,
         credentials::Credentials,
         sign_out::{self, SignedOut},
     },
@@ -32,6 +33,14 @@ pub async fn run(
     for profile in &profiles {
         sign_out(settings, credentials, console, profile, revocation).await?;
     }
+    if arguments.all {
+        for company in companies(settings) {
+            let host = company.host();
+            if sign_out::forget_company(credentials, &company).await? {
+                console.note(&format!("Signed out of {host} (company sign-in)"));
+            }
+        }
+    }
     if profiles.is_empty() {
         console.note("Not signed in to any server");
     }
@@ -56,6 +65,17 @@ async fn sign_out(
         sign_out::revoke(credentials, &credential, &mut |left| words::not_revoked(console, &left)).await;
     }
     Ok(())
+}
+
+/// The identity providers of the saved profiles, each once.
+fn companies(settings: &Settings) -> Vec<Company> {
+    let mut companies: Vec<Company> = Vec::new();
+    for company in settings.profiles.all().filter_map(|profile| Company::of(&profile.options).ok().flatten()) {
+        if companies.iter().all(|other| other.identity() != company.identity()) {
+            companies.push(company);
+        }
+    }
+    companies
 }
 
 /// Whether to revoke the tokens.

@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 use crate::{
     credential::{
         key_header::KeyHeader,
-        record::{Credential, Renewal},
+        record::{Bearer, Credential, Renewal},
     },
     oauth::{
         challenge::Challenge,
         dpop::{self, DpopKey},
+        jwt,
         private_key::PrivateKeyError,
         scope::Scope,
         token_set::{TokenSet, TokenType},
@@ -63,15 +64,17 @@ impl AccessToken {
     /// The access token of `tokens`, which belong to `credential`. If the server named no scope, it granted the
     /// requested one (RFC 6749 section 5.1).
     pub(super) fn new(tokens: &TokenSet, credential: &Credential) -> Self {
+        let id_token = tokens.id_token.as_ref().filter(|_| credential.bearer == Bearer::IdToken);
         Self(Arc::new(Issued {
-            secret: tokens.access_token.clone(),
+            secret: id_token.unwrap_or(&tokens.access_token).clone(),
             presentation: match (&credential.renewal, &credential.dpop_key) {
                 (Renewal::ApiKey(header), _) => Presentation::ApiKey(header.clone()),
-                (_, Some(key)) => Presentation::Dpop(key.clone()),
-                (_, None) => Presentation::Bearer,
+                // An ID token is bound to no key.
+                (_, Some(key)) if credential.bearer == Bearer::AccessToken => Presentation::Dpop(key.clone()),
+                _ => Presentation::Bearer,
             },
             issued_at: tokens.issued_at,
-            expires_at: tokens.expires_at,
+            expires_at: id_token.map_or(tokens.expires_at, |token| jwt::expiry(token.expose())),
             scope: tokens.scope.as_ref().or(credential.scope.as_ref()).cloned(),
             sign_in: credential.sign_in_name(),
         }))
@@ -209,6 +212,7 @@ mod tests {
             expires_at: lifetime.map(after),
             scope: None,
             person: None,
+            id_token: None,
         };
         AccessToken::new(&tokens, &sample())
     }

@@ -1,5 +1,5 @@
 //! Tokens for an assertion (RFC 7523 section 2.1). finmcp gets a new assertion for every token: from a file that
-//! another program keeps up to date, or from an identity provider in exchange for the ID token in a file.
+//! another program keeps up to date, or from an identity provider in exchange for the user's ID token.
 
 use std::{
     fs::File,
@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::{
-        assertion_source::{AssertionSource, IdentityProvider},
+        assertion_source::{AssertionSource, IdToken, IdentityProvider},
+        identity::Identity,
         record::Credential,
     },
     http::Http,
@@ -71,6 +72,14 @@ pub enum AssertionError {
         /// The provider's error.
         refusal: OAuthError,
     },
+    /// The identity provider does not accept the ID token of the user's sign-in there: the user has to sign in again.
+    #[error("{host} does not accept your company sign-in: {refusal}")]
+    SignInRefused {
+        /// The identity provider.
+        host: String,
+        /// The provider's error.
+        refusal: OAuthError,
+    },
     /// The identity provider granted no access: an administrator decided so, or the request failed.
     #[error("the identity provider {host} granted no access: {error}")]
     NotGranted {
@@ -97,7 +106,8 @@ fn ended(end: &Option<Timestamp>) -> String {
 }
 
 impl AssertionSource {
-    /// Tokens for `credential`. Sends each assertion once: a refused one is not tried again.
+    /// Tokens for `credential`; `id_token` is that of the user's sign-in at the identity provider, if the source is one.
+    /// Sends each assertion once: a refused one is not tried again.
     ///
     /// # Errors
     /// Any [`AssertionError`].
@@ -105,6 +115,7 @@ impl AssertionSource {
         &self,
         http: &Http,
         credential: &Credential,
+        id_token: Option<Secret>,
         now: Timestamp,
     ) -> Result<TokenSet, AssertionError> {
         match self {
@@ -118,15 +129,36 @@ impl AssertionSource {
                     error => error.into(),
                 })
             }
-            Self::IdentityProvider(provider) => provider.tokens(http, credential, now).await,
+            Self::IdentityProvider(provider) => provider.tokens(http, credential, id_token, now).await,
+        }
+    }
+
+    /// The user's sign-in at the identity provider, if that is where the ID token comes from.
+    pub fn sign_in(&self) -> Option<&Identity> {
+        match self {
+            Self::IdentityProvider(provider) => match &provider.id_token {
+                IdToken::SignIn(identity) => Some(identity),
+                IdToken::File(_) => None,
+            },
+            Self::File(_) => None,
         }
     }
 }
 
 impl IdentityProvider {
-    async fn tokens(&self, http: &Http, credential: &Credential, now: Timestamp) -> Result<TokenSet, AssertionError> {
-        let id_token = read(&self.id_token_file).await?;
+    async fn tokens(
+        &self,
+        http: &Http,
+        credential: &Credential,
+        id_token: Option<Secret>,
+        now: Timestamp,
+    ) -> Result<TokenSet, AssertionError> {
         let host = self.token_endpoint.host();
+        let id_token = match (&self.id_token, id_token) {
+            (IdToken::File(path), _) => read(path).await?,
+            (IdToken::SignIn(_), Some(token)) => token,
+            (IdToken::SignIn(_), None) => return Err(TokenError::Unusable("it contains no ID token").into()),
+        };
         let exchange = TokenExchange {
             endpoint: &self.token_endpoint,
             issuer: &self.issuer,
@@ -137,11 +169,14 @@ impl IdentityProvider {
             scope: credential.scope.as_ref(),
         };
         let id_jag = exchange_token(http, exchange, now).await.map_err(|error| match error {
-            TokenError::InvalidGrant(refusal) => AssertionError::IdTokenRefused {
-                host: host.clone(),
-                path: self.id_token_file.clone(),
-                end: end_of(&id_token, now),
-                refusal,
+            TokenError::InvalidGrant(refusal) => match &self.id_token {
+                IdToken::File(path) => AssertionError::IdTokenRefused {
+                    host: host.clone(),
+                    path: path.clone(),
+                    end: end_of(&id_token, now),
+                    refusal,
+                },
+                IdToken::SignIn(_) => AssertionError::SignInRefused { host: host.clone(), refusal },
             },
             error => AssertionError::NotGranted { host: host.clone(), error },
         })?;

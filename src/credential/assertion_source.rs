@@ -1,9 +1,9 @@
 //! Sources of assertions (RFC 7523 section 2.1): a file that another program keeps up to date, or an identity provider
-//! that exchanges the ID token in a file.
+//! that exchanges the user's ID token.
 
 use std::path::PathBuf;
 
-use crate::{oauth::registration::ClientRegistration, server_url::ServerUrl};
+use crate::{credential::identity::Identity, oauth::registration::ClientRegistration, server_url::ServerUrl};
 
 /// A source of assertions.
 #[derive(Debug, Clone)]
@@ -23,6 +23,15 @@ pub struct IdentityProvider {
     pub token_endpoint: ServerUrl,
     /// The client that its ID tokens are issued to.
     pub registration: ClientRegistration,
-    /// The file with the user's ID token.
-    pub id_token_file: PathBuf,
+    /// The user's ID token.
+    pub id_token: IdToken,
+}
+
+/// Where the user's ID token comes from.
+#[derive(Debug, Clone)]
+pub enum IdToken {
+    /// A file that another program keeps up to date.
+    File(PathBuf),
+    /// The user's sign-in at the identity provider, which all servers of the company share.
+    SignIn(Identity),
 }

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::{
-        assertion_source::{AssertionSource, IdentityProvider},
-        record::{Credential, End, Identity, Renewal},
+        assertion_source::{AssertionSource, IdToken, IdentityProvider},
+        record::{Bearer, Credential, End, Identity, Renewal},
         store::StoreError,
     },
     oauth::{
@@ -111,6 +111,8 @@ struct Document<'a> {
     require_audience: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    bearer: Bearer,
     /// PKCS#8 in PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dpop_key: Option<Cow<'a, str>>,
@@ -149,7 +151,11 @@ enum AssertionDocument<'a> {
         #[serde(default, skip_serializing_if = "is_anywhere")]
         token_endpoint_reach: Reach,
         registration: Box<RegistrationDocument<'a>>,
-        id_token_file: Cow<'a, str>,
+        /// None if the user signs in there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id_token_file: Option<Cow<'a, str>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sign_in: Option<IdentityDocument<'a>>,
     },
 }
 
@@ -196,6 +202,9 @@ struct TokensDocument<'a> {
     scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     person: Option<Cow<'a, str>>,
+    /// Only where it is used: it can be long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id_token: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&'a Credential> for Document<'a> {
@@ -203,13 +212,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
         let Credential { identity, registration, .. } = credential;
         Self {
             version: VERSION,
-            identity: IdentityDocument {
-                environment: Cow::from(&identity.environment),
-                issuer: Cow::from(&identity.issuer),
-                resource: Cow::from(&identity.resource),
-                client_id: Cow::from(&identity.client_id),
-                account: Cow::from(&identity.account),
-            },
+            identity: identity.into(),
             generation: credential.generation,
             sign_in: credential.sign_in,
             renewal: match &credential.renewal {
@@ -232,6 +235,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
             scope_on_refresh: credential.scope_on_refresh,
             require_audience: credential.require_audience,
             parameters: credential.parameters.iter().map(|(key, value)| (Cow::from(key), Cow::from(value))).collect(),
+            bearer: credential.bearer,
             dpop_key: credential.dpop_key.as_ref().map(|key| exposed(key.pem())),
             tokens: credential.tokens.as_ref().map(|tokens| TokensDocument {
                 access_token: exposed(&tokens.access_token),
@@ -240,6 +244,7 @@ impl<'a> From<&'a Credential> for Document<'a> {
                 expires_at: tokens.expires_at.map(Timestamp::as_millisecond),
                 scope: tokens.scope.as_ref().map(Scope::to_string),
                 person: tokens.person.as_ref().map(Cow::from),
+                id_token: tokens.id_token.as_ref().filter(|_| credential.bearer == Bearer::IdToken).map(exposed),
             }),
             end: credential.end,
         }
@@ -252,13 +257,7 @@ impl TryFrom<Document<'_>> for Credential {
     fn try_from(document: Document<'_>) -> Result<Self, StoreError> {
         let Document { identity, registration, .. } = document;
         Ok(Self {
-            identity: Identity {
-                environment: identity.environment.into_owned(),
-                issuer: identity.issuer.into_owned(),
-                resource: identity.resource.into_owned(),
-                client_id: identity.client_id.into_owned(),
-                account: identity.account.into_owned(),
-            },
+            identity: identity.into(),
             generation: document.generation,
             sign_in: document.sign_in,
             renewal: match document.renewal {
@@ -284,10 +283,35 @@ impl TryFrom<Document<'_>> for Credential {
                 .into_iter()
                 .map(|(key, value)| (key.into_owned(), value.into_owned()))
                 .collect(),
+            bearer: document.bearer,
             dpop_key: document.dpop_key.map(dpop_key).transpose()?,
             tokens: document.tokens.map(TokenSet::try_from).transpose()?,
             end: document.end,
         })
+    }
+}
+
+impl<'a> From<&'a Identity> for IdentityDocument<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        Self {
+            environment: Cow::from(&identity.environment),
+            issuer: Cow::from(&identity.issuer),
+            resource: Cow::from(&identity.resource),
+            client_id: Cow::from(&identity.client_id),
+            account: Cow::from(&identity.account),
+        }
+    }
+}
+
+impl From<IdentityDocument<'_>> for Identity {
+    fn from(document: IdentityDocument<'_>) -> Self {
+        Self {
+            environment: document.environment.into_owned(),
+            issuer: document.issuer.into_owned(),
+            resource: document.resource.into_owned(),
+            client_id: document.client_id.into_owned(),
+            account: document.account.into_owned(),
+        }
     }
 }
 
@@ -340,7 +364,14 @@ impl<'a> From<&'a AssertionSource> for AssertionDocument<'a> {
                 token_endpoint: Cow::from(provider.token_endpoint.as_str()),
                 token_endpoint_reach: provider.token_endpoint.reach(),
                 registration: Box::new((&provider.registration).into()),
-                id_token_file: provider.id_token_file.to_string_lossy(),
+                id_token_file: match &provider.id_token {
+                    IdToken::File(path) => Some(path.to_string_lossy()),
+                    IdToken::SignIn(_) => None,
+                },
+                sign_in: match &provider.id_token {
+                    IdToken::File(_) => None,
+                    IdToken::SignIn(identity) => Some(identity.into()),
+                },
             },
         }
     }
@@ -358,11 +389,16 @@ impl TryFrom<AssertionDocument<'_>> for AssertionSource {
                 token_endpoint_reach,
                 registration,
                 id_token_file,
+                sign_in,
             } => Self::IdentityProvider(Box::new(IdentityProvider {
                 issuer: issuer.into_owned(),
                 token_endpoint: parsed::<ServerUrl>(&token_endpoint, "token endpoint")?.within(token_endpoint_reach),
                 registration: (*registration).try_into()?,
-                id_token_file: id_token_file.into_owned().into(),
+                id_token: match (id_token_file, sign_in) {
+                    (Some(path), _) => IdToken::File(path.into_owned().into()),
+                    (None, Some(identity)) => IdToken::SignIn(identity.into()),
+                    (None, None) => return Err(StoreError::Corrupt("it names no ID token".to_owned())),
+                },
             })),
         })
     }
@@ -383,8 +419,13 @@ impl TryFrom<TokensDocument<'_>> for TokenSet {
             expires_at: document.expires_at.map(time).transpose()?,
             scope: document.scope.map(|scope| parsed(&scope, "scope")).transpose()?,
             person: document.person.map(Cow::into_owned),
+            id_token: document.id_token.map(hidden),
         })
     }
+}
+
+fn is_default(bearer: &Bearer) -> bool {
+    *bearer == Bearer::default()
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -129,6 +129,7 @@ impl From<AssertionError> for TokenSourceError {
     fn from(error: AssertionError) -> Self {
         match error {
             AssertionError::Token(error) => error.into(),
+            AssertionError::SignInRefused { .. } => Self::LoginRequired(LoginReason::Ended),
             error => Self::Assertion(Arc::new(error)),
         }
     }

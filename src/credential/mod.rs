@@ -16,6 +16,7 @@ pub mod clock;
 mod document;
 pub mod error;
 pub mod file;
+pub mod identity;
 pub mod judgement;
 pub mod key_header;
 pub mod keychain;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
+pub use crate::credential::identity::Identity;
 use crate::{
     credential::{assertion_source::AssertionSource, key_header::KeyHeader},
     oauth::{
@@ -16,35 +14,7 @@ use crate::{
     },
     server_url::ServerUrl,
 };
-
-/// The identity of a credential. If any part differs, it is another credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The vendor's environment (`production`, `sandbox`); empty if it has only one.
-    pub environment: String,
-    /// The authorization server's issuer identifier (RFC 8414 section 2); for a pinned token endpoint without one, the
-    /// endpoint's URL.
-    pub issuer: String,
-    /// The protected resource's identifier (RFC 8707).
-    pub resource: String,
-    /// The client identifier.
-    pub client_id: String,
-    /// The account, as the profile names it.
-    pub account: String,
-}
-
-impl Identity {
-    /// The name of its store entry and of its lock: `finmcp-` and a SHA-256 in hexadecimal. Each part is hashed with
-    /// its length, so that moving characters from one part to the next changes the name.
-    pub fn entry(&self) -> String {
-        let mut hash = Sha256::new_with_prefix(b"finmcp credential 1");
-        for part in [&self.environment, &self.issuer, &self.resource, &self.client_id, &self.account] {
-            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part);
-        }
-        format!("finmcp-{}", hex::encode(hash.finalize()))
-    }
-}
+use serde::{Deserialize, Serialize};
 
 /// How a credential is renewed.
 #[derive(Debug, Clone)]
@@ -67,6 +37,17 @@ pub enum End {
     Refused,
     /// The authorization server no longer knows the client that it registered.
     ClientForgotten,
+}
+
+/// Which of its tokens a credential sends to the MCP server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bearer {
+    /// Send the access token
+    #[default]
+    AccessToken,
+    /// Send the ID token, for gateways that expect it
+    IdToken,
 }
 
 /// A credential.
@@ -96,6 +77,8 @@ pub struct Credential {
     pub require_audience: bool,
     /// Additional form fields for this server.
     pub parameters: Vec<(String, String)>,
+    /// Which of its tokens the MCP server gets.
+    pub bearer: Bearer,
     /// The key that its tokens are bound to (RFC 9449); none for bearer tokens.
     pub dpop_key: Option<Arc<DpopKey>>,
     /// The tokens; none before the first request.

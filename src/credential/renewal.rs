@@ -20,6 +20,8 @@ use tokio::time::Instant;
 use crate::{
     credential::{
         access_token::AccessToken,
+        assertion::AssertionError,
+        assertion_source::AssertionSource,
         clock::Clock,
         error::{LoginReason, TokenSourceError},
         pacing::Pacing,
@@ -399,7 +401,7 @@ impl Account {
         let (grant, scope) = match (&credential.renewal, &credential.tokens) {
             (Renewal::JwtBearer(source), _) => {
                 self.begin(&credential.renewal)?;
-                let tokens = source.tokens(&self.parts.http, &credential, self.parts.clock.now()).await?;
+                let tokens = self.by_assertion(source, &credential).await?;
                 return Ok(self.keep(credential, tokens).await);
             }
             (Renewal::ClientCredentials, _) => (Grant::ClientCredentials, credential.scope.as_ref()),
@@ -430,6 +432,26 @@ impl Account {
         };
         self.state().is_spending = false;
         outcome
+    }
+
+    /// Tokens for an assertion. If the identity provider refuses the ID token, for example because its clock is ahead, a
+    /// renewed one is tried once.
+    async fn by_assertion(
+        &self,
+        source: &AssertionSource,
+        credential: &Credential,
+    ) -> Result<TokenSet, TokenSourceError> {
+        let (http, now) = (&self.parts.http, self.parts.clock.now());
+        let Some(identity) = source.sign_in() else { return Ok(source.tokens(http, credential, None, now).await?) };
+        let provider = || Arc::new(Account::new(identity.clone(), self.parts.clone()));
+        let token = id_token(provider(), None).await?;
+        match source.tokens(http, credential, Some(token.secret().clone()), now).await {
+            Err(AssertionError::SignInRefused { .. }) => {
+                let token = id_token(provider(), Some(token)).await?;
+                Ok(source.tokens(http, credential, Some(token.secret().clone()), now).await?)
+            }
+            tokens => Ok(tokens?),
+        }
     }
 
     /// Records the request that starts now. Only a request with a refresh token uses it up, so only that one must
@@ -541,8 +563,23 @@ fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
         refresh_token: new.refresh_token.or_else(|| old?.refresh_token.clone()),
         scope: new.scope.filter(|scope| !scope.is_empty()).or_else(|| old?.scope.clone()),
         person: new.person.or_else(|| old?.person.clone()),
+        id_token: new.id_token.or_else(|| old?.id_token.clone()),
         ..new
     }
+}
+
+/// An ID token of the user's sign-in at the identity provider, other than the `refused` one. (Renewals nest here, so the
+/// future needs a type of its own.)
+fn id_token(provider: Arc<Account>, refused: Option<AccessToken>) -> BoxFuture<'static, Outcome> {
+    async move {
+        let token = match &refused {
+            Some(refused) => provider.replace(refused).await,
+            None => provider.access_token(Duration::ZERO).await,
+        };
+        provider.settle().await;
+        token
+    }
+    .boxed()
 }
 
 fn is_corrupt(error: &TokenSourceError) -> bool {

@@ -277,6 +277,7 @@ impl From<&LoginError> for Advice {
             LoginError::Discovery(error) => return error.into(),
             LoginError::Registration(error) => return error.into(),
             LoginError::Token(error) => return error.into(),
+            LoginError::Store(error) => return Self::of_token_source(error, "finmcp login"),
             LoginError::Assertion(error) => return error.into(),
             LoginError::Http(error) => return error.into(),
             LoginError::Refused(refusal) => return refusal.into(),

@@ -146,6 +146,7 @@ fn assertion_errors() -> Vec<AssertionError> {
         AssertionError::NotJwt { path: path() },
         AssertionError::Refused { path: path(), end, refusal: said("invalid_grant") },
         AssertionError::IdTokenRefused { host: host(), path: path(), end: None, refusal: said("invalid_grant") },
+        AssertionError::SignInRefused { host: host(), refusal: said("invalid_grant") },
         AssertionError::NotGranted { host: host(), error: TokenError::Refused(said("access_denied")) },
         AssertionError::NotGranted { host: host(), error: TokenError::Unavailable { status: 503 } },
         AssertionError::GrantRefused { host: host(), refusal: said("invalid_grant") },
@@ -272,6 +273,7 @@ fn login_errors() {
         LoginError::PushedOnly { host: host(), device_codes: true },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
+        LoginError::Store(TokenSourceError::from(StoreError::Locked)),
         LoginError::NeedsApiKey,
         LoginError::ApiKeyUnusable,
         LoginError::ApiKeyRefused { host: "mcp.example".to_owned() },
@@ -301,7 +303,7 @@ fn login_errors() {
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret NeedsApiKey
+            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret Store NeedsApiKey
             ApiKeyUnusable ApiKeyRefused KeyRefused NeedsAssertion
             Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Token Http
         },
@@ -359,7 +361,7 @@ fn why_there_is_no_token() {
         token_errors()
     );
     assert_words!(
-        AssertionError { Unreadable NotJwt Refused IdTokenRefused NotGranted GrantRefused Token },
+        AssertionError { Unreadable NotJwt Refused IdTokenRefused SignInRefused NotGranted GrantRefused Token },
         assertion_errors()
     );
     let reasons = [

@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use crate::{
-    credential::record::{Credential, Identity, Renewal},
+    credential::record::{Bearer, Credential, Identity, Renewal},
     login::{context::Context, error::LoginError, request::LoginRequest},
     oauth::{
         discovery::{DiscoveryError, Inquiry, Probe},
@@ -73,6 +73,7 @@ fn credential(request: LoginRequest, renewal: Renewal, key: Secret, now: Timesta
         expires_at: None,
         scope: None,
         person: None,
+        id_token: None,
     };
     Credential {
         identity,
@@ -87,6 +88,7 @@ fn credential(request: LoginRequest, renewal: Renewal, key: Secret, now: Timesta
         scope_on_refresh: false,
         require_audience: false,
         parameters: Vec::new(),
+        bearer: Bearer::default(),
         dpop_key: None,
         tokens: Some(tokens),
         end: None,

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use crate::{
-    credential::assertion::AssertionError,
+    credential::{assertion::AssertionError, token_source::TokenSourceError},
     http::HttpError,
     oauth::{
         discovery::DiscoveryError,
@@ -113,6 +113,9 @@ pub enum LoginError {
     /// finmcp cannot get the server's metadata.
     #[error(transparent)]
     Discovery(DiscoveryError),
+    /// The stored sign-in at the identity provider cannot be read or renewed, or the new one cannot be stored.
+    #[error(transparent)]
+    Store(TokenSourceError),
     /// Dynamic registration.
     #[error(transparent)]
     Registration(RegistrationError),

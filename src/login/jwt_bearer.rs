@@ -3,8 +3,8 @@
 
 use crate::{
     credential::{
-        assertion_source::{AssertionSource, IdentityProvider},
-        record::{Credential, Renewal},
+        assertion_source::{AssertionSource, IdToken, IdentityProvider},
+        record::{Credential, Identity, Renewal},
     },
     login::{context::Context, error::LoginError, options::Assertion, request::LoginRequest},
     oauth::{
@@ -15,13 +15,15 @@ use crate::{
     secret::Secret,
 };
 
-/// Signs in with the assertion of the options. A pinned token endpoint skips discovery.
+/// Signs in with the assertion of the options. `sign_in` is the user's at the identity provider, with its ID token. A
+/// pinned token endpoint skips discovery.
 ///
 /// # Errors
 /// Any [`LoginError`].
 pub async fn jwt_bearer(
     request: LoginRequest,
     identity_provider_secret: Option<Secret>,
+    sign_in: Option<(Identity, Secret)>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
     let assertion = request.options.assertion.clone().ok_or(LoginError::NeedsAssertion)?;
@@ -33,6 +35,7 @@ pub async fn jwt_bearer(
             .registration(server, context.clock.now())
             .ok_or_else(|| LoginError::NeedsRegistration { host: server.token_endpoint.host() })?,
     };
+    let (identity, id_token) = sign_in.unzip();
     let source = match assertion {
         Assertion::File(path) => AssertionSource::File(path),
         Assertion::IdentityProvider { issuer, client_id, id_token_file } => {
@@ -53,13 +56,17 @@ pub async fn jwt_bearer(
                     withheld: Scope::default(),
                     other_redirect_uris: Vec::new(),
                 },
-                id_token_file,
+                id_token: match (id_token_file, identity) {
+                    (Some(path), _) => IdToken::File(path),
+                    (None, Some(identity)) => IdToken::SignIn(identity),
+                    (None, None) => return Err(LoginError::NeedsAssertion),
+                },
             }))
         }
     };
     let scope = request.scope(&discovery);
     let mut credential = request.credential(&discovery, Renewal::JwtBearer(source.clone()), registration, scope)?;
-    credential.tokens = Some(source.tokens(context.http, &credential, context.clock.now()).await?);
+    credential.tokens = Some(source.tokens(context.http, &credential, id_token, context.clock.now()).await?);
     Ok(credential)
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    credential::key_header::KeyHeader,
+    credential::{key_header::KeyHeader, record::Bearer},
     login::{parameters, redirect_uri::RedirectUri},
     mcp::extra_headers::ExtraHeaders,
     oauth::{
@@ -33,6 +33,8 @@ pub struct Options {
     pub api_key_header: Option<KeyHeader>,
     /// Headers for every request to the server.
     pub headers: ExtraHeaders,
+    /// Which token the server gets.
+    pub bearer: Option<Bearer>,
     /// The scope to request.
     pub scope: Option<Scope>,
     /// A pinned token endpoint: skips discovery.
@@ -50,6 +52,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether the user signs in at a web page: the authorization server's or, for an assertion, the identity provider's.
+    pub fn uses_page(&self) -> bool {
+        match self.grant {
+            None | Some(GrantKind::AuthorizationCode) => true,
+            Some(GrantKind::JwtBearer) => self.assertion.as_ref().is_some_and(Assertion::needs_user),
+            Some(GrantKind::ClientCredentials | GrantKind::DeviceCode | GrantKind::ApiKey) => false,
+        }
+    }
+
     /// These options, with missing ones taken from `other`.
     pub fn or(self, other: Self) -> Self {
         let parameters = if self.parameters.is_empty() { other.parameters } else { self.parameters };
@@ -63,6 +74,7 @@ impl Options {
             redirect_uri: self.redirect_uri.or(other.redirect_uri),
             api_key_header: self.api_key_header.or(other.api_key_header),
             headers: self.headers.or(other.headers),
+            bearer: self.bearer.or(other.bearer),
             scope: self.scope.or(other.scope),
             token_endpoint: self.token_endpoint.or(other.token_endpoint),
             issuer: self.issuer.or(other.issuer),
@@ -120,9 +132,16 @@ pub enum Assertion {
         issuer: String,
         /// The client that the ID token was issued to.
         client_id: String,
-        /// The file with the ID token.
-        id_token_file: PathBuf,
+        /// The file with the ID token; none if the user signs in there.
+        id_token_file: Option<PathBuf>,
     },
+}
+
+impl Assertion {
+    /// Whether the user has to sign in for it.
+    pub fn needs_user(&self) -> bool {
+        matches!(self, Self::IdentityProvider { id_token_file: None, .. })
+    }
 }
 
 /// The options in `config.toml`.
@@ -145,6 +164,8 @@ pub struct OptionsDocument {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    bearer: Option<Bearer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_endpoint: Option<String>,
@@ -166,7 +187,9 @@ pub struct OptionsDocument {
 struct IdentityProviderDocument {
     issuer: String,
     client_id: String,
-    id_token_file: PathBuf,
+    /// None if the user signs in there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token_file: Option<PathBuf>,
 }
 
 fn is_none(overrides: &Overrides) -> bool {
@@ -200,6 +223,7 @@ impl OptionsDocument {
             redirect_uri: read(&self.redirect_uri, "redirect_uri")?,
             api_key_header: read(&self.api_key_header, "api_key_header:")?,
             headers: headers_of(&self.headers)?,
+            bearer: self.bearer,
             scope: read(&self.scope, "scope:")?,
             token_endpoint: read(&self.token_endpoint, "token_endpoint:")?,
             issuer: self.issuer.clone(),
@@ -246,6 +270,7 @@ impl From<&Options> for OptionsDocument {
             redirect_uri: options.redirect_uri.as_ref().map(ToString::to_string),
             api_key_header: options.api_key_header.as_ref().map(ToString::to_string),
             headers: options.headers.to_texts(),
+            bearer: options.bearer,
             scope: options.scope.as_ref().map(ToString::to_string),
             token_endpoint: options.token_endpoint.as_ref().map(ToString::to_string),
             issuer: options.issuer.clone(),

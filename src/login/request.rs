@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    credential::record::{Credential, Identity, Renewal},
+    credential::record::{Bearer, Credential, Identity, Renewal},
     login::{
         context::Context,
         error::LoginError,
@@ -29,6 +29,9 @@ use crate::{
 
 /// The scope that asks for a refresh token (OpenID Connect Core 1.0 section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
+
+/// The scope that requests an ID token (OpenID Connect Core 1.0 section 3.1.2.1).
+const OPENID: &str = "openid";
 
 /// What to sign in to, as which client and account.
 #[derive(Debug, Clone)]
@@ -153,7 +156,11 @@ impl LoginRequest {
             (Some(chosen), Some(refused)) => Some(chosen.union(refused)),
             (chosen, _) => chosen.clone(),
         };
-        Scope::select(chosen, discovery.challenge.scope.clone(), supported)
+        let selected = Scope::select(chosen, discovery.challenge.scope.clone(), supported);
+        match self.options.bearer {
+            Some(Bearer::IdToken) => selected.clone().unwrap_or_default().with(OPENID).ok().or(selected),
+            Some(Bearer::AccessToken) | None => selected,
+        }
     }
 
     /// Adds `offline_access` if the server supports it, so that the user signs in only once (MCP authorization,
@@ -216,6 +223,7 @@ impl LoginRequest {
             scope_on_refresh: self.options.overrides.scope_on_refresh,
             require_audience: self.options.overrides.require_audience,
             parameters: self.options.parameters,
+            bearer: self.options.bearer.unwrap_or_default(),
             dpop_key,
             tokens: None,
             end: None,
@@ -263,6 +271,10 @@ pub(super) async fn with_tokens(
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
     let request = credential.token_request(grant);
-    credential.tokens = Some(oauth_client::request_token(context.http, request, context.clock.now()).await?);
+    let tokens = oauth_client::request_token(context.http, request, context.clock.now()).await?;
+    if credential.bearer == Bearer::IdToken && tokens.id_token.is_none() {
+        return Err(TokenError::Unusable("it contains no ID token").into());
+    }
+    credential.tokens = Some(tokens);
     Ok(credential)
 }

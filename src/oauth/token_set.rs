@@ -49,6 +49,8 @@ pub struct TokenSet {
     /// The user in the ID token, cleaned (OpenID Connect Core 1.0 section 5.1): the email address, else the user name.
     /// For display only.
     pub person: Option<String>,
+    /// The ID token (OpenID Connect Core 1.0 section 3.1.3.3), if it is a valid header value.
+    pub id_token: Option<Secret>,
 }
 
 /// A lenient token response for the `oauth2` crate, whose own type rejects harmless deviations that are common.
@@ -60,8 +62,14 @@ pub struct TokenResponse {
     expires_in: Option<Box<RawValue>>,
     refresh_token: Option<RefreshToken>,
     scope: Option<ScopeText>,
-    /// The user in the `id_token`, which itself is not kept.
-    #[serde(default, rename = "id_token", deserialize_with = "person")]
+    #[serde(default, deserialize_with = "id_token")]
+    id_token: Option<IdToken>,
+}
+
+/// The ID token and the user in it.
+#[derive(Debug)]
+struct IdToken {
+    text: Secret,
     person: Option<String>,
 }
 
@@ -111,7 +119,8 @@ impl TokenResponse {
             issued_at: now,
             expires_at: claimed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
-            person: self.person,
+            person: self.id_token.as_ref().and_then(|token| token.person.clone()),
+            id_token: self.id_token.map(|token| token.text).filter(|token| jwt::is_jwt(token.expose())),
             access_token,
         })
     }
@@ -164,7 +173,7 @@ impl TokenSet {
 
 /// The user in an ID token (OpenID Connect Core 1.0 section 5.1). It comes directly from the token endpoint, so TLS
 /// replaces the check of its signature (section 3.1.3.7).
-fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn id_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IdToken>, D::Error> {
     /// A claim that is not a string is ignored.
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -186,10 +195,10 @@ fn person<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
         preferred_username: Option<Text>,
     }
     let Text::Text(token) = Text::deserialize(deserializer)? else { return Ok(None) };
-    let named = jwt::claims(&token).and_then(|Claims { email, preferred_username }| {
+    let person = jwt::claims(&token).and_then(|Claims { email, preferred_username }| {
         [email, preferred_username].into_iter().flatten().find_map(Text::shown)
     });
-    Ok(named)
+    Ok(Some(IdToken { text: Secret::new(token), person }))
 }
 
 /// The `oauth2` crate requires `Serialize`. Tokens are never serialised.

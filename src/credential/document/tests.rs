@@ -28,7 +28,7 @@ fn everything_is_restored() {
         issuer: "https://idp.example".to_owned(),
         token_endpoint: without.token_endpoint.naming("https://idp.example/token").unwrap(),
         registration: ClientRegistration { client_id: "sso".to_owned(), ..sample().registration },
-        id_token_file: "/run/id-token".into(),
+        id_token: IdToken::File("/run/id-token".into()),
     };
     let file = by(AssertionSource::File("/var/run/secrets/tokens/mcp".into()));
     let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));

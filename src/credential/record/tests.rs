@@ -29,6 +29,7 @@ pub(in crate::credential) fn sample() -> Credential {
         scope_on_refresh: false,
         require_audience: false,
         parameters: vec![("business_id".to_owned(), "biz_1".to_owned())],
+        bearer: Bearer::AccessToken,
         dpop_key: None,
         tokens: Some(TokenSet {
             access_token: Secret::new("CANARY-access".to_owned()),
@@ -37,6 +38,7 @@ pub(in crate::credential) fn sample() -> Credential {
             expires_at: Some("2026-11-01T01:00:00.5Z".parse().unwrap()),
             scope: Some("a".parse().unwrap()),
             person: Some("p@example".to_owned()),
+            id_token: None,
         }),
         end: None,
     }

@@ -7,6 +7,8 @@ pub mod callback;
 #[cfg(target_os = "linux")]
 pub mod chromium;
 #[cfg(unix)]
+pub mod company;
+#[cfg(unix)]
 pub mod dpop;
 pub mod network;
 #[cfg(unix)]

@@ -160,6 +160,7 @@ impl Machine {
             scope_on_refresh: false,
             require_audience: false,
             parameters: Vec::new(),
+            bearer: finmcp::credential::record::Bearer::AccessToken,
             dpop_key: None,
             tokens: Some(TokenSet {
                 access_token: Secret::new("access-0".to_owned()),
@@ -168,6 +169,7 @@ impl Machine {
                 expires_at: Some(clock.now() + SignedDuration::from_secs(3600)),
                 scope: Some("read write".parse().unwrap()),
                 person: Some("p@example".to_owned()),
+                id_token: None,
             }),
             end: None,
         };

@@ -95,6 +95,6 @@ fn read(token: &str, issuer: &str) -> Result<(String, Value), &'static str> {
     Ok((header["typ"].as_str().unwrap_or_default().to_owned(), claims.clone()))
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
 }

@@ -209,7 +209,10 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         ("code_challenge_method is not S256", field("code_challenge_method") == "S256"),
         ("code_challenge is not 43 characters", field("code_challenge").len() == 43),
         ("state is too short to be unguessable", field("state").len() >= 22),
-        ("resource is not this server", field("resource") == format!("{}/mcp", shared.origin)),
+        (
+            "resource is not this server",
+            !state.script.serves_mcp || field("resource") == format!("{}/mcp", shared.origin),
+        ),
     ] {
         if !right {
             state.complain(format!("authorization request: {what}"));
@@ -306,7 +309,7 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if field("grant_type") == assertion::TOKEN_EXCHANGE {
         return assertion::exchange(&mut state, &shared.origin, &client_id, &form);
     }
-    if field("resource") != format!("{}/mcp", shared.origin) {
+    if state.script.serves_mcp && field("resource") != format!("{}/mcp", shared.origin) {
         state.complain(format!("token request: resource is {:?}", field("resource")));
         return error(400, "invalid_target", "not a resource of this server");
     }
@@ -504,7 +507,13 @@ impl State {
             response["scope"] = json!(scope);
         }
         if !self.script.id_token.is_null() && family.is_some() {
-            let parts = [json!({"alg": "none"}).to_string(), self.script.id_token.to_string(), self.mint("id-token")];
+            let mut claims = self.script.id_token.clone();
+            if claims["exp"] == "fresh" {
+                claims["iss"] = json!(origin);
+                claims["aud"] = json!(client_id);
+                claims["exp"] = json!(super::assertion::now() + lifetime.as_secs() as i64);
+            }
+            let parts = [json!({"alg": "none"}).to_string(), claims.to_string(), self.mint("id-token")];
             response["id_token"] = json!(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."));
         }
         Reply::new(200).header("cache-control", "no-store").json(&response)

@@ -27,6 +27,8 @@ pub struct Script {
     pub authorization_server: Value,
     /// Whether any metadata is published at all.
     pub publishes_metadata: bool,
+    /// Whether there is an MCP server; else only an identity provider, whose tokens are for no resource.
+    pub serves_mcp: bool,
     pub registration: Registration,
     /// The scopes that clients can be registered for, where not all can; and what becomes of a client that wants others.
     pub client_scope: Option<(&'static str, OtherScopes)>,
@@ -48,7 +50,8 @@ pub struct Script {
     pub clients: Vec<(String, Option<String>)>,
     /// Whether people sign in on other devices too, and what they say there.
     pub device: Device,
-    /// The claims of the ID token that a sign-in comes with; null for none.
+    /// The claims of the ID token that a sign-in comes with; null for none. With the `exp` "fresh" it names its issuer
+    /// and client, and ends with the access token.
     pub id_token: Value,
     pub callback_state: StateParameter,
     pub callback_issuer: IssuerParameter,
@@ -87,6 +90,7 @@ impl Default for Script {
             protected_resource: json!({}),
             authorization_server: json!({}),
             publishes_metadata: true,
+            serves_mcp: true,
             registration: Registration::Public,
             client_scope: None,
             one_redirect_uri: None,

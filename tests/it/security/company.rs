@@ -1,0 +1,175 @@
+//! Company sign-in (MCP "Enterprise-Managed Authorization"): the user signs in once at the identity provider, for all
+//! servers that trust it.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    commands::{login::CLIENT_SECRET, token::pass},
+    support::{
+        browser::{FakeBrowser, Person},
+        eventually,
+        sandbox::Sandbox,
+        vendor::{Registration, Script, Vendor},
+    },
+};
+
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// An identity provider that knows finmcp as `sso`, and issues ID tokens.
+fn identity_provider() -> Vendor {
+    Vendor::start(Script {
+        clients: vec![("sso".to_owned(), None)],
+        registration: Registration::Closed,
+        serves_mcp: false,
+        id_token: json!({"sub": "u-1", "email": "ada@company.example", "exp": "fresh"}),
+        ..Script::people()
+    })
+}
+
+/// A server that trusts `provider`.
+fn server(provider: &Vendor) -> Vendor {
+    Vendor::start(Script {
+        trusted_issuer: Some(provider.origin()),
+        clients: vec![("x".to_owned(), Some(CLIENT_SECRET.to_owned()))],
+        registration: Registration::Closed,
+        refresh_tokens: false,
+        ..Script::people()
+    })
+}
+
+/// The command line that signs in to `server` through `provider`.
+fn arguments(sandbox: &Sandbox, server: &Vendor, provider: &Vendor) -> Vec<String> {
+    let secret = sandbox.give("client-secret", CLIENT_SECRET).to_str().unwrap().to_owned();
+    let (url, provider) = (server.url(), provider.origin());
+    ["login", &url, "--client-id", "x", "--client-secret-file", &secret, "--identity-provider", &provider]
+        .into_iter()
+        .chain(["--identity-provider-client-id", "sso"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A browser whose user consents, an identity provider, and two servers that trust it.
+fn company() -> (Sandbox, FakeBrowser, Vendor, [Vendor; 2]) {
+    let mut sandbox = Sandbox::new();
+    let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let provider = identity_provider();
+    let servers = [server(&provider), server(&provider)];
+    (sandbox, browser, provider, servers)
+}
+
+#[test]
+fn one_sign_in_is_enough_for_all_servers_of_the_company() {
+    let (sandbox, browser, provider, servers) = company();
+    for server in &servers {
+        sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
+        let mut serve = sandbox.serve([server.url()]);
+        serve.initialize().result();
+        serve.call("echo", json!({"message": "hi"})).result();
+        assert_eq!(server.complaints(), Vec::<String>::new());
+        assert!(server.records_at("/authorize").is_empty());
+    }
+    assert_eq!(browser.starts().len(), 1, "one page for both");
+    assert_eq!(provider.complaints(), Vec::<String>::new());
+    // PKCE at the identity provider, and its ID token stays between the two.
+    let authorization = provider.records_at("/authorize")[0].query();
+    assert_eq!(authorization["code_challenge_method"], "S256");
+    assert!(authorization["scope"].split(' ').any(|scope| scope == "openid"), "{authorization:?}");
+    let exchange = provider.records_at("/token").into_iter().find(|record| record.form().contains_key("subject_token"));
+    let id_token = exchange.unwrap().form()["subject_token"].clone();
+    for server in &servers {
+        assert!(!server.records().iter().any(|record| record.text().contains(&id_token)));
+    }
+    let secrets = [provider.secrets(), servers[0].secrets(), servers[1].secrets(), vec![id_token]].concat();
+    sandbox.assert_no_secret(&secrets);
+}
+
+/// The identity provider's refresh token brings a new ID token, without the user.
+#[test]
+fn an_expired_id_token_is_renewed_without_the_user() {
+    let (sandbox, browser, provider, [server, _]) = company();
+    provider.change(|script| script.access_lifetime = Duration::from_secs(1));
+    sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
+    provider.change(|script| script.access_lifetime = AN_HOUR);
+    pass(Duration::from_secs(1));
+    sandbox.finmcp(["token", &server.url(), "--force-refresh"]).expect_success();
+    let refreshed = |record: &crate::support::vendor::Recorded| record.form().contains_key("refresh_token");
+    assert_eq!(provider.records_at("/token").iter().filter(|record| refreshed(record)).count(), 1);
+    assert_eq!((browser.starts().len(), provider.replays()), (1, 0));
+}
+
+#[test]
+fn a_company_sign_in_that_ended_is_made_again_once_for_all() {
+    let (sandbox, browser, provider, servers) = company();
+    provider.change(|script| script.access_lifetime = Duration::from_secs(1));
+    for server in &servers {
+        sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
+    }
+    provider.revoke_sign_ins();
+    pass(Duration::from_secs(1));
+    let run = sandbox.finmcp(["token", &servers[0].url(), "--force-refresh"]).expect_code(4);
+    run.expect_stderr(&["finmcp login"]);
+    let before = browser.starts().len();
+    provider.change(|script| script.access_lifetime = AN_HOUR);
+    for server in &servers {
+        sandbox.finmcp(["login", &server.url()]).expect_success();
+        sandbox.finmcp(["token", &server.url(), "--force-refresh"]).expect_success();
+    }
+    assert_eq!(browser.starts().len() - before, 1);
+}
+
+/// A client that is signed out offers the sign-in, whose page is the identity provider's.
+#[test]
+fn a_client_can_have_the_user_sign_in_at_the_identity_provider() {
+    let (sandbox, browser, provider, [server, _]) = company();
+    let mut serve = sandbox.serve([&[server.url()][..], &arguments(&sandbox, &server, &provider)[2..]].concat());
+    serve.initialize().result();
+    serve.call("finmcp_sign_in", json!({})).result();
+    eventually("the sign-in", || sandbox.finmcp(["token", &server.url()]).code.filter(|code| *code == 0));
+    serve.call("echo", json!({"message": "hi"})).result();
+    assert_eq!(browser.starts().len(), 1);
+    assert_eq!(server.executed(), ["echo"]);
+}
+
+#[test]
+fn login_all_signs_in_to_what_is_signed_out() {
+    let (sandbox, browser, provider, servers) = company();
+    for server in &servers {
+        sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
+    }
+    sandbox.finmcp(["logout", "--all"]).expect_success().expect_stderr(&["company sign-in"]);
+    for server in &servers {
+        sandbox.finmcp(["token", &server.url()]).expect_code(4);
+    }
+    let secret = sandbox.give("client-secret", CLIENT_SECRET);
+    sandbox.finmcp(["login", "--all", "--client-secret-file", secret.to_str().unwrap()]).expect_success();
+    assert_eq!(browser.starts().len(), 2, "one page each time");
+    for server in &servers {
+        sandbox.finmcp(["token", &server.url()]).expect_success();
+    }
+    let before = servers[0].records().len();
+    sandbox.finmcp(["login", "--all"]).expect_success();
+    assert_eq!(servers[0].records().len(), before, "nothing is left to do");
+}
+
+/// For gateways that want it: the ID token goes to the server in place of the access token.
+#[test]
+fn a_gateway_can_get_the_id_token() {
+    let mut sandbox = Sandbox::new();
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let claims = json!({"sub": "u-1", "exp": "fresh"});
+    let vendor = Vendor::start(Script { id_token: claims, ..Script::people() });
+    sandbox.finmcp(["login", &vendor.url(), "--bearer", "id-token", "--profile", "gateway"]).expect_success();
+    let token = sandbox.finmcp(["token", "gateway"]).expect_success().stdout;
+    assert_eq!(token.trim_end().split('.').count(), 3, "a JWT: {token}");
+    assert!(vendor.records_at("/authorize")[0].query()["scope"].contains("openid"));
+    sandbox.finmcp(["call", "echo", "message=hi", "-s", "gateway"]);
+    let sent = format!("Bearer {}", token.trim_end());
+    assert!(vendor.calls("initialize").iter().any(|call| call.header("authorization") == Some(&sent)));
+    sandbox.assert_no_secret(&[vendor.secrets(), vec![token.trim_end().to_owned()]].concat());
+
+    let without = Vendor::start(Script::people());
+    let run = sandbox.finmcp(["login", &without.url(), "--bearer", "id-token"]);
+    run.expect_code(5).expect_stderr(&["contains no ID token"]);
+}
