@@ -2,7 +2,7 @@
 
 use crate::{
     login::options::Options,
-    profile::{Profile, plain_name, profiles::Profiles, provider::Provider},
+    profile::{Profile, plain_name, presets, profiles::Profiles, provider::Provider},
     server_url::{ServerUrl, ServerUrlError},
 };
 
@@ -22,7 +22,7 @@ pub struct Selector {
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
     #[error("no preset or profile is called {name:?}")]
-    Unknown { name: String, candidates: Vec<String> },
+    Unknown { name: String, similar: Vec<String>, candidates: Vec<String> },
     #[error("no preset has an environment {environment:?}")]
     NoEnvironment { environment: String, candidates: Vec<String> },
     /// Several servers are possible, or none is signed in.
@@ -32,7 +32,7 @@ pub enum SelectorError {
     Environment { title: String, environment: String, candidates: Vec<String> },
     /// The vendor tells its URL to customers only, and the user has not entered it yet.
     #[error("{title} gives each customer a different URL, and finmcp does not know yours yet")]
-    UrlNeeded { title: String, provider: String },
+    UrlNeeded { title: String, provider: String, example: Option<String> },
     /// The simulated vendors run only in `finmcp demo` and `finmcp serve demo`.
     #[error("the demo's vendors run inside finmcp and need no sign-in")]
     Embedded,
@@ -45,8 +45,9 @@ pub enum SelectorError {
 }
 
 impl Profiles {
-    /// Selects a profile (the rules are in `finmcp help`): the named one; else the configured default; else the only
-    /// preset with the environment; else the only signed-in profile.
+    /// Selects a profile (the rules are in `finmcp help`): the named one; else the configured default; else the
+    /// preset with the environment (a first one, else the user's own, else a built-in one); else the only signed-in
+    /// profile.
     ///
     /// # Errors
     /// [`SelectorError`], with the candidates.
@@ -64,7 +65,8 @@ impl Profiles {
         }
         if let Some(name) = &selector.profile {
             check_name(name)?;
-            if self.providers.contains_key(name) && profile.provider.as_ref() != Some(name) {
+            let is_taken = self.providers.contains_key(name) && profile.provider.as_ref() != Some(name);
+            if is_taken && self.older_than_preset(name).is_none() {
                 return Err(SelectorError::PresetName(name.clone()));
             }
             profile = profile.renamed(name, self);
@@ -74,12 +76,19 @@ impl Profiles {
 
     fn called(&self, name: &str, selector: &Selector) -> Result<Profile, SelectorError> {
         if let Some(provider) = self.providers.get(name) {
-            return self.of_provider(provider, selector);
+            return match self.older_than_preset(name).filter(|_| selector.environment.is_none()) {
+                Some(saved) => Ok(saved),
+                None => self.of_provider(provider, selector),
+            };
         }
         let found = if name.contains("://") {
             self.of_url(name.parse()?)?
         } else {
-            let unknown = || SelectorError::Unknown { name: name.to_owned(), candidates: self.candidates() };
+            let unknown = || SelectorError::Unknown {
+                name: name.to_owned(),
+                similar: self.similar(name),
+                candidates: self.candidates(),
+            };
             self.named(name).ok_or_else(unknown)?
         };
         match &selector.environment {
@@ -97,22 +106,36 @@ impl Profiles {
             return self.called(default, selector);
         }
         if let Some(environment) = selector.environment.as_deref() {
-            let mut knowing =
-                self.providers.values().filter(|provider| provider.environment(Some(environment)).is_some());
-            return match (knowing.next(), knowing.next()) {
-                (Some(provider), None) => self.of_provider(provider, selector),
-                (None, _) => Err(SelectorError::NoEnvironment {
-                    environment: environment.to_owned(),
-                    candidates: self.candidates(),
-                }),
-                _ => Err(SelectorError::Unclear { candidates: self.candidates() }),
-            };
+            return self.of_provider(self.with_environment(environment)?, selector);
         }
         let mut signed_in = self.all().filter(|profile| profile.signed_in.is_some());
         match (signed_in.next(), signed_in.next()) {
             (Some(only), None) => Ok(only),
             _ => Err(SelectorError::Unclear { candidates: self.candidates() }),
         }
+    }
+
+    /// The provider with this environment: one of the first presets, else one of the user's own, else a built-in one. A
+    /// preset that a new version brings cannot change what a script's `--env` means.
+    fn with_environment(&self, environment: &str) -> Result<&Provider, SelectorError> {
+        let knowing = self.ordered_providers().into_iter().filter(|one| one.environment(Some(environment)).is_some());
+        let knowing: Vec<&Provider> = knowing.collect();
+        let group = |provider: &Provider| (!presets::is_first(&provider.id), provider.is_built_in);
+        match knowing[..] {
+            [] => Err(SelectorError::NoEnvironment {
+                environment: environment.to_owned(),
+                candidates: self.candidates(),
+            }),
+            [best, next, ..] if group(best) == group(next) => {
+                Err(SelectorError::Unclear { candidates: self.candidates() })
+            }
+            [best, ..] => Ok(best),
+        }
+    }
+
+    /// The profile that the user saved as `name` before a preset had that name.
+    fn older_than_preset(&self, name: &str) -> Option<Profile> {
+        self.named(name).filter(|saved| saved.provider.is_none() && !presets::is_first(name))
     }
 
     fn of_provider(&self, provider: &Provider, selector: &Selector) -> Result<Profile, SelectorError> {
@@ -139,7 +162,11 @@ impl Profiles {
         // Start with the preset's URL, so that `move_to` notices a different one and drops what belongs to the
         // preset's.
         let Some(server) = found.server.clone().or_else(|| selector.url.clone()) else {
-            return Err(SelectorError::UrlNeeded { title: provider.title.clone(), provider: provider.id.clone() });
+            return Err(SelectorError::UrlNeeded {
+                title: provider.title.clone(),
+                provider: provider.id.clone(),
+                example: provider.facts.url_example.clone(),
+            });
         };
         Ok(Profile {
             name,
@@ -191,15 +218,14 @@ impl Profile {
         }
     }
 
-    /// Changes the URL. Another URL is another resource: the sign-in, the configured token endpoint and the assertion
+    /// Changes the URL. Another URL is another resource: the sign-in, and the options that are only for the old one,
     /// do not apply to it.
     fn move_to(&mut self, server: ServerUrl) {
         if self.server != server {
             self.server = server;
             self.moved = true;
             self.signed_in = None;
-            self.options.token_endpoint = None;
-            self.options.assertion = None;
+            self.options = std::mem::take(&mut self.options).for_another_server();
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     disk::{lock::Lock, private_folder, replace},
-    profile::{Profile, document::ProfileDocument, provider::ProviderDocument},
+    profile::{Profile, document::ProfileDocument, provider_document::ProviderDocument},
     settings::error::SettingsError,
 };
 
