@@ -79,14 +79,7 @@ impl Options {
             ResourceParameter::Fixed(_) => ResourceParameter::Discovered,
             resource => resource,
         };
-        Self {
-            assertion: None,
-            headers: ExtraHeaders::default(),
-            token_endpoint: None,
-            issuer: None,
-            resource,
-            ..self
-        }
+        Self { assertion: None, headers: ExtraHeaders::default(), token_endpoint: None, issuer: None, resource, ..self }
     }
 }
 

@@ -122,10 +122,9 @@ impl Profiles {
         let knowing: Vec<&Provider> = knowing.collect();
         let group = |provider: &Provider| (!presets::is_first(&provider.id), provider.is_built_in);
         match knowing[..] {
-            [] => Err(SelectorError::NoEnvironment {
-                environment: environment.to_owned(),
-                candidates: self.candidates(),
-            }),
+            [] => {
+                Err(SelectorError::NoEnvironment { environment: environment.to_owned(), candidates: self.candidates() })
+            }
             [best, next, ..] if group(best) == group(next) => {
                 Err(SelectorError::Unclear { candidates: self.candidates() })
             }
@@ -324,6 +323,140 @@ mod tests {
             ..Selector::default()
         };
         assert_eq!(profiles.select(&saved).unwrap().login_command(), "finmcp login work --url https://w.example/");
+    }
+
+    /// `--env` without SERVER means the same as before other vendors had such an environment, whatever is signed in.
+    #[test]
+    fn an_environment_alone_means_a_first_vendors() {
+        let paypal = r#"
+            [profiles.paypal-sandbox]
+            provider = "paypal"
+            environment = "sandbox"
+            url = "https://mcp.sandbox.paypal.com"
+            signed_in = { issuer = "i", resource = "r", client_id = "c", account = "a" }
+        "#;
+        for config in ["", paypal] {
+            let sandbox = ("asset-sandbox".to_owned(), "https://api.sandbox.getasset.com/mcp".to_owned());
+            assert_eq!(select("--env sandbox", config), Ok(sandbox), "{config}");
+            assert_eq!(select("--env production", config).unwrap().0, "asset");
+            assert_eq!(select("--env demo", config).unwrap().0, "ramp-demo", "no first vendor has it");
+        }
+        assert_eq!(select("paypal --env sandbox", "").unwrap().0, "paypal-sandbox");
+    }
+
+    /// The user's own providers come before the built-in ones that are not first.
+    #[test]
+    fn an_environment_of_the_users_own_comes_before_newer_presets() {
+        let provider = |environment: &str| {
+            let text = format!("[environments.{environment}]\nurl = 'https://own.example/{environment}'");
+            let document: crate::profile::provider_document::ProviderDocument = toml_edit::de::from_str(&text).unwrap();
+            document.validate("own".to_owned()).unwrap()
+        };
+        for (environment, expected) in [("demo", "own"), ("sandbox", "asset"), ("staging", "own")] {
+            let mut profiles = Profiles::for_tests("");
+            profiles.providers.insert("own".to_owned(), provider(environment));
+            let selector = Selector { environment: Some(environment.to_owned()), ..Selector::default() };
+            assert_eq!(profiles.select(&selector).unwrap().provider.as_deref(), Some(expected), "{environment}");
+            let other = Provider { id: "other".to_owned(), ..provider(environment) };
+            profiles.providers.insert("other".to_owned(), other);
+            let selected = profiles.select(&selector).map_err(|error| error.to_string());
+            assert_eq!(selected.is_ok(), environment == "sandbox", "two of the user's own");
+        }
+    }
+
+    /// A new version that brings a preset does not take a profile's name away.
+    #[test]
+    fn a_profile_older_than_a_preset_keeps_its_name() {
+        let config = r#"
+            [profiles.stripe]
+            url = "https://mcp.stripe.com"
+            signed_in = { issuer = "i", resource = "r", client_id = "c", account = "a" }
+
+            [profiles.asset]
+            url = "https://elsewhere.example/mcp"
+        "#;
+        let profiles = Profiles::for_tests(config);
+        for arguments in
+            [(Some("stripe"), None), (None, Some("stripe")), (Some("https://mcp.stripe.com"), Some("stripe"))]
+        {
+            let (server, profile) = (arguments.0.map(str::to_owned), arguments.1.map(str::to_owned));
+            let selected = profiles.select(&Selector { server, profile, ..Selector::default() }).unwrap();
+            assert!(selected.signed_in.is_some() && selected.provider.is_none(), "{arguments:?}");
+        }
+        assert_eq!(
+            select("asset", config).unwrap().1,
+            "https://api.getasset.com/mcp",
+            "a first preset's name is its own"
+        );
+        assert!(select("https://new.example/mcp --profile brex", config).unwrap_err().contains("name of a preset"));
+    }
+
+    #[test]
+    fn a_name_with_a_typo_has_similar_ones() {
+        let profiles = Profiles::for_tests("[profiles.office-books]\nurl = 'https://o.example'");
+        for (typed, first) in [
+            ("strpe", "stripe"),
+            ("Stripe", "stripe"),
+            ("tesoro", "tesorio"),
+            ("quonto", "qonto"),
+            ("paypal-sandbox", "paypal"),
+            ("books", "office-books"),
+        ] {
+            assert_eq!(profiles.similar(typed).first().map(String::as_str), Some(first), "{typed}");
+        }
+        for typed in ["nobody", "x", "", "moon"] {
+            assert_eq!(profiles.similar(typed), Vec::<String>::new(), "{typed}");
+        }
+    }
+
+    /// A hint stays short, however many presets there are.
+    #[test]
+    fn candidates_are_few() {
+        let profiles = Profiles::for_tests(CONFIG);
+        let expected = ["asset", "asset --env sandbox", "tesorio", "masset", "demo", "other"];
+        assert_eq!(profiles.candidates(), expected, "the first presets and what is signed in");
+    }
+
+    /// What a preset or a profile pins, and its headers, are for its own server only.
+    #[test]
+    fn a_providers_headers_and_endpoints_do_not_move() {
+        let text = r#"
+            headers = { X-Tenant = "7" }
+            issuer = "https://as.example"
+            resource = "https://own.example/"
+            scope = "read"
+            url = "https://own.example/mcp"
+            token_endpoint = "https://as.example/token"
+        "#;
+        let document: crate::profile::provider_document::ProviderDocument = toml_edit::de::from_str(text).unwrap();
+        let config = r#"
+            [profiles.own]
+            provider = "own"
+            [profiles.elsewhere]
+            provider = "own"
+            url = "https://elsewhere.example/mcp"
+        "#;
+        for config in ["", config] {
+            let mut profiles = Profiles::for_tests(config);
+            profiles.providers.insert("own".to_owned(), document.clone().validate("own".to_owned()).unwrap());
+            let options = |server: &str, url: Option<&str>| {
+                let url = url.map(|url| url.parse().unwrap());
+                profiles
+                    .select(&Selector { server: Some(server.to_owned()), url, ..Selector::default() })
+                    .unwrap()
+                    .options
+            };
+            let pinned = options("own", None);
+            assert_eq!(pinned.headers.to_texts().len(), 1);
+            assert!(pinned.issuer.is_some() && pinned.token_endpoint.is_some());
+            let mut moved = vec![options("own", Some("https://elsewhere.example/mcp"))];
+            if !config.is_empty() {
+                moved.push(options("elsewhere", None));
+            }
+            for moved in moved {
+                assert_eq!(moved, Options { scope: Some("read".parse().unwrap()), ..Options::default() });
+            }
+        }
     }
 
     /// An assertion for one server is not sent to another.
