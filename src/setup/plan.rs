@@ -162,3 +162,25 @@ fn profile_of(profiles: &Profiles, is_it: impl Fn(&ServerUrl) -> bool) -> Option
     let mut saved = profiles.all().filter(|profile| is_it(&profile.server));
     saved.next().filter(|_| saved.next().is_none()).or(preset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A preset that a new version brings does not replace a profile that the user saved for the same server.
+    #[test]
+    fn a_saved_profile_comes_before_an_unsaved_preset() {
+        let saved = |name: &str, more: &str| format!("[profiles.{name}]\nurl = \"https://mcp.stripe.com\"\n{more}\n");
+        let preset = saved("stripe", "provider = \"stripe\"");
+        for (config, expected) in [
+            (String::new(), "stripe"),
+            (saved("work", ""), "work"),
+            (format!("{}{preset}", saved("work", "")), "stripe"),
+            (format!("{}{}", saved("work", ""), saved("home", "")), "stripe"),
+        ] {
+            let found =
+                profile_of(&Profiles::for_tests(&config), |server| server.as_str() == "https://mcp.stripe.com/");
+            assert_eq!(found.map(|profile| profile.name).as_deref(), Some(expected), "{config}");
+        }
+    }
+}
