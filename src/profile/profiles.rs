@@ -104,7 +104,7 @@ impl Profiles {
             true => 1.0,
             false => strsim::jaro_winkler(&name, known),
         };
-        let names = self.providers.keys().chain(self.documents.keys());
+        let names = self.providers.keys().chain(self.documents.keys()).filter(|known| **known != name);
         let names: BTreeMap<&String, f64> = names.map(|known| (known, similarity(&known.to_lowercase()))).collect();
         let mut similar: Vec<(&String, f64)> = names.into_iter().filter(|(_, likeness)| *likeness >= ENOUGH).collect();
         similar.sort_by(|(_, one), (_, other)| other.total_cmp(one));
