@@ -36,9 +36,9 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-SERVER is a preset (asset, tesorio, masset, demo), a saved profile, or an https
-URL. If omitted: the default in config.toml, else the only preset that has the
-given --env, else the only server you are signed in to.
+SERVER is a preset (see finmcp login --list), a saved profile, or an https URL.
+If omitted: the default in config.toml; else the preset that has the given --env
+(Asset for sandbox); else the only server you are signed in to.
 
 Examples:
   finmcp demo                            try it, no account needed
@@ -135,6 +135,9 @@ pub struct Login {
     /// Register a new client, and replace a profile of the same name that is for another server
     #[arg(long)]
     pub force: bool,
+    /// List the presets
+    #[arg(long, exclusive = true)]
+    pub list: bool,
 }
 
 /// The program to import a sign-in from.
@@ -154,7 +157,9 @@ pub struct Disposal {
 
 const LOGIN_HELP: &str = "\
 Examples:
+  finmcp login --list
   finmcp login tesorio
+  finmcp login stripe --api-key-file key.txt
   finmcp login asset --env sandbox --client-id ID --client-secret-file secret.txt
   finmcp login masset --url https://your-masset-url/mcp
   finmcp login https://mcp.example.com/mcp

@@ -7,7 +7,7 @@ use crate::{profile::selector::Selector, server_url::ServerUrl};
 /// The server that a command is about.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
-    /// A preset, a saved profile, or an https URL
+    /// A preset (see finmcp login --list), a saved profile, or an https URL
     pub server: Option<String>,
     /// Its environment, URL and profile.
     #[command(flatten)]
@@ -45,7 +45,7 @@ impl From<Server> for Selector {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub struct NamedServer {
-    /// A preset, a saved profile, or an https URL
+    /// A preset (see finmcp login --list), a saved profile, or an https URL
     #[arg(long, short, value_name = "SERVER")]
     pub server: Option<String>,
     /// Its environment, URL and profile.

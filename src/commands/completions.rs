@@ -1,5 +1,7 @@
 //! `finmcp completions`, and the answers to the scripts' requests while the user types.
 
+use std::collections::BTreeMap;
+
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::{
     Shell,
@@ -61,18 +63,21 @@ fn with_candidates(argument: Arg) -> Arg {
 
 fn servers() -> Vec<CompletionCandidate> {
     let Ok(settings) = Settings::load() else { return Vec::new() };
-    let presets = settings.profiles.providers.values().map(|provider| candidate(&provider.id, &provider.title));
+    let presets = settings.profiles.ordered_providers().into_iter();
+    let presets = presets.map(|provider| candidate(&provider.id, &provider.title));
     let saved = settings.profiles.all().filter(|profile| !settings.profiles.providers.contains_key(&profile.name));
     presets.chain(saved.map(|profile| candidate(&profile.name, profile.server.as_str()))).collect()
 }
 
 fn environments() -> Vec<CompletionCandidate> {
     let Ok(settings) = Settings::load() else { return Vec::new() };
-    let environments = settings.profiles.providers.values().flat_map(|provider| {
-        let named = provider.environment_names().into_iter().filter(|name| !name.is_empty());
-        named.map(|name| candidate(name, &provider.title)).collect::<Vec<_>>()
-    });
-    environments.collect()
+    let mut vendors: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for provider in settings.profiles.ordered_providers() {
+        for name in provider.environment_names() {
+            vendors.entry(name).or_default().push(&provider.title);
+        }
+    }
+    vendors.into_iter().map(|(name, titles)| candidate(name, &titles.join(", "))).collect()
 }
 
 fn profiles() -> Vec<CompletionCandidate> {

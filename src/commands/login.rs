@@ -13,11 +13,14 @@ use crate::{
         sign_in::{Attempt, sign_in_and_keep},
     },
     cli::{self, ImportSource},
-    commands::{import, words},
+    commands::{import, presets, words},
     console::Console,
     error::{Error, ErrorKind},
     login::{browser::Browser, context::Redirection, options::GrantKind, paste::Paste},
-    profile::Profile,
+    profile::{
+        Profile,
+        selector::{Selector, SelectorError},
+    },
     secret::Secret,
     settings::{Settings, screen::Screen},
 };
@@ -32,6 +35,9 @@ pub async fn run(
     console: Console,
     arguments: cli::Login,
 ) -> Result<(), Error> {
+    if arguments.list {
+        return list(settings, console);
+    }
     let given = Given::read(arguments.registration, settings).await?;
     let way = Way {
         force: arguments.force,
@@ -42,7 +48,7 @@ pub async fn run(
     if arguments.all {
         return sign_in_to_all(settings, credentials, console, &given, way).await;
     }
-    let mut profile = settings.profiles.select(&arguments.server.into())?;
+    let mut profile = select(settings, console, &arguments.server.into())?;
     if !arguments.force {
         refuse_takeover(settings, &profile)?;
     }
@@ -99,7 +105,12 @@ async fn sign_in(
     mut secrets: Secrets,
     way: Way,
 ) -> Result<(), Error> {
+    let facts = settings.profiles.provider(&profile).map(|provider| provider.facts.clone()).unwrap_or_default();
+    presets::tell(console, &profile.title, &facts);
     if profile.options.grant == Some(GrantKind::ApiKey) && secrets.api_key.is_none() {
+        if let Some(place) = &facts.credentials_from {
+            console.note(&format!("Where to get the API key: {place}"));
+        }
         secrets.api_key = ask_for_key(console, &profile.title).await;
     }
     let by_page = profile.options.uses_page();
@@ -108,9 +119,28 @@ async fn sign_in(
     let redirection = Redirection { port: way.port, paste, timeout: way.timeout };
     let tell = Box::new(words::of_sign_in(console, &profile));
     let attempt = Attempt { secrets, challenge: None, force_registration: way.force, browser, redirection, tell };
-    let (profile, credential) = sign_in_and_keep(settings, credentials, profile, attempt).await?;
+    let signed_in = sign_in_and_keep(settings, credentials, profile, attempt).await;
+    let (profile, credential) = signed_in.map_err(|error| match facts.credentials_from {
+        // The client ID, the secret or the key is missing.
+        Some(place) if error.kind == ErrorKind::Usage => error.hint(format!("where to get it: {place}")),
+        _ => error,
+    })?;
     words::summarise(credentials, console, &profile, &credential);
     Ok(())
+}
+
+/// Prints the presets.
+fn list(settings: &Settings, console: Console) -> Result<(), Error> {
+    Ok(console.data(&presets::table(&settings.profiles.ordered_providers(), console.width()))?)
+}
+
+/// The selected profile. If nothing selects one, prints the presets to choose from.
+fn select(settings: &Settings, console: Console, selector: &Selector) -> Result<Profile, Error> {
+    let selected = settings.profiles.select(selector);
+    if matches!(selected, Err(SelectorError::Unclear { .. })) && *selector == Selector::default() {
+        list(settings, console)?;
+    }
+    Ok(selected?)
 }
 
 /// The API key, from a person at a terminal.

@@ -9,6 +9,7 @@ pub mod import;
 pub mod login;
 pub mod logout;
 pub mod man;
+pub mod presets;
 pub mod questions;
 pub mod serve;
 pub mod setup;
@@ -58,7 +59,8 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
     console::start_log(settings.log_level()?);
-    let store = match command {
+    let store = match &command {
+        Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),

@@ -326,7 +326,7 @@ pub fn examine_scope(
     let granted = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.scope.as_ref());
     let granted = granted.cloned().unwrap_or_default();
     let asked = patient.profile.options.scope.clone().unwrap_or_default();
-    let preset = patient.provider().and_then(|provider| provider.scope.clone()).unwrap_or_default();
+    let preset = patient.provider().and_then(|provider| provider.common.scope.clone()).unwrap_or_default();
     let login = patient.profile.login_command();
     let lacking = |needed: &Scope| needed.iter().filter(|token| !granted.contains(token)).collect::<Vec<_>>().join(" ");
     let (asked_for, usual, wanted) = (lacking(&asked), lacking(&preset), challenged.map(lacking).unwrap_or_default());

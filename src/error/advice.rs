@@ -180,15 +180,27 @@ impl From<&LeftoverError> for Advice {
 
 impl From<&SelectorError> for Advice {
     fn from(error: &SelectorError) -> Self {
+        const ALL: &str = "`finmcp login --list` lists all presets";
         let hint = match error {
+            SelectorError::Unknown { similar, .. } if !similar.is_empty() => {
+                return Self::new(ErrorKind::Usage, format!("did you mean {}?", similar.join(" or "))).and(ALL);
+            }
             SelectorError::Unknown { candidates, .. } | SelectorError::NoEnvironment { candidates, .. } => {
-                format!("use an https URL or one of: {}", candidates.join(", "))
+                let hint = format!("use an https URL or one of: {}", candidates.join(", "));
+                return Self::new(ErrorKind::Usage, hint).and(ALL);
             }
             SelectorError::Unclear { candidates } => {
-                format!("run `finmcp login SERVER` first, or name one of: {}; or an https URL", candidates.join(", "))
+                let hint = format!(
+                    "run `finmcp login SERVER` first, or name one of: {}; or an https URL",
+                    candidates.join(", ")
+                );
+                return Self::new(ErrorKind::Usage, hint).and(ALL);
             }
             SelectorError::Environment { candidates, .. } if candidates.is_empty() => "omit --env".into(),
             SelectorError::Environment { candidates, .. } => format!("use one of: {}", candidates.join(", ")),
+            SelectorError::UrlNeeded { provider, example: Some(example), .. } => {
+                format!("run `finmcp login {provider} --url {example}` once, with the URL of your account")
+            }
             SelectorError::UrlNeeded { provider, .. } => {
                 format!("run `finmcp login {provider} --url https://…` once; your vendor's settings page shows the URL")
             }

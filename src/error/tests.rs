@@ -245,13 +245,19 @@ fn selector_errors() {
     assert_words!(
         SelectorError { Unknown Broken NoEnvironment Unclear Environment UrlNeeded Embedded Url Name PresetName },
         vec![
-            SelectorError::Unknown { name: name(), candidates: candidates() },
+            SelectorError::Unknown { name: name(), similar: Vec::new(), candidates: candidates() },
+            SelectorError::Unknown { name: "strip".to_owned(), similar: names(&["stripe"]), candidates: candidates() },
             SelectorError::Broken { name: name(), problem: "headers: host is set by finmcp".to_owned() },
             SelectorError::NoEnvironment { environment: name(), candidates: candidates() },
             SelectorError::Unclear { candidates: candidates() },
             SelectorError::Environment { title: "Asset".to_owned(), environment: name(), candidates: candidates() },
             SelectorError::Environment { title: "Tesorio".to_owned(), environment: name(), candidates: Vec::new() },
-            SelectorError::UrlNeeded { title: "Masset".to_owned(), provider: "masset".to_owned() },
+            SelectorError::UrlNeeded { title: "Masset".to_owned(), provider: "masset".to_owned(), example: None },
+            SelectorError::UrlNeeded {
+                title: "NetSuite".to_owned(),
+                provider: "netsuite".to_owned(),
+                example: Some("https://ACCOUNT.example/mcp".to_owned()),
+            },
             SelectorError::Embedded,
             SelectorError::Url(ServerUrlError::Malformed),
             SelectorError::Name("a b".to_owned()),

@@ -84,6 +84,15 @@ impl Options {
             overrides: self.overrides.or(other.overrides),
         }
     }
+
+    /// These options for another server: without what is only for this one.
+    pub fn for_another_server(self) -> Self {
+        let resource = match self.resource {
+            ResourceParameter::Fixed(_) => ResourceParameter::Discovered,
+            resource => resource,
+        };
+        Self { assertion: None, headers: ExtraHeaders::default(), token_endpoint: None, issuer: None, resource, ..self }
+    }
 }
 
 /// The grant of the first token (RFC 6749 section 1.3).
@@ -248,7 +257,10 @@ pub fn headers_of(table: &BTreeMap<String, String>) -> Result<ExtraHeaders, Stri
 }
 
 /// The value of a member, if there is one.
-fn read<T: FromStr<Err: Display>>(text: &Option<String>, member: &str) -> Result<Option<T>, String> {
+///
+/// # Errors
+/// Why the value is invalid, after `member`.
+pub fn read<T: FromStr<Err: Display>>(text: &Option<String>, member: &str) -> Result<Option<T>, String> {
     text.as_deref().map(str::parse).transpose().map_err(|error| format!("{member} {error}"))
 }
 

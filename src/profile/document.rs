@@ -82,8 +82,8 @@ impl ProfileDocument {
             _ => Options::default(),
         };
         if preset_url.as_ref() != Some(&server) {
-            // The preset's token endpoint is for the preset's server only.
-            from_preset.token_endpoint = None;
+            // The preset's endpoints and headers are for the preset's server only.
+            from_preset = from_preset.for_another_server();
         }
         let environment = preset.map_or("", |(name, _)| name).to_owned();
         Ok(Profile {

@@ -1,8 +1,10 @@
 //! Profiles: a server (a vendor's environment or a URL) and an account there.
 
 pub mod document;
+pub mod presets;
 pub mod profiles;
 pub mod provider;
+pub mod provider_document;
 pub mod selector;
 
 use crate::{

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     credential::record::Identity,
-    profile::{Profile, document::ProfileDocument, provider::Provider},
+    profile::{Profile, document::ProfileDocument, presets, provider::Provider},
 };
 
 /// The servers that the user can select by name.
@@ -41,7 +41,7 @@ impl Profiles {
             profiles: BTreeMap<String, ProfileDocument>,
         }
         let Document { default, profiles } = toml_edit::de::from_str(config).unwrap_or_default();
-        Self::new(Provider::built_in().unwrap_or_default(), default, profiles)
+        Self::new(presets::built_in().unwrap_or_default(), default, profiles)
     }
 
     /// Whether `name` is the preset of the simulated vendors in this binary.
@@ -76,16 +76,45 @@ impl Profiles {
         self.documents.iter().filter_map(move |(name, document)| Some((name.as_str(), broken(document, name)?)))
     }
 
-    /// The possible values of SERVER: presets with their environments, and profiles.
+    /// The providers in the order to list them in.
+    pub fn ordered_providers(&self) -> Vec<&Provider> {
+        presets::ordered(&self.providers)
+    }
+
+    /// Some possible values of SERVER, for a hint: the first presets with their environments, and the signed-in
+    /// profiles.
     pub fn candidates(&self) -> Vec<String> {
-        let presets = self.providers.values().flat_map(|provider| {
-            let others = provider.environment_names().into_iter().filter(|name| !provider.is_default_environment(name));
-            let with_environment = others.map(|name| format!("{} --env {name}", provider.id)).collect::<Vec<_>>();
-            std::iter::once(provider.id.clone()).chain(with_environment)
-        });
-        let mut candidates: Vec<String> = presets.chain(self.all().map(|profile| profile.selector_text())).collect();
-        candidates.sort();
-        candidates.dedup();
+        let first = self.ordered_providers().into_iter().filter(|provider| presets::is_first(&provider.id));
+        let mut candidates: Vec<String> = first.flat_map(with_environments).collect();
+        for profile in self.all().filter(|profile| profile.signed_in.is_some()) {
+            let name = profile.selector_text();
+            if !candidates.contains(&name) {
+                candidates.push(name);
+            }
+        }
         candidates
     }
+
+    /// The presets and profiles with a name like `name`, the most similar first.
+    pub fn similar(&self, name: &str) -> Vec<String> {
+        const ENOUGH: f64 = 0.85;
+        const AT_MOST: usize = 3;
+        let name = name.to_lowercase();
+        let similarity = |known: &str| match name.len() >= 3 && (known.contains(&name) || name.contains(known)) {
+            true => 1.0,
+            false => strsim::jaro_winkler(&name, known),
+        };
+        let names = self.providers.keys().chain(self.documents.keys()).filter(|known| **known != name);
+        let names: BTreeMap<&String, f64> = names.map(|known| (known, similarity(&known.to_lowercase()))).collect();
+        let mut similar: Vec<(&String, f64)> = names.into_iter().filter(|(_, likeness)| *likeness >= ENOUGH).collect();
+        similar.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        similar.into_iter().take(AT_MOST).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The arguments that select each environment of `provider`. The demo has the simulated vendors as environments.
+fn with_environments(provider: &Provider) -> Vec<String> {
+    let others = provider.environment_names().into_iter().filter(|name| !provider.is_default_environment(name));
+    let others = others.filter(|_| !provider.embedded).map(|name| format!("{} --env {name}", provider.id));
+    std::iter::once(provider.id.clone()).chain(others).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     login::options::Options,
-    profile::{Profile, plain_name, profiles::Profiles, provider::Provider},
+    profile::{Profile, plain_name, presets, profiles::Profiles, provider::Provider},
     server_url::{ServerUrl, ServerUrlError},
 };
 
@@ -22,7 +22,7 @@ pub struct Selector {
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
     #[error("no preset or profile is called {name:?}")]
-    Unknown { name: String, candidates: Vec<String> },
+    Unknown { name: String, similar: Vec<String>, candidates: Vec<String> },
     #[error("profile {name:?} in config.toml is invalid: {problem}")]
     Broken { name: String, problem: String },
     #[error("no preset has an environment {environment:?}")]
@@ -34,7 +34,7 @@ pub enum SelectorError {
     Environment { title: String, environment: String, candidates: Vec<String> },
     /// The vendor tells its URL to customers only, and the user has not entered it yet.
     #[error("{title} gives each customer a different URL, and finmcp does not know yours yet")]
-    UrlNeeded { title: String, provider: String },
+    UrlNeeded { title: String, provider: String, example: Option<String> },
     /// The simulated vendors run only in `finmcp demo` and `finmcp serve demo`.
     #[error("the demo's vendors run inside finmcp and need no sign-in")]
     Embedded,
@@ -47,8 +47,9 @@ pub enum SelectorError {
 }
 
 impl Profiles {
-    /// Selects a profile (the rules are in `finmcp help`): the named one; else the configured default; else the only
-    /// preset with the environment; else the only signed-in profile.
+    /// Selects a profile (the rules are in `finmcp help`): the named one; else the configured default; else the
+    /// preset with the environment (a first one, else the user's own, else a built-in one); else the only signed-in
+    /// profile.
     ///
     /// # Errors
     /// [`SelectorError`], with the candidates.
@@ -66,7 +67,8 @@ impl Profiles {
         }
         if let Some(name) = &selector.profile {
             check_name(name)?;
-            if self.providers.contains_key(name) && profile.provider.as_ref() != Some(name) {
+            let is_taken = self.providers.contains_key(name) && profile.provider.as_ref() != Some(name);
+            if is_taken && self.older_than_preset(name).is_none() {
                 return Err(SelectorError::PresetName(name.clone()));
             }
             profile = profile.renamed(name, self);
@@ -76,7 +78,10 @@ impl Profiles {
 
     fn called(&self, name: &str, selector: &Selector) -> Result<Profile, SelectorError> {
         if let Some(provider) = self.providers.get(name) {
-            return self.of_provider(provider, selector);
+            return match self.older_than_preset(name).filter(|_| selector.environment.is_none()) {
+                Some(saved) => Ok(saved),
+                None => self.of_provider(provider, selector),
+            };
         }
         let found = if name.contains("://") {
             self.of_url(name.parse()?)?
@@ -97,7 +102,7 @@ impl Profiles {
         let name = name.to_owned();
         match self.broken().find(|(broken, _)| *broken == name) {
             Some((_, problem)) => SelectorError::Broken { name, problem },
-            None => SelectorError::Unknown { name, candidates: self.candidates() },
+            None => SelectorError::Unknown { similar: self.similar(&name), candidates: self.candidates(), name },
         }
     }
 
@@ -106,22 +111,35 @@ impl Profiles {
             return self.called(default, selector);
         }
         if let Some(environment) = selector.environment.as_deref() {
-            let mut knowing =
-                self.providers.values().filter(|provider| provider.environment(Some(environment)).is_some());
-            return match (knowing.next(), knowing.next()) {
-                (Some(provider), None) => self.of_provider(provider, selector),
-                (None, _) => Err(SelectorError::NoEnvironment {
-                    environment: environment.to_owned(),
-                    candidates: self.candidates(),
-                }),
-                _ => Err(SelectorError::Unclear { candidates: self.candidates() }),
-            };
+            return self.of_provider(self.with_environment(environment)?, selector);
         }
         let mut signed_in = self.all().filter(|profile| profile.signed_in.is_some());
         match (signed_in.next(), signed_in.next()) {
             (Some(only), None) => Ok(only),
             _ => Err(SelectorError::Unclear { candidates: self.candidates() }),
         }
+    }
+
+    /// The provider with this environment: one of the first presets, else one of the user's own, else a built-in one. A
+    /// preset that a new version brings cannot change what a script's `--env` means.
+    fn with_environment(&self, environment: &str) -> Result<&Provider, SelectorError> {
+        let knowing = self.ordered_providers().into_iter().filter(|one| one.environment(Some(environment)).is_some());
+        let knowing: Vec<&Provider> = knowing.collect();
+        let group = |provider: &Provider| (!presets::is_first(&provider.id), provider.is_built_in);
+        match knowing[..] {
+            [] => {
+                Err(SelectorError::NoEnvironment { environment: environment.to_owned(), candidates: self.candidates() })
+            }
+            [best, next, ..] if group(best) == group(next) => {
+                Err(SelectorError::Unclear { candidates: self.candidates() })
+            }
+            [best, ..] => Ok(best),
+        }
+    }
+
+    /// The profile that the user saved as `name` before a preset had that name.
+    fn older_than_preset(&self, name: &str) -> Option<Profile> {
+        self.named(name).filter(|saved| saved.provider.is_none() && !presets::is_first(name))
     }
 
     fn of_provider(&self, provider: &Provider, selector: &Selector) -> Result<Profile, SelectorError> {
@@ -148,7 +166,11 @@ impl Profiles {
         // Start with the preset's URL, so that `move_to` notices a different one and drops what belongs to the
         // preset's.
         let Some(server) = found.server.clone().or_else(|| selector.url.clone()) else {
-            return Err(SelectorError::UrlNeeded { title: provider.title.clone(), provider: provider.id.clone() });
+            return Err(SelectorError::UrlNeeded {
+                title: provider.title.clone(),
+                provider: provider.id.clone(),
+                example: provider.facts.url_example.clone(),
+            });
         };
         Ok(Profile {
             name,
@@ -200,15 +222,14 @@ impl Profile {
         }
     }
 
-    /// Changes the URL. Another URL is another resource: the sign-in, the configured token endpoint and the assertion
+    /// Changes the URL. Another URL is another resource: the sign-in, and the options that are only for the old one,
     /// do not apply to it.
     fn move_to(&mut self, server: ServerUrl) {
         if self.server != server {
             self.server = server;
             self.moved = true;
             self.signed_in = None;
-            self.options.token_endpoint = None;
-            self.options.assertion = None;
+            self.options = std::mem::take(&mut self.options).for_another_server();
         }
     }
 }
@@ -220,132 +241,4 @@ fn check_name(name: &str) -> Result<(), SelectorError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::login::options::Assertion;
-
-    const CONFIG: &str = r#"
-        [profiles.asset-sandbox]
-        provider = "asset"
-        environment = "sandbox"
-        url = "http://127.0.0.1:1/mcp"
-
-        [profiles.work]
-        url = "https://mcp.example.com/mcp"
-
-        [profiles.home]
-        url = "https://mcp.example.com/mcp"
-
-        [profiles.other]
-        url = "https://other.example.com/mcp"
-        signed_in = { issuer = "i", resource = "r", client_id = "c", account = "a" }
-    "#;
-
-    fn select(arguments: &str, config: &str) -> Result<(String, String), String> {
-        let mut selector = Selector::default();
-        let mut words = arguments.split_whitespace();
-        while let Some(word) = words.next() {
-            match word {
-                "--env" => selector.environment = words.next().map(str::to_owned),
-                "--profile" => selector.profile = words.next().map(str::to_owned),
-                "--url" => selector.url = words.next().map(|url| url.parse().unwrap()),
-                name => selector.server = Some(name.to_owned()),
-            }
-        }
-        let profiles = Profiles::for_tests(config);
-        let profile = profiles.select(&selector).map_err(|error| error.to_string())?;
-        Ok((profile.name, profile.server.to_string()))
-    }
-
-    #[test]
-    fn servers_are_selected_by_name_environment_url_or_as_the_only_one() {
-        for (arguments, name, server) in [
-            ("asset", "asset", "https://api.getasset.com/mcp"),
-            ("asset --env production", "asset", "https://api.getasset.com/mcp"),
-            // Saved with another URL; without SERVER, the only preset with a sandbox.
-            ("asset --env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
-            ("--env sandbox", "asset-sandbox", "http://127.0.0.1:1/mcp"),
-            ("masset --url https://m.example/mcp", "masset", "https://m.example/mcp"),
-            ("asset --url https://a.example/mcp", "asset", "https://a.example/mcp"),
-            ("work", "work", "https://mcp.example.com/mcp"),
-            ("--profile home", "home", "https://mcp.example.com/mcp"),
-            ("tesorio --profile second", "second", "https://mcp.tesorio.com/v1/mcp"),
-            ("https://other.example.com/mcp", "other", "https://other.example.com/mcp"),
-            ("https://new.example.com:8443/x", "new-example-com-8443", "https://new.example.com:8443/x"),
-            ("", "other", "https://other.example.com/mcp"),
-        ] {
-            assert_eq!(select(arguments, CONFIG), Ok((name.to_owned(), server.to_owned())), "{arguments:?}");
-        }
-        let with_default = format!("default = \"work\"\n{CONFIG}");
-        assert_eq!(select("", &with_default).unwrap().0, "work");
-    }
-
-    /// The command in a hint selects the same server.
-    #[test]
-    fn the_login_command_selects_the_server() {
-        let profiles = Profiles::for_tests(CONFIG);
-        for (url, command) in [
-            (None, "finmcp login tesorio"),
-            (Some("https://mcp.tesorio.com/v1/mcp"), "finmcp login tesorio"),
-            (Some("https://t.example/mcp"), "finmcp login tesorio --url https://t.example/mcp"),
-        ] {
-            for profile in [None, Some("office")] {
-                let selector = Selector {
-                    server: Some("tesorio".to_owned()),
-                    url: url.map(|url| url.parse().unwrap()),
-                    profile: profile.map(str::to_owned),
-                    ..Selector::default()
-                };
-                let option = profile.map(|name| format!(" --profile {name}")).unwrap_or_default();
-                let selected = profiles.select(&selector).unwrap();
-                assert_eq!(selected.login_command(), format!("{command}{option}"));
-            }
-        }
-        let saved = Selector {
-            server: Some("work".to_owned()),
-            url: Some("https://w.example/".parse().unwrap()),
-            ..Selector::default()
-        };
-        assert_eq!(profiles.select(&saved).unwrap().login_command(), "finmcp login work --url https://w.example/");
-    }
-
-    /// An assertion for one server is not sent to another.
-    #[test]
-    fn an_assertion_does_not_move() {
-        let config = r#"
-            [profiles.work]
-            url = "https://mcp.example.com/mcp"
-            grant = "jwt-bearer"
-            assertion_file = "/run/token"
-        "#;
-        let profiles = Profiles::for_tests(config);
-        let selected = |url: Option<&str>| {
-            let url = url.map(|url| url.parse().unwrap());
-            let selector = Selector { server: Some("work".to_owned()), url, ..Selector::default() };
-            profiles.select(&selector).unwrap().options.assertion
-        };
-        assert_eq!(selected(None), Some(Assertion::File("/run/token".into())));
-        assert_eq!(selected(Some("https://mcp.example.com/mcp")), Some(Assertion::File("/run/token".into())));
-        assert_eq!(selected(Some("https://other.example.com/mcp")), None);
-    }
-
-    #[test]
-    fn ambiguous_selections_are_refused() {
-        for (arguments, why) in [
-            ("unknown", "no preset or profile"),
-            ("tesorio --env sandbox", "Tesorio has no environment"),
-            ("--env staging", "no preset has an environment"),
-            ("masset", "a different URL"),
-            ("demo", "need no sign-in"),
-            ("https://mcp.example.com/mcp", "which server"),
-            ("http://example.com/mcp", "cannot be used"),
-            ("asset --profile tesorio", "is the name of a preset"),
-            ("asset --profile a/b", "invalid profile name"),
-            ("work --env sandbox", "has no environment"),
-        ] {
-            let error = select(arguments, CONFIG).unwrap_err();
-            assert!(error.contains(why), "{arguments:?}: {error}");
-        }
-        assert!(select("", "").unwrap_err().contains("which server"), "no profile is signed in");
-    }
-}
+mod tests;

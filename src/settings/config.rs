@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     disk::{lock::Lock, private_folder, replace},
-    profile::{Profile, document::ProfileDocument, provider::ProviderDocument},
+    profile::{Profile, document::ProfileDocument, provider_document::ProviderDocument},
     settings::error::SettingsError,
 };
 
@@ -134,3 +134,6 @@ pub(crate) fn store(path: &Path, content: &[u8]) -> io::Result<()> {
     private_folder::create(path.parent().unwrap_or(Path::new(".")))?;
     replace::private_behind_link(path, content)
 }
+
+#[cfg(test)]
+mod tests;

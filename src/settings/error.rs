@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{disk::lock, profile::provider::ProviderError};
+use crate::{disk::lock, profile::provider_document::ProviderError};
 
 /// A problem with the environment or `config.toml`.
 #[derive(Debug, thiserror::Error)]

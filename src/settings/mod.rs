@@ -18,7 +18,7 @@ pub use crate::settings::environment::{home, is_colored, machine, mcp_remote_fol
 use crate::{
     credential::{choice::StoreChoice, file::KeySource},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
-    profile::{Profile, profiles::Profiles, provider::Provider},
+    profile::{Profile, presets, profiles::Profiles},
     secret::Secret,
     settings::{error::SettingsError, screen::Surroundings},
 };
@@ -54,7 +54,7 @@ impl Settings {
         let folder = environment::folder()?;
         let in_config = |problem: String| SettingsError::Config { path: folder.join("config.toml"), problem };
         let config = config::read(&folder)?;
-        let mut providers = Provider::built_in()?;
+        let mut providers = presets::built_in()?;
         for (id, document) in config.providers {
             let provider = document.validate(id.clone()).map_err(|error| in_config(error.to_string()))?;
             providers.insert(id, provider);

@@ -137,7 +137,7 @@ impl Plan<'_> {
     }
 }
 
-/// The profile of the preset with this server, else the only saved profile with it.
+/// The profile of the preset with this server if it is saved, else the only saved profile with it, else the preset's.
 fn profile_of(profiles: &Profiles, is_it: impl Fn(&ServerUrl) -> bool) -> Option<Profile> {
     let presets = profiles.providers.values().flat_map(|provider| {
         let names = provider.environment_names();
@@ -148,14 +148,39 @@ fn profile_of(profiles: &Profiles, is_it: impl Fn(&ServerUrl) -> bool) -> Option
     let mut presets = presets.filter(|(provider, name)| {
         provider.environment(*name).and_then(|(_, environment)| environment.server.as_ref()).is_some_and(&is_it)
     });
-    if let Some((provider, environment)) = presets.next() {
+    let preset = presets.next().and_then(|(provider, environment)| {
         let selector = Selector {
             server: Some(provider.id.clone()),
             environment: environment.map(str::to_owned),
             ..Selector::default()
         };
-        return profiles.select(&selector).ok().filter(|profile| is_it(&profile.server));
+        profiles.select(&selector).ok().filter(|profile| is_it(&profile.server))
+    });
+    if preset.as_ref().is_some_and(|profile| profile.saved) {
+        return preset;
     }
     let mut saved = profiles.all().filter(|profile| is_it(&profile.server));
-    saved.next().filter(|_| saved.next().is_none())
+    saved.next().filter(|_| saved.next().is_none()).or(preset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A preset that a new version brings does not replace a profile that the user saved for the same server.
+    #[test]
+    fn a_saved_profile_comes_before_an_unsaved_preset() {
+        let saved = |name: &str, more: &str| format!("[profiles.{name}]\nurl = \"https://mcp.stripe.com\"\n{more}\n");
+        let preset = saved("stripe", "provider = \"stripe\"");
+        for (config, expected) in [
+            (String::new(), "stripe"),
+            (saved("work", ""), "work"),
+            (format!("{}{preset}", saved("work", "")), "stripe"),
+            (format!("{}{}", saved("work", ""), saved("home", "")), "stripe"),
+        ] {
+            let found =
+                profile_of(&Profiles::for_tests(&config), |server| server.as_str() == "https://mcp.stripe.com/");
+            assert_eq!(found.map(|profile| profile.name).as_deref(), Some(expected), "{config}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
+pub mod presets;
 #[cfg(unix)]
 pub mod redirect_uri;
 #[cfg(unix)]
