@@ -27,7 +27,7 @@ use crate::{
         document::Document,
         entry::{self, Entry},
         file::{Access, ConfigFile},
-        helper::in_shell,
+        header_command::in_shell,
         plaintext::{self, Exposed, Place},
         plan::{Plan, Target},
         program,

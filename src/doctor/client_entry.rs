@@ -198,12 +198,12 @@ impl Attempt<'_> {
         let line = |start: &str| printed.said.lines().find_map(|line| line.strip_prefix(start)).map(printable::quoted);
         let trouble = self.trouble("prints no headers").because(line("error: ").unwrap_or_default());
         let login_required = i32::from(ErrorKind::LoginRequired.exit_code());
-        match self.profile {
-            Some(profile) if printed.status.code() == Some(login_required) => {
-                Finding::Warning(trouble.cured_by(format!("run `{}`", profile.login_command())))
-            }
-            _ => Finding::Failed(trouble.cured_by(line("hint: ").unwrap_or_else(|| self.cure()))),
-        }
+        let Some(profile) = self.profile.filter(|_| printed.status.code() == Some(login_required)) else {
+            return Finding::Failed(trouble.cured_by(line("hint: ").unwrap_or_else(|| self.cure())));
+        };
+        let trouble = trouble.cured_by(format!("run `{}`", profile.login_command()));
+        // Signed out is a normal state.
+        if profile.signed_in.is_none() { Finding::Warning(trouble) } else { Finding::Failed(trouble) }
     }
 
     /// What the program prints on stdout and stderr, and its end.

@@ -6,7 +6,7 @@ use crate::{
     settings::machine::System,
     setup::{
         client::Client,
-        helper::HelperCommand,
+        header_command::HeaderCommand,
         tree::{Kind, Member, Node},
     },
 };
@@ -89,7 +89,7 @@ impl Entry {
     /// The server that `node` describes to `client`, if the client starts a program for it.
     pub fn read(client: Client, name: &str, node: &Node) -> Option<Self> {
         if let Some(helper) = client.helper_member().and_then(|member| node.get(member)).and_then(Node::text) {
-            let HelperCommand { environment, command, arguments } = HelperCommand::parse(helper, System::HERE)?;
+            let HeaderCommand { environment, command, arguments } = HeaderCommand::parse(helper, System::HERE)?;
             let url = Some(node.get("url")?.text()?.to_owned());
             return Some(Self { name: name.to_owned(), command, arguments, environment, passed: Vec::new(), url });
         }
@@ -176,8 +176,8 @@ impl Entry {
     }
 
     /// The command for headers.
-    fn helper(&self) -> HelperCommand {
-        HelperCommand {
+    fn helper(&self) -> HeaderCommand {
+        HeaderCommand {
             environment: self.environment.clone(),
             command: self.command.clone(),
             arguments: self.arguments.clone(),

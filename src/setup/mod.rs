@@ -15,7 +15,7 @@ pub mod document;
 pub mod entry;
 pub mod error;
 pub mod file;
-pub mod helper;
+pub mod header_command;
 mod json;
 pub mod key;
 mod lines;

@@ -12,6 +12,8 @@ pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
+pub mod native;
+pub mod plaintext_keys;
 #[cfg(unix)]
 pub mod redirect_uri;
 #[cfg(unix)]

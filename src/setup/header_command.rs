@@ -8,23 +8,23 @@ use crate::settings::machine::System;
 
 /// A program with its arguments, and the variables that it needs and that the client drops.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HelperCommand {
+pub struct HeaderCommand {
     pub environment: BTreeMap<String, String>,
     pub command: String,
     pub arguments: Vec<String>,
 }
 
-impl HelperCommand {
+impl HeaderCommand {
     /// The line for the shell of `system`. A Windows command cannot set variables.
     pub fn text(&self, system: System) -> String {
         let program = std::iter::once(&self.command).chain(&self.arguments);
         if system == System::Windows {
             return program.map(|word| in_windows_shell(word)).collect::<Vec<_>>().join(" ");
         }
-        let variables = self.environment.iter().map(|(name, value)| format!("{name}={value}"));
+        let variables = self.environment.iter().map(|(name, value)| format!("{name}={}", in_shell(value)));
         let env = (!self.environment.is_empty()).then(|| "env".to_owned());
-        let words = env.into_iter().chain(variables).chain(program.cloned());
-        words.map(|word| in_shell(&word)).collect::<Vec<_>>().join(" ")
+        let words = env.into_iter().chain(variables).chain(program.map(|word| in_shell(word)));
+        words.collect::<Vec<_>>().join(" ")
     }
 
     /// The command in `text`; none if it is no single program with arguments.
@@ -68,10 +68,10 @@ fn windows_words(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn helper(environment: &[(&str, &str)], command: &str) -> HelperCommand {
+    fn helper(environment: &[(&str, &str)], command: &str) -> HeaderCommand {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let arguments = ["token", "--headers", "books & \"more\"", "https://a.example/?a=1&b=$HOME"];
-        HelperCommand {
+        HeaderCommand {
             environment: environment.collect(),
             command: command.to_owned(),
             arguments: arguments.map(str::to_owned).into(),
@@ -83,11 +83,11 @@ mod tests {
     #[test]
     fn a_shell_starts_the_program_with_its_arguments_and_variables() {
         let command = helper(&[("FINMCP_CONFIG_DIR", "/a b/it's"), ("HTTPS_PROXY", "http://p:1/$(x)")], "printf");
-        let command = HelperCommand { arguments: [&["<%s>".to_owned()], &command.arguments[..]].concat(), ..command };
+        let command = HeaderCommand { arguments: [&["<%s>".to_owned()], &command.arguments[..]].concat(), ..command };
         let run = |text: &str| std::process::Command::new("/bin/sh").args(["-c", text]).output().unwrap().stdout;
         let printed = String::from_utf8(run(&command.text(System::Linux))).unwrap();
         assert_eq!(printed, "<token><--headers><books & \"more\"><https://a.example/?a=1&b=$HOME>");
-        let command = HelperCommand { command: "/usr/bin/env".to_owned(), arguments: Vec::new(), ..command };
+        let command = HeaderCommand { command: "/usr/bin/env".to_owned(), arguments: Vec::new(), ..command };
         let printed = String::from_utf8(run(&command.text(System::Linux))).unwrap();
         assert!(
             printed.contains("FINMCP_CONFIG_DIR=/a b/it's\n") && printed.contains("http://p:1/$(x)\n"),
@@ -99,14 +99,14 @@ mod tests {
     fn what_was_written_is_read_back() {
         for environment in [&[][..], &[("A", "b c"), ("D", "")]] {
             let command = helper(environment, "/opt/my tools/finmcp");
-            assert_eq!(HelperCommand::parse(&command.text(System::Linux), System::Linux), Some(command));
+            assert_eq!(HeaderCommand::parse(&command.text(System::Linux), System::Linux), Some(command));
         }
         let command = helper(&[], r"C:\Program Files\finmcp.exe");
-        let command = HelperCommand { arguments: vec!["token".to_owned(), "asset".to_owned()], ..command };
+        let command = HeaderCommand { arguments: vec!["token".to_owned(), "asset".to_owned()], ..command };
         let text = command.text(System::Windows);
         assert_eq!(text, r#""C:\Program Files\finmcp.exe" token asset"#);
-        assert_eq!(HelperCommand::parse(&text, System::Windows), Some(command));
-        assert_eq!(HelperCommand::parse("'", System::Linux), None);
-        assert_eq!(HelperCommand::parse("", System::Linux), None);
+        assert_eq!(HeaderCommand::parse(&text, System::Windows), Some(command));
+        assert_eq!(HeaderCommand::parse("'", System::Linux), None);
+        assert_eq!(HeaderCommand::parse("", System::Linux), None);
     }
 }
