@@ -154,9 +154,9 @@ async fn examine_clients(
 
 /// `profile`, signed out if its sign-in has ended: its entries are not to blame for that.
 async fn as_it_is(credentials: &Credentials, profile: Profile) -> Profile {
-    let is_live = |credential: Credential| credential.is_alive() && credential.tokens.is_some();
+    let is_live = |credential: &Credential| credential.is_alive() && credential.tokens.is_some();
     match credentials.earlier(&profile).await {
-        Ok(credential) if !credential.is_some_and(is_live) => Profile { signed_in: None, ..profile },
+        Ok(credential) if !credential.as_ref().is_some_and(is_live) => Profile { signed_in: None, ..profile },
         _ => profile,
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         machine::{Machine, System},
     },
     setup::{
-        change::{self, Change, Wish},
+        change::{self, Change, Taken, Wish},
         claude,
         client::{Client, Scope},
         deeplink::deeplink,
@@ -144,7 +144,7 @@ impl<'a> Job<'a> {
     /// Does the job for one client.
     async fn run(&mut self, client: Client) -> Result<(), Error> {
         let surroundings = match self.plan.native {
-            true => Surroundings::of_helper(client, &self.machine),
+            true => Surroundings::of_helper(client, self.arguments.scope, &self.machine),
             false => Surroundings::needed(client, &self.machine),
         };
         let wish = self.plan.wish(&surroundings);
@@ -170,15 +170,10 @@ impl<'a> Job<'a> {
         }
         let found = self.plan.known(&document);
         let replaced = if self.is_to_replace(client, &file, &document, &found).await { found } else { Vec::new() };
+        // Fails before a key moves.
+        self.changes(client, &document, &wish, &replaced)?;
         let replaced = self.move_keys(&document, replaced).await?;
-        let replaced: Vec<(Exposed, Option<Entry>)> = replaced
-            .into_iter()
-            .map(|(exposed, target)| {
-                let entry = self.plan.other(&exposed, &target, &wish);
-                (exposed, entry)
-            })
-            .collect();
-        let changes = change::wanted(client, &document, &wish, &replaced)?;
+        let changes = self.changes(client, &document, &wish, &replaced)?;
         let after = file.about(change::applied(client, &file.text, &changes))?;
         if self.arguments.output.dry_run {
             return self.show(client, &file, &after, &changes);
@@ -191,6 +186,19 @@ impl<'a> Job<'a> {
         self.note(client, &surroundings);
         self.say_next();
         Ok(())
+    }
+
+    /// The changes that add the entry and replace those of `replaced`.
+    fn changes(
+        &self,
+        client: Client,
+        document: &Document,
+        wish: &Wish,
+        replaced: &[(Exposed, Target)],
+    ) -> Result<Vec<Change>, Taken> {
+        let with_entry =
+            |(exposed, target): &(Exposed, Target)| (exposed.clone(), self.plan.other(exposed, target, wish));
+        change::wanted(client, document, wish, &replaced.iter().map(with_entry).collect::<Vec<_>>())
     }
 
     /// Whether the user wants `found` replaced. Without a terminal to ask in, prints the command to run.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     settings::machine::{Machine, System},
-    setup::{client::Client, plaintext},
+    setup::{
+        client::{Client, Scope},
+        plaintext,
+    },
 };
 
 /// The environment variables for an entry: written, passed on, or left to the user.
@@ -22,11 +25,13 @@ pub struct Surroundings {
 impl Surroundings {
     /// The variables of `machine` that a command for headers needs and that `client` drops. An entry cannot ask for them
     /// by name, so the command itself sets them, except on Windows.
-    pub fn of_helper(client: Client, machine: &Machine) -> Self {
+    pub fn of_helper(client: Client, scope: Scope, machine: &Machine) -> Self {
+        // Claude Code keeps variables that look secret, such as FINMCP_STORE_KEY_FILE, from a project's command.
+        let passes = |name: &str| scope == Scope::User && client.passes(name);
         let mut needed = Self::default();
         let bus = Machine::BUS.into_iter().filter(|_| machine.system == System::Linux);
         for name in Machine::NEEDED.into_iter().chain(bus) {
-            let Some(value) = machine.variables.get(name).filter(|_| !client.passes(name)) else { continue };
+            let Some(value) = machine.variables.get(name).filter(|_| !passes(name)) else { continue };
             if machine.system == System::Windows || plaintext::may_hold_password(name, value) {
                 needed.withheld.push(name);
             } else {

@@ -72,6 +72,12 @@ fn an_entry_gives_the_headers_with_the_variables_that_the_client_passes() {
     let helper = format!("{FINMCP} token --headers books");
     assert_eq!(entry, json!({"type": "http", "url": vendor.url(), "headersHelper": helper}));
 
+    // Claude Code keeps some of them from a project's command.
+    setup(&sandbox, "claude-code", &["--scope", "project"]).expect_success();
+    let project = json_in(&sandbox.home().parent().unwrap().join("work/.mcp.json"));
+    let helper = project["mcpServers"]["books"]["headersHelper"].as_str().unwrap().to_owned();
+    asked(&sandbox, &helper, &["HOME", "PATH"]).expect_success();
+
     setup(&sandbox, "codex", &[]).expect_success();
     let text = read(&codex_file(&sandbox));
     assert!(text.starts_with(&format!("[mcp_servers.books]\nurl = \"{}\"\n", vendor.url())), "{text}");

@@ -49,7 +49,7 @@ fn assert_works(sandbox: &Sandbox, name: &str) {
 /// In each form that clients know.
 #[test]
 fn a_key_moves_into_the_store() {
-    let entries: [(&str, &str, String, fn(&str) -> Value); 6] = [
+    let entries: [(&str, String, fn(&str) -> Value); 6] = [
         (
             "books",
             "authorization",
@@ -68,12 +68,12 @@ fn a_key_moves_into_the_store() {
             format!("Token {KEY}"),
             |url| json!({"url": url, "headers": {"authorization": format!("Token {KEY}"), "Stripe-Account": "acct_1"}}),
         ),
-        ("books", "authorization", format!("Bearer {KEY}"), |url| {
+        ("authorization", format!("Bearer {KEY}"), |url| {
             let arguments =
                 ["-y", "mcp-remote", url, "--header", "Authorization:${AUTH}", "--header", "Stripe-Account:acct_1"];
             json!({"command": "npx", "args": arguments, "env": {"AUTH": format!("Bearer {KEY}")}})
         }),
-        ("books", "x-api-key", KEY.to_owned(), |url| {
+        ("x-api-key", KEY.to_owned(), |url| {
             let arguments =
                 ["mcp-remote@latest", url, "--header", &format!("X-Api-Key: {KEY}"), "--header=Stripe-Account: acct_1"];
             json!({"command": "npx", "args": arguments})
@@ -85,14 +85,14 @@ fn a_key_moves_into_the_store() {
             |url| json!({"url": url, "headers": {"X-Auth-Key": KEY, "Accept": "text/html", "Stripe-Account": "acct_1"}}),
         ),
     ];
-    for (name, header, value, entry) in entries {
+    for (header, value, entry) in entries {
         let (sandbox, vendor) = (Sandbox::new(), vendor(header, &value));
-        servers(&sandbox, &json!({name: entry(&vendor.url()), "other": {"command": "other"}}));
+        servers(&sandbox, &json!({"books": entry(&vendor.url()), "other": {"command": "other"}}));
         let before = read(&file(&sandbox));
         let run = setup(&sandbox, &vendor, &["--replace"]).expect_success();
         let kept = backup(&file(&sandbox));
         run.expect_stderr(&["Moved the API key", "contains the secrets in plain text", &kept.display().to_string()]);
-        assert_works(&sandbox, name);
+        assert_works(&sandbox, "books");
         assert_eq!(json_in(&file(&sandbox))["mcpServers"]["other"], json!({"command": "other"}));
         for record in vendor.records() {
             let sent = (record.header(header), record.header("stripe-account"), record.header("accept"));
@@ -154,6 +154,17 @@ fn a_key_that_does_not_work_stays_where_it_is() {
         assert!(!backup(&file(&sandbox)).exists());
         sandbox.finmcp(["token", "money"]).expect_code(2);
     }
+}
+
+/// What would fail anyway is found before the server sees the key.
+#[test]
+fn a_name_that_is_taken_is_found_first() {
+    let (sandbox, vendor) = (Sandbox::new(), vendor("authorization", &format!("Bearer {KEY}")));
+    let headers = json!({"Authorization": format!("Bearer {KEY}")});
+    servers(&sandbox, &json!({"books": {"url": vendor.url(), "headers": headers}, "taken": {"command": "other"}}));
+    let run = setup(&sandbox, &vendor, &["--replace", "--name", "taken"]).expect_code(1);
+    run.expect_stderr(&["another server named \"taken\""]);
+    assert!(vendor.records().is_empty());
 }
 
 /// The other entries are set up all the same.
