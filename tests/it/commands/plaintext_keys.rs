@@ -49,21 +49,19 @@ fn assert_works(sandbox: &Sandbox, name: &str) {
 /// In each form that clients know.
 #[test]
 fn a_key_moves_into_the_store() {
-    let entries: [(&str, String, fn(&str) -> Value); 6] = [
+    type Written = fn(&str) -> Value;
+    let entries: [(&str, String, Written); 6] = [
         (
-            "books",
             "authorization",
             format!("Bearer {KEY}"),
             |url| json!({"url": url, "headers": {"Authorization": format!("Bearer {KEY}"), "Stripe-Account": "acct_1"}}),
         ),
         (
-            "books",
             "x-api-key",
             KEY.to_owned(),
             |url| json!({"type": "http", "url": url, "headers": {"X-Api-Key": KEY, "stripe-account": "acct_1"}}),
         ),
         (
-            "books",
             "authorization",
             format!("Token {KEY}"),
             |url| json!({"url": url, "headers": {"authorization": format!("Token {KEY}"), "Stripe-Account": "acct_1"}}),
@@ -79,7 +77,6 @@ fn a_key_moves_into_the_store() {
             json!({"command": "npx", "args": arguments})
         }),
         (
-            "books",
             "x-auth-key",
             KEY.to_owned(),
             |url| json!({"url": url, "headers": {"X-Auth-Key": KEY, "Accept": "text/html", "Stripe-Account": "acct_1"}}),
