@@ -314,11 +314,12 @@ install.sh installs completions for you. By hand:
   fish        finmcp completions fish > ~/.config/fish/completions/finmcp.fish
   PowerShell  finmcp completions powershell >> $PROFILE";
 
-/// The server that these arguments of `finmcp` select; none if they are not arguments of `serve`.
+/// The server that these arguments of `finmcp` select; none if they are not those of an AI client's entry.
 pub fn served(arguments: &[String]) -> Option<Selector> {
     let words = std::iter::once("finmcp").chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(words).ok()?.command {
         Command::Serve(serve) => Some(serve.server.into()),
+        Command::Token(token) if token.headers => Some(token.server.into()),
         _ => None,
     }
 }

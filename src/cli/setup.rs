@@ -40,6 +40,9 @@ pub struct Setup {
     /// Replace entries that hold a token in plain text or start mcp-remote, without asking
     #[arg(long)]
     pub replace: bool,
+    /// Let the client connect to the server itself and ask finmcp only for the headers (Claude Code and Codex)
+    #[arg(long, conflicts_with = "deeplink")]
+    pub native: bool,
     /// Options for finmcp serve, for example --read-only
     #[arg(last = true, value_name = "SERVE OPTIONS")]
     pub serve: Vec<String>,
@@ -65,6 +68,7 @@ Examples:
   finmcp setup cursor tesorio
   finmcp setup claude-code asset --env sandbox -- --read-only --label
   finmcp setup codex --dry-run
+  finmcp setup claude-code tesorio --native
   finmcp setup --all tesorio
   finmcp setup cursor tesorio --remove";
 

@@ -11,7 +11,10 @@ use crate::{
     bridge::Ends,
     cli::{self, Control},
     console::Console,
-    credential::clock::{Clock, SystemClock},
+    credential::{
+        clock::{Clock, SystemClock},
+        record::Credential,
+    },
     doctor::{
         self,
         chart::Chart,
@@ -22,7 +25,6 @@ use crate::{
         step::{Finding, Step, Trouble},
     },
     error::{Error, ErrorKind},
-    http::Http,
     mcp::revision::Era,
     profile::{Profile, selector::Selector},
     settings::{self, Settings, error::SettingsError},
@@ -58,7 +60,7 @@ pub async fn run(
             None
         }
     };
-    examine_clients(settings, &credentials.http, selected.as_ref(), &mut chart).await;
+    examine_clients(settings, credentials, selected.as_ref(), &mut chart).await;
     close(console, &chart, arguments.json)
 }
 
@@ -94,7 +96,12 @@ async fn examine(settings: &Arc<Settings>, credentials: &Credentials, profile: &
 }
 
 /// Tests the entries of the AI clients on this machine: those for `meant`, or all if no server was selected.
-async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profile>, chart: &mut Chart<'_>) {
+async fn examine_clients(
+    settings: &Settings,
+    credentials: &Credentials,
+    meant: Option<&Profile>,
+    chart: &mut Chart<'_>,
+) {
     let found = match settings::machine() {
         Ok(machine) => setup::found(&machine),
         Err(error) => return chart.note(CLIENT, Finding::Failed(error.into())),
@@ -120,6 +127,10 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
             {
                 continue;
             }
+            let profile = match profile {
+                Some(profile) => Some(as_it_is(credentials, profile).await),
+                None => None,
+            };
             let passes = |name: &str| found.client.passes(name) || entry.passed.iter().any(|passed| passed == name);
             let attempt = Attempt {
                 client: found.client,
@@ -127,7 +138,7 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
                 entry,
                 profile: profile.as_ref(),
                 variables: settings::variables(passes),
-                is_proxied: profile.as_ref().is_some_and(|profile| http.proxy(&profile.server).is_some()),
+                is_proxied: profile.as_ref().is_some_and(|profile| credentials.http.proxy(&profile.server).is_some()),
             };
             chart.note(CLIENT, attempt.examine().await);
             tried += 1;
@@ -138,6 +149,15 @@ async fn examine_clients(settings: &Settings, http: &Http, meant: Option<&Profil
             CLIENT,
             Finding::Ok("no AI client on this machine uses it; run `finmcp setup` to add it to one".to_owned()),
         );
+    }
+}
+
+/// `profile`, signed out if its sign-in has ended: its entries are not to blame for that.
+async fn as_it_is(credentials: &Credentials, profile: Profile) -> Profile {
+    let is_live = |credential: &Credential| credential.is_alive() && credential.tokens.is_some();
+    match credentials.earlier(&profile).await {
+        Ok(credential) if !credential.as_ref().is_some_and(is_live) => Profile { signed_in: None, ..profile },
+        _ => profile,
     }
 }
 

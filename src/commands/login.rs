@@ -173,7 +173,11 @@ fn paste(no_browser: bool) -> Option<Paste> {
     Paste::from_terminal().or_else(|| (no_browser && !io::stdin().is_terminal()).then(Paste::from_pipe))
 }
 
-fn refuse_takeover(settings: &Settings, profile: &Profile) -> Result<(), Error> {
+/// Refuses a sign-in that would replace the one to another server.
+///
+/// # Errors
+/// The profile that is in the way.
+pub(super) fn refuse_takeover(settings: &Settings, profile: &Profile) -> Result<(), Error> {
     match settings.profiles.named(&profile.name) {
         Some(saved) if saved.server != profile.server && saved.signed_in.is_some() => Err(Error::new(
             ErrorKind::Usage,

@@ -63,6 +63,7 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
         Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
+        Command::Setup(ref arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };
     let credentials = Credentials::new(store.open(), &settings);
@@ -132,7 +133,7 @@ async fn work(
         Command::Status(arguments) => status::run(settings, credentials, console, arguments).await,
         Command::Doctor(arguments) => doctor::run(settings, credentials, console, arguments).await,
         Command::Logout(arguments) => logout::run(settings, credentials, console, arguments).await,
-        Command::Setup(arguments) => setup::run(settings, console, *arguments).await,
+        Command::Setup(arguments) => setup::run(settings, credentials, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
         #[cfg(feature = "demo")]

@@ -1,23 +1,33 @@
 //! `finmcp setup`.
 
-use std::path::{Path, PathBuf};
+mod clients;
+mod keys;
+mod serve_options;
 
-use clap::Parser;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    cli::{self, Cli, Command, Serve, registration::Registration, setup::Setup},
+    app::credentials::Credentials,
+    cli::{self, setup::Setup},
     console::Console,
     credential::{choice::StoreChoice, file::KeySource},
     error::{Error, ErrorKind},
-    settings::{self, Settings, machine::Machine},
+    settings::{
+        self, Settings,
+        machine::{Machine, System},
+    },
     setup::{
-        change::{self, Change, Wish},
+        change::{self, Change, Taken, Wish},
         claude,
         client::{Client, Scope},
         deeplink::deeplink,
         document::Document,
         entry::{self, Entry},
         file::{Access, ConfigFile},
+        header_command::in_shell,
         plaintext::{self, Exposed, Place},
         plan::{Plan, Target},
         program,
@@ -29,10 +39,16 @@ use crate::{
 ///
 /// # Errors
 /// The command line is wrong, or a file could not be read or changed.
-pub async fn run(settings: &Settings, console: Console, mut arguments: Setup) -> Result<(), Error> {
+pub async fn run(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    mut arguments: Setup,
+) -> Result<(), Error> {
     let machine = settings::machine()?;
-    let clients = clients(settings, console, &machine, &mut arguments).await?;
-    let job = Job::new(settings, console, machine, arguments)?;
+    let clients = clients::clients(settings, console, &machine, &mut arguments).await?;
+    let mut job = Job::new(settings, credentials, console, machine, arguments)?;
+    job.refuse_bound_tokens().await?;
     if let [client] = clients[..] {
         return job.run(client).await;
     }
@@ -49,62 +65,6 @@ pub async fn run(settings: &Settings, console: Console, mut arguments: Setup) ->
     }
 }
 
-/// The selected clients.
-async fn clients(
-    settings: &Settings,
-    console: Console,
-    machine: &Machine,
-    arguments: &mut Setup,
-) -> Result<Vec<Client>, Error> {
-    let detected: Vec<Client> = Client::ALL.into_iter().filter(|client| client.is_detected(machine)).collect();
-    if arguments.all {
-        if let Some(first) = arguments.client.take()
-            && arguments.server.server.replace(first).is_some()
-        {
-            return Err(
-                usage("--all cannot be used with CLIENT").hint("name only the server: finmcp setup --all SERVER")
-            );
-        }
-        let with_scope = |client: &Client| !client.files(arguments.scope, machine).is_empty();
-        let found: Vec<Client> = detected.into_iter().filter(with_scope).collect();
-        return match found.is_empty() {
-            true => Err(usage("no supported AI client found on this machine").hint(list())),
-            false => Ok(found),
-        };
-    }
-    match arguments.named_client() {
-        Ok(Some(client)) => Ok(vec![client]),
-        Err(name) => Err(usage(format!("unknown AI client {name:?}")).hint(list())),
-        Ok(None) => {
-            if console.is_attended() {
-                // If the server is unclear, fail before asking for the client.
-                Target::select(&arguments.server.clone().into(), &settings.profiles)?;
-            }
-            Ok(vec![choose(console, &detected).await?])
-        }
-    }
-}
-
-/// Asks the user to choose a client.
-async fn choose(console: Console, detected: &[Client]) -> Result<Client, Error> {
-    let unnamed = || usage("which AI client?").hint(list());
-    if detected.is_empty() {
-        return Err(unnamed());
-    }
-    let lines = detected.iter().zip(1..).map(|(client, number)| format!("  {number}. {}\n", client.title()));
-    let question = format!("AI clients on this machine:\n{}Which one? ", lines.collect::<String>());
-    let answer = console.ask(&question).await.ok_or_else(unnamed)?;
-    let answer = answer.trim();
-    let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-    let named = detected.iter().find(|client| client.id() == answer);
-    number.and_then(|at| detected.get(at)).or(named).copied().ok_or_else(unnamed)
-}
-
-fn list() -> String {
-    let ids: Vec<&str> = Client::ALL.into_iter().map(Client::id).collect();
-    format!("name one of: {}", ids.join(", "))
-}
-
 fn usage(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Usage, text)
 }
@@ -112,16 +72,33 @@ fn usage(text: impl Into<String>) -> Error {
 /// What to do for each client.
 struct Job<'a> {
     settings: &'a Settings,
+    credentials: &'a Credentials,
     console: Console,
     machine: Machine,
     arguments: Setup,
     plan: Plan<'a>,
+    /// The profiles that this run signed in to, with a key from a client's file.
+    moved: BTreeSet<String>,
 }
 
 impl<'a> Job<'a> {
-    fn new(settings: &'a Settings, console: Console, machine: Machine, arguments: Setup) -> Result<Self, Error> {
+    fn new(
+        settings: &'a Settings,
+        credentials: &'a Credentials,
+        console: Console,
+        machine: Machine,
+        arguments: Setup,
+    ) -> Result<Self, Error> {
         let target = Target::select(&arguments.server.clone().into(), &settings.profiles)?;
-        let registers = check_serve_options(&target, &arguments.serve)?;
+        if arguments.native && target.profile.is_none() {
+            return Err(usage("the demo's vendors run inside finmcp, so no client can connect to them itself")
+                .hint("omit --native"));
+        }
+        if arguments.native && !arguments.serve.is_empty() {
+            return Err(usage("options after -- configure \"serve\", which --native does not start")
+                .hint("omit --native to use them"));
+        }
+        let registers = serve_options::check(&target, &arguments.serve)?;
         let plain: Vec<String> = std::iter::once("serve".to_owned()).chain(target.arguments.clone()).collect();
         let with_options = [&plain[..], &arguments.serve].concat();
         if !Target::is_meant_by_both(&plain, &with_options, &settings.profiles, cli::served) {
@@ -143,13 +120,33 @@ impl<'a> Job<'a> {
             registers,
             force: arguments.force,
             program,
+            native: arguments.native,
         };
-        Ok(Self { settings, console, machine, arguments, plan })
+        Ok(Self { settings, credentials, console, machine, arguments, plan, moved: BTreeSet::new() })
+    }
+
+    /// Refuses --native if the tokens are bound to a key that only finmcp has (RFC 9449).
+    async fn refuse_bound_tokens(&self) -> Result<(), Error> {
+        let Some(profile) = self.plan.target.profile.as_ref().filter(|_| self.plan.native && !self.arguments.remove)
+        else {
+            return Ok(());
+        };
+        // A store that cannot be read now says nothing about the tokens.
+        let credential = self.credentials.earlier(profile).await.ok().flatten();
+        if !profile.options.dpop && credential.is_none_or(|credential| credential.dpop_key.is_none()) {
+            return Ok(());
+        }
+        let text =
+            format!("the tokens of {} are bound to finmcp's DPoP key, and only finmcp can prove that", profile.title);
+        Err(usage(text).hint("omit --native"))
     }
 
     /// Does the job for one client.
-    async fn run(&self, client: Client) -> Result<(), Error> {
-        let surroundings = Surroundings::needed(client, &self.machine);
+    async fn run(&mut self, client: Client) -> Result<(), Error> {
+        let surroundings = match self.plan.native {
+            true => Surroundings::of_helper(client, self.arguments.scope, &self.machine),
+            false => Surroundings::needed(client, &self.machine),
+        };
         let wish = self.plan.wish(&surroundings);
         let output = &self.arguments.output;
         if output.deeplink {
@@ -172,14 +169,13 @@ impl<'a> Job<'a> {
             return self.remove(client, &file, &document, &wish).await;
         }
         let found = self.plan.known(&document);
-        let replaced = if self.is_to_replace(client, &file, &found).await { found.as_slice() } else { &[] };
-        let replaced: Vec<(Exposed, Option<Entry>)> = replaced
-            .iter()
-            .map(|(exposed, target)| (exposed.clone(), self.plan.other(exposed, target, &wish)))
-            .collect();
-        let changes = change::wanted(client, &document, &wish, &replaced)?;
+        let replaced = if self.is_to_replace(client, &file, &document, &found).await { found } else { Vec::new() };
+        // Fails before a key moves.
+        self.changes(client, &document, &wish, &replaced)?;
+        let replaced = self.move_keys(&document, replaced).await?;
+        let changes = self.changes(client, &document, &wish, &replaced)?;
         let after = file.about(change::applied(client, &file.text, &changes))?;
-        if output.dry_run {
+        if self.arguments.output.dry_run {
             return self.show(client, &file, &after, &changes);
         }
         if changes.is_empty() {
@@ -192,12 +188,35 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
+    /// The changes that add the entry and replace those of `replaced`.
+    fn changes(
+        &self,
+        client: Client,
+        document: &Document,
+        wish: &Wish,
+        replaced: &[(Exposed, Target)],
+    ) -> Result<Vec<Change>, Taken> {
+        let with_entry =
+            |(exposed, target): &(Exposed, Target)| (exposed.clone(), self.plan.other(exposed, target, wish));
+        change::wanted(client, document, wish, &replaced.iter().map(with_entry).collect::<Vec<_>>())
+    }
+
     /// Whether the user wants `found` replaced. Without a terminal to ask in, prints the command to run.
-    async fn is_to_replace(&self, client: Client, file: &ConfigFile, found: &[(Exposed, Target)]) -> bool {
+    async fn is_to_replace(
+        &self,
+        client: Client,
+        file: &ConfigFile,
+        document: &Document,
+        found: &[(Exposed, Target)],
+    ) -> bool {
         if found.is_empty() || self.arguments.replace {
             return self.arguments.replace;
         }
-        let line = |(exposed, _): &(Exposed, Target)| match exposed.place {
+        let line = |(exposed, target): &(Exposed, Target)| match exposed.place {
+            Place::Here if matches!(keys::key_for(document, exposed, target.profile.as_ref()), Some(Ok(_))) => {
+                let store = self.credentials.store.description();
+                format!("  {}: holds an API key in plain text, which moves into {store}\n", exposed.name)
+            }
             Place::Here => format!("  {}: holds a secret in plain text\n", exposed.name),
             Place::McpRemote => {
                 format!("  {}: starts mcp-remote, which stores its tokens in plain text\n", exposed.name)
@@ -211,9 +230,10 @@ impl<'a> Job<'a> {
         let scope = if self.arguments.scope == Scope::Project { " --scope project" } else { "" };
         let name = self.arguments.name.iter().map(|name| format!(" --name {name}")).collect::<String>();
         let options: Vec<String> = self.arguments.serve.iter().map(|word| in_shell(word)).collect();
+        let native = if self.plan.native { " --native" } else { "" };
         let options = if options.is_empty() { String::new() } else { format!(" -- {}", options.join(" ")) };
         let server = self.plan.target.arguments.join(" ");
-        let command = format!("finmcp setup {} {server}{scope}{name} --replace{options}", client.id());
+        let command = format!("finmcp setup {} {server}{scope}{name}{native} --replace{options}", client.id());
         self.console.say(&format!("{report}To replace them, run: {command}"));
         false
     }
@@ -281,11 +301,13 @@ impl<'a> Job<'a> {
             });
         }
         match backup {
-            Some(backup) if open => console.say(&format!(
-                "warning: the backup {} contains the secrets in plain text. Delete it once everything works, and \
-                 revoke those tokens at the vendor.",
-                backup.display()
-            )),
+            Some(backup) if open => {
+                let revoke = if self.moved.is_empty() { ", and revoke those tokens at the vendor" } else { "" };
+                console.say(&format!(
+                    "warning: the backup {} contains the secrets in plain text. Delete it once everything works{revoke}.",
+                    backup.display()
+                ));
+            }
             Some(backup) => console.note(&format!("Backup: {}", backup.display())),
             None => {}
         }
@@ -307,7 +329,19 @@ impl<'a> Job<'a> {
     /// Warns about what `serve` needs and the entry cannot contain.
     fn note(&self, client: Client, surroundings: &Surroundings) {
         let console = &self.console;
-        for name in &surroundings.withheld {
+        for name in surroundings.withheld.iter().filter(|_| self.plan.native) {
+            let title = client.title();
+            let reason = if self.machine.system == System::Windows {
+                "a command cannot set it on Windows"
+            } else {
+                "it contains a password"
+            };
+            console.say(&format!(
+                "warning: {title} does not pass {name} to the command, and finmcp did not write it: {reason}. If finmcp \
+                 needs it, use an entry without --native."
+            ));
+        }
+        for name in surroundings.withheld.iter().filter(|_| !self.plan.native) {
             console.say(&format!(
                 "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the \
                  environment that starts {}, if possible without the password.",
@@ -321,57 +355,29 @@ impl<'a> Job<'a> {
                  FINMCP_STORE_KEY_FILE to the path of a key file and run this command again.",
             );
         }
+        if self.plan.native {
+            console.say(&format!(
+                "note: with --native, {} connects to the server itself. --read-only and the other tool rules, the audit \
+                 log, the label, the shared rate limit, the translation between protocol versions and at-most-once calls \
+                 apply only through `finmcp serve`, without --native.",
+                client.title()
+            ));
+        }
         if self.arguments.scope == Scope::Project {
             console.say("note: the entry contains paths of this machine. Do not commit or share it.");
         }
     }
 
     fn say_next(&self) {
-        let signed_out = self.plan.target.profile.as_ref().filter(|profile| profile.signed_in.is_none());
+        let signed_out = self
+            .plan
+            .target
+            .profile
+            .as_ref()
+            .filter(|profile| profile.signed_in.is_none() && !self.moved.contains(&profile.name));
         if let Some(profile) = signed_out {
             self.console.say(&format!("Next, sign in: {}", profile.login_command()));
         }
-    }
-}
-
-/// Checks that `serve` accepts the options after `--` and that a file can contain them. Returns whether they include
-/// sign-in options.
-fn check_serve_options(target: &Target, options: &[String]) -> Result<bool, Error> {
-    let words = ["finmcp", "serve"].map(str::to_owned).into_iter().chain(target.arguments.clone());
-    let parsed = Cli::try_parse_from(words.chain(options.iter().cloned()));
-    let serve: Serve = match parsed {
-        Ok(Cli { command: Command::Serve(serve), .. }) => *serve,
-        Ok(_) => return Ok(false),
-        Err(error) => {
-            let text = error.to_string();
-            let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            return Err(usage(format!("invalid options for finmcp serve: {text}")).hint("run `finmcp serve --help`"));
-        }
-    };
-    let registration = &serve.registration;
-    let secret = |(key, _): &(String, String)| {
-        ["secret", "token", "password", "assertion"].iter().any(|word| key.contains(word))
-    };
-    if registration.client_secret.is_some() || registration.parameters.iter().any(secret) {
-        return Err(usage("finmcp does not write secrets to a client's file").hint("sign in with `finmcp login` first"));
-    }
-    registration.check_parameters()?;
-    let mut files = serve.control.audit_log.iter().chain(registration.files());
-    match files.find(|path| path.is_relative()) {
-        Some(path) => {
-            Err(usage(format!("relative path {}: the client may start finmcp in any folder", path.display()))
-                .hint("use an absolute path"))
-        }
-        None => Ok(serve.registration != Registration::default()),
-    }
-}
-
-/// `word`, quoted for a shell.
-fn in_shell(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:=,@%+".contains(letter);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

@@ -1,14 +1,24 @@
-//! Tests an AI client's entry as that client would start it: with only the variables that the client passes on.
+//! Tests an AI client's entry as that client would start it: with only the variables that the client passes on. A
+//! native entry's command is asked for headers; the others serve.
 
-use std::{ffi::OsString, io, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
+use zeroize::Zeroizing;
 
 use crate::{
     bridge::stdio::downstream,
     client,
     doctor::step::{Finding, Trouble},
+    error::ErrorKind,
+    printable,
     profile::Profile,
     setup::{
         client::{Client, Scope},
@@ -19,11 +29,23 @@ use crate::{
 /// How long each program may take to respond, and to exit.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long Claude Code and Codex wait for headers.
+const HEADERS_DEADLINE: Duration = Duration::from_secs(10);
+
 /// How much of its output is read, in bytes.
 const LIMIT: u64 = 1 << 20;
 
 /// The variables that configure a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// What a program printed.
+struct Printed {
+    status: ExitStatus,
+    /// Its stdout, which may hold a token.
+    text: Zeroizing<String>,
+    /// Its stderr.
+    said: String,
+}
 
 /// An entry, and what it should do.
 pub struct Attempt<'a> {
@@ -58,8 +80,12 @@ impl Attempt<'_> {
         if let Err(trouble) = self.finds_sign_in().await {
             return Finding::Failed(trouble);
         }
-        if let Err(trouble) = self.serves().await {
-            return Finding::Failed(trouble);
+        let works = match &self.entry.url {
+            Some(url) => self.gives_headers(url).await,
+            None => self.serves().await.map_err(Finding::Failed),
+        };
+        if let Err(finding) = works {
+            return finding;
         }
         if self.is_proxied && !PROXIES.iter().any(|name| self.passes(name)) {
             let trouble = self.trouble("starts, but the client does not pass on your proxy variables");
@@ -72,13 +98,14 @@ impl Attempt<'_> {
                 trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()),
             );
         }
-        Finding::Ok(self.named("starts and responds"))
+        let works = if self.entry.url.is_some() { "gives the headers" } else { "starts and responds" };
+        Finding::Ok(self.named(works))
     }
 
     /// The version that the entry starts.
     async fn version(&self) -> Result<String, Finding> {
         match self.output(&["--version"]).await {
-            Ok(text) => Ok(crate::printable::quoted(text.trim())),
+            Ok(text) => Ok(printable::quoted(text.trim())),
             Err(error) => {
                 let trouble = match error.kind() {
                     io::ErrorKind::NotFound => self
@@ -140,6 +167,57 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether the command prints headers for the server that the client connects to, in time.
+    async fn gives_headers(&self, url: &str) -> Result<(), Finding> {
+        let broken = |what: &str, why: String| Finding::Failed(self.trouble(what).because(why).cured_by(self.cure()));
+        let profile = self.profile.filter(|profile| profile.server.as_str() != url);
+        if let Some(profile) = profile {
+            let why = format!(
+                "the entry's URL is {}, but profile {} is for {}",
+                printable::quoted(url),
+                profile.name,
+                profile.server
+            );
+            return Err(broken("sends the token to another server", why));
+        }
+        let arguments: Vec<&str> = self.entry.arguments.iter().map(String::as_str).collect();
+        let asked = timeout(HEADERS_DEADLINE, self.printed(&arguments)).await;
+        let late = || broken("prints no headers", format!("no output within {} s", HEADERS_DEADLINE.as_secs()));
+        let printed = asked.map_err(|_| late())?.map_err(|error| broken("prints no headers", error.to_string()))?;
+        if !printed.status.success() {
+            return Err(self.refused(&printed));
+        }
+        match serde_json::from_str::<BTreeMap<String, String>>(&printed.text) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(broken("prints no headers", "its output is not a JSON object of strings".to_owned())),
+        }
+    }
+
+    /// Why the command printed no headers. It gives the cure itself, if it knows one.
+    fn refused(&self, printed: &Printed) -> Finding {
+        let line = |start: &str| printed.said.lines().find_map(|line| line.strip_prefix(start)).map(printable::quoted);
+        let trouble = self.trouble("prints no headers").because(line("error: ").unwrap_or_default());
+        let login_required = i32::from(ErrorKind::LoginRequired.exit_code());
+        let Some(profile) = self.profile.filter(|_| printed.status.code() == Some(login_required)) else {
+            return Finding::Failed(trouble.cured_by(line("hint: ").unwrap_or_else(|| self.cure())));
+        };
+        let trouble = trouble.cured_by(format!("run `{}`", profile.login_command()));
+        // Signed out is a normal state.
+        if profile.signed_in.is_none() { Finding::Warning(trouble) } else { Finding::Failed(trouble) }
+    }
+
+    /// What the program prints on stdout and stderr, and its end.
+    async fn printed(&self, arguments: &[&str]) -> io::Result<Printed> {
+        let mut command = self.command();
+        let mut child = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let (mut text, mut said) = (String::new(), String::new());
+        if let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) {
+            let (mut output, mut errors) = (output.take(LIMIT), errors.take(LIMIT));
+            tokio::try_join!(output.read_to_string(&mut text), errors.read_to_string(&mut said))?;
+        }
+        Ok(Printed { status: child.wait().await?, text: Zeroizing::new(text), said })
+    }
+
     /// The program's stdout.
     async fn output(&self, arguments: &[&str]) -> io::Result<String> {
         let mut command = self.command();
@@ -184,7 +262,8 @@ impl Attempt<'_> {
             false => format!(" --name {}", self.entry.name),
         };
         let scope = if self.scope == Scope::Project { " --scope project" } else { "" };
-        format!("run `finmcp setup {}{server}{name}{scope} --force` to rewrite the entry", self.client.id())
+        let native = if self.entry.url.is_some() { " --native" } else { "" };
+        format!("run `finmcp setup {}{server}{name}{scope}{native} --force` to rewrite the entry", self.client.id())
     }
 }
 

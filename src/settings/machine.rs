@@ -81,9 +81,12 @@ impl Machine {
     /// The variables in [`Self::NEEDED`] that are paths.
     pub const PLACES: [&str; 4] = ["FINMCP_CONFIG_DIR", "FINMCP_STORE_KEY_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+    /// The variables that lead to the session bus, and so to the keychain on Linux.
+    pub const BUS: [&str; 2] = ["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"];
+
     /// All variables in [`Machine::variables`].
     pub fn variable_names() -> impl Iterator<Item = &'static str> {
-        Self::FOLDERS.into_iter().chain(Self::NEEDED)
+        Self::FOLDERS.into_iter().chain(Self::NEEDED).chain(Self::BUS)
     }
 
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {

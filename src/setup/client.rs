@@ -254,6 +254,16 @@ impl Client {
         }
     }
 
+    /// The member of an entry with the command that the client asks for headers, if it connects to servers itself and
+    /// asks one.
+    pub fn helper_member(self) -> Option<&'static str> {
+        match self {
+            Self::ClaudeCode => Some("headersHelper"),
+            Self::Codex => Some("http_headers_helper"),
+            _ => None,
+        }
+    }
+
     /// The variables that an entry can ask the client to pass on: those that finmcp needs to reach the keychain and a
     /// screen.
     pub fn passed_by_name(self) -> &'static [&'static str] {

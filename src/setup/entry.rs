@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::setup::{
-    client::Client,
-    tree::{Kind, Member, Node},
+use crate::{
+    settings::machine::System,
+    setup::{
+        client::Client,
+        header_command::HeaderCommand,
+        tree::{Kind, Member, Node},
+    },
 };
 
-/// A server that a client starts as a program.
+/// A server that a client starts as a program, or for which it asks a program for headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name in the client.
@@ -18,6 +22,8 @@ pub struct Entry {
     pub environment: BTreeMap<String, String>,
     /// The names of the variables that the entry asks the client to pass on.
     pub passed: Vec<String>,
+    /// The server's URL, if the client connects to it itself and the program only prints the headers.
+    pub url: Option<String>,
 }
 
 /// The value of an entry's member, independent of the format.
@@ -36,7 +42,7 @@ pub type Members = Vec<(&'static str, Value)>;
 /// Whether a member named `key` describes the connection or its credentials. finmcp drops those of an entry that it
 /// replaces. It keeps the others, which are the user's decisions about the server (which tools, enabled or not).
 pub fn is_of_connection(key: &str) -> bool {
-    const NAMES: [&str; 32] = [
+    const NAMES: [&str; 33] = [
         "name",
         "type",
         "transport",
@@ -49,6 +55,7 @@ pub fn is_of_connection(key: &str) -> bool {
         "http_headers",
         "env_http_headers",
         "headersHelper",
+        "http_headers_helper",
         "bearer_token",
         "bearer_token_env_var",
         "auth",
@@ -79,8 +86,13 @@ pub fn kept(node: &Node) -> impl Iterator<Item = &Member> {
 }
 
 impl Entry {
-    /// The server that `node` describes to `client`, if it is a program.
+    /// The server that `node` describes to `client`, if the client starts a program for it.
     pub fn read(client: Client, name: &str, node: &Node) -> Option<Self> {
+        if let Some(helper) = client.helper_member().and_then(|member| node.get(member)).and_then(Node::text) {
+            let HeaderCommand { environment, command, arguments } = HeaderCommand::parse(helper, System::HERE)?;
+            let url = Some(node.get("url")?.text()?.to_owned());
+            return Some(Self { name: name.to_owned(), command, arguments, environment, passed: Vec::new(), url });
+        }
         let (command, arguments, environment) = match client {
             Client::Opencode => {
                 let mut words = node.get("command")?.texts().into_iter();
@@ -97,6 +109,7 @@ impl Entry {
                     arguments: list(command, "args"),
                     environment,
                     passed: Vec::new(),
+                    url: None,
                 });
             }
             _ => (node.get("command")?.text()?.to_owned(), list(node, "args"), "env"),
@@ -107,19 +120,26 @@ impl Entry {
             arguments,
             environment: node.get(environment).map(table).unwrap_or_default(),
             passed: list(node, "env_vars"),
+            url: None,
         })
     }
 
-    /// Whether it starts `finmcp serve`.
+    /// Whether it starts `finmcp serve`, or asks `finmcp token` for headers.
     pub fn runs_finmcp(&self) -> bool {
         let program = self.command.rsplit(['/', '\\']).next().unwrap_or_default();
         let program = program.strip_suffix(".exe").unwrap_or(program);
-        program == "finmcp" && self.arguments.first().is_some_and(|first| first == "serve")
+        let first = if self.url.is_some() { "token" } else { "serve" };
+        program == "finmcp" && self.arguments.first().is_some_and(|word| word == first)
     }
 
     /// The entry in the vocabulary of `client`, without empty members.
     pub fn members(&self, client: Client) -> Members {
         let text = |text: &str| Value::Text(text.to_owned());
+        if let (Some(url), Some(helper)) = (&self.url, client.helper_member()) {
+            let kind = (client == Client::ClaudeCode).then(|| ("type", text("http")));
+            let command = self.helper().text(System::HERE);
+            return kind.into_iter().chain([("url", text(url)), (helper, text(&command))]).collect();
+        }
         let command = || ("command", Value::Text(self.command.clone()));
         let arguments = |name| (name, Value::List(self.arguments.clone()));
         let environment = |name: &'static str| {
@@ -155,6 +175,15 @@ impl Entry {
         members
     }
 
+    /// The command for headers.
+    fn helper(&self) -> HeaderCommand {
+        HeaderCommand {
+            environment: self.environment.clone(),
+            command: self.command.clone(),
+            arguments: self.arguments.clone(),
+        }
+    }
+
     /// Whether `node` equals this entry in every member that finmcp writes; the user may have added others.
     pub fn is_that_of(&self, client: Client, node: &Node) -> bool {
         let existing = Self::read(client, &self.name, node);
@@ -162,7 +191,8 @@ impl Entry {
             let passed = self.passed.iter().all(|name| existing.passed.contains(name));
             let environment =
                 self.environment.iter().all(|(name, value)| existing.environment.get(name) == Some(value));
-            passed && environment && existing.command == self.command && existing.arguments == self.arguments
+            let start = |entry: &Self| (entry.command.clone(), entry.arguments.clone(), entry.url.clone());
+            passed && environment && start(&existing) == start(self)
         })
     }
 }

@@ -1,7 +1,8 @@
-//! `setup`: the entries that make AI clients start `finmcp serve`.
+//! `setup`: the entries that make AI clients start `finmcp serve`, or ask `finmcp token` for headers.
 //!
 //! [`client`] describes the clients, [`entry`] an entry, [`surroundings`] its environment variables, [`document`] changes
-//! a file in one place, [`change`] decides the changes, and [`plaintext`] finds secrets. These are pure, except that
+//! a file in one place, [`change`] decides the changes, [`plaintext`] finds secrets, and [`key`] an
+//! API key that can move into the keychain. These are pure, except that
 //! [`client`] checks whether files exist. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the
 //! change.
 
@@ -14,7 +15,9 @@ pub mod document;
 pub mod entry;
 pub mod error;
 pub mod file;
+pub mod header_command;
 mod json;
+pub mod key;
 mod lines;
 pub mod plaintext;
 pub mod plan;
@@ -37,7 +40,7 @@ use crate::{
     },
 };
 
-/// An existing file of a client, with the servers in it that are programs.
+/// An existing file of a client, with the servers in it that start programs.
 #[derive(Debug)]
 pub struct Found {
     pub client: Client,

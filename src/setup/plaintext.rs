@@ -8,7 +8,7 @@ use crate::{
     setup::{
         client::Format,
         document::Document,
-        json,
+        json, key,
         tree::{Kind, Member, Node},
     },
 };
@@ -49,7 +49,7 @@ fn of_server(server: &Member) -> Option<Exposed> {
     let is_remote =
         |word: &String| word == "mcp-remote" || word.starts_with("mcp-remote@") || word.ends_with("/mcp-remote");
     let command = node.get("command").and_then(Node::text).map(str::to_owned);
-    let place = match holds_secret(node) {
+    let place = match holds_secret(node) || key::in_entry(node).is_some() {
         true => Place::Here,
         false if words.iter().chain(&command).any(is_remote) => Place::McpRemote,
         false => return None,
@@ -181,6 +181,9 @@ fn mark_foreign(node: &Node, spans: &mut Spans) {
     {
         let seen = format!("{}://{host}/", url.scheme());
         spans.entry((node.span.start, node.span.end)).or_insert(seen);
+    }
+    for helper in ["headersHelper", "http_headers_helper"].into_iter().filter_map(|key| node.get(key)) {
+        found(spans, helper);
     }
     for inner in node.elements().iter().chain(node.members().iter().map(|member| &member.value)) {
         mark_foreign(inner, spans);

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The server that these arguments of `finmcp` select; none if they are not arguments of `serve`.
+/// The server that these arguments of `finmcp` select; none if they are not those of an entry.
 pub type Reading = fn(&[String]) -> Option<Selector>;
 
 /// The server that an entry is for.
@@ -87,6 +87,8 @@ pub struct Plan<'a> {
     pub force: bool,
     /// The path by which clients start finmcp.
     pub program: String,
+    /// Whether the client connects to the server itself and asks finmcp only for headers.
+    pub native: bool,
 }
 
 impl Plan<'_> {
@@ -98,14 +100,13 @@ impl Plan<'_> {
     /// The entry for the target, with the environment variables that it needs.
     pub fn wish(&self, surroundings: &Surroundings) -> Wish {
         let name = self.name.clone().unwrap_or_else(|| self.target.name.clone());
-        let serve = ["serve".to_owned()];
-        let arguments = serve.iter().chain(&self.target.arguments).chain(&self.options).cloned().collect();
         let entry = Entry {
             name,
             command: self.program.clone(),
-            arguments,
+            arguments: self.arguments(&self.target),
             environment: surroundings.environment.clone(),
             passed: surroundings.passed.clone(),
+            url: self.url(&self.target),
         };
         Wish { entry, named: self.name.is_some(), force: self.force }
     }
@@ -131,9 +132,20 @@ impl Plan<'_> {
         if target.is_same(&self.target) {
             return None;
         }
-        let serve = ["serve".to_owned()];
-        let arguments = serve.iter().chain(&target.arguments).chain(&self.options).cloned().collect();
-        Some(Entry { name: exposed.name.clone(), arguments, ..wish.entry.clone() })
+        let (arguments, url) = (self.arguments(target), self.url(target));
+        Some(Entry { name: exposed.name.clone(), arguments, url, ..wish.entry.clone() })
+    }
+
+    /// The arguments of finmcp in an entry for `target`.
+    fn arguments(&self, target: &Target) -> Vec<String> {
+        let command: &[&str] = if self.native { &["token", "--headers"] } else { &["serve"] };
+        let command = command.iter().map(|word| (*word).to_owned());
+        command.chain(target.arguments.clone()).chain(self.options.clone()).collect()
+    }
+
+    /// The URL in a native entry for `target`.
+    fn url(&self, target: &Target) -> Option<String> {
+        target.profile.as_ref().filter(|_| self.native).map(|profile| profile.server.to_string())
     }
 }
 

@@ -21,6 +21,7 @@ mod yaml;
 
 fn entry() -> Entry {
     Entry {
+        url: None,
         name: "asset-sandbox".to_owned(),
         command: "/usr/local/bin/finmcp".to_owned(),
         arguments: ["serve", "asset", "--env", "sandbox"].map(str::to_owned).into(),

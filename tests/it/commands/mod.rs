@@ -12,6 +12,8 @@ pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
+pub mod native;
+pub mod plaintext_keys;
 pub mod presets;
 #[cfg(unix)]
 pub mod redirect_uri;

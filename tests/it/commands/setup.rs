@@ -17,20 +17,20 @@ fn cursor(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     sandbox.finmcp([&["setup", "cursor"], arguments].concat())
 }
 
-fn write(path: &Path, text: &str) {
+pub fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-fn json_in(path: &Path) -> Value {
+pub fn json_in(path: &Path) -> Value {
     serde_json::from_str(&read(path)).unwrap()
 }
 
-fn backup(path: &Path) -> PathBuf {
+pub fn backup(path: &Path) -> PathBuf {
     path.with_file_name(format!("{}.before-finmcp", path.file_name().unwrap().to_str().unwrap()))
 }
 
@@ -512,14 +512,14 @@ mod unix {
 
 /// The real programs read the entry back. `tests/run.sh` installs them.
 #[cfg(unix)]
-mod agents {
+pub mod agents {
     use std::os::unix::fs::symlink;
 
     use super::*;
     use crate::bridge::clients::installed;
 
     /// A sandbox with `agent` on its path.
-    fn sandbox_with(agent: &str) -> Sandbox {
+    pub fn sandbox_with(agent: &str) -> Sandbox {
         let modules = installed("FINMCP_TEST_AGENTS");
         let mut sandbox = Sandbox::new();
         let folder = sandbox.home().join("bin");
