@@ -1,5 +1,6 @@
 //! The commands, one file each: every command makes one call into the domain and prints the outcome.
 
+pub mod audit;
 pub mod call;
 pub mod completions;
 #[cfg(feature = "demo")]
@@ -133,6 +134,7 @@ async fn work(
         Command::Setup(arguments) => setup::run(settings, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
+        Command::Audit(arguments) => audit::run(credentials, console, arguments).await,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(settings, credentials, console, arguments).await,
         Command::Completions { shell } => completions::run(console, shell),
