@@ -323,3 +323,5 @@ impl Audit {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verify_tests;
