@@ -6,6 +6,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     app::{audit_seal, credentials::Credentials},
     bridge::control::audit::{
+        fault::count,
         verify::{Files, Report, SealReport, VerifyError},
     },
     cli::audit::{Audit, AuditCommand, Verify},
@@ -46,11 +47,7 @@ struct ReportDocument<'a> {
 ///
 /// # Errors
 /// The log is not intact, or is none.
-pub async fn run(
-    credentials: &Credentials,
-    console: Console,
-    arguments: Audit,
-) -> Result<(), Error> {
+pub async fn run(credentials: &Credentials, console: Console, arguments: Audit) -> Result<(), Error> {
     let AuditCommand::Verify(arguments) = arguments.command;
     let files = arguments.files.clone();
     let is_sealed = spawn_blocking(move || Files(&files).are_sealed()).await.map_err(std::io::Error::other)??;
@@ -106,7 +103,7 @@ fn conclude(console: Console, arguments: &Verify, report: &Report) -> Result<(),
 
 /// One line about an intact log.
 fn summary(arguments: &Verify, report: &Report) -> String {
-    let mut parts = vec![format!("intact: {} lines", report.lines)];
+    let mut parts = vec![format!("intact: {}", count(report.lines))];
     if let Some((first, last)) = &report.times {
         parts[0].push_str(&format!(" from {first} to {last}"));
     }
@@ -120,10 +117,10 @@ fn summary(arguments: &Verify, report: &Report) -> String {
         SealReport::Unchecked => "sealed (not checked: the key is not on this machine)".to_owned(),
     });
     if report.lines_before_chain > 0 {
-        parts.push(format!("the chain begins below {} older lines", report.lines_before_chain));
+        parts.push(format!("the chain begins below {} from before", count(report.lines_before_chain)));
     }
     if let Some((first, _)) = report.numbers.filter(|(first, _)| *first > 0) {
-        parts.push(format!("goes on from line {} of an older file", first));
+        parts.push(format!("goes on from an older file (first number {first})"));
     }
     if !report.is_end_checked {
         parts.push("lines missing at the end would not show here".to_owned());

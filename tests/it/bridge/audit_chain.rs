@@ -78,10 +78,14 @@ fn t150_eight_processes_write_one_chain() {
 /// t150: the line at fault is named, with the reason.
 #[test]
 fn t150_verify_names_the_first_line_at_fault() {
-    let faults: [(&str, fn(&mut Vec<String>), &str); 10] = [
+    let faults: [(&str, fn(&mut Vec<String>), &str); 14] = [
         ("a value", |lines| lines[3] = lines[3].replace("\"ok\"", "\"no\""), "line 4 was changed"),
         ("a number", |lines| lines[3] = lines[3].replace("\"seq\":3", "\"seq\":7"), "line 4 was changed"),
-        ("a digest", |lines| lines[3] = lines[3].replace("\"prev\":\"", "\"prev\":\"0"), "line 4 was"),
+        ("a digest", |lines| lines[3] = lines[3].replace("\"prev\":\"", "\"prev\":\"0"), "line 4 was changed"),
+        ("a digest of that form", |lines| lines[3] = with_another_digest(&lines[3]), "line 4 was changed"),
+        ("the head's link", |lines| lines[0] = lines[0].replace("seq", "Seq"), "line 1 was changed"),
+        ("text", |lines| lines.insert(4, "text".to_owned()), "line 5 was inserted"),
+        ("text at the end", |lines| lines.push("{}".to_owned()), "line 8 was inserted"),
         ("the head", |lines| lines[0] = lines[0].replace("\"chain\":\"", "\"chain\":\"0"), "line 1 was changed"),
         ("the last line", |lines| lines[6] = lines[6].replace("\"ok\"", "\"no\""), "line 7 was changed"),
         ("removed", |lines| drop(lines.remove(3)), "lines were removed before line 4"),
@@ -140,13 +144,13 @@ fn t150_a_chain_goes_on_after_a_rotation() {
     let run = verify(&sandbox, &[&oldest, &older, &log], &[]).expect_success();
     assert!(run.stdout.contains("intact: 9 lines"), "{}", run.stdout);
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("goes on from line 6 of an older file"), "{}", run.stdout);
+    assert!(run.stdout.contains("goes on from an older file (first number 6)"), "{}", run.stdout);
     verify(&sandbox, &[&older, &oldest, &log], &[]).expect_code(1);
     let run = verify(&sandbox, &[&oldest, &log], &[]).expect_code(1);
     run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "3 lines"]);
     tamper(&older, |lines| drop(lines.pop()));
     let run = verify(&sandbox, &[&oldest, &older, &log], &[]).expect_code(1);
-    run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "1 lines"]);
+    run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "1 line is"]);
 }
 
 /// t150: what was cut off at the end stays missing after finmcp has written more.
@@ -154,7 +158,7 @@ fn t150_a_chain_goes_on_after_a_rotation() {
 fn t150_a_cut_end_stays_visible() {
     let (sandbox, vendor, log) = log_of(4, &[]);
     tamper(&log, |lines| lines.truncate(3));
-    verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["2 lines that finmcp wrote are missing"]);
+    verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["2 lines are missing at the end"]);
     add_calls(&sandbox, &vendor, 2, &[]);
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["lines were removed before line 4"]);
 }
@@ -171,7 +175,7 @@ fn t150_an_older_log_gets_a_chain() {
     add_calls(&sandbox, &vendor, 2, &[]);
     assert!(fs::read_to_string(&log).unwrap().starts_with(&old));
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("intact: 3 lines") && run.stdout.contains("below 3 older lines"), "{}", run.stdout);
+    assert!(run.stdout.contains("intact: 3 lines") && run.stdout.contains("below 3 lines"), "{}", run.stdout);
     tamper(&log, |lines| lines[1] = lines[1].replace("\"a\"", "\"b\""));
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["line 4 was changed", "3 lines above"]);
 }
@@ -281,7 +285,8 @@ fn t152_a_seal_shows_lines_that_were_forged() {
 #[test]
 fn t152_the_key_is_in_the_store_only() {
     let (mut sandbox, vendor, log) = log_of(1, &["--audit-seal"]);
-    let kept: Vec<_> = sandbox.files().into_iter().filter(|file| file.to_str().unwrap().contains("audit-seal")).collect();
+    let kept: Vec<_> =
+        sandbox.files().into_iter().filter(|file| file.to_str().unwrap().contains("audit-seal")).collect();
     assert!(!kept.is_empty());
     let text = fs::read_to_string(&log).unwrap();
     let seal: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
@@ -349,11 +354,16 @@ fn lines_are_linked_in_the_order_of_the_outcomes() {
     verify(&sandbox, &[&log], &[]).expect_success();
 }
 
+fn with_another_digest(line: &str) -> String {
+    let (start, end) = line.split_once("\"prev\":\"").unwrap();
+    format!("{start}\"prev\":\"{}{}", "0".repeat(64), &end[64..])
+}
+
 fn without_seal(line: &str) -> String {
     line.split_once(",\"seal\":\"").map_or(line.to_owned(), |(body, _)| format!("{body}}}"))
 }
 
-/// Computes all digests again, as somebody without the key could.
+/// Computes all digests again, as another program without the key could.
 fn relink(lines: &mut [String]) {
     use sha2::{Digest, Sha256};
     for index in 1..lines.len() {

@@ -32,9 +32,11 @@ pub enum FaultKind {
     Unsealed,
 }
 
-/// The line at fault.
-pub struct Explained<'a> {
-    pub entry: &'a Entry,
+/// The place of a fault: the file's number, from 0, and the line; and what happened there.
+#[derive(Debug)]
+pub struct Explained {
+    pub file: usize,
+    pub line: u64,
     pub kind: FaultKind,
     pub reason: String,
 }
@@ -68,52 +70,59 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 /// Checks the first line of the first file, which names the chain.
-pub fn explain_first(entry: &Entry) -> Result<(), (FaultKind, String)> {
+pub fn explain_first(entry: &Entry) -> Result<(), Explained> {
+    let at = |line, kind, reason: String| Err(Explained { file: entry.file, line, kind, reason });
     let nothing = Above { lines: 0, digest: digest(b"") };
     let above = entry.above.as_ref().unwrap_or(&nothing);
-    if entry.head.is_none() {
-        return Err((FaultKind::Removed, "the line that the chain begins with is missing".to_owned()));
+    match (&entry.head, entry.link.number, above.lines) {
+        (None, _, 0) => at(entry.line, FaultKind::Removed, "the line that the chain begins with is missing".to_owned()),
+        (None, ..) => {
+            at(entry.line - 1, FaultKind::Changed, "it is not the line that the chain begins with".to_owned())
+        }
+        (Some(_), 1.., 1..) => {
+            let reason = "the chain, which goes on below, knows nothing of the lines above".to_owned();
+            at(entry.line - 1, FaultKind::Inserted, reason)
+        }
+        (Some(_), 0, lines) if entry.link.previous != above.digest => {
+            let reason = match lines {
+                0 => "the chain begins here, and its digest is not that of an empty file".to_owned(),
+                lines => format!("its digest is not that of the {} above, from before the chain", count(lines)),
+            };
+            at(entry.line, FaultKind::Changed, reason)
+        }
+        _ => Ok(()),
     }
-    if entry.link.number > 0 && above.lines > 0 {
-        return Err((FaultKind::Removed, "the lines above do not belong to the chain, which goes on here".to_owned()));
-    }
-    if entry.link.number == 0 && entry.link.previous != above.digest {
-        let reason = match above.lines {
-            0 => "the chain begins here, and its digest is not that of an empty file".to_owned(),
-            lines => format!("its digest is not that of the {lines} lines above, which an older finmcp wrote"),
-        };
-        return Err((FaultKind::Changed, reason));
-    }
-    Ok(())
 }
 
 /// Says what happened where `entry` does not follow `before`. `confirmed` says that what comes after `entry` has its
-/// digest. `later` are the lines after `next`, with `next` itself.
-pub fn explain<'a, E>(
-    before: &'a Entry,
-    entry: &'a Entry,
+/// digest. `later` are the lines after `entry`.
+pub fn explain<E>(
+    before: &Entry,
+    entry: &Entry,
     next: Option<&Entry>,
     confirmed: bool,
     later: &mut impl Iterator<Item = Result<Entry, E>>,
-) -> Explained<'a> {
-    let at = |entry, kind, reason: String| Explained { entry, kind, reason };
+) -> Explained {
     let (number, expected) = (entry.link.number, before.link.number.saturating_add(1));
     let numbered = format!("its number in the chain is {number}, and {expected} comes after line {}", before.line);
-    let follows_before =
-        |next: &Entry| next.link.number == expected && next.link.previous == before.with_rest;
-    if entry.above.as_ref().is_some_and(|above| above.lines > 0) && entry.follows(before) {
-        return at(entry, FaultKind::Removed, "the lines above it do not belong to the chain".to_owned());
+    let at = |entry: &Entry, kind, reason: String| Explained { file: entry.file, line: entry.line, kind, reason };
+    // Lines without a link, above the first line of a file or below `before`: one may have lost its link.
+    let above = entry.above.as_ref().is_some_and(|above| above.lines > 0).then_some((entry.file, 1));
+    if let Some((file, line)) = above.or((before.rest > 0).then_some((before.file, before.line + 1))) {
+        if number > expected {
+            let reason = format!("it has no link, and {} of the chain missing", are(number - expected));
+            return Explained { file, line, kind: FaultKind::Changed, reason };
+        }
+        if number == expected && (above.is_some() || entry.link.previous == before.digest) {
+            let reason = format!("line {} knows nothing of it", entry.line);
+            return Explained { file, line, kind: FaultKind::Inserted, reason };
+        }
     }
     if number == expected {
-        if before.rest > 0 && entry.link.previous == before.digest {
-            let reason = format!("the chain knows nothing of the {} lines above it", before.rest);
-            return at(entry, FaultKind::Inserted, reason);
-        }
-        if confirmed || next.is_none() {
-            let reason = format!("line {} has another digest of it", entry.line);
-            return at(before, FaultKind::Changed, reason);
-        }
-        return at(entry, FaultKind::Changed, format!("it has another digest of line {}", before.line));
+        return match confirmed || next.is_none() {
+            true => at(before, FaultKind::Changed, format!("line {} has another digest of it", entry.line)),
+            false => at(entry, FaultKind::Changed, format!("it has another digest of line {}", before.line)),
+        };
     }
     if number > expected {
         let is_renumbered = next.is_some_and(|next| next.link.number == expected.saturating_add(1));
@@ -123,8 +132,8 @@ pub fn explain<'a, E>(
         if later.filter_map(Result::ok).any(|later| later.link.number == expected) {
             return at(entry, FaultKind::Moved, numbered);
         }
-        let missing = number - expected;
-        return at(entry, FaultKind::Removed, format!("{missing} lines of the chain are missing ({numbered})"));
+        let reason = format!("{} of the chain missing ({numbered})", are(number - expected));
+        return at(entry, FaultKind::Removed, reason);
     }
     if number == before.link.number && entry.link.previous == before.link.previous {
         return match entry.digest == before.digest {
@@ -133,7 +142,7 @@ pub fn explain<'a, E>(
             false => at(entry, FaultKind::Inserted, format!("line {} has its place", before.line)),
         };
     }
-    if next.is_some_and(follows_before) {
+    if next.is_some_and(|next| next.link.number == expected && next.link.previous == before.with_rest) {
         return at(entry, FaultKind::Inserted, numbered);
     }
     if entry.link.previous == before.with_rest {
@@ -143,4 +152,14 @@ pub fn explain<'a, E>(
         return at(before, FaultKind::Changed, format!("line {} has another number and digest of it", entry.line));
     }
     at(entry, FaultKind::Inserted, numbered)
+}
+
+/// A number of lines.
+pub fn count(lines: u64) -> String {
+    if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") }
+}
+
+/// A number of lines, with its verb.
+pub fn are(lines: u64) -> String {
+    format!("{} {}", count(lines), if lines == 1 { "is" } else { "are" })
 }

@@ -50,4 +50,3 @@ impl Tasks {
         self.known.entry(task.to_owned()).or_default()
     }
 }
-

@@ -175,9 +175,7 @@ impl Log {
                 after(state.chain, state.number, last.with_rest)
             }
             (Some(state), _) => after(state.chain, state.number, state.digest),
-            (None, Some(last)) => {
-                after(self.chain_in(file)?.unwrap_or_default(), last.link.number, last.with_rest)
-            }
+            (None, Some(last)) => after(self.chain_in(file)?.unwrap_or_default(), last.link.number, last.with_rest),
             (None, None) => Next { chain: self.new_chain()?, number: 0, previous: self.digest_of(file, end)? },
         })
     }

@@ -22,14 +22,7 @@ pub mod seal;
 mod state;
 pub mod verify;
 
-use std::{
-    collections::VecDeque,
-    ops::ControlFlow,
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::VecDeque, ops::ControlFlow, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use tokio::{
     sync::mpsc,

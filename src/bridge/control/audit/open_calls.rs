@@ -1,7 +1,7 @@
 //! The calls that have no line yet, noted beside the log: after a kill, the next process that writes to the log records
 //! them.
 //!
-//! Each process has a file of its own and keeps it locked. The kernel releases the lock when the process dies, however
+//! Each process has one file and keeps it locked. The kernel releases the lock when the process dies, however
 //! it dies, and only then does another process read the file.
 
 use std::{

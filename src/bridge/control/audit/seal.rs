@@ -63,8 +63,11 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// `text` without its seal, and the key's name and the tag of that seal.
-pub(super) fn split(text: &[u8]) -> (&[u8], Option<(&[u8], &[u8])>) {
+/// The key's name and the tag, as they are written.
+type Value<'a> = (&'a [u8], &'a [u8]);
+
+/// `text` without its seal, and the value of that seal.
+pub(super) fn split(text: &[u8]) -> (&[u8], Option<Value<'_>>) {
     let parts = || {
         let sealed = text.strip_suffix(END.as_bytes())?;
         let start = memchr::memmem::rfind(sealed, MEMBER.as_bytes())?;
@@ -82,7 +85,11 @@ pub(super) fn check(text: &[u8], key: Option<&SealKey>) -> Seal {
     match (split(text), key) {
         ((_, None), _) => Seal::None,
         ((body, Some((id, tag))), Some(key)) if id == key.id.as_bytes() => {
-            if key.verifies(body, tag) { Seal::Good } else { Seal::Bad }
+            if key.verifies(body, tag) {
+                Seal::Good
+            } else {
+                Seal::Bad
+            }
         }
         ((_, Some((id, _))), _) => Seal::Unchecked(String::from_utf8_lossy(id).into_owned()),
     }

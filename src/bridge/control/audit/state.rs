@@ -121,7 +121,8 @@ impl LockedState {
 
     /// Replaces the state.
     pub fn write(&self, state: &State, key: Option<&SealKey>) -> io::Result<()> {
-        let document = StateDocument { chain: (&*state.chain).into(), seq: state.number, digest: hex::encode(state.digest) };
+        let document =
+            StateDocument { chain: (&*state.chain).into(), seq: state.number, digest: hex::encode(state.digest) };
         let mut text = serde_json::to_string(&document)?;
         if let Some(key) = key {
             text = key.seal(&text);

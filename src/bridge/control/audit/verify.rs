@@ -8,7 +8,7 @@ use std::{
 
 use crate::bridge::control::audit::{
     entries::{Entries, Entry, Unreadable},
-    fault::{Fault, FaultKind, explain, explain_first},
+    fault::{Explained, Fault, FaultKind, are, count, explain, explain_first},
     link::{Link, VERSION},
     seal::{Seal, SealKey},
     state::{self, LockedState, State},
@@ -116,9 +116,8 @@ pub fn verify<R: BufRead>(
     state: Option<&State>,
 ) -> Result<Report, VerifyError> {
     let name = |file: usize| names.get(file).cloned().unwrap_or_default();
-    let fault = |entry: &Entry, kind, reason: String| {
-        VerifyError::Fault(Fault { file: name(entry.file), line: entry.line, kind, reason })
-    };
+    let fault =
+        |Explained { file, line, kind, reason }| VerifyError::Fault(Fault { file: name(file), line, kind, reason });
     let numbered = files.into_iter().enumerate();
     let mut entries = numbered
         .flat_map(|(file, reader)| Entries::new(file, reader, key).map(move |entry| (file, entry)))
@@ -136,10 +135,10 @@ pub fn verify<R: BufRead>(
         if let Some(head) = entry.head.as_ref().filter(|head| head.audit_log > VERSION) {
             return Err(VerifyError::Newer { file: name(entry.file), version: head.audit_log });
         }
-        report.check_seal(&entry, key).map_err(|(kind, reason)| fault(&entry, kind, reason))?;
+        report.check_seal(&entry, key).map_err(fault)?;
         match &before {
             None => {
-                explain_first(&entry).map_err(|(kind, reason)| fault(&entry, kind, reason))?;
+                explain_first(&entry).map_err(fault)?;
                 report.lines_before_chain = entry.above.as_ref().map_or(0, |above| above.lines);
                 chain = entry.head.as_ref().map(|head| head.chain.clone());
             }
@@ -149,8 +148,7 @@ pub fn verify<R: BufRead>(
                     || state.is_some_and(|state| state.digest == entry.digest),
                     |next| next.follows(&entry),
                 );
-                let explained = explain(before, &entry, next.cloned().as_ref(), confirmed, &mut entries);
-                return Err(fault(explained.entry, explained.kind, explained.reason));
+                return Err(fault(explain(before, &entry, next.cloned().as_ref(), confirmed, &mut entries)));
             }
         }
         report.count(&entry);
@@ -158,14 +156,13 @@ pub fn verify<R: BufRead>(
     }
     if let Some(last) = before.as_ref().filter(|last| last.rest > 0) {
         let reason = "it is incomplete: it was cut off while finmcp wrote it, or another program wrote it".to_owned();
-        let (file, line) = (name(last.file), last.line + 1);
-        return Err(VerifyError::Fault(Fault { file, line, kind: FaultKind::Inserted, reason }));
+        return Err(fault(Explained { file: last.file, line: last.line + 1, kind: FaultKind::Inserted, reason }));
     }
     if let Some(state) = state {
         report.is_end_checked = true;
         check_end(before.as_ref(), chain.as_deref(), state).map_err(|(line, kind, reason)| {
             let file = before.as_ref().map_or(names.len().saturating_sub(1), |last| last.file);
-            VerifyError::Fault(Fault { file: name(file), line, kind, reason })
+            fault(Explained { file, line, kind, reason })
         })?;
     }
     Ok(report)
@@ -176,7 +173,7 @@ pub fn verify<R: BufRead>(
 fn check_end(last: Option<&Entry>, chain: Option<&str>, state: &State) -> Result<(), (u64, FaultKind, String)> {
     let written = state.number.saturating_add(1);
     let Some(last) = last else {
-        let reason = format!("finmcp wrote {written} lines (if the log was rotated, name the older files first)");
+        let reason = format!("finmcp wrote {} (if the log was rotated, name the older files first)", count(written));
         return Err((1, FaultKind::Removed, reason));
     };
     if chain != Some(&state.chain) {
@@ -191,7 +188,7 @@ fn check_end(last: Option<&Entry>, chain: Option<&str>, state: &State) -> Result
         Some(0) if state.digest == last.digest => Ok(()),
         Some(0) => Err((last.line, FaultKind::Changed, "finmcp noted another digest of this line".to_owned())),
         Some(missing) => {
-            let reason = format!("{missing} lines that finmcp wrote are missing at the end");
+            let reason = format!("{} missing at the end that finmcp wrote", are(missing));
             Err((last.line.saturating_add(1), FaultKind::Removed, reason))
         }
     }
@@ -228,16 +225,17 @@ impl Report {
         }
     }
 
-    fn check_seal(&mut self, entry: &Entry, key: Option<&SealKey>) -> Result<(), (FaultKind, String)> {
+    fn check_seal(&mut self, entry: &Entry, key: Option<&SealKey>) -> Result<(), Explained> {
+        let at = |kind, reason| Err(Explained { file: entry.file, line: entry.line, kind, reason });
         match (&entry.seal, key) {
-            (Seal::Bad, _) => return Err((FaultKind::Changed, "its seal does not fit".to_owned())),
+            (Seal::Bad, _) => return at(FaultKind::Changed, "its seal does not fit".to_owned()),
             (Seal::None, _) if self.seal != SealReport::None => {
-                return Err((FaultKind::Changed, "it has no seal, and the lines before it have".to_owned()));
+                return at(FaultKind::Changed, "it has no seal, and the lines before it have".to_owned());
             }
             (Seal::None, _) => {}
             (Seal::Unchecked(id), Some(key)) => {
                 let reason = format!("it is sealed with the key {id}, and the one on this machine is {}", key.id());
-                return Err((FaultKind::Unsealed, reason));
+                return at(FaultKind::Unsealed, reason);
             }
             (Seal::Unchecked(_), None) => self.seal = SealReport::Unchecked,
             (Seal::Good, _) if self.seal == SealReport::None => self.seal = SealReport::From(entry.file, entry.line),

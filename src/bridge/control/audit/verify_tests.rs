@@ -50,8 +50,12 @@ impl Sample {
         if lines.last().is_some_and(|line| Link::parse(line).is_none()) {
             lines.pop();
         }
-        let number = lines.iter().filter_map(|line| Link::parse(line)).last().unwrap().number;
-        Self { lines, starts: at, state: State { chain: "c".to_owned(), number, digest: last, is_sealed: key.is_some() } }
+        let number = lines.iter().rev().find_map(|line| Link::parse(line)).unwrap().number;
+        Self {
+            lines,
+            starts: at,
+            state: State { chain: "c".to_owned(), number, digest: last, is_sealed: key.is_some() },
+        }
     }
 
     /// Verifies it with other lines.
@@ -234,7 +238,8 @@ fn t151_a_call_that_has_its_line_is_not_recorded_again() {
         killed.carry_out(&Order::Begin(number, begun)).unwrap();
     }
     let notes = fs::read_dir(state::folder(&path)).unwrap().map(|entry| entry.unwrap().path());
-    let notes = notes.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("calls-")).unwrap();
+    let notes =
+        notes.into_iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("calls-")).unwrap();
     let before = fs::read(&notes).unwrap();
     write(&mut killed, "1", Some(1));
     fs::write(&notes, before).unwrap();
