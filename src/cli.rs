@@ -1,5 +1,6 @@
 //! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
+pub mod audit;
 pub mod doctor;
 pub mod registration;
 pub mod server;
@@ -91,6 +92,9 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// Check that an audit log is as finmcp wrote it
+    #[command(after_help = audit::HELP)]
+    Audit(audit::Audit),
     /// Try everything with simulated vendors, no account needed
     #[cfg(feature = "demo")]
     Demo(Demo),
@@ -237,6 +241,9 @@ pub struct Control {
     /// Include the values of the arguments in the audit log
     #[arg(long, requires = "audit_log")]
     pub audit_arguments: bool,
+    /// Seal each line of the audit log with a key in the credential store
+    #[arg(long, requires = "audit_log")]
+    pub audit_seal: bool,
     /// Show the profile and the environment in the server's title and instructions
     #[arg(long)]
     pub label: bool,

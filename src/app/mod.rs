@@ -1,6 +1,7 @@
 //! What commands share: signing in and out, and sessions with servers. Nothing here prints: callers receive events.
 
 pub mod admission;
+pub mod audit_seal;
 pub mod company;
 pub mod connection;
 pub mod credentials;

@@ -10,7 +10,7 @@ use crate::{
     bridge::{
         Bridge, Ends, Remember,
         control::{
-            audit::{self, Audit, AuditError},
+            audit::{self, Audit, AuditError, seal::SealKey},
             label::Label,
         },
         stdio::{downstream, parent::Parent},
@@ -100,13 +100,14 @@ impl Relay<'_> {
         }
     }
 
-    /// The audit log, if the command line asks for one. `complain` receives failures to write to it.
+    /// The audit log, if the command line asks for one. `seal` seals its lines; `complain` receives failures to write to it.
     ///
     /// # Errors
     /// The file cannot be opened.
     pub fn audit(
         &self,
         control: &Control,
+        seal: Option<SealKey>,
         complain: impl Fn(AuditError) + Send + 'static,
     ) -> Result<Option<Audit>, AuditError> {
         let Some(path) = control.audit_log.clone() else { return Ok(None) };
@@ -115,6 +116,7 @@ impl Relay<'_> {
             profile: self.profile.name.clone(),
             environment: self.profile.environment.clone(),
             arguments: control.audit_arguments,
+            seal,
             clock: self.credentials.clock.clone(),
             report_failure: Box::new(complain),
         };

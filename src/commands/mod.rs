@@ -1,5 +1,6 @@
 //! The commands, one file each: every command makes one call into the domain and prints the outcome.
 
+pub mod audit;
 pub mod call;
 pub mod completions;
 #[cfg(feature = "demo")]
@@ -63,7 +64,7 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
         Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
-        Command::Setup(ref arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
+        Command::Setup(arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };
     let credentials = Credentials::new(store.open(), &settings);
@@ -136,6 +137,7 @@ async fn work(
         Command::Setup(arguments) => setup::run(settings, credentials, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
+        Command::Audit(arguments) => audit::run(credentials, console, arguments).await,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(settings, credentials, console, arguments).await,
         Command::Completions { shell } => completions::run(console, shell),

@@ -7,7 +7,7 @@ use crate::{
     advice::{
         ALLOW_PRIVATE, Advice, CONTACT_DISCARDED, CONTACT_UNSENT, ErrorKind, Hint, TRY_LATER, TRY_LATER_OR_CONTACT,
     },
-    bridge::control::audit::AuditError,
+    bridge::control::audit::{AuditError, verify::VerifyError},
     client::ClientError,
     credential::{
         assertion::AssertionError,
@@ -389,5 +389,20 @@ impl From<AuditError> for Error {
         Self::from_source(ErrorKind::Failure, error)
             .while_doing("could not write the audit log")
             .hint("fix this, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)")
+    }
+}
+
+impl From<VerifyError> for Error {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Fault(fault) => {
+                let message = format!("the audit log is not as finmcp wrote it: {fault}");
+                Self::new(ErrorKind::Failure, fault.reason).while_doing(message)
+            }
+            VerifyError::Read { .. } => Self::from_source(ErrorKind::Usage, error),
+            VerifyError::NoChain(_) => Self::from_source(ErrorKind::Usage, error)
+                .hint("pass a log of `finmcp serve --audit-log`, after a rotation with its older files first"),
+            VerifyError::Newer { .. } => Self::from_source(ErrorKind::Usage, error).hint("update finmcp"),
+        }
     }
 }

@@ -411,6 +411,7 @@ fn storage_errors() {
         profile: "asset".to_owned(),
         environment: String::new(),
         arguments: false,
+        seal: None,
         clock: Arc::new(SystemClock),
         report_failure: Box::new(|_| ()),
     });

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod attempts;
 pub mod audit;
+pub mod audit_chain;
 pub mod clients;
 pub mod eras;
 pub mod faults;

@@ -69,7 +69,8 @@ fn exit_code_2_an_unknown_server() {
     insta::assert_snapshot!(run(&sandbox, None, &["token", "nobody"]), @r#"
     exit code 2
     error: no preset or profile is called "nobody"
-    hint: use an https URL or one of: asset, asset --env sandbox, demo, demo --env asset-sandbox, demo --env masset, demo --env tesorio, masset, tesorio
+    hint: use an https URL or one of: asset, asset --env sandbox, tesorio, masset, demo
+    hint: `finmcp login --list` lists all presets
     "#);
     insta::assert_snapshot!(run(&sandbox, None, &["token", "http://mcp.example.com/mcp"]), @r#"
     exit code 2

@@ -28,16 +28,17 @@ fn log_into(written: Sender<String>) -> (Audit, Sender<Result<(), AuditError>>, 
         profile: "p".to_owned(),
         environment: String::new(),
         arguments: false,
+        seal: None,
         clock: Arc::new(SystemClock),
         report_failure: Box::new(move |error| report_failure.send(error).unwrap()),
     };
     let (let_write, may_write) = channel::<Result<(), AuditError>>();
-    let write = move |line: &[u8]| {
+    let write = move |order: &Order| {
+        let Order::Write(line) = order else { return Ok(()) };
         may_write.recv().unwrap_or(Ok(()))?;
-        let length = line.len();
-        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line.object).unwrap();
         let _ = written.send(format!("{} {}", line["tool"].as_str().unwrap(), line["outcome"].as_str().unwrap()));
-        Ok(length)
+        Ok(())
     };
     (Audit::with(options, write).unwrap(), let_write, complaints)
 }

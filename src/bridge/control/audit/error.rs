@@ -1,0 +1,17 @@
+//! Why the audit log cannot be written.
+
+use crate::disk::private_folder::PlaceError;
+
+/// Why the log cannot be written: the operation, the file and the error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AuditError(pub(super) String);
+
+impl From<PlaceError> for AuditError {
+    fn from(error: PlaceError) -> Self {
+        Self(match error {
+            PlaceError::Unsafe(text) => text,
+            PlaceError::Failed { what, source } => format!("{what}: {source}"),
+        })
+    }
+}
