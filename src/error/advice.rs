@@ -20,7 +20,7 @@ use crate::{
     login::{error::LoginError, mcp_remote::LeftoverError},
     oauth::{
         discovery::DiscoveryError,
-        error::{RegistrationError, TokenError, Untrusted},
+        error::{PushError, RegistrationError, TokenError, Untrusted},
     },
     profile::{Profile, selector::SelectorError},
     server_url::{ServerUrlError, reach::Zone},
@@ -269,12 +269,26 @@ impl From<&RegistrationError> for Advice {
     }
 }
 
+impl From<&PushError> for Advice {
+    fn from(error: &PushError) -> Self {
+        match error {
+            PushError::Absent { .. } | PushError::Token(TokenError::Unexplained { words: None, .. }) => {
+                Self::new(ErrorKind::Network, TRY_LATER_OR_CONTACT)
+            }
+            PushError::Untrusted(error) => error.into(),
+            PushError::Unusable(_) => Self::new(ErrorKind::Untrusted, CONTACT_DISCARDED),
+            PushError::Token(error) => error.into(),
+        }
+    }
+}
+
 impl From<&LoginError> for Advice {
     fn from(error: &LoginError) -> Self {
         let (kind, hint) = match error {
             LoginError::Untrusted(error) => return error.into(),
             LoginError::Discovery(error) => return error.into(),
             LoginError::Registration(error) => return error.into(),
+            LoginError::Push(error) => return error.into(),
             LoginError::Token(error) => return error.into(),
             LoginError::Assertion(error) => return error.into(),
             LoginError::Http(error) => return error.into(),
@@ -300,13 +314,6 @@ impl From<&LoginError> for Advice {
             LoginError::KeyRefused { .. } => (
                 ErrorKind::Usage,
                 "pass another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
-            ),
-            LoginError::PushedOnly { device_codes: true, .. } => {
-                (ErrorKind::Failure, "sign in with --grant device-code")
-            }
-            LoginError::PushedOnly { device_codes: false, .. } => (
-                ErrorKind::Failure,
-                "ask the vendor for a client that does not need pushed authorization requests (RFC 9126)",
             ),
             LoginError::NewClientRefused(_) => {
                 let advice = Self::new(ErrorKind::Failure, SET_METHOD);

@@ -27,7 +27,7 @@ use crate::{
     mcp::{malformed::Malformed, message::Message},
     oauth::{
         discovery::DiscoveryError,
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
         private_key::PrivateKeyError,
     },
     profile::{
@@ -267,8 +267,6 @@ fn login_errors() {
         LoginError::NotRequired { host: host() },
         LoginError::NeedsRegistration { host: host() },
         LoginError::NoDeviceCode { host: host() },
-        LoginError::PushedOnly { host: host(), device_codes: false },
-        LoginError::PushedOnly { host: host(), device_codes: true },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
         LoginError::NeedsApiKey,
@@ -295,16 +293,29 @@ fn login_errors() {
         LoginError::Listener { address: at(0), option: None, source: denied() },
         LoginError::Discovery(DiscoveryError::NotMcp { host: host(), status: 404 }),
         LoginError::Registration(RegistrationError::Refused(said("invalid_redirect_uri"))),
+        LoginError::Push(PushError::Absent { status: 404 }),
         LoginError::Token(TokenError::NonceWanted),
         LoginError::Http(HttpError::OldTls { host: host() }),
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret NeedsApiKey
+            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret NeedsApiKey
             ApiKeyUnusable ApiKeyRefused KeyRefused NeedsAssertion
-            Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Token Http
+            Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Push Token Http
         },
         examples
+    );
+    assert_words!(
+        PushError { Absent Unusable Untrusted Token },
+        vec![
+            PushError::Absent { status: 404 },
+            PushError::Unusable("its `request_uri` is empty, too long or not a URI"),
+            PushError::Untrusted(Untrusted::MixUp),
+            PushError::Token(TokenError::Refused(said("invalid_request"))),
+            PushError::Token(TokenError::Unexplained { status: 400, words: None }),
+            PushError::Token(TokenError::Unavailable { status: 503 }),
+        ],
+        |error| written(LoginError::from(error))
     );
     assert_words!(
         RegistrationError { Refused Unavailable Busy Unusable Http },

@@ -7,7 +7,7 @@ use crate::{
     http::HttpError,
     oauth::{
         discovery::DiscoveryError,
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
     },
     span,
 };
@@ -35,14 +35,6 @@ pub enum LoginError {
     NoDeviceCode {
         /// The authorization server.
         host: String,
-    },
-    /// The authorization server requires pushed authorization requests (RFC 9126 section 5).
-    #[error("{host} requires pushed authorization requests (PAR), which finmcp does not support yet")]
-    PushedOnly {
-        /// The authorization server.
-        host: String,
-        /// Whether it offers sign-in with a device code, which needs no pushed request.
-        device_codes: bool,
     },
     /// DPoP is required, but the authorization server's metadata does not list it.
     #[error("{host} does not list support for DPoP with ES256")]
@@ -116,6 +108,9 @@ pub enum LoginError {
     /// Dynamic registration.
     #[error(transparent)]
     Registration(RegistrationError),
+    /// The pushed authorization request.
+    #[error(transparent)]
+    Push(PushError),
     /// The token request.
     #[error(transparent)]
     Token(TokenError),
@@ -150,6 +145,18 @@ impl From<RegistrationError> for LoginError {
         match error {
             RegistrationError::Http(error) => Self::Http(error),
             error => Self::Registration(error),
+        }
+    }
+}
+
+impl From<PushError> for LoginError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Untrusted(reason) => Self::Untrusted(reason),
+            PushError::Token(TokenError::Http(error)) => Self::Http(error),
+            // The server judges the pushed request as it would judge the page's.
+            PushError::Token(TokenError::Refused(error) | TokenError::InvalidGrant(error)) => Self::Refused(error),
+            error => Self::Push(error),
         }
     }
 }

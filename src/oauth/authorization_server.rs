@@ -50,7 +50,8 @@ pub struct AuthorizationServer {
     /// is known.
     pub dpop: Option<bool>,
     /// `require_pushed_authorization_requests` (RFC 9126 section 5).
-    pub pushed_requests_only: bool,
+    requires_pushing: bool,
+    pushed_authorization_request_endpoint: Option<ServerUrl>,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether `code_challenge_methods_supported` has S256; `None` if it is missing.
     pkce: Option<bool>,
@@ -73,6 +74,15 @@ struct Document {
     client_id_metadata_document_supported: Option<bool>,
     dpop_signing_alg_values_supported: Option<Vec<String>>,
     require_pushed_authorization_requests: Option<bool>,
+    pushed_authorization_request_endpoint: Option<String>,
+}
+
+/// Where to push authorization requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushEndpoint<'a> {
+    pub url: &'a ServerUrl,
+    /// Whether the server refuses requests that were not pushed.
+    pub is_required: bool,
 }
 
 /// The URLs where the metadata of `issuer` may be, in the order to try (MCP authorization, "Authorization Server
@@ -141,7 +151,11 @@ impl AuthorizationServer {
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
             dpop: Some(lists(&document.dpop_signing_alg_values_supported, Algorithm::Es256.name())),
-            pushed_requests_only: document.require_pushed_authorization_requests.unwrap_or(false),
+            requires_pushing: document.require_pushed_authorization_requests.unwrap_or(false),
+            pushed_authorization_request_endpoint: optional(
+                "pushed_authorization_request_endpoint",
+                document.pushed_authorization_request_endpoint,
+            )?,
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -168,7 +182,8 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
-            pushed_requests_only: false,
+            requires_pushing: false,
+            pushed_authorization_request_endpoint: None,
             client_metadata_documents: false,
             dpop: Some(false),
             pkce: Some(true),
@@ -191,7 +206,8 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
-            pushed_requests_only: false,
+            requires_pushing: false,
+            pushed_authorization_request_endpoint: None,
             client_metadata_documents: false,
             dpop: None,
             pkce: None,
@@ -211,6 +227,22 @@ impl AuthorizationServer {
             Some(true) => Ok(endpoint),
             Some(false) => Err(Untrusted::Pkce),
             None => Err(Untrusted::PkceNotListed),
+        }
+    }
+
+    /// Where to push authorization requests (RFC 9126 section 5); `None` if the server does not offer it.
+    ///
+    /// # Errors
+    /// [`Untrusted`] if the server requires it without offering it.
+    pub fn push_endpoint(&self) -> Result<Option<PushEndpoint<'_>>, Untrusted> {
+        let is_required = self.requires_pushing;
+        match &self.pushed_authorization_request_endpoint {
+            Some(url) => Ok(Some(PushEndpoint { url, is_required })),
+            None if is_required => Err(Untrusted::Document {
+                document: DOCUMENT,
+                reason: "it requires pushed authorization requests but has no `pushed_authorization_request_endpoint`",
+            }),
+            None => Ok(None),
         }
     }
 

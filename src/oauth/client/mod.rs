@@ -1,9 +1,11 @@
-//! Requests to an authorization server's token, revocation, device authorization and registration endpoints.
+//! Requests to an authorization server's token, pushed authorization request, revocation, device
+//! authorization and registration endpoints.
 
 mod device;
 mod form;
 mod form_answer;
 mod inquiry;
+mod pushed_authorization;
 mod registration;
 mod revocation;
 #[cfg(test)]
@@ -18,6 +20,7 @@ use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, 
 pub use self::{
     device::{DeviceRequest, authorize_device},
     inquiry::is_client_unknown,
+    pushed_authorization::{PushedAuthorization, PushedRequest, push},
     registration::register,
     revocation::{RevocableToken, RevocationRequest, revoke},
     token_exchange::{TokenExchange, exchange_token},
