@@ -32,7 +32,7 @@ use crate::{
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// How long a page stays the one to open, at least: the user must not be shown a new one every second.
-const SHORTEST_LIFE: Duration = Duration::from_secs(30);
+const SHORTEST_LIFE: Duration = Duration::from_secs(5);
 
 /// What the user is asked to do.
 pub(super) struct Asked<'a> {

@@ -59,11 +59,7 @@ struct Document {
 ///
 /// # Errors
 /// Any [`PushError`].
-pub async fn push(
-    http: &Http,
-    request: PushedRequest<'_>,
-    now: Timestamp,
-) -> Result<PushedAuthorization, PushError> {
+pub async fn push(http: &Http, request: PushedRequest<'_>, now: Timestamp) -> Result<PushedAuthorization, PushError> {
     let outcome = match send(http, request, now).await {
         // The nonce is stored; the second request has a new client assertion, too.
         Err(Failure { error: TokenError::NonceWanted, .. }) => send(http, request, now).await,

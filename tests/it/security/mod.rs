@@ -14,6 +14,8 @@ pub mod oauth;
 #[cfg(unix)]
 pub mod openid;
 #[cfg(unix)]
+pub mod pushed_authorization;
+#[cfg(unix)]
 pub mod refusals;
 pub mod renewal_model;
 #[cfg(unix)]
