@@ -12,6 +12,7 @@ use crate::{
         key_header::KeyHeader,
         record::{Credential, Renewal},
     },
+    http::client_certificate::ClientCertificate,
     oauth::{
         challenge::Challenge,
         dpop::{self, DpopKey},
@@ -46,6 +47,8 @@ struct Issued {
     scope: Option<Scope>,
     /// The sign-in that it comes from.
     sign_in: String,
+    /// The client's certificate, which it may be bound to (RFC 8705 section 3).
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// How a token is presented to the server.
@@ -74,6 +77,7 @@ impl AccessToken {
             expires_at: tokens.expires_at,
             scope: tokens.scope.as_ref().or(credential.scope.as_ref()).cloned(),
             sign_in: credential.sign_in_name(),
+            certificate: credential.registration.certificate.clone(),
         }))
     }
 
@@ -93,6 +97,11 @@ impl AccessToken {
             Presentation::Dpop(key) => Some(key),
             Presentation::Bearer | Presentation::ApiKey(_) => None,
         }
+    }
+
+    /// The certificate to show the server together with it.
+    pub(super) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.0.certificate.as_ref()
     }
 
     /// The sign-in that it comes from, by [`Credential::sign_in_name`].

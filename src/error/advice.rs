@@ -5,7 +5,8 @@ use std::io;
 
 use crate::{
     advice::{
-        ALLOW_PRIVATE, Advice, CONTACT_DISCARDED, CONTACT_UNSENT, ErrorKind, Hint, TRY_LATER, TRY_LATER_OR_CONTACT,
+        ALLOW_PRIVATE, Advice, CONTACT_DISCARDED, CONTACT_UNSENT, ErrorKind, Hint, PASS_CERTIFICATE, TRY_LATER,
+        TRY_LATER_OR_CONTACT,
     },
     bridge::control::audit::AuditError,
     client::ClientError,
@@ -300,6 +301,7 @@ impl From<&LoginError> for Advice {
                 let advice = Self::new(ErrorKind::Usage, "pass the client id with --client-id").and(PASS_SECRET);
                 return advice.and("or pass the client's private key with --private-key-file PATH");
             }
+            LoginError::NeedsCertificate { .. } => (ErrorKind::Usage, PASS_CERTIFICATE),
             LoginError::NeedsApiKey => {
                 (ErrorKind::Usage, "pass it with --api-key-file PATH, or - for stdin; at a terminal finmcp asks for it")
             }

@@ -269,6 +269,7 @@ fn login_errors() {
         LoginError::NoDeviceCode { host: host() },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
+        LoginError::NeedsCertificate { host: host() },
         LoginError::NeedsApiKey,
         LoginError::ApiKeyUnusable,
         LoginError::ApiKeyRefused { host: "mcp.example".to_owned() },
@@ -299,7 +300,7 @@ fn login_errors() {
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret NeedsApiKey
+            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret NeedsCertificate NeedsApiKey
             ApiKeyUnusable ApiKeyRefused KeyRefused NeedsAssertion
             Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Push Token Http
         },
@@ -503,7 +504,9 @@ async fn http_errors() -> Vec<HttpError> {
         }
     });
     let submitted = async || {
-        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new())).await.unwrap_err()
+        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new()), None)
+            .await
+            .unwrap_err()
     };
     let broken = submitted().await;
     let HttpError::Broken { source, .. } = submitted().await else { panic!("not broken") };
@@ -527,6 +530,7 @@ async fn network_errors() {
         out_of_reach(Zone::Special),
         HttpError::Certificate { host: host(), problem: CertificateProblem::Expired },
         HttpError::OldTls { host: host() },
+        HttpError::CertificateRequired { host: host() },
         HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None },
         HttpError::Redirected {
             host: host(),
@@ -537,7 +541,7 @@ async fn network_errors() {
     ]);
     assert_words!(
         HttpError {
-            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Undecodable Setup Unprocessed
+            Unreachable Broken TimedOut TooLarge OutOfReach Certificate CertificateRequired OldTls Redirected Undecodable Setup Unprocessed
         },
         examples,
         |error| steady(&written(error))

@@ -123,11 +123,15 @@ impl Asked<'_> {
             }
             std::future::pending().await
         };
+        let again = async {
+            self.show_again(is_open, context, &teller).await;
+            std::future::pending().await
+        };
         tokio::select! {
             outcome = visited => visit(outcome),
             answer = self.pasted(paste, &address, &teller) => Ok(Answer::Here(answer, None)),
             outcome = elsewhere => outcome,
-            () = self.show_again(is_open, context, &teller) => std::future::pending().await,
+            outcome = again => outcome,
             () = tokio::time::sleep_until(end) => {
                 Err(LoginError::TimedOut { after: *timeout, known_client: self.known_client })
             }

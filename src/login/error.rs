@@ -45,6 +45,9 @@ pub enum LoginError {
     /// The client credentials grant needs a client id and a secret or key.
     #[error("this sign-in needs a client id and its secret or private key")]
     NeedsSecret,
+    /// The authorization server authenticates clients by their certificates only (RFC 8705 section 2).
+    #[error("{host} accepts only clients with a certificate (mutual TLS)")]
+    NeedsCertificate { host: String },
     /// The API key grant needs a key.
     #[error("this sign-in needs an API key")]
     NeedsApiKey,

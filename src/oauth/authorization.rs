@@ -297,6 +297,7 @@ mod tests {
         let registration = ClientRegistration {
             client_id: "c 1".to_owned(),
             client_secret: None,
+            certificate: None,
             authentication: ClientAuthentication::None,
             redirect_uri: None,
             expires_at: None,

@@ -52,6 +52,8 @@ pub struct AuthorizationServer {
     /// `require_pushed_authorization_requests` (RFC 9126 section 5).
     requires_pushing: bool,
     pushed_authorization_request_endpoint: Option<ServerUrl>,
+    /// Where clients with a certificate send their requests instead, and the reach of these URLs.
+    aliases: Option<(Aliases, ServerUrl)>,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether `code_challenge_methods_supported` has S256; `None` if it is missing.
     pkce: Option<bool>,
@@ -74,6 +76,16 @@ struct Document {
     client_id_metadata_document_supported: Option<bool>,
     dpop_signing_alg_values_supported: Option<Vec<String>>,
     require_pushed_authorization_requests: Option<bool>,
+    pushed_authorization_request_endpoint: Option<String>,
+    mtls_endpoint_aliases: Option<Aliases>,
+}
+
+/// `mtls_endpoint_aliases` (RFC 8705 section 5).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
     pushed_authorization_request_endpoint: Option<String>,
 }
 
@@ -156,6 +168,7 @@ impl AuthorizationServer {
                 "pushed_authorization_request_endpoint",
                 document.pushed_authorization_request_endpoint,
             )?,
+            aliases: document.mtls_endpoint_aliases.map(|aliases| (aliases, place.clone())),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -184,6 +197,7 @@ impl AuthorizationServer {
             names_itself: false,
             requires_pushing: false,
             pushed_authorization_request_endpoint: None,
+            aliases: None,
             client_metadata_documents: false,
             dpop: Some(false),
             pkce: Some(true),
@@ -201,13 +215,14 @@ impl AuthorizationServer {
             device_authorization_endpoint: None,
             device_codes: false,
             revocation_endpoint: None,
-            authentication: vec![ClientAuthentication::Basic],
+            authentication: vec![ClientAuthentication::Basic, ClientAuthentication::Certificate],
             key_algorithms: None,
             offline_access: false,
             refresh: true,
             names_itself: false,
             requires_pushing: false,
             pushed_authorization_request_endpoint: None,
+            aliases: None,
             client_metadata_documents: false,
             dpop: None,
             pkce: None,
@@ -228,6 +243,26 @@ impl AuthorizationServer {
             Some(false) => Err(Untrusted::Pkce),
             None => Err(Untrusted::PkceNotListed),
         }
+    }
+
+    /// The same server for a client with a certificate: its requests go to the endpoints that ask for one (RFC 8705
+    /// section 5).
+    ///
+    /// # Errors
+    /// [`Untrusted`] if it names an endpoint that is out of reach.
+    pub fn for_certificate(mut self) -> Result<Self, Untrusted> {
+        let Some((aliases, place)) = self.aliases.take() else { return Ok(self) };
+        let alias =
+            |text: Option<String>| text.map(|text| trusted_url("mtls_endpoint_aliases", &text, &place)).transpose();
+        let push = alias(aliases.pushed_authorization_request_endpoint)?;
+        Ok(Self {
+            token_endpoint: alias(aliases.token_endpoint)?.unwrap_or(self.token_endpoint),
+            revocation_endpoint: alias(aliases.revocation_endpoint)?.or(self.revocation_endpoint),
+            device_authorization_endpoint: alias(aliases.device_authorization_endpoint)?
+                .or(self.device_authorization_endpoint),
+            pushed_authorization_request_endpoint: push.or(self.pushed_authorization_request_endpoint),
+            ..self
+        })
     }
 
     /// Where to push authorization requests (RFC 9126 section 5); `None` if the server does not offer it.

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
-    http::Http,
+    http::{Http, client_certificate::ClientCertificate},
     oauth::{
         client::form_answer,
         client_assertion::{ASSERTION_TYPE, client_assertion},
@@ -81,7 +81,7 @@ pub(super) fn client_id_field(registration: &ClientRegistration) -> Option<(&'st
 pub(super) fn client(registration: &ClientRegistration) -> Client {
     let client = Client::new(ClientId::new(registration.client_id.clone()));
     let auth_type = match registration.authentication {
-        ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt => {
+        ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt | ClientAuthentication::Certificate => {
             return client.set_auth_type(AuthType::RequestBody);
         }
         ClientAuthentication::Basic => AuthType::BasicAuth,
@@ -153,6 +153,8 @@ pub(super) fn message<'f>(
 pub(super) struct Endpoint<'a> {
     pub(super) http: &'a Http,
     pub(super) url: &'a ServerUrl,
+    /// The certificate to show.
+    pub(super) certificate: Option<&'a ClientCertificate>,
     /// The DPoP key and the time for each message's proof.
     pub(super) proof: Option<(&'a DpopKey, Timestamp)>,
 }
@@ -177,7 +179,7 @@ impl Endpoint<'_> {
             message.headers_mut().insert(dpop::PROOF, proof);
         }
         let sent = secrets(&message);
-        let reply = self.http.submit(self.url, message).await?;
+        let reply = self.http.submit(self.url, message, self.certificate).await?;
         let has_nonce = self.proof.is_some_and(|(key, _)| key.store_nonce(self.url, &reply.headers));
         let body = form_answer::as_json(&reply.headers, &reply.body);
         let error = match TokenError::judge(reply.status, &body) {

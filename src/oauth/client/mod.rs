@@ -110,7 +110,12 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
 
 async fn send(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
-    let endpoint = Endpoint { http, url: request.endpoint, proof: request.dpop_key.map(|key| (key, now)) };
+    let endpoint = Endpoint {
+        http,
+        url: request.endpoint,
+        certificate: request.registration.certificate.as_deref(),
+        proof: request.dpop_key.map(|key| (key, now)),
+    };
     let endpoint = TokenEndpoint(endpoint);
     let assertion = assertion_fields(request.registration, request.issuer, now)?;
     let extra_fields =

@@ -84,7 +84,14 @@ async fn send(http: &Http, request: PushedRequest<'_>, now: Timestamp) -> Result
     let fields: Vec<_> =
         authorization.parameters().filter(|(name, _)| name != "client_id" || is_in_header_only).collect();
     let message = message(registration, issuer, fields.iter().map(|(name, value)| (&**name, &**value)), now)?;
-    Endpoint { http, url: endpoint, proof: dpop_key.map(|key| (key, now)) }.send(message).await
+    Endpoint {
+        http,
+        url: endpoint,
+        certificate: registration.certificate.as_deref(),
+        proof: dpop_key.map(|key| (key, now)),
+    }
+    .send(message)
+    .await
 }
 
 impl PushedAuthorization {

@@ -8,6 +8,8 @@ pub mod callback;
 pub mod chromium;
 #[cfg(unix)]
 pub mod dpop;
+#[cfg(unix)]
+pub mod fapi;
 pub mod network;
 #[cfg(unix)]
 pub mod oauth;

@@ -202,15 +202,10 @@ fn d5_a_client_that_the_server_has_forgotten_is_registered_again() {
 #[test]
 fn d5_a_pushed_request_tries_the_other_place_for_the_secret() {
     for place in [SecretPlace::Form, SecretPlace::Header] {
-        let script = Script {
-            registration: Registration::Confidential,
-            secret_place: Some(place),
-            ..people(Pushing::Required)
-        };
+        let script =
+            Script { registration: Registration::Confidential, secret_place: Some(place), ..people(Pushing::Required) };
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-        let answer = |id: &str, method: &str| {
-            json!({"client_id": id, "client_secret": SECRET, "token_endpoint_auth_method": method})
-        };
+        let answer = |id: &str, method: &str| json!({"client_id": id, "client_secret": SECRET, "token_endpoint_auth_method": method});
         vendor.know("c9", SECRET);
         let method = if place == SecretPlace::Form { "client_secret_basic" } else { "client_secret_post" };
         vendor.fault(On::Path("/register"), Effect::Answer(Reply::new(201).json(&answer("c9", method))));

@@ -43,7 +43,10 @@ pub fn push(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         Ok(_) => {}
     }
     form.remove("client_secret");
-    let request_uri = format!("urn:ietf:params:oauth:request_uri:{}", state.mint("pushed"));
+    let reference = state.mint("pushed");
+    // No secret: the browser carries it, and it is good for one request.
+    state.secrets.retain(|secret| *secret != reference);
+    let request_uri = format!("urn:ietf:params:oauth:request_uri:{reference}");
     state.pushed.insert(request_uri.clone(), form);
     let mut answer = json!({"request_uri": request_uri});
     if state.script.pushed_life != Value::Null {
