@@ -91,6 +91,11 @@ impl AccessToken {
         self.key().is_some()
     }
 
+    /// Whether it may be bound to a client certificate, which only finmcp shows (RFC 8705 section 3).
+    pub fn has_certificate(&self) -> bool {
+        self.0.certificate.is_some()
+    }
+
     /// The DPoP key that it is bound to, with the nonces that servers sent.
     pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
         match &self.0.presentation {

@@ -127,7 +127,8 @@ impl LoginRequest {
             if let (true, Some(known)) = (has_none, known.filter(|known| known.client_id == client_id)) {
                 return Some(known.clone());
             }
-            let certificate = self.certificate().cloned();
+            let stored = || known.filter(|known| known.client_id == client_id)?.certificate.clone();
+            let certificate = self.certificate.clone().or_else(stored);
             if let Some(certificate) = &certificate
                 && let Some(registration) = certified(&client_id, client_secret.as_ref(), certificate, server)
             {

@@ -382,6 +382,36 @@ mod tests {
         }
     }
 
+    /// RFC 8705 section 5: a client with a certificate uses the aliases, which have the reach of all endpoints, and the
+    /// other endpoints where there is no alias.
+    #[test]
+    fn mtls_aliases_of_endpoints() {
+        let server = with("mtls_endpoint_aliases", json!({"token_endpoint": "https://mtls.example/token"})).unwrap();
+        assert_eq!(server.token_endpoint.as_str(), "https://as.example/token");
+        let certified = server.clone().for_certificate().unwrap();
+        assert_eq!(certified.token_endpoint.as_str(), "https://mtls.example/token");
+        assert_eq!(certified.authorization_endpoint, server.authorization_endpoint);
+        assert_eq!(with("mtls_endpoint_aliases", Value::Null).unwrap().for_certificate().unwrap().issuer, ISSUER);
+        for alias in ["http://as.example/token", "https://10.0.0.1/token", "https://u:p@as.example/", "token", ""] {
+            for member in ["token_endpoint", "revocation_endpoint", "pushed_authorization_request_endpoint"] {
+                let server = with("mtls_endpoint_aliases", json!({member: alias})).unwrap();
+                assert!(server.for_certificate().is_err(), "{member} {alias}");
+            }
+        }
+    }
+
+    /// RFC 9126 section 5.
+    #[test]
+    fn d5_where_requests_are_pushed() {
+        let endpoint = "pushed_authorization_request_endpoint";
+        let server = with(endpoint, json!("https://as.example/par")).unwrap();
+        let offered = server.push_endpoint().unwrap().unwrap();
+        assert_eq!((offered.url.as_str(), offered.is_required), ("https://as.example/par", false));
+        assert_eq!(with(endpoint, Value::Null).unwrap().push_endpoint(), Ok(None));
+        assert!(with("require_pushed_authorization_requests", json!(true)).unwrap().push_endpoint().is_err());
+        assert!(with(endpoint, json!("http://as.example/par")).is_err());
+    }
+
     /// t010: issuers are compared byte for byte.
     #[test]
     fn t010_another_issuer_is_refused() {
