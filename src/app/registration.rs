@@ -129,9 +129,7 @@ async fn client_certificate(path: PathBuf, key: Option<&Secret>) -> Result<Clien
     let shown = path.display().to_string();
     let text = secret_in(path, "client certificate").await?;
     let certificate = match (ClientCertificate::from_pem(text.clone()), key) {
-        (Err(ClientCertificateError::NoKey), Some(key)) => {
-            ClientCertificate::from_pem(Secret::new(format!("{}\n{}\n", text.expose(), key.expose())))
-        }
+        (Err(ClientCertificateError::NoKey), Some(key)) => ClientCertificate::with_key(&text, key),
         (certificate, _) => certificate,
     };
     certificate.map_err(|error| {

@@ -61,6 +61,14 @@ impl ClientCertificate {
         Ok(Self { pem, key: Arc::new(key.into()), thumbprint })
     }
 
+    /// The same from two files: the chain, and the private key.
+    ///
+    /// # Errors
+    /// Any [`ClientCertificateError`].
+    pub fn with_key(chain: &Secret, key: &Secret) -> Result<Self, ClientCertificateError> {
+        Self::from_pem(Secret::new(format!("{}\n{}\n", chain.expose(), key.expose())))
+    }
+
     /// Chain and private key, for the store.
     pub fn pem(&self) -> &Secret {
         &self.pem
