@@ -18,12 +18,6 @@ fn tests() -> BTreeSet<String> {
             let name = function.and_then(|line| line.split_once("fn ")?.1.split_once('('));
             names.extend(name.map(|(name, _)| name.to_owned()));
         }
-        // Tests of properties have no such line before them.
-        names.extend(
-            text.lines()
-                .filter_map(|line| line.trim().strip_prefix("fn ")?.split_once('('))
-                .filter_map(|(name, _)| (text.contains("proptest!") && name.contains('_')).then(|| name.to_owned())),
-        );
     }
     names
 }
