@@ -35,6 +35,10 @@ pub const CONTACT_DISCARDED: &str = "contact the server's operator (the response
 pub const MOVED: &str = "if the server has moved, sign in at its new address; otherwise contact the server's operator \
                          (nothing was sent to the other address)";
 
+/// For a server that wants a client certificate.
+pub const PASS_CERTIFICATE: &str =
+    "sign in with the client id and certificate that the server knows: --client-id ID --client-certificate-file PATH";
+
 const FIX_CONNECTION: &str = "check the address, your connection, VPN and proxy, then try again";
 const FIX_CONNECTION_UNSENT: &str =
     "check the address, your connection, VPN and proxy, then try again (nothing was sent)";
@@ -182,6 +186,7 @@ impl From<&HttpError> for Advice {
         match error {
             HttpError::OutOfReach { zone: Zone::Private, .. } => Self::new(ErrorKind::Untrusted, ALLOW_PRIVATE),
             HttpError::Certificate { .. } => Self::new(ErrorKind::Untrusted, TRUST_CERTIFICATE),
+            HttpError::CertificateRequired { .. } => Self::new(ErrorKind::Usage, PASS_CERTIFICATE),
             HttpError::Redirected { .. } => Self::new(ErrorKind::Untrusted, MOVED),
             HttpError::OutOfReach { .. } | HttpError::OldTls { .. } => Self::new(ErrorKind::Untrusted, CONTACT_UNSENT),
             HttpError::TooLarge { .. } | HttpError::Undecodable { .. } => {

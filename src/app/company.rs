@@ -122,6 +122,7 @@ impl Company {
                 ..Options::default()
             },
             client_secret,
+            certificate: None,
             known,
             force_registration: false,
             // The identity provider is no MCP server: it is not probed.

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use zeroize::Zeroizing;
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     cli::registration::Registration,
     error::{Error, ErrorKind},
+    http::client_certificate::{ClientCertificate, ClientCertificateError},
     login::options::Options,
     oauth::private_key::PrivateKey,
     secret::Secret,
@@ -31,6 +33,8 @@ pub struct Given {
 pub struct Secrets {
     /// The client secret, or the client's private key.
     pub client: Option<Secret>,
+    /// The client's certificate and its private key.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// The API key.
     pub api_key: Option<Secret>,
     /// The client secret at the identity provider.
@@ -51,11 +55,20 @@ impl Given {
             .hint("use --client-secret-file PATH (- reads stdin), or set FINMCP_CLIENT_SECRET"));
         }
         arguments.check_parameters()?;
+        let client = match arguments.private_key_file.clone() {
+            Some(path) => Some(private_key(path).await?),
+            None => client_secret(arguments.client_secret_file.clone(), settings).await?,
+        };
+        let certificate = match arguments.client_certificate_file.clone() {
+            Some(path) => {
+                let key = client.as_ref().filter(|_| arguments.private_key_file.is_some());
+                Some(Arc::new(client_certificate(path, key).await?))
+            }
+            None => None,
+        };
         let secrets = Secrets {
-            client: match arguments.private_key_file.clone() {
-                Some(path) => Some(private_key(path).await?),
-                None => client_secret(arguments.client_secret_file.clone(), settings).await?,
-            },
+            client,
+            certificate,
             api_key: match arguments.api_key_file.clone() {
                 Some(path) => Some(secret_in(path, "API key").await?),
                 None => None,
@@ -76,6 +89,7 @@ impl Given {
         let files = [
             &arguments.client_secret_file,
             &arguments.private_key_file,
+            &arguments.client_certificate_file,
             &arguments.api_key_file,
             &arguments.identity_provider_client_secret_file,
         ];
@@ -108,6 +122,22 @@ async fn private_key(path: PathBuf) -> Result<Secret, Error> {
             .hint("pass a key that the vendor knows, in PEM without a passphrase, with --private-key-file PATH")
     })?;
     Ok(key)
+}
+
+/// The client's certificate, from a file or stdin, with the private key in the same file or else `key`.
+async fn client_certificate(path: PathBuf, key: Option<&Secret>) -> Result<ClientCertificate, Error> {
+    let shown = path.display().to_string();
+    let text = secret_in(path, "client certificate").await?;
+    let certificate = match (ClientCertificate::from_pem(text.clone()), key) {
+        (Err(ClientCertificateError::NoKey), Some(key)) => ClientCertificate::with_key(&text, key),
+        (certificate, _) => certificate,
+    };
+    certificate.map_err(|error| {
+        Error::new(ErrorKind::Usage, format!("the client certificate in {shown} cannot be used: {error}")).hint(
+            "pass a PEM file with the certificate chain, the client's own first, and its private key without a \
+             passphrase (or pass the key with --private-key-file PATH)",
+        )
+    })
 }
 
 /// The contents of a file or of stdin, without the line break at the end.

@@ -38,8 +38,8 @@ pub async fn request_headers(credentials: &Credentials, profile: &Profile) -> Re
     // The refresh token may have been used up: its successor has to be stored before this process ends.
     tokens.settle().await;
     let token = token.map_err(|_| late(profile))??;
-    if token.is_bound() {
-        return Err(bound(profile));
+    if token.is_bound() || token.has_certificate() {
+        return Err(bound(profile, &token));
     }
     let (name, value) = token.header();
     let mut all = profile.options.headers.map().clone();
@@ -114,9 +114,9 @@ fn late(profile: &Profile) -> Error {
     Error::new(ErrorKind::Network, format!("{} gave no token within {} s", profile.title, DEADLINE.as_secs()))
 }
 
-fn bound(profile: &Profile) -> Error {
-    let text =
-        format!("the tokens of {} are bound to finmcp's DPoP key, and only finmcp can prove that", profile.title);
+fn bound(profile: &Profile, token: &AccessToken) -> Error {
+    let key = if token.is_bound() { "finmcp's DPoP key" } else { "a client certificate" };
+    let text = format!("the tokens of {} are bound to {key}, and only finmcp can prove that", profile.title);
     let command = profile.arguments().join(" ");
     Error::new(ErrorKind::Failure, text).hint(format!("have the client start `finmcp serve {command}`"))
 }

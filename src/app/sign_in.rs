@@ -175,8 +175,12 @@ pub async fn sign_in(
     let provider_secret =
         secrets.identity_provider.or_else(|| provider_secret(options, wanted.before.credential.as_ref()));
     let Wanted { challenge, before: Before { credential, force_registration }, client_metadata_url } = wanted;
-    let mut request =
-        LoginRequest { challenge, force_registration, ..profile.login_request(secrets.client, credential) };
+    let mut request = LoginRequest {
+        challenge,
+        force_registration,
+        certificate: secrets.certificate,
+        ..profile.login_request(secrets.client, credential)
+    };
     let options = &mut request.options;
     if options.redirect_uri.is_none() && options.client_metadata_url.is_none() {
         // The shared document contains finmcp's own redirect URI only.

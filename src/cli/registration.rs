@@ -40,6 +40,9 @@ pub struct Registration {
         help_heading = "Client"
     )]
     pub private_key_file: Option<PathBuf>,
+    /// A PEM file with the client's certificate chain and its private key (or give that with --private-key-file)
+    #[arg(long, value_name = "PATH|-", requires = "client_id", help_heading = "Client")]
+    pub client_certificate_file: Option<PathBuf>,
     /// Not accepted: other users of this machine can see command-line arguments
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,
@@ -184,6 +187,7 @@ impl Registration {
         let files = [
             &self.client_secret_file,
             &self.private_key_file,
+            &self.client_certificate_file,
             &self.api_key_file,
             &self.assertion_file,
             &self.identity_provider_client_secret_file,

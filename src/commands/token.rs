@@ -79,6 +79,9 @@ pub async fn run(
     if token.is_bound() {
         console.say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
     }
+    if token.has_certificate() {
+        console.say("note: this token may be bound to the client certificate; it works only through `finmcp serve`");
+    }
     let text = if arguments.json {
         json(credentials.clock.now(), &token, &profile, &identity.resource)?
     } else if arguments.header {

@@ -70,6 +70,11 @@ fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
             console.say(&format!("Sign in to {title} at {}", url.host()));
             console.say(&format!("If no browser opens, open this address:\n\n  {url}\n"));
         }
+        Progress::PageAgain(url) => {
+            console.say(&format!(
+                "The address above has expired. Unless you are signing in already, open this one:\n\n  {url}\n"
+            ));
+        }
         Progress::Code { page, code } => {
             console.say(&format!("Sign in to {title} at {}", page.host()));
             console.say(&format!("On any device, open this address and enter the code {code}:\n\n  {page}\n"));

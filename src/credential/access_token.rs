@@ -12,6 +12,7 @@ use crate::{
         key_header::KeyHeader,
         record::{Bearer, Credential, Renewal},
     },
+    http::client_certificate::ClientCertificate,
     oauth::{
         challenge::Challenge,
         dpop::{self, DpopKey},
@@ -47,6 +48,8 @@ struct Issued {
     scope: Option<Scope>,
     /// The sign-in that it comes from.
     sign_in: String,
+    /// The client's certificate, which it may be bound to (RFC 8705 section 3).
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 /// How a token is presented to the server.
@@ -77,6 +80,7 @@ impl AccessToken {
             expires_at: id_token.map_or(tokens.expires_at, |token| jwt::expiry(token.expose())),
             scope: tokens.scope.as_ref().or(credential.scope.as_ref()).cloned(),
             sign_in: credential.sign_in_name(),
+            certificate: credential.registration.certificate.clone(),
         }))
     }
 
@@ -90,12 +94,22 @@ impl AccessToken {
         self.key().is_some()
     }
 
+    /// Whether it may be bound to a client certificate, which only finmcp shows (RFC 8705 section 3).
+    pub fn has_certificate(&self) -> bool {
+        self.0.certificate.is_some()
+    }
+
     /// The DPoP key that it is bound to, with the nonces that servers sent.
     pub(super) fn key(&self) -> Option<&Arc<DpopKey>> {
         match &self.0.presentation {
             Presentation::Dpop(key) => Some(key),
             Presentation::Bearer | Presentation::ApiKey(_) => None,
         }
+    }
+
+    /// The certificate to show the server together with it.
+    pub(super) fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.0.certificate.as_ref()
     }
 
     /// The sign-in that it comes from, by [`Credential::sign_in_name`].

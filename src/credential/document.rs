@@ -12,6 +12,7 @@ use crate::{
         record::{Bearer, Credential, End, Identity, Renewal},
         store::StoreError,
     },
+    http::client_certificate::ClientCertificate,
     oauth::{
         dpop::DpopKey,
         registration::{ClientAuthentication, ClientRegistration},
@@ -164,6 +165,9 @@ pub(super) struct RegistrationDocument<'a> {
     client_id: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_secret: Option<Cow<'a, str>>,
+    /// The chain and its private key, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Cow<'a, str>>,
     authentication: AuthenticationDocument,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     redirect_uri: Option<Cow<'a, str>>,
@@ -183,6 +187,8 @@ enum AuthenticationDocument {
     None,
     #[serde(rename = "client_secret_basic")]
     Basic,
+    #[serde(rename = "tls_client_auth")]
+    Certificate,
     #[serde(rename = "client_secret_post")]
     Body,
     #[serde(rename = "private_key_jwt")]
@@ -320,11 +326,13 @@ impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
         Self {
             client_id: Cow::from(&registration.client_id),
             client_secret: registration.client_secret.as_ref().map(exposed),
+            certificate: registration.certificate.as_ref().map(|certificate| exposed(certificate.pem())),
             authentication: match registration.authentication {
                 ClientAuthentication::None => AuthenticationDocument::None,
                 ClientAuthentication::Basic => AuthenticationDocument::Basic,
                 ClientAuthentication::Body => AuthenticationDocument::Body,
                 ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
+                ClientAuthentication::Certificate => AuthenticationDocument::Certificate,
             },
             redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             expires_at: registration.expires_at.map(Timestamp::as_millisecond),
@@ -341,11 +349,13 @@ impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
         Ok(Self {
             client_id: document.client_id.into_owned(),
             client_secret: document.client_secret.map(hidden),
+            certificate: document.certificate.map(certificate).transpose()?,
             authentication: match document.authentication {
                 AuthenticationDocument::None => ClientAuthentication::None,
                 AuthenticationDocument::Basic => ClientAuthentication::Basic,
                 AuthenticationDocument::Body => ClientAuthentication::Body,
                 AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
+                AuthenticationDocument::Certificate => ClientAuthentication::Certificate,
             },
             redirect_uri: document.redirect_uri.map(Cow::into_owned),
             expires_at: document.expires_at.map(time).transpose()?,
@@ -442,6 +452,11 @@ fn exposed(secret: &Secret) -> Cow<'_, str> {
 
 fn hidden(text: Cow<'_, str>) -> Secret {
     Secret::new(text.into_owned())
+}
+
+fn certificate(pem: Cow<'_, str>) -> Result<Arc<ClientCertificate>, StoreError> {
+    let certificate = ClientCertificate::from_pem(hidden(pem));
+    certificate.map(Arc::new).map_err(|_| StoreError::Corrupt("its client certificate is damaged".to_owned()))
 }
 
 fn dpop_key(pem: Cow<'_, str>) -> Result<Arc<DpopKey>, StoreError> {

@@ -173,6 +173,7 @@ mod tests {
         ClientRegistration {
             client_id: id.to_owned(),
             client_secret: Some(Secret::new("s".to_owned())),
+            certificate: None,
             authentication: ClientAuthentication::Body,
             redirect_uri: Some("http://127.0.0.1:5000/callback".to_owned()),
             expires_at: None,

@@ -110,6 +110,7 @@ impl TokenSource {
     /// No token, for an anonymous request. It must not contain cookies of an earlier sign-in.
     fn anonymous(&self) -> Option<AccessToken> {
         self.parts.http.set_cookie_owner(None);
+        self.parts.http.hide_certificates();
         None
     }
 
@@ -119,7 +120,7 @@ impl TokenSource {
     }
 
     /// Adds `token` to the headers of one request: `method` at `url`, to be sent at once. Drops cookies of other
-    /// sign-ins.
+    /// sign-ins, and shows the server this sign-in's client certificate.
     ///
     /// # Errors
     /// [`TokenSourceError::Refused`] if the token's DPoP key cannot sign.
@@ -132,6 +133,7 @@ impl TokenSource {
     ) -> Result<(), TokenSourceError> {
         let now = self.parts.clock.now();
         self.parts.http.set_cookie_owner(Some(token.sign_in()));
+        self.parts.http.show_certificate(url, token.certificate());
         token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
     }
 

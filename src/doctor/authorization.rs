@@ -7,7 +7,7 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::Error,
-    login::{error::LoginError, options::GrantKind},
+    login::options::GrantKind,
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},
@@ -101,12 +101,8 @@ fn failed(error: DiscoveryError) -> Trouble {
 /// Whether the authorization server supports the profile's kind of sign-in.
 fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
     let is_by_page = patient.profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    match server.authorization_endpoint() {
+    match server.authorization_endpoint().and_then(|_| server.push_endpoint()) {
         Err(error) if is_by_page => Finding::Failed(Error::from(error).into()),
-        Ok(_) if is_by_page && server.pushed_requests_only => {
-            let host = server.token_endpoint.host();
-            Finding::Failed(Error::from(LoginError::PushedOnly { host, device_codes: server.device_codes }).into())
-        }
         _ => Finding::Ok(format!("valid; the token endpoint is on {}", server.token_endpoint.host())),
     }
 }

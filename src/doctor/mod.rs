@@ -97,6 +97,9 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
     chart.note("server", server(patient.profile));
     let registration = &patient.profile.options;
     let issuer = registration.issuer.as_deref();
+    if let Ok(Some(credential)) = patient.tokens.credential().await {
+        patient.http.show_certificate(&patient.profile.server, credential.registration.certificate.as_ref());
+    }
     let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
     let inquiry = inquiry.with_headers(registration.headers.map());
     let reached = network::examine(patient, &inquiry, chart).await;

@@ -182,7 +182,7 @@ fn registered(
     let registration = request.registration(server, patient.clock.now());
     let needs_secret = patient.profile.options.grant == Some(GrantKind::ClientCredentials);
     match registration {
-        Some(known) if needs_secret && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
+        Some(known) if needs_secret && !known.is_confidential() => Err(LoginError::NeedsSecret),
         None if needs_secret => Err(LoginError::NeedsSecret),
         Some(known) if known.is_dynamic() => Ok(format!("{} (dynamically registered)", known.client_id)),
         Some(known) => {
@@ -190,6 +190,7 @@ fn registered(
                 ClientAuthentication::None => "public client",
                 ClientAuthentication::Basic | ClientAuthentication::Body => "with client secret",
                 ClientAuthentication::PrivateKeyJwt => "with private key",
+                ClientAuthentication::Certificate => "with certificate",
             };
             Ok(format!("{} ({proof})", known.client_id))
         }

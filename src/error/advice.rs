@@ -5,7 +5,8 @@ use std::io;
 
 use crate::{
     advice::{
-        ALLOW_PRIVATE, Advice, CONTACT_DISCARDED, CONTACT_UNSENT, ErrorKind, Hint, TRY_LATER, TRY_LATER_OR_CONTACT,
+        ALLOW_PRIVATE, Advice, CONTACT_DISCARDED, CONTACT_UNSENT, ErrorKind, Hint, PASS_CERTIFICATE, TRY_LATER,
+        TRY_LATER_OR_CONTACT,
     },
     bridge::control::audit::{AuditError, verify::VerifyError},
     client::ClientError,
@@ -20,7 +21,7 @@ use crate::{
     login::{error::LoginError, mcp_remote::LeftoverError},
     oauth::{
         discovery::DiscoveryError,
-        error::{RegistrationError, TokenError, Untrusted},
+        error::{PushError, RegistrationError, TokenError, Untrusted},
     },
     profile::{Profile, selector::SelectorError},
     server_url::{ServerUrlError, reach::Zone},
@@ -282,12 +283,26 @@ impl From<&RegistrationError> for Advice {
     }
 }
 
+impl From<&PushError> for Advice {
+    fn from(error: &PushError) -> Self {
+        match error {
+            PushError::Absent { .. } | PushError::Token(TokenError::Unexplained { words: None, .. }) => {
+                Self::new(ErrorKind::Network, TRY_LATER_OR_CONTACT)
+            }
+            PushError::Untrusted(error) => error.into(),
+            PushError::Unusable(_) => Self::new(ErrorKind::Untrusted, CONTACT_DISCARDED),
+            PushError::Token(error) => error.into(),
+        }
+    }
+}
+
 impl From<&LoginError> for Advice {
     fn from(error: &LoginError) -> Self {
         let (kind, hint) = match error {
             LoginError::Untrusted(error) => return error.into(),
             LoginError::Discovery(error) => return error.into(),
             LoginError::Registration(error) => return error.into(),
+            LoginError::Push(error) => return error.into(),
             LoginError::Token(error) => return error.into(),
             LoginError::Store(error) => return Self::of_token_source(error, "finmcp login"),
             LoginError::Assertion(error) => return error.into(),
@@ -300,6 +315,7 @@ impl From<&LoginError> for Advice {
                 let advice = Self::new(ErrorKind::Usage, "pass the client id with --client-id").and(PASS_SECRET);
                 return advice.and("or pass the client's private key with --private-key-file PATH");
             }
+            LoginError::NeedsCertificate { .. } => (ErrorKind::Usage, PASS_CERTIFICATE),
             LoginError::NeedsApiKey => {
                 (ErrorKind::Usage, "pass it with --api-key-file PATH, or - for stdin; at a terminal finmcp asks for it")
             }
@@ -314,13 +330,6 @@ impl From<&LoginError> for Advice {
             LoginError::KeyRefused { .. } => (
                 ErrorKind::Usage,
                 "pass another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
-            ),
-            LoginError::PushedOnly { device_codes: true, .. } => {
-                (ErrorKind::Failure, "sign in with --grant device-code")
-            }
-            LoginError::PushedOnly { device_codes: false, .. } => (
-                ErrorKind::Failure,
-                "ask the vendor for a client that does not need pushed authorization requests (RFC 9126)",
             ),
             LoginError::NewClientRefused(_) => {
                 let advice = Self::new(ErrorKind::Failure, SET_METHOD);

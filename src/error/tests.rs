@@ -27,7 +27,7 @@ use crate::{
     mcp::{malformed::Malformed, message::Message},
     oauth::{
         discovery::DiscoveryError,
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
         private_key::PrivateKeyError,
     },
     profile::{
@@ -275,11 +275,10 @@ fn login_errors() {
         LoginError::NotRequired { host: host() },
         LoginError::NeedsRegistration { host: host() },
         LoginError::NoDeviceCode { host: host() },
-        LoginError::PushedOnly { host: host(), device_codes: false },
-        LoginError::PushedOnly { host: host(), device_codes: true },
         LoginError::NoDpop { host: host() },
         LoginError::NeedsSecret,
         LoginError::Store(TokenSourceError::from(StoreError::Locked)),
+        LoginError::NeedsCertificate { host: host() },
         LoginError::NeedsApiKey,
         LoginError::ApiKeyUnusable,
         LoginError::ApiKeyRefused { host: "mcp.example".to_owned() },
@@ -304,16 +303,29 @@ fn login_errors() {
         LoginError::Listener { address: at(0), option: None, source: denied() },
         LoginError::Discovery(DiscoveryError::NotMcp { host: host(), status: 404 }),
         LoginError::Registration(RegistrationError::Refused(said("invalid_redirect_uri"))),
+        LoginError::Push(PushError::Absent { status: 404 }),
         LoginError::Token(TokenError::NonceWanted),
         LoginError::Http(HttpError::OldTls { host: host() }),
     ];
     assert_words!(
         LoginError {
-            Untrusted NotRequired NeedsRegistration NoDeviceCode PushedOnly NoDpop NeedsSecret Store NeedsApiKey
+            Untrusted NotRequired NeedsRegistration NoDeviceCode NoDpop NeedsSecret Store NeedsCertificate NeedsApiKey
             ApiKeyUnusable ApiKeyRefused KeyRefused NeedsAssertion
-            Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Token Http
+            Assertion Denied Refused NewClientRefused ClientForgotten TimedOut Listener Discovery Registration Push Token Http
         },
         examples
+    );
+    assert_words!(
+        PushError { Absent Unusable Untrusted Token },
+        vec![
+            PushError::Absent { status: 404 },
+            PushError::Unusable("its `request_uri` is empty, too long or not a URI"),
+            PushError::Untrusted(Untrusted::MixUp),
+            PushError::Token(TokenError::Refused(said("invalid_request"))),
+            PushError::Token(TokenError::Unexplained { status: 400, words: None }),
+            PushError::Token(TokenError::Unavailable { status: 503 }),
+        ],
+        |error| written(LoginError::from(error))
     );
     assert_words!(
         RegistrationError { Refused Unavailable Busy Unusable Http },
@@ -502,7 +514,9 @@ async fn http_errors() -> Vec<HttpError> {
         }
     });
     let submitted = async || {
-        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new())).await.unwrap_err()
+        http.submit(&format!("http://{address}/").parse().unwrap(), http::Request::new(Vec::new()), None)
+            .await
+            .unwrap_err()
     };
     let broken = submitted().await;
     let HttpError::Broken { source, .. } = submitted().await else { panic!("not broken") };
@@ -526,6 +540,7 @@ async fn network_errors() {
         out_of_reach(Zone::Special),
         HttpError::Certificate { host: host(), problem: CertificateProblem::Expired },
         HttpError::OldTls { host: host() },
+        HttpError::CertificateRequired { host: host() },
         HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None },
         HttpError::Redirected {
             host: host(),
@@ -536,7 +551,7 @@ async fn network_errors() {
     ]);
     assert_words!(
         HttpError {
-            Unreachable Broken TimedOut TooLarge OutOfReach Certificate OldTls Redirected Undecodable Setup Unprocessed
+            Unreachable Broken TimedOut TooLarge OutOfReach Certificate CertificateRequired OldTls Redirected Undecodable Setup Unprocessed
         },
         examples,
         |error| steady(&written(error))

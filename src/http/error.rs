@@ -53,6 +53,10 @@ pub enum HttpError {
     /// sent.
     #[error("{host} offers no safe TLS version (1.2 or later) or cipher suite")]
     OldTls { host: String },
+    /// The server asks for a client certificate, and got none or one that it does not accept (RFC 8446 section 4.4.2.4).
+    /// Its refusal may come when the request is on its way already.
+    #[error("{host} asks for a client certificate (mutual TLS) that it accepts")]
+    CertificateRequired { host: String },
     /// A redirect to another origin, too many redirects, or a redirect of a request that must not be redirected.
     #[error("{host} redirects elsewhere (HTTP {}{}), which is not followed", .status.as_u16(), led_to(.target.as_deref()))]
     Redirected {
@@ -131,6 +135,7 @@ impl HttpError {
                 return Self::Certificate { host, problem: CertificateProblem::of(error) };
             }
             Some(error) if is_old_tls(error) => return Self::OldTls { host },
+            Some(error) if wants_certificate(error) => return Self::CertificateRequired { host },
             _ => {}
         }
         if source.is_connect() {
@@ -200,6 +205,18 @@ fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
     let wrapped = wrapped.and_then(|error| cause(error as &(dyn Error + 'static)));
     error.downcast_ref().or(wrapped).or_else(|| cause(error.source()?))
+}
+
+/// Whether the server ended the handshake for want of a good client certificate.
+fn wants_certificate(error: &rustls::Error) -> bool {
+    use AlertDescription::{
+        BadCertificate, CertificateRequired, CertificateUnknown, UnknownCA, UnsupportedCertificate,
+    };
+    use rustls::Error::AlertReceived;
+    matches!(
+        error,
+        AlertReceived(BadCertificate | CertificateRequired | CertificateUnknown | UnknownCA | UnsupportedCertificate)
+    )
 }
 
 fn is_old_tls(error: &rustls::Error) -> bool {

@@ -5,6 +5,7 @@
 //! call goes out once; only a GET of public metadata is repeated. Limits count decoded bytes while they arrive, so they
 //! also cap memory. Every URL has a [`Reach`], the addresses that it may resolve to, and no request goes beyond it.
 
+pub mod client_certificate;
 mod coding;
 mod cookies;
 mod error;
@@ -18,6 +19,7 @@ mod sleep;
 mod tests;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -33,6 +35,7 @@ use url::Host;
 pub use crate::http::error::{CertificateProblem, HttpError};
 use crate::{
     http::{
+        client_certificate::{ClientCertificate, ShownCertificates},
         cookies::CookieJar,
         reason::SentSecrets,
         redirect::Moved,
@@ -69,19 +72,28 @@ pub struct Http {
     proxies: OnceLock<Matcher>,
     authorities: Vec<CertificateDer<'static>>,
     lookup: Lookup,
+    certificates: ShownCertificates,
     cookies: CookieJar,
     moved: Moved,
 }
 
-/// A client for each reach, built on first use and then shared. Clients share no connections: one that was opened
-/// within a wide reach must not serve a URL with a narrow reach.
+/// The clients without a client certificate, and those with each. Clients share no connections: one that was opened
+/// with a certificate must not serve a request without it.
 #[derive(Debug, Default)]
 struct Clients {
-    by_reach: [Option<reqwest::Client>; Reach::COUNT],
-    /// The same, but with a new connection for every request.
-    without_pool: [Option<reqwest::Client>; Reach::COUNT],
+    plain: ByReach,
+    certified: HashMap<[u8; 32], ByReach>,
     /// When a client was last requested.
     used: Option<Clocks>,
+}
+
+/// A client for each reach, built on first use and then shared: a connection that was opened within a wide reach must
+/// not serve a URL with a narrow reach.
+#[derive(Debug, Default)]
+struct ByReach {
+    pooled: [Option<reqwest::Client>; Reach::COUNT],
+    /// The same, but with a new connection for every request.
+    without_pool: [Option<reqwest::Client>; Reach::COUNT],
 }
 
 /// A proxy that requests go through.
@@ -116,6 +128,7 @@ impl Http {
             proxies: OnceLock::new(),
             authorities,
             lookup: resolver::system,
+            certificates: ShownCertificates::default(),
             cookies: CookieJar::default(),
             moved: Moved::default(),
         }
@@ -128,22 +141,33 @@ impl Http {
     /// used.
     pub fn client_for(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
         let reach = self.reach_of(url)?;
+        let certificate = self.certificates.at(url);
+        let certificate = certificate.as_deref();
         let mut clients = self.clients();
-        shared(&mut clients.by_reach[reach.index()], || self.builder_for(url, reach))
+        shared(&mut clients.of(certificate).pooled[reach.index()], || self.builder_for(url, reach, certificate))
     }
 
     /// A client for `url` that opens a new connection for every request. A request that must not be sent twice must not
     /// go over a pooled connection that the server may be closing.
-    fn client_without_pool(&self, url: &ServerUrl) -> Result<reqwest::Client, HttpError> {
+    fn client_without_pool(
+        &self,
+        url: &ServerUrl,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<reqwest::Client, HttpError> {
         let reach = self.reach_of(url)?;
+        let shown = self.certificates.at(url);
+        let certificate = certificate.or(shown.as_deref());
         let mut clients = self.clients();
-        shared(&mut clients.without_pool[reach.index()], || Ok(self.builder_for(url, reach)?.pool_max_idle_per_host(0)))
+        shared(&mut clients.of(certificate).without_pool[reach.index()], || {
+            Ok(self.builder_for(url, reach, certificate)?.pool_max_idle_per_host(0))
+        })
     }
 
     /// Makes the next request to `url` open a new connection. Requests in flight keep theirs.
     fn drop_connections(&self, url: &ServerUrl) {
         if let Ok(reach) = self.reach_of(url) {
-            self.clients().by_reach[reach.index()] = None;
+            let certificate = self.certificates.at(url);
+            self.clients().of(certificate.as_deref()).pooled[reach.index()] = None;
         }
     }
 
@@ -167,17 +191,22 @@ impl Http {
         })
     }
 
-    fn builder_for(&self, url: &ServerUrl, reach: Reach) -> Result<reqwest::ClientBuilder, HttpError> {
+    fn builder_for(
+        &self,
+        url: &ServerUrl,
+        reach: Reach,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<reqwest::ClientBuilder, HttpError> {
         let builder = builder().dns_resolver(Arc::new(Resolver::new(reach, self.lookup)));
         // Loopback traffic needs no proxy, and plain http does not need the system's certificates, which take 3 ms to
         // read.
         if url.as_url().scheme() == "http" {
             return Ok(builder.no_proxy().tls_certs_only([]));
         }
-        if self.authorities.is_empty() {
+        if self.authorities.is_empty() && certificate.is_none() {
             return Ok(builder);
         }
-        Ok(match pinned::client_config(&self.authorities) {
+        Ok(match pinned::client_config(&self.authorities, certificate) {
             Ok(config) => builder.tls_backend_preconfigured(config),
             // Building the client reports the problem with the certificates.
             Err(_) => {
@@ -247,19 +276,25 @@ impl Http {
         };
         match self.exchange(url, request()).await {
             Err(HttpError::Broken { .. } | HttpError::Unprocessed { .. }) => {
-                self.exchange_over(self.client_without_pool(url)?, url, request()).await
+                self.exchange_over(self.client_without_pool(url, None)?, url, request()).await
             }
             outcome => outcome,
         }
     }
 
     /// Sends a request that may contain a secret, for example a token request. Follows no redirect (RFC 9700 section
-    /// 4.12) and sends it once, over a new connection.
+    /// 4.12) and sends it once, over a new connection, on which the client shows `certificate` if the server asks for
+    /// one.
     ///
     /// # Errors
     /// Any [`HttpError`]. Of the statuses only a redirect is an error.
-    pub async fn submit(&self, url: &ServerUrl, request: http::Request<Vec<u8>>) -> Result<Reply, HttpError> {
-        let reply = self.exchange_over(self.client_without_pool(url)?, url, request).await?;
+    pub async fn submit(
+        &self,
+        url: &ServerUrl,
+        request: http::Request<Vec<u8>>,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Reply, HttpError> {
+        let reply = self.exchange_over(self.client_without_pool(url, certificate)?, url, request).await?;
         match reply.status.is_redirection() {
             true => Err(HttpError::redirected(url, reply.status, &reply.headers)),
             false => Ok(reply),
@@ -302,6 +337,16 @@ impl Http {
     /// Sets the sign-in that requests to MCP servers are sent for, if any. Drops cookies of another sign-in.
     pub fn set_cookie_owner(&self, owner: Option<&str>) {
         self.cookies.set_owner(owner);
+    }
+
+    /// Shows `certificate` to the server at the origin of `url` from now on, or none: to no other origin.
+    pub fn show_certificate(&self, url: &ServerUrl, certificate: Option<&Arc<ClientCertificate>>) {
+        self.certificates.set(url, certificate);
+    }
+
+    /// Shows no certificate from now on, except to the endpoints of [`Self::submit`].
+    pub fn hide_certificates(&self) {
+        self.certificates.clear();
     }
 
     /// The address where the server at `url` last answered: `url`, or the same with or without a trailing slash.
@@ -370,11 +415,18 @@ impl Http {
 }
 
 impl Clients {
+    fn of(&mut self, certificate: Option<&ClientCertificate>) -> &mut ByReach {
+        match certificate {
+            Some(certificate) => self.certified.entry(certificate.id()).or_default(),
+            None => &mut self.plain,
+        }
+    }
+
     /// Drops connections from before this machine slept. Requests in flight keep theirs.
     fn wake(&mut self, now: Clocks) {
         if self.used.replace(now).is_some_and(|before| now.slept_since(before)) {
-            self.by_reach = Default::default();
-            self.without_pool = Default::default();
+            self.plain = ByReach::default();
+            self.certified.clear();
         }
     }
 }

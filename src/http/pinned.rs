@@ -18,14 +18,23 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
+use crate::http::client_certificate::ClientCertificate;
+
 /// A TLS configuration that trusts `authorities` in addition to the system's, and also each of them as a server
-/// certificate.
-pub fn client_config(authorities: &[CertificateDer<'static>]) -> Result<ClientConfig, Error> {
+/// certificate. It shows `certificate` to a server that asks for one.
+pub fn client_config(
+    authorities: &[CertificateDer<'static>],
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let platform = Verifier::new_with_extra_roots(authorities.iter().cloned(), provider.clone())?;
     let verifier = Arc::new(Pinned { platform, authorities: authorities.to_vec() });
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(certificate.resolver()),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

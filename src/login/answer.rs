@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -17,8 +18,12 @@ use crate::{
         error::LoginError,
         loopback::{Loopback, Visitor},
         paste::{self, Paste, PasteError},
+        sign_in_page::SignInPage,
     },
-    oauth::authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError},
+    oauth::{
+        authorization::{AuthorizationRequest, AuthorizationResponse, CallbackError},
+        authorization_server::AuthorizationServer,
+    },
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -26,9 +31,15 @@ use crate::{
 /// Stands for the address of a listener that is already bound.
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// How long a page stays the one to open, at least: the user must not be shown a new one every second.
+const SHORTEST_LIFE: Duration = Duration::from_secs(5);
+
 /// What the user is asked to do.
 pub(super) struct Asked<'a> {
-    /// The page to open, and what to check its response against.
+    pub server: &'a AuthorizationServer,
+    /// The page to open.
+    pub page: &'a SignInPage,
+    /// What to check its response against.
     pub authorization: &'a Arc<AuthorizationRequest>,
     /// The credential that will get the tokens.
     pub credential: &'a Credential,
@@ -112,10 +123,15 @@ impl Asked<'_> {
             }
             std::future::pending().await
         };
+        let again = async {
+            self.show_again(is_open, context, &teller).await;
+            std::future::pending().await
+        };
         tokio::select! {
             outcome = visited => visit(outcome),
             answer = self.pasted(paste, &address, &teller) => Ok(Answer::Here(answer, None)),
             outcome = elsewhere => outcome,
+            outcome = again => outcome,
             () = tokio::time::sleep_until(end) => {
                 Err(LoginError::TimedOut { after: *timeout, known_client: self.known_client })
             }
@@ -125,7 +141,7 @@ impl Asked<'_> {
     /// Shows the sign-in page; whether a browser opened. If none opens, the sign-in continues: the user can open the
     /// page.
     async fn show(&self, context: &Context<'_>, teller: &Teller<'_>) -> bool {
-        let url = &self.authorization.url;
+        let url = &self.page.url;
         tell(teller, Progress::Page(url));
         let Some(browser) = context.browser.clone() else { return false };
         let page = url.clone();
@@ -138,6 +154,25 @@ impl Asked<'_> {
             Err(error) => {
                 tell(teller, Progress::NotOpened(error));
                 false
+            }
+        }
+    }
+
+    /// Shows the page at a new URL whenever the last one has expired, as long as the user may still have to open it.
+    async fn show_again(&self, is_open: bool, context: &Context<'_>, teller: &Teller<'_>) {
+        let mut expires_in = self.page.expires_in.filter(|_| !is_open);
+        while let Some(life) = expires_in {
+            tokio::time::sleep(life.max(SHORTEST_LIFE)).await;
+            let mut credential = self.credential.clone();
+            match SignInPage::new(self.server, self.authorization, &mut credential, None, context).await {
+                Ok(page) => {
+                    tell(teller, Progress::PageAgain(&page.url));
+                    expires_in = page.expires_in;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "could not push the authorization request again");
+                    return;
+                }
             }
         }
     }

@@ -60,6 +60,7 @@ fn credential(request: LoginRequest, renewal: Renewal, key: Secret, now: Timesta
     let registration = ClientRegistration {
         client_id: String::new(),
         client_secret: None,
+        certificate: None,
         authentication: ClientAuthentication::None,
         redirect_uri: None,
         expires_at: None,

@@ -273,6 +273,10 @@ impl Applicant<'_> {
     }
 
     async fn is_forgotten(&self, registration: &ClientRegistration, loopback: &Loopback) -> bool {
+        // The pushed request shows it.
+        if let Ok(Some(_)) = self.server().push_endpoint() {
+            return false;
+        }
         let (_, resource) = self.request.resource(self.discovery);
         let scope = registration.allowed(self.scope);
         let wanted = Wanted {

@@ -7,7 +7,7 @@ use crate::{
         error::LoginError,
         request::{LoginRequest, with_tokens},
     },
-    oauth::client::Grant,
+    oauth::{client::Grant, registration::ClientRegistration},
 };
 
 /// Signs in with the client credentials grant (RFC 6749 section 4.4). A pinned token endpoint skips discovery.
@@ -17,7 +17,7 @@ use crate::{
 pub async fn client_credentials(request: LoginRequest, context: &Context<'_>) -> Result<Credential, LoginError> {
     let discovery = request.discover_unless_pinned(context).await?;
     let registration = request.registration(&discovery.authorization_server, context.clock.now());
-    let registration = registration.filter(|registration| registration.client_secret.is_some());
+    let registration = registration.filter(ClientRegistration::is_confidential);
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
     let scope = request.scope(&discovery);
     let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope)?;

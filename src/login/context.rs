@@ -44,6 +44,8 @@ pub enum Progress<'a> {
     Busy(Duration),
     /// The sign-in page, before it opens: the user is about to trust its host.
     Page(&'a ServerUrl),
+    /// The page's URL expired before the response arrived; this is its new one.
+    PageAgain(&'a ServerUrl),
     /// For a sign-in on another device.
     Code {
         /// The page to open there: the user is about to trust its host.

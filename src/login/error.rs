@@ -7,7 +7,7 @@ use crate::{
     http::HttpError,
     oauth::{
         discovery::DiscoveryError,
-        error::{OAuthError, RegistrationError, TokenError, Untrusted},
+        error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
     },
     span,
 };
@@ -36,14 +36,6 @@ pub enum LoginError {
         /// The authorization server.
         host: String,
     },
-    /// The authorization server requires pushed authorization requests (RFC 9126 section 5).
-    #[error("{host} requires pushed authorization requests (PAR), which finmcp does not support yet")]
-    PushedOnly {
-        /// The authorization server.
-        host: String,
-        /// Whether it offers sign-in with a device code, which needs no pushed request.
-        device_codes: bool,
-    },
     /// DPoP is required, but the authorization server's metadata does not list it.
     #[error("{host} does not list support for DPoP with ES256")]
     NoDpop {
@@ -53,6 +45,9 @@ pub enum LoginError {
     /// The client credentials grant needs a client id and a secret or key.
     #[error("this sign-in needs a client id and its secret or private key")]
     NeedsSecret,
+    /// The authorization server authenticates clients by their certificates only (RFC 8705 section 2).
+    #[error("{host} accepts only clients with a certificate (mutual TLS)")]
+    NeedsCertificate { host: String },
     /// The API key grant needs a key.
     #[error("this sign-in needs an API key")]
     NeedsApiKey,
@@ -119,6 +114,9 @@ pub enum LoginError {
     /// Dynamic registration.
     #[error(transparent)]
     Registration(RegistrationError),
+    /// The pushed authorization request.
+    #[error(transparent)]
+    Push(PushError),
     /// The token request.
     #[error(transparent)]
     Token(TokenError),
@@ -153,6 +151,18 @@ impl From<RegistrationError> for LoginError {
         match error {
             RegistrationError::Http(error) => Self::Http(error),
             error => Self::Registration(error),
+        }
+    }
+}
+
+impl From<PushError> for LoginError {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Untrusted(reason) => Self::Untrusted(reason),
+            PushError::Token(TokenError::Http(error)) => Self::Http(error),
+            // The server judges the pushed request as it would judge the page's.
+            PushError::Token(TokenError::Refused(error) | TokenError::InvalidGrant(error)) => Self::Refused(error),
+            error => Self::Push(error),
         }
     }
 }

@@ -50,6 +50,7 @@ pub async fn jwt_bearer(
                 registration: ClientRegistration {
                     client_id,
                     client_secret: identity_provider_secret,
+                    certificate: None,
                     authentication,
                     redirect_uri: None,
                     expires_at: None,
@@ -75,6 +76,7 @@ fn unnamed() -> ClientRegistration {
     ClientRegistration {
         client_id: String::new(),
         client_secret: None,
+        certificate: None,
         authentication: ClientAuthentication::None,
         redirect_uri: None,
         expires_at: None,

@@ -23,6 +23,7 @@ mod place;
 pub mod portal;
 pub mod redirect_uri;
 pub mod request;
+mod sign_in_page;
 pub mod turn;
 
 #[cfg(test)]

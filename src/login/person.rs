@@ -6,17 +6,18 @@ use crate::{
     credential::record::{Credential, Renewal},
     login::{
         answer::{Answer, Asked},
-        client::{Applicant, Origin},
+        client::Applicant,
         context::{Context, Progress, Redirection},
         error::LoginError,
         page::Page,
         place::Place,
         request::{LoginRequest, with_first_tokens},
+        sign_in_page::{SignInPage, refused_client, refused_push},
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
         client::Grant,
-        error::{OAuthError, TokenError},
+        error::TokenError,
     },
 };
 
@@ -49,9 +50,7 @@ async fn ask_person(
     let server = &discovery.authorization_server;
     // Fails before finmcp registers a client or opens a page.
     server.authorization_endpoint()?;
-    if server.pushed_requests_only {
-        return Err(LoginError::PushedOnly { host: server.token_endpoint.host(), device_codes: server.device_codes });
-    }
+    let is_pushed = server.push_endpoint()?.is_some();
     let scope = request.scope_for_person(&discovery);
     let place = Place { fixed: request.options.redirect_uri.as_ref(), port: redirection.port };
     let timeout = redirection.timeout;
@@ -60,7 +59,7 @@ async fn ask_person(
     let redirect_uri = loopback.redirect_uri().to_string();
     let other = origin.other_authentication(&request, &registration);
     let (title, host) = (request.title.clone(), request.server.host());
-    let credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
+    let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
         resource: credential.resource.as_deref(),
@@ -69,7 +68,14 @@ async fn ask_person(
         parameters: &credential.parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
+    let page = SignInPage::new(server, &authorization, &mut credential, other, context)
+        .await
+        .map_err(|error| refused_push(error, origin))?;
+    // The server accepted the client when it took the pushed request.
+    let other = other.filter(|_| !is_pushed || page.url == authorization.url);
     let asked = Asked {
+        server,
+        page: &page,
         authorization: &authorization,
         credential: &credential,
         device: server.device_authorization_endpoint.as_ref().filter(|_| server.device_codes),
@@ -101,13 +107,4 @@ async fn ask_person(
         visitor.show(page).await;
     }
     outcome
-}
-
-/// What `invalid_client` means, depending on the client's origin.
-fn refused_client(refusal: OAuthError, origin: Origin) -> LoginError {
-    match origin {
-        Origin::Given => LoginError::Token(TokenError::Refused(refusal)),
-        Origin::Earlier | Origin::Pending => LoginError::ClientForgotten(refusal),
-        Origin::New => LoginError::NewClientRefused(refusal),
-    }
 }

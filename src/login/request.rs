@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     credential::record::{Bearer, Credential, Identity, Renewal},
+    http::client_certificate::ClientCertificate,
     login::{
         context::Context,
         error::LoginError,
@@ -48,6 +49,8 @@ pub struct LoginRequest {
     pub options: Options,
     /// The secret or private key of a manually registered client.
     pub client_secret: Option<Secret>,
+    /// The certificate of a manually registered client.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// An earlier registration, for the same authorization server only.
     pub known: Option<KnownClient>,
     /// Whether to ignore a client that finmcp registered before and register a new one.
@@ -68,11 +71,19 @@ pub struct KnownClient {
 
 impl LoginRequest {
     pub(super) async fn discover(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
+        let certificate = self.certificate();
+        if certificate.is_some() {
+            // The MCP server may ask for it before it answers anything.
+            context.http.show_certificate(&self.server, certificate);
+        }
         let (issuer, challenge) = (self.options.issuer.as_deref(), self.challenge.clone());
         let (headers, overrides) = (self.options.headers.map(), &self.options.overrides);
         match discovery::discover(context.http, &self.server, issuer, challenge, headers, overrides).await? {
-            Requirement::Token(discovery) => {
+            Requirement::Token(mut discovery) => {
                 self.refuse_another_server(&discovery.authorization_server)?;
+                if certificate.is_some() {
+                    discovery.authorization_server = discovery.authorization_server.for_certificate()?;
+                }
                 Ok(*discovery)
             }
             Requirement::Nothing => Err(LoginError::NotRequired { host: self.server.host() }),
@@ -94,6 +105,12 @@ impl LoginRequest {
         Err(Untrusted::AnotherServer { expected: quoted(&known.issuer), found: quoted(&server.issuer) })
     }
 
+    /// The certificate of the client: the one that the user gave, else the stored one of the same client.
+    fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        let known = || self.known.as_ref()?.registration.certificate.as_ref();
+        self.certificate.as_ref().or_else(known)
+    }
+
     /// A pinned token endpoint skips discovery.
     pub(super) async fn discover_unless_pinned(&self, context: &Context<'_>) -> Result<Discovery, LoginError> {
         match self.options.token_endpoint.clone() {
@@ -109,8 +126,16 @@ impl LoginRequest {
         if let Some(client_id) = self.options.client_id.clone() {
             let client_secret = self.client_secret.clone();
             // The stored secret of the same client, which goes only to the same server.
-            if let (None, Some(known)) = (&client_secret, known.filter(|known| known.client_id == client_id)) {
+            let has_none = client_secret.is_none() && self.certificate.is_none();
+            if let (true, Some(known)) = (has_none, known.filter(|known| known.client_id == client_id)) {
                 return Some(known.clone());
+            }
+            let stored = || known.filter(|known| known.client_id == client_id)?.certificate.clone();
+            let certificate = self.certificate.clone().or_else(stored);
+            if let Some(certificate) = &certificate
+                && let Some(registration) = certified(&client_id, client_secret.as_ref(), certificate, server)
+            {
+                return Some(registration);
             }
             let usual = match &client_secret {
                 None => ClientAuthentication::None,
@@ -119,6 +144,7 @@ impl LoginRequest {
             let registration = ClientRegistration {
                 client_id,
                 client_secret,
+                certificate,
                 authentication: usual,
                 redirect_uri: None,
                 expires_at: None,
@@ -198,6 +224,7 @@ impl LoginRequest {
         registration: ClientRegistration,
         scope: Option<Scope>,
     ) -> Result<Credential, LoginError> {
+        refuse_without_certificate(&discovery.authorization_server, &registration)?;
         refuse_key(&discovery.authorization_server, &registration)?;
         let dpop_key = self.dpop_key(discovery)?;
         let scope = registration.allowed(scope.as_ref());
@@ -228,6 +255,46 @@ impl LoginRequest {
             tokens: None,
             end: None,
         })
+    }
+}
+
+/// A client that its certificate authenticates, or its certificate's key. `None` if it has another secret, or if
+/// `server` lists neither method.
+fn certified(
+    client_id: &str,
+    client_secret: Option<&Secret>,
+    certificate: &Arc<ClientCertificate>,
+    server: &AuthorizationServer,
+) -> Option<ClientRegistration> {
+    if client_secret.is_some_and(|secret| !certificate.has_key(secret)) {
+        return None;
+    }
+    let methods = [ClientAuthentication::Certificate, ClientAuthentication::PrivateKeyJwt].into_iter();
+    let mut methods = methods.filter(|method| server.authentication.contains(method));
+    let authentication = methods.next()?;
+    let key = Some(certificate.pem().clone()).filter(|_| authentication == ClientAuthentication::PrivateKeyJwt);
+    Some(ClientRegistration {
+        client_id: client_id.to_owned(),
+        client_secret: key,
+        certificate: Some(certificate.clone()),
+        authentication,
+        redirect_uri: None,
+        expires_at: None,
+        withheld: Scope::default(),
+        other_redirect_uris: Vec::new(),
+    })
+}
+
+/// Checks that a client has the certificate that `server` asks of every client, before the user signs in.
+fn refuse_without_certificate(
+    server: &AuthorizationServer,
+    registration: &ClientRegistration,
+) -> Result<(), LoginError> {
+    let is_certificate = |method: &ClientAuthentication| *method == ClientAuthentication::Certificate;
+    let is_only_way = !server.authentication.is_empty() && server.authentication.iter().all(is_certificate);
+    match &registration.certificate {
+        None if is_only_way => Err(LoginError::NeedsCertificate { host: server.token_endpoint.host() }),
+        _ => Ok(()),
     }
 }
 

@@ -24,6 +24,7 @@ fn a_sign_in_can_change_threads() {
         account: String::new(),
         options: Options::default(),
         client_secret: None,
+        certificate: None,
         known: None,
         force_registration: false,
         challenge: None,

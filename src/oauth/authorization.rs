@@ -22,8 +22,10 @@ use crate::{
 /// validate its response. Each is valid for one response.
 #[derive(Debug)]
 pub struct AuthorizationRequest {
-    /// The URL for the user's browser.
+    /// The URL for the user's browser, with all parameters.
     pub url: ServerUrl,
+    /// The authorization endpoint.
+    endpoint: ServerUrl,
     /// The PKCE verifier, for the token request.
     pub verifier: Secret,
     state: Secret,
@@ -102,11 +104,30 @@ impl AuthorizationRequest {
         }
         Ok(Self {
             url: url.try_into().map_err(unusable)?,
+            endpoint: endpoint.clone(),
             verifier: Secret::new(verifier.into_secret()),
             state: Secret::new(state.into_secret()),
             issuer: server.issuer.clone(),
             names_itself: server.names_itself,
         })
+    }
+
+    /// The request's parameters, without those in the endpoint's own query.
+    pub fn parameters(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let of_endpoint = self.endpoint.as_url().query_pairs().count();
+        self.url.as_url().query_pairs().skip(of_endpoint)
+    }
+
+    /// The URL for the user's browser if the server knows the request as `request_uri`: it has no other parameter than
+    /// that and the client id (RFC 9126 section 4).
+    ///
+    /// # Errors
+    /// [`Untrusted`] if that is not a URL.
+    pub fn by_reference(&self, request_uri: &str) -> Result<ServerUrl, Untrusted> {
+        let mut url = self.endpoint.as_url().clone();
+        let client_id = self.parameters().find(|(name, _)| name == "client_id");
+        url.query_pairs_mut().extend_pairs(client_id).append_pair("request_uri", request_uri);
+        url.try_into().map_err(|reason| Untrusted::Url { member: "authorization_endpoint", reason })
     }
 
     /// Validates the query of a request to the redirect URI: first `state`, then `iss`, and only then the error or
@@ -276,6 +297,7 @@ mod tests {
         let registration = ClientRegistration {
             client_id: "c 1".to_owned(),
             client_secret: None,
+            certificate: None,
             authentication: ClientAuthentication::None,
             redirect_uri: None,
             expires_at: None,

@@ -50,7 +50,10 @@ pub struct AuthorizationServer {
     /// is known.
     pub dpop: Option<bool>,
     /// `require_pushed_authorization_requests` (RFC 9126 section 5).
-    pub pushed_requests_only: bool,
+    requires_pushing: bool,
+    pushed_authorization_request_endpoint: Option<ServerUrl>,
+    /// Where clients with a certificate send their requests instead, and the reach of these URLs.
+    aliases: Option<(Aliases, ServerUrl)>,
     authorization_endpoint: Option<ServerUrl>,
     /// Whether `code_challenge_methods_supported` has S256; `None` if it is missing.
     pkce: Option<bool>,
@@ -73,6 +76,25 @@ struct Document {
     client_id_metadata_document_supported: Option<bool>,
     dpop_signing_alg_values_supported: Option<Vec<String>>,
     require_pushed_authorization_requests: Option<bool>,
+    pushed_authorization_request_endpoint: Option<String>,
+    mtls_endpoint_aliases: Option<Aliases>,
+}
+
+/// `mtls_endpoint_aliases` (RFC 8705 section 5).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
+    pushed_authorization_request_endpoint: Option<String>,
+}
+
+/// Where to push authorization requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushEndpoint<'a> {
+    pub url: &'a ServerUrl,
+    /// Whether the server refuses requests that were not pushed.
+    pub is_required: bool,
 }
 
 /// The URLs where the metadata of `issuer` may be, in the order to try (MCP authorization, "Authorization Server
@@ -141,7 +163,12 @@ impl AuthorizationServer {
             refresh: document.grant_types_supported.is_none()
                 || lists(&document.grant_types_supported, "refresh_token"),
             dpop: Some(lists(&document.dpop_signing_alg_values_supported, Algorithm::Es256.name())),
-            pushed_requests_only: document.require_pushed_authorization_requests.unwrap_or(false),
+            requires_pushing: document.require_pushed_authorization_requests.unwrap_or(false),
+            pushed_authorization_request_endpoint: optional(
+                "pushed_authorization_request_endpoint",
+                document.pushed_authorization_request_endpoint,
+            )?,
+            aliases: document.mtls_endpoint_aliases.map(|aliases| (aliases, place.clone())),
             names_itself: document.authorization_response_iss_parameter_supported.unwrap_or(false),
             client_metadata_documents: document.client_id_metadata_document_supported.unwrap_or(false),
             issuer: document.issuer,
@@ -168,7 +195,9 @@ impl AuthorizationServer {
             offline_access: false,
             refresh: true,
             names_itself: false,
-            pushed_requests_only: false,
+            requires_pushing: false,
+            pushed_authorization_request_endpoint: None,
+            aliases: None,
             client_metadata_documents: false,
             dpop: Some(false),
             pkce: Some(true),
@@ -186,12 +215,14 @@ impl AuthorizationServer {
             device_authorization_endpoint: None,
             device_codes: false,
             revocation_endpoint: None,
-            authentication: vec![ClientAuthentication::Basic],
+            authentication: vec![ClientAuthentication::Basic, ClientAuthentication::Certificate],
             key_algorithms: None,
             offline_access: false,
             refresh: true,
             names_itself: false,
-            pushed_requests_only: false,
+            requires_pushing: false,
+            pushed_authorization_request_endpoint: None,
+            aliases: None,
             client_metadata_documents: false,
             dpop: None,
             pkce: None,
@@ -211,6 +242,42 @@ impl AuthorizationServer {
             Some(true) => Ok(endpoint),
             Some(false) => Err(Untrusted::Pkce),
             None => Err(Untrusted::PkceNotListed),
+        }
+    }
+
+    /// The same server for a client with a certificate: its requests go to the endpoints that ask for one (RFC 8705
+    /// section 5).
+    ///
+    /// # Errors
+    /// [`Untrusted`] if it names an endpoint that is out of reach.
+    pub fn for_certificate(mut self) -> Result<Self, Untrusted> {
+        let Some((aliases, place)) = self.aliases.take() else { return Ok(self) };
+        let alias =
+            |text: Option<String>| text.map(|text| trusted_url("mtls_endpoint_aliases", &text, &place)).transpose();
+        let push = alias(aliases.pushed_authorization_request_endpoint)?;
+        Ok(Self {
+            token_endpoint: alias(aliases.token_endpoint)?.unwrap_or(self.token_endpoint),
+            revocation_endpoint: alias(aliases.revocation_endpoint)?.or(self.revocation_endpoint),
+            device_authorization_endpoint: alias(aliases.device_authorization_endpoint)?
+                .or(self.device_authorization_endpoint),
+            pushed_authorization_request_endpoint: push.or(self.pushed_authorization_request_endpoint),
+            ..self
+        })
+    }
+
+    /// Where to push authorization requests (RFC 9126 section 5); `None` if the server does not offer it.
+    ///
+    /// # Errors
+    /// [`Untrusted`] if the server requires it without offering it.
+    pub fn push_endpoint(&self) -> Result<Option<PushEndpoint<'_>>, Untrusted> {
+        let is_required = self.requires_pushing;
+        match &self.pushed_authorization_request_endpoint {
+            Some(url) => Ok(Some(PushEndpoint { url, is_required })),
+            None if is_required => Err(Untrusted::Document {
+                document: DOCUMENT,
+                reason: "it requires pushed authorization requests but has no `pushed_authorization_request_endpoint`",
+            }),
+            None => Ok(None),
         }
     }
 
@@ -313,6 +380,36 @@ mod tests {
         ] {
             assert!(candidates(issuer, &namer).is_err(), "{issuer}");
         }
+    }
+
+    /// RFC 8705 section 5: a client with a certificate uses the aliases, which have the reach of all endpoints, and the
+    /// other endpoints where there is no alias.
+    #[test]
+    fn mtls_aliases_of_endpoints() {
+        let server = with("mtls_endpoint_aliases", json!({"token_endpoint": "https://mtls.example/token"})).unwrap();
+        assert_eq!(server.token_endpoint.as_str(), "https://as.example/token");
+        let certified = server.clone().for_certificate().unwrap();
+        assert_eq!(certified.token_endpoint.as_str(), "https://mtls.example/token");
+        assert_eq!(certified.authorization_endpoint, server.authorization_endpoint);
+        assert_eq!(with("mtls_endpoint_aliases", Value::Null).unwrap().for_certificate().unwrap().issuer, ISSUER);
+        for alias in ["http://as.example/token", "https://10.0.0.1/token", "https://u:p@as.example/", "token", ""] {
+            for member in ["token_endpoint", "revocation_endpoint", "pushed_authorization_request_endpoint"] {
+                let server = with("mtls_endpoint_aliases", json!({member: alias})).unwrap();
+                assert!(server.for_certificate().is_err(), "{member} {alias}");
+            }
+        }
+    }
+
+    /// RFC 9126 section 5.
+    #[test]
+    fn d5_where_requests_are_pushed() {
+        let endpoint = "pushed_authorization_request_endpoint";
+        let server = with(endpoint, json!("https://as.example/par")).unwrap();
+        let offered = server.push_endpoint().unwrap().unwrap();
+        assert_eq!((offered.url.as_str(), offered.is_required), ("https://as.example/par", false));
+        assert_eq!(with(endpoint, Value::Null).unwrap().push_endpoint(), Ok(None));
+        assert!(with("require_pushed_authorization_requests", json!(true)).unwrap().push_endpoint().is_err());
+        assert!(with(endpoint, json!("http://as.example/par")).is_err());
     }
 
     /// t010: issuers are compared byte for byte.

@@ -31,6 +31,7 @@ impl ClientMetadataUrl {
         ClientRegistration {
             client_id: self.0.clone(),
             client_secret: None,
+            certificate: None,
             authentication: ClientAuthentication::None,
             redirect_uri: None,
             expires_at: None,

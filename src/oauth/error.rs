@@ -54,6 +54,22 @@ pub enum TokenError {
     Http(#[from] HttpError),
 }
 
+/// A failed pushed authorization request (RFC 9126 section 2.3).
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The server publishes the endpoint but does not have it.
+    #[error("the endpoint for pushed authorization requests (PAR) does not work (HTTP {status})")]
+    Absent { status: u16 },
+    /// A success without a usable `request_uri`.
+    #[error("the response to the pushed authorization request (PAR) cannot be used: {0}")]
+    Unusable(&'static str),
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    /// Any other failure, as at the token endpoint.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
 /// A failed dynamic registration (RFC 7591 section 3.2).
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {

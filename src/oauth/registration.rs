@@ -1,8 +1,10 @@
 //! Client registrations.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::{oauth::scope::Scope, secret::Secret};
+use crate::{http::client_certificate::ClientCertificate, oauth::scope::Scope, secret::Secret};
 
 /// A client that an authorization server knows, pre-registered or registered dynamically (RFC 7591).
 #[derive(Debug, Clone)]
@@ -13,6 +15,8 @@ pub struct ClientRegistration {
     /// The client secret of a confidential client; with [`ClientAuthentication::PrivateKeyJwt`] its private key in PEM,
     /// which is never sent.
     pub client_secret: Option<Secret>,
+    /// The certificate that the client shows in TLS (RFC 8705): it authenticates the client, or tokens are bound to it.
+    pub certificate: Option<Arc<ClientCertificate>>,
     /// How the client authenticates at the token endpoint.
     pub authentication: ClientAuthentication,
     /// The registered redirect URI, so that a later sign-in can use the same port; `None` if the server accepts any
@@ -40,6 +44,11 @@ impl ClientRegistration {
         wanted.map(|wanted| wanted.without(&self.withheld)).filter(|allowed| !allowed.is_empty())
     }
 
+    /// Whether the client can authenticate without a user.
+    pub fn is_confidential(&self) -> bool {
+        self.client_secret.is_some() || self.authentication == ClientAuthentication::Certificate
+    }
+
     /// Whether the client was registered dynamically (RFC 7591) and can be registered again.
     pub fn is_dynamic(&self) -> bool {
         self.redirect_uri.is_some()
@@ -47,7 +56,11 @@ impl ClientRegistration {
 
     /// Changes the authentication method, if `method` is set and the client has the secret that it needs.
     pub fn authenticating(self, method: Option<ClientAuthentication>) -> Self {
-        let can = |method: &ClientAuthentication| *method == ClientAuthentication::None || self.client_secret.is_some();
+        let can = |method: &ClientAuthentication| match method {
+            ClientAuthentication::None => true,
+            ClientAuthentication::Certificate => self.certificate.is_some(),
+            _ => self.client_secret.is_some(),
+        };
         match method.filter(can) {
             Some(authentication) => Self { authentication, ..self },
             None => self,
@@ -62,7 +75,7 @@ impl ClientRegistration {
         match self.authentication {
             ClientAuthentication::None | ClientAuthentication::Basic => Some(ClientAuthentication::Body),
             ClientAuthentication::Body => Some(ClientAuthentication::Basic),
-            ClientAuthentication::PrivateKeyJwt => None,
+            ClientAuthentication::PrivateKeyJwt | ClientAuthentication::Certificate => None,
         }
     }
 }
@@ -78,12 +91,20 @@ pub enum ClientAuthentication {
     Body,
     /// `private_key_jwt`: an assertion that the client's private key signs (RFC 7523 section 2.2).
     PrivateKeyJwt,
+    /// `tls_client_auth` or `self_signed_tls_client_auth`: a certificate in TLS, with the `client_id` in the form (RFC
+    /// 8705 section 2). The two differ only in how the server checks the certificate.
+    Certificate,
 }
+
+/// The other name of [`ClientAuthentication::Certificate`] (RFC 8705 section 2.2.1).
+const SELF_SIGNED: &str = "self_signed_tls_client_auth";
 
 impl ClientAuthentication {
     /// The method called `name`; `None` if finmcp does not support it.
     pub fn from_method(name: &str) -> Option<Self> {
-        [Self::None, Self::Basic, Self::Body, Self::PrivateKeyJwt].into_iter().find(|method| method.method() == name)
+        let all = [Self::None, Self::Basic, Self::Body, Self::PrivateKeyJwt, Self::Certificate];
+        let name = if name == SELF_SIGNED { Self::Certificate.method() } else { name };
+        all.into_iter().find(|method| method.method() == name)
     }
 
     /// The method's name in metadata and registrations (RFC 7591 section 2).
@@ -93,6 +114,7 @@ impl ClientAuthentication {
             Self::Basic => "client_secret_basic",
             Self::Body => "client_secret_post",
             Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Certificate => "tls_client_auth",
         }
     }
 

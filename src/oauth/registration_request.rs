@@ -172,7 +172,7 @@ impl RegistrationRequest {
         let client_secret = client_secret.map(Secret::new);
         let method = response.token_endpoint_auth_method.as_ref().and_then(Value::as_str);
         let authentication = match (method.map(ClientAuthentication::from_method), &client_secret) {
-            (Some(None | Some(ClientAuthentication::PrivateKeyJwt)), _) => {
+            (Some(None | Some(ClientAuthentication::PrivateKeyJwt | ClientAuthentication::Certificate)), _) => {
                 return Err(RegistrationError::Unusable("its client authentication method is not supported"));
             }
             (_, None) => ClientAuthentication::None,
@@ -194,6 +194,7 @@ impl RegistrationRequest {
             client_id,
             expires_at: expires_at.filter(|_| client_secret.is_some()),
             client_secret,
+            certificate: None,
             authentication,
             redirect_uri,
             withheld,
@@ -416,6 +417,7 @@ mod tests {
             let client = ClientRegistration {
                 client_id: "c".to_owned(),
                 client_secret: issued.then(|| Secret::new("s".to_owned())),
+                certificate: None,
                 authentication: method,
                 redirect_uri: Some(REDIRECT.to_owned()),
                 expires_at: None,

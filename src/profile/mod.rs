@@ -96,6 +96,7 @@ impl Profile {
             account: self.account(),
             options: options.clone(),
             client_secret: secret,
+            certificate: None,
             // A pre-registered client counts only while the options still name it.
             known: known.filter(|known| match &options.client_id {
                 Some(client_id) => known.registration.client_id == *client_id,

@@ -245,7 +245,7 @@ fn secrets_are_exposed_in_few_places() {
         "credential/key_header.rs",       // the header that carries an API key
         "credential/file.rs",             // a passphrase becomes a key
         "credential/document.rs",         // the store's payload
-        "credential/key_header.rs",       // the header with an API key
+        "http/client_certificate.rs",     // the key that a TLS handshake signs with
         "oauth/authorization.rs",         // the state and the verifier's challenge
         "oauth/client/form.rs",           // how a client proves itself
         "oauth/client/mod.rs",            // the token request's form

@@ -12,5 +12,6 @@ mod bridge;
 mod commands;
 mod platforms;
 mod security;
+mod security_review;
 mod support;
 mod threats;

@@ -34,14 +34,24 @@ fn everything_is_restored() {
     let granted = by(AssertionSource::IdentityProvider(Box::new(provider)));
     let key = Some(Arc::new(DpopKey::generate().unwrap()));
     let bound = Credential { dpop_key: key, ..sample() };
+    let own = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    let pem = Secret::new(format!("{}{}", own.cert.pem(), own.signing_key.serialize_pem()));
+    let registration = ClientRegistration {
+        certificate: Some(Arc::new(ClientCertificate::from_pem(pem).unwrap())),
+        authentication: ClientAuthentication::Certificate,
+        client_secret: None,
+        ..sample().registration
+    };
+    let certified = Credential { registration, ..sample() };
     let registration = ClientRegistration { withheld: "offline_access pay".parse().unwrap(), ..sample().registration };
     let narrow = Credential { registration, sign_in: u64::MAX, ..sample() };
-    for credential in [sample(), without, file, granted, bound, narrow] {
+    for credential in [sample(), without, file, granted, bound, certified, narrow] {
         let payload = credential.to_payload().unwrap();
         let read = Credential::from_payload(&payload, &credential.identity).unwrap();
         // Serializing again shows every member, with times to the millisecond.
         assert_eq!(*read.to_payload().unwrap(), *payload);
         assert_eq!((read.generation, read.sign_in), (credential.generation, credential.sign_in));
+        assert_eq!(read.registration.authentication, credential.registration.authentication);
         assert_eq!(read.registration.withheld, credential.registration.withheld);
     }
 }

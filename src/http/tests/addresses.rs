@@ -98,7 +98,7 @@ async fn t134_the_users_proxy_may_be_anywhere() {
         for (url, reach) in urls {
             http.client_for(&url.parse::<ServerUrl>().unwrap().within(reach)).unwrap();
         }
-        http.clients.lock().unwrap().by_reach.iter().flatten().count()
+        http.clients.lock().unwrap().plain.pooled.iter().flatten().count()
     };
     let proxied = ("https://as.example/", Reach::ANYWHERE);
     assert_eq!(clients([proxied, ("https://as.example/", Reach::PUBLIC)]), 1);

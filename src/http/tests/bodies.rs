@@ -71,7 +71,7 @@ async fn a6_accepted_codings_are_sent_and_decoded() {
     for path in paths.into_iter().chain(deviating) {
         let url = server.url(path);
         assert_eq!(&http.fetch(&url, HeaderMap::new()).await.unwrap().body[..], b"{}", "{path}");
-        assert_eq!(&http.submit(&url, http::Request::new(Vec::new())).await.unwrap().body[..], b"{}", "{path}");
+        assert_eq!(&http.submit(&url, http::Request::new(Vec::new()), None).await.unwrap().body[..], b"{}", "{path}");
         let answer = post(&http, &url).await.unwrap();
         assert!(!answer.headers().contains_key("content-length") || path == "/identity" || path == "/plain", "{path}");
         assert_eq!(&answer.bytes().await.unwrap()[..], b"{}", "{path}");

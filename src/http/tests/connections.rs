@@ -86,7 +86,7 @@ async fn d3_metadata_requests_are_repeated_and_forms_are_not() {
         }
         let mut form = http::Request::new(b"refresh_token=CANARY".to_vec());
         *form.method_mut() = Method::POST;
-        assert_eq!(http.submit(&fickle.url("/token"), form).await.unwrap().status, 200);
+        assert_eq!(http.submit(&fickle.url("/token"), form, None).await.unwrap().status, 200);
     }
 
     // A server that never answers gets a GET twice and a form once.
@@ -96,7 +96,7 @@ async fn d3_metadata_requests_are_repeated_and_forms_are_not() {
     for connections in 3..6 {
         let mut form = http::Request::new(b"refresh_token=CANARY".to_vec());
         *form.method_mut() = Method::POST;
-        let lost = http.submit(&silent.url("/token"), form).await.unwrap_err();
+        let lost = http.submit(&silent.url("/token"), form, None).await.unwrap_err();
         assert!(matches!(lost, HttpError::Broken { .. }) && !lost.is_unsent(), "{lost:?}");
         assert_eq!(silent.connections(), connections);
     }
@@ -213,7 +213,7 @@ async fn a7_cookies_go_to_the_mcp_server_only() {
     assert!(has_cookie());
     http.fetch(&server.url("/.well-known/oauth-protected-resource"), HeaderMap::new()).await.unwrap();
     assert!(!has_cookie());
-    http.submit(&server.url("/token"), http::Request::new(Vec::new())).await.unwrap();
+    http.submit(&server.url("/token"), http::Request::new(Vec::new()), None).await.unwrap();
     assert!(!has_cookie());
     post(&http, &other.url("/mcp")).await.unwrap();
     assert!(!has_cookie());

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod bodies;
+mod client_certificates;
 mod connections;
 mod redirects;
 mod tls;

@@ -42,7 +42,7 @@ async fn t048_a_post_is_not_redirected() {
         let server = Server::answering(move |_, _| response(status, "location: /again\r\n", b"")).await;
         let mut request = http::Request::new(b"client_secret=CANARY".to_vec());
         *request.method_mut() = http::Method::POST;
-        let refused = Http::default().submit(&server.url("/token"), request).await.unwrap_err();
+        let refused = Http::default().submit(&server.url("/token"), request, None).await.unwrap_err();
         assert!(
             matches!(&refused, HttpError::Redirected { status: found, .. } if found.as_str() == status),
             "{refused}"

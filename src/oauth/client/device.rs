@@ -38,5 +38,8 @@ pub async fn authorize_device(http: &Http, request: DeviceRequest<'_>, now: Time
     let scope = scope.as_deref().map(|scope| ("scope", scope));
     let fields = scope.into_iter().chain(extra_fields(resource, parameters));
     let message = message(registration, issuer, fields, now)?;
-    Ok(Endpoint { http, url: endpoint, proof: None }.call(message).await?.into_body())
+    Ok(Endpoint { http, url: endpoint, certificate: registration.certificate.as_deref(), proof: None }
+        .call(message)
+        .await?
+        .into_body())
 }

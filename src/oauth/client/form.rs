@@ -2,7 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use jiff::Timestamp;
 use oauth2::{
     AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, HttpRequest, HttpResponse, RequestTokenError,
@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use crate::{
-    http::Http,
+    http::{Http, client_certificate::ClientCertificate},
     oauth::{
         client::form_answer,
         client_assertion::{ASSERTION_TYPE, client_assertion},
@@ -81,7 +81,7 @@ pub(super) fn client_id_field(registration: &ClientRegistration) -> Option<(&'st
 pub(super) fn client(registration: &ClientRegistration) -> Client {
     let client = Client::new(ClientId::new(registration.client_id.clone()));
     let auth_type = match registration.authentication {
-        ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt => {
+        ClientAuthentication::None | ClientAuthentication::PrivateKeyJwt | ClientAuthentication::Certificate => {
             return client.set_auth_type(AuthType::RequestBody);
         }
         ClientAuthentication::Basic => AuthType::BasicAuth,
@@ -153,8 +153,50 @@ pub(super) fn message<'f>(
 pub(super) struct Endpoint<'a> {
     pub(super) http: &'a Http,
     pub(super) url: &'a ServerUrl,
+    /// The certificate to show.
+    pub(super) certificate: Option<&'a ClientCertificate>,
     /// The DPoP key and the time for each message's proof.
     pub(super) proof: Option<(&'a DpopKey, Timestamp)>,
+}
+
+/// A failed request, with the status if the server answered.
+pub(super) struct Failure {
+    pub(super) status: Option<StatusCode>,
+    pub(super) error: TokenError,
+}
+
+impl<E: Into<TokenError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { status: None, error: error.into() }
+    }
+}
+
+impl Endpoint<'_> {
+    /// Sends `message` and returns the body of a success.
+    pub(super) async fn send(&self, mut message: HttpRequest) -> Result<Vec<u8>, Failure> {
+        if let Some((key, now)) = self.proof {
+            let proof = key.proof(message.method(), self.url, None, now)?;
+            message.headers_mut().insert(dpop::PROOF, proof);
+        }
+        let sent = secrets(&message);
+        let reply = self.http.submit(self.url, message, self.certificate).await?;
+        let has_nonce = self.proof.is_some_and(|(key, _)| key.store_nonce(self.url, &reply.headers));
+        let body = form_answer::as_json(&reply.headers, &reply.body);
+        let error = match TokenError::judge(reply.status, &body) {
+            None => return Ok(body.into_owned()),
+            Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
+                TokenError::NonceWanted
+            }
+            Some(error) => {
+                let error = error.without_echo(&sent);
+                // A server that echoes this request's secrets may echo earlier ones too.
+                let text = String::from_utf8_lossy(&body);
+                let is_echo = sent.iter().any(|secret| secret.is_repeated_in(&text));
+                if is_echo { error.without_words() } else { error }
+            }
+        };
+        Err(Failure { status: Some(reply.status), error })
+    }
 }
 
 impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
@@ -162,29 +204,10 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
     type Future = BoxFuture<'c, Result<HttpResponse, TokenError>>;
 
     /// Returns only successes, as the plain 200 that the crate expects.
-    fn call(&'c self, mut message: HttpRequest) -> Self::Future {
+    fn call(&'c self, message: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            if let Some((key, now)) = self.proof {
-                let proof = key.proof(message.method(), self.url, None, now)?;
-                message.headers_mut().insert(dpop::PROOF, proof);
-            }
-            let sent = secrets(&message);
-            let reply = self.http.submit(self.url, message).await?;
-            let has_nonce = self.proof.is_some_and(|(key, _)| key.store_nonce(self.url, &reply.headers));
-            let body = form_answer::as_json(&reply.headers, &reply.body);
-            match TokenError::judge(reply.status, &body) {
-                Some(TokenError::Refused(error)) if has_nonce && error.code == dpop::NONCE_WANTED => {
-                    Err(TokenError::NonceWanted)
-                }
-                Some(error) => {
-                    let error = error.without_echo(&sent);
-                    // A server that echoes this request's secrets may echo earlier ones too.
-                    let text = String::from_utf8_lossy(&body);
-                    let is_echo = sent.iter().any(|secret| secret.is_repeated_in(&text));
-                    Err(if is_echo { error.without_words() } else { error })
-                }
-                None => Ok(HttpResponse::new(body.into_owned())),
-            }
+            let body = self.send(message).await.map_err(|failure| failure.error)?;
+            Ok(HttpResponse::new(body))
         })
     }
 }

@@ -1,9 +1,11 @@
-//! Requests to an authorization server's token, revocation, device authorization and registration endpoints.
+//! Requests to an authorization server's token, pushed authorization request, revocation, device
+//! authorization and registration endpoints.
 
 mod device;
 mod form;
 mod form_answer;
 mod inquiry;
+mod pushed_authorization;
 mod registration;
 mod revocation;
 #[cfg(test)]
@@ -18,6 +20,7 @@ use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, 
 pub use self::{
     device::{DeviceRequest, authorize_device},
     inquiry::is_client_unknown,
+    pushed_authorization::{PushedAuthorization, PushedRequest, push},
     registration::register,
     revocation::{RevocableToken, RevocationRequest, revoke},
     token_exchange::{TokenExchange, exchange_token},
@@ -107,7 +110,12 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
 
 async fn send(http: &Http, request: TokenRequest<'_>, now: Timestamp) -> Result<TokenSet, TokenError> {
     let client = client(request.registration).set_token_uri(TokenUrl::from_url(request.endpoint.as_url().clone()));
-    let endpoint = Endpoint { http, url: request.endpoint, proof: request.dpop_key.map(|key| (key, now)) };
+    let endpoint = Endpoint {
+        http,
+        url: request.endpoint,
+        certificate: request.registration.certificate.as_deref(),
+        proof: request.dpop_key.map(|key| (key, now)),
+    };
     let endpoint = TokenEndpoint(endpoint);
     let assertion = assertion_fields(request.registration, request.issuer, now)?;
     let extra_fields =

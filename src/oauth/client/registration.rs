@@ -27,7 +27,7 @@ pub async fn register(
     *message.method_mut() = Method::POST;
     message.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     message.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
-    let reply = http.submit(endpoint, message).await?;
+    let reply = http.submit(endpoint, message, None).await?;
     if reply.status.is_success() {
         return request.registered(&reply.body);
     }

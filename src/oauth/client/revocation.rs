@@ -76,6 +76,14 @@ impl RevocationRequest<'_> {
         for (name, value) in client_id_field(registration).into_iter().chain(further.iter().copied()) {
             request = request.add_extra_param(name, value.to_owned());
         }
-        request.request_async(&Endpoint { http, url: endpoint, proof: None }).await.map_err(to_token_error)
+        request
+            .request_async(&Endpoint {
+                http,
+                url: endpoint,
+                certificate: registration.certificate.as_deref(),
+                proof: None,
+            })
+            .await
+            .map_err(to_token_error)
     }
 }

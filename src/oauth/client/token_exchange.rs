@@ -47,5 +47,10 @@ pub async fn exchange_token(http: &Http, request: TokenExchange<'_>, now: Timest
     ];
     let fields = fields.into_iter().chain(scope.as_deref().map(|scope| ("scope", scope)));
     let message = message(registration, issuer, fields, now)?;
-    IdJag::parse(Endpoint { http, url: endpoint, proof: None }.call(message).await?.body())
+    IdJag::parse(
+        Endpoint { http, url: endpoint, certificate: registration.certificate.as_deref(), proof: None }
+            .call(message)
+            .await?
+            .body(),
+    )
 }

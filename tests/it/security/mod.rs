@@ -10,11 +10,15 @@ pub mod chromium;
 pub mod company;
 #[cfg(unix)]
 pub mod dpop;
+#[cfg(unix)]
+pub mod fapi;
 pub mod network;
 #[cfg(unix)]
 pub mod oauth;
 #[cfg(unix)]
 pub mod openid;
+#[cfg(unix)]
+pub mod pushed_authorization;
 #[cfg(unix)]
 pub mod refusals;
 pub mod renewal_model;

@@ -211,27 +211,6 @@ fn d4_a_secret_that_comes_with_none() {
     }
 }
 
-/// d5: a server that takes only pushed requests is named before anything is registered or opened.
-#[test]
-fn d5_pushed_requests_are_named_before_the_browser_opens() {
-    for (required, code) in [(json!(true), 1), (json!(false), 0), (json!(null), 0)] {
-        let script = Script {
-            authorization_server: json!({
-                "require_pushed_authorization_requests": required,
-                "pushed_authorization_request_endpoint": "https://as.example/par",
-            }),
-            ..Script::people()
-        };
-        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
-        let (run, browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
-        let run = run.expect_code(code);
-        if code == 1 {
-            assert!(run.stderr.contains("pushed") && run.stderr.contains("PAR"), "{}", run.stderr);
-            assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty());
-        }
-    }
-}
-
 /// d8: how long a sign-in lasts is said as people say it, and a token that still lives is not said to have ended.
 #[test]
 fn d8_when_a_sign_in_ends() {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Device, Dpop, ExpiresIn, Guard, IssuerParameter, OtherRedirectUris, OtherScopes, Recorded, Registration, Reply,
-    SecretPlace, Shared, State, StateParameter, TokenShape, assertion, dpop, merge,
+    Device, Dpop, ExpiresIn, Guard, IssuerParameter, OtherRedirectUris, OtherScopes, Pushing, Recorded, Registration,
+    Reply, SecretPlace, Shared, State, StateParameter, TokenShape, assertion, dpop, merge, pushed,
 };
 
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -123,6 +123,10 @@ pub fn document(path: &str, shared: &Arc<Shared>) -> Reply {
                 document["device_authorization_endpoint"] = json!(format!("{origin}/device"));
                 document["grant_types_supported"].as_array_mut().unwrap().push(json!(DEVICE_GRANT));
             }
+            if let Some(pushing) = state.script.pushing {
+                document["pushed_authorization_request_endpoint"] = json!(format!("{origin}/par"));
+                document["require_pushed_authorization_requests"] = json!(pushing == Pushing::Required);
+            }
             if state.script.dpop.is_some() {
                 document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
             }
@@ -193,9 +197,12 @@ pub fn register(record: &Recorded, shared: &Arc<Shared>) -> Reply {
 
 /// The authorization endpoint (RFC 6749 section 4.1.1), whose person decides at once: the fake browser says how.
 pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
-    let query = record.query();
-    let field = |name: &str| query.get(name).cloned().unwrap_or_default();
     let mut state = shared.state.lock().unwrap();
+    let query = match pushed::resolve(&mut state, record.query()) {
+        Ok(query) => query,
+        Err(page) => return page,
+    };
+    let field = |name: &str| query.get(name).cloned().unwrap_or_default();
     let redirect_uri = field("redirect_uri");
     let known = state.clients.get(&field("client_id")).is_some_and(|client| match &client.redirect_uris {
         Some(uris) => uris.iter().any(|uri| same_but_for_port(uri, &redirect_uri)),
@@ -289,11 +296,7 @@ pub fn token(record: &Recorded, shared: &Arc<Shared>) -> Reply {
     if record.query.contains('=') {
         state.complain("token request: parameters in the URL");
     }
-    let (client_id, secret) = match (basic(record), state.script.secret_place) {
-        (header, Some(SecretPlace::Header)) => (field("client_id"), header.map(|(_, secret)| secret)),
-        (Some((id, secret)), None) => (id, Some(secret)),
-        _ => (field("client_id"), form.get("client_secret").cloned()),
-    };
+    let (client_id, secret) = credentials(&state, record);
     let is_assertion = field("grant_type") == assertion::JWT_BEARER;
     let client = match state.clients.get(&client_id).cloned() {
         Some(client) => client,
@@ -520,6 +523,17 @@ impl State {
     }
 }
 
+/// The client that a form names, and its secret.
+pub fn credentials(state: &State, record: &Recorded) -> (String, Option<String>) {
+    let form = record.form();
+    let client_id = form.get("client_id").cloned().unwrap_or_default();
+    match (basic(record), state.script.secret_place) {
+        (header, Some(SecretPlace::Header)) => (client_id, header.map(|(_, secret)| secret)),
+        (Some((id, secret)), None) => (id, Some(secret)),
+        _ => (client_id, form.get("client_secret").cloned()),
+    }
+}
+
 /// The client's credentials from HTTP Basic, each form-decoded (RFC 6749 section 2.3.1).
 fn basic(record: &Recorded) -> Option<(String, String)> {
     let encoded = record.header("authorization")?.strip_prefix("Basic ")?;
@@ -536,14 +550,14 @@ pub fn error(status: u16, code: &str, description: &str) -> Reply {
     Reply::new(status).json(&json!({"error": code, "error_description": description}))
 }
 
-fn is_loopback(uri: &str) -> bool {
+pub fn is_loopback(uri: &str) -> bool {
     let hosts = ["127.0.0.1", "[::1]", "localhost"];
     url::Url::parse(uri)
         .is_ok_and(|uri| uri.scheme() == "http" && uri.host_str().is_some_and(|host| hosts.contains(&host)))
 }
 
 /// Loopback redirects are compared without their port (RFC 8252 section 7.3).
-fn same_but_for_port(left: &str, right: &str) -> bool {
+pub fn same_but_for_port(left: &str, right: &str) -> bool {
     let without_port = |uri: &str| {
         url::Url::parse(uri).ok().map(|mut uri| {
             let _ = uri.set_port(None);

@@ -6,6 +6,7 @@ mod authorization;
 mod dpop;
 mod endpoint;
 mod http_sse;
+mod pushed;
 mod reply;
 mod script;
 
@@ -29,7 +30,7 @@ pub use authorization::Rotation;
 pub use reply::Reply;
 pub use script::{
     Answer, Device, Dpop, Effect, Era, ExpiresIn, Gate, Guard, IssuerParameter, On, OtherRedirectUris, OtherScopes,
-    Registration, Script, SecretPlace, StateParameter, TokenShape, Transport,
+    Pushing, Registration, Script, SecretPlace, StateParameter, TokenShape, Transport,
 };
 
 /// A running vendor. Dropping it closes its port.
@@ -100,6 +101,8 @@ struct State {
     clients: HashMap<String, authorization::Client>,
     forgotten_clients: usize,
     codes: HashMap<String, authorization::Code>,
+    /// The parameters of the pushed requests that no browser has brought yet.
+    pushed: HashMap<String, BTreeMap<String, String>>,
     device_codes: HashMap<String, authorization::DeviceCode>,
     access_tokens: HashMap<String, authorization::AccessToken>,
     refresh_tokens: HashMap<String, authorization::RefreshToken>,
@@ -395,6 +398,7 @@ impl State {
             faults: Vec::new(),
             complaints: Vec::new(),
             codes: HashMap::new(),
+            pushed: HashMap::new(),
             device_codes: HashMap::new(),
             access_tokens: HashMap::new(),
             refresh_tokens: HashMap::new(),
@@ -519,6 +523,7 @@ async fn route(record: &Recorded, shared: &Arc<Shared>) -> Reply {
         ("GET", path) if path.starts_with("/.well-known/") => authorization::document(path, shared),
         ("POST", "/register") => authorization::register(record, shared),
         ("GET", "/authorize") => authorization::authorize(record, shared),
+        ("POST", "/par") => pushed::push(record, shared),
         ("POST", "/device") => authorization::device(record, shared),
         ("POST", "/token") => authorization::token(record, shared),
         ("POST", "/revoke") => authorization::revoke(record, shared),

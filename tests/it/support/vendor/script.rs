@@ -36,6 +36,10 @@ pub struct Script {
     pub one_redirect_uri: Option<OtherRedirectUris>,
     /// The one place where a client's secret is looked for at the token endpoint; else wherever it is.
     pub secret_place: Option<SecretPlace>,
+    /// Whether authorization requests can or must be pushed (RFC 9126).
+    pub pushing: Option<Pushing>,
+    /// How long a pushed request can be used, in seconds; null to leave that out.
+    pub pushed_life: Value,
     /// Whether tokens are bound to keys (RFC 9449), and who says so.
     pub dpop: Option<Dpop>,
     /// Whether proofs of possession need a nonce.
@@ -95,6 +99,8 @@ impl Default for Script {
             client_scope: None,
             one_redirect_uri: None,
             secret_place: None,
+            pushing: None,
+            pushed_life: json!(60),
             dpop: None,
             nonces: false,
             trusted_issuer: None,
@@ -199,6 +205,15 @@ pub enum Dpop {
     /// The MCP endpoint's challenge has the scheme DPoP, and it takes no other tokens.
     Challenged,
     /// The protected resource metadata say that it takes no other tokens; the challenge says Bearer.
+    Required,
+}
+
+/// How authorization requests come (RFC 9126 section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushing {
+    /// Pushed or in the URL.
+    Offered,
+    /// Only pushed.
     Required,
 }
 
