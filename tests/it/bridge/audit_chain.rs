@@ -264,6 +264,16 @@ fn t152_a_seal_shows_lines_that_were_forged() {
         fs::create_dir(state.parent().unwrap()).unwrap();
         fs::write(&state, &noted).unwrap();
     }
+    // A line without a seal, linked to the last one.
+    tamper(&log, |lines| {
+        lines.push(without_seal(&lines[4]).replace("\"seq\":4", "\"seq\":5"));
+        relink(lines);
+    });
+    forget_state(&log);
+    verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["line 6 was changed", "it has no seal"]);
+    fs::write(&log, &intact).unwrap();
+    fs::create_dir(state.parent().unwrap()).unwrap();
+    fs::write(&state, &noted).unwrap();
     // Without any seal, the state tells; without that, only --sealed does.
     tamper(&log, |lines| {
         lines.iter_mut().for_each(|line| *line = without_seal(line));
