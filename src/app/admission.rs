@@ -95,29 +95,23 @@ impl Admission {
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
         let profile = self.profile().await;
-        match profile.options.grant {
-            Some(GrantKind::ClientCredentials) => {
-                return Err("this profile signs in with a client secret, not with a browser".to_owned());
-            }
-            Some(GrantKind::JwtBearer) => {
-                return Err("this profile signs in with an assertion, not with a browser".to_owned());
-            }
-            Some(GrantKind::ApiKey) => return Err("it takes an API key".to_owned()),
-            Some(GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
+        let grant = profile.options.grant_kind();
+        if !grant.needs_user() {
+            return Err(format!("this profile signs in with {}, not with a browser", grant.means()));
         }
         let begun_by = *shown_by.borrow();
-        let here = match begun_by {
-            ShownBy::Client => Here::Nothing,
-            ShownBy::Browser => self.here().await,
+        let display = match begun_by {
+            ShownBy::Client => PageDisplay::None,
+            ShownBy::Browser => self.page_display().await,
         };
         let window = Arc::new(OnceLock::new());
-        let (browser, turn) = match here {
-            Here::Nothing => (None, None),
-            Here::Another => {
+        let (browser, turn) = match display {
+            PageDisplay::None => (None, None),
+            PageDisplay::OtherProcess => {
                 let _ = window.set(Window::OpenedByAnother);
                 (None, None)
             }
-            Here::Browser(browser, turn) => (Some(browser), Some(turn)),
+            PageDisplay::Browser(browser, turn) => (Some(browser), Some(turn)),
         };
         let browser = ForClient { browser, window: window.clone() };
         let (mut tell, mut page) = (Some(tell), None);
@@ -154,7 +148,7 @@ impl Admission {
             let page = shown.wait().await.clone();
             if is_asked
                 && begun_by == ShownBy::Client
-                && let Here::Browser(browser, _turn) = self.here().await
+                && let PageDisplay::Browser(browser, _turn) = self.page_display().await
             {
                 let _ = spawn_blocking(move || browser.open(&page)).await;
                 pending::<()>().await; // keeps the turn until the sign-in ends
@@ -172,18 +166,20 @@ impl Admission {
             (self.listener)(Event::Failure(&error));
             failure(&error).to_string()
         })?;
-        profile.signed_in.into_iter().for_each(|identity| tokens.identify(identity));
+        profile.signed_in.into_iter().for_each(|identity| tokens.use_identity(identity));
         Ok(())
     }
 
     /// What can show a page on this machine now: one browser for all processes together, and none for a while after
     /// the user declined.
-    async fn here(&self) -> Here {
-        let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return Here::Nothing };
+    async fn page_display(&self) -> PageDisplay {
+        let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return PageDisplay::None };
         match Turn::wait(&self.settings.locks(), &self.profile.name, Duration::ZERO).await {
-            Ok(turn) if turn.refusal(self.credentials.clock.now()).await.is_none() => Here::Browser(browser, turn),
-            Err(LockError::TimedOut(_)) => Here::Another,
-            Ok(_) | Err(_) => Here::Nothing,
+            Ok(turn) if turn.refusal(self.credentials.clock.now()).await.is_none() => {
+                PageDisplay::Browser(browser, turn)
+            }
+            Err(LockError::TimedOut(_)) => PageDisplay::OtherProcess,
+            Ok(_) | Err(_) => PageDisplay::None,
         }
     }
 
@@ -276,12 +272,12 @@ enum Signer {
 }
 
 /// What can show a page on this machine now.
-enum Here {
+enum PageDisplay {
     /// This browser; no other process opens one while this one holds the turn.
     Browser(SystemBrowser, Turn),
     /// Another process's browser shows the page of the same sign-in.
-    Another,
-    Nothing,
+    OtherProcess,
+    None,
 }
 
 /// Opens the page if it can. The client has the page's address too, so a failure does not end the sign-in.

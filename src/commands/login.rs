@@ -46,12 +46,12 @@ pub async fn run(
         return import::run(settings, credentials, console, profile, arguments.disposal).await;
     }
 
-    if profile.options.grant == Some(GrantKind::ApiKey) && secrets.api_key.is_none() {
+    if profile.options.grant_kind() == GrantKind::ApiKey && secrets.api_key.is_none() {
         secrets.api_key = ask_for_key(console, &profile.title).await;
     }
-    let by_page = profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
-    let browser = if by_page && !arguments.no_browser { browser_for(settings, &profile).await? } else { None };
-    let paste = if by_page { paste(arguments.no_browser) } else { None };
+    let uses_page = profile.options.grant_kind().uses_page();
+    let browser = if uses_page && !arguments.no_browser { browser_for(settings, &profile).await? } else { None };
+    let paste = if uses_page { paste(arguments.no_browser) } else { None };
     let redirection = Redirection { port: arguments.port, paste, timeout: Duration::from_secs(arguments.timeout) };
     let tell = Box::new(words::of_sign_in(console, &profile));
     let attempt = Attempt { secrets, challenge: None, force_registration: arguments.force, browser, redirection, tell };

@@ -34,14 +34,14 @@ pub async fn run(
     let selector = Selector::from(arguments.server);
     let deadline = relay::deadline(arguments.timeout, settings);
     let control = &arguments.control;
-    let complain = move |error: AuditError| console.report(&error.into());
+    let on_failure = move |error: AuditError| console.report(&error.into());
     #[cfg(feature = "demo")]
     if settings.profiles.is_embedded(selector.server.as_deref()) {
         let Embedded { settings, credentials, profile, .. } =
             &embedded::start(settings, credentials, &selector).await?;
         let server = Relay { settings, credentials, profile };
         let ends = server.ends(credentials.tokens(profile.signed_in.clone()), deadline, control);
-        return relay::run(Ends { audit: server.audit(control, complain)?, ..ends }).await;
+        return relay::run(Ends { audit: server.audit(control, on_failure)?, ..ends }).await;
     }
     let profile = settings.profiles.select(&selector)?;
     let server = Relay { settings, credentials, profile: &profile };
@@ -64,5 +64,5 @@ pub async fn run(
         SignInMode::Auto => (tokens.with_sign_in(admission.by_user()), None),
     };
     let ends = server.ends(tokens, deadline, control);
-    relay::run(Ends { offer, audit: server.audit(control, complain)?, ..ends }).await
+    relay::run(Ends { offer, audit: server.audit(control, on_failure)?, ..ends }).await
 }

@@ -122,7 +122,7 @@ impl TokenSource {
     /// sign-ins.
     ///
     /// # Errors
-    /// [`TokenSourceError::Refused`] if the token's DPoP key cannot sign.
+    /// The token cannot be sent, or its DPoP key cannot sign.
     pub fn authorize(
         &self,
         token: &AccessToken,
@@ -132,7 +132,7 @@ impl TokenSource {
     ) -> Result<(), TokenSourceError> {
         let now = self.parts.clock.now();
         self.parts.http.set_cookie_owner(Some(token.sign_in()));
-        token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
+        Ok(token.authorize(headers, method, url, now)?)
     }
 
     /// Whether there is a sign-in that the server has not refused, possibly by another process. Renews nothing.
@@ -167,7 +167,7 @@ impl TokenSource {
             return Err(error);
         };
         let flight = self.asking.ask(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
-        self.identify(flight.await.map_err(TokenSourceError::SignIn)?);
+        self.use_identity(flight.await.map_err(TokenSourceError::SignIn)?);
         match rejected {
             Some(rejected) => self.account()?.replace(rejected).await,
             None => self.account()?.access_token(Duration::ZERO).await,
@@ -181,7 +181,7 @@ impl TokenSource {
         let known = self.account().ok();
         match found {
             Some(identity) if known.is_none_or(|known| *known.identity() != identity) => {
-                self.identify(identity);
+                self.use_identity(identity);
                 true
             }
             _ => false,
@@ -231,7 +231,7 @@ impl TokenSource {
     }
 
     /// Uses the sign-in of `identity`, from another process, from now on.
-    pub fn identify(&self, identity: Identity) {
+    pub fn use_identity(&self, identity: Identity) {
         let account = self.account_of(identity);
         *self.locked() = Some(account);
     }

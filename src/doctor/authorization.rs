@@ -7,7 +7,7 @@ use crate::{
         step::{Finding, Trouble},
     },
     error::Error,
-    login::{error::LoginError, options::GrantKind},
+    login::error::LoginError,
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},
@@ -41,7 +41,7 @@ pub async fn examine(
         let issuer = patient.profile.options.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
-    if patient.profile.options.grant == Some(GrantKind::ApiKey) {
+    if !patient.profile.options.grant_kind().uses_authorization_server() {
         for step in STEPS {
             chart.note(step, Finding::Ok("not needed: an API key".to_owned()));
         }
@@ -100,10 +100,10 @@ fn failed(error: DiscoveryError) -> Trouble {
 
 /// Whether the authorization server supports the profile's kind of sign-in.
 fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
-    let is_by_page = patient.profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+    let uses_page = patient.profile.options.grant_kind().uses_page();
     match server.authorization_endpoint() {
-        Err(error) if is_by_page => Finding::Failed(Error::from(error).into()),
-        Ok(_) if is_by_page && server.pushed_requests_only => {
+        Err(error) if uses_page => Finding::Failed(Error::from(error).into()),
+        Ok(_) if uses_page && server.pushed_requests_only => {
             let host = server.token_endpoint.host();
             Finding::Failed(Error::from(LoginError::PushedOnly { host, device_codes: server.device_codes }).into())
         }

@@ -180,10 +180,10 @@ fn registered(
         options.client_metadata_url.take().or_else(|| patient.settings.client_metadata_url.clone());
     request.refuse_another_server(server)?;
     let registration = request.registration(server, patient.clock.now());
-    let needs_secret = patient.profile.options.grant == Some(GrantKind::ClientCredentials);
+    let grant = patient.profile.options.grant_kind();
     match registration {
-        Some(known) if needs_secret && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
-        None if needs_secret => Err(LoginError::NeedsSecret),
+        Some(known) if grant.needs_secret() && known.client_secret.is_none() => Err(LoginError::NeedsSecret),
+        None if grant.needs_secret() => Err(LoginError::NeedsSecret),
         Some(known) if known.is_dynamic() => Ok(format!("{} (dynamically registered)", known.client_id)),
         Some(known) => {
             let proof = match known.authentication {
@@ -193,7 +193,7 @@ fn registered(
             };
             Ok(format!("{} ({proof})", known.client_id))
         }
-        None if patient.profile.options.grant == Some(GrantKind::JwtBearer) => {
+        None if grant == GrantKind::JwtBearer => {
             Ok("not needed: the assertion identifies the client".to_owned())
         }
         None if server.registration_endpoint.is_some() => Ok("the next sign-in registers a client".to_owned()),
@@ -300,13 +300,13 @@ fn refused(patient: &Patient<'_>, error: TokenSourceError) -> Trouble {
         )),
         false => trouble,
     };
-    match profile.options.grant {
-        Some(GrantKind::ClientCredentials) => trouble.cured_by(format!(
+    match profile.options.grant_kind().needs_secret() {
+        true => trouble.cured_by(format!(
             "get new credentials from {}, then run `{} --client-id ID --client-secret-file PATH`",
             profile.title,
             profile.login_command()
         )),
-        _ => trouble,
+        false => trouble,
     }
 }
 

@@ -9,8 +9,7 @@ use crate::{
     login::{context::Context, error::LoginError, options::Assertion, request::LoginRequest},
     oauth::{
         discovery,
-        registration::{ClientAuthentication, ClientRegistration},
-        scope::Scope,
+        registration::ClientRegistration,
     },
     secret::Secret,
 };
@@ -28,7 +27,8 @@ pub async fn jwt_bearer(
     let discovery = request.discover_unless_pinned(context).await?;
     let server = &discovery.authorization_server;
     let registration = match (&assertion, &request.options.client_id) {
-        (Assertion::File(_), None) => unnamed(),
+        // The assertion identifies the client (RFC 7521 section 4.1).
+        (Assertion::File(_), None) => ClientRegistration::public(String::new()),
         _ => request
             .registration(server, context.clock.now())
             .ok_or_else(|| LoginError::NeedsRegistration { host: server.token_endpoint.host() })?,
@@ -37,22 +37,11 @@ pub async fn jwt_bearer(
         Assertion::File(path) => AssertionSource::File(path),
         Assertion::IdentityProvider { issuer, client_id, id_token_file } => {
             let found = discovery::identity_provider(context.http, &issuer, &request.options.overrides).await?;
-            let authentication = match &identity_provider_secret {
-                Some(_) => ClientAuthentication::choose(&found.authentication),
-                None => ClientAuthentication::None,
-            };
+            let (secret, methods) = (identity_provider_secret, &found.authentication);
             AssertionSource::IdentityProvider(Box::new(IdentityProvider {
                 issuer,
                 token_endpoint: found.token_endpoint,
-                registration: ClientRegistration {
-                    client_id,
-                    client_secret: identity_provider_secret,
-                    authentication,
-                    redirect_uri: None,
-                    expires_at: None,
-                    withheld: Scope::default(),
-                    other_redirect_uris: Vec::new(),
-                },
+                registration: ClientRegistration::with_secret(client_id, secret, methods),
                 id_token_file,
             }))
         }
@@ -63,15 +52,3 @@ pub async fn jwt_bearer(
     Ok(credential)
 }
 
-/// A client without a client id: its assertion identifies it (RFC 7521 section 4.1).
-fn unnamed() -> ClientRegistration {
-    ClientRegistration {
-        client_id: String::new(),
-        client_secret: None,
-        authentication: ClientAuthentication::None,
-        redirect_uri: None,
-        expires_at: None,
-        withheld: Scope::default(),
-        other_redirect_uris: Vec::new(),
-    }
-}

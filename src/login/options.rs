@@ -17,7 +17,7 @@ use crate::{
 /// How to sign in, from the command line, a preset or an earlier sign-in. finmcp discovers what is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The grant of the first token.
+    /// The grant of the first token; read it with [`Options::grant_kind`].
     pub grant: Option<GrantKind>,
     /// A pre-registered client's identifier.
     pub client_id: Option<String>,
@@ -50,6 +50,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The grant of the first token: the chosen one, else the default.
+    pub fn grant_kind(&self) -> GrantKind {
+        self.grant.unwrap_or_default()
+    }
+
     /// These options, with missing ones taken from `other`.
     pub fn or(self, other: Self) -> Self {
         let parameters = if self.parameters.is_empty() { other.parameters } else { self.parameters };
@@ -74,11 +79,48 @@ impl Options {
     }
 }
 
-/// The grant of the first token (RFC 6749 section 1.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+impl GrantKind {
+    /// Whether the user opens a sign-in page on this machine.
+    pub fn uses_page(self) -> bool {
+        self == Self::AuthorizationCode
+    }
+
+    /// Whether a user has to act during the sign-in. The others need only what the command line or the store holds.
+    pub fn needs_user(self) -> bool {
+        match self {
+            Self::AuthorizationCode | Self::DeviceCode => true,
+            Self::ClientCredentials | Self::JwtBearer | Self::ApiKey => false,
+        }
+    }
+
+    /// Whether the client has to authenticate with a secret or a private key.
+    pub fn needs_secret(self) -> bool {
+        self == Self::ClientCredentials
+    }
+
+    /// Whether an authorization server issues the tokens.
+    pub fn uses_authorization_server(self) -> bool {
+        self != Self::ApiKey
+    }
+
+    /// What signs in, for error messages.
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "a browser",
+            Self::ClientCredentials => "a client secret",
+            Self::DeviceCode => "a device code",
+            Self::JwtBearer => "an assertion",
+            Self::ApiKey => "an API key",
+        }
+    }
+}
+
+/// The grant of the first token (RFC 6749 section 1.3). The default is the authorization code grant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrantKind {
     /// Sign in with a browser
+    #[default]
     AuthorizationCode,
     /// Authenticate with a client secret or a private key
     ClientCredentials,

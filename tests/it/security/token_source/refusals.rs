@@ -94,7 +94,7 @@ async fn a1_a_refused_token_is_no_sign_in() {
     assert!(!source.is_signed_in().await);
     let taken = judged(&source, &held, 200, "", &Attempts::default()).await;
     assert!(matches!(taken, Judgement::Accepted) && source.is_signed_in().await, "{taken:?}");
-    // One that the law of attempts lets nothing follow.
+    // The retry limits allow no retry after this one.
     let spent = Attempts::default();
     spent.may_have_run();
     let refused = judged(&source, &held, 401, "Bearer", &spent).await;
