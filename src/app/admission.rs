@@ -65,11 +65,11 @@ impl Admission {
     /// Whether the sign-in needs no user: the command line names a client and its secret or assertion.
     pub fn needs_no_user(&self) -> bool {
         let Given { options, secrets } = &self.given;
-        match options.grant.or(self.profile.options.grant) {
-            Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
-            Some(GrantKind::JwtBearer) => options.assertion.is_some(),
-            Some(GrantKind::ApiKey) => secrets.api_key.is_some(),
-            Some(GrantKind::AuthorizationCode | GrantKind::DeviceCode) | None => false,
+        match options.grant.or(self.profile.options.grant).unwrap_or_default() {
+            GrantKind::ClientCredentials => options.client_id.is_some() && secrets.client.is_some(),
+            GrantKind::JwtBearer => options.assertion.is_some(),
+            GrantKind::ApiKey => secrets.api_key.is_some(),
+            GrantKind::AuthorizationCode | GrantKind::DeviceCode => false,
         }
     }
 

@@ -112,12 +112,14 @@ fn login_required(profile: &Profile, reason: &str) -> Error {
 }
 
 fn late(profile: &Profile) -> Error {
-    Error::new(ErrorKind::Network, format!("could not get a token for {} within {} s", profile.title, DEADLINE.as_secs()))
+    Error::new(
+        ErrorKind::Network,
+        format!("could not get a token for {} within {} s", profile.title, DEADLINE.as_secs()),
+    )
 }
 
 fn bound(profile: &Profile) -> Error {
-    let text =
-        format!("the tokens of {} are bound to finmcp's DPoP key, so only finmcp can use them", profile.title);
+    let text = format!("the tokens of {} are bound to finmcp's DPoP key, so only finmcp can use them", profile.title);
     let command = profile.arguments().join(" ");
     Error::new(ErrorKind::Failure, text).hint(format!("configure the client to run `finmcp serve {command}`"))
 }

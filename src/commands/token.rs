@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    app::{credentials::Credentials, request_headers::{display_name, request_headers}},
+    app::{
+        credentials::Credentials,
+        request_headers::{display_name, request_headers},
+    },
     cli,
     console::Console,
     credential::{
@@ -98,7 +101,6 @@ fn selector(settings: &Settings, arguments: &cli::Token) -> Selector {
         None => selector,
     }
 }
-
 
 fn json(now: Timestamp, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {
     let document = TokenDocument {

@@ -222,7 +222,10 @@ mod tests {
         for method in ["initialize", "server/discover"] {
             assert_eq!(failed(method, unaddressed())["error"]["message"], "no such");
         }
-        assert_eq!(failed("tools/call", unaddressed())["error"]["message"], "Asset: the server responded with HTTP 404");
+        assert_eq!(
+            failed("tools/call", unaddressed())["error"]["message"],
+            "Asset: the server responded with HTTP 404"
+        );
     }
 
     #[test]

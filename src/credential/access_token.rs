@@ -132,9 +132,7 @@ impl AccessToken {
     pub fn header(&self) -> Result<(HeaderName, HeaderValue), TokenError> {
         let unusable = TokenError::Unusable("its access token is not a valid header value");
         match &self.0.presentation {
-            Presentation::ApiKey(header) => {
-                Ok((header.name().clone(), header.value(&self.0.secret).ok_or(unusable)?))
-            }
+            Presentation::ApiKey(header) => Ok((header.name().clone(), header.value(&self.0.secret).ok_or(unusable)?)),
             Presentation::Bearer | Presentation::Dpop(_) => {
                 let value = Zeroizing::new(format!("{} {}", self.token_type().name(), self.0.secret.expose()));
                 let mut value = HeaderValue::from_str(&value).map_err(|_| unusable)?;

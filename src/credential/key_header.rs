@@ -43,7 +43,6 @@ impl KeyHeader {
         value.set_sensitive(true);
         Some(value)
     }
-
 }
 
 impl Default for KeyHeader {

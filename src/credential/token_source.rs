@@ -24,7 +24,7 @@ use crate::{
         store::CredentialStore,
     },
     http::Http,
-    oauth::{challenge::Challenge, error::TokenError},
+    oauth::challenge::Challenge,
     server_url::ServerUrl,
 };
 

@@ -45,7 +45,7 @@ impl Attempt<'_> {
         if self.profile.is_none() {
             let trouble = self.trouble("its arguments do not name a known server");
             let arguments = format!("the arguments are: {}", self.entry.arguments.join(" "));
-            return Finding::Failed(trouble.because(arguments).cured_by(self.cure()));
+            return Finding::Failed(trouble.because(arguments).with_hint(self.hints()));
         }
         // A project's file may come from another author: doctor must not run the programs that it names.
         if self.scope == Scope::Project {
@@ -63,13 +63,13 @@ impl Attempt<'_> {
         }
         if self.is_proxied && !PROXIES.iter().any(|name| self.passes(name)) {
             let trouble = self.trouble("starts, but the client does not pass on your proxy variables");
-            return Finding::Warning(trouble.cured_by(self.cure()));
+            return Finding::Warning(trouble.with_hint(self.hints()));
         }
         let this = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
         if version != this {
             let trouble = self.trouble(format!("starts {version}, but this is {this}"));
             return Finding::Warning(
-                trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()),
+                trouble.because(format!("the entry's command is {}", self.entry.command)).with_hint(self.hints()),
             );
         }
         Finding::Ok(self.named("starts and responds"))
@@ -86,7 +86,7 @@ impl Attempt<'_> {
                         .because("finmcp was moved or removed after the entry was written"),
                     _ => self.trouble(format!("cannot start {}", self.entry.command)).because(error.to_string()),
                 };
-                Err(Finding::Failed(trouble.cured_by(self.cure())))
+                Err(Finding::Failed(trouble.with_hint(self.hints())))
             }
         }
     }
@@ -102,7 +102,7 @@ impl Attempt<'_> {
             problem: Option<String>,
         }
         let Some(profile) = self.profile.filter(|profile| profile.signed_in.is_some()) else { return Ok(()) };
-        let unknown = |why: String| self.trouble("cannot find your sign-in").because(why).cured_by(self.cure());
+        let unknown = |why: String| self.trouble("cannot find your sign-in").because(why).with_hint(self.hints());
         let text = self.output(&["status", "--json"]).await.map_err(|error| unknown(error.to_string()))?;
         let rows: Vec<Row> =
             serde_json::from_str(&text).map_err(|_| unknown("its `status --json` cannot be read".to_owned()))?;
@@ -120,7 +120,7 @@ impl Attempt<'_> {
     async fn serves(&self) -> Result<(), Trouble> {
         let mut command = self.command();
         command.args(quiet(&self.entry.arguments)).stdin(Stdio::piped()).stderr(Stdio::null());
-        let failed = |why: String| self.trouble("starts, but does not serve MCP").because(why).cured_by(self.cure());
+        let failed = |why: String| self.trouble("starts, but does not serve MCP").because(why).with_hint(self.hints());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
             return Err(failed("cannot open its stdin and stdout".to_owned()));
@@ -177,7 +177,7 @@ impl Attempt<'_> {
     }
 
     /// The command that rewrites the entry.
-    fn cure(&self) -> String {
+    fn hints(&self) -> String {
         let server = self.profile.map(|profile| format!(" {}", profile.selector_text())).unwrap_or_default();
         let name = match self.profile.is_some_and(|profile| profile.name == self.entry.name) {
             true => String::new(),

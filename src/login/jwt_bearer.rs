@@ -7,10 +7,7 @@ use crate::{
         record::{Credential, Renewal},
     },
     login::{context::Context, error::LoginError, options::Assertion, request::LoginRequest},
-    oauth::{
-        discovery,
-        registration::ClientRegistration,
-    },
+    oauth::{discovery, registration::ClientRegistration},
     secret::Secret,
 };
 
@@ -51,4 +48,3 @@ pub async fn jwt_bearer(
     credential.tokens = Some(source.tokens(context.http, &credential, context.clock.now()).await?);
     Ok(credential)
 }
-

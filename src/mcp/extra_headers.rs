@@ -94,7 +94,6 @@ impl ExtraHeaders {
         &self.0
     }
 
-
     /// As names and values, as `config.toml` has them.
     pub fn to_texts(&self) -> BTreeMap<String, String> {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

@@ -1,7 +1,5 @@
 //! The changes to a client's file, and its text after them.
 
-use std::fmt;
-
 use crate::setup::{
     client::Client, document::Document, entry::Entry, error::DocumentError, plaintext::Exposed, tree::Node,
 };

@@ -142,7 +142,7 @@ fn paths_are_read_out_of_use_lines_and_code() {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn a_cycle_is_found() {
     let graph = |edges: &[(&str, &str)]| {
         let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (from, to) in edges {
@@ -205,7 +205,7 @@ fn dependencies_point_downwards() {
 
 /// Invariant 1: no circle, inside a folder neither.
 #[test]
-fn no_module_uses_itself_in_a_circle() {
+fn no_module_depends_on_itself() {
     let sources = sources();
     assert_eq!(circle(&uses(&modules(&sources))), None);
 }
@@ -265,7 +265,7 @@ fn secrets_are_exposed_in_few_places() {
 /// t009: one room makes HTTP clients, so that none is without its limits: where it may connect to, and where redirects
 /// lead.
 #[test]
-fn t009_clients_are_made_in_one_room() {
+fn t009_http_clients_are_created_in_one_module() {
     let made = |text: &str| {
         ["Client::builder(", "reqwest::Client::new", "ClientBuilder::new", "hyper_util::client::legacy"]
             .iter()

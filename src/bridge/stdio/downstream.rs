@@ -19,7 +19,6 @@ use crate::mcp::{
     message::Message,
 };
 
-
 const READ_SIZE: usize = 64 << 10;
 
 /// A queue that had more entries than this gives back its memory when it shrinks.

@@ -130,7 +130,7 @@ fn stored(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
 
 /// Where nothing is wrong, nothing is said to be; and nothing is changed, asked, opened, registered or spent.
 #[test]
-fn a_sound_set_up_is_left_alone() {
+fn a_valid_entry_is_not_changed() {
     for script in [Script::people(), Script::people().modern()] {
         let is_modern = script.era == crate::support::vendor::Era::Modern;
         let (mut sandbox, vendor, browser) = signed_in_person(script);
@@ -164,7 +164,7 @@ fn a_sound_set_up_is_left_alone() {
 
 /// A machine's credentials are tried, and what that brings is thrown away.
 #[test]
-fn a_machines_credentials_are_tried_and_nothing_is_kept() {
+fn client_credentials_are_tested_and_nothing_is_stored() {
     let (mut sandbox, vendor) = crate::commands::token::signed_in_machine();
     let (before, asked) = (stored(&sandbox), vendor.records_at("/token").len());
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
@@ -206,8 +206,8 @@ fn a_wrong_url() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let url = vendor.at("/nothing");
     let report = examine(&mut sandbox, &[&url], &NONE);
-    let cure = format!("hint: compare {url}, especially its path");
-    report.expect("endpoint", "failed", &["does not respond like an MCP server (HTTP 404)", &cure]);
+    let hint = format!("hint: compare {url}, especially its path");
+    report.expect("endpoint", "failed", &["does not respond like an MCP server (HTTP 404)", &hint]);
     report.expect("resource", "skipped", &["endpoint"]).only_failed(&["endpoint", "sign-in"]);
 
     let page = Reply::new(200).body("text/html", "<html>a page of somebody's");
@@ -251,7 +251,7 @@ fn a_proxy_that_is_not_there() {
 
 /// A certificate that is not good is named, with what to do: the company's authority, or this machine's clock.
 #[test]
-fn a_certificate_that_is_not_good() {
+fn an_invalid_certificate() {
     for (identity, texts) in [
         (
             Identity::UnknownAuthority,

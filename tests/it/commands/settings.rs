@@ -96,7 +96,7 @@ fn t082_a_passphrase_opens_the_file_store() {
 /// A person is asked for it, twice where it is chosen, and it is not shown.
 #[cfg(unix)]
 #[test]
-fn t082_a_person_is_asked_for_the_passphrase() {
+fn t082_finmcp_prompts_for_the_passphrase() {
     use crate::support::terminal::Terminal;
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE_KEY_FILE");
@@ -117,7 +117,7 @@ fn t082_a_person_is_asked_for_the_passphrase() {
 
 /// t139: the folder that a client happens to start finmcp in has no say: a repository's author cannot name servers.
 #[test]
-fn t139_the_folder_at_hand_has_no_say() {
+fn t139_the_working_directory_is_ignored() {
     let (sandbox, evil) = (Sandbox::new(), Vendor::start(Script::default()));
     let text = format!("default = \"books\"\nca_file = \"ca.pem\"\n[profiles.books]\nurl = \"{}\"\n", evil.url());
     let folder = sandbox.watched();

@@ -75,7 +75,7 @@ fn a_sign_in_that_is_replaced_is_forgotten() {
 
 /// A profile that was pointed elsewhere by hand: what was signed in to before is forgotten on request all the same.
 #[test]
-fn a_server_that_is_named_no_more_can_be_signed_out_of() {
+fn logout_works_after_the_server_was_removed_from_the_settings() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     for arguments in [["logout", "books"], ["logout", "--all"]] {

@@ -36,7 +36,7 @@ fn run(sandbox: &Sandbox, vendor: Option<&Vendor>, arguments: &[&str]) -> String
 }
 
 #[test]
-fn exit_code_1_the_person_says_no() {
+fn exit_code_1_the_user_declines() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Denies);
     let said = run(&sandbox, Some(&vendor), &["login", &vendor.url()]);
@@ -168,7 +168,7 @@ fn t113_a_servers_words_are_quoted() {
 
 /// t061: a secret that was typed is refused, and not said again.
 #[test]
-fn what_cannot_be_typed() {
+fn errors_in_the_arguments() {
     let sandbox = Sandbox::new();
     insta::assert_snapshot!(run(&sandbox, None, &["token", "--nonsense"]), @r#"
     exit code 2
@@ -241,7 +241,7 @@ fn what_cannot_be_typed() {
 }
 
 #[test]
-fn what_is_wrong_before_anything_begins() {
+fn errors_in_the_settings() {
     let sandbox = Sandbox::new();
     let folder = sandbox.home().join("finmcp");
     fs::create_dir_all(&folder).unwrap();

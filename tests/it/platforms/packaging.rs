@@ -159,7 +159,7 @@ fn binstall_looks_for_the_archives_that_there_are() {
 
 /// What the MCP registry is told, against its schema of 2025-12-11 and its rules for bundles.
 #[test]
-fn the_registry_is_told_of_every_bundle() {
+fn the_registry_entry_lists_every_bundle() {
     let out = tempfile::tempdir().unwrap();
     let says = refused(Command::new(packaging("server_json.sh")).arg(out.path()));
     assert!(says.contains("no bundle"), "{says}");
@@ -216,7 +216,7 @@ fn the_formula_has_the_checksum_of_each_archive() {
 }
 
 #[test]
-fn a_template_with_a_gap_is_no_file() {
+fn an_incomplete_template_makes_no_file() {
     let fill = |template: &str, value: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), template).unwrap();

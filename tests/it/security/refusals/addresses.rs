@@ -148,7 +148,7 @@ fn t007_t009_no_redirect_leads_here() {
 /// t008: a company's authorization server in its own network is reached with the person's word and not without; what no
 /// server may have is not reached with it either.
 #[test]
-fn t008_a_private_network_needs_the_persons_word() {
+fn t008_a_private_network_needs_the_users_permission() {
     let named = |address: &str| {
         let base = format!("https://{address}");
         Script {
@@ -192,7 +192,7 @@ fn t008_a_private_network_needs_the_persons_word() {
 
 /// t132: no certificate that is not good is accepted, each in its own words, and no byte of a request is sent.
 #[test]
-fn t132_servers_that_cannot_prove_who_they_are() {
+fn t132_servers_with_invalid_certificates() {
     for (identity, said, way_out) in [
         (Identity::Expired, "has expired", "ca_file"),
         (Identity::NotYetValid, "is not valid yet", "ca_file"),

@@ -4,7 +4,7 @@ use super::*;
 
 /// t060, t067, b1: a server that is busy, broken or makes no sense ends nothing: the next attempt works.
 #[tokio::test]
-async fn t060_a_server_in_trouble_ends_no_sign_in() {
+async fn t060_a_server_error_ends_no_sign_in() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
@@ -139,7 +139,7 @@ async fn t067_being_offline_ends_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_refresh_token_a_person_is_needed() {
+async fn without_a_refresh_token_the_user_has_to_sign_in() {
     let machine = Machine::new().await;
     let mut credential = machine.credential.clone();
     credential.tokens.as_mut().unwrap().refresh_token = None;
