@@ -39,7 +39,7 @@ pub enum HttpError {
         source: reqwest::Error,
     },
     /// No complete response within the limit.
-    #[error("{host} did not answer within {} s", .after.as_secs())]
+    #[error("{host} did not respond within {} s", .after.as_secs())]
     TimedOut { host: String, after: Duration },
     #[error("{host} sent more than {limit} bytes")]
     TooLarge { host: String, limit: usize },

@@ -142,7 +142,7 @@ fn options_that_conflict_with_a_key_are_refused() {
     let vendor = vendor("authorization", &format!("Bearer {KEY}"));
     let bad = sandbox.give("bad", "a\nb");
     for (options, code, why) in [
-        (&["--grant", "device-code"][..], 2, "for no other grant"),
+        (&["--grant", "device-code"][..], 2, "require --grant api-key"),
         (&["--api-key-header", "Cookie"], 2, "cannot carry a key"),
         (&["--api-key-header", "Mcp-Session-Id"], 2, "cannot carry a key"),
         (&["--client-secret-file", "x"], 2, "cannot be used with"),

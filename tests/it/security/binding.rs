@@ -203,7 +203,7 @@ fn t047_a8_a_redirect_is_followed_to_the_same_address_alone() {
             redirect(On::Rpc("tools/call"), status, &location);
             let error = serve.call("echo", json!({"message": "hi"})).error();
             let text = error["message"].as_str().unwrap();
-            assert!(text.contains(&format!("redirects elsewhere (HTTP {status}")), "{location}: {text}");
+            assert!(text.contains(&format!("(HTTP {status}); finmcp did not follow it")), "{location}: {text}");
             // A server that answers 307 or 308 has not taken it. The others do not say.
             let code = if status < 307 { -31010 } else { -31005 };
             assert_eq!(error["code"], code, "{location}: {text}");
@@ -241,7 +241,7 @@ fn t047_a_sign_in_starts_at_the_servers_address() {
         open.fault(On::Path("/mcp"), Effect::Answer(Reply::new(status).header("location", elsewhere.url())));
         let run = sandbox.finmcp(["login", &open.url()]).expect_code(5);
         run.expect_stderr(&[
-            &format!("redirects elsewhere (HTTP {status} to {})", elsewhere.url()),
+            &format!("redirects to {} (HTTP {status}); finmcp did not follow it", elsewhere.url()),
             "check the address",
         ]);
     }

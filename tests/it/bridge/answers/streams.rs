@@ -34,7 +34,7 @@ fn a5_heartbeats_in_a_calls_stream_are_skipped() {
             assert_eq!(serve.call_in(era, "echo", json!({})).raw, answer, "{era:?} {beat}");
         }
         // The answer does not come: what the server meant by the rest decides what is said.
-        for (text, said) in [("data: ping\n\n", "ended its answer"), ("data: {\"id\":\n\n", "not a JSON-RPC message")] {
+        for (text, said) in [("data: ping\n\n", "response ended without"), ("data: {\"id\":\n\n", "not a JSON-RPC message")] {
             vendor.fault(On::Rpc("tools/call"), stream(text));
             let error = serve.call_in(era, "echo", json!({})).error();
             assert!(error["code"] == OUTCOME_UNKNOWN && error["message"].as_str().unwrap().contains(said), "{error}");

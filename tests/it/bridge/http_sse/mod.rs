@@ -183,7 +183,7 @@ fn an_address_without_a_server_gets_one_more_request() {
         let mut serve = sandbox.serve([vendor.at("/nowhere")]);
         let error = serve.initialize().error();
         assert_eq!(error["code"], -31003);
-        assert!(error["message"].as_str().unwrap().contains("the server answered HTTP 404"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("the server responded with HTTP 404"), "{error}");
         assert_eq!(seen(&vendor), ["/nowhere initialize", "/nowhere server/discover", "/nowhere GET"]);
         // And what comes next goes where it went before.
         assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 404"));
