@@ -29,7 +29,10 @@ pub enum Failure {
     #[error("the server refuses the credential")]
     Refused,
     /// The credential lacks a scope (403 with `insufficient_scope`, RFC 6750 section 3.1).
-    #[error("this request needs {} that the sign-in does not include", .missing.as_deref().map_or("a scope".to_owned(), |scope| format!("the scope {scope}")))]
+    #[error(
+        "this request needs {} that the sign-in does not include",
+        .missing.as_deref().map_or("a scope".to_owned(), |scope| format!("the scope {scope}"))
+    )]
     InsufficientScope {
         /// The missing scope, in the server's words.
         missing: Option<String>,
@@ -41,7 +44,10 @@ pub enum Failure {
     #[error("{0}")]
     Http(#[from] HttpError),
     /// An HTTP error status without a JSON-RPC response.
-    #[error("the server responded with HTTP {}{}{}", .status.as_u16(), after_colon(.reason.as_deref()), asked_to_wait(*.retry_after))]
+    #[error(
+        "the server responded with HTTP {}{}{}",
+        .status.as_u16(), after_colon(.reason.as_deref()), asked_to_wait(*.retry_after)
+    )]
     Status {
         /// The HTTP status.
         status: StatusCode,
@@ -67,7 +73,10 @@ pub enum Failure {
     },
     /// A redirect that finmcp does not follow: it leads to another address than the server's, apart from a trailing
     /// slash.
-    #[error("the server redirects to {} (HTTP {}); finmcp did not follow it", .target.as_deref().unwrap_or("another address"), .status.as_u16())]
+    #[error(
+        "the server redirects to {} (HTTP {}); finmcp did not follow it",
+        .target.as_deref().unwrap_or("another address"), .status.as_u16()
+    )]
     Redirected {
         /// The HTTP status.
         status: StatusCode,
@@ -94,7 +103,10 @@ pub enum Failure {
     Cut,
     /// No HTTP+SSE stream, or none that starts in time with its `endpoint` event (MCP 2024-11-05 transports, "HTTP
     /// with SSE").
-    #[error("the server opened no event stream with an `endpoint` event{}", .status.map(|status| format!(" (HTTP {})", status.as_u16())).unwrap_or_default())]
+    #[error(
+        "the server opened no event stream with an `endpoint` event{}",
+        .status.map(|status| format!(" (HTTP {})", status.as_u16())).unwrap_or_default()
+    )]
     NoEndpoint {
         /// The status of the response, if it was no stream.
         status: Option<StatusCode>,

@@ -54,7 +54,10 @@ pub enum HttpError {
     #[error("{host} offers no safe TLS version (1.2 or later) or cipher suite")]
     OldTls { host: String },
     /// A redirect to another origin, too many redirects, or a redirect of a request that must not be redirected.
-    #[error("{host} redirects to {} (HTTP {}); finmcp did not follow it", .target.as_deref().unwrap_or("another address"), .status.as_u16())]
+    #[error(
+        "{host} redirects to {} (HTTP {}); finmcp did not follow it",
+        .target.as_deref().unwrap_or("another address"), .status.as_u16()
+    )]
     Redirected {
         host: String,
         status: StatusCode,
@@ -177,8 +180,6 @@ impl HttpError {
         !matches!(self, Unreachable { .. } | Unprocessed { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
     }
 }
-
-/// The redirect's target as part of a sentence.
 
 /// Whether the server certainly did not process the request: it refused the stream, it sent a GOAWAY that names an
 /// earlier stream as its last, or the connection closed before the request was written.

@@ -48,7 +48,7 @@ fn an_unused_bridge_ends_with_its_stdin() {
     assert!(vendor.records().is_empty());
 }
 
-/// What the server has said of itself last is kept for the next time, however soon the client goes.
+/// The server's latest description is stored for the next time, however soon the client goes.
 #[test]
 fn what_is_learned_last_is_not_lost_at_the_end() {
     for round in 0..5 {

@@ -94,7 +94,7 @@ fn a11_stale_notifications_are_not_delivered() {
     assert_eq!((count("notifications/initialized"), count("notifications/roots/list_changed")), (1, 1));
     assert_eq!((count("notifications/progress"), count("notifications/cancelled")), (0, 0));
     assert!((1..=1000).contains(&count("notifications/x")), "{}", count("notifications/x"));
-    assert!(!vendor.records().iter().any(|record| record.text().contains("asked-")), "answers to nobody");
+    assert!(!vendor.records().iter().any(|record| record.text().contains("asked-")), "responses without a request");
     let first = methods.iter().position(|method| method == "notifications/x").unwrap();
     assert!(methods.iter().position(|method| method == "notifications/initialized").unwrap() < first);
 }

@@ -70,7 +70,10 @@ fn t119_a_forgotten_session_is_opened_again_once() {
     assert!(vendor.calls("tools/call").len() <= 11);
     assert_eq!(vendor.session_count(), 1);
     assert_eq!(vendor.complaints(), Vec::<String>::new());
-    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "nobody is told of the second handshake");
+    assert!(
+        serve.rest(std::time::Duration::from_millis(100)).is_empty(),
+        "the client sees nothing of the second handshake"
+    );
     // And what the server says on its own is heard again.
     vendor.push(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
     serve.incoming("notifications/tools/list_changed");
@@ -100,7 +103,7 @@ fn t119_the_clients_settings_carry_over_to_the_next_session() {
     wait("logging/setLevel", json!({"level": "debug"}));
     wait("resources/subscribe", json!({"uri": "x:kept"}));
     assert_eq!((vendor.calls("logging/setLevel").len(), vendor.calls("resources/subscribe").len()), (2, 3));
-    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "nobody hears of that");
+    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "the client sees nothing of it");
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
@@ -184,7 +187,7 @@ fn t114_a_call_that_may_have_run_is_never_sent_again() {
     }
 }
 
-/// An error status is for the request that it answers, whomever its body speaks of: some servers refuse in the name of "server-error".
+/// An error status is for the request that it answers, whatever id its body has: some servers refuse in the name of "server-error".
 #[test]
 fn a_servers_refusal_reaches_the_client() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
@@ -249,7 +252,7 @@ fn signed_out_is_an_answer_with_the_command_to_run() {
     let answer = serve.call("profit_and_loss", json!({}));
     assert!(answer.raw.contains(command), "{}", answer.raw);
     assert!(serve.is_running());
-    assert!(vendor.records().is_empty(), "a vendor that serves nobody without a token is not asked without one");
+    assert!(vendor.records().is_empty(), "a vendor that always requires a token gets no request without one");
 
     let mut serve = sandbox.serve(arguments);
     serve.request("server/discover", modern(json!({})));

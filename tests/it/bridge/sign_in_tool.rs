@@ -201,7 +201,7 @@ fn b7_a_browser_opens_once_for_a_sign_in() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
     open(&mut serve, json!({}));
-    assert!(browser.starts().is_empty(), "nobody has asked yet");
+    assert!(browser.starts().is_empty(), "the client has not called the tool yet");
     let first = serve.call("finmcp_sign_in", json!({})).result();
     let again = serve.call("finmcp_sign_in", json!({})).result();
     let other = serve.call("echo", json!({"message": "hi"})).result();

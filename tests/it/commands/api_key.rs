@@ -170,7 +170,7 @@ fn the_key_goes_to_no_other_address() {
         vendor.heal();
     }
     assert!(other.records().is_empty() && vendor.records_at("/elsewhere").is_empty());
-    // A profile whose address somebody changed is signed out.
+    // A profile whose address was edited is signed out.
     let config = sandbox.home().join("finmcp").join("config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let moved = text.replace(&vendor.url(), &other.url()).replacen(&other.url(), &other.url(), 1);

@@ -210,7 +210,7 @@ fn a_wrong_url() {
     report.expect("endpoint", "failed", &["does not respond like an MCP server (HTTP 404)", &hint]);
     report.expect("resource", "skipped", &["endpoint"]).only_failed(&["endpoint", "sign-in"]);
 
-    let page = Reply::new(200).body("text/html", "<html>a page of somebody's");
+    let page = Reply::new(200).body("text/html", "<html>a page of another site");
     for _ in 0..2 {
         vendor.fault(On::Rpc("initialize"), Effect::Answer(page.clone()));
     }
@@ -231,7 +231,7 @@ fn an_expired_login() {
     // From now on it is known here.
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report.expect("sign-in", "failed", &["the server ended the sign-in", "finmcp login books"]);
-    assert_eq!(browser.starts().len(), 1, "nobody was asked");
+    assert_eq!(browser.starts().len(), 1, "doctor opened no browser");
 }
 
 /// Broken set-up 4: a proxy that is not there. Its name and password are not shown.
@@ -525,9 +525,9 @@ fn an_entry_under_its_clients_own_environment() {
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report.expect("client", "failed", &["cannot find your sign-in", "why: it looks for credentials in"]);
 
-    cursor(&sandbox, OURS, &["serve", "nobody"], &needed(&sandbox));
+    cursor(&sandbox, OURS, &["serve", "unknown"], &needed(&sandbox));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("client", "failed", &["do not name a known server", "serve nobody"]);
+    report.expect("client", "failed", &["do not name a known server", "serve unknown"]);
 
     // Of another server: not this one's affair.
     cursor(&sandbox, "/nowhere/finmcp", &["serve", "tesorio"], &json!({}));

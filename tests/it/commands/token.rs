@@ -37,7 +37,7 @@ fn signed_out_is_exit_code_4_with_the_command_to_run() {
 
 #[test]
 fn an_unknown_server_is_exit_code_2_with_the_candidates() {
-    for arguments in [&["token", "nobody"][..], &["token"], &["token", "--env", "moon"]] {
+    for arguments in [&["token", "unknown"][..], &["token"], &["token", "--env", "moon"]] {
         let run = Sandbox::new().finmcp(arguments).expect_code(2).expect_stderr(&["asset", "tesorio"]);
         assert_eq!(run.stdout, "");
     }

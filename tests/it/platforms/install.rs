@@ -202,7 +202,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
     let cases: [(&str, Spoil, &str); 14] = [
         ("a flipped bit", |release| flip(&release.archive), "wrong checksum for"),
         (
-            "an archive and a list of somebody else's",
+            "an archive and a list from another signer",
             |release| {
                 let signature = fs::read(release.signature()).unwrap();
                 flip(&release.archive);

@@ -242,7 +242,7 @@ fn a_release_waits_for_what_is_missing() {
     let complete = || {
         let checkout = checkout();
         let path = |name| checkout.path().join(name);
-        replace(&path("Cargo.toml"), REPOSITORY, "https://github.com/somebody/finmcp");
+        replace(&path("Cargo.toml"), REPOSITORY, "https://github.com/someone/finmcp");
         let changelog = format!("## [{VERSION}]\n");
         fs::write(path("CHANGELOG.md"), changelog).unwrap();
         let key = "<<'RELEASE_KEY'\n-----BEGIN PUBLIC KEY-----\n";
@@ -253,7 +253,7 @@ fn a_release_waits_for_what_is_missing() {
     assert_eq!(ready(checkout.path(), &tag), (true, String::new()));
     assert!(ready(checkout.path(), "v99.0.0").1.contains("the tag is v99.0.0"));
     let spoilt: [(&str, &str, &str, &str); 3] = [
-        ("Cargo.toml", "/somebody/", "/OWNER/", "placeholder"),
+        ("Cargo.toml", "/someone/", "/OWNER/", "placeholder"),
         ("CHANGELOG.md", VERSION, "Unreleased", "CHANGELOG.md"),
         ("install.sh", "-----BEGIN PUBLIC KEY-----\n", "", "no release key"),
     ];

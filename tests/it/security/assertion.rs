@@ -1,4 +1,4 @@
-//! Signing in by what somebody else says: a platform of its workload, an enterprise's identity provider of a person.
+//! Signing in with an assertion: from a platform about its workload, or from an identity provider about its user.
 
 use std::fs;
 
@@ -124,7 +124,7 @@ mod workload {
         sandbox.assert_no_secret(&[platform.secrets(), vec![CLIENT_SECRET.to_owned()]].concat());
     }
 
-    /// A file that never ends, or is none, keeps nobody waiting.
+    /// A file that never ends, or is not a file, does not block.
     #[cfg(unix)]
     #[test]
     fn a_file_that_blocks_is_abandoned() {
@@ -141,7 +141,7 @@ mod workload {
         assert!(server.records_at("/token").is_empty());
     }
 
-    /// A client with a secret of its own proves itself besides.
+    /// A client with a secret also authenticates with it.
     #[test]
     fn a_client_can_be_named_too() {
         let (sandbox, (server, platform)) = (Sandbox::new(), servers());
@@ -295,7 +295,7 @@ mod enterprise {
         }
     }
 
-    /// t050: an identity provider that answers with an access token of its own does not make us hand it on.
+    /// t050: finmcp does not send on an access token that the identity provider issues for itself.
     #[test]
     fn t050_the_identity_providers_access_token_is_not_sent_on() {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
@@ -337,7 +337,7 @@ mod enterprise {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         server.change(|script| script.trusted_issuer = Some("https://other.example".to_owned()));
         let run = sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_code(1);
-        run.expect_stderr(&["does not accept the grant of", "nobody trusts its issuer", "ask your administrator"]);
+        run.expect_stderr(&["does not accept the grant of", "its issuer is not trusted", "ask your administrator"]);
         assert_eq!(server.records_at("/token").len(), 1);
     }
 

@@ -179,7 +179,7 @@ fn t033_a_port_that_is_taken_is_not_shared() {
         let run = sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_code(1);
         run.expect_stderr(&[&format!("127.0.0.1:{port}"), "another program uses this port"]);
         assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty(), "{address}");
-        assert!(squatter.accept().is_err(), "{address}: somebody came to the squatter");
+        assert!(squatter.accept().is_err(), "{address}: the squatter got a connection");
         drop(squatter);
         sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_success();
     }

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The provider and the MCP server, in a process of their own. Dropping it ends it.
+/// The provider and the MCP server, in a separate process. Dropping it ends the process.
 struct Provider {
     child: Child,
     issuer: String,

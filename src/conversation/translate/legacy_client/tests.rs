@@ -275,7 +275,10 @@ fn a_closed_client_is_sent_no_requests() {
     server(&mut translator, &input_required("7", ROOTS));
     client(&mut translator, INITIALIZED);
     let closed = told(|steps| translator.closed(steps));
-    assert_eq!(closed, [unsubscribed(2), "refused 7: the client did not answer the server's request for input".to_owned()]);
+    assert_eq!(
+        closed,
+        [unsubscribed(2), "refused 7: the client did not answer the server's request for input".to_owned()]
+    );
 }
 
 // Changes on the server.

@@ -248,7 +248,12 @@ fn t007_documents_of_other_origins_are_not_fetched() {
             ] {
                 let what = format!("{status} {path} {location}");
                 let reply = Reply::new(status).header("location", location);
-                cases.push(Hostile::answering(what, path, reply, &[&format!("(HTTP {status}); finmcp did not follow it")]));
+                cases.push(Hostile::answering(
+                    what,
+                    path,
+                    reply,
+                    &[&format!("(HTTP {status}); finmcp did not follow it")],
+                ));
             }
         }
     }

@@ -63,7 +63,7 @@ async fn b1_a_definite_refusal_ends_a_sign_in_in_any_words() {
             assert!(matches!(outcome, Err(TokenSourceError::LoginRequired(LoginReason::Ended))), "{body}: {outcome:?}");
             assert!(!source.is_signed_in().await, "{body}");
         }
-        assert_eq!(machine.requests(), 1, "once it is known nobody asks again: {body}");
+        assert_eq!(machine.requests(), 1, "once it is known there is no further request: {body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
         // What it takes to sign in again is still there.
         assert_eq!(machine.stored().await.registration.client_id, "client");

@@ -197,7 +197,7 @@ async fn t080_a_sign_out_wins_over_a_renewal() {
     });
     gate.open();
     assert_eq!(call.await.unwrap().unwrap(), "access-1");
-    // What is handed out to be revoked is the newest.
+    // The newest tokens are returned for revocation.
     let gone = signed_out.await.unwrap().unwrap().unwrap();
     assert_eq!(gone.tokens.unwrap().refresh_token.unwrap().expose(), "refresh-1");
     assert!(other.sign_out().await.unwrap().is_none());
