@@ -173,7 +173,7 @@ fn the_key_goes_to_no_other_address() {
     // A profile whose address was edited is signed out.
     let config = sandbox.home().join("finmcp").join("config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
-    let moved = text.replace(&vendor.url(), &other.url()).replacen(&other.url(), &other.url(), 1);
+    let moved = text.replace(&vendor.url(), &other.url());
     std::fs::write(&config, moved.replacen(&format!("url = \"{}\"", vendor.url()), "", 1)).unwrap();
     sandbox.finmcp(["call", "echo", "message=hi", "-s", "books"]);
     assert!(other.records().iter().all(|record| record.header("authorization").is_none()), "{text}");
