@@ -150,7 +150,7 @@ fn a_tool_that_fails_ends_with_1() {
     vendor.prepare("hard", r#"{"jsonrpc":"2.0","id":@ID@,"error":{"code":-32602,"message":"name is wrong"}}"#);
     let run = sandbox.finmcp(["call", "raw", "name=hard", "--server", &vendor.url()]).expect_code(1);
     assert!(run.stderr.contains("name is wrong"), "{}", run.stderr);
-    call_raw(&sandbox, &vendor, "[]", &[]).expect_code(3).expect_stderr(&["makes no sense"]);
+    call_raw(&sandbox, &vendor, "[]", &[]).expect_code(3).expect_stderr(&["invalid response"]);
     // With --json it is shown all the same.
     let odd = r#"{"content":null,"isError":null}"#;
     assert_eq!(call_raw(&sandbox, &vendor, odd, &["--json"]).expect_code(3).stdout, format!("{odd}\n"));

@@ -248,7 +248,7 @@ mod person {
             (server(json!({"issuer": null})), "metadata"),
             (resource(json!({"resource": "https://evil.example/mcp"})), "resource"),
             (resource(json!({"resource": null})), "resource"),
-            (resource(json!({"authorization_servers": []})), "names no authorization server"),
+            (resource(json!({"authorization_servers": []})), "lists no authorization server"),
             (server(json!({"authorization_endpoint": "http://evil.example/authorize"})), "https"),
             (server(json!({"token_endpoint": "javascript:alert(1)"})), "https"),
         ] {
@@ -376,7 +376,7 @@ mod person {
             let run = run.expect_code(5).expect_stderr(&["does not come from the expected authorization server"]);
             assert!(vendor.records_at("/token").is_empty(), "{callback_issuer:?}");
             let page = browser.last_page().text();
-            assert!(page.contains("You are not signed in to"), "{page}");
+            assert!(page.contains("Could not sign in to"), "{page}");
             for said in [&page, &run.stderr] {
                 assert!(!said.contains("access_denied") && !said.contains("the person said no"), "{said}");
             }
