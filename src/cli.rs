@@ -196,7 +196,8 @@ pub struct Token {
 
 const TOKEN_HELP: &str = "\
 Never prompts and never opens a browser. Exit code 4 means that you need to sign
-in: run finmcp login.
+in: run finmcp login. With --headers and no SERVER, the server is the one in
+CLAUDE_CODE_MCP_SERVER_URL, which Claude Code sets.
 
 Examples:
   finmcp token --env sandbox

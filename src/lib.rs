@@ -7,8 +7,8 @@
 //! login   ServerUrl -> probe -> Challenge -> ProtectedResource -> AuthorizationServer -> ClientRegistration
 //!         -> AuthorizationRequest -> Browser/Loopback | Paste | Device -> Grant -> TokenSet -> [lock] CredentialStore
 //! token   TokenSource::access_token -> stdout
-//! serve   stdin -> Reader -> Message -> Conversation (sign-in tool, stand-in, negotiation, translation, session) -> Upstream
-//!         (+ TokenSource) -> Message -> Conversation -> Writer -> stdout
+//! serve   stdin -> Reader -> Message -> Conversation (sign-in tool, gate, stand-in, negotiation, translation,
+//!         tool list, session) -> Upstream (+ TokenSource) -> Message -> Conversation -> Writer -> stdout
 //! renew   lock -> reload -> newer than the rejected token? use it : ask the token endpoint -> save -> use -> unlock
 //! ```
 //!
@@ -41,22 +41,27 @@
 //! # Invariants
 //!
 //! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
-//!    -> {login, client -> bridge, tool} -> conversation -> advice -> credential -> oauth
-//!    -> {mcp, http, disk} -> {server_url, secret, printable}`; never upward, and files never depend on each other in a cycle.
+//!    -> {login, client -> bridge, tool, demo} -> conversation -> advice -> credential -> oauth
+//!    -> {mcp, http, disk} -> {server_url, secret, printable, paragraph, span}`; never upward, and files never depend on
+//!    each other in a cycle.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`] and [`conversation`]; in
 //!    [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
 //!    file-existence checks of `client`.
-//! 3. [`bridge`] and [`conversation`] know nothing of OAuth: they see a [`credential::token_source::TokenSource`] and an opaque challenge.
+//! 3. [`bridge`] and [`conversation`] know nothing of OAuth: they see a [`credential::token_source::TokenSource`] and an
+//!    opaque challenge.
 //! 4. [`credential`] opens no browser; only [`login`] does.
-//! 5. Only [`settings`]`::environment` reads the environment; only [`console`] prints for users; while serving, only
-//!    `bridge::stdio` owns stdout.
+//! 5. Only [`settings`]`::environment` reads the environment, except that [`http`] reads the proxy variables and the
+//!    shell completions read their own; only [`console`] prints for users; while serving, only `bridge::stdio` owns
+//!    stdout.
 //! 6. A message is raw bytes with a borrowed envelope. Only the members that a translation between protocol eras names
 //!    are serialized again.
 //! 7. Every request always gets exactly one response; notifications and responses never get one.
 //! 8. Everything stored is keyed by issuer, resource, client, account and environment; a credential is sent only to its
 //!    resource.
 //! 9. serde documents stay private to their module, which returns validated types.
-//! 10. Three traits: `CredentialStore`, `Browser`, `Clock`. HTTP has no trait: tests use real loopback servers.
+//! 10. Three traits stand for the outside world: `CredentialStore` (with `Slots` for a keychain's entries), `Browser` and
+//!     `Clock`. `Layer` is the interface within a conversation, and `Site` that of the demo's servers. HTTP has no trait:
+//!     tests use real loopback servers.
 
 pub mod advice;
 pub mod app;

@@ -26,7 +26,7 @@ readonly tests_failed=100
 readonly in_process='--test it -E test(/^security::token_source::/)'
 readonly processes='--test it -E test(=security::stress::t065_many_processes_renew_each_token_once)'
 readonly under_fire='--test it -E test(=security::stress::t070_t072_only_a_kill_in_the_window_loses_a_sign_in)'
-readonly dead_sign_ins='--test it -E test(=bridge::attempts::a2_a_dead_sign_in_is_asked_for_once)'
+readonly dead_sign_ins='--test it -E test(=bridge::attempts::a2_an_ended_sign_in_is_requested_once)'
 readonly law='--lib -E test(/^mcp::attempts::/)'
 readonly edits='--lib -E test(/^mcp::message::/)'
 readonly any_answers='--test it -E test(/^bridge::attempts::a1_(many|whatever)_/)'

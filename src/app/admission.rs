@@ -65,14 +65,12 @@ impl Admission {
     /// Whether the sign-in needs no user: the command line names a client and its secret or assertion.
     pub fn needs_no_user(&self) -> bool {
         let Given { options, secrets } = &self.given;
-        match options.grant.or(self.profile.options.grant) {
-            Some(GrantKind::ClientCredentials) => options.client_id.is_some() && secrets.client.is_some(),
-            Some(GrantKind::JwtBearer) => {
-                let saved = self.profile.options.assertion.as_ref();
-                options.assertion.as_ref().or(saved).is_some_and(|assertion| !assertion.needs_user())
-            }
-            Some(GrantKind::ApiKey) => secrets.api_key.is_some(),
-            Some(GrantKind::AuthorizationCode | GrantKind::DeviceCode) | None => false,
+        let own = options.clone().or(self.profile.options.clone());
+        match own.grant_kind() {
+            GrantKind::ClientCredentials => options.client_id.is_some() && secrets.client.is_some(),
+            GrantKind::JwtBearer => own.assertion.is_some() && !own.needs_user(),
+            GrantKind::ApiKey => secrets.api_key.is_some(),
+            GrantKind::AuthorizationCode | GrantKind::DeviceCode => false,
         }
     }
 
@@ -98,29 +96,23 @@ impl Admission {
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
         let profile = self.profile().await;
-        match profile.options.grant {
-            Some(GrantKind::ClientCredentials) => {
-                return Err("this profile signs in with a client secret, not with a browser".to_owned());
-            }
-            Some(GrantKind::JwtBearer) if !profile.options.uses_page() => {
-                return Err("this profile signs in with an assertion, not with a browser".to_owned());
-            }
-            Some(GrantKind::ApiKey) => return Err("it takes an API key".to_owned()),
-            Some(GrantKind::JwtBearer | GrantKind::DeviceCode | GrantKind::AuthorizationCode) | None => {}
+        if !profile.options.needs_user() {
+            let means = profile.options.grant_kind().means();
+            return Err(format!("this profile signs in with {means}, not with a browser"));
         }
         let begun_by = *shown_by.borrow();
-        let here = match begun_by {
-            ShownBy::Client => Here::Nothing,
-            ShownBy::Browser => self.here().await,
+        let display = match begun_by {
+            ShownBy::Client => PageDisplay::None,
+            ShownBy::Browser => self.page_display().await,
         };
         let window = Arc::new(OnceLock::new());
-        let (browser, turn) = match here {
-            Here::Nothing => (None, None),
-            Here::Another => {
+        let (browser, turn) = match display {
+            PageDisplay::None => (None, None),
+            PageDisplay::OtherProcess => {
                 let _ = window.set(Window::OpenedByAnother);
                 (None, None)
             }
-            Here::Browser(browser, turn) => (Some(browser), Some(turn)),
+            PageDisplay::Browser(browser, turn) => (Some(browser), Some(turn)),
         };
         let browser = ForClient { browser, window: window.clone() };
         let (mut tell, mut page) = (Some(tell), None);
@@ -157,7 +149,7 @@ impl Admission {
             let page = shown.wait().await.clone();
             if is_asked
                 && begun_by == ShownBy::Client
-                && let Here::Browser(browser, _turn) = self.here().await
+                && let PageDisplay::Browser(browser, _turn) = self.page_display().await
             {
                 let _ = spawn_blocking(move || browser.open(&page)).await;
                 pending::<()>().await; // keeps the turn until the sign-in ends
@@ -175,18 +167,20 @@ impl Admission {
             (self.listener)(Event::Failure(&error));
             failure(&error).to_string()
         })?;
-        profile.signed_in.into_iter().for_each(|identity| tokens.identify(identity));
+        profile.signed_in.into_iter().for_each(|identity| tokens.use_identity(identity));
         Ok(())
     }
 
     /// What can show a page on this machine now: one browser for all processes together, and none for a while after
     /// the user declined.
-    async fn here(&self) -> Here {
-        let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return Here::Nothing };
+    async fn page_display(&self) -> PageDisplay {
+        let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return PageDisplay::None };
         match Turn::wait(&self.settings.locks(), &self.profile.name, Duration::ZERO).await {
-            Ok(turn) if turn.refusal(self.credentials.clock.now()).await.is_none() => Here::Browser(browser, turn),
-            Err(LockError::TimedOut(_)) => Here::Another,
-            Ok(_) | Err(_) => Here::Nothing,
+            Ok(turn) if turn.refusal(self.credentials.clock.now()).await.is_none() => {
+                PageDisplay::Browser(browser, turn)
+            }
+            Err(LockError::TimedOut(_)) => PageDisplay::OtherProcess,
+            Ok(_) | Err(_) => PageDisplay::None,
         }
     }
 
@@ -279,12 +273,12 @@ enum Signer {
 }
 
 /// What can show a page on this machine now.
-enum Here {
+enum PageDisplay {
     /// This browser; no other process opens one while this one holds the turn.
     Browser(SystemBrowser, Turn),
     /// Another process's browser shows the page of the same sign-in.
-    Another,
-    Nothing,
+    OtherProcess,
+    None,
 }
 
 /// Opens the page if it can. The client has the page's address too, so a failure does not end the sign-in.

@@ -152,8 +152,8 @@ async fn secret_in(path: PathBuf, name: &str) -> Result<Secret, Error> {
             .hint("pass the path of a file that you may read, or - for stdin")
     })?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Error::new(ErrorKind::Usage, format!("there is no {name} in {shown}: it is empty"))
-            .hint("put the secret or the key into it, and nothing else")),
+        "" => Err(Error::new(ErrorKind::Usage, format!("{shown} is empty: expected the {name}"))
+            .hint(format!("put only the {name} in it"))),
         secret => Ok(Secret::new(secret.to_owned())),
     }
 }

@@ -100,7 +100,7 @@ impl Relay<'_> {
         }
     }
 
-    /// The audit log, if the command line asks for one. `seal` seals its lines; `complain` receives failures to write to it.
+    /// The audit log, if the command line asks for one. `seal` seals its lines; `on_failure` receives failures to write to it.
     ///
     /// # Errors
     /// The file cannot be opened.
@@ -108,19 +108,19 @@ impl Relay<'_> {
         &self,
         control: &Control,
         seal: Option<SealKey>,
-        complain: impl Fn(AuditError) + Send + 'static,
+        on_failure: impl Fn(AuditError) + Send + 'static,
     ) -> Result<Option<Audit>, AuditError> {
         let Some(path) = control.audit_log.clone() else { return Ok(None) };
-        let terms = audit::AuditOptions {
+        let options = audit::AuditOptions {
             path,
             profile: self.profile.name.clone(),
             environment: self.profile.environment.clone(),
             arguments: control.audit_arguments,
             seal,
             clock: self.credentials.clock.clone(),
-            report_failure: Box::new(complain),
+            report_failure: Box::new(on_failure),
         };
-        Audit::open(terms).map(Some)
+        Audit::open(options).map(Some)
     }
 
     fn remember(&self) -> Remember {

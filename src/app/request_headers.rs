@@ -18,17 +18,17 @@ use crate::{
     server_url::ServerUrl,
 };
 
-/// How long all of it may take. Claude Code and Codex wait for 10 s.
+/// The timeout of the whole command. Claude Code and Codex wait for 10 s.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// How long the server may take to say whether it takes the token.
+/// The timeout of the test request.
 const TRIAL: Duration = Duration::from_secs(3);
 
-/// Every header that a request to the server of `profile` needs: the token that the server takes now, and the profile's
-/// own. A client asks again after a 401 and does not say so: the server is asked first.
+/// Every header that a request to the server of `profile` needs: a token that the server accepts now, and the headers
+/// of the profile. Clients call again after a 401 without saying why, so finmcp tests the token first.
 ///
 /// # Errors
-/// Exit code 4 if the user has to sign in; tokens that are bound to a key, which the client cannot prove.
+/// Exit code 4 if the user has to sign in; tokens that are bound to a DPoP key.
 pub async fn request_headers(credentials: &Credentials, profile: &Profile) -> Result<BTreeMap<String, String>, Error> {
     let Some(identity) = profile.signed_in.clone() else {
         return Err(login_required(profile, &LoginReason::SignedOut.to_string()));
@@ -41,15 +41,16 @@ pub async fn request_headers(credentials: &Credentials, profile: &Profile) -> Re
     if token.is_bound() || token.has_certificate() {
         return Err(bound(profile, &token));
     }
-    let (name, value) = token.header();
+    let (name, value) = token.header().map_err(|error| Error::of_token(error.into(), profile))?;
     let mut all = profile.options.headers.map().clone();
     all.insert(name, value);
-    Ok(all.iter().map(|(name, value)| (spelled(name), value.to_str().unwrap_or_default().to_owned())).collect())
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    Ok(all.iter().map(|(name, value)| (display_name(name).to_owned(), text(value))).collect())
 }
 
-/// Clients compare these names without regard to case; people read them in this one.
-fn spelled(name: &HeaderName) -> String {
-    if *name == header::AUTHORIZATION { "Authorization".to_owned() } else { name.to_string() }
+/// The name as users write it. Names are not case-sensitive (RFC 9110 section 5.1).
+pub fn display_name(name: &HeaderName) -> &str {
+    if *name == header::AUTHORIZATION { "Authorization" } else { name.as_str() }
 }
 
 /// A token that the server has not refused just now.
@@ -70,7 +71,7 @@ async fn accepted_token(
         match tokens.judge(Some(&token), &profile.server, status, &said, &attempts).await {
             Judgement::Accepted => break,
             Judgement::Retry(another) => token = another,
-            // The token is good; what lacks is for the call itself to say.
+            // The token is valid; the call's own error names the missing scope.
             Judgement::Refused(RefusalReason::InsufficientScope { .. }) => break,
             Judgement::Refused(RefusalReason::NoToken(error)) => return Err(failed(error)),
             Judgement::Refused(RefusalReason::InvalidToken) => {
@@ -81,7 +82,7 @@ async fn accepted_token(
     Ok(token)
 }
 
-/// Sends a request that changes nothing. Only how the server takes the token counts.
+/// Sends a request that changes nothing. Only the server's verdict on the token matters.
 async fn try_out(
     credentials: &Credentials,
     profile: &Profile,
@@ -104,19 +105,22 @@ async fn try_out(
     Ok((response.status(), response.headers().clone()))
 }
 
-/// On one line: a client shows the first line of it, if any.
+/// On one line, because clients show at most the first.
 fn login_required(profile: &Profile, reason: &str) -> Error {
     let text = format!("not signed in to {}: {reason}; run `{}`", profile.title, profile.login_command());
     Error::new(ErrorKind::LoginRequired, text)
 }
 
 fn late(profile: &Profile) -> Error {
-    Error::new(ErrorKind::Network, format!("{} gave no token within {} s", profile.title, DEADLINE.as_secs()))
+    Error::new(
+        ErrorKind::Network,
+        format!("could not get a token for {} within {} s", profile.title, DEADLINE.as_secs()),
+    )
 }
 
 fn bound(profile: &Profile, token: &AccessToken) -> Error {
     let key = if token.is_bound() { "finmcp's DPoP key" } else { "a client certificate" };
-    let text = format!("the tokens of {} are bound to {key}, and only finmcp can prove that", profile.title);
+    let text = format!("the tokens of {} are bound to {key}, so only finmcp can use them", profile.title);
     let command = profile.arguments().join(" ");
-    Error::new(ErrorKind::Failure, text).hint(format!("have the client start `finmcp serve {command}`"))
+    Error::new(ErrorKind::Failure, text).hint(format!("configure the client to run `finmcp serve {command}`"))
 }

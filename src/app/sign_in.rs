@@ -171,7 +171,7 @@ pub async fn sign_in(
         browser: person.browser.clone(),
         registrations: Some(credentials.registrations()),
     };
-    let grant = options.grant.unwrap_or(GrantKind::AuthorizationCode);
+    let grant = options.grant_kind();
     let provider_secret =
         secrets.identity_provider.or_else(|| provider_secret(options, wanted.before.credential.as_ref()));
     let Wanted { challenge, before: Before { credential, force_registration }, client_metadata_url } = wanted;

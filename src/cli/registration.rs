@@ -1,4 +1,4 @@
-//! How to sign in, as it can be typed.
+//! The sign-in options of the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -52,8 +52,13 @@ pub struct Registration {
     /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
     #[arg(long, value_name = "URI", help_heading = "Client")]
     pub redirect_uri: Option<RedirectUri>,
-    /// A file with an API key that the vendor gave you, or - for stdin; asked for at a terminal if omitted
-    #[arg(long, value_name = "PATH|-", conflicts_with_all = ["client_secret_file", "private_key_file"], help_heading = "API key")]
+    /// A file with an API key that the vendor gave you, or - for stdin; if omitted, finmcp prompts for it in a terminal
+    #[arg(
+        long,
+        value_name = "PATH|-",
+        conflicts_with_all = ["client_secret_file", "private_key_file"],
+        help_heading = "API key"
+    )]
     pub api_key_file: Option<PathBuf>,
     /// The header that carries the API key, with a prefix if needed (default: "Authorization: Bearer")
     #[arg(long, value_name = "NAME[: PREFIX]", help_heading = "API key")]
@@ -112,10 +117,10 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// What it says of how to sign in, secrets aside.
+    /// Converts the arguments to options, without secrets.
     ///
     /// # Errors
-    /// What does not go together, and a file that could not be named in `config.toml`.
+    /// Conflicting options, and a path that `config.toml` cannot store.
     pub fn options(self) -> Result<Options, Error> {
         let scope = self.scope.iter().fold(None, |whole: Option<Scope>, scope| {
             Some(whole.map_or_else(|| scope.clone(), |whole| whole.union(scope)))
@@ -132,15 +137,14 @@ impl Registration {
         let grant = match (self.grant, &assertion) {
             (None, Some(_)) => Some(GrantKind::JwtBearer),
             (Some(grant), Some(_)) if grant != GrantKind::JwtBearer => {
-                let text =
-                    "--assertion-file and --identity-provider are for --grant jwt-bearer, and for no other grant";
+                let text = "--assertion-file and --identity-provider require --grant jwt-bearer";
                 return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
             }
             (None, None) if self.api_key_file.is_some() || self.api_key_header.is_some() => Some(GrantKind::ApiKey),
             (grant, _) => grant,
         };
         if grant != Some(GrantKind::ApiKey) && (self.api_key_file.is_some() || self.api_key_header.is_some()) {
-            let text = "--api-key-file and --api-key-header are for --grant api-key, and for no other grant";
+            let text = "--api-key-file and --api-key-header require --grant api-key";
             return Err(Error::new(ErrorKind::Usage, text).hint("leave --grant out"));
         }
         let mut parameters = self.parameters;
@@ -168,7 +172,7 @@ impl Registration {
     /// Refuses a `--param` that finmcp sets itself. Its value, which may be a secret, is not shown.
     ///
     /// # Errors
-    /// The parameter, and the option that says it.
+    /// The parameter, and the option to use instead.
     pub fn check_parameters(&self) -> Result<(), Error> {
         let refused = self.parameters.iter().find_map(|(name, _)| parameters::check(name).err());
         match refused {
@@ -197,13 +201,13 @@ impl Registration {
     }
 }
 
-/// The path of a file that will be read again later, from whatever folder.
+/// The absolute path of a file that finmcp will read again later, from any folder.
 fn lasting(path: &Path) -> Result<PathBuf, Error> {
     let absolute = std::path::absolute(path)?;
     match absolute.to_str() {
         Some(_) => Ok(absolute),
-        None => Err(Error::new(ErrorKind::Usage, format!("{} is not a name in UTF-8", path.display()))
-            .hint("rename it: config.toml, which is to name it, is UTF-8")),
+        None => Err(Error::new(ErrorKind::Usage, format!("the path {} is not valid UTF-8", path.display()))
+            .hint("rename the file: config.toml stores only UTF-8 paths")),
     }
 }
 

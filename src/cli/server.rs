@@ -1,4 +1,4 @@
-//! Which server, as it can be typed.
+//! The server arguments of the command line.
 
 use clap::Args;
 

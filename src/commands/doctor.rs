@@ -17,12 +17,12 @@ use crate::{
     },
     doctor::{
         self,
-        chart::Chart,
         client_entry::Attempt,
-        conversation, network,
-        patient::Patient,
-        report,
+        conversation,
+        findings::Findings,
+        network, report,
         step::{Finding, Step, Trouble},
+        subject::Subject,
     },
     error::{Error, ErrorKind},
     mcp::revision::Era,
@@ -48,20 +48,20 @@ pub async fn run(
     arguments: cli::Doctor,
 ) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
-    let mut chart = open(console, arguments.json)?;
-    doctor::examine_settings(settings, &mut chart);
+    let mut findings = open(console, arguments.json)?;
+    doctor::examine_settings(settings, &mut findings);
     let selected = match settings.profiles.select(&selector) {
         Ok(profile) => {
-            examine(settings, credentials, &profile, &mut chart).await;
+            examine(settings, credentials, &profile, &mut findings).await;
             Some(profile)
         }
         Err(error) => {
-            doctor::note_unselected(error, &mut chart);
+            doctor::note_unselected(error, &mut findings);
             None
         }
     };
-    examine_clients(settings, credentials, selected.as_ref(), &mut chart).await;
-    close(console, &chart, arguments.json)
+    examine_clients(settings, credentials, selected.as_ref(), &mut findings).await;
+    close(console, &findings, arguments.json)
 }
 
 /// Reports settings that cannot be read; no other step can run then.
@@ -69,13 +69,13 @@ pub async fn run(
 /// # Errors
 /// That a step failed; what stdout says.
 pub fn without_settings(console: Console, error: SettingsError, arguments: &cli::Doctor) -> Result<(), Error> {
-    let mut chart = open(console, arguments.json)?;
-    chart.note("settings", Finding::Failed(error.into()));
-    close(console, &chart, arguments.json)
+    let mut findings = open(console, arguments.json)?;
+    findings.note("settings", Finding::Failed(error.into()));
+    close(console, &findings, arguments.json)
 }
 
-async fn examine(settings: &Arc<Settings>, credentials: &Credentials, profile: &Profile, chart: &mut Chart<'_>) {
-    let patient = Patient {
+async fn examine(settings: &Arc<Settings>, credentials: &Credentials, profile: &Profile, findings: &mut Findings<'_>) {
+    let subject = Subject {
         settings,
         http: &credentials.http,
         clock: credentials.clock.as_ref(),
@@ -83,16 +83,18 @@ async fn examine(settings: &Arc<Settings>, credentials: &Credentials, profile: &
         profile,
         tokens: credentials.tokens(profile.signed_in.clone()),
     };
-    let outlook = doctor::examine(&patient, chart).await;
+    let outlook = doctor::examine(&subject, findings).await;
     let answered = outlook.answered.as_ref();
     let is_rejected = match outlook.obstacle {
-        None => conversation::note(&patient, converse(Relay { settings, credentials, profile }).await, answered, chart),
+        None => {
+            conversation::note(&subject, converse(Relay { settings, credentials, profile }).await, answered, findings)
+        }
         Some(cause) => {
-            chart.skip(&["handshake", "tools"], cause);
+            findings.skip(&["handshake", "tools"], cause);
             false
         }
     };
-    network::examine_clock(answered, is_rejected, chart);
+    network::examine_clock(answered, is_rejected, findings);
 }
 
 /// Tests the entries of the AI clients on this machine: those for `meant`, or all if no server was selected.
@@ -100,11 +102,11 @@ async fn examine_clients(
     settings: &Settings,
     credentials: &Credentials,
     meant: Option<&Profile>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) {
     let found = match settings::machine() {
         Ok(machine) => setup::found(&machine),
-        Err(error) => return chart.note(CLIENT, Finding::Failed(error.into())),
+        Err(error) => return findings.note(CLIENT, Finding::Failed(error.into())),
     };
     let mut tried = 0;
     for found in found {
@@ -112,7 +114,7 @@ async fn examine_clients(
             Ok(entries) => entries,
             Err(error) => {
                 let trouble = Trouble::new(format!("{}: cannot read its configuration file", found.client.title()));
-                chart.note(CLIENT, Finding::Warning(trouble.because(causes(&error))));
+                findings.note(CLIENT, Finding::Warning(trouble.because(causes(&error))));
                 continue;
             }
         };
@@ -140,12 +142,12 @@ async fn examine_clients(
                 variables: settings::variables(passes),
                 is_proxied: profile.as_ref().is_some_and(|profile| credentials.http.proxy(&profile.server).is_some()),
             };
-            chart.note(CLIENT, attempt.examine().await);
+            findings.note(CLIENT, attempt.examine().await);
             tried += 1;
         }
     }
     if tried == 0 {
-        chart.note(
+        findings.note(
             CLIENT,
             Finding::Ok("no AI client on this machine uses it; run `finmcp setup` to add it to one".to_owned()),
         );
@@ -181,7 +183,7 @@ async fn converse(server: Relay<'_>) -> Result<(usize, String, Option<Era>), Err
     Ok((outcome?, name, era))
 }
 
-fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
+fn open<'a>(console: Console, is_json: bool) -> Result<Findings<'a>, Error> {
     if !is_json {
         console.data(&report::heading(SystemClock.now()))?;
     }
@@ -193,16 +195,16 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Chart<'a>, Error> {
             let _ = console.data(&report::lines(step, &verdict));
         }
     };
-    Ok(Chart::new(settings::home(), tell))
+    Ok(Findings::new(settings::home(), tell))
 }
 
-fn close(console: Console, chart: &Chart<'_>, is_json: bool) -> Result<(), Error> {
+fn close(console: Console, findings: &Findings<'_>, is_json: bool) -> Result<(), Error> {
     let text = match is_json {
-        true => report::json(chart, SystemClock.now()).map_err(std::io::Error::other)?,
-        false => report::skipped(chart, &console.verdict("skipped")) + &report::summary(chart),
+        true => report::json(findings, SystemClock.now()).map_err(std::io::Error::other)?,
+        false => report::skipped(findings, &console.verdict("skipped")) + &report::summary(findings),
     };
     console.data(&text)?;
-    match chart.count("failed") {
+    match findings.count("failed") {
         0 => Ok(()),
         1 => Err(Error::new(ErrorKind::Failure, "1 step failed")),
         failed => Err(Error::new(ErrorKind::Failure, format!("{failed} steps failed"))),

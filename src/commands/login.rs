@@ -107,7 +107,7 @@ async fn sign_in(
 ) -> Result<(), Error> {
     let facts = settings.profiles.provider(&profile).map(|provider| provider.facts.clone()).unwrap_or_default();
     presets::tell(console, &profile.title, &facts);
-    if profile.options.grant == Some(GrantKind::ApiKey) && secrets.api_key.is_none() {
+    if profile.options.grant_kind() == GrantKind::ApiKey && secrets.api_key.is_none() {
         if let Some(place) = &facts.credentials_from {
             console.note(&format!("Where to get the API key: {place}"));
         }

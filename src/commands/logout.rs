@@ -59,8 +59,8 @@ async fn sign_out(
         console.note(&format!("Not signed in to {title}"));
         return Ok(());
     };
-    let spoken = profile.selector_text();
-    console.note(&format!("Signed out of {title} ({spoken}): deleted the credential from this machine"));
+    let selector = profile.selector_text();
+    console.note(&format!("Signed out of {title} ({selector}): deleted the credential from this machine"));
     if let (Some(credential), Revocation::Wanted) = (credential, revocation) {
         sign_out::revoke(credentials, &credential, &mut |left| words::not_revoked(console, &left)).await;
     }

@@ -89,13 +89,13 @@ async fn page(host: Host<'_>, url: &str) -> Decision {
     let url = match url.parse::<ServerUrl>() {
         Ok(url) => url,
         Err(error) => {
-            host.console.say(&format!("finmcp does not open the server's address: {error}"));
+            host.console.say(&format!("cannot open the server's URL: {error}"));
             return Decision::Cancel;
         }
     };
     host.console.say(&format!("The server asks you to open  {url}"));
     let Screen::Browser(browser) = host.surroundings.screen().await else {
-        let opened = host.console.confirm("Open it in a browser. Done? [y/N] ").await;
+        let opened = host.console.confirm("Open it in a browser. Did you open it? [y/N] ").await;
         return if opened { Decision::Accept(None) } else { Decision::Decline };
     };
     if !host.console.confirm("Open it in your browser? [y/N] ").await {
@@ -129,7 +129,7 @@ async fn field(host: Host<'_>, parameter: &Parameter) -> Option<Option<String>> 
         } else if let Some(value) = read(&parameter.shape, &typed) {
             return Some(Some(value));
         }
-        host.console.say(&format!("  That is not {}. Ctrl-D ends the question.", parameter.shape.words()));
+        host.console.say(&format!("  That is not {}. Press Ctrl-D to cancel.", parameter.shape.words()));
     }
 }
 

@@ -36,14 +36,14 @@ pub async fn run(
     let deadline = relay::deadline(arguments.timeout, settings);
     let control = &arguments.control;
     let seal = if control.audit_seal { Some(audit_seal::key(settings, credentials).await?) } else { None };
-    let complain = move |error: AuditError| console.report(&error.into());
+    let on_failure = move |error: AuditError| console.report(&error.into());
     #[cfg(feature = "demo")]
     if settings.profiles.is_embedded(selector.server.as_deref()) {
         let Embedded { settings, credentials, profile, .. } =
             &embedded::start(settings, credentials, &selector).await?;
         let server = Relay { settings, credentials, profile };
         let ends = server.ends(credentials.tokens(profile.signed_in.clone()), deadline, control);
-        return relay::run(Ends { audit: server.audit(control, seal, complain)?, ..ends }).await;
+        return relay::run(Ends { audit: server.audit(control, seal, on_failure)?, ..ends }).await;
     }
     let profile = settings.profiles.select(&selector)?;
     let server = Relay { settings, credentials, profile: &profile };
@@ -66,5 +66,5 @@ pub async fn run(
         SignInMode::Auto => (tokens.with_sign_in(admission.by_user()), None),
     };
     let ends = server.ends(tokens, deadline, control);
-    relay::run(Ends { offer, audit: server.audit(control, seal, complain)?, ..ends }).await
+    relay::run(Ends { offer, audit: server.audit(control, seal, on_failure)?, ..ends }).await
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use http::header;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    app::{credentials::Credentials, request_headers::request_headers},
+    app::{
+        credentials::Credentials,
+        request_headers::{display_name, request_headers},
+    },
     cli,
     console::Console,
     credential::{
@@ -85,7 +87,8 @@ pub async fn run(
     let text = if arguments.json {
         json(credentials.clock.now(), &token, &profile, &identity.resource)?
     } else if arguments.header {
-        header_line(&token)
+        let (name, value) = token.header().map_err(|error| Error::of_token(error.into(), &profile))?;
+        format!("{}: {}\n", display_name(&name), value.to_str().unwrap_or_default())
     } else {
         format!("{}\n", token.secret().expose())
     };
@@ -100,12 +103,6 @@ fn selector(settings: &Settings, arguments: &cli::Token) -> Selector {
         Some(url) => Selector { server: Some(url.clone()), ..selector },
         None => selector,
     }
-}
-
-fn header_line(token: &AccessToken) -> String {
-    let (name, value) = token.header();
-    let name = if name == header::AUTHORIZATION { "Authorization" } else { name.as_str() };
-    format!("{name}: {}\n", value.to_str().unwrap_or_default())
 }
 
 fn json(now: Timestamp, token: &AccessToken, profile: &Profile, resource: &str) -> Result<String, Error> {

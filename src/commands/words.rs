@@ -49,7 +49,7 @@ pub fn not_revoked(console: Console, left: &NotRevoked) {
             "This server cannot revoke tokens; the last one stays valid until it expires".to_owned()
         }
         NotRevoked::ApiKey => {
-            "The API key still works: revoke it on the vendor's site if you no longer need it.".to_owned()
+            "The API key still works; if you no longer need it, revoke it on the vendor's site".to_owned()
         }
         NotRevoked::Unsupported { token } => {
             format!("This server cannot revoke {token} tokens; the last one stays valid until it expires")

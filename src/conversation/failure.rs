@@ -29,7 +29,10 @@ pub enum Failure {
     #[error("the server refuses the credential")]
     Refused,
     /// The credential lacks a scope (403 with `insufficient_scope`, RFC 6750 section 3.1).
-    #[error("the sign-in does not include what this needs{}", .missing.as_deref().map(|scope| format!(": scope {scope}")).unwrap_or_default())]
+    #[error(
+        "this request needs {} that the sign-in does not include",
+        .missing.as_deref().map_or("a scope".to_owned(), |scope| format!("the scope {scope}"))
+    )]
     InsufficientScope {
         /// The missing scope, in the server's words.
         missing: Option<String>,
@@ -41,7 +44,10 @@ pub enum Failure {
     #[error("{0}")]
     Http(#[from] HttpError),
     /// An HTTP error status without a JSON-RPC response.
-    #[error("the server answered HTTP {}{}{}", .status.as_u16(), .reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default(), .retry_after.map(|wait| format!(", to be asked again in {} s", wait.as_secs())).unwrap_or_default())]
+    #[error(
+        "the server responded with HTTP {}{}{}",
+        .status.as_u16(), after_colon(.reason.as_deref()), asked_to_wait(*.retry_after)
+    )]
     Status {
         /// The HTTP status.
         status: StatusCode,
@@ -52,7 +58,7 @@ pub enum Failure {
     },
     /// The same with a JSON-RPC error that neither responds to this message nor is specific to MCP: the URL may not be
     /// an MCP endpoint.
-    #[error("the server answered HTTP {}", .status.as_u16())]
+    #[error("the server responded with HTTP {}", .status.as_u16())]
     UnrelatedError {
         /// The HTTP status.
         status: StatusCode,
@@ -60,14 +66,17 @@ pub enum Failure {
         error: Box<Message>,
     },
     /// The rate limit is used up for longer than a client can be expected to wait. Nothing was sent.
-    #[error("the server's limit of requests is used up; it can be asked again in {} s", .wait.as_secs() + 1)]
+    #[error("rate limit reached: the next request is allowed in {} s", .wait.as_secs() + 1)]
     RateLimited {
         /// When the limit allows another request.
         wait: Duration,
     },
     /// A redirect that finmcp does not follow: it leads to another address than the server's, apart from a trailing
     /// slash.
-    #[error("the server redirects elsewhere (HTTP {}{}), which is not followed: its address may have changed", .status.as_u16(), .target.as_deref().map(|target| format!(" to {target}")).unwrap_or_default())]
+    #[error(
+        "the server redirects to {} (HTTP {}); finmcp did not follow it",
+        .target.as_deref().unwrap_or("another address"), .status.as_u16()
+    )]
     Redirected {
         /// The HTTP status.
         status: StatusCode,
@@ -75,42 +84,41 @@ pub enum Failure {
         target: Option<String>,
     },
     /// A 2xx response that is neither JSON nor an event stream.
-    #[error(
-        "the server's answer is not MCP but {content_type}: something else may be in between, such as a sign-in page of the network"
-    )]
+    #[error("expected MCP, got {content_type}: a proxy or captive portal may have responded instead")]
     NotMcp {
         /// Its content type, safe to display.
         content_type: String,
     },
     /// A response body that is not a JSON-RPC message.
-    #[error("the server's answer is not a JSON-RPC message")]
+    #[error("the server's response is not a JSON-RPC message")]
     Malformed,
     /// A response larger than the maximum message size.
-    #[error("the server's answer is larger than {} MiB", .limit >> 20)]
+    #[error("the server's response is larger than {} MiB", .limit >> 20)]
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
     /// The HTTP response ended before the JSON-RPC response.
-    #[error("the server ended its answer without a response")]
+    #[error("the HTTP response ended without a JSON-RPC response")]
     Cut,
     /// No HTTP+SSE stream, or none that starts in time with its `endpoint` event (MCP 2024-11-05 transports, "HTTP
     /// with SSE").
-    #[error("the server opens no event stream that begins with the address for messages{}", .status.map(|status| format!(" (HTTP {})", status.as_u16())).unwrap_or_default())]
+    #[error(
+        "the server opened no event stream with an `endpoint` event{}",
+        .status.map(|status| format!(" (HTTP {})", status.as_u16())).unwrap_or_default()
+    )]
     NoEndpoint {
         /// The status of the response, if it was no stream.
         status: Option<StatusCode>,
     },
     /// An `endpoint` event that names another origin.
-    #[error(
-        "the server wants messages to be sent to an address that is not its own; none was, since a sign-in is for the server alone"
-    )]
+    #[error("the server's message endpoint is on another origin; finmcp sent nothing to it")]
     ForeignEndpoint,
     /// The request waited for a session, but none was opened.
     #[error("the server refuses to open a session")]
     NoSession,
     /// No response in time.
-    #[error("the server did not answer within {seconds} s")]
+    #[error("the server did not respond within {seconds} s")]
     TimedOut {
         /// The limit, in seconds.
         seconds: u64,
@@ -119,29 +127,37 @@ pub enum Failure {
     #[error("this id is still in use by an unanswered request")]
     IdInUse,
     /// The server sent a request that the client does not support.
-    #[error("the server wants {}, which this client does not offer", quoted(.method))]
+    #[error("the server requested {}, which this client does not support", quoted(.method))]
     UnsupportedByClient {
         /// The method of that request.
         method: String,
     },
     /// The server asked for input in too many rounds.
-    #[error("the server asked for more too often")]
+    #[error("the server requested input in too many rounds")]
     TooManyRounds,
     /// The client did not answer the server's request for input.
-    #[error("the server's question was not answered")]
+    #[error("the client did not answer the server's request for input")]
     NoInput,
     /// The client responded to a server request that is unknown or has expired.
-    #[error("the question that this answers is not open any more; make the request again")]
+    #[error("the input request is unknown or has expired; send the original request again")]
     NotResumable,
     /// The client has too many bytes in flight.
-    #[error("too much is under way: so many large requests wait for their answers that there is no room for this one")]
+    #[error("too many large requests are in flight")]
     TooMuchInFlight,
     /// [`Attempts`](crate::mcp::attempts::Attempts) allows no further delivery, and nothing was sent.
-    #[error("the server refused this {SENDS_LIMIT} times")]
+    #[error("the server refused this message {SENDS_LIMIT} times")]
     TriedTooOften,
     /// finmcp was told to stop.
-    #[error("finmcp was stopped before the server answered")]
+    #[error("finmcp was stopped before the server responded")]
     Stopped,
+}
+
+fn after_colon(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+fn asked_to_wait(wait: Option<Duration>) -> String {
+    wait.map(|wait| format!(" and asks to wait {} s", wait.as_secs())).unwrap_or_default()
 }
 
 /// A retry that may help, if the message's attempts allow this reason.

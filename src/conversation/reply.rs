@@ -3,7 +3,11 @@
 use crate::{
     advice::{Advice, CONTACT_UNSENT, ErrorKind, Hint, MOVED, TRY_LATER_OR_CONTACT},
     conversation::failure::{Failure, Processed, Refusal},
-    mcp::{id::Id, malformed::Malformed, message::Message},
+    mcp::{
+        id::Id,
+        malformed::{LINE_LIMIT, Malformed},
+        message::Message,
+    },
 };
 
 /// The code of an error from finmcp: one of JSON-RPC 2.0 section 5.1 if it fits; otherwise outside the range reserved
@@ -45,7 +49,7 @@ impl From<ErrorKind> for ReplyCode {
     }
 }
 
-/// How errors speak of the server.
+/// How errors name the server and the command that signs in to it.
 #[derive(Debug, Clone)]
 pub struct ServerLabels {
     /// The server's display name.
@@ -54,16 +58,19 @@ pub struct ServerLabels {
     pub login_command: String,
 }
 
-/// The answer to bytes that are no message (JSON-RPC 2.0 section 5: the id is null where it cannot be told).
+/// The error for input that is not a message (JSON-RPC 2.0 section 5: the id is null if unknown).
 pub fn malformed(malformed: Malformed) -> Message {
     let (code, message) = match malformed {
-        Malformed::Json => (ReplyCode::ParseError, "this line is not JSON"),
+        Malformed::Json => (ReplyCode::ParseError, "this line is not JSON".to_owned()),
         Malformed::Message => {
-            (ReplyCode::InvalidRequest, "this line is not a single JSON-RPC request, notification or response")
+            let text = "this line is not a single JSON-RPC request, notification or response";
+            (ReplyCode::InvalidRequest, text.to_owned())
         }
-        Malformed::TooLong => (ReplyCode::InvalidRequest, "this line is longer than a message may be"),
+        Malformed::TooLong => {
+            (ReplyCode::InvalidRequest, format!("this line is longer than the limit of {} MiB", LINE_LIMIT >> 20))
+        }
     };
-    Message::error(None, code as i32, message)
+    Message::error(None, code as i32, &message)
 }
 
 /// An error response to the request `id`.
@@ -155,8 +162,8 @@ impl ServerLabels {
         }
     }
 
-    /// The command that signs in with this scope. A person copies it into a shell: a token that one would make more of
-    /// than a word (RFC 6749 section 3.3 allows `$(…)`) is left for them to write, with all the others.
+    /// The command that signs in with this scope, for the user to paste into a shell. If a scope token has shell
+    /// metacharacters (RFC 6749 section 3.3 allows `$(…)`), the command omits --scope.
     fn login_command_for(&self, scope: &[String]) -> String {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/@+=,".contains(&byte);
         let option = |token: &String| match token {
@@ -215,7 +222,10 @@ mod tests {
         for method in ["initialize", "server/discover"] {
             assert_eq!(failed(method, unaddressed())["error"]["message"], "no such");
         }
-        assert_eq!(failed("tools/call", unaddressed())["error"]["message"], "Asset: the server answered HTTP 404");
+        assert_eq!(
+            failed("tools/call", unaddressed())["error"]["message"],
+            "Asset: the server responded with HTTP 404"
+        );
     }
 
     #[test]
@@ -251,7 +261,8 @@ mod tests {
             let failure = Failure::InsufficientScope { missing: Some("files:write".to_owned()), wanted };
             let error = failed("tools/call", failure);
             let text = format!(
-                "Asset: the sign-in does not include what this needs: scope files:write. Run `{command}` in a terminal, then try again"
+                "Asset: this request needs the scope files:write that the sign-in does not include. Run `{command}` in a \
+                 terminal, then try again"
             );
             assert_eq!((&error["error"]["code"], &error["error"]["message"]), (&(-31004).into(), &text.into()));
         }

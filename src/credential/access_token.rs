@@ -16,8 +16,8 @@ use crate::{
     oauth::{
         challenge::Challenge,
         dpop::{self, DpopKey},
+        error::TokenError,
         jwt,
-        private_key::PrivateKeyError,
         scope::Scope,
         token_set::{TokenSet, TokenType},
     },
@@ -126,15 +126,15 @@ impl AccessToken {
     /// 7.1).
     ///
     /// # Errors
-    /// [`PrivateKeyError::Broken`].
+    /// [`TokenError::Unusable`], or [`PrivateKeyError::Broken`](crate::oauth::private_key::PrivateKeyError::Broken).
     pub(super) fn authorize(
         &self,
         headers: &mut HeaderMap,
         method: &Method,
         url: &ServerUrl,
         now: Timestamp,
-    ) -> Result<(), PrivateKeyError> {
-        let (name, value) = self.header();
+    ) -> Result<(), TokenError> {
+        let (name, value) = self.header()?;
         headers.insert(name, value);
         if let Some(key) = self.key() {
             headers.insert(dpop::PROOF, key.proof(method, url, Some(&self.0.secret), now)?);
@@ -143,18 +143,18 @@ impl AccessToken {
     }
 
     /// The header that carries it; never shown in logs. A token that is bound to a key needs a proof beside it.
-    pub fn header(&self) -> (HeaderName, HeaderValue) {
-        let kind = self.token_type().name();
-        // A token or key that cannot be a header value was refused when it came.
+    ///
+    /// # Errors
+    /// [`TokenError::Unusable`] for a stored token that is not a valid header value.
+    pub fn header(&self) -> Result<(HeaderName, HeaderValue), TokenError> {
+        let unusable = TokenError::Unusable("its access token is not a valid header value");
         match &self.0.presentation {
-            Presentation::ApiKey(header) => {
-                (header.name().clone(), header.value(&self.0.secret).unwrap_or(HeaderValue::from_static("")))
-            }
+            Presentation::ApiKey(header) => Ok((header.name().clone(), header.value(&self.0.secret).ok_or(unusable)?)),
             Presentation::Bearer | Presentation::Dpop(_) => {
-                let value = Zeroizing::new(format!("{kind} {}", self.0.secret.expose()));
-                let mut value = HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static(kind));
+                let value = Zeroizing::new(format!("{} {}", self.token_type().name(), self.0.secret.expose()));
+                let mut value = HeaderValue::from_str(&value).map_err(|_| unusable)?;
                 value.set_sensitive(true);
-                (header::AUTHORIZATION, value)
+                Ok((header::AUTHORIZATION, value))
             }
         }
     }
@@ -277,6 +277,20 @@ mod tests {
         bound.authorize(&mut headers, &Method::POST, &url, ISSUED).unwrap();
         assert_eq!(headers[header::AUTHORIZATION], "DPoP CANARY-access");
         assert!(headers.contains_key(dpop::PROOF));
+    }
+
+    /// A damaged store may hold a token that cannot be sent: finmcp sends no request instead of one without a token.
+    #[test]
+    fn a_token_that_is_no_header_value_is_an_error() {
+        let url: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
+        let secret = || Secret::new("a\r\nb".to_owned());
+        let tokens = TokenSet { access_token: secret(), ..sample().tokens.unwrap() };
+        for renewal in [Renewal::RefreshToken, Renewal::ApiKey("x-key".parse().unwrap())] {
+            let token = AccessToken::new(&tokens, &Credential { renewal, ..sample() });
+            let mut headers = HeaderMap::new();
+            let error = token.authorize(&mut headers, &Method::POST, &url, ISSUED).unwrap_err();
+            assert!(matches!(error, TokenError::Unusable(_)) && headers.is_empty(), "{error}");
+        }
     }
 
     /// Only for a bound token, and for a 401 that asks for a nonce and contains one.

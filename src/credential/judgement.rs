@@ -1,8 +1,8 @@
 //! What a server's response says about the request's token, and with which token the request may be sent again.
 //!
 //! A server that refuses a token refuses the request before processing it (RFC 6750 section 3.1), and so does one that
-//! requires a nonce in the DPoP proof (RFC 9449 section 9). The law of attempts decides whether the request may be
-//! sent again.
+//! requires a nonce in the DPoP proof (RFC 9449 section 9). The retry limits (`mcp::attempts`) decide whether the
+//! request may be sent again.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::{
 pub enum Judgement {
     /// The response is final: the server accepted the token, or refused for a reason that no other token would change.
     Accepted,
-    /// The server processed nothing and may accept this token. The law of attempts admits another try.
+    /// The server processed nothing and may accept this token. The retry limits allow another try.
     Retry(AccessToken),
     /// The server processed nothing, and there is no other token to try.
     Refused(RefusalReason),
@@ -276,7 +276,7 @@ mod tests {
         }
     }
 
-    /// a1: the judgement of every response; finmcp sends nothing again that the law of attempts does not admit.
+    /// a1: the judgement of every response; finmcp sends nothing again that the retry limits do not allow.
     #[tokio::test]
     async fn a1_a_response_is_judged_by_status_challenge_and_attempts() {
         let (source, token, _locks) = signed_in(None).await;
@@ -307,7 +307,7 @@ mod tests {
             holds(by_law, judged(&source, Some(&token), answer, nonce, &spent()).await);
             holds(by_law, judged(&bound_source, Some(&bound), answer, nonce, &spent()).await);
         }
-        // A wider sign-in helps, unless the law of attempts forbids another try.
+        // A wider sign-in helps, unless the retry limits forbid another try.
         source.sign_in(credential("wide", "a b c", None)).await.unwrap();
         for (law, expected) in [(spent(), lacking), (Attempts::default(), "another")] {
             assert_eq!(judged(&source, Some(&token), (403, LACKS_SCOPE), None, &law).await, expected);

@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use crate::{mcp::extra_headers::is_reserved, secret::Secret};
 
-/// A header and what stands before the key in it: `Authorization: Bearer` (RFC 6750 section 2.1) unless the vendor wants
-/// another, such as `X-Api-Key`.
+/// A header name and an optional prefix for the key: `Authorization: Bearer` (RFC 6750 section 2.1) unless the vendor
+/// requires another, for example `X-Api-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyHeader {
     name: HeaderName,
@@ -33,7 +33,7 @@ impl KeyHeader {
         &self.name
     }
 
-    /// The header's value with `key`; never shown in logs. None where the key cannot be part of a header.
+    /// The header's value with `key`; never shown in logs. None if the key cannot be part of a header.
     pub fn value(&self, key: &Secret) -> Option<HeaderValue> {
         let text = match self.prefix.as_str() {
             "" => Zeroizing::new(key.expose().to_owned()),
@@ -42,11 +42,6 @@ impl KeyHeader {
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
         Some(value)
-    }
-
-    /// Adds `key` to the headers of a request. One that cannot be part of a header was refused when it was given.
-    pub fn add_to(&self, headers: &mut HeaderMap, key: &Secret) {
-        headers.extend(self.value(key).map(|value| (self.name.clone(), value)));
     }
 }
 

@@ -365,7 +365,7 @@ impl Account {
         if is_rejection && !self.state().rejections.admits(Instant::now()) {
             return Err(TokenSourceError::Rejected);
         }
-        let token = self.ask(credential).await?;
+        let token = self.request_and_save(credential).await?;
         if is_rejection {
             self.state().rejections.note(Instant::now(), REJECTION_GAPS);
         }
@@ -396,7 +396,7 @@ impl Account {
     }
 
     /// Requests a token and saves it before use. Needs the lock.
-    async fn ask(self: &Arc<Self>, credential: Credential) -> Outcome {
+    async fn request_and_save(self: &Arc<Self>, credential: Credential) -> Outcome {
         let login_required = |reason| Err(TokenSourceError::LoginRequired(reason));
         let (grant, scope) = match (&credential.renewal, &credential.tokens) {
             (Renewal::JwtBearer(source), _) => {

@@ -24,7 +24,7 @@ use crate::{
         store::CredentialStore,
     },
     http::Http,
-    oauth::{challenge::Challenge, error::TokenError},
+    oauth::challenge::Challenge,
     server_url::ServerUrl,
 };
 
@@ -123,7 +123,7 @@ impl TokenSource {
     /// sign-ins, and shows the server this sign-in's client certificate.
     ///
     /// # Errors
-    /// [`TokenSourceError::Refused`] if the token's DPoP key cannot sign.
+    /// The token cannot be sent, or its DPoP key cannot sign.
     pub fn authorize(
         &self,
         token: &AccessToken,
@@ -134,7 +134,7 @@ impl TokenSource {
         let now = self.parts.clock.now();
         self.parts.http.set_cookie_owner(Some(token.sign_in()));
         self.parts.http.show_certificate(url, token.certificate());
-        token.authorize(headers, method, url, now).map_err(|error| TokenError::from(error).into())
+        Ok(token.authorize(headers, method, url, now)?)
     }
 
     /// Whether there is a sign-in that the server has not refused, possibly by another process. Renews nothing.
@@ -169,7 +169,7 @@ impl TokenSource {
             return Err(error);
         };
         let flight = self.asking.ask(sign_in, challenge).map_err(TokenSourceError::SignIn)?;
-        self.identify(flight.await.map_err(TokenSourceError::SignIn)?);
+        self.use_identity(flight.await.map_err(TokenSourceError::SignIn)?);
         match rejected {
             Some(rejected) => self.account()?.replace(rejected).await,
             None => self.account()?.access_token(Duration::ZERO).await,
@@ -183,7 +183,7 @@ impl TokenSource {
         let known = self.account().ok();
         match found {
             Some(identity) if known.is_none_or(|known| *known.identity() != identity) => {
-                self.identify(identity);
+                self.use_identity(identity);
                 true
             }
             _ => false,
@@ -233,7 +233,7 @@ impl TokenSource {
     }
 
     /// Uses the sign-in of `identity`, from another process, from now on.
-    pub fn identify(&self, identity: Identity) {
+    pub fn use_identity(&self, identity: Identity) {
         let account = self.account_of(identity);
         *self.locked() = Some(account);
     }

@@ -2,12 +2,11 @@
 
 use crate::{
     doctor::{
-        chart::Chart,
-        patient::Patient,
+        findings::Findings,
         step::{Finding, Trouble},
+        subject::Subject,
     },
     error::Error,
-    login::options::GrantKind,
     oauth::{
         authorization_server::AuthorizationServer,
         discovery::{DiscoveryError, Inquiry, Probe},
@@ -26,33 +25,33 @@ const STEPS: [&str; 3] = ["resource", "issuer", "metadata"];
 
 /// Reads the server's metadata and those of its authorization server; on failure returns the step that failed.
 pub async fn examine(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     inquiry: &Inquiry<'_>,
     probe: Result<&Probe, &'static str>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) -> Result<Origin, &'static str> {
-    if let Some(endpoint) = &patient.profile.options.token_endpoint {
-        chart.note("resource", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
-        chart.note("issuer", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
-        chart.note(
+    if let Some(endpoint) = &subject.profile.options.token_endpoint {
+        findings.note("resource", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
+        findings.note("issuer", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
+        findings.note(
             "metadata",
             Finding::Ok(format!("not needed: the preset or config.toml sets the token endpoint {endpoint}")),
         );
-        let issuer = patient.profile.options.issuer.clone();
+        let issuer = subject.profile.options.issuer.clone();
         return Ok(Origin::Server(Box::new(AuthorizationServer::pinned(issuer, endpoint.clone()))));
     }
-    if patient.profile.options.grant == Some(GrantKind::ApiKey) {
+    if !subject.profile.options.grant_kind().uses_authorization_server() {
         for step in STEPS {
-            chart.note(step, Finding::Ok("not needed: an API key".to_owned()));
+            findings.note(step, Finding::Ok("not needed: an API key".to_owned()));
         }
         return Ok(Origin::Nowhere);
     }
-    let probe = probe.inspect_err(|cause| chart.skip(&STEPS, cause))?;
+    let probe = probe.inspect_err(|cause| findings.skip(&STEPS, cause))?;
     let resource = match inquiry.protected_resource(probe).await {
         Ok(resource) => resource,
         Err(error) => {
-            chart.note("resource", Finding::Failed(failed(error)));
-            chart.skip(&STEPS[1..], "resource");
+            findings.note("resource", Finding::Failed(failed(error)));
+            findings.skip(&STEPS[1..], "resource");
             return Err("resource");
         }
     };
@@ -63,7 +62,7 @@ pub async fn examine(
         }
         (None, _) => "the server publishes no resource metadata and requires no sign-in".to_owned(),
     };
-    chart.note("resource", Finding::Ok(said));
+    findings.note("resource", Finding::Ok(said));
     let outcome = inquiry.authorization_server(probe, resource.as_ref()).await;
     let named = match (&outcome, inquiry.issuer(resource.as_ref())) {
         (Ok(Some(server)), _) => server.issuer.clone(),
@@ -71,20 +70,20 @@ pub async fn examine(
         (Ok(None), None) => "none: the server requires no sign-in".to_owned(),
         (Err(_), None) => "the server names no authorization server".to_owned(),
     };
-    chart.note("issuer", Finding::Ok(named));
+    findings.note("issuer", Finding::Ok(named));
     match outcome {
         Ok(Some(server)) => {
-            let finding = judge(patient, &server);
+            let finding = judge(subject, &server);
             let is_bad = matches!(finding, Finding::Failed(_));
-            chart.note("metadata", finding);
+            findings.note("metadata", finding);
             if is_bad { Err("metadata") } else { Ok(Origin::Server(Box::new(server))) }
         }
         Ok(None) => {
-            chart.note("metadata", Finding::Ok("not needed: the server requires no sign-in".to_owned()));
+            findings.note("metadata", Finding::Ok("not needed: the server requires no sign-in".to_owned()));
             Ok(Origin::Nowhere)
         }
         Err(error) => {
-            chart.note("metadata", Finding::Failed(failed(error)));
+            findings.note("metadata", Finding::Failed(failed(error)));
             Err("metadata")
         }
     }
@@ -92,17 +91,17 @@ pub async fn examine(
 
 fn failed(error: DiscoveryError) -> Trouble {
     let trouble = Trouble::from(Error::from(error));
-    match trouble.cure.is_empty() {
-        true => trouble.cured_by("check the server's URL; if it is correct, report this to the server's operator"),
+    match trouble.hints.is_empty() {
+        true => trouble.with_hint("check the server's URL; if it is correct, report this to the server's operator"),
         false => trouble,
     }
 }
 
 /// Whether the authorization server supports the profile's kind of sign-in.
-fn judge(patient: &Patient<'_>, server: &AuthorizationServer) -> Finding {
-    let is_by_page = patient.profile.options.grant.is_none_or(|grant| grant == GrantKind::AuthorizationCode);
+fn judge(subject: &Subject<'_>, server: &AuthorizationServer) -> Finding {
+    let uses_page = subject.profile.options.uses_page();
     match server.authorization_endpoint().and_then(|_| server.push_endpoint()) {
-        Err(error) if is_by_page => Finding::Failed(Error::from(error).into()),
+        Err(error) if uses_page => Finding::Failed(Error::from(error).into()),
         _ => Finding::Ok(format!("valid; the token endpoint is on {}", server.token_endpoint.host())),
     }
 }

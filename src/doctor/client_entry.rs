@@ -67,7 +67,7 @@ impl Attempt<'_> {
         if self.profile.is_none() {
             let trouble = self.trouble("its arguments do not name a known server");
             let arguments = format!("the arguments are: {}", self.entry.arguments.join(" "));
-            return Finding::Failed(trouble.because(arguments).cured_by(self.cure()));
+            return Finding::Failed(trouble.because(arguments).with_hint(self.hints()));
         }
         // A project's file may come from another author: doctor must not run the programs that it names.
         if self.scope == Scope::Project {
@@ -89,13 +89,13 @@ impl Attempt<'_> {
         }
         if self.is_proxied && !PROXIES.iter().any(|name| self.passes(name)) {
             let trouble = self.trouble("starts, but the client does not pass on your proxy variables");
-            return Finding::Warning(trouble.cured_by(self.cure()));
+            return Finding::Warning(trouble.with_hint(self.hints()));
         }
         let this = concat!("finmcp ", env!("CARGO_PKG_VERSION"));
         if version != this {
             let trouble = self.trouble(format!("starts {version}, but this is {this}"));
             return Finding::Warning(
-                trouble.because(format!("the entry's command is {}", self.entry.command)).cured_by(self.cure()),
+                trouble.because(format!("the entry's command is {}", self.entry.command)).with_hint(self.hints()),
             );
         }
         let works = if self.entry.url.is_some() { "gives the headers" } else { "starts and responds" };
@@ -113,7 +113,7 @@ impl Attempt<'_> {
                         .because("finmcp was moved or removed after the entry was written"),
                     _ => self.trouble(format!("cannot start {}", self.entry.command)).because(error.to_string()),
                 };
-                Err(Finding::Failed(trouble.cured_by(self.cure())))
+                Err(Finding::Failed(trouble.with_hint(self.hints())))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Attempt<'_> {
             problem: Option<String>,
         }
         let Some(profile) = self.profile.filter(|profile| profile.signed_in.is_some()) else { return Ok(()) };
-        let unknown = |why: String| self.trouble("cannot find your sign-in").because(why).cured_by(self.cure());
+        let unknown = |why: String| self.trouble("cannot find your sign-in").because(why).with_hint(self.hints());
         let text = self.output(&["status", "--json"]).await.map_err(|error| unknown(error.to_string()))?;
         let rows: Vec<Row> =
             serde_json::from_str(&text).map_err(|_| unknown("its `status --json` cannot be read".to_owned()))?;
@@ -147,7 +147,7 @@ impl Attempt<'_> {
     async fn serves(&self) -> Result<(), Trouble> {
         let mut command = self.command();
         command.args(quiet(&self.entry.arguments)).stdin(Stdio::piped()).stderr(Stdio::null());
-        let failed = |why: String| self.trouble("starts, but does not serve MCP").because(why).cured_by(self.cure());
+        let failed = |why: String| self.trouble("starts, but does not serve MCP").because(why).with_hint(self.hints());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
             return Err(failed("cannot open its stdin and stdout".to_owned()));
@@ -169,7 +169,7 @@ impl Attempt<'_> {
 
     /// Whether the command prints headers for the server that the client connects to, in time.
     async fn gives_headers(&self, url: &str) -> Result<(), Finding> {
-        let broken = |what: &str, why: String| Finding::Failed(self.trouble(what).because(why).cured_by(self.cure()));
+        let broken = |what: &str, why: String| Finding::Failed(self.trouble(what).because(why).with_hint(self.hints()));
         let profile = self.profile.filter(|profile| profile.server.as_str() != url);
         if let Some(profile) = profile {
             let why = format!(
@@ -199,9 +199,9 @@ impl Attempt<'_> {
         let trouble = self.trouble("prints no headers").because(line("error: ").unwrap_or_default());
         let login_required = i32::from(ErrorKind::LoginRequired.exit_code());
         let Some(profile) = self.profile.filter(|_| printed.status.code() == Some(login_required)) else {
-            return Finding::Failed(trouble.cured_by(line("hint: ").unwrap_or_else(|| self.cure())));
+            return Finding::Failed(trouble.with_hint(line("hint: ").unwrap_or_else(|| self.hints())));
         };
-        let trouble = trouble.cured_by(format!("run `{}`", profile.login_command()));
+        let trouble = trouble.with_hint(format!("run `{}`", profile.login_command()));
         // Signed out is a normal state.
         if profile.signed_in.is_none() { Finding::Warning(trouble) } else { Finding::Failed(trouble) }
     }
@@ -255,7 +255,7 @@ impl Attempt<'_> {
     }
 
     /// The command that rewrites the entry.
-    fn cure(&self) -> String {
+    fn hints(&self) -> String {
         let server = self.profile.map(|profile| format!(" {}", profile.selector_text())).unwrap_or_default();
         let name = match self.profile.is_some_and(|profile| profile.name == self.entry.name) {
             true => String::new(),

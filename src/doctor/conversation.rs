@@ -5,10 +5,10 @@ use serde::Deserialize;
 use crate::{
     client::{Client, ClientError},
     doctor::{
-        chart::Chart,
+        findings::Findings,
         network::{Answered, SET_CLOCK},
-        patient::Patient,
         step::{Finding, Trouble},
+        subject::Subject,
     },
     error::{Error, ErrorKind},
     mcp::revision::Era,
@@ -26,25 +26,25 @@ pub async fn examine(client: &mut Client) -> Result<usize, ClientError> {
 /// Records the number of tools, the server's name and its protocol revisions, or why there is no response. Returns true
 /// if the server rejected the token.
 pub fn note(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     outcome: Result<(usize, String, Option<Era>), Error>,
     answered: Option<&Answered>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) -> bool {
     match outcome {
         Ok((tools, name, era)) => {
             let era = era.map(|era| format!(", speaks {}", era.revisions())).unwrap_or_default();
-            chart.note("handshake", Finding::Ok(format!("{name}{era}")));
+            findings.note("handshake", Finding::Ok(format!("{name}{era}")));
             let finding = match tools {
                 0 => Finding::Warning(
                     Trouble::new("the server lists no tools")
                         .because("your account may not have access to any")
-                        .cured_by("ask your account's administrator for access"),
+                        .with_hint("ask your account's administrator for access"),
                 ),
                 1 => Finding::Ok("1 tool".to_owned()),
                 tools => Finding::Ok(format!("{tools} tools")),
             };
-            chart.note("tools", finding);
+            findings.note("tools", finding);
             false
         }
         Err(error) => {
@@ -53,17 +53,17 @@ pub fn note(
             if is_rejected {
                 trouble = trouble.because("the token is valid by this machine's clock, but the server rejects it");
                 if let Some(wrong) = answered.and_then(Answered::wrong_clock) {
-                    trouble = trouble.because(wrong).cured_by(SET_CLOCK);
+                    trouble = trouble.because(wrong).with_hint(SET_CLOCK);
                 }
             }
-            if trouble.cure.is_empty() {
-                trouble = trouble.cured_by(match is_rejected {
-                    true => format!("run `{}`", patient.profile.login_command()),
+            if trouble.hints.is_empty() {
+                trouble = trouble.with_hint(match is_rejected {
+                    true => format!("run `{}`", subject.profile.login_command()),
                     false => "try again later; if it keeps failing, contact the server's operator".to_owned(),
                 });
             }
-            chart.note("handshake", Finding::Failed(trouble));
-            chart.skip(&["tools"], "handshake");
+            findings.note("handshake", Finding::Failed(trouble));
+            findings.skip(&["tools"], "handshake");
             is_rejected
         }
     }

@@ -4,21 +4,21 @@
 //! token that has expired or that the server rejects. They register no client, open no browser and prompt for nothing.
 
 pub mod authorization;
-pub mod chart;
 pub mod client_entry;
 pub mod conversation;
+pub mod findings;
 pub mod network;
-pub mod patient;
 pub mod report;
 pub mod sign_in;
 pub mod step;
+pub mod subject;
 
 use crate::{
     doctor::{
-        chart::Chart,
+        findings::Findings,
         network::Answered,
-        patient::Patient,
         step::{Finding, Trouble},
+        subject::Subject,
     },
     error::Error,
     oauth::discovery::{Inquiry, Probe},
@@ -55,7 +55,7 @@ pub struct Outlook {
 }
 
 /// Records the settings, and whether they are valid.
-pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
+pub fn examine_settings(settings: &Settings, findings: &mut Findings<'_>) {
     let mut parts = vec![format!("config.toml in {}", settings.folder.display())];
     parts.push(match settings.profiles.all().count() {
         1 => "1 profile".to_owned(),
@@ -72,52 +72,52 @@ pub fn examine_settings(settings: &Settings, chart: &mut Chart<'_>) {
     let text = parts.join("; ");
     let broken: Vec<String> =
         settings.profiles.broken().map(|(name, problem)| format!("profile {name:?} is invalid: {problem}")).collect();
-    chart.note(
+    findings.note(
         "settings",
         match broken.is_empty() {
             true => Finding::Ok(text),
             false => Finding::Warning(
-                Trouble { what: text, why: broken, cure: Vec::new() }
-                    .cured_by("fix these in config.toml, or delete them and sign in again"),
+                Trouble { what: text, why: broken, hints: Vec::new() }
+                    .with_hint("fix these in config.toml, or delete them and sign in again"),
             ),
         },
     );
 }
 
 /// Records why no server was selected. If the user named none, that is only a warning.
-pub fn note_unselected(error: SelectorError, chart: &mut Chart<'_>) {
+pub fn note_unselected(error: SelectorError, findings: &mut Findings<'_>) {
     let is_open = matches!(error, SelectorError::Unclear { .. });
     let trouble = Trouble::from(Error::from(error));
-    chart.note("server", if is_open { Finding::Warning(trouble) } else { Finding::Failed(trouble) });
-    chart.skip(&SERVER_STEPS, "server");
+    findings.note("server", if is_open { Finding::Warning(trouble) } else { Finding::Failed(trouble) });
+    findings.skip(&SERVER_STEPS, "server");
 }
 
 /// Checks everything up to the token, in order.
-pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
-    chart.note("server", server(patient.profile));
-    let registration = &patient.profile.options;
+pub async fn examine(subject: &Subject<'_>, findings: &mut Findings<'_>) -> Outlook {
+    findings.note("server", server(subject.profile));
+    let registration = &subject.profile.options;
     let issuer = registration.issuer.as_deref();
-    if let Ok(Some(credential)) = patient.tokens.credential().await {
-        patient.http.show_certificate(&patient.profile.server, credential.registration.certificate.as_ref());
+    if let Ok(Some(credential)) = subject.tokens.credential().await {
+        subject.http.show_certificate(&subject.profile.server, credential.registration.certificate.as_ref());
     }
-    let inquiry = Inquiry::new(patient.http, &patient.profile.server, issuer, &registration.overrides);
+    let inquiry = Inquiry::new(subject.http, &subject.profile.server, issuer, &registration.overrides);
     let inquiry = inquiry.with_headers(registration.headers.map());
-    let reached = network::examine(patient, &inquiry, chart).await;
+    let reached = network::examine(subject, &inquiry, findings).await;
     let (answered, unreached) = match reached {
         Ok(answered) => (Some(answered), None),
         Err(cause) => (None, Some(cause)),
     };
     let probe = answered.as_ref().map(|answered| &answered.probe).ok_or(unreached.unwrap_or_default());
-    let origin = authorization::examine(patient, &inquiry, probe, chart).await;
+    let origin = authorization::examine(subject, &inquiry, probe, findings).await;
     let origin = origin.as_ref().map_err(|cause| *cause);
     let is_open = matches!(probe, Ok(Probe::Served));
-    let credential = sign_in::examine(patient, origin, is_open, chart).await;
+    let credential = sign_in::examine(subject, origin, is_open, findings).await;
     let found = credential.as_ref().map(Option::as_ref).map_err(|cause| *cause);
-    sign_in::examine_registration(patient, found, origin, chart);
+    sign_in::examine_registration(subject, found, origin, findings);
     let token = match unreached {
-        None => sign_in::examine_token(patient, found, chart).await,
+        None => sign_in::examine_token(subject, found, findings).await,
         Some(cause) => {
-            chart.skip(&["token"], cause);
+            findings.skip(&["token"], cause);
             Err(cause)
         }
     };
@@ -125,7 +125,7 @@ pub async fn examine(patient: &Patient<'_>, chart: &mut Chart<'_>) -> Outlook {
         Ok(Probe::Challenged(challenge)) => challenge.scope.as_ref(),
         _ => None,
     };
-    sign_in::examine_scope(patient, found, challenged, chart);
+    sign_in::examine_scope(subject, found, challenged, findings);
     Outlook { answered, obstacle: token.err() }
 }
 
@@ -137,7 +137,7 @@ fn server(profile: &Profile) -> Finding {
         risky => Finding::Warning(
             Trouble::new(text)
                 .because(format!("a security check is relaxed: {} is set", risky.join(", ")))
-                .cured_by("remove it from config.toml unless the vendor told you that it is required"),
+                .with_hint("remove it from config.toml unless the vendor told you that it is required"),
         ),
     }
 }

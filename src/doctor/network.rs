@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     doctor::{
-        chart::Chart,
-        patient::Patient,
+        findings::Findings,
         step::{Finding, Trouble},
+        subject::Subject,
     },
     error::Error,
     http::HttpError,
@@ -34,37 +34,37 @@ pub struct Answered {
 
 /// Connects to the server; on failure returns the step that failed.
 pub async fn examine(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     inquiry: &Inquiry<'_>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) -> Result<Answered, &'static str> {
-    let server = &patient.profile.server;
-    let proxy = patient.http.proxy(server);
+    let server = &subject.profile.server;
+    let proxy = subject.http.proxy(server);
     let (way, name) = match &proxy {
         Some(proxy) => {
             let password = if proxy.has_password { " (password hidden)" } else { "" };
             (format!("{}{password}", proxy.address), Finding::Ok("resolved by the proxy".to_owned()))
         }
-        None => ("none for this server".to_owned(), resolve(patient, server).await),
+        None => ("none for this server".to_owned(), resolve(subject, server).await),
     };
-    chart.note("proxy", Finding::Ok(way));
+    findings.note("proxy", Finding::Ok(way));
     let is_unknown = matches!(name, Finding::Failed(_));
-    chart.note("dns", name);
+    findings.note("dns", name);
     if is_unknown {
-        chart.skip(&["connection", "endpoint"], "dns");
+        findings.skip(&["connection", "endpoint"], "dns");
         return Err("dns");
     }
     let outcome = match inquiry.probe().await {
         Err(error) if error.is_unconnected() => {
-            let trouble = unreachable(patient, error);
+            let trouble = unreachable(subject, error);
             let trouble = match &proxy {
                 Some(proxy) => trouble
                     .because(format!("the connection goes through the proxy {}", proxy.address))
-                    .cured_by("check HTTPS_PROXY and NO_PROXY, or the system's proxy settings"),
+                    .with_hint("check HTTPS_PROXY and NO_PROXY, or the system's proxy settings"),
                 None => trouble,
             };
-            chart.note("connection", Finding::Failed(trouble));
-            chart.skip(&["endpoint"], "connection");
+            findings.note("connection", Finding::Failed(trouble));
+            findings.skip(&["endpoint"], "connection");
             return Err("connection");
         }
         outcome => outcome,
@@ -73,23 +73,23 @@ pub async fn examine(
         "https" => "TLS with a valid certificate",
         _ => "plain http on the loopback interface",
     };
-    chart.note("connection", Finding::Ok(connection.to_owned()));
+    findings.note("connection", Finding::Ok(connection.to_owned()));
     let (finding, outcome) = match outcome {
         Ok((probe, headers)) => {
             let finding = judge(server, &probe, &headers);
-            let answered = Answered { probe, ahead: ahead(patient.clock.now(), &headers) };
+            let answered = Answered { probe, ahead: ahead(subject.clock.now(), &headers) };
             (finding, Ok(answered))
         }
         Err(error) => (Finding::Failed(error.into()), Err("endpoint")),
     };
     let is_bad = matches!(finding, Finding::Failed(_));
-    chart.note("endpoint", finding);
+    findings.note("endpoint", finding);
     if is_bad { Err("endpoint") } else { outcome }
 }
 
-async fn resolve(patient: &Patient<'_>, server: &ServerUrl) -> Finding {
+async fn resolve(subject: &Subject<'_>, server: &ServerUrl) -> Finding {
     let host = server.as_url().host_str().unwrap_or_default();
-    let addresses = match tokio::time::timeout(LOOKUP_DEADLINE, patient.http.addresses(server)).await {
+    let addresses = match tokio::time::timeout(LOOKUP_DEADLINE, subject.http.addresses(server)).await {
         Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
         outcome => {
             let why = match outcome {
@@ -98,7 +98,7 @@ async fn resolve(patient: &Patient<'_>, server: &ServerUrl) -> Finding {
                 Err(_) => format!("the DNS server did not respond within {} s", LOOKUP_DEADLINE.as_secs()),
             };
             let trouble = Trouble::new(format!("cannot resolve {host}")).because(why);
-            return Finding::Failed(trouble.cured_by("check the URL for typos, then your connection and VPN"));
+            return Finding::Failed(trouble.with_hint("check the URL for typos, then your connection and VPN"));
         }
     };
     let listed = addresses.iter().map(|address| format!("{address}{}", kind(*address))).collect::<Vec<_>>();
@@ -110,7 +110,7 @@ async fn resolve(patient: &Patient<'_>, server: &ServerUrl) -> Finding {
         Some(zone) => Finding::Failed(
             Trouble::new(text)
                 .because(zone.to_string())
-                .cured_by("check the URL; if it is correct, ask your network administrator to fix the DNS entry"),
+                .with_hint("check the URL; if it is correct, ask your network administrator to fix the DNS entry"),
         ),
         None => Finding::Ok(text),
     }
@@ -127,7 +127,7 @@ fn kind(address: IpAddr) -> &'static str {
 
 /// Why there is no connection. A certificate may only seem to be expired or not yet valid because this machine's clock
 /// is wrong.
-fn unreachable(patient: &Patient<'_>, error: HttpError) -> Trouble {
+fn unreachable(subject: &Subject<'_>, error: HttpError) -> Trouble {
     let why = error.why_unreachable();
     let is_about_time = matches!(&error, HttpError::Certificate { problem, .. } if problem.depends_on_clock());
     let mut trouble = Trouble::from(Error::from(error));
@@ -135,9 +135,9 @@ fn unreachable(patient: &Patient<'_>, error: HttpError) -> Trouble {
         trouble.why = vec![why];
     }
     if is_about_time {
-        let now = patient.clock.now();
+        let now = subject.clock.now();
         trouble =
-            trouble.because(format!("this machine's clock says {now}")).cured_by("if that is wrong, set the clock");
+            trouble.because(format!("this machine's clock says {now}")).with_hint("if that is wrong, set the clock");
     }
     trouble
 }
@@ -150,7 +150,7 @@ fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
         Probe::Served if content.starts_with("text/html") => {
             let trouble = Trouble::new(format!("{host} returned a web page instead of an MCP response"));
             let trouble = trouble.because("the URL is wrong, or your network redirects you to its own sign-in page");
-            Finding::Failed(trouble.cured_by(format!("open {server} in a browser and check the URL")))
+            Finding::Failed(trouble.with_hint(format!("open {server} in a browser and check the URL")))
         }
         Probe::Served => Finding::Ok("responds; no sign-in required".to_owned()),
         Probe::Challenged(_) => Finding::Ok("responds; sign-in required".to_owned()),
@@ -160,12 +160,12 @@ fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
         }
         Probe::Unclear(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
             let trouble = Trouble::new(format!("{host} is unavailable (HTTP {})", status.as_u16()));
-            Finding::Failed(trouble.cured_by("try again later; if it keeps failing, contact the server's operator"))
+            Finding::Failed(trouble.with_hint("try again later; if it keeps failing, contact the server's operator"))
         }
         Probe::Unclear(status) => {
             let error = DiscoveryError::NotMcp { host, status: status.as_u16() };
-            let cure = format!("compare {server}, especially its path, with the URL in the vendor's settings");
-            Finding::Failed(Trouble::from(Error::from(error)).cured_by(cure))
+            let hints = format!("compare {server}, especially its path, with the URL in the vendor's settings");
+            Finding::Failed(Trouble::from(Error::from(error)).with_hint(hints))
         }
     }
 }
@@ -187,7 +187,7 @@ impl Answered {
 }
 
 /// Whether this machine's clock is right. A wrong one is a failure if the server `rejected` a token, else a warning.
-pub fn examine_clock(answered: Option<&Answered>, rejected: bool, chart: &mut Chart<'_>) {
+pub fn examine_clock(answered: Option<&Answered>, rejected: bool, findings: &mut Findings<'_>) {
     let finding = match answered.map(|answered| (answered.ahead, answered.wrong_clock())) {
         None => Finding::Skipped("endpoint"),
         Some((None, _)) => Finding::Ok("unknown: the server sends no Date header".to_owned()),
@@ -195,11 +195,11 @@ pub fn examine_clock(answered: Option<&Answered>, rejected: bool, chart: &mut Ch
         Some((Some(_), Some(wrong))) => {
             let trouble = Trouble::new(wrong)
                 .because("tokens, signatures and certificates can seem expired or not yet valid")
-                .cured_by(SET_CLOCK);
+                .with_hint(SET_CLOCK);
             if rejected { Finding::Failed(trouble) } else { Finding::Warning(trouble) }
         }
     };
-    chart.note("clock", finding);
+    findings.note("clock", finding);
 }
 
 /// The hint for a wrong clock.

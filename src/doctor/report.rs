@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     doctor::{
-        chart::Chart,
+        findings::Findings,
         step::{Finding, Step},
     },
     paragraph::hung,
@@ -32,7 +32,7 @@ pub fn lines(step: &Step, verdict: &str) -> String {
     let head = format!("{verdict}{padding}{:<13} ", step.name);
     let mut text = head + &hung(&step.finding.what(), TEXT_COLUMN, WIDTH);
     if let Some(trouble) = step.finding.trouble() {
-        for (word, sentences) in [("why:", &trouble.why), ("hint:", &trouble.cure)] {
+        for (word, sentences) in [("why:", &trouble.why), ("hint:", &trouble.hints)] {
             for sentence in sentences {
                 text.push_str(&format!("          {word:<6}{}", hung(sentence, REASON_COLUMN, WIDTH)));
             }
@@ -42,9 +42,9 @@ pub fn lines(step: &Step, verdict: &str) -> String {
 }
 
 /// The skipped steps, in one line for each failed step that they depend on; `verdict` is "skipped", perhaps coloured.
-pub fn skipped(chart: &Chart<'_>, verdict: &str) -> String {
+pub fn skipped(findings: &Findings<'_>, verdict: &str) -> String {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for step in chart.steps() {
+    for step in findings.steps() {
         let Finding::Skipped(cause) = step.finding else { continue };
         match groups.iter_mut().find(|(known, _)| *known == cause) {
             Some((_, names)) => names.push(step.name),
@@ -59,12 +59,12 @@ pub fn skipped(chart: &Chart<'_>, verdict: &str) -> String {
 }
 
 /// The result in one line.
-pub fn summary(chart: &Chart<'_>) -> String {
-    let warnings = match chart.count("warning") {
+pub fn summary(findings: &Findings<'_>) -> String {
+    let warnings = match findings.count("warning") {
         1 => "1 warning".to_owned(),
         warnings => format!("{warnings} warnings"),
     };
-    match (chart.count("failed"), chart.count("warning")) {
+    match (findings.count("failed"), findings.count("warning")) {
         (0, 0) => "All checks passed\n".to_owned(),
         (0, _) => format!("{warnings}\n"),
         (failed, 0) => format!("{failed} failed\n"),
@@ -91,7 +91,7 @@ struct StepDocument<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     why: &'a [String],
     #[serde(rename = "do", skip_serializing_if = "<[String]>::is_empty")]
-    cure: &'a [String],
+    hints: &'a [String],
 }
 
 impl<'a> From<&'a Step> for StepDocument<'a> {
@@ -102,7 +102,7 @@ impl<'a> From<&'a Step> for StepDocument<'a> {
             result: step.finding.verdict(),
             what: step.finding.what(),
             why: trouble.map_or(&[], |trouble| &trouble.why),
-            cure: trouble.map_or(&[], |trouble| &trouble.cure),
+            hints: trouble.map_or(&[], |trouble| &trouble.hints),
         }
     }
 }
@@ -111,15 +111,15 @@ impl<'a> From<&'a Step> for StepDocument<'a> {
 ///
 /// # Errors
 /// Serialization fails.
-pub fn json(chart: &Chart<'_>, now: Timestamp) -> Result<String, serde_json::Error> {
+pub fn json(findings: &Findings<'_>, now: Timestamp) -> Result<String, serde_json::Error> {
     let document = Document {
         version: env!("CARGO_PKG_VERSION"),
         os: std::env::consts::OS,
         architecture: std::env::consts::ARCH,
         at: now.to_string(),
-        failed: chart.count("failed"),
-        warnings: chart.count("warning"),
-        steps: chart.steps().iter().map(StepDocument::from).collect(),
+        failed: findings.count("failed"),
+        warnings: findings.count("warning"),
+        steps: findings.steps().iter().map(StepDocument::from).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
@@ -134,7 +134,7 @@ mod tests {
         let long = "https://a.very.long.example/with/a/path/that/is/never/broken/however/long/it/may/be/and/longer";
         let trouble = Trouble::new("something with a long description went wrong here, or at least it seems so")
             .because("a reason that needs more than one line as well, because this test wants one so long")
-            .cured_by(format!("go to {long} and back"));
+            .with_hint(format!("go to {long} and back"));
         let text = lines(&Step { name: "registration", finding: Finding::Failed(trouble) }, "failed");
         assert_eq!(
             text,

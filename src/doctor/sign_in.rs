@@ -12,9 +12,9 @@ use crate::{
     disk::lock::Lock,
     doctor::{
         authorization::Origin,
-        chart::Chart,
-        patient::Patient,
+        findings::Findings,
         step::{Finding, Trouble},
+        subject::Subject,
     },
     error::Error,
     login::{error::LoginError, options::GrantKind},
@@ -38,50 +38,50 @@ const NO_ENTRY: &str = "finmcp-proof";
 /// The stored credential; none if the user is not signed in and the server `is_open`. On failure returns the step that
 /// failed.
 pub async fn examine(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     origin: Result<&Origin, &'static str>,
     is_open: bool,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) -> Result<Option<Credential>, &'static str> {
-    let credential = match stored(patient).await {
+    let credential = match stored(subject).await {
         Ok(credential) => credential,
         Err(error) => {
-            chart.note("store", Finding::Failed(Error::of_token(error, patient.profile).into()));
-            chart.skip(&["sign-in", "lock"], "store");
+            findings.note("store", Finding::Failed(Error::of_token(error, subject.profile).into()));
+            findings.skip(&["sign-in", "lock"], "store");
             return Err("store");
         }
     };
-    chart.note("store", Finding::Ok(format!("{} (readable)", patient.store.description())));
-    let identity = patient.profile.signed_in.as_ref();
+    findings.note("store", Finding::Ok(format!("{} (readable)", subject.store.description())));
+    let identity = subject.profile.signed_in.as_ref();
     let finding = match (&credential, identity) {
         (None, None) if is_open => {
-            chart.note("sign-in", Finding::Ok("not signed in (not required)".to_owned()));
-            chart.note("lock", Finding::Ok("not needed".to_owned()));
+            findings.note("sign-in", Finding::Ok("not signed in (not required)".to_owned()));
+            findings.note("lock", Finding::Ok("not needed".to_owned()));
             return Ok(None);
         }
-        (None, None) => Finding::Failed(signed_out(patient)),
-        (None, Some(_)) => Finding::Failed(lost(patient)),
+        (None, None) => Finding::Failed(signed_out(subject)),
+        (None, Some(_)) => Finding::Failed(lost(subject)),
         (Some(credential), _) if !credential.is_alive() => {
             let reason = credential.end.map_or(LoginReason::Ended, LoginReason::from);
-            Finding::Failed(Error::login_required(patient.profile, reason).into())
+            Finding::Failed(Error::login_required(subject.profile, reason).into())
         }
-        (Some(credential), _) => signed_in(patient, credential, origin),
+        (Some(credential), _) => signed_in(subject, credential, origin),
     };
     let is_bad = matches!(finding, Finding::Failed(_));
-    chart.conceal(credential.iter().flat_map(secrets));
-    chart.note("sign-in", finding);
+    findings.conceal(credential.iter().flat_map(secrets));
+    findings.note("sign-in", finding);
     match identity {
-        Some(identity) => chart.note("lock", lock(patient, identity).await),
-        None => chart.skip(&["lock"], "sign-in"),
+        Some(identity) => findings.note("lock", lock(subject, identity).await),
+        None => findings.skip(&["lock"], "sign-in"),
     }
     if is_bad { Err("sign-in") } else { Ok(credential) }
 }
 
-async fn stored(patient: &Patient<'_>) -> Result<Option<Credential>, TokenSourceError> {
-    match patient.profile.signed_in {
-        Some(_) => patient.tokens.credential().await,
+async fn stored(subject: &Subject<'_>) -> Result<Option<Credential>, TokenSourceError> {
+    match subject.profile.signed_in {
+        Some(_) => subject.tokens.credential().await,
         // Only tests whether the store can be read.
-        None => patient.store.load(NO_ENTRY).await.map(|_| None).map_err(TokenSourceError::from),
+        None => subject.store.load(NO_ENTRY).await.map(|_| None).map_err(TokenSourceError::from),
     }
 }
 
@@ -92,32 +92,32 @@ fn secrets(credential: &Credential) -> impl Iterator<Item = crate::secret::Secre
     tokens.chain([credential.registration.client_secret.clone()]).flatten()
 }
 
-fn signed_out(patient: &Patient<'_>) -> Trouble {
-    let trouble = Trouble::from(Error::login_required(patient.profile, LoginReason::SignedOut));
-    match patient.other_environment() {
+fn signed_out(subject: &Subject<'_>) -> Trouble {
+    let trouble = Trouble::from(Error::login_required(subject.profile, LoginReason::SignedOut));
+    match subject.other_environment() {
         Some(other) => trouble
             .because(format!(
                 "you are signed in to {} ({}), but its credentials do not work here",
                 other.title, other.environment
             ))
-            .cured_by(format!("to diagnose that one, run `finmcp doctor {}`", other.selector_text())),
+            .with_hint(format!("to diagnose that one, run `finmcp doctor {}`", other.selector_text())),
         None => trouble,
     }
 }
 
-fn lost(patient: &Patient<'_>) -> Trouble {
-    let description = patient.store.description();
+fn lost(subject: &Subject<'_>) -> Trouble {
+    let description = subject.store.description();
     Trouble::new(format!("config.toml records a sign-in, but its credential is missing from {description}"))
         .because("the credential was deleted, or it is in a different store")
-        .cured_by("check that FINMCP_STORE and FINMCP_CONFIG_DIR are the same as when you signed in")
-        .cured_by(format!("if they are, run `{}`", patient.profile.login_command()))
+        .with_hint("check that FINMCP_STORE and FINMCP_CONFIG_DIR are the same as when you signed in")
+        .with_hint(format!("if they are, run `{}`", subject.profile.login_command()))
 }
 
-fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Origin, &'static str>) -> Finding {
+fn signed_in(subject: &Subject<'_>, credential: &Credential, origin: Result<&Origin, &'static str>) -> Finding {
     let client = &credential.identity.client_id;
     let client = if client.is_empty() { String::new() } else { format!(", client {client}") };
     let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
-    let end = end.map(|end| format!("token {}, ", validity(end, patient.clock.now()))).unwrap_or_default();
+    let end = end.map(|end| format!("token {}, ", validity(end, subject.clock.now()))).unwrap_or_default();
     let renewal = if credential.renews_by_itself() { "renewed automatically" } else { "not renewed automatically" };
     let text = format!("as {}{client}; {end}{renewal}", credential.holder());
     match origin {
@@ -127,7 +127,7 @@ fn signed_in(patient: &Patient<'_>, credential: &Credential, origin: Result<&Ori
                     "you signed in at {}, but the server now names {}",
                     credential.identity.issuer, server.issuer
                 ))
-                .cured_by(format!("run `{}`", patient.profile.login_command())),
+                .with_hint(format!("run `{}`", subject.profile.login_command())),
         ),
         _ => Finding::Ok(text),
     }
@@ -140,8 +140,8 @@ fn validity(end: Timestamp, now: Timestamp) -> String {
     if left.is_positive() { format!("valid for {distance}") } else { format!("expired {distance} ago") }
 }
 
-async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
-    match Lock::acquire(&patient.settings.locks(), &identity.entry(), LOCK_DEADLINE).await {
+async fn lock(subject: &Subject<'_>, identity: &Identity) -> Finding {
+    match Lock::acquire(&subject.settings.locks(), &identity.entry(), LOCK_DEADLINE).await {
         Ok(_) => Finding::Ok("free".to_owned()),
         Err(error) => Finding::Failed(Error::from(error).into()),
     }
@@ -149,41 +149,41 @@ async fn lock(patient: &Patient<'_>, identity: &Identity) -> Finding {
 
 /// The OAuth client that finmcp uses. Registers nothing: only checks that a client is known or can be registered.
 pub fn examine_registration(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     credential: Result<Option<&Credential>, &'static str>,
     origin: Result<&Origin, &'static str>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) {
     let server = match (origin, credential) {
-        (Ok(Origin::Nowhere), _) => return chart.note("registration", Finding::Ok("not needed".to_owned())),
+        (Ok(Origin::Nowhere), _) => return findings.note("registration", Finding::Ok("not needed".to_owned())),
         // Without the store, the stored registration is unknown.
-        (_, Err("store")) => return chart.skip(&["registration"], "store"),
-        (Err(cause), _) => return chart.skip(&["registration"], cause),
+        (_, Err("store")) => return findings.skip(&["registration"], "store"),
+        (Err(cause), _) => return findings.skip(&["registration"], cause),
         (Ok(Origin::Server(server)), _) => server,
     };
-    let finding = match registered(patient, credential.ok().flatten(), server) {
+    let finding = match registered(subject, credential.ok().flatten(), server) {
         Ok(text) => Finding::Ok(text),
         Err(error) => Finding::Failed(Error::from(error).into()),
     };
-    chart.note("registration", finding);
+    findings.note("registration", finding);
 }
 
 fn registered(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     credential: Option<&Credential>,
     server: &AuthorizationServer,
 ) -> Result<String, LoginError> {
-    let secret = patient.settings.client_secret.clone();
-    let mut request = patient.profile.login_request(secret, credential.cloned());
+    let secret = subject.settings.client_secret.clone();
+    let mut request = subject.profile.login_request(secret, credential.cloned());
     let options = &mut request.options;
     options.client_metadata_url =
-        options.client_metadata_url.take().or_else(|| patient.settings.client_metadata_url.clone());
+        options.client_metadata_url.take().or_else(|| subject.settings.client_metadata_url.clone());
     request.refuse_another_server(server)?;
-    let registration = request.registration(server, patient.clock.now());
-    let needs_secret = patient.profile.options.grant == Some(GrantKind::ClientCredentials);
+    let registration = request.registration(server, subject.clock.now());
+    let grant = subject.profile.options.grant_kind();
     match registration {
-        Some(known) if needs_secret && !known.is_confidential() => Err(LoginError::NeedsSecret),
-        None if needs_secret => Err(LoginError::NeedsSecret),
+        Some(known) if grant.needs_secret() && !known.is_confidential() => Err(LoginError::NeedsSecret),
+        None if grant.needs_secret() => Err(LoginError::NeedsSecret),
         Some(known) if known.is_dynamic() => Ok(format!("{} (dynamically registered)", known.client_id)),
         Some(known) => {
             let proof = match known.authentication {
@@ -194,9 +194,7 @@ fn registered(
             };
             Ok(format!("{} ({proof})", known.client_id))
         }
-        None if patient.profile.options.grant == Some(GrantKind::JwtBearer) => {
-            Ok("not needed: the assertion identifies the client".to_owned())
-        }
+        None if grant == GrantKind::JwtBearer => Ok("not needed: the assertion identifies the client".to_owned()),
         None if server.registration_endpoint.is_some() => Ok("the next sign-in registers a client".to_owned()),
         None => Err(LoginError::NeedsRegistration { host: server.token_endpoint.host() }),
     }
@@ -205,130 +203,130 @@ fn registered(
 /// Whether there is a token that is valid by this machine's clock. Renews it when `serve` would. Beyond that it tests
 /// only client credentials, by requesting a token and discarding it: that does not use up a refresh token.
 pub async fn examine_token(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     credential: Result<Option<&Credential>, &'static str>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) -> Result<(), &'static str> {
     let credential = match credential {
         Ok(Some(credential)) => credential,
         Ok(None) => {
-            chart.note("token", Finding::Ok("not needed".to_owned()));
+            findings.note("token", Finding::Ok("not needed".to_owned()));
             return Ok(());
         }
         Err(cause) => {
-            chart.skip(&["token"], cause);
+            findings.skip(&["token"], cause);
             return Err(cause);
         }
     };
-    let finding = token(patient, credential).await;
+    let finding = token(subject, credential).await;
     // The check may have renewed the token: hide the new one too.
-    if let Ok(Some(credential)) = stored(patient).await {
-        chart.conceal(secrets(&credential));
+    if let Ok(Some(credential)) = stored(subject).await {
+        findings.conceal(secrets(&credential));
     }
     let is_bad = matches!(finding, Finding::Failed(_));
-    chart.note("token", finding);
+    findings.note("token", finding);
     if is_bad { Err("token") } else { Ok(()) }
 }
 
-async fn token(patient: &Patient<'_>, credential: &Credential) -> Finding {
-    let token = match patient.tokens.access_token(Duration::ZERO).await {
+async fn token(subject: &Subject<'_>, credential: &Credential) -> Finding {
+    let token = match subject.tokens.access_token(Duration::ZERO).await {
         Ok(Some(token)) => token,
         Ok(None) => return Finding::Ok("not needed".to_owned()),
-        Err(error) => return Finding::Failed(refused(patient, error)),
+        Err(error) => return Finding::Failed(refused(subject, error)),
     };
     let stored = credential.tokens.as_ref();
     let is_stored = stored.is_some_and(|tokens| tokens.access_token.same_as(token.secret()));
     let tried = match credential.renewal {
         Renewal::ClientCredentials if is_stored => {
             let request = credential.token_request(Grant::ClientCredentials);
-            match client::request_token(patient.http, request, patient.clock.now()).await {
+            match client::request_token(subject.http, request, subject.clock.now()).await {
                 Ok(_) => "a test request for another one succeeded",
-                Err(error) => return Finding::Failed(refused(patient, error.into())),
+                Err(error) => return Finding::Failed(refused(subject, error.into())),
             }
         }
         Renewal::ApiKey(_) => return Finding::Ok("an API key, which works until it is revoked".to_owned()),
         _ if is_stored => "not renewed now: that would use up the refresh token",
         _ => "renewed: the old one had expired or was about to",
     };
-    if let Some(finding) = credential.tokens.as_ref().and_then(|tokens| misdirected(patient, credential, tokens)) {
+    if let Some(finding) = credential.tokens.as_ref().and_then(|tokens| misdirected(subject, credential, tokens)) {
         return finding;
     }
     Finding::Ok(match token.expires_at() {
-        Some(end) => format!("{} ({tried})", validity(end, patient.clock.now())),
+        Some(end) => format!("{} ({tried})", validity(end, subject.clock.now())),
         None => format!("valid, expiry unknown ({tried})"),
     })
 }
 
 /// What is wrong with `tokens` that were issued for another server. If that is the vendor's other environment, the user
 /// signed in with its credentials.
-fn misdirected(patient: &Patient<'_>, credential: &Credential, tokens: &TokenSet) -> Option<Finding> {
-    let profile = patient.profile;
+fn misdirected(subject: &Subject<'_>, credential: &Credential, tokens: &TokenSet) -> Option<Finding> {
+    let profile = subject.profile;
     let trouble =
         |audience: &str| Trouble::new(format!("the token was issued for {audience}, not for {}", profile.server));
     let elsewhere = tokens.other_audience(&profile.server.resource());
     if let Some(audience) = &elsewhere
-        && let Some(environment) = patient.environment_of(audience)
+        && let Some(environment) = subject.environment_of(audience)
     {
         let trouble = trouble(audience)
             .because(format!(
                 "that is {}'s {environment} environment; each environment has its own credentials",
                 profile.title
             ))
-            .cured_by(format!("sign in with this environment's credentials: run `{}`", profile.login_command()))
-            .cured_by(format!("or use the other environment: add --env {environment}"));
+            .with_hint(format!("sign in with this environment's credentials: run `{}`", profile.login_command()))
+            .with_hint(format!("or use the other environment: add --env {environment}"));
         return Some(Finding::Failed(trouble));
     }
     let trouble = trouble(&credential.other_audience()?)
         .because("this server may accept it, but most refuse a token issued for another resource")
-        .cured_by("if the server refuses it, contact the server's operator");
+        .with_hint("if the server refuses it, contact the server's operator");
     Some(Finding::Warning(trouble))
 }
 
 /// Why the authorization server issued no token. If it does not know the client and the vendor has other environments,
 /// the credentials may belong to one of those.
-fn refused(patient: &Patient<'_>, error: TokenSourceError) -> Trouble {
+fn refused(subject: &Subject<'_>, error: TokenSourceError) -> Trouble {
     let is_unknown_client = error.is_unknown_client();
-    let trouble = Trouble::from(Error::of_token(error, patient.profile));
+    let trouble = Trouble::from(Error::of_token(error, subject.profile));
     if !is_unknown_client {
         return trouble;
     }
-    let profile = patient.profile;
+    let profile = subject.profile;
     let trouble = trouble.because("the vendor revoked the client, or the client secret changed");
-    let trouble = match patient.environments() {
+    let trouble = match subject.environments() {
         true => trouble.because(format!(
             "or the credentials belong to a different {} environment, not {}",
             profile.title, profile.environment
         )),
         false => trouble,
     };
-    match profile.options.grant {
-        Some(GrantKind::ClientCredentials) => trouble.cured_by(format!(
+    match profile.options.grant_kind().needs_secret() {
+        true => trouble.with_hint(format!(
             "get new credentials from {}, then run `{} --client-id ID --client-secret-file PATH`",
             profile.title,
             profile.login_command()
         )),
-        _ => trouble,
+        false => trouble,
     }
 }
 
 /// Whether the granted scope covers what is needed.
 pub fn examine_scope(
-    patient: &Patient<'_>,
+    subject: &Subject<'_>,
     credential: Result<Option<&Credential>, &'static str>,
     challenged: Option<&Scope>,
-    chart: &mut Chart<'_>,
+    findings: &mut Findings<'_>,
 ) {
     let credential = match credential {
         Ok(Some(credential)) => credential,
-        Ok(None) => return chart.note("scope", Finding::Ok("not needed".to_owned())),
-        Err(cause) => return chart.skip(&["scope"], cause),
+        Ok(None) => return findings.note("scope", Finding::Ok("not needed".to_owned())),
+        Err(cause) => return findings.skip(&["scope"], cause),
     };
     let tokens = credential.tokens.as_ref();
     let granted = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.scope.as_ref());
     let granted = granted.cloned().unwrap_or_default();
-    let asked = patient.profile.options.scope.clone().unwrap_or_default();
-    let preset = patient.provider().and_then(|provider| provider.common.scope.clone()).unwrap_or_default();
-    let login = patient.profile.login_command();
+    let asked = subject.profile.options.scope.clone().unwrap_or_default();
+    let preset = subject.provider().and_then(|provider| provider.common.scope.clone()).unwrap_or_default();
+    let login = subject.profile.login_command();
     let lacking = |needed: &Scope| needed.iter().filter(|token| !granted.contains(token)).collect::<Vec<_>>().join(" ");
     let (asked_for, usual, wanted) = (lacking(&asked), lacking(&preset), challenged.map(lacking).unwrap_or_default());
     let trouble = |missing: &str| {
@@ -337,30 +335,30 @@ pub fn examine_scope(
             .because(format!("granted: {had}; requests that need more are refused"))
     };
     let finding = if !asked_for.is_empty() {
-        Finding::Failed(trouble(&asked_for).because("it was requested but not granted").cured_by(format!(
+        Finding::Failed(trouble(&asked_for).because("it was requested but not granted").with_hint(format!(
             "run `{login}` and allow everything; if it is not offered, ask your account's administrator"
         )))
     } else if !usual.is_empty() {
         Finding::Warning(
             trouble(&usual)
                 .because("it was not requested")
-                .cured_by(format!("run `{login} --scope '{preset}'` to request all of it")),
+                .with_hint(format!("run `{login} --scope '{preset}'` to request all of it")),
         )
     } else if !wanted.is_empty() {
         Finding::Warning(
             trouble(&wanted)
                 .because("the server requires it")
-                .cured_by(format!("run `{login}` and allow everything that it requests")),
+                .with_hint(format!("run `{login}` and allow everything that it requests")),
         )
     } else if granted.is_empty() {
         Finding::Ok("none: the server names no scope".to_owned())
     } else {
         Finding::Ok(granted.to_string())
     };
-    chart.note("scope", finding);
+    findings.note("scope", finding);
 }
 
-impl Patient<'_> {
+impl Subject<'_> {
     /// A sign-in to another environment of the same vendor.
     fn other_environment(&self) -> Option<Profile> {
         let is_sibling = |other: &Profile| {

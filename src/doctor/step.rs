@@ -27,13 +27,13 @@ pub struct Trouble {
     /// Why, from the nearest cause to the root cause.
     pub why: Vec<String>,
     /// What to do next: any of these.
-    pub cure: Vec<String>,
+    pub hints: Vec<String>,
 }
 
 impl Trouble {
     /// A problem without a known cause or hint.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), why: Vec::new(), cure: Vec::new() }
+        Self { what: what.into(), why: Vec::new(), hints: Vec::new() }
     }
 
     /// The same, with a further cause.
@@ -43,8 +43,8 @@ impl Trouble {
     }
 
     /// The same, with a further thing to do.
-    pub fn cured_by(mut self, cure: impl Into<String>) -> Self {
-        self.cure.push(cure.into());
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
         self
     }
 }
@@ -53,7 +53,7 @@ impl Trouble {
 impl<E: Into<Error>> From<E> for Trouble {
     fn from(error: E) -> Self {
         let error = error.into();
-        Self { what: error.message(), why: error.causes(), cure: error.hints().to_vec() }
+        Self { what: error.message(), why: error.causes(), hints: error.hints().to_vec() }
     }
 }
 

@@ -39,7 +39,7 @@ pub enum HttpError {
         source: reqwest::Error,
     },
     /// No complete response within the limit.
-    #[error("{host} did not answer within {} s", .after.as_secs())]
+    #[error("{host} did not respond within {} s", .after.as_secs())]
     TimedOut { host: String, after: Duration },
     #[error("{host} sent more than {limit} bytes")]
     TooLarge { host: String, limit: usize },
@@ -58,7 +58,10 @@ pub enum HttpError {
     #[error("{host} asks for a client certificate (mutual TLS) that it accepts")]
     CertificateRequired { host: String },
     /// A redirect to another origin, too many redirects, or a redirect of a request that must not be redirected.
-    #[error("{host} redirects elsewhere (HTTP {}{}), which is not followed", .status.as_u16(), led_to(.target.as_deref()))]
+    #[error(
+        "{host} redirects to {} (HTTP {}); finmcp did not follow it",
+        .target.as_deref().unwrap_or("another address"), .status.as_u16()
+    )]
     Redirected {
         host: String,
         status: StatusCode,
@@ -181,11 +184,6 @@ impl HttpError {
         use HttpError::{Broken, Setup, TimedOut, Unprocessed, Unreachable};
         !matches!(self, Unreachable { .. } | Unprocessed { .. } | Broken { .. } | TimedOut { .. } | Setup(_))
     }
-}
-
-/// The redirect's target as part of a sentence.
-fn led_to(target: Option<&str>) -> String {
-    target.map(|target| format!(" to {target}")).unwrap_or_default()
 }
 
 /// Whether the server certainly did not process the request: it refused the stream, it sent a GOAWAY that names an

@@ -1,4 +1,4 @@
-//! Signing in with an API key: the server is asked whether it takes the key, and nothing else is discovered.
+//! Signing in with an API key: finmcp tests whether the server accepts the key, and discovers nothing else.
 
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -8,14 +8,13 @@ use crate::{
     login::{context::Context, error::LoginError, request::LoginRequest},
     oauth::{
         discovery::{DiscoveryError, Inquiry, Probe},
-        registration::{ClientAuthentication, ClientRegistration},
-        scope::Scope,
+        registration::ClientRegistration,
         token_set::TokenSet,
     },
     secret::Secret,
 };
 
-/// The credential that holds `key`, once the server has taken it. The key goes to this server and nowhere else.
+/// The credential that holds `key`, once the server has accepted it. The key goes to this server and nowhere else.
 ///
 /// # Errors
 /// [`LoginError::NeedsApiKey`], [`LoginError::ApiKeyUnusable`], [`LoginError::ApiKeyRefused`], and why the server did not
@@ -46,8 +45,7 @@ async fn prove(request: &LoginRequest, headers: &HeaderMap, context: &Context<'_
     }
 }
 
-/// A key has no authorization server: the MCP server itself stands where a credential names one, and is never asked for
-/// a token.
+/// A key has no authorization server: `issuer` and `token_endpoint` hold the MCP server's URL and are never used.
 fn credential(request: LoginRequest, renewal: Renewal, key: Secret, now: Timestamp) -> Credential {
     let resource = request.server.resource();
     let identity = Identity {
@@ -56,16 +54,6 @@ fn credential(request: LoginRequest, renewal: Renewal, key: Secret, now: Timesta
         resource: resource.clone(),
         client_id: String::new(),
         account: request.account,
-    };
-    let registration = ClientRegistration {
-        client_id: String::new(),
-        client_secret: None,
-        certificate: None,
-        authentication: ClientAuthentication::None,
-        redirect_uri: None,
-        expires_at: None,
-        withheld: Scope::default(),
-        other_redirect_uris: Vec::new(),
     };
     let tokens = TokenSet {
         access_token: key,
@@ -81,7 +69,7 @@ fn credential(request: LoginRequest, renewal: Renewal, key: Secret, now: Timesta
         generation: 0,
         sign_in: 0,
         renewal,
-        registration,
+        registration: ClientRegistration::public(String::new()),
         token_endpoint: request.server,
         revocation_endpoint: None,
         resource: Some(resource),

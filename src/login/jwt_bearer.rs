@@ -7,11 +7,7 @@ use crate::{
         record::{Credential, Identity, Renewal},
     },
     login::{context::Context, error::LoginError, options::Assertion, request::LoginRequest},
-    oauth::{
-        discovery,
-        registration::{ClientAuthentication, ClientRegistration},
-        scope::Scope,
-    },
+    oauth::{discovery, registration::ClientRegistration},
     secret::Secret,
 };
 
@@ -30,7 +26,8 @@ pub async fn jwt_bearer(
     let discovery = request.discover_unless_pinned(context).await?;
     let server = &discovery.authorization_server;
     let registration = match (&assertion, &request.options.client_id) {
-        (Assertion::File(_), None) => unnamed(),
+        // The assertion identifies the client (RFC 7521 section 4.1).
+        (Assertion::File(_), None) => ClientRegistration::public(String::new()),
         _ => request
             .registration(server, context.clock.now())
             .ok_or_else(|| LoginError::NeedsRegistration { host: server.token_endpoint.host() })?,
@@ -40,23 +37,11 @@ pub async fn jwt_bearer(
         Assertion::File(path) => AssertionSource::File(path),
         Assertion::IdentityProvider { issuer, client_id, id_token_file } => {
             let found = discovery::identity_provider(context.http, &issuer, &request.options.overrides).await?;
-            let authentication = match &identity_provider_secret {
-                Some(_) => ClientAuthentication::choose(&found.authentication),
-                None => ClientAuthentication::None,
-            };
+            let (secret, methods) = (identity_provider_secret, &found.authentication);
             AssertionSource::IdentityProvider(Box::new(IdentityProvider {
                 issuer,
                 token_endpoint: found.token_endpoint,
-                registration: ClientRegistration {
-                    client_id,
-                    client_secret: identity_provider_secret,
-                    certificate: None,
-                    authentication,
-                    redirect_uri: None,
-                    expires_at: None,
-                    withheld: Scope::default(),
-                    other_redirect_uris: Vec::new(),
-                },
+                registration: ClientRegistration::with_secret(client_id, secret, methods),
                 id_token: match (id_token_file, identity) {
                     (Some(path), _) => IdToken::File(path),
                     (None, Some(identity)) => IdToken::SignIn(identity),
@@ -69,18 +54,4 @@ pub async fn jwt_bearer(
     let mut credential = request.credential(&discovery, Renewal::JwtBearer(source.clone()), registration, scope)?;
     credential.tokens = Some(source.tokens(context.http, &credential, id_token, context.clock.now()).await?);
     Ok(credential)
-}
-
-/// A client without a client id: its assertion identifies it (RFC 7521 section 4.1).
-fn unnamed() -> ClientRegistration {
-    ClientRegistration {
-        client_id: String::new(),
-        client_secret: None,
-        certificate: None,
-        authentication: ClientAuthentication::None,
-        redirect_uri: None,
-        expires_at: None,
-        withheld: Scope::default(),
-        other_redirect_uris: Vec::new(),
-    }
 }

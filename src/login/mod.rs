@@ -1,7 +1,7 @@
 //! Signing in: from a server's URL to a credential. Nothing here prints or stores anything; the caller does.
 //!
-//! [`options`] says how to sign in, [`request`] to what; [`person`], [`device`], [`client_credentials`] and
-//! [`jwt_bearer`] are the grants.
+//! [`options`] says how to sign in, [`request`] to what; [`person`], [`device`], [`client_credentials`],
+//! [`jwt_bearer`] and [`api_key`] are the grants.
 
 mod answer;
 pub mod api_key;

@@ -17,7 +17,7 @@ use crate::{
 /// How to sign in, from the command line, a preset or an earlier sign-in. finmcp discovers what is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The grant of the first token.
+    /// The grant of the first token; read it with [`Options::grant_kind`].
     pub grant: Option<GrantKind>,
     /// A pre-registered client's identifier.
     pub client_id: Option<String>,
@@ -52,13 +52,23 @@ pub struct Options {
 }
 
 impl Options {
+    /// The grant of the first token: the chosen one, else the default.
+    pub fn grant_kind(&self) -> GrantKind {
+        self.grant.unwrap_or_default()
+    }
+
     /// Whether the user signs in at a web page: the authorization server's or, for an assertion, the identity provider's.
     pub fn uses_page(&self) -> bool {
-        match self.grant {
-            None | Some(GrantKind::AuthorizationCode) => true,
-            Some(GrantKind::JwtBearer) => self.assertion.as_ref().is_some_and(Assertion::needs_user),
-            Some(GrantKind::ClientCredentials | GrantKind::DeviceCode | GrantKind::ApiKey) => false,
+        match self.grant_kind() {
+            GrantKind::AuthorizationCode => true,
+            GrantKind::JwtBearer => self.assertion.as_ref().is_some_and(Assertion::needs_user),
+            GrantKind::ClientCredentials | GrantKind::DeviceCode | GrantKind::ApiKey => false,
         }
+    }
+
+    /// Whether a user has to act during the sign-in. The others need only what the command line or the store holds.
+    pub fn needs_user(&self) -> bool {
+        self.uses_page() || self.grant_kind() == GrantKind::DeviceCode
     }
 
     /// These options, with missing ones taken from `other`.
@@ -95,11 +105,35 @@ impl Options {
     }
 }
 
-/// The grant of the first token (RFC 6749 section 1.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+impl GrantKind {
+    /// Whether the client has to authenticate with a secret or a private key.
+    pub fn needs_secret(self) -> bool {
+        self == Self::ClientCredentials
+    }
+
+    /// Whether an authorization server issues the tokens.
+    pub fn uses_authorization_server(self) -> bool {
+        self != Self::ApiKey
+    }
+
+    /// What signs in, for error messages.
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "a browser",
+            Self::ClientCredentials => "a client secret",
+            Self::DeviceCode => "a device code",
+            Self::JwtBearer => "an assertion",
+            Self::ApiKey => "an API key",
+        }
+    }
+}
+
+/// The grant of the first token (RFC 6749 section 1.3). The default is the authorization code grant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrantKind {
     /// Sign in with a browser
+    #[default]
     AuthorizationCode,
     /// Authenticate with a client secret or a private key
     ClientCredentials,

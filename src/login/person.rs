@@ -34,13 +34,13 @@ pub async fn authorization_code(
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Credential, LoginError> {
     let again = LoginRequest { known: None, force_registration: true, ..request.clone() };
-    match ask_person(request, &mut redirection, context, progress).await {
-        Err(LoginError::ClientForgotten(_)) => ask_person(again, &mut redirection, context, progress).await,
+    match sign_in_in_browser(request, &mut redirection, context, progress).await {
+        Err(LoginError::ClientForgotten(_)) => sign_in_in_browser(again, &mut redirection, context, progress).await,
         outcome => outcome,
     }
 }
 
-async fn ask_person(
+async fn sign_in_in_browser(
     request: LoginRequest,
     redirection: &mut Redirection,
     context: &Context<'_>,

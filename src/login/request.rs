@@ -137,20 +137,8 @@ impl LoginRequest {
             {
                 return Some(registration);
             }
-            let usual = match &client_secret {
-                None => ClientAuthentication::None,
-                Some(_) => ClientAuthentication::choose(&server.authentication),
-            };
-            let registration = ClientRegistration {
-                client_id,
-                client_secret,
-                certificate,
-                authentication: usual,
-                redirect_uri: None,
-                expires_at: None,
-                withheld: Scope::default(),
-                other_redirect_uris: Vec::new(),
-            };
+            let registration = ClientRegistration::with_secret(client_id, client_secret, &server.authentication);
+            let registration = ClientRegistration { certificate, ..registration };
             return Some(
                 registration
                     .authenticating(self.options.client_authentication.or(self.options.overrides.authentication())),
@@ -175,6 +163,8 @@ impl LoginRequest {
         }
     }
 
+    /// The scope to request. The override `offline_access = false` removes that scope, whatever names it: the server,
+    /// its challenge, the preset or the user.
     pub(super) fn scope(&self, discovery: &Discovery) -> Option<Scope> {
         let supported = discovery.protected_resource.as_ref().and_then(|resource| resource.scopes_supported.clone());
         let refused = self.challenge.as_ref().and_then(|challenge| challenge.scope.as_ref());
@@ -183,14 +173,18 @@ impl LoginRequest {
             (chosen, _) => chosen.clone(),
         };
         let selected = Scope::select(chosen, discovery.challenge.scope.clone(), supported);
-        match self.options.bearer {
+        let selected = match self.options.bearer {
             Some(Bearer::IdToken) => selected.clone().unwrap_or_default().with(OPENID).ok().or(selected),
             Some(Bearer::AccessToken) | None => selected,
+        };
+        if self.options.overrides.offline_access != Some(false) {
+            return selected;
         }
+        selected.map(|scope| scope.without_token(OFFLINE_ACCESS)).filter(|scope| !scope.is_empty())
     }
 
-    /// Adds `offline_access` if the server supports it, so that the user signs in only once (MCP authorization,
-    /// "Refresh Tokens").
+    /// Adds `offline_access` if the server supports it or the override requests it, so that the user signs in only once
+    /// (MCP authorization, "Refresh Tokens").
     pub(super) fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {
         let scope = self.scope(discovery);
         if !self.options.overrides.offline_access.unwrap_or(discovery.authorization_server.offline_access) {

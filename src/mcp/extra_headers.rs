@@ -80,7 +80,7 @@ impl ExtraHeaders {
         Ok(())
     }
 
-    /// These, and those of `other` that are not among them.
+    /// These headers, plus those of `other` with other names.
     pub fn or(self, other: Self) -> Self {
         let mut all = other.0;
         for (name, value) in &self.0 {
@@ -92,11 +92,6 @@ impl ExtraHeaders {
     /// As the headers of a request.
     pub fn map(&self) -> &HeaderMap {
         &self.0
-    }
-
-    /// Adds them to the `headers` of a request.
-    pub fn add_to(&self, headers: &mut HeaderMap) {
-        headers.extend(self.0.clone());
     }
 
     /// As names and values, as `config.toml` has them.

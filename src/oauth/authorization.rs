@@ -235,7 +235,6 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::oauth::registration::ClientAuthentication;
 
     const ISSUER: &str = "https://as.example/t";
 
@@ -294,16 +293,7 @@ mod tests {
         });
         let server =
             AuthorizationServer::parse(document.to_string().as_bytes(), ISSUER, &ISSUER.parse().unwrap()).unwrap();
-        let registration = ClientRegistration {
-            client_id: "c 1".to_owned(),
-            client_secret: None,
-            certificate: None,
-            authentication: ClientAuthentication::None,
-            redirect_uri: None,
-            expires_at: None,
-            withheld: Scope::default(),
-            other_redirect_uris: Vec::new(),
-        };
+        let registration = ClientRegistration::public("c 1".to_owned());
         let scope = scope.map(|scope| scope.parse().unwrap());
         let parameters: Vec<_> =
             parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -25,7 +25,8 @@ pub struct Overrides {
     /// Repeat the sign-in's scope in every refresh (optional in RFC 6749 section 6).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub scope_on_refresh: bool,
-    /// Whether to request `offline_access`, regardless of the server's metadata.
+    /// Whether to request `offline_access`, regardless of the server's metadata; `false` also removes it from the scope
+    /// that the challenge, the preset or the user names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offline_access: Option<bool>,
     /// The authentication method to register with and to use at the token endpoint, regardless of the server's metadata

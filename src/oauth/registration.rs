@@ -33,6 +33,29 @@ pub struct ClientRegistration {
 }
 
 impl ClientRegistration {
+    /// A client without a secret: it sends its `client_id` alone.
+    pub fn public(client_id: String) -> Self {
+        Self {
+            certificate: None,
+            client_id,
+            client_secret: None,
+            authentication: ClientAuthentication::None,
+            redirect_uri: None,
+            expires_at: None,
+            withheld: Scope::default(),
+            other_redirect_uris: Vec::new(),
+        }
+    }
+
+    /// A client that authenticates with `client_secret`, if it has one, at a server that lists `methods`.
+    pub fn with_secret(client_id: String, client_secret: Option<Secret>, methods: &[ClientAuthentication]) -> Self {
+        let authentication = match &client_secret {
+            None => ClientAuthentication::None,
+            Some(_) => ClientAuthentication::choose(methods),
+        };
+        Self { client_secret, authentication, ..Self::public(client_id) }
+    }
+
     /// All registered redirect URIs.
     pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
         self.redirect_uri.iter().chain(&self.other_redirect_uris).map(String::as_str)

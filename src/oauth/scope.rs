@@ -31,6 +31,12 @@ impl Scope {
         Self(self.0.difference(&other.0).cloned().collect())
     }
 
+    /// These tokens but `token`.
+    pub fn without_token(mut self, token: &str) -> Self {
+        self.0.remove(token);
+        self
+    }
+
     /// The scope to request (MCP authorization, "Scope Selection Strategy"): the one that the user or the provider
     /// configures, else the challenge's, else all that the protected resource supports, else none.
     pub fn select(chosen: Option<Self>, challenged: Option<Self>, supported: Option<Self>) -> Option<Self> {

@@ -1,7 +1,5 @@
 //! The changes to a client's file, and its text after them.
 
-use std::fmt;
-
 use crate::setup::{
     client::Client, document::Document, entry::Entry, error::DocumentError, plaintext::Exposed, tree::Node,
 };
@@ -37,7 +35,7 @@ pub struct Wish {
 
 /// Another entry has the name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} already has {holder} named {name:?}", client.title())]
+#[error("{} already {}", client.title(), holder.text(name))]
 pub struct Taken {
     pub client: Client,
     pub name: String,
@@ -56,17 +54,15 @@ pub enum Holder {
     Replaced,
 }
 
-impl fmt::Display for Holder {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Other => "another server",
-            Self::Finmcp => "another finmcp entry",
-            Self::Replaced => "another server to be replaced,",
-        })
-    }
-}
-
 impl Holder {
+    fn text(self, name: &str) -> String {
+        match self {
+            Self::Other => format!("has another server named {name:?}"),
+            Self::Finmcp => format!("has another finmcp entry named {name:?}"),
+            Self::Replaced => format!("uses {name:?} for a server that this command replaces"),
+        }
+    }
+
     fn of(client: Client, name: &str, node: &Node) -> Self {
         match Entry::read(client, name, node) {
             Some(entry) if entry.runs_finmcp() => Self::Finmcp,

@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         let Some((event, span)) = self.next()? else { return Ok(Err(self.text.len()..self.text.len())) };
         if depth > MAX_DEPTH {
             let line = line_at(self.text, span.start);
-            return Err(DocumentError::Unsupported { line, what: "collections nested so deeply" });
+            return Err(DocumentError::Unsupported { line, what: "deeply nested collections" });
         }
         let (Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _)) = event
         else {

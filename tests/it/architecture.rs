@@ -111,8 +111,8 @@ fn uses(modules: &BTreeMap<String, &str>) -> BTreeMap<String, BTreeSet<String>> 
         .collect()
 }
 
-/// The first circle there is, as the way round it.
-fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&str>> {
+/// The first cycle, as its path.
+fn cycle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<&str>> {
     fn visit<'a>(
         module: &'a str,
         uses: &'a BTreeMap<String, BTreeSet<String>>,
@@ -142,7 +142,7 @@ fn paths_are_read_out_of_use_lines_and_code() {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn a_cycle_is_found() {
     let graph = |edges: &[(&str, &str)]| {
         let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (from, to) in edges {
@@ -150,14 +150,14 @@ fn a_circle_is_found() {
         }
         uses
     };
-    assert_eq!(circle(&graph(&[("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")])), None);
+    assert_eq!(cycle(&graph(&[("a", "b"), ("a", "c"), ("b", "c"), ("c", "d")])), None);
     let uses = graph(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")]);
-    assert_eq!(circle(&uses), Some(vec!["b", "c", "d"]));
+    assert_eq!(cycle(&uses), Some(vec!["b", "c", "d"]));
 }
 
-/// The floors of the house, from the top down: a module uses its own floor's modules and those below. Within a floor the
-/// second set of pairs says who may use whom.
-const FLOORS: [&[&str]; 13] = [
+/// The layers, from the top down: a module uses modules of its layer and of those below. Within a layer, [`NEIGHBOURS`]
+/// lists the allowed uses.
+const LAYERS: [&[&str]; 13] = [
     &["commands"],
     &["app", "cli"],
     &["doctor", "setup", "console"],
@@ -173,27 +173,27 @@ const FLOORS: [&[&str]; 13] = [
     &["server_url", "secret", "printable", "paragraph", "span"],
 ];
 
-/// Who uses a neighbour on the same floor.
+/// Which module may use which other of its layer.
 const NEIGHBOURS: [(&str, &str); 3] = [("app", "cli"), ("doctor", "setup"), ("client", "bridge")];
 
 /// Invariant 1: never upwards, and only to the neighbours that are named.
 #[test]
 fn dependencies_point_downwards() {
     let sources = sources();
-    let floor = |room: &str| FLOORS.iter().position(|floor| floor.contains(&room));
+    let layer = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
     let (mut checked, mut faults) = (0, Vec::new());
     for (module, used) in uses(&modules(&sources)) {
-        let room = module.split("::").next().unwrap_or_default();
-        let Some(from) = floor(room) else {
-            faults.push(format!("{module} is on no floor"));
+        let top = module.split("::").next().unwrap_or_default();
+        let Some(from) = layer(top) else {
+            faults.push(format!("{module} is in no layer"));
             continue;
         };
         checked += 1;
         for used in used {
             let other = used.split("::").next().unwrap_or_default();
-            let is_allowed = other == room
-                || floor(other).is_some_and(|to| to > from)
-                || floor(other) == Some(from) && NEIGHBOURS.contains(&(room, other));
+            let is_allowed = other == top
+                || layer(other).is_some_and(|to| to > from)
+                || layer(other) == Some(from) && NEIGHBOURS.contains(&(top, other));
             if !is_allowed {
                 faults.push(format!("{module} uses {used}"));
             }
@@ -203,14 +203,14 @@ fn dependencies_point_downwards() {
     assert!(checked > 150, "only {checked} files were found");
 }
 
-/// Invariant 1: no circle, inside a folder neither.
+/// Invariant 1: no cycle, not even within a folder.
 #[test]
-fn no_module_uses_itself_in_a_circle() {
+fn no_module_depends_on_itself() {
     let sources = sources();
-    assert_eq!(circle(&uses(&modules(&sources))), None);
+    assert_eq!(cycle(&uses(&modules(&sources))), None);
 }
 
-/// Invariant 3: the bridge sees tokens. What a server says of one is for the token source to read.
+/// Invariant 3: the bridge sees tokens; the token source reads what a server says about them.
 #[test]
 fn the_bridge_knows_no_oauth() {
     for (file, text) in
@@ -223,7 +223,7 @@ fn the_bridge_knows_no_oauth() {
     }
 }
 
-/// A file is one noun, and can be read in one go; so can a file of tests.
+/// A file covers one noun and can be read in one sitting; so can a file of tests.
 #[test]
 fn files_are_short() {
     let long: Vec<_> = [rust_files("src"), rust_files("tests")]
@@ -235,10 +235,10 @@ fn files_are_short() {
     assert_eq!(long, []);
 }
 
-/// Invariant 8's other half: the places where a secret is laid open are few, and known.
+/// Invariant 8's other half: few files expose a secret, and each is listed.
 #[test]
 fn secrets_are_exposed_in_few_places() {
-    let rooms = [
+    let listed = [
         "commands/token.rs",              // what `finmcp token` prints
         "credential/access_token.rs",     // the Authorization header
         "credential/assertion.rs",        // when a JWT ended
@@ -259,24 +259,24 @@ fn secrets_are_exposed_in_few_places() {
     ];
     for (file, text) in sources() {
         let exposes = text.contains(".expose()") && !file.starts_with("demo/");
-        assert!(!exposes || rooms.contains(&file.as_str()), "{file} exposes a secret");
+        assert!(!exposes || listed.contains(&file.as_str()), "{file} exposes a secret");
     }
 }
 
-/// t009: one room makes HTTP clients, so that none is without its limits: where it may connect to, and where redirects
-/// lead.
+/// t009: one module creates HTTP clients, so that all have its limits: where they may connect and which redirects they
+/// follow.
 #[test]
-fn t009_clients_are_made_in_one_room() {
+fn t009_http_clients_are_created_in_one_module() {
     let made = |text: &str| {
         ["Client::builder(", "reqwest::Client::new", "ClientBuilder::new", "hyper_util::client::legacy"]
             .iter()
             .any(|name| text.contains(name))
     };
-    let rooms: Vec<String> = sources().into_iter().filter(|(_, text)| made(text)).map(|(file, _)| file).collect();
-    assert_eq!(rooms, ["http/mod.rs"]);
+    let files: Vec<String> = sources().into_iter().filter(|(_, text)| made(text)).map(|(file, _)| file).collect();
+    assert_eq!(files, ["http/mod.rs"]);
 }
 
-/// The map of src/lib.rs has every module, and main.rs stays what it is.
+/// The map of src/lib.rs has every module, main.rs stays short, and there is no catch-all module.
 #[test]
 fn the_map_is_current() {
     let sources = sources();
@@ -288,17 +288,51 @@ fn the_map_is_current() {
         }
     }
     assert!(sources["main.rs"].lines().count() <= 40);
-    for drawer in ["utils", "util", "common", "helpers", "helper", "manager", "misc"] {
-        let found = sources.keys().find(|file| file.split(['/', '.']).any(|part| part == drawer));
-        assert_eq!(found, None, "a drawer");
+    for name in ["utils", "util", "common", "helpers", "helper", "manager", "misc"] {
+        let found = sources.keys().find(|file| file.split(['/', '.']).any(|part| part == name));
+        assert_eq!(found, None, "a catch-all module");
     }
 }
 
-/// t148: no code of ours is unsafe, and no attribute lets it be.
+/// t148: no code is unsafe, and no attribute allows it.
 #[test]
 fn t148_no_code_is_unsafe() {
     let manifest = include_str!("../../Cargo.toml");
     assert!(manifest.contains("\nunsafe_code = \"forbid\"\n"));
-    let speaks_of_it = |text: &str| text.contains("unsafe_code");
-    assert!(sources().iter().all(|(_, text)| !speaks_of_it(text)));
+    let mentions_it = |text: &str| text.contains("unsafe_code");
+    assert!(sources().iter().all(|(_, text)| !mentions_it(text)));
+}
+
+/// The paths in backticks in the documents, relative to the repository: `src/…`, `tests/…` and other paths of Rust files.
+fn documented_paths(text: &str) -> Vec<&str> {
+    let code = text.split('`').skip(1).step_by(2);
+    code.filter(|code| {
+        let is_path = code.starts_with("src/") || code.starts_with("tests/") || code.ends_with(".rs");
+        is_path && code.contains('/') && code.chars().all(|letter| letter.is_alphanumeric() || "/._-".contains(letter))
+    })
+    .collect()
+}
+
+/// The documents name no file that was moved or deleted.
+#[test]
+fn documented_paths_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "packaging/README.md"];
+    let (mut checked, mut missing) = (0, Vec::new());
+    for (file, text) in documents.iter().flat_map(|name| files(&root.join(name), &["md"])) {
+        for path in documented_paths(&text) {
+            checked += 1;
+            if !root.join(path).exists() {
+                missing.push(format!("{}: {path}", file.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(checked > 30, "only {checked} paths were found");
+}
+
+#[test]
+fn paths_are_read_out_of_documents() {
+    let text = "`src/a.rs`, `tests/run.sh NAME`, src/b, `bridge/c.rs`, `d.rs`, `docs/e.md`, `tests/it/f`";
+    assert_eq!(documented_paths(text), ["src/a.rs", "bridge/c.rs", "tests/it/f"]);
 }

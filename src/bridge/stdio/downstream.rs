@@ -13,10 +13,11 @@ use std::{
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::mcp::{delivery, malformed::Malformed, message::Message};
-
-/// The longest line that finmcp takes from a client, in bytes.
-const LINE_LIMIT: usize = 64 << 20;
+use crate::mcp::{
+    delivery,
+    malformed::{LINE_LIMIT, Malformed},
+    message::Message,
+};
 
 const READ_SIZE: usize = 64 << 10;
 

@@ -51,8 +51,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The server at `server`, over Streamable HTTP, with `headers` on every request. A request may take `deadline` from one sign of life of the server
-    /// to the next.
+    /// The server at `server`, over Streamable HTTP, with `headers` on every request. A request may take `deadline`
+    /// from one event of the server to the next.
     pub fn new(
         server: ServerUrl,
         headers: HeaderMap,

@@ -219,7 +219,7 @@ mod tests {
         for (failure, text) in [
             (Failure::Malformed, "not a JSON-RPC message"),
             (Failure::TooLarge { limit: 1 << 20 }, "1 MiB"),
-            (Failure::Cut, "without a response"),
+            (Failure::Cut, "without a JSON-RPC response"),
         ] {
             let (answers, answer) = answers();
             let answered = answers.expect(&request(2), 8, IDLE).unwrap();

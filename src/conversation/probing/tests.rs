@@ -100,7 +100,7 @@ fn an_error_from_a_url_that_accepts_no_messages_is_no_response() {
         let ProbeResult::Rejected(Some(answer), failure) = result else { panic!("{result:?}") };
         assert_eq!(answer.id(), message(opening).id());
         assert!(String::from_utf8_lossy(answer.raw()).contains("first"));
-        assert_eq!(failure.to_string(), "the server answered HTTP 405");
+        assert_eq!(failure.to_string(), "the server responded with HTTP 405");
         assert_eq!(probes(opening, None, vec![status(404), said(400, second), status(404)]).0.len(), 3);
     }
 }

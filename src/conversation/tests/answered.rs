@@ -262,7 +262,8 @@ fn a14_bytes_in_flight_are_limited() {
     assert!(
         rig.written
             .iter()
-            .any(|line| line["id"] == 5 && line["error"]["message"].as_str().unwrap().contains("too much"))
+            .any(|line| line["id"] == 5
+                && line["error"]["message"].as_str().unwrap().contains("too many large requests"))
     );
     rig.client(json!({"jsonrpc": "2.0", "id": 6, "method": "prompts/list"}));
     rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}));

@@ -47,7 +47,7 @@ async fn t048_a_post_is_not_redirected() {
             matches!(&refused, HttpError::Redirected { status: found, .. } if found.as_str() == status),
             "{refused}"
         );
-        assert!(refused.is_refusal() && refused.to_string().contains("redirects elsewhere"));
+        assert!(refused.is_refusal() && refused.to_string().contains("finmcp did not follow it"));
         assert_eq!(server.connections(), 1);
     }
 }

@@ -31,6 +31,7 @@ pub struct TokenExchange<'a> {
     pub scope: Option<&'a Scope>,
 }
 
+/// Exchanges the ID token for an ID-JAG at the identity provider.
 ///
 /// # Errors
 /// Any [`TokenError`]; [`TokenError::InvalidGrant`] if the provider does not (or no longer) accept the ID token.

@@ -94,7 +94,7 @@ fn yaml_that_the_parser_refuses_is_refused_with_its_place() {
     }
     let deep = format!("a: {}{}", "[".repeat(200), "]".repeat(200));
     let outcome = change::applied(CLIENT, &deep, &[Change::Put(entry())]);
-    assert_eq!(outcome, Err(DocumentError::Unsupported { line: 1, what: "collections nested so deeply" }));
+    assert_eq!(outcome, Err(DocumentError::Unsupported { line: 1, what: "deeply nested collections" }));
 }
 
 #[test]

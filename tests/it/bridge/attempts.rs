@@ -39,7 +39,7 @@ fn refused(status: u16, body: &str) -> Effect {
 /// a1: a sign-in without a refresh token is revoked. In whatever mode, and between whatever eras: few requests, and an
 /// answer that names the way in.
 #[test]
-fn a1_a_revoked_token_is_answered_with_the_way_in() {
+fn a1_a_revoked_token_leads_to_the_sign_in() {
     for mode in ["tool", "off"] {
         for (client, server) in Era::COMBINATIONS {
             let script = Script { refresh_tokens: false, era: server, ..Script::people() };
@@ -62,7 +62,7 @@ fn a1_a_revoked_token_is_answered_with_the_way_in() {
 
 /// a1: one tool refuses what the others take: that call is answered, and the others go on.
 #[test]
-fn a1_one_tool_that_refuses_the_token_stops_no_other() {
+fn a1_one_tool_that_refuses_the_token_does_not_block_others() {
     for refresh_tokens in [true, false] {
         let (sandbox, vendor) = left_alone(Script { refresh_tokens, ..Script::people() });
         let mut serve = sandbox.serve([vendor.url()]);
@@ -84,7 +84,7 @@ fn a1_one_tool_that_refuses_the_token_stops_no_other() {
 /// a2: an authorization server that has forgotten the client, or the sign-in, is asked once; the next call does not ask
 /// again, and an idle process asks nothing at all.
 #[test]
-fn a2_a_dead_sign_in_is_asked_for_once() {
+fn a2_an_ended_sign_in_is_requested_once() {
     for (status, error) in
         [(401, "invalid_client"), (400, "invalid_grant"), (403, "unauthorized_client"), (200, "bad_refresh_token")]
     {
@@ -128,7 +128,7 @@ fn snapshot(sandbox: &Sandbox) -> Vec<(std::path::PathBuf, std::time::SystemTime
 
 /// a3: a session that is lost in other words than the specification's: a new one is begun, once, and the call runs once.
 #[test]
-fn a3_a_session_that_is_lost_in_other_words_is_begun_again() {
+fn a3_a_session_reported_lost_in_other_words_is_reopened() {
     for (status, kind, body) in [
         (400, "text/plain", "Bad Request: No valid session ID provided"),
         (400, "application/json", r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Session expired"}}"#),
@@ -272,7 +272,7 @@ fn a1_many_reasons_together_have_one_limit() {
 
 /// a1, d3: an `initialize` and a list whose connection breaks are asked for once more; a call is not.
 #[test]
-fn d3_what_changes_nothing_is_sent_again_when_the_connection_breaks() {
+fn d3_read_only_requests_are_resent_when_the_connection_breaks() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     for method in ["initialize", "tools/list"] {
         vendor.fault(On::Rpc(method), Effect::CutBefore);
@@ -287,7 +287,7 @@ fn d3_what_changes_nothing_is_sent_again_when_the_connection_breaks() {
 
 /// b6: a profile whose stored credential is gone is signed out, and `auto` opens the browser.
 #[test]
-fn b6_a_credential_that_is_gone_is_a_sign_in_to_make() {
+fn b6_a_missing_credential_starts_a_sign_in() {
     let (mut sandbox, vendor) = left_alone(Script::people());
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let stored = sandbox.files().into_iter().filter(|file| {
@@ -308,7 +308,7 @@ fn b6_a_credential_that_is_gone_is_a_sign_in_to_make() {
 /// a2: a server that goes away while its GET stream is open is tried a few times, then left alone until the client says
 /// something; then the stream is there again.
 #[test]
-fn a2_a_stream_that_is_lost_is_opened_again_when_the_client_speaks() {
+fn a2_a_lost_stream_is_reopened_when_the_client_sends() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let mut serve: Serve = sandbox.serve([vendor.url()]);
     serve.initialize();

@@ -100,7 +100,7 @@ fn every_call_has_one_line_with_its_outcome() {
 /// The members of a line, in their order; what the arguments are is not among them, and their digest is the same wherever
 /// they are written the same.
 #[test]
-fn a_line_says_who_called_what_and_when_but_not_with_what() {
+fn a_line_has_the_tool_and_the_time_but_no_arguments() {
     let arguments = r#"{ "message":"PRIVATE-0123456789","amount":1.10}"#;
     for (client, server) in Era::COMBINATIONS {
         let vendor = Vendor::start(Script { era: server, ..Script::machine("x", CLIENT_SECRET) });
@@ -178,7 +178,7 @@ fn a_call_while_signed_out_is_not_the_tools_failure() {
 
 /// A call that waits for the client's answer to a question has no outcome yet: the one that comes back has.
 #[test]
-fn a_call_that_asks_something_is_recorded_when_it_is_over() {
+fn a_call_with_input_requests_is_recorded_at_its_end() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let mut serve = bridge(&sandbox, &vendor, &[]);
     serve.greet(Era::Modern).result();
@@ -374,7 +374,7 @@ mod unix {
 
     /// A log that cannot be kept is said before anything else is done.
     #[test]
-    fn a_log_that_cannot_be_kept_ends_serve_at_its_start() {
+    fn serve_exits_at_startup_if_the_log_cannot_be_opened() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let folder = sandbox.watched();
         let (victim, link, fifo, open) =
@@ -419,7 +419,7 @@ mod unix {
 
     /// Without its log no tool is called; with room again the lines that are missing come first.
     #[test]
-    fn a_log_that_is_full_stops_the_calls() {
+    fn a_full_log_stops_calls() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let log = log_in(&sandbox);
         // A limit of some lines stands for a full disk; without the signal it is an error like that.

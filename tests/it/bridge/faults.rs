@@ -138,7 +138,7 @@ fn all(cases: &[(Era, Way, Fault, usize)]) {
 
 /// t114: a request that is cut at any of its bytes, the head's included.
 #[test]
-fn t114_a_call_that_is_cut_at_any_byte_is_not_made_again() {
+fn t114_a_call_that_is_cut_at_any_byte_is_not_repeated() {
     all(&[
         (Era::Modern, Way::Request, Fault::Reset, 1),
         (Era::Modern, Way::Request, Fault::HalfClose, 1),
@@ -149,7 +149,7 @@ fn t114_a_call_that_is_cut_at_any_byte_is_not_made_again() {
 
 /// t114: an answer that is cut at any of its bytes.
 #[test]
-fn t114_a_call_whose_answer_is_cut_at_any_byte_is_not_made_again() {
+fn t114_a_call_whose_response_is_cut_at_any_byte_is_not_repeated() {
     all(&[
         (Era::Modern, Way::Response, Fault::Reset, 1),
         (Era::Modern, Way::Response, Fault::HalfClose, 1),
@@ -160,7 +160,7 @@ fn t114_a_call_whose_answer_is_cut_at_any_byte_is_not_made_again() {
 
 /// t114, t128: a connection that dies without a word, anywhere in a call or in its answer.
 #[test]
-fn t114_t128_a_call_that_vanishes_is_given_up_and_not_made_again() {
+fn t114_t128_an_unanswered_call_times_out_and_is_not_repeated() {
     thread::scope(|scope| {
         for way in [Way::Request, Way::Response] {
             scope.spawn(move || {
@@ -218,7 +218,7 @@ fn t115_a_connection_that_was_closed_is_not_used() {
 /// t115: a connection that the server closes at the moment when it is used again: whatever part of the call has come by
 /// then, it is made at most once, and made whenever the client is told so.
 #[test]
-fn t115_a_connection_that_closes_as_it_is_used_brings_a_call_once() {
+fn t115_a_connection_that_closes_during_a_call_delivers_it_once() {
     let mut line = Line::open(Era::Modern, 20);
     const ROUNDS: u32 = 400;
     let begun = Instant::now();
@@ -276,7 +276,7 @@ fn t115_a10_a_stream_that_is_lost_is_sent_again_where_it_was_refused() {
 
 /// t116: what a server says of its tools is no licence to call one twice.
 #[test]
-fn t116_annotations_are_no_licence_to_call_again() {
+fn t116_annotations_do_not_allow_a_retry() {
     let annotations = json!({"readOnlyHint": true, "idempotentHint": true, "destructiveHint": false});
     let tools = json!([{"name": "echo", "inputSchema": {"type": "object"}, "annotations": annotations}]);
     for era in [Era::Legacy, Era::Modern] {
@@ -326,7 +326,7 @@ fn t129_an_answer_without_the_response_leaves_the_outcome_open() {
 /// its time, a write as one whose outcome is open; what comes next does not wait for the dead.
 #[cfg(unix)]
 #[test]
-fn t130_after_a_sleep_the_dead_connections_hold_nothing_up() {
+fn t130_after_a_sleep_dead_connections_delay_nothing() {
     use rustix::process::Signal;
 
     let mut line = Line::open(Era::Modern, 2);

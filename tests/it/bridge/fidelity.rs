@@ -129,7 +129,7 @@ fn the_handshake_crosses_byte_for_byte() {
 
 /// White space between tokens is the only thing that may go, where it would break the line.
 #[test]
-fn t103_a_result_over_many_lines_becomes_one_line_with_the_same_tokens() {
+fn t103_a_multi_line_result_becomes_one_line_with_the_same_tokens() {
     for (script, what) in bridges() {
         let (_sandbox, vendor, mut serve) = open_bridge(script.clone());
         vendor.prepare("hard", "{\n  \"jsonrpc\": \"2.0\",\r\n  \"id\": @ID@,\n  \"result\": {\n    \"a\": 1.10,\n    \"b\": \"\\n\"\n  }\n}\n");
@@ -160,7 +160,7 @@ fn ten_megabytes_cross_both_ways() {
 
 /// A server may compare a header with the body text for text: both say the same, digit by digit.
 #[test]
-fn a12_headers_say_of_an_argument_what_the_body_says() {
+fn a12_headers_repeat_the_arguments_of_the_body() {
     let annotated = |kind: &str, header: &str| json!({"type": kind, "x-mcp-header": header});
     let tool = json!({"name": "echo", "inputSchema": {"type": "object", "properties": {
         "whole": annotated("integer", "Whole"), "flag": annotated("boolean", "Flag"), "text": annotated("string", "Text"),

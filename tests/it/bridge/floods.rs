@@ -126,7 +126,7 @@ fn send_bomb(peer: &mut TcpStream, kind: &str, bomb: &[u8]) -> io::Result<()> {
 
 /// t126, a6: a small answer that unpacks to too much is given up where a message may not be larger, as JSON and as an event.
 #[test]
-fn t126_a6_a_bomb_is_given_up() {
+fn t126_a6_a_compression_bomb_is_refused() {
     for flood in [
         (|peer, _, _| send_bomb(peer, "application/json", &bomb("")))
             as fn(&mut TcpStream, &str, &Value) -> io::Result<()>,
@@ -140,7 +140,7 @@ fn t126_a6_a_bomb_is_given_up() {
 
 /// t126: an answer without an end is given up where a message may not be larger, and held in memory once.
 #[test]
-fn t126_an_endless_answer_is_given_up() {
+fn t126_an_endless_response_is_refused() {
     let (said, serve) = flooded(|peer, _, _| pour(peer, 200, "content-type: application/json\r\n", PIECE));
     assert!(said.contains("larger than 256 MiB"), "{said}");
     assert!(serve.peak_memory() < 2 * 256 + LITTLE, "{} MiB", serve.peak_memory());
@@ -150,7 +150,7 @@ fn t126_an_endless_answer_is_given_up() {
 /// it: a list that is cut costs little more than one that passes as it is.
 #[test]
 #[cfg(target_os = "linux")]
-fn a13_a_long_list_holds_nothing_up() {
+fn a13_a_long_list_delays_no_other_message() {
     const TOOLS: usize = 40_000;
     let list = |shape: fn(usize) -> Value| Value::Array((0..TOOLS).map(shape).collect());
     let plain: fn(usize) -> Value = |n| {
@@ -196,7 +196,7 @@ fn flood_of_progress(peer: &mut TcpStream, _: &str, _: &Value) -> io::Result<()>
 
 /// t127: a flood of notifications holds up no other call, and fills no memory.
 #[test]
-fn t127_a_flood_of_notifications_holds_nothing_up() {
+fn t127_a_flood_of_notifications_delays_no_response() {
     let mut serve = Sandbox::new().serve([server(flood_of_progress)]);
     serve.call_modern("echo", json!({})).result();
     serve.post("tools/call", modern(json!({"name": "flood", "arguments": {}, "_meta": {"progressToken": 1}})));

@@ -228,7 +228,7 @@ fn a8_a_redirect_to_a_page_is_refused_and_named() {
 
 /// A call that was refused by its status is said not to have been carried out; every other loss is open.
 #[test]
-fn a10_a_refused_call_is_no_open_outcome() {
+fn a10_a_refused_call_has_a_known_outcome() {
     // (Where there is a session some of these say that it is lost.)
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { sessions: false, ..Script::default() }));
     let mut serve = sandbox.serve([vendor.url()]);
@@ -258,7 +258,7 @@ fn a10_a_refused_call_is_no_open_outcome() {
 
 /// What a gateway says of an error is passed on; a page is not, nor what repeats the token.
 #[test]
-fn d7_the_reason_of_an_error_is_said() {
+fn d7_the_reason_of_an_error_is_shown() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let mut serve = sandbox.serve([vendor.url()]);
     serve.initialize().result();

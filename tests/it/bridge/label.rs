@@ -28,7 +28,7 @@ fn host(vendor: &Vendor) -> String {
 }
 
 #[test]
-fn a_sandbox_says_that_it_is_one() {
+fn a_sandbox_is_labelled() {
     for (client, server) in Era::COMBINATIONS {
         let vendor = Vendor::start(Script { era: server, ..Script::machine("x", CLIENT_SECRET) });
         let sandbox = Sandbox::new();
@@ -49,7 +49,7 @@ fn a_sandbox_says_that_it_is_one() {
 
 /// Also where finmcp answers for the server while signed out.
 #[test]
-fn a_server_that_cannot_be_asked_is_labelled_too() {
+fn an_unreachable_server_is_labelled_too() {
     for client in [Era::Legacy, Era::Modern] {
         let vendor = Vendor::start(Script::people());
         let sandbox = Sandbox::new();

@@ -48,7 +48,7 @@ fn an_unused_bridge_ends_with_its_stdin() {
     assert!(vendor.records().is_empty());
 }
 
-/// What the server has said of itself last is kept for the next time, however soon the client goes.
+/// The server's latest description is stored for the next time, however soon the client goes.
 #[test]
 fn what_is_learned_last_is_not_lost_at_the_end() {
     for round in 0..5 {
@@ -166,7 +166,7 @@ mod signals {
 
     /// t109: the client is gone without a word, and something else still holds the pipes.
     #[test]
-    fn t109_a_dead_parent_ends_the_bridge() {
+    fn t109_the_death_of_the_parent_ends_the_bridge() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let mut command = sandbox.command("sh");
         // A shell's background command would get an empty stdin: it is handed over by another number.
@@ -201,7 +201,7 @@ mod signals {
     /// t117: a bridge that is killed answers no request: what was under way is outside of our promise. But none of it
     /// is left for the next one to make again.
     #[test]
-    fn t117_what_a_killed_bridge_had_begun_is_not_made_again() {
+    fn t117_calls_of_a_killed_bridge_are_not_repeated() {
         for script in [Script::default(), Script::default().modern()] {
             let era = script.era;
             let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));

@@ -55,7 +55,7 @@ fn a11_messages_for_an_unreachable_server_are_not_kept() {
 
 /// The same while a server that is there does not answer.
 #[test]
-fn a11_what_a_silent_server_does_not_take_is_not_kept() {
+fn a11_messages_for_a_silent_server_are_not_kept() {
     let vendor = Vendor::start(Script::default());
     let mut serve = Sandbox::new().serve([vendor.url()]);
     serve.initialize().result();
@@ -94,7 +94,7 @@ fn a11_stale_notifications_are_not_delivered() {
     assert_eq!((count("notifications/initialized"), count("notifications/roots/list_changed")), (1, 1));
     assert_eq!((count("notifications/progress"), count("notifications/cancelled")), (0, 0));
     assert!((1..=1000).contains(&count("notifications/x")), "{}", count("notifications/x"));
-    assert!(!vendor.records().iter().any(|record| record.text().contains("asked-")), "answers to nobody");
+    assert!(!vendor.records().iter().any(|record| record.text().contains("asked-")), "responses without a request");
     let first = methods.iter().position(|method| method == "notifications/x").unwrap();
     assert!(methods.iter().position(|method| method == "notifications/initialized").unwrap() < first);
 }
@@ -135,7 +135,7 @@ fn a14_a_large_result_is_held_once() {
 
 /// A large request is let go when it is answered, be it small ones or none that follow.
 #[test]
-fn a14_a_large_request_does_not_stay() {
+fn a14_a_large_request_is_freed() {
     for (client, server) in Era::COMBINATIONS {
         let vendor = Vendor::start(Script { era: server, ..Script::default() });
         let mut serve = Sandbox::new().serve([vendor.url()]);
@@ -151,7 +151,7 @@ fn a14_a_large_request_does_not_stay() {
 /// a15: a config file on a disk that does not answer: the conversation goes on, and its end comes when it is asked for.
 #[cfg(unix)]
 #[test]
-fn a15_a_stalled_settings_file_stops_nothing_else() {
+fn a15_a_stalled_settings_file_delays_no_message() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let mut serve = sandbox.serve([vendor.url()]);
     serve.initialize().result();

@@ -24,7 +24,7 @@ fn bridge() -> (Sandbox, Vendor, Serve) {
 
 /// t121: a call that the server has no room for was not taken, and is made when it says.
 #[test]
-fn t121_a_call_that_was_too_much_waits_its_turn() {
+fn t121_a_rate_limited_call_waits() {
     let (_sandbox, vendor, mut serve) = bridge();
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "1")));
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "nonsense")));
@@ -36,7 +36,7 @@ fn t121_a_call_that_was_too_much_waits_its_turn() {
 
 /// t121: longer than a client waits is said at once.
 #[test]
-fn t121_a_long_wait_is_said_and_not_waited_out() {
+fn t121_a_long_wait_is_reported_at_once() {
     let (_sandbox, vendor, mut serve) = bridge();
     vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", "200")));
     let begun = Instant::now();
@@ -44,13 +44,13 @@ fn t121_a_long_wait_is_said_and_not_waited_out() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(error["code"], -31003);
     let text = error["message"].as_str().unwrap();
-    assert!(text.contains("limit of requests") && text.contains("asked again in 20"), "{text}");
+    assert!(text.contains("rate limit reached: the next request is allowed in 20"), "{text}");
     assert_eq!(vendor.executed().len(), 0);
 }
 
 /// The wait that is said is the server's own, however long, and not how long finmcp keeps to it.
 #[test]
-fn a17_a_long_wait_is_said_in_the_servers_own_number() {
+fn a17_a_long_wait_is_reported_with_the_servers_number() {
     for (asked, said) in [("3600", "in 3600 s"), ("86400", "in 86400 s")] {
         let (_sandbox, vendor, mut serve) = bridge();
         vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(429).header("retry-after", asked)));
@@ -87,7 +87,7 @@ fn t114_t122_only_what_reads_is_asked_again() {
 
 /// t128: an answer that drips in for ever is given up; a hung call holds up no other.
 #[test]
-fn t128_an_answer_that_never_ends_is_given_up() {
+fn t128_a_response_that_never_ends_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -110,7 +110,7 @@ fn t128_an_answer_that_never_ends_is_given_up() {
     serve.initialize();
     let error = serve.request("tools/list", json!({})).error();
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    assert!(error["message"].as_str().unwrap().contains("did not answer within 2 s"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("did not respond within 2 s"), "{error}");
 }
 
 /// t122: an outage gets a few questions for each that the client asks, and not one call twice; when it is over the next
@@ -177,7 +177,7 @@ fn t124_a_stream_that_ends_is_not_asked_for_without_a_pause() {
 /// t123, t124: an answer that is to be taken up where it was, and never goes on, is given up; one whose server wants to
 /// be left alone for longer than an answer may take, when that is over.
 #[test]
-fn t123_t124_an_answer_that_is_cut_again_and_again_is_given_up() {
+fn t123_t124_a_response_that_is_cut_repeatedly_fails() {
     let events = |text: &str| Effect::Answer(Reply::new(200).body("text/event-stream", text));
     for (text, most) in [("id: 1\nretry: 0\ndata:\n\n", 6), ("id: 1\nretry: 1000000000000\ndata:\n\n", 0)] {
         let vendor = Vendor::start(Script { get_stream: false, ..Script::default() });

@@ -293,7 +293,7 @@ fn a_vendors_documentation_says_which_tools_read() {
 }
 
 #[test]
-fn a_pattern_that_is_none_is_wrong_usage() {
+fn an_invalid_pattern_is_a_usage_error() {
     let vendor = Vendor::start(Script::default());
     let run = Sandbox::new().finmcp(["serve", &vendor.url(), "--deny-tool", "delete_[a"]).expect_code(2);
     run.expect_stderr(&["--deny-tool", "delete_[a"]);

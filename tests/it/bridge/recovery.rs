@@ -70,7 +70,10 @@ fn t119_a_forgotten_session_is_opened_again_once() {
     assert!(vendor.calls("tools/call").len() <= 11);
     assert_eq!(vendor.session_count(), 1);
     assert_eq!(vendor.complaints(), Vec::<String>::new());
-    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "nobody is told of the second handshake");
+    assert!(
+        serve.rest(std::time::Duration::from_millis(100)).is_empty(),
+        "the client sees nothing of the second handshake"
+    );
     // And what the server says on its own is heard again.
     vendor.push(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
     serve.incoming("notifications/tools/list_changed");
@@ -78,7 +81,7 @@ fn t119_a_forgotten_session_is_opened_again_once() {
 
 /// t119: what a client has set stands in the session that takes the place of a forgotten one.
 #[test]
-fn t119_what_a_client_has_set_stands_in_the_next_session() {
+fn t119_the_clients_settings_carry_over_to_the_next_session() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
     serve.request("logging/setLevel", json!({"level": "debug"})).result();
@@ -100,7 +103,7 @@ fn t119_what_a_client_has_set_stands_in_the_next_session() {
     wait("logging/setLevel", json!({"level": "debug"}));
     wait("resources/subscribe", json!({"uri": "x:kept"}));
     assert_eq!((vendor.calls("logging/setLevel").len(), vendor.calls("resources/subscribe").len()), (2, 3));
-    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "nobody hears of that");
+    assert!(serve.rest(std::time::Duration::from_millis(100)).is_empty(), "the client sees nothing of it");
     assert_eq!(vendor.complaints(), Vec::<String>::new());
 }
 
@@ -111,7 +114,7 @@ fn polled(id: usize, retry: &str) -> Effect {
 
 /// t123, t124: a call's answer is polled for when the server says and until it is there, with no other POST.
 #[test]
-fn t124_an_answer_is_polled_for_when_the_server_says() {
+fn t124_finmcp_polls_for_a_response_when_the_server_says() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script { get_stream: false, ..Script::default() });
     serve.initialize();
     serve.request("ping", json!({})).result();
@@ -184,9 +187,9 @@ fn t114_a_call_that_may_have_run_is_never_sent_again() {
     }
 }
 
-/// An error status is for the request that it answers, whomever its body speaks of: some servers refuse in the name of "server-error".
+/// An error status is for the request that it answers, whatever id its body has: some servers refuse in the name of "server-error".
 #[test]
-fn what_a_server_says_when_it_refuses_reaches_the_client() {
+fn a_servers_refusal_reaches_the_client() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
     let refusal =
@@ -197,7 +200,7 @@ fn what_a_server_says_when_it_refuses_reaches_the_client() {
 
 /// t047: no redirect is followed, so no token goes elsewhere.
 #[test]
-fn t047_a_redirect_carries_no_token_away() {
+fn t047_no_redirect_gets_a_token() {
     let elsewhere = Vendor::start(Script { sessions: false, ..Script::default() });
     for status in [301, 302, 303, 307, 308] {
         let (sandbox, vendor) = signed_in_machine();
@@ -249,7 +252,7 @@ fn signed_out_is_an_answer_with_the_command_to_run() {
     let answer = serve.call("profit_and_loss", json!({}));
     assert!(answer.raw.contains(command), "{}", answer.raw);
     assert!(serve.is_running());
-    assert!(vendor.records().is_empty(), "a vendor that serves nobody without a token is not asked without one");
+    assert!(vendor.records().is_empty(), "a vendor that always requires a token gets no request without one");
 
     let mut serve = sandbox.serve(arguments);
     serve.request("server/discover", modern(json!({})));
@@ -261,7 +264,7 @@ fn signed_out_is_an_answer_with_the_command_to_run() {
 /// A person signs in in another window: the bridge that is already running finds the credential.
 #[cfg(unix)]
 #[test]
-fn a_sign_in_elsewhere_is_found_by_the_bridge_that_runs() {
+fn a_running_bridge_finds_a_sign_in_of_another_process() {
     use crate::support::browser::{FakeBrowser, Person};
 
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));

@@ -138,7 +138,7 @@ fn a_server_without_sessions_gets_no_session_id() {
 
 /// t125: events of other types than `message` are no messages; some servers keep a stream alive with them.
 #[test]
-fn t125_events_that_are_no_messages_are_skipped() {
+fn t125_events_without_a_message_are_skipped() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
     let stream = "event: ping\ndata: 12:00\n\nevent: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n\n";
@@ -204,7 +204,7 @@ fn progress_comes_before_the_result_whole_and_in_order() {
 
 /// t104: the same number as a number and as a string are two ids; answers find their requests whatever their order.
 #[test]
-fn t104_ids_are_what_they_are_spelled() {
+fn t104_ids_keep_their_spelling() {
     let (_sandbox, _vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
     let ids = ["7", "\"7\"", "-7", "12345678901234567890123", "\"\\ud83d\\ude00\"", "\"\""];
@@ -278,7 +278,7 @@ fn a_quiet_subscription_outlives_the_deadline_of_requests() {
 
 /// t100, t102: what is not a message gets an error, and the next message is none the worse.
 #[test]
-fn t100_lines_that_are_no_messages_are_refused_one_by_one() {
+fn t100_malformed_lines_are_refused_one_by_one() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
     for bad in [
@@ -333,7 +333,7 @@ fn t137_each_answer_reaches_the_bridge_and_call_that_asked() {
 
 /// A program that has not signed in yet: the entry names it, and what proves it. Any number of them sign in once.
 #[test]
-fn a_program_signs_itself_in() {
+fn a_program_signs_in_without_a_user() {
     let (sandbox, vendor) = (Sandbox::new(), crate::commands::login::machine_vendor());
     vendor.change(|script| {
         script.publishes_metadata = true;

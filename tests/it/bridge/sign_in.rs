@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_bridge_that_may_has_a_person_sign_in() {
+fn auto_mode_opens_the_browser() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
@@ -38,7 +38,7 @@ fn a_bridge_that_may_has_a_person_sign_in() {
 }
 
 #[test]
-fn a_bridge_that_may_not_says_what_to_run() {
+fn off_mode_names_the_command_to_run() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
@@ -162,7 +162,7 @@ fn t040_a_forgotten_client_is_registered_again() {
 
 /// t036: a person who says no is believed: the answer says so, and no browser opens for the requests that come after.
 #[test]
-fn t036_a_person_who_says_no_is_not_asked_again() {
+fn t036_after_declining_the_user_is_not_asked_again() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
@@ -180,7 +180,7 @@ fn t036_a_person_who_says_no_is_not_asked_again() {
 /// t036: nor by the other bridges that waited for the answer, or start a little later; but a person who asks by hand is
 /// heard, and from then on all bridges work.
 #[test]
-fn t036_a_person_who_says_no_says_it_to_all_bridges() {
+fn t036_declining_counts_for_all_bridges() {
     let vendor = Vendor::start(Script::people());
     let mut sandbox = Sandbox::new();
     let browser = FakeBrowser::install(&mut sandbox, Person::Denies);

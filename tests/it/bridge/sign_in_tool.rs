@@ -128,7 +128,7 @@ fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
 
 /// A person signs in in a terminal: finmcp notifies the client.
 #[test]
-fn a_sign_in_elsewhere_is_told_to_the_client() {
+fn the_client_is_told_of_a_sign_in_in_another_process() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let mut serve = sandbox.serve([vendor.url()]);
@@ -141,7 +141,7 @@ fn a_sign_in_elsewhere_is_told_to_the_client() {
 
 /// A server that takes its time: the client has its answer all the same, and the session when the server is there.
 #[test]
-fn a_server_that_is_slow_holds_up_no_handshake() {
+fn a_slow_server_delays_no_handshake() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     vendor.fault(On::Rpc("initialize"), Effect::Delay(Duration::from_secs(3)));
     let mut serve = sandbox.serve([vendor.url()]);
@@ -154,7 +154,7 @@ fn a_server_that_is_slow_holds_up_no_handshake() {
 
 /// A server that cannot be reached: the client starts, and works once the server is back.
 #[test]
-fn a_server_that_is_down_is_there_when_it_comes_back() {
+fn a_server_works_again_after_an_outage() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     for _ in 0..3 {
         vendor.fault(On::Rpc("initialize"), Effect::CutBefore);
@@ -201,7 +201,7 @@ fn b7_a_browser_opens_once_for_a_sign_in() {
     let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
     let mut serve = sandbox.serve([vendor.url()]);
     open(&mut serve, json!({}));
-    assert!(browser.starts().is_empty(), "nobody has asked yet");
+    assert!(browser.starts().is_empty(), "the client has not called the tool yet");
     let first = serve.call("finmcp_sign_in", json!({})).result();
     let again = serve.call("finmcp_sign_in", json!({})).result();
     let other = serve.call("echo", json!({"message": "hi"})).result();
@@ -289,7 +289,7 @@ fn b7_many_clients_open_one_window() {
 
 /// A client that shows the page itself needs no second window, and `--sign-in off` opens none.
 #[test]
-fn b7_no_window_beside_the_clients_own() {
+fn b7_finmcp_opens_no_window_if_the_client_shows_the_page() {
     for (era, mode) in [(Era::Legacy, "tool"), (Era::Modern, "tool"), (Era::Legacy, "off"), (Era::Modern, "off")] {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
@@ -316,7 +316,7 @@ fn b7_no_window_beside_the_clients_own() {
 
 /// Without a screen, and where the browser does not start, the address is all there is, and it works.
 #[test]
-fn b7_the_address_is_given_where_no_window_opens() {
+fn b7_the_url_is_returned_if_no_window_opens() {
     for (variable, value) in [
         ("CI", "true"),
         ("FINMCP_BROWSER", "/nonexistent/browser"),
@@ -341,7 +341,7 @@ fn b7_the_address_is_given_where_no_window_opens() {
 /// t036: a person who says no is not shown another window by whatever is called next, in any client; the address is there
 /// for one who meant to say yes.
 #[test]
-fn b7_t036_a_person_who_says_no_is_shown_no_other_window() {
+fn b7_t036_no_window_opens_after_the_user_declined() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Denies);
     let mut clients = [sandbox.serve([vendor.url()]), sandbox.serve([vendor.url()])];

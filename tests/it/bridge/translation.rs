@@ -72,7 +72,7 @@ fn every_revision_of_a_client_is_spoken_to_every_server() {
 
 /// A modern client need not ask who the server is.
 #[test]
-fn a_modern_client_may_begin_with_a_call() {
+fn a_modern_client_may_start_with_a_call() {
     for script in [Script::default(), Script::default().modern()] {
         let (_sandbox, vendor, mut serve) = open_bridge(script);
         use_tools(&vendor, &mut serve, true);

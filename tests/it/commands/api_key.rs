@@ -107,7 +107,7 @@ fn the_key_goes_into_the_header_that_the_vendor_reads() {
 }
 
 #[test]
-fn a_key_that_the_server_refuses_is_not_kept() {
+fn a_key_that_the_server_refuses_is_not_stored() {
     let sandbox = Sandbox::new();
     let vendor = vendor("authorization", "Bearer another");
     let run = sandbox.finmcp(login(&sandbox, &vendor, &[])).expect_code(1);
@@ -137,12 +137,12 @@ fn a_revoked_key_ends_the_sign_in_with_the_command_to_run() {
 }
 
 #[test]
-fn what_does_not_go_with_a_key_is_refused() {
+fn options_that_conflict_with_a_key_are_refused() {
     let sandbox = Sandbox::new();
     let vendor = vendor("authorization", &format!("Bearer {KEY}"));
     let bad = sandbox.give("bad", "a\nb");
     for (options, code, why) in [
-        (&["--grant", "device-code"][..], 2, "for no other grant"),
+        (&["--grant", "device-code"][..], 2, "require --grant api-key"),
         (&["--api-key-header", "Cookie"], 2, "cannot carry a key"),
         (&["--api-key-header", "Mcp-Session-Id"], 2, "cannot carry a key"),
         (&["--client-secret-file", "x"], 2, "cannot be used with"),
@@ -170,7 +170,7 @@ fn the_key_goes_to_no_other_address() {
         vendor.heal();
     }
     assert!(other.records().is_empty() && vendor.records_at("/elsewhere").is_empty());
-    // A profile whose address somebody changed is signed out.
+    // A profile whose address was edited is signed out.
     let config = sandbox.home().join("finmcp").join("config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let moved = text.replace(&vendor.url(), &other.url());
@@ -181,7 +181,7 @@ fn the_key_goes_to_no_other_address() {
 
 #[cfg(unix)]
 #[test]
-fn a_person_at_a_terminal_is_asked_for_the_key() {
+fn in_a_terminal_finmcp_prompts_for_the_key() {
     use crate::support::terminal::Terminal;
     let sandbox = Sandbox::new();
     let vendor = vendor("authorization", &format!("Bearer {KEY}"));
@@ -193,7 +193,7 @@ fn a_person_at_a_terminal_is_asked_for_the_key() {
 
 /// An account or a tenant goes with every request, of every command, from the first one on.
 #[test]
-fn headers_that_a_person_adds_go_with_every_request() {
+fn the_users_headers_are_on_every_request() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let options = ["--header", "Stripe-Account=acct_1", "--header", "X-Tenant=7"];
@@ -276,7 +276,7 @@ fn signed_out_a_client_gets_nothing_and_one_line() {
 }
 
 #[test]
-fn tokens_that_are_bound_to_a_key_are_no_use_to_a_client() {
+fn tokens_bound_to_a_key_are_not_given_to_a_client() {
     let script = Script { dpop: Some(Dpop::Challenged), ..Script::people() };
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);

@@ -59,7 +59,7 @@ fn nothing_is_listed_from_memory() {
 
 /// A server whose pages lead in a circle is not followed for ever.
 #[test]
-fn t128_a_list_without_end_is_given_up() {
+fn t128_an_endless_list_is_abandoned() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     for id in 2..=4 {
         let page = json!({"jsonrpc": "2.0", "id": id, "result": {"tools": [], "nextCursor": "again"}});
@@ -126,7 +126,7 @@ fn json_goes_in_and_comes_out_byte_for_byte() {
 }
 
 #[test]
-fn json_is_no_argument_of_what_stands_behind_it() {
+fn json_does_not_consume_the_next_argument() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     vendor.prepare("hard", r#"{"jsonrpc":"2.0","id":@ID@,"result":{"content":[]}}"#);
     let run = sandbox.finmcp(["call", "--server", &vendor.url(), "raw", "--json", "name=hard"]).expect_success();
@@ -266,7 +266,7 @@ mod at_a_terminal {
     }
 
     #[test]
-    fn what_a_server_asks_is_asked_there() {
+    fn a_servers_question_is_asked_in_the_terminal() {
         let schema = json!({
             "type": "object",
             "properties": {

@@ -1,4 +1,4 @@
-//! Completions, manual pages and help: what the binary says of itself.
+//! Completions, manual pages and help.
 
 use std::{fs, path::Path};
 

@@ -16,7 +16,7 @@ fn cents(report: &str, label: &str) -> i64 {
 }
 
 #[test]
-fn the_report_adds_up_and_nothing_is_left_behind() {
+fn the_report_adds_up_and_nothing_remains() {
     for _ in 0..2 {
         let mut sandbox = Sandbox::new();
         // Whatever this person has set, the demo keeps to itself.

@@ -130,7 +130,7 @@ fn stored(sandbox: &Sandbox) -> Vec<(String, Vec<u8>)> {
 
 /// Where nothing is wrong, nothing is said to be; and nothing is changed, asked, opened, registered or spent.
 #[test]
-fn a_sound_set_up_is_left_alone() {
+fn a_valid_entry_is_not_changed() {
     for script in [Script::people(), Script::people().modern()] {
         let is_modern = script.era == crate::support::vendor::Era::Modern;
         let (mut sandbox, vendor, browser) = signed_in_person(script);
@@ -164,7 +164,7 @@ fn a_sound_set_up_is_left_alone() {
 
 /// A machine's credentials are tried, and what that brings is thrown away.
 #[test]
-fn a_machines_credentials_are_tried_and_nothing_is_kept() {
+fn client_credentials_are_tested_and_nothing_is_stored() {
     let (mut sandbox, vendor) = crate::commands::token::signed_in_machine();
     let (before, asked) = (stored(&sandbox), vendor.records_at("/token").len());
     let report = examine(&mut sandbox, &["--env", "sandbox"], &vendor.secrets());
@@ -206,11 +206,11 @@ fn a_wrong_url() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let url = vendor.at("/nothing");
     let report = examine(&mut sandbox, &[&url], &NONE);
-    let cure = format!("hint: compare {url}, especially its path");
-    report.expect("endpoint", "failed", &["does not respond like an MCP server (HTTP 404)", &cure]);
+    let hint = format!("hint: compare {url}, especially its path");
+    report.expect("endpoint", "failed", &["does not respond like an MCP server (HTTP 404)", &hint]);
     report.expect("resource", "skipped", &["endpoint"]).only_failed(&["endpoint", "sign-in"]);
 
-    let page = Reply::new(200).body("text/html", "<html>a page of somebody's");
+    let page = Reply::new(200).body("text/html", "<html>a page of another site");
     for _ in 0..2 {
         vendor.fault(On::Rpc("initialize"), Effect::Answer(page.clone()));
     }
@@ -231,7 +231,7 @@ fn an_expired_login() {
     // From now on it is known here.
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report.expect("sign-in", "failed", &["the server ended the sign-in", "finmcp login books"]);
-    assert_eq!(browser.starts().len(), 1, "nobody was asked");
+    assert_eq!(browser.starts().len(), 1, "doctor opened no browser");
 }
 
 /// Broken set-up 4: a proxy that is not there. Its name and password are not shown.
@@ -251,7 +251,7 @@ fn a_proxy_that_is_not_there() {
 
 /// A certificate that is not good is named, with what to do: the company's authority, or this machine's clock.
 #[test]
-fn a_certificate_that_is_not_good() {
+fn an_invalid_certificate() {
     for (identity, texts) in [
         (
             Identity::UnknownAuthority,
@@ -525,9 +525,9 @@ fn an_entry_under_its_clients_own_environment() {
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
     report.expect("client", "failed", &["cannot find your sign-in", "why: it looks for credentials in"]);
 
-    cursor(&sandbox, OURS, &["serve", "nobody"], &needed(&sandbox));
+    cursor(&sandbox, OURS, &["serve", "unknown"], &needed(&sandbox));
     let report = examine(&mut sandbox, &["books"], &vendor.secrets());
-    report.expect("client", "failed", &["do not name a known server", "serve nobody"]);
+    report.expect("client", "failed", &["do not name a known server", "serve unknown"]);
 
     // Of another server: not this one's affair.
     cursor(&sandbox, "/nowhere/finmcp", &["serve", "tesorio"], &json!({}));

@@ -119,7 +119,7 @@ fn the_plain_text_goes_with_consent() {
 /// Nothing there, nothing that lasts, another server's, and a sign-in that is over: each has its own words, and nothing
 /// is sent that should not be.
 #[test]
-fn what_cannot_be_taken_over_is_said() {
+fn entries_that_cannot_be_replaced_are_named() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let import =
         |sandbox: &Sandbox, vendor: &Vendor| sandbox.finmcp(["login", &vendor.url(), "--import", "mcp-remote"]);

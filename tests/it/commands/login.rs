@@ -115,7 +115,7 @@ fn t053_the_true_expiry_is_found_in_every_style_of_expires_in() {
 }
 
 #[test]
-fn a_wrong_client_secret_is_said_and_nothing_is_kept() {
+fn a_wrong_client_secret_is_reported_and_nothing_is_stored() {
     let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
     let arguments = machine_login(&sandbox, &vendor);
     sandbox.give("client-secret", "wrong-but-long-enough-to-look-for");
@@ -127,7 +127,7 @@ fn a_wrong_client_secret_is_said_and_nothing_is_kept() {
 
 /// t061: a key that the server does not list is not tried, and the way out is said.
 #[test]
-fn t061_a_private_key_that_the_server_does_not_take() {
+fn t061_a_private_key_that_the_server_does_not_accept() {
     use serde_json::json;
     let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/ec-pkcs8.pem");
     for (methods, algorithms, said) in [
@@ -217,7 +217,7 @@ mod person {
 
     /// t057, t043: a refresh names the resource and the client again; what it brings is kept.
     #[test]
-    fn a_sign_in_is_renewed_without_the_person_for_as_long_as_the_server_lets_it() {
+    fn a_sign_in_is_renewed_without_the_user_as_long_as_the_server_allows() {
         for registration in [Registration::Public, Registration::Confidential] {
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script { registration, ..Script::people() }));
             let (run, browser) = sign_in(&mut sandbox, &vendor, Person::Consents, &[]);
@@ -345,7 +345,7 @@ mod person {
 
     /// Entra wants the scope on a refresh too (RFC 6749 section 6 lets a client send it); others may refuse that.
     #[test]
-    fn a_refresh_names_the_scope_where_the_server_needs_it() {
+    fn a_refresh_names_the_scope_if_the_server_needs_it() {
         for (overrides, scope) in [("", None), ("scope_on_refresh = true", Some("invoices:read"))] {
             let script = Script { challenge_scope: Some("invoices:read"), ..Script::people() };
             let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
@@ -403,7 +403,7 @@ mod person {
     }
 
     #[test]
-    fn a_person_who_says_no_ends_the_sign_in() {
+    fn declining_ends_the_sign_in() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let (run, _browser) = sign_in(&mut sandbox, &vendor, Person::Denies, &[]);
         run.expect_code(1).expect_stderr(&["access_denied"]);
@@ -412,7 +412,7 @@ mod person {
 
     /// t035: the person never comes back.
     #[test]
-    fn t035_a_person_who_never_comes_back_is_not_waited_for_for_ever() {
+    fn t035_waiting_for_the_user_ends() {
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
         let (run, browser) = sign_in(&mut sandbox, &vendor, Person::Ignores, &["--timeout", "1"]);
         run.expect_code(1);

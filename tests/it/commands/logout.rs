@@ -20,7 +20,7 @@ fn status_shows_what_is_signed_in_and_no_secret() {
 }
 
 #[test]
-fn who_is_not_signed_in_is_signed_out_already() {
+fn logout_when_signed_out_succeeds() {
     Sandbox::new().finmcp(["logout", "asset", "--env", "sandbox"]).expect_success();
 }
 
@@ -61,7 +61,7 @@ fn t063_tokens_that_the_server_does_not_revoke() {
 /// t063: the sign-in is ended at the server, and here whatever the server says.
 #[cfg(unix)]
 #[test]
-fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
+fn t063_logout_revokes_the_tokens_at_the_server() {
     use crate::support::{
         browser::signed_in,
         vendor::{Script, Vendor},
@@ -96,7 +96,7 @@ fn t063_a_person_who_signs_out_is_signed_out_at_the_server_too() {
 /// is revoked then.
 #[cfg(unix)]
 #[test]
-fn d1_a_client_without_a_secret_revokes_where_one_is_wanted() {
+fn d1_a_public_client_revokes_at_a_server_that_expects_a_secret() {
     use crate::support::{
         browser::signed_in,
         vendor::{Reply, Script, Vendor},

@@ -96,7 +96,7 @@ fn b2_serve_takes_a_redirect_uri() {
 
 /// t033: where another program has the port, on either address of `localhost`, that is said before a browser opens.
 #[test]
-fn b2_t033_a_port_that_is_taken_is_said_before_the_browser_opens() {
+fn b2_t033_an_occupied_port_is_reported_before_the_browser_opens() {
     for (host, squats) in
         [("localhost", "127.0.0.1:0"), ("localhost", "[::1]:0"), ("127.0.0.1", "127.0.0.1:0"), ("[::1]", "[::1]:0")]
     {

@@ -101,7 +101,7 @@ fn t026_a_pasted_answer_is_not_trusted_more() {
 
 /// The listener goes on beside the paste, whatever becomes of stdin; and a pipe is read only where that was asked for.
 #[test]
-fn a_visit_is_as_good_as_a_paste() {
+fn a_redirect_and_a_paste_are_equivalent() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let mut login = sandbox.start(["login", &vendor.url(), "--no-browser"]);
     let answer = answer(&address(&vendor, || login.stderr()));
@@ -236,7 +236,7 @@ fn t042_a_device_code_is_an_offer() {
 
 /// A registration that is refused because of the device grant is tried without.
 #[test]
-fn a_server_may_keep_device_codes_from_us() {
+fn a_server_may_refuse_device_codes() {
     let script = Script { device: Device::Hesitates, ..Script::people() };
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     let refusal = Reply::new(400).json(&json!({"error": "invalid_client_metadata"}));
@@ -255,7 +255,7 @@ fn a_server_may_keep_device_codes_from_us() {
 /// With `CI` set no sign-in starts and no server is called; nor where there is neither a terminal nor a display nor a
 /// browser's command. The command to run is said.
 #[test]
-fn no_sign_in_starts_where_no_person_can_answer() {
+fn no_sign_in_starts_without_a_user_to_answer() {
     let vendor = Vendor::start(Script::people());
     let url = vendor.url();
     let command = format!("run `finmcp login {url}`");
@@ -296,7 +296,7 @@ fn no_sign_in_starts_where_no_person_can_answer() {
 /// a person sits who comes by SSH is another one.
 #[cfg(target_os = "linux")]
 #[test]
-fn where_a_browser_opens() {
+fn when_a_browser_opens() {
     for (variables, opens) in [
         (&[("FINMCP_BROWSER", "PROGRAM")][..], true),
         (&[("BROWSER", "PROGRAM")], true),

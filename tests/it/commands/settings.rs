@@ -96,7 +96,7 @@ fn t082_a_passphrase_opens_the_file_store() {
 /// A person is asked for it, twice where it is chosen, and it is not shown.
 #[cfg(unix)]
 #[test]
-fn t082_a_person_is_asked_for_the_passphrase() {
+fn t082_finmcp_prompts_for_the_passphrase() {
     use crate::support::terminal::Terminal;
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE_KEY_FILE");
@@ -117,7 +117,7 @@ fn t082_a_person_is_asked_for_the_passphrase() {
 
 /// t139: the folder that a client happens to start finmcp in has no say: a repository's author cannot name servers.
 #[test]
-fn t139_the_folder_at_hand_has_no_say() {
+fn t139_the_working_directory_is_ignored() {
     let (sandbox, evil) = (Sandbox::new(), Vendor::start(Script::default()));
     let text = format!("default = \"books\"\nca_file = \"ca.pem\"\n[profiles.books]\nurl = \"{}\"\n", evil.url());
     let folder = sandbox.watched();
@@ -135,15 +135,17 @@ fn t139_the_folder_at_hand_has_no_say() {
     assert!(evil.records().is_empty());
 }
 
-/// t141: whatever is set from outside is written down, and nothing else is there to be set.
+/// t141: every variable of finmcp or of an AI client that finmcp reads is documented, and every documented one is read.
 #[test]
 fn t141_every_variable_is_documented() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    const PREFIXES: [&str; 2] = ["FINMCP_", "CLAUDE_CODE_"];
     let mut read: Vec<String> = Vec::new();
     for file in ["src/settings/environment.rs", "src/oauth/client_metadata.rs", "src/commands/completions.rs"] {
         let text = fs::read_to_string(root.join(file)).unwrap();
         let names = text.split('"').filter(|part| {
-            part.starts_with("FINMCP_") && part.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
+            let is_ours = PREFIXES.iter().any(|prefix| part.starts_with(prefix));
+            is_ours && part.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_')
         });
         read.extend(names.map(str::to_owned));
     }
@@ -156,8 +158,8 @@ fn t141_every_variable_is_documented() {
     for name in read.iter().filter(|name| !inner.contains(&name.as_str())) {
         assert!(documented.contains(&format!("| `{name}` |")), "{name} is not documented");
     }
-    let rows = documented.lines().filter_map(|line| line.strip_prefix("| `FINMCP_")?.split('`').next());
-    for name in rows.map(|rest| format!("FINMCP_{rest}")) {
-        assert!(read.contains(&name), "{name} is documented, and nobody reads it");
+    let rows = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    for name in rows.filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix))) {
+        assert!(read.iter().any(|read| read == name), "{name} is documented, but finmcp does not read it");
     }
 }

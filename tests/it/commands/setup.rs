@@ -358,7 +358,7 @@ mod unix {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_person_chooses_among_what_is_there() {
+    fn the_user_chooses_among_the_entries_found() {
         for (answer, code) in [("2\n", 0), ("windsurf\n", 0), ("3\n", 2), ("\n", 2)] {
             let (sandbox, terminal) = (Sandbox::new(), Terminal::open());
             for folder in [".cursor", ".codeium/windsurf"] {
@@ -377,7 +377,7 @@ mod unix {
     /// The person is asked, and what another program wrote in the meantime is not lost.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_person_is_asked_and_nothing_is_overwritten_meanwhile() {
+    fn finmcp_asks_first_and_overwrites_no_concurrent_change() {
         let held = r#"{"mcpServers": {"tesorio": {"url": "https://mcp.tesorio.com/v1/mcp", "headers": {"Authorization": "Bearer CANARY-1"}}}}"#;
         for (answer, meanwhile, code) in [("y\n", None, 0), ("n\n", None, 1), ("y\n", Some("{\"new\": 1}"), 1)] {
             let (sandbox, terminal) = (Sandbox::new(), Terminal::open());
@@ -445,7 +445,7 @@ mod unix {
 
     /// Its command would take the whole entry out, and what a person decided with it.
     #[test]
-    fn claude_code_is_not_asked_where_something_is_to_stay() {
+    fn claude_code_is_not_run_if_an_entry_has_to_be_kept() {
         let mut sandbox = Sandbox::new();
         let (folder, path) = (sandbox.home().join("bin"), sandbox.home().join(".claude.json"));
         write(&folder.join("claude"), "#!/bin/sh\necho '{}' > \"$HOME/.claude.json\"\n");

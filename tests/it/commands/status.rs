@@ -25,7 +25,7 @@ fn status_says_all_there_is_to_a_sign_in() {
     let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
     let mut serve = sandbox.serve(["books"]);
     serve.initialize().result();
-    // What the server says of itself is kept in the background.
+    // The server's description is stored in the background.
     let said = eventually("the era", || {
         let run = sandbox.finmcp(["status"]).expect_success();
         run.stdout.contains("protocol    MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
@@ -75,7 +75,7 @@ fn a_sign_in_that_is_replaced_is_forgotten() {
 
 /// A profile that was pointed elsewhere by hand: what was signed in to before is forgotten on request all the same.
 #[test]
-fn a_server_that_is_named_no_more_can_be_signed_out_of() {
+fn logout_works_after_the_server_was_removed_from_the_settings() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     for arguments in [["logout", "books"], ["logout", "--all"]] {
@@ -101,12 +101,12 @@ fn a_server_that_is_named_no_more_can_be_signed_out_of() {
 fn t093_no_debugger_reads_a_process_that_has_tokens() {
     use std::{os::unix::fs::MetadataExt as _, process::Stdio};
     let sandbox = Sandbox::new();
-    let nobody = 65534;
+    let other_user = 65534;
     let mut command = match rustix::process::getuid().is_root() {
         // The tests' own user must not be root, whose files these would be anyway.
         true => {
             let mut command = sandbox.command("setpriv");
-            command.args([&format!("--reuid={nobody}"), "--clear-groups", "--", env!("CARGO_BIN_EXE_finmcp")]);
+            command.args([&format!("--reuid={other_user}"), "--clear-groups", "--", env!("CARGO_BIN_EXE_finmcp")]);
             command
         }
         false => sandbox.command(env!("CARGO_BIN_EXE_finmcp")),

@@ -37,7 +37,7 @@ fn signed_out_is_exit_code_4_with_the_command_to_run() {
 
 #[test]
 fn an_unknown_server_is_exit_code_2_with_the_candidates() {
-    for arguments in [&["token", "nobody"][..], &["token"], &["token", "--env", "moon"]] {
+    for arguments in [&["token", "unknown"][..], &["token"], &["token", "--env", "moon"]] {
         let run = Sandbox::new().finmcp(arguments).expect_code(2).expect_stderr(&["asset", "tesorio"]);
         assert_eq!(run.stdout, "");
     }
@@ -53,7 +53,7 @@ fn t044_production_and_sandbox_share_no_credential() {
 
 /// t044: a name that production's sign-in is kept under does not make it the sandbox's.
 #[test]
-fn t044_a_name_makes_no_sandbox_of_production() {
+fn t044_a_profile_name_does_not_turn_production_into_a_sandbox() {
     let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
     let mut login = machine_login(&sandbox, &vendor);
     login.splice(2..4, ["--profile", "asset-sandbox"].map(Into::into));
@@ -104,7 +104,7 @@ fn the_token_comes_as_a_line_as_a_header_and_as_json() {
 /// What is noted of a token's lifetime is about this token and these options: `--min-ttl` is named to those who gave
 /// it.
 #[test]
-fn a17_notes_speak_of_options_that_were_given() {
+fn a17_notes_name_only_options_that_were_given() {
     let note = |seconds: u64, arguments: &[&str]| {
         let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
         vendor.change(|script| script.access_lifetime = Duration::from_secs(seconds));
@@ -135,7 +135,7 @@ fn force_refresh_asks_the_server_again() {
 
 /// t060, t067: a server that is down or in trouble takes no credential away; exit code 3.
 #[test]
-fn t060_trouble_at_the_token_endpoint_costs_no_sign_in() {
+fn t060_an_outage_of_the_token_endpoint_ends_no_sign_in() {
     let (sandbox, vendor) = signed_in_machine();
     let refresh = ["token", "--env", "sandbox", "--force-refresh"];
     for effect in [
@@ -186,7 +186,7 @@ mod person {
 
     /// t070: a command that is told to end while it spends a refresh token sees the next one saved first.
     #[test]
-    fn t070_a_command_that_is_stopped_loses_no_sign_in() {
+    fn t070_stopping_a_command_loses_no_sign_in() {
         use rustix::process::Signal;
         let vendor = Vendor::start(Script::people());
         let (sandbox, _browser) = signed_in(&vendor, &[]);
@@ -225,7 +225,7 @@ mod person {
     /// t065, t069: tokens that live for moments, several bridges and scripts, one sign-in: everybody is served, and
     /// the person is not asked again.
     #[test]
-    fn t065_short_tokens_are_renewed_for_everybody_all_the_time() {
+    fn t065_short_tokens_are_renewed_for_all_processes() {
         let vendor = Vendor::start(Script { access_lifetime: A_MOMENT, ..Script::people() });
         let (sandbox, browser) = signed_in(&vendor, &[]);
         let mut bridges = [sandbox.serve([vendor.url()]), sandbox.serve([vendor.url()])];

@@ -309,7 +309,7 @@ fn b8_without_a_desktop_a_sign_in_does_not_wait() {
 /// without another way to show it says so instead of waiting. One whose question the person has closed is not followed
 /// by the system's opener.
 #[test]
-fn b8_a_portal_that_opens_nothing_is_no_screen() {
+fn b8_a_portal_that_opens_nothing_does_not_count_as_a_display() {
     for (answer, display) in [
         (Answer::Refuses, None),
         (Answer::Fails, None),
@@ -335,7 +335,7 @@ fn b8_a_portal_that_opens_nothing_is_no_screen() {
 /// What the person names, and what says that no person is here, comes first: the bus is not asked then. A bridge that
 /// needs no sign-in, and one that is only started, do not ask it either.
 #[test]
-fn b8_the_bus_is_asked_only_when_a_page_is_to_be_shown() {
+fn b8_the_bus_is_used_only_to_show_a_page() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let path = sandbox.watched().join("silent");

@@ -169,7 +169,7 @@ fn a_release_is_installed_with_completions_twice_and_removed_twice() {
 }
 
 #[test]
-fn a_finmcp_that_runs_can_be_replaced() {
+fn a_running_finmcp_can_be_replaced() {
     let release = Release::new();
     // The binary itself: a script that runs would not be busy.
     fs::create_dir_all(release.installed().parent().unwrap()).unwrap();
@@ -202,7 +202,7 @@ fn t144_a_release_that_is_not_what_was_signed_is_refused() {
     let cases: [(&str, Spoil, &str); 14] = [
         ("a flipped bit", |release| flip(&release.archive), "wrong checksum for"),
         (
-            "an archive and a list of somebody else's",
+            "an archive and a list from another signer",
             |release| {
                 let signature = fs::read(release.signature()).unwrap();
                 flip(&release.archive);
@@ -312,7 +312,7 @@ fn content(release: &Release) -> PathBuf {
 }
 
 #[test]
-fn the_key_is_the_one_in_the_script_where_no_other_is_named() {
+fn the_script_has_the_default_key() {
     let mut release = Release::new();
     let key = fs::read_to_string(release.sandbox.watched().join("../given/release-key.pub")).unwrap();
     release.sandbox.unset("FINMCP_RELEASE_KEY");
@@ -403,7 +403,7 @@ fn t144_a_cut_script_does_nothing() {
 
 /// What the last job of a release does before it publishes.
 #[test]
-fn a_release_is_tried_as_anybody_would_install_it() {
+fn a_release_is_tested_by_installing_it() {
     let release = Release::new();
     fs::copy(script(), release.folder.join("install.sh")).unwrap();
     release.sign();

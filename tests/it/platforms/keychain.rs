@@ -102,7 +102,7 @@ fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
 
 /// a2: an idle process wakes for nothing, also once it has spoken to the keychain, whose libraries have threads.
 #[test]
-fn a2_an_idle_process_wakes_no_thread_after_the_keychain() {
+fn a2_an_idle_process_does_not_poll_the_keychain() {
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE");
     sandbox.unset("FINMCP_STORE_KEY_FILE");
@@ -131,7 +131,7 @@ fn t065_many_processes_renew_each_token_once() {
 /// t082, t083: without a keychain the sign-in fails before anything is asked of anybody; nothing is ever written
 /// elsewhere instead.
 #[test]
-fn t082_without_a_keychain_nothing_is_kept_anywhere() {
+fn t082_without_a_keychain_nothing_is_stored() {
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE");
     sandbox.unset("FINMCP_STORE_KEY_FILE");
@@ -144,7 +144,7 @@ fn t082_without_a_keychain_nothing_is_kept_anywhere() {
 
 /// t083: a keychain that is gone after the sign-in is its own error, and the sign-in is not forgotten.
 #[test]
-fn t083_a_keychain_that_is_gone_is_said_to_be() {
+fn t083_an_absent_keychain_is_named() {
     let (mut sandbox, _vendor) = crate::commands::token::signed_in_machine();
     sandbox.unset("FINMCP_STORE");
     sandbox.set("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus");

@@ -275,7 +275,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn t083_a_locked_keyring_says_so() {
+fn t083_a_locked_keyring_is_named() {
     let session = Session::new();
     let keyring = session.keyring();
     assert_eq!(session.worker().call("save a 100"), "done");
@@ -289,7 +289,7 @@ fn t083_a_locked_keyring_says_so() {
 
 /// The service runs and has no keyring to keep anything in.
 #[test]
-fn t083_a_home_without_a_keyring_says_so() {
+fn t083_a_missing_keyring_is_named() {
     let session = Session::new();
     let _keyring = session.locked_keyring();
     let mut worker = session.worker();

@@ -159,7 +159,7 @@ fn binstall_looks_for_the_archives_that_there_are() {
 
 /// What the MCP registry is told, against its schema of 2025-12-11 and its rules for bundles.
 #[test]
-fn the_registry_is_told_of_every_bundle() {
+fn the_registry_entry_lists_every_bundle() {
     let out = tempfile::tempdir().unwrap();
     let says = refused(Command::new(packaging("server_json.sh")).arg(out.path()));
     assert!(says.contains("no bundle"), "{says}");
@@ -216,7 +216,7 @@ fn the_formula_has_the_checksum_of_each_archive() {
 }
 
 #[test]
-fn a_template_with_a_gap_is_no_file() {
+fn an_incomplete_template_makes_no_file() {
     let fill = |template: &str, value: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), template).unwrap();
@@ -242,7 +242,7 @@ fn a_release_waits_for_what_is_missing() {
     let complete = || {
         let checkout = checkout();
         let path = |name| checkout.path().join(name);
-        replace(&path("Cargo.toml"), REPOSITORY, "https://github.com/somebody/finmcp");
+        replace(&path("Cargo.toml"), REPOSITORY, "https://github.com/someone/finmcp");
         let changelog = format!("## [{VERSION}]\n");
         fs::write(path("CHANGELOG.md"), changelog).unwrap();
         let key = "<<'RELEASE_KEY'\n-----BEGIN PUBLIC KEY-----\n";
@@ -253,7 +253,7 @@ fn a_release_waits_for_what_is_missing() {
     assert_eq!(ready(checkout.path(), &tag), (true, String::new()));
     assert!(ready(checkout.path(), "v99.0.0").1.contains("the tag is v99.0.0"));
     let spoilt: [(&str, &str, &str, &str); 3] = [
-        ("Cargo.toml", "/somebody/", "/OWNER/", "placeholder"),
+        ("Cargo.toml", "/someone/", "/OWNER/", "placeholder"),
         ("CHANGELOG.md", VERSION, "Unreleased", "CHANGELOG.md"),
         ("install.sh", "-----BEGIN PUBLIC KEY-----\n", "", "no release key"),
     ];

@@ -1,4 +1,4 @@
-//! Signing in by what somebody else says: a platform of its workload, an enterprise's identity provider of a person.
+//! Signing in with an assertion: from a platform about its workload, or from an identity provider about its user.
 
 use std::fs;
 
@@ -104,7 +104,7 @@ mod workload {
 
     /// t060: an assertion that is refused, or a file that is gone, costs no sign-in; a fresh one goes on with it.
     #[test]
-    fn t060_a_bad_assertion_costs_no_sign_in() {
+    fn t060_an_invalid_assertion_ends_no_sign_in() {
         let (sandbox, (server, platform)) = (Sandbox::new(), servers());
         let file = sandbox.give("projected", platform.jwt("workload", &server.origin(), 60));
         sandbox.finmcp(["login", &server.url(), "--assertion-file", file.to_str().unwrap()]).expect_success();
@@ -124,10 +124,10 @@ mod workload {
         sandbox.assert_no_secret(&[platform.secrets(), vec![CLIENT_SECRET.to_owned()]].concat());
     }
 
-    /// A file that never ends, or is none, keeps nobody waiting.
+    /// A file that never ends, or is not a file, does not block.
     #[cfg(unix)]
     #[test]
-    fn a_file_that_says_nothing_is_given_up() {
+    fn a_file_that_blocks_is_abandoned() {
         let (sandbox, (server, _platform)) = (Sandbox::new(), servers());
         let pipe = sandbox.watched().join("pipe");
         let mut command = sandbox.command("mkfifo");
@@ -141,7 +141,7 @@ mod workload {
         assert!(server.records_at("/token").is_empty());
     }
 
-    /// A client with a secret of its own proves itself besides.
+    /// A client with a secret also authenticates with it.
     #[test]
     fn a_client_can_be_named_too() {
         let (sandbox, (server, platform)) = (Sandbox::new(), servers());
@@ -215,7 +215,7 @@ mod enterprise {
     /// MCP "Enterprise-Managed Authorization" sections 4 and 5: the ID token goes to the provider alone, and what it
     /// grants to the server alone; no browser is opened.
     #[test]
-    fn a_person_is_let_in_by_the_identity_provider() {
+    fn the_identity_provider_signs_the_user_in() {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
         assert_eq!((server.complaints(), provider.complaints()), (Vec::new(), Vec::new()));
@@ -295,9 +295,9 @@ mod enterprise {
         }
     }
 
-    /// t050: an identity provider that answers with an access token of its own does not make us hand it on.
+    /// t050: finmcp does not send on an access token that the identity provider issues for itself.
     #[test]
-    fn t050_another_token_of_the_provider_stays_here() {
+    fn t050_the_identity_providers_access_token_is_not_sent_on() {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         let token = "access-token-of-the-provider-4c1a9d";
         let answer = json!({
@@ -333,17 +333,17 @@ mod enterprise {
 
     /// A server that knows nothing of the provider says so, and the person is told whom to ask.
     #[test]
-    fn a_server_that_does_not_believe_the_provider() {
+    fn a_server_that_does_not_trust_the_provider() {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         server.change(|script| script.trusted_issuer = Some("https://other.example".to_owned()));
         let run = sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_code(1);
-        run.expect_stderr(&["does not accept the grant of", "nobody trusts its issuer", "ask your administrator"]);
+        run.expect_stderr(&["does not accept the grant of", "its issuer is not trusted", "ask your administrator"]);
         assert_eq!(server.records_at("/token").len(), 1);
     }
 
     /// Half of it is no identity provider.
     #[test]
-    fn what_belongs_together_is_asked_for_together() {
+    fn options_that_belong_together_are_required_together() {
         let url = "https://mcp.example.com/mcp";
         for half in [
             &["--identity-provider", "https://idp.example"][..],

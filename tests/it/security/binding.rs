@@ -73,7 +73,7 @@ fn t017_another_authorization_server_gets_nothing_of_the_first() {
 /// t017: a client that was registered by hand belongs to the server that it was registered with: another one is refused,
 /// even where its secret is given once more, unless the person names it.
 #[test]
-fn t017_a_client_of_ones_own_is_shown_to_its_own_server() {
+fn t017_a_registered_client_is_used_only_at_its_server() {
     let (mut sandbox, first, second) = (Sandbox::new(), Vendor::start(confidential()), Vendor::start(confidential()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     machine_sign_in(&sandbox, &first, &[]).expect_success();
@@ -126,7 +126,7 @@ fn t044_a_changed_address_is_not_signed_in() {
 /// t044, t046: a token is its own server's alone: another one, though it names the same authorization server, gets none,
 /// and there is no way to write one down for it.
 #[test]
-fn t044_t046_no_token_is_shared_or_written_down() {
+fn t044_t046_no_token_is_shared_or_stored_in_plain_text() {
     let (sandbox, first) = (Sandbox::new(), Vendor::start(confidential()));
     machine_sign_in(&sandbox, &first, &[]).expect_success();
     for guard in [Guard::Bearer, Guard::Open] {
@@ -203,7 +203,7 @@ fn t047_a8_a_redirect_is_followed_to_the_same_address_alone() {
             redirect(On::Rpc("tools/call"), status, &location);
             let error = serve.call("echo", json!({"message": "hi"})).error();
             let text = error["message"].as_str().unwrap();
-            assert!(text.contains(&format!("redirects elsewhere (HTTP {status}")), "{location}: {text}");
+            assert!(text.contains(&format!("(HTTP {status}); finmcp did not follow it")), "{location}: {text}");
             // A server that answers 307 or 308 has not taken it. The others do not say.
             let code = if status < 307 { -31010 } else { -31005 };
             assert_eq!(error["code"], code, "{location}: {text}");
@@ -224,7 +224,7 @@ fn t047_a8_a_redirect_is_followed_to_the_same_address_alone() {
 
 /// t047: a server that is found at another path of its origin is asked there from the first request of a sign-in on.
 #[test]
-fn t047_a_sign_in_begins_where_the_server_is() {
+fn t047_a_sign_in_starts_at_the_servers_address() {
     let script = Script { challenge_scope: Some("invoices:read"), ..Script::people() };
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     vendor.fault(On::Path("/mcp"), Effect::Answer(Reply::new(307).header("location", "/mcp")));
@@ -241,7 +241,7 @@ fn t047_a_sign_in_begins_where_the_server_is() {
         open.fault(On::Path("/mcp"), Effect::Answer(Reply::new(status).header("location", elsewhere.url())));
         let run = sandbox.finmcp(["login", &open.url()]).expect_code(5);
         run.expect_stderr(&[
-            &format!("redirects elsewhere (HTTP {status} to {})", elsewhere.url()),
+            &format!("redirects to {} (HTTP {status}); finmcp did not follow it", elsewhere.url()),
             "sign in at its new address",
         ]);
     }

@@ -83,7 +83,7 @@ fn is_open(address: impl Into<SocketAddr>) -> bool {
 /// t029: a page elsewhere whose name was made to resolve to this machine (DNS rebinding) has no say, though it knew the
 /// whole answer; and no page elsewhere can read what is answered.
 #[test]
-fn t029_a_page_of_another_host_has_no_say() {
+fn t029_a_page_of_another_host_is_refused() {
     let mut waiting = Waiting::start();
     let (answer, port) = (waiting.answer(), waiting.port());
     let target = &answer[url::Position::BeforePath..];
@@ -113,7 +113,7 @@ fn t029_a_page_of_another_host_has_no_say() {
 /// t023, t024, t025: a visitor who does not know the state changes nothing, however often they come, and reads nothing of
 /// what they sent.
 #[test]
-fn t024_strangers_at_the_redirect_uri_are_ignored() {
+fn t024_unrelated_requests_to_the_redirect_uri_are_ignored() {
     let mut waiting = Waiting::start();
     let (path, port) = (waiting.redirect_uri().path().to_owned(), waiting.port());
     let mut queries = vec!["code=evil&state=wrong", "code=evil", "error=access_denied&state=", "state=x&state=y", ""];
@@ -179,7 +179,7 @@ fn t033_a_port_that_is_taken_is_not_shared() {
         let run = sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_code(1);
         run.expect_stderr(&[&format!("127.0.0.1:{port}"), "another program uses this port"]);
         assert!(browser.starts().is_empty() && vendor.records_at("/register").is_empty(), "{address}");
-        assert!(squatter.accept().is_err(), "{address}: somebody came to the squatter");
+        assert!(squatter.accept().is_err(), "{address}: the squatter got a connection");
         drop(squatter);
         sandbox.finmcp(["login", &vendor.url(), "--port", &port]).expect_success();
     }

@@ -58,7 +58,7 @@ fn a_server_that_challenges_for_it_gets_bound_tokens() {
 
 /// Scripts are told what they have: the scheme, and that it is of little use to them.
 #[test]
-fn what_a_script_is_told_of_a_bound_token() {
+fn token_notes_that_a_token_is_bound() {
     let vendor = people(Dpop::Challenged, false);
     let (sandbox, _browser) = signed_in(&vendor, &[]);
     let json = sandbox.finmcp(["token", &vendor.url(), "--json"]).expect_success().stdout;
@@ -72,7 +72,7 @@ fn what_a_script_is_told_of_a_bound_token() {
 /// Sections 8 and 9: a nonce is asked for once by each endpoint, remembered while the process runs, and asked for again
 /// when it changes. What was refused for want of one had no effect, and is sent once more.
 #[test]
-fn t114_a_wish_for_a_nonce_repeats_nothing() {
+fn t114_a_request_for_a_nonce_repeats_no_executed_call() {
     let vendor = people(Dpop::Challenged, true);
     let (sandbox, _browser) = signed_in(&vendor, &[]);
     let at_token = || vendor.records_at("/token").len();
@@ -173,7 +173,7 @@ fn t050_a_bound_token_without_a_request_for_one() {
 
 /// Who asks for it: the server by its metadata or a person. The authorization server alone does not.
 #[test]
-fn who_asks_for_bound_tokens() {
+fn when_tokens_are_bound() {
     for (dpop, more, bound) in [
         (Dpop::Required, &[][..], true),
         (Dpop::Challenged, &[], true),

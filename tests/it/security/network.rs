@@ -49,7 +49,7 @@ fn t134_a_proxy_sees_the_name_alone() {
 
 /// t132: a file of authorities that holds none is said, and not taken for an empty one.
 #[test]
-fn t132_a_wrong_ca_file_is_said() {
+fn t132_an_invalid_ca_file_is_reported() {
     let sandbox = Sandbox::new();
     let folder = sandbox.home().join("finmcp");
     std::fs::create_dir_all(&folder).unwrap();
@@ -66,7 +66,7 @@ fn t132_a_wrong_ca_file_is_said() {
 /// t131: a server that is not there is named, with the reason and what to look at; a call that was not sent is none whose
 /// outcome is open.
 #[test]
-fn t131_a_server_that_cannot_be_reached_is_named() {
+fn t131_an_unreachable_server_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for era in [Era::Legacy, Era::Modern] {
         let mut serve = Sandbox::new().serve([format!("http://{closed}/mcp")]);

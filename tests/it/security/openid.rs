@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// The provider and the MCP server, in a process of their own. Dropping it ends it.
+/// The provider and the MCP server, in a separate process. Dropping it ends the process.
 struct Provider {
     child: Child,
     issuer: String,
@@ -210,7 +210,7 @@ fn a_server_that_names_no_scopes() {
 /// t057: a caller that asks for a token shortly before its end waits only briefly, but the renewal that began then has
 /// spent the refresh token. Its successor must not end with the process.
 #[test]
-fn t057_a_renewal_that_takes_long_does_not_cost_the_sign_in() {
+fn t057_a_slow_renewal_does_not_end_the_sign_in() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--delay=1"]));
     provider.sign_in(&mut sandbox, Person::Consents).expect_success();
     eventually("a renewal", || {
@@ -268,7 +268,7 @@ fn a_provider_without_refresh_tokens() {
 }
 
 #[test]
-fn a_person_who_says_no_ends_the_sign_in() {
+fn declining_ends_the_sign_in() {
     let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
     let run = provider.sign_in(&mut sandbox, Person::Denies).expect_code(1);
     run.expect_stderr(&["the sign-in was declined: access_denied"]);

@@ -23,7 +23,7 @@ fn talkative() -> Sandbox {
 /// t095: a person's sign-in from its beginning to its end, with a renewal, a wider scope, and a server that breaks
 /// down.
 #[test]
-fn t095_a_person_at_every_level() {
+fn t095_a_browser_sign_in_at_every_log_level() {
     for is_modern in [false, true] {
         let script = if is_modern { Script::people().modern() } else { Script::people() };
         let (mut sandbox, vendor) = (talkative(), Vendor::start(script));
@@ -63,7 +63,7 @@ fn t095_a_person_at_every_level() {
 
 /// t095: a program, a device, and sign-ins that come to nothing.
 #[test]
-fn t095_everybody_else_at_every_level() {
+fn t095_other_sign_ins_at_every_log_level() {
     let (sandbox, vendor) = (talkative(), machine_vendor());
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
     sandbox.finmcp(["token", "--env", "sandbox", "--force-refresh"]).expect_success();
@@ -87,7 +87,7 @@ fn t095_everybody_else_at_every_level() {
 /// t096: a server that says all it was ever sent: in an error of OAuth's, in one of HTTP's, as a page, as an answer
 /// that is none. None of it is shown, and the client is answered.
 #[test]
-fn t096_a_server_that_repeats_what_it_was_sent() {
+fn t096_a_server_that_repeats_its_request() {
     let (mut sandbox, vendor) = (talkative(), Vendor::start(Script::people()));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let url = vendor.url();

@@ -281,7 +281,7 @@ macro_rules! stacks {
             }
 
             #[test]
-            fn d9_a_server_that_lost_everything_leads_back_in() {
+            fn d9_a_server_that_lost_everything_leads_to_a_new_sign_in() {
                 live_through_the_loss_of_everything(&STACK);
             }
         })+

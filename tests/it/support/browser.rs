@@ -177,7 +177,7 @@ fn step(page: &Page, person: Person) -> Option<Step> {
     // The first button is the one that is pressed.
     let fields = inputs.split("<input").skip(1).chain([buttons]).filter_map(|input| {
         let input = input.split_once('>')?.0;
-        Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_else(|| "somebody".to_owned())))
+        Some((attribute(input, "name")?, attribute(input, "value").unwrap_or_else(|| "user".to_owned())))
     });
     let fields = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     Some(Step { method: "POST", target: attribute(form, "action").unwrap_or_default(), form: fields })

@@ -44,7 +44,7 @@ fn the_legacy_server_wants_a_session_that_it_knows() {
 }
 
 #[test]
-fn what_is_prepared_and_what_is_received_are_kept_byte_for_byte() {
+fn the_request_and_the_response_are_kept_byte_for_byte() {
     for answer in [Answer::Json, Answer::Events] {
         let vendor = Vendor::start(Script { sessions: false, answer, ..Script::default() });
         vendor.prepare("hard", r#"{"id":@ID@,"x":1.10,"result":{"a":"\ud800"},"jsonrpc":"2.0"}"#);
@@ -198,7 +198,7 @@ fn metadata_can_be_made_wrong() {
 
 #[cfg(unix)]
 #[test]
-fn the_browser_notes_its_start_and_does_as_the_person_does() {
+fn the_fake_browser_records_its_start_and_acts_for_the_user() {
     use crate::support::{
         browser::{FakeBrowser, Person},
         eventually,

@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leak_is_found_in_a_file_in_a_file_name_and_on_stderr() {
+    fn a_leak_is_found_in_files_file_names_and_stderr() {
         let secret = "CANARY-0123456789abcdef".to_owned();
         let leaks: [fn(&Sandbox, &str); 3] = [
             |sandbox, secret| fs::write(sandbox.home().join("config.toml"), format!("x = {secret:?}")).unwrap(),

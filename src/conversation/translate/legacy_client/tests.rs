@@ -167,7 +167,7 @@ fn a_server_may_require_input_ten_times() {
         id = ids(&again)[0].clone();
     }
     let refused = server(&mut translator, &input_required(&id, "{}"));
-    assert_eq!(refused, ["refused 7: the server asked for more too often"]);
+    assert_eq!(refused, ["refused 7: the server requested input in too many rounds"]);
     assert!(client(&mut translator, CALL)[0].starts_with("to server"), "the id is free again");
 }
 
@@ -198,7 +198,7 @@ fn a_client_is_sent_only_requests_that_it_supports() {
         client(&mut translator, CALL);
         let requests = format!(r#"{{"r":{{"method":"roots/list"}},"q":{request}}}"#);
         let refused = server(&mut translator, &input_required("7", &requests));
-        assert_eq!(refused, [format!("refused 7: the server wants {method}, which this client does not offer")]);
+        assert_eq!(refused, [format!("refused 7: the server requested {method}, which this client does not support")]);
         assert!(client(&mut translator, CALL)[0].starts_with("to server"), "the id is free again");
     }
 }
@@ -275,7 +275,10 @@ fn a_closed_client_is_sent_no_requests() {
     server(&mut translator, &input_required("7", ROOTS));
     client(&mut translator, INITIALIZED);
     let closed = told(|steps| translator.closed(steps));
-    assert_eq!(closed, [unsubscribed(2), "refused 7: the server's question was not answered".to_owned()]);
+    assert_eq!(
+        closed,
+        [unsubscribed(2), "refused 7: the client did not answer the server's request for input".to_owned()]
+    );
 }
 
 // Changes on the server.

@@ -208,7 +208,7 @@ fn ask_for_all(cases: &[Case], way: Way, client: Era, server: Era) {
         let line = serve.next().raw;
         let answer = check::response(&line).unwrap_or_else(|problem| panic!("{problem}: {line}"));
         let case =
-            asked.remove(&answer.id).unwrap_or_else(|| panic!("nobody asked, or it was answered before: {line}"));
+            asked.remove(&answer.id).unwrap_or_else(|| panic!("a response without a request, or a second one: {line}"));
         let what = format!("{}: {way:?}, {client:?} to {server:?}: {line}", case.name);
         let is_lost = way == Way::HttpSse && !case.names_its_request;
         let outcome = match if is_lost { Unknown } else { case.expected } {

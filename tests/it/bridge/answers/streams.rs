@@ -34,7 +34,9 @@ fn a5_heartbeats_in_a_calls_stream_are_skipped() {
             assert_eq!(serve.call_in(era, "echo", json!({})).raw, answer, "{era:?} {beat}");
         }
         // The answer does not come: what the server meant by the rest decides what is said.
-        for (text, said) in [("data: ping\n\n", "ended its answer"), ("data: {\"id\":\n\n", "not a JSON-RPC message")] {
+        for (text, said) in
+            [("data: ping\n\n", "response ended without"), ("data: {\"id\":\n\n", "not a JSON-RPC message")]
+        {
             vendor.fault(On::Rpc("tools/call"), stream(text));
             let error = serve.call_in(era, "echo", json!({})).error();
             assert!(error["code"] == OUTCOME_UNKNOWN && error["message"].as_str().unwrap().contains(said), "{error}");
@@ -88,7 +90,7 @@ fn a4_an_unreadable_answer_on_the_stream_ends_the_wait() {
         ));
         vendor.wait_for("the call", |record| record.rpc_id().as_deref() == Some(id));
     }
-    vendor.push(r#"{"jsonrpc":"2.0","id":71.0,"result":{"of":"nobody"}}"#);
+    vendor.push(r#"{"jsonrpc":"2.0","id":71.0,"result":{"of":"none"}}"#);
     vendor.push(r#"{"jsonrpc":"2.0","id":"71","result":{"of":"text"}}"#);
     vendor.push(r#"{"jsonrpc":"2.0","id":71.0,"result":{"of":"number"}}"#);
     assert_eq!(serve.answer_to(text).result()["of"], "text");

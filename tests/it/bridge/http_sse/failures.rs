@@ -38,7 +38,7 @@ fn talker(beginning: &'static str, stream: fn(&mut TcpStream) -> std::io::Result
 
 /// t125: a first event without an end, be it one line or many, is given up early.
 #[test]
-fn t125_an_endless_first_event_is_given_up() {
+fn t125_an_endless_first_event_ends_the_stream() {
     const PIECE: &[u8] = &[b'x'; 4096];
     let endless: [fn(&mut TcpStream) -> std::io::Result<usize>; 3] = [
         |peer| peer.write_all(PIECE).map(|()| PIECE.len()),
@@ -62,7 +62,7 @@ fn t125_an_endless_first_event_is_given_up() {
 
 /// t125: a message without an end is given up as in the other transport.
 #[test]
-fn t125_an_endless_message_is_given_up() {
+fn t125_an_endless_message_ends_the_stream() {
     const PIECE: &[u8] = &[b'x'; 1 << 20];
     let (url, written) =
         talker("event: endpoint\ndata: /messages\n\ndata: ", |peer| peer.write_all(PIECE).map(|()| PIECE.len()));
@@ -75,7 +75,7 @@ fn t125_an_endless_message_is_given_up() {
 
 /// A stream that opens and stays silent, whatever keeps it alive: what was said before is the answer, and in a while.
 #[test]
-fn a_silent_stream_is_given_up() {
+fn a_silent_stream_times_out() {
     let (url, _) = talker("", |peer| {
         thread::sleep(QUIET);
         peer.write_all(b":\n\n").map(|()| 3)
@@ -89,7 +89,7 @@ fn a_silent_stream_is_given_up() {
 
 /// One that does not even open.
 #[test]
-fn a_stream_that_does_not_open_is_given_up() {
+fn a_stream_that_does_not_open_times_out() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default().over_sse()));
     sandbox.set("FINMCP_REQUEST_TIMEOUT", "1");
     vendor.fault(On::Method("GET"), Effect::Delay(Duration::from_secs(60)));
@@ -136,7 +136,7 @@ fn t123_a_cut_stream_leaves_the_outcome_open() {
 
 /// a5: what cannot be read is the answer to the only request that waits, and the stream goes on.
 #[test]
-fn a5_what_makes_no_sense_on_the_stream_does_not_end_it() {
+fn a5_garbage_on_the_stream_does_not_end_it() {
     let (_sandbox, vendor, mut serve) = bridge();
     serve.initialize();
     let call = serve.post("tools/call", json!({"name": "hang", "arguments": {}}));
@@ -226,7 +226,7 @@ fn t114_a_call_that_was_answered_is_not_sent_again() {
 
 /// t114: whatever the POST comes to otherwise, it is made once.
 #[test]
-fn t114_a_call_that_may_have_been_taken_is_not_sent_again() {
+fn t114_a_call_that_may_have_been_received_is_not_sent_again() {
     for effect in [Effect::CutBefore, Effect::status(408), Effect::status(500), Effect::status(503)] {
         let (_sandbox, vendor, mut serve) = bridge();
         serve.initialize();

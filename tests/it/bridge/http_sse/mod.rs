@@ -175,7 +175,7 @@ fn the_transport_is_remembered_until_it_changes() {
 
 /// A wrong address is said as it ever was, for one request more.
 #[test]
-fn a_place_without_any_server_gets_one_more_request() {
+fn an_address_without_a_server_gets_one_more_request() {
     let page = Effect::Answer(Reply::new(200).body("text/html", "<h1>Welcome</h1>"));
     for effect in [Effect::status(404), page, Effect::status(403), Effect::status(503), stream("data: hello\n\n")] {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -183,7 +183,7 @@ fn a_place_without_any_server_gets_one_more_request() {
         let mut serve = sandbox.serve([vendor.at("/nowhere")]);
         let error = serve.initialize().error();
         assert_eq!(error["code"], -31003);
-        assert!(error["message"].as_str().unwrap().contains("the server answered HTTP 404"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("the server responded with HTTP 404"), "{error}");
         assert_eq!(seen(&vendor), ["/nowhere initialize", "/nowhere server/discover", "/nowhere GET"]);
         // And what comes next goes where it went before.
         assert!(serve.request("tools/list", json!({})).raw.contains("HTTP 404"));
@@ -193,7 +193,7 @@ fn a_place_without_any_server_gets_one_more_request() {
 
 /// A place that takes no messages may say so in JSON, and in the words of JSON-RPC: that is no answer to ours.
 #[test]
-fn what_is_said_where_no_message_is_taken_is_no_answer() {
+fn responses_to_unexpected_messages_are_not_forwarded() {
     for (status, body) in [
         (405, r#"{"error":"not found"}"#),
         (404, r#"{"detail":"Not Found"}"#),

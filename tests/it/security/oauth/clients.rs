@@ -201,7 +201,7 @@ fn assert_one_client(vendor: &Vendor, pages: &[url::Url]) {
 /// b16: processes that offer the sign-in at the same time share one client, whichever comes first, and each of their
 /// pages signs in.
 #[test]
-fn b16_offers_at_the_same_time_share_one_client() {
+fn b16_concurrent_sign_ins_share_one_client() {
     for registration in [Registration::Public, Registration::Confidential] {
         let script = Script { registration, ..Script::people() };
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
@@ -270,7 +270,7 @@ fn b16_a_registration_that_hangs_does_not_hold_up_others_for_ever() {
 /// b16: at a server that registers one redirect URI a client, processes at the same time have a client each; no more are
 /// registered later.
 #[test]
-fn b16_offers_at_the_same_time_have_a_client_each_where_they_must() {
+fn b16_concurrent_sign_ins_register_separately_if_required() {
     for (others, registrations) in [(OtherRedirectUris::Refused, 6), (OtherRedirectUris::LeftOut, 2)] {
         assert_a_client_each(others, registrations);
     }

@@ -46,7 +46,7 @@ fn b10_a_form_that_must_not_be_used() {
 
 /// b1: a server in trouble has refused nothing, in a form either.
 #[test]
-fn b1_a_form_of_a_server_in_trouble_ends_nothing() {
+fn b1_a_form_with_a_server_error_ends_nothing() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let (run, _browser) = sign_in(&mut sandbox, &vendor.url(), &[]);
     run.expect_success();
@@ -93,7 +93,7 @@ fn b10_the_servers_words_in_every_form() {
 /// d1: the form is chosen where both ways are listed; where the server reads another place than it says, the other way is
 /// tried once, with the same code, and stays for renewals.
 #[test]
-fn d1_where_a_secret_is_looked_for() {
+fn d1_places_where_servers_read_the_secret() {
     let both = json!(["client_secret_post", "client_secret_basic"]);
     let (post, basic) = (json!(["client_secret_post"]), json!(["client_secret_basic"]));
     for (listed, place, attempts) in [
@@ -168,7 +168,7 @@ fn d1_a_client_that_is_refused_both_ways() {
 
 /// d1: what a person has chosen in config.toml is asked for and used, and nothing else is tried.
 #[test]
-fn d1_a_method_that_a_person_has_chosen() {
+fn d1_the_user_chooses_the_authentication_method() {
     for (method, place) in [("client_secret_basic", SecretPlace::Header), ("client_secret_post", SecretPlace::Form)] {
         let script = Script { registration: Registration::Confidential, secret_place: Some(place), ..Script::people() };
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
@@ -188,7 +188,7 @@ fn d1_a_method_that_a_person_has_chosen() {
 
 /// d4: a secret that was issued along with the method `none` is used when `none` is refused.
 #[test]
-fn d4_a_secret_that_comes_with_none() {
+fn d4_a_secret_issued_with_the_method_none() {
     for (listed, place) in [
         (json!(["none"]), Some(SecretPlace::Form)),
         (json!(["none", "client_secret_basic"]), None),

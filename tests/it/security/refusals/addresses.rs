@@ -18,7 +18,7 @@ fn t048_no_secret_is_sent_on() {
         vendor.fault(On::Path(path), Effect::Answer(reply));
     };
     for status in [301, 302, 303, 307, 308] {
-        let said = format!("redirects elsewhere (HTTP {status}");
+        let said = format!("(HTTP {status}); finmcp did not follow it");
         let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(confidential()));
         redirect(&vendor, "/token", status);
         login(&sandbox, &vendor).expect_code(5).expect_stderr(&[&said, "hint: "]);
@@ -139,7 +139,7 @@ fn t007_t009_no_redirect_leads_here() {
         internet.host("mcp.example", &vendor, Identity::Good);
         vendor.fault(On::Path(PROTECTED_RESOURCE), Effect::Answer(Reply::new(status).header("location", location)));
         let (run, browser) = machine_sign_in(&mut sandbox, &vendor.url(), &[]);
-        assert_refused("redirect", &run, &["redirects elsewhere"], &browser, &sandbox, &vendor);
+        assert_refused("redirect", &run, &["finmcp did not follow it"], &browser, &sandbox, &vendor);
         assert!(internet.asked().iter().all(|asked| asked == "CONNECT mcp.example:443"), "{:?}", internet.asked());
     }
     assert!(here.records().is_empty());
@@ -148,7 +148,7 @@ fn t007_t009_no_redirect_leads_here() {
 /// t008: a company's authorization server in its own network is reached with the person's word and not without; what no
 /// server may have is not reached with it either.
 #[test]
-fn t008_a_private_network_needs_the_persons_word() {
+fn t008_a_private_network_needs_the_users_permission() {
     let named = |address: &str| {
         let base = format!("https://{address}");
         Script {
@@ -192,7 +192,7 @@ fn t008_a_private_network_needs_the_persons_word() {
 
 /// t132: no certificate that is not good is accepted, each in its own words, and no byte of a request is sent.
 #[test]
-fn t132_servers_that_cannot_prove_who_they_are() {
+fn t132_servers_with_invalid_certificates() {
     for (identity, said, way_out) in [
         (Identity::Expired, "has expired", "ca_file"),
         (Identity::NotYetValid, "is not valid yet", "ca_file"),

@@ -4,7 +4,7 @@ use super::*;
 
 /// t019: whatever a challenge looks like, it is read or passed over, and the sign-in goes on from the well-known places.
 #[test]
-fn t019_challenges_that_make_no_sense_are_passed_over() {
+fn t019_invalid_challenges_are_skipped() {
     let long = format!("Bearer realm=\"{}\"", "x".repeat(64 << 10));
     let many = vec!["Bearer a=b"; 4000].join(", ");
     let challenges = [
@@ -70,7 +70,7 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
 
 /// t018: a server that accepts no token gets two requests for each of ours, and the person one page.
 #[test]
-fn t018_a_server_that_is_never_content_opens_one_browser() {
+fn t018_a_server_that_refuses_every_sign_in_opens_one_browser() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let mut serve = sandbox.serve([vendor.url().as_str(), "--sign-in", "auto"]);

@@ -75,7 +75,7 @@ fn t003_what_is_not_needed_is_not_followed() {
 
 /// t038: a host in another script is shown, before the browser opens, in the form that cannot deceive.
 #[test]
-fn t038_the_host_is_said_before_the_browser_opens() {
+fn t038_the_host_is_shown_before_the_browser_opens() {
     let script = Script {
         authorization_server: json!({"authorization_endpoint": "https://b\u{fc}cher.example/authorize"}),
         ..Script::people()
@@ -137,7 +137,7 @@ fn t012_the_expected_issuer_is_the_one_that_is_named() {
 
 /// t014: a server that publishes a bad document is not asked for another, and trouble is not taken for "not here".
 #[test]
-fn t014_documents_are_not_shopped_around() {
+fn t014_invalid_metadata_ends_discovery() {
     let bad =
         Reply::new(200).json(&json!({"issuer": "https://honest.example", "token_endpoint": "https://a.example/"}));
     for (reply, code) in [(bad, 5), (Reply::new(500), 3), (Reply::new(503), 3), (Reply::new(429), 3)] {
@@ -248,7 +248,12 @@ fn t007_documents_of_other_origins_are_not_fetched() {
             ] {
                 let what = format!("{status} {path} {location}");
                 let reply = Reply::new(status).header("location", location);
-                cases.push(Hostile::answering(what, path, reply, &[&format!("redirects elsewhere (HTTP {status}")]));
+                cases.push(Hostile::answering(
+                    what,
+                    path,
+                    reply,
+                    &[&format!("(HTTP {status}); finmcp did not follow it")],
+                ));
             }
         }
     }

@@ -47,7 +47,7 @@ fn t059_token_responses_that_are_none_change_nothing() {
     let (run, _browser) = machine_sign_in(&mut sandbox, &vendor.url(), &[]);
     run.expect_success();
     let token = sandbox.finmcp(["token", &vendor.url()]).expect_success().stdout;
-    let good = json!({"access_token": "CANARY-of-a-token-that-nobody-keeps", "token_type": "Bearer"});
+    let good = json!({"access_token": "CANARY-of-a-token-that-is-not-stored", "token_type": "Bearer"});
     for (what, reply, said) in bad_documents(&good) {
         vendor.fault(On::Path("/token"), Effect::Answer(reply));
         let run = sandbox.finmcp(["token", &vendor.url(), "--force-refresh"]);
@@ -57,7 +57,7 @@ fn t059_token_responses_that_are_none_change_nothing() {
         run.expect_stderr(&[said, "you are still signed in"]);
         assert_eq!(sandbox.finmcp(["token", &vendor.url()]).expect_success().stdout, token, "{what}");
     }
-    sandbox.assert_no_secret(&["CANARY-of-a-token-that-nobody-keeps".to_owned()]);
+    sandbox.assert_no_secret(&["CANARY-of-a-token-that-is-not-stored".to_owned()]);
 }
 
 /// t045: a token that says that it is for another resource is the server's affair, and reported once; where the person

@@ -12,7 +12,7 @@ fn clients_asked_for(vendor: &Vendor) -> Vec<String> {
 
 /// A client that is registered by hand needs no registration, and proves itself in the place that the server reads.
 #[test]
-fn a_client_registered_by_hand_proves_itself_as_the_server_wants() {
+fn a_registered_client_authenticates_as_the_server_requires() {
     for (methods, in_form) in [(json!(["none", "client_secret_post"]), true), (json!(null), false)] {
         let script = Script {
             registration: Registration::Closed,

@@ -8,7 +8,7 @@ fn sign_in_elsewhere(sandbox: &mut Sandbox, vendor: &Vendor, more: &[&str]) -> (
 
 /// t042: the code and its page are shown, the token is asked for until it comes, and no browser opens.
 #[test]
-fn t042_a_device_code_is_shown_and_its_token_is_asked_for_until_it_comes() {
+fn t042_a_device_code_is_shown_and_finmcp_polls_for_the_token() {
     let script = Script { challenge_scope: Some("mcp"), device: Device::Consents, ..Script::people() };
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
     vendor.fault(On::Path("/token"), Effect::Answer(error("authorization_pending")));
@@ -27,7 +27,7 @@ fn t042_a_device_code_is_shown_and_its_token_is_asked_for_until_it_comes() {
 
 /// t042: it ends when the person says no, when the code has ended, and when the time is up.
 #[test]
-fn t042_a_device_code_that_brings_nothing_ends() {
+fn t042_a_device_code_that_is_never_used_ends() {
     let (denied, hesitates) = (Device::Denies, Device::Hesitates);
     for (device, answers, more, said, requests) in [
         (denied, None, &[][..], "access_denied", 1),

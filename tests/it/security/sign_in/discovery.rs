@@ -135,7 +135,7 @@ fn a_pinned_issuer_comes_before_the_servers_list() {
 
 /// A server that says too little is said to: no metadata where it points, no way for a client to register, no MCP.
 #[test]
-fn a_server_that_says_too_little_is_named() {
+fn a_server_with_missing_metadata_is_named() {
     let silent = Script { publishes_metadata: false, ..Script::people() };
     let closed = Script { registration: Registration::Closed, ..Script::people() };
     for (script, path, code, said) in [

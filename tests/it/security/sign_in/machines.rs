@@ -74,7 +74,7 @@ fn t061_a_private_key_signs_and_is_sent_nowhere() {
 /// t061: a key of a kind that the server does not list is refused here, and nothing is signed with it; at a pinned
 /// endpoint nothing is known, and it is tried.
 #[test]
-fn t061_a_key_is_used_where_the_server_takes_its_kind() {
+fn t061_a_key_is_used_if_the_server_accepts_its_algorithm() {
     let (both, secret) = (json!(["client_secret_basic", "private_key_jwt"]), json!(["client_secret_basic"]));
     for (methods, algorithms, ec, rsa) in [
         (&both, json!(["ES256"]), true, false),

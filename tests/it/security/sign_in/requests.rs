@@ -3,6 +3,7 @@
 use std::{env, fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;
+use crate::commands::settings::configure;
 
 /// t040, t043: five requests before the person is asked and one after; the resource, the client and what the person added
 /// are on every leg.
@@ -40,6 +41,41 @@ fn t043_every_request_of_a_sign_in_names_the_resource_and_the_client() {
     assert_eq!(registration["application_type"], "native");
     assert!(registration["redirect_uris"].as_array().unwrap().contains(&json!(page["redirect_uri"])));
     assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
+/// The override `offline_access = false` keeps that scope out of the request, whatever names it: the authorization
+/// server, the resource, the challenge, the profile or the user. Without the override, each of them does name it.
+#[test]
+fn the_user_can_forbid_offline_access() {
+    let (plain, offline) =
+        (json!({"scopes_supported": ["mcp"]}), json!({"scopes_supported": ["mcp", "offline_access"]}));
+    let both = "mcp offline_access";
+    for (source, resource, server, challenge, profile, arguments) in [
+        ("authorization server", &plain, &offline, None, "", &[][..]),
+        ("resource", &offline, &plain, None, "", &[]),
+        ("challenge", &plain, &plain, Some(both), "", &[]),
+        ("profile", &plain, &plain, None, "scope = 'mcp offline_access'", &[]),
+        ("user", &plain, &plain, None, "", &["--scope", "mcp", "--scope", "offline_access"]),
+        ("all of them", &offline, &offline, Some(both), "scope = 'mcp offline_access'", &["--scope", both]),
+    ] {
+        for (overrides, asked, prompt) in
+            [("", both, Some("consent")), ("overrides = { offline_access = false }", "mcp", None)]
+        {
+            let script = Script {
+                challenge_scope: challenge,
+                protected_resource: resource.clone(),
+                authorization_server: server.clone(),
+                ..Script::people()
+            };
+            let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+            configure(&sandbox, &format!("[profiles.odd]\nurl = {:?}\n{profile}\n{overrides}\n", vendor.url()));
+            let (run, _browser) = login(&mut sandbox, Person::Consents, "odd", arguments);
+            run.expect_success();
+            let page = vendor.records_at("/authorize")[0].query();
+            let prompt_sent = page.get("prompt").map(String::as_str);
+            assert_eq!((&page["scope"][..], prompt_sent), (asked, prompt), "{source}: {overrides}");
+        }
+    }
 }
 
 /// A browser that is a script may return only when it has read the last page, which waits for the token.

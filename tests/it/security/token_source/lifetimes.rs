@@ -122,7 +122,7 @@ async fn t052_a_token_without_end_is_used_until_a_401() {
 /// t055: a clock that jumps a day ahead or back, and a machine that sleeps for two: the next call makes one request at
 /// most, no new sign-in is needed, and a 401 has the last word.
 #[tokio::test]
-async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
+async fn t055_a_clock_jump_costs_one_request_and_no_sign_in() {
     const DAY: f64 = 86_400.0;
     let machine = Machine::new().await;
     let (source, other) = (machine.process(), machine.process());
@@ -143,7 +143,7 @@ async fn t055_a_clock_that_jumps_costs_one_request_and_no_sign_in() {
 
 /// A wish for more time than is left is granted, but never more than the server gives.
 #[tokio::test]
-async fn a_wish_for_time_renews() {
+async fn min_ttl_renews_a_token_that_would_expire_sooner() {
     let machine = Machine::new().await;
     let source = machine.process();
     let long = Duration::from_secs(1800);

@@ -139,7 +139,7 @@ async fn t076_a_held_lock_does_not_prevent_reading() {
 /// t077: a file system that cannot lock, as some network homes: it is said, and nothing is sent.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn t077_where_nothing_can_be_locked_nothing_is_sent() {
+async fn t077_without_locks_nothing_is_sent() {
     let machine = Machine::new().await;
     machine.expire();
     let process = machine.process();

@@ -4,7 +4,7 @@ use super::*;
 
 /// t060, t067, b1: a server that is busy, broken or makes no sense ends nothing: the next attempt works.
 #[tokio::test]
-async fn t060_a_server_in_trouble_ends_no_sign_in() {
+async fn t060_a_server_error_ends_no_sign_in() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
@@ -63,7 +63,7 @@ async fn b1_a_definite_refusal_ends_a_sign_in_in_any_words() {
             assert!(matches!(outcome, Err(TokenSourceError::LoginRequired(LoginReason::Ended))), "{body}: {outcome:?}");
             assert!(!source.is_signed_in().await, "{body}");
         }
-        assert_eq!(machine.requests(), 1, "once it is known nobody asks again: {body}");
+        assert_eq!(machine.requests(), 1, "once it is known there is no further request: {body}");
         assert_eq!(machine.stored_refresh_token().await.as_deref(), Some("refresh-0"), "{body}");
         // What it takes to sign in again is still there.
         assert_eq!(machine.stored().await.registration.client_id, "client");
@@ -94,7 +94,7 @@ async fn a1_a_refused_token_is_no_sign_in() {
     assert!(!source.is_signed_in().await);
     let taken = judged(&source, &held, 200, "", &Attempts::default()).await;
     assert!(matches!(taken, Judgement::Accepted) && source.is_signed_in().await, "{taken:?}");
-    // One that the law of attempts lets nothing follow.
+    // The retry limits allow no retry after this one.
     let spent = Attempts::default();
     spent.may_have_run();
     let refused = judged(&source, &held, 401, "Bearer", &spent).await;
@@ -139,7 +139,7 @@ async fn t067_being_offline_ends_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_refresh_token_a_person_is_needed() {
+async fn without_a_refresh_token_the_user_has_to_sign_in() {
     let machine = Machine::new().await;
     let mut credential = machine.credential.clone();
     credential.tokens.as_mut().unwrap().refresh_token = None;

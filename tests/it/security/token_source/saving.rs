@@ -5,7 +5,7 @@ use super::*;
 /// t066: the server refuses our refresh token, and meanwhile a person has signed in again without asking for the lock:
 /// theirs stays, and is used.
 #[tokio::test]
-async fn t066_a_loser_clears_nothing_of_the_winner() {
+async fn t066_a_late_failure_does_not_clear_a_newer_token() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
@@ -63,7 +63,7 @@ async fn t070_cancellation_loses_no_token() {
 
 /// t070: what waits for the lock when the process ends is given up: nothing has been sent, and nothing will be.
 #[tokio::test]
-async fn t070_nothing_is_begun_at_the_end() {
+async fn t070_no_renewal_starts_during_shutdown() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
@@ -92,7 +92,7 @@ async fn t070_a_token_is_stored_before_it_is_used() {
 
 /// t070: a store that takes nothing is found out before the refresh token is spent.
 #[tokio::test]
-async fn t070_nothing_is_spent_for_a_store_that_takes_nothing() {
+async fn t070_no_refresh_token_is_used_if_the_store_cannot_be_written() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.store.saves_left(Some(0));
@@ -118,7 +118,7 @@ impl Machine {
 /// t071: the store fails between the request and the save: calls go on from memory, the save is tried again, and
 /// nothing is spent twice.
 #[tokio::test]
-async fn t071_a_failed_save_is_made_up_for() {
+async fn t071_a_failed_save_is_repeated() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.expire();
@@ -197,7 +197,7 @@ async fn t080_a_sign_out_wins_over_a_renewal() {
     });
     gate.open();
     assert_eq!(call.await.unwrap().unwrap(), "access-1");
-    // What is handed out to be revoked is the newest.
+    // The newest tokens are returned for revocation.
     let gone = signed_out.await.unwrap().unwrap().unwrap();
     assert_eq!(gone.tokens.unwrap().refresh_token.unwrap().expose(), "refresh-1");
     assert!(other.sign_out().await.unwrap().is_none());

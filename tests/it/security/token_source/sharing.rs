@@ -86,7 +86,7 @@ async fn the_steady_state_touches_no_store() {
     assert_eq!(machine.store.loads.load(Ordering::SeqCst), 1);
     assert!(!machine.folder.path().join("none").exists());
     // Until there is one, made here or elsewhere.
-    anonymous.identify(machine.identity.clone());
+    anonymous.use_identity(machine.identity.clone());
     assert_eq!(token(&anonymous).await.unwrap(), "access-0");
 }
 

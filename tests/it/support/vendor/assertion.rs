@@ -1,4 +1,4 @@
-//! The vendor as an issuer of JWTs that speak for somebody, and as a server that believes another's.
+//! The vendor as an issuer of assertions, and as a server that trusts another issuer.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const ID_JAG_TYPE: &str = "oauth-id-jag+jwt";
 
-/// A JWT of `kind` (its `typ`) with `claims`. Nobody here checks signatures; what stands in its place is the secret part.
+/// A JWT of `kind` (its `typ`) with `claims`. The tests check no signatures: a secret string stands in place of one.
 pub fn mint(state: &mut State, origin: &str, kind: &str, mut claims: Value, lifetime: i64) -> String {
     claims["iss"] = json!(origin);
     claims["exp"] = json!(now() + lifetime);
@@ -66,7 +66,7 @@ pub fn exchange(state: &mut State, origin: &str, client_id: &str, form: &BTreeMa
 
 /// Whether `assertion` is taken for a grant, and why not.
 pub fn judge(state: &State, origin: &str, client_id: &str, assertion: &str) -> Result<(), &'static str> {
-    let trusted = state.script.trusted_issuer.as_deref().ok_or("nobody is trusted")?;
+    let trusted = state.script.trusted_issuer.as_deref().ok_or("no issuer is trusted")?;
     let (kind, claims) = read(assertion, trusted)?;
     if claims["aud"] != origin {
         return Err("meant for another server");
@@ -87,7 +87,7 @@ fn read(token: &str, issuer: &str) -> Result<(String, Value), &'static str> {
         .collect();
     let [header, claims] = &parts[..] else { return Err("no JWT") };
     if claims["iss"] != issuer {
-        return Err("nobody trusts its issuer");
+        return Err("its issuer is not trusted");
     }
     if claims["exp"].as_i64().is_none_or(|end| end <= now()) {
         return Err("it has ended");

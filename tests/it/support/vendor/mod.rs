@@ -284,7 +284,7 @@ impl Vendor {
         self.state().complaints.clone()
     }
 
-    /// Every secret that it handed out or was shown: tokens, client secrets, codes, verifiers, session ids.
+    /// Every secret that it issued or received: tokens, client secrets, codes, verifiers, session ids.
     pub fn secrets(&self) -> Vec<String> {
         self.state().secrets.clone()
     }
@@ -304,7 +304,7 @@ impl Vendor {
         self.state().executed.clone()
     }
 
-    /// Refuses every access token handed out so far.
+    /// Refuses every access token issued so far.
     pub fn revoke_access_tokens(&self) {
         self.state().access_tokens.values_mut().for_each(|token| token.revoked = true);
     }

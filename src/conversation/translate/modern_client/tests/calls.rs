@@ -22,7 +22,7 @@ fn a_server_request_becomes_the_result_and_the_resumed_call_its_response() {
     // The call has ended: both ids may be used again, and a second response to the request is refused.
     assert_eq!(
         client(&mut translator, &resumed("8", "{}")),
-        ["refused 8: the question that this answers is not open any more; make the request again"]
+        ["refused 8: the input request is unknown or has expired; send the original request again"]
     );
     assert!(client(&mut translator, &call("7", "", ""))[0].starts_with("to server"));
 }
@@ -214,7 +214,7 @@ fn an_early_failure_refuses_the_resumed_call() {
     };
     assert_eq!(told(|steps| translator.refused(refusal, steps)), NOTHING);
     let told = client(&mut translator, &resumed("8", r#"{"finmcp-1":{"roots":[]}}"#));
-    assert_eq!(told.last().unwrap(), "refused 8: the server ended its answer without a response");
+    assert_eq!(told.last().unwrap(), "refused 8: the HTTP response ended without a JSON-RPC response");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The profile under examination, with everything that `serve` would use for it.
-pub struct Patient<'a> {
+pub struct Subject<'a> {
     pub settings: &'a Settings,
     pub http: &'a Http,
     pub clock: &'a dyn Clock,
@@ -17,7 +17,7 @@ pub struct Patient<'a> {
     pub tokens: TokenSource,
 }
 
-impl Patient<'_> {
+impl Subject<'_> {
     /// The vendor, if finmcp has a preset for it.
     pub(super) fn provider(&self) -> Option<&Provider> {
         self.settings.profiles.provider(self.profile)

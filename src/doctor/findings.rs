@@ -9,15 +9,15 @@ use crate::{
 };
 
 /// The steps so far, in order.
-pub struct Chart<'a> {
+pub struct Findings<'a> {
     steps: Vec<Step>,
     home: Option<PathBuf>,
     secrets: Vec<Secret>,
     tell: Box<dyn FnMut(&Step) + 'a>,
 }
 
-impl<'a> Chart<'a> {
-    /// An empty chart for a user whose home folder is `home`. Calls `tell` for each step as it is noted.
+impl<'a> Findings<'a> {
+    /// An empty findings for a user whose home folder is `home`. Calls `tell` for each step as it is noted.
     pub fn new(home: Option<PathBuf>, tell: impl FnMut(&Step) + 'a) -> Self {
         // A home folder `/` says nothing about the user, and would match every path.
         let home = home.filter(|home| home.components().count() > 1);
@@ -61,7 +61,7 @@ impl<'a> Chart<'a> {
 
     fn without_secrets(&self, trouble: Trouble) -> Trouble {
         let all = |texts: Vec<String>| texts.iter().map(|text| self.shown(text)).collect();
-        Trouble { what: self.shown(&trouble.what), why: all(trouble.why), cure: all(trouble.cure) }
+        Trouble { what: self.shown(&trouble.what), why: all(trouble.why), hints: all(trouble.hints) }
     }
 
     fn shown(&self, text: &str) -> String {
@@ -98,26 +98,26 @@ mod tests {
     #[test]
     fn t095_the_report_has_no_personal_data() {
         let mut told = Vec::new();
-        let mut chart = Chart::new(Some("/home/ada".into()), |step| told.push(step.finding.what()));
-        chart.conceal([Secret::new("CANARY-0123456789".to_owned())]);
+        let mut findings = Findings::new(Some("/home/ada".into()), |step| told.push(step.finding.what()));
+        findings.conceal([Secret::new("CANARY-0123456789".to_owned())]);
         for (text, shown) in [
             ("in /home/ada/.config, of /home/ada", "in ~/.config, of ~"),
             ("in /home/adam and /home/ada.old", "in /home/adam and /home/ada.old"),
             ("Bearer CANARY-0123456789 is bad", "(hidden: contains a secret)"),
             ("two\nlines \u{1b}[31m", "two lines [31m"),
         ] {
-            chart.note("x", Finding::Ok(text.to_owned()));
-            let trouble = Trouble::new(text).because(text).cured_by(text);
-            chart.note("x", Finding::Failed(trouble.clone()));
-            chart.note("x", Finding::Warning(trouble));
-            for step in &chart.steps()[chart.steps().len() - 3..] {
+            findings.note("x", Finding::Ok(text.to_owned()));
+            let trouble = Trouble::new(text).because(text).with_hint(text);
+            findings.note("x", Finding::Failed(trouble.clone()));
+            findings.note("x", Finding::Warning(trouble));
+            for step in &findings.steps()[findings.steps().len() - 3..] {
                 assert_eq!(step.finding.what(), shown);
                 let Some(trouble) = step.finding.trouble() else { continue };
-                assert_eq!((&trouble.why[0][..], &trouble.cure[0][..]), (shown, shown));
+                assert_eq!((&trouble.why[0][..], &trouble.hints[0][..]), (shown, shown));
             }
         }
-        assert_eq!((chart.count("ok"), chart.count("failed"), chart.count("skipped")), (4, 4, 0));
-        drop(chart);
+        assert_eq!((findings.count("ok"), findings.count("failed"), findings.count("skipped")), (4, 4, 0));
+        drop(findings);
         assert_eq!(told.len(), 12);
     }
 }
