@@ -95,16 +95,16 @@ impl Profiles {
         candidates
     }
 
-    /// The presets and profiles with a name like `name`, the most similar first.
-    pub fn similar(&self, name: &str) -> Vec<String> {
+    /// The presets and profiles with a name like `typed`, the most similar first.
+    pub fn similar(&self, typed: &str) -> Vec<String> {
         const ENOUGH: f64 = 0.85;
         const AT_MOST: usize = 3;
-        let name = name.to_lowercase();
+        let name = typed.to_lowercase();
         let similarity = |known: &str| match name.len() >= 3 && (known.contains(&name) || name.contains(known)) {
             true => 1.0,
             false => strsim::jaro_winkler(&name, known),
         };
-        let names = self.providers.keys().chain(self.documents.keys()).filter(|known| **known != name);
+        let names = self.providers.keys().chain(self.documents.keys()).filter(|known| *known != typed);
         let names: BTreeMap<&String, f64> = names.map(|known| (known, similarity(&known.to_lowercase()))).collect();
         let mut similar: Vec<(&String, f64)> = names.into_iter().filter(|(_, likeness)| *likeness >= ENOUGH).collect();
         similar.sort_by(|(_, one), (_, other)| other.total_cmp(one));
