@@ -83,7 +83,7 @@ fn a_server_without_authorization_needs_no_sign_in() {
             vendor.fault(On::Rpc("initialize"), later);
         }
         let (run, browser) = sign_in(&mut sandbox, &vendor, &[]);
-        run.expect_code(1).expect_stderr(&["no sign-in"]);
+        run.expect_code(1).expect_stderr(&["does not require a sign-in"]);
         assert!(browser.starts().is_empty());
         assert_eq!(vendor.session_count(), 0);
         assert_eq!(vendor.records().iter().any(|record| record.method == "DELETE"), !endless);
