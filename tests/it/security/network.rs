@@ -95,7 +95,7 @@ fn t131_the_page_of_a_captive_portal_is_named() {
             vendor.fault(On::Rpc(method), Effect::Answer(page.clone()));
             let error = serve.request_in(era, method, json!({"name": "echo", "arguments": {}})).error();
             let text = error["message"].as_str().unwrap();
-            assert!(text.contains("not MCP but text/html") && text.contains("sign-in page"), "{text}");
+            assert!(text.contains("expected MCP, got text/html") && text.contains("captive portal"), "{text}");
             assert!(!text.contains("airport"), "the page is not for the model: {text}");
         }
         // The portal lets everything through, and the bridge is there.

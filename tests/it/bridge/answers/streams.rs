@@ -125,7 +125,7 @@ fn a5_json_is_accepted_under_any_content_type() {
             let error = serve.call_in(era, "echo", json!({})).error();
             let text = error["message"].as_str().unwrap();
             assert!(
-                error["code"] == OUTCOME_UNKNOWN && text.contains(&format!("not MCP but {kind}")),
+                error["code"] == OUTCOME_UNKNOWN && text.contains(&format!("expected MCP, got {kind}")),
                 "{kind}: {text}"
             );
         }
