@@ -310,6 +310,9 @@ fn t152_the_key_is_in_the_store_only() {
     sandbox.finmcp(["serve", &vendor.url(), "--audit-seal"]).expect_code(2).expect_stderr(&["--audit-log"]);
 }
 
+/// Changes the lines of a log at an index.
+type Tampering = fn(&mut Vec<String>, usize);
+
 /// The Python of docs/audit-log.md accepts what is intact, and nothing else.
 #[test]
 fn t150_the_documented_python_verifies_a_log() {
@@ -329,7 +332,7 @@ fn t150_the_documented_python_verifies_a_log() {
         add_calls(&sandbox, &vendor, 3, flags);
         assert!(python(&[&moved, &log]) && python(&[&log]) && !python(&[&log, &moved]));
         let intact = fs::read(&log).unwrap();
-        let faults: [(&str, fn(&mut Vec<String>, usize)); 5] = [
+        let faults: [(&str, Tampering); 5] = [
             ("changed", |lines, line| lines[line] = lines[line].replacen("\"time\":\"2", "\"time\":\"3", 1)),
             ("removed", |lines, line| drop(lines.remove(line))),
             ("copied", |lines, line| lines.insert(line, lines[line].clone())),

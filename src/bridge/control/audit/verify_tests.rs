@@ -150,7 +150,10 @@ proptest! {
             let expected = (FaultKind::Changed, sample.name(index));
             prop_assert_eq!(fault(sample.verify(&lines, key.as_ref()), "changed"), expected);
             let is_whole = |line: Option<&Vec<u8>>| line.is_some_and(|line| Link::parse(line).is_some());
-            if Head::parse(line).is_none() && is_whole(sample.lines.get(index + 1)) && !sample.starts.contains(&(index + 1)) {
+            // A line that was cut off, directly above, could as well be one that lost its link.
+            let follows_whole = index > 0 && is_whole(sample.lines.get(index - 1));
+            let precedes_whole = is_whole(sample.lines.get(index + 1)) && !sample.starts.contains(&(index + 1));
+            if Head::parse(line).is_none() && follows_whole && precedes_whole {
                 let mut lines = sample.lines.clone();
                 lines.remove(index);
                 let mut sample = sample.clone();
