@@ -568,8 +568,8 @@ fn merged(new: TokenSet, old: Option<&TokenSet>) -> TokenSet {
     }
 }
 
-/// An ID token of the user's sign-in at the identity provider, other than the `refused` one. (Renewals nest here, so the
-/// future needs a type of its own.)
+/// An ID token of the user's sign-in at the identity provider, other than the `refused` one. (Renewals nest here, so
+/// the future is boxed.)
 fn id_token(provider: Arc<Account>, refused: Option<AccessToken>) -> BoxFuture<'static, Outcome> {
     async move {
         let token = match &refused {

@@ -279,12 +279,9 @@ impl Applicant<'_> {
         }
         let (_, resource) = self.request.resource(self.discovery);
         let scope = registration.allowed(self.scope);
-        let wanted = Wanted {
-            resource: resource.as_deref(),
-            scope: scope.as_ref(),
-            dpop_jkt: None,
-            parameters: &self.request.options.parameters,
-        };
+        let parameters = self.request.authorization_parameters();
+        let wanted =
+            Wanted { resource: resource.as_deref(), scope: scope.as_ref(), dpop_jkt: None, parameters: &parameters };
         match AuthorizationRequest::new(self.server(), registration, loopback.redirect_uri().as_str(), wanted) {
             Ok(request) => client::is_client_unknown(self.context.http, &request).await,
             Err(_) => false,

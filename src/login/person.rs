@@ -59,13 +59,14 @@ async fn sign_in_in_browser(
     let redirect_uri = loopback.redirect_uri().to_string();
     let other = origin.other_authentication(&request, &registration);
     let (title, host) = (request.title.clone(), request.server.host());
+    let parameters = request.authorization_parameters();
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
         resource: credential.resource.as_deref(),
         scope: credential.scope.as_ref(),
         dpop_jkt: dpop_jkt.as_deref(),
-        parameters: &credential.parameters,
+        parameters: &parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
     let page = SignInPage::new(server, &authorization, &mut credential, other, context)

@@ -183,6 +183,11 @@ impl LoginRequest {
         selected.map(|scope| scope.without_token(OFFLINE_ACCESS)).filter(|scope| !scope.is_empty())
     }
 
+    /// Additional parameters of the authorization request. An option that only this request sends is added here.
+    pub(super) fn authorization_parameters(&self) -> Vec<(String, String)> {
+        self.options.parameters.clone()
+    }
+
     /// Adds `offline_access` if the server supports it or the override requests it, so that the user signs in only once
     /// (MCP authorization, "Refresh Tokens").
     pub(super) fn scope_for_person(&self, discovery: &Discovery) -> Option<Scope> {

@@ -218,7 +218,7 @@ fn a8_a_redirect_to_a_page_is_refused_and_named() {
             vendor.fault(On::Rpc("tools/call"), Effect::Answer(Reply::new(status).header("location", location)));
             let error = serve.call("echo", json!({"message": "hi"})).error();
             let text = error["message"].as_str().unwrap();
-            assert!(text.contains(&format!("(HTTP {status} to {})", vendor.at(named))), "{text}");
+            assert!(text.contains(&format!("redirects to {} (HTTP {status})", vendor.at(named))), "{text}");
             assert!(!text.contains("CANARY") && text.contains("nothing was sent to the other address"), "{text}");
             assert_eq!(error["code"], -31005);
             assert!(vendor.records().iter().all(|record| record.path == "/mcp"), "{location}");

@@ -424,7 +424,7 @@ fn settings_that_make_no_sense() {
     report.expect("settings", "warning", &["\"odd\" is invalid"]).expect_code(0);
     report.expect("server", "warning", &["which server do you mean", "asset --env sandbox"]);
     let report = examine(&mut sandbox, &["odd"], &NONE);
-    report.expect("server", "failed", &["\"odd\"", "tesorio"]).only_failed(&["server"]);
+    report.expect("server", "failed", &["\"odd\" in config.toml is invalid", "only https"]).only_failed(&["server"]);
 }
 
 /// A sign-in that `config.toml` knows and the store does not.

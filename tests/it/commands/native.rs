@@ -269,8 +269,8 @@ fn doctor_tries_the_command_as_the_client_does() {
         examined(&sandbox, "failed", &["sends the token to another server", "https://other.example/mcp", &cure]);
         write(path, &good.replace(FINMCP, "/nowhere/finmcp"));
         examined(&sandbox, "failed", &["cannot start /nowhere/finmcp", &cure]);
-        write(path, &good.replace("--headers books", "--headers nobody"));
-        examined(&sandbox, "failed", &["do not name a known server", "nobody"]);
+        write(path, &good.replace("--headers books", "--headers unknown"));
+        examined(&sandbox, "failed", &["do not name a known server", "unknown"]);
         let program = sandbox.home().join("other/finmcp");
         for (script, said) in [("echo nothing", "not a JSON object"), ("echo error: odd >&2; exit 1", "odd")] {
             let script = format!("#!/bin/sh\n[ \"$1\" = token ] || exec {FINMCP} \"$@\"\n{script}\n");

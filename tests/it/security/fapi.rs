@@ -24,7 +24,7 @@ use crate::{
 
 const ANY: &str = "https://127.0.0.1";
 
-/// The provider and the MCP server, in a process of their own. Dropping it ends it.
+/// The provider and the MCP server, in a separate process. Dropping it ends it.
 struct Provider {
     child: Child,
     issuer: String,
@@ -37,7 +37,7 @@ struct Provider {
 /// The files of a test: the server's own, and the clients' keys and certificates.
 struct Files {
     server: PathBuf,
-    /// A certificate that nobody has signed but itself, and its key.
+    /// A self-signed certificate and its key.
     certificate: PathBuf,
     /// The same in two files.
     bare_certificate: PathBuf,

@@ -27,7 +27,7 @@ fn in_browser(vendor: &Vendor) -> Vec<Vec<String>> {
     vendor.records_at("/authorize").iter().map(|request| request.query().into_keys().collect()).collect()
 }
 
-/// d5: the browser has only a reference, whoever the client is; the server gets each parameter once, and the client's
+/// d5: the browser has only a reference, for every kind of client; the server gets each parameter once, and the client's
 /// authentication as at the token endpoint.
 #[test]
 fn d5_a_pushed_request_leaves_the_browser_only_a_reference() {
@@ -119,7 +119,7 @@ fn d5_a_missing_endpoint_matters_only_where_pushing_is_required() {
     }
 }
 
-/// d5: every other failure ends the sign-in even where pushing is optional, so that nobody can make finmcp put the
+/// d5: every other failure ends the sign-in even where pushing is optional, so that finmcp cannot be made to put the
 /// parameters into a URL; and no browser opens.
 #[test]
 fn d5_no_other_failure_is_a_reason_to_put_the_request_into_a_url() {
