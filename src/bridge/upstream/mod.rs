@@ -79,7 +79,7 @@ impl Upstream {
     }
 
     /// POSTs `message` and reports the results: [`Event::Accepted`], [`Event::Delivered`], and finally
-    /// [`Event::Finished`]. Retries if that can help and [`Attempts`] allows it, within the time that a client is
+    /// [`Event::Finished`]. Retries if that can help and `Attempts` allows it, within the time that a client is
     /// expected to wait.
     pub async fn post(self: Arc<Self>, exchange: Exchange, message: Message, headers: HeaderMap) {
         let begun = Instant::now();
