@@ -66,10 +66,10 @@ fn t150_eight_processes_write_one_chain() {
     assert_eq!(lines(&log).len(), 8 * CALLS);
     assert!(outcomes(&log).iter().all(|(_, outcome)| outcome == "ok"));
     let numbers: Vec<u64> = lines(&log).iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, (1..=8 * CALLS as u64).collect::<Vec<_>>());
+    assert_eq!(numbers, (0..8 * CALLS as u64).collect::<Vec<_>>());
     let run = verify(&sandbox, &[&log], &["--json", "--sealed"]).expect_success();
     let verdict: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!((&verdict["intact"], &verdict["lines"]), (&json!(true), &json!(8 * CALLS + 1)));
+    assert_eq!((&verdict["intact"], &verdict["lines"]), (&json!(true), &json!(8 * CALLS)));
     assert_eq!((&verdict["sealed"], &verdict["end_checked"]), (&json!("yes"), &json!(true)));
     // Nothing is left of the processes but the last line.
     let beside = fs::read_dir(log.with_file_name("audit.jsonl.state")).unwrap();
@@ -81,23 +81,28 @@ fn t150_eight_processes_write_one_chain() {
 /// t150: the line at fault is named, with the reason.
 #[test]
 fn t150_verify_names_the_first_line_at_fault() {
-    let faults: [(&str, Tamper, &str); 14] = [
+    let faults: [(&str, Tamper, &str); 15] = [
         ("a value", |lines| lines[3] = lines[3].replace("\"ok\"", "\"no\""), "line 4 was changed"),
         ("a number", |lines| lines[3] = lines[3].replace("\"seq\":3", "\"seq\":7"), "line 4 was changed"),
         ("a digest", |lines| lines[3] = lines[3].replace("\"prev\":\"", "\"prev\":\"0"), "line 4 was changed"),
         ("a digest of that form", |lines| lines[3] = with_another_digest(&lines[3]), "line 4 was changed"),
-        ("the head's link", |lines| lines[0] = lines[0].replace("seq", "Seq"), "line 1 was changed"),
+        ("the first link", |lines| lines[0] = lines[0].replace("seq", "Seq"), "line 1 was changed"),
         ("text", |lines| lines.insert(4, "text".to_owned()), "line 5 was inserted"),
         ("text at the end", |lines| lines.push("{}".to_owned()), "line 8 was inserted"),
-        ("the head", |lines| lines[0] = lines[0].replace("\"chain\":\"", "\"chain\":\"0"), "line 1 was changed"),
+        (
+            "the name of the chain",
+            |lines| lines[0] = lines[0].replace("\"chain\":\"", "\"chain\":\"0"),
+            "line 1 was changed",
+        ),
+        ("the version", |lines| lines[0] = lines[0].replace("audit_log\":1", "audit_log\":5"), "line 1 was changed"),
         ("the last line", |lines| lines[6] = lines[6].replace("\"ok\"", "\"no\""), "line 7 was changed"),
         ("removed", |lines| drop(lines.remove(3)), "lines were removed before line 4"),
-        ("removed head", |lines| drop(lines.remove(0)), "lines were removed before line 1"),
+        ("the first removed", |lines| drop(lines.remove(0)), "lines were removed before line 1"),
         ("removed end", |lines| lines.truncate(5), "lines were removed before line 6"),
         ("swapped", |lines| lines.swap(3, 4), "line 4 is out of place"),
         ("copied", |lines| lines.insert(4, lines[3].clone()), "line 5 was inserted"),
     ];
-    let (sandbox, _vendor, log) = log_of(6, &[]);
+    let (sandbox, _vendor, log) = log_of(7, &[]);
     let intact = fs::read(&log).unwrap();
     let run = verify(&sandbox, &[&log], &[]).expect_success();
     assert!(run.stdout.starts_with("intact: 7 lines from 2") && run.stdout.ends_with("; not sealed\n"), "{run:?}");
@@ -145,12 +150,12 @@ fn t150_a_chain_goes_on_after_a_rotation() {
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["name the older files first"]);
     add_calls(&sandbox, &vendor, 2, &[]);
     let run = verify(&sandbox, &[&oldest, &older, &log], &[]).expect_success();
-    assert!(run.stdout.contains("intact: 9 lines"), "{}", run.stdout);
+    assert!(run.stdout.contains("intact: 6 lines"), "{}", run.stdout);
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("goes on from an older file (first number 6)"), "{}", run.stdout);
+    assert!(run.stdout.contains("goes on from an older file (first number 4)"), "{}", run.stdout);
     verify(&sandbox, &[&older, &oldest, &log], &[]).expect_code(1);
     let run = verify(&sandbox, &[&oldest, &log], &[]).expect_code(1);
-    run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "3 lines"]);
+    run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "2 lines"]);
     tamper(&older, |lines| drop(lines.pop()));
     let run = verify(&sandbox, &[&oldest, &older, &log], &[]).expect_code(1);
     run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "1 line is"]);
@@ -159,7 +164,7 @@ fn t150_a_chain_goes_on_after_a_rotation() {
 /// t150: what was cut off at the end stays missing after finmcp has written more.
 #[test]
 fn t150_a_cut_end_stays_visible() {
-    let (sandbox, vendor, log) = log_of(4, &[]);
+    let (sandbox, vendor, log) = log_of(5, &[]);
     tamper(&log, |lines| lines.truncate(3));
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["2 lines are missing at the end"]);
     add_calls(&sandbox, &vendor, 2, &[]);
@@ -178,7 +183,7 @@ fn t150_an_older_log_gets_a_chain() {
     add_calls(&sandbox, &vendor, 2, &[]);
     assert!(fs::read_to_string(&log).unwrap().starts_with(&old));
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("intact: 3 lines") && run.stdout.contains("below 3 lines"), "{}", run.stdout);
+    assert!(run.stdout.contains("intact: 2 lines") && run.stdout.contains("below 3 lines"), "{}", run.stdout);
     tamper(&log, |lines| lines[1] = lines[1].replace("\"a\"", "\"b\""));
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["line 4 was changed", "3 lines above"]);
 }
@@ -243,7 +248,7 @@ fn t151_a_kill_in_a_burst_loses_and_doubles_no_call() {
 /// t152: with a seal, what was computed again is found, too; and no one writes to a sealed log without the key.
 #[test]
 fn t152_a_seal_shows_lines_that_were_forged() {
-    let (sandbox, vendor, log) = log_of(4, &["--audit-seal"]);
+    let (sandbox, vendor, log) = log_of(5, &["--audit-seal"]);
     let run = verify(&sandbox, &[&log], &["--sealed"]).expect_success();
     assert!(run.stdout.ends_with("; sealed\n"), "{}", run.stdout);
     let run = sandbox.finmcp(["serve", &vendor.url(), "--audit-log", log.to_str().unwrap()]).expect_code(1);
@@ -302,7 +307,7 @@ fn t152_the_key_is_in_the_store_only() {
         sandbox.files().into_iter().filter(|file| file.to_str().unwrap().contains("audit-seal")).collect();
     assert!(!kept.is_empty());
     let text = fs::read_to_string(&log).unwrap();
-    let seal: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+    let seal: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(seal["seal"].as_str().unwrap().len(), 16 + 1 + 64);
     sandbox.set("FINMCP_STORE", "memory");
     let run = sandbox.finmcp(["serve", &vendor.url(), "--audit-log", log.to_str().unwrap(), "--audit-seal"]);
@@ -326,10 +331,10 @@ fn t150_the_documented_python_verifies_a_log() {
         run.status.success()
     };
     for flags in [&[][..], &["--audit-seal", "--audit-arguments"]] {
-        let (sandbox, vendor, log) = log_of(3, flags);
+        let (sandbox, vendor, log) = log_of(4, flags);
         let moved = log.with_extension("1");
         fs::rename(&log, &moved).unwrap();
-        add_calls(&sandbox, &vendor, 3, flags);
+        add_calls(&sandbox, &vendor, 4, flags);
         assert!(python(&[&moved, &log]) && python(&[&log]) && !python(&[&log, &moved]));
         let intact = fs::read(&log).unwrap();
         let faults: [(&str, Tampering); 5] = [
@@ -366,7 +371,7 @@ fn lines_are_linked_in_the_order_of_the_outcomes() {
     serve.call("echo", json!({"message": "fast"})).result();
     serve.answer_to(&slow).result();
     let lines = lines(&log);
-    assert_eq!(lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1]);
     assert!(lines[0]["call"].as_str() > lines[1]["call"].as_str());
     verify(&sandbox, &[&log], &[]).expect_success();
 }

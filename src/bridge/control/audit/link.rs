@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::bridge::control::audit::seal::{self, SealKey};
+use crate::{
+    bridge::control::audit::seal::{self, SealKey},
+    mcp::object,
+};
 
 /// A SHA-256.
 pub type Hash = [u8; 32];
@@ -19,7 +22,7 @@ pub struct Link {
     pub is_sealed: bool,
 }
 
-/// The line that a file begins with.
+/// What the first line of a file says besides its call.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Head {
     /// The version of the format.
@@ -60,17 +63,27 @@ impl Link {
 
     /// `object`, which is not empty, with this link and the seal as its last members.
     pub fn complete(&self, object: &str, key: Option<&SealKey>) -> String {
-        let (body, previous) = (object.strip_suffix('}').unwrap_or(object), hex::encode(self.previous));
-        let line = format!("{body},\"seq\":{},\"prev\":\"{previous}\"}}", self.number);
+        let line =
+            with_members(object, &format!("\"seq\":{},\"prev\":\"{}\"", self.number, hex::encode(self.previous)));
         key.map_or_else(|| line.clone(), |key| key.seal(&line))
     }
 }
 
 impl Head {
-    /// The head in `line`; none if it is another line.
+    /// The head in `line`; none if it is not the first line of a file.
     pub fn parse(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
+
+    /// `object`, which is not empty, with this head as its last members.
+    pub fn complete(&self, object: &str) -> String {
+        with_members(object, &format!("\"audit_log\":{},\"chain\":{}", self.audit_log, object::text(&self.chain)))
+    }
+}
+
+/// `object`, which is not empty, with `members` as its last ones.
+pub fn with_members(object: &str, members: &str) -> String {
+    format!("{},{members}}}", object.strip_suffix('}').unwrap_or(object))
 }
 
 /// The digest of `line`.

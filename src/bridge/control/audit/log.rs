@@ -4,21 +4,19 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
 
 use crate::bridge::control::audit::{
     error::AuditError,
-    link::{Hash, Head, Link, VERSION, digest},
+    link::{self, Hash, Head, Link, VERSION, digest},
     open_calls::{KilledCalls, OpenCalls},
     order::{Line, Order},
     seal::SealKey,
     state::{self, LockedState, State},
 };
 use crate::{
-    credential::clock::Clock,
     disk::private_folder,
     mcp::object::{self, Object},
 };
@@ -34,7 +32,6 @@ pub struct Log {
     path: PathBuf,
     folder: PathBuf,
     seal: Option<SealKey>,
-    clock: Arc<dyn Clock>,
     calls: OpenCalls,
 }
 
@@ -57,6 +54,8 @@ struct LastLine {
 /// The place in the chain that the next line gets.
 struct Next {
     chain: String,
+    /// Whether it is the first line of its file.
+    is_first: bool,
     number: u64,
     previous: Hash,
 }
@@ -66,12 +65,12 @@ impl Log {
     ///
     /// # Errors
     /// It cannot be written, locked or sealed.
-    pub fn open(path: PathBuf, seal: Option<SealKey>, clock: Arc<dyn Clock>) -> Result<Self, AuditError> {
+    pub fn open(path: PathBuf, seal: Option<SealKey>) -> Result<Self, AuditError> {
         let mut file = open(&path)?;
         let folder = state::folder(&path);
         LockedState::probe(&folder)?;
         let calls = OpenCalls::create(&folder)?;
-        let log = Self { path, folder, seal, clock, calls };
+        let log = Self { path, folder, seal, calls };
         log.check_seal(log.end(&mut file)?.last.is_some_and(|last| last.link.is_sealed))?;
         Ok(log)
     }
@@ -113,16 +112,13 @@ impl Log {
         if end.tail.last().is_some_and(|byte| *byte != b'\n') {
             text.push('\n');
         }
-        if end.last.is_none() {
-            let head = self.head(&next.chain);
-            self.add(&mut text, &mut next, &head);
-        }
         for object in unknown(&killed, &end.tail) {
             self.add(&mut text, &mut next, &object);
         }
-        let id = line.call.map(|number| format!(",\"call\":\"{}\"}}", self.calls.id(number)));
-        let object = line.object.strip_suffix('}').unwrap_or(&line.object);
-        self.add(&mut text, &mut next, &format!("{object}{}", id.as_deref().unwrap_or("}")));
+        let call = line
+            .call
+            .map(|number| link::with_members(&line.object, &format!("\"call\":\"{}\"", self.calls.id(number))));
+        self.add(&mut text, &mut next, call.as_ref().unwrap_or(&line.object));
         if let Err(error) = file.write_all(text.as_bytes()) {
             // No other process writes now, so what is there of the line can be removed.
             let _ = file.set_len(end.length);
@@ -147,26 +143,20 @@ impl Log {
     /// Adds `object` with its link to `text`.
     fn add(&self, text: &mut String, next: &mut Next, object: &str) {
         let link = Link { number: next.number, previous: next.previous, is_sealed: self.seal.is_some() };
-        let line = link.complete(object, self.seal.as_ref());
+        let headed = next.is_first.then(|| Head { audit_log: VERSION, chain: next.chain.clone() }.complete(object));
+        let line = link.complete(headed.as_deref().unwrap_or(object), self.seal.as_ref());
+        next.is_first = false;
         next.number += 1;
         next.previous = digest(line.as_bytes());
         text.push_str(&line);
         text.push('\n');
     }
 
-    /// The line that a file begins with.
-    fn head(&self, chain: &str) -> String {
-        let mut head = Object::default();
-        head.set("time", object::text(&format!("{:.3}", self.clock.now())));
-        head.set("audit_log", VERSION.to_string());
-        head.set("chain", object::text(chain));
-        head.to_string()
-    }
-
     /// Where the chain goes on. Where lines are missing at the end of the file, the chain goes on after those, so that
     /// it shows that they are missing.
     fn next(&self, file: &mut File, end: &End, state: Option<State>) -> Result<Next, AuditError> {
-        let after = |chain, number: u64, previous| Next { chain, number: number.saturating_add(1), previous };
+        let is_first = end.last.is_none();
+        let after = |chain, number: u64, previous| Next { chain, is_first, number: number.saturating_add(1), previous };
         Ok(match (state, &end.last) {
             (Some(state), Some(last)) if last.link.number > state.number => {
                 after(state.chain, last.link.number, last.with_rest)
@@ -176,7 +166,9 @@ impl Log {
             }
             (Some(state), _) => after(state.chain, state.number, state.digest),
             (None, Some(last)) => after(self.chain_in(file)?.unwrap_or_default(), last.link.number, last.with_rest),
-            (None, None) => Next { chain: self.new_chain()?, number: 0, previous: self.digest_of(file, end)? },
+            (None, None) => {
+                Next { chain: self.new_chain()?, is_first, number: 0, previous: self.digest_of(file, end)? }
+            }
         })
     }
 
@@ -270,7 +262,7 @@ impl LastLine {
 fn unknown(killed: &[KilledCalls], tail: &[u8]) -> Vec<String> {
     let calls = killed.iter().flat_map(|killed| &killed.calls);
     calls
-        .filter(|(id, _)| memchr::memmem::find(tail, format!(",\"call\":\"{id}\",\"seq\":").as_bytes()).is_none())
+        .filter(|(id, _)| memchr::memmem::find(tail, format!(",\"call\":\"{id}\"").as_bytes()).is_none())
         .filter_map(|(id, begun)| {
             let mut line = Object::parse(begun)?;
             line.set("outcome", "\"unknown\"");

@@ -106,7 +106,7 @@ impl Audit {
     /// # Errors
     /// The file cannot be appended to, is a link, is accessible to others, or is sealed and there is no key.
     pub fn open(options: AuditOptions) -> Result<Self, AuditError> {
-        let mut log = Log::open(options.path.clone(), options.seal.clone(), options.clock.clone())?;
+        let mut log = Log::open(options.path.clone(), options.seal.clone())?;
         Self::with(options, move |order| log.carry_out(order))
     }
 

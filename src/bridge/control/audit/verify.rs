@@ -129,12 +129,9 @@ pub fn verify<R: BufRead>(
         })
         .peekable();
     let mut report = Report::default();
-    let (mut before, mut chain): (Option<Entry>, Option<String>) = (None, None);
+    let (mut before, mut chain, mut newest): (Option<Entry>, Option<String>, _) = (None, None, (VERSION, 0));
     while let Some(entry) = entries.next().transpose()? {
         let next = entries.peek().and_then(|next| next.as_ref().ok());
-        if let Some(head) = entry.head.as_ref().filter(|head| head.audit_log > VERSION) {
-            return Err(VerifyError::Newer { file: name(entry.file), version: head.audit_log });
-        }
         report.check_seal(&entry, key).map_err(fault)?;
         match &before {
             None => {
@@ -151,6 +148,9 @@ pub fn verify<R: BufRead>(
                 return Err(fault(explain(before, &entry, next.cloned().as_ref(), confirmed, &mut entries)));
             }
         }
+        if let Some(head) = &entry.head {
+            newest = newest.max((head.audit_log, entry.file));
+        }
         report.count(&entry);
         before = Some(entry);
     }
@@ -165,7 +165,11 @@ pub fn verify<R: BufRead>(
             fault(Explained { file, line, kind, reason })
         })?;
     }
-    Ok(report)
+    // Only now: a version that was changed is a fault of its line.
+    match newest {
+        (..=VERSION, _) => Ok(report),
+        (version, file) => Err(VerifyError::Newer { file: name(file), version }),
+    }
 }
 
 /// Compares the end of the log with the last line that finmcp wrote. More lines may follow it: a process can be killed

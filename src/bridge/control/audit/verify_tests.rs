@@ -4,14 +4,13 @@ use proptest::prelude::*;
 
 use super::{
     fault::FaultKind,
-    link::{Head, Link, digest},
+    link::{Head, Link, VERSION, digest},
     log::Log,
     order::{Line, Order},
     seal::SealKey,
     state::{self, LockedState, State},
     verify::{Files, Report, VerifyError, verify},
 };
-use crate::credential::clock::SystemClock;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -43,9 +42,10 @@ impl Sample {
             let may_start = lines.last().is_none_or(|line| Link::parse(line).is_some());
             if index == 0 || starts.contains(&index) && may_start {
                 at.insert(lines.len());
-                add(&mut lines, r#"{"time":"2026-01-01T00:00:00.000Z","audit_log":1,"chain":"c"}"#);
+                add(&mut lines, &Head { audit_log: VERSION, chain: "c".to_owned() }.complete(object));
+            } else {
+                add(&mut lines, object);
             }
-            add(&mut lines, object);
         }
         if lines.last().is_some_and(|line| Link::parse(line).is_none()) {
             lines.pop();
@@ -104,7 +104,7 @@ fn sample() -> impl Strategy<Value = (Sample, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
     /// t150: any one change, swap, removal, copy or insertion of a line is found.
     #[test]
@@ -122,7 +122,10 @@ proptest! {
             };
             let byte = at.index(line.len());
             fault(verify(&with(&|lines| lines[index][byte] ^= 1 << bit)), "changed");
-            fault(verify(&with(&|lines| drop(lines.remove(index)))), "removed");
+            // A log may begin with a later file: the oldest ones are removed in time.
+            if index > 0 || !sample.starts.contains(&1) {
+                fault(verify(&with(&|lines| drop(lines.remove(index)))), "removed");
+            }
             fault(verify(&with(&|lines| lines.truncate(index))), "cut off");
             fault(verify(&with(&|lines| lines.insert(index, b"{}".to_vec()))), "inserted");
             for other in 0..sample.lines.len() {
@@ -178,7 +181,7 @@ proptest! {
 }
 
 fn log(path: &Path) -> Log {
-    Log::open(path.to_owned(), None, std::sync::Arc::new(SystemClock)).unwrap()
+    Log::open(path.to_owned(), None).unwrap()
 }
 
 fn write(log: &mut Log, tool: &str, call: Option<u64>) {
@@ -227,7 +230,7 @@ fn t150_the_chain_goes_on_from_the_file() {
     }
     let state = LockedState::shared(&state::folder(&path)).unwrap().unwrap().read(None).unwrap();
     let head = fs::read_to_string(&path).unwrap().lines().find_map(|line| Head::parse(line.as_bytes())).unwrap();
-    assert_eq!((state.chain, state.number), (head.chain, 10));
+    assert_eq!((state.chain, state.number), (head.chain, 9));
 }
 
 /// t151: a process is killed after a line and before the note that its call has one: the call gets no second line.
@@ -251,14 +254,13 @@ fn t151_a_call_that_has_its_line_is_not_recorded_again() {
     let text = || fs::read_to_string(&path).unwrap();
     assert!(!text().contains("unknown"));
     // The last line is the killed process's again.
-    fs::write(&path, text().lines().take(2).map(|line| line.to_owned() + "\n").collect::<String>()).unwrap();
+    fs::write(&path, text().lines().take(1).map(|line| line.to_owned() + "\n").collect::<String>()).unwrap();
     fs::remove_file(state::folder(&path).join("chain")).unwrap();
     drop(killed);
     write(&mut other, "after", None);
     write(&mut other, "later", None);
     let tools: Vec<String> = text()
         .lines()
-        .skip(1)
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|line| format!("{} {}", line["tool"].as_str().unwrap(), line["outcome"].as_str().unwrap_or("-")))
         .collect();
