@@ -7,7 +7,7 @@ pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret};
+use crate::{console::progress::Progress, error::Error, paragraph::wrapped, printable::printable, secret::Secret};
 
 /// How much to print, and whether in colour.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,12 @@ impl Console {
     /// Prints a message to stderr. Ignores a closed stderr.
     pub fn say(&self, text: &str) {
         let lines: Vec<String> = text.split('\n').map(printable).collect();
-        let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+        let _ = writeln!(io::stderr(), "{}", self.fitted(&lines.join("\n"), 0));
+    }
+
+    /// `text`, wrapped if stderr is a terminal. Other programs get whole lines.
+    fn fitted(&self, text: &str, hang: usize) -> String {
+        if io::stderr().is_terminal() { wrapped(text, hang, self.width()) } else { text.to_owned() }
     }
 
     /// Asks the user for a secret, which the terminal does not show.
@@ -129,7 +134,7 @@ impl Console {
 
     /// Prints an error with its causes and hints.
     pub fn report(&self, error: &Error) {
-        let _ = writeln!(io::stderr(), "{}", self.words(error));
+        let _ = writeln!(io::stderr(), "{}", self.fitted(&self.words(error), 4));
     }
 
     /// The text of an error with its causes and hints.

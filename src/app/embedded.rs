@@ -12,7 +12,7 @@ use crate::{
         sign_in::{Wanted, keep, sign_in},
     },
     credential::record::Credential,
-    demo::{self, Vendors, asset::Asset, person},
+    demo::{self, Vendors, asset::Asset, masset, person},
     disk::replace,
     error::Error,
     http::Http,
@@ -59,6 +59,7 @@ pub async fn start(settings: &Settings, credentials: &Credentials, selector: &Se
     let credential = stand_in.sign_in(&credentials, &vendors, browser, &mut |_| {}).await?;
     let profile = stand_in.profile(&vendors);
     let profile = keep(&settings, &credentials, profile, credential, None, &mut |_| {}).await?;
+    let profile = stand_in.labelled(profile);
     Ok(Embedded { settings: Arc::new(settings), credentials, profile, _vendors: vendors, _folder: folder })
 }
 
@@ -144,6 +145,7 @@ impl StandIn {
             client_id: machine.map(|asset| asset.client_id().to_owned()),
             client_authentication: machine.map(|_| crate::oauth::registration::ClientAuthentication::Body),
             token_endpoint: machine.map(|asset| asset.token_endpoint().clone()),
+            scope: (self == Self::Masset).then(|| masset::SCOPES.join(" ").parse().ok()).flatten(),
             ..Options::default()
         };
         let (provider, environment) = match self {
@@ -163,6 +165,12 @@ impl StandIn {
             moved: false,
             signed_in: None,
         }
+    }
+
+    /// `profile`, named so that users cannot take it for the real vendor's.
+    fn labelled(self, profile: Profile) -> Profile {
+        let name = if self == Self::Asset { "demo".to_owned() } else { format!("demo-{}", self.name()) };
+        Profile { name, title: format!("{} (demo)", self.title()), environment: "demo".to_owned(), ..profile }
     }
 
     /// Signs in to it, with `browser` where a person has to.

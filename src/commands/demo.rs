@@ -105,7 +105,10 @@ pub async fn run(
     drop(client);
     process.wait().await?;
     drop(folder);
-    console.note("      No files remain. Next, sign in: finmcp login asset, or finmcp login tesorio");
+    console.note("      No files remain");
+    console.note("\nNext:");
+    console.note("  `finmcp setup cursor demo` adds these simulated servers to an AI client (here: Cursor)");
+    console.note("  `finmcp login` signs in to a real vendor");
     Ok(())
 }
 
@@ -118,10 +121,14 @@ async fn keep(folder: &Folder, console: Console) -> Result<(), Error> {
         "command": program, "args": ["serve", "asset"], "env": environment,
     }}});
     let text = serde_json::to_string_pretty(&entry).map_err(std::io::Error::other)?;
-    console.say("\nPaste this into your AI client's configuration and restart it:\n");
+    console.say(
+        "\nPaste this into your AI client's configuration (Cursor: ~/.cursor/mcp.json; Claude Desktop: Settings, \
+         Developer, Edit Config) and restart the client:\n",
+    );
     console.data(&(text + "\n"))?;
     console.say(
-        "\nThe servers run until you press Ctrl-C. (An entry with args [\"serve\", \"demo\"] works without them.)",
+        "\nThe servers run until you press Ctrl-C. For an entry that works without them, run `finmcp setup CLIENT \
+         demo`, for example `finmcp setup cursor demo`.",
     );
     interrupted().await;
     Ok(())

@@ -33,6 +33,12 @@ pub async fn run(
     arguments: cli::Serve,
 ) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
+    if console.is_attended() {
+        console.note(
+            "Waiting for MCP messages on stdin. AI clients start this command; `finmcp setup` adds it to one. \
+             Ctrl-C ends it.",
+        );
+    }
     let deadline = relay::deadline(arguments.timeout, settings);
     let control = &arguments.control;
     let seal = if control.audit_seal { Some(audit_seal::key(settings, credentials).await?) } else { None };

@@ -40,6 +40,9 @@ const BASE: &str = "mcp";
 const ASSET_READ: &str = "mcp:asset_read";
 const ASSET_CONTENT_READ: &str = "mcp:asset_content_read";
 
+/// All scope tokens.
+pub const SCOPES: [&str; 3] = [BASE, ASSET_READ, ASSET_CONTENT_READ];
+
 /// How many requests a user may send in [`WINDOW`].
 const REQUESTS: usize = 60;
 
@@ -81,7 +84,7 @@ impl Masset {
             issuer: format!("{}{ISSUER_PATH}", listener.origin()),
             resource: mcp_url.resource(),
             organization: "Northwind Metrics, Inc.",
-            scopes: &[BASE, ASSET_READ, ASSET_CONTENT_READ],
+            scopes: &SCOPES,
             default_scopes: 1,
             format: TokenFormat::Jwt(SigningKey::generate()?),
             lifetimes,
