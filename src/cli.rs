@@ -26,7 +26,15 @@ use crate::{
 
 /// Connect AI clients and scripts to financial data: sign in once, with no token in any config file
 #[derive(Debug, Parser)]
-#[command(name = "finmcp", version, arg_required_else_help = true, max_term_width = 80, after_help = AFTER_HELP)]
+#[command(
+    name = "finmcp",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 80,
+    help_template = TEMPLATE,
+    after_help = NEXT,
+    after_long_help = MORE
+)]
 pub struct Cli {
     /// Only print errors and required actions
     #[arg(long, short, global = true)]
@@ -36,7 +44,37 @@ pub struct Cli {
     pub command: Command,
 }
 
-const AFTER_HELP: &str = "\
+/// The help, with the commands in the order in which people meet them. A test keeps it complete.
+const TEMPLATE: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Start:
+  demo              Try everything with simulated vendors, no account needed
+  login, logout     Sign in to a vendor or an MCP server, and sign out
+  setup             Add it to an AI client, which then starts finmcp serve
+
+In a terminal or a script:
+  tools, call       List a server's tools; call one and print its result
+  token             Print a valid access token, and nothing else
+
+Keep it working:
+  status            Show who is signed in, and until when
+  doctor            Find out what is wrong, step by step
+  audit             Check that an audit log is as finmcp wrote it
+  completions, man  Print a shell completion script or a manual page{after-help}";
+
+/// The end of `finmcp` and `finmcp -h`.
+const NEXT: &str = "`finmcp COMMAND -h` lists a command's options, `finmcp --help` tells more.";
+
+/// What `finmcp --help` and the manual page add.
+const MORE: &str = "\
+Options of every command:
+  -q, --quiet    Only print errors and required actions
+  -h, --help     Print help: -h is short, --help is complete
+  -V, --version  Print version
+
 SERVER is a preset (see finmcp login --list), a saved profile, or an https URL.
 If omitted: the default in config.toml; else the preset that has the given --env
 (Asset for sandbox); else the only server you are signed in to.
@@ -63,6 +101,18 @@ Environment:
 Exit codes:
   0 ok   1 failure   2 usage   3 network   4 login required
   5 refused as untrusted   6 credential store   130 interrupted";
+
+/// The exit codes, for the manual pages.
+pub const EXIT_CODES: [(&str, &str); 8] = [
+    ("0", "success"),
+    ("1", "failure, also if consent was denied"),
+    ("2", "usage error"),
+    ("3", "network error"),
+    ("4", "a person has to sign in"),
+    ("5", "refused: the server is not trusted"),
+    ("6", "credential store error"),
+    ("130", "interrupted"),
+];
 
 /// A subcommand and its arguments.
 #[derive(Debug, Subcommand)]
@@ -122,13 +172,19 @@ pub struct Login {
     #[arg(long, help_heading = "Browser")]
     pub no_browser: bool,
     /// The port on 127.0.0.1 for the redirect (default: any free port)
-    #[arg(long, value_name = "PORT", conflicts_with = "redirect_uri", help_heading = "Browser")]
+    #[arg(
+        long,
+        value_name = "PORT",
+        conflicts_with = "redirect_uri",
+        help_heading = "Browser",
+        hide_short_help = true
+    )]
     pub port: Option<u16>,
     /// How long to wait for you to sign in, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = span::seconds, help_heading = "Browser")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = span::seconds, help_heading = "Browser", hide_short_help = true)]
     pub timeout: u64,
     /// Import the sign-in that another program stores in plain text
-    #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import")]
+    #[arg(long, value_enum, value_name = "PROGRAM", help_heading = "Import", hide_short_help = true)]
     pub import: Option<ImportSource>,
     /// Whether to delete the imported files.
     #[command(flatten)]
@@ -137,7 +193,7 @@ pub struct Login {
     #[arg(long, conflicts_with_all = ["server", "environment", "url", "profile", "import"])]
     pub all: bool,
     /// Register a new client, and replace a profile of the same name that is for another server
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub force: bool,
     /// List the presets
     #[arg(long, exclusive = true)]
@@ -155,20 +211,24 @@ pub enum ImportSource {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Disposal {
     /// Delete the imported files without asking
-    #[arg(long, requires = "import", help_heading = "Import")]
+    #[arg(long, requires = "import", help_heading = "Import", hide_short_help = true)]
     pub delete_imported: bool,
 }
 
 const LOGIN_HELP: &str = "\
+In a terminal, finmcp asks for what is missing.
+
 Examples:
   finmcp login --list
   finmcp login tesorio
   finmcp login stripe --api-key-file key.txt
-  finmcp login asset --env sandbox --client-id ID --client-secret-file secret.txt
+  finmcp login asset --env sandbox --client-id ID --client-secret-file FILE
   finmcp login masset --url https://your-masset-url/mcp
   finmcp login https://mcp.example.com/mcp
-  finmcp login https://mcp.example.com/mcp --client-id ID --redirect-uri http://localhost:3118/callback
-  finmcp login https://mcp.example.com/mcp --assertion-file /var/run/secrets/tokens/mcp
+  finmcp login https://mcp.example.com/mcp --client-id ID \\
+    --redirect-uri http://localhost:3118/callback
+  finmcp login https://mcp.example.com/mcp \\
+    --assertion-file /var/run/secrets/tokens/mcp
   finmcp login --all";
 
 /// `finmcp token`.
@@ -240,10 +300,10 @@ pub struct Control {
     #[arg(long, value_name = "PATH")]
     pub audit_log: Option<PathBuf>,
     /// Include the values of the arguments in the audit log
-    #[arg(long, requires = "audit_log")]
+    #[arg(long, requires = "audit_log", hide_short_help = true)]
     pub audit_arguments: bool,
     /// Seal each line of the audit log with a key in the credential store
-    #[arg(long, requires = "audit_log")]
+    #[arg(long, requires = "audit_log", hide_short_help = true)]
     pub audit_seal: bool,
     /// Show the profile and the environment in the server's title and instructions
     #[arg(long)]
@@ -302,17 +362,19 @@ pub struct Demo {
 /// `finmcp man`.
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The command to document (default: finmcp itself)
-    pub command: Option<String>,
+    /// The command to document, for example: audit verify (default: finmcp itself)
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
     /// Write all pages to this folder, for example ~/.local/share/man/man1
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     pub directory: Option<PathBuf>,
 }
 
 const MAN_HELP: &str = "\
+Shows the page at a terminal, and prints it in roff elsewhere.
+
 Examples:
-  finmcp man | man -l -
-  finmcp man login | man -l -
+  finmcp man login
   finmcp man --directory ~/.local/share/man/man1";
 
 const COMPLETIONS_HELP: &str = "\

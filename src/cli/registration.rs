@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Registration {
     /// How to sign in (default: as the preset or the server says)
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, hide_short_help = true)]
     pub grant: Option<GrantKind>,
     /// The client ID that the vendor gave you
     #[arg(long, value_name = "ID", help_heading = "Client")]
@@ -37,20 +37,21 @@ pub struct Registration {
         value_name = "PATH|-",
         conflicts_with = "client_secret_file",
         requires = "client_id",
-        help_heading = "Client"
+        help_heading = "Client",
+        hide_short_help = true
     )]
     pub private_key_file: Option<PathBuf>,
     /// A PEM file with the client's certificate chain and its private key (or give that with --private-key-file)
-    #[arg(long, value_name = "PATH|-", requires = "client_id", help_heading = "Client")]
+    #[arg(long, value_name = "PATH|-", requires = "client_id", help_heading = "Client", hide_short_help = true)]
     pub client_certificate_file: Option<PathBuf>,
     /// Not accepted: other users of this machine can see command-line arguments
     #[arg(long, hide = true, value_name = "SECRET")]
     pub client_secret: Option<String>,
     /// URL of a Client ID Metadata Document that you host
-    #[arg(long, value_name = "URL", help_heading = "Client")]
+    #[arg(long, value_name = "URL", help_heading = "Client", hide_short_help = true)]
     pub client_metadata_url: Option<ClientMetadataUrl>,
     /// The client's registered redirect URI, on this machine: for example http://localhost:3118/callback
-    #[arg(long, value_name = "URI", help_heading = "Client")]
+    #[arg(long, value_name = "URI", help_heading = "Client", hide_short_help = true)]
     pub redirect_uri: Option<RedirectUri>,
     /// A file with an API key that the vendor gave you, or - for stdin; if omitted, finmcp prompts for it in a terminal
     #[arg(
@@ -61,10 +62,10 @@ pub struct Registration {
     )]
     pub api_key_file: Option<PathBuf>,
     /// The header that carries the API key, with a prefix if needed (default: "Authorization: Bearer")
-    #[arg(long, value_name = "NAME[: PREFIX]", help_heading = "API key")]
+    #[arg(long, value_name = "NAME[: PREFIX]", help_heading = "API key", hide_short_help = true)]
     pub api_key_header: Option<KeyHeader>,
     /// A file with a JWT that identifies you or this workload; re-read for every access token
-    #[arg(long, value_name = "PATH", help_heading = "Assertion")]
+    #[arg(long, value_name = "PATH", help_heading = "Assertion", hide_short_help = true)]
     pub assertion_file: Option<PathBuf>,
     /// Issuer URL of your company's identity provider (enterprise-managed authorization)
     #[arg(
@@ -72,47 +73,60 @@ pub struct Registration {
         value_name = "URL",
         conflicts_with = "assertion_file",
         requires = "identity_provider_client_id",
-        help_heading = "Assertion"
+        help_heading = "Assertion",
+        hide_short_help = true
     )]
     pub identity_provider: Option<String>,
     /// The client ID at the identity provider
-    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion")]
+    #[arg(long, value_name = "ID", requires = "identity_provider", help_heading = "Assertion", hide_short_help = true)]
     pub identity_provider_client_id: Option<String>,
     /// A file with the client secret for the identity provider, or - for stdin
-    #[arg(long, value_name = "PATH|-", requires = "identity_provider", help_heading = "Assertion")]
+    #[arg(
+        long,
+        value_name = "PATH|-",
+        requires = "identity_provider",
+        help_heading = "Assertion",
+        hide_short_help = true
+    )]
     pub identity_provider_client_secret_file: Option<PathBuf>,
     /// A file with an ID token from the identity provider, instead of a sign-in there; re-read for every access token
-    #[arg(long, value_name = "PATH", requires = "identity_provider", help_heading = "Assertion")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "identity_provider",
+        help_heading = "Assertion",
+        hide_short_help = true
+    )]
     pub id_token_file: Option<PathBuf>,
     /// Limit the token to one business
-    #[arg(long, value_name = "ID", help_heading = "Request")]
+    #[arg(long, value_name = "ID", help_heading = "Request", hide_short_help = true)]
     pub business_id: Option<String>,
     /// A scope to request; may be repeated
-    #[arg(long, value_name = "SCOPE", help_heading = "Request")]
+    #[arg(long, value_name = "SCOPE", help_heading = "Request", hide_short_help = true)]
     pub scope: Vec<Scope>,
     /// Which token to send to the server (default: the access token)
-    #[arg(long, value_enum, value_name = "TOKEN", help_heading = "Request")]
+    #[arg(long, value_enum, value_name = "TOKEN", help_heading = "Request", hide_short_help = true)]
     pub bearer: Option<Bearer>,
     /// A header to add to every request to the server, for example Stripe-Account=ID; may be repeated
-    #[arg(long = "header", value_name = "NAME=VALUE", help_heading = "Request")]
+    #[arg(long = "header", value_name = "NAME=VALUE", help_heading = "Request", hide_short_help = true)]
     pub headers: Vec<ExtraHeaders>,
     /// An extra parameter to send to the authorization server; may be repeated
-    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request")]
+    #[arg(long = "param", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Request", hide_short_help = true)]
     pub parameters: Vec<(String, String)>,
     /// The resource parameter to send instead of the server's; none to omit it
-    #[arg(long, value_name = "URI|none", help_heading = "Request")]
+    #[arg(long, value_name = "URI|none", help_heading = "Request", hide_short_help = true)]
     pub resource: Option<String>,
     /// Bind the tokens to a key on this machine (DPoP) even if the server does not require it
-    #[arg(long, help_heading = "Request")]
+    #[arg(long, help_heading = "Request", hide_short_help = true)]
     pub dpop: bool,
     /// Token endpoint (skips discovery)
-    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
+    #[arg(long, value_name = "URL", help_heading = "Authorization server", hide_short_help = true)]
     pub token_endpoint: Option<ServerUrl>,
     /// Issuer URL of the authorization server to use
-    #[arg(long, value_name = "URL", help_heading = "Authorization server")]
+    #[arg(long, value_name = "URL", help_heading = "Authorization server", hide_short_help = true)]
     pub issuer: Option<String>,
     /// Allow this server's authorization server to be on a private network
-    #[arg(long, help_heading = "Authorization server")]
+    #[arg(long, help_heading = "Authorization server", hide_short_help = true)]
     pub allow_private_network: bool,
 }
 

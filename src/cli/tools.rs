@@ -85,4 +85,5 @@ to. In a terminal, finmcp shows you the server's questions during the call.
 Examples:
   finmcp call profit_and_loss from=2025-01-01 to=2025-12-31 --server demo
   finmcp call list_transactions limit=5 'tags:=[\"a\"]' --server asset --json
-  echo '{\"from\": \"2025-01-01\", \"to\": \"2025-12-31\"}' | finmcp call profit_and_loss --server demo --json -";
+  echo '{\"from\": \"2025-01-01\", \"to\": \"2025-12-31\"}' |
+    finmcp call profit_and_loss --server demo --json -";
