@@ -328,7 +328,13 @@ Your AI client starts this command; `finmcp setup` adds the entry. By hand:
 /// `finmcp status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Print JSON
+    /// The server that a command is about; without it, all saved profiles.
+    #[command(flatten)]
+    pub server: Server,
+    /// Show everything: client, scope, expiry, store, protocol
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Print JSON, with everything
     #[arg(long)]
     pub json: bool,
 }

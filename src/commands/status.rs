@@ -9,11 +9,13 @@ use crate::{
     console::Console,
     credential::{
         clock::Clock,
-        record::{Credential, Renewal},
+        record::{Credential, End, Renewal},
     },
     error::Error,
     mcp::revision::Era,
-    profile::Profile,
+    paragraph::hung,
+    printable::printable,
+    profile::{Profile, selector::Selector},
     settings::Settings,
     span,
 };
@@ -45,35 +47,46 @@ struct ProfileDocument {
     store: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     era: Option<Era>,
+    /// Why nobody is signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// The command that signs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
 
-/// Prints every saved profile. Renews no token and contacts no server.
+/// Prints the saved profiles, or only the one that is named. Renews no token and contacts no server.
 ///
 /// # Errors
-/// stdout cannot be written.
+/// Unknown server, or stdout cannot be written.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
     console: Console,
     arguments: cli::Status,
 ) -> Result<(), Error> {
+    let profiles = match Selector::from(arguments.server) {
+        selector if selector == Selector::default() => settings.profiles.all().collect(),
+        selector => vec![settings.profiles.select(&selector)?],
+    };
     let mut documents = Vec::new();
-    for profile in settings.profiles.all() {
+    for profile in profiles {
         documents.push(describe(settings, credentials, profile).await);
     }
     if arguments.json {
         let text = serde_json::to_string_pretty(&documents).map_err(std::io::Error::other)?;
         console.data(&(text + "\n"))?;
     } else {
-        let text: String =
-            documents.iter().map(|document| table(credentials.clock.now(), document)).collect::<Vec<_>>().join("\n");
-        console.data(&text)?;
+        let now = credentials.clock.now();
+        let text: Vec<String> = match arguments.verbose {
+            true => documents.iter().map(|document| table(now, document)).collect(),
+            false => lines(now, &documents, console.width()),
+        };
+        console.data(&text.join(if arguments.verbose { "\n" } else { "" }))?;
         if documents.is_empty() {
-            console.say(
-                "Not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
-            );
+            console.say("Not signed in to any server. Sign in with `finmcp login`; `finmcp demo` needs no account.");
         }
     }
     for (name, problem) in settings.profiles.broken() {
@@ -92,8 +105,11 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
     let tokens = credential.as_ref().and_then(|credential| credential.tokens.as_ref());
     let scope = tokens.and_then(|tokens| tokens.scope.as_ref()).or(credential.as_ref().and_then(|c| c.scope.as_ref()));
     let identity = profile.signed_in.as_ref();
+    let signed_in = credential.as_ref().is_some_and(Credential::is_alive) && tokens.is_some();
     ProfileDocument {
-        signed_in: credential.as_ref().is_some_and(Credential::is_alive) && tokens.is_some(),
+        signed_in,
+        reason: (!signed_in && problem.is_none()).then(|| why_not(credential.as_ref())),
+        command: (!signed_in && problem.is_none()).then(|| profile.login_command()),
         person: tokens.and_then(|tokens| tokens.person.clone()),
         account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
         client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),
@@ -126,14 +142,59 @@ fn renewal(credential: &Credential) -> &'static str {
     }
 }
 
+/// Why the sign-in of `credential` does not work.
+fn why_not(credential: Option<&Credential>) -> &'static str {
+    match credential {
+        None => "there is no stored sign-in",
+        Some(Credential { end: Some(End::Refused), .. }) => "the server ended the sign-in",
+        Some(Credential { end: Some(End::ClientForgotten), .. }) => "the server no longer knows finmcp's registration",
+        Some(_) => "there is no token yet",
+    }
+}
+
+/// One line for each profile, and what to run where nobody is signed in.
+fn lines(now: Timestamp, documents: &[ProfileDocument], width: usize) -> Vec<String> {
+    let longest = documents.iter().map(|document| document.profile.chars().count()).max().unwrap_or_default();
+    let column = longest.min(width / 3) + 2;
+    let line = |document: &ProfileDocument| {
+        let name = format!("{:<1$}", document.profile, column - 2);
+        let state = hung(&printable(&state(now, document)), column, width);
+        let command = document.command.as_ref().map(|command| format!("{}{command}\n", " ".repeat(column)));
+        format!("{name}  {state}{}", command.unwrap_or_default())
+    };
+    documents.iter().map(line).collect()
+}
+
+/// Who is signed in and until when, or why nobody is.
+fn state(now: Timestamp, document: &ProfileDocument) -> String {
+    if let Some(problem) = &document.problem {
+        return format!("unknown: {problem}");
+    }
+    if let Some(reason) = document.reason {
+        return format!("signed out: {reason}. Sign in with:");
+    }
+    let who = document.person.as_ref().or(document.client_id.as_ref());
+    let who = who.map(|who| format!(" as {who}")).unwrap_or_default();
+    let end = document.expires_at.as_deref().and_then(|instant| instant.parse::<Timestamp>().ok());
+    let until = match (document.renewal, end) {
+        (AUTOMATIC | API_KEY, _) => String::new(),
+        (_, Some(end)) if end <= now => ", but the token has expired and cannot be renewed".to_owned(),
+        (_, Some(end)) => format!(" for {}", span::format_duration((end.as_second() - now.as_second()).unsigned_abs())),
+        (_, None) => String::new(),
+    };
+    format!("signed in{who}{until}")
+}
+
+/// All there is to know about a profile.
 fn table(now: Timestamp, document: &ProfileDocument) -> String {
     let mut rows = vec![("server", document.server.clone())];
-    let state = match (document.signed_in, &document.problem) {
-        (_, Some(problem)) => format!("unknown: {problem}"),
-        (true, None) => "yes".to_owned(),
-        (false, None) => "no".to_owned(),
+    let state = match (document.signed_in, document.reason, &document.problem) {
+        (_, _, Some(problem)) => format!("unknown: {problem}"),
+        (true, _, None) => "yes".to_owned(),
+        (false, reason, None) => format!("no: {}", reason.unwrap_or_default()),
     };
     rows.push(("signed in", state));
+    rows.extend(document.command.clone().map(|command| ("sign in with", command)));
     if document.signed_in {
         rows.extend(document.person.clone().map(|person| ("person", person)));
         rows.extend(document.account.clone().map(|account| ("account", account)));
@@ -150,7 +211,7 @@ fn table(now: Timestamp, document: &ProfileDocument) -> String {
         rows.push(("stored in", document.store.clone()));
     }
     rows.extend(document.era.map(|era| ("protocol", era.revisions().to_owned())));
-    let rows = rows.into_iter().map(|(name, value)| format!("  {name:<11} {}\n", crate::printable::printable(&value)));
+    let rows = rows.into_iter().map(|(name, value)| format!("  {name:<13} {}\n", printable(&value)));
     format!("{}\n{}", document.profile, rows.collect::<String>())
 }
 

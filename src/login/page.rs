@@ -12,11 +12,14 @@ pub struct Page(String);
 const POLICY: &str = "default-src 'none'; style-src 'sha256-RYa6Zaf14xVrvUo2VxbhhC5Ik0/wsMfUNUTgVUqcIIA='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Page {
-    /// For a successful sign-in. `title` is the server's display name, `server` its host.
-    pub fn signed_in(title: &str, server: &str, account: &str) -> Self {
-        let facts = [("Account", account), ("Server", server)]
-            .map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>", escaped(fact)))
-            .concat();
+    /// For a successful sign-in. `title` is the server's display name, `server` its host; `person` is named if the
+    /// server says who signed in, and `profile` is where finmcp keeps the sign-in.
+    pub fn signed_in(title: &str, server: &str, person: Option<&str>, profile: &str) -> Self {
+        let facts = [("Signed in as", person), ("Server", Some(server)), ("Profile", Some(profile))];
+        let facts: String = facts
+            .into_iter()
+            .filter_map(|(name, fact)| Some(format!("<dt>{name}</dt><dd>{}</dd>", escaped(fact?))))
+            .collect();
         let text = "You can close this window and go back to your terminal or AI client.";
         Self::new(&format!("You are signed in to {title}"), &format!("<dl>{facts}</dl>\n<p>{text}</p>"))
     }
@@ -92,7 +95,9 @@ mod tests {
     /// t031: the pages load nothing, run nothing and link nowhere.
     #[test]
     fn t031_pages_link_nowhere() {
-        for page in [Page::signed_in("T", "s.example", "a"), Page::failed("T"), Page::undecided(), Page::unrelated()] {
+        for page in
+            [Page::signed_in("T", "s.example", Some("p"), "a"), Page::failed("T"), Page::undecided(), Page::unrelated()]
+        {
             for never in ["{{", "<script", "http:", "https:", "//", "url(", "@import", "src=", "href=", " style="] {
                 assert!(!page.0.contains(never), "{never}: {}", page.0);
             }
@@ -104,8 +109,8 @@ mod tests {
     fn t030_names_are_escaped() {
         let hostile = "<script>'\"&{{body}}{{title}}</script>";
         let text = "&lt;script&gt;&#39;&quot;&amp;&#123;&#123;body}}&#123;&#123;title}}&lt;/script&gt;";
-        let Page(html) = Page::signed_in(hostile, hostile, hostile);
-        assert_eq!((html.matches(text).count(), html.matches("<script").count()), (4, 0), "{html}");
+        let Page(html) = Page::signed_in(hostile, hostile, Some(hostile), hostile);
+        assert_eq!((html.matches(text).count(), html.matches("<script").count()), (5, 0), "{html}");
         let Page(html) = Page::failed(hostile);
         assert_eq!((html.matches(text).count(), html.matches("<script").count()), (2, 0), "{html}");
     }

@@ -102,7 +102,10 @@ async fn sign_in_in_browser(
     };
     if let Some(visitor) = visitor {
         let page = match &outcome {
-            Ok(credential) => Page::signed_in(&title, &host, &credential.holder()),
+            Ok(Credential { identity, tokens, .. }) => {
+                let person = tokens.as_ref().and_then(|tokens| tokens.person.as_deref());
+                Page::signed_in(&title, &host, person, &identity.account)
+            }
             Err(_) => Page::failed(&title),
         };
         visitor.show(page).await;

@@ -11,6 +11,7 @@ pub mod device_authorization;
 pub mod discovery;
 pub mod dpop;
 pub mod error;
+pub mod holder;
 pub mod json;
 pub mod jwt;
 pub mod overrides;

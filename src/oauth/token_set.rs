@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{error::TokenError, jwt, protected_resource, scope::Scope},
+    oauth::{error::TokenError, holder::holder, jwt, protected_resource, scope::Scope},
     printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
@@ -46,8 +46,7 @@ pub struct TokenSet {
     pub expires_at: Option<Timestamp>,
     /// The granted scope; `None` if the server does not say, which means the requested one.
     pub scope: Option<Scope>,
-    /// The user in the ID token, cleaned (OpenID Connect Core 1.0 section 5.1): the email address, else the user name.
-    /// For display only.
+    /// The user and the organisation that the tokens name ([`holder`]). For display only.
     pub person: Option<String>,
     /// The ID token (OpenID Connect Core 1.0 section 3.1.3.3), if it is a valid header value.
     pub id_token: Option<Secret>,
@@ -63,14 +62,7 @@ pub struct TokenResponse {
     refresh_token: Option<RefreshToken>,
     scope: Option<ScopeText>,
     #[serde(default, deserialize_with = "id_token")]
-    id_token: Option<IdToken>,
-}
-
-/// The ID token and the user in it.
-#[derive(Debug)]
-struct IdToken {
-    text: Secret,
-    person: Option<String>,
+    id_token: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,8 +111,8 @@ impl TokenResponse {
             issued_at: now,
             expires_at: claimed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
-            person: self.id_token.as_ref().and_then(|token| token.person.clone()),
-            id_token: self.id_token.map(|token| token.text).filter(|token| jwt::is_jwt(token.expose())),
+            person: holder(self.id_token.iter().map(Secret::expose).chain([token]).map(String::as_str)),
+            id_token: self.id_token.filter(|token| jwt::is_jwt(token.expose())),
             access_token,
         })
     }
@@ -171,34 +163,19 @@ impl TokenSet {
     }
 }
 
-/// The user in an ID token (OpenID Connect Core 1.0 section 5.1). It comes directly from the token endpoint, so TLS
-/// replaces the check of its signature (section 3.1.3.7).
-fn id_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IdToken>, D::Error> {
-    /// A claim that is not a string is ignored.
+/// An ID token; a member of another type is ignored. It comes directly from the token endpoint, so TLS replaces the
+/// check of its signature (OpenID Connect Core 1.0 section 3.1.3.7).
+fn id_token<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Text {
         Text(String),
         Other(IgnoredAny),
     }
-    impl Text {
-        fn shown(self) -> Option<String> {
-            match self {
-                Self::Text(text) => Some(quoted(text.trim())).filter(|text| !text.is_empty()),
-                Self::Other(_) => None,
-            }
-        }
-    }
-    #[derive(Deserialize)]
-    struct Claims {
-        email: Option<Text>,
-        preferred_username: Option<Text>,
-    }
-    let Text::Text(token) = Text::deserialize(deserializer)? else { return Ok(None) };
-    let person = jwt::claims(&token).and_then(|Claims { email, preferred_username }| {
-        [email, preferred_username].into_iter().flatten().find_map(Text::shown)
-    });
-    Ok(Some(IdToken { text: Secret::new(token), person }))
+    Ok(match Text::deserialize(deserializer)? {
+        Text::Text(token) => Some(Secret::new(token)),
+        Text::Other(_) => None,
+    })
 }
 
 /// The `oauth2` crate requires `Serialize`. Tokens are never serialised.
@@ -330,18 +307,25 @@ mod tests {
 
     /// The user's name is cleaned, and an invalid ID token does not invalidate the response.
     #[test]
-    fn the_user_in_the_id_token() {
+    fn the_user_in_the_tokens() {
         for (id_token, person) in [
             (json!(jwt(&json!({"email": "m@a.example", "preferred_username": "m"}))), Some("m@a.example")),
             (json!(jwt(&json!({"email": "", "preferred_username": "m"}))), Some("m")),
             (json!(jwt(&json!({"email": 7, "preferred_username": " \u{1b}[2Jm\u{202e} "}))), Some("[2Jm")),
             (json!(jwt(&json!({"sub": "8f2"}))), None),
+            (json!(jwt(&json!({"email": "m@a.example", "org_name": "A Inc."}))), Some("m@a.example, A Inc.")),
+            (json!(jwt(&json!({"name": "M", "hd": "a.example"}))), Some("M, a.example")),
+            (json!(jwt(&json!({"organization_name": "A Inc."}))), Some("A Inc.")),
             (json!(jwt(&json!("email"))), None),
             (json!("a.b.c"), None),
             (json!(null), None),
             (json!({"email": "m@a.example"}), None),
         ] {
             assert_eq!(with("id_token", id_token.clone()).unwrap().person.as_deref(), person, "{id_token}");
+            // An access token that is a JWT can name them, too.
+            if id_token.is_string() {
+                assert_eq!(with("access_token", id_token.clone()).unwrap().person.as_deref(), person, "{id_token}");
+            }
         }
     }
 

@@ -133,7 +133,7 @@ async fn the_browser_waits_for_the_outcome() {
     let browser = tokio::spawn(async move { get(port, "/callback").await });
     let ((), visitor) = loopback.wait(|_| Some(())).await.unwrap();
     assert!(!browser.is_finished());
-    let page = Page::signed_in("T", "s", "a");
+    let page = Page::signed_in("T", "s", None, "a");
     visitor.show(page.clone()).await;
     assert!(browser.await.unwrap().ends_with(&html(page)));
 }
@@ -163,7 +163,7 @@ async fn b13_the_same_response_gets_the_page_again() {
         let request = format!("GET /callback?code=a&state=s HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
         assert_eq!(status(&send(port, &request).await), "403", "{host}");
     }
-    let page = Page::signed_in("T", "s", "a");
+    let page = Page::signed_in("T", "s", None, "a");
     visitor.show(page.clone()).await;
     for again in again {
         assert!(again.await.unwrap().ends_with(&html(page.clone())));

@@ -139,7 +139,8 @@ fn the_last_page_is_readable() {
         let host = vendor.origin().replace("http://", "");
         for text in [
             format!("<h1>You are signed in to {host}</h1>"),
-            format!("<dt>Account</dt><dd>{PERSON} (books)</dd>"),
+            format!("<dt>Signed in as</dt><dd>{PERSON}</dd>"),
+            "<dt>Profile</dt><dd>books</dd>".to_owned(),
             format!("<dt>Server</dt><dd>{host}</dd>"),
             "You can close this window".to_owned(),
         ] {
