@@ -189,7 +189,7 @@ fn the_documented_presets_are_current() {
     let head = "| preset | vendor | sign-in | servers | notes | facts of |\n|---|---|---|---|---|---|\n";
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    assert!(readme.contains(&format!("| {} more: ", providers.len() - FIRST.len())), "the count in README.md");
+    assert!(readme.contains(&format!("| {} more | ", providers.len() - FIRST.len())), "the count in README.md");
     let text = fs::read_to_string(root.join("docs/presets.md")).unwrap();
     let (before, rest) = text.split_once(MARKS[0]).unwrap();
     let (_, after) = rest.split_once(MARKS[1]).unwrap();

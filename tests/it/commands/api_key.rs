@@ -58,9 +58,9 @@ fn every_command_knows_an_api_key() {
     let mut serve = sandbox.serve(["books"]);
     serve.initialize().result();
     serve.call("echo", json!({"message": "hi"})).result();
-    let said = sandbox.finmcp(["status"]).expect_success().stdout;
+    let said = sandbox.finmcp(["status", "-v"]).expect_success().stdout;
     assert!(
-        said.contains("  signed in   yes\n") && said.contains("none, the API key works until it is revoked"),
+        said.contains("  signed in     yes\n") && said.contains("none, the API key works until it is revoked"),
         "{said}"
     );
     let said = sandbox.finmcp(["doctor", "books"]).expect_success().stdout;

@@ -81,57 +81,6 @@ fn shells_complete_servers_profiles_and_environments() {
     }
 }
 
-#[test]
-fn every_command_has_a_page_of_the_manual() {
-    let sandbox = Sandbox::new();
-    let folder = sandbox.home().join("man1");
-    let run = sandbox.finmcp(["man", "--directory", folder.to_str().unwrap()]).expect_success();
-    assert!(run.stderr.contains("man1"), "{}", run.stderr);
-    let page = |name: &str| fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
-    let main = page("finmcp");
-    assert_eq!(main, sandbox.finmcp(["man"]).expect_success().stdout);
-    // Whatever the first page refers to is there.
-    let referred: Vec<String> =
-        main.lines().filter_map(|line| line.strip_suffix("(1)")).map(|name| name.replace('\\', "")).collect();
-    assert!(referred.len() >= 10, "{referred:?}");
-    for name in &referred {
-        let command = name.strip_prefix("finmcp-").unwrap();
-        assert_eq!(page(name), sandbox.finmcp(["man", command]).expect_success().stdout);
-    }
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), referred.len() + 1);
-    // Examples keep their lines.
-    let login = page("finmcp-login");
-    assert!(login.contains(".nf") && login.contains("\n  finmcp login tesorio\n"), "{login}");
-    sandbox
-        .finmcp(["man", "nothing"])
-        .expect_code(2)
-        .expect_stderr(&["unknown command \"nothing\"", "use one of: login"]);
-    let blocked = sandbox.give("file", "");
-    sandbox
-        .finmcp(["man", "--directory", blocked.to_str().unwrap()])
-        .expect_code(1)
-        .expect_stderr(&["cannot write to"]);
-}
-
-/// Help fits a terminal of 80 columns, and a file. Examples are lines to copy: they may be longer.
-#[test]
-fn help_fits_80_columns() {
-    let sandbox = Sandbox::new();
-    let commands = sandbox.finmcp(["--help"]).expect_success().stdout;
-    let names = commands.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> = names.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty() && *name != "help").collect();
-    assert!(names.len() >= 10, "{names:?}");
-    for name in names {
-        for flag in ["--help", "-h"] {
-            let help = sandbox.finmcp([name, flag]).expect_success().stdout;
-            let long: Vec<&str> =
-                help.lines().filter(|line| line.chars().count() > 80 && !line.starts_with("  finmcp ")).collect();
-            assert!(long.is_empty(), "{name} {flag}: {long:?}");
-        }
-    }
-}
-
 /// `--quiet` keeps what a person has to know.
 #[test]
 fn quiet_is_quiet() {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+#[cfg(unix)]
+use crate::support::terminal::Terminal;
 use crate::support::{PATIENCE, eventually, sandbox::Sandbox, serve::Serve};
 
 /// The amount at the end of the line that begins with `label`, in cents.
@@ -58,6 +60,12 @@ fn a_kept_demo_prints_an_entry_that_works() {
         printed.extend(demo.rest(Duration::from_millis(10)).into_iter().map(|line| line.raw));
         serde_json::from_str(&printed).ok()
     });
+    // c5: where to paste it, and the command that needs no pasting.
+    let said = eventually("the hint", || {
+        let said = demo.stderr();
+        said.contains("`finmcp setup cursor demo`").then_some(said)
+    });
+    assert!(said.contains("~/.cursor/mcp.json") && said.contains("Edit Config"), "{said}");
     let server = entry["mcpServers"].as_object().and_then(|servers| servers.values().next()).unwrap();
     let mut command = sandbox.command(server["command"].as_str().unwrap());
     command.args(server["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap()));
@@ -71,4 +79,67 @@ fn a_kept_demo_prints_an_entry_that_works() {
     demo.signal(rustix::process::Signal::INT);
     demo.exit_within(PATIENCE);
     eventually("its folder to go", || sandbox.temporary_files().is_empty().then_some(()));
+}
+
+/// c5: neither a person nor the AI model can take the demo for the real vendor.
+#[test]
+fn c5_the_demo_is_called_the_demo() {
+    for (environment, profile) in
+        [("asset", "demo"), ("asset-sandbox", "demo-asset-sandbox"), ("masset", "demo-masset")]
+    {
+        let sandbox = Sandbox::new();
+        let log = sandbox.watched().join("audit.jsonl");
+        let mut serve = sandbox.serve(["demo", "--env", environment, "--label", "--audit-log", log.to_str().unwrap()]);
+        let description = serve.initialize().result();
+        let instructions = description["instructions"].as_str().unwrap();
+        let expected = format!("environment \"demo\" (finmcp profile \"{profile}\")");
+        assert!(instructions.contains("(demo)") && instructions.contains(&expected), "{instructions}");
+        let tools = serve.request("tools/list", json!({})).result();
+        serve.call(tools["tools"][0]["name"].as_str().unwrap(), json!({}));
+        let line: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&log).unwrap().trim()).unwrap();
+        assert_eq!((&line["profile"], &line["environment"]), (&json!(profile), &json!("demo")));
+    }
+}
+
+/// c5: every tool of the demo works; no message sends a person to sign in at the real vendor.
+#[test]
+fn c5_every_tool_of_the_demo_works() {
+    for environment in ["asset", "asset-sandbox", "tesorio", "masset"] {
+        let sandbox = Sandbox::new();
+        let mut serve = sandbox.serve(["demo", "--env", environment]);
+        serve.initialize().result();
+        let tools = serve.request("tools/list", json!({})).result();
+        for tool in tools["tools"].as_array().unwrap() {
+            let answer = serve.call(tool["name"].as_str().unwrap(), json!({}));
+            assert!(!answer.raw.contains("scope") && !answer.raw.contains("finmcp login"), "{}", answer.raw);
+        }
+    }
+}
+
+/// c5: the demo leads on to commands that work.
+#[test]
+fn c5_the_demo_leads_on() {
+    let mut sandbox = Sandbox::new();
+    sandbox.unset("FINMCP_STORE");
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let run = sandbox.finmcp(["demo"]).expect_success();
+    assert!(
+        run.stderr.contains("`finmcp setup cursor demo`") && run.stderr.contains("`finmcp login`"),
+        "{}",
+        run.stderr
+    );
+    sandbox.finmcp(["setup", "cursor", "demo"]).expect_success();
+    let written = std::fs::read_to_string(sandbox.home().join(".cursor/mcp.json")).unwrap();
+    assert!(written.contains("\"demo\""), "{written}");
+}
+
+/// c5: `finmcp serve` in a terminal says what it waits for, and how an AI client gets it.
+#[cfg(unix)]
+#[test]
+fn c5_serve_in_a_terminal_says_what_it_waits_for() {
+    let (sandbox, terminal) = (Sandbox::new(), Terminal::of(80, 24));
+    terminal.enter("\u{4}");
+    let (code, shown) = terminal.run(&sandbox, &["serve", "demo"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("Waiting for MCP messages") && shown.contains("`finmcp setup`"), "{shown}");
 }

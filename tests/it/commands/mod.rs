@@ -8,6 +8,7 @@ pub mod completions;
 pub mod demo;
 #[cfg(unix)]
 pub mod doctor;
+pub mod help;
 #[cfg(unix)]
 pub mod import;
 pub mod login;

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     browser::{FakeBrowser, Person, signed_in},
     eventually,
     sandbox::Sandbox,
-    vendor::{Script, Vendor},
+    vendor::{Effect, On, Reply, Script, Vendor},
 };
 
 /// How many credentials the store holds.
@@ -27,17 +27,17 @@ fn status_says_all_there_is_to_a_sign_in() {
     serve.initialize().result();
     // The server's description is stored in the background.
     let said = eventually("the era", || {
-        let run = sandbox.finmcp(["status"]).expect_success();
-        run.stdout.contains("protocol    MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
+        let run = sandbox.finmcp(["status", "-v"]).expect_success();
+        run.stdout.contains("protocol      MCP 2024-11-05 to 2025-11-25\n").then_some(run.stdout)
     });
     for row in [
         "books\n",
-        &format!("  server      {}\n", vendor.url()),
-        "  signed in   yes\n",
-        "  client      client-1\n",
+        &format!("  server        {}\n", vendor.url()),
+        "  signed in     yes\n",
+        "  client        client-1\n",
         " s ago)\n",
-        "  renewal     automatic\n",
-        "  stored in   ",
+        "  renewal       automatic\n",
+        "  stored in     ",
     ] {
         assert!(said.contains(row), "{row:?} is not in {said}");
     }
@@ -50,6 +50,57 @@ fn status_says_all_there_is_to_a_sign_in() {
     let instant = |name: &str| json[0][name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(instant("renewed_at") < instant("expires_at"));
     sandbox.assert_no_secret(&vendor.secrets());
+}
+
+/// c6: who is signed in: the person and the organisation that the server names, cleaned, so that two accounts are told
+/// apart.
+#[test]
+fn c6_status_tells_accounts_apart() {
+    for (claims, who) in [
+        (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), "ada@a.example, Acme, Inc."),
+        (json!({"email": "ada@b.example"}), "ada@b.example"),
+        (json!({"preferred_username": "ada\u{1b}[2J\u{202e}"}), "ada[2J"),
+        (json!({"sub": "7"}), "client-1"),
+    ] {
+        let vendor = Vendor::start(Script { id_token: claims, ..Script::people() });
+        let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
+        let said = sandbox.finmcp(["status"]).expect_success().stdout;
+        assert_eq!(said, format!("books  signed in as {who}\n"));
+        assert_eq!(sandbox.finmcp(["status", "books"]).expect_success().stdout, said);
+    }
+    Sandbox::new().finmcp(["status", "nothing"]).expect_code(2).expect_stderr(&["nothing"]);
+}
+
+/// c6: why a sign-in does not work any more, and the command that signs in again, which works.
+#[test]
+fn c6_status_says_why_and_what_to_run() {
+    let refusal = |code: &str| Effect::Answer(Reply::new(400).json(&json!({"error": code})));
+    for (effect, reason) in [
+        (Some(refusal("invalid_grant")), "the server ended the sign-in"),
+        (Some(refusal("invalid_client")), "the server no longer knows finmcp's registration"),
+        (None, "there is no stored sign-in"),
+    ] {
+        let vendor = Vendor::start(Script::people());
+        let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
+        match effect {
+            Some(effect) => {
+                vendor.fault(On::Path("/token"), effect);
+                sandbox.finmcp(["token", "books", "--force-refresh"]).expect_code(4);
+            }
+            None => drop(sandbox.finmcp(["logout", "books"]).expect_success()),
+        }
+        let json = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let said = sandbox.finmcp(["status"]).expect_success().stdout;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Some(shown) = said.strip_prefix(&format!("books signed out: {reason}. Sign in with: ")) else {
+            panic!("{said}");
+        };
+        assert_eq!((&json[0]["command"], &json[0]["reason"]), (&shown.into(), &reason.into()));
+        let command: Vec<&str> = shown.split(' ').collect();
+        sandbox.finmcp(&command[1..]).expect_success();
+        assert!(sandbox.finmcp(["status"]).expect_success().stdout.starts_with("books  signed in"));
+    }
 }
 
 /// A sign-in that replaces another one leaves nothing of it, neither here nor at the other server.

@@ -48,6 +48,26 @@ impl Terminal {
         Self { keyboard, seat: seat.into(), shown }
     }
 
+    /// A terminal of this size.
+    pub fn of(columns: u16, rows: u16) -> Self {
+        let terminal = Self::open();
+        let size = rustix::termios::Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&terminal.seat, size).unwrap();
+        terminal
+    }
+
+    /// Has a person run finmcp here. The exit code, and what was on the screen.
+    pub fn run(&self, sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
+        command.args(arguments).stdin(self.stdio()).stdout(self.stdio()).stderr(self.stdio());
+        let code = wait(&mut command.spawn().unwrap(), PATIENCE).flatten();
+        // What a program wrote before this is on the screen before it.
+        const END: &str = "\u{1b}[0m\u{1b}[0m";
+        (&self.seat).write_all(END.as_bytes()).unwrap();
+        eventually("the end of the output", || self.shown().ends_with(END).then_some(()));
+        (code, self.shown().trim_end_matches(END).to_owned())
+    }
+
     /// Has a person run finmcp here, who gives each of the `answers` to its question, unseen. The exit code, and what was on
     /// the screen.
     pub fn answering(sandbox: &Sandbox, arguments: &[OsString], answers: &[(&str, &str)]) -> (Option<i32>, String) {
