@@ -47,7 +47,7 @@ struct ProfileDocument {
     store: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     era: Option<Era>,
-    /// Why nobody is signed in.
+    /// Why no one is signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// The command that signs in.
@@ -152,7 +152,7 @@ fn why_not(credential: Option<&Credential>) -> &'static str {
     }
 }
 
-/// One line for each profile, and what to run where nobody is signed in.
+/// One line for each profile, and what to run where no one is signed in.
 fn lines(now: Timestamp, documents: &[ProfileDocument], width: usize) -> Vec<String> {
     let longest = documents.iter().map(|document| document.profile.chars().count()).max().unwrap_or_default();
     let column = longest.min(width / 3) + 2;
@@ -165,7 +165,7 @@ fn lines(now: Timestamp, documents: &[ProfileDocument], width: usize) -> Vec<Str
     documents.iter().map(line).collect()
 }
 
-/// Who is signed in and until when, or why nobody is.
+/// Who is signed in and until when, or why no one is.
 fn state(now: Timestamp, document: &ProfileDocument) -> String {
     if let Some(problem) = &document.problem {
         return format!("unknown: {problem}");
