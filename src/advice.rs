@@ -280,7 +280,8 @@ impl From<&StoreError> for Advice {
             }
             StoreError::Corrupt(_) => "run `finmcp login` for this server again to replace the entry",
             StoreError::Newer(_) => "update finmcp on this machine (the entry was not changed)",
-            StoreError::Failed(_) | StoreError::Unsafe(_) => "fix this and try again",
+            StoreError::Unsafe(place) => return Self::new(ErrorKind::Store, place.fix.clone()),
+            StoreError::Failed(_) => "run `finmcp doctor` to check the credential store",
         };
         Self::new(ErrorKind::Store, hint)
     }
@@ -292,7 +293,7 @@ impl From<&LockError> for Advice {
             LockError::TimedOut(_) => {
                 Self::new(ErrorKind::Failure, "wait for the other finmcp process or end it, then try again")
             }
-            LockError::Unsafe(_) => Self::new(ErrorKind::Store, "fix this and try again"),
+            LockError::Unsafe(place) => Self::new(ErrorKind::Store, place.fix.clone()),
             LockError::Failed { .. } => {
                 let hint = "set FINMCP_CONFIG_DIR to a folder of yours that can be written and locked";
                 Self::new(ErrorKind::Store, hint)

@@ -60,13 +60,13 @@ In a terminal or a script:
   token             Print a valid access token, and nothing else
 
 Keep it working:
-  status            Show who is signed in, and until when
+  status            List your sign-ins and when they expire
   doctor            Find out what is wrong, step by step
-  audit             Check that an audit log is as finmcp wrote it
+  audit             Check an audit log for changes
   completions, man  Print a shell completion script or a manual page{after-help}";
 
 /// The end of `finmcp` and `finmcp -h`.
-const NEXT: &str = "`finmcp COMMAND -h` lists a command's options, `finmcp --help` tells more.";
+const NEXT: &str = "Run `finmcp COMMAND -h` for a command's options and `finmcp --help` for details.";
 
 /// What `finmcp --help` and the manual page add.
 const MORE: &str = "\
@@ -99,7 +99,7 @@ Environment:
   NO_COLOR, HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE work as usual
 
 Exit codes:
-  0 ok   1 failure   2 usage   3 network   4 login required
+  0 ok   1 failure   2 usage   3 network   4 sign-in required
   5 refused as untrusted   6 credential store   130 interrupted";
 
 /// The exit codes, for the manual pages.
@@ -108,7 +108,7 @@ pub const EXIT_CODES: [(&str, &str); 8] = [
     ("1", "failure, also if consent was denied"),
     ("2", "usage error"),
     ("3", "network error"),
-    ("4", "a person has to sign in"),
+    ("4", "sign-in required"),
     ("5", "refused: the server is not trusted"),
     ("6", "credential store error"),
     ("130", "interrupted"),
@@ -126,7 +126,7 @@ pub enum Command {
     /// Bridge an AI client on stdin and stdout to the server
     #[command(after_help = SERVE_HELP)]
     Serve(Box<Serve>),
-    /// List your sign-ins
+    /// List your sign-ins and when they expire
     Status(Status),
     /// Diagnose settings, sign-in and connection, step by step
     #[command(after_help = doctor::HELP)]
@@ -142,7 +142,7 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
-    /// Check that an audit log is as finmcp wrote it
+    /// Check an audit log for changes
     #[command(after_help = audit::HELP)]
     Audit(audit::Audit),
     /// Try everything with simulated vendors, no account needed

@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The key, which is created if there is none yet.
 ///
 /// # Errors
-/// The store fails, or keeps nothing.
+/// The store fails or does not persist the key.
 pub async fn key(settings: &Settings, credentials: &Credentials) -> Result<SealKey, Error> {
     if matches!(settings.store, StoreChoice::Memory) {
         let message = "--audit-seal needs a credential store that keeps its key";

@@ -22,7 +22,7 @@ pub struct Setup {
     /// The entry's name in the client (default: the profile's name)
     #[arg(long, value_name = "NAME", value_parser = entry_name)]
     pub name: Option<String>,
-    /// Add the entry for you, or for everyone who works in this folder
+    /// Where to add the entry: your own configuration (user) or this folder's (project)
     #[arg(long, value_enum, default_value_t = Scope::User)]
     pub scope: Scope,
     /// Set up every AI client found on this machine

@@ -46,7 +46,7 @@ struct ReportDocument<'a> {
 /// Verifies a log.
 ///
 /// # Errors
-/// The log is not intact, or is none.
+/// The log was modified, or a file is not an audit log.
 pub async fn run(credentials: &Credentials, console: Console, arguments: Audit) -> Result<(), Error> {
     let AuditCommand::Verify(arguments) = arguments.command;
     let files = arguments.files.clone();
@@ -95,8 +95,8 @@ fn conclude(console: Console, arguments: &Verify, report: &Report) -> Result<(),
         console.data(&(summary(arguments, report) + "\n"))?;
     }
     if arguments.sealed && sealed != "yes" {
-        let hint = "a log is sealed from its first line on if every `finmcp serve` that writes to it has --audit-seal";
-        return Err(Error::new(ErrorKind::Failure, "not every line has a seal that was checked").hint(hint));
+        let hint = "run every `finmcp serve` that writes to this log with --audit-seal, from the first line of the log";
+        return Err(Error::new(ErrorKind::Failure, "some lines have no verified seal").hint(hint));
     }
     Ok(())
 }
@@ -112,18 +112,22 @@ fn summary(arguments: &Verify, report: &Report) -> String {
         SealReport::From(0, 1) => "sealed".to_owned(),
         SealReport::From(file, line) => {
             let name = arguments.files.get(*file).map(|file| file.display().to_string()).unwrap_or_default();
-            format!("sealed from line {line} of {name} on")
+            format!("sealed from line {line} of {name}")
         }
         SealReport::Unchecked => "sealed (not checked: the key is not on this machine)".to_owned(),
     });
     if report.lines_before_chain > 0 {
-        parts.push(format!("the chain begins below {} from before", count(report.lines_before_chain)));
+        let earlier = match report.lines_before_chain {
+            1 => "1 earlier line is".to_owned(),
+            lines => format!("{lines} earlier lines are"),
+        };
+        parts.push(format!("{earlier} not part of the chain"));
     }
     if let Some((first, _)) = report.numbers.filter(|(first, _)| *first > 0) {
-        parts.push(format!("goes on from an older file (first number {first})"));
+        parts.push(format!("continues an older file (starts at seq {first})"));
     }
     if !report.is_end_checked {
-        parts.push("lines missing at the end would not show here".to_owned());
+        parts.push("missing lines at the end were not checked".to_owned());
     }
     parts.join("; ")
 }

@@ -332,13 +332,13 @@ impl<'a> Job<'a> {
         for name in surroundings.withheld.iter().filter(|_| self.plan.native) {
             let title = client.title();
             let reason = if self.machine.system == System::Windows {
-                "a command cannot set it on Windows"
+                "on Windows the command cannot set it"
             } else {
-                "it contains a password"
+                "finmcp did not write it to the entry because it contains a password"
             };
             console.say(&format!(
-                "warning: {title} does not pass {name} to the command, and finmcp did not write it: {reason}. If finmcp \
-                 needs it, use an entry without --native."
+                "warning: {title} does not pass {name} on, and {reason}. If you need {name}, set up the entry without \
+                 --native."
             ));
         }
         for name in surroundings.withheld.iter().filter(|_| !self.plan.native) {

@@ -90,7 +90,7 @@ pub async fn run(
         }
     }
     for (name, problem) in settings.profiles.broken() {
-        console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
+        console.say(&format!("warning: invalid profile {name:?} in config.toml: {problem}"));
     }
     Ok(())
 }
@@ -128,8 +128,8 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
     }
 }
 
-/// The JSON document's word for a token that finmcp renews. Scripts read it, so it stays.
-const AUTOMATIC: &str = "by itself";
+/// The JSON document's word for a token that finmcp renews.
+const AUTOMATIC: &str = "automatic";
 
 /// The JSON document's word for an API key.
 const API_KEY: &str = "api key";
@@ -203,7 +203,7 @@ fn table(now: Timestamp, document: &ProfileDocument) -> String {
         rows.extend(document.renewed_at.as_deref().map(|instant| ("issued", distance(now, instant))));
         rows.extend(document.expires_at.as_deref().map(|instant| ("expires", distance(now, instant))));
         let renewal = match document.renewal {
-            AUTOMATIC => "automatic",
+            AUTOMATIC => AUTOMATIC,
             API_KEY => "none, the API key works until it is revoked",
             _ => "none, sign in again when it expires",
         };

@@ -33,7 +33,7 @@ const LENGTH_LIMIT: u64 = 64 << 10;
 /// How long reading the file may take: it may be on a network, or a pipe.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why an assertion brought no tokens, by who can fix it.
+/// Why a request with an assertion failed, by who can fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum AssertionError {
     /// The file cannot be read.
@@ -44,14 +44,14 @@ pub enum AssertionError {
         /// The system's error.
         error: io::Error,
     },
-    /// The file contains something else. finmcp sent nothing of it.
+    /// The file does not contain a JWT. finmcp sent nothing of it.
     #[error("{} contains no JWT (nothing was sent)", .path.display())]
     NotJwt {
         /// The file.
         path: PathBuf,
     },
     /// The authorization server does not accept the assertion in the file.
-    #[error("the authorization server does not accept the assertion in {}{}: {refusal}", .path.display(), ended(.end))]
+    #[error("the authorization server rejected the assertion{} in {}: {refusal}", expired(.end), .path.display())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum AssertionError {
         refusal: OAuthError,
     },
     /// The identity provider does not accept the ID token.
-    #[error("{host} does not accept the ID token in {}{}: {refusal}", .path.display(), ended(.end))]
+    #[error("{host} rejected the ID token{} in {}: {refusal}", expired(.end), .path.display())]
     IdTokenRefused {
         /// The identity provider.
         host: String,
@@ -73,7 +73,7 @@ pub enum AssertionError {
         refusal: OAuthError,
     },
     /// The identity provider does not accept the ID token of the user's sign-in there: the user has to sign in again.
-    #[error("{host} does not accept your company sign-in: {refusal}")]
+    #[error("{host} rejected your company sign-in: {refusal}")]
     SignInRefused {
         /// The identity provider.
         host: String,
@@ -89,7 +89,7 @@ pub enum AssertionError {
         error: TokenError,
     },
     /// The authorization server does not accept the identity provider's grant.
-    #[error("the authorization server does not accept the grant of {host}: {refusal}")]
+    #[error("the authorization server rejected the grant (ID-JAG) issued by the identity provider {host}: {refusal}")]
     GrantRefused {
         /// The identity provider.
         host: String,
@@ -101,8 +101,9 @@ pub enum AssertionError {
     Token(#[from] TokenError),
 }
 
-fn ended(end: &Option<Timestamp>) -> String {
-    end.map(|end| format!(", which expired at {end}")).unwrap_or_default()
+/// ` (expired …)`, or nothing.
+fn expired(end: &Option<Timestamp>) -> String {
+    end.map(|end| format!(" (expired {end})")).unwrap_or_default()
 }
 
 impl AssertionSource {

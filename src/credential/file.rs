@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     credential::store::{CredentialStore, StoreError},
     disk::{
-        private_folder::{self, PlaceError, failed, writable_by_others},
+        private_folder::{self, PlaceError, UnsafePlace, failed, writable_by_others},
         replace,
     },
     secret::Secret,
@@ -244,7 +244,8 @@ impl Folder {
             }
             KeySource::Unknown => return Err(StoreError::NeedsPassphrase),
             KeySource::Passphrase(passphrase) if passphrase.expose().is_empty() => {
-                return Err(StoreError::Unsafe("the passphrase is empty".to_owned()));
+                let fix = "set FINMCP_STORE_PASSPHRASE to a passphrase, or unset it".to_owned();
+                return Err(StoreError::Unsafe(UnsafePlace { problem: "the passphrase is empty".to_owned(), fix }));
             }
             KeySource::Passphrase(passphrase) => {
                 // The crate's parameters, 19 MiB and two passes, follow OWASP; `finmcp1p` identifies them.
@@ -263,19 +264,24 @@ impl Folder {
 /// A key file may be a symbolic link and readable by others, like Docker's and systemd's secrets. Others must not be
 /// able to write it, since they could choose the key.
 fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let unusable = |text: String| StoreError::Unsafe(format!("the key file {} {text}", path.display()));
-    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let unusable = |problem: String, fix: String| {
+        StoreError::Unsafe(UnsafePlace { problem: format!("the key file {} {problem}", path.display()), fix })
+    };
+    let other = || "set FINMCP_STORE_KEY_FILE to the file with the key".to_owned();
+    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}"), other()))?;
     let metadata = file.metadata().map_err(failed("look at", path))?;
     if !metadata.is_file() {
-        return Err(unusable("is not a regular file".to_owned()));
+        return Err(unusable("is not a regular file".to_owned(), other()));
     }
     if writable_by_others(&metadata) {
-        return Err(unusable(format!("can be written by other users; run `chmod go-w '{}'`", path.display())));
+        let fix = format!("run `chmod go-w '{}'`", path.display());
+        return Err(unusable("is writable by other users".to_owned(), fix));
     }
     let mut contents = Zeroizing::new(Vec::with_capacity(metadata.len().min(KEY_LIMIT) as usize + 1));
     file.take(KEY_LIMIT).read_to_end(&mut contents).map_err(failed("read", path))?;
     if contents.len() < KEY_MINIMUM {
-        return Err(unusable(format!("has {} bytes; it needs at least {KEY_MINIMUM}", contents.len())));
+        let fix = format!("set FINMCP_STORE_KEY_FILE to a file of at least {KEY_MINIMUM} secret bytes");
+        return Err(unusable(format!("has only {} bytes", contents.len()), fix));
     }
     Ok(contents)
 }
@@ -291,7 +297,7 @@ fn fill(bytes: &mut [u8]) -> Result<(), StoreError> {
 impl From<PlaceError> for StoreError {
     fn from(error: PlaceError) -> Self {
         match error {
-            PlaceError::Unsafe(text) => Self::Unsafe(text),
+            PlaceError::Unsafe(place) => Self::Unsafe(place),
             PlaceError::Failed { what, source } => Self::Failed(format!("{what}: {source}")),
         }
     }

@@ -23,7 +23,7 @@ pub enum KeyHeaderError {
     #[error("expected NAME or \"NAME: PREFIX\", for example X-Api-Key or \"Authorization: Token\"")]
     Form,
     /// finmcp, HTTP or MCP sets it.
-    #[error("{0} is set by finmcp and cannot carry a key")]
+    #[error("{0} cannot carry a key: finmcp sets it")]
     Reserved(HeaderName),
 }
 

@@ -3,6 +3,8 @@
 use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
+use crate::disk::private_folder::UnsafePlace;
+
 /// A store of named secrets. An entry is one credential, named by [`crate::credential::record::Identity::entry`].
 pub trait CredentialStore: Send + Sync {
     /// The entry's bytes; none if it does not exist.
@@ -50,7 +52,7 @@ pub enum StoreError {
     Newer(u64),
     /// The file store is unsafe: wrong permissions, a symbolic link, an invalid key file.
     #[error("the file store is not safe to use: {0}")]
-    Unsafe(String),
+    Unsafe(UnsafePlace),
     /// The file store was created with another key file or passphrase. The value is its folder.
     #[error("the file store in {0} is encrypted with another key or passphrase")]
     AnotherKey(String),

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::disk::private_folder::{self, PlaceError};
+use crate::disk::private_folder::{self, PlaceError, UnsafePlace};
 
 /// The longest pause between two attempts, and so the longest time that a free lock goes unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -41,7 +41,7 @@ pub enum LockError {
     TimedOut(Duration),
     /// Another user could hold or replace the lock: loose permissions, another owner, a symbolic link.
     #[error("the lock is not safe to use: {0}")]
-    Unsafe(String),
+    Unsafe(UnsafePlace),
     /// The file system does not support locks, or the file could not be created.
     #[error("{what}: {source}")]
     Failed {
@@ -149,7 +149,7 @@ fn any_part_of(pause: Duration) -> Duration {
 impl From<PlaceError> for LockError {
     fn from(error: PlaceError) -> Self {
         match error {
-            PlaceError::Unsafe(text) => Self::Unsafe(text),
+            PlaceError::Unsafe(place) => Self::Unsafe(place),
             PlaceError::Failed { what, source } => Self::Failed { what, source },
         }
     }
@@ -220,7 +220,7 @@ mod tests {
 
         async fn refusal(locks: &Path) -> String {
             match Lock::acquire(locks, "a", SOON).await {
-                Err(LockError::Unsafe(text)) => text,
+                Err(LockError::Unsafe(place)) => format!("{place}; {}", place.fix),
                 other => panic!("{other:?}"),
             }
         }

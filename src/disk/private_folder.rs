@@ -10,13 +10,27 @@ use std::{
 /// Why a folder or file cannot be used.
 #[derive(Debug)]
 pub(crate) enum PlaceError {
-    /// Another user could read, replace or redirect it. The text names the path, the problem and the fix.
-    Unsafe(String),
+    /// Another user could read, replace or redirect it.
+    Unsafe(UnsafePlace),
     Failed {
         /// The failed operation, with the path.
         what: String,
         source: io::Error,
     },
+}
+
+/// Why a folder or file is not safe to use, and how the user can fix that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct UnsafePlace {
+    /// The problem, with the path.
+    pub problem: String,
+    /// One instruction.
+    pub fix: String,
+}
+
+fn unsafe_place(problem: String, fix: impl Into<String>) -> PlaceError {
+    PlaceError::Unsafe(UnsafePlace { problem, fix: fix.into() })
 }
 
 /// Creates `folder` if missing, for its owner only, and checks that it is a real folder that belongs to this user and
@@ -26,10 +40,10 @@ pub(crate) fn ensure(folder: &Path) -> Result<(), PlaceError> {
     // Never through a link: its owner decides where it points.
     let metadata = fs::symlink_metadata(folder).map_err(failed("inspect", folder))?;
     if metadata.is_symlink() {
-        return Err(PlaceError::Unsafe(format!("{} is a symbolic link; put a real folder there", folder.display())));
+        return Err(unsafe_place(format!("{} is a symbolic link", folder.display()), "replace the link with a folder"));
     }
     if !metadata.is_dir() {
-        return Err(PlaceError::Unsafe(format!("{} is not a folder; move it away", folder.display())));
+        return Err(unsafe_place(format!("{} is not a folder", folder.display()), "replace it with a folder"));
     }
     check_owner_and_mode(folder, &metadata, "700")
 }
@@ -39,14 +53,14 @@ pub(crate) fn ensure(folder: &Path) -> Result<(), PlaceError> {
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, PlaceError> {
     let file = open_no_follow(path, options).map_err(|error| {
         if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
-            PlaceError::Unsafe(format!("{} is a symbolic link; move it away", path.display()))
+            unsafe_place(format!("{} is a symbolic link", path.display()), "remove the link")
         } else {
             failed("open", path)(error)
         }
     })?;
     let metadata = file.metadata().map_err(failed("inspect", path))?;
     if !metadata.is_file() {
-        return Err(PlaceError::Unsafe(format!("{} is not a regular file; move it away", path.display())));
+        return Err(unsafe_place(format!("{} is not a regular file", path.display()), "move it to another place"));
     }
     check_owner_and_mode(path, &metadata, "600")?;
     Ok(file)
@@ -105,12 +119,11 @@ fn check_owner_and_mode(path: &Path, metadata: &fs::Metadata, mode: &str) -> Res
     use std::os::unix::fs::MetadataExt;
     let path = path.display();
     if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(PlaceError::Unsafe(format!(
-            "{path} belongs to another user; move it away or choose another place"
-        )));
+        return Err(unsafe_place(format!("{path} belongs to another user"), "move it, or use another path"));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Err(PlaceError::Unsafe(format!("other users have access to {path}; run `chmod {mode} '{path}'`")));
+        let problem = format!("other users can access {path}");
+        return Err(unsafe_place(problem, format!("run `chmod {mode} '{path}'`")));
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ pub fn examine_settings(settings: &Settings, findings: &mut Findings<'_>) {
     parts.extend(settings.request_timeout.map(|limit| format!("request timeout {} s", limit.as_secs())));
     let text = parts.join("; ");
     let broken: Vec<String> =
-        settings.profiles.broken().map(|(name, problem)| format!("profile {name:?} is invalid: {problem}")).collect();
+        settings.profiles.broken().map(|(name, problem)| format!("invalid profile {name:?}: {problem}")).collect();
     findings.note(
         "settings",
         match broken.is_empty() {

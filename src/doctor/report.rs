@@ -90,7 +90,7 @@ struct StepDocument<'a> {
     what: String,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     why: &'a [String],
-    #[serde(rename = "do", skip_serializing_if = "<[String]>::is_empty")]
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     hints: &'a [String],
 }
 

@@ -21,7 +21,7 @@ use crate::{
     login::{error::LoginError, mcp_remote::LeftoverError},
     oauth::{
         discovery::DiscoveryError,
-        error::{PushError, RegistrationError, TokenError, Untrusted},
+        error::{PushError, RegistrationError, TokenError, Untrusted, may_recover},
     },
     profile::{Profile, selector::SelectorError},
     server_url::{ServerUrlError, reach::Zone},
@@ -107,7 +107,7 @@ impl From<&SettingsError> for Advice {
                 Self::new(ErrorKind::Untrusted, format!("check the file's contents, then run `{command}`"))
             }
             SettingsError::File { .. } => {
-                let hint = "check that it exists, is a file, and that you may read it and write to its folder";
+                let hint = "check that the file exists and is readable, and that its folder is writable";
                 Self::new(ErrorKind::Failure, hint)
             }
             SettingsError::Unchanged(failure) => failure.into(),
@@ -173,7 +173,7 @@ impl From<&LeftoverError> for Advice {
             LeftoverError::Incomplete { .. } => Self::without_hint(ErrorKind::Failure),
             LeftoverError::Unreadable { .. } => Self::new(
                 ErrorKind::Failure,
-                "check that you may read the file, and that mcp-remote has finished writing it",
+                "check that the file is readable and that mcp-remote has finished writing it",
             ),
         }
     }
@@ -208,6 +208,7 @@ impl From<&SelectorError> for Advice {
             SelectorError::Broken { .. } => "correct the file in an editor, then try again".into(),
             SelectorError::Embedded => "run `finmcp demo`, or add `finmcp serve demo` to an AI client".into(),
             SelectorError::PresetName(_) | SelectorError::Name(_) => "choose another name with --profile".into(),
+            SelectorError::Url(ServerUrlError::OutOfReach(_)) => "check the URL".into(),
             SelectorError::Url(_) => {
                 "pass the full URL of the MCP server, for example https://mcp.example.com/mcp".into()
             }
@@ -261,11 +262,6 @@ impl From<&Untrusted> for Advice {
         };
         Self::new(ErrorKind::Untrusted, hint)
     }
-}
-
-/// Whether a server that responds with this status may recover (RFC 9110 sections 15.5 and 15.6).
-fn may_recover(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500..)
 }
 
 impl From<&RegistrationError> for Advice {
@@ -336,7 +332,7 @@ impl From<&LoginError> for Advice {
                 return advice.and("or get a client id from the vendor and pass it with --client-id");
             }
             LoginError::ClientForgotten(_) => {
-                (ErrorKind::Failure, "run it again with --force to register a new client")
+                (ErrorKind::Failure, "run `finmcp login SERVER --force` to register a new client")
             }
             LoginError::NoDpop { .. } => {
                 (ErrorKind::Failure, "omit --dpop; if you did not set it, contact the server's operator")
@@ -347,10 +343,10 @@ impl From<&LoginError> for Advice {
                  --id-token-file",
             ),
             LoginError::TimedOut { known_client, .. } => {
-                let advice = Self::new(ErrorKind::Failure, "run it again; --timeout SECONDS gives you more time");
+                let advice = Self::new(ErrorKind::Failure, "run `finmcp login SERVER --timeout SECONDS` for more time");
                 return match known_client {
                     true => advice.and(
-                        "if the page did not recognize this client, run it again with --force to register a new client",
+                        "if the page did not recognize this client, run `finmcp login SERVER --force` to register a new one",
                     ),
                     false => advice,
                 };
@@ -385,7 +381,7 @@ impl From<&LoginError> for Advice {
                 )
             }
             LoginError::Denied(_) => {
-                let hint = "you or an administrator declined; run it again, or ask the account's administrator";
+                let hint = "you or an administrator declined: run `finmcp login SERVER` again, or ask the account's administrator";
                 (ErrorKind::Failure, hint)
             }
         };
@@ -397,7 +393,7 @@ impl From<AuditError> for Error {
     fn from(error: AuditError) -> Self {
         Self::from_source(ErrorKind::Failure, error)
             .while_doing("could not write the audit log")
-            .hint("fix this, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)")
+            .hint("fix the problem, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)")
     }
 }
 
@@ -405,7 +401,7 @@ impl From<VerifyError> for Error {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Fault(fault) => {
-                let message = format!("the audit log is not as finmcp wrote it: {fault}");
+                let message = format!("the audit log is not intact: {fault}");
                 Self::new(ErrorKind::Failure, fault.reason).while_doing(message)
             }
             VerifyError::Read { .. } => Self::from_source(ErrorKind::Usage, error),

@@ -21,7 +21,7 @@ use crate::{
         store::StoreError,
         token_source::{LoginReason, SignInFailure, TokenSourceError},
     },
-    disk::lock::LockError,
+    disk::{lock::LockError, private_folder::UnsafePlace},
     http::{CertificateProblem, Http, HttpError},
     login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
@@ -154,6 +154,10 @@ fn assertion_errors() -> Vec<AssertionError> {
     ]
 }
 
+fn place(problem: &str, fix: &str) -> UnsafePlace {
+    UnsafePlace { problem: problem.to_owned(), fix: fix.to_owned() }
+}
+
 fn store_errors() -> Vec<StoreError> {
     vec![
         StoreError::Absent("no D-Bus session".to_owned()),
@@ -162,7 +166,7 @@ fn store_errors() -> Vec<StoreError> {
         StoreError::Failed("the call broke off".to_owned()),
         StoreError::Corrupt("its access token is damaged".to_owned()),
         StoreError::Newer(9),
-        StoreError::Unsafe("other users have access to it; run `chmod 700 '/a'`".to_owned()),
+        StoreError::Unsafe(place("other users can access /a", "run `chmod 700 '/a'`")),
         StoreError::AnotherKey("/home/me/.config/finmcp/credentials".to_owned()),
         StoreError::NeedsPassphrase,
     ]
@@ -171,7 +175,7 @@ fn store_errors() -> Vec<StoreError> {
 fn lock_errors() -> Vec<LockError> {
     vec![
         LockError::TimedOut(Duration::from_secs(5)),
-        LockError::Unsafe("/a/locks is a symbolic link; put a real folder there".to_owned()),
+        LockError::Unsafe(place("/a/locks is a symbolic link", "replace the link with a folder")),
         LockError::Failed { what: "could not open /a/locks/config.lock".to_owned(), source: denied() },
     ]
 }
@@ -247,7 +251,7 @@ fn selector_errors() {
         vec![
             SelectorError::Unknown { name: name(), similar: Vec::new(), candidates: candidates() },
             SelectorError::Unknown { name: "strip".to_owned(), similar: names(&["stripe"]), candidates: candidates() },
-            SelectorError::Broken { name: name(), problem: "headers: host is set by finmcp".to_owned() },
+            SelectorError::Broken { name: name(), problem: "remove header \"host\" (finmcp sets it)".to_owned() },
             SelectorError::NoEnvironment { environment: name(), candidates: candidates() },
             SelectorError::Unclear { candidates: candidates() },
             SelectorError::Environment { title: "Asset".to_owned(), environment: name(), candidates: candidates() },
@@ -478,7 +482,7 @@ fn setup_errors() {
 #[test]
 fn call_errors() {
     let refused = [-31002, -31003, -31004, -31005, -31006, -32602]
-        .map(|code| ClientError::Refused { code, message: format!("what is said with {code}") });
+        .map(|code| ClientError::Refused { code, message: format!("the server's error message (code {code})") });
     let others =
         [ClientError::InvalidResponse("there is no result in it"), ClientError::Ended, ClientError::Broken(denied())];
     assert_words!(ClientError { Refused InvalidResponse Ended Broken }, refused.into_iter().chain(others).collect());

@@ -53,9 +53,9 @@ pub enum HttpError {
     /// sent.
     #[error("{host} offers no safe TLS version (1.2 or later) or cipher suite")]
     OldTls { host: String },
-    /// The server asks for a client certificate, and got none or one that it does not accept (RFC 8446 section 4.4.2.4).
-    /// Its refusal may come when the request is on its way already.
-    #[error("{host} asks for a client certificate (mutual TLS) that it accepts")]
+    /// The server requires a client certificate: finmcp sent none, or the server rejected it (RFC 8446 section 4.4.2.4).
+    /// The rejection may arrive after finmcp has started to send the request.
+    #[error("{host} requires a client certificate (mutual TLS): none was sent, or it was rejected")]
     CertificateRequired { host: String },
     /// A redirect to another origin, too many redirects, or a redirect of a request that must not be redirected.
     #[error(

@@ -285,7 +285,7 @@ impl OptionsDocument {
 pub fn headers_of(table: &BTreeMap<String, String>) -> Result<ExtraHeaders, String> {
     let mut headers = ExtraHeaders::default();
     for (name, value) in table {
-        headers.set(name, value).map_err(|error| format!("headers: {error}"))?;
+        headers.set(name, value).map_err(|error| error.to_string())?;
     }
     Ok(headers)
 }

@@ -44,13 +44,13 @@ pub enum ExtraHeaderError {
     #[error("expected NAME=VALUE")]
     Form,
     /// RFC 9110 section 5.1.
-    #[error("{0:?} is not a valid header name")]
+    #[error("invalid header name {0:?}")]
     Name(String),
     /// RFC 9110 section 5.5.
-    #[error("the value of {0} is not a valid header value")]
+    #[error("header {:?} has an invalid value", .0.as_str())]
     Value(HeaderName),
     /// finmcp, HTTP or MCP sets it.
-    #[error("{0} is set by finmcp and cannot be chosen")]
+    #[error("remove header {:?} (finmcp sets it)", .0.as_str())]
     Reserved(HeaderName),
     /// Other users can see command lines, and config.toml holds no secrets.
     #[error("{0} looks like a secret: give it with --api-key-file and --api-key-header, which keep it in the keychain")]
@@ -136,7 +136,7 @@ mod tests {
     fn a_header_that_finmcp_sets_is_refused() {
         for name in ["Host", "Authorization", "COOKIE", "Mcp-Session-Id", "mcp-param-x", "Connection", "TE", "DPoP"] {
             let error = error(&format!("{name}=x"));
-            assert!(error.ends_with("is set by finmcp and cannot be chosen"), "{name}: {error}");
+            assert!(error.starts_with("remove header ") && error.ends_with(" (finmcp sets it)"), "{name}: {error}");
         }
     }
 

@@ -58,7 +58,7 @@ pub enum TokenError {
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The server publishes the endpoint but does not have it.
-    #[error("the endpoint for pushed authorization requests (PAR) does not work (HTTP {status})")]
+    #[error("the pushed authorization request (PAR) endpoint returned HTTP {status}")]
     Absent { status: u16 },
     /// A success without a usable `request_uri`.
     #[error("the response to the pushed authorization request (PAR) cannot be used: {0}")]
@@ -78,7 +78,10 @@ pub enum RegistrationError {
     #[error("the authorization server refused to register this client: {0}")]
     Refused(OAuthError),
     /// The server is busy or failing, or requires an initial access token (RFC 7591 section 3).
-    #[error("the registration endpoint is unavailable (HTTP {status})")]
+    #[error(
+        "the registration endpoint {} (HTTP {status})",
+        if may_recover(*.status) { "is unavailable" } else { "refused the request" }
+    )]
     Unavailable { status: u16 },
     /// The server asks the client to wait (429 or 503 with `Retry-After`).
     #[error("the registration endpoint is busy and asks to wait {} s", .after.as_secs())]
@@ -333,6 +336,11 @@ impl TokenError {
 /// The 4xx statuses that only ask the client to retry later (RFC 9110 section 15.5.9, RFC 8470 section 5.2, RFC 6585
 /// section 4).
 const LATER: [StatusCode; 3] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+
+/// Whether a server that responds with this status may recover (RFC 9110 sections 15.5 and 15.6).
+pub fn may_recover(status: u16) -> bool {
+    status >= 500 || LATER.iter().any(|later| later.as_u16() == status)
+}
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ pub struct Selector {
 pub enum SelectorError {
     #[error("no preset or profile is called {name:?}")]
     Unknown { name: String, similar: Vec<String>, candidates: Vec<String> },
-    #[error("profile {name:?} in config.toml is invalid: {problem}")]
+    #[error("invalid profile {name:?} in config.toml: {problem}")]
     Broken { name: String, problem: String },
     #[error("no preset has an environment {environment:?}")]
     NoEnvironment { environment: String, candidates: Vec<String> },

@@ -115,10 +115,10 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 impl fmt::Display for Zone {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Public => "it points away from this machine",
-            Self::Private => "it points to a private network, which requires `allow_private_network`",
-            Self::Loopback => "it points to this machine, although the server is elsewhere",
-            Self::Special => "it points to a reserved address",
+            Self::Public => "it resolves to another machine, but plain http requires a loopback address",
+            Self::Private => "it resolves to a private address, which requires `allow_private_network`",
+            Self::Loopback => "it resolves to this machine, but a remote server named it",
+            Self::Special => "it resolves to a reserved address",
         })
     }
 }

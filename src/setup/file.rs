@@ -39,7 +39,7 @@ pub enum FileError {
     #[error("another program has just changed {}", path.display())]
     Changed { path: PathBuf },
     /// The content cannot be read or changed.
-    #[error("{}", path.display())]
+    #[error("cannot edit {}", path.display())]
     Document {
         path: PathBuf,
         #[source]

@@ -183,8 +183,8 @@ mod tests {
             (r#"{"headers": {"DD-API-KEY": "a", "DD-APPLICATION-KEY": "b"}}"#, "several secret headers"),
             (r#"{"headers": {"Authorization": "Bearer a", "X-Session": "b"}}"#, "several secret headers"),
             (r#"{"headers": {"Authorization": "Bearer a", "X-Tenant": "${T}"}}"#, "X-Tenant is not in the file"),
-            (r#"{"headers": {"Cookie": "sid=a"}}"#, "cookie is set by finmcp"),
-            (r#"{"headers": {"X-Api-Key": "a", "b c": "d"}}"#, "not a valid header name"),
+            (r#"{"headers": {"Cookie": "sid=a"}}"#, "cookie cannot carry a key"),
+            (r#"{"headers": {"X-Api-Key": "a", "b c": "d"}}"#, "invalid header name"),
         ] {
             let error = key(entry).unwrap().unwrap_err();
             assert!(error.contains(why), "{entry}: {error}");

@@ -33,7 +33,7 @@ pub(super) async fn clients(
             true => Err(usage("no supported AI client found on this machine").hint(list(arguments.native))),
             false => {
                 for client in unable {
-                    console.note(&format!("Skipped {}: it asks no command for headers (--native)", client.title()));
+                    console.note(&format!("Skipped {}: it does not support --native", client.title()));
                 }
                 Ok(found)
             }
@@ -41,7 +41,7 @@ pub(super) async fn clients(
     }
     match arguments.named_client() {
         Ok(Some(client)) if arguments.native && client.helper_member().is_none() => {
-            Err(usage(format!("--native does not work with {}: it asks no command for headers", client.title()))
+            Err(usage(format!("{} does not support --native (it cannot get headers from a command)", client.title()))
                 .hint(format!("{}, or omit --native", list(true))))
         }
         Ok(Some(client)) => Ok(vec![client]),
@@ -71,7 +71,7 @@ async fn choose(console: Console, detected: &[Client], native: bool) -> Result<C
     number.and_then(|at| detected.get(at)).or(named).copied().ok_or_else(unnamed)
 }
 
-/// The clients that can be named: all, or those that ask a command for headers.
+/// The clients that can be named: all, or those that support `--native`.
 fn list(native: bool) -> String {
     let able = Client::ALL.into_iter().filter(|client| !native || client.helper_member().is_some());
     let ids: Vec<&str> = able.map(Client::id).collect();

@@ -45,7 +45,7 @@ pub fn where_to_sign_in(
         ),
     };
     let content = format!(
-        "{reason}{open}, and keep this client running until then:\n\n\
+        "{reason}{open}. Keep this client running until you have signed in:\n\n\
          {address}{enter}\n\n{elsewhere}\n\nThe tools of {title} will work after that."
     );
     text(call, !is_for_tool(call), &content)

@@ -48,7 +48,7 @@ fn passphrase(text: &str) -> KeySource {
 
 async fn refusal(store: &FileStore) -> String {
     match store.load("a").await {
-        Err(StoreError::Unsafe(text)) => text,
+        Err(StoreError::Unsafe(place)) => format!("{place}; {}", place.fix),
         other => panic!("{other:?}"),
     }
 }

@@ -186,7 +186,7 @@ fn the_documented_presets_are_current() {
     const MARKS: [&str; 2] = ["<!-- table -->\n", "<!-- end of the table -->"];
     let providers = built_in().unwrap();
     let rows: String = ordered(&providers).into_iter().map(documented).collect();
-    let head = "| preset | vendor | sign-in | servers | notes | facts of |\n|---|---|---|---|---|---|\n";
+    let head = "| preset | vendor | sign-in | servers | notes | checked on |\n|---|---|---|---|---|---|\n";
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     assert!(readme.contains(&format!("| {} more | ", providers.len() - FIRST.len())), "the count in README.md");

@@ -10,7 +10,7 @@ pub struct AuditError(pub(super) String);
 impl From<PlaceError> for AuditError {
     fn from(error: PlaceError) -> Self {
         Self(match error {
-            PlaceError::Unsafe(text) => text,
+            PlaceError::Unsafe(place) => format!("{place}; {}", place.fix),
             PlaceError::Failed { what, source } => format!("{what}: {source}"),
         })
     }

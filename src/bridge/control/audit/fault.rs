@@ -7,7 +7,7 @@ use crate::bridge::control::audit::{
     link::digest,
 };
 
-/// The first place where a log is not as finmcp wrote it.
+/// The first fault in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub file: String,
@@ -75,18 +75,18 @@ pub fn explain_first(entry: &Entry) -> Result<(), Explained> {
     let nothing = Above { lines: 0, digest: digest(b"") };
     let above = entry.above.as_ref().unwrap_or(&nothing);
     match (&entry.head, entry.link.number, above.lines) {
-        (None, _, 0) => at(entry.line, FaultKind::Removed, "the line that the chain begins with is missing".to_owned()),
+        (None, _, 0) => at(entry.line, FaultKind::Removed, "the first line of the chain is missing".to_owned()),
         (None, ..) => {
-            at(entry.line - 1, FaultKind::Changed, "it is not the line that the chain begins with".to_owned())
+            at(entry.line - 1, FaultKind::Changed, "it is not the first line of the chain".to_owned())
         }
         (Some(_), 1.., 1..) => {
-            let reason = "the chain, which goes on below, knows nothing of the lines above".to_owned();
+            let reason = "the chain does not cover the lines above".to_owned();
             at(entry.line - 1, FaultKind::Inserted, reason)
         }
         (Some(_), 0, lines) if entry.link.previous != above.digest => {
             let reason = match lines {
-                0 => "the chain begins here, and its digest is not that of an empty file".to_owned(),
-                lines => format!("its digest is not that of the {} above, from before the chain", count(lines)),
+                0 => "the chain starts here, but its `prev` is not the digest of an empty file".to_owned(),
+                lines => format!("its `prev` is not the digest of the {} above the chain", count(lines)),
             };
             at(entry.line, FaultKind::Changed, reason)
         }
@@ -104,24 +104,24 @@ pub fn explain<E>(
     later: &mut impl Iterator<Item = Result<Entry, E>>,
 ) -> Explained {
     let (number, expected) = (entry.link.number, before.link.number.saturating_add(1));
-    let numbered = format!("its number in the chain is {number}, and {expected} comes after line {}", before.line);
+    let numbered = format!("its number in the chain is {number} instead of {expected}, the next after line {}", before.line);
     let at = |entry: &Entry, kind, reason: String| Explained { file: entry.file, line: entry.line, kind, reason };
     // Lines without a link, above the first line of a file or below `before`: one may have lost its link.
     let above = entry.above.as_ref().is_some_and(|above| above.lines > 0).then_some((entry.file, 1));
     if let Some((file, line)) = above.or((before.rest > 0).then_some((before.file, before.line + 1))) {
         if number > expected {
-            let reason = format!("it has no link, and {} of the chain missing", are(number - expected));
+            let reason = format!("it is not linked, and {} missing from the chain", lines_are(number - expected));
             return Explained { file, line, kind: FaultKind::Changed, reason };
         }
         if number == expected && (above.is_some() || entry.link.previous == before.digest) {
-            let reason = format!("line {} knows nothing of it", entry.line);
+            let reason = format!("line {} does not link to it", entry.line);
             return Explained { file, line, kind: FaultKind::Inserted, reason };
         }
     }
     if number == expected {
         return match confirmed || next.is_none() {
-            true => at(before, FaultKind::Changed, format!("line {} has another digest of it", entry.line)),
-            false => at(entry, FaultKind::Changed, format!("it has another digest of line {}", before.line)),
+            true => at(before, FaultKind::Changed, format!("its digest does not match the one recorded in line {}", entry.line)),
+            false => at(entry, FaultKind::Changed, format!("it records a different digest for line {}", before.line)),
         };
     }
     if number > expected {
@@ -132,14 +132,14 @@ pub fn explain<E>(
         if later.filter_map(Result::ok).any(|later| later.link.number == expected) {
             return at(entry, FaultKind::Moved, numbered);
         }
-        let reason = format!("{} of the chain missing ({numbered})", are(number - expected));
+        let reason = format!("{} missing from the chain ({numbered})", lines_are(number - expected));
         return at(entry, FaultKind::Removed, reason);
     }
     if number == before.link.number && entry.link.previous == before.link.previous {
         return match entry.digest == before.digest {
             true => at(entry, FaultKind::Inserted, format!("it is a copy of line {}", before.line)),
-            false if confirmed => at(before, FaultKind::Inserted, format!("line {} has its place", entry.line)),
-            false => at(entry, FaultKind::Inserted, format!("line {} has its place", before.line)),
+            false if confirmed => at(before, FaultKind::Inserted, format!("line {} has the same number in the chain", entry.line)),
+            false => at(entry, FaultKind::Inserted, format!("line {} has the same number in the chain", before.line)),
         };
     }
     if next.is_some_and(|next| next.link.number == expected && next.link.previous == before.with_rest) {
@@ -149,7 +149,7 @@ pub fn explain<E>(
         return at(entry, FaultKind::Changed, numbered);
     }
     if confirmed && before.above.is_some() {
-        return at(before, FaultKind::Changed, format!("line {} has another number and digest of it", entry.line));
+        return at(before, FaultKind::Changed, format!("line {} records a different number and digest for it", entry.line));
     }
     at(entry, FaultKind::Inserted, numbered)
 }
@@ -159,7 +159,7 @@ pub fn count(lines: u64) -> String {
     if lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") }
 }
 
-/// A number of lines, with its verb.
-pub fn are(lines: u64) -> String {
+/// `1 line is` or `3 lines are`.
+fn lines_are(lines: u64) -> String {
     format!("{} {}", count(lines), if lines == 1 { "is" } else { "are" })
 }

@@ -120,7 +120,7 @@ impl Log {
             .map(|number| link::with_members(&line.object, &format!("\"call\":\"{}\"", self.calls.id(number))));
         self.add(&mut text, &mut next, call.as_ref().unwrap_or(&line.object));
         if let Err(error) = file.write_all(text.as_bytes()) {
-            // No other process writes now, so what is there of the line can be removed.
+            // No other process writes now, so the part that was written can be removed.
             let _ = file.set_len(end.length);
             return Err(match error.kind() {
                 ErrorKind::WriteZero => AuditError(format!("{} is full", self.path.display())),

@@ -24,13 +24,13 @@ pub struct SealKey {
 /// Whether a text is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seal {
-    /// It has no seal.
+    /// Not sealed.
     None,
-    /// The key that the seal names is not the one to check it with, or there is none.
+    /// Made with another key, or this machine has no key.
     Unchecked(String),
-    /// The seal is the text's own.
+    /// The seal was made for this text.
     Good,
-    /// The seal is another text's, or was made without the key.
+    /// The seal was made for another text, or without the key.
     Bad,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for SealKey {
     }
 }
 
-/// The key's name and the tag, as they are written.
+/// The key's id and the tag, in hexadecimal.
 type Value<'a> = (&'a [u8], &'a [u8]);
 
 /// `text` without its seal, and the value of that seal.

@@ -8,7 +8,7 @@ use std::{
 
 use crate::bridge::control::audit::{
     entries::{Entries, Entry, Unreadable},
-    fault::{Explained, Fault, FaultKind, are, count, explain, explain_first},
+    fault::{Explained, Fault, FaultKind, count, explain, explain_first},
     link::{Link, VERSION},
     seal::{Seal, SealKey},
     state::{self, LockedState, State},
@@ -28,18 +28,18 @@ pub struct Report {
     /// The digest of the last line, in hexadecimal.
     pub last_digest: Option<String>,
     pub seal: SealReport,
-    /// Whether it was compared with the last line that finmcp wrote on this machine.
+    /// Whether the end was compared with the last line that finmcp wrote on this machine.
     pub is_end_checked: bool,
 }
 
 /// Whether the lines of a log are sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealReport {
-    /// None is.
+    /// No line is sealed.
     None,
-    /// All are, from this file and line on.
+    /// All lines are sealed, starting with this file and line.
     From(usize, u64),
-    /// Some are, but there is no key to check them with.
+    /// Some lines are sealed, but there is no key to check them with.
     Unchecked,
 }
 
@@ -52,7 +52,7 @@ pub enum VerifyError {
     /// No line of the file has a link.
     #[error("{0} has no chain: an older finmcp wrote it, or it is not an audit log")]
     NoChain(String),
-    /// A newer finmcp wrote it.
+    /// A newer finmcp wrote the file.
     #[error("{file} has version {version} of the format; this finmcp knows version {VERSION}")]
     Newer { file: String, version: u32 },
     /// The log is not intact.
@@ -177,22 +177,25 @@ pub fn verify<R: BufRead>(
 fn check_end(last: Option<&Entry>, chain: Option<&str>, state: &State) -> Result<(), (u64, FaultKind, String)> {
     let written = state.number.saturating_add(1);
     let Some(last) = last else {
-        let reason = format!("finmcp wrote {} (if the log was rotated, name the older files first)", count(written));
+        let reason = format!("the log is empty, but finmcp wrote {} (if it was rotated, pass the older files first)", count(written));
         return Err((1, FaultKind::Removed, reason));
     };
     if chain != Some(&state.chain) {
-        let reason = format!("finmcp wrote the chain {} here, and this is another one", state.chain);
+        let reason = format!("finmcp wrote the chain {} to this file, but this is another chain", state.chain);
         return Err((1, FaultKind::Changed, reason));
     }
     if state.is_sealed && !last.link.is_sealed {
-        return Err((last.line, FaultKind::Changed, "it has no seal, and finmcp sealed the log".to_owned()));
+        return Err((last.line, FaultKind::Changed, "it has no seal, but finmcp sealed this log".to_owned()));
     }
     match state.number.checked_sub(last.link.number) {
         None => Ok(()),
         Some(0) if state.digest == last.digest => Ok(()),
-        Some(0) => Err((last.line, FaultKind::Changed, "finmcp noted another digest of this line".to_owned())),
+        Some(0) => Err((last.line, FaultKind::Changed, "its digest does not match the one that finmcp recorded".to_owned())),
         Some(missing) => {
-            let reason = format!("{} missing at the end that finmcp wrote", are(missing));
+            let reason = match missing {
+                1 => "the last line is missing".to_owned(),
+                missing => format!("the last {missing} lines are missing"),
+            };
             Err((last.line.saturating_add(1), FaultKind::Removed, reason))
         }
     }
@@ -232,13 +235,13 @@ impl Report {
     fn check_seal(&mut self, entry: &Entry, key: Option<&SealKey>) -> Result<(), Explained> {
         let at = |kind, reason| Err(Explained { file: entry.file, line: entry.line, kind, reason });
         match (&entry.seal, key) {
-            (Seal::Bad, _) => return at(FaultKind::Changed, "its seal does not fit".to_owned()),
+            (Seal::Bad, _) => return at(FaultKind::Changed, "its seal is invalid".to_owned()),
             (Seal::None, _) if self.seal != SealReport::None => {
-                return at(FaultKind::Changed, "it has no seal, and the lines before it have".to_owned());
+                return at(FaultKind::Changed, "it has no seal, unlike earlier lines".to_owned());
             }
             (Seal::None, _) => {}
             (Seal::Unchecked(id), Some(key)) => {
-                let reason = format!("it is sealed with the key {id}, and the one on this machine is {}", key.id());
+                let reason = format!("it is sealed with key {id}, but this machine has key {}", key.id());
                 return at(FaultKind::Unsealed, reason);
             }
             (Seal::Unchecked(_), None) => self.seal = SealReport::Unchecked,
